@@ -1,0 +1,40 @@
+"""Every error that this package raises on purpose.
+
+    LadError                    one clear line for the user: what is wrong, where, and the mend
+    ├── InputError              a file, folder, field or flag that the user gave
+    │   ├── ImageError          a picture that cannot be read, or must not be
+    │   └── RecordError         a line of JSON that is not what it should be
+    └── EnvironmentProblem      something that is missing on this machine
+        └── MissingExtraError   an optional dependency; the message holds the pip line
+
+The command line prints the message of any `LadError` without a traceback and exits with 1.
+"""
+
+from __future__ import annotations
+
+
+class LadError(Exception):
+    """Base class: catch this to catch everything that the package raises on purpose."""
+
+
+class InputError(LadError):
+    """A file, folder, field or flag that the user gave cannot be used."""
+
+
+class ImageError(InputError):
+    """A picture cannot be read, or is refused (too large, too small)."""
+
+
+class RecordError(InputError):
+    """A JSON line does not hold the record that it should."""
+
+
+class EnvironmentProblem(LadError):
+    """The machine lacks something: weights, a network, memory."""
+
+
+class MissingExtraError(EnvironmentProblem):
+    """An optional dependency is not installed."""
+
+    def __init__(self, package: str, extra: str) -> None:
+        super().__init__(f"{package} is not installed; run: pip install 'lad-reasoner[{extra}]'")
