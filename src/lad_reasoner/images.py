@@ -1,0 +1,148 @@
+"""Pictures from the outside world: found, checked, and brought to 8-bit RGB.
+
+Whatever a camera or a person may hand over is either judged or refused with a reason: EXIF rotation is applied,
+greyscale, 16-bit, CMYK, palette and transparent pictures are converted, truncated files, animations, and pictures that
+are too small or too large are refused.
+"""
+
+from __future__ import annotations
+
+import glob
+import warnings
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from lad_reasoner.errors import ImageError, InputError
+
+SUFFIXES = frozenset(
+    {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".ppm", ".pgm", ".jp2"}
+)
+MIN_SIDE = 16  # pixels: below this there is nothing to compare
+MAX_PIXELS = 80_000_000  # refuses decompression bombs, lets a 50-megapixel camera pass
+KEPT_SIDE = 1536  # pixels: no judge looks closer, and a folder of large pictures must fit into memory
+
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """A picture in memory.
+
+    `image` is RGB and at most `KEPT_SIDE` pixels on its long side; `width` and `height` are those of the file, upright.
+    """
+
+    name: str
+    image: Image.Image
+    width: int
+    height: int
+
+
+def read_picture(source: str | Path | Image.Image) -> Picture:
+    """Read one picture, upright and in RGB.
+
+    Raises `ImageError` with the file's name and the mend when it cannot be used.
+    """
+    if isinstance(source, Image.Image):
+        return _to_picture(source, getattr(source, "filename", "") or "picture")
+    name = str(source)
+    path = Path(source)
+    if not path.is_file():
+        raise ImageError(f"{name}: no such file" if not path.is_dir() else f"{name}: a folder, not a picture")
+    if path.stat().st_size == 0:
+        raise ImageError(f"{name}: the file is empty; copy it again")
+    try:
+        with warnings.catch_warnings():
+            # Pillow only warns of bombs and of odd metadata; ours is the limit in _to_picture.
+            warnings.simplefilter("ignore")
+            with Image.open(path) as image:
+                return _to_picture(image, name)
+    except UnidentifiedImageError:
+        raise ImageError(f"{name}: not a picture that can be read; save it as PNG or JPEG") from None
+    except Image.DecompressionBombError:
+        raise ImageError(_too_large(name, "more than 170 million")) from None
+    except (OSError, SyntaxError, ValueError, EOFError) as error:
+        raise ImageError(f"{name}: the picture is damaged ({error}); copy or save it again") from None
+    except MemoryError:
+        raise ImageError(f"{name}: not enough memory to decode it; scale the picture down") from None
+
+
+def _to_picture(image: Image.Image, name: str) -> Picture:
+    width, height = image.size
+    if width * height > MAX_PIXELS:
+        raise ImageError(_too_large(name, f"{width}x{height}"))
+    if min(width, height) < MIN_SIDE:
+        raise ImageError(
+            f"{name}: {width}x{height} pixels is too small; both sides must have at least {MIN_SIDE}"
+        )
+    # An MPO file is a camera's JPEG with a preview behind it.
+    frames = getattr(image, "n_frames", 1)
+    if frames > 1 and image.format != "MPO":
+        raise ImageError(f"{name}: holds {frames} frames; save the one to inspect as a picture of its own")
+    if image.format == "JPEG":
+        image.draft("RGB", (KEPT_SIDE, KEPT_SIDE))  # decodes a large JPEG at a fraction of its size
+    upright = ImageOps.exif_transpose(image)
+    if upright.size != image.size:
+        width, height = height, width
+    rgb = _to_rgb(upright, name)
+    if max(rgb.size) > KEPT_SIDE:
+        rgb.thumbnail((KEPT_SIDE, KEPT_SIDE), Image.Resampling.BOX)
+    return Picture(name=name, image=rgb, width=width, height=height)
+
+
+def _too_large(name: str, size: str) -> str:
+    return f"{name}: {size} pixels; at most {MAX_PIXELS // 1_000_000} megapixels are read, scale the picture down"
+
+
+def _to_rgb(image: Image.Image, name: str) -> Image.Image:
+    """8-bit RGB. 16-bit values are divided by 256, always, so that reference and query keep the same brightness."""
+    if image.mode.startswith("I"):
+        values = np.asarray(image).astype(np.int64)
+        eight_bit = (np.clip(values, 0, 65535) // 256).astype(np.uint8)
+        return Image.fromarray(eight_bit).convert("RGB")
+    if image.mode == "F":
+        raise ImageError(f"{name}: floating-point pixels have no fixed range; save it as 8- or 16-bit")
+    if image.has_transparency_data:
+        rgba = image.convert("RGBA")
+        white = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
+        return Image.alpha_composite(white, rgba).convert("RGB")
+    return image.convert("RGB")
+
+
+def find_pictures(sources: Iterable[str | Path]) -> list[Path]:
+    """Files, folders and globs -> the files they name, in the given order, folders and globs sorted by name.
+
+    A file that does not exist stays in the list, so that reading it says so and the others are still judged. Raises
+    `InputError` for a folder without pictures and for a glob that matches nothing.
+    """
+    found: list[Path] = []
+    for source in sources:
+        path = Path(source)
+        if path.is_dir():
+            inside = _pictures_below(path)
+            if not inside:
+                kinds = " ".join(sorted(SUFFIXES))
+                raise InputError(f"{source}: no pictures in this folder (looked for {kinds})")
+            found += inside
+        elif not path.exists() and glob.has_magic(str(source)):
+            matches = [Path(match) for match in sorted(glob.glob(str(source), recursive=True))]
+            if not matches:
+                raise InputError(f"{source}: nothing matches this pattern")
+            found += [
+                file for match in matches for file in (_pictures_below(match) if match.is_dir() else [match])
+            ]
+        else:
+            found.append(path)
+    return found
+
+
+def _pictures_below(folder: Path) -> list[Path]:
+    """Pictures of a folder and its folders; hidden ones are passed over, links to folders not followed."""
+    return sorted(
+        file
+        for file in folder.rglob("*")
+        if file.suffix.lower() in SUFFIXES
+        and not any(part.startswith(".") for part in file.relative_to(folder).parts)
+        and file.is_file()
+    )
