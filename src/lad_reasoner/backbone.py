@@ -21,7 +21,7 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from lad_reasoner.errors import EnvironmentProblem, InputError, MissingExtraError
+from lad_reasoner.errors import MachineError, InputError, MissingExtraError
 
 DEFAULT_BACKBONE = "efficientnet-lite0"
 
@@ -82,9 +82,7 @@ class EfficientNetLite0:
 class _Block:
     """An inverted residual: expand, filter each channel, project; the input is added where shapes allow."""
 
-    def __init__(
-        self, weights: dict[str, torch.Tensor], prefix: str, kernel: int, stride: int, expand: bool
-    ) -> None:
+    def __init__(self, weights: dict[str, torch.Tensor], prefix: str, kernel: int, stride: int, expand: bool) -> None:
         self.kernel, self.stride = kernel, stride
         norms = ["_bn0", "_bn1", "_bn2"]
         self.expand = _fold(weights, prefix + "_expand_conv", prefix + norms[0]) if expand else None
@@ -136,7 +134,7 @@ class TransformersBackbone:
             model: Any = AutoModel.from_pretrained(name, use_safetensors=True)
         except (OSError, ValueError) as error:
             reason = str(error).strip().splitlines()[0]
-            raise EnvironmentProblem(
+            raise MachineError(
                 f"--backbone {name}: no such vision model here ({reason}); give a folder with config.json and "
                 "model.safetensors, or a hub name where there is a network"
             ) from None

@@ -4,7 +4,7 @@
     ├── InputError              a file, folder, field or flag that the user gave
     │   ├── ImageError          a picture that cannot be read, or must not be
     │   └── RecordError         a line of JSON that is not what it should be
-    └── EnvironmentProblem      something that is missing on this machine
+    └── MachineError      something that is missing on this machine
         └── MissingExtraError   an optional dependency; the message holds the pip line
 
 The command line prints the message of any `LadError` without a traceback and exits with 1.
@@ -29,11 +29,11 @@ class RecordError(InputError):
     """A JSON line does not hold the record that it should."""
 
 
-class EnvironmentProblem(LadError):
+class MachineError(LadError):
     """The machine lacks something: weights, a network, memory."""
 
 
-class MissingExtraError(EnvironmentProblem):
+class MissingExtraError(MachineError):
     """An optional dependency is not installed."""
 
     def __init__(self, package: str, extra: str) -> None:

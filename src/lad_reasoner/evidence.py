@@ -36,9 +36,7 @@ WORKING_AREA = 384 * 384  # pixels: the picture that the network sees, in the fi
 ORIENTATIONS = 8  # multiples of 45 degrees in which a reference is known
 TOP_SHARE = 0.01  # of the patches: few enough for a small defect, enough to even out single odd patches
 WINDOW = 0.12  # of the long side: how far from its place a part of a fixed layout may be
-FREE_SHARE = (
-    0.10  # of the patches found only elsewhere: from here on the layout is free and places do not count
-)
+FREE_SHARE = 0.10  # of the patches found only elsewhere: from here on the layout is free and places do not count
 ELSEWHERE = 0.05  # a patch is found only elsewhere when its place costs this much cosine distance more
 PLACE_WEIGHT = 0.7  # how much of that extra distance counts
 AUGMENTED = 8  # copies of the references for the first guess of normal variation
@@ -74,9 +72,7 @@ class Comparison:
     def anomaly_map(self, width: int, height: int) -> NDArray[np.float32]:
         """The larger of both distances at every pixel of a picture of this size, float32 (height, width)."""
         both = torch.maximum(self.added, self.missing_in_query)[None, None]
-        full = torch.nn.functional.interpolate(
-            both, size=(height, width), mode="bicubic", align_corners=False
-        )
+        full = torch.nn.functional.interpolate(both, size=(height, width), mode="bicubic", align_corners=False)
         return np.asarray(full[0, 0].clamp(min=0), dtype=np.float32)
 
 
@@ -210,14 +206,10 @@ def orientations(image: Image.Image) -> list[Image.Image]:
     """The picture turned clockwise by 0, 45, …, 315 degrees, mirrored at its edges where nothing is known."""
     width, height = image.size
     margin = max(width, height) // 2
-    padded = Image.fromarray(
-        np.pad(np.asarray(image), ((margin, margin), (margin, margin), (0, 0)), mode="symmetric")
-    )
+    padded = Image.fromarray(np.pad(np.asarray(image), ((margin, margin), (margin, margin), (0, 0)), mode="symmetric"))
     left, top = (padded.width - width) // 2, (padded.height - height) // 2
     turned = [
-        padded.rotate(-i * 360 / ORIENTATIONS, Image.Resampling.BICUBIC).crop(
-            (left, top, left + width, top + height)
-        )
+        padded.rotate(-i * 360 / ORIENTATIONS, Image.Resampling.BICUBIC).crop((left, top, left + width, top + height))
         for i in range(1, ORIENTATIONS)
     ]
     return [image, *turned]

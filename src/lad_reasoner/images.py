@@ -18,9 +18,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from lad_reasoner.errors import ImageError, InputError
 
-SUFFIXES = frozenset(
-    {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".ppm", ".pgm", ".jp2"}
-)
+SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".ppm", ".pgm", ".jp2"})
 MIN_SIDE = 16  # pixels: below this there is nothing to compare
 MAX_PIXELS = 80_000_000  # refuses decompression bombs, lets a 50-megapixel camera pass
 KEPT_SIDE = 1536  # pixels: no judge looks closer, and a folder of large pictures must fit into memory
@@ -73,9 +71,7 @@ def _to_picture(image: Image.Image, name: str) -> Picture:
     if width * height > MAX_PIXELS:
         raise ImageError(_too_large(name, f"{width}x{height}"))
     if min(width, height) < MIN_SIDE:
-        raise ImageError(
-            f"{name}: {width}x{height} pixels is too small; both sides must have at least {MIN_SIDE}"
-        )
+        raise ImageError(f"{name}: {width}x{height} pixels is too small; both sides must have at least {MIN_SIDE}")
     # An MPO file is a camera's JPEG with a preview behind it.
     frames = getattr(image, "n_frames", 1)
     if frames > 1 and image.format != "MPO":
@@ -129,9 +125,7 @@ def find_pictures(sources: Iterable[str | Path]) -> list[Path]:
             matches = [Path(match) for match in sorted(glob.glob(str(source), recursive=True))]
             if not matches:
                 raise InputError(f"{source}: nothing matches this pattern")
-            found += [
-                file for match in matches for file in (_pictures_below(match) if match.is_dir() else [match])
-            ]
+            found += [file for match in matches for file in (_pictures_below(match) if match.is_dir() else [match])]
         else:
             found.append(path)
     return found

@@ -97,9 +97,7 @@ def _thumbnail(image: Image.Image, side: int) -> torch.Tensor:
     return torch.from_numpy(pixels).permute(2, 0, 1) / 255
 
 
-def _minimise(
-    reference: torch.Tensor, query: torch.Tensor, starts: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
+def _minimise(reference: torch.Tensor, query: torch.Tensor, starts: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Levenberg-Marquardt from every start at once: parameters (starts, 4) and their costs (starts,)."""
     count, channels = len(starts), len(query)
     points = isotropic_grid(*query.shape[-2:])
@@ -136,8 +134,7 @@ def _minimise(
         better = trial[0] < best[0]
         damping = torch.where(better, damping * 0.3, damping * 5)
         best = tuple(  # type: ignore[assignment]
-            torch.where(better.view(-1, *[1] * (new.dim() - 1)), new, old)
-            for new, old in zip(trial, best, strict=True)
+            torch.where(better.view(-1, *[1] * (new.dim() - 1)), new, old) for new, old in zip(trial, best, strict=True)
         )
     return best[3], best[0]
 
