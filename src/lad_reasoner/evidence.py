@@ -34,6 +34,7 @@ from lad_reasoner.spread import NormalSpread
 
 WORKING_AREA = 384 * 384  # pixels: the picture that the network sees, in the first reference's aspect
 ORIENTATIONS = 8  # multiples of 45 degrees in which a reference is known
+UPRIGHT = 0.85  # a turned reference must be nearer than the upright one by this factor
 TOP_SHARE = 0.01  # of the patches: few enough for a small defect, enough to even out single odd patches
 WINDOW = 0.12  # of the long side: how far from its place a part of a fixed layout may be
 FREE_SHARE = 0.10  # of the patches found only elsewhere: from here on the layout is free and places do not count
@@ -172,10 +173,10 @@ def _match(query: torch.Tensor, bank: torch.Tensor) -> _Match:
 
 
 def _best(missing: torch.Tensor) -> tuple[int, int]:
-    """The reference and the orientation which the query explains best."""
-    references, orientations, patches = missing.shape
-    tops = missing.topk(_top_count(patches)).values.mean(-1)
-    return divmod(int(tops.argmin()), orientations)
+    """The reference and the orientation which the query explains best; upright unless turned is clearly better."""
+    tops = missing.topk(_top_count(missing.shape[2])).values.mean(-1)
+    tops[:, 0] *= UPRIGHT
+    return divmod(int(tops.argmin()), tops.shape[1])
 
 
 def _place_weight(share: float) -> float:

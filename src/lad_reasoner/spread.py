@@ -21,7 +21,7 @@ from dataclasses import dataclass
 
 # Measured with the default backbone on two real products, one of a rigid and one of a slightly flexible part.
 PRIOR_OFFSET = -0.9  # centre = PRIOR_OFFSET + log(m) / 2
-PRIOR_WIDTH = 0.15
+PRIOR_WIDTH = 0.18
 PRIOR_WEIGHT = 1.0  # the guess from augmented copies counts as so many observed good pictures
 LIMIT_WIDTHS = 2.0
 
@@ -47,7 +47,7 @@ class NormalSpread:
         mean = sum(logs) / len(logs) if logs else guess
         total = PRIOR_WEIGHT + count
         centre = (PRIOR_WEIGHT * guess + count * mean) / total
-        variance = sum((value - mean) ** 2 for value in logs) / len(logs) if logs else 0.0
+        variance = sum((value - mean) ** 2 for value in logs) / (len(logs) - 1) if len(logs) > 1 else 0.0
         width = math.sqrt((PRIOR_WEIGHT * PRIOR_WIDTH**2 + count * variance) / total)
         return cls(centre, width)
 

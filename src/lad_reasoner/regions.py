@@ -1,0 +1,177 @@
+"""From distances to things one can say: regions, where they are, how large, what kind, which colours, which shape.
+
+Everything here is measured; `reasoning.py` only puts it into words.
+"""
+
+from __future__ import annotations
+
+import colorsys
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from scipy import ndimage
+
+from lad_reasoner.evidence import Comparison
+from lad_reasoner.registration import isotropic_grid, sample
+
+Kind = Literal["missing", "added", "changed"]
+
+MAP_STEP = 4  # pixels of the working picture for one cell of the map in which regions are found
+CORE = 0.5  # of a region's peak: what is weaker is the halo of overlapping patches
+ONE_SIDED = 1.2  # one direction's mean must be this much larger for "missing" or "added"
+SMALLEST = 1 / 600  # of the picture: about one patch; smaller ones are the fringe of larger ones
+MAX_REGIONS = 6
+ELONGATED, ROUND = 3.0, 1.3  # ratio of a region's principal axes
+
+# (name, hue in degrees at which the next one begins)
+HUES = (
+    ("red", 16),
+    ("orange", 42),
+    ("yellow", 68),
+    ("green", 165),
+    ("turquoise", 195),
+    ("blue", 255),
+    ("purple", 300),
+    ("pink", 340),
+    ("red", 361),
+)
+
+
+@dataclass(frozen=True)
+class Region:
+    """One connected difference. Lengths are fractions of the picture's width or height, distances are cosine."""
+
+    left: float
+    top: float
+    width: float
+    height: float
+    centre_x: float
+    centre_y: float
+    area: float
+    added: float
+    missing: float
+    strength: float
+    elongation: float
+    reference_rgb: tuple[int, int, int] | None
+    query_rgb: tuple[int, int, int]
+
+    @property
+    def kind(self) -> Kind:
+        """`missing`: the query lacks what the reference shows; `added`: the query shows what no reference does."""
+        if self.missing > ONE_SIDED * self.added:
+            return "missing"
+        return "added" if self.added > ONE_SIDED * self.missing else "changed"
+
+    @property
+    def shape(self) -> str | None:
+        """`elongated` or `round` where the principal axes tell, else None."""
+        if self.elongation >= ELONGATED:
+            return "elongated"
+        return "round" if self.elongation <= ROUND else None
+
+
+def find_regions(comparison: Comparison, query: Image.Image, limit: float) -> list[Region]:
+    """Connected regions in which the distance exceeds `limit`, strongest first.
+
+    `query` is the picture at working size. The threshold is lowered to 80 % of the peak where smoothing has taken the
+    peak below the limit, so that a verdict "yes" always has a place.
+    """
+    width, height = query.width // MAP_STEP, query.height // MAP_STEP
+    distances = comparison.anomaly_map(width, height)
+    labels, count = ndimage.label(distances > min(limit, 0.8 * float(distances.max())), structure=np.ones((3, 3)))
+    added = _enlarge(comparison.added, width, height)
+    missing = _enlarge(comparison.missing_in_query, width, height)
+    colours = _Colours(comparison, query, width, height)
+    regions = []
+    for label in range(1, count + 1):
+        inside = labels == label
+        inside &= distances >= CORE * distances[inside].max()
+        if inside.mean() < SMALLEST and distances[inside].max() < distances.max():
+            continue
+        rows, columns = np.nonzero(inside)
+        reference_rgb, query_rgb = colours.where_they_differ(inside)
+        regions.append(
+            Region(
+                left=columns.min() / width,
+                top=rows.min() / height,
+                width=(columns.max() - columns.min() + 1) / width,
+                height=(rows.max() - rows.min() + 1) / height,
+                centre_x=(columns.mean() + 0.5) / width,
+                centre_y=(rows.mean() + 0.5) / height,
+                area=float(inside.mean()),
+                added=float(added[inside].mean()),
+                missing=float(missing[inside].mean()),
+                strength=float(distances[inside].max()) / limit,
+                elongation=_elongation(rows, columns),
+                reference_rgb=reference_rgb,
+                query_rgb=query_rgb,
+            )
+        )
+    return sorted(regions, key=lambda region: -region.strength)
+
+
+def _enlarge(values: torch.Tensor, width: int, height: int) -> NDArray[np.float32]:
+    full = torch.nn.functional.interpolate(values[None, None], size=(height, width), mode="bilinear")
+    return np.asarray(full[0, 0], dtype=np.float32)
+
+
+def _elongation(rows: NDArray[np.intp], columns: NDArray[np.intp]) -> float:
+    """Ratio of the principal axes (standard deviations, each cell counted as a square of side 1)."""
+    cells = np.stack([rows, columns]).astype(float)
+    covariance = np.cov(cells, bias=True) + np.eye(2) / 12
+    low, high = np.linalg.eigvalsh(covariance)
+    return float(np.sqrt(high / low))
+
+
+class _Colours:
+    """Both pictures on the map's cells, the reference brought into register."""
+
+    def __init__(self, comparison: Comparison, query: Image.Image, width: int, height: int) -> None:
+        size = (width, height)
+        self.query = np.asarray(query.resize(size, Image.Resampling.BOX), dtype=np.float32)
+        view = np.array(comparison.view.resize(size, Image.Resampling.BOX), dtype=np.float32)
+        where = comparison.similarity.inverse.apply(isotropic_grid(height, width))
+        moved = sample(torch.from_numpy(view).permute(2, 0, 1), where)
+        self.reference = np.asarray(moved.permute(1, 2, 0))
+        extent = torch.tensor([width, height]) / max(width, height)
+        self.seen = np.asarray((where.abs() <= extent).all(-1))
+
+    def where_they_differ(self, inside: NDArray[np.bool_]) -> tuple[tuple[int, int, int] | None, tuple[int, int, int]]:
+        """Median colours of reference and query over that half of the region's cells that differ most.
+
+        Only cells that the reference shows count; where it shows less than half of the region, it has no colour.
+        """
+        seen = inside & self.seen
+        if 2 * seen.sum() < inside.sum():
+            return None, _median(self.query[inside])
+        query, reference = self.query[seen], self.reference[seen]
+        difference = np.abs(query - reference).sum(1)
+        most = difference >= np.median(difference)
+        return _median(reference[most]), _median(query[most])
+
+
+def _median(colours: NDArray[np.float32]) -> tuple[int, int, int]:
+    red, green, blue = np.median(colours, axis=0)
+    return int(red), int(green), int(blue)
+
+
+def name_colour(rgb: tuple[int, int, int]) -> str:
+    """The everyday English name of a colour: `dark green`, `light grey`, `brown`."""
+    hue, saturation, value = colorsys.rgb_to_hsv(*(channel / 255 for channel in rgb))
+    # What the eye calls grey depends on how dark it is.
+    if value < 0.16:
+        return "black"
+    if saturation < 0.14 or saturation * value < 0.09:
+        if value > 0.9:
+            return "white"
+        return "light grey" if value > 0.7 else "grey" if value > 0.38 else "dark grey"
+    name = next(name for name, end in HUES if hue * 360 < end)
+    if name == "orange" and value < 0.72 or name == "red" and value < 0.5 and saturation < 0.75:
+        return "brown" if value > 0.32 else "dark brown"
+    if value < 0.42:
+        return f"dark {name}"
+    return f"light {name}" if saturation < 0.4 and value > 0.7 else name
