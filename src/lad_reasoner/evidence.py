@@ -39,7 +39,7 @@ TOP_SHARE = 0.01  # of the patches: few enough for a small defect, enough to eve
 WINDOW = 0.12  # of the long side: how far from its place a part of a fixed layout may be
 FREE_SHARE = 0.10  # of the patches found only elsewhere: from here on the layout is free and places do not count
 ELSEWHERE = 0.05  # a patch is found only elsewhere when its place costs this much cosine distance more
-PLACE_WEIGHT = 0.7  # how much of that extra distance counts
+PLACE_WEIGHT = 0.5  # how much of that extra distance counts
 AUGMENTED = 8  # copies of the references for the first guess of normal variation
 
 
