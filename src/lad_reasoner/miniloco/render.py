@@ -1,0 +1,101 @@
+"""Seeds -> scenes -> photographs: the two calls that everything else is built on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from lad_reasoner.errors import InputError
+from lad_reasoner.miniloco import flaws
+from lad_reasoner.miniloco.camera import Camera
+from lad_reasoner.miniloco.catalogue import CATALOGUE
+from lad_reasoner.miniloco.paint import Canvas
+from lad_reasoner.miniloco.scene import Defect, Kind, Product, Scene
+from lad_reasoner.miniloco.shapes import box, ellipse, moved
+
+SUPERSAMPLING = 2
+Seed = int | Sequence[int]
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """A photograph of a scene, what is true of it, and (height, width) uint8 of the defect's grey value."""
+
+    image: Image.Image
+    facts: dict[str, Any]
+    mask: NDArray[np.uint8]
+
+
+def product_named(name: str) -> Product:
+    """The product of this name; InputError names the others."""
+    if name not in CATALOGUE:
+        raise InputError(f"unknown product {name!r}; there are: {', '.join(CATALOGUE)}")
+    return CATALOGUE[name]
+
+
+def defect_values(name: str) -> dict[str, int]:
+    """Grey value in masks of each defect of a product: logical ones first, then the structural ones."""
+    return {defect: 255 - i for i, defect in enumerate((*product_named(name).defects, *flaws.NAMES))}
+
+
+def make_scene(product: str, *, seed: Seed, kind: Kind = "good", defect: str | None = None) -> Scene:
+    """A scene of the product; with `kind` logical or structural a defect of that kind, drawn unless named."""
+    made = product_named(product)
+    rng = np.random.default_rng(seed)
+    scene = made.good(rng)
+    if kind == "good":
+        return scene
+    names = tuple(made.defects) if kind == "logical" else flaws.NAMES
+    name = names[int(rng.integers(len(names)))] if defect is None else defect
+    if name not in names:
+        raise InputError(f"{product} has no {kind} defect {name!r}; there are: {', '.join(names)}")
+    if kind == "logical":
+        scene = made.defects[name](scene, rng)
+    else:
+        scene = flaws.flawed(scene, name, made.spots(scene), rng)
+    assert scene.defect is not None
+    found: Defect = replace(scene.defect, name=name, value=defect_values(product)[name])
+    return replace(scene, kind=kind, defect=found)
+
+
+def render(scene: Scene, *, size: int = 224, seed: Seed = 0) -> Rendered:
+    """Photograph a scene, `size` pixels on the long side; the seed draws light, textures, pose and noise."""
+    if size < 32:
+        raise InputError(f"size {size} is too small to show anything; use 32 pixels or more")
+    rng = np.random.default_rng(seed)
+    # Each stage has its own stream: a change in one product's painting leaves every camera as it was.
+    for_camera, for_paint, for_noise = rng.spawn(3)
+    camera = Camera.draw(scene.width, scene.height, for_camera)
+    canvas = Canvas(scene.width, scene.height, unit=size * SUPERSAMPLING, rng=for_paint)
+    product_named(scene.product).paint(canvas, scene)
+    for mark in scene.marks:
+        flaws.paint_mark(canvas, mark)
+    image = camera.shoot(canvas.picture(), size, SUPERSAMPLING, for_noise)
+    facts = scene.facts()
+    for fact, item in zip(facts["items"], scene.items, strict=True):
+        x, y = camera.project(item.x, item.y, size)
+        fact["centre"] = [round(x, 1), round(y, 1)]
+        fact["size"] = round(item.size * camera.zoom * size, 1)
+    facts["width"], facts["height"] = image.size
+    return Rendered(image, facts, _mask(scene, camera, size))
+
+
+def _mask(scene: Scene, camera: Camera, size: int) -> NDArray[np.uint8]:
+    x, y = camera.grid(size)
+    mask = np.zeros(x.shape, np.uint8)
+    if scene.defect is None:
+        return mask
+    for region in scene.defect.regions:
+        shape = (
+            ellipse(region.width / 2, region.height / 2) if region.round else box(region.width, region.height)
+        )
+        mask[moved(shape, region.x, region.y, region.angle)(x, y) <= 0] = scene.defect.value
+    for mark in scene.marks:
+        # A hair line is widened a little, as a person who paints masks does.
+        mask[moved(flaws.outline(mark), mark.x, mark.y, mark.angle)(x, y) <= 0.004] = scene.defect.value
+    return mask
