@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-from lad_reasoner.miniloco import bolt_plate, circuit_board
+from lad_reasoner.miniloco import (
+    bolt_plate,
+    circuit_board,
+    juice_bottle,
+    pushpins,
+    screw_bag,
+    splicing_connectors,
+)
 from lad_reasoner.miniloco.scene import Product
 
-EVALUATION: tuple[str, ...] = ()
-TRAINING: tuple[str, ...] = ("bolt_plate", "circuit_board")
-CATALOGUE: dict[str, Product] = {
-    product.name: product for product in (bolt_plate.PRODUCT, circuit_board.PRODUCT)
-}
+_EVALUATION = (juice_bottle, pushpins, screw_bag, splicing_connectors)
+_TRAINING = (bolt_plate, circuit_board)
+
+EVALUATION: tuple[str, ...] = tuple(module.NAME for module in _EVALUATION)
+TRAINING: tuple[str, ...] = tuple(module.NAME for module in _TRAINING)
 PRODUCTS: tuple[str, ...] = (*EVALUATION, *TRAINING)
+CATALOGUE: dict[str, Product] = {module.NAME: module.PRODUCT for module in (*_EVALUATION, *_TRAINING)}

@@ -192,12 +192,13 @@ class Canvas:
         lift: float = 0.0,
         strength: float = 0.5,
         opacity: float = 1.0,
+        profile: Shape | None = None,
     ) -> None:
-        """A shaded body: flat on top, rounded over `bevel` at its edge (a sphere when the bevel is the
-        radius).
+        """A shaded body: flat on top, rounded over `bevel` at its edge (a sphere when that is the radius).
 
         `rise` is the height of the edge in bevels (1 is a quarter circle, negative a hollow); `lift` > 0
-        gives it a shadow of that height.
+        gives it a shadow of that height. With a `profile` that shape's edge is rounded instead: a long box
+        as profile makes a bar of a short one, whose ends are cut flat.
         """
         if lift > 0:
             self.shadow(shape, at, angle=angle, lift=lift, strength=strength)
@@ -206,7 +207,8 @@ class Canvas:
             return
         distance = shape(window.x, window.y)
         alpha = self.cover(distance) * opacity
-        rim = np.clip(1 + distance / bevel, 0, 0.98)
+        depth = distance if profile is None else profile(window.x, window.y)
+        rim = np.clip(1 + depth / bevel, 0, 0.98)
         relief = (bevel * rise) * np.sqrt(1 - rim * rim)
         grain = None
         if material.bump or material.speckle:

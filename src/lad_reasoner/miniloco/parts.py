@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from lad_reasoner.miniloco.paint import METAL, Canvas, Colour, Material, mix, rgb
-from lad_reasoner.miniloco.shapes import Array, box, disc, hexagon, minus, offset, ring
+from lad_reasoner.miniloco.paint import METAL, Canvas, Colour, Material, Paint, mix, rgb
+from lad_reasoner.miniloco.shapes import Array, box, disc, hexagon, minus, offset, outline, ring
 
 DARK = (0.06, 0.06, 0.07)
 
@@ -49,27 +49,41 @@ def socket_bolt(
     )
 
 
+def _swept(canvas: Canvas, colour: Colour | str, depth: float) -> Paint:
+    """A colour that brightens and darkens around the middle, as turned and polished rings do."""
+    base = np.asarray(rgb(colour), np.float32)
+    phase = float(canvas.rng.uniform(0, 2 * np.pi))
+
+    def paint(x: Array, y: Array) -> Array:
+        around = np.arctan2(y, x)
+        light = 0.86 + depth * (0.65 * np.cos(2 * around + phase) + 0.35 * np.cos(around - phase))
+        result: Array = base * light[..., None]
+        return result
+
+    return paint
+
+
 def washer(canvas: Canvas, x: float, y: float, radius: float, colour: Colour | str = "steel") -> None:
     """A flat ring."""
-    shape = ring(radius, radius * 0.56)
-    canvas.solid(shape, (x, y), colour, METAL, bevel=radius * 0.12, lift=radius * 0.18)
+    shape = ring(radius, radius * 0.58)
+    cool = mix(colour, (0.62, 0.70, 0.82), 0.5)
+    paint = _swept(canvas, cool, 0.20)
+    canvas.solid(shape, (x, y), paint, METAL, bevel=radius * 0.12, lift=radius * 0.18)
 
 
 def nut(
     canvas: Canvas, x: float, y: float, radius: float, angle: float, colour: Colour | str = "steel"
 ) -> None:
     """A hexagonal nut; `radius` from the middle to a corner."""
-    across = radius * 1.732
-    shape = minus(hexagon(across), disc(radius * 0.5))
-    canvas.solid(shape, (x, y), colour, METAL, angle=angle, bevel=radius * 0.16, lift=radius * 0.4)
+    shape = minus(hexagon(radius * 1.732), disc(radius * 0.5))
+    cool = mix(colour, (0.62, 0.70, 0.82), 0.5)
+    paint = _swept(canvas, cool, 0.16)
+    canvas.solid(shape, (x, y), paint, METAL, angle=angle, bevel=radius * 0.16, lift=radius * 0.4)
+    # The turned face inside the corners, and the first thread.
+    canvas.flat(outline(disc(radius * 0.80), radius * 0.05), (x, y), (0.30, 0.33, 0.38), opacity=0.5)
     thread = Material(gloss=0.3, mirror=0.5)
-    canvas.solid(
-        ring(radius * 0.58, radius * 0.46),
-        (x, y),
-        mix(colour, "black", 0.35),
-        thread,
-        bevel=radius * 0.08,
-    )
+    dark = mix(colour, "black", 0.45)
+    canvas.solid(ring(radius * 0.58, radius * 0.46), (x, y), dark, thread, bevel=radius * 0.08)
 
 
 def machine_screw(
@@ -82,36 +96,46 @@ def machine_screw(
     head: float = 0.05,
 ) -> None:
     """A cap screw on its side, head where `angle` points to; `head` is the head's diameter."""
-    shank = head * 0.56
-    tall = head * 0.62
-    bare = mix(colour, "brass", 0.22)
-    centre = offset(x, y, angle, -tall / 2, 0)
+    shank, tall = head * 0.56, head * 0.66
+    bare = np.asarray(mix(colour, "brass", 0.28), np.float32)
     body = length - tall
 
     def threaded(u: Array, v: Array) -> Array:
-        turns = np.sin((u + 0.25 * v) * (2 * np.pi / (head * 0.14)))
-        result: Array = np.asarray(rgb(bare), np.float32) * (0.9 + 0.16 * turns)[..., None]
+        turns = np.sin((u + 0.2 * v) * (2 * np.pi / (head * 0.105)))
+        # The mirrored room: a dark band beside the bright middle.
+        band = 1 - 0.35 * np.exp(-(((v / shank) - 0.30) ** 2) / 0.012)
+        result: Array = bare * ((0.84 + 0.17 * turns) * band)[..., None]
         return result
 
+    centre = offset(x, y, angle, -tall / 2, 0)
     canvas.solid(
-        box(body, shank, shank * 0.12),
+        box(body, shank, shank * 0.15),
         centre,
         threaded,
         METAL,
         angle=angle,
         bevel=shank / 2,
+        rise=0.8,
         lift=head * 0.3,
+        profile=box(9, shank),
     )
+    base = np.asarray(rgb(colour), np.float32)
+
+    def polished(u: Array, v: Array) -> Array:
+        w = v / head
+        bands = 0.80 + 0.45 * np.exp(-((w + 0.14) ** 2) / 0.010) - 0.42 * np.exp(-((w - 0.16) ** 2) / 0.008)
+        result: Array = base * (bands + 0.12 * (np.abs(u) > tall * 0.40))[..., None]
+        return result
+
     at = offset(x, y, angle, length / 2 - tall / 2, 0)
     canvas.solid(
-        box(tall, head, head * 0.08),
+        box(tall, head, head * 0.10),
         at,
-        colour,
+        polished,
         METAL,
         angle=angle,
         bevel=head / 2,
-        rise=0.9,
+        rise=0.8,
         lift=head * 0.35,
+        profile=box(9, head),
     )
-    edge = offset(x, y, angle, length / 2 - tall * 0.10, 0)
-    canvas.flat(box(tall * 0.16, head * 0.92, 0.0), edge, (0.95, 0.96, 0.98), angle=angle, opacity=0.45)
