@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from lad_reasoner.miniloco import (
     bolt_plate,
+    breakfast_box,
     circuit_board,
     juice_bottle,
     pushpins,
@@ -12,7 +13,7 @@ from lad_reasoner.miniloco import (
 )
 from lad_reasoner.miniloco.scene import Product
 
-_EVALUATION = (juice_bottle, pushpins, screw_bag, splicing_connectors)
+_EVALUATION = (breakfast_box, juice_bottle, pushpins, screw_bag, splicing_connectors)
 _TRAINING = (bolt_plate, circuit_board)
 
 EVALUATION: tuple[str, ...] = tuple(module.NAME for module in _EVALUATION)
