@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 
 from lad_reasoner.miniloco import surfaces
-from lad_reasoner.miniloco.paint import MATT, Canvas, Material, mix, smoothstep
+from lad_reasoner.miniloco.paint import MATT, Canvas, Material, Window, mix, smoothstep
 from lad_reasoner.miniloco.scene import Break, Fill, Item, Product, Region, Scene
 from lad_reasoner.miniloco.shapes import Array, Shape, box, disc, ellipse, offset, polygon
 
@@ -30,13 +30,22 @@ CEREAL_RATIO = (0.54, 0.66)
 COLOURS = {"tangerine": "orange", "nectarine": "red"}
 _FLOOR_LEFT = (
     (-0.385, -0.275),
-    (-0.155, -0.275),
-    (-0.125, -0.10),
-    (-0.085, 0.11),
-    (-0.07, 0.275),
+    (-0.165, -0.275),
+    (-0.148, -0.13),
+    (-0.115, 0.0),
+    (-0.085, 0.12),
+    (-0.078, 0.275),
     (-0.385, 0.275),
 )
-_FLOOR_RIGHT = ((-0.07, -0.275), (0.385, -0.275), (0.385, 0.275), (0.015, 0.275), (0.0, 0.11), (-0.04, -0.10))
+_FLOOR_RIGHT = (
+    (-0.06, -0.275),
+    (0.385, -0.275),
+    (0.385, 0.275),
+    (0.035, 0.275),
+    (0.025, 0.12),
+    (-0.005, 0.0),
+    (-0.04, -0.13),
+)
 
 
 def _fruits(kinds: list[str], side: int, rng: np.random.Generator) -> list[Item]:
@@ -48,7 +57,7 @@ def _fruits(kinds: list[str], side: int, rng: np.random.Generator) -> list[Item]
     for kind, slot in zip(kinds, places, strict=True):
         dx = (slots[slot][0] + float(rng.uniform(-slack, slack))) * -side
         dy = slots[slot][1] + float(rng.uniform(-slack * 0.5, slack * 0.5))
-        size = float(rng.uniform(0.155, 0.175) if len(kinds) > 3 else rng.uniform(0.182, 0.204))
+        size = float(rng.uniform(0.155, 0.175) if len(kinds) > 3 else rng.uniform(0.190, 0.212))
         place = "left compartment" if side < 0 else "right compartment"
         items.append(
             Item(kind, MIDDLE[0] + dx, MIDDLE[1] + dy, size, COLOURS[kind], place, float(rng.uniform(0, 360)))
@@ -221,16 +230,19 @@ def _paint_filling(canvas: Canvas, scene: Scene, side: float) -> None:
         canvas.blend(window, canvas.cover(below), np.asarray((0.62, 0.40, 0.22), np.float32) * bed[..., None])
         _scatter(canvas, floor, side, border, almonds / (chips + almonds))
     if cereal > 0:
+        used = int(np.count_nonzero(window.y < border + 0.03))
+        rows = slice(window.rows.start, window.rows.start + used)
+        upper, above = Window(rows, window.columns, window.x, window.y[:used]), above[:used]
         shade = 1 - 0.5 * (1 - smoothstep(above, -0.005, 0.016))
-        canvas.pixels[window.rows, window.columns] *= shade[..., None]
-        grains = surfaces.flakes(canvas, window, (0.80, 0.55, 0.30), pitch=0.0215)
-        canvas.blend(window, canvas.cover(above), grains)
+        canvas.pixels[upper.rows, upper.columns] *= shade[..., None]
+        grains = surfaces.flakes(canvas, upper, (0.82, 0.55, 0.29), pitch=0.0215)
+        canvas.blend(upper, canvas.cover(above), grains)
 
 
 def _scatter(canvas: Canvas, floor: Shape, side: float, border: float, almonds: float) -> None:
     """Banana chips and almonds, overlapping, all over the part of the floor below the border."""
     rng = canvas.rng
-    step = 0.046
+    step = 0.049
     spots = []
     for row in np.arange(border + 0.022, 0.300, step):
         for column in np.arange(-0.05, 0.42, step * 1.08):
@@ -251,7 +263,7 @@ def _scatter(canvas: Canvas, floor: Shape, side: float, border: float, almonds: 
 
 def _paint_chip(canvas: Canvas, at: tuple[float, float]) -> None:
     rng = canvas.rng
-    a, b = float(rng.uniform(0.034, 0.044)), float(rng.uniform(0.025, 0.031))
+    a, b = float(rng.uniform(0.038, 0.049)), float(rng.uniform(0.028, 0.034))
     angle = float(rng.uniform(0, 360))
     flesh = np.asarray(mix((0.90, 0.73, 0.42), (0.78, 0.56, 0.27), float(rng.uniform(0, 1))), np.float32)
     dark = np.asarray((0.42, 0.24, 0.10), np.float32)
@@ -272,7 +284,7 @@ def _paint_chip(canvas: Canvas, at: tuple[float, float]) -> None:
 
 def _paint_almond(canvas: Canvas, at: tuple[float, float]) -> None:
     rng = canvas.rng
-    length, width = float(rng.uniform(0.026, 0.031)), float(rng.uniform(0.0145, 0.0175))
+    length, width = float(rng.uniform(0.028, 0.033)), float(rng.uniform(0.0145, 0.0175))
     angle = float(rng.uniform(0, 360))
     base = np.asarray(mix((0.56, 0.27, 0.12), (0.42, 0.19, 0.08), float(rng.uniform(0, 1))), np.float32)
 

@@ -241,9 +241,13 @@ class Canvas:
         if material.gloss:
             norm = float(np.sqrt(lx * lx + ly * ly + (1 + lz) ** 2))
             half_way = ((1 + lz) - steep_x * lx - steep_y * ly) * (scale / norm)
-            shine = material.gloss * np.maximum(half_way, 0) ** material.polish
+            # A power of two by squaring, many times faster than any other power.
+            shine = np.maximum(half_way, 0)
+            for _ in range(round(np.log2(material.polish))):
+                shine *= shine
+            shine *= material.gloss
             # A level surface mirrors the lamp only a little; without this all flat parts would be washed out.
-            level = material.gloss * ((1 + lz) / norm) ** material.polish
+            level = material.gloss * ((1 + lz) / norm) ** 2 ** round(np.log2(material.polish))
             result = result + np.maximum(shine - level, 0)[..., None]
         return result
 

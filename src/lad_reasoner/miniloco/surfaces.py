@@ -73,35 +73,34 @@ def flakes(canvas: Canvas, window: Window, colour: Colour | str, *, pitch: float
     height, width = window.shape
     tall, wide = int(height / canvas.unit / pitch) + 4, int(width / canvas.unit / pitch) + 4
     rng = canvas.rng
-    jitter_x, jitter_y = rng.random((2, tall, wide), dtype=np.float32) * 0.8 + 0.1
-    turn = rng.random((tall, wide), dtype=np.float32) * np.float32(np.pi)
+    jitter_x, jitter_y = rng.random((2, tall * wide), dtype=np.float32) * 0.7 + 0.15
+    turn = rng.random(tall * wide, dtype=np.float32) * np.float32(np.pi)
     long_x, long_y = np.cos(turn), np.sin(turn)
-    lift = rng.random((tall, wide), dtype=np.float32)
-    u = np.broadcast_to((np.arange(width, dtype=np.float32) / canvas.unit / pitch + 1)[None, :], window.shape)
-    v = np.broadcast_to(
-        (np.arange(height, dtype=np.float32) / canvas.unit / pitch + 1)[:, None], window.shape
-    )
-    column, row = u.astype(np.int32), v.astype(np.int32)
+    lift = 0.55 * rng.random(tall * wide, dtype=np.float32)
+    u = (np.arange(width, dtype=np.float32) / canvas.unit / pitch + 1)[None, :]
+    v = (np.arange(height, dtype=np.float32) / canvas.unit / pitch + 1)[:, None]
+    column, row = (u - 0.5).astype(np.int32), (v - 0.5).astype(np.int32)
     nearest = np.full(window.shape, 9.0, np.float32)
     along = np.zeros(window.shape, np.float32)
     across = np.zeros(window.shape, np.float32)
     cell = np.zeros(window.shape, np.int32)
-    # Each pixel belongs to the flake, of the nine around it, whose ellipse holds it best; high flakes win.
-    for dr in (-1, 0, 1):
-        for dc in (-1, 0, 1):
-            index = np.maximum(row + dr, 0) * wide + np.maximum(column + dc, 0)
-            du = u - (column + dc) - jitter_x.ravel()[index]
-            dv = v - (row + dr) - jitter_y.ravel()[index]
-            lx, ly = long_x.ravel()[index], long_y.ravel()[index]
+    # Each pixel belongs to the flake, of the four about it, whose ellipse holds it best; high flakes win.
+    for dr in (0, 1):
+        for dc in (0, 1):
+            index = (row + dr) * wide + (column + dc)
+            du = (u - (column + dc)) - jitter_x[index]
+            dv = (v - (row + dr)) - jitter_y[index]
+            lx, ly = long_x[index], long_y[index]
             a, b = (du * lx + dv * ly) * 0.78, (dv * lx - du * ly) * 1.35
-            far = np.sqrt(a * a + b * b) - 0.55 * lift.ravel()[index]
+            far = np.sqrt(a * a + b * b) - lift[index]
             won = far < nearest
-            nearest = np.where(won, far, nearest)
-            along, across = np.where(won, a, along), np.where(won, b, across)
-            cell = np.where(won, index, cell)
+            np.copyto(nearest, far, where=won)
+            np.copyto(along, a, where=won)
+            np.copyto(across, b, where=won)
+            np.copyto(cell, index, where=won)
     tone = rng.random(tall * wide, dtype=np.float32)[cell]
     slope = rng.standard_normal((2, tall * wide), dtype=np.float32) * 0.13
-    edge = np.clip(nearest + 0.55 * lift.ravel()[cell], 0, 1.2)
+    edge = np.clip(nearest + lift[cell], 0, 1.2)
     crease = np.exp(-((across / 0.10) ** 2)) * 0.14
     shade = 0.50 + 0.42 * tone + slope[0][cell] + along * 0.22 - crease - 0.50 * edge * edge + 0.12
     base, pale = (
