@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from lad_reasoner.miniloco.paint import Canvas, Colour, Material, Window, mix, rgb
+from lad_reasoner.miniloco.paint import Canvas, Colour, Material, mix, rgb
 from lad_reasoner.miniloco.shapes import Array, Shape
 
 
@@ -66,47 +66,3 @@ def wood(canvas: Canvas, colour: Colour | str) -> None:
     base, dark = np.asarray(rgb(colour), np.float32), np.asarray(mix(colour, "brown", 0.5), np.float32)
     share = np.clip(0.25 + 0.25 * grain, 0, 1)[..., None]
     canvas.pixels[:] = (base * (1 - share) + dark * share) * light[..., None]
-
-
-def flakes(canvas: Canvas, window: Window, colour: Colour | str, *, pitch: float) -> Array:
-    """Cereal: cells of different tilt and tone, each a small shaded flake; (height, width, 3)."""
-    height, width = window.shape
-    tall, wide = int(height / canvas.unit / pitch) + 4, int(width / canvas.unit / pitch) + 4
-    rng = canvas.rng
-    jitter_x, jitter_y = rng.random((2, tall * wide), dtype=np.float32) * 0.7 + 0.15
-    turn = rng.random(tall * wide, dtype=np.float32) * np.float32(np.pi)
-    long_x, long_y = np.cos(turn), np.sin(turn)
-    lift = 0.55 * rng.random(tall * wide, dtype=np.float32)
-    u = (np.arange(width, dtype=np.float32) / canvas.unit / pitch + 1)[None, :]
-    v = (np.arange(height, dtype=np.float32) / canvas.unit / pitch + 1)[:, None]
-    column, row = (u - 0.5).astype(np.int32), (v - 0.5).astype(np.int32)
-    nearest = np.full(window.shape, 9.0, np.float32)
-    along = np.zeros(window.shape, np.float32)
-    across = np.zeros(window.shape, np.float32)
-    cell = np.zeros(window.shape, np.int32)
-    # Each pixel belongs to the flake, of the four about it, whose ellipse holds it best; high flakes win.
-    for dr in (0, 1):
-        for dc in (0, 1):
-            index = (row + dr) * wide + (column + dc)
-            du = (u - (column + dc)) - jitter_x[index]
-            dv = (v - (row + dr)) - jitter_y[index]
-            lx, ly = long_x[index], long_y[index]
-            a, b = (du * lx + dv * ly) * 0.78, (dv * lx - du * ly) * 1.35
-            far = np.sqrt(a * a + b * b) - lift[index]
-            won = far < nearest
-            np.copyto(nearest, far, where=won)
-            np.copyto(along, a, where=won)
-            np.copyto(across, b, where=won)
-            np.copyto(cell, index, where=won)
-    tone = rng.random(tall * wide, dtype=np.float32)[cell]
-    slope = rng.standard_normal((2, tall * wide), dtype=np.float32) * 0.13
-    edge = np.clip(nearest + lift[cell], 0, 1.2)
-    crease = np.exp(-((across / 0.10) ** 2)) * 0.14
-    shade = 0.50 + 0.42 * tone + slope[0][cell] + along * 0.22 - crease - 0.50 * edge * edge + 0.12
-    base, pale = (
-        np.asarray(rgb(colour), np.float32),
-        np.asarray(mix(colour, (0.98, 0.86, 0.62), 0.55), np.float32),
-    )
-    share = np.clip(slope[1][cell] * 3 + 0.3, 0, 1)[..., None]
-    result: Array = (base + share * (pale - base)) * np.clip(shade, 0.12, 1.15)[..., None]
-    return result
