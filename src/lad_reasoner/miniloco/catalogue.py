@@ -5,16 +5,19 @@ from __future__ import annotations
 from lad_reasoner.miniloco import (
     bolt_plate,
     breakfast_box,
+    cable_bundle,
     circuit_board,
     juice_bottle,
+    pill_blister,
     pushpins,
     screw_bag,
     splicing_connectors,
+    test_tubes,
 )
 from lad_reasoner.miniloco.scene import Product
 
 _EVALUATION = (breakfast_box, juice_bottle, pushpins, screw_bag, splicing_connectors)
-_TRAINING = (bolt_plate, circuit_board)
+_TRAINING = (bolt_plate, cable_bundle, circuit_board, pill_blister, test_tubes)
 
 EVALUATION: tuple[str, ...] = tuple(module.NAME for module in _EVALUATION)
 TRAINING: tuple[str, ...] = tuple(module.NAME for module in _TRAINING)

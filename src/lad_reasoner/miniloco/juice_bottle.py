@@ -10,7 +10,18 @@ import numpy as np
 from lad_reasoner.miniloco import surfaces
 from lad_reasoner.miniloco.paint import GLASS, PAPER, PLASTIC, Canvas, mix, smoothstep
 from lad_reasoner.miniloco.scene import COLOURS, Fill, Item, Product, Region, Scene, pick
-from lad_reasoner.miniloco.shapes import Array, Shape, box, disc, ellipse, moved, offset, outline, polyline
+from lad_reasoner.miniloco.shapes import (
+    Array,
+    Shape,
+    box,
+    disc,
+    ellipse,
+    moved,
+    offset,
+    outline,
+    polyline,
+    spline,
+)
 
 Sized = Callable[[Shape], Shape]
 
@@ -365,7 +376,7 @@ def _paint_fruit(canvas: Canvas, picture: Item) -> None:
                 (0.30, bend - 0.10),
                 (0.46, -0.22),
             ]
-            shape = polyline([(a * size, b * size) for a, b in curve], 0.105 * size)
+            shape = polyline(spline([(a * size, b * size) for a, b in curve], 4), 0.105 * size)
             canvas.solid(shape, (x, y), mix(colour, "brown", tone), PLASTIC, angle=angle, bevel=0.10 * size)
         for dx, dy in ((-0.50, -0.20), (0.50, -0.26)):
             canvas.flat(disc(0.06 * size), at(dx, dy), (0.30, 0.24, 0.10))

@@ -9,7 +9,7 @@ corner. Angles are in degrees, clockwise in the picture. A scene says nothing ab
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -204,12 +204,12 @@ def around(item: Item, factor: float = 1.1) -> Region:
     return Region(item.x, item.y, item.size * factor, item.size * factor, round=True)
 
 
-def pick(rng: np.random.Generator, choices: list[Any] | tuple[Any, ...]) -> Any:
+def pick(rng: np.random.Generator, choices: Sequence[Any]) -> Any:
     """One of the choices, each as likely as the others."""
     return choices[int(rng.integers(len(choices)))]
 
 
-def pick_two(choices: list[Any] | tuple[Any, ...], rng: np.random.Generator) -> tuple[Any, Any]:
+def pick_two(choices: Sequence[Any], rng: np.random.Generator) -> tuple[Any, Any]:
     """Two different members of the choices."""
     first, second = rng.choice(len(choices), 2, replace=False)
     return choices[int(first)], choices[int(second)]
