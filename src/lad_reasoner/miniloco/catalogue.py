@@ -7,17 +7,31 @@ from lad_reasoner.miniloco import (
     breakfast_box,
     cable_bundle,
     circuit_board,
+    gear_pair,
     juice_bottle,
+    keyboard_row,
     pill_blister,
     pushpins,
     screw_bag,
     splicing_connectors,
+    tea_assortment,
     test_tubes,
+    tool_tray,
 )
 from lad_reasoner.miniloco.scene import Product
 
 _EVALUATION = (breakfast_box, juice_bottle, pushpins, screw_bag, splicing_connectors)
-_TRAINING = (bolt_plate, cable_bundle, circuit_board, pill_blister, test_tubes)
+_TRAINING = (
+    bolt_plate,
+    cable_bundle,
+    circuit_board,
+    gear_pair,
+    keyboard_row,
+    pill_blister,
+    tea_assortment,
+    test_tubes,
+    tool_tray,
+)
 
 EVALUATION: tuple[str, ...] = tuple(module.NAME for module in _EVALUATION)
 TRAINING: tuple[str, ...] = tuple(module.NAME for module in _TRAINING)
