@@ -302,7 +302,7 @@ def _paint_lamp(canvas: Canvas, lamp: Item) -> None:
     canvas.solid(
         disc(radius),
         at,
-        mix(lamp.colour, "white", 0.12),
+        mix(lamp.colour, "white", 0.04),
         Material(gloss=0.8, polish=40),
         bevel=radius,
         lift=0.010,
@@ -310,9 +310,9 @@ def _paint_lamp(canvas: Canvas, lamp: Item) -> None:
     canvas.flat(
         disc(radius * 0.42),
         at,
-        mix(lamp.colour, "white", 0.45),
+        mix(lamp.colour, "white", 0.30),
         softness=radius * 0.5,
-        opacity=0.8,
+        opacity=0.6,
     )
 
 

@@ -126,7 +126,7 @@ def cereal(canvas: Canvas, window: Window, colour: Colour | str, *, pitch: float
     """Cereal: cells of different tilt and tone, each a small shaded flake; (height, width, 3)."""
     height, width = window.shape
     tall, wide = int(height / canvas.unit / pitch) + 4, int(width / canvas.unit / pitch) + 4
-    rng = canvas.rng
+    rng = canvas.fork()
     jitter_x, jitter_y = rng.random((2, tall * wide), dtype=np.float32) * 0.7 + 0.15
     turn = rng.random(tall * wide, dtype=np.float32) * np.float32(np.pi)
     long_x, long_y = np.cos(turn), np.sin(turn)

@@ -7,20 +7,17 @@ from dataclasses import replace
 
 import numpy as np
 
-from lad_reasoner.miniloco import surfaces
-from lad_reasoner.miniloco.paint import GLASS, PAPER, PLASTIC, Canvas, mix, smoothstep
-from lad_reasoner.miniloco.scene import COLOURS, Fill, Item, Product, Region, Scene, pick
+from lad_reasoner.miniloco import prints, surfaces
+from lad_reasoner.miniloco.paint import PAPER, Canvas, mix, smoothstep
+from lad_reasoner.miniloco.scene import Fill, Item, Product, Region, Scene, pick
 from lad_reasoner.miniloco.shapes import (
     Array,
     Shape,
     box,
-    disc,
     ellipse,
     moved,
-    offset,
     outline,
     polyline,
-    spline,
 )
 
 Sized = Callable[[Shape], Shape]
@@ -248,7 +245,7 @@ def paint(canvas: Canvas, scene: Scene) -> None:
                 "100% Juice", (item.x, item.y), (0.10, 0.09, 0.08), height=0.0205, angle=item.angle
             )
     for item in scene.all("fruit picture"):
-        _paint_fruit(canvas, item)
+        prints.juice_fruit(canvas, item)
 
 
 def _paint_glass(canvas: Canvas, at: tuple[float, float], sized: Sized) -> None:
@@ -344,42 +341,6 @@ def _paint_paper(canvas: Canvas, label: Item, width: float, height: float) -> No
     )
     line = outline(box(width * 0.90, height * 0.90, min(height * 0.15, 0.02)), 0.0016)
     canvas.flat(line, at, (0.45, 0.33, 0.14), angle=label.angle, opacity=0.8)
-
-
-def _paint_fruit(canvas: Canvas, picture: Item) -> None:
-    x, y, angle, size = picture.x, picture.y, picture.angle, picture.size
-    colour = COLOURS[picture.colour]
-
-    def at(dx: float, dy: float) -> tuple[float, float]:
-        return offset(x, y, angle, dx * size, dy * size)
-
-    if picture.shows == "orange":
-        canvas.solid(
-            disc(0.40 * size), at(0.02, 0.06), mix(colour, "yellow", 0.25), PLASTIC, bevel=0.40 * size
-        )
-        canvas.flat(ellipse(0.30 * size, 0.11 * size), at(-0.20, -0.34), (0.10, 0.36, 0.16), angle=angle - 22)
-    elif picture.shows == "cherry":
-        stem = polyline(
-            [(-0.22 * size, 0.14 * size), (0.02 * size, -0.40 * size), (0.24 * size, 0.10 * size)],
-            0.022 * size,
-        )
-        canvas.flat(stem, (x, y), (0.18, 0.34, 0.10), angle=angle)
-        for dx, dy in ((-0.24, 0.20), (0.24, 0.16)):
-            canvas.solid(disc(0.24 * size), at(dx, dy), colour, GLASS, bevel=0.24 * size)
-        canvas.flat(ellipse(0.22 * size, 0.09 * size), at(0.20, -0.38), (0.16, 0.46, 0.18), angle=angle + 12)
-    else:
-        for bend, tone in ((0.30, 0.12), (0.16, 0.0)):
-            curve = [
-                (-0.46, -0.16),
-                (-0.26, bend - 0.02),
-                (0.04, bend + 0.06),
-                (0.30, bend - 0.10),
-                (0.46, -0.22),
-            ]
-            shape = polyline(spline([(a * size, b * size) for a, b in curve], 4), 0.105 * size)
-            canvas.solid(shape, (x, y), mix(colour, "brown", tone), PLASTIC, angle=angle, bevel=0.10 * size)
-        for dx, dy in ((-0.50, -0.20), (0.50, -0.26)):
-            canvas.flat(disc(0.06 * size), at(dx, dy), (0.30, 0.24, 0.10))
 
 
 PRODUCT = Product(

@@ -144,11 +144,17 @@ class Canvas:
         step *= alpha[..., None]
         target += step
 
+    def fork(self) -> np.random.Generator:
+        """A generator for one texture. How much it is asked for depends on the resolution, so it must not be
+        `rng` itself: all that is drawn after the texture would change with the size of the picture.
+        """
+        return np.random.default_rng(int(self.rng.integers(2**63)))
+
     def noise(self, window: Window, pitch: float, stretch: float = 1.0) -> Array:
         """Smooth noise, about standard normal, hills `pitch` wide; `stretch` > 1 draws them out along x."""
         height, width = window.shape
         tall, wide = height / self.unit / pitch, width / self.unit / (pitch * stretch)
-        grid = self.rng.standard_normal((int(tall) + 4, int(wide) + 4), dtype=np.float32)
+        grid = self.fork().standard_normal((int(tall) + 4, int(wide) + 4), dtype=np.float32)
         box = (1.0, 1.0, 1.0 + wide, 1.0 + tall)
         soft = Image.fromarray(grid).resize((width, height), Image.Resampling.BICUBIC, box=box)
         return np.asarray(soft, dtype=np.float32)

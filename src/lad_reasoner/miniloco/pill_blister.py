@@ -149,7 +149,7 @@ def paint(canvas: Canvas, scene: Scene) -> None:
     for row in range(2):
         for column in range(COLUMNS):
             x, y = _pocket(pose, row, column)
-            canvas.solid(disc(0.068), (x, y), "white", GLASS, bevel=0.03, rise=0.8, opacity=0.10)
+            canvas.solid(disc(0.068), (x, y), "white", GLASS, bevel=0.03, rise=0.8, opacity=0.06)
             lx, ly, _ = canvas.light
             glint = (x + lx * 0.065, y + ly * 0.065)
             turn = float(np.degrees(np.arctan2(ly, lx))) + 90
@@ -159,7 +159,7 @@ def paint(canvas: Canvas, scene: Scene) -> None:
 
 
 def _paint_tablet(canvas: Canvas, item: Item) -> None:
-    colour = rgb(item.colour) if item.colour == "white" else mix(item.colour, "white", 0.18)
+    colour = rgb(item.colour) if item.colour == "white" else mix(item.colour, "white", 0.06)
     chalk = Material(gloss=0.08, polish=8, speckle=0.015, pitch=0.005)
     at, radius = (item.x, item.y), item.size / 2
     canvas.solid(disc(radius), at, colour, chalk, bevel=radius * 0.5, rise=0.45, lift=0.010)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from lad_reasoner.miniloco import surfaces
-from lad_reasoner.miniloco.paint import PAPER, PLASTIC, Canvas, Material, mix
+from lad_reasoner.miniloco import prints, surfaces
+from lad_reasoner.miniloco.paint import PAPER, Canvas, Material, mix
 from lad_reasoner.miniloco.scene import Item, Product, Region, Scene, pick, pick_two
-from lad_reasoner.miniloco.shapes import box, disc, ellipse, offset, polyline
+from lad_reasoner.miniloco.shapes import box, offset
 
 NAME = "tea_assortment"
 RULE = (
@@ -140,71 +140,12 @@ def _paint_sachet(canvas: Canvas, item: Item) -> None:
         canvas.flat(box(SACHET_W, 0.003), local(0, dy), mix(colour, "black", 0.35), angle=angle, opacity=0.6)
     panel = local(0, -0.035)
     canvas.solid(box(0.148, 0.142, 0.010), panel, (0.95, 0.93, 0.88), PAPER, angle=angle, bevel=0.002)
-    _paint_picture(canvas, item.shows, panel, angle)
+    prints.tea_plant(canvas, item.shows, panel, angle)
     canvas.flat(
         box(0.148, 0.040, 0.006), local(0, 0.078), mix(colour, "black", 0.42), angle=angle, opacity=0.85
     )
     canvas.lettering(item.shows.upper(), local(0, 0.077), (0.97, 0.96, 0.93), height=0.025, angle=angle)
     canvas.lettering("TEA", local(0, 0.118), mix(colour, "black", 0.55), height=0.017, angle=angle)
-
-
-def _paint_picture(canvas: Canvas, sort: str, at: tuple[float, float], angle: float) -> None:
-    def local(dx: float, dy: float) -> tuple[float, float]:
-        return offset(*at, angle, dx, dy)
-
-    leaf = (0.20, 0.50, 0.22)
-    if sort == "lemon":
-        canvas.solid(
-            ellipse(0.050, 0.036),
-            local(0, 0.008),
-            "yellow",
-            PLASTIC,
-            angle=angle - 20,
-            bevel=0.036,
-            lift=0.002,
-        )
-        canvas.solid(disc(0.011), local(0.046, -0.009), mix("yellow", "brown", 0.1), PLASTIC, bevel=0.011)
-        canvas.flat(ellipse(0.030, 0.012), local(-0.026, -0.040), leaf, angle=angle + 20)
-    elif sort == "mint":
-        for dx, dy, turn, long in (
-            (-0.026, 0.014, -38, 0.042),
-            (0.026, 0.014, 218, 0.042),
-            (0.0, -0.024, -90, 0.040),
-        ):
-            middle = local(dx, dy)
-            canvas.solid(
-                ellipse(long, 0.021),
-                middle,
-                "green",
-                PLASTIC,
-                angle=angle + turn,
-                bevel=0.016,
-                rise=0.6,
-                lift=0.002,
-            )
-            canvas.flat(box(long * 1.6, 0.0026), middle, (0.75, 0.90, 0.70), angle=angle + turn, opacity=0.8)
-    elif sort == "berry":
-        for dx, dy in ((-0.024, 0.018), (0.024, 0.020), (0.0, -0.018)):
-            canvas.solid(disc(0.025), local(dx, dy), "purple", PLASTIC, bevel=0.025, lift=0.002)
-        canvas.flat(ellipse(0.026, 0.011), local(0.024, -0.046), leaf, angle=angle - 20)
-    else:
-        canvas.flat(polyline([(0.0, 0.0), (0.008, 0.060)], 0.0035), at, leaf, angle=angle)
-        canvas.flat(ellipse(0.022, 0.009), local(0.024, 0.046), leaf, angle=angle - 30)
-        for radius, tone, dx, dy in (
-            (0.042, 0.0, 0, -0.012),
-            (0.031, 0.22, 0.004, -0.016),
-            (0.019, 0.0, -0.003, -0.012),
-            (0.009, 0.35, 0, -0.013),
-        ):
-            canvas.solid(
-                disc(radius),
-                local(dx, dy),
-                mix("pink", "red", tone),
-                PLASTIC,
-                bevel=radius * 0.6,
-                rise=0.5,
-                lift=0.002,
-            )
 
 
 PRODUCT = Product(
