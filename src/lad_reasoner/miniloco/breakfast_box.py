@@ -11,7 +11,7 @@ import numpy as np
 from lad_reasoner.miniloco import food, surfaces
 from lad_reasoner.miniloco.paint import Canvas, Material, Window, mix, smoothstep
 from lad_reasoner.miniloco.scene import Break, Fill, Item, Product, Region, Scene
-from lad_reasoner.miniloco.shapes import Shape, box, polygon
+from lad_reasoner.miniloco.shapes import Shape, box, outline, polygon
 
 Point = tuple[float, float]
 
@@ -206,7 +206,11 @@ def paint(canvas: Canvas, scene: Scene) -> None:
     fibre = Material(gloss=0.05, polish=8, speckle=0.012, pitch=0.006)
     canvas.solid(box(0.94, 0.755, 0.15), middle, card, fibre, bevel=0.022, lift=0.02)
     smooth = Material(gloss=0.05, polish=8)
-    canvas.solid(box(0.90, 0.715, 0.13), middle, card, smooth, bevel=0.016, rise=-0.6)
+    # The lip: a shallow step down all round, dark where it turns away from the lamp.
+    lx, ly, _ = canvas.light
+    for shift, tone in ((0.004, mix(card, "grey", 0.55)), (-0.004, (1.0, 0.98, 0.96))):
+        lip = (middle[0] - lx * shift, middle[1] - ly * shift)
+        canvas.flat(outline(box(0.90, 0.715, 0.13), 0.006), lip, tone, opacity=0.6, softness=0.006)
     for points in (_FLOOR_LEFT, _FLOOR_RIGHT):
         floor, x = _floor(points, side)
         canvas.solid(

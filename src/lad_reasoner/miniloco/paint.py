@@ -23,7 +23,7 @@ Colour = tuple[float, float, float]
 # A colour, its name, or a function of local x and y that returns (height, width, 3).
 Paint = Colour | str | Callable[[Array, Array], Array]
 
-MARGIN = 0.06
+MARGIN = 0.04
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ def mix(a: Colour | str, b: Colour | str, share: float) -> Colour:
 
 def smoothstep(value: Array, low: float, high: float) -> Array:
     """0 below low, 1 above high, smooth between."""
-    t = np.clip((value - low) / (high - low), 0, 1)
+    t = np.clip((value - low) * (1 / (high - low)), 0, 1)
     result: Array = t * t * (3 - 2 * t)
     return result
 
@@ -182,8 +182,10 @@ class Canvas:
             if window is None:
                 continue
             distance = shape(window.x, window.y)
-            fade = 1 - smoothstep(distance, -soft, soft + 0.5 / self.unit)
-            self.pixels[window.rows, window.columns] *= (1 - force * fade)[..., None]
+            fade = smoothstep(distance, -soft, soft + 0.5 / self.unit)
+            fade *= force
+            fade += 1 - force
+            self.pixels[window.rows, window.columns] *= fade[..., None]
 
     def solid(
         self,
@@ -232,29 +234,36 @@ class Canvas:
         steep_y = np.zeros_like(relief)
         steep_x = np.zeros_like(relief)
         half = self.unit / 2
-        steep_y[1:-1] = (relief[2:] - relief[:-2]) * half
-        steep_x[:, 1:-1] = (relief[:, 2:] - relief[:, :-2]) * half
+        np.subtract(relief[2:], relief[:-2], out=steep_y[1:-1])
+        np.subtract(relief[:, 2:], relief[:, :-2], out=steep_x[:, 1:-1])
+        steep_y *= half
+        steep_x *= half
         scale = 1 / np.sqrt(1 + steep_x * steep_x + steep_y * steep_y)
-        facing = (lz - steep_x * lx - steep_y * ly) * scale
-        base = np.asarray(colour(window.x, window.y) if callable(colour) else rgb(colour), dtype=np.float32)
-        light = 0.38 + 0.62 * np.maximum(facing, 0) / lz
+        # Towards the lamp, before the shortening of a tilted surface; both light and highlight are built on
+        # it.
+        leaning = steep_x * lx
+        leaning += steep_y * ly
+        light = np.maximum((lz - leaning) * scale, 0)
+        light *= 0.62 / lz
+        light += 0.38
         if material.mirror:
+            depth = 0.45 * material.mirror
             sway = (steep_x * (lx + 0.35) + steep_y * (ly - 0.2)) * scale
-            light = light * (1 - material.mirror * 0.45) + material.mirror * 0.45 * (
-                1 + np.sin(5.5 * sway + 0.6)
-            )
+            light = light * (1 - depth) + depth * (1 + np.sin(5.5 * sway + 0.6))
+        base = np.asarray(colour(window.x, window.y) if callable(colour) else rgb(colour), dtype=np.float32)
         result: Array = base * light[..., None]
         if material.gloss:
             norm = float(np.sqrt(lx * lx + ly * ly + (1 + lz) ** 2))
-            half_way = ((1 + lz) - steep_x * lx - steep_y * ly) * (scale / norm)
+            shine = np.maximum(((1 + lz) - leaning) * (scale * (1 / norm)), 0)
             # A power of two by squaring, many times faster than any other power.
-            shine = np.maximum(half_way, 0)
-            for _ in range(round(np.log2(material.polish))):
+            doublings = round(np.log2(material.polish))
+            for _ in range(doublings):
                 shine *= shine
-            shine *= material.gloss
             # A level surface mirrors the lamp only a little; without this all flat parts would be washed out.
-            level = material.gloss * ((1 + lz) / norm) ** 2 ** round(np.log2(material.polish))
-            result = result + np.maximum(shine - level, 0)[..., None]
+            shine -= ((1 + lz) / norm) ** 2**doublings
+            np.maximum(shine, 0, out=shine)
+            shine *= material.gloss
+            result += shine[..., None]
         return result
 
     def flat(

@@ -8,7 +8,7 @@ import numpy as np
 
 from lad_reasoner.miniloco import parts, surfaces
 from lad_reasoner.miniloco.paint import Canvas
-from lad_reasoner.miniloco.scene import Item, Product, Scene, around, pick
+from lad_reasoner.miniloco.scene import Break, Item, Product, Scene, around, pick
 from lad_reasoner.miniloco.shapes import box, offset, outline, polygon, polyline
 
 NAME = "screw_bag"
@@ -99,16 +99,20 @@ def _add(scene: Scene, what: str, rng: np.random.Generator) -> tuple[Scene, Item
     return scene.plus(item), item
 
 
-def _additional(scene: Scene, rng: np.random.Generator) -> Scene:
-    what = str(pick(rng, list(WANTED)))
-    more, item = _add(scene, what, rng)
-    return more.broken(f"there is one {what} too many", around(item))
+def _additional(what: str) -> Break:
+    def broken(scene: Scene, rng: np.random.Generator) -> Scene:
+        more, item = _add(scene, what, rng)
+        return more.broken(f"there is one {what} too many", around(item))
+
+    return broken
 
 
-def _missing(scene: Scene, rng: np.random.Generator) -> Scene:
-    what = str(pick(rng, list(WANTED)))
-    gone = pick(rng, scene.all(what))
-    return scene.without(gone).broken(f"one {what} is missing", around(gone))
+def _missing(what: str) -> Break:
+    def broken(scene: Scene, rng: np.random.Generator) -> Scene:
+        gone = pick(rng, scene.all(what))
+        return scene.without(gone).broken(f"one {what} is missing", around(gone))
+
+    return broken
 
 
 def _replaced(scene: Scene, old: str, new: str, words: str, rng: np.random.Generator) -> Scene:
@@ -221,12 +225,18 @@ PRODUCT = Product(
     good,
     check,
     {
-        "additional_part": _additional,
-        "missing_part": _missing,
+        "1_additional_nut": _additional("nut"),
+        "1_missing_washer": _missing("washer"),
         "screw_too_long": _too_long,
-        "screw_too_short": _too_short,
-        "very_short_screw": _very_short,
+        "1_missing_nut": _missing("nut"),
         "nuts_and_washers_exchanged": _exchanged,
+        "1_additional_long_screw": _additional("long screw"),
+        "screw_too_short": _too_short,
+        "1_additional_washer": _additional("washer"),
+        "1_missing_long_screw": _missing("long screw"),
+        "very_short_screw": _very_short,
+        "1_additional_short_screw": _additional("short screw"),
+        "1_missing_short_screw": _missing("short screw"),
     },
     paint,
     spots,

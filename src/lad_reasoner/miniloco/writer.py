@@ -166,5 +166,7 @@ class _Sheet:
             for c, (picture, caption) in enumerate(row):
                 x, y = 6 + c * wide, 6 + r * tall
                 sheet.paste(picture, (x, y))
+                while font.getlength(caption) > picture.width:
+                    caption = caption[:-2].rstrip() + "…"
                 draw.text((x, y + picture.height + 1), caption, fill=(40, 40, 44), font=font)
         sheet.save(path)
