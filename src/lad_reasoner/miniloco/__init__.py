@@ -6,6 +6,15 @@
 
 `EVALUATION` products are after the five of MVTec LOCO AD and are never trained on; `TRAINING` products show
 between them every kind of logic but none of those five compositions.
+
+    scene.py       what a picture shows, as data: Scene, Item, Fill, Connection, Defect, Product
+    <product>.py   one product a module: rule, check, good scenes, ways to break them, painting
+    catalogue.py   all products by name
+    flaws.py       structural defects: scratch, stain, crack, dent
+    shapes.py  paint.py  surfaces.py  parts.py  food.py  prints.py     from signed distances to shaded things
+    camera.py      pose, light, colour balance, blur and noise of a shot
+    render.py      seeds -> scenes -> photographs with facts and masks
+    writer.py      MVTec LOCO AD's folder layout on disk
 """
 
 from __future__ import annotations

@@ -102,7 +102,7 @@ def check(scene: Scene) -> list[str]:
     for what, number in (("tangerine", 2), ("nectarine", 1)):
         here = len(scene.all(what, place="left compartment"))
         if len(scene.all(what)) != number:
-            broken.append(f"{len(scene.all(what))} {what}s, not {number}")
+            broken.append(f"{what}: {len(scene.all(what))}, not {number}")
         elif here != number:
             broken.append(f"the {what}s are not in the left compartment")
     cereal, chips, almonds = _levels(scene)

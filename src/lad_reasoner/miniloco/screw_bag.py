@@ -86,7 +86,7 @@ def good(rng: np.random.Generator) -> Scene:
 def check(scene: Scene) -> list[str]:
     counts = scene.counts()
     broken = [
-        f"{counts.get(what, 0)} {what}s, not {number}"
+        f"{what}: {counts.get(what, 0)}, not {number}"
         for what, number in WANTED.items()
         if counts.get(what, 0) != number
     ]
