@@ -121,9 +121,7 @@ def test_products_show_every_kind_of_logic_and_keep_apart() -> None:
 @settings(max_examples=25, deadline=None)
 @given(seed=st.integers(0, 2**32 - 1))
 @pytest.mark.parametrize("product", PRODUCTS)
-def test_rule_holds_on_good_and_structural_and_breaks_on_every_logical_defect(
-    product: str, seed: int
-) -> None:
+def test_rule_holds_on_good_and_structural_and_breaks_on_every_logical_defect(product: str, seed: int) -> None:
     made = CATALOGUE[product]
     good = make_scene(product, seed=seed)
     assert made.check(good) == []
@@ -215,9 +213,7 @@ def test_colours_in_the_facts_are_seen_in_the_picture(product: str) -> None:
     assert wrong == 0, f"{wrong} of {seen}"
 
 
-@pytest.mark.parametrize(
-    ("kind", "index"), [("good", 0), ("good", 1), ("logical", 0), ("logical", 1), ("logical", 4)]
-)
+@pytest.mark.parametrize(("kind", "index"), [("good", 0), ("good", 1), ("logical", 0), ("logical", 1), ("logical", 4)])
 def test_pins_in_the_facts_can_be_counted_in_the_picture(kind: str, index: int) -> None:
     drawn = picture("pushpins", kind, index, 448)
     pixels = np.asarray(drawn.image, dtype=np.float64) / 255
@@ -295,9 +291,7 @@ def test_the_camera_never_looks_past_the_canvas(seed: int, shape: tuple[float, f
 
 
 def digest(drawn: Rendered) -> str:
-    return hashlib.sha256(
-        drawn.image.tobytes() + drawn.mask.tobytes() + repr(drawn.facts).encode()
-    ).hexdigest()
+    return hashlib.sha256(drawn.image.tobytes() + drawn.mask.tobytes() + repr(drawn.facts).encode()).hexdigest()
 
 
 def test_a_picture_depends_on_its_arguments_alone() -> None:
@@ -380,17 +374,14 @@ def test_layout_on_disk_is_that_of_mvtec_loco_ad(tmp_path: Path) -> None:
         assert (folder / "rule.txt").read_text(encoding="utf-8").strip() == CATALOGUE[name].rule
         with Image.open(tmp_path / f"{name}.png") as sheet:
             assert sheet.width > 2 * 64
-    assert [r["file"] for r in records[:10]] == [
-        f["file"] for f in lines(tmp_path / "bolt_plate" / "facts.jsonl")
-    ]
+    assert [r["file"] for r in records[:10]] == [f["file"] for f in lines(tmp_path / "bolt_plate" / "facts.jsonl")]
 
 
 def test_a_smaller_benchmark_is_the_beginning_of_a_larger_one(tmp_path: Path) -> None:
     for name, number in (("small", 1), ("large", 3)):
         list(write_benchmark(tmp_path / name, products=["gear_pair"], per_class=number, size=64, seed=9))
     small, large = (
-        {f["file"]: f for f in lines(tmp_path / name / "gear_pair" / "facts.jsonl")}
-        for name in ("small", "large")
+        {f["file"]: f for f in lines(tmp_path / name / "gear_pair" / "facts.jsonl")} for name in ("small", "large")
     )
     assert len(small) == 5
     for file, fact in small.items():
@@ -406,9 +397,7 @@ def test_writing_is_lazy_and_its_memory_does_not_grow(tmp_path: Path) -> None:
     peaks = []
     for number in (8, 16):
         tracemalloc.start()
-        for _ in write_benchmark(
-            tmp_path / str(number), products=["pill_blister"], per_class=number, size=48
-        ):
+        for _ in write_benchmark(tmp_path / str(number), products=["pill_blister"], per_class=number, size=48):
             pass
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
@@ -478,19 +467,15 @@ def test_comparing_pixels_or_colours_does_not_solve_the_evaluation_products() ->
     for product in EVALUATION:
         scores: dict[str, dict[str, list[float]]] = {"pixels": {}, "colours": {}}
         references = [
-            np.asarray(draw_picture(product, "train", "good", i, size=96, seed=3).image, float)
-            for i in range(number)
+            np.asarray(draw_picture(product, "train", "good", i, size=96, seed=3).image, float) for i in range(number)
         ]
         for kind in ("good", "logical"):
             queries = [
-                np.asarray(draw_picture(product, "test", kind, i, size=96, seed=3).image, float)
-                for i in range(number)
+                np.asarray(draw_picture(product, "test", kind, i, size=96, seed=3).image, float) for i in range(number)
             ]
             pairs = list(zip(queries, references, strict=True))
             scores["pixels"][kind] = [float(np.abs(q - r).mean()) for q, r in pairs]
-            scores["colours"][kind] = [
-                float(np.abs(colour_histogram(q) - colour_histogram(r)).sum()) for q, r in pairs
-            ]
+            scores["colours"][kind] = [float(np.abs(colour_histogram(q) - colour_histogram(r)).sum()) for q, r in pairs]
         for name, by_kind in scores.items():
             best[name].append(best_balanced_accuracy(by_kind["good"], by_kind["logical"]))
     for name, values in best.items():

@@ -84,11 +84,7 @@ def _swapped_bolts(scene: Scene, rng: np.random.Generator) -> Scene:
     (brass,) = scene.all("bolt", colour="brass")
     other = pick(rng, scene.all("bolt", colour="steel"))
     words = f"the brass bolt is in the {other.place} hole, it should be in the {brass.place} hole"
-    return (
-        scene.change(brass, colour="steel")
-        .change(other, colour="brass")
-        .broken(words, around(brass), around(other))
-    )
+    return scene.change(brass, colour="steel").change(other, colour="brass").broken(words, around(brass), around(other))
 
 
 def _two_missing_bolts(scene: Scene, rng: np.random.Generator) -> Scene:
@@ -105,9 +101,7 @@ def _missing_label(scene: Scene, rng: np.random.Generator) -> Scene:
 def _turned_label(scene: Scene, rng: np.random.Generator) -> Scene:
     (label,) = scene.all("label")
     upside_down = bool(rng.integers(2))
-    angle = (
-        180.0 + float(rng.normal(0, 1)) if upside_down else float(pick(rng, [-1, 1]) * rng.uniform(20, 32))
-    )
+    angle = 180.0 + float(rng.normal(0, 1)) if upside_down else float(pick(rng, [-1, 1]) * rng.uniform(20, 32))
     words = "the label is upside down" if upside_down else "the label is crooked, it should be upright"
     region = Region(label.x, label.y, 0.30, 0.15, angle)
     return scene.change(label, angle=angle).broken(words, region)
@@ -122,9 +116,7 @@ def _misplaced_label(scene: Scene, rng: np.random.Generator) -> Scene:
 
 
 def spots(scene: Scene) -> list[tuple[float, float, float]]:
-    return [(x, 0.375, 0.08) for x in (0.17, 0.83)] + [
-        (x, y, 0.06) for x in (0.34, 0.66) for y in (0.19, 0.56)
-    ]
+    return [(x, 0.375, 0.08) for x in (0.17, 0.83)] + [(x, y, 0.06) for x in (0.34, 0.66) for y in (0.19, 0.56)]
 
 
 def paint(canvas: Canvas, scene: Scene) -> None:

@@ -60,9 +60,7 @@ def _fruits(middle: Point, kinds: list[str], side: int, rng: np.random.Generator
         dy = slots[slot][1] + float(rng.uniform(-slack * 0.5, slack * 0.5))
         size = float(rng.uniform(0.155, 0.175) if len(kinds) > 3 else rng.uniform(0.190, 0.212))
         place = "left compartment" if side < 0 else "right compartment"
-        items.append(
-            Item(kind, middle[0] + dx, middle[1] + dy, size, COLOURS[kind], place, float(rng.uniform(0, 360)))
-        )
+        items.append(Item(kind, middle[0] + dx, middle[1] + dy, size, COLOURS[kind], place, float(rng.uniform(0, 360))))
     return items
 
 
@@ -184,9 +182,7 @@ def _swapped(scene: Scene, rng: np.random.Generator) -> Scene:
     fruits = _fruits(scene.layout["middle"], [item.what for item in scene.items], 1, rng)
     fills = tuple(replace(fill, place="left compartment") for fill in scene.fills)
     words = "the compartments are swapped: the fruit is on the right, the cereal on the left"
-    return replace(scene, items=tuple(fruits), fills=fills).broken(
-        words, _region(scene, 0.0, 0.0, 0.80, 0.60)
-    )
+    return replace(scene, items=tuple(fruits), fills=fills).broken(words, _region(scene, 0.0, 0.0, 0.80, 0.60))
 
 
 def spots(scene: Scene) -> list[tuple[float, float, float]]:
@@ -213,9 +209,7 @@ def paint(canvas: Canvas, scene: Scene) -> None:
         canvas.flat(outline(box(0.90, 0.715, 0.13), 0.006), lip, tone, opacity=0.6, softness=0.006)
     for points in (_FLOOR_LEFT, _FLOOR_RIGHT):
         floor, x = _floor(points, side)
-        canvas.solid(
-            floor, (middle[0] + x, middle[1]), mix(card, "grey", 0.06), smooth, bevel=0.055, rise=-0.75
-        )
+        canvas.solid(floor, (middle[0] + x, middle[1]), mix(card, "grey", 0.06), smooth, bevel=0.055, rise=-0.75)
     _paint_filling(canvas, scene, side)
     for item in scene.items:
         if item.what == "tangerine":
@@ -276,9 +270,7 @@ def _scatter(
             spots.append((side * x, y, float(rng.random())))
     # Chips first, almonds on top of them: small things come to lie between and above large ones.
     order = rng.permutation(len(spots))
-    inside = floor(
-        np.array([s[0] - away for s in spots], np.float32), np.array([s[1] for s in spots], np.float32)
-    )
+    inside = floor(np.array([s[0] - away for s in spots], np.float32), np.array([s[1] for s in spots], np.float32))
     kept = [spots[i] for i in order if inside[i] < -0.012]
     for x, y, draw in sorted(kept, key=lambda s: s[2] < almonds):
         at = (middle[0] + x, middle[1] + y)

@@ -58,9 +58,7 @@ def _build(layout: dict[str, tuple[float, float]], wires: list[tuple[str, int, i
         for colour, start, end in wires
     )
     tie = Item("tie", *layout["tie"], 0.20, "black", "around the bundle")
-    return Scene(
-        NAME, WIDTH, HEIGHT, (*items, tie), connections=joined, layout={**layout, "wires": tuple(wires)}
-    )
+    return Scene(NAME, WIDTH, HEIGHT, (*items, tie), connections=joined, layout={**layout, "wires": tuple(wires)})
 
 
 def good(rng: np.random.Generator) -> Scene:
@@ -112,9 +110,7 @@ def _exchanged_colours(scene: Scene, rng: np.random.Generator) -> Scene:
     wires = list(scene.layout["wires"])
     wires[one], wires[two] = (ORDER[two], one, one), (ORDER[one], two, two)
     words = f"the {ORDER[one]} and the {ORDER[two]} wire have changed places"
-    return _rewired(scene, wires).broken(
-        words, _strip(scene, one, upper=True), _strip(scene, two, upper=True)
-    )
+    return _rewired(scene, wires).broken(words, _strip(scene, one, upper=True), _strip(scene, two, upper=True))
 
 
 def _crossed(scene: Scene, rng: np.random.Generator) -> Scene:
@@ -123,9 +119,7 @@ def _crossed(scene: Scene, rng: np.random.Generator) -> Scene:
     wires = list(scene.layout["wires"])
     wires[one], wires[two] = (ORDER[one], one, two), (ORDER[two], two, one)
     words = f"the {ORDER[one]} and the {ORDER[two]} wire cross: they are exchanged at the lower strip"
-    return _rewired(scene, wires).broken(
-        words, _strip(scene, one, upper=False), _strip(scene, two, upper=False)
-    )
+    return _rewired(scene, wires).broken(words, _strip(scene, one, upper=False), _strip(scene, two, upper=False))
 
 
 def _loose(scene: Scene, rng: np.random.Generator) -> Scene:
@@ -170,25 +164,19 @@ def paint(canvas: Canvas, scene: Scene) -> None:
     for x, y in zip(layout["strips"], (UPPER, LOWER), strict=True):
         for i in range(NUMBER):
             clamp = (x + _x(i), y + (0.030 if y == UPPER else -0.030))
-            canvas.solid(
-                box(0.052, 0.034, 0.005), clamp, (0.86, 0.87, 0.86), PLASTIC, bevel=0.006, lift=0.004
-            )
+            canvas.solid(box(0.052, 0.034, 0.005), clamp, (0.86, 0.87, 0.86), PLASTIC, bevel=0.006, lift=0.004)
     for tie in scene.all("tie"):
         band = box(WAIST * NUMBER + 0.014, 0.026, 0.004)
         canvas.solid(band, (tie.x, tie.y), (0.13, 0.13, 0.14), PLASTIC, bevel=0.008, lift=0.012)
         knob = (tie.x + WAIST * 1.2, tie.y)
         canvas.solid(box(0.040, 0.040, 0.006), knob, (0.15, 0.15, 0.16), PLASTIC, bevel=0.008, lift=0.012)
         tail = offset(*knob, -62, 0.055, 0)
-        canvas.solid(
-            box(0.085, 0.016, 0.003), tail, (0.13, 0.13, 0.14), PLASTIC, angle=-62, bevel=0.004, lift=0.014
-        )
+        canvas.solid(box(0.085, 0.016, 0.003), tail, (0.13, 0.13, 0.14), PLASTIC, angle=-62, bevel=0.004, lift=0.014)
 
 
 def _paint_strip(canvas: Canvas, x: float, y: float, *, inwards: int) -> None:
     """A grey strip with a screw for each terminal, its number beside it."""
-    canvas.solid(
-        box(PITCH * NUMBER + 0.03, 0.115, 0.008), (x, y), (0.78, 0.79, 0.78), PLASTIC, bevel=0.009, lift=0.02
-    )
+    canvas.solid(box(PITCH * NUMBER + 0.03, 0.115, 0.008), (x, y), (0.78, 0.79, 0.78), PLASTIC, bevel=0.009, lift=0.02)
     for i in range(NUMBER):
         at = (x + _x(i), y - inwards * 0.012)
         canvas.solid(disc(0.020), at, "steel", METAL, bevel=0.006, lift=0.004)

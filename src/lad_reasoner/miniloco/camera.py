@@ -84,9 +84,7 @@ class Camera:
         x, y = m[0, 0] * px + m[0, 1] * py + m[0, 2], m[1, 0] * px + m[1, 1] * py + m[1, 2]
         return x.astype(np.float32), y.astype(np.float32)
 
-    def shoot(
-        self, painted: Image.Image, size: int, supersampling: int, rng: np.random.Generator
-    ) -> Image.Image:
+    def shoot(self, painted: Image.Image, size: int, supersampling: int, rng: np.random.Generator) -> Image.Image:
         """The painted canvas -> the photograph, `size` pixels on its long side."""
         unit = size * supersampling
         wide, tall = self.pixels(size)

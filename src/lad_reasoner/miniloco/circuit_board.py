@@ -88,9 +88,7 @@ def check(scene: Scene) -> list[str]:
 
 def _missing_resistor(scene: Scene, rng: np.random.Generator) -> Scene:
     part = pick(rng, scene.all("resistor"))
-    return scene.without(part).broken(
-        f"the resistor at {part.place} is missing", Region(part.x, part.y, 0.05, 0.12)
-    )
+    return scene.without(part).broken(f"the resistor at {part.place} is missing", Region(part.x, part.y, 0.05, 0.12))
 
 
 def _missing_capacitor(scene: Scene, rng: np.random.Generator) -> Scene:
@@ -112,25 +110,19 @@ def _swapped_connectors(scene: Scene, rng: np.random.Generator) -> Scene:
 
 def _missing_connector(scene: Scene, rng: np.random.Generator) -> Scene:
     part = pick(rng, scene.all("connector"))
-    return scene.without(part).broken(
-        f"the {part.colour} connector is missing", Region(part.x, part.y, 0.19, 0.10)
-    )
+    return scene.without(part).broken(f"the {part.colour} connector is missing", Region(part.x, part.y, 0.19, 0.10))
 
 
 def _turned_chip(scene: Scene, rng: np.random.Generator) -> Scene:
     chip = pick(rng, scene.all("chip"))
     words = f"the {chip.place} chip is upside down, its notch points downwards"
-    return scene.change(chip, angle=180.0).broken(
-        words, Region(chip.x, chip.y, chip.size * 0.8, chip.size * 1.1)
-    )
+    return scene.change(chip, angle=180.0).broken(words, Region(chip.x, chip.y, chip.size * 0.8, chip.size * 1.1))
 
 
 def _wrong_lamp(scene: Scene, rng: np.random.Generator) -> Scene:
     (lamp,) = scene.all("lamp")
     colour = pick(rng, ["red", "yellow", "blue"])
-    return scene.change(lamp, colour=colour).broken(
-        f"the lamp is {colour}, it should be green", around(lamp, 1.5)
-    )
+    return scene.change(lamp, colour=colour).broken(f"the lamp is {colour}, it should be green", around(lamp, 1.5))
 
 
 def spots(scene: Scene) -> list[tuple[float, float, float]]:

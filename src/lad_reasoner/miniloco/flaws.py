@@ -19,9 +19,7 @@ _WORDS = {
 }
 
 
-def flawed(
-    scene: Scene, name: str, spots: list[tuple[float, float, float]], rng: np.random.Generator
-) -> Scene:
+def flawed(scene: Scene, name: str, spots: list[tuple[float, float, float]], rng: np.random.Generator) -> Scene:
     """The same scene with one structural flaw on one of the spots (x, y, radius)."""
     x, y, radius = pick(rng, spots)
     length = float(np.clip(radius * rng.uniform(1.1, 1.7), 0.05, 0.22))
@@ -83,9 +81,7 @@ def paint_mark(canvas: Canvas, mark: Mark) -> None:
         lower = outline(mark)(window.x, window.y - 0.003)
         below *= (1 - 0.45 * canvas.cover(lower))[..., None]
         dark = float(below.mean()) < 0.3
-        canvas.blend(
-            window, 0.75 * canvas.cover(distance), (0.66, 0.65, 0.63) if dark else (0.97, 0.97, 0.95)
-        )
+        canvas.blend(window, 0.75 * canvas.cover(distance), (0.66, 0.65, 0.63) if dark else (0.97, 0.97, 0.95))
     elif mark.what == "crack":
         lower = outline(mark)(window.x, window.y - 0.004)
         canvas.blend(window, 0.35 * canvas.cover(lower), (0.85, 0.84, 0.82))
@@ -93,9 +89,7 @@ def paint_mark(canvas: Canvas, mark: Mark) -> None:
     elif mark.what == "stain":
         soft = canvas.cover(distance, 0.012) * (0.72 + 0.10 * np.clip(canvas.noise(window, 0.012), -2, 2))
         dark = float(below.mean()) < 0.3
-        canvas.blend(
-            window, np.clip(soft, 0, 0.92), mix("brown", "grey", 0.75) if dark else (0.23, 0.15, 0.09)
-        )
+        canvas.blend(window, np.clip(soft, 0, 0.92), mix("brown", "grey", 0.75) if dark else (0.23, 0.15, 0.09))
     else:
         radius = max(mark.length * 0.28, 0.022)
         lx, ly, _ = canvas.light

@@ -79,9 +79,7 @@ def tangerine(canvas: Canvas, fruit: Item) -> None:
 
     skin = Material(gloss=0.28, polish=14, bump=0.0008, pitch=0.0075, speckle=0.02)
     oval = float(rng.uniform(0.93, 1.0))
-    canvas.solid(
-        ellipse(r, r * oval), at, peel, skin, angle=angle, bevel=r * 0.98, rise=0.62, lift=0.030, strength=0.6
-    )
+    canvas.solid(ellipse(r, r * oval), at, peel, skin, angle=angle, bevel=r * 0.98, rise=0.62, lift=0.030, strength=0.6)
     star = offset(*at, angle, cx, cy)
     canvas.flat(disc(r * 0.13), star, (0.55, 0.36, 0.08), softness=r * 0.10, opacity=0.6)
     canvas.solid(disc(r * 0.075), star, (0.17, 0.24, 0.12), MATT, bevel=r * 0.05)

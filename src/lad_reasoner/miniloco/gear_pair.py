@@ -47,10 +47,7 @@ def _build(one: Item, two: Item, rng: np.random.Generator) -> Scene:
         replace(g, place=place)
         for g, place in zip(sorted((one, two), key=lambda g: g.x), ("left", "right"), strict=True)
     ]
-    nuts = [
-        Item("nut", g.x, g.y, 0.076, "steel", f"on the {g.place} gear", float(rng.uniform(0, 60)))
-        for g in gears
-    ]
+    nuts = [Item("nut", g.x, g.y, 0.076, "steel", f"on the {g.place} gear", float(rng.uniform(0, 60))) for g in gears]
     mesh = (Connection("mesh", "", f"{gears[0].place} gear", f"{gears[1].place} gear"),)
     return Scene(NAME, WIDTH, HEIGHT, (*gears, *nuts), connections=mesh)
 
@@ -107,9 +104,7 @@ def _missing_nut(scene: Scene, rng: np.random.Generator) -> Scene:
 def _missing_gear(scene: Scene, rng: np.random.Generator) -> Scene:
     gear = pick(rng, gears_of(scene))
     (nut,) = scene.all("nut", place=f"on the {gear.place} gear")
-    return replace(scene.without(gear, nut), connections=()).broken(
-        f"the {gear.what} is missing", around(gear, 1.02)
-    )
+    return replace(scene.without(gear, nut), connections=()).broken(f"the {gear.what} is missing", around(gear, 1.02))
 
 
 def _turned_mark(scene: Scene, rng: np.random.Generator) -> Scene:

@@ -60,9 +60,7 @@ def good(rng: np.random.Generator) -> Scene:
     lower = _at(scene, float(rng.uniform(-0.006, 0.006)), LABELS["lower"] + float(rng.uniform(-0.006, 0.006)))
     items = (
         Item("fruit label", *upper, 0.17, "orange", "upper", float(tilts[0])),
-        Item(
-            "fruit picture", *upper, 0.075, ICON_COLOURS[fruit], "on the fruit label", float(tilts[0]), fruit
-        ),
+        Item("fruit picture", *upper, 0.075, ICON_COLOURS[fruit], "on the fruit label", float(tilts[0]), fruit),
         Item("text label", *lower, 0.17, "orange", "lower", float(tilts[1]), "100% Juice"),
     )
     juice = Fill(f"{fruit} juice", JUICES[fruit][0], float(rng.uniform(*GOOD_LEVEL)), "bottle")
@@ -117,9 +115,7 @@ def _missing_bottom_label(scene: Scene, rng: np.random.Generator) -> Scene:
 def _missing_both_labels(scene: Scene, rng: np.random.Generator) -> Scene:
     label, picture = _upper(scene)
     lower = _lower(scene)
-    return scene.without(label, picture, lower).broken(
-        "both labels are missing", _box(label, 0.17), _box(lower, 0.08)
-    )
+    return scene.without(label, picture, lower).broken("both labels are missing", _box(label, 0.17), _box(lower, 0.08))
 
 
 def _empty(scene: Scene, rng: np.random.Generator) -> Scene:
@@ -181,9 +177,7 @@ def _misplaced_bottom_label(scene: Scene, rng: np.random.Generator) -> Scene:
 
 def _missing_icon(scene: Scene, rng: np.random.Generator) -> Scene:
     label, picture = _upper(scene)
-    return scene.without(picture).broken(
-        "the fruit label shows no fruit", Region(label.x, label.y, 0.09, 0.09)
-    )
+    return scene.without(picture).broken("the fruit label shows no fruit", Region(label.x, label.y, 0.09, 0.09))
 
 
 def _misplaced_icon(scene: Scene, rng: np.random.Generator) -> Scene:
@@ -201,9 +195,7 @@ def spots(scene: Scene) -> list[tuple[float, float, float]]:
 def _half_width(height: Array, wall: float) -> Array:
     """Half width of the bottle at a height above the table (parts of its own size), less a wall."""
     heights = np.array([0.0, 0.012, 0.03, 0.47, 0.505, 0.54, 0.57, 0.595, 0.615, 0.635, 0.66, 0.865, 0.9])
-    halves = np.array(
-        [0.105, 0.116, 0.120, 0.119, 0.1165, 0.107, 0.094, 0.081, 0.0745, 0.071, 0.0695, 0.0695, 0.0695]
-    )
+    halves = np.array([0.105, 0.116, 0.120, 0.119, 0.1165, 0.107, 0.094, 0.081, 0.0745, 0.071, 0.0695, 0.0695, 0.0695])
     result: Array = np.interp(height, heights, halves).astype(np.float32) - np.float32(wall)
     return result
 
@@ -229,9 +221,7 @@ def paint(canvas: Canvas, scene: Scene) -> None:
     at = (x, table)
 
     def sized(shape: Shape) -> Shape:
-        return Shape(
-            lambda u, v: shape(u / scale, v / scale) * scale, shape.reach_x * scale, shape.reach_y * scale
-        )
+        return Shape(lambda u, v: shape(u / scale, v / scale) * scale, shape.reach_x * scale, shape.reach_y * scale)
 
     _paint_glass(canvas, at, sized)
     _paint_juice(canvas, at, sized, scene)
@@ -241,9 +231,7 @@ def paint(canvas: Canvas, scene: Scene) -> None:
             _paint_paper(canvas, item, 0.165, 0.158)
         elif item.what == "text label":
             _paint_paper(canvas, item, 0.168, 0.074)
-            canvas.lettering(
-                "100% Juice", (item.x, item.y), (0.10, 0.09, 0.08), height=0.0205, angle=item.angle
-            )
+            canvas.lettering("100% Juice", (item.x, item.y), (0.10, 0.09, 0.08), height=0.0205, angle=item.angle)
     for item in scene.all("fruit picture"):
         prints.juice_fruit(canvas, item)
 
@@ -289,9 +277,7 @@ def _paint_shine(canvas: Canvas, at: tuple[float, float], sized: Sized, *, full:
     x, table = at
     strong = 1.0 if full else 0.6
 
-    def lay(
-        shape: Shape, dx: float, dy: float, light: float, softness: float = 0.006, tilt: float = 0.0
-    ) -> None:
+    def lay(shape: Shape, dx: float, dy: float, light: float, softness: float = 0.006, tilt: float = 0.0) -> None:
         # Reflections wander with the lamp from shot to shot.
         force = light * strong * float(canvas.rng.uniform(0.75, 1.1))
         turned = sized(moved(shape, dx, dy, tilt))
@@ -336,9 +322,7 @@ def _paint_paper(canvas: Canvas, label: Item, width: float, height: float) -> No
         return result
 
     at = (label.x, label.y)
-    canvas.solid(
-        box(width, height, 0.002), at, warm, PAPER, angle=label.angle, bevel=0.002, lift=0.002, strength=0.4
-    )
+    canvas.solid(box(width, height, 0.002), at, warm, PAPER, angle=label.angle, bevel=0.002, lift=0.002, strength=0.4)
     line = outline(box(width * 0.90, height * 0.90, min(height * 0.15, 0.02)), 0.0016)
     canvas.flat(line, at, (0.45, 0.33, 0.14), angle=label.angle, opacity=0.8)
 

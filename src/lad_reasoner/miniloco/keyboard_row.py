@@ -41,9 +41,7 @@ def good(rng: np.random.Generator) -> Scene:
         x, y = offset(*pose, (index - LETTERS / 2) * PITCH, 0)
         shows = ALPHABET[first + index] if index < LETTERS else "+"
         colour = body if index < LETTERS else accent
-        items.append(
-            Item("key", x, y, KEY, colour, _place(index), pose[2] + float(rng.normal(0, 0.3)), shows)
-        )
+        items.append(Item("key", x, y, KEY, colour, _place(index), pose[2] + float(rng.normal(0, 0.3)), shows))
     desk = str(pick(rng, ["grey", "brown", "blue"]))
     return Scene(NAME, WIDTH, HEIGHT, tuple(items), layout={"pose": pose, "desk": desk})
 
@@ -67,9 +65,7 @@ def check(scene: Scene) -> list[str]:
         broken.append(f"the letter keys are {' and '.join(sorted(body))}")
     if keys[LETTERS] and keys[LETTERS][0].colour in body:
         broken.append("the last key has the colour of the letter keys")
-    broken += [
-        f"the key {item.shows} is turned" for item in scene.items if abs((item.angle + 180) % 360 - 180) > 20
-    ]
+    broken += [f"the key {item.shows} is turned" for item in scene.items if abs((item.angle + 180) % 360 - 180) > 20]
     return broken
 
 
@@ -85,11 +81,7 @@ def _missing(scene: Scene, rng: np.random.Generator) -> Scene:
 def _exchanged(scene: Scene, rng: np.random.Generator) -> Scene:
     one, two = pick_two(_letters(scene), rng)
     words = f"the keys {one.shows} and {two.shows} are exchanged"
-    return (
-        scene.change(one, shows=two.shows)
-        .change(two, shows=one.shows)
-        .broken(words, _around(one), _around(two))
-    )
+    return scene.change(one, shows=two.shows).change(two, shows=one.shows).broken(words, _around(one), _around(two))
 
 
 def _repeated(scene: Scene, rng: np.random.Generator) -> Scene:
@@ -109,18 +101,14 @@ def _plus_moved(scene: Scene, rng: np.random.Generator) -> Scene:
     key = pick(rng, _letters(scene)[:-1])
     (last,) = scene.all("key", place=_place(LETTERS))
     words = f"the coloured plus key is in {key.place}, it should be at the right end"
-    moved = scene.change(key, shows=last.shows, colour=last.colour).change(
-        last, shows=key.shows, colour=key.colour
-    )
+    moved = scene.change(key, shows=last.shows, colour=last.colour).change(last, shows=key.shows, colour=key.colour)
     return moved.broken(words, _around(key), _around(last))
 
 
 def _turned(scene: Scene, rng: np.random.Generator) -> Scene:
     # Letters that look the same upside down, or like another letter, would not show the defect.
     key = pick(rng, [item for item in _letters(scene) if item.shows not in "HINOSXZMW"])
-    return scene.change(key, angle=key.angle + 180).broken(
-        f"the key {key.shows} stands on its head", _around(key)
-    )
+    return scene.change(key, angle=key.angle + 180).broken(f"the key {key.shows} stands on its head", _around(key))
 
 
 def spots(scene: Scene) -> list[tuple[float, float, float]]:
@@ -132,17 +120,11 @@ def paint(canvas: Canvas, scene: Scene) -> None:
     x, y, angle = scene.layout["pose"]
     case = Material(gloss=0.25, polish=16, speckle=0.012, pitch=0.004)
     wide = PITCH * (LETTERS + 1) + 0.045
-    canvas.solid(
-        box(wide, 0.205, 0.022), (x, y), (0.30, 0.31, 0.33), case, angle=angle, bevel=0.014, lift=0.03
-    )
-    canvas.solid(
-        box(wide - 0.036, 0.135, 0.008), (x, y), (0.10, 0.10, 0.11), case, angle=angle, bevel=0.014, rise=-1
-    )
+    canvas.solid(box(wide, 0.205, 0.022), (x, y), (0.30, 0.31, 0.33), case, angle=angle, bevel=0.014, lift=0.03)
+    canvas.solid(box(wide - 0.036, 0.135, 0.008), (x, y), (0.10, 0.10, 0.11), case, angle=angle, bevel=0.014, rise=-1)
     for index in range(LETTERS + 1):
         post = offset(x, y, angle, (index - LETTERS / 2) * PITCH, 0)
-        canvas.solid(
-            box(0.030, 0.030, 0.004), post, (0.42, 0.24, 0.20), PLASTIC, angle=angle, bevel=0.005, lift=0.004
-        )
+        canvas.solid(box(0.030, 0.030, 0.004), post, (0.42, 0.24, 0.20), PLASTIC, angle=angle, bevel=0.005, lift=0.004)
     for item in scene.items:
         _paint_key(canvas, item)
 
@@ -150,9 +132,7 @@ def paint(canvas: Canvas, scene: Scene) -> None:
 def _paint_key(canvas: Canvas, item: Item) -> None:
     at, angle = (item.x, item.y), item.angle
     colour = mix(item.colour, "grey", 0.22) if item.colour == "black" else mix(item.colour, "white", 0.04)
-    canvas.solid(
-        box(KEY, KEY, 0.012), at, mix(colour, "black", 0.22), PLASTIC, angle=angle, bevel=0.014, lift=0.014
-    )
+    canvas.solid(box(KEY, KEY, 0.012), at, mix(colour, "black", 0.22), PLASTIC, angle=angle, bevel=0.014, lift=0.014)
     # The top stays above the foot whichever way the cap has been pressed on.
     top = (at[0], at[1] - 0.006)
     cap = Material(gloss=0.22, polish=16, speckle=0.008, pitch=0.004)

@@ -105,9 +105,7 @@ class Canvas:
             float(np.sqrt(1 - slant**2)),
         )
 
-    def window(
-        self, at: tuple[float, float], reach: tuple[float, float], angle: float = 0.0
-    ) -> Window | None:
+    def window(self, at: tuple[float, float], reach: tuple[float, float], angle: float = 0.0) -> Window | None:
         """The pixels about a point that a part of half width and half height `reach` can touch; None for
         none.
         """

@@ -23,9 +23,7 @@ def drilled_hole(canvas: Canvas, x: float, y: float, radius: float) -> None:
     canvas.flat(disc(radius), (x, y), DARK, softness=radius * 0.15)
 
 
-def socket_bolt(
-    canvas: Canvas, x: float, y: float, radius: float, angle: float, colour: Colour | str
-) -> None:
+def socket_bolt(canvas: Canvas, x: float, y: float, radius: float, angle: float, colour: Colour | str) -> None:
     """The head of a cap screw seen from above, its hexagonal socket turned by `angle`."""
     canvas.solid(disc(radius), (x, y), colour, METAL, bevel=radius * 0.28, lift=radius * 0.45)
     # Turned heads show fine rings.
@@ -71,9 +69,7 @@ def washer(canvas: Canvas, x: float, y: float, radius: float, colour: Colour | s
     canvas.solid(shape, (x, y), paint, METAL, bevel=radius * 0.12, lift=radius * 0.18)
 
 
-def nut(
-    canvas: Canvas, x: float, y: float, radius: float, angle: float, colour: Colour | str = "steel"
-) -> None:
+def nut(canvas: Canvas, x: float, y: float, radius: float, angle: float, colour: Colour | str = "steel") -> None:
     """A hexagonal nut; `radius` from the middle to a corner."""
     shape = minus(hexagon(radius * 1.732), disc(radius * 0.5))
     cool = mix(colour, (0.62, 0.70, 0.82), 0.5)

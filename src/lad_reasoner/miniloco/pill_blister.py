@@ -27,16 +27,12 @@ def _pocket(pose: tuple[float, float, float], row: int, column: int) -> tuple[fl
     return offset(*pose, (column - (COLUMNS - 1) / 2) * PITCH_X, (row - 0.5) * PITCH_Y)
 
 
-def _tablet(
-    pose: tuple[float, float, float], row: int, column: int, colour: str, rng: np.random.Generator
-) -> Item:
+def _tablet(pose: tuple[float, float, float], row: int, column: int, colour: str, rng: np.random.Generator) -> Item:
     """A tablet that lies loose in its pocket."""
     x, y = _pocket(pose, row, column)
     slack = rng.uniform(-0.010, 0.010, 2)
     place = f"pocket {column + 1} of the {ROWS[row]}"
-    return Item(
-        "tablet", x + float(slack[0]), y + float(slack[1]), TABLET, colour, place, float(rng.uniform(0, 180))
-    )
+    return Item("tablet", x + float(slack[0]), y + float(slack[1]), TABLET, colour, place, float(rng.uniform(0, 180)))
 
 
 def good(rng: np.random.Generator) -> Scene:
@@ -153,9 +149,7 @@ def paint(canvas: Canvas, scene: Scene) -> None:
             lx, ly, _ = canvas.light
             glint = (x + lx * 0.065, y + ly * 0.065)
             turn = float(np.degrees(np.arctan2(ly, lx))) + 90
-            canvas.flat(
-                box(0.048, 0.007, 0.003), glint, (1.0, 1.0, 1.0), angle=turn, opacity=0.65, softness=0.008
-            )
+            canvas.flat(box(0.048, 0.007, 0.003), glint, (1.0, 1.0, 1.0), angle=turn, opacity=0.65, softness=0.008)
 
 
 def _paint_tablet(canvas: Canvas, item: Item) -> None:
@@ -163,9 +157,7 @@ def _paint_tablet(canvas: Canvas, item: Item) -> None:
     chalk = Material(gloss=0.08, polish=8, speckle=0.015, pitch=0.005)
     at, radius = (item.x, item.y), item.size / 2
     canvas.solid(disc(radius), at, colour, chalk, bevel=radius * 0.5, rise=0.45, lift=0.010)
-    canvas.flat(
-        box(radius * 1.7, 0.0045, 0.002), at, mix(colour, "black", 0.30), angle=item.angle, softness=0.002
-    )
+    canvas.flat(box(radius * 1.7, 0.0045, 0.002), at, mix(colour, "black", 0.30), angle=item.angle, softness=0.002)
 
 
 PRODUCT = Product(

@@ -16,9 +16,7 @@ def juice_fruit(canvas: Canvas, picture: Item) -> None:
         return offset(x, y, angle, dx * size, dy * size)
 
     if picture.shows == "orange":
-        canvas.solid(
-            disc(0.40 * size), at(0.02, 0.06), mix(colour, "yellow", 0.25), PLASTIC, bevel=0.40 * size
-        )
+        canvas.solid(disc(0.40 * size), at(0.02, 0.06), mix(colour, "yellow", 0.25), PLASTIC, bevel=0.40 * size)
         canvas.flat(ellipse(0.30 * size, 0.11 * size), at(-0.20, -0.34), (0.10, 0.36, 0.16), angle=angle - 22)
     elif picture.shows == "cherry":
         stem = polyline(

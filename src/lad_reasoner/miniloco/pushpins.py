@@ -138,9 +138,7 @@ def paint(canvas: Canvas, scene: Scene) -> None:
         canvas.flat(outline(box(0.012, 0.05, 0.003), 0.004), hinge, clear, angle=angle, opacity=0.4)
     canvas.flat(outline(shell, 0.013), (x, y), clear, angle=angle, opacity=0.42)
     canvas.flat(outline(shell, 0.003), (x, y), edge, angle=angle, opacity=0.75)
-    canvas.flat(
-        outline(box(wide - 0.022, tall - 0.022, 0.045), 0.0025), (x, y), edge, angle=angle, opacity=0.55
-    )
+    canvas.flat(outline(box(wide - 0.022, tall - 0.022, 0.045), 0.0025), (x, y), edge, angle=angle, opacity=0.55)
     for row in range(1, ROWS):
         _wall(canvas, offset(x, y, angle, 0, TOP + row * CELL_H), CELL_W * COLUMNS, angle)
     for wall in scene.all("separator"):

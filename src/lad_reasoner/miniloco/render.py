@@ -54,10 +54,7 @@ def make_scene(product: str, *, seed: Seed, kind: Kind = "good", defect: str | N
     name = names[int(rng.integers(len(names)))] if defect is None else defect
     if name not in names:
         raise InputError(f"{product} has no {kind} defect {name!r}; there are: {', '.join(names)}")
-    if kind == "logical":
-        scene = made.defects[name](scene, rng)
-    else:
-        scene = flaws.flawed(scene, name, made.spots(scene), rng)
+    scene = made.defects[name](scene, rng) if kind == "logical" else flaws.flawed(scene, name, made.spots(scene), rng)
     assert scene.defect is not None
     found: Defect = replace(scene.defect, name=name, value=defect_values(product)[name])
     return replace(scene, kind=kind, defect=found)
@@ -91,9 +88,7 @@ def _mask(scene: Scene, camera: Camera, size: int) -> NDArray[np.uint8]:
     if scene.defect is None:
         return mask
     for region in scene.defect.regions:
-        shape = (
-            ellipse(region.width / 2, region.height / 2) if region.round else box(region.width, region.height)
-        )
+        shape = ellipse(region.width / 2, region.height / 2) if region.round else box(region.width, region.height)
         mask[moved(shape, region.x, region.y, region.angle)(x, y) <= 0] = scene.defect.value
     for mark in scene.marks:
         # A hair line is widened a little, as a person who paints masks does.

@@ -170,8 +170,7 @@ class Scene:
             ],
             "counts": self.counts(),
             "fills": [
-                {"what": f.what, "colour": f.colour, "level": round(f.level, 3), "place": f.place}
-                for f in self.fills
+                {"what": f.what, "colour": f.colour, "level": round(f.level, 3), "place": f.place} for f in self.fills
             ],
             "connections": [
                 {"what": c.what, "colour": c.colour, "start": c.start, "end": c.end} for c in self.connections

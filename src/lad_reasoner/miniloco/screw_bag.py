@@ -53,11 +53,7 @@ def _lay(
         x, y = offset(*pose, dx, dy)
         item = Item(what, x, y, SIZES[what], "steel", "in the bag", angle + pose[2])
         gap = min(
-            (
-                np.hypot(a - c, b - d) - r - s
-                for a, b, r in _footprint(what, x, y, item.angle)
-                for c, d, s in others
-            ),
+            (np.hypot(a - c, b - d) - r - s for a, b, r in _footprint(what, x, y, item.angle) for c, d, s in others),
             default=1.0,
         )
         if gap > 0.004:
@@ -139,9 +135,7 @@ def _very_short(scene: Scene, rng: np.random.Generator) -> Scene:
 def _exchanged(scene: Scene, rng: np.random.Generator) -> Scene:
     old, new = ("nut", "washer") if rng.integers(2) else ("washer", "nut")
     if rng.integers(2):
-        return _replaced(
-            scene, old, new, f"there are three {new}s and one {old}, there should be two of each", rng
-        )
+        return _replaced(scene, old, new, f"there are three {new}s and one {old}, there should be two of each", rng)
     first = _replaced(scene, old, new, "", rng)
     second = _replaced(first, old, new, "", rng)
     assert first.defect is not None and second.defect is not None
@@ -172,9 +166,7 @@ def paint(canvas: Canvas, scene: Scene) -> None:
     milk = 0.115 + 0.085 * np.tanh(1.5 * facing)
     glint = np.clip(facing - 0.60, 0, 1)
     glint = glint * (0.75 + 0.5 * np.clip(canvas.noise(window, 0.012, 3.0), -1, 1))
-    canvas.blend(
-        window, cover * 0.86, np.repeat(milk[..., None], 3, axis=2) * np.array([1.0, 1.0, 1.04], np.float32)
-    )
+    canvas.blend(window, cover * 0.86, np.repeat(milk[..., None], 3, axis=2) * np.array([1.0, 1.0, 1.04], np.float32))
     for item in scene.items:
         _paint_part(canvas, item)
     over = np.clip(0.04 + 0.60 * glint, 0, 0.6) * cover

@@ -47,9 +47,7 @@ def socket(connector: Item, row: int) -> tuple[float, float]:
     return offset(connector.x, connector.y, connector.angle, inwards * HOUSING / 2, dy)
 
 
-def _slack(
-    start: tuple[float, float], end: tuple[float, float], rng: np.random.Generator
-) -> list[tuple[float, float]]:
+def _slack(start: tuple[float, float], end: tuple[float, float], rng: np.random.Generator) -> list[tuple[float, float]]:
     """Points of a cable that leaves both ends level and wanders between them."""
     (ax, ay), (bx, by) = start, end
     span, sag = bx - ax, float(rng.uniform(-0.035, 0.035))
@@ -71,9 +69,7 @@ def good(rng: np.random.Generator) -> Scene:
     middle = 0.25 + float(rng.uniform(-room * 0.5, room * 0.5)) * (0.8 if number < 5 else 0.5)
     places = []
     for side, x in zip(SIDES, (0.20, 0.80), strict=True):
-        y = float(
-            np.clip(middle + rng.uniform(-0.035, 0.035), 0.04 + number * PITCH / 2, 0.46 - number * PITCH / 2)
-        )
+        y = float(np.clip(middle + rng.uniform(-0.035, 0.035), 0.04 + number * PITCH / 2, 0.46 - number * PITCH / 2))
         angle = float(np.clip(rng.normal(0, 3.5), -8, 8))
         places.append(
             Item(
@@ -112,9 +108,7 @@ def _cable(path: list[tuple[float, float]], colour: str) -> Item:
 def check(scene: Scene) -> list[str]:
     broken = []
     sides = [_on(scene, side) for side in SIDES]
-    broken += [
-        f"the {side} connector is missing" for side, found in zip(SIDES, sides, strict=True) if found is None
-    ]
+    broken += [f"the {side} connector is missing" for side, found in zip(SIDES, sides, strict=True) if found is None]
     numbers = [clamps(found) for found in sides if found is not None]
     if len(set(numbers)) > 1:
         broken.append(f"{numbers[0]} clamps on the left, {numbers[1]} on the right")
@@ -236,9 +230,7 @@ def _unequal_connectors(scene: Scene, rng: np.random.Generator) -> Scene:
 
 
 def spots(scene: Scene) -> list[tuple[float, float, float]]:
-    return [
-        (*offset(c.x, c.y, c.angle, 0.03 if c.place == "left" else -0.03, 0), 0.05) for c in connectors(scene)
-    ]
+    return [(*offset(c.x, c.y, c.angle, 0.03 if c.place == "left" else -0.03, 0), 0.05) for c in connectors(scene)]
 
 
 def paint(canvas: Canvas, scene: Scene) -> None:
@@ -304,9 +296,7 @@ def _paint_connector(canvas: Canvas, connector: Item) -> None:
     for row in range(number):
         dy = (row - (number - 1) / 2) * PITCH
         # Cable entry inside the clear housing, then the lever over it.
-        canvas.flat(
-            box(0.052, PITCH * 0.66, 0.004), at(-0.052, dy), (0.36, 0.33, 0.33), angle=angle, opacity=0.7
-        )
+        canvas.flat(box(0.052, PITCH * 0.66, 0.004), at(-0.052, dy), (0.36, 0.33, 0.33), angle=angle, opacity=0.7)
         canvas.solid(
             box(0.018, PITCH * 0.40, 0.003),
             at(-0.060, dy),
@@ -327,9 +317,7 @@ def _paint_connector(canvas: Canvas, connector: Item) -> None:
             bevel=0.004,
             rise=-1,
         )
-        canvas.flat(
-            box(0.012, PITCH * 0.40, 0.002), at(0.000, dy), (0.72, 0.66, 0.62), angle=angle, opacity=0.9
-        )
+        canvas.flat(box(0.012, PITCH * 0.40, 0.002), at(0.000, dy), (0.72, 0.66, 0.62), angle=angle, opacity=0.9)
         ridge = mix(orange, "black", 0.25)
         canvas.flat(box(0.003, PITCH * 0.80), at(0.020, dy), ridge, angle=angle, opacity=0.7, softness=0.002)
     for dy in (np.arange(1, number) - number / 2) * PITCH:

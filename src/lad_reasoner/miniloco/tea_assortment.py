@@ -85,9 +85,7 @@ def _parted_pairs(scene: Scene, rng: np.random.Generator) -> Scene:
     row = pick(rng, ROWS)
     one, two = pick_two([item for item in scene.items if item.place.startswith(row)], rng)
     words = f"in the {row} row {one.shows} and {two.shows} are exchanged, the pairs are parted"
-    swapped = scene.change(one, colour=two.colour, shows=two.shows).change(
-        two, colour=one.colour, shows=one.shows
-    )
+    swapped = scene.change(one, colour=two.colour, shows=two.shows).change(two, colour=one.colour, shows=one.shows)
     return swapped.broken(words, _around(one), _around(two))
 
 
@@ -112,15 +110,11 @@ def paint(canvas: Canvas, scene: Scene) -> None:
     surfaces.cloth(canvas, (0.78, 0.76, 0.70))
     x, y, angle = scene.layout["pose"]
     wood = Material(gloss=0.08, polish=8, speckle=0.03, pitch=0.004)
-    canvas.solid(
-        box(0.945, 0.73, 0.012), (x, y), (0.66, 0.47, 0.29), wood, angle=angle, bevel=0.010, lift=0.03
-    )
+    canvas.solid(box(0.945, 0.73, 0.012), (x, y), (0.66, 0.47, 0.29), wood, angle=angle, bevel=0.010, lift=0.03)
     for row in range(2):
         for column in range(COLUMNS):
             at = offset(x, y, angle, (column - 1.5) * PITCH_X, (row - 0.5) * PITCH_Y)
-            canvas.solid(
-                box(0.212, 0.322, 0.006), at, (0.40, 0.27, 0.16), wood, angle=angle, bevel=0.012, rise=-1
-            )
+            canvas.solid(box(0.212, 0.322, 0.006), at, (0.40, 0.27, 0.16), wood, angle=angle, bevel=0.012, rise=-1)
     for item in scene.items:
         _paint_sachet(canvas, item)
 
@@ -133,17 +127,13 @@ def _paint_sachet(canvas: Canvas, item: Item) -> None:
         return offset(*at, angle, dx, dy)
 
     crumpled = Material(gloss=0.12, polish=8, bump=0.0010, pitch=0.05, speckle=0.008)
-    canvas.solid(
-        box(SACHET_W, SACHET_H, 0.004), at, colour, crumpled, angle=angle, bevel=0.010, rise=0.6, lift=0.010
-    )
+    canvas.solid(box(SACHET_W, SACHET_H, 0.004), at, colour, crumpled, angle=angle, bevel=0.010, rise=0.6, lift=0.010)
     for dy in (-SACHET_H / 2 + 0.010, SACHET_H / 2 - 0.010):
         canvas.flat(box(SACHET_W, 0.003), local(0, dy), mix(colour, "black", 0.35), angle=angle, opacity=0.6)
     panel = local(0, -0.035)
     canvas.solid(box(0.148, 0.142, 0.010), panel, (0.95, 0.93, 0.88), PAPER, angle=angle, bevel=0.002)
     prints.tea_plant(canvas, item.shows, panel, angle)
-    canvas.flat(
-        box(0.148, 0.040, 0.006), local(0, 0.078), mix(colour, "black", 0.42), angle=angle, opacity=0.85
-    )
+    canvas.flat(box(0.148, 0.040, 0.006), local(0, 0.078), mix(colour, "black", 0.42), angle=angle, opacity=0.85)
     canvas.lettering(item.shows.upper(), local(0, 0.077), (0.97, 0.96, 0.93), height=0.025, angle=angle)
     canvas.lettering("TEA", local(0, 0.118), mix(colour, "black", 0.55), height=0.017, angle=angle)
 

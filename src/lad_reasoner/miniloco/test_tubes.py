@@ -139,9 +139,7 @@ def paint(canvas: Canvas, scene: Scene) -> None:
     middle = scene.layout["left"] + PITCH * (NUMBER - 1) / 2
     wide = PITCH * NUMBER + 0.03
     steel = Material(gloss=0.3, polish=16, mirror=0.3, speckle=0.01)
-    canvas.solid(
-        box(wide, 0.055, 0.008), (middle, BOTTOM + 0.035), (0.62, 0.64, 0.67), METAL, bevel=0.012, lift=0.03
-    )
+    canvas.solid(box(wide, 0.055, 0.008), (middle, BOTTOM + 0.035), (0.62, 0.64, 0.67), METAL, bevel=0.012, lift=0.03)
     for side in (-1, 1):
         post = (middle + side * (wide / 2 - 0.012), 0.46)
         canvas.solid(box(0.022, 0.42, 0.006), post, (0.66, 0.68, 0.71), METAL, bevel=0.009, lift=0.02)
@@ -149,9 +147,7 @@ def paint(canvas: Canvas, scene: Scene) -> None:
         _paint_tube(canvas, item, _fill(scene, item.place))
     canvas.solid(box(wide, 0.042, 0.006), (middle, 0.315), (0.68, 0.70, 0.73), steel, bevel=0.008, lift=0.012)
     for index in range(NUMBER):
-        canvas.lettering(
-            str(index + 1), (scene.layout["left"] + index * PITCH, 0.315), (0.2, 0.2, 0.22), height=0.024
-        )
+        canvas.lettering(str(index + 1), (scene.layout["left"] + index * PITCH, 0.315), (0.2, 0.2, 0.22), height=0.024)
     for item in scene.all("stopper"):
         _paint_stopper(canvas, item)
 
@@ -181,15 +177,11 @@ def _paint_tube(canvas: Canvas, tube: Item, fill: Fill | None) -> None:
             return result
 
         inner = union(
-            moved(
-                box(2 * RADIUS - 0.010, tube.size / 2 - RADIUS - top), 0, (tube.size / 2 - RADIUS + top) / 2
-            ),
+            moved(box(2 * RADIUS - 0.010, tube.size / 2 - RADIUS - top), 0, (tube.size / 2 - RADIUS + top) / 2),
             moved(ellipse(RADIUS - 0.005, RADIUS - 0.005), 0, tube.size / 2 - RADIUS),
         )
         canvas.flat(inner, at, liquid, opacity=0.93)
-        canvas.flat(
-            ellipse(RADIUS - 0.005, 0.006), (x, _surface(fill.level)), mix(fill.colour, "white", 0.35)
-        )
+        canvas.flat(ellipse(RADIUS - 0.005, 0.006), (x, _surface(fill.level)), mix(fill.colour, "white", 0.35))
     canvas.solid(glass, at, (0.92, 0.95, 0.96), Material(gloss=0.5, polish=30), bevel=RADIUS, opacity=0.14)
     canvas.flat(
         box(0.006, tube.size * 0.82, 0.003),

@@ -122,9 +122,7 @@ def _slot(what: str) -> Shape:
     if what == "hammer":
         return union(trunk, moved(box(0.165, 0.085, 0.03), 0, -length / 2 + 0.055))
     if what == "wrench":
-        return union(
-            trunk, moved(disc(0.056), 0, -length / 2 + 0.05), moved(disc(0.052), 0, length / 2 - 0.05)
-        )
+        return union(trunk, moved(disc(0.056), 0, -length / 2 + 0.05), moved(disc(0.052), 0, length / 2 - 0.05))
     if what == "brush":
         return union(trunk, moved(box(0.105, 0.16, 0.02), 0, -length / 2 + 0.09))
     return trunk
@@ -138,9 +136,7 @@ def paint(canvas: Canvas, scene: Scene) -> None:
     canvas.solid(box(0.90, 0.70, 0.03), (0.5 + dx, 0.4 + dy), foam, pores, bevel=0.012, lift=0.02)
     hollow = Material(gloss=0.0, speckle=0.05, pitch=0.005)
     for what, x in zip(ORDER, SLOTS, strict=True):
-        canvas.solid(
-            _slot(what), (x + dx, 0.4 + dy), mix(foam, "black", 0.45), hollow, bevel=0.014, rise=-0.9
-        )
+        canvas.solid(_slot(what), (x + dx, 0.4 + dy), mix(foam, "black", 0.45), hollow, bevel=0.014, rise=-0.9)
     painters = {
         "hammer": _paint_hammer,
         "large screwdriver": _paint_screwdriver,
@@ -192,9 +188,7 @@ def _paint_screwdriver(canvas: Canvas, item: Item) -> None:
         lift=0.012,
     )
     tip = offset(item.x, item.y, item.angle, 0, -item.size / 2 + 0.014)
-    canvas.solid(
-        box(0.026, width * 1.5, 0.003), tip, (0.60, 0.62, 0.65), METAL, angle=item.angle + 90, bevel=0.004
-    )
+    canvas.solid(box(0.026, width * 1.5, 0.003), tip, (0.60, 0.62, 0.65), METAL, angle=item.angle + 90, bevel=0.004)
     _handle(canvas, item, item.size / 2 - grip / 2, grip, 0.058 if "large" in item.what else 0.050)
 
 
@@ -212,9 +206,7 @@ def _paint_hammer(canvas: Canvas, item: Item) -> None:
     _handle(canvas, item, item.size / 2 - 0.10, 0.20, 0.046)
     head = offset(item.x, item.y, item.angle, 0, -item.size / 2 + 0.034)
     dark = Material(gloss=0.45, polish=20, mirror=0.35)
-    canvas.solid(
-        box(0.098, 0.050, 0.006), head, (0.40, 0.42, 0.45), dark, angle=item.angle, bevel=0.014, lift=0.018
-    )
+    canvas.solid(box(0.098, 0.050, 0.006), head, (0.40, 0.42, 0.45), dark, angle=item.angle, bevel=0.014, lift=0.018)
     face = offset(*head, item.angle, -0.058, 0)
     canvas.solid(box(0.030, 0.058, 0.006), face, (0.58, 0.60, 0.63), METAL, angle=item.angle, bevel=0.010)
     claw = offset(*head, item.angle, 0.050, 0)
@@ -233,18 +225,14 @@ def _paint_wrench(canvas: Canvas, item: Item) -> None:
     )
     canvas.solid(body, (item.x, item.y), "steel", METAL, angle=item.angle, bevel=0.009, lift=0.012)
     groove = box(0.014, item.size * 0.42, 0.006)
-    canvas.solid(
-        groove, (item.x, item.y), (0.58, 0.60, 0.63), METAL, angle=item.angle, bevel=0.005, rise=-0.8
-    )
+    canvas.solid(groove, (item.x, item.y), (0.58, 0.60, 0.63), METAL, angle=item.angle, bevel=0.005, rise=-0.8)
 
 
 def _paint_brush(canvas: Canvas, item: Item) -> None:
     half = item.size / 2
     hair = offset(item.x, item.y, item.angle, 0, -half + 0.055)
     bristles = Material(gloss=0.03, polish=8, speckle=0.16, pitch=0.0035)
-    canvas.solid(
-        box(0.086, 0.11, 0.012), hair, (0.70, 0.58, 0.40), bristles, angle=item.angle, bevel=0.02, lift=0.012
-    )
+    canvas.solid(box(0.086, 0.11, 0.012), hair, (0.70, 0.58, 0.40), bristles, angle=item.angle, bevel=0.02, lift=0.012)
     collar = offset(item.x, item.y, item.angle, 0, -half + 0.125)
     canvas.solid(box(0.092, 0.048, 0.004), collar, "steel", METAL, angle=item.angle, bevel=0.010, lift=0.012)
     _handle(canvas, item, half - (item.size - 0.15) / 2, item.size - 0.15, 0.048)

@@ -42,9 +42,7 @@ _COLUMNS = 8
 _CAPTION = 16
 
 
-def draw_picture(
-    product: str, split: str, kind: Kind, index: int, *, size: int = 224, seed: int = 0
-) -> Rendered:
+def draw_picture(product: str, split: str, kind: Kind, index: int, *, size: int = 224, seed: int = 0) -> Rendered:
     """Picture `index` of a group. It depends on these arguments alone; defects take turns with the index."""
     stream = [seed, zlib.crc32(product.encode()), zlib.crc32(f"{split}/{kind}".encode()), index]
     names = {"good": (), "logical": tuple(product_named(product).defects), "structural": flaws.NAMES}[kind]
@@ -99,9 +97,7 @@ def _make_room(folder: Path, overwrite: bool) -> None:
     shutil.rmtree(folder)
 
 
-def _write(
-    root: Path, products: Sequence[str], per_class: int, size: int, seed: int
-) -> Iterator[dict[str, Any]]:
+def _write(root: Path, products: Sequence[str], per_class: int, size: int, seed: int) -> Iterator[dict[str, Any]]:
     for product in products:
         folder = root / product
         folder.mkdir(parents=True)
