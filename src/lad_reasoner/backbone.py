@@ -21,7 +21,7 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from lad_reasoner.errors import MachineError, InputError, MissingExtraError
+from lad_reasoner.errors import InputError, MachineError, MissingExtraError
 
 DEFAULT_BACKBONE = "efficientnet-lite0"
 
@@ -75,7 +75,7 @@ class EfficientNetLite0:
                 # Averaging over 3x3 neighbours makes a patch see its surroundings, as in PatchCore (Roth et al. 2022).
                 maps.append(F.normalize(F.avg_pool2d(x, 3, 1, 1), dim=1))
         fine, coarse = maps
-        fine = F.adaptive_avg_pool2d(fine, coarse.shape[-2:])
+        fine = F.adaptive_avg_pool2d(fine, (coarse.shape[2], coarse.shape[3]))
         return F.normalize(torch.cat([fine, coarse], 1), dim=1)[0].permute(1, 2, 0).contiguous()
 
 

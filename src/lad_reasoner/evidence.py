@@ -1,242 +1,57 @@
-"""Two-way patch matching: what differs between references and query, without training.
+"""The built-in judge for photographs: no training, no download, a verdict with place and reason from one good picture.
 
-Dense features of a pretrained network are compared by cosine distance, patch by patch:
-
-- query -> references: each patch of the query and its nearest patch of any reference, in any of eight orientations
-  (PatchCore, Roth et al. 2022; orientations as in AnomalyDINO, Damm et al. 2025). Large where something was added or
-  changed.
-- references -> query: each patch of that reference and orientation which the query explains best, and its nearest patch
-  of the query. Large where something is missing.
-- Where the product keeps its layout, a patch that is found only far from its place is also suspicious (two labels
-  swapped): after bringing the query into register, the distance within a window is mixed in. A product whose parts lie
-  about freely shows itself by many such patches, and the place then does not count.
-
-The statistic is the mean of the largest TOP_SHARE distances of either direction; `spread.py` turns it into a score.
-This is not part of the paper, which asks a language model alone; it is the judge that needs no training.
+`matching.py` measures the difference, `spread.py` says how much of it is normal, `regions.py` finds what differs,
+`reasoning.py` puts it into words. The paper has no such judge; it answers in the same grammar as the paper's model.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cached_property
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
-from PIL import Image, ImageEnhance, ImageFilter
-
-from lad_reasoner.backbone import Backbone, load_backbone
-from lad_reasoner.errors import InputError
+from lad_reasoner.backbone import DEFAULT_BACKBONE, load_backbone
 from lad_reasoner.images import Picture
-from lad_reasoner.registration import Similarity, isotropic_grid, register, sample
-from lad_reasoner.spread import NormalSpread
+from lad_reasoner.inspector import Judgement
+from lad_reasoner.matching import Matcher
+from lad_reasoner.reasoning import PROMPT_VERSION, respond
+from lad_reasoner.records import Box
+from lad_reasoner.regions import Region, find_regions
 
-WORKING_AREA = 384 * 384  # pixels: the picture that the network sees, in the first reference's aspect
-ORIENTATIONS = 8  # multiples of 45 degrees in which a reference is known
-UPRIGHT = 0.85  # a turned reference must be nearer than the upright one by this factor
-TOP_SHARE = 0.01  # of the patches: few enough for a small defect, enough to even out single odd patches
-WINDOW = 0.12  # of the long side: how far from its place a part of a fixed layout may be
-FREE_SHARE = 0.10  # of the patches found only elsewhere: from here on the layout is free and places do not count
-ELSEWHERE = 0.05  # a patch is found only elsewhere when its place costs this much cosine distance more
-PLACE_WEIGHT = 0.5  # how much of that extra distance counts
-AUGMENTED = 8  # copies of the references for the first guess of normal variation
-
-
-@dataclass(frozen=True, eq=False)
-class Comparison:
-    """What was measured between one query and the references.
-
-    `added` (rows, columns) lies on the query's patches, `missing` (rows, columns) on those of `view`: the reference in
-    the orientation that the query explains best. `similarity` leads from the view to the query.
-    """
-
-    added: torch.Tensor
-    missing: torch.Tensor
-    reference: int
-    degrees: int
-    view: Image.Image
-    similarity: Similarity
-    free_share: float
-    statistic: float
-
-    @cached_property
-    def missing_in_query(self) -> torch.Tensor:
-        """`missing` moved to where it should be in the query, tensor (rows, columns); nothing where out of view."""
-        grid = isotropic_grid(*self.added.shape)
-        where = self.similarity.inverse.apply(grid)
-        rows, columns = self.missing.shape
-        extent = torch.tensor([columns, rows]) / max(rows, columns)
-        moved = sample(self.missing[None], where)[0]
-        return torch.where((where.abs() <= extent).all(-1), moved, torch.zeros(()))
-
-    def anomaly_map(self, width: int, height: int) -> NDArray[np.float32]:
-        """The larger of both distances at every pixel of a picture of this size, float32 (height, width)."""
-        both = torch.maximum(self.added, self.missing_in_query)[None, None]
-        full = torch.nn.functional.interpolate(both, size=(height, width), mode="bicubic", align_corners=False)
-        return np.asarray(full[0, 0].clamp(min=0), dtype=np.float32)
-
-
-@dataclass(frozen=True, eq=False)
-class _Match:
-    """Distances of one query against every reference in every orientation."""
-
-    added: torch.Tensor  # (patches,)
-    missing: torch.Tensor  # (references, orientations, patches)
+HEAT_SIDE = 96  # cells of the long side of the map that is handed out
 
 
 class Evidence:
-    """References, paid for once, and the comparison of a query with them."""
+    """See `inspector.Judge`."""
 
-    def __init__(self, references: Sequence[Picture], backbone: Backbone | None = None) -> None:
-        if not references:
-            raise InputError("no references: give at least one picture of a good product with --reference")
-        self.backbone = backbone or load_backbone()
-        self.size = working_size(references[0], self.backbone.multiple)
-        self.views = [orientations(fit(picture, self.size)) for picture in references]
-        features = [torch.stack([self._features(view) for view in views]) for views in self.views]
-        self.bank = torch.stack(features)  # (references, orientations, patches, channels)
-        self.grid = (self.size[1] // self._stride, self.size[0] // self._stride)
-        self.place_weight: float | None = None
-        self.spread = self._estimate_spread()
+    prompt_version = PROMPT_VERSION
 
-    def _features(self, image: Image.Image) -> torch.Tensor:
-        features = self.backbone.features(image, self.size)
-        self._stride = self.size[1] // features.shape[0]
-        return features.flatten(0, 1)
+    def __init__(self, backbone: str | None = None) -> None:
+        self.backbone = load_backbone(backbone or DEFAULT_BACKBONE)
+        self.name = "evidence" if backbone is None else f"evidence:{backbone}"
 
-    def compare(self, query: Picture) -> Comparison:
-        """Measure a query against all references."""
-        return self._compare(fit(query, self.size), range(len(self.views)))
+    def study(self, references: Sequence[Picture]) -> None:
+        self.matcher = Matcher(references, self.backbone)
 
-    def _compare(self, query: Image.Image, references: Sequence[int]) -> Comparison:
-        features = self._features(query)
-        match = _match(features, self.bank[list(references)])
-        reference, orientation = _best(match.missing)
-        view = self.views[references[reference]][orientation]
-        similarity = register(view, query)
-        added, missing = match.added, match.missing[reference, orientation]
-        at_place_added, at_place_missing = self._match_at_place(
-            features, self.bank[references[reference], orientation], similarity
-        )
-        extra_added = (at_place_added - added).clamp(min=0)
-        extra_missing = (at_place_missing - missing).clamp(min=0)
-        share = float((torch.cat([extra_added, extra_missing]) > ELSEWHERE).float().mean())
-        weight = _place_weight(share) if self.place_weight is None else self.place_weight
-        added, missing = added + weight * extra_added, missing + weight * extra_missing
-        return Comparison(
-            added=added.reshape(self.grid),
-            missing=missing.reshape(self.grid),
-            reference=references[reference],
-            degrees=orientation * 360 // ORIENTATIONS,
-            view=view,
-            similarity=similarity,
-            free_share=share,
-            statistic=(_top(added) + _top(missing)) / 2,
+    def judge(self, query: Picture) -> Judgement:
+        matcher = self.matcher
+        working = matcher.fit(query)
+        comparison = matcher.compare(working)
+        score = matcher.spread.score(comparison.statistic)
+        regions = find_regions(comparison, working, matcher.spread.limit) if score >= 0.5 else []
+        longest = max(query.width, query.height)
+        width, height = (max(1, round(HEAT_SIDE * side / longest)) for side in (query.width, query.height))
+        return Judgement(
+            response=respond(comparison, regions, matcher.spread, references=len(matcher.views), query=query),
+            score=score,
+            boxes=tuple(_box(region, query) for region in regions),
+            heat=comparison.anomaly_map(width, height) / matcher.spread.limit,
         )
 
-    def _match_at_place(
-        self, query: torch.Tensor, reference: torch.Tensor, similarity: Similarity
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Distances (patches,) of both directions within the window; zero where the other picture shows no such place."""
-        places = isotropic_grid(*self.grid).flatten(0, 1)
-        expected = similarity.apply(places)
-        near = (expected[:, None] - places[None]).abs().amax(-1) <= 2 * WINDOW  # (reference, query)
-        likeness = (reference @ query.T).masked_fill(~near, -1.0)
-        missing, added = 1 - likeness.amax(1), 1 - likeness.amax(0)
-        zero = torch.zeros(())
-        return torch.where(near.any(0), added, zero), torch.where(near.any(1), missing, zero)
 
-    def _estimate_spread(self) -> NormalSpread:
-        """From augmented copies and, with several references, from each against the others."""
-        count = len(self.views)
-        rng = np.random.default_rng(0)
-        augmented = []
-        for i in range(AUGMENTED):
-            copy, seen_copy, seen_reference = augment(self.views[i % count][0], rng, self.grid)
-            match = _match(self._features(copy), self.bank[[i % count]])
-            added, missing = match.added[seen_copy], match.missing[0, 0][seen_reference]
-            augmented.append((_top(added) + _top(missing)) / 2)
-        if count == 1:
-            return NormalSpread.estimate(augmented, [])
-        others = [[j for j in range(count) if j != i] for i in range(count)]
-        shares = [self._compare(self.views[i][0], others[i]).free_share for i in range(count)]
-        self.place_weight = _place_weight(float(np.median(shares)))
-        observed = [self._compare(self.views[i][0], others[i]).statistic for i in range(count)]
-        # Two references give one distance, seen from both ends.
-        return NormalSpread.estimate(augmented, observed, weight=count - 1)
-
-
-def _match(query: torch.Tensor, bank: torch.Tensor) -> _Match:
-    likeness = torch.einsum("qc,rvpc->qrvp", query, bank)
-    return _Match(1 - likeness.amax((1, 2, 3)), 1 - likeness.amax(0))
-
-
-def _best(missing: torch.Tensor) -> tuple[int, int]:
-    """The reference and the orientation which the query explains best; upright unless turned is clearly better."""
-    tops = missing.topk(_top_count(missing.shape[2])).values.mean(-1)
-    tops[:, 0] *= UPRIGHT
-    return divmod(int(tops.argmin()), tops.shape[1])
-
-
-def _place_weight(share: float) -> float:
-    return PLACE_WEIGHT * max(0.0, 1 - share / FREE_SHARE)
-
-
-def _top_count(patches: int) -> int:
-    return max(1, round(patches * TOP_SHARE))
-
-
-def _top(distances: torch.Tensor) -> float:
-    return float(distances.topk(_top_count(len(distances))).values.mean())
-
-
-def working_size(picture: Picture, multiple: int) -> tuple[int, int]:
-    """(width, height) near WORKING_AREA pixels in the picture's aspect; at most 4 to 1."""
-    aspect = min(4.0, max(0.25, picture.width / picture.height))
-    width, height = (WORKING_AREA * aspect) ** 0.5, (WORKING_AREA / aspect) ** 0.5
-    return max(1, round(width / multiple)) * multiple, max(1, round(height / multiple)) * multiple
-
-
-def fit(picture: Picture, size: tuple[int, int]) -> Image.Image:
-    """The picture stretched to the working size. A query of another aspect is stretched too, as data sets do."""
-    return picture.image.resize(size, Image.Resampling.BICUBIC, reducing_gap=2.0)
-
-
-def orientations(image: Image.Image) -> list[Image.Image]:
-    """The picture turned clockwise by 0, 45, …, 315 degrees, mirrored at its edges where nothing is known."""
-    width, height = image.size
-    margin = max(width, height) // 2
-    padded = Image.fromarray(np.pad(np.asarray(image), ((margin, margin), (margin, margin), (0, 0)), mode="symmetric"))
-    left, top = (padded.width - width) // 2, (padded.height - height) // 2
-    turned = [
-        padded.rotate(-i * 360 / ORIENTATIONS, Image.Resampling.BICUBIC).crop((left, top, left + width, top + height))
-        for i in range(1, ORIENTATIONS)
-    ]
-    return [image, *turned]
-
-
-def augment(
-    image: Image.Image, rng: np.random.Generator, grid: tuple[int, int]
-) -> tuple[Image.Image, torch.Tensor, torch.Tensor]:
-    """A copy as another shot of the same product might look: shifted, turned, scaled, lit and focused a little otherwise.
-
-    Returns the copy and two masks (patches,): of the copy's patches that the original shows, and the other way round.
-    """
-    width, height = image.size
-    radians = np.radians(rng.uniform(-5, 5))
-    scale = rng.uniform(0.96, 1.04)
-    shift = rng.uniform(-0.08, 0.08, 2)
-    move = Similarity(np.cos(radians) * scale, np.sin(radians) * scale, *shift)
-    points = isotropic_grid(height, width)
-    pixels = torch.from_numpy(np.array(image, dtype=np.float32)).permute(2, 0, 1)
-    moved = sample(pixels, move.inverse.apply(points)).permute(1, 2, 0).clamp(0, 255).byte().numpy()
-    copy = ImageEnhance.Brightness(Image.fromarray(moved)).enhance(rng.uniform(0.85, 1.15))
-    copy = ImageEnhance.Contrast(copy).enhance(rng.uniform(0.9, 1.1))
-    if rng.random() < 0.5:
-        copy = copy.filter(ImageFilter.GaussianBlur(rng.uniform(0.3, 1.2) * max(width, height) / 384))
-    places = isotropic_grid(*grid)
-    extent = torch.tensor([grid[1], grid[0]]) / max(grid)
-    inside = extent - 1 / max(grid)  # whole patches only
-    seen = [(step.apply(places).abs() <= inside).all(-1).flatten() for step in (move.inverse, move)]
-    return copy, seen[0], seen[1]
+def _box(region: Region, query: Picture) -> Box:
+    return Box(
+        x=round(region.left * query.width),
+        y=round(region.top * query.height),
+        width=max(1, round(region.width * query.width)),
+        height=max(1, round(region.height * query.height)),
+        strength=round(region.strength, 3),
+    )

@@ -122,7 +122,8 @@ def find_pictures(sources: Iterable[str | Path]) -> list[Path]:
                 raise InputError(f"{source}: no pictures in this folder (looked for {kinds})")
             found += inside
         elif not path.exists() and glob.has_magic(str(source)):
-            matches = [Path(match) for match in sorted(glob.glob(str(source), recursive=True))]
+            # Path.glob takes no absolute patterns.
+            matches = [Path(match) for match in sorted(glob.glob(str(source), recursive=True))]  # noqa: PTH207
             if not matches:
                 raise InputError(f"{source}: nothing matches this pattern")
             found += [file for match in matches for file in (_pictures_below(match) if match.is_dir() else [match])]

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from lad_reasoner.evidence import Comparison
+from lad_reasoner.answers import format_response
 from lad_reasoner.images import Picture
+from lad_reasoner.matching import Comparison
 from lad_reasoner.regions import MAX_REGIONS, Region, name_colour
 from lad_reasoner.spread import NormalSpread
 
@@ -41,7 +42,7 @@ def respond(
         )
     if references == 1:
         sentences.append("With one reference the limit is estimated from altered copies of it.")
-    return f"<think>{' '.join(sentences)}</think><answer>{'yes' if anomalous else 'no'}</answer>"
+    return format_response(" ".join(sentences), anomalous)
 
 
 def _what_was_compared(comparison: Comparison, references: int, query: Picture) -> str:

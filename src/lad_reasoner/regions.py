@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 
-from lad_reasoner.evidence import Comparison
-from lad_reasoner.registration import isotropic_grid, sample
+from lad_reasoner.matching import Comparison
+from lad_reasoner.registration import in_view, isotropic_grid, sample
 
 Kind = Literal["missing", "added", "changed"]
 
@@ -137,8 +137,7 @@ class _Colours:
         where = comparison.similarity.inverse.apply(isotropic_grid(height, width))
         moved = sample(torch.from_numpy(view).permute(2, 0, 1), where)
         self.reference = np.asarray(moved.permute(1, 2, 0))
-        extent = torch.tensor([width, height]) / max(width, height)
-        self.seen = np.asarray((where.abs() <= extent).all(-1))
+        self.seen = np.asarray(in_view(where, height, width))
 
     def where_they_differ(self, inside: NDArray[np.bool_]) -> tuple[tuple[int, int, int] | None, tuple[int, int, int]]:
         """Median colours of reference and query over that half of the region's cells that differ most.
@@ -170,7 +169,7 @@ def name_colour(rgb: tuple[int, int, int]) -> str:
             return "white"
         return "light grey" if value > 0.7 else "grey" if value > 0.38 else "dark grey"
     name = next(name for name, end in HUES if hue * 360 < end)
-    if name == "orange" and value < 0.72 or name == "red" and value < 0.5 and saturation < 0.75:
+    if (name == "orange" and value < 0.72) or (name == "red" and value < 0.5 and saturation < 0.75):
         return "brown" if value > 0.32 else "dark brown"
     if value < 0.42:
         return f"dark {name}"

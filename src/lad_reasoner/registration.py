@@ -63,6 +63,12 @@ def isotropic_grid(rows: int, columns: int) -> torch.Tensor:
     return torch.stack(torch.meshgrid(x, y, indexing="xy"), -1)
 
 
+def in_view(points: torch.Tensor, rows: int, columns: int) -> torch.Tensor:
+    """Which isotropic points (…, 2) lie on a picture of this aspect, bool (…)."""
+    extent = torch.tensor([columns, rows]) / max(rows, columns)
+    return (points.abs() <= extent).all(-1)
+
+
 def sample(values: torch.Tensor, where: torch.Tensor) -> torch.Tensor:
     """Values (channels, rows, columns) at isotropic points (rows', columns', 2) -> (channels, rows', columns').
 
@@ -112,7 +118,7 @@ def _minimise(reference: torch.Tensor, query: torch.Tensor, starts: torch.Tensor
         where = torch.stack([a * x - b * y + dx, b * x + a * y + dy], -1) / extent
         seen = (where.abs() <= 1).all(-1)[:, None].float()
         moved = F.grid_sample(layers, where, mode="bilinear", padding_mode="border", align_corners=False)
-        moved_query, moved_x, moved_y = moved.split(channels, 1)
+        moved_query, moved_x, moved_y = moved.reshape(count, 3, channels, *moved.shape[2:]).unbind(1)
         flat_query, spread = _standardise(moved_query, seen)
         flat_reference, _ = _standardise(reference.expand(count, -1, -1, -1), seen)
         error = (flat_query - flat_reference) * seen

@@ -1,6 +1,6 @@
 """How much good pictures of a product differ among themselves, and what that makes of a new difference.
 
-The statistic of a comparison (see `evidence.py`) is a cosine distance s > 0 whose logarithm is close to normally
+The statistic of a comparison (see `matching.py`) is a cosine distance s > 0 whose logarithm is close to normally
 distributed among good pictures. Its centre and width are estimated from what there is:
 
 - One reference alone is compared with moderately augmented copies of itself (mean distance m). Real good pictures
@@ -20,7 +20,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 # Measured with the default backbone on two real products, one of a rigid and one of a slightly flexible part.
-PRIOR_OFFSET = -0.9  # centre = PRIOR_OFFSET + log(m) / 2
+PRIOR_OFFSET = -1.0  # centre = PRIOR_OFFSET + log(m) / 2
 PRIOR_WIDTH = 0.18
 PRIOR_WEIGHT = 1.0  # the guess from augmented copies counts as so many observed good pictures
 LIMIT_WIDTHS = 2.0

@@ -1,0 +1,30 @@
+"""LAD-Reasoner: logical anomaly detection that reasons in plain words.
+
+from lad_reasoner import Inspector
+verdict = Inspector(references=["good.png"]).inspect("query.png")
+print(verdict.answer, verdict.score, verdict.reasoning, verdict.boxes)
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from lad_reasoner.answers import Response, parse_response
+from lad_reasoner.errors import LadError
+
+__version__ = "0.1.0"
+__all__ = ["Failure", "Inspector", "LadError", "Pair", "Response", "Verdict", "load_model", "parse_response"]
+
+if TYPE_CHECKING:
+    from lad_reasoner.inspector import Inspector, load_model
+    from lad_reasoner.records import Failure, Pair, Verdict
+
+
+def __getattr__(name: str) -> Any:
+    # Pydantic and Pillow load only when asked for, so that `lad-reasoner --help` answers at once.
+    from importlib import import_module
+
+    for module in ("inspector", "records"):
+        if name in __all__:
+            found = getattr(import_module(f"lad_reasoner.{module}"), name, None)
+            if found is not None:
+                return found
+    raise AttributeError(f"module 'lad_reasoner' has no attribute {name!r}")

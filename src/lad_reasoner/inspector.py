@@ -1,0 +1,150 @@
+"""References once, then query after query: the one interface of every judge.
+
+A judge is what stands behind `--model`. It has a `name`, a `prompt_version`, and two steps:
+
+    study(references)    looks at the references once and keeps what it needs of them
+    judge(query)         answers in the response grammar, with a score and, where it can, boxes and a map
+
+`Inspector` reads pictures, times the judge, parses its response and makes the `Verdict`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from lad_reasoner.answers import parse_response
+from lad_reasoner.errors import ImageError, InputError
+from lad_reasoner.images import Picture, read_picture
+from lad_reasoner.records import Box, Failure, Verdict
+
+Source = str | Path | Image.Image
+
+READ_AHEAD = 4  # pictures that are decoded while the judge looks at others
+
+
+@dataclass(frozen=True, eq=False)
+class Judgement:
+    """What a judge says about one query.
+
+    `boxes` are in pixels of the query. `heat` (rows, columns), if any, is the anomaly map in units of the limit of
+    normal variation: what is above 1 is more than that.
+    """
+
+    response: str
+    score: float
+    boxes: tuple[Box, ...] = ()
+    heat: NDArray[np.float32] | None = None
+    tokens: int = 0
+
+
+class Judge(Protocol):
+    """See the module's docstring."""
+
+    name: str
+    prompt_version: str
+
+    def study(self, references: Sequence[Picture]) -> None: ...
+
+    def judge(self, query: Picture) -> Judgement: ...
+
+
+def load_model(name: str = "evidence", *, backbone: str | None = None) -> Judge:
+    """The judge of this name. `backbone` is the vision network of `evidence`; its own small one by default."""
+    if name == "evidence":
+        from lad_reasoner.evidence import Evidence
+
+        return Evidence(backbone)
+    raise InputError(f"--model {name}: unknown; this version knows: evidence")
+
+
+@dataclass(frozen=True, eq=False)
+class Examination:
+    """A verdict together with the picture and the map it was made from."""
+
+    verdict: Verdict
+    picture: Picture
+    heat: NDArray[np.float32] | None
+
+
+class Inspector:
+    """Compares queries with references.
+
+    `references` are one or more pictures of good products (paths or Pillow images). Raises `ImageError` when one of
+    them cannot be read, `InputError` when there are none.
+    """
+
+    def __init__(self, model: str | Judge = "evidence", references: Sequence[Source] = ()) -> None:
+        if isinstance(references, str | Path | Image.Image):
+            references = [references]
+        if not references:
+            raise InputError("no references: give at least one picture of a good product with --reference")
+        self.references = [read_picture(reference) for reference in references]
+        self.judge = load_model(model) if isinstance(model, str) else model
+        self.judge.study(self.references)
+
+    def inspect(self, query: Source) -> Verdict:
+        """Judge one query; raises `ImageError` when it cannot be read."""
+        return self.examine(query).verdict
+
+    def inspect_many(self, queries: Iterable[Source]) -> Iterator[Verdict | Failure]:
+        """Judge query after query, in their order; one that cannot be read becomes a `Failure`."""
+        for result in self.examine_many(queries):
+            yield result if isinstance(result, Failure) else result.verdict
+
+    def examine(self, query: Source) -> Examination:
+        """Like `inspect`, with the picture and the map."""
+        return self._examine(read_picture(query))
+
+    def examine_many(self, queries: Iterable[Source]) -> Iterator[Examination | Failure]:
+        """Like `inspect_many`, with pictures and maps. Pictures are decoded ahead in the background."""
+        queries = iter(queries)
+        with ThreadPoolExecutor(1, thread_name_prefix="read") as pool:
+            waiting: deque[tuple[Source, Future[Picture]]] = deque()
+            try:
+                while True:
+                    for query in islice(queries, READ_AHEAD - len(waiting)):
+                        waiting.append((query, pool.submit(read_picture, query)))
+                    if not waiting:
+                        return
+                    query, future = waiting.popleft()
+                    try:
+                        picture = future.result()
+                    except ImageError as error:
+                        yield Failure(query=str(query), error=str(error))
+                    else:
+                        yield self._examine(picture)
+            finally:
+                for _, future in waiting:
+                    future.cancel()
+
+    def _examine(self, query: Picture) -> Examination:
+        start = time.perf_counter()
+        judgement = self.judge.judge(query)
+        seconds = time.perf_counter() - start
+        response = parse_response(judgement.response)
+        verdict = Verdict(
+            query=query.name,
+            references=tuple(reference.name for reference in self.references),
+            answer=response.answer,
+            anomalous=response.answer == "yes",
+            score=judgement.score,
+            reasoning=response.reasoning,
+            response=judgement.response,
+            boxes=judgement.boxes,
+            model=self.judge.name,
+            prompt_version=self.judge.prompt_version,
+            tokens=judgement.tokens,
+            seconds=round(seconds, 4),
+        )
+        return Examination(verdict, query, judgement.heat)
