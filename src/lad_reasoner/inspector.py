@@ -97,8 +97,8 @@ class Inspector:
         """Judge one query; raises `ImageError` when it cannot be read."""
         return self.examine(query).verdict
 
-    def inspect_many(self, queries: Iterable[Source]) -> Iterator[Verdict | Failure]:
-        """Judge query after query, in their order; one that cannot be read becomes a `Failure`."""
+    def inspect_many(self, queries: Iterable[Source | Failure]) -> Iterator[Verdict | Failure]:
+        """Judge query after query, in order; one that cannot be read becomes a `Failure`, a `Failure` stays one."""
         for result in self.examine_many(queries):
             yield result if isinstance(result, Failure) else result.verdict
 
@@ -106,18 +106,25 @@ class Inspector:
         """Like `inspect`, with the picture and the map."""
         return self._examine(read_picture(query))
 
-    def examine_many(self, queries: Iterable[Source]) -> Iterator[Examination | Failure]:
+    def examine_many(self, queries: Iterable[Source | Failure]) -> Iterator[Examination | Failure]:
         """Like `inspect_many`, with pictures and maps. Pictures are decoded ahead in the background."""
         queries = iter(queries)
         with ThreadPoolExecutor(1, thread_name_prefix="read") as pool:
-            waiting: deque[tuple[Source, Future[Picture]]] = deque()
+            waiting: deque[tuple[Source, Future[Picture]] | Failure] = deque()
             try:
                 while True:
                     for query in islice(queries, READ_AHEAD - len(waiting)):
-                        waiting.append((query, pool.submit(read_picture, query)))
+                        if isinstance(query, Failure):
+                            waiting.append(query)
+                        else:
+                            waiting.append((query, pool.submit(read_picture, query)))
                     if not waiting:
                         return
-                    query, future = waiting.popleft()
+                    first = waiting.popleft()
+                    if isinstance(first, Failure):
+                        yield first
+                        continue
+                    query, future = first
                     try:
                         picture = future.result()
                     except ImageError as error:
@@ -125,8 +132,7 @@ class Inspector:
                     else:
                         yield self._examine(picture)
             finally:
-                for _, future in waiting:
-                    future.cancel()
+                pool.shutdown(wait=False, cancel_futures=True)
 
     def _examine(self, query: Picture) -> Examination:
         start = time.perf_counter()

@@ -7,7 +7,7 @@ distributed among good pictures. Its centre and width are estimated from what th
   differ more than that, by a factor which varies between products; on a log scale the centre is placed half way
   between m and one constant, which shrinks an uncertain estimate towards the typical product.
 - Every statistic of a good picture that is really observed (leave-one-out among several references, or normal
-  pictures) then counts as much as that first guess.
+  pictures) then counts twice as much as that first guess.
 
 The limit of normal variation lies LIMIT_WIDTHS widths above the centre, and the score is the logistic function of the
 distance to the limit in widths: 0.5 at the limit, whatever the product.
@@ -20,9 +20,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 # Measured with the default backbone on two real products, one of a rigid and one of a slightly flexible part.
-PRIOR_OFFSET = -1.0  # centre = PRIOR_OFFSET + log(m) / 2
+PRIOR_OFFSET = -1.03  # centre = PRIOR_OFFSET + log(m) / 2
 PRIOR_WIDTH = 0.18
-PRIOR_WEIGHT = 1.0  # the guess from augmented copies counts as so many observed good pictures
+PRIOR_WEIGHT = 0.5  # the guess from augmented copies counts as half an observed good picture
 LIMIT_WIDTHS = 2.0
 
 

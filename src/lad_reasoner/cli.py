@@ -1,0 +1,250 @@
+"""The command line: verb -> function. Heavy imports stay inside the verbs, so that `--help` answers at once.
+
+Results go to stdout, all else to stderr. Exit codes: 0 done, 1 the input or the machine is at fault (one line, no
+traceback), 2 wrong usage, 3 done and an anomaly was found (only with --fail-on-anomaly).
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from lad_reasoner.errors import InputError, LadError
+
+if TYPE_CHECKING:
+    from lad_reasoner.images import Picture
+    from lad_reasoner.inspector import Examination
+    from lad_reasoner.records import Failure
+    from lad_reasoner.report import Row
+
+EXIT_INPUT, EXIT_ANOMALY = 1, 3
+
+app = typer.Typer(
+    help="Logical anomaly detection that reasons in plain words.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+data = typer.Typer(help="Build data sets.", no_args_is_help=True)
+app.add_typer(data, name="data")
+
+
+def main() -> None:
+    """Entry point of `lad-reasoner`: every expected error becomes one line on stderr."""
+    try:
+        app()
+    except LadError as error:
+        print(f"lad-reasoner: {' '.join(str(error).split())}", file=sys.stderr)
+        sys.exit(EXIT_INPUT)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from lad_reasoner import __version__
+
+        print(f"lad-reasoner {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command(
+    epilog="Example: lad-reasoner inspect --reference good.png --out report/ query1.png query2.png folder/",
+)
+def inspect(
+    queries: Annotated[
+        list[str], typer.Argument(metavar="QUERY...", help="Pictures, folders or quoted globs to judge.")
+    ],
+    reference: Annotated[
+        list[str],
+        typer.Option("--reference", "-r", metavar="REF", help="Known-good picture, folder or quoted glob; repeatable."),
+    ],
+    model: Annotated[str, typer.Option(help="Who judges; `evidence` is built in and needs no download.")] = "evidence",
+    backbone: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Vision model (hub name or folder) that evidence uses instead.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One verdict a line, as JSON.")] = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Comma-separated values with a header.")] = False,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR", help="Also write report.html and verdicts.jsonl there (replaces an earlier run's)."
+        ),
+    ] = None,
+    fail_on_anomaly: Annotated[bool, typer.Option(help="Exit with 3 when an anomaly was found.")] = False,
+) -> None:
+    """Judge pictures against known-good ones: verdict, place and reason for each."""
+    if as_json and as_csv:
+        raise typer.BadParameter("--json and --csv exclude each other")
+    from lad_reasoner.images import find_pictures
+    from lad_reasoner.inspector import Inspector, load_model
+
+    wanted = _find_queries(queries)
+    inspector = Inspector(load_model(model, backbone=backbone), find_pictures(reference))
+    show = _print_json if as_json else _CsvPrinter() if as_csv else _table()
+    failed = anomalous = 0
+    with _Output(out, inspector.references) as output:
+        from lad_reasoner.console import track
+
+        for result in track(inspector.examine_many(wanted), len(wanted), "Inspecting"):
+            record = _record(result)
+            show(record)
+            output.add(result)
+            failed += hasattr(record, "error")
+            anomalous += getattr(record, "anomalous", False)
+    if not as_json and not as_csv:
+        print(f"{len(wanted) - failed} judged, {anomalous} anomalous, {failed} not judged")
+    if failed:
+        raise typer.Exit(EXIT_INPUT)
+    if anomalous and fail_on_anomaly:
+        raise typer.Exit(EXIT_ANOMALY)
+
+
+def _find_queries(sources: list[str]) -> list[Any]:
+    """The files that the sources name; a source that names none becomes a `Failure` in its place."""
+    from lad_reasoner.images import find_pictures
+    from lad_reasoner.records import Failure
+
+    found: list[Any] = []
+    for source in sources:
+        try:
+            found += find_pictures([source])
+        except InputError as error:
+            found.append(Failure(query=source, error=str(error)))
+    return found
+
+
+def _record(result: Any) -> Any:
+    return getattr(result, "verdict", result)
+
+
+def _print_json(record: Any) -> None:
+    print(record.model_dump_json(), flush=True)
+
+
+class _CsvPrinter:
+    """A header, then a line a verdict; boxes as x:y:width:height separated by blanks."""
+
+    COLUMNS = ("query", "answer", "score", "boxes", "reasoning", "model", "seconds", "error")
+
+    def __init__(self) -> None:
+        import csv
+
+        self.writer = csv.DictWriter(sys.stdout, self.COLUMNS, extrasaction="ignore", lineterminator="\n")
+        self.writer.writeheader()
+
+    def __call__(self, record: Any) -> None:
+        values = record.model_dump()
+        values["boxes"] = " ".join(f"{b['x']}:{b['y']}:{b['width']}:{b['height']}" for b in values.get("boxes", ()))
+        self.writer.writerow(values)
+        sys.stdout.flush()
+
+
+def _table() -> Any:
+    from lad_reasoner.console import VerdictTable
+
+    return VerdictTable().add
+
+
+class _Output:
+    """`--out`: verdicts are appended as they come; the report is written at the end, even of an interrupted run."""
+
+    def __init__(self, folder: Path | None, references: list[Picture]) -> None:
+        self.folder, self.references = folder, references
+        self.rows: list[Row] = []
+
+    def __enter__(self) -> _Output:
+        if self.folder is not None:
+            try:
+                self.folder.mkdir(parents=True, exist_ok=True)
+                (self.folder / "verdicts.jsonl").write_text("")
+            except OSError as error:
+                raise InputError(
+                    f"--out {self.folder}: {error.strerror}; choose a folder that can be written"
+                ) from None
+        return self
+
+    def add(self, result: Examination | Failure) -> None:
+        if self.folder is not None:
+            from lad_reasoner.records import append_record
+            from lad_reasoner.report import row
+
+            append_record(self.folder / "verdicts.jsonl", _record(result))
+            self.rows.append(row(result))
+
+    def __exit__(self, *_: object) -> None:
+        if self.folder is not None:
+            from lad_reasoner.report import write_report
+
+            path = write_report(self.folder, self.rows, self.references, title="Inspection")
+            print(f"report: {path}", file=sys.stderr)
+
+
+@app.command(epilog="Example: lad-reasoner demo --out runs/demo")
+def demo(
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Where pictures and the report go.")] = Path("runs/demo"),
+) -> None:
+    """The main job on built-in pictures: renders products with known defects, judges them, writes a report."""
+    from rich.console import Console
+
+    from lad_reasoner.console import VerdictTable
+    from lad_reasoner.demo import render_demo
+    from lad_reasoner.inspector import Inspector
+    from lad_reasoner.report import row, write_report
+
+    console = Console()
+    rows: list[Row] = []
+    references: list[Picture] = []
+    for product in render_demo(out / "pictures"):
+        console.print(f"\n[bold]{product.name}[/bold]: {product.rule}", highlight=False)
+        inspector = Inspector("evidence", product.references)
+        table = VerdictTable(console)
+        for query in product.queries:
+            result = inspector.examine(query.path)
+            table.add(result.verdict, query.truth)
+            rows.append(row(result, kind=query.kind, truth=query.truth, reference=len(references)))
+        references += inspector.references
+    path = write_report(out, rows, references, title="LAD-Reasoner demo")
+    right = sum(bool(row.right) for row in rows)
+    good = [row for row in rows if row.truth == "good"]
+    print(
+        f"\n{right} of {len(rows)} verdicts right ({sum(bool(row.right) for row in good)} of {len(good)} good ones).\n"
+        f"report: {path}\n\n"
+        "Next, your own pictures:\n"
+        "  lad-reasoner inspect --reference good.png query.png\n"
+        "  lad-reasoner inspect --reference good_folder/ --out report/ query_folder/"
+    )
+
+
+@data.command(epilog="Example: lad-reasoner data miniloco data/miniloco --products screw_bag,pushpins --per-class 20")
+def miniloco(
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder for the pictures; one folder a product.")],
+    products: Annotated[
+        str, typer.Option(metavar="LIST", help="Names with commas, or `evaluation`, `training`, `all`.")
+    ] = "evaluation",
+    per_class: Annotated[int, typer.Option(min=1, help="Pictures of each kind, in each split.")] = 100,
+    size: Annotated[int, typer.Option(min=64, max=4096, help="Pixels of the long side.")] = 224,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+) -> None:
+    """Render MiniLOCO, the built-in benchmark, in MVTec LOCO AD's folder layout with facts for every picture."""
+    from lad_reasoner.console import track
+    from lad_reasoner.miniloco import EVALUATION, PRODUCTS, TRAINING, count_pictures, write_benchmark
+
+    groups = {"evaluation": EVALUATION, "training": TRAINING, "all": PRODUCTS}
+    names = list(groups.get(products) or [name.strip() for name in products.split(",") if name.strip()])
+    records: Iterator[dict[str, Any]] = write_benchmark(out, products=names, per_class=per_class, size=size, seed=seed)
+    total = count_pictures(names, per_class=per_class)
+    written = sum(1 for _ in track(records, total, "Rendering"))
+    print(f"{written} pictures of {', '.join(names)} in {out}")
