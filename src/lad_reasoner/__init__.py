@@ -5,10 +5,15 @@ verdict = Inspector(references=["good.png"]).inspect("query.png")
 print(verdict.answer, verdict.score, verdict.reasoning, verdict.boxes)
 """
 
+import os
 from typing import TYPE_CHECKING, Any
 
 from lad_reasoner.answers import Response, parse_response
 from lad_reasoner.errors import LadError
+
+# Threads that spin long while they wait make PyTorch twenty times slower as soon as another program wants a core.
+# OpenMP reads this when PyTorch is first imported.
+os.environ.setdefault("GOMP_SPINCOUNT", "5000")
 
 __version__ = "0.1.0"
 __all__ = ["Failure", "Inspector", "LadError", "Pair", "Response", "Verdict", "load_model", "parse_response"]

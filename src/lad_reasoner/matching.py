@@ -69,10 +69,15 @@ class Comparison:
         where = self.similarity.inverse.apply(grid)
         return torch.where(in_view(where, *self.missing.shape), sample(self.missing[None], where)[0], 0.0)
 
+    @property
+    def differences(self) -> torch.Tensor:
+        """The larger of both directions at each patch of the query, tensor (rows, columns)."""
+        return torch.maximum(self.added, self.missing_in_query)
+
     def anomaly_map(self, width: int, height: int) -> NDArray[np.float32]:
-        """The larger of both distances at every pixel of a picture of this size, float32 (height, width)."""
-        both = torch.maximum(self.added, self.missing_in_query)[None, None]
-        full = torch.nn.functional.interpolate(both, size=(height, width), mode="bicubic", align_corners=False)
+        """`differences` at every pixel of a picture of this size, float32 (height, width)."""
+        small = self.differences[None, None]
+        full = torch.nn.functional.interpolate(small, size=(height, width), mode="bicubic", align_corners=False)
         return np.asarray(full[0, 0].clamp(min=0), dtype=np.float32)
 
 

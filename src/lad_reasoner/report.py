@@ -50,7 +50,7 @@ class Row:
 def row(
     result: Examination | Failure, *, kind: Kind | None = None, truth: str | None = None, reference: int = 0
 ) -> Row:
-    """The line of one query. `kind` and `truth` are what is known of it, `reference` is the number of the one to show."""
+    """The line of one query. `kind` and `truth` are what is known of it, `reference` the number of the one shown."""
     if isinstance(result, Failure):
         return Row(name=result.query, error=result.error, truth=truth)
     verdict, picture = result.verdict, result.picture

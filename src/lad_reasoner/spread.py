@@ -22,7 +22,8 @@ from dataclasses import dataclass
 # Measured with the default backbone on two real products, one of a rigid and one of a slightly flexible part.
 PRIOR_OFFSET = -1.03  # centre = PRIOR_OFFSET + log(m) / 2
 PRIOR_WIDTH = 0.18
-PRIOR_WEIGHT = 0.5  # the guess from augmented copies counts as half an observed good picture
+CENTRE_WEIGHT = 0.5  # the first guess of the centre counts as half an observed good picture
+WIDTH_WEIGHT = 2.0  # and that of the width as two degrees of freedom: a spread needs many pictures to show itself
 LIMIT_WIDTHS = 2.0
 
 
@@ -45,10 +46,10 @@ class NormalSpread:
         logs = [math.log(value) for value in observed]
         count = (len(logs) if weight is None else weight) if logs else 0.0
         mean = sum(logs) / len(logs) if logs else guess
-        total = PRIOR_WEIGHT + count
-        centre = (PRIOR_WEIGHT * guess + count * mean) / total
-        variance = sum((value - mean) ** 2 for value in logs) / (len(logs) - 1) if len(logs) > 1 else 0.0
-        width = math.sqrt((PRIOR_WEIGHT * PRIOR_WIDTH**2 + count * variance) / total)
+        centre = (CENTRE_WEIGHT * guess + count * mean) / (CENTRE_WEIGHT + count)
+        freedom = max(0.0, count - 1)
+        variance = sum((value - mean) ** 2 for value in logs) / (len(logs) - 1) if freedom else 0.0
+        width = math.sqrt((WIDTH_WEIGHT * PRIOR_WIDTH**2 + freedom * variance) / (WIDTH_WEIGHT + freedom))
         return cls(centre, width)
 
     @property
