@@ -4,7 +4,8 @@
 
 For each data set and number of references: AUROC of the score, balanced accuracy, TPR and TNR of the verdict, each a
 mean over five draws of the references, with a 95 % interval from a bootstrap over the queries. Where a class has a
-single good picture there is no second one to judge: only TPR can be given. Pixel AUROC and the pointing game need masks.
+single good picture there is no second one to judge: only TPR can be given. Pixel AUROC and the pointing game
+need masks.
 """
 
 from __future__ import annotations

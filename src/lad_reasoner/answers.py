@@ -15,7 +15,7 @@ from typing import Literal
 Answer = Literal["yes", "no", "invalid"]
 
 TAGS = ("<think>", "</think>", "<answer>", "</answer>")
-_STRUCTURE = re.compile(r"<think>(.*?)</think>\s*<answer>\s*((?i:yes|no))\s*</answer>", re.DOTALL)
+_STRUCTURE = re.compile(r"<think>(.*?)</think>\s*<answer>\s*([Yy][Ee][Ss]|[Nn][Oo])\s*</answer>", re.DOTALL)
 
 
 @dataclass(frozen=True)

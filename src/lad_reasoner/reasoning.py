@@ -75,9 +75,7 @@ def _largest_difference(comparison: Comparison) -> str:
     rows, columns = comparison.added.shape
     row, column = divmod(int(comparison.differences.argmax()), columns)
     x, y = (column + 0.5) / columns, (row + 0.5) / rows
-    return (
-        f"No region differs by more than normal variation; the largest difference is {place(x, y)}, {_percent(x, y)}."
-    )
+    return f"The largest difference is {place(x, y)}, {_percent(x, y)}."
 
 
 def _how_compared(comparison: Comparison, references: int, query: Picture) -> str:
@@ -90,8 +88,8 @@ def _how_compared(comparison: Comparison, references: int, query: Picture) -> st
     degrees = round((comparison.degrees + move.degrees + 180) % 360 - 180)
     return (
         f"Compared patch by patch in both directions with {which}; the query is shifted {abs(right)} pixels "
-        f"{'left' if right < 0 else 'right'} and {abs(down)} {'up' if down < 0 else 'down'}, turned {abs(degrees)} degrees "
-        f"{'anticlockwise' if degrees < 0 else 'clockwise'}, and {move.scale:.2f} times as large."
+        f"{'left' if right < 0 else 'right'} and {abs(down)} {'up' if down < 0 else 'down'}, turned {abs(degrees)} "
+        f"degrees {'anticlockwise' if degrees < 0 else 'clockwise'}, and {move.scale:.2f} times as large."
     )
 
 

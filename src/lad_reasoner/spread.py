@@ -4,8 +4,8 @@ The statistic of a comparison (see `matching.py`) is a cosine distance s > 0 who
 distributed among good pictures. Its centre and width are estimated from what there is:
 
 - One reference alone is compared with moderately augmented copies of itself (mean distance m). Real good pictures
-  differ more than that, by a factor which varies between products; on a log scale the centre is placed half way
-  between m and one constant, which shrinks an uncertain estimate towards the typical product.
+  differ more than that, by a factor which varies between products; on a log scale the centre follows m with a slope
+  well below 1, which shrinks an uncertain estimate towards the typical product.
 - Every statistic of a good picture that is really observed (leave-one-out among several references, or normal
   pictures) then counts twice as much as that first guess.
 
@@ -20,7 +20,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 # Measured with the default backbone on two real products, one of a rigid and one of a slightly flexible part.
-PRIOR_OFFSET = -1.03  # centre = PRIOR_OFFSET + log(m) / 2
+PRIOR_OFFSET, PRIOR_SLOPE = -1.38, 0.3  # centre = PRIOR_OFFSET + PRIOR_SLOPE * log(m)
 PRIOR_WIDTH = 0.18
 CENTRE_WEIGHT = 0.5  # the first guess of the centre counts as half an observed good picture
 WIDTH_WEIGHT = 2.0  # and that of the width as two degrees of freedom: a spread needs many pictures to show itself
@@ -42,7 +42,7 @@ class NormalSpread:
 
         `weight` is how many independent pictures the observed ones are worth; their number by default.
         """
-        guess = PRIOR_OFFSET + 0.5 * math.log(sum(augmented) / len(augmented))
+        guess = PRIOR_OFFSET + PRIOR_SLOPE * math.log(sum(augmented) / len(augmented))
         logs = [math.log(value) for value in observed]
         count = (len(logs) if weight is None else weight) if logs else 0.0
         mean = sum(logs) / len(logs) if logs else guess

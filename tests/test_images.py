@@ -1,0 +1,119 @@
+"""Pictures of every kind are read, or refused with a reason."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from lad_reasoner.errors import ImageError, InputError
+from lad_reasoner.images import KEPT_SIDE, find_pictures, read_picture
+
+
+def gradient(width: int = 64, height: int = 48) -> Image.Image:
+    y, x = np.mgrid[:height, :width]
+    return Image.fromarray(np.stack([x * 255 // width, y * 255 // height, 0 * x + 128], -1).astype(np.uint8))
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "RGBA", "P", "CMYK", "1", "LA"])
+def test_modes_become_rgb(mode: str, tmp_path: Path) -> None:
+    path = tmp_path / "picture.tif"
+    gradient().convert(mode).save(path)
+    picture = read_picture(path)
+    assert (picture.image.mode, picture.width, picture.height) == ("RGB", 64, 48)
+    grey = np.asarray(picture.image.convert("L"), int)
+    expected = np.asarray(gradient().convert(mode).convert("RGB").convert("L"), int)
+    assert np.abs(grey - expected).max() <= 2
+
+
+def test_sixteen_bit_keeps_its_scale(tmp_path: Path) -> None:
+    path = tmp_path / "deep.png"
+    Image.fromarray((np.arange(64 * 64).reshape(64, 64) * 16).astype(np.uint16)).save(path)
+    values = np.asarray(read_picture(path).image)[..., 0]
+    assert values[0, 0] == 0
+    assert values[-1, -1] == (64 * 64 - 1) * 16 // 256
+
+
+def test_transparent_becomes_white(tmp_path: Path) -> None:
+    path = tmp_path / "clear.png"
+    Image.new("RGBA", (32, 32), (255, 0, 0, 0)).save(path)
+    assert read_picture(path).image.getpixel((5, 5)) == (255, 255, 255)
+
+
+def test_exif_rotation_is_applied(tmp_path: Path) -> None:
+    path = tmp_path / "turned.jpg"
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turn clockwise to see it upright
+    gradient(64, 48).save(path, exif=exif)
+    picture = read_picture(path)
+    assert (picture.width, picture.height) == picture.image.size == (48, 64)
+
+
+def test_large_pictures_are_kept_small(tmp_path: Path) -> None:
+    path = tmp_path / "large.jpg"
+    Image.new("RGB", (8192, 6144), (10, 200, 30)).save(path)  # 50 megapixels
+    picture = read_picture(path)
+    assert (picture.width, picture.height) == (8192, 6144)
+    assert max(picture.image.size) == KEPT_SIDE
+    small = tmp_path / "small.png"
+    gradient().save(small)
+    assert read_picture(small).image.size == (64, 48)
+
+
+def _truncated(path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(path, "PNG")
+    path.write_bytes(path.read_bytes()[:4000])
+
+
+REFUSED = {
+    "missing": (lambda path: None, "no such file"),
+    "folder": (lambda path: path.mkdir(), "a folder, not a picture"),
+    "zero bytes": (lambda path: path.write_bytes(b""), "the file is empty"),
+    "text": (lambda path: path.write_text("hello"), "not a picture that can be read"),
+    "truncated": (_truncated, "the picture is damaged"),
+    "one pixel": (lambda path: Image.new("RGB", (1, 1)).save(path, "PNG"), "1x1 pixels is too small"),
+    "one line": (lambda path: Image.new("RGB", (500, 1)).save(path, "PNG"), "500x1 pixels is too small"),
+    "bomb": (lambda path: Image.new("1", (20_000, 10_000)).save(path, "PNG"), "at most 80 megapixels"),
+    "large": (lambda path: Image.new("1", (10_000, 9_000)).save(path, "PNG"), "10000x9000 pixels; at most 80"),
+    "animation": (
+        lambda path: gradient().save(path, "GIF", save_all=True, append_images=[gradient().rotate(90)]),
+        "holds 2 frames",
+    ),
+    "floats": (lambda path: Image.new("F", (32, 32)).save(path, "TIFF"), "floating-point pixels"),
+}
+
+
+@pytest.mark.parametrize(("make", "reason"), REFUSED.values(), ids=REFUSED.keys())
+def test_refused_with_the_name_and_the_reason(make, reason: str, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    path = tmp_path / "picture.png"
+    make(path)
+    with pytest.raises(ImageError) as caught:
+        read_picture(path)
+    assert str(caught.value).startswith(str(path))
+    assert reason in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_find_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("b.png", "a.JPG", "notes.txt", ".hidden.png", "deep/c.bmp", ".git/d.png", "[1].png"):
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"x")
+    (tmp_path / "loop").symlink_to(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    inside = ["[1].png", "a.JPG", "b.png", "deep/c.bmp"]
+    assert [str(path) for path in find_pictures(["."])] == inside
+    assert [str(path) for path in find_pictures(["b.png", "*.JPG", "gone.png"])] == ["b.png", "a.JPG", "gone.png"]
+    assert [str(path) for path in find_pictures(["[1].png"])] == ["[1].png"]
+    assert [path.name for path in find_pictures([f"{tmp_path}/**/*.bmp"])] == ["c.bmp"]
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="empty: no pictures in this folder"):
+        find_pictures(["empty"])
+    with pytest.raises(InputError, match=r"\*\.webp: nothing matches"):
+        find_pictures(["*.webp"])
+
+
+def test_pillow_images_are_taken_as_they_are() -> None:
+    picture = read_picture(gradient())
+    assert (picture.name, picture.width, picture.height) == ("picture", 64, 48)

@@ -1,0 +1,69 @@
+"""Registration finds the transform that was applied; similarities compose with their inverses."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from lad_reasoner.miniloco import draw_picture
+from lad_reasoner.registration import Similarity, in_view, isotropic_grid, register, sample
+
+SIZE = (384, 288)
+
+
+@pytest.fixture(scope="module")
+def board() -> Image.Image:
+    return draw_picture("circuit_board", "train", "good", 0, size=384).image.resize(SIZE)
+
+
+def moved(image: Image.Image, move: Similarity) -> Image.Image:
+    """The picture as the camera would see it after the move."""
+    pixels = torch.from_numpy(np.array(image, dtype=np.float32)).permute(2, 0, 1)
+    where = move.inverse.apply(isotropic_grid(image.height, image.width))
+    return Image.fromarray(sample(pixels, where).permute(1, 2, 0).byte().numpy())
+
+
+@pytest.mark.parametrize(("degrees", "scale", "dx", "dy"), [(0, 1, 0, 0), (5, 1, 0.05, -0.1), (-8, 0.93, 0.1, 0.02)])
+def test_recovers_a_known_move(board: Image.Image, degrees: float, scale: float, dx: float, dy: float) -> None:
+    radians = math.radians(degrees)
+    move = Similarity(scale * math.cos(radians), scale * math.sin(radians), dx, dy)
+    found = register(board, moved(board, move))
+    assert found.degrees == pytest.approx(degrees, abs=0.3)
+    assert found.scale == pytest.approx(scale, abs=0.01)
+    assert (found.dx, found.dy) == pytest.approx((dx, dy), abs=0.01)
+
+
+def test_ignores_light_and_a_large_defect(board: Image.Image) -> None:
+    values = np.array(moved(board, Similarity(dx=0.08))).astype(float) * 0.7 + 20
+    values[:120, :120] = 255
+    found = register(board, Image.fromarray(values.astype(np.uint8)))
+    assert (found.dx, found.dy) == pytest.approx((0.08, 0), abs=0.01)
+
+
+def test_plain_pictures_stay_where_they_are() -> None:
+    plain = Image.new("RGB", SIZE, (90, 90, 90))
+    found = register(plain, plain)
+    assert (found.a, found.b, found.dx, found.dy) == pytest.approx((1, 0, 0, 0), abs=1e-3)
+
+
+numbers = st.floats(-0.5, 0.5)
+
+
+@given(st.floats(-math.pi, math.pi), st.floats(0.5, 2), numbers, numbers, numbers, numbers)
+def test_inverse_undoes(angle: float, scale: float, dx: float, dy: float, x: float, y: float) -> None:
+    move = Similarity(scale * math.cos(angle), scale * math.sin(angle), dx, dy)
+    point = torch.tensor([x, y])
+    assert move.inverse.apply(move.apply(point)).tolist() == pytest.approx([x, y], abs=1e-4)
+    assert move.inverse.scale == pytest.approx(1 / scale)
+
+
+def test_grid_and_sampling_agree() -> None:
+    values = torch.arange(12.0).reshape(1, 3, 4)
+    grid = isotropic_grid(3, 4)
+    assert torch.allclose(sample(values, grid), values, atol=1e-5)
+    assert in_view(grid, 3, 4).all()
+    assert not in_view(grid + torch.tensor([0.0, 0.6]), 3, 4)[-1].any()
