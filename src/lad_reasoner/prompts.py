@@ -1,0 +1,32 @@
+"""The prompt that every vision-language model gets, in training and in use alike.
+
+The question is the paper's, word for word (section 4.1.2, one reference). Of its format the paper shows only a
+"predefined template" (section 4.2), `<think> think process </think><answer> yes or no </answer>`; how the model was
+told is not said, so the last sentence is ours, and so is the first, which tells the pictures apart. All of it stands in
+the user's turn, because the chat templates of several models refuse a system turn.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+PROMPT_VERSION = "rlad-1"  # goes up with every change of a word below, since answers depend on it
+
+QUESTION = "Can you find any anomaly in the query image compared to the reference?"
+FORMAT = "Respond with <think>your reasoning</think><answer>yes or no</answer>."
+
+
+def build_prompt(references: int) -> str:
+    """The text of the user's turn for this many references; raises `ValueError` for none."""
+    if references < 1:
+        raise ValueError("a prompt needs at least one reference")
+    if references == 1:
+        return f"The first image is the reference, the second is the query. {QUESTION} {FORMAT}"
+    question = QUESTION.replace("reference?", "references?")
+    return f"The first {references} images are references, the last is the query. {question} {FORMAT}"
+
+
+def build_messages(references: int) -> list[dict[str, Any]]:
+    """The conversation for a chat template: places for the references, one for the query, then the text."""
+    places: list[dict[str, Any]] = [{"type": "image"} for _ in range(references + 1)]
+    return [{"role": "user", "content": [*places, {"type": "text", "text": build_prompt(references)}]}]
