@@ -59,13 +59,28 @@ class Judge(Protocol):
     def judge(self, query: Picture) -> Judgement: ...
 
 
-def load_model(name: str = "evidence", *, backbone: str | None = None) -> Judge:
-    """The judge of this name. `backbone` is the vision network of `evidence`; its own small one by default."""
+def load_model(
+    name: str = "evidence",
+    *,
+    backbone: str | None = None,
+    votes: int = 1,
+    max_pixels: int | None = None,
+    device: str | None = None,
+) -> Judge:
+    """The judge of this name: `evidence`, or a vision-language checkpoint by folder or hub name.
+
+    `backbone` is the vision network of `evidence`; its own small one by default. The rest is for checkpoints: `votes`
+    above one samples that many responses, `max_pixels` and `device` are those of `model.load_checkpoint`.
+    """
     if name == "evidence":
         from lad_reasoner.evidence import Evidence
 
         return Evidence(backbone)
-    raise InputError(f"--model {name}: unknown; this version knows: evidence")
+    if backbone is not None:
+        raise InputError(f"{name}: a backbone is for evidence only; a checkpoint brings its own")
+    from lad_reasoner.engines import load_judge
+
+    return load_judge(name, votes=votes, max_pixels=max_pixels, device=device)
 
 
 @dataclass(frozen=True, eq=False)

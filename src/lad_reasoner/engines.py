@@ -1,0 +1,209 @@
+"""Engines run a vision-language model; the judge turns references and a query into its prompt.
+
+An engine has a `name` and `respond(pairs)`: for each pair of pictures (references first, the query last) one `Reply` of
+the response grammar. The answer is greedy, or a vote over several sampled responses, whose score is the share of yes.
+The paper does not say how it decodes; greedy is ours.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+import torch
+from PIL import Image
+
+from lad_reasoner.answers import parse_response
+from lad_reasoner.decoding import Reply, StructuredDecoding
+from lad_reasoner.errors import InputError, MachineError
+from lad_reasoner.grammar import Grammar
+from lad_reasoner.images import Picture
+from lad_reasoner.inspector import Judgement
+from lad_reasoner.model import Checkpoint, load_checkpoint
+from lad_reasoner.prompts import PROMPT_VERSION, build_messages
+
+REASONING_TOKENS = 256  # the budget of a reasoning; the paper's examples have about a hundred words
+BATCH_SIZE = 8  # pairs that are generated together
+
+Pictures = Sequence[Image.Image]  # references first, the query last
+
+
+class Engine(Protocol):
+    """See the module's docstring."""
+
+    name: str
+
+    def respond(self, pairs: Sequence[Pictures]) -> list[Reply]: ...
+
+
+class TransformersEngine:
+    """A checkpoint in this process.
+
+    With `votes` above one, that many responses are sampled at `temperature` from a fixed `seed`, all of a pair in
+    batches of their own, so that a pair gets the same votes alone and among others.
+    """
+
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        *,
+        votes: int = 1,
+        reasoning_tokens: int = REASONING_TOKENS,
+        batch_size: int = BATCH_SIZE,
+        temperature: float = 1.0,
+        seed: int = 0,
+    ) -> None:
+        if min(votes, reasoning_tokens, batch_size) < 1:
+            raise InputError("votes, reasoning_tokens and batch_size must be at least 1")
+        if temperature <= 0:
+            raise InputError("temperature must be above 0; one vote is greedy anyway")
+        self.name, self.checkpoint = checkpoint.name, checkpoint
+        self.votes, self.reasoning_tokens, self.batch_size = votes, reasoning_tokens, batch_size
+        self.temperature, self.seed = temperature, seed
+        model, processor = checkpoint.model, checkpoint.processor
+        self.grammar = Grammar(
+            processor.tokenizer,
+            size=model.get_output_embeddings().weight.shape[0],  # often more than the tokenizer has
+            ends=_end_ids(model, processor.tokenizer),
+            placeholders=_placeholder_ids(model.config),
+            device=model.device,
+        )
+        self._prompts: dict[int, str] = {}
+
+    def respond(self, pairs: Sequence[Pictures]) -> list[Reply]:
+        """One reply for each pair, in their order. Raises `InputError` when the model cannot take so many pictures."""
+        if self.votes > 1:
+            return [self._vote(pair) for pair in pairs]
+        return self._respond_in_batches(pairs, sample=False)
+
+    def _vote(self, pair: Pictures) -> Reply:
+        device = self.checkpoint.model.device
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+            torch.manual_seed(self.seed)
+            replies = self._respond_in_batches([pair] * self.votes, sample=True)
+        return count_votes(replies)
+
+    def _respond_in_batches(self, pairs: Sequence[Pictures], *, sample: bool) -> list[Reply]:
+        size = self.batch_size
+        return [
+            reply
+            for start in range(0, len(pairs), size)
+            for reply in self._generate(pairs[start : start + size], sample=sample)
+        ]
+
+    @torch.inference_mode()
+    def _generate(self, pairs: Sequence[Pictures], *, sample: bool) -> list[Reply]:
+        import transformers
+
+        make_config: Any = transformers.GenerationConfig
+        model = self.checkpoint.model
+        decoding = StructuredDecoding(self.grammar, self.reasoning_tokens)
+        config = make_config(
+            do_sample=sample,
+            temperature=self.temperature if sample else None,
+            top_k=0 if sample else None,
+            max_new_tokens=decoding.max_new_tokens,
+            eos_token_id=list(self.grammar.ends),
+            pad_token_id=self.checkpoint.processor.tokenizer.pad_token_id,
+        )
+        inputs = self._prepare(pairs)
+        try:
+            with _only(model, config):
+                model.generate(**inputs, generation_config=config, logits_processor=[decoding])
+        except torch.OutOfMemoryError:
+            raise MachineError(
+                f"{self.name}: not enough memory for {len(pairs)} pairs at once; lower batch_size or max_pixels"
+            ) from None
+        return decoding.replies()
+
+    def _prepare(self, pairs: Sequence[Pictures]) -> Any:
+        checkpoint = self.checkpoint
+        prompts = [self._prompt(len(pair)) for pair in pairs]
+        begins = checkpoint.processor.tokenizer.bos_token
+        try:
+            inputs = checkpoint.processor(
+                text=prompts,
+                images=[[checkpoint.fit(image) for image in pair] for pair in pairs],
+                padding=True,
+                return_tensors="pt",
+                # Templates that write the beginning of text themselves must not get a second one.
+                add_special_tokens=not (begins and prompts[0].startswith(begins)),
+            )
+        except ValueError as error:
+            raise InputError(f"{self.name}: cannot take these pictures ({error})") from None
+        return inputs.to(checkpoint.model.device, dtype=checkpoint.model.dtype)
+
+    def _prompt(self, pictures: int) -> str:
+        if pictures not in self._prompts:
+            text = self.checkpoint.processor.apply_chat_template(
+                build_messages(pictures - 1), add_generation_prompt=True, tokenize=False
+            )
+            # Templates of reasoning models open the tag themselves; here it is the first thing written.
+            self._prompts[pictures] = re.sub(r"<think>\s*\Z", "", text)
+        return self._prompts[pictures]
+
+
+@contextmanager
+def _only(model: Any, config: Any) -> Iterator[None]:
+    """Nothing but this generation config: a checkpoint's own (temperature, repetition penalty) would fill its gaps."""
+    own = model.generation_config
+    model.generation_config = config
+    try:
+        yield
+    finally:
+        model.generation_config = own
+
+
+def count_votes(replies: Sequence[Reply]) -> Reply:
+    """The share of yes as score, and the first response of the majority; a tie is a yes, as a score of 0.5 is."""
+    said_yes = [parse_response(reply.text).answer == "yes" for reply in replies]
+    share = sum(said_yes) / len(replies)
+    chosen = replies[said_yes.index(share >= 0.5)]
+    return Reply(chosen.text, share, sum(reply.tokens for reply in replies), chosen.forced)
+
+
+def _end_ids(model: Any, tokenizer: Any) -> list[int]:
+    """All ids that end a text, the one that ends a turn first."""
+    ends: list[int] = []
+    for source in (model.generation_config, tokenizer, model.config.get_text_config()):
+        found = getattr(source, "eos_token_id", None)
+        ends += found if isinstance(found, list) else [found] if found is not None else []
+    return list(dict.fromkeys(ends))
+
+
+def _placeholder_ids(config: Any) -> list[int]:
+    """Ids that stand for pictures or films, by their names in the config, such as `vision_start_token_id`."""
+    fields = config.to_dict().items()
+    return [
+        value
+        for name, value in fields
+        if isinstance(value, int) and re.fullmatch(r"(image|video|vision|audio|boi|eoi).*(token_id|token_index)", name)
+    ]
+
+
+class ModelJudge:
+    """A vision-language model as a judge; see `inspector.Judge`."""
+
+    prompt_version = PROMPT_VERSION
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine, self.name = engine, engine.name
+
+    def study(self, references: Sequence[Picture]) -> None:
+        """Keep the references: the model sees them beside each query."""
+        self.references = [reference.image for reference in references]
+
+    def judge(self, query: Picture) -> Judgement:
+        return self.judge_many([query])[0]
+
+    def judge_many(self, queries: Sequence[Picture]) -> list[Judgement]:
+        """Judge several queries in the engine's batches, in their order."""
+        replies = self.engine.respond([[*self.references, query.image] for query in queries])
+        return [Judgement(response=reply.text, score=reply.score, tokens=reply.tokens) for reply in replies]
+
+
+def load_judge(name: str, *, votes: int = 1, max_pixels: int | None = None, device: str | None = None) -> ModelJudge:
+    """The checkpoint of this folder or hub name as a judge; raises what `load_checkpoint` raises."""
+    return ModelJudge(TransformersEngine(load_checkpoint(name, max_pixels=max_pixels, device=device), votes=votes))

@@ -1,0 +1,237 @@
+"""Weights and processor of any vision-language checkpoint, by folder or by hub name.
+
+Everything that `AutoModelForImageTextToText` knows is loaded the same way, without torchvision where that is missing.
+Weights are safetensors only and no code of a checkpoint is run. The paper uses Qwen2.5-VL-3B (section 4.2) and does not
+say at what resolution; here the pixel budget is the checkpoint's own unless another is given.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import json
+import math
+import re
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+
+from lad_reasoner.errors import InputError, LadError, MachineError, MissingExtraError
+
+EXAMPLE = "Qwen/Qwen2.5-VL-3B-Instruct"
+SMALL = 2 * 1024**3  # bytes of weights: up to here float32 fits everywhere, and a CPU is fastest with it
+
+_HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w.-]+")
+_FILES = ["*.json", "*.jinja", "*.txt", "*.model", "*.safetensors"]
+_OTHER_FILES = ["*/*.safetensors", "consolidated*"]  # the same weights for other programs
+_PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
+_PROCESSOR_FILES = ("preprocessor_config.json", "processor_config.json")
+_TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "spiece.model", "tokenizer_config.json")
+
+
+@dataclass(frozen=True, eq=False)
+class Checkpoint:
+    """A model ready to generate: weights in evaluation mode, a processor that pads on the left.
+
+    `max_pixels` is the most pixels of one picture that the model is shown; None leaves it to the processor.
+    """
+
+    name: str
+    model: Any
+    processor: Any
+    max_pixels: int | None = None
+
+    def fit(self, image: Image.Image) -> Image.Image:
+        """The picture within the pixel budget."""
+        pixels = image.width * image.height
+        if self.max_pixels is None or pixels <= self.max_pixels:
+            return image
+        scale = math.sqrt(self.max_pixels / pixels)
+        width, height = (max(1, math.floor(side * scale)) for side in image.size)
+        return image.resize((width, height), Image.Resampling.BICUBIC)
+
+
+def load_checkpoint(
+    name: str | Path, *, max_pixels: int | None = None, device: str | None = None, dtype: str | None = None
+) -> Checkpoint:
+    """Load weights and processor from a folder, or from the hub (downloaded once, then from the cache).
+
+    `max_pixels` is a budget for each picture; it is written into the processor where that knows one, so that saving it
+    stores it with the checkpoint. `device` is one of torch's, or `auto` to spread a large model over all GPUs (needs
+    accelerate); a GPU if there is one by default. `dtype` is `float32`, `bfloat16` or `float16`; by default that of the
+    file, but float32 for small models on a CPU.
+
+    Raises `InputError` for what cannot be a vision-language checkpoint, `MachineError` when the machine lacks the
+    network, the memory or a package.
+    """
+    if max_pixels is not None and max_pixels < 28 * 28:
+        raise InputError(f"max_pixels {max_pixels} is too small; a picture needs at least {28 * 28}")
+    if dtype not in (None, "float32", "bfloat16", "float16"):
+        raise InputError(f"dtype {dtype}: must be float32, bfloat16 or float16")
+    folder = find_folder(str(name))
+    _check_files(folder, name)
+    if not sys.stderr.isatty():
+        _library("transformers.utils.logging").disable_progress_bar()
+    config = _load_config(folder, name)
+    processor = _load_processor(folder, name, config)
+    budget = _set_budget(processor.image_processor, max_pixels)
+    model = _load_weights(folder, name, device=device, dtype=dtype)
+    return Checkpoint(str(name), model, processor, budget)
+
+
+def find_folder(name: str) -> Path:
+    """The folder of a checkpoint; a hub name is downloaded (safetensors, configs and tokenizer only)."""
+    path = Path(name).expanduser()
+    if path.is_dir():
+        return path
+    if path.exists():
+        raise InputError(f"{name}: a file; give the folder that holds the model")
+    if not _HUB_NAME.fullmatch(name):
+        raise InputError(f"{name}: no such model; give evidence, a model's folder, or a hub name such as {EXAMPLE}")
+    hub, errors = _library("huggingface_hub"), _library("huggingface_hub.errors")
+    try:
+        return Path(hub.snapshot_download(name, allow_patterns=_FILES, ignore_patterns=_OTHER_FILES))
+    except (errors.RepositoryNotFoundError, errors.HFValidationError):
+        raise InputError(
+            f"{name}: no such folder, and no such model on the hub, or one that needs a login (hf auth login)"
+        ) from None
+    except errors.LocalEntryNotFoundError:
+        raise MachineError(
+            f"{name}: not on this machine, and the model hub cannot be reached; connect, or give a folder"
+        ) from None
+    except OSError as error:
+        raise MachineError(f"{name}: cannot be downloaded ({_first_line(error)})") from None
+
+
+def _library(module: str = "transformers") -> Any:
+    """A module of the optional dependency, without its types: what is checked must not hang on it being installed."""
+    if importlib.util.find_spec("transformers") is None:
+        raise MissingExtraError("transformers", "hf")
+    return importlib.import_module(module)
+
+
+def _check_files(folder: Path, name: object) -> None:
+    """Refuse what can be told from the names of the files."""
+    if not (folder / "config.json").is_file():
+        if (folder / "adapter_config.json").is_file():
+            raise InputError(f"{name}: an adapter without its base model; merge them and save the whole model")
+        raise InputError(f"{name}: no config.json in it; give the folder of a Hugging Face model")
+    if not any(folder.glob("*.safetensors")):
+        pickles = sorted(file.name for pattern in _PICKLES for file in folder.glob(pattern))
+        if pickles:
+            raise InputError(
+                f"{name}: its weights are a pickle ({pickles[0]}), which can run code and is never opened; "
+                "save them as safetensors"
+            )
+        raise InputError(f"{name}: no weights in it (*.safetensors)")
+    for files, what in ((_PROCESSOR_FILES, "picture processor"), (_TOKENIZER_FILES, "tokenizer")):
+        if not any((folder / file).is_file() for file in files):
+            raise InputError(f"{name}: no {what} in it; copy {files[0]} from the model it was made of")
+
+
+def _load_config(folder: Path, name: object) -> Any:
+    known = _library("transformers.models.auto.configuration_auto").CONFIG_MAPPING
+    judges = _library("transformers.models.auto.modeling_auto").MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
+    try:
+        fields = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        kind = fields.get("model_type")
+        if kind in known:
+            config = _library().AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+    except Exception as error:
+        raise InputError(f"{name}: its config.json cannot be read ({_first_line(error)})") from None
+    if kind not in known:
+        why = "brings its own code, which is never run" if "auto_map" in fields else "is unknown to this transformers"
+        raise InputError(f"{name}: model type {kind} {why}; choose another model")
+    if type(config) not in judges:
+        raise InputError(
+            f"{name}: a model of type {kind} cannot look at pictures and write; give a vision-language model"
+        )
+    return config
+
+
+def _load_processor(folder: Path, name: object, config: Any) -> Any:
+    loader = _library().AutoProcessor
+    known = _library("transformers.models.auto.processing_auto").PROCESSOR_MAPPING.get(type(config), None)
+    complete = _library("transformers.utils.import_utils").is_torchvision_available()
+    try:
+        if not complete and known is not None and "video_processor" in known.get_attributes():
+            loader = _without_video(known)
+        processor = loader.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+    except ImportError as error:
+        raise MachineError(f"{name}: its processor needs a package more ({_first_line(error)})") from None
+    except Exception as error:
+        # A damaged folder fails in more ways than can be listed: KeyError, TypeError, JSON errors, tokenizers' own.
+        raise InputError(f"{name}: its processor cannot be loaded ({_first_line(error)})") from None
+    tokenizer = getattr(processor, "tokenizer", None)
+    if tokenizer is None or getattr(processor, "image_processor", None) is None:
+        raise InputError(f"{name}: its processor has no place for pictures; give a vision-language model")
+    if not (getattr(processor, "chat_template", None) or tokenizer.chat_template):
+        raise InputError(f"{name}: no chat template in it; choose the version of the model made for conversation")
+    tokenizer.padding_side = "left"  # a decoder goes on from the last token, which must not be padding
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return processor
+
+
+def _without_video(processor_class: Any) -> Any:
+    """The same processor for pictures only: Transformers' video processors cannot be built without torchvision.
+
+    It keeps the name, which is what is written into a saved folder, so that others load the folder as ever.
+    """
+
+    def get_attributes(cls: Any) -> list[str]:
+        return [name for name in super(picture_class, cls).get_attributes() if name != "video_processor"]
+
+    picture_class: Any = type(
+        processor_class.__name__, (processor_class,), {"get_attributes": classmethod(get_attributes)}
+    )
+    return picture_class
+
+
+def _set_budget(image_processor: Any, max_pixels: int | None) -> int | None:
+    """Write the budget into a processor of pictures of any size; returns what is left for us to enforce."""
+    size = getattr(image_processor, "size", None)
+    names = getattr(image_processor, "model_input_names", ())
+    if max_pixels is None or size is None or "image_grid_thw" not in names:
+        return max_pixels
+    # Qwen's processors count pixels in these fields, whatever they are called.
+    image_processor.size = type(size)(shortest_edge=min(size["shortest_edge"], max_pixels), longest_edge=max_pixels)
+    return max_pixels
+
+
+def _load_weights(folder: Path, name: object, *, device: str | None, dtype: str | None) -> Any:
+    target = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    if dtype is None and target == "cpu" and sum(f.stat().st_size for f in folder.glob("*.safetensors")) <= SMALL:
+        dtype = "float32"
+    options: dict[str, Any] = {"device_map": "auto"} if target == "auto" else {}
+    try:
+        model, report = _library().AutoModelForImageTextToText.from_pretrained(
+            folder,
+            dtype=dtype or "auto",
+            use_safetensors=True,
+            trust_remote_code=False,
+            local_files_only=True,
+            output_loading_info=True,
+            **options,
+        )
+        if report["missing_keys"]:
+            missing = sorted(report["missing_keys"])
+            raise InputError(f"{name}: its weights lack {len(missing)} tensors, such as {missing[0]}; copy them again")
+        return model.eval() if options else model.to(target).eval()
+    except LadError:
+        raise
+    except ImportError as error:
+        raise MachineError(f"{name}: a package is missing ({_first_line(error)})") from None
+    except (MemoryError, torch.OutOfMemoryError):
+        raise MachineError(f"{name}: not enough memory on {target}; try a smaller model, or dtype bfloat16") from None
+    except Exception as error:
+        raise InputError(f"{name}: its weights cannot be loaded ({_first_line(error)})") from None
+
+
+def _first_line(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0][:200] if lines else type(error).__name__
