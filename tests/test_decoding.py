@@ -281,6 +281,15 @@ def test_score_sums_the_spellings_and_ignores_the_mask(kind: str) -> None:
     assert len(pieces) >= (1 if merged else 2)
 
 
+def test_a_tie_is_a_yes_as_a_score_of_one_half_is() -> None:
+    rules = grammar("byte-level")
+    assert len(rules.full.yes.variants) == len(rules.full.no.variants)
+    decoding = StructuredDecoding(rules, 3)
+    generate(decoding, 1, lambda step, written: torch.zeros(1, rules.size), sample=False)
+    (reply,) = decoding.replies()
+    assert (reply.score, parse_response(reply.text).answer) == (0.5, "yes")
+
+
 def test_numbers_that_are_none_are_refused() -> None:
     decoding = StructuredDecoding(grammar("byte-level"), 2)
     with pytest.raises(MachineError, match="not a number"):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -214,6 +216,11 @@ def test_options_reach_the_engine(folder_of: Callable[[str], Path]) -> None:
     assert isinstance(made, ModelJudge)
     assert isinstance(made.engine, TransformersEngine)
     assert (made.engine.votes, made.engine.checkpoint.max_pixels) == (3, 56 * 56)
+
+
+def test_transformers_is_imported_only_when_a_checkpoint_is_loaded() -> None:
+    code = "import sys, lad_reasoner.engines; sys.exit('transformers' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_prompt() -> None:

@@ -138,15 +138,20 @@ class StructuredDecoding:
                     row.exit = ending
         else:
             yes, no = (_strength(raw, choice) for choice in (row.ending.yes, row.ending.no))
-            row.score = float(torch.sigmoid(yes - no))
+            row.score = float(torch.sigmoid((yes - no).double()))
+            # A greedy answer must agree with the score, even where both are equal, as 16-bit logits can be.
+            lead = float(yes - no)
+            lead = max(lead, 1e-6) if row.score >= 0.5 else min(lead, -1e-6)
             masked.fill_(-torch.inf)
-            masked[row.ending.yes.first], masked[row.ending.no.first] = yes, no
+            masked[row.ending.yes.first], masked[row.ending.no.first] = lead, 0.0
 
     def _rest_of_ending(self, row: _Row) -> tuple[int, ...]:
         """The end of the reasoning up to the answer, less what of it is already written."""
-        # A filler stands between what is written and the end.
-        written = 0 if row.state.blank else self.grammar.overlap(row.ids[-row.reasoned :] if row.reasoned else [])
-        return self.grammar.full.prefix[written:]
+        prefix = self.grammar.full.prefix
+        if row.state.blank:
+            return prefix  # a filler comes first
+        latest = row.ids[-min(row.reasoned, len(prefix)) :]
+        return prefix[self.grammar.overlap(latest) :]
 
 
 def _force(masked: torch.Tensor, token: int) -> None:
