@@ -212,7 +212,7 @@ def test_unusable_options(qwen: Checkpoint, folder_of: Callable[[str], Path]) ->
 
 
 def test_options_reach_the_engine(folder_of: Callable[[str], Path]) -> None:
-    made = load_model(str(folder_of("qwen2.5-vl")), votes=3, max_pixels=56 * 56)
+    made = load_model(str(folder_of("llava")), votes=3, max_pixels=56 * 56)
     assert isinstance(made, ModelJudge)
     assert isinstance(made.engine, TransformersEngine)
     assert (made.engine.votes, made.engine.checkpoint.max_pixels) == (3, 56 * 56)

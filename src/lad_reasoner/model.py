@@ -37,7 +37,7 @@ _TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "spiece.m
 class Checkpoint:
     """A model ready to generate: weights in evaluation mode, a processor that pads on the left.
 
-    `max_pixels` is the most pixels of one picture that the model is shown; None leaves it to the processor.
+    `max_pixels` is the most pixels of one picture where the processor knows no such budget; None where it keeps one.
     """
 
     name: str
@@ -193,14 +193,14 @@ def _without_video(processor_class: Any) -> Any:
 
 
 def _set_budget(image_processor: Any, max_pixels: int | None) -> int | None:
-    """Write the budget into a processor of pictures of any size; returns what is left for us to enforce."""
+    """Write the budget into a processor that knows one; returns it where `Checkpoint.fit` has to keep it instead."""
     size = getattr(image_processor, "size", None)
     names = getattr(image_processor, "model_input_names", ())
     if max_pixels is None or size is None or "image_grid_thw" not in names:
         return max_pixels
-    # Qwen's processors count pixels in these fields, whatever they are called.
+    # Qwen's processors, and those made after them, count pixels in these fields, whatever they are called.
     image_processor.size = type(size)(shortest_edge=min(size["shortest_edge"], max_pixels), longest_edge=max_pixels)
-    return max_pixels
+    return None
 
 
 def _load_weights(folder: Path, name: object, *, device: str | None, dtype: str | None) -> Any:
