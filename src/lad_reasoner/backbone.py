@@ -14,6 +14,7 @@ Both classes have the same two members:
 
 from __future__ import annotations
 
+from inspect import signature
 from typing import Any, Protocol
 
 import numpy as np
@@ -149,7 +150,7 @@ class TransformersBackbone:
         self.multiple = patch
         self.mean, self.std = _normalisation(name)
         self.options: dict[str, Any] = {}
-        if "interpolate_pos_encoding" in self.model.forward.__code__.co_varnames:
+        if "interpolate_pos_encoding" in signature(self.model.forward).parameters:
             self.options["interpolate_pos_encoding"] = True
 
     @torch.inference_mode()

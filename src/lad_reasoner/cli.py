@@ -71,7 +71,13 @@ def inspect(
         list[str],
         typer.Option("--reference", "-r", metavar="REF", help="Known-good picture, folder or quoted glob; repeatable."),
     ],
-    model: Annotated[str, typer.Option(help="Who judges; `evidence` is built in and needs no download.")] = "evidence",
+    model: Annotated[
+        str,
+        typer.Option(metavar="NAME", help="`evidence` (built in), or a vision-language model's folder or hub name."),
+    ] = "evidence",
+    votes: Annotated[
+        int, typer.Option(min=1, help="Responses that a vision-language model samples; the score is the share of yes.")
+    ] = 1,
     backbone: Annotated[
         str | None, typer.Option(metavar="NAME", help="Vision model (hub name or folder) that evidence uses instead.")
     ] = None,
@@ -92,7 +98,7 @@ def inspect(
     from lad_reasoner.inspector import Inspector, load_model
 
     wanted = _find_queries(queries)
-    inspector = Inspector(load_model(model, backbone=backbone), find_pictures(reference))
+    inspector = Inspector(load_model(model, backbone=backbone, votes=votes), find_pictures(reference))
     show = _print_json if as_json else _CsvPrinter() if as_csv else _table()
     failed = anomalous = 0
     with _Output(out, inspector.references) as output:

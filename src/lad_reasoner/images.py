@@ -122,14 +122,21 @@ def find_pictures(sources: Iterable[str | Path]) -> list[Path]:
                 raise InputError(f"{source}: no pictures in this folder (looked for {kinds})")
             found += inside
         elif not path.exists() and glob.has_magic(str(source)):
-            # Path.glob takes no absolute patterns.
-            matches = [Path(match) for match in sorted(glob.glob(str(source), recursive=True))]  # noqa: PTH207
+            matches = _matches(str(source))
             if not matches:
                 raise InputError(f"{source}: nothing matches this pattern")
             found += [file for match in matches for file in (_pictures_below(match) if match.is_dir() else [match])]
         else:
             found.append(path)
     return found
+
+
+def _matches(pattern: str) -> list[Path]:
+    """What a glob matches, by name; once each, also where links lead in circles."""
+    # Path.glob takes no absolute patterns.
+    paths = [Path(match) for match in glob.glob(pattern, recursive=True)]  # noqa: PTH207
+    shortest_last = sorted(paths, key=lambda path: -len(path.parts))
+    return sorted({path.resolve(): path for path in shortest_last}.values())
 
 
 def _pictures_below(folder: Path) -> list[Path]:

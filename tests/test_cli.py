@@ -1,0 +1,180 @@
+"""The command line as a shell sees it: output, exit codes, and one clear line for every fault."""
+
+import csv
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from conftest import shot
+from PIL import Image
+
+COMMAND = str(Path(sys.executable).with_name("lad-reasoner"))
+
+
+def run(*args: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "COLUMNS": "120"}
+    return subprocess.run([COMMAND, *map(str, args)], capture_output=True, text=True, cwd=cwd, env=environment)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("pictures")
+    (folder / "reference").mkdir()
+    (folder / "query").mkdir()
+    for i in range(2):
+        shot("good", i, split="train").image.save(folder / f"reference/{i}.png")
+    shot("good", 1).image.save(folder / "query/good.png")
+    shot("logical", 4).image.save(folder / "query/bad.png")
+    return folder
+
+
+def test_json_lines_in_order(folder: Path) -> None:
+    done = run("inspect", "-r", "reference", "query/good.png", "query", "--json", cwd=folder)
+    assert done.returncode == 0
+    assert done.stderr == ""
+    verdicts = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [verdict["query"] for verdict in verdicts] == ["query/good.png", "query/bad.png", "query/good.png"]
+    assert [verdict["answer"] for verdict in verdicts] == ["no", "yes", "no"]
+    assert verdicts[1]["boxes"][0].keys() == {"x", "y", "width", "height", "strength"}
+    assert verdicts[0]["references"] == ["reference/0.png", "reference/1.png"]
+
+
+def test_csv(folder: Path) -> None:
+    done = run(
+        "inspect",
+        "-r",
+        "reference/0.png",
+        "-r",
+        "reference/1.png",
+        "query/bad.png",
+        "query/no.png",
+        "--csv",
+        cwd=folder,
+    )
+    rows = list(csv.DictReader(done.stdout.splitlines()))
+    assert [row["answer"] for row in rows] == ["yes", ""]
+    assert rows[1]["error"] == "query/no.png: no such file"
+    x, _, width, _ = map(int, rows[0]["boxes"].split()[0].split(":"))
+    assert 0 <= x < x + width <= 385
+    assert done.returncode == 1
+
+
+def test_table_out_and_fail_on_anomaly(folder: Path) -> None:
+    done = run("inspect", "-r", "reference/*.png", "query", "--out", "out", "--fail-on-anomaly", cwd=folder)
+    assert done.returncode == 3
+    assert "ANOMALOUS" in done.stdout
+    assert "2 judged, 1 anomalous, 0 not judged" in done.stdout
+    assert done.stderr == "report: out/report.html\n"
+    lines = (folder / "out/verdicts.jsonl").read_text().splitlines()
+    assert [json.loads(line)["answer"] for line in lines] == ["yes", "no"]
+    assert "query/bad.png" in (folder / "out/report.html").read_text()
+    assert run("inspect", "-r", "reference", "query/good.png", "--fail-on-anomaly", cwd=folder).returncode == 0
+
+
+def test_bad_queries_are_named_and_the_others_judged(folder: Path, tmp_path: Path) -> None:
+    files = {
+        "empty.png": b"",
+        "fake.jpg": b"<html>404</html>",
+        "cut.png": (folder / "query/good.png").read_bytes()[:3000],
+    }
+    for name, content in files.items():
+        (tmp_path / name).write_bytes(content)
+    Image.new("RGB", (1, 1)).save(tmp_path / "one.png")
+    Image.new("1", (10_000, 9_000)).save(tmp_path / "huge.png")
+    frames = [Image.new("RGB", (64, 64), colour) for colour in ("red", "blue")]
+    frames[0].save(tmp_path / "film.gif", save_all=True, append_images=frames[1:])
+    shutil.copy(folder / "query/bad.png", tmp_path / "z_bad.png")
+    (tmp_path / "hollow").mkdir()
+    done = run("inspect", "-r", folder / "reference", "hollow", "*.webp", "gone.png", ".", "--json", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    results = {line["query"]: line for line in map(json.loads, done.stdout.splitlines())}
+    reasons = {
+        "hollow": "no pictures in this folder",
+        "*.webp": "nothing matches",
+        "gone.png": "no such file",
+        "empty.png": "the file is empty",
+        "fake.jpg": "not a picture",
+        "cut.png": "damaged",
+        "one.png": "too small",
+        "huge.png": "at most 80 megapixels",
+        "film.gif": "2 frames",
+    }
+    assert results.keys() == {*reasons, "z_bad.png"}
+    for query, reason in reasons.items():
+        assert reason in results[query]["error"]
+        assert results[query]["error"].startswith(query)
+    assert results["z_bad.png"]["answer"] == "yes"
+
+
+@pytest.mark.parametrize(
+    ("args", "code", "message"),
+    [
+        (["inspect", "query/good.png"], 2, "--reference"),
+        (["inspect", "-r", "reference"], 2, "QUERY"),
+        (["inspect", "-r", "reference", "query", "--json", "--csv"], 2, "exclude each other"),
+        (["inspect", "-r", "reference", "query", "--colour"], 2, "No such option"),
+        (["inspect", "-r", "gone.png", "query"], 1, "gone.png: no such file"),
+        (["inspect", "-r", "empty", "query"], 1, "empty: no pictures in this folder"),
+        (["inspect", "-r", "reference", "query", "--model", "nowhere"], 1, "nowhere"),
+        (["inspect", "-r", "reference", "query", "--backbone", "nowhere"], 1, "--backbone nowhere"),
+        (["inspect", "-r", "reference", "query", "--out", "query/good.png"], 1, "--out query/good.png"),
+        (["data", "miniloco", "out", "--products", "teapot"], 1, "teapot"),
+        (["teapot"], 2, "teapot"),
+    ],
+)
+def test_faults_are_one_clear_line(args: list[str], code: int, message: str, folder: Path) -> None:
+    (folder / "empty").mkdir(exist_ok=True)
+    done = run(*args, cwd=folder)
+    assert done.returncode == code
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+    if code == 1:
+        assert done.stderr.startswith("lad-reasoner: ")
+        assert done.stderr.count("\n") == 1
+
+
+def test_help_is_quick_and_every_example_is_there() -> None:
+    assert run("--help").returncode == 0  # compiles what is not compiled yet
+    seconds = []
+    for _ in range(5):
+        start = time.perf_counter()
+        assert "inspect" in run("--help").stdout
+        seconds.append(time.perf_counter() - start)
+    assert min(seconds) < 0.4
+    for verb in (["inspect"], ["demo"], ["data", "miniloco"]):
+        text = run(*verb, "--help").stdout
+        assert f"Example: lad-reasoner {' '.join(verb)}" in " ".join(text.split())
+
+
+def test_version() -> None:
+    assert run("--version").stdout == "lad-reasoner 0.1.0\n"
+
+
+def test_miniloco(tmp_path: Path) -> None:
+    done = run("data", "miniloco", tmp_path / "out", "--products", "pushpins", "--per-class", 2, "--size", 96)
+    assert done.returncode == 0
+    assert done.stdout.startswith("10 pictures of pushpins")
+    assert len(list((tmp_path / "out/pushpins/test/logical_anomalies").glob("*.png"))) == 2
+    again = run("data", "miniloco", tmp_path / "out", "--products", "pushpins", "--per-class", 2)
+    assert again.returncode == 1
+    assert "exists already" in again.stderr
+
+
+@pytest.mark.slow
+def test_demo(tmp_path: Path) -> None:
+    done = run("demo", cwd=tmp_path)
+    assert done.returncode == 0
+    assert "verdicts right" in done.stdout
+    right, total = (int(word) for word in done.stdout.split(" verdicts right")[0].split()[-3::2])
+    assert total == 24
+    assert right >= 18
+    report = (tmp_path / "runs/demo/report.html").read_text()
+    assert "circuit_board" in report
+    assert "truth: " in done.stdout
