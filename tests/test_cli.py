@@ -122,7 +122,7 @@ def test_bad_queries_are_named_and_the_others_judged(folder: Path, tmp_path: Pat
         (["inspect", "-r", "gone.png", "query"], 1, "gone.png: no such file"),
         (["inspect", "-r", "empty", "query"], 1, "empty: no pictures in this folder"),
         (["inspect", "-r", "reference", "query", "--model", "nowhere"], 1, "nowhere"),
-        (["inspect", "-r", "reference", "query", "--backbone", "nowhere"], 1, "--backbone nowhere"),
+        (["inspect", "-r", "reference", "query", "--backbone", "nowhere"], 1, "nowhere: no such model"),
         (["inspect", "-r", "reference", "query", "--out", "query/good.png"], 1, "--out query/good.png"),
         (["data", "miniloco", "out", "--products", "teapot"], 1, "teapot"),
         (["teapot"], 2, "teapot"),

@@ -109,7 +109,7 @@ def test_queries_of_another_kind_are_judged(inspector: Inspector, folder: Path) 
         verdict = inspector.inspect(changed)
         assert verdict.answer in ("yes", "no"), name
         assert np.isfinite(verdict.score), name
-    assert inspector.inspect(good.resize((120, 90))).answer == "no"
+    assert inspector.inspect(good.resize((256, 192))).answer == "no"
 
 
 def test_a_plain_reference_is_no_trouble() -> None:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lad_reasoner.spread import LIMIT_WIDTHS, PRIOR_OFFSET, PRIOR_SLOPE, PRIOR_WIDTH, NormalSpread
+from lad_reasoner.spread import CENTRE_ERROR, LIMIT_WIDTHS, PRIOR_OFFSET, PRIOR_SLOPE, PRIOR_WIDTH, NormalSpread
 
 distances = st.floats(1e-3, 1.0)
 
@@ -26,8 +26,8 @@ def test_half_at_the_limit_and_monotone(augmented: float, observed: list[float])
 def test_one_reference_is_the_first_guess() -> None:
     spread = NormalSpread.estimate([0.1, 0.3], [])
     assert spread.centre == pytest.approx(PRIOR_OFFSET + PRIOR_SLOPE * math.log(0.2))
-    assert spread.width == pytest.approx(PRIOR_WIDTH)
-    assert spread.limit == pytest.approx(math.exp(spread.centre + LIMIT_WIDTHS * PRIOR_WIDTH))
+    assert spread.width == pytest.approx(math.hypot(PRIOR_WIDTH, CENTRE_ERROR))
+    assert spread.limit == pytest.approx(math.exp(spread.centre + LIMIT_WIDTHS * spread.width))
 
 
 def test_observed_pictures_take_over() -> None:
@@ -40,5 +40,7 @@ def test_observed_pictures_take_over() -> None:
     assert many.width == pytest.approx(0.1, abs=0.005)
 
 
-def test_two_references_say_nothing_about_the_width() -> None:
-    assert NormalSpread.estimate([0.1], [0.2, 0.2], weight=1).width == pytest.approx(PRIOR_WIDTH)
+def test_two_references_say_nothing_about_the_width_but_something_about_the_centre() -> None:
+    one, two = NormalSpread.estimate([0.1], []), NormalSpread.estimate([0.1], [0.2, 0.2], weight=1)
+    assert PRIOR_WIDTH < two.width < one.width
+    assert two.centre == pytest.approx((0.5 * one.centre + math.log(0.2)) / 1.5)

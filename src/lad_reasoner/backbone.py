@@ -15,6 +15,7 @@ Both classes have the same two members:
 from __future__ import annotations
 
 from inspect import signature
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -22,7 +23,8 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from lad_reasoner.errors import InputError, MachineError, MissingExtraError
+from lad_reasoner.errors import InputError, MissingExtraError
+from lad_reasoner.model import check_folder, find_folder
 
 DEFAULT_BACKBONE = "efficientnet-lite0"
 
@@ -130,15 +132,10 @@ class TransformersBackbone:
         except ImportError:
             raise MissingExtraError("transformers", "hf") from None
         self.name = name
-        try:
-            config: Any = AutoConfig.from_pretrained(name)
-            model: Any = AutoModel.from_pretrained(name, use_safetensors=True)
-        except (OSError, ValueError) as error:
-            reason = str(error).strip().splitlines()[0]
-            raise MachineError(
-                f"--backbone {name}: no such vision model here ({reason}); give a folder with config.json and "
-                "model.safetensors, or a hub name where there is a network"
-            ) from None
+        folder = find_folder(name)
+        check_folder(folder, name)
+        config: Any = AutoConfig.from_pretrained(folder)
+        model: Any = AutoModel.from_pretrained(folder, use_safetensors=True)
         # CLIP and SigLIP hold a text tower as well.
         self.model = getattr(model, "vision_model", model).eval()
         vision = getattr(config, "vision_config", config)
@@ -148,7 +145,7 @@ class TransformersBackbone:
                 f"--backbone {name}: a {config.model_type} has no patch tokens; choose a vision transformer"
             )
         self.multiple = patch
-        self.mean, self.std = _normalisation(name)
+        self.mean, self.std = _normalisation(folder)
         self.options: dict[str, Any] = {}
         if "interpolate_pos_encoding" in signature(self.model.forward).parameters:
             self.options["interpolate_pos_encoding"] = True
@@ -163,12 +160,12 @@ class TransformersBackbone:
         return F.normalize(tokens[-rows * columns :].float(), dim=1).reshape(rows, columns, -1)
 
 
-def _normalisation(name: str) -> tuple[np.ndarray, np.ndarray]:
+def _normalisation(folder: Path) -> tuple[np.ndarray, np.ndarray]:
     """Mean and standard deviation of the pixels that the model was trained with; ImageNet's where it does not say."""
     from transformers.image_processing_base import ImageProcessingMixin
 
     try:
-        settings, _ = ImageProcessingMixin.get_image_processor_dict(name)
+        settings, _ = ImageProcessingMixin.get_image_processor_dict(folder)
     except OSError:
         settings = {}
     mean = settings.get("image_mean") or (0.485, 0.456, 0.406)

@@ -99,11 +99,11 @@ def inspect(
 
     wanted = _find_queries(queries)
     inspector = Inspector(load_model(model, backbone=backbone, votes=votes), find_pictures(reference))
-    show = _print_json if as_json else _CsvPrinter() if as_csv else _table()
     failed = anomalous = 0
     with _Output(out, inspector.references) as output:
-        from lad_reasoner.console import track
+        from lad_reasoner.console import VerdictTable, track
 
+        show = _print_json if as_json else _CsvPrinter() if as_csv else VerdictTable().add
         for result in track(inspector.examine_many(wanted), len(wanted), "Inspecting"):
             record = _record(result)
             show(record)
@@ -156,12 +156,6 @@ class _CsvPrinter:
         values["boxes"] = " ".join(f"{b['x']}:{b['y']}:{b['width']}:{b['height']}" for b in values.get("boxes", ()))
         self.writer.writerow(values)
         sys.stdout.flush()
-
-
-def _table() -> Any:
-    from lad_reasoner.console import VerdictTable
-
-    return VerdictTable().add
 
 
 class _Output:

@@ -73,7 +73,7 @@ def load_checkpoint(
     if dtype not in (None, "float32", "bfloat16", "float16"):
         raise InputError(f"dtype {dtype}: must be float32, bfloat16 or float16")
     folder = find_folder(str(name))
-    _check_files(folder, name)
+    check_folder(folder, name)
     if not sys.stderr.isatty():
         _library("transformers.utils.logging").disable_progress_bar()
     config = _load_config(folder, name)
@@ -114,7 +114,7 @@ def _library(module: str = "transformers") -> Any:
     return importlib.import_module(module)
 
 
-def _check_files(folder: Path, name: object) -> None:
+def check_folder(folder: Path, name: object) -> None:
     """Refuse what can be told from the names of the files."""
     if not (folder / "config.json").is_file():
         if (folder / "adapter_config.json").is_file():

@@ -20,16 +20,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 # Measured with the default backbone on two real products, one of a rigid and one of a slightly flexible part.
-PRIOR_OFFSET, PRIOR_SLOPE = -1.38, 0.3  # centre = PRIOR_OFFSET + PRIOR_SLOPE * log(m)
-PRIOR_WIDTH = 0.18
-CENTRE_WEIGHT = 0.5  # the first guess of the centre counts as half an observed good picture
-WIDTH_WEIGHT = 2.0  # and that of the width as two degrees of freedom: a spread needs many pictures to show itself
-LIMIT_WIDTHS = 2.0
+PRIOR_OFFSET, PRIOR_SLOPE = -1.335, 0.3  # centre = PRIOR_OFFSET + PRIOR_SLOPE * log(m)
+CENTRE_ERROR = 0.13  # of that first guess, as a standard deviation
+CENTRE_WEIGHT = 0.5  # it counts as half an observed good picture
+PRIOR_WIDTH = 0.12  # of log(statistic) among good pictures of a typical product
+WIDTH_WEIGHT = 4.0  # counts as so many degrees of freedom: a spread needs many pictures to show itself
+LIMIT_WIDTHS = 1.75
 
 
 @dataclass(frozen=True)
 class NormalSpread:
-    """Centre and width of log(statistic) among good pictures."""
+    """Centre and width of log(statistic) among good pictures; the width holds the error of the centre as well."""
 
     centre: float
     width: float
@@ -49,8 +50,9 @@ class NormalSpread:
         centre = (CENTRE_WEIGHT * guess + count * mean) / (CENTRE_WEIGHT + count)
         freedom = max(0.0, count - 1)
         variance = sum((value - mean) ** 2 for value in logs) / (len(logs) - 1) if freedom else 0.0
-        width = math.sqrt((WIDTH_WEIGHT * PRIOR_WIDTH**2 + freedom * variance) / (WIDTH_WEIGHT + freedom))
-        return cls(centre, width)
+        spread = (WIDTH_WEIGHT * PRIOR_WIDTH**2 + freedom * variance) / (WIDTH_WEIGHT + freedom)
+        error = CENTRE_ERROR**2 * CENTRE_WEIGHT / (CENTRE_WEIGHT + count)
+        return cls(centre, math.sqrt(spread + error))
 
     @property
     def limit(self) -> float:
