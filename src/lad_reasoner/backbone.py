@@ -24,7 +24,7 @@ import torch.nn.functional as F
 from PIL import Image
 
 from lad_reasoner.errors import InputError, MissingExtraError
-from lad_reasoner.model import check_folder, find_folder
+from lad_reasoner.model import check_weights, find_folder
 
 DEFAULT_BACKBONE = "efficientnet-lite0"
 
@@ -133,7 +133,7 @@ class TransformersBackbone:
             raise MissingExtraError("transformers", "hf") from None
         self.name = name
         folder = find_folder(name)
-        check_folder(folder, name)
+        check_weights(folder, name)
         config: Any = AutoConfig.from_pretrained(folder)
         model: Any = AutoModel.from_pretrained(folder, use_safetensors=True)
         # CLIP and SigLIP hold a text tower as well.

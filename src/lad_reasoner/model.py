@@ -73,7 +73,8 @@ def load_checkpoint(
     if dtype not in (None, "float32", "bfloat16", "float16"):
         raise InputError(f"dtype {dtype}: must be float32, bfloat16 or float16")
     folder = find_folder(str(name))
-    check_folder(folder, name)
+    check_weights(folder, name)
+    _check_processor(folder, name)
     if not sys.stderr.isatty():
         _library("transformers.utils.logging").disable_progress_bar()
     config = _load_config(folder, name)
@@ -91,7 +92,7 @@ def find_folder(name: str) -> Path:
     if path.exists():
         raise InputError(f"{name}: a file; give the folder that holds the model")
     if not _HUB_NAME.fullmatch(name):
-        raise InputError(f"{name}: no such model; give evidence, a model's folder, or a hub name such as {EXAMPLE}")
+        raise InputError(f"{name}: no such model; give a model's folder, or a hub name such as {EXAMPLE}")
     hub, errors = _library("huggingface_hub"), _library("huggingface_hub.errors")
     try:
         return Path(hub.snapshot_download(name, allow_patterns=_FILES, ignore_patterns=_OTHER_FILES))
@@ -114,8 +115,8 @@ def _library(module: str = "transformers") -> Any:
     return importlib.import_module(module)
 
 
-def check_folder(folder: Path, name: object) -> None:
-    """Refuse what can be told from the names of the files."""
+def check_weights(folder: Path, name: object) -> None:
+    """Refuse a folder that holds no model as safetensors."""
     if not (folder / "config.json").is_file():
         if (folder / "adapter_config.json").is_file():
             raise InputError(f"{name}: an adapter without its base model; merge them and save the whole model")
@@ -128,6 +129,9 @@ def check_folder(folder: Path, name: object) -> None:
                 "save them as safetensors"
             )
         raise InputError(f"{name}: no weights in it (*.safetensors)")
+
+
+def _check_processor(folder: Path, name: object) -> None:
     for files, what in ((_PROCESSOR_FILES, "picture processor"), (_TOKENIZER_FILES, "tokenizer")):
         if not any((folder / file).is_file() for file in files):
             raise InputError(f"{name}: no {what} in it; copy {files[0]} from the model it was made of")

@@ -1,0 +1,53 @@
+"""Every command and every Python line of the README works as it stands."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
+
+
+@pytest.mark.slow
+def test_commands_and_python(tmp_path: Path) -> None:
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+
+    def run(*command: str) -> str:
+        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+        return done.stdout
+
+    run("lad-reasoner", "demo")  # what `make demo` calls
+    commands = [line for kind, block in BLOCKS if kind == "sh" for line in block.splitlines()]
+    assert len(commands) >= 6
+    for command in commands:
+        if command.startswith("make "):
+            assert re.search(rf"^{command.split()[1]}:", (ROOT / "Makefile").read_text(), re.MULTILINE), command
+        else:
+            assert run("sh", "-c", command), command
+    (code,) = (block for kind, block in BLOCKS if kind == "python")
+    assert run(sys.executable, "-c", code).startswith("yes ")
+
+
+def test_layout_names_every_module() -> None:
+    (layout,) = (block for _, block in BLOCKS if block.startswith("src/"))
+    modules = {path.name for path in (ROOT / "src/lad_reasoner").glob("*.py")} - {"__init__.py"}
+    assert set(re.findall(r"^  (\w+\.py)", layout, re.MULTILINE)) == modules
+
+
+def test_links_lead_somewhere() -> None:
+    for target in re.findall(r"\]\(([^)#]+)\)", README):
+        assert (ROOT / target).exists(), target
+
+
+def test_examples_of_vision_language_models_use_real_options() -> None:
+    text = subprocess.run(
+        [Path(sys.executable).with_name("lad-reasoner"), "inspect", "--help"], capture_output=True, text=True
+    ).stdout
+    for option in re.findall(r"(--[a-z-]+)", "".join(block for kind, block in BLOCKS if kind == "text")):
+        assert option in text, option
