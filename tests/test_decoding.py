@@ -152,7 +152,7 @@ def scripted(kind: str, scripts: list[list[int]], answer: str = "yes") -> Logits
     return logits
 
 
-def run(kind: str, scripts: list[list[int]], *, budget: int = 40, answer: str = "yes") -> list[Reply]:
+def check_run(kind: str, scripts: list[list[int]], *, budget: int = 40, answer: str = "yes") -> list[Reply]:
     decoding = StructuredDecoding(grammar(kind), budget)
     written = generate(decoding, len(scripts), scripted(kind, scripts, answer), sample=False)
     return check(decoding, written, forbidden_everywhere(kind))
@@ -162,7 +162,7 @@ def run(kind: str, scripts: list[list[int]], *, budget: int = 40, answer: str = 
 @pytest.mark.parametrize("answer", ["yes", "no"])
 def test_reasoning_is_kept_and_the_answer_is_the_models(kind: str, answer: str) -> None:
     text = "One screw is missing."
-    (reply,) = run(kind, [spelling(kind, text + "</think>")], answer=answer)
+    (reply,) = check_run(kind, [spelling(kind, text + "</think>")], answer=answer)
     response = parse_response(reply.text)
     assert (response.reasoning, response.answer, reply.forced) == (text, answer, False)
     assert (reply.score > 0.5) == (answer == "yes")
@@ -178,7 +178,7 @@ def test_the_end_tag_in_any_pieces_ends_the_reasoning(kind: str, characters: boo
         ids = [vocabulary.get(c, vocabulary.get(f"<0x{ord(c):02X}>")) for c in "Noitems</think>"]
         if None in ids:
             pytest.skip("this vocabulary cannot write single characters")
-    (reply,) = run(kind, [ids])
+    (reply,) = check_run(kind, [ids])
     assert not reply.forced
     assert parse_response(reply.text).reasoning.endswith("items")
 
@@ -187,7 +187,7 @@ def test_the_end_tag_in_any_pieces_ends_the_reasoning(kind: str, characters: boo
 def test_budget_cuts_the_reasoning(kind: str) -> None:
     long = spelling(kind, "The query shows one red screw. " * 10)
     for budget in (1, 2, 5):
-        (reply,) = run(kind, [long], budget=budget)
+        (reply,) = check_run(kind, [long], budget=budget)
         assert reply.forced
         expected = grammar(kind).decode([*grammar(kind).start, *long[:budget]])
         assert reply.text.startswith(expected.rstrip())
@@ -196,7 +196,7 @@ def test_budget_cuts_the_reasoning(kind: str) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_end_of_text_ends_the_reasoning(kind: str) -> None:
     for end in grammar(kind).ends:
-        (reply,) = run(kind, [[*spelling(kind, "Nothing is missing"), end]])
+        (reply,) = check_run(kind, [[*spelling(kind, "Nothing is missing"), end]])
         assert parse_response(reply.text).reasoning == "Nothing is missing"
         assert not reply.forced
 
@@ -206,12 +206,12 @@ def test_empty_reasoning_is_impossible(kind: str) -> None:
     end = grammar(kind).ends[0]
     blank = spelling(kind, " \n \n ") or spelling(kind, "x y")[:1]
     for script in ([end] * 30, spelling(kind, "</think>") * 6, (blank * 40)[:40], [*blank, end, *blank, end]):
-        run(kind, [script], budget=12)
+        check_run(kind, [script], budget=12)
 
 
 def test_a_reasoning_of_white_space_alone_is_filled() -> None:
     blank = spelling("byte-level", " ") * 20
-    (reply,) = run("byte-level", [blank], budget=5)
+    (reply,) = check_run("byte-level", [blank], budget=5)
     assert reply.forced
     assert parse_response(reply.text).reasoning == "..."
 
@@ -220,7 +220,7 @@ def test_a_reasoning_of_white_space_alone_is_filled() -> None:
 @pytest.mark.parametrize("tag", ["<think>", "<answer>", "</answer>", "</THINK>", "<Answer>yes", "</thin\u212a>"])
 def test_tags_inside_the_reasoning_are_impossible(kind: str, tag: str) -> None:
     for characters in (False, True):
-        run(kind, [spelling(kind, f"items {tag} match", characters=characters)], budget=60)
+        check_run(kind, [spelling(kind, f"items {tag} match", characters=characters)], budget=60)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -231,7 +231,7 @@ def test_rows_are_independent_of_their_neighbours(kind: str) -> None:
         [*spelling(kind, "All items match"), grammar(kind).ends[0]],
         spelling(kind, "the <think> tag </think>\n\n<answer>no"),
     ]
-    assert run(kind, scripts) == [run(kind, [script])[0] for script in scripts]
+    assert check_run(kind, scripts) == [check_run(kind, [script])[0] for script in scripts]
 
 
 def test_half_a_character_glued_to_the_end_of_a_tag_is_impossible() -> None:
@@ -256,7 +256,7 @@ def test_what_follows_a_merged_end_tag_is_led_on() -> None:
     kind = "byte-level"
     ids = spelling(kind, "Nothing is missing</think><answer>")
     assert "><" in grammar(kind).tokenizer.convert_ids_to_tokens(ids)
-    (reply,) = run(kind, [ids])
+    (reply,) = check_run(kind, [ids])
     assert reply.text == "<think>Nothing is missing</think><answer>yes</answer>"
     assert grammar(kind).tokenizer.encode(reply.text) == spelling(kind, reply.text)
 

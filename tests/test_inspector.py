@@ -128,6 +128,8 @@ def test_errors(folder: Path) -> None:
         Inspector(references=[])
     with pytest.raises(ImageError, match=r"gone\.png: no such file"):
         Inspector(references=[folder / "gone.png"])
+    with pytest.raises(InputError, match="evidense: no such model; give evidence"):
+        load_model("evidense")
     with pytest.raises(LadError, match="nowhere"):
         load_model(str(folder / "nowhere"))
 

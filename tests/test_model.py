@@ -102,7 +102,7 @@ def test_with_torchvision_the_library_chooses_the_processor(qwen: Path, monkeypa
     assert asked == [(qwen, {"trust_remote_code": False, "local_files_only": True})]
 
 
-def refuse(name: str | Path, *words: str, error: type[LadError] = InputError, **options: Any) -> str:
+def check_refused(name: str | Path, *words: str, error: type[LadError] = InputError, **options: Any) -> str:
     with pytest.raises(error) as caught:
         load_checkpoint(name, **options)
     message = str(caught.value)
@@ -112,61 +112,61 @@ def refuse(name: str | Path, *words: str, error: type[LadError] = InputError, **
 
 
 def test_names_that_are_no_model(tmp_path: Path) -> None:
-    refuse("evidense", "evidense: no such model", "evidence", "Qwen/")
-    refuse(tmp_path / "missing", "no such model")
+    check_refused("evidense", "evidense: no such model", "Qwen/")
+    check_refused(tmp_path / "missing", "no such model")
     file = tmp_path / "weights.safetensors"
     file.touch()
-    refuse(file, "a file; give the folder")
-    refuse(tmp_path, "no config.json")
+    check_refused(file, "a file; give the folder")
+    check_refused(tmp_path, "no config.json")
 
 
 def test_missing_processor(folder: Path) -> None:
     (folder / "preprocessor_config.json").unlink()
-    refuse(folder, "no picture processor", "copy preprocessor_config.json")
+    check_refused(folder, "no picture processor", "copy preprocessor_config.json")
 
 
 def test_missing_tokenizer(folder: Path) -> None:
     for file in ("tokenizer.json", "tokenizer_config.json"):
         (folder / file).unlink()
-    refuse(folder, "no tokenizer")
+    check_refused(folder, "no tokenizer")
 
 
 def test_damaged_processor(folder: Path) -> None:
     (folder / "preprocessor_config.json").write_text("{")
-    refuse(folder, "its processor cannot be loaded")
+    check_refused(folder, "its processor cannot be loaded")
 
 
 def test_missing_chat_template(folder: Path) -> None:
     (folder / "chat_template.jinja").unlink()
-    refuse(folder, "no chat template")
+    check_refused(folder, "no chat template")
 
 
 def test_text_only_model(folder: Path) -> None:
     (folder / "config.json").write_text(json.dumps({"model_type": "llama"}))
-    refuse(folder, "llama", "cannot look at pictures")
+    check_refused(folder, "llama", "cannot look at pictures")
 
 
 def test_adapter_without_its_base(folder: Path) -> None:
     (folder / "config.json").rename(folder / "adapter_config.json")
-    refuse(folder, "an adapter", "merge")
+    check_refused(folder, "an adapter", "merge")
 
 
 @pytest.mark.parametrize("name", ["pytorch_model.bin", "model.pt"])
 def test_pickles_are_never_opened(folder: Path, name: str) -> None:
     (folder / "model.safetensors").unlink()
     (folder / name).write_bytes(b"\x80\x04cos\nsystem\n")
-    refuse(folder, "pickle", name, "safetensors")
+    check_refused(folder, "pickle", name, "safetensors")
 
 
 def test_no_weights(folder: Path) -> None:
     (folder / "model.safetensors").unlink()
-    refuse(folder, "no weights")
+    check_refused(folder, "no weights")
 
 
 def test_truncated_weights(folder: Path) -> None:
     weights = folder / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:5000])
-    refuse(folder, "its weights cannot be loaded")
+    check_refused(folder, "its weights cannot be loaded")
 
 
 def test_weights_that_lack_a_tensor(folder: Path) -> None:
@@ -177,26 +177,26 @@ def test_weights_that_lack_a_tensor(folder: Path) -> None:
     lost = next(name for name in tensors if "q_proj.weight" in name)
     del tensors[lost]
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
-    refuse(folder, "lack 1 tensors", "q_proj.weight")
+    check_refused(folder, "lack 1 tensors", "q_proj.weight")
 
 
 def test_code_of_a_checkpoint_is_never_run(folder: Path) -> None:
     config = {"model_type": "own_kind", "auto_map": {"AutoConfig": "code.Config"}}
     (folder / "config.json").write_text(json.dumps(config))
     (folder / "code.py").write_text("raise SystemExit('run')")
-    refuse(folder, "own_kind", "its own code, which is never run")
+    check_refused(folder, "own_kind", "its own code, which is never run")
     (folder / "config.json").write_text(json.dumps({"model_type": "own_kind"}))
-    refuse(folder, "own_kind", "unknown")
+    check_refused(folder, "own_kind", "unknown")
 
 
 def test_damaged_config(folder: Path) -> None:
     (folder / "config.json").write_text("{")
-    refuse(folder, "its config.json cannot be read")
+    check_refused(folder, "its config.json cannot be read")
 
 
 def test_unusable_options(qwen: Path) -> None:
-    refuse(qwen, "dtype int8", dtype="int8")
-    refuse(qwen, "max_pixels 100", max_pixels=100)
+    check_refused(qwen, "dtype int8", dtype="int8")
+    check_refused(qwen, "max_pixels 100", max_pixels=100)
 
 
 def test_no_network(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -204,7 +204,7 @@ def test_no_network(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
-    refuse("someone/some-model", "model hub cannot be reached", error=MachineError)
+    check_refused("someone/some-model", "model hub cannot be reached", error=MachineError)
 
 
 def test_hub_errors_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -218,9 +218,9 @@ def test_hub_errors_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
 
     fail(HFValidationError("bad name"))
-    refuse("someone/no--model", "no such model on the hub")
+    check_refused("someone/no--model", "no such model on the hub")
     fail(OSError("No space left on device"))
-    refuse("someone/some-model", "cannot be downloaded (No space left on device)", error=MachineError)
+    check_refused("someone/some-model", "cannot be downloaded (No space left on device)", error=MachineError)
 
 
 def test_only_safetensors_and_text_files_are_downloaded(qwen: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -243,5 +243,5 @@ def test_only_safetensors_and_text_files_are_downloaded(qwen: Path, monkeypatch:
 
 def test_transformers_is_optional(qwen: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    refuse(qwen, "pip install 'lad-reasoner[hf]'", error=MissingExtraError)
-    refuse("someone/some-model", "transformers is not installed", error=MissingExtraError)
+    check_refused(qwen, "pip install 'lad-reasoner[hf]'", error=MissingExtraError)
+    check_refused("someone/some-model", "transformers is not installed", error=MissingExtraError)

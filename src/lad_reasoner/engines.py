@@ -20,7 +20,7 @@ from lad_reasoner.decoding import Reply, StructuredDecoding
 from lad_reasoner.errors import InputError, MachineError
 from lad_reasoner.grammar import Grammar
 from lad_reasoner.images import Picture
-from lad_reasoner.inspector import Judgement
+from lad_reasoner.judge import Judgement
 from lad_reasoner.model import Checkpoint, load_checkpoint
 from lad_reasoner.prompts import PROMPT_VERSION, build_messages
 
@@ -184,7 +184,7 @@ def _placeholder_ids(config: Any) -> list[int]:
 
 
 class ModelJudge:
-    """A vision-language model as a judge; see `inspector.Judge`."""
+    """A vision-language model as a judge; see `judge.Judge`."""
 
     prompt_version = PROMPT_VERSION
 

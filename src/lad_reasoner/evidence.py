@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from lad_reasoner.backbone import DEFAULT_BACKBONE, load_backbone
 from lad_reasoner.images import Picture
-from lad_reasoner.inspector import Judgement
+from lad_reasoner.judge import Judgement
 from lad_reasoner.matching import Matcher
 from lad_reasoner.reasoning import PROMPT_VERSION, respond
 from lad_reasoner.records import Box
@@ -20,7 +20,7 @@ HEAT_SIDE = 96  # cells of the long side of the map that is handed out
 
 
 class Evidence:
-    """See `inspector.Judge`."""
+    """See `judge.Judge`."""
 
     prompt_version = PROMPT_VERSION
 

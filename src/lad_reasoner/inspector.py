@@ -1,10 +1,5 @@
 """References once, then query after query: the one interface of every judge.
 
-A judge is what stands behind `--model`. It has a `name`, a `prompt_version`, and two steps:
-
-    study(references)    looks at the references once and keeps what it needs of them
-    judge(query)         answers in the response grammar, with a score and, where it can, boxes and a map
-
 `Inspector` reads pictures, times the judge, parses its response and makes the `Verdict`.
 """
 
@@ -17,7 +12,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,37 +20,12 @@ from PIL import Image
 from lad_reasoner.answers import parse_response
 from lad_reasoner.errors import ImageError, InputError
 from lad_reasoner.images import Picture, read_picture
-from lad_reasoner.records import Box, Failure, Verdict
+from lad_reasoner.judge import Judge
+from lad_reasoner.records import Failure, Verdict
 
 Source = str | Path | Image.Image
 
 READ_AHEAD = 4  # pictures that are decoded while the judge looks at others
-
-
-@dataclass(frozen=True, eq=False)
-class Judgement:
-    """What a judge says about one query.
-
-    `boxes` are in pixels of the query. `heat` (rows, columns), if any, is the anomaly map in units of the limit of
-    normal variation: what is above 1 is more than that.
-    """
-
-    response: str
-    score: float
-    boxes: tuple[Box, ...] = ()
-    heat: NDArray[np.float32] | None = None
-    tokens: int = 0
-
-
-class Judge(Protocol):
-    """See the module's docstring."""
-
-    name: str
-    prompt_version: str
-
-    def study(self, references: Sequence[Picture]) -> None: ...
-
-    def judge(self, query: Picture) -> Judgement: ...
 
 
 def load_model(
@@ -78,6 +47,10 @@ def load_model(
         return Evidence(backbone)
     if backbone is not None:
         raise InputError(f"{name}: a backbone is for evidence only; a checkpoint brings its own")
+    from lad_reasoner.model import EXAMPLE
+
+    if "/" not in name and not Path(name).exists():
+        raise InputError(f"{name}: no such model; give evidence, a model's folder, or a hub name such as {EXAMPLE}")
     from lad_reasoner.engines import load_judge
 
     return load_judge(name, votes=votes, max_pixels=max_pixels, device=device)

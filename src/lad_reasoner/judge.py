@@ -1,0 +1,45 @@
+"""What stands behind `--model`: the interface that every judge fulfils.
+
+A judge has a `name`, a `prompt_version`, and two steps:
+
+    study(references)    looks at the references once and keeps what it needs of them
+    judge(query)         answers in the response grammar, with a score and, where it can, boxes and a map
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lad_reasoner.images import Picture
+from lad_reasoner.records import Box
+
+
+@dataclass(frozen=True, eq=False)
+class Judgement:
+    """What a judge says about one query.
+
+    `boxes` are in pixels of the query. `heat` (rows, columns), if any, is the anomaly map in units of the limit of
+    normal variation: what is above 1 is more than that.
+    """
+
+    response: str
+    score: float
+    boxes: tuple[Box, ...] = ()
+    heat: NDArray[np.float32] | None = None
+    tokens: int = 0
+
+
+class Judge(Protocol):
+    """See the module's docstring."""
+
+    name: str
+    prompt_version: str
+
+    def study(self, references: Sequence[Picture]) -> None: ...
+
+    def judge(self, query: Picture) -> Judgement: ...
