@@ -153,6 +153,53 @@ def test_help_is_quick_and_every_example_is_there() -> None:
         assert f"Example: lad-reasoner {' '.join(verb)}" in " ".join(text.split())
 
 
+def test_names_that_are_no_text_and_names_that_are_none(folder: Path, tmp_path: Path) -> None:
+    shutil.copy(folder / "query/good.png", os.fsencode(tmp_path) + b"/b\xffd.png")
+    shutil.copy(folder / "query/good.png", tmp_path / "z <b>\n.png")
+    done = run(
+        "inspect", "-r", folder / "reference", ".", "a" * 300 + ".png", "", "--json", "--out", "out", cwd=tmp_path
+    )
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [line["query"] for line in lines] == ["b\\udcffd.png", "z <b>\n.png", "a" * 300 + ".png", ""]
+    assert [line.get("answer") for line in lines] == ["no", "no", None, None]
+    assert lines[3]["error"].startswith("an empty name")
+    assert "z &lt;b&gt;" in (tmp_path / "out/report.html").read_text()
+
+
+def test_output_that_cannot_be_written_is_one_line(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for args in (["demo", "--out", "file"], ["data", "miniloco", "file", "--products", "pushpins"]):
+        done = run(*args, cwd=tmp_path)
+        assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+        assert "Not a directory" in done.stderr
+    with Path("/dev/full").open("w") as full:
+        command = [
+            COMMAND,
+            "inspect",
+            "-r",
+            folder / "reference",
+            folder / "query",
+            "--json",
+            "--out",
+            tmp_path / "out",
+        ]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 1
+    assert "No space left" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert len((tmp_path / "out/verdicts.jsonl").read_text().splitlines()) >= 1  # what was judged is kept
+
+
+def test_terminals_without_blocks(folder: Path) -> None:
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    command = [COMMAND, "inspect", "-r", folder / "reference", folder / "query/bad.png"]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert done.returncode == 0
+    assert "ANOMALOUS" in done.stdout
+
+
 def test_version() -> None:
     assert run("--version").stdout == "lad-reasoner 0.1.0\n"
 

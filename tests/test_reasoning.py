@@ -17,7 +17,8 @@ from lad_reasoner.registration import in_view, isotropic_grid, sample
 
 REGION = re.compile(
     r"Region (\d+) \((?P<place>[a-z ]+), (?P<x>\d+) % from the left and (?P<y>\d+) % from the top\) covers "
-    r"(?P<area>[\d.]+) % of the picture: (?P<kind>[^;]+)(; it is (?P<shape>\w+))?(; (?P<colour>[^;]*(query)[^;]*))?"
+    r"(?P<area>[\d.]+) % of the picture: (?P<kind>[^;]+)(; the region is (?P<shape>\w+))?"
+    r"(; (?P<colour>[^;]*(query)[^;]*))?"
     r"; the difference reaches (?P<strength>[\d.]+) times the limit\."
 )
 COMPARED = re.compile(
@@ -101,15 +102,13 @@ def test_every_claim_is_true(kind: str, index: int, references: int, matcher: Ma
     text = OVERALL.sub("", text)
 
     text = check_comparison(text, comparison, references, query)
-    altered = "With one reference the limit is estimated from altered copies of it."
+    altered = "The limit is a guess from altered copies of one reference."
     assert (altered in text) == (references == 1)
     text = text.replace(altered, "")
 
     truth = measured_regions(comparison, working, limit)
     if anomalous:
-        first = re.match(
-            r"(\d+) regions? differs? by more than normal variation(; the 6 strongest are described)?\.", text
-        )
+        first = re.match(r"(\d+) regions? stands? out(; the 6 strongest are described)?\.", text)
         assert first
         assert int(first[1]) == len(truth)
         text = text[first.end() :]
@@ -134,10 +133,13 @@ def check_comparison(text: str, comparison: Comparison, references: int, query: 
     if references > 1:
         assert compared["with"].startswith(f"{references} references")
         assert int(compared["nearest"]) == comparison.reference + 1
-    half, move = max(query.width, query.height) / 2, comparison.similarity
+    move, (width, height) = comparison.similarity, comparison.view.size
+    half = max(width, height) / 2
     right = int(compared["right"]) * (1 if compared["side"] == "right" else -1)
     down = int(compared["down"]) * (1 if compared["up"] == "down" else -1)
-    assert (right, down) == pytest.approx((move.dx * half, move.dy * half), abs=0.51)
+    assert (right, down) == pytest.approx(
+        (move.dx * half * query.width / width, move.dy * half * query.height / height), abs=0.51
+    )
     degrees = int(compared["degrees"]) * (1 if compared["turn"] == "clockwise" else -1)
     assert (degrees - comparison.degrees - move.degrees + 180) % 360 == pytest.approx(180, abs=0.51)
     assert float(compared["scale"]) == pytest.approx(move.scale, abs=0.006)
@@ -164,6 +166,18 @@ def check_region(claim: re.Match[str], region: dict[str, object]) -> None:
         assert claim["colour"] == f"both are {name_colour(now)}, the query {lighter}"
     else:
         assert claim["colour"] is None
+
+
+def test_a_stretched_query_says_so_and_is_measured_in_its_own_pixels(one_shot: Matcher) -> None:
+    good = shot("good", 1)
+    tall = Picture("tall", good.image.resize((384, 576)), 384, 576)  # twice as high
+    comparison = one_shot.compare(one_shot.fit(tall))
+    text = respond(comparison, [], one_shot.spread, references=1, query=tall)
+    assert "was stretched to that of the reference. Compared" in text
+    moved = re.search(r"shifted (\d+) pixels (?:left|right) and (\d+) (?:up|down)", text)
+    assert moved
+    half = max(comparison.view.size) / 2
+    assert int(moved[2]) == pytest.approx(abs(comparison.similarity.dy) * half * 576 / comparison.view.height, abs=0.51)
 
 
 def test_places_in_words() -> None:

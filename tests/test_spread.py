@@ -40,6 +40,14 @@ def test_observed_pictures_take_over() -> None:
     assert many.width == pytest.approx(0.1, abs=0.005)
 
 
+def test_copies_of_a_reference_are_no_second_shot() -> None:
+    one = NormalSpread.estimate([0.1], [])
+    assert NormalSpread.estimate([0.1], [1e-5, 0.0], weight=1) == one
+    mixed = NormalSpread.estimate([0.1], [1e-5, 1e-5, 0.12], weight=2)
+    assert mixed.observed == 1
+    assert mixed.centre > one.centre - 0.5
+
+
 def test_two_references_say_nothing_about_the_width_but_something_about_the_centre() -> None:
     one, two = NormalSpread.estimate([0.1], []), NormalSpread.estimate([0.1], [0.2, 0.2], weight=1)
     assert PRIOR_WIDTH < two.width < one.width

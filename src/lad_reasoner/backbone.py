@@ -87,10 +87,9 @@ class _Block:
 
     def __init__(self, weights: dict[str, torch.Tensor], prefix: str, kernel: int, stride: int, expand: bool) -> None:
         self.kernel, self.stride = kernel, stride
-        norms = ["_bn0", "_bn1", "_bn2"]
-        self.expand = _fold(weights, prefix + "_expand_conv", prefix + norms[0]) if expand else None
-        self.filter = _fold(weights, prefix + "_depthwise_conv", prefix + norms[1])
-        self.project = _fold(weights, prefix + "_project_conv", prefix + norms[2])
+        self.expand = _fold(weights, prefix + "_expand_conv", prefix + "_bn0") if expand else None
+        self.filter = _fold(weights, prefix + "_depthwise_conv", prefix + "_bn1")
+        self.project = _fold(weights, prefix + "_project_conv", prefix + "_bn2")
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         h = x if self.expand is None else F.relu6(_convolve(x, self.expand, kernel=1))

@@ -1,13 +1,14 @@
 """The command line: verb -> function. Heavy imports stay inside the verbs, so that `--help` answers at once.
 
 Results go to stdout, all else to stderr. Exit codes: 0 done, 1 the input or the machine is at fault (one line, no
-traceback), 2 wrong usage, 3 done and an anomaly was found (only with --fail-on-anomaly).
+traceback), 2 wrong usage, 3 all done and an anomaly was found (only with --fail-on-anomaly).
 """
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -36,8 +37,15 @@ app.add_typer(data, name="data")
 
 def main() -> None:
     """Entry point of `lad-reasoner`: every expected error becomes one line on stderr."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # some terminals cannot show a █
     try:
         app()
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"lad-reasoner: {where}{error.strerror or error}", file=sys.stderr)
+        sys.exit(EXIT_INPUT)
     except LadError as error:
         print(f"lad-reasoner: {' '.join(str(error).split())}", file=sys.stderr)
         sys.exit(EXIT_INPUT)
@@ -106,8 +114,8 @@ def inspect(
         show = _print_json if as_json else _CsvPrinter() if as_csv else VerdictTable().add
         for result in track(inspector.examine_many(wanted), len(wanted), "Inspecting"):
             record = _record(result)
+            output.add(result)  # first: what was judged is kept even when nobody reads on
             show(record)
-            output.add(result)
             failed += hasattr(record, "error")
             anomalous += getattr(record, "anomalous", False)
     if not as_json and not as_csv:
@@ -120,7 +128,7 @@ def inspect(
 
 def _find_queries(sources: list[str]) -> list[Any]:
     """The files that the sources name; a source that names none becomes a `Failure` in its place."""
-    from lad_reasoner.images import find_pictures
+    from lad_reasoner.images import find_pictures, printable
     from lad_reasoner.records import Failure
 
     found: list[Any] = []
@@ -128,7 +136,7 @@ def _find_queries(sources: list[str]) -> list[Any]:
         try:
             found += find_pictures([source])
         except InputError as error:
-            found.append(Failure(query=source, error=str(error)))
+            found.append(Failure(query=printable(source), error=str(error)))
     return found
 
 

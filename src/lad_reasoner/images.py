@@ -37,6 +37,11 @@ class Picture:
     height: int
 
 
+def printable(name: object) -> str:
+    """A file's name as text that can be written anywhere: bytes that are no UTF-8 are spelled out."""
+    return str(name).encode("utf-8", "backslashreplace").decode("utf-8")
+
+
 def read_picture(source: str | Path | Image.Image) -> Picture:
     """Read one picture, upright and in RGB.
 
@@ -44,13 +49,16 @@ def read_picture(source: str | Path | Image.Image) -> Picture:
     """
     if isinstance(source, Image.Image):
         return _to_picture(source, getattr(source, "filename", "") or "picture")
-    name = str(source)
-    path = Path(source)
-    if not path.is_file():
-        raise ImageError(f"{name}: no such file" if not path.is_dir() else f"{name}: a folder, not a picture")
-    if path.stat().st_size == 0:
-        raise ImageError(f"{name}: the file is empty; copy it again")
+    name, path = printable(source), Path(source)
     try:
+        if path.is_dir():
+            raise ImageError(f"{name}: a folder, not a picture")
+        if not path.exists():
+            raise ImageError(f"{name}: no such file")
+        if not path.is_file():
+            raise ImageError(f"{name}: not a file")
+        if path.stat().st_size == 0:
+            raise ImageError(f"{name}: the file is empty; copy it again")
         with warnings.catch_warnings():
             # Pillow only warns of bombs and of odd metadata; ours is the limit in _to_picture.
             warnings.simplefilter("ignore")
@@ -60,6 +68,8 @@ def read_picture(source: str | Path | Image.Image) -> Picture:
         raise ImageError(f"{name}: not a picture that can be read; save it as PNG or JPEG") from None
     except Image.DecompressionBombError:
         raise ImageError(_too_large(name, "more than 170 million")) from None
+    except PermissionError:
+        raise ImageError(f"{name}: no permission to read it") from None
     except (OSError, SyntaxError, ValueError, EOFError) as error:
         raise ImageError(f"{name}: the picture is damaged ({error}); copy or save it again") from None
     except MemoryError:
@@ -114,8 +124,12 @@ def find_pictures(sources: Iterable[str | Path]) -> list[Path]:
     """
     found: list[Path] = []
     for source in sources:
+        if not str(source):
+            raise InputError("an empty name; give a picture, a folder or a quoted glob")
         path = Path(source)
-        if path.is_dir():
+        if len(path.name) > 255:
+            found.append(path)  # no such file can be; reading it says so
+        elif path.is_dir():
             inside = _pictures_below(path)
             if not inside:
                 kinds = " ".join(sorted(SUFFIXES))

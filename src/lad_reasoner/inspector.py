@@ -19,7 +19,7 @@ from PIL import Image
 
 from lad_reasoner.answers import parse_response
 from lad_reasoner.errors import ImageError, InputError
-from lad_reasoner.images import Picture, read_picture
+from lad_reasoner.images import Picture, printable, read_picture
 from lad_reasoner.judge import Judge
 from lad_reasoner.records import Failure, Verdict
 
@@ -116,7 +116,7 @@ class Inspector:
                     try:
                         picture = future.result()
                     except ImageError as error:
-                        yield Failure(query=str(query), error=str(error))
+                        yield Failure(query=printable(query), error=str(error))
                     else:
                         yield self._examine(picture)
             finally:

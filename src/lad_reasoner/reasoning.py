@@ -11,6 +11,7 @@ from lad_reasoner.regions import MAX_REGIONS, Region, name_colour
 from lad_reasoner.spread import NormalSpread
 
 PROMPT_VERSION = "evidence-1"  # of this wording; there is no prompt
+STRETCHED = 0.12  # relative difference of the aspects; rounding to whole patches explains less
 VISIBLY_LIGHTER = 60  # of 765, the sum of three channels: what one sees side by side
 
 KINDS = {
@@ -31,8 +32,8 @@ def respond(
     else:
         sentences = [_largest_difference(comparison)]
     sentences.append(_how_compared(comparison, references, query))
-    if references == 1:
-        sentences.append("With one reference the limit is estimated from altered copies of it.")
+    if not spread.observed:
+        sentences.append("The limit is a guess from altered copies of one reference.")
     conclusion = "more than normal variation explains" if anomalous else "within normal variation"
     sentences.append(
         f"Overall the difference is {comparison.statistic / spread.limit:.2f} times the limit: {conclusion}."
@@ -42,16 +43,16 @@ def respond(
 
 def _count(count: int) -> str:
     if count == 1:
-        return "1 region differs by more than normal variation."
+        return "1 region stands out."
     rest = f"; the {MAX_REGIONS} strongest are described" if count > MAX_REGIONS else ""
-    return f"{count} regions differ by more than normal variation{rest}."
+    return f"{count} regions stand out{rest}."
 
 
 def _region(number: int, region: Region) -> str:
     where = f"{place(region.centre_x, region.centre_y)}, {_percent(region.centre_x, region.centre_y)}"
     parts = [
         f"Region {number} ({where}) covers {100 * region.area:.1f} % of the picture: {KINDS[region.kind]}",
-        f"it is {region.shape}" if region.shape else None,
+        f"the region is {region.shape}" if region.shape else None,
         _colours(region),
         f"the difference reaches {region.strength:.1f} times the limit",
     ]
@@ -83,11 +84,14 @@ def _how_compared(comparison: Comparison, references: int, query: Picture) -> st
     if references > 1:
         which = f"{references} references, of which number {comparison.reference + 1} is nearest"
     move = comparison.similarity
-    half = max(query.width, query.height) / 2
-    right, down = round(move.dx * half), round(move.dy * half)
+    width, height = comparison.view.size
+    half = max(width, height) / 2
+    right, down = round(move.dx * half * query.width / width), round(move.dy * half * query.height / height)
+    stretched = abs(query.width / query.height * height / width - 1) > STRETCHED
+    note = "The query has another aspect and was stretched to that of the reference. " if stretched else ""
     degrees = round((comparison.degrees + move.degrees + 180) % 360 - 180)
     return (
-        f"Compared patch by patch in both directions with {which}; the query is shifted {abs(right)} pixels "
+        f"{note}Compared patch by patch in both directions with {which}; the query is shifted {abs(right)} pixels "
         f"{'left' if right < 0 else 'right'} and {abs(down)} {'up' if down < 0 else 'down'}, turned {abs(degrees)} "
         f"degrees {'anticlockwise' if degrees < 0 else 'clockwise'}, and {move.scale:.2f} times as large."
     )

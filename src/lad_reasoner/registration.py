@@ -81,13 +81,12 @@ def sample(values: torch.Tensor, where: torch.Tensor) -> torch.Tensor:
 
 
 @torch.inference_mode()
-def register(reference: Image.Image, query: Image.Image, *, degrees: float = 0.0) -> Similarity:
+def register(reference: Image.Image, query: Image.Image) -> Similarity:
     """The similarity that lays the reference on the query; both must have the same aspect.
 
-    `degrees` is where the search for the rotation starts: it finds rotations of up to some 15 degrees from there.
+    Rotations of up to some 15 degrees are found.
     """
-    radians = math.radians(degrees)
-    start = torch.tensor([math.cos(radians), math.sin(radians), 0.0, 0.0])
+    start = torch.tensor([1.0, 0.0, 0.0, 0.0])
     shifts = torch.tensor([(0, 0), (1, 0), (-1, 0), (0, 1), (0, -1)]) * START_SHIFT
     starts = start + torch.cat([torch.zeros(5, 2), shifts], 1)
     found, cost = _minimise(_thumbnail(reference, COARSE_SIDE), _thumbnail(query, COARSE_SIDE), starts)

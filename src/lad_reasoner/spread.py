@@ -7,7 +7,7 @@ distributed among good pictures. Its centre and width are estimated from what th
   differ more than that, by a factor which varies between products; on a log scale the centre follows m with a slope
   well below 1, which shrinks an uncertain estimate towards the typical product.
 - Every statistic of a good picture that is really observed (leave-one-out among several references, or normal
-  pictures) then counts twice as much as that first guess.
+  pictures) then counts twice as much as that first guess; copies of one shot do not.
 
 The limit of normal variation lies LIMIT_WIDTHS widths above the centre, and the score is the logistic function of the
 distance to the limit in widths: 0.5 at the limit, whatever the product.
@@ -26,6 +26,7 @@ CENTRE_WEIGHT = 0.5  # it counts as half an observed good picture
 PRIOR_WIDTH = 0.12  # of log(statistic) among good pictures of a typical product
 WIDTH_WEIGHT = 4.0  # counts as so many degrees of freedom: a spread needs many pictures to show itself
 LIMIT_WIDTHS = 1.75
+COPY = 1 / 3  # of m: a reference nearer than this to the others is a copy of one of them, not another shot
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,7 @@ class NormalSpread:
 
     centre: float
     width: float
+    observed: int = 0  # good pictures that it was measured on; 0 for the first guess
 
     @classmethod
     def estimate(
@@ -43,16 +45,17 @@ class NormalSpread:
 
         `weight` is how many independent pictures the observed ones are worth; their number by default.
         """
-        guess = PRIOR_OFFSET + PRIOR_SLOPE * math.log(sum(augmented) / len(augmented))
-        logs = [math.log(value) for value in observed]
-        count = (len(logs) if weight is None else weight) if logs else 0.0
+        typical = max(1e-6, sum(augmented) / len(augmented))
+        guess = PRIOR_OFFSET + PRIOR_SLOPE * math.log(typical)
+        logs = [math.log(value) for value in observed if value > COPY * typical]
+        count = (len(observed) if weight is None else weight) * len(logs) / max(1, len(observed))
         mean = sum(logs) / len(logs) if logs else guess
         centre = (CENTRE_WEIGHT * guess + count * mean) / (CENTRE_WEIGHT + count)
         freedom = max(0.0, count - 1)
-        variance = sum((value - mean) ** 2 for value in logs) / (len(logs) - 1) if freedom else 0.0
+        variance = sum((value - mean) ** 2 for value in logs) / (len(logs) - 1) if freedom and len(logs) > 1 else 0.0
         spread = (WIDTH_WEIGHT * PRIOR_WIDTH**2 + freedom * variance) / (WIDTH_WEIGHT + freedom)
         error = CENTRE_ERROR**2 * CENTRE_WEIGHT / (CENTRE_WEIGHT + count)
-        return cls(centre, math.sqrt(spread + error))
+        return cls(centre, math.sqrt(spread + error), len(logs))
 
     @property
     def limit(self) -> float:
