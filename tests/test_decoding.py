@@ -69,7 +69,7 @@ def generate(
     raise AssertionError(f"not finished after {decoding.max_new_tokens} tokens: {decoding.replies()}")
 
 
-def check(decoding: StructuredDecoding, written: list[list[int]], never: set[int]) -> list[Reply]:
+def check_replies(decoding: StructuredDecoding, written: list[list[int]], never: set[int]) -> list[Reply]:
     """Every reply is structured, is what was written, and agrees with it."""
     replies = decoding.replies()
     for reply, ids in zip(replies, written, strict=True):
@@ -111,7 +111,7 @@ def test_any_logits_give_structured_responses(kind: str, data: st.DataObject) ->
         return noise
 
     decoding = StructuredDecoding(rules, budget)
-    check(decoding, generate(decoding, rows, logits, sample=sample, seed=seed), forbidden_everywhere(kind))
+    check_replies(decoding, generate(decoding, rows, logits, sample=sample, seed=seed), forbidden_everywhere(kind))
 
 
 @cache
@@ -155,7 +155,7 @@ def scripted(kind: str, scripts: list[list[int]], answer: str = "yes") -> Logits
 def check_run(kind: str, scripts: list[list[int]], *, budget: int = 40, answer: str = "yes") -> list[Reply]:
     decoding = StructuredDecoding(grammar(kind), budget)
     written = generate(decoding, len(scripts), scripted(kind, scripts, answer), sample=False)
-    return check(decoding, written, forbidden_everywhere(kind))
+    return check_replies(decoding, written, forbidden_everywhere(kind))
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -248,7 +248,7 @@ def test_half_a_character_glued_to_the_end_of_a_tag_is_impossible() -> None:
         return scores
 
     decoding = StructuredDecoding(rules, 30)
-    check(decoding, generate(decoding, 1, logits, sample=False), set())
+    check_replies(decoding, generate(decoding, 1, logits, sample=False), set())
 
 
 def test_what_follows_a_merged_end_tag_is_led_on() -> None:

@@ -86,9 +86,8 @@ def register(reference: Image.Image, query: Image.Image) -> Similarity:
 
     Rotations of up to some 15 degrees are found.
     """
-    start = torch.tensor([1.0, 0.0, 0.0, 0.0])
     shifts = torch.tensor([(0, 0), (1, 0), (-1, 0), (0, 1), (0, -1)]) * START_SHIFT
-    starts = start + torch.cat([torch.zeros(5, 2), shifts], 1)
+    starts = torch.cat([torch.tensor([[1.0, 0.0]]).expand(5, 2), shifts], 1)
     found, cost = _minimise(_thumbnail(reference, COARSE_SIDE), _thumbnail(query, COARSE_SIDE), starts)
     best = found[cost.argsort()[:2]]
     found, cost = _minimise(_thumbnail(reference, FINE_SIDE), _thumbnail(query, FINE_SIDE), best)
