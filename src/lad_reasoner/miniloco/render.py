@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -20,6 +20,7 @@ from lad_reasoner.miniloco.shapes import box, ellipse, moved
 
 SUPERSAMPLING = 2
 Seed = int | Sequence[int]
+Paint = Callable[[Canvas, Scene], None]
 
 
 @dataclass(frozen=True)
@@ -38,14 +39,18 @@ def product_named(name: str) -> Product:
     return CATALOGUE[name]
 
 
-def defect_values(name: str) -> dict[str, int]:
+def defect_values(product: str | Product) -> dict[str, int]:
     """Grey value in masks of each defect of a product: logical ones first, then the structural ones."""
-    return {defect: 255 - i for i, defect in enumerate((*product_named(name).defects, *flaws.NAMES))}
+    return {defect: 255 - i for i, defect in enumerate((*_product(product).defects, *flaws.NAMES))}
 
 
-def make_scene(product: str, *, seed: Seed, kind: Kind = "good", defect: str | None = None) -> Scene:
+def _product(product: str | Product) -> Product:
+    return product_named(product) if isinstance(product, str) else product
+
+
+def make_scene(product: str | Product, *, seed: Seed, kind: Kind = "good", defect: str | None = None) -> Scene:
     """A scene of the product; with `kind` logical or structural a defect of that kind, drawn unless named."""
-    made = product_named(product)
+    made = _product(product)
     rng = np.random.default_rng(seed)
     scene = made.good(rng)
     if kind == "good":
@@ -53,15 +58,18 @@ def make_scene(product: str, *, seed: Seed, kind: Kind = "good", defect: str | N
     names = tuple(made.defects) if kind == "logical" else flaws.NAMES
     name = names[int(rng.integers(len(names)))] if defect is None else defect
     if name not in names:
-        raise InputError(f"{product} has no {kind} defect {name!r}; there are: {', '.join(names)}")
+        raise InputError(f"{made.name} has no {kind} defect {name!r}; there are: {', '.join(names)}")
     scene = made.defects[name](scene, rng) if kind == "logical" else flaws.flawed(scene, name, made.spots(scene), rng)
     assert scene.defect is not None
     found: Defect = replace(scene.defect, name=name, value=defect_values(product)[name])
     return replace(scene, kind=kind, defect=found)
 
 
-def render(scene: Scene, *, size: int = 224, seed: Seed = 0) -> Rendered:
-    """Photograph a scene, `size` pixels on the long side; the seed draws light, textures, pose and noise."""
+def render(scene: Scene, *, size: int = 224, seed: Seed = 0, paint: Paint | None = None) -> Rendered:
+    """Photograph a scene, `size` pixels on the long side; the seed draws light, textures, pose and noise.
+
+    `paint` is the painter of a product that is not in the catalogue.
+    """
     if size < 32:
         raise InputError(f"size {size} is too small to show anything; use 32 pixels or more")
     rng = np.random.default_rng(seed)
@@ -69,7 +77,7 @@ def render(scene: Scene, *, size: int = 224, seed: Seed = 0) -> Rendered:
     for_camera, for_paint, for_noise = rng.spawn(3)
     camera = Camera.draw(scene.width, scene.height, for_camera)
     canvas = Canvas(scene.width, scene.height, unit=size * SUPERSAMPLING, rng=for_paint)
-    product_named(scene.product).paint(canvas, scene)
+    (paint or product_named(scene.product).paint)(canvas, scene)
     for mark in scene.marks:
         flaws.paint_mark(canvas, mark)
     image = camera.shoot(canvas.picture(), size, SUPERSAMPLING, for_noise)
@@ -78,6 +86,11 @@ def render(scene: Scene, *, size: int = 224, seed: Seed = 0) -> Rendered:
         x, y = camera.project(item.x, item.y, size)
         fact["centre"] = [round(x, 1), round(y, 1)]
         fact["size"] = round(item.size * camera.zoom * size, 1)
+    sights = scene.layout.get("sights", ())
+    if sights:
+        facts["sights"] = [
+            {"what": what, "centre": [round(v, 1) for v in camera.project(x, y, size)]} for what, x, y in sights
+        ]
     facts["width"], facts["height"] = image.size
     return Rendered(image, facts, _mask(scene, camera, size))
 
