@@ -76,7 +76,7 @@ def load_checkpoint(
     check_weights(folder, name)
     _check_processor(folder, name)
     if not sys.stderr.isatty():
-        _library("transformers.utils.logging").disable_progress_bar()
+        library("transformers.utils.logging").disable_progress_bar()
     config = _load_config(folder, name)
     processor = _load_processor(folder, name, config)
     budget = _set_budget(processor.image_processor, max_pixels)
@@ -93,7 +93,7 @@ def find_folder(name: str) -> Path:
         raise InputError(f"{name}: a file; give the folder that holds the model")
     if not _HUB_NAME.fullmatch(name):
         raise InputError(f"{name}: no such model; give a model's folder, or a hub name such as {EXAMPLE}")
-    hub, errors = _library("huggingface_hub"), _library("huggingface_hub.errors")
+    hub, errors = library("huggingface_hub"), library("huggingface_hub.errors")
     try:
         return Path(hub.snapshot_download(name, allow_patterns=_FILES, ignore_patterns=_OTHER_FILES))
     except (errors.RepositoryNotFoundError, errors.HFValidationError):
@@ -108,7 +108,7 @@ def find_folder(name: str) -> Path:
         raise MachineError(f"{name}: cannot be downloaded ({_first_line(error)})") from None
 
 
-def _library(module: str = "transformers") -> Any:
+def library(module: str = "transformers") -> Any:
     """A module of the optional dependency, without its types: what is checked must not hang on it being installed."""
     if importlib.util.find_spec("transformers") is None:
         raise MissingExtraError("transformers", "hf")
@@ -138,13 +138,13 @@ def _check_processor(folder: Path, name: object) -> None:
 
 
 def _load_config(folder: Path, name: object) -> Any:
-    known = _library("transformers.models.auto.configuration_auto").CONFIG_MAPPING
-    judges = _library("transformers.models.auto.modeling_auto").MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
+    known = library("transformers.models.auto.configuration_auto").CONFIG_MAPPING
+    judges = library("transformers.models.auto.modeling_auto").MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
     try:
         fields = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         kind = fields.get("model_type")
         if kind in known:
-            config = _library().AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+            config = library().AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
     except Exception as error:
         raise InputError(f"{name}: its config.json cannot be read ({_first_line(error)})") from None
     if kind not in known:
@@ -158,9 +158,9 @@ def _load_config(folder: Path, name: object) -> Any:
 
 
 def _load_processor(folder: Path, name: object, config: Any) -> Any:
-    loader = _library().AutoProcessor
-    known = _library("transformers.models.auto.processing_auto").PROCESSOR_MAPPING.get(type(config), None)
-    complete = _library("transformers.utils.import_utils").is_torchvision_available()
+    loader = library().AutoProcessor
+    known = library("transformers.models.auto.processing_auto").PROCESSOR_MAPPING.get(type(config), None)
+    complete = library("transformers.utils.import_utils").is_torchvision_available()
     try:
         if not complete and known is not None and "video_processor" in known.get_attributes():
             loader = _without_video(known)
@@ -213,7 +213,7 @@ def _load_weights(folder: Path, name: object, *, device: str | None, dtype: str 
         dtype = "float32"
     options: dict[str, Any] = {"device_map": "auto"} if target == "auto" else {}
     try:
-        model, report = _library().AutoModelForImageTextToText.from_pretrained(
+        model, report = library().AutoModelForImageTextToText.from_pretrained(
             folder,
             dtype=dtype or "auto",
             use_safetensors=True,

@@ -1,0 +1,163 @@
+"""What micro's vision tower learns first: to say for each picture token what part has its middle there.
+
+The renderer knows what is where, so every token gets its own lesson (what, which colour, how many of it the picture
+shows), which teaches a tower of random weights several times faster than the words of a caption do. The heads are thrown
+away afterwards. `see` is the vision tower of Qwen2.5-VL for pictures of one size, all of them at once; it computes what
+Transformers' own forward does, which handles them one by one.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+
+from lad_reasoner.miniloco.scene import COLOURS
+from lad_reasoner.pool import CELL, Shot
+from lad_reasoner.words import group_of
+
+MOST = 16  # larger numbers are all the same to it
+BORDER = 4.0  # pixels: a middle so close to the next cell may be seen in either
+COLOUR_NAMES = tuple(COLOURS)
+
+
+def see(visual: Any, pictures: torch.Tensor) -> torch.Tensor:
+    """(pictures, 3, height, width) in [-1, 1] -> (pictures, tokens, width of the text), row by row."""
+    count, _, height, width = pictures.shape
+    merge, patch = visual.spatial_merge_size, visual.patch_size
+    rows, columns = height // patch, width // patch
+    # The order of the processor: the patches of a token follow each other.
+    grid = pictures.reshape(count, 3, rows // merge, merge, patch, columns // merge, merge, patch)
+    patches = grid.permute(0, 2, 5, 3, 6, 1, 4, 7).reshape(count, rows * columns, 3 * patch * patch)
+    # A picture is a film of two equal frames: its two kernels can be added up.
+    kernel = visual.patch_embed.proj.weight.sum(2).flatten(1)
+    hidden = F.linear(patches, kernel)
+    cos, sin = _rotations(visual, rows, columns)
+    for block in visual.blocks:
+        hidden = _block(block, hidden, cos.to(hidden.dtype), sin.to(hidden.dtype))
+    merged = _norm(visual.merger.ln_q, hidden).reshape(count, -1, visual.merger.hidden_size)
+    tokens: torch.Tensor = visual.merger.mlp(merged)
+    return tokens
+
+
+def _rotations(visual: Any, rows: int, columns: int) -> tuple[torch.Tensor, torch.Tensor]:
+    merge = visual.spatial_merge_size
+    row, column = torch.meshgrid(torch.arange(rows), torch.arange(columns), indexing="ij")
+    places = torch.stack([row, column]).reshape(2, rows // merge, merge, columns // merge, merge)
+    places = places.transpose(2, 3).reshape(2, -1).T
+    device = visual.patch_embed.proj.weight.device
+    cos, sin = visual.rotary_pos_emb(torch.empty(0, device=device), places.to(device))
+    return cos, sin
+
+
+def _norm(norm: Any, x: torch.Tensor) -> torch.Tensor:
+    wide = x.float()
+    scaled = wide * torch.rsqrt(wide.pow(2).mean(-1, keepdim=True) + norm.variance_epsilon)
+    return scaled.to(x.dtype) * norm.weight.to(x.dtype)
+
+
+def _turn(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
+    first, second = x.chunk(2, -1)
+    return x * cos + torch.cat([-second, first], -1) * sin
+
+
+def block_forward(block: Any, hidden: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
+    """One block over (pictures, patches, width): every patch attends to all of its own picture."""
+    count, patches, width = hidden.shape
+    attention, mlp = block.attn, block.mlp
+    split = attention.qkv(_norm(block.norm1, hidden)).view(count, patches, 3, attention.num_heads, -1)
+    query, key, value = split.permute(2, 0, 3, 1, 4)
+    query, key = _turn(query, cos, sin), _turn(key, cos, sin)
+    # Written out: in bfloat16 on a CPU the backward pass of the fused attention is several times slower.
+    weights = (query @ key.transpose(-1, -2) * attention.scaling).softmax(-1)
+    mixed = (weights @ value).transpose(1, 2).reshape(count, patches, width)
+    hidden = hidden + attention.proj(mixed)
+    normed = _norm(block.norm2, hidden)
+    result: torch.Tensor = hidden + mlp.down_proj(F.silu(mlp.gate_proj(normed)) * mlp.up_proj(normed))
+    return result
+
+
+_block = block_forward
+
+
+def compile_blocks() -> None:
+    """Let PyTorch fuse the small steps of a block; worth its minute of compiling in training only."""
+    global _block
+    _block = torch.compile(block_forward)
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """What the tokens of one picture show.
+
+    `what` (tokens, names) and `colour` (tokens, colours) are 1, 0, or -1 where it cannot be told; `number` (tokens,) is
+    how many of the part in this token the picture shows, -1 where there is none or more than one kind.
+    """
+
+    what: NDArray[np.int8]
+    colour: NDArray[np.int8]
+    number: NDArray[np.int64]
+
+
+def names_in(shots: Sequence[Shot]) -> list[str]:
+    """All names of parts and sights, sorted."""
+    return sorted({thing["what"] for shot in shots for thing in _things(shot)})
+
+
+def _things(shot: Shot) -> list[dict[str, Any]]:
+    return [*shot.facts["items"], *shot.facts.get("sights", ())]
+
+
+def teach(shot: Shot, names: dict[str, int], dx: int = 0, dy: int = 0, mirrored: bool = False) -> Lesson:
+    """The lesson of a picture that was moved by (dx, dy) pixels, and mirrored before that."""
+    height, width = shot.pixels.shape[:2]
+    rows, columns = height // CELL, width // CELL
+    what = np.zeros((rows, columns, len(names)), np.int8)
+    colour = np.zeros((rows, columns, len(COLOUR_NAMES)), np.int8)
+    number = np.full((rows, columns), -1, np.int64)
+    kinds: dict[tuple[int, int], set[str]] = {}
+    things = _things(shot)
+    counts = Counter(group_of(thing) for thing in things)
+    for thing in things:
+        x, y = thing["centre"]
+        x = (width - x if mirrored else x) + dx
+        y = y + dy
+        if not (0 <= x < width and 0 <= y < height):
+            continue
+        here = (int(y // CELL), int(x // CELL))
+        group = group_of(thing)
+        kinds.setdefault(here, set()).add(group)
+        for row in {int(max(y - BORDER, 0) // CELL), here[0], int(min(y + BORDER, height - 1) // CELL)}:
+            for column in {int(max(x - BORDER, 0) // CELL), here[1], int(min(x + BORDER, width - 1) // CELL)}:
+                value = 1 if (row, column) == here else -1
+                for table, index in ((what, names.get(thing["what"])), (colour, _colour(thing))):
+                    if index is not None and table[row, column, index] != 1:
+                        table[row, column, index] = value
+        number[here] = min(counts[group], MOST) if len(kinds[here]) == 1 else -1
+    return Lesson(what.reshape(-1, len(names)), colour.reshape(-1, len(COLOUR_NAMES)), number.reshape(-1))
+
+
+def _colour(thing: dict[str, Any]) -> int | None:
+    colour = thing.get("colour")
+    return COLOUR_NAMES.index(colour) if colour else None
+
+
+class Heads(torch.nn.Module):
+    """Reads what, colour and number off a token."""
+
+    def __init__(self, width: int, names: int) -> None:
+        super().__init__()
+        self.norm = torch.nn.LayerNorm(width)
+        self.what = torch.nn.Linear(width, names)
+        self.colour = torch.nn.Linear(width, len(COLOUR_NAMES))
+        self.number = torch.nn.Linear(width, MOST + 1)
+
+    def forward(self, tokens: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        normed = self.norm(tokens.float())
+        return self.what(normed), self.colour(normed), self.number(normed)

@@ -1,0 +1,123 @@
+"""The pictures that micro learns from, drawn once by worker processes and kept on disk as raw pixels with their facts.
+
+A pool is a folder of chunks. A chunk holds groups of pictures that share one rule: any two pictures of a group whose
+first is good make a pair. A training product is one rule, so all its pictures are one group; a free scene's family draws
+a new product, and so a new rule, for every few pictures. Chunks are written whole or not at all: an interrupted run goes
+on with the missing ones.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import zlib
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from lad_reasoner.miniloco.catalogue import CATALOGUE
+from lad_reasoner.miniloco.free import FAMILIES, draw_product
+from lad_reasoner.miniloco.render import make_scene, render
+
+CELL = 28  # pixels of one picture token: a patch of 14, merged two by two
+GROUP = 6  # pictures of one free product: half of them good
+CHUNK = 180  # pictures
+
+
+@dataclass(frozen=True)
+class Shot:
+    """One picture of a pool: its rule's group, what is true of it, and where its pixels are."""
+
+    group: str
+    facts: dict[str, Any]
+    pixels: NDArray[np.uint8]  # (height, width, 3), sides multiples of 28
+
+    @property
+    def good(self) -> bool:
+        return bool(self.facts["kind"] == "good")
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """What one file of a pool holds: pictures of one product or one family."""
+
+    name: str
+    number: int
+    size: int
+    seed: int
+
+    @property
+    def stem(self) -> str:
+        return f"{self.name}-{self.number:04d}"
+
+
+def fit_grid(image: Image.Image, cell: int = CELL) -> Image.Image:
+    """The picture with both sides rounded to whole cells, as Qwen2-VL's image processor does."""
+    width, height = (max(cell, round(side / cell) * cell) for side in image.size)
+    return image if (width, height) == image.size else image.resize((width, height), Image.Resampling.BICUBIC)
+
+
+def draw_chunk(chunk: Chunk, folder: Path) -> int:
+    """Draw the pictures of a chunk and write them; returns how many."""
+    stream = [chunk.seed, zlib.crc32(chunk.name.encode()), chunk.number]
+    product = None if chunk.name in FAMILIES else CATALOGUE[chunk.name]
+    lines, pixels, offset = [], [], 0
+    for index in range(CHUNK):
+        group = index // GROUP
+        if chunk.name in FAMILIES and index % GROUP == 0:
+            product = draw_product(chunk.name, seed=[*stream, group, 0])
+        assert product is not None
+        kind = "good" if index % 2 == 0 else "logical"
+        scene = make_scene(product, seed=[*stream, index, 1], kind=kind)
+        drawn = render(scene, size=chunk.size, seed=[*stream, index, 2], paint=product.paint)
+        image = fit_grid(drawn.image)
+        facts = drawn.facts
+        for seen in (*facts["items"], *facts.get("sights", ())):
+            seen["centre"] = [
+                round(seen["centre"][0] * image.width / facts["width"], 1),
+                round(seen["centre"][1] * image.height / facts["height"], 1),
+            ]
+        facts["width"], facts["height"] = image.size
+        name = chunk.name if chunk.name in CATALOGUE else f"{chunk.stem}-{group}"
+        lines.append({"group": name, "offset": offset, "facts": facts})
+        pixels.append(np.asarray(image).tobytes())
+        offset += len(pixels[-1])
+    _write(folder / f"{chunk.stem}.rgb", b"".join(pixels))
+    _write(folder / f"{chunk.stem}.jsonl", "".join(json.dumps(line) + "\n" for line in lines).encode())
+    return len(lines)
+
+
+def _write(path: Path, content: bytes) -> None:
+    half = path.with_suffix(path.suffix + ".part")
+    half.write_bytes(content)
+    os.replace(half, path)
+
+
+def fill_pool(folder: Path, chunks: list[Chunk], *, workers: int) -> Iterator[int]:
+    """Draw the chunks that are not there yet; yields the number of pictures of each chunk once it is on disk."""
+    folder.mkdir(parents=True, exist_ok=True)
+    missing = [chunk for chunk in chunks if not (folder / f"{chunk.stem}.jsonl").is_file()]
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        yield from pool.map(draw_chunk, missing, [folder] * len(missing))
+
+
+def read_pool(folder: Path) -> list[Shot]:
+    """All pictures of a pool; their pixels stay on disk until they are looked at."""
+    shots = []
+    for file in sorted(folder.glob("*.jsonl")):
+        raw = np.memmap(file.with_suffix(".rgb"), dtype=np.uint8, mode="r")
+        for line in file.read_text(encoding="utf-8").splitlines():
+            fields = json.loads(line)
+            facts = fields["facts"]
+            shape = (facts["height"], facts["width"], 3)
+            start = fields["offset"]
+            pixels = raw[start : start + shape[0] * shape[1] * 3].reshape(shape)
+            shots.append(Shot(fields["group"], facts, pixels))
+    return shots

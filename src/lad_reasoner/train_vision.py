@@ -1,0 +1,92 @@
+"""Stage one of micro's pretraining: the vision tower learns to name, colour and count what each picture token shows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from lad_reasoner.perception import Heads, Lesson, see, teach
+from lad_reasoner.pool import Shot
+
+SHIFT = 8  # pixels that a picture may be moved each way
+
+
+def to_pixels(pictures: torch.Tensor) -> torch.Tensor:
+    """uint8 (pictures, height, width, 3) -> float (pictures, 3, height, width) in [-1, 1], as the processor does."""
+    return pictures.permute(0, 3, 1, 2).float() / 127.5 - 1
+
+
+def batches(shots: Sequence[Shot], size: int, rng: np.random.Generator) -> Iterator[list[Shot]]:
+    """Endless batches of pictures of one shape; each picture comes once before any comes again."""
+    while True:
+        by_shape: dict[tuple[int, ...], list[Shot]] = {}
+        for index in rng.permutation(len(shots)):
+            by_shape.setdefault(shots[index].pixels.shape, []).append(shots[index])
+        found = [group[i : i + size] for group in by_shape.values() for i in range(0, len(group), size)]
+        whole = [batch for batch in found if len(batch) == size]
+        for index in rng.permutation(len(whole)):
+            yield whole[index]
+
+
+def augment(batch: Sequence[Shot], names: dict[str, int], rng: np.random.Generator) -> tuple[torch.Tensor, list[Lesson]]:
+    """The batch moved, mirrored and lit at random, and what its tokens show now."""
+    pictures, lessons = [], []
+    for shot in batch:
+        dx, dy = (int(v) for v in rng.integers(-SHIFT, SHIFT + 1, 2))
+        mirrored = bool(rng.integers(2))
+        pixels = shot.pixels[:, ::-1] if mirrored else shot.pixels
+        height, width = pixels.shape[:2]
+        # The edge is repeated where the picture was moved away.
+        rows = np.clip(np.arange(height) - dy, 0, height - 1)
+        columns = np.clip(np.arange(width) - dx, 0, width - 1)
+        pictures.append(pixels[rows][:, columns])
+        lessons.append(teach(shot, names, dx, dy, mirrored))
+    pixels = to_pixels(torch.from_numpy(np.stack(pictures)))
+    light = torch.from_numpy(rng.normal(1, 0.06, (len(batch), 1, 1, 1)) * rng.normal(1, 0.02, (len(batch), 3, 1, 1)))
+    return ((pixels + 1) * light.float() - 1).clamp(-1, 1), lessons
+
+
+def lesson_loss(heads: Heads, tokens: torch.Tensor, lessons: Sequence[Lesson]) -> torch.Tensor:
+    """How far the heads are from the lessons: cross-entropy of each, per picture part."""
+    what, colour, number = heads(tokens.flatten(0, 1))
+    loss = torch.zeros(())
+    for logits, key in ((what, "what"), (colour, "colour")):
+        target = torch.from_numpy(np.concatenate([getattr(lesson, key) for lesson in lessons]))
+        every = F.binary_cross_entropy_with_logits(logits, target.float().clamp(0, 1), reduction="none")
+        loss = loss + (every * (target >= 0)).sum() / (target == 1).sum().clamp(1)
+    target = torch.from_numpy(np.concatenate([lesson.number for lesson in lessons]))
+    if bool((target >= 0).any()):
+        loss = loss + F.cross_entropy(number, target, ignore_index=-1)
+    return loss
+
+
+@torch.no_grad()
+def measure(visual: Any, heads: Heads, shots: Sequence[Shot], names: dict[str, int], size: int = 32) -> dict[str, float]:
+    """Shares of the parts whose name, colour and number are read right, and how many of the named ones are there."""
+    right = {"what": 0, "colour": 0, "number": 0}
+    total = {"what": 0, "colour": 0, "number": 0}
+    claimed = 0
+    by_shape: dict[tuple[int, ...], list[Shot]] = {}
+    for shot in shots:
+        by_shape.setdefault(shot.pixels.shape, []).append(shot)
+    for batch in (group[i : i + size] for group in by_shape.values() for i in range(0, len(group), size)):
+        pixels = to_pixels(torch.from_numpy(np.stack([shot.pixels for shot in batch])))
+        with torch.autocast("cpu", torch.bfloat16):
+            tokens = see(visual, pixels)
+        lessons = [teach(shot, names) for shot in batch]
+        what, colour, number = (head.numpy() for head in heads(tokens.flatten(0, 1)))
+        for logits, key in ((what, "what"), (colour, "colour")):
+            target = np.concatenate([getattr(lesson, key) for lesson in lessons])
+            right[key] += int(((logits > 0) & (target == 1)).sum())
+            total[key] += int((target == 1).sum())
+            if key == "what":
+                claimed += int(((logits > 0) & (target >= 0)).sum())
+        target = np.concatenate([lesson.number for lesson in lessons])
+        right["number"] += int(((number.argmax(-1) == target) & (target >= 0)).sum())
+        total["number"] += int((target >= 0).sum())
+    found = {key: right[key] / max(total[key], 1) for key in right}
+    return {**found, "precision": right["what"] / max(claimed, 1)}
