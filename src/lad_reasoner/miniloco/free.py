@@ -15,10 +15,13 @@ from collections.abc import Callable
 
 import numpy as np
 
+from lad_reasoner.miniloco import loose_parts
 from lad_reasoner.miniloco.render import Seed
 from lad_reasoner.miniloco.scene import Product
 
-FAMILIES: dict[str, Callable[[np.random.Generator], Product]] = {}
+FAMILIES: dict[str, Callable[[np.random.Generator], Product]] = {
+    loose_parts.NAME: loose_parts.draw,
+}
 
 
 def draw_product(family: str, *, seed: Seed) -> Product:
