@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from lad_reasoner.miniloco import loose_parts, make_scene, render
+from lad_reasoner.miniloco import loose_parts, make_scene, render, sorting_box
 from lad_reasoner.miniloco.free import draw_product
 from lad_reasoner.miniloco.scene import Scene
 
@@ -59,3 +59,35 @@ def test_loose_parts_never_are_those_of_the_screw_bag() -> None:
 
 def test_loose_parts_are_painted_the_same_again() -> None:
     assert same_picture_again("loose_parts")
+
+
+def test_sorting_box_keeps_and_breaks_its_rule() -> None:
+    assert keeps_and_breaks_its_rule("sorting_box") >= 200
+
+
+def test_sorting_box_never_is_that_of_the_pushpins() -> None:
+    for seed in range(300):
+        rule = draw_product("sorting_box", seed=seed).rule
+        assert "three rows of five" not in rule, seed
+    assert sorting_box.REFUSED == (3, 5)
+
+
+def test_sorting_box_is_painted_the_same_again() -> None:
+    assert same_picture_again("sorting_box")
+
+
+def test_sorting_box_shows_exactly_its_wrong_compartments() -> None:
+    for seed in range(20):
+        product = draw_product("sorting_box", seed=seed)
+        assert make_scene(product, seed=seed).layout["sights"] == ()
+        expected = {
+            "empty_compartment": ["empty compartment"],
+            "two_empty_compartments": ["empty compartment"] * 2,
+            "extra_part": ["crowded compartment"],
+            "two_extra_parts": ["crowded compartment"] * 2,
+            "missing_separator": ["missing separator"],
+            "foreign_part": [],
+        }
+        for name, whats in expected.items():
+            scene = make_scene(product, seed=seed, kind="logical", defect=name)
+            assert [what for what, _, _ in scene.layout["sights"]] == whats

@@ -55,8 +55,8 @@ def sorting_box(
 
 def _wall(canvas: Canvas, at: tuple[float, float], length: float, angle: float, colour: Colour | None) -> None:
     """A wall seen from above: a faint or opaque body between two bright edges."""
-    body = (0.42, 0.42, 0.43) if colour is None else mix(colour, "white", 0.08)
-    line_colour = (0.78, 0.78, 0.78) if colour is None else mix(colour, "white", 0.45)
+    body = (0.42, 0.42, 0.43) if colour is None else mix(colour, "black", 0.45)
+    line_colour = (0.78, 0.78, 0.78) if colour is None else mix(colour, "white", 0.5)
     canvas.flat(box(length, 0.0085), at, body, angle=angle, opacity=0.55 if colour is None else 1.0)
     shine = float(canvas.rng.uniform(0.5, 0.85))
     for dy in (-0.0034, 0.0030):

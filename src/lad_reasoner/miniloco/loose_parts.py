@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lad_reasoner.miniloco import bags, sorts, surfaces
-from lad_reasoner.miniloco.paint import Canvas, Colour, mix, rgb
+from lad_reasoner.miniloco.paint import Canvas, Colour, mix
 from lad_reasoner.miniloco.scene import Break, Item, Product, Region, Scene, around, pick
 from lad_reasoner.miniloco.shapes import box
 from lad_reasoner.miniloco.sorts import Sort
@@ -100,7 +100,7 @@ def draw(rng: np.random.Generator) -> Product:
     while True:
         wanted, tone = _draw_wanted(ground, rng), _tone(ground, rng)
         rule = Rule(height, ground, tone, float(rng.uniform(0.9, 1.1)), wanted)
-        if _fits(rule) and all(_stands_out(sort[1], rule.tone) for sort in wanted):
+        if _fits(rule) and all(sorts.stands_out(sort[1], rule.tone) for sort in wanted):
             break
 
     def good(rng: np.random.Generator) -> Scene:
@@ -122,12 +122,6 @@ def _tone(ground: str, rng: np.random.Generator) -> Colour:
     hue = str(pick(rng, ["grey", "blue", "green", "brown", "red", "purple"]))
     muted = mix(hue, "grey", float(rng.uniform(0.2, 1.0)))
     return mix(muted, "white" if ground == "light mat" else "black", float(rng.uniform(0.5, 0.9)))
-
-
-def _stands_out(colour: str, ground: Colour) -> bool:
-    """Whether a part of this colour is seen on the ground; metal is, by its edges and its shadow."""
-    near = sum(abs(a - b) for a, b in zip(rgb(colour), ground, strict=True))
-    return near > (0.12 if colour in ("steel", "brass") else 0.45)
 
 
 def _good(rule: Rule, rng: np.random.Generator) -> Scene:
@@ -194,7 +188,7 @@ def _foreign(rule: Rule, like: Sort, rng: np.random.Generator) -> Sort:
         others += [what for what in sorts.FRUITS if what not in here] * 4
     while True:
         sort = sorts.any_sort(str(pick(rng, others)), rng)
-        if _stands_out(sort[1], rule.tone):
+        if sorts.stands_out(sort[1], rule.tone):
             return sort
 
 
@@ -255,7 +249,7 @@ def _defects(rule: Rule, rng: np.random.Generator) -> dict[str, Break]:
 
     def recoloured(scene: Scene, rng: np.random.Generator) -> Scene:
         what, old = pick(rng, coloured)
-        choice = [c for c in sorts.colours_of(what) if c != old and _stands_out(c, rule.tone)]
+        choice = [c for c in sorts.colours_of(what) if c != old and sorts.stands_out(c, rule.tone)]
         item, colour = pick(rng, scene.all(what, colour=old)), str(pick(rng, choice))
         words = f"{sorts.words((what, colour))} lies in place of {sorts.words((what, old))}"
         return scene.change(item, colour=colour).broken(words, around(item))

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from lad_reasoner.miniloco import food, parts
-from lad_reasoner.miniloco.paint import Canvas
+from lad_reasoner.miniloco.paint import Canvas, Colour, rgb
 from lad_reasoner.miniloco.scene import Item, pick
 from lad_reasoner.miniloco.shapes import Array, offset
 
@@ -61,6 +61,12 @@ def words(sort: Sort, number: int = 1) -> str:
 def names(sort: Sort) -> str:
     """The sort in the plural, without a number: 'red pushpins'."""
     return words(sort, 0).removeprefix("no ")
+
+
+def stands_out(colour: str, ground: Colour) -> bool:
+    """Whether a part of this colour is seen on the ground; metal is, by its edges and its shadow."""
+    near = sum(abs(a - b) for a, b in zip(rgb(colour), ground, strict=True))
+    return near > (0.12 if colour in ("steel", "brass") else 0.45)
 
 
 def footprint(item: Item) -> Array:
