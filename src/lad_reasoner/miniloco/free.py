@@ -15,10 +15,14 @@ from collections.abc import Callable
 
 import numpy as np
 
+from lad_reasoner.miniloco import loose_parts, sorting_box
 from lad_reasoner.miniloco.render import Seed
 from lad_reasoner.miniloco.scene import Product
 
-FAMILIES: dict[str, Callable[[np.random.Generator], Product]] = {}
+FAMILIES: dict[str, Callable[[np.random.Generator], Product]] = {
+    loose_parts.NAME: loose_parts.draw,
+    sorting_box.NAME: sorting_box.draw,
+}
 
 
 def draw_product(family: str, *, seed: Seed) -> Product:

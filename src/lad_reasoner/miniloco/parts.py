@@ -1,13 +1,15 @@
-"""Parts that several products share: bolts, nuts, washers, screws."""
+"""Parts that several products share: bolts, nuts, washers, screws, pushpins, tablets."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from lad_reasoner.miniloco.paint import METAL, Canvas, Colour, Material, Paint, mix, rgb
-from lad_reasoner.miniloco.shapes import Array, box, disc, hexagon, minus, offset, outline, ring
+from lad_reasoner.miniloco.shapes import Array, box, capsule, disc, hexagon, minus, offset, outline, ring
 
 DARK = (0.06, 0.06, 0.07)
+# A pushpin's body and the part of its needle that stands out of it.
+PIN_BODY, PIN_NEEDLE = 0.058, 0.054
 
 
 def drilled_hole(canvas: Canvas, x: float, y: float, radius: float) -> None:
@@ -135,3 +137,37 @@ def machine_screw(
         lift=head * 0.35,
         profile=box(9, head),
     )
+
+
+def pushpin(
+    canvas: Canvas, x: float, y: float, length: float, angle: float, colour: Colour | str = (0.97, 0.70, 0.10)
+) -> None:
+    """A pushpin on its side, the middle of its body at (x, y), its needle where `angle` points to."""
+    plastic = Material(gloss=0.55, polish=24)
+    k = length / (PIN_BODY + PIN_NEEDLE)
+    body, needle = PIN_BODY * k, PIN_NEEDLE * k
+    at = (x, y)
+    canvas.solid(
+        capsule(needle + 0.006 * k, 0.0021 * k),
+        offset(*at, angle, body / 2 + needle / 2, 0),
+        (0.62, 0.58, 0.50),
+        METAL,
+        angle=angle,
+        bevel=0.002 * k,
+        lift=0.004 * k,
+    )
+    canvas.solid(box(body, 0.0165 * k, 0.003 * k), at, colour, plastic, angle=angle, bevel=0.009 * k, lift=0.008 * k)
+    for dx, height, width in (
+        (-body / 2 + 0.005 * k, 0.037 * k, 0.011 * k),
+        (body / 2 - 0.006 * k, 0.032 * k, 0.010 * k),
+    ):
+        flange = offset(*at, angle, dx, 0)
+        canvas.solid(box(width, height, 0.004 * k), flange, colour, plastic, angle=angle, bevel=0.006 * k, rise=0.9)
+
+
+def tablet(canvas: Canvas, x: float, y: float, radius: float, angle: float, colour: str) -> None:
+    """A round tablet with a score across it."""
+    coat = rgb(colour) if colour == "white" else mix(colour, "white", 0.06)
+    chalk = Material(gloss=0.08, polish=8, speckle=0.015, pitch=0.005)
+    canvas.solid(disc(radius), (x, y), coat, chalk, bevel=radius * 0.5, rise=0.45, lift=0.010)
+    canvas.flat(box(radius * 1.7, 0.0045, 0.002), (x, y), mix(coat, "black", 0.30), angle=angle, softness=0.002)

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from lad_reasoner.miniloco import surfaces
-from lad_reasoner.miniloco.paint import GLASS, Canvas, Material, mix, rgb
+from lad_reasoner.miniloco import parts, surfaces
+from lad_reasoner.miniloco.paint import GLASS, Canvas, Material, mix
 from lad_reasoner.miniloco.scene import Item, Product, Region, Scene, around, pick, pick_two
 from lad_reasoner.miniloco.shapes import Array, box, disc, offset
 
@@ -141,7 +141,7 @@ def paint(canvas: Canvas, scene: Scene) -> None:
             canvas.solid(disc(0.074), here, (0.80, 0.81, 0.83), hollow, bevel=0.014, rise=0.8)
             canvas.solid(disc(0.063), here, (0.70, 0.71, 0.73), hollow, bevel=0.012, rise=-0.8)
     for item in scene.items:
-        _paint_tablet(canvas, item)
+        parts.tablet(canvas, item.x, item.y, item.size / 2, item.angle, item.colour)
     for row in range(2):
         for column in range(COLUMNS):
             x, y = _pocket(pose, row, column)
@@ -150,14 +150,6 @@ def paint(canvas: Canvas, scene: Scene) -> None:
             glint = (x + lx * 0.065, y + ly * 0.065)
             turn = float(np.degrees(np.arctan2(ly, lx))) + 90
             canvas.flat(box(0.048, 0.007, 0.003), glint, (1.0, 1.0, 1.0), angle=turn, opacity=0.65, softness=0.008)
-
-
-def _paint_tablet(canvas: Canvas, item: Item) -> None:
-    colour = rgb(item.colour) if item.colour == "white" else mix(item.colour, "white", 0.06)
-    chalk = Material(gloss=0.08, polish=8, speckle=0.015, pitch=0.005)
-    at, radius = (item.x, item.y), item.size / 2
-    canvas.solid(disc(radius), at, colour, chalk, bevel=radius * 0.5, rise=0.45, lift=0.010)
-    canvas.flat(box(radius * 1.7, 0.0045, 0.002), at, mix(colour, "black", 0.30), angle=item.angle, softness=0.002)
 
 
 PRODUCT = Product(

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from lad_reasoner.miniloco import surfaces
-from lad_reasoner.miniloco.paint import GLASS, METAL, Canvas, Material
+from lad_reasoner.miniloco import boxes, parts, surfaces
+from lad_reasoner.miniloco.paint import Canvas
 from lad_reasoner.miniloco.scene import Item, Product, Region, Scene, pick, pick_two
-from lad_reasoner.miniloco.shapes import box, capsule, offset, outline
+from lad_reasoner.miniloco.shapes import offset
 
 NAME = "pushpins"
 RULE = (
@@ -17,7 +17,7 @@ RULE = (
 WIDTH, HEIGHT = 1.0, 0.585
 ROWS, COLUMNS = 3, 5
 CELL_W, CELL_H = 0.184, 0.172
-BODY, NEEDLE = 0.058, 0.054
+BODY, NEEDLE = parts.PIN_BODY, parts.PIN_NEEDLE
 # Corners of the compartments' field, from the middle of the box.
 LEFT, TOP = -CELL_W * COLUMNS / 2, -CELL_H * ROWS / 2
 
@@ -125,59 +125,10 @@ def spots(scene: Scene) -> list[tuple[float, float, float]]:
 
 def paint(canvas: Canvas, scene: Scene) -> None:
     surfaces.mat(canvas, (0.045, 0.043, 0.048), unevenness=0.12)
-    x, y, angle = scene.layout["pose"]
-    clear, edge = (0.50, 0.50, 0.51), (0.74, 0.74, 0.75)
-    wide, tall = CELL_W * COLUMNS + 0.026, CELL_H * ROWS + 0.024
-    shell = box(wide, tall, 0.055)
-    canvas.flat(shell, (x, y), (0.10, 0.10, 0.12), angle=angle, opacity=0.55)
-    for dx, width in ((-0.055, 0.014), (0.055, 0.014), (0.0, 0.080)):
-        clasp = offset(x, y, angle, dx, -tall / 2 - 0.006)
-        canvas.flat(outline(box(width, 0.018, 0.003), 0.004), clasp, clear, angle=angle, opacity=0.6)
-    for dy in (-0.12, 0.12):
-        hinge = offset(x, y, angle, -wide / 2 - 0.006, dy)
-        canvas.flat(outline(box(0.012, 0.05, 0.003), 0.004), hinge, clear, angle=angle, opacity=0.4)
-    canvas.flat(outline(shell, 0.013), (x, y), clear, angle=angle, opacity=0.42)
-    canvas.flat(outline(shell, 0.003), (x, y), edge, angle=angle, opacity=0.75)
-    canvas.flat(outline(box(wide - 0.022, tall - 0.022, 0.045), 0.0025), (x, y), edge, angle=angle, opacity=0.55)
-    for row in range(1, ROWS):
-        _wall(canvas, offset(x, y, angle, 0, TOP + row * CELL_H), CELL_W * COLUMNS, angle)
-    for wall in scene.all("separator"):
-        _wall(canvas, (wall.x, wall.y), CELL_H - 0.004, angle + 90)
-    for row in range(1, ROWS):
-        for column in range(1, COLUMNS):
-            post = offset(x, y, angle, LEFT + column * CELL_W, TOP + row * CELL_H)
-            canvas.solid(box(0.016, 0.016, 0.005), post, clear, GLASS, angle=angle, bevel=0.006, opacity=0.8)
+    separators = [(wall.x, wall.y) for wall in scene.all("separator")]
+    boxes.sorting_box(canvas, scene.layout["pose"], (ROWS, COLUMNS), (CELL_W, CELL_H), separators)
     for pin in scene.all("pushpin"):
-        _paint_pin(canvas, pin)
-
-
-def _wall(canvas: Canvas, at: tuple[float, float], length: float, angle: float) -> None:
-    """A clear wall seen from above: a faint body between two bright edges."""
-    canvas.flat(box(length, 0.0085), at, (0.42, 0.42, 0.43), angle=angle, opacity=0.55)
-    shine = float(canvas.rng.uniform(0.5, 0.85))
-    for dy in (-0.0034, 0.0030):
-        line = offset(*at, angle, 0, dy)
-        canvas.flat(box(length, 0.0022), line, (0.78, 0.78, 0.78), angle=angle, opacity=shine)
-
-
-def _paint_pin(canvas: Canvas, pin: Item) -> None:
-    plastic = Material(gloss=0.55, polish=24)
-    amber = (0.97, 0.70, 0.10)
-    at, angle = (pin.x, pin.y), pin.angle
-    needle = offset(*at, angle, BODY / 2 + NEEDLE / 2, 0)
-    canvas.solid(
-        capsule(NEEDLE + 0.006, 0.0021),
-        needle,
-        (0.62, 0.58, 0.50),
-        METAL,
-        angle=angle,
-        bevel=0.002,
-        lift=0.004,
-    )
-    canvas.solid(box(BODY, 0.0165, 0.003), at, amber, plastic, angle=angle, bevel=0.009, lift=0.008)
-    for dx, height, width in ((-BODY / 2 + 0.005, 0.037, 0.011), (BODY / 2 - 0.006, 0.032, 0.010)):
-        flange = offset(*at, angle, dx, 0)
-        canvas.solid(box(width, height, 0.004), flange, amber, plastic, angle=angle, bevel=0.006, rise=0.9)
+        parts.pushpin(canvas, pin.x, pin.y, pin.size, pin.angle)
 
 
 PRODUCT = Product(

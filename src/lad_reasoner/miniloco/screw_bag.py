@@ -6,10 +6,10 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from lad_reasoner.miniloco import parts, surfaces
+from lad_reasoner.miniloco import bags, parts, surfaces
 from lad_reasoner.miniloco.paint import Canvas
 from lad_reasoner.miniloco.scene import Break, Item, Product, Scene, around, pick
-from lad_reasoner.miniloco.shapes import box, offset, outline, polygon, polyline
+from lad_reasoner.miniloco.shapes import offset
 
 NAME = "screw_bag"
 RULE = (
@@ -24,7 +24,6 @@ HEAD = 0.058
 # The part of the bag where parts can lie, from its middle: half width and half height, and how far left it
 # is.
 ROOM_X, ROOM_Y, ROOM_AT = 0.30, 0.235, -0.075
-ZIP_X = 0.285
 
 
 def _footprint(what: str, x: float, y: float, angle: float) -> list[tuple[float, float, float]]:
@@ -152,27 +151,12 @@ def spots(scene: Scene) -> list[tuple[float, float, float]]:
 
 def paint(canvas: Canvas, scene: Scene) -> None:
     surfaces.mat(canvas, (0.028, 0.028, 0.030), unevenness=0.15)
-    x, y, angle = scene.layout["pose"]
-    bag = box(0.86, 0.585, 0.004)
-    window = canvas.window((x, y), (bag.reach_x, bag.reach_y), angle)
-    assert window is not None
-    cover = canvas.cover(bag(window.x, window.y))
-    # The film: a faint milky layer whose folds, seen from above, mirror the lamp here and there.
-    hills = canvas.noise(window, 0.18) + 0.8 * np.abs(canvas.noise(window, 0.13, 1.6))
-    hills = hills + 0.035 * canvas.noise(window, 0.035, 2.0)
-    slope_y, slope_x = np.gradient(hills, 1 / canvas.unit)
-    lx, ly, _ = canvas.light
-    facing = -(slope_x * lx + slope_y * ly) * 0.075
-    milk = 0.115 + 0.085 * np.tanh(1.5 * facing)
-    glint = np.clip(facing - 0.60, 0, 1)
-    glint = glint * (0.75 + 0.5 * np.clip(canvas.noise(window, 0.012, 3.0), -1, 1))
-    canvas.blend(window, cover * 0.86, np.repeat(milk[..., None], 3, axis=2) * np.array([1.0, 1.0, 1.04], np.float32))
-    for item in scene.items:
-        _paint_part(canvas, item)
-    over = np.clip(0.04 + 0.60 * glint, 0, 0.6) * cover
-    canvas.blend(window, over, (0.70, 0.71, 0.70))
-    _paint_zip(canvas, x, y, angle)
-    canvas.flat(outline(bag, 0.0035), (x, y), (0.62, 0.62, 0.62), angle=angle, opacity=0.35)
+
+    def contents() -> None:
+        for item in scene.items:
+            _paint_part(canvas, item)
+
+    bags.clear_bag(canvas, scene.layout["pose"], contents)
 
 
 def _paint_part(canvas: Canvas, item: Item) -> None:
@@ -182,33 +166,6 @@ def _paint_part(canvas: Canvas, item: Item) -> None:
         parts.washer(canvas, item.x, item.y, item.size / 2)
     else:
         parts.machine_screw(canvas, item.x, item.y, item.size, item.angle, head=HEAD)
-
-
-def _paint_zip(canvas: Canvas, x: float, y: float, angle: float) -> None:
-    grey = (0.66, 0.66, 0.67)
-    for dx, width, opacity in (
-        (0.0, 0.010, 0.35),
-        (-0.006, 0.003, 0.85),
-        (0.006, 0.003, 0.7),
-        (0.012, 0.002, 0.35),
-    ):
-        at = offset(x, y, angle, ZIP_X + dx, 0)
-        canvas.flat(box(width, 0.585), at, grey, angle=angle, opacity=opacity, softness=0.002)
-    white = (0.90, 0.90, 0.90)
-    triangle = polygon([(-0.030, 0.024), (0.030, 0.024), (0.0, -0.030)])
-    for i in range(5):
-        at = offset(x, y, angle, ZIP_X + 0.092, -0.235 + 0.117 * i)
-        canvas.flat(outline(triangle, 0.0065), at, white, angle=angle - 90)
-        canvas.lettering("04", at, white, height=0.018, angle=angle - 90)
-        canvas.lettering(
-            "PE-LD",
-            offset(x, y, angle, ZIP_X + 0.047, -0.235 + 0.117 * i),
-            white,
-            height=0.013,
-            angle=angle + 90,
-        )
-        dash = offset(x, y, angle, ZIP_X + 0.088, -0.235 + 0.117 * (i + 0.5))
-        canvas.flat(polyline([(0.0, -0.011), (0.0, 0.011)], 0.0028), dash, white, angle=angle)
 
 
 PRODUCT = Product(
