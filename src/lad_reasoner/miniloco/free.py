@@ -15,10 +15,13 @@ from collections.abc import Callable
 
 import numpy as np
 
+from lad_reasoner.miniloco import jars
 from lad_reasoner.miniloco.render import Seed
 from lad_reasoner.miniloco.scene import Product
 
-FAMILIES: dict[str, Callable[[np.random.Generator], Product]] = {}
+FAMILIES: dict[str, Callable[[np.random.Generator], Product]] = {
+    jars.NAME: jars.draw,
+}
 
 
 def draw_product(family: str, *, seed: Seed) -> Product:

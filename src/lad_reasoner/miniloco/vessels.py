@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lad_reasoner.miniloco.paint import PAPER, Canvas, Colour, mix, smoothstep
-from lad_reasoner.miniloco.scene import Fill, Item
+from lad_reasoner.miniloco.scene import Fill, Item, Region
 from lad_reasoner.miniloco.shapes import Array, Shape, box, ellipse, moved, outline, polyline
 
 Pose = tuple[float, float, float]
@@ -266,6 +266,11 @@ def _shine(canvas: Canvas, form: Form, at: tuple[float, float], sized: Callable[
 def label_height(label: Item) -> float:
     """How tall a label is."""
     return (0.158 if label.what == "fruit label" else 0.074) * (label.size / LABEL)
+
+
+def around_label(label: Item) -> Region:
+    """A region about a label."""
+    return Region(label.x, label.y, label.size * 1.06, label_height(label) * 1.07, label.angle)
 
 
 def label(canvas: Canvas, item: Item) -> None:
