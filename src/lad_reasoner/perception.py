@@ -41,7 +41,7 @@ def see(visual: Any, pictures: torch.Tensor) -> torch.Tensor:
     cos, sin = _rotations(visual, rows, columns)
     for block in visual.blocks:
         hidden = _block(block, hidden, cos.to(hidden.dtype), sin.to(hidden.dtype))
-    merged = _norm(visual.merger.ln_q, hidden).reshape(count, -1, visual.merger.hidden_size)
+    merged = rms_norm(visual.merger.ln_q, hidden).reshape(count, -1, visual.merger.hidden_size)
     tokens: torch.Tensor = visual.merger.mlp(merged)
     return tokens
 
@@ -56,13 +56,15 @@ def _rotations(visual: Any, rows: int, columns: int) -> tuple[torch.Tensor, torc
     return cos, sin
 
 
-def _norm(norm: Any, x: torch.Tensor) -> torch.Tensor:
+def rms_norm(norm: Any, x: torch.Tensor) -> torch.Tensor:
+    """Qwen2's norm, in float32."""
     wide = x.float()
     scaled = wide * torch.rsqrt(wide.pow(2).mean(-1, keepdim=True) + norm.variance_epsilon)
     return scaled.to(x.dtype) * norm.weight.to(x.dtype)
 
 
-def _turn(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
+def turn(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
+    """Rotate the halves of a head by their places."""
     first, second = x.chunk(2, -1)
     return x * cos + torch.cat([-second, first], -1) * sin
 
@@ -71,14 +73,14 @@ def block_forward(block: Any, hidden: torch.Tensor, cos: torch.Tensor, sin: torc
     """One block over (pictures, patches, width): every patch attends to all of its own picture."""
     count, patches, width = hidden.shape
     attention, mlp = block.attn, block.mlp
-    split = attention.qkv(_norm(block.norm1, hidden)).view(count, patches, 3, attention.num_heads, -1)
+    split = attention.qkv(rms_norm(block.norm1, hidden)).view(count, patches, 3, attention.num_heads, -1)
     query, key, value = split.permute(2, 0, 3, 1, 4)
-    query, key = _turn(query, cos, sin), _turn(key, cos, sin)
+    query, key = turn(query, cos, sin), turn(key, cos, sin)
     # Written out: in bfloat16 on a CPU the backward pass of the fused attention is several times slower.
     weights = (query @ key.transpose(-1, -2) * attention.scaling).softmax(-1)
     mixed = (weights @ value).transpose(1, 2).reshape(count, patches, width)
     hidden = hidden + attention.proj(mixed)
-    normed = _norm(block.norm2, hidden)
+    normed = rms_norm(block.norm2, hidden)
     result: torch.Tensor = hidden + mlp.down_proj(F.silu(mlp.gate_proj(normed)) * mlp.up_proj(normed))
     return result
 

@@ -1,0 +1,82 @@
+"""Questions and answers about the pool's pictures, from easy to hard: micro's lessons in words.
+
+About one picture: describe it, how many, what colour, where. About two: the prompt that all models get and its response.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from lad_reasoner.pool import Shot
+from lad_reasoner.prompts import build_prompt
+from lad_reasoner.words import MANY, count_groups, describe, group_of, write_response
+
+DESCRIBE = "What does the image show?"
+ROWS, COLUMNS = ("top", "middle", "bottom"), ("left", "middle", "right")
+
+
+@dataclass(frozen=True)
+class Example:
+    """A question about one or two pictures and its answer; `verdict` is where in the answer the judgement begins."""
+
+    pictures: tuple[int, ...]  # numbers of shots
+    question: str
+    answer: str
+    verdict: int | None = None
+
+
+class Teacher:
+    """Draws examples from the shots of a pool."""
+
+    def __init__(self, shots: Sequence[Shot]) -> None:
+        self.shots = shots
+        self.good: dict[str, list[int]] = {}
+        self.bad: dict[str, list[int]] = {}
+        for number, shot in enumerate(shots):
+            (self.good if shot.good else self.bad).setdefault(shot.group, []).append(number)
+        # A pair needs two good pictures of its rule, or a good one and a broken one.
+        self.groups = [g for g, good in self.good.items() if len(good) > 1 and g in self.bad]
+        self.products = {g: self.shots[self.good[g][0]].facts["product"] for g in self.groups}
+        by_product: dict[str, list[str]] = {}
+        for group, product in self.products.items():
+            by_product.setdefault(product, []).append(group)
+        self.by_product = by_product
+
+    def pair(self, rng: np.random.Generator, group: str) -> Example:
+        """A reference and a query of one rule; every second query is good."""
+        good = self.good[group]
+        first, second = (int(v) for v in rng.choice(len(good), 2, replace=False))
+        reference, query = good[first], good[second]
+        if rng.integers(2):
+            bad = self.bad[group]
+            query = bad[int(rng.integers(len(bad)))]
+        answer = write_response(self.shots[reference].facts, self.shots[query].facts)
+        begin = answer.index(describe(self.shots[query].facts) + ". ", answer.index("Query: "))
+        begin += len(describe(self.shots[query].facts)) + 1
+        return Example((reference, query), build_prompt(1), answer, begin)
+
+    def single(self, rng: np.random.Generator, number: int) -> Example:
+        """A question about one picture."""
+        shot = self.shots[number]
+        counts, items = count_groups(shot.facts), shot.facts["items"]
+        draw = rng.random()
+        if draw < 0.6 or not counts or not items:
+            return Example((number,), DESCRIBE, describe(shot.facts) + ".")
+        if draw < 0.8:
+            group = str(rng.choice(list(counts)))
+            count = counts[group]
+            return Example((number,), f"How many are there: {group}?", f"x{count if count < MANY else f'{MANY}+'}.")
+        item = items[int(rng.integers(len(items)))]
+        if sum(group_of(other) == group_of(item) for other in items) > 1:
+            return Example((number,), DESCRIBE, describe(shot.facts) + ".")
+        return Example((number,), f"Where is it: {group_of(item)}?", self._place(shot, item["centre"]) + ".")
+
+    @staticmethod
+    def _place(shot: Shot, centre: Sequence[float]) -> str:
+        x, y = centre
+        column = COLUMNS[int(np.clip(3 * x / shot.facts["width"], 0, 2))]
+        row = ROWS[int(np.clip(3 * y / shot.facts["height"], 0, 2))]
+        return f"{row} {column}"

@@ -1,0 +1,173 @@
+"""Stage two of micro's pretraining: the language part learns to read the vision tower's tokens, which stay as they are.
+
+The tokens of all pictures are computed once. `read` is the language part of Qwen2.5-VL over whole sequences; it computes
+what Transformers' own forward does, but can be compiled as one function a layer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from lad_reasoner.lessons import Example
+from lad_reasoner.perception import rms_norm, see, turn
+from lad_reasoner.pool import CELL, Shot
+from lad_reasoner.train_vision import to_pixels
+
+VERDICT_WEIGHT = 4.0  # of the token that begins the verdict, and of the answer: two among eighty
+
+
+@dataclass
+class Batch:
+    """Sequences of one layout: the same prompt around pictures of the same shape."""
+
+    features: torch.Tensor  # (rows, pictures * tokens, width)
+    before: list[torch.Tensor]  # ids of the text before each picture, and after the last one
+    answers: torch.Tensor  # (rows, length), padded
+    weights: torch.Tensor  # (rows, length), 0 where padded
+    grid: tuple[int, int]  # rows and columns of a picture's tokens
+
+
+def layer_forward(
+    layer: Any, hidden: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, mask: torch.Tensor
+) -> torch.Tensor:
+    """One decoder layer over (rows, length, width); `mask` (length, length) is added to the attention."""
+    attention, mlp = layer.self_attn, layer.mlp
+    rows, length, width = hidden.shape
+    normed = rms_norm(layer.input_layernorm, hidden)
+    query = attention.q_proj(normed).view(rows, length, -1, attention.head_dim).transpose(1, 2)
+    key = attention.k_proj(normed).view(rows, length, -1, attention.head_dim).transpose(1, 2)
+    value = attention.v_proj(normed).view(rows, length, -1, attention.head_dim).transpose(1, 2)
+    query, key = turn(query, cos, sin), turn(key, cos, sin)
+    groups = attention.num_key_value_groups
+    key, value = key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1)
+    weights = (query @ key.transpose(-1, -2) * attention.scaling + mask).softmax(-1)
+    hidden = hidden + attention.o_proj((weights @ value).transpose(1, 2).reshape(rows, length, width))
+    normed = rms_norm(layer.post_attention_layernorm, hidden)
+    result: torch.Tensor = hidden + mlp.down_proj(F.silu(mlp.gate_proj(normed)) * mlp.up_proj(normed))
+    return result
+
+
+_layer = layer_forward
+
+
+def compile_layers() -> None:
+    """Let PyTorch fuse the small steps of a layer."""
+    global _layer
+    _layer = torch.compile(layer_forward)
+
+
+def read(language: Any, embedded: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
+    """(rows, length, width) and places (3, length), the same for all rows -> hidden states after the last norm."""
+    cos, sin = language.rotary_emb(embedded, places[:, None])
+    length = embedded.shape[1]
+    mask = torch.full((length, length), -1e4, dtype=embedded.dtype).triu(1)
+    for layer in language.layers:
+        embedded = _layer(layer, embedded, cos, sin, mask)
+    return rms_norm(language.norm, embedded)
+
+
+def places_of(batch: Batch, length: int) -> torch.Tensor:
+    """(3, length): time, row and column of each token, as Qwen2-VL counts them."""
+    rows, columns = batch.grid
+    places: list[torch.Tensor] = []
+    now = 0
+    for index, text in enumerate(batch.before):
+        places.append(torch.arange(now, now + len(text)).expand(3, -1))
+        now += len(text)
+        if index < len(batch.before) - 1:
+            row, column = torch.meshgrid(torch.arange(rows), torch.arange(columns), indexing="ij")
+            places.append(torch.stack([torch.zeros_like(row), row, column]).flatten(1) + now)
+            now += max(rows, columns)
+    known = sum(part.shape[1] for part in places)
+    places.append(torch.arange(now, now + length - known).expand(3, -1))
+    return torch.cat(places, 1)
+
+
+def batch_loss(model: Any, batch: Batch) -> torch.Tensor:
+    """Weighted mean cross-entropy of the answers' tokens."""
+    language, embed = model.model.language_model, model.model.language_model.embed_tokens
+    rows, tokens = len(batch.features), batch.grid[0] * batch.grid[1]
+    parts: list[torch.Tensor] = []
+    for index, text in enumerate(batch.before):
+        parts.append(embed(text).expand(rows, -1, -1))
+        if index < len(batch.before) - 1:
+            parts.append(batch.features[:, index * tokens : (index + 1) * tokens].to(parts[0].dtype))
+    start = sum(part.shape[1] for part in parts) - 1
+    embedded = torch.cat([*parts, embed(batch.answers[:, :-1])], 1)
+    if torch.is_autocast_enabled("cpu"):
+        embedded = embedded.bfloat16()
+    hidden = read(language, embedded, places_of(batch, embedded.shape[1]))
+    logits = model.lm_head(hidden[:, start:]).float()
+    loss = F.cross_entropy(logits.flatten(0, 1), batch.answers.flatten(), reduction="none")
+    return (loss * batch.weights.flatten()).sum() / batch.weights.sum()
+
+
+class Script:
+    """Turns examples into batches, with the prompts of the checkpoint's own chat template."""
+
+    def __init__(self, processor: Any, features: Sequence[torch.Tensor], shots: Sequence[Shot]) -> None:
+        self.processor, self.features, self.shots = processor, features, shots
+        self.prompts: dict[tuple[int, str], list[torch.Tensor]] = {}
+
+    def _ids(self, text: str) -> list[int]:
+        ids: list[int] = self.processor.tokenizer(text, add_special_tokens=False).input_ids
+        return ids
+
+    def _prompt(self, pictures: int, question: str) -> list[torch.Tensor]:
+        key = (pictures, question)
+        if key not in self.prompts:
+            content = [*({"type": "image"} for _ in range(pictures)), {"type": "text", "text": question}]
+            text = self.processor.apply_chat_template(
+                [{"role": "user", "content": content}], tokenize=False, add_generation_prompt=True
+            )
+            parts = text.split(self.processor.image_token)
+            self.prompts[key] = [torch.tensor(self._ids(part)) for part in parts]
+        return self.prompts[key]
+
+    def batch(self, examples: Sequence[Example]) -> Batch:
+        """Examples with one question and pictures of one shape."""
+        end = self.processor.tokenizer.eos_token_id
+        rows: list[list[int]] = []
+        heavy: list[list[int]] = []
+        for example in examples:
+            cut = len(example.answer) if example.verdict is None else example.verdict
+            head, tail = self._ids(example.answer[:cut]), self._ids(example.answer[cut:])
+            rows.append([*head, *tail, end])
+            # The answer stands before its end tag and the end of text.
+            heavy.append([] if example.verdict is None else [len(head), len(head) + len(tail) - 2])
+        length = max(map(len, rows))
+        answers, weights = torch.full((len(rows), length), end), torch.zeros(len(rows), length)
+        for number, (row, marked) in enumerate(zip(rows, heavy, strict=True)):
+            answers[number, : len(row)] = torch.tensor(row)
+            weights[number, : len(row)] = 1.0
+            weights[number, marked] = VERDICT_WEIGHT
+        first = examples[0]
+        height, width = self.shots[first.pictures[0]].pixels.shape[:2]
+        features = torch.stack([torch.cat([self.features[i] for i in e.pictures]) for e in examples])
+        before = self._prompt(len(first.pictures), first.question)
+        return Batch(features, before, answers, weights, (height // CELL, width // CELL))
+
+
+@torch.no_grad()
+def look_at_all(visual: Any, shots: Sequence[Shot], size: int = 64) -> list[torch.Tensor]:
+    """The tokens (tokens, width) of every picture, in bfloat16."""
+    found: list[torch.Tensor | None] = [None] * len(shots)
+    by_shape: dict[tuple[int, ...], list[int]] = {}
+    for number, shot in enumerate(shots):
+        by_shape.setdefault(shot.pixels.shape, []).append(number)
+    for group in by_shape.values():
+        for start in range(0, len(group), size):
+            numbers = group[start : start + size]
+            pixels = to_pixels(torch.from_numpy(np.stack([shots[i].pixels for i in numbers])))
+            with torch.autocast("cpu", torch.bfloat16):
+                tokens = see(visual, pixels).bfloat16()
+            for number, token in zip(numbers, tokens, strict=True):
+                found[number] = token.clone()
+    assert all(token is not None for token in found)
+    return [token for token in found if token is not None]
