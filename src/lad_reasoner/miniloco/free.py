@@ -15,12 +15,13 @@ from collections.abc import Callable
 
 import numpy as np
 
-from lad_reasoner.miniloco import jars
+from lad_reasoner.miniloco import jars, wiring
 from lad_reasoner.miniloco.render import Seed
 from lad_reasoner.miniloco.scene import Product
 
 FAMILIES: dict[str, Callable[[np.random.Generator], Product]] = {
     jars.NAME: jars.draw,
+    wiring.NAME: wiring.draw,
 }
 
 
