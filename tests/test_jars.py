@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from lad_reasoner.miniloco import make_scene, render
+from lad_reasoner.miniloco.connectors import connectors
 from lad_reasoner.miniloco.free import draw_product
 from lad_reasoner.miniloco.scene import Scene
 
@@ -15,7 +16,7 @@ def lie_in_frame(scene: Scene) -> bool:
     return all(0 < x < scene.width and 0 < y < scene.height for x, y in points)
 
 
-@pytest.mark.parametrize("family", ["jars"])
+@pytest.mark.parametrize("family", ["jars", "wiring"])
 def test_vessels_and_wiring_keep_and_break_their_rules(family: str) -> None:
     for seed in range(30):
         product = draw_product(family, seed=seed)
@@ -29,7 +30,7 @@ def test_vessels_and_wiring_keep_and_break_their_rules(family: str) -> None:
                 assert lie_in_frame(broken), (seed, defect)
 
 
-@pytest.mark.parametrize("family", ["jars"])
+@pytest.mark.parametrize("family", ["jars", "wiring"])
 def test_vessels_and_wiring_render_alike_and_tell_their_sights(family: str) -> None:
     for seed in range(4):
         product = draw_product(family, seed=seed)
@@ -69,3 +70,34 @@ def test_jars_say_level_and_juice_as_they_are() -> None:
         if "wrong_fruit" in product.defects:
             wrong = make_scene(product, seed=seed, kind="logical", defect="wrong_fruit")
             assert [what for what, _, _ in wrong.layout["sights"]].count("mismatch") == 1
+
+
+def test_wiring_is_never_one_pair_with_one_cable() -> None:
+    pairs = set()
+    for seed in range(300):
+        scene = make_scene(draw_product("wiring", seed=seed), seed=seed)
+        pairs.add(len(connectors(scene)) // 2)
+        assert len(connectors(scene)) > 2 or len(scene.connections) > 1, seed
+    assert pairs == {1, 2}
+
+
+def test_wiring_tells_what_is_loose_crossed_or_unequal() -> None:
+    seen = {"cable_cut": "loose end", "wrong_row": "crossing row", "unequal_connectors": "unequal connectors"}
+    for seed in range(20):
+        product = draw_product("wiring", seed=seed)
+        assert not make_scene(product, seed=seed).layout["sights"]
+        for defect, sight in seen.items():
+            broken = make_scene(product, seed=seed, kind="logical", defect=defect)
+            assert {what for what, _, _ in broken.layout["sights"]} == {sight}, (seed, defect)
+
+
+def test_wiring_offers_a_wrong_colour_only_where_the_reference_tells_the_right_one() -> None:
+    offered = set()
+    for seed in range(100):
+        product = draw_product("wiring", seed=seed)
+        scenes = [make_scene(product, seed=(seed, again)) for again in range(12)]
+        first = {c.start.rsplit(" ", 2)[0]: c.colour for c in scenes[0].connections}
+        same = all(c.colour == first[c.start.rsplit(" ", 2)[0]] for scene in scenes for c in scene.connections)
+        offered.add("wrong_colour" in product.defects)
+        assert same or "wrong_colour" not in product.defects, seed
+    assert offered == {True, False}

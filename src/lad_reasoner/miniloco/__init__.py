@@ -12,6 +12,8 @@ between them every kind of logic but none of those five compositions.
     catalogue.py   all products by name
     flaws.py       structural defects: scratch, stain, crack, dent
     shapes.py  paint.py  surfaces.py  parts.py  food.py  prints.py     from signed distances to shaded things
+    vessels.py  connectors.py      glass with juice and labels; lever connectors with their cables
+    jars.py  wiring.py             families of free scenes built of these (see free.py)
     camera.py      pose, light, colour balance, blur and noise of a shot
     render.py      seeds -> scenes -> photographs with facts and masks
     writer.py      MVTec LOCO AD's folder layout on disk

@@ -15,7 +15,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from lad_reasoner.miniloco import jars, loose_parts, sorting_box
+from lad_reasoner.miniloco import jars, loose_parts, sorting_box, wiring
 from lad_reasoner.miniloco.render import Seed
 from lad_reasoner.miniloco.scene import Product
 
@@ -23,6 +23,7 @@ FAMILIES: dict[str, Callable[[np.random.Generator], Product]] = {
     loose_parts.NAME: loose_parts.draw,
     sorting_box.NAME: sorting_box.draw,
     jars.NAME: jars.draw,
+    wiring.NAME: wiring.draw,
 }
 
 

@@ -100,11 +100,13 @@ class _Rules:
     def _name(self, index: int) -> str:
         return "bottle" if len(self.plan) == 1 else f"vessel {index + 1}"
 
+    def _the(self, index: int) -> str:
+        return "the bottle" if len(self.plan) == 1 else self._name(index)
+
     def _place(self, index: int, place: str) -> str:
         return place if len(self.plan) == 1 else f"vessel {index + 1}, {place}"
 
     def words(self) -> str:
-        """The rule in words."""
         number = len(self.plan)
         parts = ["There is one glass vessel." if number == 1 else f"There are {number} glass vessels side by side."]
         for index, vessel in enumerate(self.plan):
@@ -139,7 +141,6 @@ class _Rules:
         )
 
     def good(self, rng: np.random.Generator) -> Scene:
-        """A scene that keeps the rule."""
         poses, items, fills = self._stand(rng), [], []
         for index, (vessel, (x, table, scale)) in enumerate(zip(self.plan, poses, strict=True)):
             juice = vessel.juice or str(pick(rng, list(JUICES)))
@@ -196,14 +197,14 @@ class _Rules:
         """What breaks the rule."""
         broken = []
         for index, vessel in enumerate(self.plan):
-            name, fill = self._name(index), self._fill(scene, index)
+            name, fill = self._the(index), self._fill(scene, index)
             if fill is None:
-                broken.append(f"the {name} is missing")
+                broken.append(f"{name} is missing")
                 continue
             if abs(fill.level - vessel.level) > SLACK:
-                broken.append(f"the {name} is filled to {fill.level:.0%}, not {vessel.level:.0%}")
+                broken.append(f"{name} is filled to {fill.level:.0%}, not {vessel.level:.0%}")
             if vessel.juice and fill.what != f"{vessel.juice} juice":
-                broken.append(f"the {name} holds {fill.what}, not {vessel.juice} juice")
+                broken.append(f"{name} holds {fill.what}, not {vessel.juice} juice")
             pictures = self._of(scene, index, "fruit picture")
             scale = scene.layout["poses"][index][2]
             for place, bears in vessel.labels:
@@ -214,14 +215,14 @@ class _Rules:
 
                 if bears != FRUIT:
                     if not any(here(i) and i.shows == bears for i in self._of(scene, index, "text label")):
-                        broken.append(f"the label '{bears}' of the {name} is not where it belongs")
+                        broken.append(f"the label '{bears}' of {name} is not where it belongs")
                     continue
                 if not any(here(i) for i in self._of(scene, index, "fruit label")):
-                    broken.append(f"the fruit label of the {name} is not where it belongs")
+                    broken.append(f"the fruit label of {name} is not where it belongs")
                 if not any(here(i) for i in pictures):
-                    broken.append(f"the {place} fruit label of the {name} shows no fruit")
+                    broken.append(f"the {place} fruit label of {name} shows no fruit")
             broken += [
-                f"the label shows {i.shows}, the {name} holds {fill.what}"
+                f"the label shows {i.shows}, {name} holds {fill.what}"
                 for i in pictures
                 if fill.what != f"{i.shows} juice"
             ]
@@ -277,7 +278,7 @@ class _Rules:
         index = int(pick(rng, [i for i, v in enumerate(self.plan) if len(v.labels) == 2]))
         gone = [(label, picture) for i, _, label, picture in self._labels(scene) if i == index]
         bare = scene.without(*(item for pair in gone for item in pair if item))
-        words = f"both labels of the {self._name(index)} are missing"
+        words = f"both labels of {self._the(index)} are missing"
         return bare.broken(words, *(vessels.around_label(label) for label, _ in gone))
 
     def _filled(self, scene: Scene, index: int, level: float, words: str) -> Scene:
@@ -288,7 +289,7 @@ class _Rules:
         low, high = sorted((form.surface(old.level), form.surface(level)))
         region = Region(*self._at(scene, index, (low + high) / 2), 0.2 * scale, max(high - low, 0.04) * scale)
         changed = replace(scene, fills=tuple(new if fill is old else fill for fill in scene.fills))
-        return changed.broken(f"{words} the {old.place}", region)
+        return changed.broken(f"{words} {self._the(index)}", region)
 
     def _too_little(self, scene: Scene, rng: np.random.Generator) -> Scene:
         index = int(rng.integers(len(self.plan)))
@@ -307,7 +308,7 @@ class _Rules:
         index, _, label, picture = pick(rng, self._labels(scene, "fruit label"))
         assert picture is not None
         other = str(pick(rng, [fruit for fruit in JUICES if fruit != picture.shows]))
-        words = f"the label shows {other}, the {self._name(index)} holds {picture.shows} juice"
+        words = f"the label shows {other}, {self._the(index)} holds {picture.shows} juice"
         return scene.change(picture, shows=other, colour=ICON_COLOURS[other]).broken(words, vessels.around_label(label))
 
     def _swapped(self, scene: Scene, rng: np.random.Generator) -> Scene:
@@ -318,7 +319,7 @@ class _Rules:
         for picture, other in ((on_one, two), (on_two, one)):
             scene = scene.change(picture, x=other.x, y=other.y) if picture else scene
         return scene.broken(
-            f"the labels of the {self._name(index)} are swapped", vessels.around_label(one), vessels.around_label(two)
+            f"the labels of {self._the(index)} are swapped", vessels.around_label(one), vessels.around_label(two)
         )
 
     def _rooms(self, scene: Scene, label: Item, index: int) -> list[tuple[int, float]]:
@@ -344,7 +345,7 @@ class _Rules:
         slid = scene.change(label, y=y, place=self._place(index, words))
         slid = slid.change(picture, y=y) if picture else slid
         return slid.broken(
-            f"the {label.what} of the {self._name(index)} sits {words}", vessels.around_label(replace(label, y=y))
+            f"the {label.what} of {self._the(index)} sits {words}", vessels.around_label(replace(label, y=y))
         )
 
     def _missing_picture(self, scene: Scene, rng: np.random.Generator) -> Scene:
@@ -380,12 +381,10 @@ class _Rules:
         return replace(scene, fills=tuple(fills)).broken(words, *regions)
 
     def spots(self, scene: Scene) -> list[tuple[float, float, float]]:
-        """Patches of glass and of labels for structural flaws."""
         labels = [(label.x, label.y, 0.05) for _, _, label, _ in self._labels(scene)]
         return labels + [(*self._at(scene, i, 0.25), 0.05) for i in range(len(self.plan))]
 
     def paint(self, canvas: Canvas, scene: Scene) -> None:
-        """Ground, vessels, labels."""
         surfaces.mat(canvas, self.ground, unevenness=0.15 if self.dark else 0.05)
         poses = scene.layout["poses"]
         strip: Colour = (0.055, 0.058, 0.065) if self.dark else mix(self.ground, "white", 0.12)
