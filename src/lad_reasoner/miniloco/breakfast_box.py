@@ -29,25 +29,6 @@ SLOTS = {
 }
 CEREAL_RATIO = (0.54, 0.66)
 COLOURS = {"tangerine": "orange", "nectarine": "red"}
-# Corners of the two floors, from the middle of the box, before their round edges.
-FLOOR_LEFT = (
-    (-0.385, -0.275),
-    (-0.165, -0.275),
-    (-0.148, -0.13),
-    (-0.115, 0.0),
-    (-0.085, 0.12),
-    (-0.078, 0.275),
-    (-0.385, 0.275),
-)
-FLOOR_RIGHT = (
-    (-0.06, -0.275),
-    (0.385, -0.275),
-    (0.385, 0.275),
-    (0.035, 0.275),
-    (0.025, 0.12),
-    (-0.005, 0.0),
-    (-0.04, -0.13),
-)
 
 
 def _fruits(middle: Point, kinds: list[str], side: int, rng: np.random.Generator) -> list[Item]:
@@ -200,7 +181,7 @@ def paint(canvas: Canvas, scene: Scene) -> None:
     mirrored = any(fill.place == "left compartment" for fill in scene.fills)
     side = -1.0 if mirrored else 1.0
     floors = []
-    for points in (FLOOR_LEFT, FLOOR_RIGHT):
+    for points in (trays.SLANTED_NARROW, trays.SLANTED_WIDE):
         floor, x = trays.slanted_floor(points, side)
         floors.append((floor, (middle[0] + x, middle[1])))
     trays.tray(canvas, middle, 0.755, floors)
@@ -216,7 +197,7 @@ def _paint_filling(canvas: Canvas, scene: Scene, side: float) -> None:
     middle = scene.layout["middle"]
     cereal, chips, almonds = _levels(scene)
     border = -0.275 + 0.55 * (cereal if cereal else 1 - chips - almonds)
-    floor, x = trays.slanted_floor(FLOOR_RIGHT, side, 0.022)
+    floor, x = trays.slanted_floor(trays.SLANTED_WIDE, side, 0.022)
     window = canvas.window((middle[0] + x, middle[1]), (floor.reach_x, floor.reach_y))
     if window is None:
         return

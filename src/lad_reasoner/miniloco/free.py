@@ -15,13 +15,14 @@ from collections.abc import Callable
 
 import numpy as np
 
-from lad_reasoner.miniloco import loose_parts, sorting_box
+from lad_reasoner.miniloco import loose_parts, lunch_tray, sorting_box
 from lad_reasoner.miniloco.render import Seed
 from lad_reasoner.miniloco.scene import Product
 
 FAMILIES: dict[str, Callable[[np.random.Generator], Product]] = {
     loose_parts.NAME: loose_parts.draw,
     sorting_box.NAME: sorting_box.draw,
+    lunch_tray.NAME: lunch_tray.draw,
 }
 
 

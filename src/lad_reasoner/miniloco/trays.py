@@ -8,6 +8,25 @@ from lad_reasoner.miniloco.paint import Canvas, Colour, Material, mix
 from lad_reasoner.miniloco.shapes import Points, Shape, box, outline, polygon
 
 CARD = (0.95, 0.90, 0.86)
+# Corners of two floors with a slanted wall between them, from the middle of the tray, before their round edges.
+SLANTED_NARROW = (
+    (-0.385, -0.275),
+    (-0.165, -0.275),
+    (-0.148, -0.13),
+    (-0.115, 0.0),
+    (-0.085, 0.12),
+    (-0.078, 0.275),
+    (-0.385, 0.275),
+)
+SLANTED_WIDE = (
+    (-0.06, -0.275),
+    (0.385, -0.275),
+    (0.385, 0.275),
+    (0.035, 0.275),
+    (0.025, 0.12),
+    (-0.005, 0.0),
+    (-0.04, -0.13),
+)
 
 
 def tray(
