@@ -29,8 +29,9 @@ def keeps_and_breaks_its_rule(family: str, draws: int = 30) -> int:
 
 
 def in_the_frame(scene: Scene) -> bool:
+    """Whether all items and sights lie in the picture."""
     points = [(item.x, item.y) for item in scene.items] + [(x, y) for _, x, y in scene.layout["sights"]]
-    return scene.product != "" and all(0 < x < scene.width and 0 < y < scene.height for x, y in points)
+    return all(0 < x < scene.width and 0 < y < scene.height for x, y in points)
 
 
 def same_picture_again(family: str) -> bool:

@@ -274,7 +274,7 @@ def _defects(rule: Rule) -> dict[str, Break]:
         regions = (_region(rule, scene, one), _region(rule, scene, two))
         return _scene(rule, scene.layout["middle"], now, rng).broken(words, *regions)
 
-    found = {f"{name}": fruits(options) for name, options in changes.items()}
+    found = {name: fruits(options) for name, options in changes.items()}
     bulks = {place: content for place, content in rule.contents.items() if isinstance(content, Bulk)}
     layered = [place for place, content in bulks.items() if len(content.layers) == 2]
     mixed = [place for place, content in bulks.items() if any(len(layer.parts) == 2 for layer in content.layers)]
