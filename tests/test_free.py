@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from lad_reasoner.miniloco import loose_parts, make_scene, render, sorting_box
+from lad_reasoner.miniloco import loose_parts, lunch_tray, make_scene, render, sorting_box
 from lad_reasoner.miniloco.free import draw_product
 from lad_reasoner.miniloco.scene import Scene
 
@@ -29,8 +29,9 @@ def keeps_and_breaks_its_rule(family: str, draws: int = 30) -> int:
 
 
 def in_the_frame(scene: Scene) -> bool:
+    """Whether all items and sights lie in the picture."""
     points = [(item.x, item.y) for item in scene.items] + [(x, y) for _, x, y in scene.layout["sights"]]
-    return scene.product != "" and all(0 < x < scene.width and 0 < y < scene.height for x, y in points)
+    return all(0 < x < scene.width and 0 < y < scene.height for x, y in points)
 
 
 def same_picture_again(family: str) -> bool:
@@ -91,3 +92,34 @@ def test_sorting_box_shows_exactly_its_wrong_compartments() -> None:
         for name, whats in expected.items():
             scene = make_scene(product, seed=seed, kind="logical", defect=name)
             assert [what for what, _, _ in scene.layout["sights"]] == whats
+
+
+def test_lunch_tray_keeps_and_breaks_its_rule() -> None:
+    assert keeps_and_breaks_its_rule("lunch_tray") >= 120
+
+
+def test_lunch_tray_never_is_the_breakfast_box() -> None:
+    for seed in range(300):
+        product = draw_product("lunch_tray", seed=seed)
+        scenes = [make_scene(product, seed=seed)]
+        scenes += [make_scene(product, seed=seed, kind="logical", defect=name) for name in product.defects]
+        for scene in scenes:
+            left, right = (scene.layout["contents"].get(f"{side} compartment") for side in ("left", "right"))
+            fruit = (len(scene.all("tangerine")), len(scene.all("nectarine")))
+            breakfast = left == lunch_tray.Fruits(2, 1) and isinstance(right, lunch_tray.Bulk) and right.is_breakfast()
+            assert not (breakfast and fruit == (2, 1) and len(scene.layout["contents"]) == 2), seed
+
+
+def test_lunch_tray_is_painted_the_same_again() -> None:
+    assert same_picture_again("lunch_tray")
+
+
+def test_lunch_tray_sees_an_empty_floor_where_an_ingredient_is_missing() -> None:
+    looked_at = 0
+    for seed in range(30):
+        product = draw_product("lunch_tray", seed=seed)
+        assert "empty floor" not in [what for what, _, _ in make_scene(product, seed=seed).layout["sights"]]
+        if "missing_ingredient" in product.defects:
+            scene = make_scene(product, seed=seed, kind="logical", defect="missing_ingredient")
+            looked_at += "empty floor" in [what for what, _, _ in scene.layout["sights"]]
+    assert looked_at >= 15

@@ -55,10 +55,13 @@ def sorting_box(
 
 def _wall(canvas: Canvas, at: tuple[float, float], length: float, angle: float, colour: Colour | None) -> None:
     """A wall seen from above: a faint or opaque body between two bright edges."""
-    body = (0.42, 0.42, 0.43) if colour is None else mix(colour, "black", 0.45)
-    line_colour = (0.78, 0.78, 0.78) if colour is None else mix(colour, "white", 0.5)
+    body, bright = (0.42, 0.42, 0.43), (0.78, 0.78, 0.78)
+    if colour is not None:
+        # Walls of a pale box are seen by their shade, those of a dark one by their light.
+        body = mix(colour, "black", 0.4) if sum(colour) > 1.9 else mix(colour, "white", 0.35)
+        bright = mix(body, "white", 0.2)
     canvas.flat(box(length, 0.0085), at, body, angle=angle, opacity=0.55 if colour is None else 1.0)
     shine = float(canvas.rng.uniform(0.5, 0.85))
     for dy in (-0.0034, 0.0030):
         line = offset(*at, angle, 0, dy)
-        canvas.flat(box(length, 0.0022), line, line_colour, angle=angle, opacity=shine)
+        canvas.flat(box(length, 0.0022), line, bright, angle=angle, opacity=shine)

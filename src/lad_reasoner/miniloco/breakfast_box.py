@@ -8,10 +8,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from lad_reasoner.miniloco import food, surfaces
-from lad_reasoner.miniloco.paint import Canvas, Material, Window, mix, smoothstep
+from lad_reasoner.miniloco import food, surfaces, trays
+from lad_reasoner.miniloco.paint import Canvas, Window
 from lad_reasoner.miniloco.scene import Break, Fill, Item, Product, Region, Scene
-from lad_reasoner.miniloco.shapes import Shape, box, outline, polygon
+from lad_reasoner.miniloco.shapes import Shape
 
 Point = tuple[float, float]
 
@@ -29,24 +29,6 @@ SLOTS = {
 }
 CEREAL_RATIO = (0.54, 0.66)
 COLOURS = {"tangerine": "orange", "nectarine": "red"}
-_FLOOR_LEFT = (
-    (-0.385, -0.275),
-    (-0.165, -0.275),
-    (-0.148, -0.13),
-    (-0.115, 0.0),
-    (-0.085, 0.12),
-    (-0.078, 0.275),
-    (-0.385, 0.275),
-)
-_FLOOR_RIGHT = (
-    (-0.06, -0.275),
-    (0.385, -0.275),
-    (0.385, 0.275),
-    (0.035, 0.275),
-    (0.025, 0.12),
-    (-0.005, 0.0),
-    (-0.04, -0.13),
-)
 
 
 def _fruits(middle: Point, kinds: list[str], side: int, rng: np.random.Generator) -> list[Item]:
@@ -198,18 +180,11 @@ def paint(canvas: Canvas, scene: Scene) -> None:
     middle = scene.layout["middle"]
     mirrored = any(fill.place == "left compartment" for fill in scene.fills)
     side = -1.0 if mirrored else 1.0
-    card = (0.95, 0.90, 0.86)
-    fibre = Material(gloss=0.05, polish=8, speckle=0.012, pitch=0.006)
-    canvas.solid(box(0.94, 0.755, 0.15), middle, card, fibre, bevel=0.022, lift=0.02)
-    smooth = Material(gloss=0.05, polish=8)
-    # The lip: a shallow step down all round, dark where it turns away from the lamp.
-    lx, ly, _ = canvas.light
-    for shift, tone in ((0.004, mix(card, "grey", 0.55)), (-0.004, (1.0, 0.98, 0.96))):
-        lip = (middle[0] - lx * shift, middle[1] - ly * shift)
-        canvas.flat(outline(box(0.90, 0.715, 0.13), 0.006), lip, tone, opacity=0.6, softness=0.006)
-    for points in (_FLOOR_LEFT, _FLOOR_RIGHT):
-        floor, x = _floor(points, side)
-        canvas.solid(floor, (middle[0] + x, middle[1]), mix(card, "grey", 0.06), smooth, bevel=0.055, rise=-0.75)
+    floors = []
+    for points in (trays.SLANTED_NARROW, trays.SLANTED_WIDE):
+        floor, x = trays.slanted_floor(points, side)
+        floors.append((floor, (middle[0] + x, middle[1])))
+    trays.tray(canvas, middle, 0.755, floors)
     _paint_filling(canvas, scene, side)
     for item in scene.items:
         if item.what == "tangerine":
@@ -218,19 +193,11 @@ def paint(canvas: Canvas, scene: Scene) -> None:
             food.nectarine(canvas, item)
 
 
-def _floor(points: tuple[tuple[float, float], ...], side: float, grow: float = 0.045) -> tuple[Shape, float]:
-    """A compartment, the polygon grown by a round edge, about its own middle; and that middle's x."""
-    middle = (min(x for x, _ in points) + max(x for x, _ in points)) / 2
-    core = polygon([((x - middle) * side, y) for x, y in points])
-    shape = Shape(lambda x, y: core(x, y) - grow, core.reach_x + grow, core.reach_y + grow)
-    return shape, middle * side
-
-
 def _paint_filling(canvas: Canvas, scene: Scene, side: float) -> None:
     middle = scene.layout["middle"]
     cereal, chips, almonds = _levels(scene)
     border = -0.275 + 0.55 * (cereal if cereal else 1 - chips - almonds)
-    floor, x = _floor(_FLOOR_RIGHT, side, 0.022)
+    floor, x = trays.slanted_floor(trays.SLANTED_WIDE, side, 0.022)
     window = canvas.window((middle[0] + x, middle[1]), (floor.reach_x, floor.reach_y))
     if window is None:
         return
@@ -239,21 +206,13 @@ def _paint_filling(canvas: Canvas, scene: Scene, side: float) -> None:
     above = np.maximum(inside, window.y - border + wavy)
     below = np.maximum(inside, border - window.y + wavy)
     if chips + almonds > 0:
-        shade = 1 - 0.45 * (1 - smoothstep(below, -0.005, 0.02))
-        canvas.pixels[window.rows, window.columns] *= shade[..., None]
-        bed = 0.5 + 0.12 * canvas.noise(window, 0.012)
-        canvas.blend(window, canvas.cover(below), np.asarray((0.62, 0.40, 0.22), np.float32) * bed[..., None])
+        food.topping_bed(canvas, window, below)
         _scatter(canvas, floor, middle, x, side, border, almonds / (chips + almonds))
     if cereal > 0:
         used = int(np.count_nonzero(window.y < border + 0.03))
         rows = slice(window.rows.start, window.rows.start + used)
         upper, above = Window(rows, window.columns, window.x, window.y[:used]), above[:used]
-        shade = 1 - 0.5 * (1 - smoothstep(above, -0.005, 0.016))
-        canvas.pixels[upper.rows, upper.columns] *= shade[..., None]
-        # Roasted darker or lighter from bag to bag.
-        roast = mix((0.70, 0.43, 0.20), (0.90, 0.66, 0.38), float(canvas.rng.random()))
-        grains = food.cereal(canvas, upper, roast, pitch=0.0215)
-        canvas.blend(upper, canvas.cover(above), grains)
+        food.cereal_bed(canvas, upper, above)
 
 
 def _scatter(
@@ -261,23 +220,13 @@ def _scatter(
 ) -> None:
     """Banana chips and almonds, overlapping, all over the part of the floor below the border."""
     rng = canvas.rng
-    step = 0.049
-    spots = []
-    for row in np.arange(border + 0.022, 0.300, step):
-        for column in np.arange(-0.05, 0.42, step * 1.08):
-            x = float(column + rng.uniform(-0.016, 0.016))
-            y = max(float(row + rng.uniform(-0.014, 0.014)), border + 0.018)
-            spots.append((side * x, y, float(rng.random())))
-    # Chips first, almonds on top of them: small things come to lie between and above large ones.
+    step = food.TOPPING_PITCH
+    loose = food.spread(rng, np.arange(border + 0.022, 0.300, step), np.arange(-0.05, 0.42, step * 1.08))
+    spots = [(side * x, max(y, border + 0.018), draw) for x, y, draw in loose]
     order = rng.permutation(len(spots))
     inside = floor(np.array([s[0] - away for s in spots], np.float32), np.array([s[1] for s in spots], np.float32))
     kept = [spots[i] for i in order if inside[i] < -0.012]
-    for x, y, draw in sorted(kept, key=lambda s: s[2] < almonds):
-        at = (middle[0] + x, middle[1] + y)
-        if draw < almonds:
-            food.almond(canvas, at)
-        else:
-            food.banana_chip(canvas, at)
+    food.scatter(canvas, [(middle[0] + x, middle[1] + y, draw) for x, y, draw in kept], almonds)
 
 
 PRODUCT = Product(

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from lad_reasoner.miniloco.paint import MATT, Canvas, Colour, Material, Window, mix, rgb, smoothstep
 from lad_reasoner.miniloco.scene import Item
 from lad_reasoner.miniloco.shapes import Array, Shape, disc, ellipse, offset
+
+# How far apart chips and almonds lie.
+TOPPING_PITCH = 0.049
+# Where a topping lies, and a draw in [0, 1) that decides which one it is.
+Spot = tuple[float, float, float]
 
 
 def banana_chip(canvas: Canvas, at: tuple[float, float]) -> None:
@@ -162,3 +169,41 @@ def cereal(canvas: Canvas, window: Window, colour: Colour | str, *, pitch: float
     share = np.clip(slope[1][cell] * 3 + 0.3, 0, 1)[..., None]
     result: Array = (base + share * (pale - base)) * np.clip(shade, 0.12, 1.15)[..., None]
     return result
+
+
+def cereal_bed(canvas: Canvas, window: Window, distance: Array) -> None:
+    """Cereal where the distance is negative, its edge dark on the ground."""
+    shade = 1 - 0.5 * (1 - smoothstep(distance, -0.005, 0.016))
+    canvas.pixels[window.rows, window.columns] *= shade[..., None]
+    # Roasted darker or lighter from bag to bag.
+    roast = mix((0.70, 0.43, 0.20), (0.90, 0.66, 0.38), float(canvas.rng.random()))
+    canvas.blend(window, canvas.cover(distance), cereal(canvas, window, roast, pitch=0.0215))
+
+
+def topping_bed(canvas: Canvas, window: Window, distance: Array) -> None:
+    """The dark bed under chips and almonds, where the distance is negative."""
+    shade = 1 - 0.45 * (1 - smoothstep(distance, -0.005, 0.02))
+    canvas.pixels[window.rows, window.columns] *= shade[..., None]
+    bed = 0.5 + 0.12 * canvas.noise(window, 0.012)
+    canvas.blend(window, canvas.cover(distance), np.asarray((0.62, 0.40, 0.22), np.float32) * bed[..., None])
+
+
+def spread(rng: np.random.Generator, rows: Array, columns: Array) -> list[Spot]:
+    """Spots for chips and almonds, loosely on a grid."""
+    spots = []
+    for row in rows:
+        for column in columns:
+            x = float(column + rng.uniform(-0.016, 0.016))
+            y = float(row + rng.uniform(-0.014, 0.014))
+            spots.append((x, y, float(rng.random())))
+    return spots
+
+
+def scatter(canvas: Canvas, spots: Sequence[Spot], almonds: float) -> None:
+    """Lay an almond or a chip on each spot; the share of almonds is 0 to 1."""
+    # Chips first, almonds on top of them: small things come to lie between and above large ones.
+    for x, y, draw in sorted(spots, key=lambda s: s[2] < almonds):
+        if draw < almonds:
+            almond(canvas, (x, y))
+        else:
+            banana_chip(canvas, (x, y))

@@ -15,15 +15,12 @@ from collections.abc import Callable
 
 import numpy as np
 
-from lad_reasoner.miniloco import jars, loose_parts, sorting_box, wiring
+from lad_reasoner.miniloco import jars, loose_parts, lunch_tray, sorting_box, wiring
 from lad_reasoner.miniloco.render import Seed
 from lad_reasoner.miniloco.scene import Product
 
 FAMILIES: dict[str, Callable[[np.random.Generator], Product]] = {
-    loose_parts.NAME: loose_parts.draw,
-    sorting_box.NAME: sorting_box.draw,
-    jars.NAME: jars.draw,
-    wiring.NAME: wiring.draw,
+    module.NAME: module.draw for module in (loose_parts, sorting_box, lunch_tray, jars, wiring)
 }
 
 

@@ -192,7 +192,7 @@ def _foreign(rule: Rule, like: Sort, rng: np.random.Generator) -> Sort:
             return sort
 
 
-def _change(rule: Rule, change: Callable[[Scene, np.random.Generator], Scene]) -> Break:
+def _change(change: Break) -> Break:
     """The change, drawn again where it would end at the composition of an evaluation product."""
 
     def broken(scene: Scene, rng: np.random.Generator) -> Scene:
@@ -207,7 +207,7 @@ def _change(rule: Rule, change: Callable[[Scene, np.random.Generator], Scene]) -
 def _defects(rule: Rule, rng: np.random.Generator) -> dict[str, Break]:
     wanted = list(rule.wanted)
 
-    def missing(number: int) -> Callable[[Scene, np.random.Generator], Scene]:
+    def missing(number: int) -> Break:
         def change(scene: Scene, rng: np.random.Generator) -> Scene:
             sort = pick(rng, [s for s in wanted if rule.wanted[s] >= number])
             less, regions = _without(scene, sort, number, rng)
@@ -216,7 +216,7 @@ def _defects(rule: Rule, rng: np.random.Generator) -> dict[str, Break]:
 
         return change
 
-    def extra(number: int) -> Callable[[Scene, np.random.Generator], Scene]:
+    def extra(number: int) -> Break:
         def change(scene: Scene, rng: np.random.Generator) -> Scene:
             sort = pick(rng, wanted)
             more, regions = _plus(rule, scene, sort, number, rng)
@@ -267,7 +267,7 @@ def _defects(rule: Rule, rng: np.random.Generator) -> dict[str, Break]:
         found["two_extra_parts"] = extra(2)
     if rng.random() < 0.25 and max(rule.wanted.values()) > 1:
         found["two_missing_parts"] = missing(2)
-    return {name: _change(rule, change) for name, change in found.items()}
+    return {name: _change(change) for name, change in found.items()}
 
 
 def _spots(scene: Scene) -> list[tuple[float, float, float]]:

@@ -253,7 +253,7 @@ def _defects(rule: Rule) -> dict[str, Break]:
         now = f"{sorts.words(second)} in {_place(one)}, {sorts.words(first)} in {_place(two)}"
         return _broken(rule, more, f"two parts are exchanged: {now}", one, two)
 
-    found: dict[str, Callable[[Scene, np.random.Generator], Scene]] = {
+    found: dict[str, Break] = {
         "empty_compartment": empty,
         "extra_part": extra,
         "wrong_compartment": moved,
