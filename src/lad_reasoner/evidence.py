@@ -23,6 +23,7 @@ class Evidence:
     """See `judge.Judge`."""
 
     prompt_version = PROMPT_VERSION
+    batch_size = 1
 
     def __init__(self, backbone: str | None = None) -> None:
         self.backbone = load_backbone(backbone or DEFAULT_BACKBONE)
@@ -31,7 +32,11 @@ class Evidence:
     def study(self, references: Sequence[Picture]) -> None:
         self.matcher = Matcher(references, self.backbone)
 
-    def judge(self, query: Picture) -> Judgement:
+    def judge_many(self, queries: Sequence[Picture]) -> list[Judgement]:
+        """Judge query after query."""
+        return [self._judge(query) for query in queries]
+
+    def _judge(self, query: Picture) -> Judgement:
         matcher = self.matcher
         working = matcher.fit(query)
         comparison = matcher.compare(working)

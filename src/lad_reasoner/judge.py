@@ -1,9 +1,11 @@
 """What stands behind `--model`: the interface that every judge fulfils.
 
-A judge has a `name`, a `prompt_version`, and two steps:
+A judge has a `name`, a `prompt_version`, a `batch_size`, and two steps:
 
-    study(references)    looks at the references once and keeps what it needs of them
-    judge(query)         answers in the response grammar, with a score and, where it can, boxes and a map
+    study(references)      looks at the references once and keeps what it needs of them
+    judge_many(queries)    answers each in the response grammar, with a score and, where it can, boxes and a map
+
+`batch_size` is how many queries it likes to get at once; a query gets the same judgement alone and among others.
 """
 
 from __future__ import annotations
@@ -39,7 +41,8 @@ class Judge(Protocol):
 
     name: str
     prompt_version: str
+    batch_size: int
 
     def study(self, references: Sequence[Picture]) -> None: ...
 
-    def judge(self, query: Picture) -> Judgement: ...
+    def judge_many(self, queries: Sequence[Picture]) -> list[Judgement]: ...
