@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+import tiny
 from conftest import shot
 from PIL import Image
 
@@ -110,6 +111,19 @@ def test_bad_queries_are_named_and_the_others_judged(folder: Path, tmp_path: Pat
         assert reason in results[query]["error"]
         assert results[query]["error"].startswith(query)
     assert results["z_bad.png"]["answer"] == "yes"
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny.set_scope(tiny.save_qwen(tmp_path_factory.mktemp("models") / "discs"), "It only knows <discs>.")
+
+
+def test_what_a_model_was_made_for_is_said_once(folder: Path, checkpoint: Path, tmp_path: Path) -> None:
+    done = run("inspect", "-r", "reference", "query", "--model", checkpoint, "--json", "--out", tmp_path, cwd=folder)
+    assert done.returncode == 0
+    assert done.stderr.splitlines() == ["note: It only knows <discs>.", f"report: {tmp_path}/report.html"]
+    assert [json.loads(line)["boxes"] for line in done.stdout.splitlines()] == [[], []]
+    assert (tmp_path / "report.html").read_text().count("It only knows &lt;discs&gt;.") == 1
 
 
 @pytest.mark.parametrize(

@@ -93,7 +93,7 @@ def test_many_are_streamed_in_order_with_failures_in_their_places(inspector: Ins
 class Batches:
     """A judge that remembers its batches, and refuses those that hold a picture of the width `fault`."""
 
-    name, prompt_version = "batches", "test"
+    name, prompt_version, notes = "batches", "test", ()
 
     def __init__(self, batch_size: int, fault: int = 0, error: type[LadError] = InputError, most: int = 99) -> None:
         self.batch_size, self.fault, self.error, self.most = batch_size, fault, error, most

@@ -18,7 +18,7 @@ from lad_reasoner.errors import InputError, LadError
 
 if TYPE_CHECKING:
     from lad_reasoner.images import Picture
-    from lad_reasoner.inspector import Examination
+    from lad_reasoner.inspector import Examination, Inspector
     from lad_reasoner.records import Failure
     from lad_reasoner.report import Row
 
@@ -108,7 +108,9 @@ def inspect(
     wanted = _find_queries(queries)
     inspector = Inspector(load_model(model, backbone=backbone, votes=votes), find_pictures(reference))
     failed = anomalous = 0
-    with _Output(out, inspector.references) as output:
+    with _Output(out, inspector) as output:
+        for note in inspector.judge.notes:
+            print(f"note: {note}", file=sys.stderr)
         from lad_reasoner.console import VerdictTable, track
 
         show = _print_json if as_json else _CsvPrinter() if as_csv else VerdictTable().add
@@ -169,8 +171,8 @@ class _CsvPrinter:
 class _Output:
     """`--out`: verdicts are appended as they come; the report is written at the end, even of an interrupted run."""
 
-    def __init__(self, folder: Path | None, references: list[Picture]) -> None:
-        self.folder, self.references = folder, references
+    def __init__(self, folder: Path | None, inspector: Inspector) -> None:
+        self.folder, self.inspector = folder, inspector
         self.rows: list[Row] = []
 
     def __enter__(self) -> _Output:
@@ -196,7 +198,8 @@ class _Output:
         if self.folder is not None:
             from lad_reasoner.report import write_report
 
-            path = write_report(self.folder, self.rows, self.references, title="Inspection")
+            references, notes = self.inspector.references, self.inspector.judge.notes
+            path = write_report(self.folder, self.rows, references, title="Inspection", notes=notes)
             print(f"report: {path}", file=sys.stderr)
 
 

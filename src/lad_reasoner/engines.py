@@ -1,8 +1,9 @@
 """Engines run a vision-language model; the judge turns references and a query into its prompt.
 
-An engine has a `name`, a `batch_size` and `respond(pairs)`: for each pair of pictures (references first, the query
-last) one `Reply` of the response grammar, `batch_size` pairs at a time. The answer is greedy, or a vote over several
-sampled responses, whose score is the share of yes. The paper does not say how it decodes; greedy is ours.
+An engine has a `name`, a `batch_size`, `notes` (see `judge.py`) and `respond(pairs)`: for each pair of pictures
+(references first, the query last) one `Reply` of the response grammar, `batch_size` pairs at a time. The answer is
+greedy, or a vote over several sampled responses, whose score is the share of yes. The paper does not say how it
+decodes; greedy is ours.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ class Engine(Protocol):
 
     name: str
     batch_size: int
+    notes: tuple[str, ...]
 
     def respond(self, pairs: Sequence[Pictures]) -> list[Reply]: ...
 
@@ -61,6 +63,7 @@ class TransformersEngine:
         if temperature <= 0:
             raise InputError("temperature must be above 0; one vote is greedy anyway")
         self.name, self.checkpoint = checkpoint.name, checkpoint
+        self.notes: tuple[str, ...] = (checkpoint.scope,) if checkpoint.scope else ()
         self.votes, self.reasoning_tokens, self.responses_at_once = votes, reasoning_tokens, batch_size
         self.batch_size = batch_size if votes == 1 else 1  # pairs
         self.temperature, self.seed = temperature, seed
@@ -191,7 +194,8 @@ class ModelJudge:
     prompt_version = PROMPT_VERSION
 
     def __init__(self, engine: Engine) -> None:
-        self.engine, self.name, self.batch_size = engine, engine.name, engine.batch_size
+        self.engine, self.name = engine, engine.name
+        self.batch_size, self.notes = engine.batch_size, engine.notes
 
     def study(self, references: Sequence[Picture]) -> None:
         """Keep the references: the model sees them beside each query."""

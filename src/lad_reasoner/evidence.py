@@ -24,6 +24,7 @@ class Evidence:
 
     prompt_version = PROMPT_VERSION
     batch_size = 1
+    notes: tuple[str, ...] = ()
 
     def __init__(self, backbone: str | None = None) -> None:
         self.backbone = load_backbone(backbone or DEFAULT_BACKBONE)

@@ -1,11 +1,12 @@
 """What stands behind `--model`: the interface that every judge fulfils.
 
-A judge has a `name`, a `prompt_version`, a `batch_size`, and two steps:
+A judge has a `name`, a `prompt_version`, a `batch_size`, `notes`, and two steps:
 
     study(references)      looks at the references once and keeps what it needs of them
     judge_many(queries)    answers each in the response grammar, with a score and, where it can, boxes and a map
 
 `batch_size` is how many queries it likes to get at once; a query gets the same judgement alone and among others.
+`notes` are sentences that whoever reads the verdicts should know, such as what the judge was made for.
 """
 
 from __future__ import annotations
@@ -42,6 +43,7 @@ class Judge(Protocol):
     name: str
     prompt_version: str
     batch_size: int
+    notes: tuple[str, ...]
 
     def study(self, references: Sequence[Picture]) -> None: ...
 

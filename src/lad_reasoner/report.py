@@ -81,8 +81,8 @@ def row(
     )
 
 
-def render_report(rows: Sequence[Row], references: Sequence[Picture], *, title: str) -> str:
-    """The whole page as a string."""
+def render_report(rows: Sequence[Row], references: Sequence[Picture], *, title: str, notes: Sequence[str] = ()) -> str:
+    """The whole page as a string; `notes` stand at its top."""
     environment = Environment(loader=PackageLoader("lad_reasoner"), autoescape=True)
     judged = [row for row in rows if not row.error]
     summary = f"{len(judged)} judged, {sum(row.answer == 'yes' for row in judged)} anomalous"
@@ -94,6 +94,7 @@ def render_report(rows: Sequence[Row], references: Sequence[Picture], *, title: 
     values: dict[str, Any] = {
         "title": title,
         "summary": summary,
+        "notes": notes,
         "rows": rows,
         "references": [_thumbnail(picture) for picture in references],
         "reference_names": [picture.name for picture in references],
@@ -103,11 +104,13 @@ def render_report(rows: Sequence[Row], references: Sequence[Picture], *, title: 
     return environment.get_template("report.html").render(values)
 
 
-def write_report(folder: Path, rows: Sequence[Row], references: Sequence[Picture], *, title: str) -> Path:
+def write_report(
+    folder: Path, rows: Sequence[Row], references: Sequence[Picture], *, title: str, notes: Sequence[str] = ()
+) -> Path:
     """`folder/report.html`; returns its path."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "report.html"
-    path.write_text(render_report(rows, references, title=title), encoding="utf-8")
+    path.write_text(render_report(rows, references, title=title, notes=notes), encoding="utf-8")
     return path
 
 
