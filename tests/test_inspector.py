@@ -16,7 +16,7 @@ from lad_reasoner import inspector as module
 from lad_reasoner.backbone import EfficientNetLite0
 from lad_reasoner.errors import ImageError, InputError, LadError, MachineError
 from lad_reasoner.images import Picture, read_picture
-from lad_reasoner.inspector import READ_AHEAD
+from lad_reasoner.inspector import READ_AHEAD, Examination
 from lad_reasoner.judge import Judgement
 
 
@@ -183,6 +183,33 @@ def test_the_time_of_a_batch_is_shared(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module.time, "perf_counter", lambda: next(clock))
     results = Inspector(Batches(3), [plain(50)]).inspect_many([plain(width) for width in range(20, 24)])
     assert [result.seconds for result in results if isinstance(result, Verdict)] == [2.0, 2.0, 2.0, 1.0]
+
+
+def test_evidence_lends_its_map_and_boxes_and_nothing_else(inspector: Inspector, folder: Path) -> None:
+    both = Inspector(Batches(2), [folder / "reference.png"], evidence=True)
+    paths = [folder / "bad.png", folder / "broken.png", folder / "good.png"]
+    bad, broken, good = both.examine_many(paths)
+    assert isinstance(broken, Failure)
+    for result, path in ((bad, paths[0]), (good, paths[2])):
+        seen = inspector.examine(path)
+        assert isinstance(result, Examination)
+        assert (result.verdict.model, result.verdict.prompt_version) == ("batches", "test")
+        assert (result.verdict.answer, result.verdict.score, result.verdict.reasoning) == ("no", 0.1, "384")
+        assert result.verdict.boxes == seen.verdict.boxes
+        assert (result.verdict.boxes_from, seen.verdict.boxes_from) == ("evidence", "")
+        assert result.heat is not None
+        assert seen.heat is not None
+        assert np.array_equal(result.heat, seen.heat)
+    assert inspector.inspect(paths[0]).boxes
+    (note,) = both.judge.notes
+    assert note.startswith("Map and boxes come from evidence, not from batches")
+
+
+def test_evidence_is_not_added_to_itself(folder: Path) -> None:
+    with pytest.raises(InputError, match="already"):
+        Inspector("evidence", [folder / "reference.png"], evidence=True)
+    with pytest.raises(InputError, match="nowhere: no such model"):
+        load_model(str(folder), evidence=True, backbone="nowhere")
 
 
 def test_references_are_paid_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

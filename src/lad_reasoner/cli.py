@@ -86,6 +86,10 @@ def inspect(
     votes: Annotated[
         int, typer.Option(min=1, help="Responses that a vision-language model samples; the score is the share of yes.")
     ] = 1,
+    evidence: Annotated[
+        bool,
+        typer.Option("--evidence", help="Add the map and boxes of `evidence` to a vision-language model's verdict."),
+    ] = False,
     backbone: Annotated[
         str | None, typer.Option(metavar="NAME", help="Vision model (hub name or folder) that evidence uses instead.")
     ] = None,
@@ -102,11 +106,14 @@ def inspect(
     """Judge pictures against known-good ones: verdict, place and reason for each."""
     if as_json and as_csv:
         raise typer.BadParameter("--json and --csv exclude each other")
+    if evidence and model == "evidence":
+        raise typer.BadParameter("--evidence is for another --model; evidence has its map and boxes already")
     from lad_reasoner.images import find_pictures
     from lad_reasoner.inspector import Inspector, load_model
 
     wanted = _find_queries(queries)
-    inspector = Inspector(load_model(model, backbone=backbone, votes=votes), find_pictures(reference))
+    judge = load_model(model, backbone=backbone, evidence=evidence, votes=votes)
+    inspector = Inspector(judge, find_pictures(reference))
     failed = anomalous = 0
     with _Output(out, inspector) as output:
         for note in inspector.judge.notes:
@@ -153,7 +160,7 @@ def _print_json(record: Any) -> None:
 class _CsvPrinter:
     """A header, then a line a verdict; boxes as x:y:width:height separated by blanks."""
 
-    COLUMNS = ("query", "answer", "score", "boxes", "reasoning", "model", "seconds", "error")
+    COLUMNS = ("query", "answer", "score", "boxes", "boxes_from", "reasoning", "model", "seconds", "error")
 
     def __init__(self) -> None:
         import csv

@@ -32,21 +32,30 @@ def load_model(
     name: str = "evidence",
     *,
     backbone: str | None = None,
+    evidence: bool = False,
     votes: int = 1,
     max_pixels: int | None = None,
     device: str | None = None,
 ) -> Judge:
     """The judge of this name: `evidence`, or a vision-language checkpoint by folder or hub name.
 
-    `backbone` is the vision network of `evidence`; its own small one by default. The rest is for checkpoints: `votes`
-    above one samples that many responses, `max_pixels` and `device` are those of `model.load_checkpoint`.
+    `backbone` is the vision network of `evidence`; its own small one by default. The rest is for checkpoints:
+    `evidence` adds its map and boxes to their verdicts, `votes` above one samples that many responses, `max_pixels` and
+    `device` are those of `model.load_checkpoint`.
     """
     if name == "evidence":
+        if evidence:
+            raise InputError("evidence: it has its map and boxes already; evidence=True is for another model")
         from lad_reasoner.evidence import Evidence
 
         return Evidence(backbone)
+    if evidence:
+        from lad_reasoner.evidence import WithEvidence
+
+        lent = load_model(backbone=backbone)  # first, because it is there, or refused, at once
+        return WithEvidence(load_model(name, votes=votes, max_pixels=max_pixels, device=device), lent)
     if backbone is not None:
-        raise InputError(f"{name}: a backbone is for evidence only; a checkpoint brings its own")
+        raise InputError(f"{name}: a backbone is for evidence only; add evidence to the model, or leave it out")
     from lad_reasoner.model import EXAMPLE
 
     if "/" not in name and not Path(name).exists():
@@ -69,16 +78,25 @@ class Inspector:
     """Compares queries with references.
 
     `references` are one or more pictures of good products (paths or Pillow images). Raises `ImageError` when one of
-    them cannot be read, `InputError` when there are none.
+    them cannot be read, `InputError` when there are none. With `evidence` the built-in judge adds its map and boxes to
+    the verdicts of another model.
     """
 
-    def __init__(self, model: str | Judge = "evidence", references: Sequence[Source] = ()) -> None:
+    def __init__(
+        self, model: str | Judge = "evidence", references: Sequence[Source] = (), *, evidence: bool = False
+    ) -> None:
         if isinstance(references, str | Path | Image.Image):
             references = [references]
         if not references:
             raise InputError("no references: give at least one picture of a good product with --reference")
         self.references = [read_picture(reference) for reference in references]
-        self.judge = load_model(model) if isinstance(model, str) else model
+        if isinstance(model, str):
+            model = load_model(model, evidence=evidence)
+        elif evidence:
+            from lad_reasoner.evidence import WithEvidence
+
+            model = WithEvidence(model, load_model())
+        self.judge = model
         self.judge.study(self.references)
 
     def inspect(self, query: Source) -> Verdict:
@@ -156,6 +174,7 @@ class Inspector:
             reasoning=response.reasoning,
             response=judgement.response,
             boxes=judgement.boxes,
+            boxes_from=judgement.boxes_from,
             model=self.judge.name,
             prompt_version=self.judge.prompt_version,
             tokens=judgement.tokens,

@@ -27,13 +27,15 @@ class Judgement:
     """What a judge says about one query.
 
     `boxes` are in pixels of the query. `heat` (rows, columns), if any, is the anomaly map in units of the limit of
-    normal variation: what is above 1 is more than that.
+    normal variation: what is above 1 is more than that. `boxes_from` names the judge that these two come from, where it
+    is another one.
     """
 
     response: str
     score: float
     boxes: tuple[Box, ...] = ()
     heat: NDArray[np.float32] | None = None
+    boxes_from: str = ""
     tokens: int = 0
 
 

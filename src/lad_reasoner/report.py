@@ -61,7 +61,8 @@ def row(
         verdict=VERDICTS[verdict.answer],
         score=round(verdict.score, 4),
         reasoning=verdict.reasoning or verdict.response,
-        made=f"{verdict.model} · {width}×{height} pixels · {verdict.seconds:.2f} s",
+        made=f"{verdict.model} · {width}×{height} pixels · {verdict.seconds:.2f} s"
+        + (f" · map and boxes from {verdict.boxes_from}" if verdict.boxes_from else ""),
         picture=_thumbnail(picture),
         aspect=round(width / height, 4),
         heat=_heat(result.heat) if result.heat is not None else "",
