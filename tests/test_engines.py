@@ -14,7 +14,7 @@ import pytest
 import tiny
 import torch
 
-from lad_reasoner import Inspector, Verdict, load_model
+from lad_reasoner import Failure, Inspector, Verdict, load_model
 from lad_reasoner.answers import parse_response
 from lad_reasoner.decoding import Reply
 from lad_reasoner.engines import ModelJudge, TransformersEngine, count_votes
@@ -108,6 +108,20 @@ def test_the_inspector_judges_in_batches_and_gives_the_same(qwen: Checkpoint, tm
         assert verdict.score == pytest.approx(alone.score, abs=1e-3)
         changing = {"score", "seconds"}
         assert verdict.model_dump(exclude=changing) == alone.model_dump(exclude=changing)
+
+
+def test_a_picture_that_the_model_cannot_take_fails_alone(qwen: Checkpoint) -> None:
+    queries = [QUERIES[0], tiny.picture(9, 3400, 16), QUERIES[1]]  # Qwen's processor refuses so long a picture
+    inspector = Inspector(judge(qwen), [tiny.picture(100)])
+    first, long, last = inspector.inspect_many(queries)
+    assert isinstance(first, Verdict)
+    assert isinstance(last, Verdict)
+    assert isinstance(long, Failure)
+    assert "cannot take these pictures" in long.error
+    assert "\n" not in long.error
+    assert first.response == inspector.inspect(QUERIES[0]).response
+    with pytest.raises(InputError, match="cannot take these pictures"):
+        inspector.inspect(queries[1])
 
 
 def test_references_matter(checkpoint: Checkpoint) -> None:

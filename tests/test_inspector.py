@@ -7,8 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tiny
 from conftest import shot
 from PIL import Image
+from transformers import Dinov2Config, Dinov2Model
 
 import lad_reasoner
 from lad_reasoner import Failure, Inspector, Verdict, load_model, parse_response
@@ -203,6 +205,17 @@ def test_evidence_lends_its_map_and_boxes_and_nothing_else(inspector: Inspector,
     assert inspector.inspect(paths[0]).boxes
     (note,) = both.judge.notes
     assert note.startswith("Map and boxes come from evidence, not from batches")
+
+
+def test_the_lent_evidence_may_have_another_backbone(tmp_path: Path) -> None:
+    tiny.save_qwen(tmp_path / "model")
+    vision = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "image_size": 56, "patch_size": 14}
+    Dinov2Model(Dinov2Config(**vision)).save_pretrained(tmp_path / "vision")
+    lent = load_model(str(tmp_path / "model"), evidence=True, backbone=str(tmp_path / "vision"))
+    result = Inspector(lent, [tiny.picture(1)]).examine(tiny.picture(2))
+    assert result.verdict.model == str(tmp_path / "model")
+    assert result.verdict.boxes_from == f"evidence:{tmp_path / 'vision'}"
+    assert result.heat is not None
 
 
 def test_evidence_is_not_added_to_itself(folder: Path) -> None:
