@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+import tiny
 from conftest import shot
 from PIL import Image
 
@@ -112,12 +113,58 @@ def test_bad_queries_are_named_and_the_others_judged(folder: Path, tmp_path: Pat
     assert results["z_bad.png"]["answer"] == "yes"
 
 
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny.set_scope(tiny.save_qwen(tmp_path_factory.mktemp("models") / "discs"), "It only knows <discs>.")
+
+
+def test_what_a_model_was_made_for_is_said_once(folder: Path, checkpoint: Path, tmp_path: Path) -> None:
+    done = run("inspect", "-r", "reference", "query", "--model", checkpoint, "--json", "--out", tmp_path, cwd=folder)
+    assert done.returncode == 0
+    assert done.stderr.splitlines() == ["note: It only knows <discs>.", f"report: {tmp_path}/report.html"]
+    assert [json.loads(line)["boxes"] for line in done.stdout.splitlines()] == [[], []]
+    assert (tmp_path / "report.html").read_text().count("It only knows &lt;discs&gt;.") == 1
+
+
+def test_evidence_beside_a_model(folder: Path, checkpoint: Path, tmp_path: Path) -> None:
+    args = ("inspect", "-r", "reference", "query/bad.png", "--model", checkpoint)
+    alone = json.loads(run(*args, "--json", cwd=folder).stdout)
+    done = run(*args, "--evidence", "--json", "--out", tmp_path, cwd=folder)
+    verdict = json.loads(done.stdout)
+    changed = {key for key in alone if verdict[key] != alone[key]} - {"seconds"}
+    assert changed == {"boxes", "boxes_from"}
+    assert verdict["boxes"] == json.loads(run(*args[:4], "--json", cwd=folder).stdout)["boxes"] != []
+    origin = f"Map and boxes come from evidence, not from {checkpoint}, which gives all the rest."
+    assert done.stderr.splitlines()[:2] == ["note: It only knows <discs>.", f"note: {origin}"]
+    html = (tmp_path / "report.html").read_text()
+    assert origin in html
+    assert "· map and boxes from evidence" in html
+    assert '<img alt="" src="data:image/png' in html
+    assert 'class="box"' in html
+    rows = list(csv.DictReader(run(*args, "--evidence", "--csv", cwd=folder).stdout.splitlines()))
+    assert [(row["boxes_from"], row["model"]) for row in rows] == [("evidence", str(checkpoint))]
+    assert "--evidence" in run("inspect", "--help").stdout
+
+
+def test_a_backbone_beside_a_model_is_that_of_evidence(folder: Path, checkpoint: Path) -> None:
+    args = ("inspect", "-r", "reference", "query/bad.png", "--model", checkpoint, "--backbone", "nowhere")
+    refused, missing = run(*args, cwd=folder), run(*args, "--evidence", cwd=folder)
+    assert (refused.returncode, missing.returncode) == (1, 1)
+    assert (
+        refused.stderr == f"lad-reasoner: {checkpoint}: a backbone is for evidence only; add evidence to the model, "
+        "or leave it out\n"
+    )
+    assert "nowhere: no such model" in missing.stderr
+    assert missing.stderr.count("\n") == 1
+
+
 @pytest.mark.parametrize(
     ("args", "code", "message"),
     [
         (["inspect", "query/good.png"], 2, "--reference"),
         (["inspect", "-r", "reference"], 2, "QUERY"),
         (["inspect", "-r", "reference", "query", "--json", "--csv"], 2, "exclude each other"),
+        (["inspect", "-r", "reference", "query", "--evidence"], 2, "--evidence is for another --model"),
         (["inspect", "-r", "reference", "query", "--colour"], 2, "No such option"),
         (["inspect", "-r", "gone.png", "query"], 1, "gone.png: no such file"),
         (["inspect", "-r", "empty", "query"], 1, "empty: no pictures in this folder"),

@@ -14,7 +14,7 @@ import pytest
 import tiny
 import torch
 
-from lad_reasoner import Inspector, Verdict, load_model
+from lad_reasoner import Failure, Inspector, Verdict, load_model
 from lad_reasoner.answers import parse_response
 from lad_reasoner.decoding import Reply
 from lad_reasoner.engines import ModelJudge, TransformersEngine, count_votes
@@ -80,7 +80,7 @@ def test_inspector_gives_the_same_verdict_as_with_evidence(
 
 def test_a_query_gets_the_same_alone_and_in_a_batch(checkpoint: Checkpoint) -> None:
     pictures = [read_picture(image) for image in QUERIES]
-    alone = [judge(checkpoint).judge(picture) for picture in pictures]
+    alone = [judge(checkpoint).judge_many([picture])[0] for picture in pictures]
     together = judge(checkpoint, batch_size=len(pictures)).judge_many(pictures)
     in_twos = judge(checkpoint, batch_size=2).judge_many(pictures)
     scores = [judgement.score for judgement in alone]
@@ -91,10 +91,43 @@ def test_a_query_gets_the_same_alone_and_in_a_batch(checkpoint: Checkpoint) -> N
         assert [judgement.tokens for judgement in batched] == [judgement.tokens for judgement in alone]
 
 
+def test_the_inspector_judges_in_batches_and_gives_the_same(qwen: Checkpoint, tmp_path: Path) -> None:
+    paths = [tmp_path / f"{number}.png" for number in range(len(QUERIES))]
+    for path, image in zip(paths, QUERIES, strict=True):
+        image.save(path)
+    in_batches = judge(qwen, batch_size=3)
+    sizes: list[int] = []
+    judge_many = in_batches.judge_many
+    in_batches.judge_many = lambda queries: sizes.append(len(queries)) or judge_many(queries)  # type: ignore
+    inspector = Inspector(in_batches, [tiny.picture(100)])
+    together = list(inspector.inspect_many(paths))
+    assert sizes == [3, 2]
+    for path, verdict in zip(paths, together, strict=True):
+        alone = inspector.inspect(path)
+        assert isinstance(verdict, Verdict)
+        assert verdict.score == pytest.approx(alone.score, abs=1e-3)
+        changing = {"score", "seconds"}
+        assert verdict.model_dump(exclude=changing) == alone.model_dump(exclude=changing)
+
+
+def test_a_picture_that_the_model_cannot_take_fails_alone(qwen: Checkpoint) -> None:
+    queries = [QUERIES[0], tiny.picture(9, 3400, 16), QUERIES[1]]  # Qwen's processor refuses so long a picture
+    inspector = Inspector(judge(qwen), [tiny.picture(100)])
+    first, long, last = inspector.inspect_many(queries)
+    assert isinstance(first, Verdict)
+    assert isinstance(last, Verdict)
+    assert isinstance(long, Failure)
+    assert "cannot take these pictures" in long.error
+    assert "\n" not in long.error
+    assert first.response == inspector.inspect(QUERIES[0]).response
+    with pytest.raises(InputError, match="cannot take these pictures"):
+        inspector.inspect(queries[1])
+
+
 def test_references_matter(checkpoint: Checkpoint) -> None:
     query = read_picture(QUERIES[0])
     one, two = judge(checkpoint), judge(checkpoint, references=3)
-    assert abs(one.judge(query).score - two.judge(query).score) > 1e-4
+    assert abs(one.judge_many([query])[0].score - two.judge_many([query])[0].score) > 1e-4
 
 
 def test_score_is_the_models_own_probability(checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -136,6 +169,7 @@ def test_votes(qwen: Checkpoint) -> None:
         assert (response.answer == "yes") == (judgement.score >= 0.5)
     again = judge(qwen, votes=5, batch_size=2).judge_many(pictures[1:])
     assert [j.response for j in again] == [j.response for j in voted[1:]]
+    assert judge(qwen, votes=5).batch_size == 1  # the votes of a query are a batch of their own
     replies = TransformersEngine(qwen, reasoning_tokens=24, seed=3)._respond_in_batches(
         [[tiny.picture(100), QUERIES[0]]] * 4, sample=True
     )
@@ -179,7 +213,7 @@ def test_a_template_that_opens_the_reasoning_does_not_open_it_twice(qwen: Checkp
 
 def test_the_checkpoints_own_settings_are_left_as_they_were(qwen: Checkpoint) -> None:
     own = qwen.model.generation_config
-    judge(qwen).judge(read_picture(QUERIES[0]))
+    judge(qwen).judge_many([read_picture(QUERIES[0])])
     assert qwen.model.generation_config is own
     assert own.repetition_penalty == 1.3
 
@@ -200,7 +234,7 @@ def test_too_little_memory_is_one_line(qwen: Checkpoint, monkeypatch: pytest.Mon
 
     monkeypatch.setattr(qwen.model, "generate", generate)
     with pytest.raises(MachineError, match="lower batch_size or max_pixels"):
-        judge(qwen).judge(read_picture(QUERIES[0]))
+        judge(qwen).judge_many([read_picture(QUERIES[0])])
 
 
 def test_unusable_options(qwen: Checkpoint, folder_of: Callable[[str], Path]) -> None:

@@ -1,18 +1,25 @@
 """The one interface: references once, queries streamed in order, bad ones in their places."""
 
-from collections.abc import Iterator
+import gc
+import weakref
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
+import tiny
 from conftest import shot
 from PIL import Image
+from transformers import Dinov2Config, Dinov2Model
 
 import lad_reasoner
 from lad_reasoner import Failure, Inspector, Verdict, load_model, parse_response
+from lad_reasoner import inspector as module
 from lad_reasoner.backbone import EfficientNetLite0
-from lad_reasoner.errors import ImageError, InputError, LadError
-from lad_reasoner.inspector import READ_AHEAD
+from lad_reasoner.errors import ImageError, InputError, LadError, MachineError
+from lad_reasoner.images import Picture, read_picture
+from lad_reasoner.inspector import READ_AHEAD, Examination
+from lad_reasoner.judge import Judgement
 
 
 @pytest.fixture(scope="module")
@@ -83,6 +90,139 @@ def test_many_are_streamed_in_order_with_failures_in_their_places(inspector: Ins
     assert isinstance(first[0], Verdict)
     assert first[0].score == alone.score
     assert first[0].response == alone.response
+
+
+class Batches:
+    """A judge that remembers its batches, and refuses those that hold a picture of the width `fault`."""
+
+    name, prompt_version, notes = "batches", "test", ()
+
+    def __init__(self, batch_size: int, fault: int = 0, error: type[LadError] = InputError, most: int = 99) -> None:
+        self.batch_size, self.fault, self.error, self.most = batch_size, fault, error, most
+        self.batches: list[list[int]] = []
+
+    def study(self, references: Sequence[Picture]) -> None:
+        self.references = references
+
+    def judge_many(self, queries: Sequence[Picture]) -> list[Judgement]:
+        self.batches.append([query.width for query in queries])
+        if self.fault in self.batches[-1] or len(queries) > self.most:
+            raise self.error("cannot take these pictures")
+        return [Judgement(f"<think>{query.width}</think><answer>no</answer>", 0.1) for query in queries]
+
+
+def plain(width: int) -> Image.Image:
+    return Image.new("RGB", (width, 50))
+
+
+def outcome(results: list[Verdict | Failure]) -> list[str]:
+    return [result.reasoning if isinstance(result, Verdict) else result.error for result in results]
+
+
+def test_batches_keep_the_order_and_pass_over_what_cannot_be_read(folder: Path) -> None:
+    judge = Batches(3)
+    queries = [plain(20), folder / "broken.png", plain(21), Failure(query="x", error="known"), plain(22), plain(23)]
+    results = list(Inspector(judge, [plain(50)]).inspect_many(queries))
+    assert judge.batches == [[20, 21], [22, 23]]
+    assert [line.split(": ")[-1][:13] for line in outcome(results)] == [
+        "20",
+        "not a picture",
+        "21",
+        "known",
+        "22",
+        "23",
+    ]
+    assert len(list(Inspector(judge, [plain(50)]).inspect_many([folder / "gone.png"] * 4))) == 4
+    assert len(judge.batches) == 2  # nothing to judge, nothing judged
+
+
+def test_a_batch_is_streamed_as_soon_as_it_is_done() -> None:
+    judge = Batches(5)
+    queries = iter([plain(width) for width in range(20, 40)])
+    results = Inspector(judge, [plain(50)]).inspect_many(queries)
+    assert outcome([next(results) for _ in range(5)]) == ["20", "21", "22", "23", "24"]
+    assert judge.batches == [[20, 21, 22, 23, 24]]
+    assert next(queries).width == 25  # not one query too many was taken
+
+
+def test_the_pictures_of_one_batch_are_held_at_most(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: weakref.WeakSet[Picture] = weakref.WeakSet()
+
+    def remember(source: Path) -> Picture:
+        picture = read_picture(source)
+        read.add(picture)
+        return picture
+
+    inspector = Inspector(Batches(8), [plain(50)])
+    monkeypatch.setattr(module, "read_picture", remember)
+    held = []
+    for _ in inspector.inspect_many([folder / "good.png"] * 40):
+        gc.collect()
+        held.append(len(read))
+    assert len(held) == 40
+    assert max(held) == 8
+
+
+def test_in_a_batch_that_fails_only_the_faulty_query_does() -> None:
+    judge = Batches(4, fault=22)
+    results = list(Inspector(judge, [plain(50)]).inspect_many([plain(width) for width in range(20, 26)]))
+    assert outcome(results) == ["20", "21", "cannot take these pictures", "23", "24", "25"]
+    assert judge.batches == [[20, 21, 22, 23], [20], [21], [22], [23], [24, 25]]
+    with pytest.raises(InputError, match="cannot take"):
+        Inspector(judge, [plain(50)]).inspect(plain(22))
+
+
+def test_a_batch_that_is_too_much_for_the_machine_is_judged_one_by_one() -> None:
+    judge = Batches(4, error=MachineError, most=1)
+    queries = [plain(width) for width in range(20, 24)]
+    assert outcome(list(Inspector(judge, [plain(50)]).inspect_many(queries))) == ["20", "21", "22", "23"]
+    with pytest.raises(MachineError):
+        list(Inspector(Batches(4, fault=22, error=MachineError), [plain(50)]).inspect_many(queries))
+
+
+def test_the_time_of_a_batch_is_shared(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter([10.0, 16.0, 20.0, 21.0])
+    monkeypatch.setattr(module.time, "perf_counter", lambda: next(clock))
+    results = Inspector(Batches(3), [plain(50)]).inspect_many([plain(width) for width in range(20, 24)])
+    assert [result.seconds for result in results if isinstance(result, Verdict)] == [2.0, 2.0, 2.0, 1.0]
+
+
+def test_evidence_lends_its_map_and_boxes_and_nothing_else(inspector: Inspector, folder: Path) -> None:
+    both = Inspector(Batches(2), [folder / "reference.png"], evidence=True)
+    paths = [folder / "bad.png", folder / "broken.png", folder / "good.png"]
+    bad, broken, good = both.examine_many(paths)
+    assert isinstance(broken, Failure)
+    for result, path in ((bad, paths[0]), (good, paths[2])):
+        seen = inspector.examine(path)
+        assert isinstance(result, Examination)
+        assert (result.verdict.model, result.verdict.prompt_version) == ("batches", "test")
+        assert (result.verdict.answer, result.verdict.score, result.verdict.reasoning) == ("no", 0.1, "384")
+        assert result.verdict.boxes == seen.verdict.boxes
+        assert (result.verdict.boxes_from, seen.verdict.boxes_from) == ("evidence", "")
+        assert result.heat is not None
+        assert seen.heat is not None
+        assert np.array_equal(result.heat, seen.heat)
+    assert inspector.inspect(paths[0]).boxes
+    (note,) = both.judge.notes
+    assert note.startswith("Map and boxes come from evidence, not from batches")
+
+
+def test_the_lent_evidence_may_have_another_backbone(tmp_path: Path) -> None:
+    tiny.save_qwen(tmp_path / "model")
+    vision = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "image_size": 56, "patch_size": 14}
+    Dinov2Model(Dinov2Config(**vision)).save_pretrained(tmp_path / "vision")
+    lent = load_model(str(tmp_path / "model"), evidence=True, backbone=str(tmp_path / "vision"))
+    result = Inspector(lent, [tiny.picture(1)]).examine(tiny.picture(2))
+    assert result.verdict.model == str(tmp_path / "model")
+    assert result.verdict.boxes_from == f"evidence:{tmp_path / 'vision'}"
+    assert result.heat is not None
+
+
+def test_evidence_is_not_added_to_itself(folder: Path) -> None:
+    with pytest.raises(InputError, match="already"):
+        Inspector("evidence", [folder / "reference.png"], evidence=True)
+    with pytest.raises(InputError, match="nowhere: no such model"):
+        load_model(str(folder), evidence=True, backbone="nowhere")
 
 
 def test_references_are_paid_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

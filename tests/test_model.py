@@ -54,6 +54,26 @@ def test_missing_padding_token_is_the_end_of_text(llava: Path, tmp_path: Path) -
     assert tokenizer.pad_token_id == tokenizer.eos_token_id
 
 
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        ("it knows rendered scenes only", "it knows rendered scenes only"),
+        ("two\nlines \x1b[31m\ud800 ", "two lines [31m"),
+        (7, ""),
+        (None, ""),
+    ],
+)
+def test_scope_is_read_as_one_plain_line(written: object, read: str, folder: Path) -> None:
+    assert load_checkpoint(tiny.set_scope(folder, written)).scope == read
+
+
+def test_scope_is_saved_with_the_checkpoint(folder: Path, tmp_path: Path) -> None:
+    checkpoint = load_checkpoint(tiny.set_scope(folder, "it knows discs only"))
+    checkpoint.model.save_pretrained(tmp_path / "saved")
+    checkpoint.processor.save_pretrained(tmp_path / "saved")
+    assert load_checkpoint(tmp_path / "saved").scope == "it knows discs only"
+
+
 def show(checkpoint: Checkpoint, image: Image.Image) -> Any:
     processor = checkpoint.processor
     return processor(text=[processor.image_token], images=[[checkpoint.fit(image)]], return_tensors="pt")

@@ -119,6 +119,12 @@ def test_a_thousand_rows(page: Page, tmp_path: Path) -> None:
     assert (tmp_path / "report.html").stat().st_size < 20e6
 
 
+def test_notes_stand_at_the_top_as_text() -> None:
+    html = render_report([row(examination())], [picture()], title="t", notes=["made for <scenes>", "second"])
+    assert html.index("made for &lt;scenes&gt;") < html.index("second") < html.index("<table")
+    assert 'class="note"' not in render_report([row(examination())], [picture()], title="t")
+
+
 def test_truth_and_self_containedness() -> None:
     rows = [row(examination(), kind="logical", truth="bolt missing"), row(examination(), kind="good", truth="good")]
     html = render_report(rows, [picture()], title="t")

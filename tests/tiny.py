@@ -225,6 +225,13 @@ def save_qwen(folder: Path, *, seed: int = 0) -> Path:
     return folder
 
 
+def set_scope(folder: Path, scope: object) -> Path:
+    """Write what it was made for into the folder's config.json."""
+    fields = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    (folder / "config.json").write_text(json.dumps({**fields, "scope": scope}), encoding="utf-8")
+    return folder
+
+
 def save_qwen3(folder: Path, *, seed: int = 0) -> Path:
     """A random Qwen3-VL: another processor with a part for films, which is left out where torchvision is missing."""
     from transformers import Qwen3VLConfig, Qwen3VLForConditionalGeneration

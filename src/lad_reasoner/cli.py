@@ -18,7 +18,7 @@ from lad_reasoner.errors import InputError, LadError
 
 if TYPE_CHECKING:
     from lad_reasoner.images import Picture
-    from lad_reasoner.inspector import Examination
+    from lad_reasoner.inspector import Examination, Inspector
     from lad_reasoner.records import Failure
     from lad_reasoner.report import Row
 
@@ -86,6 +86,10 @@ def inspect(
     votes: Annotated[
         int, typer.Option(min=1, help="Responses that a vision-language model samples; the score is the share of yes.")
     ] = 1,
+    evidence: Annotated[
+        bool,
+        typer.Option("--evidence", help="Add the map and boxes of `evidence` to a vision-language model's verdict."),
+    ] = False,
     backbone: Annotated[
         str | None, typer.Option(metavar="NAME", help="Vision model (hub name or folder) that evidence uses instead.")
     ] = None,
@@ -102,13 +106,18 @@ def inspect(
     """Judge pictures against known-good ones: verdict, place and reason for each."""
     if as_json and as_csv:
         raise typer.BadParameter("--json and --csv exclude each other")
+    if evidence and model == "evidence":
+        raise typer.BadParameter("--evidence is for another --model; evidence has its map and boxes already")
     from lad_reasoner.images import find_pictures
     from lad_reasoner.inspector import Inspector, load_model
 
     wanted = _find_queries(queries)
-    inspector = Inspector(load_model(model, backbone=backbone, votes=votes), find_pictures(reference))
+    judge = load_model(model, backbone=backbone, evidence=evidence, votes=votes)
+    inspector = Inspector(judge, find_pictures(reference))
     failed = anomalous = 0
-    with _Output(out, inspector.references) as output:
+    with _Output(out, inspector) as output:
+        for note in inspector.judge.notes:
+            print(f"note: {note}", file=sys.stderr)
         from lad_reasoner.console import VerdictTable, track
 
         show = _print_json if as_json else _CsvPrinter() if as_csv else VerdictTable().add
@@ -151,7 +160,7 @@ def _print_json(record: Any) -> None:
 class _CsvPrinter:
     """A header, then a line a verdict; boxes as x:y:width:height separated by blanks."""
 
-    COLUMNS = ("query", "answer", "score", "boxes", "reasoning", "model", "seconds", "error")
+    COLUMNS = ("query", "answer", "score", "boxes", "boxes_from", "reasoning", "model", "seconds", "error")
 
     def __init__(self) -> None:
         import csv
@@ -169,8 +178,8 @@ class _CsvPrinter:
 class _Output:
     """`--out`: verdicts are appended as they come; the report is written at the end, even of an interrupted run."""
 
-    def __init__(self, folder: Path | None, references: list[Picture]) -> None:
-        self.folder, self.references = folder, references
+    def __init__(self, folder: Path | None, inspector: Inspector) -> None:
+        self.folder, self.inspector = folder, inspector
         self.rows: list[Row] = []
 
     def __enter__(self) -> _Output:
@@ -196,7 +205,8 @@ class _Output:
         if self.folder is not None:
             from lad_reasoner.report import write_report
 
-            path = write_report(self.folder, self.rows, self.references, title="Inspection")
+            references, notes = self.inspector.references, self.inspector.judge.notes
+            path = write_report(self.folder, self.rows, references, title="Inspection", notes=notes)
             print(f"report: {path}", file=sys.stderr)
 
 

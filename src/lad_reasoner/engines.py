@@ -1,8 +1,9 @@
 """Engines run a vision-language model; the judge turns references and a query into its prompt.
 
-An engine has a `name` and `respond(pairs)`: for each pair of pictures (references first, the query last) one `Reply` of
-the response grammar. The answer is greedy, or a vote over several sampled responses, whose score is the share of yes.
-The paper does not say how it decodes; greedy is ours.
+An engine has a `name`, a `batch_size`, `notes` (see `judge.py`) and `respond(pairs)`: for each pair of pictures
+(references first, the query last) one `Reply` of the response grammar, `batch_size` pairs at a time. The answer is
+greedy, or a vote over several sampled responses, whose score is the share of yes. The paper does not say how it
+decodes; greedy is ours.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from lad_reasoner.model import Checkpoint, load_checkpoint
 from lad_reasoner.prompts import PROMPT_VERSION, build_messages
 
 REASONING_TOKENS = 256  # the budget of a reasoning; the paper's examples have about a hundred words
-BATCH_SIZE = 8  # pairs that are generated together
+BATCH_SIZE = 8  # responses that are generated together
 
 Pictures = Sequence[Image.Image]  # references first, the query last
 
@@ -34,6 +35,8 @@ class Engine(Protocol):
     """See the module's docstring."""
 
     name: str
+    batch_size: int
+    notes: tuple[str, ...]
 
     def respond(self, pairs: Sequence[Pictures]) -> list[Reply]: ...
 
@@ -41,8 +44,8 @@ class Engine(Protocol):
 class TransformersEngine:
     """A checkpoint in this process.
 
-    With `votes` above one, that many responses are sampled at `temperature` from a fixed `seed`, all of a pair in
-    batches of their own, so that a pair gets the same votes alone and among others.
+    `batch_size` responses are generated together. With `votes` above one, that many are sampled at `temperature` from a
+    fixed `seed`, all of a pair in batches of their own, so that a pair gets the same votes alone and among others.
     """
 
     def __init__(
@@ -60,7 +63,9 @@ class TransformersEngine:
         if temperature <= 0:
             raise InputError("temperature must be above 0; one vote is greedy anyway")
         self.name, self.checkpoint = checkpoint.name, checkpoint
-        self.votes, self.reasoning_tokens, self.batch_size = votes, reasoning_tokens, batch_size
+        self.notes: tuple[str, ...] = (checkpoint.scope,) if checkpoint.scope else ()
+        self.votes, self.reasoning_tokens, self.responses_at_once = votes, reasoning_tokens, batch_size
+        self.batch_size = batch_size if votes == 1 else 1  # pairs
         self.temperature, self.seed = temperature, seed
         model, processor = checkpoint.model, checkpoint.processor
         self.grammar = Grammar(
@@ -86,7 +91,7 @@ class TransformersEngine:
         return count_votes(replies)
 
     def _respond_in_batches(self, pairs: Sequence[Pictures], *, sample: bool) -> list[Reply]:
-        size = self.batch_size
+        size = self.responses_at_once
         return [
             reply
             for start in range(0, len(pairs), size)
@@ -190,13 +195,11 @@ class ModelJudge:
 
     def __init__(self, engine: Engine) -> None:
         self.engine, self.name = engine, engine.name
+        self.batch_size, self.notes = engine.batch_size, engine.notes
 
     def study(self, references: Sequence[Picture]) -> None:
         """Keep the references: the model sees them beside each query."""
         self.references = [reference.image for reference in references]
-
-    def judge(self, query: Picture) -> Judgement:
-        return self.judge_many([query])[0]
 
     def judge_many(self, queries: Sequence[Picture]) -> list[Judgement]:
         """Judge several queries in the engine's batches, in their order."""

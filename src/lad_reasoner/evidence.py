@@ -2,15 +2,17 @@
 
 `matching.py` measures the difference, `spread.py` says how much of it is normal, `regions.py` finds what differs,
 `reasoning.py` puts it into words. The paper has no such judge; it answers in the same grammar as the paper's model.
+`WithEvidence` lends its map and its boxes to a judge that has none.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from lad_reasoner.backbone import DEFAULT_BACKBONE, load_backbone
 from lad_reasoner.images import Picture
-from lad_reasoner.judge import Judgement
+from lad_reasoner.judge import Judge, Judgement
 from lad_reasoner.matching import Matcher
 from lad_reasoner.reasoning import PROMPT_VERSION, respond
 from lad_reasoner.records import Box
@@ -23,6 +25,8 @@ class Evidence:
     """See `judge.Judge`."""
 
     prompt_version = PROMPT_VERSION
+    batch_size = 1
+    notes: tuple[str, ...] = ()
 
     def __init__(self, backbone: str | None = None) -> None:
         self.backbone = load_backbone(backbone or DEFAULT_BACKBONE)
@@ -31,7 +35,11 @@ class Evidence:
     def study(self, references: Sequence[Picture]) -> None:
         self.matcher = Matcher(references, self.backbone)
 
-    def judge(self, query: Picture) -> Judgement:
+    def judge_many(self, queries: Sequence[Picture]) -> list[Judgement]:
+        """Judge query after query."""
+        return [self._judge(query) for query in queries]
+
+    def _judge(self, query: Picture) -> Judgement:
         matcher = self.matcher
         working = matcher.fit(query)
         comparison = matcher.compare(working)
@@ -45,6 +53,32 @@ class Evidence:
             boxes=tuple(_box(region, query) for region in regions),
             heat=comparison.anomaly_map(width, height) / matcher.spread.limit,
         )
+
+
+class WithEvidence:
+    """Another judge's answer, score and reasoning, with the map and the boxes of `evidence`; see `judge.Judge`.
+
+    The two know nothing of each other: boxes may stand beside a no, and none beside a yes.
+    """
+
+    def __init__(self, judge: Judge, evidence: Judge) -> None:
+        self.judge, self.evidence = judge, evidence
+        self.name, self.prompt_version, self.batch_size = judge.name, judge.prompt_version, judge.batch_size
+        origin = f"Map and boxes come from {evidence.name}, not from {judge.name}, which gives all the rest."
+        self.notes = (*judge.notes, origin)
+
+    def study(self, references: Sequence[Picture]) -> None:
+        """Both look at the references."""
+        self.judge.study(references)
+        self.evidence.study(references)
+
+    def judge_many(self, queries: Sequence[Picture]) -> list[Judgement]:
+        """The other judge's judgements, each with its map and its boxes."""
+        said, seen = self.judge.judge_many(queries), self.evidence.judge_many(queries)
+        return [
+            replace(one, boxes=other.boxes, heat=other.heat, boxes_from=self.evidence.name)
+            for one, other in zip(said, seen, strict=True)
+        ]
 
 
 def _box(region: Region, query: Picture) -> Box:

@@ -1,6 +1,6 @@
 """References once, then query after query: the one interface of every judge.
 
-`Inspector` reads pictures, times the judge, parses its response and makes the `Verdict`.
+`Inspector` reads pictures, times the judge, parses its responses and makes the `Verdict`s.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from lad_reasoner.answers import parse_response
-from lad_reasoner.errors import ImageError, InputError
+from lad_reasoner.errors import ImageError, InputError, MachineError
 from lad_reasoner.images import Picture, printable, read_picture
-from lad_reasoner.judge import Judge
+from lad_reasoner.judge import Judge, Judgement
 from lad_reasoner.records import Failure, Verdict
 
 Source = str | Path | Image.Image
@@ -32,21 +32,30 @@ def load_model(
     name: str = "evidence",
     *,
     backbone: str | None = None,
+    evidence: bool = False,
     votes: int = 1,
     max_pixels: int | None = None,
     device: str | None = None,
 ) -> Judge:
     """The judge of this name: `evidence`, or a vision-language checkpoint by folder or hub name.
 
-    `backbone` is the vision network of `evidence`; its own small one by default. The rest is for checkpoints: `votes`
-    above one samples that many responses, `max_pixels` and `device` are those of `model.load_checkpoint`.
+    `backbone` is the vision network of `evidence`; its own small one by default. The rest is for checkpoints:
+    `evidence` adds its map and boxes to their verdicts, `votes` above one samples that many responses, `max_pixels` and
+    `device` are those of `model.load_checkpoint`.
     """
     if name == "evidence":
+        if evidence:
+            raise InputError("evidence: it has its map and boxes already; evidence=True is for another model")
         from lad_reasoner.evidence import Evidence
 
         return Evidence(backbone)
+    if evidence:
+        from lad_reasoner.evidence import WithEvidence
+
+        lent = load_model(backbone=backbone)  # first, because it is there, or refused, at once
+        return WithEvidence(load_model(name, votes=votes, max_pixels=max_pixels, device=device), lent)
     if backbone is not None:
-        raise InputError(f"{name}: a backbone is for evidence only; a checkpoint brings its own")
+        raise InputError(f"{name}: a backbone is for evidence only; add evidence to the model, or leave it out")
     from lad_reasoner.model import EXAMPLE
 
     if "/" not in name and not Path(name).exists():
@@ -69,63 +78,92 @@ class Inspector:
     """Compares queries with references.
 
     `references` are one or more pictures of good products (paths or Pillow images). Raises `ImageError` when one of
-    them cannot be read, `InputError` when there are none.
+    them cannot be read, `InputError` when there are none. With `evidence` the built-in judge adds its map and boxes to
+    the verdicts of another model.
     """
 
-    def __init__(self, model: str | Judge = "evidence", references: Sequence[Source] = ()) -> None:
+    def __init__(
+        self, model: str | Judge = "evidence", references: Sequence[Source] = (), *, evidence: bool = False
+    ) -> None:
         if isinstance(references, str | Path | Image.Image):
             references = [references]
         if not references:
             raise InputError("no references: give at least one picture of a good product with --reference")
         self.references = [read_picture(reference) for reference in references]
-        self.judge = load_model(model) if isinstance(model, str) else model
+        if isinstance(model, str):
+            model = load_model(model, evidence=evidence)
+        elif evidence:
+            from lad_reasoner.evidence import WithEvidence
+
+            model = WithEvidence(model, load_model())
+        self.judge = model
         self.judge.study(self.references)
 
     def inspect(self, query: Source) -> Verdict:
-        """Judge one query; raises `ImageError` when it cannot be read."""
+        """Judge one query; raises `InputError` when it cannot be read or the judge cannot take it."""
         return self.examine(query).verdict
 
     def inspect_many(self, queries: Iterable[Source | Failure]) -> Iterator[Verdict | Failure]:
-        """Judge query after query, in order; one that cannot be read becomes a `Failure`, a `Failure` stays one."""
+        """Judge many queries, in order and in the judge's batches; a batch's verdicts come as soon as it is done.
+
+        A query that cannot be read or judged becomes a `Failure`, a `Failure` stays one.
+        """
         for result in self.examine_many(queries):
             yield result if isinstance(result, Failure) else result.verdict
 
     def examine(self, query: Source) -> Examination:
         """Like `inspect`, with the picture and the map."""
-        return self._examine(read_picture(query))
+        return self._examine([read_picture(query)])[0]
 
     def examine_many(self, queries: Iterable[Source | Failure]) -> Iterator[Examination | Failure]:
-        """Like `inspect_many`, with pictures and maps. Pictures are decoded ahead in the background."""
-        queries = iter(queries)
+        """Like `inspect_many`, with pictures and maps.
+
+        Pictures are decoded in the background, no more of them than a batch (or `READ_AHEAD`) has.
+        """
+        queries, size = iter(queries), self.judge.batch_size
         with ThreadPoolExecutor(1, thread_name_prefix="read") as pool:
-            waiting: deque[tuple[Source, Future[Picture]] | Failure] = deque()
+            waiting: deque[Future[Picture | Failure]] = deque()
             try:
                 while True:
-                    for query in islice(queries, READ_AHEAD - len(waiting)):
-                        if isinstance(query, Failure):
-                            waiting.append(query)
-                        else:
-                            waiting.append((query, pool.submit(read_picture, query)))
+                    ahead = max(size, READ_AHEAD) - len(waiting)
+                    waiting.extend(pool.submit(_read, query) for query in islice(queries, ahead))
                     if not waiting:
                         return
-                    first = waiting.popleft()
-                    if isinstance(first, Failure):
-                        yield first
-                        continue
-                    query, future = first
-                    try:
-                        picture = future.result()
-                    except ImageError as error:
-                        yield Failure(query=printable(query), error=str(error))
-                    else:
-                        yield self._examine(picture)
+                    count = min(size, len(waiting))
+                    yield from self._examine_batch([waiting.popleft().result() for _ in range(count)])
             finally:
                 pool.shutdown(wait=False, cancel_futures=True)
 
-    def _examine(self, query: Picture) -> Examination:
+    def _examine_batch(self, batch: Sequence[Picture | Failure]) -> Iterator[Examination | Failure]:
+        results = self._examine_each([item for item in batch if isinstance(item, Picture)])
+        for item in batch:
+            yield item if isinstance(item, Failure) else next(results)
+
+    def _examine_each(self, queries: Sequence[Picture]) -> Iterator[Examination | Failure]:
+        """All at once; where that fails one by one, so that only the faulty ones fail, or memory is enough."""
+        alone = len(queries) == 1
+        results: list[Examination | Failure] = []
+        try:
+            results += self._examine(queries)
+        except InputError as error:
+            if alone:
+                results.append(Failure(query=queries[0].name, error=str(error)))
+        except MachineError:
+            if alone:
+                raise
+        if results:
+            yield from results
+        else:
+            for query in queries:
+                yield from self._examine_each([query])
+
+    def _examine(self, queries: Sequence[Picture]) -> list[Examination]:
         start = time.perf_counter()
-        judgement = self.judge.judge(query)
-        seconds = time.perf_counter() - start
+        judgements = self.judge.judge_many(queries)
+        seconds = (time.perf_counter() - start) / len(queries)
+        return [self._conclude(*one, seconds) for one in zip(queries, judgements, strict=True)]
+
+    def _conclude(self, query: Picture, judgement: Judgement, seconds: float) -> Examination:
         response = parse_response(judgement.response)
         verdict = Verdict(
             query=query.name,
@@ -136,9 +174,19 @@ class Inspector:
             reasoning=response.reasoning,
             response=judgement.response,
             boxes=judgement.boxes,
+            boxes_from=judgement.boxes_from,
             model=self.judge.name,
             prompt_version=self.judge.prompt_version,
             tokens=judgement.tokens,
             seconds=round(seconds, 4),
         )
         return Examination(verdict, query, judgement.heat)
+
+
+def _read(query: Source | Failure) -> Picture | Failure:
+    if isinstance(query, Failure):
+        return query
+    try:
+        return read_picture(query)
+    except ImageError as error:
+        return Failure(query=printable(query), error=str(error))

@@ -1,9 +1,12 @@
 """What stands behind `--model`: the interface that every judge fulfils.
 
-A judge has a `name`, a `prompt_version`, and two steps:
+A judge has a `name`, a `prompt_version`, a `batch_size`, `notes`, and two steps:
 
-    study(references)    looks at the references once and keeps what it needs of them
-    judge(query)         answers in the response grammar, with a score and, where it can, boxes and a map
+    study(references)      looks at the references once and keeps what it needs of them
+    judge_many(queries)    answers each in the response grammar, with a score and, where it can, boxes and a map
+
+`batch_size` is how many queries it likes to get at once; a query gets the same judgement alone and among others.
+`notes` are sentences that whoever reads the verdicts should know, such as what the judge was made for.
 """
 
 from __future__ import annotations
@@ -24,13 +27,15 @@ class Judgement:
     """What a judge says about one query.
 
     `boxes` are in pixels of the query. `heat` (rows, columns), if any, is the anomaly map in units of the limit of
-    normal variation: what is above 1 is more than that.
+    normal variation: what is above 1 is more than that. `boxes_from` names the judge that these two come from, where it
+    is another one.
     """
 
     response: str
     score: float
     boxes: tuple[Box, ...] = ()
     heat: NDArray[np.float32] | None = None
+    boxes_from: str = ""
     tokens: int = 0
 
 
@@ -39,7 +44,9 @@ class Judge(Protocol):
 
     name: str
     prompt_version: str
+    batch_size: int
+    notes: tuple[str, ...]
 
     def study(self, references: Sequence[Picture]) -> None: ...
 
-    def judge(self, query: Picture) -> Judgement: ...
+    def judge_many(self, queries: Sequence[Picture]) -> list[Judgement]: ...

@@ -45,6 +45,14 @@ class Checkpoint:
     processor: Any
     max_pixels: int | None = None
 
+    @property
+    def scope(self) -> str:
+        """What its config.json says it was made for, as one line; empty where it says nothing."""
+        scope = getattr(self.model.config, "scope", None)
+        if not isinstance(scope, str):
+            return ""
+        return " ".join("".join(letter if letter.isprintable() else " " for letter in scope).split())
+
     def fit(self, image: Image.Image) -> Image.Image:
         """The picture within the pixel budget."""
         pixels = image.width * image.height

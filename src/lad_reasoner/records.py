@@ -44,7 +44,11 @@ class Pair(Record):
 
 
 class Verdict(Record):
-    """One judged query, and how the verdict was made; a `score` of 0.5 is the boundary, `seconds` are this query's."""
+    """One judged query, and how the verdict was made.
+
+    A `score` of 0.5 is the boundary, `seconds` are this query's (of a batch its share). `boxes_from` names the judge
+    that the boxes come from, where it is not `model`.
+    """
 
     query: str
     references: tuple[str, ...]
@@ -54,6 +58,7 @@ class Verdict(Record):
     reasoning: str
     response: str
     boxes: tuple[Box, ...] = ()
+    boxes_from: str = ""
     model: str
     prompt_version: str
     tokens: int = 0

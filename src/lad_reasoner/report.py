@@ -61,7 +61,8 @@ def row(
         verdict=VERDICTS[verdict.answer],
         score=round(verdict.score, 4),
         reasoning=verdict.reasoning or verdict.response,
-        made=f"{verdict.model} · {width}×{height} pixels · {verdict.seconds:.2f} s",
+        made=f"{verdict.model} · {width}×{height} pixels · {verdict.seconds:.2f} s"
+        + (f" · map and boxes from {verdict.boxes_from}" if verdict.boxes_from else ""),
         picture=_thumbnail(picture),
         aspect=round(width / height, 4),
         heat=_heat(result.heat) if result.heat is not None else "",
@@ -81,8 +82,8 @@ def row(
     )
 
 
-def render_report(rows: Sequence[Row], references: Sequence[Picture], *, title: str) -> str:
-    """The whole page as a string."""
+def render_report(rows: Sequence[Row], references: Sequence[Picture], *, title: str, notes: Sequence[str] = ()) -> str:
+    """The whole page as a string; `notes` stand at its top."""
     environment = Environment(loader=PackageLoader("lad_reasoner"), autoescape=True)
     judged = [row for row in rows if not row.error]
     summary = f"{len(judged)} judged, {sum(row.answer == 'yes' for row in judged)} anomalous"
@@ -94,6 +95,7 @@ def render_report(rows: Sequence[Row], references: Sequence[Picture], *, title: 
     values: dict[str, Any] = {
         "title": title,
         "summary": summary,
+        "notes": notes,
         "rows": rows,
         "references": [_thumbnail(picture) for picture in references],
         "reference_names": [picture.name for picture in references],
@@ -103,11 +105,13 @@ def render_report(rows: Sequence[Row], references: Sequence[Picture], *, title: 
     return environment.get_template("report.html").render(values)
 
 
-def write_report(folder: Path, rows: Sequence[Row], references: Sequence[Picture], *, title: str) -> Path:
+def write_report(
+    folder: Path, rows: Sequence[Row], references: Sequence[Picture], *, title: str, notes: Sequence[str] = ()
+) -> Path:
     """`folder/report.html`; returns its path."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "report.html"
-    path.write_text(render_report(rows, references, title=title), encoding="utf-8")
+    path.write_text(render_report(rows, references, title=title, notes=notes), encoding="utf-8")
     return path
 
 
