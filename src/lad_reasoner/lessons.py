@@ -5,17 +5,25 @@ About one picture: describe it, how many, what colour, where. About two: the pro
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
+from lad_reasoner.miniloco.free import FAMILIES
 from lad_reasoner.pool import Shot
 from lad_reasoner.prompts import build_prompt
 from lad_reasoner.words import MANY, count_groups, describe, group_of, write_response
 
 DESCRIBE = "What does the image show?"
 ROWS, COLUMNS = ("top", "middle", "bottom"), ("left", "middle", "right")
+
+
+def _shares(weights: Sequence[float]) -> NDArray[np.float64]:
+    shares: NDArray[np.float64] = np.asarray(weights, np.float64) / sum(weights)
+    return shares
 
 
 @dataclass(frozen=True)
@@ -29,7 +37,11 @@ class Example:
 
 
 class Teacher:
-    """Draws examples from the shots of a pool."""
+    """Draws examples from the shots of a pool.
+
+    A batch has pictures of one shape. Families and products take part with equal weight, a family counting double, since
+    each of its groups is another product.
+    """
 
     def __init__(self, shots: Sequence[Shot]) -> None:
         self.shots = shots
@@ -38,12 +50,23 @@ class Teacher:
         for number, shot in enumerate(shots):
             (self.good if shot.good else self.bad).setdefault(shot.group, []).append(number)
         # A pair needs two good pictures of its rule, or a good one and a broken one.
-        self.groups = [g for g, good in self.good.items() if len(good) > 1 and g in self.bad]
-        self.products = {g: self.shots[self.good[g][0]].facts["product"] for g in self.groups}
-        by_product: dict[str, list[str]] = {}
-        for group, product in self.products.items():
-            by_product.setdefault(product, []).append(group)
-        self.by_product = by_product
+        groups = [g for g, good in self.good.items() if len(good) > 1 and g in self.bad]
+        product = {g: self.shots[self.good[g][0]].facts["product"] for g in groups}
+        often = Counter(product.values())
+        weight = {g: (2 if product[g] in FAMILIES else 1) / often[product[g]] for g in groups}
+        shapes: dict[tuple[int, ...], list[str]] = {}
+        for group in groups:
+            shapes.setdefault(shots[self.good[group][0]].pixels.shape, []).append(group)
+        self.shapes = [(members, _shares([weight[g] for g in members])) for members in shapes.values()]
+        self.chances = _shares([sum(weight[g] for g in members) for members in shapes.values()])
+
+    def draw(self, rng: np.random.Generator, size: int, singles: float) -> list[Example]:
+        """A batch of examples: all of pairs, or, with the chance `singles`, all of single pictures."""
+        members, shares = self.shapes[int(rng.choice(len(self.shapes), p=self.chances))]
+        chosen = [members[int(i)] for i in rng.choice(len(members), size, p=shares)]
+        if rng.random() >= singles:
+            return [self.pair(rng, group) for group in chosen]
+        return [self.single(rng, int(rng.choice([*self.good[g], *self.bad[g]]))) for g in chosen]
 
     def pair(self, rng: np.random.Generator, group: str) -> Example:
         """A reference and a query of one rule; every second query is good."""

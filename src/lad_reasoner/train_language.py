@@ -27,9 +27,9 @@ class Batch:
     """Sequences of one layout: the same prompt around pictures of the same shape."""
 
     features: torch.Tensor  # (rows, pictures * tokens, width)
-    before: list[torch.Tensor]  # ids of the text before each picture, and after the last one
-    answers: torch.Tensor  # (rows, length), padded
-    weights: torch.Tensor  # (rows, length), 0 where padded
+    before: list[torch.Tensor]  # ids of the text before each picture, and of the token after the last one
+    answers: torch.Tensor  # (rows, length): question and answer, padded
+    weights: torch.Tensor  # (rows, length) of each token in the loss: 0 in questions and padding
     grid: tuple[int, int]  # rows and columns of a picture's tokens
 
 
@@ -111,47 +111,50 @@ def batch_loss(model: Any, batch: Batch) -> torch.Tensor:
 class Script:
     """Turns examples into batches, with the prompts of the checkpoint's own chat template."""
 
-    def __init__(self, processor: Any, features: Sequence[torch.Tensor], shots: Sequence[Shot]) -> None:
-        self.processor, self.features, self.shots = processor, features, shots
-        self.prompts: dict[tuple[int, str], list[torch.Tensor]] = {}
+    def __init__(self, processor: Any, shots: Sequence[Shot]) -> None:
+        self.processor, self.shots = processor, shots
+        self.prompts: dict[tuple[int, str], tuple[list[torch.Tensor], list[int]]] = {}
 
     def _ids(self, text: str) -> list[int]:
         ids: list[int] = self.processor.tokenizer(text, add_special_tokens=False).input_ids
         return ids
 
-    def _prompt(self, pictures: int, question: str) -> list[torch.Tensor]:
+    def _prompt(self, pictures: int, question: str) -> tuple[list[torch.Tensor], list[int]]:
+        """Ids before each picture and of the token after the last one; and of the question that follows."""
         key = (pictures, question)
         if key not in self.prompts:
             content = [*({"type": "image"} for _ in range(pictures)), {"type": "text", "text": question}]
             text = self.processor.apply_chat_template(
                 [{"role": "user", "content": content}], tokenize=False, add_generation_prompt=True
             )
-            parts = text.split(self.processor.image_token)
-            self.prompts[key] = [torch.tensor(self._ids(part)) for part in parts]
+            *parts, last = (self._ids(part) for part in text.split(self.processor.image_token))
+            self.prompts[key] = ([torch.tensor(part) for part in (*parts, last[:1])], last[1:])
         return self.prompts[key]
 
-    def batch(self, examples: Sequence[Example]) -> Batch:
-        """Examples with one question and pictures of one shape."""
+    def batch(self, examples: Sequence[Example], features: torch.Tensor) -> Batch:
+        """Examples with equally many pictures of one shape; features (examples, pictures * tokens, width)."""
         end = self.processor.tokenizer.eos_token_id
         rows: list[list[int]] = []
-        heavy: list[list[int]] = []
+        weights: list[list[float]] = []
         for example in examples:
+            question = self._prompt(len(example.pictures), example.question)[1]
             cut = len(example.answer) if example.verdict is None else example.verdict
             head, tail = self._ids(example.answer[:cut]), self._ids(example.answer[cut:])
-            rows.append([*head, *tail, end])
-            # The answer stands before its end tag and the end of text.
-            heavy.append([] if example.verdict is None else [len(head), len(head) + len(tail) - 2])
+            rows.append([*question, *head, *tail, end])
+            weight = [0.0] * len(question) + [1.0] * (len(head) + len(tail) + 1)
+            if example.verdict is not None:
+                # The answer stands before its end tag and the end of text.
+                weight[len(question) + len(head)] = weight[-3] = VERDICT_WEIGHT
+            weights.append(weight)
         length = max(map(len, rows))
-        answers, weights = torch.full((len(rows), length), end), torch.zeros(len(rows), length)
-        for number, (row, marked) in enumerate(zip(rows, heavy, strict=True)):
+        answers, weighed = torch.full((len(rows), length), end), torch.zeros(len(rows), length)
+        for number, (row, weight) in enumerate(zip(rows, weights, strict=True)):
             answers[number, : len(row)] = torch.tensor(row)
-            weights[number, : len(row)] = 1.0
-            weights[number, marked] = VERDICT_WEIGHT
+            weighed[number, : len(row)] = torch.tensor(weight)
         first = examples[0]
         height, width = self.shots[first.pictures[0]].pixels.shape[:2]
-        features = torch.stack([torch.cat([self.features[i] for i in e.pictures]) for e in examples])
-        before = self._prompt(len(first.pictures), first.question)
-        return Batch(features, before, answers, weights, (height // CELL, width // CELL))
+        before = self._prompt(len(first.pictures), first.question)[0]
+        return Batch(features, before, answers, weighed, (height // CELL, width // CELL))
 
 
 @torch.no_grad()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -20,24 +20,30 @@ def to_pixels(pictures: torch.Tensor) -> torch.Tensor:
     return pictures.permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
-def batches(shots: Sequence[Shot], size: int, rng: np.random.Generator) -> Iterator[list[Shot]]:
-    """Endless batches of pictures of one shape; each picture comes once before any comes again."""
-    while True:
-        by_shape: dict[tuple[int, ...], list[Shot]] = {}
-        for index in rng.permutation(len(shots)):
-            by_shape.setdefault(shots[index].pixels.shape, []).append(shots[index])
-        found = [group[i : i + size] for group in by_shape.values() for i in range(0, len(group), size)]
-        whole = [batch for batch in found if len(batch) == size]
-        for index in rng.permutation(len(whole)):
-            yield whole[index]
+class Deck:
+    """Pictures by shape, to draw batches of one shape from."""
+
+    def __init__(self, shots: Sequence[Shot]) -> None:
+        self.shots = shots
+        shapes: dict[tuple[int, ...], list[int]] = {}
+        for number, shot in enumerate(shots):
+            shapes.setdefault(shot.pixels.shape, []).append(number)
+        self.members = list(shapes.values())
+        self.shares = np.asarray([len(members) for members in self.members]) / len(shots)
+
+    def draw(self, rng: np.random.Generator, size: int) -> list[Shot]:
+        members = self.members[int(rng.choice(len(self.members), p=self.shares))]
+        return [self.shots[members[int(i)]] for i in rng.integers(len(members), size=size)]
 
 
-def augment(batch: Sequence[Shot], names: dict[str, int], rng: np.random.Generator) -> tuple[torch.Tensor, list[Lesson]]:
-    """The batch moved, mirrored and lit at random, and what its tokens show now."""
+def augment(
+    batch: Sequence[Shot], names: dict[str, int], rng: np.random.Generator, *, mirror: bool = True
+) -> tuple[torch.Tensor, list[Lesson]]:
+    """The batch moved, lit and perhaps mirrored at random, and what its tokens show now."""
     pictures, lessons = [], []
     for shot in batch:
         dx, dy = (int(v) for v in rng.integers(-SHIFT, SHIFT + 1, 2))
-        mirrored = bool(rng.integers(2))
+        mirrored = mirror and bool(rng.integers(2))
         pixels = shot.pixels[:, ::-1] if mirrored else shot.pixels
         height, width = pixels.shape[:2]
         # The edge is repeated where the picture was moved away.
@@ -45,9 +51,9 @@ def augment(batch: Sequence[Shot], names: dict[str, int], rng: np.random.Generat
         columns = np.clip(np.arange(width) - dx, 0, width - 1)
         pictures.append(pixels[rows][:, columns])
         lessons.append(teach(shot, names, dx, dy, mirrored))
-    pixels = to_pixels(torch.from_numpy(np.stack(pictures)))
+    seen = to_pixels(torch.from_numpy(np.stack(pictures)))
     light = torch.from_numpy(rng.normal(1, 0.06, (len(batch), 1, 1, 1)) * rng.normal(1, 0.02, (len(batch), 3, 1, 1)))
-    return ((pixels + 1) * light.float() - 1).clamp(-1, 1), lessons
+    return ((seen + 1) * light.float() - 1).clamp(-1, 1), lessons
 
 
 def lesson_loss(heads: Heads, tokens: torch.Tensor, lessons: Sequence[Lesson]) -> torch.Tensor:
