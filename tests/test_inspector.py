@@ -1,6 +1,5 @@
 """The one interface: references once, queries streamed in order, bad ones in their places."""
 
-import gc
 import weakref
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -147,19 +146,17 @@ def test_a_batch_is_streamed_as_soon_as_it_is_done() -> None:
 
 def test_the_pictures_of_one_batch_are_held_at_most(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     read: weakref.WeakSet[Picture] = weakref.WeakSet()
+    held: list[int] = []
 
     def remember(source: Path) -> Picture:
         picture = read_picture(source)
         read.add(picture)
+        held.append(len(read))
         return picture
 
     inspector = Inspector(Batches(8), [plain(50)])
     monkeypatch.setattr(module, "read_picture", remember)
-    held = []
-    for _ in inspector.inspect_many([folder / "good.png"] * 40):
-        gc.collect()
-        held.append(len(read))
-    assert len(held) == 40
+    assert sum(1 for _ in inspector.inspect_many([folder / "good.png"] * 40)) == len(held) == 40
     assert max(held) == 8
 
 

@@ -108,8 +108,8 @@ class Inspector:
 
         A query that cannot be read or judged becomes a `Failure`, a `Failure` stays one.
         """
-        for result in self.examine_many(queries):
-            yield result if isinstance(result, Failure) else result.verdict
+        # A loop would hold on to the last picture while the next batch is read.
+        yield from map(_without_picture, self.examine_many(queries))
 
     def examine(self, query: Source) -> Examination:
         """Like `inspect`, with the picture and the map."""
@@ -181,6 +181,10 @@ class Inspector:
             seconds=round(seconds, 4),
         )
         return Examination(verdict, query, judgement.heat)
+
+
+def _without_picture(result: Examination | Failure) -> Verdict | Failure:
+    return result if isinstance(result, Failure) else result.verdict
 
 
 def _read(query: Source | Failure) -> Picture | Failure:
