@@ -1,6 +1,6 @@
 """Questions and answers about the pool's pictures, from easy to hard: micro's lessons in words.
 
-About one picture: describe it, how many, what colour, where. About two: the prompt that all models get and its response.
+About one picture: describe it, how many, where. About two: the prompt that all models get and its response.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ class Example:
 class Teacher:
     """Draws examples from the shots of a pool.
 
-    A batch has pictures of one shape. Families and products take part with equal weight, a family counting double, since
-    each of its groups is another product.
+    A batch has pictures of one shape. Families and products take part with equal weight, a family counting double,
+    since each of its groups is another product.
     """
 
     def __init__(self, shots: Sequence[Shot]) -> None:

@@ -45,7 +45,8 @@ def build_tokenizer(texts: Iterable[str], *, size: int = 768) -> Any:
     tokenizers, transformers = library("tokenizers"), library()
     made = tokenizers.Tokenizer(tokenizers.models.BPE())
     # A digit is a token of its own, and so is a tag: numbers and answers are read one by one.
-    split = tokenizers.pre_tokenizers.Split(tokenizers.Regex(r"</?(think|answer)>|\d| ?\p{L}+|\s|[^\s\p{L}\d<]+|<"), "isolated")
+    pieces = tokenizers.Regex(r"</?(think|answer)>|\d| ?\p{L}+|\s|[^\s\p{L}\d<]+|<")
+    split = tokenizers.pre_tokenizers.Split(pieces, "isolated")
     level = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     made.pre_tokenizer = tokenizers.pre_tokenizers.Sequence([split, level])
     made.decoder = tokenizers.decoders.ByteLevel()

@@ -1,9 +1,9 @@
 """What micro's vision tower learns first: to say for each picture token what part has its middle there.
 
 The renderer knows what is where, so every token gets its own lesson (what, which colour, how many of it the picture
-shows), which teaches a tower of random weights several times faster than the words of a caption do. The heads are thrown
-away afterwards. `see` is the vision tower of Qwen2.5-VL for pictures of one size, all of them at once; it computes what
-Transformers' own forward does, which handles them one by one.
+shows), which teaches a tower of random weights several times faster than the words of a caption do. The heads are
+thrown away afterwards. `see` is the vision tower of Qwen2.5-VL for pictures of one size, all of them at once; it
+computes what Transformers' own forward does, which handles them one by one.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def see(visual: Any, pictures: torch.Tensor) -> torch.Tensor:
     grid = pictures.reshape(count, 3, rows // merge, merge, patch, columns // merge, merge, patch)
     patches = grid.permute(0, 2, 5, 3, 6, 1, 4, 7).reshape(count, rows * columns, 3 * patch * patch)
     # A picture is a film of two equal frames: its two kernels can be added up.
-    kernel = visual.patch_embed.proj.weight.sum(2).flatten(1)
+    kernel: torch.Tensor = visual.patch_embed.proj.weight.sum(2).flatten(1)
     hidden = F.linear(patches, kernel)
     cos, sin = _rotations(visual, rows, columns)
     for block in visual.blocks:
@@ -60,7 +60,8 @@ def rms_norm(norm: Any, x: torch.Tensor) -> torch.Tensor:
     """Qwen2's norm, in float32."""
     wide = x.float()
     scaled = wide * torch.rsqrt(wide.pow(2).mean(-1, keepdim=True) + norm.variance_epsilon)
-    return scaled.to(x.dtype) * norm.weight.to(x.dtype)
+    result: torch.Tensor = scaled.to(x.dtype) * norm.weight.to(x.dtype)
+    return result
 
 
 def turn(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
@@ -91,7 +92,8 @@ _block = block_forward
 def compile_blocks() -> None:
     """Let PyTorch fuse the small steps of a block; worth its minute of compiling in training only."""
     global _block
-    _block = torch.compile(block_forward)
+    torch._dynamo.config.recompile_limit = 32  # a shape of pictures each
+    _block = torch.compile(block_forward, dynamic=False)
 
 
 @dataclass(frozen=True)

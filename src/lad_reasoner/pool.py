@@ -1,15 +1,14 @@
 """The pictures that micro learns from, drawn once by worker processes and kept on disk as raw pixels with their facts.
 
 A pool is a folder of chunks. A chunk holds groups of pictures that share one rule: any two pictures of a group whose
-first is good make a pair. A training product is one rule, so all its pictures are one group; a free scene's family draws
-a new product, and so a new rule, for every few pictures. Chunks are written whole or not at all: an interrupted run goes
-on with the missing ones.
+first is good make a pair. A training product is one rule, so all its pictures are one group; a free scene's family
+draws a new product, and so a new rule, for every few pictures. Chunks are written whole or not at all: an interrupted
+run goes on with the missing ones.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import zlib
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -25,6 +24,7 @@ from PIL import Image
 from lad_reasoner.miniloco.catalogue import CATALOGUE
 from lad_reasoner.miniloco.free import FAMILIES, draw_product
 from lad_reasoner.miniloco.render import make_scene, render
+from lad_reasoner.miniloco.scene import Kind
 
 CELL = 28  # pixels of one picture token: a patch of 14, merged two by two
 GROUP = 6  # pictures of one free product: half of them good
@@ -35,6 +35,7 @@ CHUNK = 180  # pictures
 class Shot:
     """One picture of a pool: its rule's group, what is true of it, and where its pixels are."""
 
+    chunk: str
     group: str
     facts: dict[str, Any]
     pixels: NDArray[np.uint8]  # (height, width, 3), sides multiples of 28
@@ -74,7 +75,7 @@ def draw_chunk(chunk: Chunk, folder: Path) -> int:
         if chunk.name in FAMILIES and index % GROUP == 0:
             product = draw_product(chunk.name, seed=[*stream, group, 0])
         assert product is not None
-        kind = "good" if index % 2 == 0 else "logical"
+        kind: Kind = "good" if index % 2 == 0 else "logical"
         scene = make_scene(product, seed=[*stream, index, 1], kind=kind)
         drawn = render(scene, size=chunk.size, seed=[*stream, index, 2], paint=product.paint)
         image = fit_grid(drawn.image)
@@ -97,7 +98,7 @@ def draw_chunk(chunk: Chunk, folder: Path) -> int:
 def _write(path: Path, content: bytes) -> None:
     half = path.with_suffix(path.suffix + ".part")
     half.write_bytes(content)
-    os.replace(half, path)
+    half.replace(path)
 
 
 def fill_pool(folder: Path, chunks: list[Chunk], *, workers: int) -> Iterator[int]:
@@ -119,5 +120,5 @@ def read_pool(folder: Path) -> list[Shot]:
             shape = (facts["height"], facts["width"], 3)
             start = fields["offset"]
             pixels = raw[start : start + shape[0] * shape[1] * 3].reshape(shape)
-            shots.append(Shot(fields["group"], facts, pixels))
+            shots.append(Shot(file.stem, fields["group"], facts, pixels))
     return shots

@@ -1,7 +1,7 @@
 """Stage two of micro's pretraining: the language part learns to read the vision tower's tokens, which stay as they are.
 
-The tokens of all pictures are computed once. `read` is the language part of Qwen2.5-VL over whole sequences; it computes
-what Transformers' own forward does, but can be compiled as one function a layer.
+The tokens of all pictures are computed once. `read` is the language part of Qwen2.5-VL over whole sequences; it
+computes what Transformers' own forward does, but can be compiled as one function a layer.
 """
 
 from __future__ import annotations

@@ -71,7 +71,9 @@ def lesson_loss(heads: Heads, tokens: torch.Tensor, lessons: Sequence[Lesson]) -
 
 
 @torch.no_grad()
-def measure(visual: Any, heads: Heads, shots: Sequence[Shot], names: dict[str, int], size: int = 32) -> dict[str, float]:
+def measure(
+    visual: Any, heads: Heads, shots: Sequence[Shot], names: dict[str, int], size: int = 32
+) -> dict[str, float]:
     """Shares of the parts whose name, colour and number are read right, and how many of the named ones are there."""
     right = {"what": 0, "colour": 0, "number": 0}
     total = {"what": 0, "colour": 0, "number": 0}

@@ -245,12 +245,14 @@ def _defects(rule: Rule, rng: np.random.Generator) -> dict[str, Break]:
         new = pick(rng, others) if others and rng.random() < 0.7 else _foreign(rule, old, rng)
         return swapped(old, new, rule.wanted[old], scene, rng)
 
-    coloured = [sort for sort in wanted if len(sorts.colours_of(sort[0])) > 1]
+    def other_colours(sort: Sort) -> list[str]:
+        return [c for c in sorts.colours_of(sort[0]) if c != sort[1] and sorts.stands_out(c, rule.tone)]
+
+    coloured = [sort for sort in wanted if other_colours(sort)]
 
     def recoloured(scene: Scene, rng: np.random.Generator) -> Scene:
         what, old = pick(rng, coloured)
-        choice = [c for c in sorts.colours_of(what) if c != old and sorts.stands_out(c, rule.tone)]
-        item, colour = pick(rng, scene.all(what, colour=old)), str(pick(rng, choice))
+        item, colour = pick(rng, scene.all(what, colour=old)), str(pick(rng, other_colours((what, old))))
         words = f"{sorts.words((what, colour))} lies in place of {sorts.words((what, old))}"
         return scene.change(item, colour=colour).broken(words, around(item))
 

@@ -1,0 +1,317 @@
+"""Pretraining of micro from random weights: draw a pool of pictures, learn to see, learn to read, learn both together.
+
+    lad-reasoner train micro configs/micro/base.yaml
+
+1. pool: pictures of the training products and of free scenes (never of the evaluation products) with their facts.
+2. vision: the vision tower learns to name, colour and count what each of its tokens shows (`perception.py`).
+3. language: the vision tower rests; the language part learns to describe one picture and to compare two
+   (`lessons.py`).
+4. joint: everything is trained together on pairs, with the lessons of stage two as a second loss.
+
+What a step sees is drawn from the seed, the stage and the step's number alone, and checkpoints hold the optimizer: an
+interrupted run that is started again goes on as if nothing had happened. The paper starts from Qwen2.5-VL-3B; micro has
+no such start, so this replaces its pretraining.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from lad_reasoner import micro
+from lad_reasoner.errors import InputError
+from lad_reasoner.lessons import Teacher
+from lad_reasoner.miniloco.catalogue import TRAINING
+from lad_reasoner.miniloco.free import FAMILIES
+from lad_reasoner.model import library
+from lad_reasoner.perception import Heads, compile_blocks, names_in, see
+from lad_reasoner.pool import Chunk, fill_pool, read_pool
+from lad_reasoner.prompts import build_prompt
+from lad_reasoner.train_language import Script, batch_loss, compile_layers, look_at_all
+from lad_reasoner.train_vision import Deck, augment, lesson_loss, measure
+
+HELD_OUT = 40  # every fortieth group of free scenes is kept for measuring
+SAVE_SECONDS = 180.0
+
+Stage = Literal["vision", "language", "joint"]
+STAGES: tuple[Stage, ...] = ("vision", "language", "joint")
+
+
+class StageConfig(BaseModel):
+    """One stage: its steps, the examples of a step, the highest learning rate."""
+
+    model_config = ConfigDict(extra="forbid")
+    steps: int = Field(ge=0)
+    batch: int = Field(ge=1)
+    lr: float = Field(gt=0)
+
+
+class MicroConfig(BaseModel):
+    """All that decides what micro-base becomes."""
+
+    model_config = ConfigDict(extra="forbid")
+    out: Path
+    seed: int = Field(ge=0)
+    size: int = Field(ge=112, description="pixels of a picture's long side")
+    product_chunks: int = Field(ge=1, description="chunks of pictures of each training product")
+    family_chunks: int = Field(ge=1, description="chunks of pictures of each family of free scenes")
+    workers: int = Field(ge=1, description="processes that draw pictures")
+    vision_width: int
+    vision_depth: int
+    text_width: int
+    text_depth: int
+    singles: float = Field(ge=0, le=1, description="share of batches about one picture, in the language stage")
+    vision: StageConfig
+    language: StageConfig
+    joint: StageConfig
+
+
+class Watcher:
+    """Told what happens; a progress bar, or nothing."""
+
+    def stage(self, name: str, done: int, total: int) -> None: ...
+    def advance(self, count: int, text: str = "") -> None: ...
+    def note(self, text: str) -> None: ...
+
+
+def read_config(path: Path) -> MicroConfig:
+    """The config of a YAML file; InputError names the file and the field."""
+    yaml = library("yaml")
+
+    try:
+        fields = yaml.safe_load(path.read_text(encoding="utf-8"))
+        return MicroConfig.model_validate(fields)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+    except yaml.YAMLError as error:
+        raise InputError(f"{path}: is no YAML ({str(error).splitlines()[0]})") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"]) or "the file"
+        raise InputError(f"{path}: {field}: {first['msg']}") from None
+
+
+def pool_chunks(config: MicroConfig) -> list[Chunk]:
+    """All chunks of a config's pool, families and products taking turns."""
+    wanted = [(name, config.product_chunks) for name in TRAINING] + [(name, config.family_chunks) for name in FAMILIES]
+    most = max(config.product_chunks, config.family_chunks)
+    return [Chunk(name, i, config.size, config.seed) for i in range(most) for name, count in wanted if i < count]
+
+
+class Run:
+    """One run in its folder: pool, model, optimizer, and what was done so far."""
+
+    def __init__(self, config: MicroConfig, watcher: Watcher) -> None:
+        self.config, self.watcher = config, watcher
+        self.folder = config.out
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._keep_settings()
+
+    def _keep_settings(self) -> None:
+        """A run folder belongs to one config, up to how long its stages are."""
+        mine = self.config.model_dump(mode="json", exclude={"out", "workers", *STAGES})
+        file = self.folder / "config.json"
+        if file.is_file():
+            kept = json.loads(file.read_text(encoding="utf-8"))
+            differing = sorted(key for key in mine if mine[key] != kept.get(key))
+            if differing:
+                raise InputError(f"{self.folder}: was begun with another {differing[0]}; give another `out`")
+        file.write_text(json.dumps(mine, indent=2) + "\n", encoding="utf-8")
+
+    def train(self) -> Path:
+        """All stages that are not done yet; returns the folder of the finished model."""
+        self._draw()
+        shots = read_pool(self.folder / "pool")
+        wanted = {chunk.stem for chunk in pool_chunks(self.config)}
+        self.shots = [shot for shot in shots if shot.chunk in wanted]
+        groups = sorted({shot.group for shot in self.shots if shot.facts["product"] in FAMILIES})
+        held = set(groups[HELD_OUT // 2 :: HELD_OUT])
+        self.held = [shot for shot in self.shots if shot.group in held]
+        self.shots = [shot for shot in self.shots if shot.group not in held]
+        self.names = {name: number for number, name in enumerate(names_in(self.shots))}
+        self._build()
+        for stage in STAGES:
+            self._train_stage(stage)
+        return self.export()
+
+    def export(self) -> Path:
+        """The model as a plain Hugging Face folder."""
+        target = self.folder / "model"
+        micro.save_micro(self.model, self.tokenizer, target)
+        return target
+
+    def _draw(self) -> None:
+        chunks = pool_chunks(self.config)
+        there = sum((self.folder / "pool" / f"{chunk.stem}.jsonl").is_file() for chunk in chunks)
+        self.watcher.stage("pictures", there, len(chunks))
+        for count in fill_pool(self.folder / "pool", chunks, workers=self.config.workers):
+            self.watcher.advance(1, f"{count} more")
+
+    def _build(self) -> None:
+        config = self.config
+        torch.manual_seed(config.seed)
+        teacher, rng = Teacher(self.shots), np.random.default_rng(config.seed)
+        texts = [example.answer for _ in range(100) for example in teacher.draw(rng, 20, 0.2)]
+        self.tokenizer = micro.build_tokenizer([*texts, *[build_prompt(1), build_prompt(2)] * 20])
+        self.model = micro.build_model(
+            self.tokenizer,
+            vision_width=config.vision_width,
+            vision_depth=config.vision_depth,
+            text_width=config.text_width,
+            text_depth=config.text_depth,
+        )
+        self.heads = Heads(config.text_width, len(self.names))
+        self.teacher = teacher
+        self.done: dict[str, int] = dict.fromkeys(STAGES, 0)
+        state = self._state_file()
+        if state.is_file():
+            self._restore(state)
+        compile_blocks()
+        compile_layers()
+
+    def _state_file(self) -> Path:
+        return self.folder / "state.safetensors"
+
+    def _restore(self, file: Path) -> None:
+        tensors = library("safetensors.torch").load_file(file)
+        for part, module in (("model", self.model), ("heads", self.heads)):
+            own = {key[len(part) + 1 :]: value for key, value in tensors.items() if key.startswith(f"{part}.")}
+            module.load_state_dict(own, strict=False)
+        with library("safetensors").safe_open(file, "pt") as opened:
+            self.done = json.loads(opened.metadata()["done"])
+        self.moments = {key: value for key, value in tensors.items() if key.startswith(("first.", "second."))}
+
+    def _save(self, optimizer: torch.optim.Optimizer, named: dict[str, torch.Tensor], finished: bool) -> None:
+        tensors = {f"model.{key}": value for key, value in self.model.state_dict().items() if key != "lm_head.weight"}
+        tensors |= {f"heads.{key}": value for key, value in self.heads.state_dict().items()}
+        if not finished:
+            for name, parameter in named.items():
+                moments = optimizer.state[parameter]
+                if moments:
+                    tensors |= {f"first.{name}": moments["exp_avg"], f"second.{name}": moments["exp_avg_sq"]}
+        half = self._state_file().with_suffix(".part")
+        tensors = {key: value.detach().contiguous() for key, value in tensors.items()}
+        library("safetensors.torch").save_file(tensors, half, metadata={"done": json.dumps(self.done)})
+        half.replace(self._state_file())
+
+    def _train_stage(self, stage: Stage) -> None:
+        settings: StageConfig = getattr(self.config, stage)
+        if self.done[stage] >= settings.steps:
+            return
+        named = self._trained(stage)
+        optimizer = self._optimizer(named, self.done[stage])
+        loss_of = self._losses(stage, settings.batch)
+        self.watcher.stage(stage, self.done[stage], settings.steps)
+        saved, losses = time.monotonic(), list[float]()
+        try:
+            while self.done[stage] < settings.steps:
+                step = self.done[stage]
+                for group in optimizer.param_groups:
+                    group["lr"] = settings.lr * _schedule(step, settings.steps)
+                rng = np.random.default_rng([self.config.seed, STAGES.index(stage), step])
+                loss = loss_of(rng, step / settings.steps)
+                loss.backward()  # type: ignore[no-untyped-call]
+                torch.nn.utils.clip_grad_norm_(list(named.values()), 1.0)
+                optimizer.step()
+                optimizer.zero_grad()
+                self.done[stage] = step + 1
+                losses.append(loss.item())
+                self.watcher.advance(1, f"loss {np.mean(losses[-100:]):.3f}")
+                if len(losses) % 500 == 0:
+                    self._report(stage, losses)
+                if time.monotonic() - saved > SAVE_SECONDS:
+                    self._save(optimizer, named, finished=False)
+                    saved = time.monotonic()
+        finally:
+            # Also when interrupted: what was learned is kept.
+            self._save(optimizer, named, finished=self.done[stage] >= settings.steps)
+        self._report(stage, losses)
+
+    def _trained(self, stage: Stage) -> dict[str, torch.Tensor]:
+        """The parameters of a stage by name."""
+        parts: dict[str, Any] = {}
+        if stage != "language":
+            parts |= {"visual": self.model.model.visual, "heads": self.heads}
+        if stage != "vision":
+            parts |= {"language": self.model.model.language_model}
+        return {f"{part}.{key}": p for part, module in parts.items() for key, p in module.named_parameters()}
+
+    def _optimizer(self, named: dict[str, torch.Tensor], step: int) -> torch.optim.Optimizer:
+        groups = [
+            {"params": [p for p in named.values() if p.ndim > 1], "weight_decay": 0.05},
+            {"params": [p for p in named.values() if p.ndim <= 1], "weight_decay": 0.0},
+        ]
+        optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.98), fused=True)
+        for name, parameter in named.items() if step else ():
+            optimizer.state[parameter] = {
+                "step": torch.tensor(float(step)),
+                "exp_avg": self.moments[f"first.{name}"],
+                "exp_avg_sq": self.moments[f"second.{name}"],
+            }
+        return optimizer
+
+    def _losses(self, stage: Stage, size: int) -> Callable[[np.random.Generator, float], torch.Tensor]:
+        visual = self.model.model.visual
+        if stage == "vision":
+            deck = Deck(self.shots)
+
+            def vision(rng: np.random.Generator, done: float) -> torch.Tensor:
+                pixels, lessons = augment(deck.draw(rng, size), self.names, rng)
+                with torch.autocast("cpu", torch.bfloat16):
+                    tokens = see(visual, pixels)
+                return lesson_loss(self.heads, tokens, lessons)
+
+            return vision
+        processor = self._processor()
+        script = Script(processor, self.shots)
+        if stage == "language":
+            features = look_at_all(visual, self.shots)
+
+            def language(rng: np.random.Generator, done: float) -> torch.Tensor:
+                # One picture before two: what is seen must be put into words before it can be compared.
+                singles = max(self.config.singles, 1 - 8 * done)
+                examples = self.teacher.draw(rng, size, singles)
+                rows = torch.stack([torch.cat([features[i] for i in example.pictures]) for example in examples])
+                with torch.autocast("cpu", torch.bfloat16):
+                    return batch_loss(self.model, script.batch(examples, rows))
+
+            return language
+
+        def joint(rng: np.random.Generator, done: float) -> torch.Tensor:
+            examples = self.teacher.draw(rng, size, self.config.singles)
+            seen = [self.shots[i] for example in examples for i in example.pictures]
+            # Left and right have a meaning in words, so nothing is mirrored here.
+            pixels, lessons = augment(seen, self.names, rng, mirror=False)
+            with torch.autocast("cpu", torch.bfloat16):
+                tokens = see(visual, pixels)
+                rows = tokens.reshape(len(examples), -1, tokens.shape[-1])
+                loss = batch_loss(self.model, script.batch(examples, rows))
+            return loss + 0.1 * lesson_loss(self.heads, tokens, lessons)
+
+        return joint
+
+    def _processor(self) -> Any:
+        """The processor of the model as it will be saved."""
+        from lad_reasoner.model import load_checkpoint
+
+        return load_checkpoint(self.export()).processor
+
+    def _report(self, stage: Stage, losses: Sequence[float]) -> None:
+        text = f"{stage} step {self.done[stage]}: loss {np.mean(losses[-500:]):.3f}"
+        if stage != "language":
+            found = measure(self.model.model.visual, self.heads, self.held[:400], self.names)
+            text += ", seen right " + ", ".join(f"{key} {value:.3f}" for key, value in found.items())
+        self.watcher.note(text)
+
+
+def _schedule(step: int, steps: int) -> float:
+    """Warm up over 200 steps, then half a cosine down to 2 %."""
+    return min(1.0, (step + 1) / 200) * max(0.02, 0.5 * (1 + math.cos(math.pi * step / steps)))
