@@ -12,8 +12,9 @@ between them every kind of logic but none of those five compositions.
     catalogue.py   all products by name
     flaws.py       structural defects: scratch, stain, crack, dent
     shapes.py  paint.py  surfaces.py  parts.py  food.py  prints.py     from signed distances to shaded things
-    vessels.py  connectors.py      glass with juice and labels; lever connectors with their cables
-    jars.py  wiring.py             families of free scenes built of these (see free.py)
+    bags.py  boxes.py  trays.py  vessels.py  connectors.py     what parts lie in, or are joined by
+    free.py        free scenes for pretraining: products drawn at random from families
+    loose_parts.py (sorts.py)  sorting_box.py  lunch_tray.py (tray_contents.py)  jars.py  wiring.py     the families
     camera.py      pose, light, colour balance, blur and noise of a shot
     render.py      seeds -> scenes -> photographs with facts and masks
     writer.py      MVTec LOCO AD's folder layout on disk
