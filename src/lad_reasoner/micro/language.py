@@ -14,10 +14,10 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from lad_reasoner.lessons import Example
-from lad_reasoner.perception import rms_norm, see, turn
-from lad_reasoner.pool import CELL, Shot
-from lad_reasoner.train_vision import to_pixels
+from lad_reasoner.micro.lessons import Example
+from lad_reasoner.micro.perception import rms_norm, see, turn
+from lad_reasoner.micro.pool import CELL, Shot
+from lad_reasoner.micro.vision import to_pixels
 
 VERDICT_WEIGHT = 4.0  # of the token that begins the verdict, and of the answer: two among eighty
 

@@ -20,23 +20,23 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from lad_reasoner import micro
 from lad_reasoner.errors import InputError
-from lad_reasoner.lessons import Teacher
+from lad_reasoner.micro import build
+from lad_reasoner.micro.language import Script, batch_loss, compile_layers, look_at_all
+from lad_reasoner.micro.lessons import Teacher
+from lad_reasoner.micro.perception import Heads, compile_blocks, names_in, see
+from lad_reasoner.micro.pool import Chunk, fill_pool, read_pool
+from lad_reasoner.micro.vision import Deck, augment, lesson_loss, measure
 from lad_reasoner.miniloco.catalogue import TRAINING
 from lad_reasoner.miniloco.free import FAMILIES
-from lad_reasoner.model import library
-from lad_reasoner.perception import Heads, compile_blocks, names_in, see
-from lad_reasoner.pool import Chunk, fill_pool, read_pool
+from lad_reasoner.model import library, load_checkpoint
 from lad_reasoner.prompts import build_prompt
-from lad_reasoner.train_language import Script, batch_loss, compile_layers, look_at_all
-from lad_reasoner.train_vision import Deck, augment, lesson_loss, measure
 
 HELD_OUT = 40  # every fortieth group of free scenes is kept for measuring
 SAVE_SECONDS = 180.0
@@ -74,11 +74,13 @@ class MicroConfig(BaseModel):
     joint: StageConfig
 
 
-class Watcher:
-    """Told what happens; a progress bar, or nothing."""
+class Watcher(Protocol):
+    """Told what happens, to show it."""
 
     def stage(self, name: str, done: int, total: int) -> None: ...
+
     def advance(self, count: int, text: str = "") -> None: ...
+
     def note(self, text: str) -> None: ...
 
 
@@ -143,9 +145,9 @@ class Run:
         return self.export()
 
     def export(self) -> Path:
-        """The model as a plain Hugging Face folder."""
+        """Write the model as it is now as a plain Hugging Face folder; returns the folder."""
         target = self.folder / "model"
-        micro.save_micro(self.model, self.tokenizer, target)
+        build.save_micro(self.model, self.tokenizer, target)
         return target
 
     def _draw(self) -> None:
@@ -160,8 +162,8 @@ class Run:
         torch.manual_seed(config.seed)
         teacher, rng = Teacher(self.shots), np.random.default_rng(config.seed)
         texts = [example.answer for _ in range(100) for example in teacher.draw(rng, 20, 0.2)]
-        self.tokenizer = micro.build_tokenizer([*texts, *[build_prompt(1), build_prompt(2)] * 20])
-        self.model = micro.build_model(
+        self.tokenizer = build.build_tokenizer([*texts, *[build_prompt(1), build_prompt(2)] * 20])
+        self.model = build.build_model(
             self.tokenizer,
             vision_width=config.vision_width,
             vision_depth=config.vision_depth,
@@ -300,8 +302,6 @@ class Run:
 
     def _processor(self) -> Any:
         """The processor of the model as it will be saved."""
-        from lad_reasoner.model import load_checkpoint
-
         return load_checkpoint(self.export()).processor
 
     def _report(self, stage: Stage, losses: Sequence[float]) -> None:

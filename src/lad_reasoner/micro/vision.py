@@ -9,8 +9,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from lad_reasoner.perception import Heads, Lesson, see, teach
-from lad_reasoner.pool import Shot
+from lad_reasoner.micro.perception import Heads, Lesson, see, teach
+from lad_reasoner.micro.pool import Shot
 
 SHIFT = 8  # pixels that a picture may be moved each way
 

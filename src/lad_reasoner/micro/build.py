@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from lad_reasoner.model import Checkpoint, library
+from lad_reasoner.model import library
 
 PATCH, MERGE = 14, 2
 MAX_PIXELS = 224 * 224
@@ -152,10 +152,3 @@ def save_micro(model: Any, tokenizer: Any, folder: Path) -> None:
     pictures |= {"image_processor_type": "Qwen2VLImageProcessor", "processor_class": "Qwen2_5_VLProcessor"}
     for name, fields in (("preprocessor_config.json", pictures), ("video_preprocessor_config.json", films)):
         (folder / name).write_text(json.dumps(fields, indent=2) + "\n", encoding="utf-8")
-
-
-def load_micro(folder: Path) -> Checkpoint:
-    """The micro of a folder; raises what `load_checkpoint` raises."""
-    from lad_reasoner.model import load_checkpoint
-
-    return load_checkpoint(folder, dtype="float32")

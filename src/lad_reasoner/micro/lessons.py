@@ -12,10 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from lad_reasoner.micro.pool import Shot
 from lad_reasoner.miniloco.free import FAMILIES
-from lad_reasoner.pool import Shot
+from lad_reasoner.miniloco.words import MANY, count_groups, describe, group_of, write_response
 from lad_reasoner.prompts import build_prompt
-from lad_reasoner.words import MANY, count_groups, describe, group_of, write_response
 
 DESCRIBE = "What does the image show?"
 ROWS, COLUMNS = ("top", "middle", "bottom"), ("left", "middle", "right")

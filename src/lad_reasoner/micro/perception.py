@@ -18,9 +18,9 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
+from lad_reasoner.micro.pool import CELL, Shot
 from lad_reasoner.miniloco.scene import COLOURS
-from lad_reasoner.pool import CELL, Shot
-from lad_reasoner.words import group_of
+from lad_reasoner.miniloco.words import group_of
 
 MOST = 16  # larger numbers are all the same to it
 BORDER = 4.0  # pixels: a middle so close to the next cell may be seen in either
