@@ -33,6 +33,8 @@ app = typer.Typer(
 )
 data = typer.Typer(help="Build data sets.", no_args_is_help=True)
 app.add_typer(data, name="data")
+train = typer.Typer(help="Train models.", no_args_is_help=True)
+app.add_typer(train, name="train")
 
 
 def main() -> None:
@@ -81,7 +83,9 @@ def inspect(
     ],
     model: Annotated[
         str,
-        typer.Option(metavar="NAME", help="`evidence` (built in), or a vision-language model's folder or hub name."),
+        typer.Option(
+            metavar="NAME", help="`evidence`, `micro` (both built in), or a vision-language model: folder or hub name."
+        ),
     ] = "evidence",
     votes: Annotated[
         int, typer.Option(min=1, help="Responses that a vision-language model samples; the score is the share of yes.")
@@ -266,3 +270,17 @@ def miniloco(
     total = count_pictures(names, per_class=per_class)
     written = sum(1 for _ in track(records, total, "Rendering"))
     print(f"{written} pictures of {', '.join(names)} in {out}")
+
+
+@train.command(epilog="Example: lad-reasoner train micro configs/micro/base.yaml")
+def micro(
+    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="YAML file with the run's folder and sizes.")],
+) -> None:
+    """Pretrain the built-in model from random weights; an interrupted run goes on where it stopped."""
+    from lad_reasoner.console import TrainingProgress
+    from lad_reasoner.micro.training import Run, read_config
+
+    settings = read_config(config)
+    with TrainingProgress() as progress:
+        folder = Run(settings, progress).train()
+    print(f"model: {folder}")

@@ -1,12 +1,14 @@
-"""What a person sees in the terminal: verdicts line by line as they are made, and a bar for each score."""
+"""What a person sees in the terminal: verdicts line by line, a bar for each score, the progress of long work."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Iterator
+from datetime import datetime
 from typing import TypeVar
 
 from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.progress import track as rich_track
 from rich.table import Table
 from rich.text import Text
@@ -26,6 +28,40 @@ def track(items: Iterable[Item], total: int, description: str) -> Iterator[Item]
     silent = not sys.stderr.isatty() or sys.stdout.isatty()
     console = Console(stderr=True)
     yield from rich_track(items, description, total=total, console=console, transient=True, disable=silent)
+
+
+class TrainingProgress:
+    """A bar for the stage that runs, with rate and time left, and a line for each measurement; all on stderr."""
+
+    def __init__(self) -> None:
+        self.console = Console(stderr=True, highlight=False)
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        self.bar = Progress(*columns, TextColumn("{task.fields[text]}"), console=self.console)
+        self.task: TaskID | None = None
+
+    def __enter__(self) -> TrainingProgress:
+        if self.console.is_terminal:
+            self.bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.bar.stop()
+
+    def stage(self, name: str, done: int, total: int) -> None:
+        """A new bar, `done` of `total` steps long."""
+        if self.task is not None:
+            self.bar.remove_task(self.task)
+        self.task = self.bar.add_task(name, total=total, completed=done, text="")
+        self.note(f"{name}: {done} of {total} done")
+
+    def advance(self, count: int, text: str = "") -> None:
+        """So many steps more."""
+        assert self.task is not None, "advance comes after stage"
+        self.bar.update(self.task, advance=count, text=text)
+
+    def note(self, text: str) -> None:
+        """A line that stays, with the time."""
+        self.console.print(f"{datetime.now():%H:%M:%S} {text}")
 
 
 def score_bar(score: float) -> str:

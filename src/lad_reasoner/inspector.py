@@ -37,7 +37,7 @@ def load_model(
     max_pixels: int | None = None,
     device: str | None = None,
 ) -> Judge:
-    """The judge of this name: `evidence`, or a vision-language checkpoint by folder or hub name.
+    """The judge of this name: `evidence`, `micro`, or any vision-language checkpoint by folder or hub name.
 
     `backbone` is the vision network of `evidence`; its own small one by default. The rest is for checkpoints:
     `evidence` adds its map and boxes to their verdicts, `votes` above one samples that many responses, `max_pixels` and
@@ -56,10 +56,11 @@ def load_model(
         return WithEvidence(load_model(name, votes=votes, max_pixels=max_pixels, device=device), lent)
     if backbone is not None:
         raise InputError(f"{name}: a backbone is for evidence only; add evidence to the model, or leave it out")
-    from lad_reasoner.model import EXAMPLE
+    from lad_reasoner.model import BUILT_IN, EXAMPLE
 
-    if "/" not in name and not Path(name).exists():
-        raise InputError(f"{name}: no such model; give evidence, a model's folder, or a hub name such as {EXAMPLE}")
+    if "/" not in name and name not in BUILT_IN and not Path(name).exists():
+        known = ", ".join(["evidence", *BUILT_IN])
+        raise InputError(f"{name}: no such model; give {known}, a model's folder, or a hub name such as {EXAMPLE}")
     from lad_reasoner.engines import load_judge
 
     return load_judge(name, votes=votes, max_pixels=max_pixels, device=device)

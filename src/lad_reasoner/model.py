@@ -23,6 +23,9 @@ from PIL import Image
 from lad_reasoner.errors import InputError, LadError, MachineError, MissingExtraError
 
 EXAMPLE = "Qwen/Qwen2.5-VL-3B-Instruct"
+WEIGHTS = Path(__file__).parent / "weights"
+# What ships inside the package; micro is micro-base until one is trained further.
+BUILT_IN = {"micro": WEIGHTS / "micro-base", "micro-base": WEIGHTS / "micro-base"}
 SMALL = 2 * 1024**3  # bytes of weights: up to here float32 fits everywhere, and a CPU is fastest with it
 
 _HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w.-]+")
@@ -93,14 +96,18 @@ def load_checkpoint(
 
 
 def find_folder(name: str) -> Path:
-    """The folder of a checkpoint; a hub name is downloaded (safetensors, configs and tokenizer only)."""
+    """The folder of a checkpoint: built in, yours, or downloaded (safetensors, configs and tokenizer only)."""
+    if name in BUILT_IN:
+        return BUILT_IN[name]
     path = Path(name).expanduser()
     if path.is_dir():
         return path
     if path.exists():
         raise InputError(f"{name}: a file; give the folder that holds the model")
     if not _HUB_NAME.fullmatch(name):
-        raise InputError(f"{name}: no such model; give a model's folder, or a hub name such as {EXAMPLE}")
+        raise InputError(
+            f"{name}: no such model; give {', '.join(BUILT_IN)}, a model's folder, or a hub name such as {EXAMPLE}"
+        )
     hub, errors = library("huggingface_hub"), library("huggingface_hub.errors")
     try:
         return Path(hub.snapshot_download(name, allow_patterns=_FILES, ignore_patterns=_OTHER_FILES))

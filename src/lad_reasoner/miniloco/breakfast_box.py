@@ -10,7 +10,7 @@ import numpy as np
 
 from lad_reasoner.miniloco import food, surfaces, trays
 from lad_reasoner.miniloco.paint import Canvas, Window
-from lad_reasoner.miniloco.scene import Break, Fill, Item, Product, Region, Scene
+from lad_reasoner.miniloco.scene import Break, Fill, Item, Product, Region, Scene, Sight
 from lad_reasoner.miniloco.shapes import Shape
 
 Point = tuple[float, float]
@@ -175,6 +175,18 @@ def spots(scene: Scene) -> list[tuple[float, float, float]]:
     ]
 
 
+def sights(scene: Scene) -> list[Sight]:
+    """The part of the right compartment whose floor shows."""
+    cereal, chips, almonds = _levels(scene)
+    side = -1 if any(fill.place == "left compartment" for fill in scene.fills) else 1
+    x, y = scene.layout["middle"]
+    if cereal == 0:
+        return [("empty floor", x + 0.17 * side, y - 0.275 * (chips + almonds))]
+    if chips + almonds == 0:
+        return [("empty floor", x + 0.19 * side, y + 0.275 * cereal)]
+    return []
+
+
 def paint(canvas: Canvas, scene: Scene) -> None:
     surfaces.mat(canvas, (0.075, 0.075, 0.105), unevenness=0.08)
     middle = scene.layout["middle"]
@@ -250,4 +262,5 @@ PRODUCT = Product(
     },
     paint,
     spots,
+    sights,
 )

@@ -8,7 +8,7 @@ import numpy as np
 
 from lad_reasoner.miniloco import prints, surfaces, vessels
 from lad_reasoner.miniloco.paint import Canvas
-from lad_reasoner.miniloco.scene import Fill, Item, Product, Region, Scene, pick
+from lad_reasoner.miniloco.scene import Fill, Item, Product, Region, Scene, Sight, pick
 from lad_reasoner.miniloco.vessels import ICON_COLOURS, JUICES
 
 NAME = "juice_bottle"
@@ -174,6 +174,16 @@ def spots(scene: Scene) -> list[tuple[float, float, float]]:
     return [(label.x, label.y, 0.06), (lower.x, lower.y, 0.05), (*_at(scene, 0.0, -0.25), 0.06)]
 
 
+def sights(scene: Scene) -> list[Sight]:
+    """An empty bottle, a fruit that is not that of the juice, a label that sits too high or too low."""
+    (juice,) = scene.fills
+    found = [("wrong height", item.x, item.y) for item in scene.items if item.place.startswith("too ")]
+    if juice.level == 0:
+        return [*found, ("empty vessel", *_at(scene, 0, -0.30))]
+    wrong = [item for item in scene.all("fruit picture") if f"{item.shows} juice" != juice.what]
+    return [*found, *(("mismatch", item.x, item.y) for item in wrong)]
+
+
 def paint(canvas: Canvas, scene: Scene) -> None:
     surfaces.mat(canvas, (0.016, 0.016, 0.018), unevenness=0.15)
     pose = scene.layout["pose"]
@@ -208,4 +218,5 @@ PRODUCT = Product(
     },
     paint,
     spots,
+    sights,
 )

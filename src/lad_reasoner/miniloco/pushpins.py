@@ -6,7 +6,7 @@ import numpy as np
 
 from lad_reasoner.miniloco import boxes, parts, surfaces
 from lad_reasoner.miniloco.paint import Canvas
-from lad_reasoner.miniloco.scene import Item, Product, Region, Scene, pick, pick_two
+from lad_reasoner.miniloco.scene import Item, Product, Region, Scene, Sight, pick, pick_two
 from lad_reasoner.miniloco.shapes import offset
 
 NAME = "pushpins"
@@ -123,6 +123,24 @@ def spots(scene: Scene) -> list[tuple[float, float, float]]:
     return [(pin.x, pin.y, 0.05) for pin in scene.all("pushpin")]
 
 
+def sights(scene: Scene) -> list[Sight]:
+    """Compartments that are empty or hold more than one pin, and where a separator is missing."""
+    pose: tuple[float, float, float] = scene.layout["pose"]
+    found: list[Sight] = []
+    walls = {wall.place for wall in scene.all("separator")}
+    for row in range(ROWS):
+        for column in range(COLUMNS):
+            count = len(scene.all("pushpin", place=_place(row, column)))
+            if count != 1:
+                region = _region(scene, row, column)
+                found.append(("crowded compartment" if count else "empty compartment", region.x, region.y))
+            wall = f"row {row + 1}, between columns {column + 1} and {column + 2}"
+            if column < COLUMNS - 1 and wall not in walls:
+                x, y = offset(*pose, LEFT + (column + 1) * CELL_W, TOP + (row + 0.5) * CELL_H)
+                found.append(("missing separator", x, y))
+    return found
+
+
 def paint(canvas: Canvas, scene: Scene) -> None:
     surfaces.mat(canvas, (0.045, 0.043, 0.048), unevenness=0.12)
     separators = [(wall.x, wall.y) for wall in scene.all("separator")]
@@ -145,4 +163,5 @@ PRODUCT = Product(
     },
     paint,
     spots,
+    sights,
 )

@@ -62,6 +62,8 @@ def make_scene(product: str | Product, *, seed: Seed, kind: Kind = "good", defec
     scene = made.defects[name](scene, rng) if kind == "logical" else flaws.flawed(scene, name, made.spots(scene), rng)
     assert scene.defect is not None
     found: Defect = replace(scene.defect, name=name, value=defect_values(product)[name])
+    if made.sights is not None:
+        scene = replace(scene, layout={**scene.layout, "sights": tuple(made.sights(scene))})
     return replace(scene, kind=kind, defect=found)
 
 

@@ -180,6 +180,7 @@ class Scene:
         }
 
 
+Sight = tuple[str, float, float]
 Break = Callable[[Scene, np.random.Generator], Scene]
 
 
@@ -196,6 +197,8 @@ class Product:
     # Where a structural flaw can sit without hiding or changing a part: (x, y, radius) of patches of the
     # product.
     spots: Callable[[Scene], list[tuple[float, float, float]]]
+    # What there is to see that is no item, such as an empty compartment: (what, x, y) of points.
+    sights: Callable[[Scene], list[Sight]] | None = None
 
 
 def around(item: Item, factor: float = 1.1) -> Region:

@@ -21,7 +21,7 @@ from lad_reasoner.miniloco.connectors import (
     span,
 )
 from lad_reasoner.miniloco.paint import Canvas
-from lad_reasoner.miniloco.scene import Connection, Item, Product, Region, Scene, pick
+from lad_reasoner.miniloco.scene import Connection, Item, Product, Region, Scene, Sight, pick
 from lad_reasoner.miniloco.shapes import offset, spline
 
 NAME = "splicing_connectors"
@@ -204,6 +204,20 @@ def spots(scene: Scene) -> list[tuple[float, float, float]]:
     return [(*offset(c.x, c.y, c.angle, 0.03 if c.place == "left" else -0.03, 0), 0.05) for c in connectors(scene)]
 
 
+def sights(scene: Scene) -> list[Sight]:
+    """Cable ends that are plugged into nothing, cables between different rows, unequal connectors."""
+    found: list[Sight] = []
+    for cable, (_, path) in zip(scene.connections, scene.layout["paths"], strict=True):
+        found += [("loose end", *at) for end, at in ((cable.start, path[0]), (cable.end, path[-1])) if not end]
+        if cable.start and cable.end and cable.start.split()[-1] != cable.end.split()[-1]:
+            line = spline(list(path))
+            found.append(("crossing row", *line[len(line) // 2]))
+    both = connectors(scene)
+    if len({clamps(connector) for connector in both}) > 1:
+        found.append(("unequal connectors", (both[0].x + both[1].x) / 2, (both[0].y + both[1].y) / 2))
+    return found
+
+
 def paint(canvas: Canvas, scene: Scene) -> None:
     mesh(canvas, *scene.layout["mesh"])
     for colour, path in scene.layout["paths"]:
@@ -228,4 +242,5 @@ PRODUCT = Product(
     },
     paint,
     spots,
+    sights,
 )
