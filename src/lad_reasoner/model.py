@@ -21,6 +21,7 @@ import torch
 from PIL import Image
 
 from lad_reasoner.errors import InputError, LadError, MachineError, MissingExtraError
+from lad_reasoner.fast_vision import speed_up
 
 EXAMPLE = "Qwen/Qwen2.5-VL-3B-Instruct"
 WEIGHTS = Path(__file__).parent / "weights"
@@ -92,6 +93,7 @@ def load_checkpoint(
     processor = _load_processor(folder, name, config)
     budget = _set_budget(processor.image_processor, max_pixels)
     model = _load_weights(folder, name, device=device, dtype=dtype)
+    speed_up(model)
     return Checkpoint(str(name), model, processor, budget)
 
 
