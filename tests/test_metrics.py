@@ -323,6 +323,19 @@ def test_classes_are_drawn_apart() -> None:
     assert together.pooled.accuracy.interval is not None
 
 
+def test_no_interval_from_the_few_resamples_that_define_a_figure() -> None:
+    """A class of one good and two anomalous queries keeps both in two of three resamples, three classes in 30 %."""
+    run = [
+        prediction(f"{name}/{i}.png", anomalous, "yes", score, category=name)
+        for name in "abc"
+        for i, (anomalous, score) in enumerate([(False, 0.5), (True, 0.9), (True, 0.1)])
+    ]
+    result = measure(run, resamples=200)
+    assert result.by_class["a"].auroc.interval == (0, 1)
+    assert result.pooled.auroc.interval is not None
+    assert result.mean_over_classes.auroc == Figure(value=0.5)
+
+
 def _in_class(pair: Pair, name: str) -> Pair:
     return pair.model_copy(update={"category": name})
 

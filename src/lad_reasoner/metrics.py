@@ -6,7 +6,8 @@ queries, AUROC of a system without scores) is None, which tables show as "–"; 
 
 Intervals are 95 % percentile bootstraps over the predictions, drawn within each class (category) with a seed: the same
 predictions, in any order, give the same intervals. Every figure gets one, by defect too, except where it would say
-nothing: a figure that all resamples repeat (5 of 5 right), or that most of them do not define.
+nothing: a figure that all resamples repeat (5 of 5 right), or that half of them do not define. Of few predictions (some
+dozens) they are somewhat too narrow; those of F1-max, a maximum over noise, always.
 
 All resamples are computed at once, as weights of the predictions. scikit-learn takes one weighting at a time and needs
 forty times as long for AUROC and average precision alone; the tests hold every figure here to scikit-learn's.
