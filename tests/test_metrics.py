@@ -1,18 +1,16 @@
-"""Figures: the paper's Table 1 to the digit, scikit-learn as the referee, properties, and what is not defined."""
+"""Figures: scikit-learn as the referee, properties, and what is not defined. Table 1 has a file of its own."""
 
-import csv
 import math
-import os
 import random
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from runs import NAMES, answering, from_matrix, noisy_run, prediction, runs, values
 from sklearn import metrics as sklearn
 
 from lad_reasoner.errors import InputError
@@ -21,144 +19,13 @@ from lad_reasoner.metrics import (
     VERDICT_FIGURES,
     Confusion,
     Figure,
-    Figures,
     Metrics,
     _Run,
     _values,
     compare,
     measure,
 )
-from lad_reasoner.records import Pair, Prediction, Verdict
-
-DATA = Path(os.environ.get("LAD_DATA", Path(__file__).parents[2] / "shared/data"))
-NAMES = VERDICT_FIGURES + SCORE_FIGURES
-
-# MVTec LOCO AD's test split without structural anomalies: class -> good, logical.
-SIZES = {"JB": (94, 142), "BB": (102, 83), "SB": (122, 137), "SC": (119, 108), "PP": (138, 91)}
-MEAN_ROWS = ("APRIL-GAN", "AnomalyGPT")
-POOLED_ROWS = (
-    "Qwen2.5-VL-3B",
-    "Qwen2.5-VL-72B",
-    "Qwen2.5-VL-3B-SFT",
-    "Qwen2.5-VL-3B-GRPO",
-    "LAD-Reasoner",
-)
-
-
-def prediction(query: str, anomalous: bool, answer: str, score: float = 0.5, **changes: Any) -> Prediction:
-    """`changes` are fields of the pair, and `scored`."""
-    scored = changes.pop("scored", True)
-    label = "yes" if anomalous else "no"
-    kind = "logical" if anomalous else "good"
-    pair = Pair.model_validate({"references": ("r.png",), "query": query, "label": label, "kind": kind, **changes})
-    verdict = Verdict(
-        query=query,
-        references=pair.references,
-        answer=answer,  # type: ignore[arg-type]
-        anomalous=answer == "yes",
-        score=score,
-        reasoning="",
-        response="",
-        model="test",
-        prompt_version="test-1",
-        seconds=0,
-    )
-    return Prediction(pair=pair, verdict=verdict, scored=scored)
-
-
-def from_matrix(category: str, tp: int, fn: int, fp: int, tn: int) -> list[Prediction]:
-    answers = [(True, "yes")] * tp + [(True, "no")] * fn + [(False, "yes")] * fp + [(False, "no")] * tn
-    return [
-        prediction(f"{category}/{i:03}.png", anomalous, answer, float(answer == "yes"), category=category)
-        for i, (anomalous, answer) in enumerate(answers)
-    ]
-
-
-def values(figures: Figures) -> dict[str, float | None]:
-    return {name: getattr(figures, name).value for name in NAMES}
-
-
-@st.composite
-def runs(draw: st.DrawFn, answers: tuple[str, ...] = ("yes", "no", "invalid")) -> list[Prediction]:
-    """Up to 30 predictions on up to three classes, with ties between the scores."""
-    row = st.tuples(
-        st.booleans(),
-        st.sampled_from(answers),
-        st.integers(0, 6).map(lambda sixth: sixth / 6),
-        st.sampled_from(["logical", "structural"]),
-        st.sampled_from(["pins", "bags", None]),
-        st.sampled_from([None, "bent", "bent;missing"]),
-    )
-    return [
-        prediction(
-            f"{i}.png",
-            anomalous,
-            answer,
-            score,
-            kind=kind if anomalous else "good",
-            category=category,
-            defect=defect if anomalous else None,
-        )
-        for i, (anomalous, answer, score, kind, category, defect) in enumerate(draw(st.lists(row, min_size=1)))
-    ]
-
-
-# Table 1
-
-
-def paper_rows() -> dict[str, dict[str, tuple[str, str]]]:
-    """Model -> class -> accuracy and F1 as printed, with one decimal."""
-    rows: dict[str, dict[str, tuple[str, str]]] = {}
-    with (DATA / "paper_table1.csv").open() as file:
-        for line in csv.DictReader(file):
-            printed = f"{float(line['accuracy']):.1f}", f"{float(line['f1']):.1f}"
-            rows.setdefault(line["model"], {})[line["class"]] = printed
-    return rows
-
-
-def matrices(good: int, anomalous: int, accuracy: str, f1: str) -> list[tuple[int, int, int, int]]:
-    """Every integer confusion matrix (tp, fn, fp, tn) of these class sizes that rounds to the two printed numbers."""
-    tp, fp = np.mgrid[: anomalous + 1, : good + 1]
-    exact_accuracy = 100 * (tp + good - fp) / (good + anomalous)
-    exact_f1 = 200 * tp / (tp + fp + anomalous)
-    half = 0.05 + 1e-9
-    fits = (abs(exact_accuracy - float(accuracy)) <= half) & (abs(exact_f1 - float(f1)) <= half)
-    return [(int(t), anomalous - int(t), int(f), good - int(f)) for t, f in np.argwhere(fits)]
-
-
-@pytest.mark.skipif(
-    not (DATA / "paper_table1.csv").is_file(), reason=f"no paper_table1.csv in {DATA}; set LAD_DATA to its folder"
-)
-@pytest.mark.parametrize("model", MEAN_ROWS + POOLED_ROWS)
-def test_table_1_to_the_digit(model: str) -> None:
-    printed = paper_rows()[model]
-    run: list[Prediction] = []
-    for name, (good, anomalous) in SIZES.items():
-        (matrix,) = matrices(good, anomalous, *printed[name])
-        run += from_matrix(name, *matrix)
-    assert len(run) == 1136
-    result = measure(run, resamples=0)
-    assert set(printed) == {"Overall", *result.by_class}
-    for name, figures in result.by_class.items():
-        assert (figures.accuracy.percent(), figures.f1.percent()) == printed[name]
-    pooled, mean = (
-        (figures.accuracy.percent(), figures.f1.percent()) for figures in (result.pooled, result.mean_over_classes)
-    )
-    assert pooled != mean
-    assert printed["Overall"] == (mean if model in MEAN_ROWS else pooled)
-    assert result.by_kind["logical"].pooled == result.pooled
-
-
-def test_always_yes_on_the_papers_images() -> None:
-    run = [row for name, (good, bad) in SIZES.items() for row in from_matrix(name, bad, 0, good, 0)]
-    result = measure(run, resamples=200).pooled
-    assert result.confusion == Confusion(tp=561, fn=0, fp=575, tn=0, invalid=0)
-    assert (result.accuracy.percent(), result.f1.percent()) == ("49.4", "66.1")
-    assert (result.tpr.value, result.tnr.value, result.balanced_accuracy.value) == (1, 0, 0.5)
-    assert (result.mcc.value, result.auroc.value) == (0, 0.5)
-    assert result.f1_max_on_test_labels == result.f1
-    assert result.tpr.interval is None, "what never varies has no interval"
-
+from lad_reasoner.records import Pair, Prediction
 
 # Against scikit-learn
 
@@ -212,17 +79,6 @@ def test_intervals_are_those_of_a_plain_stratified_bootstrap() -> None:
 
 
 # Properties
-
-
-def noisy_run(count: int, seed: int, noise: float = 0.2) -> list[Prediction]:
-    """Scores about 0.6 and 0.4, on three classes."""
-    rng = random.Random(seed)
-    rows = []
-    for i in range(count):
-        anomalous = rng.random() < 0.5
-        score = min(1.0, max(0.0, rng.gauss(0.6 if anomalous else 0.4, noise)))
-        rows.append(prediction(f"{i}.png", anomalous, "yes" if score > 0.5 else "no", score, category=f"c{i % 3}"))
-    return rows
 
 
 @given(runs(), st.randoms(use_true_random=False))
@@ -347,7 +203,7 @@ def test_fast_enough_for_loco() -> None:
     seconds = time.process_time() - start
     assert result.resamples == 2000
     assert result.pooled.auroc.interval is not None
-    assert seconds < 5, "about 0.3 s on one core"
+    assert seconds < 5, "it takes well under a second on one core"
 
 
 # By kind and by defect
@@ -459,7 +315,7 @@ def test_percent(value: float | None, shown: str) -> None:
 @given(runs(), st.data())
 def test_mcnemar_by_hand(run: list[Prediction], data: st.DataObject) -> None:
     answers = data.draw(st.lists(st.sampled_from(["yes", "no", "invalid"]), min_size=len(run), max_size=len(run)))
-    other = [_answering(row, answer) for row, answer in zip(run, answers, strict=True)]
+    other = [answering(row, answer) for row, answer in zip(run, answers, strict=True)]
     result = compare(run, other, resamples=10)
 
     def right(row: Prediction) -> bool:
@@ -475,13 +331,9 @@ def test_mcnemar_by_hand(run: list[Prediction], data: st.DataObject) -> None:
     assert result.agreement == np.mean([a.verdict.answer == b.verdict.answer for a, b in zip(run, other, strict=True)])
 
 
-def _answering(row: Prediction, answer: str) -> Prediction:
-    return row.model_copy(update={"verdict": row.verdict.model_copy(update={"answer": answer})})
-
-
 @given(runs(), st.randoms(use_true_random=False))
 def test_differences(run: list[Prediction], rng: random.Random) -> None:
-    other = [_answering(row, rng.choice(["yes", "no"])) for row in run]
+    other = [answering(row, rng.choice(["yes", "no"])) for row in run]
     rng.shuffle(other)
     there, back = compare(run, other, resamples=10), compare(other, run, resamples=10)
     assert there.p_value == back.p_value
@@ -508,7 +360,7 @@ def test_a_run_equals_itself() -> None:
 def test_pairing_narrows_the_interval() -> None:
     """Runs that part in few answers: the difference is known far better than either accuracy."""
     run = noisy_run(200, seed=5)
-    other = [_answering(row, "yes") if i % 20 == 0 else row for i, row in enumerate(run)]
+    other = [answering(row, "yes") if i % 20 == 0 else row for i, row in enumerate(run)]
     low, high = compare(run, other, resamples=500).pooled.accuracy.interval or (0, 1)
     alone = measure(run, resamples=500).pooled.accuracy.interval or (0, 0)
     assert 0 < high - low < 0.6 * (alone[1] - alone[0])
