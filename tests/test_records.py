@@ -86,3 +86,16 @@ def test_a_wrong_line_is_named(tmp_path: Path) -> None:
     path.write_text("not json\n")
     with pytest.raises(RecordError, match=r"a\.jsonl:1: Invalid JSON"):
         list(read_records(path, Verdict))
+
+
+def test_defects_by_name() -> None:
+    pair = Pair(references=("r.png",), query="q.png", defect="1_additional_nut;1_missing_washer")
+    assert pair.defect_names() == ["1_additional_nut", "1_missing_washer"]
+    assert Pair(references=("r.png",), query="q.png").defect_names() == []
+
+
+def test_a_line_of_before_there_were_systems_without_scores() -> None:
+    prediction = Prediction(pair=Pair(references=("r.png",), query="q.png"), verdict=verdict())
+    line = prediction.model_dump_json(exclude={"scored"})
+    assert "scored" not in line
+    assert Prediction.model_validate_json(line).scored

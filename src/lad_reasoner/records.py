@@ -33,7 +33,10 @@ class Box(Record):
 
 
 class Pair(Record):
-    """References and a query, with what is known about it. `label` is yes for anomalous."""
+    """References and a query, with what is known about it. `label` is yes for anomalous.
+
+    Several defects in one query are joined by semicolons.
+    """
 
     references: tuple[str, ...] = Field(min_length=1)
     query: str
@@ -41,6 +44,10 @@ class Pair(Record):
     kind: Kind | None = None
     defect: str | None = None
     category: str | None = None
+
+    def defect_names(self) -> list[str]:
+        """Each defect of the query by its own name; none for a good one."""
+        return [name for name in (self.defect or "").split(";") if name]
 
 
 class Verdict(Record):
@@ -73,10 +80,14 @@ class Failure(Record):
 
 
 class Prediction(Record):
-    """A verdict on a labelled pair."""
+    """A verdict on a labelled pair.
+
+    `scored` is false for a system that answers without a score: its verdict's score only repeats the answer.
+    """
 
     pair: Pair
     verdict: Verdict
+    scored: bool = True
 
 
 RecordType = TypeVar("RecordType", bound=Record)
