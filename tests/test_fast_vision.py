@@ -28,7 +28,7 @@ def look(folder: Path, sizes: list[tuple[int, int]]) -> torch.Tensor:
     return tokens
 
 
-@pytest.mark.parametrize("build", [tiny.qwen2_5_vl, tiny.qwen3_vl])
+@pytest.mark.parametrize("build", [tiny.save_qwen, tiny.save_qwen3])
 def test_tokens_are_those_of_transformers(build: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = build(tmp_path / "model")
     sizes = [(112, 84), (140, 140), (56, 196), (112, 84)]
@@ -40,5 +40,5 @@ def test_tokens_are_those_of_transformers(build: Any, tmp_path: Path, monkeypatc
 
 
 def test_towers_of_other_families_stay_as_they_are(tmp_path: Path) -> None:
-    checkpoint = load_checkpoint(tiny.llava(tmp_path / "model"))
+    checkpoint = load_checkpoint(tiny.save_llava(tmp_path / "model"))
     assert not speed_up(checkpoint.model)

@@ -1,8 +1,8 @@
 """Two speed-ups of the vision towers of the Qwen-VL family, with the same results.
 
-The patch embedding is a three-dimensional convolution whose kernel equals its stride, which is a matrix product and runs
-as one. Attention runs window by window and picture by picture in Transformers, hundreds of calls a layer; here windows
-of equal length share one call.
+The patch embedding is a three-dimensional convolution whose kernel equals its stride, which is a matrix product and
+runs as one. Attention runs window by window and picture by picture in Transformers, hundreds of calls a layer; here
+windows of equal length share one call.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ import torch.nn.functional as F
 
 def speed_up(model: Any) -> bool:
     """Put the faster steps into a loaded model's vision tower; False if it has none of this kind."""
-    visual = getattr(getattr(model, "model", None), "visual", None)
+    visual: Any = getattr(getattr(model, "model", None), "visual", None)
     blocks = getattr(visual, "blocks", ())
-    embed = getattr(visual, "patch_embed", None)
+    embed: Any = getattr(visual, "patch_embed", None)
     projection = getattr(embed, "proj", None)
     if not isinstance(projection, torch.nn.Conv3d) or projection.kernel_size != projection.stride:
         return False
@@ -50,8 +50,8 @@ def _attend(
     query, key = _rotate(query, cos, sin), _rotate(key, cos, sin)
     mixed = torch.empty_like(value)
     for rows in _windows_by_length(cu_seqlens):
-        parts = [states[rows].transpose(1, 2) for states in (query, key, value)]
-        mixed[rows] = F.scaled_dot_product_attention(*parts, scale=self.scaling).transpose(1, 2)
+        one, two, three = (states[rows].transpose(1, 2) for states in (query, key, value))
+        mixed[rows] = F.scaled_dot_product_attention(one, two, three, scale=self.scaling).transpose(1, 2)
     result: torch.Tensor = self.proj(mixed.reshape(count, -1))
     return result
 
@@ -66,7 +66,7 @@ def _windows_by_length(cu_seqlens: torch.Tensor) -> list[torch.Tensor]:
     """For each length that occurs: (windows, length) indices of the rows of all windows that are so long."""
     starts, lengths = cu_seqlens[:-1].long(), (cu_seqlens[1:] - cu_seqlens[:-1]).long()
     return [
-        starts[lengths == length, None] + torch.arange(int(length), device=cu_seqlens.device)
-        for length in lengths.unique()
+        starts[lengths == length, None] + torch.arange(length, device=cu_seqlens.device)
+        for length in sorted(set(lengths.tolist()))
         if length > 0
     ]

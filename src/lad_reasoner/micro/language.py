@@ -56,10 +56,10 @@ def layer_forward(
 _layer = layer_forward
 
 
-def compile_layers() -> None:
-    """Let PyTorch fuse the small steps of a layer."""
+def compile_layers(*, wanted: bool) -> None:
+    """Let PyTorch fuse the small steps of a layer, or leave them as they are."""
     global _layer
-    _layer = torch.compile(layer_forward)
+    _layer = torch.compile(layer_forward) if wanted else layer_forward
 
 
 def read(language: Any, embedded: torch.Tensor, places: torch.Tensor) -> torch.Tensor:

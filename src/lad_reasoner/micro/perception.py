@@ -89,11 +89,12 @@ def block_forward(block: Any, hidden: torch.Tensor, cos: torch.Tensor, sin: torc
 _block = block_forward
 
 
-def compile_blocks() -> None:
-    """Let PyTorch fuse the small steps of a block; worth its minute of compiling in training only."""
+def compile_blocks(*, wanted: bool) -> None:
+    """Let PyTorch fuse the small steps of a block, which is worth its minute in training only, or leave them."""
     global _block
-    torch._dynamo.config.recompile_limit = 32  # a shape of pictures each
-    _block = torch.compile(block_forward, dynamic=False)
+    if wanted:
+        torch._dynamo.config.recompile_limit = 32  # a shape of pictures each
+    _block = torch.compile(block_forward, dynamic=False) if wanted else block_forward
 
 
 @dataclass(frozen=True)

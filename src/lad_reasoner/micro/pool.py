@@ -28,7 +28,6 @@ from lad_reasoner.miniloco.scene import Kind
 
 CELL = 28  # pixels of one picture token: a patch of 14, merged two by two
 GROUP = 6  # pictures of one free product: half of them good
-CHUNK = 180  # pictures
 
 
 @dataclass(frozen=True)
@@ -51,7 +50,8 @@ class Chunk:
 
     name: str
     number: int
-    size: int
+    pictures: int
+    size: int  # pixels of the long side
     seed: int
 
     @property
@@ -69,8 +69,8 @@ def draw_chunk(chunk: Chunk, folder: Path) -> int:
     """Draw the pictures of a chunk and write them; returns how many."""
     stream = [chunk.seed, zlib.crc32(chunk.name.encode()), chunk.number]
     product = None if chunk.name in FAMILIES else CATALOGUE[chunk.name]
-    lines, pixels, offset = [], [], 0
-    for index in range(CHUNK):
+    lines, pixels, offset = list[dict[str, Any]](), list[bytes](), 0
+    for index in range(chunk.pictures):
         group = index // GROUP
         if chunk.name in FAMILIES and index % GROUP == 0:
             product = draw_product(chunk.name, seed=[*stream, group, 0])

@@ -61,9 +61,11 @@ class MicroConfig(BaseModel):
     out: Path
     seed: int = Field(ge=0)
     size: int = Field(ge=112, description="pixels of a picture's long side")
-    product_chunks: int = Field(ge=1, description="chunks of pictures of each training product")
-    family_chunks: int = Field(ge=1, description="chunks of pictures of each family of free scenes")
+    chunk: int = Field(ge=6, multiple_of=6, description="pictures of a chunk")
+    product_chunks: int = Field(ge=1, description="chunks of each training product")
+    family_chunks: int = Field(ge=1, description="chunks of each family of free scenes")
     workers: int = Field(ge=1, description="processes that draw pictures")
+    compile: bool = Field(description="whether PyTorch compiles the layers, which takes a minute and a C++ compiler")
     vision_width: int
     vision_depth: int
     text_width: int
@@ -103,9 +105,15 @@ def read_config(path: Path) -> MicroConfig:
 
 def pool_chunks(config: MicroConfig) -> list[Chunk]:
     """All chunks of a config's pool, families and products taking turns."""
-    wanted = [(name, config.product_chunks) for name in TRAINING] + [(name, config.family_chunks) for name in FAMILIES]
+    wanted = [(name, config.product_chunks) for name in TRAINING]
+    wanted += [(name, config.family_chunks) for name in FAMILIES]
     most = max(config.product_chunks, config.family_chunks)
-    return [Chunk(name, i, config.size, config.seed) for i in range(most) for name, count in wanted if i < count]
+    return [
+        Chunk(name, i, config.chunk, config.size, config.seed)
+        for i in range(most)
+        for name, count in wanted
+        if i < count
+    ]
 
 
 class Run:
@@ -119,7 +127,7 @@ class Run:
 
     def _keep_settings(self) -> None:
         """A run folder belongs to one config, up to how long its stages are."""
-        mine = self.config.model_dump(mode="json", exclude={"out", "workers", *STAGES})
+        mine = self.config.model_dump(mode="json", exclude={"out", "workers", "compile", *STAGES})
         file = self.folder / "config.json"
         if file.is_file():
             kept = json.loads(file.read_text(encoding="utf-8"))
@@ -176,8 +184,8 @@ class Run:
         state = self._state_file()
         if state.is_file():
             self._restore(state)
-        compile_blocks()
-        compile_layers()
+        compile_blocks(wanted=self.config.compile)
+        compile_layers(wanted=self.config.compile)
 
     def _state_file(self) -> Path:
         return self.folder / "state.safetensors"

@@ -1,0 +1,90 @@
+"""Words for MiniLOCO's facts: what is said is true, and what is false is noticed."""
+
+from __future__ import annotations
+
+import pytest
+
+from lad_reasoner.answers import parse_response
+from lad_reasoner.miniloco import CATALOGUE, PRODUCTS, draw_picture
+from lad_reasoner.miniloco.free import FAMILIES, draw_product
+from lad_reasoner.miniloco.render import make_scene, render
+from lad_reasoner.miniloco.words import check_claims, count_groups, describe, write_response
+
+SCREWS = {
+    "items": [{"what": "nut", "colour": "steel"}] * 2 + [{"what": "pushpin", "colour": "yellow"}] * 12,
+    "sights": [{"what": "empty compartment"}, {"what": "level 6"}, {"what": "almonds"}],
+    "fills": [{"what": "cereal", "level": 0.57, "place": "left"}, {"what": "almonds", "level": 0.2, "place": "left"}],
+    "defect_words": None,
+}
+
+
+def test_a_description_names_parts_sights_and_levels() -> None:
+    assert describe(SCREWS) == "empty compartment x1, steel nut x2, yellow pushpin x10+, almonds 2/10, cereal 6/10"
+
+
+def test_an_empty_picture_is_said_to_be_empty() -> None:
+    assert describe({"items": [], "fills": []}) == "nothing"
+
+
+def test_walls_are_not_counted() -> None:
+    assert count_groups({"items": [{"what": "separator", "colour": ""}], "fills": []}) == {}
+
+
+@pytest.mark.parametrize(
+    ("said", "true"),
+    [
+        ("steel nut x2", 1),
+        ("steel nut x3", 0),
+        ("brass nut x2", 0),
+        ("nut x2", 0),
+        ("yellow pushpin x10+", 1),
+        ("yellow pushpin x9", 0),
+        ("steel nut x10+", 0),
+        ("cereal 6/10", 1),
+        ("cereal 5/10", 1),
+        ("cereal 4/10", 0),
+        ("orange juice 6/10", 0),
+    ],
+)
+def test_each_claim_is_held_against_the_facts(said: str, true: int) -> None:
+    assert check_claims(f"Reference: {said}. Query: nothing. All is well.", SCREWS, SCREWS) == (true, 1)
+    assert check_claims(f"Reference: nothing. Query: {said}. All is well.", SCREWS, SCREWS) == (true, 1)
+
+
+def test_claims_about_the_reference_are_not_held_against_the_query() -> None:
+    other = {**SCREWS, "items": SCREWS["items"][:1]}
+    reasoning = "Reference: steel nut x2. Query: steel nut x1. One nut is missing."
+    assert check_claims(reasoning, SCREWS, other) == (2, 2)
+    assert check_claims(reasoning, other, SCREWS) == (0, 2)
+
+
+def test_words_without_claims_hold_none() -> None:
+    assert check_claims("The 2 nuts of 10/10 quality are there.", SCREWS, SCREWS)[0] == 0
+    assert check_claims("", SCREWS, SCREWS) == (0, 0)
+
+
+@pytest.mark.parametrize("product", PRODUCTS)
+def test_what_is_written_about_a_product_is_true_and_structured(product: str) -> None:
+    for index in range(len(CATALOGUE[product].defects)):
+        reference = draw_picture(product, "train", "good", index, size=64).facts
+        for kind in ("good", "logical"):
+            query = draw_picture(product, "test", kind, index, size=64).facts
+            response = parse_response(write_response(reference, query))
+            assert response.structured
+            assert response.answer == ("yes" if kind == "logical" else "no")
+            true, claims = check_claims(response.reasoning, reference, query)
+            assert true == claims > 0
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_what_is_written_about_free_scenes_is_true(family: str) -> None:
+    for seed in range(8):
+        product = draw_product(family, seed=seed)
+        pictures = [
+            render(make_scene(product, seed=[seed, i], kind=kind), size=64, paint=product.paint).facts
+            for i, kind in enumerate(("good", "logical"))
+        ]
+        response = parse_response(write_response(*pictures))
+        true, claims = check_claims(response.reasoning, *pictures)
+        assert response.answer == "yes"
+        assert true == claims
