@@ -28,7 +28,7 @@ its one-class list. Its own layout needs that list; converted to MVTec's layout 
     candle/image_anno.csv                               what is wrong, in words
     or candle/{train,test}/{good,bad}/000.JPG, candle/ground_truth/bad/000.png
 
-MVTec LOCO AD (Bergmann et al., IJCV 2022), CC BY-NC-SA 4.0. 1,772 pictures for training, 304 for validation, 1,568 for
+MVTec LOCO AD (Bergmann et al., IJCV 2022), CC BY-NC-SA 4.0. 1,778 pictures for training, 305 for validation, 1,568 for
 testing (575 good, 561 logical, 432 structural). Each mask's grey value names a defect (see masks.py).
 
     pushpins/{train,validation}/good/000.png
@@ -291,8 +291,6 @@ class _Layout:
             self._refuse("have a name that is no UTF-8", parts)
         elif place is None:
             self._refuse("lie in no folder that says what they show", parts)
-        elif place.shape == "image" and (*place.top[-1:], place.folder, place.stem) in WRONG_IN_DS_MVTEC:
-            self._refuse("are metal nuts among DS-MVTec's pills", parts)
         else:
             self.places[place.top].append(place)
 
@@ -310,10 +308,13 @@ class _Layout:
             lines = read_records(self.base.joinpath(*top, "facts.jsonl"), _Facts)
             facts = {line.file: line for line in lines}
         category = name if dataset else "/".join(top) or name
-        has_good = any(WORDS.get(word(place.folder)) == "good" for place in places)
+        has_good = any(WORDS.get(word(place.folder)) == "good" for place in places if place.shape == "split")
         samples = []
         for place in places:
             known = facts.get("/".join(place.parts[len(top) :]))
+            if place.shape == "image" and (name, place.folder, place.stem) in WRONG_IN_DS_MVTEC:
+                self._refuse("are metal nuts among DS-MVTec's pills", place.parts)
+                continue
             kind, defect = _shown(dataset, name, place)
             if dataset is None and kind is None and word(place.folder) not in WORDS:
                 # MVTec AD's way: in test/, beside good/, a folder is a defect.
