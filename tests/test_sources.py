@@ -17,7 +17,7 @@ from lad_reasoner.errors import InputError, RecordError
 from lad_reasoner.listing import list_files, natural, natural_path
 from lad_reasoner.miniloco import write_benchmark
 from lad_reasoner.records import Sample
-from lad_reasoner.sources import LOGICAL, MVTEC_AD, Source, find_samples, why_not_train
+from lad_reasoner.sources import LOGICAL, MVTEC_AD, Source, _Layout, find_samples, why_not_train
 
 DATA = Path(os.environ.get("LAD_PHOTOGRAPHS", Path(__file__).parents[2] / "shared/data/real")).parent
 needs_data = pytest.mark.skipif(
@@ -152,7 +152,7 @@ def test_loco_at_full_size(tmp_path: Path) -> None:
         for row in csv.DictReader(file):
             category, stem = row["category"], Path(row["file"]).stem
             names.append(f"{category}/{row['split']}/{row['kind']}/{row['file']}")
-            masks = range(len(row["defects"].split(";"))) if row["defects"] else ()
+            masks = range(row["defects"].count(";") + 1) if row["kind"] != "good" else ()  # a file for each defect
             names += [f"{category}/ground_truth/{row['kind']}/{stem}/{i:03d}.png" for i in masks]
     source = find_samples(plant(tmp_path, [*names, "pushpins/defects_config.json", "readme.txt"]))
     assert len(source.samples) == 3651
@@ -167,9 +167,7 @@ def test_loco_at_full_size(tmp_path: Path) -> None:
     }
     assert {name: (counts[name, "good"], counts[name, "logical"]) for name in expected} == expected
     assert sum(good + logical for good, logical in expected.values()) == 1136
-    assert (
-        Counter(sample.split for sample in source.samples) == {"train": 1778, "validation": 305, "test": 1561} or True
-    )
+    assert Counter(sample.split for sample in source.samples) == {"train": 1778, "validation": 305, "test": 1568}
     for sample in source.samples:
         assert bool(sample.masks) == (sample.kind in ("logical", "structural"))
         assert why_not_train(sample)
@@ -286,6 +284,11 @@ def test_own_folders_with_splits_products_and_masks(tmp_path: Path) -> None:
     assert {sample.category for sample in source.samples} == {"a/lamp", "socket"}
 
 
+def test_own_folder_called_image_has_no_split(tmp_path: Path) -> None:
+    source = find_samples(plant(tmp_path / "lamp", ["image/good/1.png", "image/bad/1.png"]))
+    assert shown(source) == {"image/bad/1.png": (None, None, None), "image/good/1.png": (None, "good", None)}
+
+
 def test_own_products_named_like_public_ones_stay_own(tmp_path: Path) -> None:
     plant(tmp_path / "shop", ["bottle/train/good/1.png", "bottle/test/good/1.png", "bottle/test/leak/1.png"])
     assert {sample.dataset for sample in find_samples(tmp_path / "shop").samples} == {"shop"}
@@ -304,6 +307,11 @@ def test_copies_of_the_benchmark_are_known_by_name(tmp_path: Path) -> None:
     plant(tmp_path, ["Screw-Bag/good/1.png", "Screw-Bag/bad/1.png", "lamp/good/1.png"])
     refused = {sample.category for sample in find_samples(tmp_path).samples if why_not_train(sample)}
     assert refused == {"Screw-Bag"}
+    plant(tmp_path / "all", ["pushpins/test/a/1.png", "mvtec_loco_anomaly_detection/x/2.png", "lamp/3.png"])
+    (tmp_path / "all/t.csv").write_text(
+        "image,label\npushpins/test/a/1.png,bad\nmvtec_loco_anomaly_detection/x/2.png,good\nlamp/3.png,good\n"
+    )
+    assert [bool(why_not_train(sample)) for sample in find_samples(tmp_path / "all").samples] == [False, True, True]
     plant(tmp_path / "pins", ["test/good/1.png", "test/logical_anomalies/1.png", "defects_config.json"])
     assert all(why_not_train(sample) for sample in find_samples(tmp_path / "pins").samples)
 
@@ -324,8 +332,38 @@ def test_natural_order(tmp_path: Path) -> None:
 @settings(max_examples=50)
 @given(st.lists(st.tuples(st.text(min_size=1, max_size=9), st.text(min_size=1, max_size=9)), unique=True, max_size=9))
 def test_order_is_total_and_repeatable(paths: list[tuple[str, ...]]) -> None:
-    assert sorted(paths, key=natural_path) == sorted(paths[::-1], key=natural_path)
+    backwards = paths[::-1]
+    assert sorted(paths, key=natural_path) == sorted(backwards, key=natural_path)
     assert len({natural(name) for path in paths for name in path}) == len({name for path in paths for name in path})
+
+
+FOLDERS = st.sampled_from(
+    ["bottle", "lamp", "pushpins", "candle", "pill", "train", "test", "image", "Data", "Images"]
+) | (
+    st.sampled_from(
+        ["good", "ok", "bad", "broken_large", "logical", "logical_anomalies", "masks", "ground_truth", "rgb_mask"]
+    )
+)
+FILES = st.sampled_from(["000.png", "000_mask.png", "1.JPG", "note.txt", "defects_config.json"])
+
+
+@given(st.sets(st.tuples(st.lists(FOLDERS, max_size=5).map(tuple), FILES), max_size=12))
+def test_each_picture_is_a_sample_or_refused_or_a_mask(tree: set[tuple[tuple[str, ...], str]]) -> None:
+    files = [(*folders, name) for folders, name in sorted(tree)]
+    refused: dict[str, list[str]] = {}
+    samples = _Layout(Path("/data/root"), files, refused).samples()
+    told = [
+        *(sample.image.removeprefix("/data/root/") for sample in samples),
+        *(n for ns in refused.values() for n in ns),
+    ]
+    assert len(told) == len(set(told))
+    apart = {"ground_truth", "masks", "rgb_mask"}
+    pictures = {"/".join(parts) for parts in files if parts[-1][-3:] in ("png", "JPG") and apart.isdisjoint(parts)}
+    silent = pictures - set(told)
+    assert set(told) <= pictures
+    assert all(name.replace("_mask", "") in pictures and "_mask" in name for name in silent)
+    for sample in samples:
+        assert sample.kind != "good" or (sample.defect is None and not sample.masks)
 
 
 def test_links_and_what_is_hidden(tmp_path: Path) -> None:

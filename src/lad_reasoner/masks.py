@@ -21,6 +21,7 @@ from lad_reasoner.records import Record, Sample
 
 MAX_PLACES = 4  # more are counted, not told one by one
 SMALLEST = 0.05  # of all that is anomalous: smaller specks belong to the places that are told
+WIDE = 0.6  # of both sides: a region that reaches so far is in no one place
 JPEG_NOISE = 127  # what is not black in a lossy file may be noise
 
 
@@ -76,21 +77,34 @@ def name_defects(sample: Sample) -> tuple[str, ...]:
 
 
 def describe_mask(mask: NDArray[np.bool_]) -> str:
-    """Where and how large: `upper left, 3.1 % of the picture`. Empty for a mask that is black."""
+    """Where and how large: `upper left, 3.1 % of the picture`. Empty for a mask that is black.
+
+    What lies around its own centre, as a ring does, is `around the centre`; what reaches over most of both sides is
+    `all over`.
+    """
     total = int(mask.sum())
     if not total:
         return ""
     labels, _ = ndimage.label(mask, structure=np.ones((3, 3)))
     areas = np.bincount(labels.ravel())[1:]
     order = [int(at) for at in np.argsort(-areas, kind="stable") if areas[at] >= SMALLEST * total][:MAX_PLACES]
-    centres = ndimage.center_of_mass(mask, labels, [at + 1 for at in order])
-    height, width = mask.shape
-    places = [place((x + 0.5) / width, (y + 0.5) / height) for y, x in centres]
+    boxes = ndimage.find_objects(labels)
+    places = [_where(labels[boxes[at]] == at + 1, boxes[at], mask.shape) for at in order]
     whole = f"{_percent(total / mask.size)} of the picture"
     if len(places) == 1:
         return f"{places[0]}, {whole}"
     each = ", ".join(f"{name} ({_percent(areas[at] / mask.size)})" for name, at in zip(places, order, strict=True))
     return f"{each}; together {whole}"
+
+
+def _where(region: NDArray[np.bool_], box: tuple[slice, ...], shape: tuple[int, ...]) -> str:
+    """The place of one region, cut out of a picture of this shape along its box."""
+    rows, columns = np.nonzero(region)
+    row, column = float(rows.mean()), float(columns.mean())
+    name = place((box[1].start + column + 0.5) / shape[1], (box[0].start + row + 0.5) / shape[0])
+    if all(inside > WIDE * whole for inside, whole in zip(region.shape, shape, strict=True)):
+        return "all over"
+    return name if region[round(row), round(column)] else f"around the {name}"
 
 
 def place(x: float, y: float) -> str:

@@ -73,11 +73,13 @@ class _Entry(Record):
 class Hint:
     """What the teacher is told about a picture before it looks.
 
-    `where` is empty where there is no mask, `knowledge` is MMAD's text on this defect of this class, or on its good
-    pictures; `said` are (question, right option) about this very picture.
+    `defect` is None where the data set does not name it, `where` is empty where there is no mask, `knowledge` is MMAD's
+    text on this defect of this class, or on its good pictures; `said` are (question, right option) about this very
+    picture.
     """
 
     category: str
+    anomalous: bool
     defect: str | None
     where: str
     knowledge: str
@@ -86,7 +88,8 @@ class Hint:
     @property
     def text(self) -> str:
         """The hint as lines of text, to be put into a prompt."""
-        lines = [f"Product: {_spoken(self.category)}", f"Defect: {_spoken(self.defect or 'none')}"]
+        defect = _spoken(self.defect or "there is one") if self.anomalous else "none"
+        lines = [f"Product: {_spoken(self.category)}", f"Defect: {defect}"]
         lines += [f"Where: {self.where}"] if self.where else []
         lines += [f"{question} {right}" for question, right in self.said]
         lines += [f"About such pictures: {self.knowledge}"] if self.knowledge else []
@@ -110,7 +113,8 @@ class Mmad:
         asked = self.questions.get(name, ())
         return Hint(
             category=sample.category,
-            defect=None if sample.kind == "good" else sample.defect or "unknown",
+            anomalous=sample.label == "yes",
+            defect=sample.defect,
             where=describe_mask(read_mask(sample.masks)) if sample.masks else "",
             knowledge=self.knowledge.get(name[:3], ""),
             said=tuple((q.question.strip(), q.right.strip()) for q in asked if q.type != DETECTION and q.right),
