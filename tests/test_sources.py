@@ -476,6 +476,17 @@ def test_malformed_tables_name_file_line_and_column(tmp_path: Path, text: str, m
     assert "\n" not in str(caught.value)
 
 
+def test_a_table_of_which_nothing_is_left(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("image,label\n1.png,good\n../2.png,good\n")
+    with pytest.raises(
+        InputError, match=r"no picture of this table can be used \(1 named in t\.csv, but absent; 1 t\."
+    ):
+        find_samples(tmp_path / "t.csv")
+    (tmp_path / "t.csv").write_text("image,label\n")
+    with pytest.raises(InputError, match="it has no rows"):
+        find_samples(tmp_path / "t.csv")
+
+
 def test_a_table_that_is_no_utf8(tmp_path: Path) -> None:
     plant(tmp_path, ["1.png"])
     (tmp_path / "t.csv").write_bytes(b"image,label\n1.png,good\n\xff.png,good\n")

@@ -86,6 +86,7 @@ LOGICAL = frozenset(
     {("cable", "cable_swap"), ("cable", "missing_cable"), ("metal_nut", "flip"), ("transistor", "misplaced")}
 )
 LOCO = frozenset({"breakfast_box", "juice_bottle", "pushpins", "screw_bag", "splicing_connectors"})
+LOCO_ROOTS = frozenset({"mvtec_loco", "mvtec_loco_ad", "mvtec_loco_anomaly_detection"})
 LOCO_FOLDERS = frozenset({"good", "logical_anomalies", "structural_anomalies"})
 # DS-MVTec's pill/image/good/000…021 show metal nuts, whose good test pictures are 000…021.
 WRONG_IN_DS_MVTEC = frozenset(("pill", "good", f"{number:03d}") for number in range(22))
@@ -129,6 +130,9 @@ def find_samples(folder: str | Path) -> Source:
             raise InputError(f"{printable(path)}: give a folder, or a CSV file with the columns image and label")
         base = path.parents[1] if path.parent.name == "split_csv" else path.parent
         samples = read_table(path, base, set(list_files(base)), refused)
+        if not samples:
+            reasons = "; ".join(f"{len(names)} {reason}" for reason, names in refused.items())
+            raise InputError(f"{printable(path)}: no picture of this table can be used ({reasons or 'it has no rows'})")
         return _source(path, base, samples, refused)
     if not path.is_dir():
         raise InputError(f"{printable(path)}: no such folder")
@@ -157,7 +161,7 @@ def why_not_train(sample: Sample) -> str | None:
     is enough, so that a copy in another layout or in a table is refused too.
     """
     names = {word(name) for name in (sample.category, *Path(sample.image).parts)}
-    if sample.dataset == "MVTec LOCO AD" or names & LOCO or any(name.startswith("mvtec_loco") for name in names):
+    if sample.dataset == "MVTec LOCO AD" or names & (LOCO | LOCO_ROOTS):
         return "MVTec LOCO AD and MiniLOCO's evaluation products are benchmarks"
     return None
 
