@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from lad_reasoner.answers import format_response
 from lad_reasoner.images import Picture
+from lad_reasoner.masks import place
 from lad_reasoner.matching import Comparison
 from lad_reasoner.regions import MAX_REGIONS, Region, name_colour
 from lad_reasoner.spread import NormalSpread
@@ -95,15 +96,6 @@ def _how_compared(comparison: Comparison, references: int, query: Picture) -> st
         f"{'left' if right < 0 else 'right'} and {abs(down)} {'up' if down < 0 else 'down'}, turned {abs(degrees)} "
         f"degrees {'anticlockwise' if degrees < 0 else 'clockwise'}, and {move.scale:.2f} times as large."
     )
-
-
-def place(x: float, y: float) -> str:
-    """Fractions from the left and from the top -> one of nine places in words."""
-    row = ("upper", "", "lower")[min(2, int(y * 3))]
-    column = ("left", "", "right")[min(2, int(x * 3))]
-    if not row and not column:
-        return "centre"
-    return f"{row or 'middle'} {column or 'middle'}"
 
 
 def _percent(x: float, y: float) -> str:

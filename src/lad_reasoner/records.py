@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -14,6 +14,7 @@ from lad_reasoner.errors import RecordError
 
 Kind = Literal["good", "logical", "structural"]
 Label = Literal["yes", "no"]
+Split = Literal["train", "validation", "test"]
 
 
 class Record(BaseModel):
@@ -30,6 +31,30 @@ class Box(Record):
     width: int
     height: int
     strength: float
+
+
+class Sample(Record):
+    """A picture of a data set, with what its source says about it.
+
+    `kind` is None for an anomalous picture of which the source does not say what kind of anomaly it shows, `split` None
+    where the source has no splits. `masks` are files in which all that is not black is anomalous. `facts` is the line
+    of MiniLOCO's facts.jsonl.
+    """
+
+    image: str
+    dataset: str
+    category: str
+    split: Split | None
+    kind: Kind | None
+    defect: str | None = None
+    masks: tuple[str, ...] = ()
+    licence: str
+    facts: dict[str, Any] | None = None
+
+    @property
+    def label(self) -> Label:
+        """Yes for anomalous."""
+        return "no" if self.kind == "good" else "yes"
 
 
 class Pair(Record):

@@ -1,0 +1,139 @@
+"""Ground-truth masks: read, named by their grey values, and told in words.
+
+In MVTec LOCO AD and MiniLOCO a mask's grey value names a defect and an anomaly may have several files; VisA's values
+are small numbers. So whatever is not black is anomalous.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from pydantic import TypeAdapter, ValidationError
+from scipy import ndimage
+
+from lad_reasoner.errors import ImageError, InputError
+from lad_reasoner.images import MAX_PIXELS, printable
+from lad_reasoner.records import Record, Sample
+
+MAX_PLACES = 4  # more are counted, not told one by one
+SMALLEST = 0.05  # of all that is anomalous: smaller specks belong to the places that are told
+WIDE = 0.6  # of both sides: a region that reaches so far is in no one place
+JPEG_NOISE = 127  # what is not black in a lossy file may be noise
+
+
+class _Defect(Record):
+    """An entry of defects_config.json."""
+
+    defect_name: str
+    pixel_value: int
+
+
+def read_mask(files: Sequence[str | Path]) -> NDArray[np.bool_]:
+    """(height, width), True where any of a picture's masks is not black.
+
+    ImageError for a file that cannot be read, and for masks of different sizes.
+    """
+    if not files:
+        raise InputError("no mask to read; this picture has none")
+    union: NDArray[np.bool_] | None = None
+    for file in files:
+        values = _read_values(file)
+        if union is not None and union.shape != values.shape:
+            raise ImageError(f"{printable(file)}: its size differs from that of {printable(files[0])}; copy them again")
+        union = values > 0 if union is None else union | (values > 0)
+    assert union is not None
+    return union
+
+
+def name_defects(sample: Sample) -> tuple[str, ...]:
+    """The defects of a picture of MVTec LOCO AD or MiniLOCO, by the grey values of its masks and defects_config.json.
+
+    InputError where the file is absent or malformed, or does not name a value.
+    """
+    if not sample.masks:
+        return ()
+    config = Path(sample.masks[0]).parents[3] / "defects_config.json"
+    try:
+        entries = TypeAdapter(list[_Defect]).validate_json(config.read_bytes())
+    except OSError as error:
+        raise InputError(f"{printable(config)}: {error.strerror}; it names the defects, copy it beside test/") from None
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        field = ".".join(str(part) for part in first["loc"])
+        raise InputError(f"{printable(config)}: {field}: {first['msg']}; copy it again") from None
+    names = {entry.pixel_value: entry.defect_name for entry in entries}
+    found = []
+    for file in sample.masks:
+        for value in np.unique(_read_values(file)):
+            if value and int(value) not in names:
+                raise InputError(f"{printable(file)}: the value {value} is not named in {printable(config)}")
+            if value and names[int(value)] not in found:
+                found.append(names[int(value)])
+    return tuple(found)
+
+
+def describe_mask(mask: NDArray[np.bool_]) -> str:
+    """Where and how large: `upper left, 3.1 % of the picture`. Empty for a mask that is black.
+
+    What lies around its own centre, as a ring does, is `around the centre`; what reaches over most of both sides is
+    `all over`.
+    """
+    total = int(mask.sum())
+    if not total:
+        return ""
+    labels, _ = ndimage.label(mask, structure=np.ones((3, 3)))
+    areas = np.bincount(labels.ravel())[1:]
+    order = [int(at) for at in np.argsort(-areas, kind="stable") if areas[at] >= SMALLEST * total][:MAX_PLACES]
+    boxes = ndimage.find_objects(labels)
+    places = [_where(labels[boxes[at]] == at + 1, boxes[at], mask.shape) for at in order]
+    whole = f"{_percent(total / mask.size)} of the picture"
+    if len(places) == 1:
+        return f"{places[0]}, {whole}"
+    each = ", ".join(f"{name} ({_percent(areas[at] / mask.size)})" for name, at in zip(places, order, strict=True))
+    return f"{each}; together {whole}"
+
+
+def _where(region: NDArray[np.bool_], box: tuple[slice, ...], shape: tuple[int, ...]) -> str:
+    """The place of one region, cut out of a picture of this shape along its box."""
+    rows, columns = np.nonzero(region)
+    row, column = float(rows.mean()), float(columns.mean())
+    name = place((box[1].start + column + 0.5) / shape[1], (box[0].start + row + 0.5) / shape[0])
+    if all(inside > WIDE * whole for inside, whole in zip(region.shape, shape, strict=True)):
+        return "all over"
+    return name if region[round(row), round(column)] else f"around the {name}"
+
+
+def place(x: float, y: float) -> str:
+    """Fractions from the left and from the top -> one of nine places in words."""
+    row = ("upper", "", "lower")[min(2, int(y * 3))]
+    column = ("left", "", "right")[min(2, int(x * 3))]
+    if not row and not column:
+        return "centre"
+    return f"{row or 'middle'} {column or 'middle'}"
+
+
+def _percent(share: float) -> str:
+    return "less than 0.1 %" if share < 0.001 else f"{100 * share:.1f} %"
+
+
+def _read_values(file: str | Path) -> NDArray[np.integer]:
+    """Grey values as they stand in the file; of colours the largest channel, without transparency."""
+    name = printable(file)
+    try:
+        with Image.open(file) as image:
+            if image.width * image.height > MAX_PIXELS:
+                raise ImageError(f"{name}: {image.width}x{image.height} pixels is too large for a mask; scale it down")
+            values = np.asarray(image)
+            if image.mode in ("LA", "RGBA"):
+                values = values[..., :-1]
+            lossy = image.format == "JPEG"
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise ImageError(f"{name}: the mask cannot be read ({error}); copy it again") from None
+    values = values.max(axis=2) if values.ndim == 3 else values
+    if not np.issubdtype(values.dtype, np.integer):
+        values = values.astype(np.uint8) if values.dtype == np.bool_ else (values > 0).astype(np.uint8)
+    return np.where(values > JPEG_NOISE, values, 0) if lossy else values

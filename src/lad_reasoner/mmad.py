@@ -1,0 +1,208 @@
+"""MMAD's annotations as hints for the teacher, and what must not be handed out.
+
+    mmad = read_mmad("mmad.json", "domain_knowledge.json")
+    mmad.hint(sample)       # -> Hint: class, defect, place, what MMAD says
+    mmad.refused            # reason -> keys
+
+MMAD (Jiang et al., ICLR 2025) asks multiple-choice questions about pictures of MVTec AD (as DS-MVTec), VisA, MVTec LOCO
+AD and GoodsAD. `mmad.json` is one object, picture -> entry:
+
+    "DS-MVTec/bottle/image/broken_large/000.png": {"conversation": [
+        {"Question": "…", "Answer": "B", "Options": {"A": "…", "B": "…"}, "type": "Defect Description"}, …], …}
+
+`domain_knowledge.json` is data set -> class -> defect -> text.
+
+A key is no path here: it is compared with the samples that `sources.py` found, so nothing outside them is ever opened.
+MMAD's own mask_path and lists of templates are not read; a sample knows its masks, and `curate.py` draws references.
+
+The paper (section 3.2) gives the teacher "MMAD annotations as semantic priors". Deviations: the right option of each
+question is quoted, not its wrong ones; whether there is a defect at all is known from the data set, not asked of MMAD;
+the place is measured from the mask.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path, PureWindowsPath
+from typing import TypeVar
+
+from pydantic import Field, TypeAdapter, ValidationError
+
+from lad_reasoner.errors import InputError
+from lad_reasoner.images import printable
+from lad_reasoner.masks import describe_mask, read_mask
+from lad_reasoner.records import Record, Sample
+from lad_reasoner.sources import LOCO, WRONG_IN_DS_MVTEC
+
+# (data set, class, defect or `good` or VisA's `bad`, number of the picture)
+Name = tuple[str, str, str, str]
+
+DATASETS = {"DS-MVTec": "MVTec AD", "MVTec-AD": "MVTec AD", "MVTec": "MVTec AD", "VisA": "VisA"}
+BENCHMARK = "MVTec LOCO AD is the benchmark"
+OUTSIDE = "leads out of its folder"
+OTHER = "of a data set that is not trained on"
+FORM = "not DATASET/CLASS/FOLDER/DEFECT/FILE"
+WRONG = "a metal nut among DS-MVTec's pills"
+ANSWER = "the answer is none of the options"
+
+DETECTION = "Anomaly Detection"
+
+Form = TypeVar("Form")
+
+
+class Question(Record):
+    """One of MMAD's questions, in MMAD's own field names."""
+
+    question: str = Field(alias="Question")
+    answer: str = Field(alias="Answer")
+    options: dict[str, str] = Field(alias="Options")
+    type: str
+
+    @property
+    def right(self) -> str | None:
+        """The text of the right option, or None where there is no such option."""
+        return self.options.get(self.answer.strip().rstrip(".").upper())
+
+
+class _Entry(Record):
+    conversation: tuple[Question, ...]
+
+
+@dataclass(frozen=True)
+class Hint:
+    """What the teacher is told about a picture before it looks.
+
+    `defect` is None where the data set does not name it, `where` is empty where there is no mask, `knowledge` is MMAD's
+    text on this defect of this class, or on its good pictures; `said` are (question, right option) about this very
+    picture.
+    """
+
+    category: str
+    anomalous: bool
+    defect: str | None
+    where: str
+    knowledge: str
+    said: tuple[tuple[str, str], ...]
+
+    @property
+    def text(self) -> str:
+        """The hint as lines of text, to be put into a prompt."""
+        defect = _spoken(self.defect or "there is one") if self.anomalous else "none"
+        lines = [f"Product: {_spoken(self.category)}", f"Defect: {defect}"]
+        lines += [f"Where: {self.where}"] if self.where else []
+        lines += [f"{question} {right}" for question, right in self.said]
+        lines += [f"About such pictures: {self.knowledge}"] if self.knowledge else []
+        return "\n".join(lines)
+
+
+@dataclass(frozen=True)
+class Mmad:
+    """What MMAD knows. `refused`: reason -> keys that were left out."""
+
+    questions: Mapping[Name, tuple[Question, ...]]
+    knowledge: Mapping[tuple[str, str, str], str]
+    refused: Mapping[str, tuple[str, ...]]
+
+    def hint(self, sample: Sample) -> Hint:
+        """The hint for one picture; where MMAD says nothing about it, what its data set says.
+
+        ImageError for a mask that cannot be read.
+        """
+        name = name_of(sample)
+        asked = self.questions.get(name, ())
+        return Hint(
+            category=sample.category,
+            anomalous=sample.label == "yes",
+            defect=sample.defect,
+            where=describe_mask(read_mask(sample.masks)) if sample.masks else "",
+            knowledge=self.knowledge.get(name[:3], ""),
+            said=tuple((q.question.strip(), q.right.strip()) for q in asked if q.type != DETECTION and q.right),
+        )
+
+    def absent(self, samples: Iterable[Sample]) -> tuple[Name, ...]:
+        """Pictures that MMAD asks about and that are not among the samples."""
+        here = {name_of(sample) for sample in samples}
+        return tuple(name for name in self.questions if name not in here)
+
+
+def name_of(sample: Sample) -> Name:
+    """How MMAD calls a sample, whatever layout it lies in."""
+    folder = "bad" if sample.dataset == "VisA" else sample.defect or "bad"
+    return (
+        sample.dataset,
+        sample.category,
+        "good" if sample.kind == "good" else folder,
+        Path(sample.image).stem.casefold(),
+    )
+
+
+def read_mmad(questions: str | Path | None = None, knowledge: str | Path | None = None) -> Mmad:
+    """Read MMAD's question file and its domain knowledge; either may be missing.
+
+    Keys of MVTec LOCO AD, of other data sets, of pictures known to be wrong, and keys that are paths out of the folder
+    are refused and counted. InputError with file, key and field for a file that is not of MMAD's form.
+    """
+    refused: dict[str, list[str]] = {}
+    asked: dict[Name, tuple[Question, ...]] = {}
+    texts: dict[tuple[str, str, str], str] = {}
+    if questions is not None:
+        for key, entry in _read(questions, dict[str, _Entry], "mmad.json").items():
+            reason, name = _parse(key)
+            if name is None:
+                refused.setdefault(reason, []).append(printable(key))
+                continue
+            wrong = [question for question in entry.conversation if question.right is None]
+            if wrong:
+                refused.setdefault(ANSWER, []).extend([f"{printable(key)}: {one.question}" for one in wrong])
+            asked[name] = (*asked.get(name, ()), *(one for one in entry.conversation if one.right is not None))
+    if knowledge is not None:
+        for dataset, classes in _read(knowledge, dict[str, dict[str, dict[str, str]]], "domain_knowledge.json").items():
+            for category, defects in classes.items():
+                reason = _refusal(dataset, category)
+                if reason:
+                    refused.setdefault(reason, []).append(printable(f"{dataset}/{category}"))
+                    continue
+                for defect, text in defects.items():
+                    texts[DATASETS[dataset], category, defect] = " ".join(text.split())
+    return Mmad(asked, texts, {reason: tuple(keys) for reason, keys in refused.items()})
+
+
+def _parse(key: str) -> tuple[str, Name | None]:
+    """(reason of the refusal, None), or ("", the picture's name)."""
+    path = PureWindowsPath(key)  # takes either slash
+    if path.anchor or ".." in path.parts:
+        return OUTSIDE, None
+    reason = _refusal(*(*path.parts, "", "")[:2])
+    if reason:
+        return reason, None
+    if len(path.parts) != 5:
+        return FORM, None
+    dataset, category, _, defect, _ = path.parts
+    name = (DATASETS[dataset], category, defect, path.stem.casefold())
+    if dataset == "DS-MVTec" and name[1:] in WRONG_IN_DS_MVTEC:
+        return WRONG, None
+    return "", name
+
+
+def _refusal(dataset: str, category: str) -> str:
+    if "loco" in dataset.casefold() or category.casefold() in LOCO:
+        return BENCHMARK
+    return "" if dataset in DATASETS else OTHER
+
+
+def _spoken(name: str) -> str:
+    return name.replace("_", " ")
+
+
+def _read(path: str | Path, form: type[Form], what: str) -> Form:
+    try:
+        return TypeAdapter(form).validate_json(Path(path).read_bytes())
+    except OSError as error:
+        raise InputError(f"{printable(path)}: {error.strerror}; give MMAD's {what}") from None
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ": ".join(str(part) for part in first["loc"])
+        raise InputError(
+            f"{printable(path)}: {where + ': ' if where else ''}{first['msg']}; give MMAD's {what}"
+        ) from None

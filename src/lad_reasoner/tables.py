@@ -1,0 +1,156 @@
+"""Samples from a table: VisA's own split list, or a CSV file of your own.
+
+    image,label,category,split,defect,mask
+    pictures/001.png,good,lamp,train,,
+    pictures/002.png,bad,lamp,test,missing screw,masks/002.png
+
+`image` and `label` are needed, the others may be absent. Paths are relative to the table's folder and must stay inside
+it. Commas, semicolons or tabs. Label: any of `WORDS`, `no`/`yes` or `0`/`1`, where `yes` and `1` mean anomalous.
+Several masks are separated by `;` or `|`.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from lad_reasoner.errors import InputError
+from lad_reasoner.images import printable
+from lad_reasoner.listing import Parts
+from lad_reasoner.records import Kind, Sample, Split
+
+# What folders and labels are called, and the kind that this says; None: anomalous, of a kind that is not said.
+WORDS: dict[str, Kind | None] = {
+    **dict.fromkeys(
+        ("good", "normal", "ok", "io", "pass", "passed", "flawless", "anomaly_free", "defect_free"), "good"
+    ),
+    **dict.fromkeys(("bad", "abnormal", "anomaly", "anomalies", "anomalous", "defect", "defects", "defective"), None),
+    **dict.fromkeys(("nok", "not_ok", "ng", "ko", "nio", "fail", "failed", "faulty", "reject", "rejected"), None),
+    **dict.fromkeys(("logical", "logical_anomaly", "logical_anomalies"), "logical"),
+    **dict.fromkeys(("structural", "structural_anomaly", "structural_anomalies"), "structural"),
+}
+LABELS: dict[str, Kind | None] = {
+    **WORDS,
+    "0": "good",
+    "no": "good",
+    "false": "good",
+    "1": None,
+    "yes": None,
+    "true": None,
+}
+SPLITS: dict[str, Split] = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("validation", "valid", "val"), "validation"),
+    **dict.fromkeys(("test", "testing"), "test"),
+}
+COLUMNS = {
+    "image": ("image", "path", "file", "filename", "image_path"),
+    "label": ("label", "kind"),
+    "category": ("category", "object", "product"),
+    "split": ("split",),
+    "defect": ("defect", "defect_name"),
+    "mask": ("mask", "masks", "mask_path"),
+}
+VISA = frozenset(
+    {"candle", "capsules", "cashew", "chewinggum", "fryum", "pipe_fryum"}
+    | {"macaroni1", "macaroni2", "pcb1", "pcb2", "pcb3", "pcb4"}
+)
+VISA_LICENCE = "CC BY 4.0"
+UNKNOWN_LICENCE = "unknown"
+
+
+def word(name: str) -> str:
+    """`Not OK` -> `not_ok`: how names are compared with the words above."""
+    return "_".join(name.casefold().replace("-", " ").replace("_", " ").split())
+
+
+def has_samples(table: Path) -> bool:
+    """Whether a CSV file's header names the columns that are needed."""
+    with table.open(encoding="utf-8-sig", errors="replace", newline="") as file:
+        header = _header(file.readline(100_000))[1]
+    return {"image", "label"} <= header.keys()
+
+
+def read_table(table: Path, folder: Path, files: set[Parts], refused: dict[str, list[str]]) -> list[Sample]:
+    """The samples of a table in the order of its rows; `files` are all files below `folder`.
+
+    Rows whose picture is absent, or lies outside the folder, are added to `refused` (reason -> names). InputError with
+    file, line and column for a row that cannot be understood.
+    """
+    notes = _visa_defects(folder, files)
+    samples = []
+    for where, row in _rows(table):
+        if not row.get("image"):
+            raise InputError(f"{where}: image: the cell is empty; name a picture")
+        label, split_word = word(row.get("label", "")), word(row.get("split", ""))
+        if label not in LABELS:
+            raise InputError(f"{where}: label: {label!r} is not known; write good, bad, logical or structural")
+        if split_word and split_word not in SPLITS:
+            raise InputError(f"{where}: split: {split_word!r} is not known; write train, validation or test")
+        kind = LABELS[label]
+        image = _inside(row["image"], folder)
+        if image is None:
+            refused.setdefault(f"{table.name} leads out of the folder", []).append(row["image"])
+            continue
+        if image not in files:
+            refused.setdefault(f"named in {table.name}, but absent", []).append(row["image"])
+            continue
+        category = row.get("category") or folder.resolve().name
+        visa = category in VISA and [word(part) for part in image[-4:-2]] == ["data", "images"]
+        masks = [_inside(cell.strip(), folder) for cell in row.get("mask", "").replace("|", ";").split(";")]
+        samples.append(
+            Sample(
+                image=str(folder.joinpath(*image)),
+                dataset="VisA" if visa else folder.resolve().name,
+                category=category,
+                split=SPLITS.get(split_word),
+                kind=kind,
+                defect=(row.get("defect") or notes.get(image)) if kind != "good" else None,
+                masks=tuple(str(folder.joinpath(*mask)) for mask in masks if mask in files) if kind != "good" else (),
+                licence=VISA_LICENCE if visa else UNKNOWN_LICENCE,
+            )
+        )
+    return samples
+
+
+def _visa_defects(folder: Path, files: set[Parts]) -> dict[Parts, str]:
+    """VisA says in each category's image_anno.csv what is wrong: `chunk of wax missing`."""
+    notes = {}
+    for parts in files:
+        if len(parts) == 2 and parts[0] in VISA and parts[1] == "image_anno.csv":
+            for _, row in _rows(folder.joinpath(*parts)):
+                image = _inside(row.get("image", ""), folder)
+                if image and row.get("label"):
+                    notes[image] = row["label"]
+    return notes
+
+
+def _rows(table: Path) -> Iterator[tuple[str, dict[str, str]]]:
+    """(`file:line`, our name of the column -> cell) of each row."""
+    try:
+        with table.open(encoding="utf-8-sig", newline="") as file:
+            delimiter, header = _header(file.readline())
+            reader = csv.reader(file, delimiter=delimiter, strict=True)
+            for cells in reader:
+                if any(cells):
+                    row = {name: cells[at].strip() for name, at in header.items() if at < len(cells)}
+                    yield f"{printable(table)}:{reader.line_num + 1}", row
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise InputError(f"{printable(table)}: not a table that can be read ({error}); save it as UTF-8 CSV") from None
+
+
+def _header(line: str) -> tuple[str, dict[str, int]]:
+    """The delimiter, and where each column that we know stands."""
+    delimiter = max(",;\t", key=line.count)
+    names = [word(cell) for cell in next(csv.reader([line], delimiter=delimiter), [])]
+    known = {ours: [names.index(name) for name in theirs if name in names] for ours, theirs in COLUMNS.items()}
+    return delimiter, {ours: found[0] for ours, found in known.items() if found}
+
+
+def _inside(cell: str, folder: Path) -> Parts | None:
+    """The parts of a path below the folder, or None for one that leads out of it."""
+    path = folder.absolute() / cell.replace("\\", "/")
+    parts = Path(os.path.relpath(path, folder.absolute())).parts
+    return None if not parts or parts[0] == ".." else parts
