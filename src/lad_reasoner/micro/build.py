@@ -6,6 +6,7 @@ block of its vision tower attends to the whole picture: at 224 pixels there is n
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Iterable
 from pathlib import Path
@@ -129,9 +130,8 @@ def build_model(
 def save_micro(model: Any, tokenizer: Any, folder: Path) -> None:
     """Write a plain Hugging Face folder: bfloat16 safetensors, tokenizer, picture and film processor, pixel budget."""
     folder.mkdir(parents=True, exist_ok=True)
-    kind = model.dtype
-    model.to(torch.bfloat16).save_pretrained(folder)
-    model.to(kind)
+    # A copy: the model itself may be in training, and must not be rounded.
+    copy.deepcopy(model).to(torch.bfloat16).save_pretrained(folder)
     tokenizer.chat_template = TEMPLATE
     tokenizer.save_pretrained(folder)
     pictures = {

@@ -1,0 +1,293 @@
+"""micro's parts: the model's folder, the lessons, both forward passes against Transformers', a run that resumes."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from PIL import Image
+
+from lad_reasoner.answers import parse_response
+from lad_reasoner.errors import InputError
+from lad_reasoner.micro import training
+from lad_reasoner.micro.build import build_model, build_tokenizer, save_micro
+from lad_reasoner.micro.language import Script, batch_loss
+from lad_reasoner.micro.lessons import Teacher
+from lad_reasoner.micro.perception import Heads, names_in, see, teach
+from lad_reasoner.micro.pool import Chunk, Shot, draw_chunk, fill_pool, read_pool
+from lad_reasoner.micro.training import MicroConfig, Run, read_config
+from lad_reasoner.micro.vision import augment, lesson_loss, measure, to_pixels
+from lad_reasoner.miniloco import EVALUATION, TRAINING
+from lad_reasoner.model import load_checkpoint
+from lad_reasoner.prompts import build_prompt
+
+SMALL = {"vision_width": 64, "vision_depth": 2, "text_width": 128, "text_depth": 2}
+
+
+@pytest.fixture(scope="module")
+def shots(tmp_path_factory: pytest.TempPathFactory) -> list[Shot]:
+    folder = tmp_path_factory.mktemp("pool")
+    for name in ("pill_blister", "loose_parts"):
+        draw_chunk(Chunk(name, 0, 12, 112, 0), folder)
+    return read_pool(folder)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory, shots: list[Shot]) -> Path:
+    """A small micro of random weights."""
+    torch.manual_seed(0)
+    rng = np.random.default_rng(0)
+    texts = [example.answer for _ in range(20) for example in Teacher(shots).draw(rng, 4, 0.5)]
+    tokenizer = build_tokenizer([*texts, build_prompt(1)])
+    path = tmp_path_factory.mktemp("micro")
+    save_micro(build_model(tokenizer, **SMALL), tokenizer, path)
+    return path
+
+
+def test_the_shipped_size_keeps_its_limits(tmp_path: Path) -> None:
+    tokenizer = build_tokenizer(["a few words"] * 3)
+    config = read_config(Path("configs/micro/base.yaml"))
+    sizes = {key: getattr(config, key) for key in SMALL}
+    model = build_model(tokenizer, **sizes)
+    assert sum(parameter.numel() for parameter in model.parameters()) <= 8_000_000
+    save_micro(model, tokenizer, tmp_path)
+    assert (tmp_path / "model.safetensors").stat().st_size <= 16 * 1024**2
+
+
+def test_the_folder_has_all_that_others_need(folder: Path) -> None:
+    from transformers import AutoTokenizer
+
+    end = AutoTokenizer.from_pretrained(folder).convert_tokens_to_ids("<|im_end|>")
+    config, generation = (json.loads((folder / f"{name}.json").read_text()) for name in ("config", "generation_config"))
+    assert config["text_config"]["eos_token_id"] == generation["eos_token_id"] == end
+    assert config["architectures"] == ["Qwen2_5_VLForConditionalGeneration"]
+    assert config["dtype"] == "bfloat16"
+    assert "rendered" in config["scope"]
+    for name in ("preprocessor_config", "video_preprocessor_config"):
+        budget = json.loads((folder / f"{name}.json").read_text())["size"]
+        assert budget == {"shortest_edge": 28 * 28, "longest_edge": 224 * 224}
+
+
+def test_digits_and_tags_are_tokens_of_their_own(folder: Path) -> None:
+    tokenizer = load_checkpoint(folder).processor.tokenizer
+    text = "<think>nut x12</think><answer>yes</answer>"
+    pieces = tokenizer.convert_ids_to_tokens(tokenizer(text).input_ids)
+    assert [piece for piece in pieces if piece.isdigit()] == ["1", "2"]
+    assert {"<think>", "</think>", "<answer>", "</answer>", "yes"} <= set(pieces)
+    assert tokenizer.decode(tokenizer("Ω < 3 µm, ok?").input_ids) == "Ω < 3 µm, ok?"
+
+
+def test_seeing_is_what_transformers_computes(folder: Path, shots: list[Shot]) -> None:
+    checkpoint = load_checkpoint(folder)
+    visual = checkpoint.model.model.visual
+    for some in (shots[:2], shots[-2:]):
+        pictures = [Image.fromarray(np.asarray(shot.pixels)) for shot in some]
+        inputs = checkpoint.processor.image_processor(images=pictures, return_tensors="pt")
+        with torch.no_grad():
+            wanted = visual(inputs["pixel_values"], grid_thw=inputs["image_grid_thw"]).pooler_output
+            pixels = to_pixels(torch.from_numpy(np.stack([shot.pixels for shot in some])))
+            found = see(visual, pixels)
+        assert torch.allclose(found.flatten(0, 1), wanted, atol=1e-5)
+
+
+def test_reading_is_what_transformers_computes(folder: Path, shots: list[Shot]) -> None:
+    checkpoint = load_checkpoint(folder)
+    model, processor = checkpoint.model, checkpoint.processor
+    teacher, script = Teacher(shots), Script(checkpoint.processor, shots)
+    rng = np.random.default_rng(1)
+    for singles in (0.0, 1.0):
+        examples = teacher.draw(rng, 3, singles)
+        pixels = torch.from_numpy(np.stack([shots[i].pixels for e in examples for i in e.pictures]))
+        with torch.no_grad():
+            features = see(model.model.visual, to_pixels(pixels))
+            batch = script.batch(examples, features.reshape(len(examples), -1, features.shape[-1]))
+            mine = batch_loss(model, batch)
+            total = weight = torch.zeros(())
+            for example, answer, weights in zip(examples, batch.answers, batch.weights, strict=True):
+                content = [{"type": "image"} for _ in example.pictures] + [{"type": "text", "text": example.question}]
+                text = processor.apply_chat_template(
+                    [{"role": "user", "content": content}], tokenize=False, add_generation_prompt=True
+                )
+                images = [Image.fromarray(np.asarray(shots[i].pixels)) for i in example.pictures]
+                inputs = processor(text=[text + example.answer + "<|im_end|>"], images=[images], return_tensors="pt")
+                length = int((weights > 0).nonzero().max()) + 1
+                assert inputs["input_ids"][0, -length:].tolist() == answer[:length].tolist()
+                logits = model(**inputs).logits[0, -length - 1 : -1]
+                every = F.cross_entropy(logits, answer[:length], reduction="none")
+                total, weight = total + (every * weights[:length]).sum(), weight + weights.sum()
+        assert mine.item() == pytest.approx((total / weight).item(), abs=1e-4)
+
+
+def test_a_pair_shares_its_rule_and_begins_with_a_good_picture(shots: list[Shot]) -> None:
+    teacher, rng = Teacher(shots), np.random.default_rng(2)
+    answers = []
+    for _ in range(30):
+        for example in teacher.draw(rng, 2, 0.0):
+            reference, query = (shots[i] for i in example.pictures)
+            assert reference.group == query.group
+            assert reference.good
+            assert example.pictures[0] != example.pictures[1]
+            response = parse_response(example.answer)
+            assert response.answer == ("no" if query.good else "yes")
+            assert example.verdict is not None
+            rest = example.answer[example.verdict :]
+            assert rest.startswith(" Everything is in order." if query.good else " ")
+            answers.append(response.answer)
+    assert 0.3 < answers.count("yes") / len(answers) < 0.7
+
+
+def test_questions_about_one_picture_are_answered_from_its_facts(shots: list[Shot]) -> None:
+    teacher, rng = Teacher(shots), np.random.default_rng(3)
+    kinds = set()
+    for number in range(len(shots)):
+        for _ in range(10):
+            example = teacher.single(rng, number)
+            kinds.add(example.question.split(":")[0])
+            if example.question.startswith("How many"):
+                group = example.question.partition(": ")[2].rstrip("?")
+                things = [*shots[number].facts["items"], *shots[number].facts.get("sights", [])]
+                count = sum(f"{thing.get('colour', '')} {thing['what']}".strip() == group for thing in things)
+                assert example.answer == f"x{count}." if count < 10 else "x10+."
+    assert kinds == {"What does the image show?", "How many are there", "Where is it"}
+
+
+def test_a_lesson_says_what_stands_in_each_token(shots: list[Shot]) -> None:
+    names = {name: i for i, name in enumerate(names_in(shots))}
+    for shot in shots:
+        rows, columns = (side // 28 for side in shot.pixels.shape[:2])
+        lesson, mirrored = teach(shot, names), teach(shot, names, mirrored=True)
+        assert lesson.what.shape == (rows * columns, len(names))
+        for item in shot.facts["items"]:
+            x, y = item["centre"]
+            if 0 <= x < columns * 28 and 0 <= y < rows * 28:
+                assert lesson.what[int(y // 28) * columns + int(x // 28), names[item["what"]]] == 1
+        flipped = lesson.what.reshape(rows, columns, -1)[:, ::-1].reshape(rows * columns, -1)
+        assert (flipped == 1).sum() == (mirrored.what == 1).sum()
+        assert lesson.number.max() <= len(shot.facts["items"])
+
+
+def test_a_moved_picture_moves_its_lesson(shots: list[Shot]) -> None:
+    names = {name: i for i, name in enumerate(names_in(shots))}
+    moved = teach(shots[0], names, dx=28)
+    still = teach(shots[0], names)
+    columns = shots[0].pixels.shape[1] // 28
+    wide = (-1, columns, len(names))
+    assert np.array_equal(moved.what.reshape(wide)[:, 1:], still.what.reshape(wide)[:, :-1])
+    pixels, _ = augment([shots[0]], names, np.random.default_rng(0), mirror=False)
+    assert pixels.shape == (1, 3, *shots[0].pixels.shape[:2])
+    assert pixels.abs().max() <= 1
+
+
+def test_the_loss_of_a_perfect_answer_is_small(folder: Path, shots: list[Shot]) -> None:
+    names = {name: i for i, name in enumerate(names_in(shots))}
+    heads = Heads(128, len(names))
+    some = [shot for shot in shots if shot.group == "pill_blister"][:4]
+    lessons = [teach(shot, names) for shot in some]
+
+    class Knowing(torch.nn.Module):
+        def forward(self, tokens: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+            what, colour = (
+                torch.from_numpy(np.concatenate([getattr(x, key) for x in lessons])).float()
+                for key in ("what", "colour")
+            )
+            number = torch.from_numpy(np.concatenate([x.number for x in lessons])).clamp(0)
+            return what * 40 - 20, colour * 40 - 20, F.one_hot(number, 17).float() * 40
+
+    tokens = torch.zeros(len(some), lessons[0].number.size, 128)
+    knowing: Any = Knowing()
+    assert lesson_loss(knowing, tokens, lessons) < 0.01 < lesson_loss(heads, tokens, lessons)
+    figures = measure(load_checkpoint(folder).model.model.visual, heads, some, names)
+    assert set(figures) == {"what", "colour", "number", "precision"}
+    assert all(0 <= value <= 1 for value in figures.values())
+
+
+def test_a_pool_never_shows_evaluation_products_and_is_drawn_once(tmp_path: Path) -> None:
+    config = small_config(tmp_path)
+    chunks = training.pool_chunks(config)
+    assert not {chunk.name for chunk in chunks} & set(EVALUATION)
+    assert set(TRAINING) <= {chunk.name for chunk in chunks}
+    some = [replace(chunk, pictures=6) for chunk in chunks[:2]]
+    assert list(fill_pool(tmp_path / "pool", some, workers=1)) == [6, 6]
+    before = {file: file.read_bytes() for file in (tmp_path / "pool").iterdir()}
+    assert list(fill_pool(tmp_path / "pool", some, workers=1)) == []
+    (tmp_path / "pool" / f"{some[0].stem}.jsonl").unlink()
+    assert list(fill_pool(tmp_path / "pool", some, workers=1)) == [6]
+    assert before == {file: file.read_bytes() for file in (tmp_path / "pool").iterdir()}
+
+
+def small_config(out: Path, steps: int = 4) -> MicroConfig:
+    stage = {"steps": steps, "batch": 2, "lr": 1e-3}
+    return MicroConfig(
+        out=out, seed=0, size=112, chunk=6, product_chunks=1, family_chunks=1, workers=2, compile=False, singles=0.3,
+        **SMALL, vision=stage, language=stage, joint=stage,
+    )  # fmt: skip
+
+
+class Silent:
+    """Watches a run and says nothing; stops it after so many steps."""
+
+    def __init__(self, stop_after: int | None = None) -> None:
+        self.left, self.stages = stop_after, list[str]()
+
+    def stage(self, name: str, done: int, total: int) -> None:
+        self.stages.append(f"{name} {done}/{total}")
+
+    def advance(self, count: int, text: str = "") -> None:
+        if self.left is not None and self.stages[-1].partition(" ")[0] != "pictures":
+            self.left -= count
+            if self.left <= 0:
+                raise KeyboardInterrupt
+
+    def note(self, text: str) -> None:
+        assert "loss" in text
+
+
+@pytest.mark.slow
+def test_an_interrupted_run_ends_with_the_same_weights(tmp_path: Path) -> None:
+    straight = Run(small_config(tmp_path / "one"), Silent()).train()
+    (tmp_path / "two").mkdir()
+    (tmp_path / "one" / "pool").rename(tmp_path / "two" / "pool")
+    # Once in the middle of the first stage, once at the very end of the second, once in the last.
+    for stop_after in (2, 6, 2):
+        with pytest.raises(KeyboardInterrupt):
+            Run(small_config(tmp_path / "two"), Silent(stop_after)).train()
+    watcher = Silent()
+    resumed = Run(small_config(tmp_path / "two"), watcher).train()
+    assert watcher.stages == ["pictures 14/14", "joint 2/4"]
+    assert (straight / "model.safetensors").read_bytes() == (resumed / "model.safetensors").read_bytes()
+    checkpoint = load_checkpoint(resumed)
+    assert checkpoint.scope.startswith("micro only knows rendered")
+
+
+def test_a_run_folder_belongs_to_one_config(tmp_path: Path) -> None:
+    Run(small_config(tmp_path), Silent())
+    Run(small_config(tmp_path, steps=9), Silent())
+    with pytest.raises(InputError, match="begun with another seed"):
+        Run(small_config(tmp_path).model_copy(update={"seed": 1}), Silent())
+
+
+@pytest.mark.parametrize(
+    ("text", "word"),
+    [
+        ("seed: [", "YAML"),
+        ("seed: 1", "out"),
+        ("- 1", "valid"),
+        (Path("configs/micro/base.yaml").read_text() + "\nsede: 1\n", "sede"),
+        (Path("configs/micro/base.yaml").read_text().replace("steps: ", "steps: -"), "vision.steps"),
+    ],
+)
+def test_a_wrong_config_is_named(text: str, word: str, tmp_path: Path) -> None:
+    file = tmp_path / "config.yaml"
+    file.write_text(text)
+    with pytest.raises(InputError, match=word) as caught:
+        read_config(file)
+    assert str(file) in str(caught.value)
+    assert "\n" not in str(caught.value)
+    with pytest.raises(InputError, match="No such file"):
+        read_config(tmp_path / "none.yaml")
