@@ -1,8 +1,8 @@
-"""A service that speaks the OpenAI chat-completions protocol: vLLM, SGLang, Gemini's compatible endpoint, hosted models.
+"""A service that speaks the OpenAI chat-completions protocol: vLLM, SGLang, hosted models, Gemini's endpoint for it.
 
-What may pass is tried again with exponential waits and jitter: 429, 5xx, timeouts, broken connections, and answers that
-are no chat completion (a proxy's page, half a JSON). `Retry-After` is honoured. What will not pass, such as a wrong key,
-is said in one line at once.
+What may pass is tried again with exponential waits and jitter: 429, 5xx, timeouts, broken connections, and answers
+that are no chat completion (a proxy's page, half a JSON). `Retry-After` is honoured. What will not pass, such as a
+wrong key, is said in one line at once.
 
 The key comes from the environment, goes into one header and is blanked out of whatever the service sends back, so that
 it cannot reach a file, a log or an error.
@@ -53,9 +53,9 @@ class Completion(Record):
 class ChatService:
     """One endpoint and one key, for many threads at once; a context manager.
 
-    `url` is the base address (`https://…/v1`). `timeout` is seconds for one try, `patience` seconds for all tries of one
-    answer, `backoff` the upper end of the first wait in seconds, which doubles up to `LONGEST_WAIT`. Without a value in
-    the environment variable `key_variable` no key is sent, as for a server of your own.
+    `url` is the base address (`https://…/v1`). `timeout` is seconds for one try, `patience` seconds for all tries of
+    one answer, `backoff` the upper end of the first wait in seconds, which doubles up to `LONGEST_WAIT`. Without a
+    value in the environment variable `key_variable` no key is sent, as for a server of your own.
 
     Raises `InputError` for an address or a key that cannot be used.
     """
