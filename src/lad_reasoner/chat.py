@@ -37,6 +37,7 @@ from lad_reasoner.records import Record
 PASSING = frozenset({408, 409, 425, 429})  # statuses that may pass, besides all from 500 on
 LONGEST_WAIT = 60.0  # seconds between two tries, unless the service asks for more
 LARGEST_ANSWER = 16 * 2**20  # bytes; a chat completion has a few thousand
+SHORTEST_SECRET = 12  # characters; what is shorter is a word that servers of your own accept as a key
 EXCERPT = 200  # characters of a service's own words in an error
 
 
@@ -171,7 +172,7 @@ class ChatService:
         return f": {words[:EXCERPT]}{'…' if len(words) > EXCERPT else ''}" if words else ""
 
     def _blank(self, text: str) -> str:
-        return text.replace(self._key, "[key]") if self._key else text
+        return text.replace(self._key, "[key]") if len(self._key) >= SHORTEST_SECRET else text
 
 
 class _PassingError(Exception):

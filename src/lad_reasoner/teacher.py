@@ -49,8 +49,8 @@ class Reply:
 class Unanswered:
     """A request without a usable answer, and why.
 
-    malformed: no answer fitted the schema; service: it refused the request or kept failing; picture: one cannot be
-    read; budget: it was spent before.
+    malformed: no answer fitted the schema; service: it refused the request or kept failing, and is asked again by the
+    next run; picture: one cannot be read; budget: it was spent before.
     """
 
     reason: Literal["malformed", "service", "picture", "budget"]
