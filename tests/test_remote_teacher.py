@@ -332,6 +332,17 @@ def test_when_the_caller_stops_answers_under_way_are_kept(tmp_path: Path) -> Non
     assert 1 < len(kept) == server.paid.total() < 10
 
 
+def test_when_the_caller_stops_nothing_waits_for_another_try(tmp_path: Path) -> None:
+    busy = Act("status", status=429, headers={"Retry-After": "20"})
+    with ChatServer(lambda body, before: Act("answer", GOOD) if '"0"' in json.dumps(body) else busy) as server:
+        running = teacher(server.url, tmp_path, patience=60.0).ask_many([question(None, str(i)) for i in range(50)])
+        next(running)
+        start = time.monotonic()
+        running.close()
+        assert time.monotonic() - start < 5
+        assert 1 <= len(server.bodies) <= 20
+
+
 def test_a_second_run_on_the_same_cache_is_refused(tmp_path: Path) -> None:
     with ChatServer(always(GOOD)) as server:
         with (
