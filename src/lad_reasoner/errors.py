@@ -4,8 +4,9 @@
     ├── InputError              a file, folder, field or flag that the user gave
     │   ├── ImageError          a picture that cannot be read, or must not be
     │   └── RecordError         a line of JSON that is not what it should be
-    └── MachineError      something that is missing on this machine
-        └── MissingExtraError   an optional dependency; the message holds the pip line
+    └── MachineError            something that is missing on this machine
+        ├── MissingExtraError   an optional dependency; the message holds the pip line
+        └── ServiceError        a server on the network fails, is silent, or talks nonsense
 
 The command line prints the message of any `LadError` without a traceback and exits with 1.
 """
@@ -38,3 +39,7 @@ class MissingExtraError(MachineError):
 
     def __init__(self, package: str, extra: str) -> None:
         super().__init__(f"{package} is not installed; run: pip install 'lad-reasoner[{extra}]'")
+
+
+class ServiceError(MachineError):
+    """A server on the network fails, is silent, or talks nonsense."""

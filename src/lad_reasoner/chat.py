@@ -1,0 +1,239 @@
+"""A service that speaks the OpenAI chat-completions protocol: vLLM, SGLang, hosted models, Gemini's endpoint for it.
+
+What may pass is tried again with exponential waits and jitter: 429, 5xx, timeouts, broken connections, and answers
+that are no chat completion (a proxy's page, half a JSON). `Retry-After` is honoured. What will not pass, such as a
+wrong key, is said in one line at once.
+
+The key comes from the environment, goes into one header and is blanked out of whatever the service sends back, so that
+it cannot reach a file, a log or an error.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import threading
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+import httpx2
+from pydantic import BaseModel, Field, ValidationError, field_validator
+from tenacity import (
+    RetryCallState,
+    Retrying,
+    retry_if_exception_type,
+    sleep_using_event,
+    stop_before_delay,
+    wait_random_exponential,
+)
+
+from lad_reasoner.errors import InputError, ServiceError
+from lad_reasoner.records import Record
+
+PASSING = frozenset({408, 409, 425, 429})  # statuses that may pass, besides all from 500 on
+LONGEST_WAIT = 60.0  # seconds between two tries, unless the service asks for more
+LARGEST_ANSWER = 16 * 2**20  # bytes; a chat completion has a few thousand
+SHORTEST_SECRET = 12  # characters; what is shorter is a word that servers of your own accept as a key
+EXCERPT = 200  # characters of a service's own words in an error
+
+
+class Completion(Record):
+    """What a service answered. Tokens are None where it did not say; those of hidden thinking count as output."""
+
+    text: str
+    finish: str
+    model: str
+    input_tokens: int | None
+    output_tokens: int | None
+
+
+class ChatService:
+    """One endpoint and one key, for many threads at once; a context manager.
+
+    `url` is the base address (`https://…/v1`). `timeout` is seconds for one try, `patience` seconds for all tries of
+    one answer, `backoff` the upper end of the first wait in seconds, which doubles up to `LONGEST_WAIT`. Without a
+    value in the environment variable `key_variable` no key is sent, as for a server of your own.
+
+    Raises `InputError` for an address or a key that cannot be used.
+    """
+
+    def __init__(self, url: str, *, key_variable: str, timeout: float, patience: float, backoff: float) -> None:
+        self.url = _address(url)
+        self.timeout, self.patience, self.backoff = timeout, patience, backoff
+        self._key_variable = key_variable
+        self._key = os.environ.get(key_variable, "").strip()
+        if not (self._key.isascii() and self._key.replace(" ", "x").isprintable()):
+            raise InputError(f"{key_variable}: the key holds characters that no key has; copy it again")
+        headers = {"Content-Type": "application/json"}
+        if self._key:
+            headers["Authorization"] = f"Bearer {self._key}"
+        limits = httpx2.Limits(max_connections=None, max_keepalive_connections=32)
+        self._client = httpx2.Client(headers=headers, timeout=timeout, limits=limits)
+        self._stopped = threading.Event()
+
+    def __enter__(self) -> ChatService:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._client.close()
+
+    def stop(self) -> None:
+        """No further try from now on; those that wait for their next one give up, those under way are finished."""
+        self._stopped.set()
+
+    def complete(self, body: Mapping[str, Any]) -> Completion:
+        """Send a request's body (model, messages, settings) and return the answer.
+
+        Raises `InputError` when no request of this kind can succeed (wrong key, model or address) and `ServiceError`
+        when this one did not: refused by the service, or still failing when the patience was spent.
+        """
+        payload = json.dumps(body).encode()
+        retrying = Retrying(
+            retry=retry_if_exception_type(_PassingError),
+            stop=stop_before_delay(self.patience),
+            wait=self._wait,
+            sleep=sleep_using_event(self._stopped),
+            reraise=True,
+        )
+        try:
+            return retrying(self._try, payload, str(body.get("model", "")))
+        except _PassingError as error:
+            raise ServiceError(f"{self.url}: {error}; given up after {self.patience:.0f} s of patience") from None
+
+    def _wait(self, state: RetryCallState) -> float:
+        error = state.outcome.exception() if state.outcome else None
+        asked = error.retry_after if isinstance(error, _PassingError) else 0.0
+        return asked + wait_random_exponential(multiplier=self.backoff, max=LONGEST_WAIT)(state)
+
+    def _try(self, payload: bytes, model: str) -> Completion:
+        if self._stopped.is_set():
+            raise ServiceError(f"{self.url}: stopped")
+        end = time.monotonic() + self.timeout
+        try:
+            with self._client.stream("POST", self.url, content=payload) as response:
+                content = bytearray()
+                for chunk in response.iter_bytes():
+                    content += chunk
+                    if len(content) > LARGEST_ANSWER:
+                        raise _PassingError("an answer without end")
+                    if time.monotonic() > end:
+                        raise _PassingError(f"no whole answer within {self.timeout:g} s")
+        except httpx2.TimeoutException:
+            raise _PassingError(f"no answer within {self.timeout:g} s") from None
+        except httpx2.RequestError as error:
+            raise _PassingError(self._blank(str(error) or type(error).__name__)) from None
+        self._check_status(response, bytes(content), model)
+        return self._read(bytes(content))
+
+    def _check_status(self, response: httpx2.Response, content: bytes, model: str) -> None:
+        status = response.status_code
+        if status == 200:
+            return
+        said = self._excerpt(content)
+        if status in PASSING or status >= 500:
+            retry_after = _seconds(response.headers.get("Retry-After", ""))
+            asks = f", it asks to wait {retry_after:.0f} s" if retry_after else ""
+            raise _PassingError(f"status {status}{asks}{said}", retry_after)
+        if status in (401, 403):  # the service's own words often quote a part of the key
+            mend = "is refused, or may not use this model" if self._key else "is not set"
+            raise InputError(f"{self.url}: status {status}: the key in the variable {self._key_variable} {mend}")
+        if status == 404:
+            mend = f"no model {model!r} there, or a wrong address (most end in /v1)"
+            raise InputError(f"{self.url}: status 404: {mend}{said}")
+        if status < 400 or status == 405:
+            raise InputError(f"{self.url}: status {status}: not the address of such a service (most end in /v1)")
+        raise ServiceError(f"{self.url}: status {status}: the request is refused{said}")
+
+    def _read(self, content: bytes) -> Completion:
+        try:
+            body = _Body.model_validate_json(content)
+        except ValidationError:
+            raise _PassingError(f"an answer that is no chat completion{self._excerpt(content)}") from None
+        choice, usage = body.choices[0], body.usage
+        text = choice.message.content
+        return Completion(
+            text=self._blank(text) if isinstance(text, str) else "",
+            finish=self._blank(choice.finish_reason or ""),
+            model=self._blank(body.model or ""),
+            input_tokens=usage.prompt_tokens if usage else None,
+            output_tokens=max(usage.completion_tokens, usage.total_tokens - usage.prompt_tokens) if usage else None,
+        )
+
+    def _excerpt(self, content: bytes) -> str:
+        """The service's own words on one line, after a colon; nothing when it said nothing."""
+        text = content.decode("utf-8", "replace")
+        with contextlib.suppress(ValueError, TypeError, KeyError):
+            text = str(json.loads(text)["error"]["message"])
+        words = " ".join(self._blank(text).split())
+        return f": {words[:EXCERPT]}{'…' if len(words) > EXCERPT else ''}" if words else ""
+
+    def _blank(self, text: str) -> str:
+        return text.replace(self._key, "[key]") if len(self._key) >= SHORTEST_SECRET else text
+
+
+class _PassingError(Exception):
+    """What may be gone at the next try."""
+
+    def __init__(self, message: str, retry_after: float = 0.0) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class _Message(BaseModel):
+    content: Any = None
+
+
+class _Choice(BaseModel):
+    message: _Message
+    finish_reason: str | None = None
+
+
+class _Usage(BaseModel):
+    prompt_tokens: int = Field(ge=0)
+    completion_tokens: int = Field(default=0, ge=0)
+    total_tokens: int = Field(default=0, ge=0)
+
+
+class _Body(BaseModel):
+    model: str | None = None
+    choices: list[_Choice] = Field(min_length=1)
+    usage: _Usage | None = None
+
+    @field_validator("usage", mode="before")
+    @classmethod
+    def _forgive(cls, value: Any) -> Any:
+        # An answer that was paid for is not thrown away over its bill.
+        try:
+            return _Usage.model_validate(value)
+        except ValidationError:
+            return None
+
+
+def _address(url: str) -> str:
+    """The full address; errors do not repeat it, because what makes it unusable may be a key."""
+    try:
+        parsed = httpx2.URL(url.strip())
+    except httpx2.InvalidURL:
+        raise InputError("the teacher's URL is no address; it looks like https://host/v1") from None
+    if parsed.scheme not in ("http", "https") or not parsed.host:
+        raise InputError("the teacher's URL must begin with http:// or https:// and a host, as in https://host/v1")
+    if parsed.userinfo or parsed.query or parsed.fragment:
+        raise InputError("the teacher's URL must not hold a key, a user or a ?query; keys belong into the environment")
+    return str(parsed).rstrip("/").removesuffix("/chat/completions").rstrip("/") + "/chat/completions"
+
+
+def _seconds(retry_after: str) -> float:
+    """The header's seconds or date as seconds from now; 0 for what is neither."""
+    try:
+        seconds = float(retry_after)
+    except ValueError:
+        try:
+            date = parsedate_to_datetime(retry_after)
+        except ValueError:
+            return 0.0
+        seconds = (date.replace(tzinfo=date.tzinfo or UTC) - datetime.now(UTC)).total_seconds()
+    return seconds if 0 < seconds < float("inf") else 0.0

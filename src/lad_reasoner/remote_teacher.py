@@ -1,0 +1,333 @@
+"""The teacher behind a service: any OpenAI-compatible endpoint that takes pictures.
+
+Every answer that was paid for is on disk before anything else is done with it, keyed by all that it depends on; so a
+run that was killed goes on where it stopped, and nothing is paid twice. The exception that no client can avoid: a
+request under way when the process is killed, or when a timeout cuts it off, may have been charged without an answer.
+
+An answer that does not fit the request's schema is shown to the teacher with the complaint, and asked for again. That
+is a new question, with a line of its own on the disk, so the answers that led to it are kept too.
+
+Deviation from the paper, which names Gemini and nothing of how it was asked: all of this is ours.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import json
+import shutil
+import threading
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from PIL import Image
+from pydantic import BaseModel, ValidationError
+
+from lad_reasoner.errors import ImageError, InputError, MachineError, MissingExtraError, ServiceError
+from lad_reasoner.images import KEPT_SIDE, printable, read_picture
+from lad_reasoner.records import Record, append_record, read_records, repair_records
+from lad_reasoner.teacher import Bill, Estimate, Outcome, Prices, Reply, Request, Unanswered, parts_of
+
+if TYPE_CHECKING:
+    from lad_reasoner.chat import ChatService
+
+KEY_VARIABLE = "LAD_TEACHER_KEY"
+GIVE_UP_AFTER = 10  # requests in a row that the service fails: it will fail the others too
+ROOM = 16 * 2**20  # bytes that must be free on the disk before an answer is paid for
+
+FORM = "Answer with one JSON object and nothing else. It must fit this JSON schema: "
+AGAIN = "That answer cannot be used: {}. Answer the question again, with the JSON object only."
+QUOTED = 2000  # characters of an unusable answer that are shown to the teacher again
+
+# Estimates before a service has counted: English text, and the middle of what services charge for a picture.
+CHARACTERS_A_TOKEN, PIXELS_A_TOKEN, ANSWER_TOKENS = 4, 750, 500
+
+
+class Exchange(Record):
+    """A line of the cache: an answer that was paid for. `key` is the hash of all that it depends on."""
+
+    key: str
+    text: str
+    finish: str
+    model: str
+    input_tokens: int
+    output_tokens: int
+
+
+Obtain = Callable[[str, Request, list[dict[str, Any]]], Exchange | None]
+
+
+class RemoteTeacher:
+    """Any OpenAI-compatible service that takes pictures.
+
+    `cache` is a file of JSON lines; answers of another service under the same `model` name belong in another file.
+    `settings` are further fields of the request's body (`{"temperature": 0.7}`; None takes one out, such as
+    `response_format`). `budget`, in the currency of `prices`, covers all answers to the requests, those of earlier runs
+    included; what is under way when it is reached is still paid. Pictures are sent upright, as JPEG, at most
+    `images.KEPT_SIDE` pixels wide and high, without their metadata.
+
+    `attempts` is how often one question is asked until an answer fits its schema: after raising it, questions that
+    failed go on where they stopped. For `timeout`, `patience` and `backoff` see `chat.ChatService`.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        model: str,
+        *,
+        cache: str | Path,
+        prices: Prices | None = None,
+        budget: float | None = None,
+        settings: Mapping[str, Any] | None = None,
+        key_variable: str = KEY_VARIABLE,
+        concurrency: int = 8,
+        attempts: int = 3,
+        timeout: float = 120.0,
+        patience: float = 300.0,
+        backoff: float = 1.0,
+    ) -> None:
+        if budget is not None and prices is None:
+            raise InputError("a budget needs prices: give the cost of a million input and of a million output tokens")
+        self.url, self.name = url, model
+        self.cache = Path(cache)
+        self.prices, self.budget = prices, budget
+        self.settings = dict(settings or {})
+        self.concurrency, self.attempts = concurrency, attempts
+        nothing = None if prices is None else 0.0
+        self.paid, self.recalled = Bill(cost=nothing), Bill(cost=nothing)
+        self._times = {"timeout": timeout, "patience": patience, "backoff": backoff}
+        self._key_variable = key_variable
+        self._known: dict[str, Exchange] = {}
+        self._billed: set[str] = set()
+        self._lock = threading.Lock()
+        self._busy: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
+
+    def estimate(self, requests: Sequence[Request]) -> Estimate:
+        """What `ask_many` would take; reads the cache and the pictures' sizes, asks nothing, writes nothing."""
+        self._load()
+        known = list(self._known.values())
+        answer = sum(e.output_tokens for e in known) // len(known) if known else ANSWER_TOKENS
+        on_disk = unreadable = 0
+        expected = Bill(cost=None if self.prices is None else 0.0)
+        with ThreadPoolExecutor(self.concurrency) as pool:
+            outcomes = pool.map(lambda request: self._converse(request, self._look_up), requests)
+            for request, outcome in zip(requests, outcomes, strict=True):
+                size = _count_input(request, []) if outcome is None else None
+                if outcome is None and size is not None:
+                    expected.add(size, answer, self.prices)
+                elif outcome is None or (isinstance(outcome, Unanswered) and outcome.reason == "picture"):
+                    unreadable += 1
+                else:
+                    on_disk += 1
+        return Estimate(len(requests), on_disk, unreadable, expected)
+
+    def ask_many(self, requests: Sequence[Request]) -> Iterator[tuple[int, Outcome]]:
+        """First what is on disk, then the others as the service answers; each request's index once.
+
+        When the caller stops early, answers under way are waited for and kept. Raises `InputError` for a wrong key,
+        model or address and for a cache that another run uses, `MachineError` for a full disk, `ServiceError` when the
+        service fails `GIVE_UP_AFTER` requests in a row.
+        """
+        with self._open_service() as service, self._hold_cache(), ThreadPoolExecutor(self.concurrency) as pool:
+            repair_records(self.cache)
+            self._load()
+            waiting: list[int] = []
+            for index, outcome in enumerate(pool.map(lambda r: self._converse(r, self._recall), requests)):
+                if outcome is None:
+                    waiting.append(index)
+                else:
+                    yield index, outcome
+
+            def ask(index: int) -> Outcome | None:
+                return self._converse(requests[index], lambda *question: self._ask(service, *question))
+
+            futures: dict[Future[Outcome | None], int] = {pool.submit(ask, index): index for index in waiting}
+            failed = 0
+            try:
+                for future in as_completed(futures):
+                    outcome = future.result()
+                    assert outcome is not None
+                    yield futures[future], outcome
+                    failed = failed + 1 if isinstance(outcome, Unanswered) and outcome.reason == "service" else 0
+                    if failed == GIVE_UP_AFTER and isinstance(outcome, Unanswered):
+                        raise ServiceError(f"{outcome.error} ({failed} requests in a row failed; answers are kept)")
+            finally:
+                service.stop()
+                pool.shutdown(cancel_futures=True)
+
+    def _open_service(self) -> ChatService:
+        try:
+            from lad_reasoner.chat import ChatService
+        except ImportError as error:
+            raise MissingExtraError(error.name or "httpx2", "teacher") from None
+        return ChatService(self.url, key_variable=self._key_variable, **self._times)
+
+    def _hold_cache(self) -> Any:
+        """The lock that keeps a second run from paying for the same answers; the system frees it at any death."""
+        from filelock import FileLock, Timeout
+
+        self.cache.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(f"{self.cache}.lock", thread_local=False)
+        try:
+            return lock.acquire(blocking=False)
+        except Timeout:
+            raise InputError(f"{self.cache}: another run is using it; wait for its end or give another file") from None
+
+    def _load(self) -> None:
+        if self.cache.exists():
+            self._known = {exchange.key: exchange for exchange in read_records(self.cache, Exchange)}
+
+    def _converse(self, request: Request, obtain: Obtain) -> Outcome | None:
+        """Question, answer, complaint, answer … until one fits; None as soon as `obtain` has no answer."""
+        turns: list[dict[str, Any]] = []
+        complaints: list[str] = []
+        try:
+            digests = [_digest(path) for path in request.pictures]
+            while len(complaints) < self.attempts:
+                exchange = obtain(self._key(request, digests, turns), request, turns)
+                if exchange is None:
+                    return None
+                answer = _check(exchange, request)
+                if not isinstance(answer, str):
+                    return Reply(answer, exchange.model or self.name, tuple(complaints))
+                complaints.append(answer)
+                turns += [
+                    {"role": "assistant", "content": exchange.text[:QUOTED] or "(nothing)"},
+                    {"role": "user", "content": AGAIN.format(answer)},
+                ]
+        except ImageError as error:
+            return Unanswered("picture", str(error), tuple(complaints))
+        except ServiceError as error:
+            return Unanswered("service", str(error), tuple(complaints))
+        except _BudgetSpentError as error:
+            return Unanswered("budget", str(error), tuple(complaints))
+        return Unanswered("malformed", complaints[-1], tuple(complaints))
+
+    def _look_up(self, key: str, *_: object) -> Exchange | None:
+        return self._known.get(key)
+
+    def _recall(self, key: str, *_: object) -> Exchange | None:
+        exchange = self._known.get(key)
+        if exchange is not None:
+            self._charge(self.recalled, exchange)
+        return exchange
+
+    def _ask(self, service: ChatService, key: str, request: Request, turns: list[dict[str, Any]]) -> Exchange:
+        with self._lock:
+            busy = self._busy[key]
+        with busy:  # the same question twice in one run is paid once
+            exchange = self._recall(key)
+            if exchange is None:
+                self._check_means()
+                body = self._body(request, turns, [_encode(path) for path in request.pictures])
+                completion = service.complete({name: value for name, value in body.items() if value is not None})
+                size, answer = completion.input_tokens, completion.output_tokens
+                exchange = Exchange(
+                    key=key,
+                    text=completion.text,
+                    finish=completion.finish,
+                    model=completion.model,
+                    input_tokens=_count_input(request, turns) or 0 if size is None else size,
+                    output_tokens=len(completion.text) // CHARACTERS_A_TOKEN if answer is None else answer,
+                )
+                self._keep(exchange)
+            return exchange
+
+    def _check_means(self) -> None:
+        """Money for the answer, and room to keep it."""
+        with self._lock:
+            spent = (self.paid.cost or 0.0) + (self.recalled.cost or 0.0)
+        if self.budget is not None and spent >= self.budget:
+            raise _BudgetSpentError(f"the budget of {self.budget:g} is spent ({spent:.4g})")
+        if shutil.disk_usage(self.cache.parent).free < ROOM:
+            raise MachineError(f"{self.cache}: the disk is full; free some space and start again, answers are kept")
+
+    def _keep(self, exchange: Exchange) -> None:
+        with self._lock:
+            try:
+                append_record(self.cache, exchange)
+            except OSError as error:
+                repair_records(self.cache)  # other answers are still to come, and must not follow on half a line
+                raise MachineError(f"{self.cache}: {error.strerror}; an answer could not be kept") from None
+            self._known[exchange.key] = exchange
+        self._charge(self.paid, exchange)
+
+    def _charge(self, bill: Bill, exchange: Exchange) -> None:
+        with self._lock:
+            if exchange.key not in self._billed:
+                self._billed.add(exchange.key)
+                bill.add(exchange.input_tokens, exchange.output_tokens, self.prices)
+
+    def _key(self, request: Request, digests: Sequence[str], turns: Sequence[Mapping[str, Any]]) -> str:
+        """The hash of the request as it is sent, with the bytes of each picture's file in the picture's place."""
+        body = self._body(request, turns, [{"sha256": digest} for digest in digests])
+        body["prompt_version"] = request.prompt_version
+        return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
+
+    def _body(self, request: Request, turns: Sequence[Mapping[str, Any]], pictures: Sequence[Any]) -> dict[str, Any]:
+        schema = request.schema.model_json_schema()
+        following = iter(pictures)
+        messages = [
+            {
+                **message,
+                "content": [next(following) if part.get("type") == "image" else part for part in parts_of(message)],
+            }
+            for message in request.messages
+        ]
+        messages[-1]["content"] = [*messages[-1]["content"], {"type": "text", "text": FORM + json.dumps(schema)}]
+        form = {"type": "json_schema", "json_schema": {"name": request.schema.__name__, "schema": schema}}
+        return {"model": self.name, "messages": [*messages, *turns], "response_format": form, **self.settings}
+
+
+class _BudgetSpentError(Exception):
+    pass
+
+
+def _check(exchange: Exchange, request: Request) -> BaseModel | str:
+    """The answer in the request's form, or the complaint about it. Text around the JSON is let pass."""
+    text = exchange.text[max(exchange.text.find("{"), 0) : exchange.text.rfind("}") + 1]
+    if not text:
+        return "it was cut off" if exchange.finish == "length" else "it holds no JSON object"
+    try:
+        return request.schema.model_validate_json(text, context=dict(request.facts))
+    except ValidationError as error:
+        if exchange.finish == "length":
+            return "it was cut off"
+        first = error.errors(include_url=False, include_input=False)[0]
+        place = ".".join(str(part) for part in first["loc"])
+        return f"{place}: {first['msg']}" if place else first["msg"]
+
+
+def _digest(path: str | Path) -> str:
+    try:
+        return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+    except OSError as error:
+        raise ImageError(f"{printable(path)}: {error.strerror}") from None
+
+
+def _encode(path: str | Path) -> dict[str, Any]:
+    """A picture as the part of a message; raises `ImageError`."""
+    buffer = io.BytesIO()
+    read_picture(path).image.save(buffer, "JPEG", quality=95, subsampling=0)
+    url = f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+    return {"type": "image_url", "image_url": {"url": url}}
+
+
+def _count_input(request: Request, turns: Sequence[Mapping[str, Any]]) -> int | None:
+    """About how many tokens a request has, from its characters and pixels; None when a picture cannot be read."""
+    parts = [part for message in [*request.messages, *turns] for part in parts_of(message)]
+    characters = sum(len(part.get("text", "")) for part in parts) + len(json.dumps(request.schema.model_json_schema()))
+    pixels = 0
+    for path in request.pictures:
+        try:
+            with Image.open(path) as image:
+                width, height = image.size
+        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+            return None
+        scale = min(1.0, KEPT_SIDE / max(width, height))
+        pixels += round(width * scale * height * scale)
+    return characters // CHARACTERS_A_TOKEN + pixels // PIXELS_A_TOKEN
