@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lad_reasoner.decisions import FILE, Decision, acceptance, append_decision, decided, read_decisions
+from lad_reasoner.decisions import FILE, Decision, acceptance, answer_of, append_decision, decided, read_decisions
 from lad_reasoner.errors import InputError, RecordError
 
 USER = {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "What is wrong?"}]}
@@ -73,6 +73,7 @@ def test_only_the_last_of_the_assistants_turns_is_edited() -> None:
     turns = [USER, {"role": "assistant", "content": "1"}, USER, {"role": "assistant", "content": "2"}]
     [record] = decided([{"id": "a", "task": "sft", "messages": turns}], words(("a", "edit", "3")))
     assert [turn["content"] for turn in record["messages"] if turn["role"] == "assistant"] == ["1", "3"]
+    assert answer_of(record) == "3"
 
 
 def test_the_answer_of_a_pair_is_its_label() -> None:

@@ -6,7 +6,8 @@
 The standard library's server is enough for one person: each decision is one form that is posted, each answer a whole
 page, and the state stands in decisions.jsonl alone. What the page shows was written by a model or comes from a
 stranger's file: text is escaped, pictures are decoded here and sent anew as PNG, scripts need the response's nonce, and
-a decision counts only with the run's token. Whoever has an account on this machine can look at the page.
+a decision counts only with the run's token. That keeps out other pages and other machines, not other people who have
+an account on this one.
 """
 
 from __future__ import annotations
@@ -55,6 +56,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     server: ReviewServer
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # head and body go out one after the other: it would cost 40 ms each time
     timeout = 60  # seconds: of a connection that is kept open
 
     def log_message(self, format: str, *args: Any) -> None:
