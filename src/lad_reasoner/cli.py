@@ -32,7 +32,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-data = typer.Typer(help="Build data sets.", no_args_is_help=True)
+data = typer.Typer(help="Build and review data sets.", no_args_is_help=True)
 app.add_typer(data, name="data")
 train = typer.Typer(help="Train models.", no_args_is_help=True)
 app.add_typer(train, name="train")
@@ -282,6 +282,30 @@ def miniloco(
     total = count_pictures(names, per_class=per_class)
     written = sum(1 for _ in track(records, total, "Rendering"))
     print(f"{written} pictures of {', '.join(names)} in {out}")
+
+
+@data.command(epilog="Example: lad-reasoner data review data/sft --sample 200")
+def review(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A built data set; decisions.jsonl is written there.")],
+    sample: Annotated[
+        int,
+        typer.Option(min=1, help="Records to look at: a random sample by class and label; all, if there are fewer."),
+    ] = 200,
+    seed: Annotated[int, typer.Option(min=0, help="Another seed draws another sample.")] = 0,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes any that is free.")] = 8765,
+) -> None:
+    """Accept, reject and edit a sample of a data set in the browser; an interrupted review goes on where it stopped."""
+    from contextlib import suppress
+
+    from lad_reasoner.review import Review
+    from lad_reasoner.review_page import ReviewServer
+
+    sampled = Review(folder, sample=sample, seed=seed)
+    with ReviewServer(sampled, port=port) as server:
+        print(f"review: {server.url} (Ctrl-C ends; every decision is saved at once)", file=sys.stderr, flush=True)
+        with suppress(KeyboardInterrupt):
+            server.serve_forever()
+    print(sampled.summary())
 
 
 @train.command(epilog="Example: lad-reasoner train micro configs/micro/base.yaml")
