@@ -7,7 +7,7 @@
 **SFT.** The paper has 2,731 samples from test pictures of MVTec AD and VisA "focusing on appearance-level defects" and
 does not say which. The rule here: every anomalous test picture once, and as many good ones as make a tenth of the
 whole, spread over the classes. On the public test sets (1,258 and 1,200 anomalous) that is exactly 2,731. The five
-kinds of question take turns within each class, for good and bad alike.
+kinds of question take turns, for good and bad alike.
 
 **Pairs.** The paper has "approximately 984" from "several MVTec classes" with "number, color, existence, and functional
 anomalies" and does not name them. `CLASSES` are the five classes that have a defect called `color`, and three whose
@@ -19,7 +19,6 @@ Deviations: pictures that cannot be read, and what `why_not_train` refuses, are 
 from __future__ import annotations
 
 import random
-import zlib
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -107,20 +106,19 @@ def plan_sft(
         if item.name not in kept:
             material.refuse(GOOD_ENOUGH, item.source)
     chosen = [item for item in tests if item.sample.label == "yes" or item.name in kept]
-    turns: Counter[tuple[str, str, str]] = Counter()
+    turns: Counter[str] = Counter()  # of each label, so that no question is asked of the good ones more often
     asked = []
     for item in material.readable(chosen):
         sample = item.sample
-        turn = turns[sample.dataset, sample.category, sample.label]
-        turns[sample.dataset, sample.category, sample.label] += 1
+        turn = turns[sample.label]
+        turns[sample.label] += 1
         try:
             hint = mmad.hint(sample).text
         except ImageError as error:
             material.refuse("has a mask that cannot be read", f"{item.source} ({error})")
             continue
-        start = turn + zlib.crc32(sample.category.encode())
         for n in range(per_picture):
-            question = KINDS[(start + n) % len(KINDS)]
+            question = KINDS[(turn + n) % len(KINDS)]
             text = wording(question, product_of(sample.category), turn // len(KINDS) + seed)
             request = _request(item, question, text, hint)
             asked.append(Asked(f"{item.stem}:{question}", item, question, text, request))

@@ -103,8 +103,8 @@ def gather(sources: Sequence[Source]) -> Material:
     seen: set[Any] = set()
     names: Counter[str] = Counter()
     for source in sources:
-        for reason, refused in source.refused.items():
-            material.refused.setdefault(reason, []).extend(refused)
+        for why, pictures in source.refused.items():
+            material.refused.setdefault(why, []).extend(pictures)
         for sample in source.samples:
             image = Path(sample.image)
             # A table speaks of the folder that it lies in, VisA's of the one above.

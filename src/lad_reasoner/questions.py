@@ -81,7 +81,25 @@ NO_FORM = "no answer in the wanted form"
 LONGEST_ECHO = 7  # words in a row; fewer are shared by chance ("in the upper left of the picture")
 SHORTEST = 3  # words
 ENGLISH = frozenset(
-    {"the", "is", "are", "a", "of", "and", "with", "this", "that", "there", "has", "not", "it", "its", "to"}
+    {"the", "is", "are", "a", "of", "and", "with", "this", "that", "there", "has", "not", "it", "its", "to", "up"}
+    | {
+        "on",
+        "at",
+        "be",
+        "can",
+        "by",
+        "from",
+        "as",
+        "which",
+        "where",
+        "for",
+        "but",
+        "one",
+        "two",
+        "three",
+        "four",
+        "five",
+    }
 )
 ENGLISH_SHARE = 0.1  # of the words, at least; plain English has about a third
 
@@ -141,9 +159,10 @@ class Answer(BaseModel):
 
 
 def product_of(category: str) -> str:
-    """How a class is called in a sentence: `metal_nut` -> `metal nut`, VisA's `pcb3` -> `pcb`."""
+    """How a class is called in a sentence: `metal_nut` -> `metal nut`, `pcb3` -> `pcb`; `candles` -> `set of candles`."""
     name = category.rpartition("/")[2].replace("_", " ").strip()
-    return name.rstrip("0123456789").strip() or name
+    name = name.rstrip("0123456789").strip() or name
+    return f"set of {name}" if name.endswith("s") and not name.endswith(("ss", "us", "is", "ens")) else name
 
 
 def ask_teacher(question: Question, text: str, *, artifact: str, hint: str) -> list[dict[str, Any]]:

@@ -85,7 +85,7 @@ def write_answer(facts: Mapping[str, Any]) -> str:
         + (
             f"The product is not what it has to be, so its function suffers. {_rule(scene)}"
             if logical
-            else "All parts are there and in their places, so the product may still work, but it is damaged."
+            else "All parts are there and in their places, so it may still work, but it is not in good condition."
         ),
         "anomaly": f"Yes. {sentence} The {product} has {parts}.",
     }[facts["question"]]
