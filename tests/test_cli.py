@@ -195,7 +195,7 @@ def test_help_is_quick_and_every_example_is_there() -> None:
         assert "inspect" in run("--help").stdout
         seconds.append(time.perf_counter() - start)
     assert min(seconds) < 0.4
-    for verb in (["inspect"], ["demo"], ["data", "miniloco"]):
+    for verb in (["inspect"], ["demo"], ["data", "miniloco"], ["data", "review"]):
         text = run(*verb, "--help").stdout
         assert f"Example: lad-reasoner {' '.join(verb)}" in " ".join(text.split())
 

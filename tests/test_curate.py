@@ -365,7 +365,7 @@ def test_a_full_disk_is_said_in_one_line(mvtec: Path, tmp_path: Path, monkeypatc
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("lad_reasoner.dataset._put", full)
+    monkeypatch.setattr("lad_reasoner.dataset.put_file", full)
     with pytest.raises(MachineError, match="No space left on device; free some space and start again"):
         pairs(tmp_path, material(mvtec))
     monkeypatch.undo()

@@ -1,11 +1,11 @@
-"""The verbs of `lad-reasoner data`: render, build, check and export data sets."""
+"""The verbs of `lad-reasoner data`: render, build, review, check and export data sets."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from lad_reasoner.material import Material
     from lad_reasoner.teacher import Teacher
 
-data = typer.Typer(help="Build data sets.", no_args_is_help=True)
+Framework = Literal["llama-factory", "easyr1", "ms-swift"]
+
+data = typer.Typer(help="Build, review, check and export data sets.", no_args_is_help=True)
 
 Sources = Annotated[
     list[Path] | None,
@@ -156,6 +158,79 @@ def pairs(
     for _ in track(build_pairs(out, plan), len(plan.pairs), "Pairing"):
         pass
     _print_built(out, CLASSES)
+
+
+@data.command(epilog="Example: lad-reasoner data review data/sft --sample 200")
+def review(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A built data set; decisions.jsonl is written there.")],
+    sample: Annotated[
+        int,
+        typer.Option(min=1, help="Records to look at: a random sample by class and label; all, if there are fewer."),
+    ] = 200,
+    seed: Annotated[int, typer.Option(min=0, help="Another seed draws another sample.")] = 0,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes any that is free.")] = 8765,
+) -> None:
+    """Accept, reject and edit a sample of a data set in the browser; an interrupted review goes on where it stopped."""
+    from contextlib import suppress
+
+    from lad_reasoner.review import Review
+    from lad_reasoner.review_page import ReviewServer
+
+    sampled = Review(folder, sample=sample, seed=seed)
+    with ReviewServer(sampled, port=port) as server:
+        print(f"review: {server.url} (Ctrl-C ends; every decision is saved at once)", file=sys.stderr, flush=True)
+        with suppress(KeyboardInterrupt):
+            server.serve_forever()
+    print(sampled.summary())
+
+
+@data.command(epilog="Example: lad-reasoner data check data/pairs --benchmark mvtec_loco_anomaly_detection")
+def check(
+    folder: Built,
+    benchmark: Annotated[
+        list[Path] | None, typer.Option(metavar="DIR", help="Pictures that must not be in the set; repeatable.")
+    ] = None,
+    max_tokens: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Longest record that the training takes.")
+    ] = None,
+    max_pixels: Annotated[
+        int | None, typer.Option(min=784, metavar="N", help="Pixel budget of a picture, for counting tokens.")
+    ] = None,
+) -> None:
+    """Say whether a built set is fit to train on; exits with 1 if it is not."""
+    from lad_reasoner.check import check_set
+    from lad_reasoner.sources import find_samples
+
+    benchmarks = [find_samples(path) for path in benchmark or ()]
+    report = check_set(folder, benchmarks=benchmarks, max_tokens=max_tokens, max_pixels=max_pixels)
+    for word, found in (("error", report.errors), ("warning", report.warnings)):
+        for reason, names in found.items():
+            more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+            print(f"{word}: {len(names)}: {reason}: {'; '.join(names[:3])}{more}")
+    licences = ", ".join(f"{name} ({count})" for name, count in report.summary["licences"].items())
+    print(f"licences: {licences}")
+    labels = ", ".join(f"{count} {label}" for label, count in report.summary["labels"].items())
+    verdict = "fit to train on" if report.fit else "NOT fit to train on"
+    print(f"{report.summary['records']} records ({labels}), longest about {report.longest} tokens: {verdict}")
+    if not report.fit:
+        raise typer.Exit(1)
+
+
+@data.command(epilog="Example: lad-reasoner data export data/sft --to llama-factory --out data/sft-llama-factory")
+def export(
+    folder: Built,
+    to: Annotated[Framework, typer.Option(help="The framework that is to read it.")],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="A new folder.")],
+    max_pixels: Annotated[
+        int | None,
+        typer.Option(min=784, metavar="N", help="Pixel budget of a picture; default: the largest one's size."),
+    ] = None,
+) -> None:
+    """Write a built set for another framework, with settings that keep it from shrinking or dropping pictures."""
+    from lad_reasoner.export import export_set
+
+    written = export_set(folder, out, to=to, max_pixels=max_pixels)
+    print(f"{written.records} records in {out}; start with:\n  {written.command}")
 
 
 def _gather(sources: list[Path] | None, mvtec_ad: Path | None, visa: Path | None) -> Material:

@@ -120,7 +120,7 @@ class Builder:
             return
         try:
             for name, original in files.items():
-                _put(Path(original), self.out / name)
+                put_file(Path(original), self.out / name)
             self._file.write(entry.line())
             self._file.flush()
         except OSError as error:
@@ -227,8 +227,8 @@ def _check_folder(out: Path, task: str, recipe: Mapping[str, Any]) -> None:
             )
 
 
-def _put(original: Path, target: Path) -> None:
-    """A hard link, or a copy that is only seen when it is whole."""
+def put_file(original: Path, target: Path) -> None:
+    """A hard link, or a copy that is only seen when it is whole; nothing where the target is there already."""
     if target.exists():
         return
     target.parent.mkdir(parents=True, exist_ok=True)

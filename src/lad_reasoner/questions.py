@@ -80,29 +80,12 @@ NO_FORM = "no answer in the wanted form"
 
 LONGEST_ECHO = 7  # words in a row; fewer are shared by chance ("in the upper left of the picture")
 SHORTEST = 3  # words
-ENGLISH = frozenset(
-    {"the", "is", "are", "a", "of", "and", "with", "this", "that", "there", "has", "not", "it", "its", "to", "up"}
-    | {
-        "on",
-        "at",
-        "be",
-        "can",
-        "by",
-        "from",
-        "as",
-        "which",
-        "where",
-        "for",
-        "but",
-        "one",
-        "two",
-        "three",
-        "four",
-        "five",
-    }
-)
 ENGLISH_SHARE = 0.1  # of the words, at least; plain English has about a third
 
+_ENGLISH = re.compile(
+    r"the|is|are|a|of|and|with|this|that|there|has|not|its?|to|up|on|at|be|can|by|from|as|which|where|for|but|"
+    r"one|two|three|four|five|six"
+)
 _MARKUP = re.compile(r"</?[a-zA-Z!][^>]*>|```|\*\*|^#+ ", re.MULTILINE)
 _END = re.compile(r"[.!?][\"'”’)]*$")
 _WORD = re.compile(r"[\w'’%-]+")
@@ -159,7 +142,7 @@ class Answer(BaseModel):
 
 
 def product_of(category: str) -> str:
-    """How a class is called in a sentence: `metal_nut` -> `metal nut`, `pcb3` -> `pcb`; `candles` -> `set of candles`."""
+    """How a class is called in a sentence: `metal_nut` -> `metal nut`, `pcb3` -> `pcb`, `tubes` -> `set of tubes`."""
     name = category.rpartition("/")[2].replace("_", " ").strip()
     name = name.rstrip("0123456789").strip() or name
     return f"set of {name}" if name.endswith("s") and not name.endswith(("ss", "us", "is", "ens")) else name
@@ -218,7 +201,7 @@ def _is_usable(text: str) -> bool:
     latin = sum(unicodedata.name(letter, "").startswith("LATIN") for letter in letters)
     if latin < 0.9 * len(letters):
         return False
-    return sum(word in ENGLISH for word in words) >= ENGLISH_SHARE * len(words)
+    return sum(_ENGLISH.fullmatch(word) is not None for word in words) >= ENGLISH_SHARE * len(words)
 
 
 def _contradicts(text: str, question: Question, label: Label) -> bool:

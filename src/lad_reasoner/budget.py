@@ -1,0 +1,43 @@
+"""How many tokens a record takes in a model of the Qwen2-VL family, without loading one: for budgets and limits.
+
+A picture is resized so that both sides are multiples of `PATCH` pixels and the area stays within the pixel budget; each
+such square is a token (Qwen2.5-VL's image processor; 14-pixel patches, merged 2x2). Text is counted generously, at
+`CHARACTERS` a token, because the tokenizer is not at hand.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from lad_reasoner.teacher import parts_of
+
+PATCH = 28  # pixels, both ways, that become one token
+MIN_PIXELS = 4 * PATCH * PATCH
+CHARACTERS = 3  # a token; English text has about four
+FRAME = 32  # tokens of the chat template's own, and two for each picture
+
+
+def picture_tokens(width: int, height: int, max_pixels: int | None = None) -> int:
+    """Tokens of a picture of this size, resized to the budget where it is larger."""
+    pixels = width * height
+    scale = 1.0
+    if max_pixels is not None and pixels > max_pixels:
+        scale = math.sqrt(max_pixels / pixels)
+    elif pixels < MIN_PIXELS:
+        scale = math.sqrt(MIN_PIXELS / pixels)
+    rows, columns = (max(1, round(side * scale / PATCH)) for side in (height, width))
+    return rows * columns
+
+
+def record_tokens(
+    messages: Sequence[dict[str, Any]], sizes: Sequence[tuple[int, int]], max_pixels: int | None = None
+) -> tuple[int, int]:
+    """(tokens of the prompt, tokens of the answers) of a conversation; `sizes` are (width, height) of its pictures."""
+    texts = {"user": 0, "assistant": 0}
+    for message in messages:
+        characters = sum(len(part.get("text") or "") for part in parts_of(message))
+        texts["assistant" if message["role"] == "assistant" else "user"] += math.ceil(characters / CHARACTERS)
+    pictures = sum(picture_tokens(*size, max_pixels) + 2 for size in sizes)
+    return FRAME + pictures + texts["user"], texts["assistant"]

@@ -1,0 +1,239 @@
+"""The review of a built data set: which records a person is shown, what was decided of them, and their pictures.
+
+    review = Review("out", sample=200, seed=0)          # the sample, and what is decided already
+    review.decide(review.entries[0].id, "accept")       # on the disk when this returns
+    print(review.summary())
+
+The page is in review_page.py.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import threading
+from collections.abc import Mapping, Sequence
+from fractions import Fraction
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from PIL import Image
+from pydantic import Field, model_validator
+from scipy import ndimage
+
+from lad_reasoner.decisions import (
+    Decision,
+    acceptance,
+    answer_of,
+    append_decision,
+    apply,
+    read_decisions,
+    text_of,
+    with_answer,
+)
+from lad_reasoner.errors import InputError
+from lad_reasoner.images import printable, read_picture
+from lad_reasoner.masks import read_mask
+from lad_reasoner.records import Record, read_records
+
+OUTLINE = 4  # pixels around the mask
+MASK_COLOUR = (255, 0, 200)  # magenta: rare in products
+OVERLAY_SIDE = 1024  # pixels
+
+
+class Entry(Record):
+    """A line of metadata.jsonl, as far as the review needs it."""
+
+    id: str = Field(min_length=1)
+    images_file_names: tuple[str, ...] = Field(min_length=1)
+    messages: tuple[dict[str, Any], ...]
+    task: str = "sft"
+    question: str | None = None
+    label: str | None = None
+    kind: str | None = None
+    dataset: str | None = None
+    category: str | None = None
+    defect: str | None = None
+    source: str | None = None
+    masks: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _is_complete(self) -> Self:
+        try:
+            complete = bool(self.prompt and self.answer)
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"messages: {error!r} where a role and a text should be") from None
+        if not complete:
+            raise ValueError("messages: a user's text and an assistant's answer (of a pair: `label`) must be there")
+        return self
+
+    @property
+    def prompt(self) -> str | None:
+        return text_of(self.messages, "user")
+
+    @property
+    def answer(self) -> str | None:
+        """As it was built, whatever was decided since."""
+        return answer_of(self.model_dump())
+
+
+def read_entries(folder: Path) -> list[Entry]:
+    """The records of a built data set. InputError where there are none, or where two have the same id."""
+    path = folder / "metadata.jsonl"
+    if not path.is_file():
+        raise InputError(f"{printable(folder)}: no metadata.jsonl here; give the folder of a data set that was built")
+    entries = list(read_records(path, Entry))
+    if not entries:
+        raise InputError(f"{printable(path)}: no records; build the data set again")
+    seen: set[str] = set()
+    for entry in entries:
+        if entry.id in seen:
+            raise InputError(f"{printable(path)}: two records have the id {entry.id!r}; build the data set again")
+        seen.add(entry.id)
+    return entries
+
+
+def draw_sample(strata: Mapping[str, Sequence[str]], count: int, seed: int) -> list[str]:
+    """`count` ids (all, if there are fewer), each with the same chance; strata: id -> its stratum.
+
+    Each stratum gives its share, rounded up or down, so that the plain rate of the sample is an unbiased estimate: the
+    ids are laid out stratum by stratum, shuffled within, and taken at equal distances from a random start (systematic
+    sampling; Cochran, Sampling Techniques, chapter 8). The result is shuffled, so that its beginning is a sample too.
+    It depends on ids, strata, count and seed alone, not on the order of the records.
+    """
+    chance = {name: _chance(seed, name) for name in strata}
+    laid_out = sorted(strata, key=lambda name: (tuple(strata[name]), chance[name], name))
+    count = min(count, len(strata))
+    start = Fraction(_chance(seed, ""), 2**64)
+    taken = [laid_out[int((start + at) * len(strata) / count)] for at in range(count)]
+    return sorted(taken, key=lambda name: (_chance(seed, f"order {name}"), name))
+
+
+def _chance(seed: int, name: str) -> int:
+    """Below 2**64, the same on every machine."""
+    return int.from_bytes(hashlib.blake2b(f"{seed} {name}".encode(), digest_size=8).digest(), "big")
+
+
+class Review:
+    """A sample by class and label, what is decided of it, and its pictures. Safe to use from several threads.
+
+    InputError where the folder holds no data set.
+    """
+
+    def __init__(self, folder: str | Path, *, sample: int, seed: int = 0) -> None:
+        self.folder = Path(folder)
+        entries = {entry.id: entry for entry in read_entries(self.folder)}
+        strata = {name: [str(e.dataset), str(e.category), str(e.label)] for name, e in entries.items()}
+        self.entries = [entries[name] for name in draw_sample(strata, sample, seed)]
+        self.numbers = {entry.id: number for number, entry in enumerate(self.entries)}
+        self.total = len(entries)
+        self.decisions = {
+            name: decision for name, decision in read_decisions(self.folder).items() if name in self.numbers
+        }
+        self.lock = threading.Lock()
+        self.picture = lru_cache(maxsize=16)(self._picture)  # the page asks for the size, the browser for the rest
+        self.overlay = lru_cache(maxsize=4)(self._overlay)
+
+    def decide(self, name: str, word: str, answer: str = "") -> None:
+        """Append a decision; an edit that changes nothing accepts. InputError for what cannot be decided."""
+        if name not in self.numbers:
+            raise InputError("this record is not in the sample; reload the page")
+        entry = self.entries[self.numbers[name]]
+        if word == "edit":
+            answer = answer.replace("\r\n", "\n").strip()
+            if not answer:
+                raise InputError("an edited answer must not be empty; reject the record instead")
+            with_answer(entry.model_dump(), answer)  # refuses what does not fit
+            if answer == (entry.answer or "").strip():
+                word = "accept"
+        elif word not in ("accept", "reject"):
+            raise InputError("a decision is accept, reject or edit")
+        self._append(
+            Decision.model_validate({"id": name, "decision": word, "answer": answer if word == "edit" else None})
+        )
+
+    def undo(self) -> int | None:
+        """Make the record that was decided last undecided again; its number, None where nothing is decided."""
+        with self.lock:
+            last = next(reversed(self.decisions), None)
+        if last is None:
+            return None
+        self._append(Decision(id=last, decision="undo"))
+        return self.numbers[last]
+
+    def _append(self, decision: Decision) -> None:
+        with self.lock:
+            append_decision(self.folder, decision)
+            apply(self.decisions, decision)
+
+    def next_open(self, after: int = -1) -> int | None:
+        """The number of the next record to decide, from the start again after the last; None when all are decided."""
+        numbers = range(len(self.entries))
+        order = [*numbers[after + 1 :], *numbers[: after + 1]]
+        return next((number for number in order if self.entries[number].id not in self.decisions), None)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        with self.lock:
+            words = [decision.decision for decision in self.decisions.values()]
+        return {"accepted": words.count("accept"), "edited": words.count("edit"), "rejected": words.count("reject")}
+
+    def tally(self) -> str:
+        """`9 accepted, 0 edited, 1 rejected`."""
+        return ", ".join(f"{number} {name}" for name, number in self.counts.items())
+
+    def rate(self) -> str:
+        """The acceptance rate with its interval, in words."""
+        with self.lock:
+            share = acceptance(list(self.decisions.values()))
+        if share.value is None:
+            return "no acceptance rate yet"
+        return f"accepted as they stood: {share.percent()} % {share.percent_interval()} (95 % interval, Wilson's)"
+
+    def summary(self) -> str:
+        """Two lines: how far the review is, and its result."""
+        done, size = sum(self.counts.values()), len(self.entries)
+        return f"{done} of {size} decided, a sample of {self.total} records: {self.tally()}\n{self.rate()}"
+
+    def _picture(self, number: int, at: int) -> tuple[bytes, int, int]:
+        """PNG, width and height of a record's picture. ImageError where it cannot be shown."""
+        picture = read_picture(self._inside(self.entries[number].images_file_names[at])).image
+        return _png(picture), picture.width, picture.height
+
+    def _overlay(self, number: int) -> bytes | None:
+        """A transparent PNG of the query's shape with its masks; None where it has none. ImageError as above."""
+        entry = self.entries[number]
+        if not entry.masks:
+            return None
+        mask = read_mask([self._inside(name) for name in entry.masks])
+        _, width, height = self.picture(number, len(entry.images_file_names) - 1)
+        scale = OVERLAY_SIDE / max(width, height)
+        size = max(1, round(width * scale)), max(1, round(height * scale))
+        # Any pixel of the mask must survive the scaling.
+        step = max(1, max(mask.shape) // OVERLAY_SIDE)
+        wide = ndimage.maximum_filter(mask, size=step) if step > 1 else mask
+        inside = np.asarray(Image.fromarray(wide).resize(size, Image.Resampling.NEAREST))
+        outline = ndimage.binary_dilation(inside, iterations=OUTLINE) & ~inside
+        rgba = np.zeros((*inside.shape, 4), np.uint8)
+        rgba[inside] = (*MASK_COLOUR, 50)
+        rgba[outline] = (*MASK_COLOUR, 255)
+        return _png(Image.fromarray(rgba))
+
+    def _inside(self, name: str) -> Path:
+        """A file of the data set, never one outside it, whatever metadata.jsonl or a link says."""
+        root = self.folder.resolve()
+        try:
+            path = (root / name).resolve()
+        except (OSError, ValueError, RuntimeError):  # a loop of links, a NUL byte
+            raise InputError(f"{printable(name)}: no such file; build the data set again") from None
+        if not path.is_relative_to(root):
+            raise InputError(f"{printable(name)}: lies outside of {printable(self.folder)}; build the data set again")
+        return path
+
+
+def _png(image: Image.Image) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG", compress_level=1)
+    return buffer.getvalue()

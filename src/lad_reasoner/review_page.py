@@ -1,0 +1,241 @@
+"""The page of a review in the browser, from a server that only this machine can reach.
+
+    with ReviewServer(review, port=8765) as server:
+        server.serve_forever()
+
+The standard library's server is enough for one person: each decision is one form that is posted, each answer a whole
+page, and the state stands in decisions.jsonl alone. What the page shows was written by a model or comes from a
+stranger's file: text is escaped, pictures are decoded here and sent anew as PNG, scripts need the response's nonce, and
+a decision counts only with the run's token. That keeps out other pages and other machines, not other people who have
+an account on this one.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import parse_qs
+
+from jinja2 import Environment, PackageLoader
+
+from lad_reasoner.errors import InputError, LadError
+from lad_reasoner.review import Review
+
+HOST = "127.0.0.1"
+MAX_BODY = 1_000_000  # bytes of a form: far more than any answer
+
+
+class ReviewServer(ThreadingHTTPServer):
+    """Serves one review on this machine; `url` says where. InputError where the port is taken."""
+
+    daemon_threads = True
+
+    def __init__(self, review: Review, *, port: int = 0) -> None:
+        self.review = review
+        self.token = secrets.token_urlsafe(24)
+        self.page = Environment(loader=PackageLoader("lad_reasoner"), autoescape=True).get_template("review.html")
+        try:
+            super().__init__((HOST, port), _Handler)
+        except (OSError, OverflowError) as error:
+            raise InputError(f"--port {port}: {error}; give another one, or 0 for any that is free") from None
+        self.url = f"http://{HOST}:{self.server_port}/"
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A browser that went away is no news."""
+        if not isinstance(sys.exception(), ConnectionError | TimeoutError):
+            super().handle_error(request, client_address)
+
+
+class _Handler(BaseHTTPRequestHandler):
+    """One request. Every answer has its length, every page a policy that lets nothing in from outside."""
+
+    server: ReviewServer
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # head and body go out one after the other: it would cost 40 ms each time
+    timeout = 60  # seconds: of a connection that is kept open
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Quiet: the terminal is for the person."""
+
+    def do_GET(self) -> None:
+        review = self.server.review
+        if not self._host_is_ours():
+            return
+        try:
+            match self.path.split("/")[1:]:
+                case [""]:
+                    number = review.next_open()
+                    self._redirect("/done" if number is None else f"/record/{number + 1}")
+                case ["done"]:
+                    self._send_page(None)
+                case ["record", name]:
+                    self._send_page(_index(name, review.entries))
+                case ["picture", name, place]:
+                    number = _index(name, review.entries)
+                    content, _, _ = review.picture(number, _index(place, review.entries[number].images_file_names))
+                    self._send(HTTPStatus.OK, "image/png", content)
+                case ["mask", name] if (overlay := review.overlay(_index(name, review.entries))) is not None:
+                    self._send(HTTPStatus.OK, "image/png", overlay)
+                case _:
+                    raise LookupError
+        except LookupError:
+            self._refuse(HTTPStatus.NOT_FOUND, "There is no such page.")
+        except LadError as error:
+            self._refuse(HTTPStatus.NOT_FOUND, str(error))
+
+    def do_POST(self) -> None:
+        review = self.server.review
+        form = self._read_form() if self._host_is_ours() else None
+        if form is None:
+            return
+        if not secrets.compare_digest(form.get("token", "").encode(), self.server.token.encode()):
+            self._refuse(HTTPStatus.FORBIDDEN, "Nothing was saved: this page is of an earlier run. Open / again.")
+            return
+        if self.path == "/undo":
+            self._post(form, lambda: review.undo())
+        elif self.path == "/decide":
+            self._post(form, lambda: self._decide(form))
+        else:
+            self._refuse(HTTPStatus.NOT_FOUND, "There is no such page.")
+
+    def _decide(self, form: dict[str, str]) -> int | None:
+        """The number of the record to show next."""
+        review = self.server.review
+        review.decide(form.get("id", ""), form.get("decision", ""), form.get("answer", ""))
+        return review.next_open(review.numbers[form["id"]])
+
+    def _post(self, form: dict[str, str], act: Callable[[], int | None]) -> None:
+        """Act, then show where it leads; what could not be saved stays in the page, with the reason."""
+        try:
+            number = act()
+        except (InputError, OSError) as error:
+            machine = isinstance(error, OSError)
+            status = HTTPStatus.INTERNAL_SERVER_ERROR if machine else HTTPStatus.BAD_REQUEST
+            problem = f"Nothing was saved: {error}"
+            self._send_page(self.server.review.numbers.get(form.get("id", "")), status, problem, form.get("answer"))
+        else:
+            self._redirect("/" if number is None else f"/record/{number + 1}")
+
+    def _host_is_ours(self) -> bool:
+        """False, and refused, where the name is not ours: a stranger's page whose name was bound to this machine."""
+        port = self.server.server_port
+        if self.headers.get_all("Host") in ([f"{HOST}:{port}"], [f"localhost:{port}"]):
+            return True
+        self._refuse(HTTPStatus.FORBIDDEN, f"This server answers to {self.server.url} only.")
+        return False
+
+    def _read_form(self) -> dict[str, str] | None:
+        """The fields of the form; None, and refused, where it is none."""
+        length = self.headers.get("Content-Length", "")
+        if not re.fullmatch("[0-9]{1,7}", length) or int(length) > MAX_BODY:
+            self._refuse(HTTPStatus.BAD_REQUEST, f"A form of at most {MAX_BODY} bytes is expected.")
+            return None
+        try:
+            body = self.rfile.read(int(length)).decode()
+            fields = parse_qs(body, keep_blank_values=True, max_num_fields=8, errors="strict")
+        except ValueError:
+            self._refuse(HTTPStatus.BAD_REQUEST, "The form cannot be read.")
+            return None
+        return {name: values[-1] for name, values in fields.items()}
+
+    def _send_page(
+        self, number: int | None, status: HTTPStatus = HTTPStatus.OK, problem: str = "", draft: str | None = None
+    ) -> None:
+        """The page of a record; the summary where the number is None."""
+        review = self.server.review
+        nonce = secrets.token_urlsafe(16)
+        values = {
+            "number": number,
+            "size": len(review.entries),
+            "summary": review.summary(),
+            "tally": review.tally(),
+            "rate": review.rate(),
+            "done": sum(review.counts.values()),
+            "token": self.server.token,
+            "nonce": nonce,
+            "problem": problem,
+            "draft": draft,
+            **({} if number is None else _describe(review, number)),
+        }
+        policy = (
+            f"default-src 'none'; img-src 'self' data:; script-src 'nonce-{nonce}'; style-src 'nonce-{nonce}'; "
+            "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+        )
+        page = self.server.page.render(values).encode("utf-8", "backslashreplace")
+        self._send(status, "text/html; charset=utf-8", page, {"Content-Security-Policy": policy})
+
+    def _refuse(self, status: HTTPStatus, reason: str) -> None:
+        self.close_connection = True  # what the client sends further was not read
+        self._send(status, "text/plain; charset=utf-8", reason.encode("utf-8", "backslashreplace"))
+
+    def _redirect(self, where: str) -> None:
+        self._send(HTTPStatus.SEE_OTHER, "text/plain", b"", {"Location": where})
+
+    def _send(self, status: HTTPStatus, kind: str, content: bytes, headers: Mapping[str, str] | None = None) -> None:
+        always = {
+            "Content-Type": kind,
+            "Content-Length": str(len(content)),
+            "Cache-Control": "no-cache",
+            "Cross-Origin-Resource-Policy": "same-origin",
+            "Referrer-Policy": "no-referrer",
+            "X-Content-Type-Options": "nosniff",
+        }
+        self.send_response(status)
+        for name, value in {**always, **(headers or {})}.items():
+            self.send_header(name, value)
+        if self.close_connection:
+            self.send_header("Connection", "close")
+        self.end_headers()
+        self.wfile.write(content)
+
+
+def _index(text: str, items: Sequence[object]) -> int:
+    """`1` -> 0. LookupError where there is no such item."""
+    if not re.fullmatch("[1-9][0-9]{0,8}", text) or int(text) > len(items):
+        raise LookupError(text)
+    return int(text) - 1
+
+
+def _describe(review: Review, number: int) -> dict[str, Any]:
+    """What the page of a record shows."""
+    entry = review.entries[number]
+    decision = review.decisions.get(entry.id)
+    last = len(entry.images_file_names) - 1
+    pictures = []
+    for at, name in enumerate(entry.images_file_names):
+        role = "Picture" if not last else "Query" if at == last else "Reference" if last == 1 else f"Reference {at + 1}"
+        try:
+            _, width, height = review.picture(number, at)
+            picture = {"width": width, "height": height, "problem": ""}
+        except LadError as error:
+            picture = {"problem": str(error)}
+        pictures.append({"role": role, "name": name, "url": f"/picture/{number + 1}/{at + 1}", **picture})
+    mask_problem = ""
+    try:
+        mask = review.overlay(number) is not None
+    except LadError as error:
+        mask, mask_problem = False, str(error)
+    facts = {
+        "class": " / ".join(part for part in (entry.dataset, entry.category) if part),
+        "label": {"yes": "yes (anomalous)", "no": "no (good)"}.get(entry.label or "", entry.label),
+        "kind": entry.kind,
+        "defect": entry.defect,
+        "about": entry.question,
+        "source": entry.source,
+        "id": entry.id,
+    }
+    return {
+        "entry": entry,
+        "pictures": pictures,
+        "mask": mask,
+        "mask_problem": mask_problem,
+        "facts": {name: value for name, value in facts.items() if value},
+        "decision": decision,
+        "answer": (decision and decision.answer) or entry.answer,
+        "pair": entry.task == "pair",
+    }
