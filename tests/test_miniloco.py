@@ -19,9 +19,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from rendered import best_balanced_accuracy, colour_difference, draw_pairs, pixel_difference
 from scipy import ndimage
 
 from lad_reasoner.errors import InputError
+from lad_reasoner.images import read_picture
+from lad_reasoner.inspector import load_model
 from lad_reasoner.miniloco import (
     CATALOGUE,
     COLOURS,
@@ -442,41 +445,33 @@ def test_wrong_names_are_explained() -> None:
         render(make_scene("bolt_plate", seed=0), size=16)
 
 
-def best_balanced_accuracy(good: list[float], logical: list[float]) -> float:
-    """Over every threshold, 'anomalous above it' as well as 'below it': no fixed rule can do better."""
-    scores, labels = np.array(good + logical), np.array([0] * len(good) + [1] * len(logical))
-    thresholds = np.append(np.unique(scores), np.inf)
-    above = scores[None, :] >= thresholds[:, None]
-    balanced = (above[:, labels == 1].mean(axis=1) + 1 - above[:, labels == 0].mean(axis=1)) / 2
-    return float(max(balanced.max(), 1 - balanced.min()))
-
-
-def colour_histogram(pixels: np.ndarray) -> np.ndarray:
-    bins = (pixels // 32).astype(int)
-    index = (bins[..., 0] * 8 + bins[..., 1]) * 8 + bins[..., 2]
-    return np.bincount(index.ravel(), minlength=512) / index.size
-
-
 @pytest.mark.slow
 def test_comparing_pixels_or_colours_does_not_solve_the_evaluation_products() -> None:
     """Mean over the five products, each with the threshold that suits its own test labels best: below 62 %.
 
     Scores without meaning make 57 % with their best threshold at 60 + 60 pictures: that much is free.
     """
-    number, best = 60, {"pixels": [], "colours": []}
+    best: dict[str, list[float]] = {"pixels": [], "colours": []}
     for product in EVALUATION:
-        scores: dict[str, dict[str, list[float]]] = {"pixels": {}, "colours": {}}
-        references = [
-            np.asarray(draw_picture(product, "train", "good", i, size=96, seed=3).image, float) for i in range(number)
-        ]
-        for kind in ("good", "logical"):
-            queries = [
-                np.asarray(draw_picture(product, "test", kind, i, size=96, seed=3).image, float) for i in range(number)
-            ]
-            pairs = list(zip(queries, references, strict=True))
-            scores["pixels"][kind] = [float(np.abs(q - r).mean()) for q, r in pairs]
-            scores["colours"][kind] = [float(np.abs(colour_histogram(q) - colour_histogram(r)).sum()) for q, r in pairs]
-        for name, by_kind in scores.items():
-            best[name].append(best_balanced_accuracy(by_kind["good"], by_kind["logical"]))
+        pairs = list(draw_pairs(product, 60, size=96, seed=3))
+        labels = [pair.anomalous for pair in pairs]
+        best["pixels"].append(best_balanced_accuracy([pixel_difference(pair) for pair in pairs], labels))
+        best["colours"].append(best_balanced_accuracy([colour_difference(pair) for pair in pairs], labels))
     for name, values in best.items():
         assert np.mean(values) < 0.62, (name, values)
+
+
+@pytest.mark.slow
+def test_the_evidence_judge_does_not_solve_them_either() -> None:
+    """Parts that lie about freely are beyond patch matching: its figure stands beside those of the baselines."""
+    judge = load_model("evidence")
+    right: dict[bool, list[bool]] = {True: [], False: []}
+    for product in EVALUATION:
+        pairs = list(draw_pairs(product, 8, size=160, seed=3))
+        judge.study([read_picture(pairs[0].reference.image)])
+        judgements = judge.judge_many([read_picture(pair.query.image) for pair in pairs])
+        for pair, judgement in zip(pairs, judgements, strict=True):
+            right[pair.anomalous].append((judgement.score >= 0.5) == pair.anomalous)
+    balanced = (np.mean(right[True]) + np.mean(right[False])) / 2
+    print(f"evidence: balanced accuracy {balanced:.2f} on {sum(map(len, right.values()))} pairs")
+    assert 0.35 < balanced < 0.75

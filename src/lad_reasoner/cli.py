@@ -6,6 +6,7 @@ traceback), 2 wrong usage, 3 all done and an anomaly was found (only with --fail
 
 from __future__ import annotations
 
+import signal
 import sys
 from io import TextIOWrapper
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lad_reasoner.cli_data import data
-from lad_reasoner.errors import InputError, LadError
+from lad_reasoner.errors import InputError, LadError, MissingExtraError
 
 if TYPE_CHECKING:
     from lad_reasoner.images import Picture
@@ -221,27 +222,38 @@ def demo(
     from rich.console import Console
 
     from lad_reasoner.console import VerdictTable
-    from lad_reasoner.demo import render_demo
-    from lad_reasoner.inspector import Inspector
+    from lad_reasoner.demo import PARTS, render_part, summarise
+    from lad_reasoner.inspector import Inspector, load_model
     from lad_reasoner.report import row, write_report
 
     console = Console()
     rows: list[Row] = []
     references: list[Picture] = []
-    for product in render_demo(out / "pictures"):
-        console.print(f"\n[bold]{product.name}[/bold]: {product.rule}", highlight=False)
-        inspector = Inspector("evidence", product.references)
-        table = VerdictTable(console)
-        for query in product.queries:
-            result = inspector.examine(query.path)
-            table.add(result.verdict, query.truth)
-            rows.append(row(result, kind=query.kind, truth=query.truth, reference=len(references)))
-        references += inspector.references
-    path = write_report(out, rows, references, title="LAD-Reasoner demo")
-    right = sum(bool(row.right) for row in rows)
-    good = [row for row in rows if row.truth == "good"]
+    notes: list[str] = []
+    results = []
+    for part in PARTS:
+        try:
+            judge = load_model(part.judge)
+        except MissingExtraError as error:
+            results.append(f"{part.judge}: left out, {error}")
+            continue
+        notes += [f"{part.judge}: {note}" for note in judge.notes]
+        first = len(rows)
+        for product in render_part(part, out / "pictures"):
+            console.print(f"\n[bold]{product.name}[/bold], judged by {part.judge}: {product.rule}", highlight=False)
+            inspector = Inspector(judge, product.references)
+            table = VerdictTable(console)
+            examined = inspector.examine_many([query.path for query in product.queries])
+            for query, result in zip(product.queries, examined, strict=True):
+                table.add(_record(result), query.truth)
+                rows.append(row(result, kind=query.kind, truth=query.truth, reference=len(references)))
+            references += inspector.references
+        results.append(f"{part.judge}: {summarise(rows[first:])}")
+    path = write_report(out, rows, references, title="LAD-Reasoner demo", notes=notes)
+    print("\n" + "\n".join(results))
+    for note in notes:
+        print(f"note: {note}", file=sys.stderr)
     print(
-        f"\n{right} of {len(rows)} verdicts right ({sum(bool(row.right) for row in good)} of {len(good)} good ones).\n"
         f"report: {path}\n\n"
         "Next, your own pictures:\n"
         "  lad-reasoner inspect --reference good.png query.png\n"
@@ -258,6 +270,8 @@ def micro(
     from lad_reasoner.micro.training import Run, read_config
 
     settings = read_config(config)
+    # A polite kill ends as Ctrl-C does: what was learned is saved first.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     with TrainingProgress() as progress:
         folder = Run(settings, progress).train()
     print(f"model: {folder}")

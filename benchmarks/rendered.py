@@ -1,6 +1,6 @@
 """Judges and trivial baselines on MiniLOCO's evaluation products: good and logical pictures, one reference each.
 
-    python benchmarks/miniloco.py --model micro --number 100
+    python benchmarks/rendered.py --model micro --number 100
 
 NUMBER good and NUMBER logical queries a product, each with another reference. The seed is used nowhere in training, and
 the products are never trained on. Pixel difference and colour histogram get the threshold that suits the test labels
