@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from lad_reasoner.budget import record_tokens
+from lad_reasoner.console import track
 from lad_reasoner.dataset import Entry, hash_file, read_entries, read_manifest, summarise
 from lad_reasoner.errors import ImageError
 from lad_reasoner.images import read_picture
@@ -207,7 +208,8 @@ def _check_leaks(looks: dict[str, Look], benchmarks: Sequence[Source], report: R
 
 def _look_at(folder: Path, names: Sequence[str]) -> dict[str, Look]:
     with ThreadPoolExecutor() as pool:
-        return dict(zip(names, pool.map(lambda name: _look(folder / name), names), strict=True))
+        looks = track(pool.map(lambda name: _look(folder / name), names), len(names), "Looking at pictures")
+        return dict(zip(names, looks, strict=True))
 
 
 def _look(path: Path) -> Look:

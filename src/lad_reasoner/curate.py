@@ -26,6 +26,7 @@ from itertools import chain, zip_longest
 from pathlib import Path
 from typing import Any
 
+from lad_reasoner.console import track
 from lad_reasoner.dataset import Builder
 from lad_reasoner.errors import ImageError, InputError
 from lad_reasoner.material import UNREADABLE, Item, Material, digest, files_of, make_entry
@@ -108,7 +109,8 @@ def plan_sft(
     chosen = [item for item in tests if item.sample.label == "yes" or item.name in kept]
     turns: Counter[str] = Counter()  # of each label, so that no question is asked of the good ones more often
     asked = []
-    for item in material.readable(chosen):
+    readable = material.readable(chosen)
+    for item in track(readable, len(readable), "Reading masks"):
         sample = item.sample
         turn = turns[sample.label]
         turns[sample.label] += 1
@@ -218,31 +220,35 @@ def plan_pairs(
     pictures.
     """
     by_class = _classes(material, classes)
-    pairs: list[Planned] = []
-    for (dataset, category), items in by_class.items():
-        rng = random.Random(f"{seed}/{dataset}/{category}")
+    tests = [item for item in material.tests() if (item.sample.dataset, item.sample.category) in by_class]
+    usable = {item.name for item in material.readable(tests)}
+    drawers = {name: random.Random(f"{seed}/{'/'.join(name)}") for name in by_class}
+    pools: dict[tuple[str, str], list[Item]] = {}
+    chosen: list[tuple[tuple[str, str], Item]] = []
+    for name, items in by_class.items():
         good = [item for item in items if item.sample.label == "no"]
-        pool = [item for item in good if item.sample.split == "train"] or good
-        queries = material.readable(item for item in items if item.sample.split in ("test", None))
-        bad = sum(item.sample.label == "yes" for item in queries)
+        pools[name] = [item for item in good if item.sample.split == "train"] or good
+        queries = [item for item in items if item.name in usable]
         if good_good:
-            spare = [item for item in pool if item.sample.split == "train"]
+            bad = sum(item.sample.label == "yes" for item in queries)
+            spare = [item for item in pools[name] if item.sample.split == "train"]
             wanted = max(0, min(len(spare), bad - (len(queries) - bad)))
-            queries += material.readable(rng.sample(spare, wanted))
+            queries += [item for item in drawers[name].sample(spare, wanted) if material.readable([item])]
         if balanced:
-            queries = _balance(queries, material, rng)
-        for query in queries:
-            drawn = _draw(pool, query, references * per_picture, material, rng)
-            if len(drawn) < references:
-                raise InputError(
-                    f"{category}: {references} references are wanted, but it has {len(drawn)} good pictures beside "
-                    f"{query.source}; give fewer --references, or more pictures"
-                )
-            for n in range(per_picture):
-                chosen = tuple(drawn[(n * references + k) % len(drawn)] for k in range(references))
-                suffix = f":{n}" if per_picture > 1 else ""
-                at = rng.choice((0, references)) if shuffle else references
-                pairs.append(Planned(f"{query.stem}{suffix}", chosen, query, at))
+            queries = _balance(queries, material, drawers[name])
+        chosen += [(name, query) for query in queries]
+    pairs: list[Planned] = []
+    for name, query in track(chosen, len(chosen), "Drawing references"):
+        drawn = _draw(pools[name], query, references * per_picture, material, drawers[name])
+        if len(drawn) < references:
+            raise InputError(
+                f"{name[1]}: {references} references are wanted, but it has {len(drawn)} good pictures beside "
+                f"{query.source}; give fewer --references, or more pictures"
+            )
+        for n in range(per_picture):
+            beside = tuple(drawn[(n * references + k) % len(drawn)] for k in range(references))
+            at = drawers[name].choice((0, references)) if shuffle else references
+            pairs.append(Planned(f"{query.stem}:{n}" if per_picture > 1 else query.stem, beside, query, at))
     recipe = {
         **{"classes": classes, "references": references, "per_picture": per_picture, "balanced": balanced},
         **{"good_good": good_good, "shuffle": shuffle, "seed": seed, "folders": material.folders},

@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from lad_reasoner.budget import MIN_PIXELS, record_tokens
+from lad_reasoner.console import track
 from lad_reasoner.dataset import Entry, put_file, read_entries
 from lad_reasoner.decisions import decided, read_decisions
 from lad_reasoner.errors import InputError, MissingExtraError
@@ -108,7 +109,7 @@ def export_set(
 
 def _measure(folder: Path, entries: Sequence[Entry], max_pixels: int | None) -> Limits:
     names = dict.fromkeys(name for entry in entries for name in entry.images_file_names)
-    sizes = {name: _size(folder / name) for name in names}
+    sizes = {name: _size(folder / name) for name in track(names, len(names), "Measuring pictures")}
     areas = [width * height for width, height in sizes.values()]
     budget = max(areas) if max_pixels is None else max_pixels
     counts = [

@@ -14,6 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from lad_reasoner.console import track
 from lad_reasoner.dataset import Entry, hash_file
 from lad_reasoner.errors import ImageError, InputError
 from lad_reasoner.images import printable, read_picture
@@ -59,8 +60,11 @@ class Material:
         self.refused.setdefault(reason, []).append(name)
 
     def tests(self) -> list[Item]:
-        """What a source calls its test pictures; all of a source without splits."""
-        return [item for item in self.items if item.sample.split in ("test", None)]
+        """What a source calls its test pictures; all of a source without splits. InputError where there are none."""
+        tests = [item for item in self.items if item.sample.split in ("test", None)]
+        if not tests:
+            raise InputError(f"{', '.join(self.folders)}: no test pictures; give the folder above train/ and test/")
+        return tests
 
     def readable(self, items: Iterable[Item]) -> list[Item]:
         """Those whose picture can be decoded; the others are refused, each once."""
@@ -68,7 +72,7 @@ class Material:
         files = [item.sample.image for item in chosen]
         if len(files) > 1:
             with ThreadPoolExecutor() as pool:
-                errors = list(pool.map(_error, files))
+                errors = list(track(pool.map(_error, files), len(files), "Reading pictures"))
         else:
             errors = [_error(file) for file in files]
         for error in filter(None, errors):
