@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 from skeletons import FakeTeacher, draw, mvtec_ad, truthful, visa
 
-from lad_reasoner.curate import CLASSES, GOOD_ENOUGH, NOT_CHOSEN, build_pairs, build_sft, plan_pairs, plan_sft
+from lad_reasoner.curate import ALONE, CLASSES, GOOD_ENOUGH, NOT_CHOSEN, build_pairs, build_sft, plan_pairs, plan_sft
 from lad_reasoner.dataset import Entry, read_entries, read_manifest
 from lad_reasoner.errors import InputError, MachineError
 from lad_reasoner.material import TWICE, UNREADABLE, Material, gather
@@ -278,7 +278,7 @@ def test_several_references_and_several_pairs_of_a_picture(mvtec: Path) -> None:
         by_query.setdefault(pair.query.name, []).append(names)
     assert len({pair.id for pair in plan.pairs}) == len(plan.pairs)
     assert all(len(sets) == 2 and not sets[0] & sets[1] for sets in by_query.values())
-    with pytest.raises(InputError, match="6 references are wanted, but it has 5 good pictures"):
+    with pytest.raises(InputError, match="6 references are wanted, but a query has 5 good pictures"):
         plan_pairs(material(mvtec), references=6)
 
 
@@ -306,6 +306,13 @@ def test_no_picture_is_its_own_reference_not_even_a_copy_of_it(tmp_path: Path) -
             assert Path(pair.query.sample.image).read_bytes() not in contents
     list(build_pairs(tmp_path / "out", plan_pairs(material(folder))))
     assert read_manifest(tmp_path / "out")["references_from_test"] == 6  # this source has no training pictures
+
+
+def test_the_only_good_picture_is_a_reference_and_no_query(tmp_path: Path) -> None:
+    found = material(own(tmp_path / "lamp", good=1, bad=3))
+    plan = plan_pairs(found)
+    assert [pair.query.sample.label for pair in plan.pairs] == ["yes"] * 3
+    assert found.refused == {ALONE: ["good/0.png"]}
 
 
 def test_shuffled_pictures_say_where_the_query_is(mvtec: Path, tmp_path: Path) -> None:

@@ -62,6 +62,7 @@ PUBLIC = ("MVTec AD", "VisA")
 
 NOT_CHOSEN = "of a class that was not chosen"
 GOOD_ENOUGH = "good, and there are enough good ones"
+ALONE = "has too few good pictures beside it for a reference"
 BALANCED_OUT = "left out to balance yes and no"
 
 
@@ -216,8 +217,8 @@ def plan_pairs(
     until a class has as many good queries as anomalous ones or runs out of pictures; `balanced` then leaves out, at
     random, what one label has more than the other in its class. `shuffle` puts the query first in about half of the
     pairs. Where a source has no training pictures, other good ones are the references. What is drawn for a class
-    depends on the seed and on this class alone. InputError for classes that are not there and for too few good
-    pictures.
+    depends on the seed and on this class alone. A query with too few good pictures beside it is refused. InputError
+    for classes that are not there, and for one of which all queries are refused.
     """
     by_class = _classes(material, classes)
     tests = [item for item in material.tests() if (item.sample.dataset, item.sample.category) in by_class]
@@ -238,17 +239,24 @@ def plan_pairs(
             queries = _balance(queries, material, drawers[name])
         chosen += [(name, query) for query in queries]
     pairs: list[Planned] = []
+    paired: set[tuple[str, str]] = set()
+    short: dict[tuple[str, str], int] = {}
     for name, query in track(chosen, len(chosen), "Drawing references"):
         drawn = _draw(pools[name], query, references * per_picture, material, drawers[name])
         if len(drawn) < references:
-            raise InputError(
-                f"{name[1]}: {references} references are wanted, but it has {len(drawn)} good pictures beside "
-                f"{query.source}; give fewer --references, or more pictures"
-            )
+            material.refuse(ALONE, query.source)
+            short[name] = len(drawn)
+            continue
+        paired.add(name)
         for n in range(per_picture):
             beside = tuple(drawn[(n * references + k) % len(drawn)] for k in range(references))
             at = drawers[name].choice((0, references)) if shuffle else references
             pairs.append(Planned(f"{query.stem}:{n}" if per_picture > 1 else query.stem, beside, query, at))
+    for name in short.keys() - paired:
+        raise InputError(
+            f"{name[1]}: {references} references are wanted, but a query has {short[name]} good pictures beside it; "
+            "give fewer --references, or more pictures"
+        )
     recipe = {
         **{"classes": classes, "references": references, "per_picture": per_picture, "balanced": balanced},
         **{"good_good": good_good, "shuffle": shuffle, "seed": seed, "folders": material.folders},
