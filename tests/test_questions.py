@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import os
+import re
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -24,6 +29,7 @@ from lad_reasoner.questions import (
 )
 from lad_reasoner.records import Label
 
+DATA = Path(os.environ.get("LAD_PHOTOGRAPHS", Path(__file__).parents[2] / "shared/data/real")).parent
 HINT = (
     "Product: cable\nDefect: missing wire\nWhere: upper left, 3.1 % of the picture\n"
     "About such pictures: one of the three insulated wires inside the cable is absent from its place."
@@ -91,6 +97,22 @@ def test_good_answers_about_good_pictures(text: str) -> None:
 )
 def test_what_is_refused(text: str, label: Label, reason: str) -> None:
     assert judge(text, label) == reason
+
+
+@pytest.mark.skipif(not DATA.joinpath("mmad_domain_knowledge.json").is_file(), reason=f"no MMAD texts in {DATA}")
+def test_texts_that_a_model_wrote_about_good_and_bad_products() -> None:
+    """MMAD's domain knowledge: 38 texts on good pictures and 108 on defects, each of several sentences."""
+    known = json.loads((DATA / "mmad_domain_knowledge.json").read_text())
+    missed = alarms = texts = 0
+    for classes in known.values():
+        for defect, raw in ((name, text) for defects in classes.values() for name, text in defects.items()):
+            text = " ".join(re.sub(r"<[^>]*>|\*\*|^#+ |Description:", "", raw).split()).rstrip(".") + "."
+            label, other = ("no", "yes") if defect == "good" else ("yes", "no")
+            texts += 1
+            alarms += judge(text, label) is not None  # type: ignore[arg-type]
+            missed += judge(text, other) != "contradicts the label"  # type: ignore[arg-type]
+    assert (texts, alarms) == (146, 0)
+    assert missed <= 1
 
 
 def test_the_plain_fact_must_agree_too() -> None:

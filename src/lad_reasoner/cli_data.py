@@ -111,8 +111,11 @@ def sft(
         return
     for _ in track(build_sft(out, plan, asked), len(plan.asked), "Asking"):
         pass
-    if not _print_built(out):
-        raise InputError(f"{out}: some questions have no answer yet; start the same command again to go on")
+    manifest = _print_built(out)
+    if not manifest["complete"]:
+        raise InputError(f"{out}: {manifest['unasked']} questions are not asked yet; start the same command again")
+    if not manifest["records"]:
+        raise InputError(f"{out}: no question was answered; see above why")
 
 
 @data.command(
@@ -280,8 +283,8 @@ def _print_refused(counts: Mapping[str, int]) -> None:
         print(f"left out: {count} {reason}", file=sys.stderr)
 
 
-def _print_built(out: Path, reasons: Mapping[str, str] | None = None) -> bool:
-    """What was built, class by class; returns whether it is complete."""
+def _print_built(out: Path, reasons: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """What was built, class by class; returns the manifest."""
     from rich.console import Console
     from rich.table import Table
 
@@ -299,4 +302,4 @@ def _print_built(out: Path, reasons: Mapping[str, str] | None = None) -> bool:
         print(f"answers refused: {count} {reason}", file=sys.stderr)
     labels = ", ".join(f"{count} {label}" for label, count in manifest["labels"].items())
     print(f"{manifest['records']} records ({labels}) in {out}")
-    return bool(manifest["complete"])
+    return manifest

@@ -102,17 +102,19 @@ _SPOILED = (
     r"stain(?:s|ed)?|contaminat(?:ed|ion)|misplaced|missing|faulty|torn|chipped|deformed|bent out of shape|swapped|"
     r"mismatch(?:es|ed)?|wrong|incorrect|imperfections?|irregularit(?:y|ies)|abnormal(?:ity|ities)?|unusual|issues?|problems?"
 )
-_DEFECT = re.compile(rf"\b(?:{_SPOILED})\b", re.IGNORECASE)
+_DEFECT = re.compile(rf"\b(?:{_SPOILED})\b(?!-free)", re.IGNORECASE)
 _DENIAL = re.compile(
     r"\b(?:no|not|none|nothing|never|neither|nor|without|free (?:of|from)|absence|lacks?|cannot|"
     r"\w+n['’]t|if|any|nowhere|rather than|instead of|would)\b",
     re.IGNORECASE,
 )
+_FAULTS = (
+    r"(?:defects?|anomal(?:y|ies)|flaws?|damage|issues?|problems?|irregularit(?:y|ies)|abnormalit(?:y|ies)|"
+    r"tears?|dents?)"
+)
 _ALL_GOOD = re.compile(
-    r"\bno (?:\w+ ){0,3}"
-    r"(?:defects?|anomal(?:y|ies)|flaws?|damage|issues?|problems?|irregularit(?:y|ies)|abnormalit(?:y|ies))\b"
+    rf"\bno (?:\w+ ){{0,5}}{_FAULTS}\b|\b(?:free (?:of|from)|without) (?:\w+ ){{0,4}}{_FAULTS}\b"
     r"|\bnothing (?:is |looks |seems |appears )?(?:to be )?(?:wrong|unusual|amiss|out of place|missing)\b"
-    r"|\b(?:free (?:of|from)|without) (?:any )?(?:\w+ )?(?:defects?|anomal(?:y|ies)|flaws?|damage)\b"
     r"|\b(?:flawless|defect-free|everything is in order|in perfect condition)\b",
     re.IGNORECASE,
 )
