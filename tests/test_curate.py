@@ -137,6 +137,26 @@ def test_the_student_never_sees_what_the_teacher_is_told(mvtec: Path, tmp_path: 
         assert [message["role"] for message in entry.messages] == ["user", "assistant"]
 
 
+def test_what_mmad_knows_of_other_pictures_is_counted_and_other_hints_need_another_folder(
+    mvtec: Path, tmp_path: Path
+) -> None:
+    entry = {"conversation": [{"Question": "Where?", "Answer": "A", "Options": {"A": "there"}, "type": "Defect"}]}
+    keys = ["DS-MVTec/cable/image/missing_wire/000.png", "DS-MVTec/cable/image/missing_wire/999.png"]
+    keys += ["MVTec-LOCO/pushpins/test/logical_anomalies/000.png", "DS-MVTec/../../etc/passwd"]
+    (tmp_path / "mmad.json").write_text(json.dumps(dict.fromkeys(keys, entry)))
+    mmad = read_mmad(tmp_path / "mmad.json")
+    teacher = FakeTeacher(truthful)
+    list(build_sft(tmp_path / "out", plan_sft(material(mvtec), mmad), teacher))
+    refused = read_manifest(tmp_path / "out")["refused"]
+    told = {reason: found["names"] for reason, found in refused.items() if "MMAD" in reason}
+    assert sum(map(len, told.values())) == 3
+    assert told["asked about by MMAD, but absent from the sources"] == ["MVTec AD/cable/missing_wire/999"]
+    [asked] = [r for r in teacher.asked if str(r.pictures[0]).endswith("cable/test/missing_wire/000.png")]
+    assert "Where? there" in asked.messages[0]["content"][1]["text"]
+    with pytest.raises(InputError, match="other settings \\(mmad_sha256"):
+        list(build_sft(tmp_path / "out", plan_sft(material(mvtec), NOTHING), FakeTeacher(truthful)))
+
+
 def test_offline_every_product_every_question(miniloco: Path, tmp_path: Path) -> None:
     list(build_sft(tmp_path, plan_sft(material(miniloco), NOTHING, good_share=0.5, per_picture=5), Scribe()))
     manifest = read_manifest(tmp_path)

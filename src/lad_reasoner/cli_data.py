@@ -93,8 +93,6 @@ def sft(
     from lad_reasoner.mmad import read_mmad
 
     hints = read_mmad(mmad, knowledge)
-    for reason, keys in hints.refused.items():
-        print(f"MMAD: {len(keys)} left out: {reason}", file=sys.stderr)
     asked = _load_teacher(teacher, teacher_model, prices, budget, cache or out / "teacher.jsonl", concurrency)
     material = _gather(sources, mvtec_ad, visa)
     plan = plan_sft(material, hints, good_share=good_share, per_picture=per_picture, seed=seed)

@@ -18,6 +18,7 @@ Deviations: pictures that cannot be read, and what `why_not_train` refuses, are 
 
 from __future__ import annotations
 
+import hashlib
 import random
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -61,6 +62,7 @@ CLASSES = {
 PUBLIC = ("MVTec AD", "VisA")
 
 NOT_CHOSEN = "of a class that was not chosen"
+MMAD_SAYS = "asked about by MMAD, but"
 GOOD_ENOUGH = "good, and there are enough good ones"
 ALONE = "has too few good pictures beside it for a reference"
 BALANCED_OUT = "left out to balance yes and no"
@@ -97,9 +99,13 @@ def plan_sft(
     """The questions of the SFT set, by the rule of the module's docstring; nothing is asked or written.
 
     `per_picture` kinds of question are asked of each picture. Where there are too few good pictures all are taken.
-    Pictures and masks that cannot be read are refused.
+    Pictures and masks that cannot be read are refused, and MMAD's keys of pictures that are absent.
     """
     tests = material.tests()
+    for reason, keys in mmad.refused.items():
+        material.refused.setdefault(f"{MMAD_SAYS} {reason}", []).extend(keys)
+    for name in mmad.absent(item.sample for item in tests):
+        material.refuse(f"{MMAD_SAYS} absent from the sources", "/".join(name))
     bad = sum(item.sample.label == "yes" for item in tests)
     good = [item for item in tests if item.sample.label == "no"]
     wanted = round(bad * good_share / (1 - good_share)) if bad and good_share < 1 else len(good)
@@ -125,8 +131,10 @@ def plan_sft(
             text = wording(question, product_of(sample.category), turn // len(KINDS) + seed)
             request = _request(item, question, text, hint)
             asked.append(Asked(f"{item.stem}:{question}", item, question, text, request))
+    known = repr((sorted(mmad.questions.items()), sorted(mmad.knowledge.items()))).encode()
     recipe = {"good_share": good_share, "per_picture": per_picture, "seed": seed, "folders": material.folders}
-    return SftPlan(material, {**recipe, "prompt_version": QUESTIONS_VERSION}, asked)
+    recipe |= {"mmad_sha256": hashlib.sha256(known).hexdigest(), "prompt_version": QUESTIONS_VERSION}
+    return SftPlan(material, recipe, asked)
 
 
 def _request(item: Item, question: Question, text: str, hint: str) -> Request:
