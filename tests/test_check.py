@@ -9,10 +9,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 from skeletons import FakeTeacher, truthful
 
-from lad_reasoner.budget import picture_tokens, record_tokens
+from lad_reasoner.budget import needed_pixels, picture_tokens, record_tokens
 from lad_reasoner.check import FEW, INCOMPLETE, check_set
 from lad_reasoner.curate import build_pairs, build_sft, plan_pairs, plan_sft
 from lad_reasoner.errors import InputError
@@ -181,8 +183,10 @@ def test_tokens_of_pictures() -> None:
     # DESIGN's figure: two pictures of 1024x1024 are about 2,700 tokens.
     assert 2 * picture_tokens(1024, 1024) == 2 * 37 * 37 == 2738
     assert picture_tokens(280, 560) == 200
-    assert picture_tokens(2048, 1024, 28 * 28 * 200) == 200
+    assert picture_tokens(2048, 1024, 28 * 28 * 205) == 10 * 20
     assert picture_tokens(8, 8) == 4
+    assert picture_tokens(1024, 1024, 1024 * 1024) == 36 * 36
+    assert picture_tokens(1024, 1024, needed_pixels(1024, 1024)) == 37 * 37
     prompt, answer = record_tokens(
         [
             {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "x" * 30}]},
@@ -191,3 +195,11 @@ def test_tokens_of_pictures() -> None:
         [(280, 280)],
     )
     assert (prompt, answer) == (32 + 100 + 2 + 10, 11)
+
+
+@given(st.integers(20, 3000), st.integers(20, 3000), st.integers(4 * 784, 2_000_000))
+def test_tokens_are_those_of_the_real_image_processor(width: int, height: int, budget: int) -> None:
+    module = pytest.importorskip("transformers.models.qwen2_vl.image_processing_pil_qwen2_vl")
+    rows, columns = module.smart_resize(height, width, factor=28, min_pixels=4 * 784, max_pixels=budget)
+    assert picture_tokens(width, height, budget) == rows * columns // 784
+    assert picture_tokens(width, height, needed_pixels(width, height)) == picture_tokens(width, height)

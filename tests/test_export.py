@@ -71,7 +71,7 @@ def test_llama_factory(sft: Path, tmp_path: Path) -> None:
         [name] = line[columns["images"]]
         with Image.open(Path(settings["media_dir"]) / name) as image:
             assert image.width * image.height <= settings["image_max_pixels"]
-    assert settings["image_max_pixels"] == 1024 * 1024  # its default is 768 * 768
+    assert settings["image_max_pixels"] == 1036 * 1036  # 37 patches of 28 pixels; its default is 768 * 768
     assert settings["cutoff_len"] >= 37 * 37 + 50
     assert (settings["stage"], settings["finetuning_type"]) == ("sft", "full")
     assert (settings["learning_rate"], settings["num_train_epochs"]) == (1e-6, 3)
@@ -124,7 +124,7 @@ def test_ms_swift_sft(sft: Path, tmp_path: Path) -> None:
     export_set(sft, tmp_path / "o ut", to="ms-swift")
     environment, command, flags = options(tmp_path / "o ut/train.sh")
     assert command == ["swift", "sft"]
-    assert environment["MAX_PIXELS"] == flags["--max_pixels"] == str(1024 * 1024)
+    assert environment["MAX_PIXELS"] == flags["--max_pixels"] == str(1036 * 1036)
     assert int(flags["--max_length"]) >= 37 * 37 + 50
     for line, entry in zip(lines(Path(flags["--dataset"])), read_entries(sft), strict=True):
         assert line.keys() == {"messages", "images"}

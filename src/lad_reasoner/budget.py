@@ -1,8 +1,8 @@
 """How many tokens a record takes in a model of the Qwen2-VL family, without loading one: for budgets and limits.
 
-A picture is resized so that both sides are multiples of `PATCH` pixels and the area stays within the pixel budget; each
-such square is a token (Qwen2.5-VL's image processor; 14-pixel patches, merged 2x2). Text is counted generously, at
-`CHARACTERS` a token, because the tokenizer is not at hand.
+A picture is resized so that both sides are multiples of `PATCH` pixels, and that the area, after rounding, stays within
+the pixel budget; each such square is a token (Qwen2.5-VL's image processor; 14-pixel patches, merged 2x2). Text is
+counted generously, at `CHARACTERS` a token, because the tokenizer is not at hand.
 """
 
 from __future__ import annotations
@@ -20,15 +20,21 @@ FRAME = 32  # tokens of the chat template's own, and two for each picture
 
 
 def picture_tokens(width: int, height: int, max_pixels: int | None = None) -> int:
-    """Tokens of a picture of this size, resized to the budget where it is larger."""
-    pixels = width * height
-    scale = 1.0
+    """Tokens of a picture of this size, within the budget."""
+    rows, columns = (max(1, round(side / PATCH)) for side in (height, width))
+    pixels = rows * columns * PATCH**2
     if max_pixels is not None and pixels > max_pixels:
-        scale = math.sqrt(max_pixels / pixels)
+        shrink = math.sqrt(width * height / max_pixels)
+        rows, columns = (max(1, math.floor(side / shrink / PATCH)) for side in (height, width))
     elif pixels < MIN_PIXELS:
-        scale = math.sqrt(MIN_PIXELS / pixels)
-    rows, columns = (max(1, round(side * scale / PATCH)) for side in (height, width))
+        grow = math.sqrt(MIN_PIXELS / (width * height))
+        rows, columns = (math.ceil(side * grow / PATCH) for side in (height, width))
     return rows * columns
+
+
+def needed_pixels(width: int, height: int) -> int:
+    """The smallest budget with which a picture of this size is not reduced."""
+    return max(width * height, picture_tokens(width, height) * PATCH**2)
 
 
 def record_tokens(

@@ -27,7 +27,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from lad_reasoner.budget import MIN_PIXELS, record_tokens
+from lad_reasoner.budget import MIN_PIXELS, needed_pixels, record_tokens
 from lad_reasoner.console import track
 from lad_reasoner.dataset import Entry, put_file, read_entries
 from lad_reasoner.decisions import decided, read_decisions
@@ -85,8 +85,8 @@ def export_set(
 ) -> Exported:
     """Write `folder` to `out`, which must be new or empty.
 
-    `max_pixels` is the pixel budget of a picture; by default that of the largest. InputError for a set of a task that
-    the framework does not train, and for one of which nothing is left after the review.
+    `max_pixels` is the pixel budget of a picture; by default what the largest needs. InputError for a set of a task
+    that the framework does not train, and for one of which nothing is left after the review.
     """
     folder, out = Path(folder), Path(out).absolute()
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
@@ -110,8 +110,7 @@ def export_set(
 def _measure(folder: Path, entries: Sequence[Entry], max_pixels: int | None) -> Limits:
     names = dict.fromkeys(name for entry in entries for name in entry.images_file_names)
     sizes = {name: _size(folder / name) for name in track(names, len(names), "Measuring pictures")}
-    areas = [width * height for width, height in sizes.values()]
-    budget = max(areas) if max_pixels is None else max_pixels
+    budget = max(needed_pixels(*size) for size in sizes.values()) if max_pixels is None else max_pixels
     counts = [
         record_tokens(entry.messages, [sizes[name] for name in entry.images_file_names], budget) for entry in entries
     ]
