@@ -197,9 +197,13 @@ def test_tokens_of_pictures() -> None:
     assert (prompt, answer) == (32 + 100 + 2 + 10, 11)
 
 
-@given(st.integers(20, 3000), st.integers(20, 3000), st.integers(4 * 784, 2_000_000))
-def test_tokens_are_those_of_the_real_image_processor(width: int, height: int, budget: int) -> None:
-    module = pytest.importorskip("transformers.models.qwen2_vl.image_processing_pil_qwen2_vl")
-    rows, columns = module.smart_resize(height, width, factor=28, min_pixels=4 * 784, max_pixels=budget)
+@pytest.fixture(scope="module")
+def qwen() -> Any:
+    return pytest.importorskip("transformers.models.qwen2_vl.image_processing_pil_qwen2_vl")
+
+
+@given(width=st.integers(20, 3000), height=st.integers(20, 3000), budget=st.integers(4 * 784, 2_000_000))
+def test_tokens_are_those_of_the_real_image_processor(qwen: Any, width: int, height: int, budget: int) -> None:
+    rows, columns = qwen.smart_resize(height, width, factor=28, min_pixels=4 * 784, max_pixels=budget)
     assert picture_tokens(width, height, budget) == rows * columns // 784
     assert picture_tokens(width, height, needed_pixels(width, height)) == picture_tokens(width, height)
