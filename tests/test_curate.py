@@ -150,7 +150,7 @@ def test_what_mmad_knows_of_other_pictures_is_counted_and_other_hints_need_anoth
     refused = read_manifest(tmp_path / "out")["refused"]
     told = {reason: found["names"] for reason, found in refused.items() if "MMAD" in reason}
     assert sum(map(len, told.values())) == 3
-    assert told["asked about by MMAD, but absent from the sources"] == ["MVTec AD/cable/missing_wire/999"]
+    assert told["known to MMAD, but absent from the sources"] == ["MVTec AD/cable/missing_wire/999"]
     [asked] = [r for r in teacher.asked if str(r.pictures[0]).endswith("cable/test/missing_wire/000.png")]
     assert "Where? there" in asked.messages[0]["content"][1]["text"]
     with pytest.raises(InputError, match="other settings \\(mmad_sha256"):
@@ -241,7 +241,7 @@ def test_damaged_pictures_and_masks_are_left_out(tmp_path: Path) -> None:
     assert manifest["labels"] == {"yes": 2}
     assert manifest["refused"][UNREADABLE]["count"] == 1
     assert "001.png" in manifest["refused"][UNREADABLE]["names"][0]
-    assert manifest["refused"]["has a mask that cannot be read"]["count"] == 1
+    assert manifest["refused"]["have a mask that cannot be read"]["count"] == 1
 
 
 # Pairs

@@ -62,9 +62,9 @@ CLASSES = {
 PUBLIC = ("MVTec AD", "VisA")
 
 NOT_CHOSEN = "of a class that was not chosen"
-MMAD_SAYS = "asked about by MMAD, but"
+MMAD_SAYS = "known to MMAD, but"
 GOOD_ENOUGH = "good, and there are enough good ones"
-ALONE = "has too few good pictures beside it for a reference"
+ALONE = "have too few good pictures beside them for a reference"
 BALANCED_OUT = "left out to balance yes and no"
 
 
@@ -124,7 +124,7 @@ def plan_sft(
         try:
             hint = mmad.hint(sample).text
         except ImageError as error:
-            material.refuse("has a mask that cannot be read", f"{item.source} ({error})")
+            material.refuse("have a mask that cannot be read", f"{item.source} ({error})")
             continue
         for n in range(per_picture):
             question = KINDS[(turn + n) % len(KINDS)]

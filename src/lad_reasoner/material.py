@@ -22,7 +22,7 @@ from lad_reasoner.mmad import name_of
 from lad_reasoner.records import Sample
 from lad_reasoner.sources import LICENCES, Source, why_not_train
 
-TWICE = "is in two of the sources"
+TWICE = "are in two of the sources"
 UNREADABLE = "cannot be read"
 NAMES_TOLD = 20  # of each reason, in the manifest
 
