@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import signal
 import sys
-from collections.abc import Iterator
 from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from lad_reasoner.cli_data import data
 from lad_reasoner.errors import InputError, LadError, MissingExtraError
 
 if TYPE_CHECKING:
@@ -32,7 +32,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-data = typer.Typer(help="Build and review data sets.", no_args_is_help=True)
 app.add_typer(data, name="data")
 train = typer.Typer(help="Train models.", no_args_is_help=True)
 app.add_typer(train, name="train")
@@ -260,52 +259,6 @@ def demo(
         "  lad-reasoner inspect --reference good.png query.png\n"
         "  lad-reasoner inspect --reference good_folder/ --out report/ query_folder/"
     )
-
-
-@data.command(epilog="Example: lad-reasoner data miniloco data/miniloco --products screw_bag,pushpins --per-class 20")
-def miniloco(
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder for the pictures; one folder a product.")],
-    products: Annotated[
-        str, typer.Option(metavar="LIST", help="Names with commas, or `evaluation`, `training`, `all`.")
-    ] = "evaluation",
-    per_class: Annotated[int, typer.Option(min=1, help="Pictures of each kind, in each split.")] = 100,
-    size: Annotated[int, typer.Option(min=64, max=4096, help="Pixels of the long side.")] = 224,
-    seed: Annotated[int, typer.Option(min=0)] = 0,
-) -> None:
-    """Render MiniLOCO, the built-in benchmark, in MVTec LOCO AD's folder layout with facts for every picture."""
-    from lad_reasoner.console import track
-    from lad_reasoner.miniloco import EVALUATION, PRODUCTS, TRAINING, count_pictures, write_benchmark
-
-    groups = {"evaluation": EVALUATION, "training": TRAINING, "all": PRODUCTS}
-    names = list(groups.get(products) or [name.strip() for name in products.split(",") if name.strip()])
-    records: Iterator[dict[str, Any]] = write_benchmark(out, products=names, per_class=per_class, size=size, seed=seed)
-    total = count_pictures(names, per_class=per_class)
-    written = sum(1 for _ in track(records, total, "Rendering"))
-    print(f"{written} pictures of {', '.join(names)} in {out}")
-
-
-@data.command(epilog="Example: lad-reasoner data review data/sft --sample 200")
-def review(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A built data set; decisions.jsonl is written there.")],
-    sample: Annotated[
-        int,
-        typer.Option(min=1, help="Records to look at: a random sample by class and label; all, if there are fewer."),
-    ] = 200,
-    seed: Annotated[int, typer.Option(min=0, help="Another seed draws another sample.")] = 0,
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes any that is free.")] = 8765,
-) -> None:
-    """Accept, reject and edit a sample of a data set in the browser; an interrupted review goes on where it stopped."""
-    from contextlib import suppress
-
-    from lad_reasoner.review import Review
-    from lad_reasoner.review_page import ReviewServer
-
-    sampled = Review(folder, sample=sample, seed=seed)
-    with ReviewServer(sampled, port=port) as server:
-        print(f"review: {server.url} (Ctrl-C ends; every decision is saved at once)", file=sys.stderr, flush=True)
-        with suppress(KeyboardInterrupt):
-            server.serve_forever()
-    print(sampled.summary())
 
 
 @train.command(epilog="Example: lad-reasoner train micro configs/micro/base.yaml")

@@ -1,0 +1,303 @@
+"""The verbs of `lad-reasoner data`: render, build, review, check and export data sets."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from lad_reasoner.errors import InputError
+
+if TYPE_CHECKING:
+    from lad_reasoner.material import Material
+    from lad_reasoner.teacher import Teacher
+
+Framework = Literal["llama-factory", "easyr1", "ms-swift"]
+
+data = typer.Typer(help="Build, review, check and export data sets.", no_args_is_help=True)
+
+Sources = Annotated[
+    list[Path] | None,
+    typer.Argument(metavar="[SOURCE]...", help="Folders or tables of any layout that is known, your own included."),
+]
+MvtecAd = Annotated[Path | None, typer.Option(metavar="DIR", help="MVTec AD, or its DS-MVTec form.")]
+Visa = Annotated[Path | None, typer.Option(metavar="DIR", help="VisA, with split_csv/1cls.csv or converted.")]
+Out = Annotated[Path, typer.Option(metavar="DIR", help="Folder of the built set; an interrupted build goes on there.")]
+Seed = Annotated[int, typer.Option(min=0, help="Decides all that is drawn.")]
+Built = Annotated[Path, typer.Argument(metavar="DIR", help="A set that `data sft` or `data pairs` built.")]
+
+
+@data.command(epilog="Example: lad-reasoner data miniloco data/miniloco --products screw_bag,pushpins --per-class 20")
+def miniloco(
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder for the pictures; one folder a product.")],
+    products: Annotated[
+        str, typer.Option(metavar="LIST", help="Names with commas, or `evaluation`, `training`, `all`.")
+    ] = "evaluation",
+    per_class: Annotated[int, typer.Option(min=1, help="Pictures of each kind, in each split.")] = 100,
+    size: Annotated[int, typer.Option(min=64, max=4096, help="Pixels of the long side.")] = 224,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+) -> None:
+    """Render MiniLOCO, the built-in benchmark, in MVTec LOCO AD's folder layout with facts for every picture."""
+    from lad_reasoner.console import track
+    from lad_reasoner.miniloco import EVALUATION, PRODUCTS, TRAINING, count_pictures, write_benchmark
+
+    groups = {"evaluation": EVALUATION, "training": TRAINING, "all": PRODUCTS}
+    names = list(groups.get(products) or [name.strip() for name in products.split(",") if name.strip()])
+    records: Iterator[dict[str, Any]] = write_benchmark(out, products=names, per_class=per_class, size=size, seed=seed)
+    total = count_pictures(names, per_class=per_class)
+    written = sum(1 for _ in track(records, total, "Rendering"))
+    print(f"{written} pictures of {', '.join(names)} in {out}")
+
+
+@data.command(
+    epilog="Example: lad-reasoner data miniloco m --products training --per-class 5 && "
+    "lad-reasoner data sft m --teacher offline --out sft"
+)
+def sft(
+    out: Out,
+    teacher: Annotated[
+        str,
+        typer.Option(
+            metavar="URL", help="An OpenAI-compatible service, or `offline` (writes from MiniLOCO's facts; free)."
+        ),
+    ],
+    sources: Sources = None,
+    mvtec_ad: MvtecAd = None,
+    visa: Visa = None,
+    mmad: Annotated[Path | None, typer.Option(metavar="FILE", help="MMAD's mmad.json, for hints.")] = None,
+    knowledge: Annotated[Path | None, typer.Option(metavar="FILE", help="MMAD's domain_knowledge.json.")] = None,
+    teacher_model: Annotated[str | None, typer.Option(metavar="NAME", help="Model of the service.")] = None,
+    prices: Annotated[
+        str | None, typer.Option(metavar="IN,OUT", help="Cost of a million input and of a million output tokens.")
+    ] = None,
+    budget: Annotated[float | None, typer.Option(min=0, help="Stop when this much is spent (needs --prices).")] = None,
+    cache: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Where answers are kept; default: teacher.jsonl in --out.")
+    ] = None,
+    concurrency: Annotated[int, typer.Option(min=1, help="Requests at a time.")] = 8,
+    good_share: Annotated[float, typer.Option(min=0, max=1, help="Share of good pictures in the set.")] = 0.1,
+    per_picture: Annotated[int, typer.Option(min=1, max=5, help="Kinds of question asked of each picture.")] = 1,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it would take and cost; ask nothing.")] = False,
+    seed: Seed = 0,
+) -> None:
+    """Build the SFT set: questions about test pictures, answered by a teacher that is told what to look for.
+
+    Takes every anomalous test picture and as many good ones as --good-share says: 2,731 of MVTec AD and VisA, as in the
+    paper. The service's key is read from the environment variable LAD_TEACHER_KEY.
+    """
+    from lad_reasoner.console import track
+    from lad_reasoner.curate import build_sft, plan_sft
+    from lad_reasoner.mmad import read_mmad
+
+    hints = read_mmad(mmad, knowledge)
+    asked = _load_teacher(teacher, teacher_model, prices, budget, cache or out / "teacher.jsonl", concurrency)
+    material = _gather(sources, mvtec_ad, visa)
+    plan = plan_sft(material, hints, good_share=good_share, per_picture=per_picture, seed=seed)
+    if dry_run:
+        estimate = asked.estimate(plan.requests)
+        expected = estimate.expected
+        cost = "unknown without --prices" if expected.cost is None else f"{expected.cost:.4g}"
+        _print_refused({reason: len(names) for reason, names in material.refused.items()})
+        print(
+            f"{estimate.requests} questions about {len({asked.item.name for asked in plan.asked})} pictures, "
+            f"{estimate.on_disk} of them answered on disk; {expected.answers} to ask: about {expected.input_tokens} "
+            f"input and {expected.output_tokens} output tokens, cost {cost}"
+        )
+        return
+    for _ in track(build_sft(out, plan, asked), len(plan.asked), "Asking"):
+        pass
+    manifest = _print_built(out)
+    if not manifest["complete"]:
+        raise InputError(f"{out}: {manifest['unasked']} questions are not asked yet; start the same command again")
+    if not manifest["records"]:
+        raise InputError(f"{out}: no question was answered; see above why")
+
+
+@data.command(
+    epilog="Example: lad-reasoner data miniloco m --products training --per-class 5 && "
+    "lad-reasoner data pairs m --out pairs --balanced"
+)
+def pairs(
+    out: Out,
+    sources: Sources = None,
+    mvtec_ad: MvtecAd = None,
+    visa: Visa = None,
+    classes: Annotated[
+        str | None,
+        typer.Option(metavar="LIST", help="Classes with commas; default: those of the table, and all of your own."),
+    ] = None,
+    references: Annotated[int, typer.Option(min=1, metavar="K", help="Good pictures beside each query.")] = 1,
+    per_picture: Annotated[int, typer.Option(min=1, metavar="N", help="Pairs of each test picture.")] = 1,
+    balanced: Annotated[bool, typer.Option("--balanced", help="As many yes as no in each class.")] = False,
+    good_good: Annotated[
+        bool, typer.Option("--good-good", help="Fill up with pairs of good training pictures where yes prevails.")
+    ] = False,
+    shuffle: Annotated[bool, typer.Option("--shuffle", help="Query first in about half of the pairs.")] = False,
+    seed: Seed = 0,
+) -> None:
+    """Build the GRPO pairs: each test picture beside good training pictures of its class, labelled yes or no.
+
+    By default of the eight classes of MVTec AD whose anomalies are about number, colour, existence or function (984
+    pairs); what is chosen, and why, is printed.
+    """
+    from lad_reasoner.console import track
+    from lad_reasoner.curate import CLASSES, build_pairs, plan_pairs
+
+    plan = plan_pairs(
+        _gather(sources, mvtec_ad, visa),
+        classes=None if classes is None else [name.strip() for name in classes.split(",") if name.strip()],
+        references=references,
+        per_picture=per_picture,
+        balanced=balanced,
+        good_good=good_good,
+        shuffle=shuffle,
+        seed=seed,
+    )
+    for _ in track(build_pairs(out, plan), len(plan.pairs), "Pairing"):
+        pass
+    _print_built(out, CLASSES)
+
+
+@data.command(epilog="Example: lad-reasoner data review data/sft --sample 200")
+def review(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A built data set; decisions.jsonl is written there.")],
+    sample: Annotated[
+        int,
+        typer.Option(min=1, help="Records to look at: a random sample by class and label; all, if there are fewer."),
+    ] = 200,
+    seed: Annotated[int, typer.Option(min=0, help="Another seed draws another sample.")] = 0,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes any that is free.")] = 8765,
+) -> None:
+    """Accept, reject and edit a sample of a data set in the browser; an interrupted review goes on where it stopped."""
+    from contextlib import suppress
+
+    from lad_reasoner.review import Review
+    from lad_reasoner.review_page import ReviewServer
+
+    sampled = Review(folder, sample=sample, seed=seed)
+    with ReviewServer(sampled, port=port) as server:
+        print(f"review: {server.url} (Ctrl-C ends; every decision is saved at once)", file=sys.stderr, flush=True)
+        with suppress(KeyboardInterrupt):
+            server.serve_forever()
+    print(sampled.summary())
+
+
+@data.command(epilog="Example: lad-reasoner data check data/pairs --benchmark mvtec_loco_anomaly_detection")
+def check(
+    folder: Built,
+    benchmark: Annotated[
+        list[Path] | None, typer.Option(metavar="DIR", help="Pictures that must not be in the set; repeatable.")
+    ] = None,
+    max_tokens: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Longest record that the training takes.")
+    ] = None,
+    max_pixels: Annotated[
+        int | None, typer.Option(min=784, metavar="N", help="Pixel budget of a picture, for counting tokens.")
+    ] = None,
+) -> None:
+    """Say whether a built set is fit to train on; exits with 1 if it is not."""
+    from lad_reasoner.check import check_set
+    from lad_reasoner.sources import find_samples
+
+    benchmarks = [find_samples(path) for path in benchmark or ()]
+    report = check_set(folder, benchmarks=benchmarks, max_tokens=max_tokens, max_pixels=max_pixels)
+    for word, found in (("error", report.errors), ("warning", report.warnings)):
+        for reason, names in found.items():
+            more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+            print(f"{word}: {len(names)}: {reason}: {'; '.join(names[:3])}{more}")
+    licences = ", ".join(f"{name} ({count})" for name, count in report.summary["licences"].items())
+    print(f"licences: {licences}")
+    labels = ", ".join(f"{count} {label}" for label, count in report.summary["labels"].items())
+    verdict = "fit to train on" if report.fit else "NOT fit to train on"
+    print(f"{report.summary['records']} records ({labels}), longest about {report.longest} tokens: {verdict}")
+    if not report.fit:
+        raise typer.Exit(1)
+
+
+@data.command(epilog="Example: lad-reasoner data export data/sft --to llama-factory --out data/sft-llama-factory")
+def export(
+    folder: Built,
+    to: Annotated[Framework, typer.Option(help="The framework that is to read it.")],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="A new folder.")],
+    max_pixels: Annotated[
+        int | None,
+        typer.Option(min=784, metavar="N", help="Pixel budget of a picture; default: the largest one's size."),
+    ] = None,
+) -> None:
+    """Write a built set for another framework, with settings that keep it from shrinking or dropping pictures."""
+    from lad_reasoner.export import export_set
+
+    written = export_set(folder, out, to=to, max_pixels=max_pixels)
+    print(f"{written.records} records in {out}; start with:\n  {written.command}")
+
+
+def _gather(sources: list[Path] | None, mvtec_ad: Path | None, visa: Path | None) -> Material:
+    from lad_reasoner.material import gather
+    from lad_reasoner.sources import find_samples
+
+    found = []
+    for flag, name, folder in (("--mvtec-ad", "MVTec AD", mvtec_ad), ("--visa", "VisA", visa)):
+        if folder is not None:
+            found.append(find_samples(folder))
+            datasets = {sample.dataset for sample in found[-1].samples}
+            if datasets != {name}:
+                raise InputError(
+                    f"{flag} {folder}: holds {', '.join(sorted(datasets))}; give {name}, or leave {flag} out"
+                )
+    found += [find_samples(folder) for folder in sources or ()]
+    if not found:
+        raise InputError("no pictures are given; name a folder, or use --mvtec-ad or --visa")
+    return gather(found)
+
+
+def _load_teacher(
+    name: str, model: str | None, prices: str | None, budget: float | None, cache: Path, concurrency: int
+) -> Teacher:
+    if name == "offline":
+        from lad_reasoner.scribe import Scribe
+
+        return Scribe()
+    from lad_reasoner.remote_teacher import RemoteTeacher
+    from lad_reasoner.teacher import Prices
+
+    if "://" not in name:
+        raise InputError(f"--teacher {name}: neither `offline` nor an address such as http://localhost:8000/v1")
+    if model is None:
+        raise InputError("--teacher-model is missing; name the model that the service is to use")
+    cost = None
+    if prices is not None:
+        try:
+            cost = Prices(*(float(price) for price in prices.split(",")))
+        except (TypeError, ValueError):
+            raise InputError(f"--prices {prices}: give two numbers with a comma, such as 0.1,0.4") from None
+    return RemoteTeacher(name, model, cache=cache, prices=cost, budget=budget, concurrency=concurrency, attempts=2)
+
+
+def _print_refused(counts: Mapping[str, int]) -> None:
+    for reason, count in counts.items():
+        print(f"left out: {count} {reason}", file=sys.stderr)
+
+
+def _print_built(out: Path, reasons: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """What was built, class by class; returns the manifest."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from lad_reasoner.dataset import read_manifest
+
+    manifest = read_manifest(out)
+    table = Table("class", "anomalous", "good", *(["why"] if reasons else []), box=None)
+    for name, counts in manifest["classes"].items():
+        category = name.partition("/")[2]
+        why = [reasons.get(category, "") if name.startswith("MVTec AD/") else ""] if reasons else []
+        table.add_row(name, str(counts.get("yes", 0)), str(counts.get("no", 0)), *why)
+    Console().print(table)
+    _print_refused({reason: told["count"] for reason, told in manifest["refused"].items()})
+    for reason, count in manifest.get("answers_refused", {}).items():
+        print(f"answers refused: {count} {reason}", file=sys.stderr)
+    labels = ", ".join(f"{count} {label}" for label, count in manifest["labels"].items())
+    print(f"{manifest['records']} records ({labels}) in {out}")
+    return manifest

@@ -1,0 +1,250 @@
+"""A built data set on disk: written record by record, so that an interrupted build goes on, and read back.
+
+    OUT/metadata.jsonl      a line a record (`Entry`), pictures by relative path
+        images/  masks/     hard links to the sources where the file system allows, else copies
+        manifest.json       what was built from what: counts, refusals, hashes, licences, prompts, teacher, cost
+        README.md           the data set card
+        teacher.jsonl       the answers that were paid for (SFT with a service only)
+        decisions.jsonl     the review's decisions
+
+`datasets.load_dataset(OUT)` reads it: the key `images_file_names` becomes a column `images` of pictures. `messages` is
+what TRL's SFTTrainer takes; pairs have the same under `prompt`, the name that its GRPOTrainer asks for.
+
+The card's header is not decoration. Without it `datasets` would tell the splits from folder names, and take `test/` and
+even MiniLOCO's test_tubes for a test split.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from lad_reasoner.errors import InputError, MachineError
+from lad_reasoner.images import printable
+from lad_reasoner.records import Kind, Label, Record, read_records, repair_records
+
+METADATA, MANIFEST, CARD, TEACHER, DECISIONS = (
+    "metadata.jsonl",
+    "manifest.json",
+    "README.md",
+    "teacher.jsonl",
+    "decisions.jsonl",
+)
+_OURS = frozenset({METADATA, MANIFEST, CARD, TEACHER, DECISIONS})
+
+CARD_TEXT = """---
+configs:
+- config_name: default
+  data_files:
+  - split: train
+    path: [metadata.jsonl, "images/**"]
+---
+
+# {title}
+
+{records} records ({labels}), built by `lad-reasoner data`; see manifest.json. Licences of the pictures: {licences}.
+
+```python
+from datasets import load_dataset
+
+data = load_dataset("path/to/this/folder", split="train")
+```
+"""
+
+
+class Entry(Record):
+    """A line of metadata.jsonl.
+
+    `images_file_names` are in the order of the places in `messages`; `query` is the index of the one that is judged,
+    the last unless the order was shuffled. `label` is yes for anomalous. `source` is the query's path in its source.
+    """
+
+    id: str
+    images_file_names: tuple[str, ...]
+    messages: list[dict[str, Any]]
+    prompt: list[dict[str, Any]] | None = None
+    task: Literal["sft", "pair"]
+    question: str | None = None
+    query: int
+    label: Label
+    kind: Kind | None
+    dataset: str
+    category: str
+    defect: str | None
+    source: str
+    masks: tuple[str, ...] = ()
+    licence: str
+    prompt_version: str
+
+    def line(self) -> str:
+        """As JSON, without the fields that this task does not have."""
+        absent = {name for name in ("prompt", "question") if getattr(self, name) is None}
+        return self.model_dump_json(exclude=absent) + "\n"
+
+
+class Builder:
+    """Writes one data set; used in a `with` block. `done` are the identifiers that an earlier, cut-off build wrote.
+
+    `recipe` is all that decides what is built; it goes into the manifest at once. InputError for a folder with anything
+    else in it, or with a set of another recipe.
+    """
+
+    def __init__(self, out: str | Path, task: Literal["sft", "pair"], recipe: Mapping[str, Any]) -> None:
+        self.out, self.task = Path(out), task
+        self.recipe = json.loads(json.dumps(recipe))
+        _check_folder(self.out, task, self.recipe)
+        self.out.mkdir(parents=True, exist_ok=True)
+        repair_records(self.out / METADATA)
+        self.done = {entry.id for entry in read_entries(self.out)} if (self.out / METADATA).exists() else set()
+        self._write_manifest({"complete": False})
+        self._file = (self.out / METADATA).open("a", encoding="utf-8")
+
+    def __enter__(self) -> Builder:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def add(self, entry: Entry, files: Mapping[str, str | Path]) -> None:
+        """Put the files in their places (name in the set -> original), then write the line.
+
+        A record that is there already is passed over. MachineError when the disk is full; what was written stays.
+        """
+        if entry.id in self.done:
+            return
+        try:
+            for name, original in files.items():
+                put_file(Path(original), self.out / name)
+            self._file.write(entry.line())
+            self._file.flush()
+        except OSError as error:
+            raise MachineError(
+                f"{self.out}: {error.strerror}; free some space and start again, what was built is kept"
+            ) from None
+        self.done.add(entry.id)
+
+    def finish(self, order: Sequence[str], facts: Mapping[str, Any], *, complete: bool = True) -> dict[str, Any]:
+        """Sort the lines into this order of identifiers, write manifest and card; returns the manifest."""
+        self._file.close()
+        entries = {entry.id: entry for entry in read_entries(self.out)}
+        lines = [entries[name].line() for name in order if name in entries]
+        _replace(self.out / METADATA, "".join(lines))
+        kept = [entries[name] for name in order if name in entries]
+        manifest = self._write_manifest({"complete": complete, **summarise(kept), **facts})
+        labels = ", ".join(f"{count} {label}" for label, count in manifest["labels"].items())
+        title = {"sft": "Questions and answers about products", "pair": "Reference and query pairs"}[self.task]
+        licences = ", ".join(manifest["licences"])
+        card = CARD_TEXT.format(title=title, records=len(kept), labels=labels, licences=licences)
+        _replace(self.out / CARD, card)
+        return manifest
+
+    def _write_manifest(self, facts: Mapping[str, Any]) -> dict[str, Any]:
+        manifest = {"task": self.task, "recipe": self.recipe, **facts}
+        _replace(self.out / MANIFEST, json.dumps(manifest, indent=2, ensure_ascii=False) + "\n")
+        return manifest
+
+
+def read_entries(folder: str | Path) -> list[Entry]:
+    """The records of a built set, in its order; a last line that a crash cut off is passed over.
+
+    InputError for a folder without metadata.jsonl, RecordError (file, line, field) for a line that is no record.
+    """
+    path = Path(folder) / METADATA
+    if not path.is_file():
+        raise InputError(f"{printable(folder)}: no {METADATA}; give a folder that `lad-reasoner data` built")
+    return list(read_records(path, Entry))
+
+
+def read_manifest(folder: str | Path) -> dict[str, Any]:
+    """manifest.json; InputError where it is absent or no JSON object."""
+    path = Path(folder) / MANIFEST
+    try:
+        manifest = json.loads(path.read_bytes())
+    except OSError as error:
+        raise InputError(f"{printable(path)}: {error.strerror}; give a folder that `lad-reasoner data` built") from None
+    except ValueError as error:
+        raise InputError(f"{printable(path)}: not JSON ({error}); build the set again") from None
+    if not isinstance(manifest, dict):
+        raise InputError(f"{printable(path)}: not a manifest; build the set again")
+    return manifest
+
+
+def summarise(entries: Sequence[Entry]) -> dict[str, Any]:
+    """Counts of a set: by class and label, kind, label, question, licence and prompt version."""
+    classes: dict[str, Counter[str]] = {}
+    for entry in entries:
+        classes.setdefault(f"{entry.dataset}/{entry.category}", Counter())[entry.label] += 1
+    questions = {"questions": _count(entry.question for entry in entries if entry.question)}
+    return {
+        "records": len(entries),
+        "classes": {name: dict(sorted(counts.items())) for name, counts in classes.items()},
+        "kinds": _count(entry.kind or "unknown" for entry in entries),
+        "labels": _count(entry.label for entry in entries),
+        **(questions if questions["questions"] else {}),
+        "licences": _count(entry.licence for entry in entries),
+        "prompt_versions": _count(entry.prompt_version for entry in entries),
+        "masks_missing": sum(entry.label == "yes" and not entry.masks for entry in entries),
+    }
+
+
+def hash_file(path: str | Path) -> str:
+    """SHA-256 of a file's bytes."""
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _count(values: Iterable[str]) -> dict[str, int]:
+    return dict(sorted(Counter(values).items()))
+
+
+def _check_folder(out: Path, task: str, recipe: Mapping[str, Any]) -> None:
+    if not out.exists():
+        return
+    if not out.is_dir():
+        raise InputError(f"--out {printable(out)}: is a file; give a folder")
+    if not (out / MANIFEST).exists():
+        strange = sorted(path.name for path in out.iterdir() if path.name.removesuffix(".lock") not in _OURS)
+        if strange:
+            raise InputError(
+                f"--out {printable(out)}: holds {printable(strange[0])} and no {MANIFEST}; give an empty folder"
+            )
+        return
+    before = read_manifest(out)
+    if before.get("task") != task:
+        raise InputError(f"--out {printable(out)}: holds a set of another task; give another folder")
+    there = before.get("recipe") or {}
+    for name in {**there, **recipe}:
+        if there.get(name) != recipe.get(name):
+            raise InputError(
+                f"--out {printable(out)}: was built with other settings ({name}: {there.get(name)} there, "
+                f"{recipe.get(name)} here); give another folder"
+            )
+
+
+def put_file(original: Path, target: Path) -> None:
+    """A hard link, or a copy that is only seen when it is whole; nothing where the target is there already."""
+    if target.exists():
+        return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    original = original.resolve()
+    try:
+        os.link(original, target)
+    except OSError:  # another file system, or one without links
+        half = target.with_name(f"{target.name}.half")
+        shutil.copyfile(original, half)
+        half.replace(target)
+
+
+def _replace(path: Path, text: str) -> None:
+    half = path.with_name(f"{path.name}.half")
+    with half.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    half.replace(path)

@@ -1,0 +1,125 @@
+"""The built form on disk: what is written is read back, other folders are refused, what is half is never seen."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lad_reasoner.dataset import Builder, Entry, put_file, read_entries, read_manifest, summarise
+from lad_reasoner.errors import InputError, RecordError
+from lad_reasoner.prompts import FORMAT, QUESTION, build_messages, build_prompt
+
+RECIPE = {"seed": 0, "classes": ("a", "b")}
+TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20)
+
+
+def entry(name: str, **fields: Any) -> Entry:
+    given_fields: dict[str, Any] = {
+        "images_file_names": (f"images/{name}.png",),
+        "messages": [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "What?"}]}],
+        **{"task": "sft", "question": "describe", "query": 0, "label": "yes", "kind": None, "dataset": "d"},
+        **{"category": "c", "defect": None, "source": f"{name}.png", "licence": "x", "prompt_version": "1"},
+    }
+    return Entry(id=name, **{**given_fields, **fields})
+
+
+def build(out: Path, names: list[str], *, finish: bool = True) -> None:
+    with Builder(out, "sft", RECIPE) as builder:
+        for name in names:
+            source = out.parent / f"{name}.png"
+            source.write_text(name)
+            builder.add(entry(name), {f"images/{name}.png": source})
+        if finish:
+            builder.finish(sorted(names), {"refused": {}})
+
+
+def test_lines_are_in_the_order_of_the_plan_and_each_once(tmp_path: Path) -> None:
+    build(tmp_path / "out", ["c", "a"], finish=False)
+    build(tmp_path / "out", ["b", "a", "c"])
+    assert [found.id for found in read_entries(tmp_path / "out")] == ["a", "b", "c"]
+    manifest = read_manifest(tmp_path / "out")
+    assert (manifest["complete"], manifest["records"]) == (True, 3)
+    assert manifest["recipe"] == {"seed": 0, "classes": ["a", "b"]}
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        *("metadata.jsonl", "manifest.json", "README.md", "images")
+    }
+    for name in "abc":
+        assert (tmp_path / f"out/images/{name}.png").stat().st_ino == (tmp_path / f"{name}.png").stat().st_ino
+
+
+def test_what_finish_was_not_told_of_goes(tmp_path: Path) -> None:
+    build(tmp_path / "out", ["a", "b"], finish=False)
+    with Builder(tmp_path / "out", "sft", RECIPE) as builder:
+        builder.finish(["b"], {"refused": {}})
+    assert [found.id for found in read_entries(tmp_path / "out")] == ["b"]
+
+
+def test_the_fields_of_a_line(tmp_path: Path) -> None:
+    """What `datasets` and TRL ask for, and no column of another task."""
+    line = json.loads(entry("a").line())
+    assert {"id", "images_file_names", "messages", "label", "question"} < line.keys()
+    assert "prompt" not in line
+    messages = build_messages(1)
+    line = json.loads(entry("a", task="pair", question=None, prompt=messages).line())
+    assert line["prompt"] == messages
+    assert "question" not in line
+
+
+@given(name=TEXT, text=TEXT, label=st.sampled_from(["yes", "no"]), query=st.integers(0, 3))
+def test_a_line_is_read_back(name: str, text: str, label: str, query: int) -> None:
+    written = entry(name, label=label, query=query, source=text)
+    assert written.line().count("\n") == 1
+    assert Entry.model_validate_json(written.line()) == written
+
+
+def test_a_link_is_followed_and_a_copy_is_whole(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_text("a")
+    (tmp_path / "link.png").symlink_to("a.png")
+    put_file(tmp_path / "link.png", tmp_path / "x/y/b.png")
+    assert not (tmp_path / "x/y/b.png").is_symlink()
+    assert (tmp_path / "x/y/b.png").read_text() == "a"
+    (tmp_path / "c.png").write_text("c")
+    put_file(tmp_path / "c.png", tmp_path / "x/y/b.png")  # is there already
+    assert (tmp_path / "x/y/b.png").read_text() == "a"
+
+
+def test_folders_that_are_no_sets(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"no metadata\.jsonl; give a folder"):
+        read_entries(tmp_path)
+    with pytest.raises(InputError, match="No such file"):
+        read_manifest(tmp_path)
+    (tmp_path / "manifest.json").write_text("<html>")
+    with pytest.raises(InputError, match="not JSON"):
+        read_manifest(tmp_path)
+    (tmp_path / "manifest.json").write_text("[]")
+    with pytest.raises(InputError, match="not a manifest"):
+        read_manifest(tmp_path)
+    (tmp_path / "metadata.jsonl").write_text('{"id": "a"}\n')
+    with pytest.raises(RecordError, match=r"metadata\.jsonl:1: images_file_names"):
+        read_entries(tmp_path)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="is a file"):
+        Builder(tmp_path / "file", "sft", RECIPE)
+
+
+def test_counts() -> None:
+    found = summarise([entry("a"), entry("b", label="no", kind="good"), entry("c", category="k", masks=("m.png",))])
+    assert found["classes"] == {"d/c": {"no": 1, "yes": 1}, "d/k": {"yes": 1}}
+    assert found["labels"] == {"no": 1, "yes": 2}
+    assert found["kinds"] == {"good": 1, "unknown": 2}
+    assert (found["questions"], found["masks_missing"]) == ({"describe": 3}, 1)
+
+
+def test_the_prompt_of_a_shuffled_pair() -> None:
+    assert build_prompt(1, query_first=True) == (
+        f"The first image is the query, the second is the reference. {QUESTION} {FORMAT}"
+    )
+    assert build_prompt(3, query_first=True).startswith(
+        "The first image is the query, the last 3 images are references. Can you"
+    )
+    assert "compared to the references?" in build_prompt(3, query_first=True)
