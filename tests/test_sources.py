@@ -351,9 +351,9 @@ FILES = st.sampled_from(["000.png", "000_mask.png", "1.JPG", "note.txt", "defect
 def test_each_picture_is_a_sample_or_refused_or_a_mask(tree: set[tuple[tuple[str, ...], str]]) -> None:
     files = [(*folders, name) for folders, name in sorted(tree)]
     refused: dict[str, list[str]] = {}
-    samples = _Layout(Path("/data/root"), files, refused).samples()
+    samples = _Layout(Path("/data/base"), files, refused).samples()
     told = [
-        *(sample.image.removeprefix("/data/root/") for sample in samples),
+        *(sample.image.removeprefix("/data/base/") for sample in samples),
         *(n for ns in refused.values() for n in ns),
     ]
     assert len(told) == len(set(told))
