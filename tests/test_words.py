@@ -8,7 +8,7 @@ from lad_reasoner.answers import parse_response
 from lad_reasoner.miniloco import CATALOGUE, PRODUCTS, draw_picture
 from lad_reasoner.miniloco.free import FAMILIES, draw_product
 from lad_reasoner.miniloco.render import make_scene, render
-from lad_reasoner.miniloco.words import check_claims, count_groups, describe, write_response
+from lad_reasoner.miniloco.words import check_claims, compare, count_groups, describe, write_response
 
 SCREWS = {
     "items": [{"what": "nut", "colour": "steel"}] * 2 + [{"what": "pushpin", "colour": "yellow"}] * 12,
@@ -30,6 +30,23 @@ def test_walls_are_not_counted() -> None:
     assert count_groups({"items": [{"what": "separator", "colour": ""}], "fills": []}) == {}
 
 
+def test_a_comparison_names_all_that_either_picture_has() -> None:
+    query = {
+        "items": [{"what": "nut", "colour": "brass"}, {"what": "pushpin", "colour": "yellow"}],
+        "fills": [{"what": "cereal", "level": 0.49, "place": ""}, {"what": "almonds", "level": 0.5, "place": ""}],
+        "defect_words": None,
+    }
+    assert compare(SCREWS, query) == (
+        "empty compartment x0 less, brass nut x1 more, steel nut x0 less, yellow pushpin x1 less, "
+        "almonds 5/10 more, cereal 5/10 same"
+    )
+    assert compare(query, SCREWS).startswith("empty compartment x1 more, brass nut x0 less, steel nut x2 more")
+
+
+def test_a_picture_compared_with_itself_is_the_same() -> None:
+    assert {part.split()[-1] for part in compare(SCREWS, SCREWS).split(", ")} == {"same"}
+
+
 @pytest.mark.parametrize(
     ("said", "true"),
     [
@@ -37,6 +54,11 @@ def test_walls_are_not_counted() -> None:
         ("steel nut x3", 0),
         ("brass nut x2", 0),
         ("nut x2", 0),
+        ("brass nut x0 less", 1),
+        ("steel nut x0 less", 0),
+        ("steel nut x2 same", 1),
+        ("orange juice 0/10 less", 1),
+        ("cereal 0/10", 0),
         ("yellow pushpin x10+", 1),
         ("yellow pushpin x9", 0),
         ("steel nut x10+", 0),

@@ -170,7 +170,12 @@ class Run:
         torch.manual_seed(config.seed)
         teacher, rng = Teacher(self.shots), np.random.default_rng(config.seed)
         texts = [example.answer for _ in range(100) for example in teacher.draw(rng, 20, 0.2)]
-        self.tokenizer = build.build_tokenizer([*texts, *[build_prompt(1), build_prompt(2)] * 20])
+        kept = self.folder / "model"
+        if (kept / "tokenizer.json").is_file():
+            # What was learned of a vocabulary holds for that vocabulary only.
+            self.tokenizer = library().PreTrainedTokenizerFast.from_pretrained(kept)
+        else:
+            self.tokenizer = build.build_tokenizer([*texts, *[build_prompt(1), build_prompt(2)] * 20])
         self.model = build.build_model(
             self.tokenizer,
             vision_width=config.vision_width,
