@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from lad_reasoner import cli_measure
 from lad_reasoner.errors import InputError, LadError, MissingExtraError
 
 if TYPE_CHECKING:
@@ -36,6 +37,9 @@ data = typer.Typer(help="Build and review data sets.", no_args_is_help=True)
 app.add_typer(data, name="data")
 train = typer.Typer(help="Train models.", no_args_is_help=True)
 app.add_typer(train, name="train")
+app.command("eval", epilog="Example: lad-reasoner eval --benchmark miniloco --baseline random --limit 20 --out runs/r")(
+    cli_measure.evaluate
+)
 
 
 def main() -> None:
