@@ -154,7 +154,7 @@ def test_folders_that_are_no_runs_are_refused(lamp: Benchmark, tmp_path: Path) -
     with pytest.raises(RecordError, match=r"settings.json: benchmark: .*; give another --out"):
         Run(run, Stub(), lamp)
     (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match="--out .*choose a folder that can be written"):
+    with pytest.raises(InputError, match=r"--out .*choose a folder that can be written"):
         Run(tmp_path / "file/run", Stub(), lamp)
     Run(tmp_path / "empty", Stub(), lamp)
     with pytest.raises(InputError, match="no predictions in it yet"):

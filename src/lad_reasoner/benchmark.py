@@ -92,9 +92,9 @@ def open_benchmark(name: str, root: str | Path | None = None) -> Benchmark:
     notes = [f"{len(names)} pictures left out: they {reason}" for reason, names in source.refused.items()]
     if len(chosen) < len(source.samples):
         notes.append(f"{len(source.samples) - len(chosen)} pictures of other data sets left out")
-    notes += _missing(dataset, chosen)
     base = Path(root) if Path(root).is_dir() else Path(root).parent
     samples = {Path(os.path.relpath(sample.image, base)).as_posix(): sample for sample in chosen}
+    notes += _missing(dataset, samples)
 
     def look(name: str) -> tuple[Picture, Facts | None]:
         sample = samples[name]
@@ -104,15 +104,17 @@ def open_benchmark(name: str, root: str | Path | None = None) -> Benchmark:
     return Benchmark(name, samples, _fingerprint(samples, sizes), look, tuple(notes))
 
 
-def _missing(dataset: str | None, samples: Sequence[Sample]) -> list[str]:
+def _missing(dataset: str | None, samples: Mapping[str, Sample]) -> list[str]:
     """What a complete copy of a public data set would have."""
     notes = []
-    lacking = sorted(CLASSES.get(dataset or "", frozenset()) - {sample.category for sample in samples})
+    lacking = sorted(CLASSES.get(dataset or "", frozenset()) - {sample.category for sample in samples.values()})
     if lacking:
         notes.append(f"{dataset} is not complete here: no {', '.join(lacking)}")
-    bare = [s for s in samples if s.label == "yes" and not s.masks and s.dataset in LICENCES and s.facts is None]
+    # A rendered defect may have nothing to show in a mask.
+    public = {name: sample for name, sample in samples.items() if sample.dataset in LICENCES and sample.facts is None}
+    bare = [name for name, sample in public.items() if sample.label == "yes" and not sample.masks]
     if bare:
-        notes.append(f"{len(bare)} anomalous pictures have no mask (verdicts need none), the first is {bare[0].image}")
+        notes.append(f"{len(bare)} anomalous pictures have no mask (verdicts need none), the first is {bare[0]}")
     return notes
 
 

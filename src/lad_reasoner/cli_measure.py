@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from lad_reasoner.errors import MachineError
+
+if TYPE_CHECKING:
+    from lad_reasoner.baselines import Predictor
 
 BENCHMARK_NAMES = "miniloco, mvtec-loco, mvtec-ad, visa, or folder (good/ and bad/, or a CSV file)."
 
@@ -50,48 +55,37 @@ def evaluate(
     ] = None,
 ) -> None:
     """Measure a judge on a benchmark: predictions.jsonl, metrics.json and report.html; goes on where it stopped."""
-    from lad_reasoner.evaluate import finish
+    from lad_reasoner.baselines import JudgePredictor, load_baseline
+    from lad_reasoner.benchmark import open_benchmark
+    from lad_reasoner.console import show_metrics, track
+    from lad_reasoner.evaluate import Run, finish
 
     if report_only is not None:
         if out or model or baseline:
             raise typer.BadParameter("--report-only takes a run's folder, and neither --out, --model nor --baseline")
-        folder = report_only
+        out = report_only
+    elif out is None:
+        raise typer.BadParameter("give a folder for the run with --out")
+    elif (model is None) == (baseline is None):
+        raise typer.BadParameter("give one of --model and --baseline")
     else:
-        if out is None:
-            raise typer.BadParameter("give a folder for the run with --out")
-        if (model is None) == (baseline is None):
-            raise typer.BadParameter("give one of --model and --baseline")
-        _judge(out, benchmark, root, model, baseline, references, seed, kinds, limit)
-        folder = out
-    from lad_reasoner.console import show_metrics
+        opened = open_benchmark(benchmark, root)
+        if model is not None:
+            from lad_reasoner.inspector import load_model
 
-    recorded, metrics, page = finish(folder)
+            predictor: Predictor = JudgePredictor(load_model(model))
+        else:
+            predictor = load_baseline(baseline or "", seed=seed)
+        wanted = None if kinds is None else [kind.strip() for kind in kinds.split(",")]
+        run = Run(out, predictor, opened, references=references, seed=seed, kinds=wanted, limit=limit)
+        if run.done:
+            print(f"{out}: {run.done} pairs are there already, {len(run.todo)} to go", file=sys.stderr)
+        try:
+            for _ in track(run.predict(), len(run.todo), "Judging", beside_results=False):
+                pass
+        except (MachineError, KeyboardInterrupt):
+            print(f"{out}: what was judged is kept; the same command goes on from there", file=sys.stderr)
+            raise
+    recorded, metrics, page = finish(out)
     show_metrics(recorded, metrics)
     print(f"report: {page}", file=sys.stderr)
-
-
-def _judge(
-    out: Path,
-    benchmark: str,
-    root: Path | None,
-    model: str | None,
-    baseline: str | None,
-    references: int,
-    seed: int,
-    kinds: str | None,
-    limit: int | None,
-) -> None:
-    from lad_reasoner.baselines import JudgePredictor, load_baseline
-    from lad_reasoner.benchmark import open_benchmark
-    from lad_reasoner.console import track
-    from lad_reasoner.evaluate import Run
-    from lad_reasoner.inspector import load_model
-
-    opened = open_benchmark(benchmark, root)
-    predictor = JudgePredictor(load_model(model)) if model else load_baseline(baseline or "", seed=seed)
-    wanted = [kind.strip() for kind in kinds.split(",") if kind.strip()] if kinds is not None else None
-    run = Run(out, predictor, opened, references=references, seed=seed, kinds=wanted, limit=limit)
-    if run.done:
-        print(f"{out}: {run.done} pairs are there already, {len(run.todo)} to go", file=sys.stderr)
-    for _ in track(run.predict(), len(run.todo), "Judging", beside_results=False):
-        pass
