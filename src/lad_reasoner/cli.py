@@ -40,6 +40,7 @@ app.add_typer(train, name="train")
 app.command("eval", epilog="Example: lad-reasoner eval --benchmark miniloco --baseline random --limit 20 --out runs/r")(
     cli_measure.evaluate
 )
+app.command(epilog="Example: lad-reasoner compare runs/random runs/pixels --out runs/comparison")(cli_measure.compare)
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""The verbs that measure: `eval`. See cli.py, which they belong to; heavy imports stay inside here too."""
+"""The verbs that measure: `eval`, `compare`. See cli.py, which they belong to; heavy imports stay inside here too."""
 
 from __future__ import annotations
 
@@ -89,3 +89,20 @@ def evaluate(
     recorded, metrics, page = finish(out)
     show_metrics(recorded, metrics)
     print(f"report: {page}", file=sys.stderr)
+
+
+def compare(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Folders of two or more runs of `eval`.")],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Where the tables go.")] = Path("runs/comparison"),
+    published: Annotated[
+        Path | None,
+        typer.Option(metavar="CSV", help="Also rows printed elsewhere, marked: model,class,accuracy,f1 in percent."),
+    ] = None,
+) -> None:
+    """Runs on the same pairs side by side: table1.md, .csv and .tex as in the paper, and exact McNemar tests."""
+    from lad_reasoner.comparison import compare_runs, to_markdown, write_comparison
+
+    comparison = compare_runs(runs, published=published)
+    write_comparison(out, comparison)
+    print(to_markdown(comparison), end="")
+    print(f"tables: {out / 'table1.md'}, table1.csv, table1.tex, mcnemar.csv", file=sys.stderr)

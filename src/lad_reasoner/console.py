@@ -138,7 +138,7 @@ def show_metrics(recorded: Recorded, metrics: RunMetrics) -> None:
         ("Scores, at every threshold (%)", overview.SCORE_HEADINGS, rows),
     ):
         table = Table(title=f"\n{title}", title_justify="left", show_edge=False)
-        table.add_column("")
+        table.add_column("", overflow="fold")
         for heading in ("n", *headings.values()):
             table.add_column(heading, justify="right")
         for line in shown:

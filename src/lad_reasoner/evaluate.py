@@ -277,10 +277,7 @@ def measure_run(predictions: Sequence[Prediction], *, resamples: int = RESAMPLES
     """All figures of a run: the same lines, in any order, give the same figures. Raises what `measure` raises."""
     lines = sorted(predictions, key=lambda line: line.pair.query)
     figures = measure(lines, resamples=resamples)
-    trivial = {
-        name: measure([_answering(line, answer, score) for line in lines], resamples=resamples)
-        for name, answer, score in (("always-yes", "yes", 1.0), ("always-no", "no", 0.0))
-    }
+    trivial = {name: measure(constant, resamples=resamples) for name, constant in trivial_runs(lines).items()}
     claims = {line.pair.query: check_line(line) for line in lines}
     return RunMetrics(
         **dict(figures),
@@ -296,9 +293,21 @@ def measure_run(predictions: Sequence[Prediction], *, resamples: int = RESAMPLES
     )
 
 
-def _answering(line: Prediction, answer: str, score: float) -> Prediction:
-    verdict = line.verdict.model_copy(update={"answer": answer, "score": score})
-    return line.model_copy(update={"verdict": verdict, "scored": True})
+def trivial_runs(predictions: Sequence[Prediction]) -> dict[str, list[Prediction]]:
+    """The same pairs as always-yes and always-no answer them."""
+    return {
+        name: [
+            line.model_copy(
+                update={
+                    "verdict": line.verdict.model_copy(update={"answer": answer, "score": score}),
+                    "scored": True,
+                    "error": "",
+                }
+            )
+            for line in predictions
+        ]
+        for name, answer, score in (("always-yes", "yes", 1.0), ("always-no", "no", 0.0))
+    }
 
 
 def check_line(line: Prediction) -> tuple[int, int]:
