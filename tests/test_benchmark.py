@@ -116,6 +116,24 @@ def test_what_a_copy_lacks_is_said(tmp_path: Path) -> None:
     assert draw_pairs(benchmark)[1] == ("2 queries, not the 1,136 of MVTec LOCO AD: not the paper's protocol",)
 
 
+def test_defects_of_mvtec_loco_are_named_by_their_masks(tmp_path: Path) -> None:
+    list(write_benchmark(tmp_path, products=["pushpins"], per_class=3, size=64))
+    known = open_benchmark("miniloco", tmp_path)
+    (tmp_path / "pushpins/facts.jsonl").unlink()  # what is left has the shape of MVTec LOCO AD
+    benchmark = open_benchmark("mvtec-loco", tmp_path)
+    assert set(benchmark.samples) == set(known.samples)
+    named = [name for name, sample in benchmark.samples.items() if sample.masks]
+    assert len(named) >= 4
+    for name in named:
+        assert benchmark.samples[name].defect is None
+        assert benchmark.defect(name) == known.defect(name) == known.samples[name].defect
+    assert benchmark.defect("pushpins/test/good/000.png") is None
+    (tmp_path / "pushpins/defects_config.json").unlink()
+    nameless = open_benchmark("mvtec-loco", tmp_path)
+    assert "no defects_config.json for pushpins: their defects are not named" in nameless.notes
+    assert nameless.defect(named[0]) is None
+
+
 def test_the_fingerprint_sees_names_labels_and_sizes(tmp_path: Path) -> None:
     lamps(tmp_path)
     prints = [open_benchmark("folder", tmp_path).fingerprint]

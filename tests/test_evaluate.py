@@ -222,6 +222,15 @@ def test_report_only_writes_the_same_again(lamp: Benchmark, tmp_path: Path) -> N
     assert list(metrics["by_class"]) == ["lamp"]
 
 
+def test_defects_stand_in_the_lines(tmp_path: Path) -> None:
+    benchmark = open_benchmark("miniloco")
+    lines = list(Run(tmp_path / "run", Stub(), benchmark, limit=4).predict())
+    assert [line.pair.defect for line in lines] == [benchmark.samples[line.pair.query].defect for line in lines]
+    named = {f"{line.pair.category}/{line.pair.defect}" for line in lines if line.pair.defect}
+    assert len(named) == 2
+    assert set(measure_run(lines, resamples=0).by_defect) == named
+
+
 class Telling(Stub):
     """Tells what is there from the facts, but names a part that is not there for every anomalous query."""
 

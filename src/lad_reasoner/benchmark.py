@@ -29,6 +29,7 @@ from typing import Any, get_args
 
 from lad_reasoner.errors import InputError
 from lad_reasoner.images import Picture, printable, read_picture
+from lad_reasoner.masks import name_defects
 from lad_reasoner.records import Kind, Pair, Sample
 from lad_reasoner.sources import LICENCES, LOCO, MVTEC_AD, find_samples
 from lad_reasoner.tables import VISA
@@ -57,13 +58,15 @@ class Benchmark:
     """Samples by name, in natural order. `notes` say what a reader of the figures should know.
 
     `look(name)` gives the picture and, where they are known, its facts; it raises `ImageError` for one that cannot be
-    read. `fingerprint` changes with the names, labels and sizes of what is judged.
+    read. `defect(name)` names its defects, joined by semicolons; MVTec LOCO AD tells them by the grey values of its
+    masks, which are read only then. `fingerprint` changes with the names, labels and sizes of what is judged.
     """
 
     name: str
     samples: Mapping[str, Sample]
     fingerprint: str
     look: Callable[[str], tuple[Picture, Facts | None]]
+    defect: Callable[[str], str | None]
     notes: tuple[str, ...] = ()
 
 
@@ -100,8 +103,17 @@ def open_benchmark(name: str, root: str | Path | None = None) -> Benchmark:
         sample = samples[name]
         return replace(read_picture(sample.image), name=name), sample.facts
 
+    def defect(name: str) -> str | None:
+        sample = samples[name]
+        if sample.defect or not sample.masks or sample.dataset != "MVTec LOCO AD":
+            return sample.defect
+        try:
+            return ";".join(name_defects(sample))
+        except InputError:  # the verdict on the picture needs no name
+            return None
+
     sizes = [Path(sample.image).stat().st_size for sample in chosen]
-    return Benchmark(name, samples, _fingerprint(samples, sizes), look, tuple(notes))
+    return Benchmark(name, samples, _fingerprint(samples, sizes), look, defect, tuple(notes))
 
 
 def _missing(dataset: str | None, samples: Mapping[str, Sample]) -> list[str]:
@@ -115,7 +127,18 @@ def _missing(dataset: str | None, samples: Mapping[str, Sample]) -> list[str]:
     bare = [name for name, sample in public.items() if sample.label == "yes" and not sample.masks]
     if bare:
         notes.append(f"{len(bare)} anomalous pictures have no mask (verdicts need none), the first is {bare[0]}")
+    unnamed = {
+        sample.category
+        for sample in samples.values()
+        if sample.dataset == "MVTec LOCO AD" and sample.masks and not _config(sample).is_file()
+    }
+    if unnamed:
+        notes.append(f"no defects_config.json for {', '.join(sorted(unnamed))}: their defects are not named")
     return notes
+
+
+def _config(sample: Sample) -> Path:
+    return Path(sample.masks[0]).absolute().parents[3] / "defects_config.json"
 
 
 def _fingerprint(samples: Mapping[str, Sample], sizes: Sequence[int]) -> str:
@@ -158,7 +181,9 @@ def _rendered() -> Benchmark:
         drawn = draw_picture(sample.category, sample.split, sample.kind, index)
         return Picture(name, drawn.image, drawn.image.width, drawn.image.height), drawn.facts
 
-    return Benchmark("miniloco", samples, _fingerprint(samples, [0] * len(samples)), look)
+    return Benchmark(
+        "miniloco", samples, _fingerprint(samples, [0] * len(samples)), look, lambda name: samples[name].defect
+    )
 
 
 def draw_pairs(

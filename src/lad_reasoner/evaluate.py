@@ -212,6 +212,7 @@ class _Look:
 
 
 def _look(benchmark: Benchmark, pair: Pair) -> _Look:
+    pair = pair.model_copy(update={"defect": benchmark.defect(pair.query)})
     try:
         seen: list[tuple[Picture, Facts | None]] = [benchmark.look(name) for name in (*pair.references, pair.query)]
     except InputError as error:
