@@ -16,14 +16,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
-from PIL import Image
 from scipy.stats import rankdata
 
 from lad_reasoner.answers import parse_response
+from lad_reasoner.baselines import colour_difference, pixel_difference
 from lad_reasoner.images import read_picture
 from lad_reasoner.inspector import load_model
-from lad_reasoner.judge import Judge, Judgement
+from lad_reasoner.judge import Judge, Judgement, PicturePair
 from lad_reasoner.miniloco import EVALUATION, Rendered, draw_picture
 from lad_reasoner.miniloco.words import check_claims
 
@@ -64,38 +63,11 @@ def area(scores: Sequence[float], anomalous: Sequence[bool]) -> float:
     return float((ranks[labels].sum() - many * (many + 1) / 2) / (many * (len(labels) - many)))
 
 
-def pixel_difference(pair: Pair) -> float:
-    """Mean absolute difference of the two pictures, made small."""
-    return float(np.abs(_small(pair.query.image) - _small(pair.reference.image)).mean())
-
-
-def colour_difference(pair: Pair) -> float:
-    """Difference of the two colour histograms, eight steps a channel."""
-    return float(np.abs(_histogram(pair.query.image) - _histogram(pair.reference.image)).sum())
-
-
-def _small(image: Image.Image) -> NDArray[np.float64]:
-    return np.asarray(image.resize((96, max(1, round(96 * image.height / image.width)))), np.float64)
-
-
-def _histogram(image: Image.Image) -> NDArray[np.float64]:
-    bins = np.asarray(image).reshape(-1, 3) // 32
-    index = (bins[:, 0].astype(int) * 8 + bins[:, 1]) * 8 + bins[:, 2]
-    return np.bincount(index, minlength=512) / len(index)
-
-
 def judge_pairs(judge: Judge, pairs: Sequence[Pair]) -> list[Judgement]:
     """The judge's judgement of each pair."""
-    engine = getattr(judge, "engine", None)
-    if engine is not None:
-        # Every pair has another reference: batches are made across references.
-        replies = engine.respond([[pair.reference.image, pair.query.image] for pair in pairs])
-        return [Judgement(response=reply.text, score=reply.score, tokens=reply.tokens) for reply in replies]
-    judgements = []
-    for pair in pairs:
-        judge.study([read_picture(pair.reference.image)])
-        judgements += judge.judge_many([read_picture(pair.query.image)])
-    return judgements
+    return judge.judge_pairs(
+        [PicturePair([read_picture(pair.reference.image)], read_picture(pair.query.image)) for pair in pairs]
+    )
 
 
 def row(name: str, pairs: Sequence[Pair], judgements: Sequence[Judgement]) -> str:
@@ -133,10 +105,10 @@ def main() -> None:
     options = parser.parse_args()
     pairs = {name: list(draw_pairs(name, options.number, seed=options.seed)) for name in EVALUATION}
     for title, score in (("pixel difference", pixel_difference), ("colour histogram", colour_difference)):
-        best = {
-            name: best_balanced_accuracy([score(p) for p in some], [p.anomalous for p in some])
-            for name, some in pairs.items()
-        }
+        best = {}
+        for name, some in pairs.items():
+            scores = [score(pair.reference.image, pair.query.image) for pair in some]
+            best[name] = best_balanced_accuracy(scores, [pair.anomalous for pair in some])
         each = ", ".join(f"{name} {value:.3f}" for name, value in best.items())
         print(f"{title}, best threshold: balanced accuracy {np.mean(list(best.values())):.3f} ({each})")
     for name in options.model:

@@ -20,6 +20,7 @@ from lad_reasoner.decoding import Reply
 from lad_reasoner.engines import ModelJudge, TransformersEngine, count_votes
 from lad_reasoner.errors import InputError, MachineError
 from lad_reasoner.images import read_picture
+from lad_reasoner.judge import PicturePair
 from lad_reasoner.model import Checkpoint, load_checkpoint
 from lad_reasoner.prompts import PROMPT_VERSION, QUESTION, build_messages, build_prompt
 
@@ -89,6 +90,19 @@ def test_a_query_gets_the_same_alone_and_in_a_batch(checkpoint: Checkpoint) -> N
         assert [judgement.score for judgement in batched] == pytest.approx(scores, abs=1e-3)
         assert [judgement.response for judgement in batched] == [judgement.response for judgement in alone]
         assert [judgement.tokens for judgement in batched] == [judgement.tokens for judgement in alone]
+
+
+def test_pairs_with_references_of_their_own_share_a_batch(qwen: Checkpoint) -> None:
+    pictures = [read_picture(image) for image in QUERIES]
+    pairs = [PicturePair(pictures[at : at + 1 + at % 2], pictures[-1]) for at in range(4)]  # one or two references
+    model = judge(qwen, batch_size=2)
+    together = model.judge_pairs(pairs)
+    assert len({judgement.score for judgement in together}) == 4  # the reference matters
+    for pair, judgement in zip(pairs, together, strict=True):
+        model.study(pair.references)
+        (alone,) = model.judge_many([pair.query])
+        assert judgement.score == pytest.approx(alone.score, abs=1e-3)
+        assert judgement.response == alone.response
 
 
 def test_the_inspector_judges_in_batches_and_gives_the_same(qwen: Checkpoint, tmp_path: Path) -> None:

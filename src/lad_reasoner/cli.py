@@ -14,7 +14,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+<<<<<<< HEAD
 from lad_reasoner.cli_data import data
+=======
+from lad_reasoner import cli_measure
+>>>>>>> evaluate
 from lad_reasoner.errors import InputError, LadError, MissingExtraError
 
 if TYPE_CHECKING:
@@ -35,6 +39,10 @@ app = typer.Typer(
 app.add_typer(data, name="data")
 train = typer.Typer(help="Train models.", no_args_is_help=True)
 app.add_typer(train, name="train")
+app.command("eval", epilog="Example: lad-reasoner eval --benchmark miniloco --baseline random --limit 20 --out runs/r")(
+    cli_measure.evaluate
+)
+app.command(epilog="Example: lad-reasoner compare runs/random runs/pixels --out runs/comparison")(cli_measure.compare)
 
 
 def main() -> None:

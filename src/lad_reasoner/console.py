@@ -5,15 +5,26 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Iterator
 from datetime import datetime
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
-from rich.progress import track as rich_track
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 from rich.text import Text
 
 from lad_reasoner.records import Failure, Verdict
+
+if TYPE_CHECKING:
+    from lad_reasoner.evaluate import Recorded, RunMetrics
 
 BAR = 10  # characters
 EIGHTHS = " ▏▎▍▌▋▊▉"
@@ -23,11 +34,20 @@ WORDS = {"yes": "ANOMALOUS", "no": "good", "invalid": "invalid"}
 Item = TypeVar("Item")
 
 
-def track(items: Iterable[Item], total: int, description: str) -> Iterator[Item]:
-    """A progress bar on stderr; none where stderr is no terminal, or where stdout is one and shows the results."""
-    silent = not sys.stderr.isatty() or sys.stdout.isatty()
-    console = Console(stderr=True)
-    yield from rich_track(items, description, total=total, console=console, transient=True, disable=silent)
+def track(items: Iterable[Item], total: int, description: str, *, beside_results: bool = True) -> Iterator[Item]:
+    """A progress bar with rate and time left on stderr; none where stderr is no terminal.
+
+    None either where results appear `beside_results`, line by line on the same terminal.
+    """
+    silent = not sys.stderr.isatty() or (beside_results and sys.stdout.isatty())
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _Rate(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True, disable=silent) as progress:
+        yield from progress.track(items, total=total, description=description)
+
+
+class _Rate(ProgressColumn):
+    def render(self, task: Task) -> Text:
+        return Text("" if task.speed is None else f"{task.speed:.2g}/s")
 
 
 class TrainingProgress:
@@ -101,3 +121,35 @@ class VerdictTable:
         grid.add_column(overflow="fold")
         grid.add_row(*cells)
         return grid
+
+
+WIDE = 140  # columns, where the output goes to a file
+
+
+def show_metrics(recorded: Recorded, metrics: RunMetrics) -> None:
+    """The figures of a run: a table for the verdicts, one for the scores, faithfulness where facts are there."""
+    from lad_reasoner import overview
+
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else WIDE)
+    settings, rows = recorded.settings, overview.lines(metrics)
+    console.print(Text(settings.model, style="bold").append(f" on {overview.describe(settings)}", style="not bold"))
+    for title, headings, shown in (
+        ("Verdicts (%)", overview.VERDICT_HEADINGS, [*rows, *overview.trivial_lines(metrics)]),
+        ("Scores, at every threshold (%)", overview.SCORE_HEADINGS, rows),
+    ):
+        table = Table(title=f"\n{title}", title_justify="left", show_edge=False)
+        table.add_column("", overflow="fold")
+        for heading in ("n", *headings.values()):
+            table.add_column(heading, justify="right")
+        for line in shown:
+            cells = [value if interval == "–" else f"{value}\n{interval}" for value, interval in line.cells(headings)]
+            table.add_row(Text(line.name), line.count, *cells, style="italic" if line.trivial else None)
+        console.print(table)
+    claims = overview.faithfulness_lines(metrics)
+    if claims:
+        table = Table(title="\nFaithfulness: true claims", title_justify="left", show_edge=False, show_header=False)
+        for name, count, value, interval in claims:
+            table.add_row(Text(name), count, f"{value} %", interval)
+        console.print(table)
+    for remark in overview.remarks(recorded, metrics):
+        print(f"note: {remark}", file=sys.stderr)

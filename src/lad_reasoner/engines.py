@@ -21,7 +21,7 @@ from lad_reasoner.decoding import Reply, StructuredDecoding
 from lad_reasoner.errors import InputError, MachineError
 from lad_reasoner.grammar import Grammar
 from lad_reasoner.images import Picture
-from lad_reasoner.judge import Judgement
+from lad_reasoner.judge import Judgement, PicturePair
 from lad_reasoner.model import Checkpoint, load_checkpoint
 from lad_reasoner.prompts import PROMPT_VERSION, build_messages
 
@@ -199,11 +199,16 @@ class ModelJudge:
 
     def study(self, references: Sequence[Picture]) -> None:
         """Keep the references: the model sees them beside each query."""
-        self.references = [reference.image for reference in references]
+        self.references = references
 
     def judge_many(self, queries: Sequence[Picture]) -> list[Judgement]:
         """Judge several queries in the engine's batches, in their order."""
-        replies = self.engine.respond([[*self.references, query.image] for query in queries])
+        return self.judge_pairs([PicturePair(self.references, query) for query in queries])
+
+    def judge_pairs(self, pairs: Sequence[PicturePair]) -> list[Judgement]:
+        """The same for pairs; a batch may hold other references for each."""
+        shown = [[*(reference.image for reference in pair.references), pair.query.image] for pair in pairs]
+        replies = self.engine.respond(shown)
         return [Judgement(response=reply.text, score=reply.score, tokens=reply.tokens) for reply in replies]
 
 

@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from lad_reasoner.backbone import DEFAULT_BACKBONE, load_backbone
 from lad_reasoner.images import Picture
-from lad_reasoner.judge import Judge, Judgement
+from lad_reasoner.judge import Judge, Judgement, PicturePair, judge_one_by_one
 from lad_reasoner.matching import Matcher
 from lad_reasoner.reasoning import PROMPT_VERSION, respond
 from lad_reasoner.records import Box
@@ -38,6 +38,10 @@ class Evidence:
     def judge_many(self, queries: Sequence[Picture]) -> list[Judgement]:
         """Judge query after query."""
         return [self._judge(query) for query in queries]
+
+    def judge_pairs(self, pairs: Sequence[PicturePair]) -> list[Judgement]:
+        """Study and judge pair after pair."""
+        return judge_one_by_one(self, pairs)
 
     def _judge(self, query: Picture) -> Judgement:
         matcher = self.matcher
@@ -74,7 +78,13 @@ class WithEvidence:
 
     def judge_many(self, queries: Sequence[Picture]) -> list[Judgement]:
         """The other judge's judgements, each with its map and its boxes."""
-        said, seen = self.judge.judge_many(queries), self.evidence.judge_many(queries)
+        return self._join(self.judge.judge_many(queries), self.evidence.judge_many(queries))
+
+    def judge_pairs(self, pairs: Sequence[PicturePair]) -> list[Judgement]:
+        """The same for pairs."""
+        return self._join(self.judge.judge_pairs(pairs), self.evidence.judge_pairs(pairs))
+
+    def _join(self, said: Sequence[Judgement], seen: Sequence[Judgement]) -> list[Judgement]:
         return [
             replace(one, boxes=other.boxes, heat=other.heat, boxes_from=self.evidence.name)
             for one, other in zip(said, seen, strict=True)

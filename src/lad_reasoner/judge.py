@@ -5,6 +5,10 @@ A judge has a `name`, a `prompt_version`, a `batch_size`, `notes`, and two steps
     study(references)      looks at the references once and keeps what it needs of them
     judge_many(queries)    answers each in the response grammar, with a score and, where it can, boxes and a map
 
+or both in one, where each query has references of its own:
+
+    judge_pairs(pairs)     the same for pairs; what was studied before may be forgotten
+
 `batch_size` is how many queries it likes to get at once; a query gets the same judgement alone and among others.
 `notes` are sentences that whoever reads the verdicts should know, such as what the judge was made for.
 """
@@ -20,6 +24,14 @@ from numpy.typing import NDArray
 
 from lad_reasoner.images import Picture
 from lad_reasoner.records import Box
+
+
+@dataclass(frozen=True, eq=False)
+class PicturePair:
+    """One or more references, and the query to compare with them."""
+
+    references: Sequence[Picture]
+    query: Picture
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,3 +62,14 @@ class Judge(Protocol):
     def study(self, references: Sequence[Picture]) -> None: ...
 
     def judge_many(self, queries: Sequence[Picture]) -> list[Judgement]: ...
+
+    def judge_pairs(self, pairs: Sequence[PicturePair]) -> list[Judgement]: ...
+
+
+def judge_one_by_one(judge: Judge, pairs: Sequence[PicturePair]) -> list[Judgement]:
+    """`judge_pairs` of a judge that gains nothing from seeing several pairs at once."""
+    judgements = []
+    for pair in pairs:
+        judge.study(pair.references)
+        judgements += judge.judge_many([pair.query])
+    return judgements

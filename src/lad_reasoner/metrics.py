@@ -159,6 +159,16 @@ def measure(predictions: Sequence[Prediction], *, resamples: int = RESAMPLES, se
     )
 
 
+def share(
+    parts: Sequence[int], wholes: Sequence[int], strata: Sequence[str], *, resamples: int = RESAMPLES, seed: int = 0
+) -> Figure:
+    """The sum of `parts` over that of `wholes`, one of each a prediction, with an interval stratified by `strata`."""
+    part, whole = np.asarray(parts, np.float64), np.asarray(wholes, np.float64)
+    samples = [_ratio(w @ part, w @ whole) for w in _resample(np.asarray(strata), resamples, seed)]
+    value = part.sum() / whole.sum() if whole.sum() else np.nan
+    return _figure(float(value), np.concatenate([np.empty(0), *samples]))
+
+
 def compare(
     first: Sequence[Prediction], second: Sequence[Prediction], *, resamples: int = RESAMPLES, seed: int = 0
 ) -> Comparison:

@@ -107,12 +107,16 @@ class Failure(Record):
 class Prediction(Record):
     """A verdict on a labelled pair.
 
-    `scored` is false for a system that answers without a score: its verdict's score only repeats the answer.
+    `scored` is false for a system that answers without a score: its verdict's score only repeats the answer. `error`
+    says why there is no opinion on this pair; its answer is then invalid, which counts as wrong. `facts` are MiniLOCO's
+    of each reference and, at the end, of the query.
     """
 
     pair: Pair
     verdict: Verdict
     scored: bool = True
+    error: str = ""
+    facts: tuple[dict[str, Any], ...] = ()
 
 
 RecordType = TypeVar("RecordType", bound=Record)

@@ -1,0 +1,276 @@
+"""Several runs on the same pairs in one table, in the layout of the paper's Table 1, and whether they really differ.
+
+    comparison = compare_runs(["runs/micro", "runs/evidence"])
+    write_comparison(Path("runs/comparison"), comparison)
+
+    table1.md  table1.csv  table1.tex     accuracy and F1, overall and by class, then what the paper leaves out
+    mcnemar.csv                           exact McNemar of each two systems, and their difference in accuracy
+
+The constant answers always stand below the runs. p-values are not corrected for how many there are.
+
+Deviations from the paper: its "overall" is pooled over images in five rows and a mean over classes in two; here both
+have columns. Rows that are only printed somewhere (`published`) are marked, and their overall stands in the column that
+it is the figure of: that of the mean, where the mean of their classes gives it.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations, groupby
+from pathlib import Path
+
+from lad_reasoner.errors import InputError
+from lad_reasoner.evaluate import measure_run, read_run, trivial_runs
+from lad_reasoner.metrics import RESAMPLES, Comparison, Figures, Metrics, compare, measure
+
+# As in the paper's Table 1, and in its order.
+SHORT = {
+    "juice_bottle": "JB",
+    "breakfast_box": "BB",
+    "screw_bag": "SB",
+    "splicing_connectors": "SC",
+    "pushpins": "PP",
+}
+POOLED, MEAN, OURS, SCORE = "Overall (pooled)", "Overall (mean)", "Pooled", "From the score"
+PUBLISHED_COLUMNS = ("model", "class", "accuracy", "f1")
+
+Column = tuple[str, str]  # group, name
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of printed cells; `names` go with `cells`."""
+
+    columns: list[Column]
+    names: list[str]
+    cells: list[dict[Column, str]]
+
+    def rows(self) -> list[list[str]]:
+        """Each row's cells in the order of the columns; `–` where there is none."""
+        return [[row.get(column, "–") for column in self.columns] for row in self.cells]
+
+
+@dataclass(frozen=True)
+class RunComparison:
+    """The table, how many pairs it is about, and each two systems against each other."""
+
+    pairs: int
+    table: Table
+    duels: dict[tuple[str, str], Comparison]
+    notes: list[str]
+
+
+def compare_runs(
+    folders: Sequence[str | Path], *, published: str | Path | None = None, resamples: int = RESAMPLES
+) -> RunComparison:
+    """Read the runs and set them side by side; `published` is a CSV file of rows printed elsewhere.
+
+    InputError for fewer than two runs, and for runs on different benchmarks or pairs: it names the first that differs.
+    """
+    if len(folders) < 2:
+        raise InputError(f"{len(folders)} run to compare; give at least two")
+    runs = [read_run(folder) for folder in folders]
+    benchmarks = sorted({run.settings.benchmark for run in runs})
+    if len(benchmarks) > 1:
+        raise InputError(f"runs on {' and '.join(benchmarks)}; compare runs on the same benchmark")
+    names = _names(folders, [run.settings.model for run in runs])
+    systems = dict(zip(names, (run.predictions for run in runs), strict=True))
+    first, *others = systems.values()
+    for name, folder, other in zip(names[1:], folders[1:], others, strict=True):
+        try:
+            compare(first, other, resamples=0)
+        except InputError as error:
+            raise InputError(f"{folders[0]} and {folder} ({names[0]}, {name}): {error}") from None
+    notes = [f"{name}: {note}" for name, run in zip(names, runs, strict=True) for note in run.settings.notes]
+    measured: dict[str, Metrics] = {}
+    faithful: dict[str, str] = {}
+    for name, lines in systems.items():
+        metrics = measured[name] = measure_run(lines, resamples=resamples)
+        if metrics.faithfulness and metrics.claiming:
+            faithful[name] = metrics.faithfulness[""].share.percent()
+        if metrics.failures:
+            notes.append(f"{name}: {metrics.failures} queries could not be judged and count as wrong")
+    trivial = trivial_runs(first)
+    measured |= {name: measure(lines, resamples=resamples) for name, lines in trivial.items()}
+    columns = _columns(list(measured[names[0]].by_class), with_claims=bool(faithful))
+    cells = [_cells(metrics, faithful.get(name, "–")) for name, metrics in measured.items()]
+    rows = _read_published(Path(published)) if published else {}
+    if rows:
+        notes.append("published: as printed, not measured on these pairs")
+    return RunComparison(
+        pairs=len(first),
+        table=Table(columns, [*rows, *measured], [*rows.values(), *cells]),
+        duels={
+            (one, other): compare(lines, theirs, resamples=resamples)
+            for (one, lines), (other, theirs) in combinations((systems | trivial).items(), 2)
+        },
+        notes=list(dict.fromkeys(notes)),
+    )
+
+
+def _names(folders: Sequence[str | Path], models: Sequence[str]) -> list[str]:
+    """A system is called as its model; where two runs, or a run and a constant answer, share it, with its folder."""
+    taken = [*models, "always-yes", "always-no"]
+    names = [
+        model if taken.count(model) == 1 else f"{model} ({Path(folder)})"
+        for model, folder in zip(models, folders, strict=True)
+    ]
+    for name in names:
+        if names.count(name) > 1:
+            raise InputError(f"{name}: given twice; give each run once")
+    return names
+
+
+def _columns(classes: Sequence[str], *, with_claims: bool) -> list[Column]:
+    order = list(SHORT)
+    classes = sorted(classes, key=lambda name: (order.index(name) if name in SHORT else len(order), name))
+    groups = [POOLED, *(SHORT.get(name, name) for name in classes), MEAN]
+    ours = ("Acc 95 %", "F1 95 %", "TPR", "TNR", "Bal. acc.", "Bal. acc. 95 %", "MCC")
+    columns = [(group, name) for group in groups for name in ("Acc", "F1")]
+    columns += [(OURS, name) for name in ours]
+    columns += [(SCORE, name) for name in ("AUROC", "AUROC 95 %")]
+    return [*columns, ("Explanation", "Faithful")] if with_claims else columns
+
+
+def _cells(metrics: Metrics, faithful: str) -> dict[Column, str]:
+    pooled = metrics.pooled
+    groups: dict[str, Figures] = {POOLED: pooled, MEAN: metrics.mean_over_classes}
+    groups |= {SHORT.get(name, name): figures for name, figures in metrics.by_class.items()}
+    cells = {}
+    for group, figures in groups.items():
+        cells[group, "Acc"], cells[group, "F1"] = figures.accuracy.percent(), figures.f1.percent()
+    return cells | {
+        (OURS, "Acc 95 %"): pooled.accuracy.percent_interval(),
+        (OURS, "F1 95 %"): pooled.f1.percent_interval(),
+        (OURS, "TPR"): pooled.tpr.percent(),
+        (OURS, "TNR"): pooled.tnr.percent(),
+        (OURS, "Bal. acc."): pooled.balanced_accuracy.percent(),
+        (OURS, "Bal. acc. 95 %"): pooled.balanced_accuracy.percent_interval(),
+        (OURS, "MCC"): pooled.mcc.percent(),
+        (SCORE, "AUROC"): pooled.auroc.percent(),
+        (SCORE, "AUROC 95 %"): pooled.auroc.percent_interval(),
+        ("Explanation", "Faithful"): faithful,
+    }
+
+
+def _read_published(path: Path) -> dict[str, dict[Column, str]]:
+    """Rows that a paper printed: a line for each model and class, and one for its `Overall`; in percent."""
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            lines = list(csv.DictReader(file))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{path}: cannot be read as CSV ({error})") from None
+    found: dict[str, dict[str, tuple[float, float]]] = {}
+    for number, line in enumerate(lines, 2):
+        try:
+            values = float(line["accuracy"]), float(line["f1"])
+            found.setdefault(line["model"], {})[line["class"]] = values
+        except (KeyError, TypeError, ValueError):
+            raise InputError(f"{path}:{number}: needs the columns {', '.join(PUBLISHED_COLUMNS)}, in percent") from None
+    rows = {}
+    for model, classes in found.items():
+        cells: dict[Column, str] = {}
+        of_classes = [values[0] for name, values in classes.items() if name != "Overall"]
+        for name, values in classes.items():
+            is_mean = bool(of_classes) and abs(sum(of_classes) / len(of_classes) - values[0]) <= 0.1
+            group = (MEAN if is_mean else POOLED) if name == "Overall" else SHORT.get(name, name)
+            cells[group, "Acc"], cells[group, "F1"] = (f"{value:.1f}" for value in values)
+        rows[f"{model} (published)"] = cells
+    return rows
+
+
+def to_markdown(comparison: RunComparison) -> str:
+    """The table, the McNemar matrix, and the notes."""
+    table = comparison.table
+    heads = ["Model", *(f"{group} {name}" for group, name in table.columns)]
+    rows = [[name, *cells] for name, cells in zip(table.names, table.rows(), strict=True)]
+    names = list(dict.fromkeys(name for duel in comparison.duels for name in duel))
+    matrix = [[one, *(_p_value(comparison, one, other) for other in names)] for one in names]
+    parts = [
+        f"{comparison.pairs} pairs. In percent; intervals are 95 % bootstraps over images, stratified by class.",
+        _markdown(heads, rows),
+        "p-values of exact McNemar tests between each two (two-sided, not corrected for their number):",
+        _markdown(["", *names], matrix),
+        *(f"- {note}" for note in comparison.notes),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _p_value(comparison: RunComparison, one: str, other: str) -> str:
+    duel = comparison.duels.get((one, other)) or comparison.duels.get((other, one))
+    return "" if duel is None else f"{duel.p_value:.2g}"
+
+
+def _markdown(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [heads, ["---"] * len(heads), *rows]
+    return "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines)
+
+
+def to_csv(table: Table) -> str:
+    """One header line, one line a row."""
+    heads = ["model", *(f"{group} {name}" for group, name in table.columns)]
+    return _csv([heads, *([name, *cells] for name, cells in zip(table.names, table.rows(), strict=True))])
+
+
+def _csv(rows: Sequence[Sequence[str]]) -> str:
+    buffer = io.StringIO()
+    csv.writer(buffer, lineterminator="\n").writerows(rows)
+    return buffer.getvalue()
+
+
+def to_latex(table: Table) -> str:
+    """A `tabular` for the package booktabs, with the groups above their columns."""
+    groups = [(group, len(list(members))) for group, members in groupby(table.columns, key=lambda column: column[0])]
+    above = " & ".join(["", *(f"\\multicolumn{{{width}}}{{c}}{{{_tex(group)}}}" for group, width in groups)])
+    below = " & ".join(["Model", *(_tex(name) for _, name in table.columns)])
+    lines = [
+        f"\\begin{{tabular}}{{l{'r' * len(table.columns)}}}",
+        "\\toprule",
+        f"{above} \\\\",
+        f"{below} \\\\",
+        "\\midrule",
+        *(
+            f"{' & '.join(map(_tex, [name, *cells]))} \\\\"
+            for name, cells in zip(table.names, table.rows(), strict=True)
+        ),
+        "\\bottomrule",
+        "\\end{tabular}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+_TEX: Mapping[int, str] = str.maketrans(
+    {letter: f"\\{letter}" for letter in "&%$#_{}"}
+    | {"~": "\\textasciitilde{}", "^": "\\textasciicircum{}", "\\": "\\textbackslash{}", "–": "--"}
+    | {"[": "{[}", "]": "{]}"}  # a row that begins with one would be an option of the line break before it
+)
+
+
+def _tex(text: str) -> str:
+    return text.translate(_TEX)
+
+
+def write_comparison(out: Path, comparison: RunComparison) -> None:
+    """table1.md, table1.csv, table1.tex and mcnemar.csv in a folder; InputError where it cannot be written."""
+    heads = ["first", "second", "both right", "only first right", "only second right", "both wrong", "p", "agreement"]
+    duels = [[*heads, "accuracy difference", "95 %"]]
+    for (one, other), duel in comparison.duels.items():
+        counts = (duel.both_right, duel.only_first_right, duel.only_second_right, duel.both_wrong)
+        accuracy = duel.pooled.accuracy
+        shares = (f"{duel.p_value:.3g}", f"{duel.agreement:.3f}", accuracy.percent(), accuracy.percent_interval())
+        duels.append([one, other, *map(str, counts), *shares])
+    texts = {
+        "table1.md": to_markdown(comparison),
+        "table1.csv": to_csv(comparison.table),
+        "table1.tex": to_latex(comparison.table),
+        "mcnemar.csv": _csv(duels),
+    }
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        for name, text in texts.items():
+            (out / name).write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"--out {out}: {error.strerror}; choose a folder that can be written") from None

@@ -1,0 +1,37 @@
+"""Small copies of the pictures that a run has shown, so that its report needs no data set."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from pathlib import Path
+
+from lad_reasoner.images import Picture
+
+SIDE = 176  # pixels
+
+
+def save_thumbnail(folder: Path, picture: Picture) -> None:
+    """Keep a small copy, unless there is one of this name."""
+    path = _path(folder, picture.name)
+    if path.exists():
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    small = picture.image.copy()
+    small.thumbnail((SIDE, SIDE))
+    part = path.with_suffix(".part")
+    small.save(part, "JPEG", quality=80)
+    part.replace(path)
+
+
+def read_thumbnail(folder: Path, name: str) -> str:
+    """The small copy as a data URI; empty where there is none."""
+    path = _path(folder, name)
+    if not path.is_file():
+        return ""
+    return f"data:image/jpeg;base64,{base64.b64encode(path.read_bytes()).decode()}"
+
+
+def _path(folder: Path, name: str) -> Path:
+    """Named by a hash, since a picture's name may hold anything, such as `../`."""
+    return folder / f"{hashlib.sha256(name.encode()).hexdigest()[:24]}.jpg"
