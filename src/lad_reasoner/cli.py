@@ -14,11 +14,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-<<<<<<< HEAD
-from lad_reasoner.cli_data import data
-=======
 from lad_reasoner import cli_measure
->>>>>>> evaluate
+from lad_reasoner.cli_data import data
 from lad_reasoner.errors import InputError, LadError, MissingExtraError
 
 if TYPE_CHECKING:
