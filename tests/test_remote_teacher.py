@@ -398,9 +398,11 @@ def test_a_write_that_fails_stops_the_run_and_leaves_whole_lines(tmp_path: Path)
 
 
 INTERRUPTED = """
+import signal
 import sys
 from pathlib import Path
 from test_remote_teacher import *
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the suite runs in the background
 for _ in teacher(sys.argv[1], Path(sys.argv[2]), concurrency=4).ask_many([question(None, str(i)) for i in range(400)]):
     pass
 """
@@ -414,10 +416,13 @@ def test_ctrl_c_keeps_what_is_under_way(tmp_path: Path) -> None:
     with ChatServer(slow) as server:
         server.stop_at = 6
         command = [sys.executable, "-c", INTERRUPTED, server.url, str(tmp_path)]
-        process = subprocess.Popen(command, stderr=subprocess.DEVNULL, env=_environment())
-        assert server.reached.wait(30)
-        process.send_signal(signal.SIGINT)
-        assert process.wait(5) != 0
+        with subprocess.Popen(command, stderr=subprocess.DEVNULL, env=_environment()) as process:
+            assert server.reached.wait(30)
+            process.send_signal(signal.SIGINT)
+            try:
+                assert process.wait(5) != 0
+            finally:
+                process.kill()
         kept = list(read_records(tmp_path / "teacher.jsonl", Exchange))
         assert 6 <= len(kept) == server.paid.total() < 20
 
