@@ -263,6 +263,10 @@ def test_an_interrupted_run_ends_with_the_same_weights(tmp_path: Path) -> None:
     assert (straight / "model.safetensors").read_bytes() == (resumed / "model.safetensors").read_bytes()
     checkpoint = load_checkpoint(resumed)
     assert checkpoint.scope.startswith("micro only knows rendered")
+    # A finished stage can be made longer.
+    watcher = Silent()
+    Run(small_config(tmp_path / "two", steps=5), watcher).train()
+    assert watcher.stages == ["pictures 14/14", "vision 4/5", "language 4/5", "joint 4/5"]
 
 
 def test_a_run_folder_belongs_to_one_config(tmp_path: Path) -> None:

@@ -186,6 +186,7 @@ class Run:
         self.heads = Heads(config.text_width, len(self.names))
         self.teacher = teacher
         self.done: dict[str, int] = dict.fromkeys(STAGES, 0)
+        self.moments: dict[str, torch.Tensor] = {}
         state = self._state_file()
         if state.is_file():
             self._restore(state)
@@ -265,7 +266,9 @@ class Run:
             {"params": [p for p in named.values() if p.ndim <= 1], "weight_decay": 0.0},
         ]
         optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.98), fused=True)
-        for name, parameter in named.items() if step else ():
+        for name, parameter in named.items():
+            if step == 0 or f"first.{name}" not in self.moments:
+                continue  # a stage that begins, or one that was finished and is now to be longer
             optimizer.state[parameter] = {
                 "step": torch.tensor(float(step)),
                 "exp_avg": self.moments[f"first.{name}"],
