@@ -47,7 +47,8 @@ def _attend(
     count = hidden_states.shape[0]
     query, key, value = self.qkv(hidden_states).view(count, 3, self.num_heads, -1).unbind(1)
     cos, sin = (part.unsqueeze(-2).float() for part in position_embeddings)
-    query, key = _rotate(query, cos, sin), _rotate(key, cos, sin)
+    # In float32, as Transformers does.
+    query, key = (turn(states.float(), cos, sin).to(value.dtype) for states in (query, key))
     mixed = torch.empty_like(value)
     for rows in _windows_by_length(cu_seqlens):
         one, two, three = (states[rows].transpose(1, 2) for states in (query, key, value))
@@ -56,10 +57,10 @@ def _attend(
     return result
 
 
-def _rotate(states: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
-    wide = states.float()
-    first, second = wide.chunk(2, -1)
-    return (wide * cos + torch.cat([-second, first], -1) * sin).to(states.dtype)
+def turn(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
+    """Rotate the halves of each head by the angles of their places."""
+    first, second = x.chunk(2, -1)
+    return x * cos + torch.cat([-second, first], -1) * sin
 
 
 def _windows_by_length(cu_seqlens: torch.Tensor) -> list[torch.Tensor]:

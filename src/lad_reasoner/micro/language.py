@@ -14,8 +14,9 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from lad_reasoner.fast_vision import turn
 from lad_reasoner.micro.lessons import Example
-from lad_reasoner.micro.perception import rms_norm, see, turn
+from lad_reasoner.micro.perception import rms_norm, see
 from lad_reasoner.micro.pool import CELL, Shot
 from lad_reasoner.micro.vision import to_pixels
 

@@ -18,6 +18,7 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
+from lad_reasoner.fast_vision import turn
 from lad_reasoner.micro.pool import CELL, Shot
 from lad_reasoner.miniloco.scene import COLOURS
 from lad_reasoner.miniloco.words import group_of
@@ -62,12 +63,6 @@ def rms_norm(norm: Any, x: torch.Tensor) -> torch.Tensor:
     scaled = wide * torch.rsqrt(wide.pow(2).mean(-1, keepdim=True) + norm.variance_epsilon)
     result: torch.Tensor = scaled.to(x.dtype) * norm.weight.to(x.dtype)
     return result
-
-
-def turn(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
-    """Rotate the halves of a head by their places."""
-    first, second = x.chunk(2, -1)
-    return x * cos + torch.cat([-second, first], -1) * sin
 
 
 def block_forward(block: Any, hidden: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
