@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from planted import lamps
+from runs import answering, from_matrix
 from scipy.stats import binomtest
 from test_cli_measure import run as call
 from test_evaluation_page import recorded
@@ -27,7 +28,6 @@ from lad_reasoner.errors import InputError
 from lad_reasoner.evaluate import PREDICTIONS, SETTINGS
 from lad_reasoner.metrics import Comparison
 from lad_reasoner.records import Prediction, append_record
-from runs import answering, from_matrix
 
 DATA = Path(os.environ.get("LAD_DATA", Path(__file__).parents[2] / "shared/data"))
 FIRST = from_matrix("pushpins", 5, 2, 1, 6) + from_matrix("juice_bottle", 3, 3, 2, 2)

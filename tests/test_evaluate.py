@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 import tiny
 from planted import lamps, plant
+from runs import from_matrix
 
 from lad_reasoner.answers import format_response
 from lad_reasoner.baselines import JudgePredictor, Opinion, load_baseline
@@ -28,7 +29,6 @@ from lad_reasoner.judge import PicturePair
 from lad_reasoner.miniloco.words import write_response
 from lad_reasoner.model import load_checkpoint
 from lad_reasoner.records import Prediction
-from runs import from_matrix
 
 COMMAND = str(Path(sys.executable).with_name("lad-reasoner"))
 

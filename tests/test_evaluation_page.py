@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 from playwright.sync_api import sync_playwright
+from runs import from_matrix, prediction
 from test_report import CHROMIUM, EVIL
 
 from lad_reasoner.evaluate import THUMBNAILS, Recorded, Settings, measure_run
@@ -14,7 +15,6 @@ from lad_reasoner.images import Picture
 from lad_reasoner.overview import remarks
 from lad_reasoner.records import Prediction
 from lad_reasoner.thumbnails import SIDE, read_thumbnail, save_thumbnail
-from runs import from_matrix, prediction
 
 
 def recorded(lines: list[Prediction], **changes: object) -> Recorded:

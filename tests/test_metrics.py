@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from runs import NAMES, answering, from_matrix, noisy_run, prediction, runs, values
 from sklearn import metrics as sklearn
 
 from lad_reasoner.errors import InputError
@@ -25,7 +26,6 @@ from lad_reasoner.metrics import (
     measure,
 )
 from lad_reasoner.records import Pair, Prediction
-from runs import NAMES, answering, from_matrix, noisy_run, prediction, runs, values
 
 # Against scikit-learn
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from runs import from_matrix
 
 from lad_reasoner.metrics import Confusion, measure
 from lad_reasoner.records import Prediction
-from runs import from_matrix
 
 DATA = Path(os.environ.get("LAD_DATA", Path(__file__).parents[2] / "shared/data"))
 # MVTec LOCO AD's test split without structural anomalies: class -> good, logical.

@@ -110,6 +110,13 @@ def names_in(shots: Sequence[Shot]) -> list[str]:
     return sorted({thing["what"] for shot in shots for thing in _things(shot)})
 
 
+def rarity(shots: Sequence[Shot], names: dict[str, int]) -> torch.Tensor:
+    """(names,): how much the loss of a part that is there counts: 1 if it is common, up to 5 if it is rare."""
+    often = Counter(thing["what"] for shot in shots for thing in _things(shot))
+    shown = torch.tensor([float(often[name]) for name in names])
+    return (shown.median() / shown.clamp(1)).sqrt().clamp(1, 5)
+
+
 def _things(shot: Shot) -> list[dict[str, Any]]:
     return [*shot.facts["items"], *shot.facts.get("sights", ())]
 

@@ -30,7 +30,7 @@ from lad_reasoner.errors import InputError
 from lad_reasoner.micro import build
 from lad_reasoner.micro.language import Script, batch_loss, compile_layers, look_at_all
 from lad_reasoner.micro.lessons import Teacher
-from lad_reasoner.micro.perception import Heads, compile_blocks, names_in, see
+from lad_reasoner.micro.perception import Heads, compile_blocks, names_in, rarity, see
 from lad_reasoner.micro.pool import Chunk, fill_pool, read_pool
 from lad_reasoner.micro.vision import Deck, augment, lesson_loss, measure
 from lad_reasoner.miniloco.catalogue import TRAINING
@@ -147,6 +147,7 @@ class Run:
         self.held = [shot for shot in self.shots if shot.group in held]
         self.shots = [shot for shot in self.shots if shot.group not in held]
         self.names = {name: number for number, name in enumerate(names_in(self.shots))}
+        self.rare = rarity(self.shots, self.names)
         self._build()
         for stage in STAGES:
             self._train_stage(stage)
@@ -285,7 +286,7 @@ class Run:
                 pixels, lessons = augment(deck.draw(rng, size), self.names, rng)
                 with torch.autocast("cpu", torch.bfloat16):
                     tokens = see(visual, pixels)
-                return lesson_loss(self.heads, tokens, lessons)
+                return lesson_loss(self.heads, tokens, lessons, self.rare)
 
             return vision
         processor = self._processor()
@@ -312,7 +313,7 @@ class Run:
                 tokens = see(visual, pixels)
                 rows = tokens.reshape(len(examples), -1, tokens.shape[-1])
                 loss = batch_loss(self.model, script.batch(examples, rows))
-            return loss + 0.1 * lesson_loss(self.heads, tokens, lessons)
+            return loss + 0.1 * lesson_loss(self.heads, tokens, lessons, self.rare)
 
         return joint
 

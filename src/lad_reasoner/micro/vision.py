@@ -56,13 +56,16 @@ def augment(
     return ((seen + 1) * light.float() - 1).clamp(-1, 1), lessons
 
 
-def lesson_loss(heads: Heads, tokens: torch.Tensor, lessons: Sequence[Lesson]) -> torch.Tensor:
-    """How far the heads are from the lessons: cross-entropy of each, per picture part."""
+def lesson_loss(
+    heads: Heads, tokens: torch.Tensor, lessons: Sequence[Lesson], rare: torch.Tensor | None = None
+) -> torch.Tensor:
+    """How far the heads are from the lessons: cross-entropy of each, per picture part; `rare` (names,) weighs parts."""
     what, colour, number = heads(tokens.flatten(0, 1))
     loss = torch.zeros(())
-    for logits, key in ((what, "what"), (colour, "colour")):
+    for logits, key, weight in ((what, "what", rare), (colour, "colour", None)):
         target = torch.from_numpy(np.concatenate([getattr(lesson, key) for lesson in lessons]))
-        every = F.binary_cross_entropy_with_logits(logits, target.float().clamp(0, 1), reduction="none")
+        wanted = target.float().clamp(0, 1)
+        every = F.binary_cross_entropy_with_logits(logits, wanted, pos_weight=weight, reduction="none")
         loss = loss + (every * (target >= 0)).sum() / (target == 1).sum().clamp(1)
     target = torch.from_numpy(np.concatenate([lesson.number for lesson in lessons]))
     if bool((target >= 0).any()):
