@@ -14,7 +14,17 @@ import pytest
 from PIL import Image
 from skeletons import FakeTeacher, draw, mvtec_ad, truthful, visa
 
-from lad_reasoner.curate import ALONE, CLASSES, GOOD_ENOUGH, NOT_CHOSEN, build_pairs, build_sft, plan_pairs, plan_sft
+from lad_reasoner.curate import (
+    ALONE,
+    CLASSES,
+    GOOD_ENOUGH,
+    NOT_CHOSEN,
+    OTHER_KIND,
+    build_pairs,
+    build_sft,
+    plan_pairs,
+    plan_sft,
+)
 from lad_reasoner.dataset import Entry, read_entries, read_manifest
 from lad_reasoner.errors import InputError, MachineError
 from lad_reasoner.material import TWICE, UNREADABLE, Material, gather
@@ -300,6 +310,16 @@ def test_several_references_and_several_pairs_of_a_picture(mvtec: Path) -> None:
     assert all(len(sets) == 2 and not sets[0] & sets[1] for sets in by_query.values())
     with pytest.raises(InputError, match="6 references are wanted, but a query has 5 good pictures"):
         plan_pairs(material(mvtec), references=6)
+
+
+def test_only_queries_of_the_wanted_kinds(tmp_path: Path) -> None:
+    list(write_benchmark(tmp_path / "source", products=["bolt_plate"], per_class=2, size=64))
+    plan = plan_pairs(material(tmp_path / "source"), kinds=["good", "logical"])
+    assert Counter(pair.query.sample.kind for pair in plan.pairs) == {"good": 2, "logical": 2}
+    list(build_pairs(tmp_path / "out", plan))
+    assert read_manifest(tmp_path / "out")["refused"][OTHER_KIND]["count"] == 2
+    with pytest.raises(InputError, match="--kinds mad: no such kind; give some of good, logical, structural, other"):
+        plan_pairs(material(tmp_path / "source"), kinds=["good", "mad"])
 
 
 def test_balanced_and_good_good(tmp_path: Path) -> None:

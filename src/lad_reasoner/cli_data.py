@@ -129,6 +129,10 @@ def pairs(
         str | None,
         typer.Option(metavar="LIST", help="Classes with commas; default: those of the table, and all of your own."),
     ] = None,
+    kinds: Annotated[
+        str | None,
+        typer.Option(metavar="LIST", help="Queries: good, logical, structural, other, with commas; default: all."),
+    ] = None,
     references: Annotated[int, typer.Option(min=1, metavar="K", help="Good pictures beside each query.")] = 1,
     per_picture: Annotated[int, typer.Option(min=1, metavar="N", help="Pairs of each test picture.")] = 1,
     balanced: Annotated[bool, typer.Option("--balanced", help="As many yes as no in each class.")] = False,
@@ -148,7 +152,8 @@ def pairs(
 
     plan = plan_pairs(
         _gather(sources, mvtec_ad, visa),
-        classes=None if classes is None else [name.strip() for name in classes.split(",") if name.strip()],
+        classes=_listed(classes),
+        kinds=_listed(kinds),
         references=references,
         per_picture=per_picture,
         balanced=balanced,
@@ -159,6 +164,10 @@ def pairs(
     for _ in track(build_pairs(out, plan), len(plan.pairs), "Pairing"):
         pass
     _print_built(out, CLASSES)
+
+
+def _listed(names: str | None) -> list[str] | None:
+    return None if names is None else [name.strip() for name in names.split(",") if name.strip()]
 
 
 @data.command(epilog="Example: lad-reasoner data review data/sft --sample 200")

@@ -27,6 +27,8 @@ from itertools import chain, zip_longest
 from pathlib import Path
 from typing import Any
 
+from lad_reasoner.benchmark import KINDS as SAMPLE_KINDS
+from lad_reasoner.benchmark import OTHER
 from lad_reasoner.console import track
 from lad_reasoner.dataset import Builder
 from lad_reasoner.errors import ImageError, InputError
@@ -62,6 +64,7 @@ CLASSES = {
 PUBLIC = ("MVTec AD", "VisA")
 
 NOT_CHOSEN = "of a class that was not chosen"
+OTHER_KIND = "of a kind that was not chosen"
 MMAD_SAYS = "known to MMAD, but"
 GOOD_ENOUGH = "good, and there are enough good ones"
 ALONE = "have too few good pictures beside them for a reference"
@@ -211,6 +214,7 @@ def plan_pairs(
     material: Material,
     *,
     classes: Sequence[str] | None = None,
+    kinds: Sequence[str] | None = None,
     references: int = 1,
     per_picture: int = 1,
     balanced: bool = False,
@@ -220,16 +224,25 @@ def plan_pairs(
 ) -> PairPlan:
     """Each test picture of the chosen classes with `references` good training pictures of its class.
 
-    `classes` None: those of `CLASSES` of the public data sets, and all of others. Each picture is a query `per_picture`
+    `classes` None: those of `CLASSES` of the public data sets, and all of others. `kinds` None: queries of all kinds,
+    else of these (good, logical, structural, other). Each picture is a query `per_picture`
     times, with other references each time where there are enough. `good_good` adds pairs of good training pictures
     until a class has as many good queries as anomalous ones or runs out of pictures; `balanced` then leaves out, at
     random, what one label has more than the other in its class. `shuffle` puts the query first in about half of the
     pairs. Where a source has no training pictures, other good ones are the references. What is drawn for a class
     depends on the seed and on this class alone. A query with too few good pictures beside it is refused. InputError
-    for classes that are not there, and for one of which all queries are refused.
+    for kinds that do not exist, classes that are not there, and for one of which all queries are refused.
     """
+    unknown = set(kinds or ()) - {*SAMPLE_KINDS}
+    if unknown:
+        raise InputError(f"--kinds {', '.join(sorted(unknown))}: no such kind; give some of {', '.join(SAMPLE_KINDS)}")
     by_class = _classes(material, classes)
     tests = [item for item in material.tests() if (item.sample.dataset, item.sample.category) in by_class]
+    if kinds is not None:
+        for item in tests:
+            if (item.sample.kind or OTHER) not in kinds:
+                material.refuse(OTHER_KIND, item.source)
+        tests = [item for item in tests if (item.sample.kind or OTHER) in kinds]
     usable = {item.name for item in material.readable(tests)}
     drawers = {name: random.Random(f"{seed}/{'/'.join(name)}") for name in by_class}
     pools: dict[tuple[str, str], list[Item]] = {}
@@ -266,7 +279,13 @@ def plan_pairs(
             "give fewer --references, or more pictures"
         )
     recipe = {
-        **{"classes": classes, "references": references, "per_picture": per_picture, "balanced": balanced},
+        **{
+            "classes": classes,
+            "kinds": kinds,
+            "references": references,
+            "per_picture": per_picture,
+            "balanced": balanced,
+        },
         **{"good_good": good_good, "shuffle": shuffle, "seed": seed, "folders": material.folders},
     }
     return PairPlan(material, {**recipe, "prompt_version": PROMPT_VERSION}, pairs)
