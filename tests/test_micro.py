@@ -19,7 +19,7 @@ from lad_reasoner.micro import training
 from lad_reasoner.micro.build import build_model, build_tokenizer, save_micro
 from lad_reasoner.micro.language import Script, batch_loss
 from lad_reasoner.micro.lessons import Teacher
-from lad_reasoner.micro.perception import Heads, names_in, see, teach
+from lad_reasoner.micro.perception import MEASURES, Heads, names_in, see, teach
 from lad_reasoner.micro.pool import Chunk, Shot, draw_chunk, fill_pool, read_pool
 from lad_reasoner.micro.training import MicroConfig, Run, read_config
 from lad_reasoner.micro.vision import augment, lesson_loss, measure, to_pixels
@@ -170,6 +170,29 @@ def test_a_lesson_says_what_stands_in_each_token(shots: list[Shot]) -> None:
         flipped = lesson.what.reshape(rows, columns, -1)[:, ::-1].reshape(rows * columns, -1)
         assert (flipped == 1).sum() == (mirrored.what == 1).sum()
         assert lesson.number.max() <= len(shot.facts["items"])
+        for name, value in zip(MEASURES, np.nanmax(lesson.measures, 0, initial=-9), strict=True):
+            sizes = [item["size"] for item in shot.facts["items"]]
+            most = {"size": np.log2(max(sizes, default=1) / 28), "level": 1, "beside": np.log2(max(1, len(sizes)))}
+            assert value <= most[name] + 1e-5
+
+
+def test_a_lesson_measures_size_level_and_company() -> None:
+    facts = {
+        "items": [
+            {"what": "pin", "colour": "", "size": 56.0, "place": "row 1", "centre": [10, 10]},
+            {"what": "pin", "colour": "", "size": 14.0, "place": "row 1", "centre": [40, 10]},
+            {"what": "pin", "colour": "", "size": 28.0, "place": "", "centre": [70, 10]},
+        ],
+        "sights": [{"what": "level 4", "centre": [10, 40]}, {"what": "cereal", "centre": [40, 40]}],
+        "fills": [{"what": "cereal", "level": 0.35}],
+    }
+    shot = Shot("x", "x", facts, np.zeros((56, 84, 3), np.uint8))
+    nan = np.nan
+    assert np.array_equal(
+        teach(shot, {"pin": 0}).measures,
+        np.float32([[1, nan, 1], [-1, nan, 1], [0, nan, nan], [nan, 0.4, nan], [nan, 0.35, nan], [nan, nan, nan]]),
+        equal_nan=True,
+    )
 
 
 def test_a_moved_picture_moves_its_lesson(shots: list[Shot]) -> None:
@@ -191,19 +214,20 @@ def test_the_loss_of_a_perfect_answer_is_small(folder: Path, shots: list[Shot]) 
     lessons = [teach(shot, names) for shot in some]
 
     class Knowing(torch.nn.Module):
-        def forward(self, tokens: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        def forward(self, tokens: torch.Tensor) -> tuple[torch.Tensor, ...]:
             what, colour = (
                 torch.from_numpy(np.concatenate([getattr(x, key) for x in lessons])).float()
                 for key in ("what", "colour")
             )
             number = torch.from_numpy(np.concatenate([x.number for x in lessons])).clamp(0)
-            return what * 40 - 20, colour * 40 - 20, F.one_hot(number, 17).float() * 40
+            measures = torch.from_numpy(np.concatenate([x.measures for x in lessons])).nan_to_num()
+            return what * 40 - 20, colour * 40 - 20, F.one_hot(number, 17).float() * 40, measures
 
     tokens = torch.zeros(len(some), lessons[0].number.size, 128)
     knowing: Any = Knowing()
     assert lesson_loss(knowing, tokens, lessons) < 0.01 < lesson_loss(heads, tokens, lessons)
     figures = measure(load_checkpoint(folder).model.model.visual, heads, some, names)
-    assert set(figures) == {"what", "colour", "number", "precision"}
+    assert set(figures) == {"what", "colour", "number", "measures", "precision"}
     assert all(0 <= value <= 1 for value in figures.values())
 
 

@@ -1,13 +1,16 @@
 """What micro's vision tower learns first: to say for each picture token what part has its middle there.
 
-The renderer knows what is where, so every token gets its own lesson (what, which colour, how many of it the picture
-shows), which teaches a tower of random weights several times faster than the words of a caption do. The heads are
-thrown away afterwards. `see` is the vision tower of Qwen2.5-VL for pictures of one size, all of them at once; it
-computes what Transformers' own forward does, which handles them one by one.
+The renderer knows what is where, so every token gets its own lesson: what, which colour, how many of it the picture
+shows, how large it is, how full, how many share its place. That teaches a tower of random weights several times faster
+than the words of a caption do. The heads are thrown away afterwards.
+
+`see` is the vision tower of Qwen2.5-VL for pictures of one size, all of them at once; it computes what Transformers'
+own forward does, which handles them one by one.
 """
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,6 +29,7 @@ from lad_reasoner.miniloco.words import group_of
 MOST = 16  # larger numbers are all the same to it
 BORDER = 4.0  # pixels: a middle so close to the next cell may be seen in either
 COLOUR_NAMES = tuple(COLOURS)
+MEASURES = ("size", "level", "beside")
 
 
 def see(visual: Any, pictures: torch.Tensor) -> torch.Tensor:
@@ -97,12 +101,15 @@ class Lesson:
     """What the tokens of one picture show.
 
     `what` (tokens, names) and `colour` (tokens, colours) are 1, 0, or -1 where it cannot be told; `number` (tokens,) is
-    how many of the part in this token the picture shows, -1 where there is none or more than one kind.
+    how many of the part in this token the picture shows, -1 where there is none or more than one kind. `measures`
+    (tokens, MEASURES), nan where there is nothing to measure: how many times the part must be doubled from a cell's
+    size, its fill level (0 to 1), and how often one must be doubled to count the like parts in its place.
     """
 
     what: NDArray[np.int8]
     colour: NDArray[np.int8]
     number: NDArray[np.int64]
+    measures: NDArray[np.float32]
 
 
 def names_in(shots: Sequence[Shot]) -> list[str]:
@@ -128,9 +135,13 @@ def teach(shot: Shot, names: dict[str, int], dx: int = 0, dy: int = 0, mirrored:
     what = np.zeros((rows, columns, len(names)), np.int8)
     colour = np.zeros((rows, columns, len(COLOUR_NAMES)), np.int8)
     number = np.full((rows, columns), -1, np.int64)
+    measures = np.full((rows, columns, len(MEASURES)), np.nan, np.float32)
     kinds: dict[tuple[int, int], set[str]] = {}
     things = _things(shot)
     counts = Counter(group_of(thing) for thing in things)
+    beside = Counter((thing["what"], thing.get("place")) for thing in things)
+    fills = Counter(fill["what"] for fill in shot.facts["fills"])
+    levels = {fill["what"]: fill["level"] for fill in shot.facts["fills"] if fills[fill["what"]] == 1}
     for thing in things:
         x, y = thing["centre"]
         x = (width - x if mirrored else x) + dx
@@ -146,8 +157,20 @@ def teach(shot: Shot, names: dict[str, int], dx: int = 0, dy: int = 0, mirrored:
                 for table, index in ((what, names.get(thing["what"])), (colour, _colour(thing))):
                     if index is not None and table[row, column, index] != 1:
                         table[row, column, index] = value
+        if "size" in thing:
+            measures[here][0] = math.log2(thing["size"] / CELL)
+        level = int(thing["what"][6:]) / 10 if thing["what"].startswith("level ") else levels.get(thing["what"])
+        if level is not None:
+            measures[here][1] = level
+        if thing.get("place"):
+            measures[here][2] = math.log2(beside[thing["what"], thing["place"]])
         number[here] = min(counts[group], MOST) if len(kinds[here]) == 1 else -1
-    return Lesson(what.reshape(-1, len(names)), colour.reshape(-1, len(COLOUR_NAMES)), number.reshape(-1))
+    return Lesson(
+        what.reshape(-1, len(names)),
+        colour.reshape(-1, len(COLOUR_NAMES)),
+        number.reshape(-1),
+        measures.reshape(-1, len(MEASURES)),
+    )
 
 
 def _colour(thing: dict[str, Any]) -> int | None:
@@ -156,7 +179,7 @@ def _colour(thing: dict[str, Any]) -> int | None:
 
 
 class Heads(torch.nn.Module):
-    """Reads what, colour and number off a token."""
+    """Reads what, colour, number and measures off a token."""
 
     def __init__(self, width: int, names: int) -> None:
         super().__init__()
@@ -164,7 +187,8 @@ class Heads(torch.nn.Module):
         self.what = torch.nn.Linear(width, names)
         self.colour = torch.nn.Linear(width, len(COLOUR_NAMES))
         self.number = torch.nn.Linear(width, MOST + 1)
+        self.measures = torch.nn.Linear(width, len(MEASURES))
 
-    def forward(self, tokens: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    def forward(self, tokens: torch.Tensor) -> tuple[torch.Tensor, ...]:
         normed = self.norm(tokens.float())
-        return self.what(normed), self.colour(normed), self.number(normed)
+        return self.what(normed), self.colour(normed), self.number(normed), self.measures(normed)

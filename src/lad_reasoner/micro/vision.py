@@ -9,10 +9,12 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from lad_reasoner.micro.perception import Heads, Lesson, see, teach
+from lad_reasoner.micro.perception import MEASURES, Heads, Lesson, see, teach
 from lad_reasoner.micro.pool import Shot
 
 SHIFT = 8  # pixels that a picture may be moved each way
+NEAR = 0.15  # a measure so close is read right
+MEASURE_WEIGHT = 2.0  # each measure that is off by a tenth costs a tenth
 
 
 def to_pixels(pictures: torch.Tensor) -> torch.Tensor:
@@ -59,8 +61,11 @@ def augment(
 def lesson_loss(
     heads: Heads, tokens: torch.Tensor, lessons: Sequence[Lesson], rare: torch.Tensor | None = None
 ) -> torch.Tensor:
-    """How far the heads are from the lessons: cross-entropy of each, per picture part; `rare` (names,) weighs parts."""
-    what, colour, number = heads(tokens.flatten(0, 1))
+    """How far the heads are from the lessons: cross-entropy of each and distance of measures, per picture part.
+
+    `rare` (names,) weighs parts.
+    """
+    what, colour, number, measures = heads(tokens.flatten(0, 1))
     loss = torch.zeros(())
     for logits, key, weight in ((what, "what", rare), (colour, "colour", None)):
         target = torch.from_numpy(np.concatenate([getattr(lesson, key) for lesson in lessons]))
@@ -70,6 +75,12 @@ def lesson_loss(
     target = torch.from_numpy(np.concatenate([lesson.number for lesson in lessons]))
     if bool((target >= 0).any()):
         loss = loss + F.cross_entropy(number, target, ignore_index=-1)
+    wanted = torch.from_numpy(np.concatenate([lesson.measures for lesson in lessons]))
+    known = ~wanted.isnan()
+    for each in range(len(MEASURES)):
+        rows = known[:, each]
+        if bool(rows.any()):
+            loss = loss + MEASURE_WEIGHT * F.smooth_l1_loss(measures[rows, each], wanted[rows, each], beta=0.1)
     return loss
 
 
@@ -77,9 +88,9 @@ def lesson_loss(
 def measure(
     visual: Any, heads: Heads, shots: Sequence[Shot], names: dict[str, int], size: int = 32
 ) -> dict[str, float]:
-    """Shares of the parts whose name, colour and number are read right, and how many of the named ones are there."""
-    right = {"what": 0, "colour": 0, "number": 0}
-    total = {"what": 0, "colour": 0, "number": 0}
+    """Shares of the parts whose name, colour, number, measures are read right, and of the named ones that are there."""
+    right = {"what": 0, "colour": 0, "number": 0, "measures": 0}
+    total = {"what": 0, "colour": 0, "number": 0, "measures": 0}
     claimed = 0
     by_shape: dict[tuple[int, ...], list[Shot]] = {}
     for shot in shots:
@@ -89,7 +100,7 @@ def measure(
         with torch.autocast("cpu", torch.bfloat16):
             tokens = see(visual, pixels)
         lessons = [teach(shot, names) for shot in batch]
-        what, colour, number = (head.numpy() for head in heads(tokens.flatten(0, 1)))
+        what, colour, number, measures = (head.numpy() for head in heads(tokens.flatten(0, 1)))
         for logits, key in ((what, "what"), (colour, "colour")):
             target = np.concatenate([getattr(lesson, key) for lesson in lessons])
             right[key] += int(((logits > 0) & (target == 1)).sum())
@@ -99,5 +110,8 @@ def measure(
         target = np.concatenate([lesson.number for lesson in lessons])
         right["number"] += int(((number.argmax(-1) == target) & (target >= 0)).sum())
         total["number"] += int((target >= 0).sum())
+        wanted = np.concatenate([lesson.measures for lesson in lessons])
+        right["measures"] += int((np.abs(measures - wanted) < NEAR).sum())
+        total["measures"] += int((~np.isnan(wanted)).sum())
     found = {key: right[key] / max(total[key], 1) for key in right}
     return {**found, "precision": right["what"] / max(claimed, 1)}
