@@ -271,7 +271,9 @@ class _Layout:
         self.masks: dict[Parts, list[str]] = defaultdict(list)
         self.places: dict[Parts, list[_Place]] = defaultdict(list)
         for parts in filter(_is_picture, files):
-            if not self._is_mask(parts) and _UNREAD.isdisjoint(parts):
+            # MiniLOCO's contact sheets have the name of the product that lies beside them.
+            sheet = (*parts[:-1], Path(parts[-1]).stem, "facts.jsonl") in self.files
+            if not (sheet or self._is_mask(parts)) and _UNREAD.isdisjoint(parts):
                 self._add(parts)
 
     def _is_mask(self, parts: Parts) -> bool:
