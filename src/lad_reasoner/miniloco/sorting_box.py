@@ -156,7 +156,7 @@ def _good(rule: Rule, rng: np.random.Generator) -> Scene:
     for cell in rule.cells():
         for _ in range(rule.number):
             scene = _lay(rule, scene, rule.rows[cell[0]], cell, rng)
-    return scene
+    return _seen(rule, scene)
 
 
 def _check(rule: Rule, scene: Scene) -> list[str]:
@@ -174,20 +174,25 @@ def _check(rule: Rule, scene: Scene) -> list[str]:
 
 
 def _sights(rule: Rule, scene: Scene) -> list[tuple[str, float, float]]:
-    """The compartments that hold nothing or too much."""
+    """How many parts each compartment holds, and whether that is nothing or too much."""
     seen = []
     for cell in rule.cells():
         number = len(_inside(scene, cell))
+        seen.append((f"holding {number}", *rule.middle(scene, cell)))
         if number == 0 or number > rule.number:
             what = "crowded compartment" if number else "empty compartment"
             seen.append((what, *rule.middle(scene, cell)))
     return seen
 
 
+def _seen(rule: Rule, scene: Scene, *more: tuple[str, float, float]) -> Scene:
+    """The scene with its sights, and more of them."""
+    return replace(scene, layout={**scene.layout, "sights": (*_sights(rule, scene), *more)})
+
+
 def _broken(rule: Rule, scene: Scene, words: str, *cells: Cell) -> Scene:
     """The scene with its defect in words, its mask over these compartments, and its sights."""
-    layout = {**scene.layout, "sights": tuple(_sights(rule, scene))}
-    return replace(scene, layout=layout).broken(words, *(rule.region(scene, cell) for cell in cells))
+    return _seen(rule, scene).broken(words, *(rule.region(scene, cell) for cell in cells))
 
 
 def _defects(rule: Rule) -> dict[str, Break]:
@@ -233,8 +238,7 @@ def _defects(rule: Rule) -> dict[str, Break]:
     def missing_separator(scene: Scene, rng: np.random.Generator) -> Scene:
         wall = pick(rng, scene.all("separator"))
         region = Region(wall.x, wall.y, 0.03, rule.cell[1] * 0.9, wall.angle)
-        layout = {**scene.layout, "sights": (("missing separator", wall.x, wall.y),)}
-        less = replace(scene.without(wall), layout=layout)
+        less = _seen(rule, scene.without(wall), ("missing separator", wall.x, wall.y))
         return less.broken(f"the separator in {wall.place} is missing", region)
 
     def foreign(scene: Scene, rng: np.random.Generator) -> Scene:

@@ -24,8 +24,8 @@ Facts = Mapping[str, Any]
 
 GOOD = "Everything is in order."
 MANY = 10
-# Walls of a box belong to the box; what fills a compartment is said by its level.
-_UNSAID = re.compile(r"separator|level \d+|juice \w+|cereal|banana chips|almonds")
+# Walls of a box belong to the box; what fills a compartment is said by its level or by the parts in it.
+_UNSAID = re.compile(r"separator|holding \d+|level \d+|juice \w+|cereal|banana chips|almonds")
 _CLAIM = re.compile(r"(?P<what>[a-z0-9% ]+?) (?:x(?P<number>\d+)(?P<more>\+?)|(?P<level>\d+)/10)")
 
 
