@@ -75,7 +75,7 @@ class JudgePredictor:
             opinions.append(
                 Opinion(
                     answer=said.answer,
-                    score=judgement.score,
+                    score=judgement.score if judgement.scored else None,
                     reasoning=said.reasoning,
                     response=judgement.response,
                     boxes=judgement.boxes,
