@@ -40,10 +40,10 @@ def load_model(
 ) -> Judge:
     """The judge of this name: `evidence`, `micro`, or any vision-language checkpoint by folder or hub name.
 
-    With `server`, the address of an OpenAI-compatible service, the model of this name there: `hosted.HostedJudge`, which
-    also takes prices and a file for the answers. `backbone` is the vision network of `evidence`; its own small one by
-    default. The rest is for checkpoints: `evidence` adds its map and boxes to their verdicts, `votes` above one samples
-    that many responses, `max_pixels` and `device` are those of `model.load_checkpoint`.
+    With `server`, the address of an OpenAI-compatible service, the model of this name there: see `hosted.HostedJudge`,
+    which also takes prices and a file for the answers. `backbone` is the vision network of `evidence`; its own small
+    one by default. The rest is for checkpoints: `evidence` adds its map and boxes to their verdicts, `votes` above one
+    samples that many responses, `max_pixels` and `device` are those of `model.load_checkpoint`.
     """
     if name == "evidence":
         if server is not None:

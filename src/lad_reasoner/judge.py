@@ -28,10 +28,11 @@ from lad_reasoner.records import Box
 
 @dataclass(frozen=True, eq=False)
 class PicturePair:
-    """One or more references, and the query to compare with them."""
+    """One or more references, and the query to compare with them; `category` names the product, where it is known."""
 
     references: Sequence[Picture]
     query: Picture
+    category: str = ""
 
 
 @dataclass(frozen=True, eq=False)
