@@ -141,7 +141,9 @@ def test_without_usable_logprobs_there_is_an_answer_and_no_score(tmp_path: Path,
     assert (opinion.answer, opinion.score) == ("yes", None)
 
 
-@pytest.mark.parametrize("text", ["yes", "<answer>yes</answer>", "<think></think><answer>no</answer>", f"{BAD}{BAD}", ""])
+@pytest.mark.parametrize(
+    "text", ["yes", "<answer>yes</answer>", "<think></think><answer>no</answer>", f"{BAD}{BAD}", ""]
+)
 def test_what_is_not_structured_is_invalid(tmp_path: Path, text: str) -> None:
     written = [("<answer>", {}), ("yes", {"yes": -0.1, "no": -2.0}), ("</answer>", {})]
     with ChatServer(lambda body, before: Act("answer", text, written=written)) as server:
@@ -187,7 +189,9 @@ def refusing(*names: str, words: str = "") -> Any:
     def act(body: dict[str, Any], before: int) -> Act:
         faults = [name for name in names if name in body]
         said = words or f"Unsupported parameter: '{faults[0] if faults else ''}' is not supported with this model."
-        return Act("status", json.dumps({"error": {"message": said}}), status=400) if faults else by_colour(body, before)
+        return (
+            Act("status", json.dumps({"error": {"message": said}}), status=400) if faults else by_colour(body, before)
+        )
 
     return act
 
@@ -282,7 +286,7 @@ def test_a_spent_budget_ends_the_run_and_more_goes_on(tmp_path: Path, lamp: Benc
     cost = (100 * 2.0 + 20 * 10.0) / 1e6
     with ChatServer(by_colour) as server:
         poor = judge(server, tmp_path, prices=Prices(2.0, 10.0), budget=10.5 * cost, concurrency=1)
-        with pytest.raises(MachineError, match="the budget of 0.0042 is spent .*give more with --budget"):
+        with pytest.raises(MachineError, match=r"the budget of 0.0042 is spent .*give more with --budget"):
             list(Run(tmp_path / "run", JudgePredictor(poor), lamp).predict())
         assert server.paid.total() == 11
         rich = judge(server, tmp_path, prices=Prices(2.0, 10.0), budget=1.0)

@@ -27,6 +27,7 @@ import hashlib
 import json
 import pickle
 import shutil
+import warnings
 from collections import defaultdict
 from collections.abc import Sequence
 from functools import cache
@@ -99,6 +100,8 @@ class AprilGan:
         vision = self.model.config.vision_config
         self.layers = [] if layers is None else _load_layers(Path(layers), vision.hidden_size, model.projection_dim)
         depths = len(self.layers)
+        self.parameters = sum(weight.numel() for weight in self.model.parameters())
+        self.parameters += sum(weight.numel() + bias.numel() for weight, bias in self.layers)
         # ViT-L has 24 blocks and four layers: blocks 6, 12, 18 and 24, as in the authors' scripts.
         self.depths = [vision.num_hidden_layers * (depth + 1) // depths for depth in range(depths)]
         self.side = SIDE // vision.patch_size * vision.patch_size
@@ -176,7 +179,9 @@ def _load_layers(path: Path, width: int, channels: int) -> list[tuple[torch.Tens
 
             tensors: Any = load_file(path)
         else:
-            tensors = torch.load(path, map_location="cpu", weights_only=True)["trainable_linearlayer"]
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # on pickles of another make, which are refused or read all the same
+                tensors = torch.load(path, map_location="cpu", weights_only=True)["trainable_linearlayer"]
         found: list[Any] = []
         while f"fc.{len(found)}.weight" in tensors:
             found.append(tuple(tensors[f"fc.{len(found)}.{part}"].float() for part in ("weight", "bias")))

@@ -89,6 +89,7 @@ class ImportedPredictions:
             raise InputError(f"{printable(path)}: no predictions in it")
         names = _find_columns(self.path, rows, columns)
         lines = [(where, _said(where, row, names), _name(where, row, names)) for where, row in rows]
+        self._limit = 0.5 if threshold is None else threshold
         self._threshold = threshold
         self._within = all(said.score is None or 0 <= said.score <= 1 for _, said, _ in lines)
         only_scores = all(said.answer is None for _, said, _ in lines)
@@ -123,7 +124,7 @@ class ImportedPredictions:
         if said is None or (said.answer is None and said.score is None):
             raise InputError(f"{query}: no prediction in {printable(self.path.name)}")
         score = None if said.score is None else self._place(said.score)
-        answer = said.answer or ("yes" if score is not None and score >= 0.5 else "no")
+        answer = said.answer or ("yes" if said.score is not None and said.score >= self._limit else "no")
         return Opinion(answer, score, reasoning=parse_response(said.text).reasoning or said.text, response=said.text)
 
     def _place(self, score: float) -> float:
@@ -136,8 +137,7 @@ class ImportedPredictions:
     def _notes(self, unknown: Sequence[str], doubled: Sequence[str], only_scores: bool) -> Iterator[str]:
         yield f"answers and scores are those of {printable(self.path.name)}, not made here"
         if only_scores:
-            limit = 0.5 if self._threshold is None else self._threshold
-            yield f"it gives scores only: from {limit:g} on the answer is yes"
+            yield f"it gives scores only: from {self._limit:g} on the answer is yes"
         for images, what in ((unknown, "are not in the benchmark"), (doubled, "had a line before, which counts")):
             if images:
                 rest = f" and {len(images) - NAMED} more" if len(images) > NAMED else ""
