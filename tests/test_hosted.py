@@ -336,6 +336,27 @@ def test_a_server_that_stops_halfway_is_gone_on_with(tmp_path: Path, lamp: Bench
     assert len({line.pair.query for line in read_run(tmp_path / "run").predictions}) == 40
 
 
+def test_a_service_that_was_given_up_is_not_waited_for_again(tmp_path: Path) -> None:
+    silent = True
+
+    def act(body: dict[str, Any], before: int) -> Act:
+        return Act("drop") if silent else by_colour(body, before)
+
+    with ChatServer(act) as server:
+        asked = judge(server, tmp_path, patience=0.5)
+        for _ in range(2):
+            tried = len(server.bodies)
+            with pytest.raises(ServiceError, match="given up after"):
+                asked.judge_pairs([pair(3)])
+        assert len(server.bodies) == tried + 1 > 3
+        silent = False
+        assert asked.judge_pairs([pair(3)])[0].response == GOOD
+        silent, tried = True, len(server.bodies)
+        with pytest.raises(ServiceError, match="given up after 0 s"):
+            asked.judge_pairs([pair(4)])
+        assert len(server.bodies) > tried + 2  # it was there in between
+
+
 def test_inspector_and_load_model(tmp_path: Path) -> None:
     with ChatServer(by_colour) as server:
         inspector = Inspector(load_model("big", server=server.url), [Image.new("RGB", (32, 24))])

@@ -77,6 +77,7 @@ class HostedJudge:
         self.name, self.concurrency = model, concurrency
         self.batch_size = 2 * concurrency  # so that a slow answer does not leave all others idle
         self.ledger = Ledger(cache or default_cache(), prices=prices, budget=budget)
+        self._lost = False
         self._url, self._times = url, {"timeout": timeout, "patience": patience, "backoff": backoff}
         with self._open_service() as service:  # refuses a wrong address or key at once
             self._url = service.url
@@ -121,7 +122,9 @@ class HostedJudge:
             from lad_reasoner.chat import ChatService
         except ImportError as error:
             raise MissingExtraError(error.name or "httpx2", "hosted") from None
-        return ChatService(self._url, key_variable=KEY_VARIABLE, **self._times)
+        # A service that was just given up gets one try, when the pairs are asked again one by one.
+        times = self._times | ({"patience": 0.0} if self._lost else {})
+        return ChatService(self._url, key_variable=KEY_VARIABLE, **times)
 
     def _judge(self, service: ChatService, pair: PicturePair) -> Judgement:
         pictures = [*(reference.image for reference in pair.references), pair.query.image]
@@ -160,8 +163,12 @@ class HostedJudge:
             if self._answered:
                 raise InputError(str(error)) from None
             raise ServiceError(f"{error} (it has answered nothing so far)") from None
+        except ServiceError:
+            self._lost = True
+            raise
         except InputError as error:  # key, model or address: no other pair would be answered either
             raise ServiceError(str(error)) from None
+        self._lost = False
         text = completion.text
         if completion.reasoning and "<think>" not in text:
             text = f"<think>{completion.reasoning}</think>{text}"
