@@ -86,6 +86,7 @@ def test_the_vision_tower_of_a_model_that_writes(tmp_path: Path) -> None:
     """Its tokens lie where the picture's parts lie, and are those that the model's own processor leads to."""
     tower = load_backbone("micro")
     assert tower.multiple == 28
+    assert 0 < tower.parameters < sum(weight.numel() for weight in tower.model.parameters())
     features = tower.features(picture((224, 168)), (224, 168))
     assert features.shape == (6, 8, 256)
     assert torch.allclose(features.norm(dim=-1), torch.ones(6, 8), atol=1e-5)

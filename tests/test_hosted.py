@@ -130,7 +130,18 @@ def test_score_at_the_answer(written: list[Token], score: float | None) -> None:
     assert found == (score if score is None else pytest.approx(score))
 
 
-@pytest.mark.parametrize("logprobs", [None, [], {}, {"content": None}, {"content": [{"token": 3}]}, "none"])
+@pytest.mark.parametrize(
+    "logprobs",
+    [
+        None,
+        [],
+        {},
+        {"content": None},
+        {"content": [{"token": 3}]},
+        "none",
+        {"content": [{"token": "a", "logprob": 1e9}]},
+    ],
+)
 def test_without_usable_logprobs_there_is_an_answer_and_no_score(tmp_path: Path, logprobs: Any) -> None:
     choice = {"index": 0, "message": {"content": BAD}, "logprobs": logprobs, "finish_reason": "stop"}
     with ChatServer(lambda body, before: Act("raw", json.dumps({"choices": [choice]}))) as server:
@@ -204,6 +215,8 @@ def refusing(*names: str, words: str = "") -> Any:
         (["temperature", "logprobs"], "", {"max_completion_tokens"}),
         (["max_completion_tokens"], "max_tokens is too large: 4096", {"temperature", "logprobs", "top_logprobs"}),
         (["temperature"], "Request contains an invalid argument.", set()),
+        (["max_completion_tokens"], "maximum context length is 4096", {"temperature", "logprobs", "top_logprobs"}),
+        (["top_logprobs"], "Request contains an invalid argument.", {"temperature"}),
     ],
 )
 def test_what_the_service_does_not_take_is_left_out(

@@ -179,6 +179,9 @@ class VisionTower:
                 "give a model of the Qwen-VL family, or a vision model alone"
             )
         self.multiple = self.processor.patch_size * self.processor.merge_size
+        self.parameters = sum(
+            weight.numel() for part, weight in self.model.named_parameters() if "visual" in part.split(".")
+        )
 
     @torch.inference_mode()
     def features(self, image: Image.Image, size: tuple[int, int]) -> torch.Tensor:

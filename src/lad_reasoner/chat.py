@@ -48,7 +48,7 @@ class Alternative(Record):
     """A token that could have been written, and the logarithm of its probability."""
 
     token: str
-    logprob: float
+    logprob: float = Field(le=1)  # services round; what is far above 0 is none
 
 
 class Token(Alternative):

@@ -12,8 +12,8 @@ token that is not among the likeliest ones that it tells, the probability is tak
 Every answer that was paid for is kept (`ledger.py`). What fails for all pairs (network, key, budget) is a
 `MachineError`, so that an evaluation ends and can be gone on with; a pair that the service refuses is an `InputError`.
 
-Of the `WISHES` a service may refuse some: what its refusal names is left out from then on; where it names none, and
-nothing was answered so far, all are.
+Of the `WISHES` a service may refuse some: what its refusal names is left out from then on. Where it names none, and
+nothing was answered so far, one after the other is tried without.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ if TYPE_CHECKING:
     from lad_reasoner.chat import ChatService, Completion, Token
 
 KEY_VARIABLE = "LAD_SERVER_KEY"
-# Greedy, ended somewhere, and with as many alternatives at the answer as services give.
-WISHES: dict[str, Any] = {"temperature": 0, "max_completion_tokens": 4096, "logprobs": True, "top_logprobs": 20}
+# Ended somewhere, with as many alternatives at the answer as services give, and greedy; what is dearest comes last.
+WISHES: dict[str, Any] = {"max_completion_tokens": 4096, "logprobs": True, "top_logprobs": 20, "temperature": 0}
 FEWER_ALTERNATIVES = 5
 
 _ANSWER = re.compile(r"<answer>\s*(yes|no)\s*</answer>", re.IGNORECASE)
@@ -237,9 +237,11 @@ def _fewer(wishes: dict[str, Any], refusal: str, *, anything: bool) -> dict[str,
     words = refusal.casefold().replace("max_tokens", "max_completion_tokens")
     if "logprobs" in words and wishes.get("top_logprobs", 0) > FEWER_ALTERNATIVES:
         return {**wishes, "top_logprobs": FEWER_ALTERNATIVES}
-    named = {name for name in wishes if name in words or ("logprobs" in words and "logprobs" in name)}
+    named = {name for name in wishes if name in words}
     if not named and not anything:
-        return {}
+        named = set(list(wishes)[:1])
+    if "logprobs" in named:
+        named.add("top_logprobs")  # which is refused without it
     return {name: value for name, value in wishes.items() if name not in named}
 
 

@@ -132,7 +132,7 @@ class ImportedPredictions:
         if self._within and self._threshold in (None, 0.5):
             return score
         beyond = (score - (self._threshold or 0.0)) / (abs(self._threshold or 0.0) or 1.0)
-        return 0.5 + 0.5 * beyond / (1 + abs(beyond))
+        return 0.5 + math.atan(beyond) / math.pi
 
     def _notes(self, unknown: Sequence[str], doubled: Sequence[str], only_scores: bool) -> Iterator[str]:
         yield f"answers and scores are those of {printable(self.path.name)}, not made here"
