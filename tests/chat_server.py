@@ -2,23 +2,41 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
+import io
 import json
+import random
 import socket
 import threading
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+
+from PIL import Image
 
 PAGE = b"<!doctype html><html><body><h1>Bad gateway</h1></body></html>"
 
 
 class Act:
-    """What the server does with one request. `kind`: answer, status, raw, hang, drop or half."""
+    """What the server does with one request. `kind`: answer, status, raw, hang, drop or half.
 
-    def __init__(self, kind: str, text: str = "", *, status: int = 200, headers: dict[str, str] | None = None) -> None:
+    An answer may have a `reasoning` beside its text, and `written`: (token, {token: log-probability}) for each token.
+    """
+
+    def __init__(
+        self,
+        kind: str,
+        text: str = "",
+        *,
+        status: int = 200,
+        headers: dict[str, str] | None = None,
+        reasoning: str = "",
+        written: Sequence[tuple[str, dict[str, float]]] = (),
+    ) -> None:
         self.kind, self.text, self.status, self.headers = kind, text, status, headers or {}
+        self.reasoning, self.written = reasoning, written
 
 
 Behaviour = Callable[[dict[str, Any], int], Act]  # body, how often the same body came before
@@ -64,8 +82,32 @@ class ChatServer:
         self._thread.join()
 
 
+def faulty(behave: Behaviour, share: float = 0.3, silence: float = 5.0) -> Behaviour:
+    """The same, but this share of the requests ends in 429, 500 or silence, whatever came of the same body before."""
+
+    def act(body: dict[str, Any], before: int) -> Act:
+        chance = random.Random(f"{fingerprint(body)}/{before}")
+        if chance.random() >= share:
+            return behave(body, before)
+        return chance.choice([Act("status", status=429), Act("status", status=500), Act("hang", str(silence))])
+
+    return act
+
+
+def pictures(body: dict[str, Any]) -> list[Image.Image]:
+    """The pictures of a request."""
+    parts = [part for message in body["messages"] for part in message["content"] if part["type"] == "image_url"]
+    data = [base64.b64decode(part["image_url"]["url"].partition(";base64,")[2]) for part in parts]
+    return [Image.open(io.BytesIO(content)).convert("RGB") for content in data]
+
+
 def fingerprint(body: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
+
+
+def _token(token: str, others: dict[str, float]) -> dict[str, Any]:
+    told = [{"token": other, "logprob": logprob, "bytes": None} for other, logprob in others.items()]
+    return {"token": token, "logprob": others.get(token, 0.0), "bytes": None, "top_logprobs": told}
 
 
 class _Server(ThreadingHTTPServer):
@@ -107,7 +149,11 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer(self, act: Act, body: dict[str, Any], mark: str) -> None:
         finish = act.headers.pop("finish", "stop")
-        choice = {"index": 0, "message": {"role": "assistant", "content": act.text}, "finish_reason": finish}
+        message = {"role": "assistant", "content": act.text}
+        message |= {"reasoning_content": act.reasoning} if act.reasoning else {}
+        choice: dict[str, Any] = {"index": 0, "message": message, "finish_reason": finish}
+        if act.written and body.get("logprobs"):
+            choice["logprobs"] = {"content": [_token(token, others) for token, others in act.written]}
         completion = {"object": "chat.completion", "model": f"{body['model']}-001", "choices": [choice]}
         if self.chat.usage != "none":
             completion["usage"] = self.chat.usage

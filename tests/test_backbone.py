@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+import tiny
 import torch
 from PIL import Image
 from transformers import (
@@ -20,7 +21,11 @@ from transformers import (
 )
 
 from lad_reasoner.backbone import EfficientNetLite0, load_backbone
+from lad_reasoner.baselines import load_baseline
 from lad_reasoner.errors import InputError
+from lad_reasoner.images import read_picture
+from lad_reasoner.judge import PicturePair
+from lad_reasoner.model import load_checkpoint
 
 SMALL = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
 
@@ -77,9 +82,44 @@ def test_any_vision_transformer(name: str, tmp_path: Path) -> None:
     assert torch.allclose(features.norm(dim=-1), torch.ones(6, 8), atol=1e-5)
 
 
+def test_the_vision_tower_of_a_model_that_writes(tmp_path: Path) -> None:
+    """Its tokens lie where the picture's parts lie, and are those that the model's own processor leads to."""
+    tower = load_backbone("micro")
+    assert tower.multiple == 28
+    assert 0 < tower.parameters < sum(weight.numel() for weight in tower.model.parameters())
+    features = tower.features(picture((224, 168)), (224, 168))
+    assert features.shape == (6, 8, 256)
+    assert torch.allclose(features.norm(dim=-1), torch.ones(6, 8), atol=1e-5)
+    likeness = features[2, 1] @ features[2].T  # red on the left, blue on the right
+    assert likeness[:3].min() > likeness[5:].max()
+    checkpoint = load_checkpoint("micro")
+    inputs = checkpoint.processor.image_processor(images=[picture((224, 168))], return_tensors="pt")
+    assert inputs["image_grid_thw"].tolist() == [[1, 12, 16]]
+    (tokens,) = checkpoint.model.get_image_features(**inputs).pooler_output
+    own = torch.nn.functional.normalize(tokens.detach(), dim=1).reshape(6, 8, -1)
+    assert torch.allclose(features, own, atol=1e-4)
+    qwen3 = load_backbone(str(tiny.save_qwen3(tmp_path / "qwen3")))
+    assert qwen3.features(picture(), (qwen3.multiple * 3, qwen3.multiple * 2)).shape[:2] == (2, 3)
+
+
+def test_evidence_with_a_models_own_vision_tower() -> None:
+    pair = PicturePair([read_picture(picture())], read_picture(picture().transpose(Image.Transpose.ROTATE_180)))
+    predictor = load_baseline("evidence:micro")
+    assert predictor.name == "evidence:micro"
+    (opinion,) = predictor.predict([pair])
+    (usual,) = load_baseline("evidence").predict([pair])
+    assert opinion.score is not None
+    assert opinion.response.startswith("<think>")
+    assert opinion.response != usual.response
+
+
 def test_unusable_backbones_say_so(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="nowhere: no such model"):
         load_backbone(str(tmp_path / "nowhere"))
     BertModel(BertConfig(**SMALL, vocab_size=20)).save_pretrained(tmp_path)
     with pytest.raises(InputError, match="a bert has no patch tokens"):
         load_backbone(str(tmp_path))
+    with pytest.raises(
+        InputError, match="a llava has no rows and columns of tokens; give a model of the Qwen-VL family"
+    ):
+        load_backbone(str(tiny.save_llava(tmp_path / "llava")))

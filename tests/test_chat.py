@@ -169,7 +169,7 @@ def test_the_address_may_be_written_in_any_usual_way(ending: str) -> None:
     ["", "host/v1", "ftp://host", "http://", "http://host:port", f"https://u:{KEY}@h/v1", f"https://h/v1?key={KEY}"],
 )
 def test_addresses_that_cannot_be_are_refused_without_repeating_them(url: str) -> None:
-    with pytest.raises(InputError, match="the teacher's URL") as caught:
+    with pytest.raises(InputError, match="the service's URL") as caught:
         service(url)
     assert KEY not in str(caught.value)
 

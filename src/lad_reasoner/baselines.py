@@ -7,7 +7,8 @@ opinion alone and among others, today and tomorrow.
     always-yes  always-no  random        what no look at the pictures is worth
     pixel-difference                     mean absolute difference of the pictures, made small
     colour-histogram                     difference of their colours, wherever these are
-    evidence                             the built-in judge
+    evidence                             the built-in judge; `evidence:NAME` with the vision tower of another model
+    april-gan  april-gan-zero            CLIP and words, with references and without (april_gan.py)
 
 With several references, pixel difference and colour histogram take the most similar one. Their limit is the median
 difference of two good pictures of MiniLOCO's training products, so that their verdicts mean little; of interest is the
@@ -19,6 +20,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -75,7 +77,7 @@ class JudgePredictor:
             opinions.append(
                 Opinion(
                     answer=said.answer,
-                    score=judgement.score,
+                    score=judgement.score if judgement.scored else None,
                     reasoning=said.reasoning,
                     response=judgement.response,
                     boxes=judgement.boxes,
@@ -102,12 +104,26 @@ class ScorePredictor:
         return [Opinion("yes" if score >= 0.5 else "no", score) for score in scores]
 
 
-def load_baseline(name: str, *, seed: int = 0) -> Predictor:
-    """The baseline of this name, one of `BASELINES`; `seed` is for `random`. InputError for another name."""
-    if name == "evidence":
+def load_baseline(name: str, *, seed: int = 0, clip: str | None = None, layers: str | Path | None = None) -> Predictor:
+    """The baseline of this name, one of `BASELINES` or `evidence:` and a model's folder or hub name.
+
+    `seed` is for `random`, `clip` (folder or hub name) and `layers` (file) are for APRIL-GAN. InputError for another
+    name, and for what APRIL-GAN lacks.
+    """
+    if name.partition(":")[0] == "evidence":
         from lad_reasoner.evidence import Evidence
 
-        return JudgePredictor(Evidence())
+        return JudgePredictor(Evidence(name.partition(":")[2] or None))
+    if name in ("april-gan", "april-gan-zero"):
+        if clip is None:
+            raise InputError(f"{name}: give CLIP's folder or hub name with --clip")
+        if (name == "april-gan") != (layers is not None):
+            raise InputError(
+                "april-gan needs its authors' linear layers, --layers FILE; april-gan-zero has no use for them"
+            )
+        from lad_reasoner.april_gan import AprilGan
+
+        return AprilGan(clip, layers)
     scores: dict[str, Callable[[PicturePair], float]] = {
         "always-yes": lambda _: 1.0,
         "always-no": lambda _: 0.0,
@@ -120,7 +136,10 @@ def load_baseline(name: str, *, seed: int = 0) -> Predictor:
     return ScorePredictor(name, scores[name])
 
 
-BASELINES = ("always-yes", "always-no", "random", "pixel-difference", "colour-histogram", "evidence")
+BASELINES = (
+    *("always-yes", "always-no", "random", "pixel-difference", "colour-histogram", "evidence"),
+    *("april-gan", "april-gan-zero"),
+)
 
 
 def pixel_difference(reference: Image.Image, query: Image.Image) -> float:

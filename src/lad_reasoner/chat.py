@@ -10,7 +10,9 @@ it cannot reach a file, a log or an error.
 
 from __future__ import annotations
 
+import base64
 import contextlib
+import io
 import json
 import os
 import threading
@@ -21,7 +23,8 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 
 import httpx2
-from pydantic import BaseModel, Field, ValidationError, field_validator
+from PIL import Image
+from pydantic import BaseModel, Field, TypeAdapter, ValidationError, field_validator
 from tenacity import (
     RetryCallState,
     Retrying,
@@ -41,14 +44,44 @@ SHORTEST_SECRET = 12  # characters; what is shorter is a word that servers of yo
 EXCERPT = 200  # characters of a service's own words in an error
 
 
+class Alternative(Record):
+    """A token that could have been written, and the logarithm of its probability."""
+
+    token: str
+    logprob: float = Field(le=1)  # services round; what is far above 0 is none
+
+
+class Token(Alternative):
+    """A token that was written, and the likeliest ones in its place."""
+
+    top_logprobs: tuple[Alternative, ...] = ()
+
+
 class Completion(Record):
-    """What a service answered. Tokens are None where it did not say; those of hidden thinking count as output."""
+    """What a service answered. Tokens are None where it did not say; those of hidden thinking count as output.
+
+    `reasoning` is what the service took out of the text as such, `written` the tokens where it tells them.
+    """
 
     text: str
     finish: str
     model: str
     input_tokens: int | None
     output_tokens: int | None
+    reasoning: str = ""
+    written: tuple[Token, ...] = ()
+
+
+class RefusedError(ServiceError):
+    """The service refuses this request, whatever others it takes."""
+
+
+def picture_part(image: Image.Image) -> dict[str, Any]:
+    """A picture as a part of a message: a JPEG of high quality, without metadata."""
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=95, subsampling=0)
+    url = f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+    return {"type": "image_url", "image_url": {"url": url}}
 
 
 class ChatService:
@@ -88,8 +121,8 @@ class ChatService:
     def complete(self, body: Mapping[str, Any]) -> Completion:
         """Send a request's body (model, messages, settings) and return the answer.
 
-        Raises `InputError` when no request of this kind can succeed (wrong key, model or address) and `ServiceError`
-        when this one did not: refused by the service, or still failing when the patience was spent.
+        Raises `InputError` when no request of this kind can succeed (wrong key, model or address), `RefusedError` when
+        the service will not take this one, and `ServiceError` when it was still failing when the patience was spent.
         """
         payload = json.dumps(body).encode()
         retrying = Retrying(
@@ -146,7 +179,7 @@ class ChatService:
             raise InputError(f"{self.url}: status 404: {mend}{said}")
         if status < 400 or status == 405:
             raise InputError(f"{self.url}: status {status}: not the address of such a service (most end in /v1)")
-        raise ServiceError(f"{self.url}: status {status}: the request is refused{said}")
+        raise RefusedError(f"{self.url}: status {status}: the request is refused{said}")
 
     def _read(self, content: bytes) -> Completion:
         try:
@@ -154,13 +187,16 @@ class ChatService:
         except ValidationError:
             raise _PassingError(f"an answer that is no chat completion{self._excerpt(content)}") from None
         choice, usage = body.choices[0], body.usage
-        text = choice.message.content
+        message = choice.message
+        thought = message.reasoning_content or message.reasoning
         return Completion(
-            text=self._blank(text) if isinstance(text, str) else "",
+            text=self._blank(message.content) if isinstance(message.content, str) else "",
             finish=self._blank(choice.finish_reason or ""),
             model=self._blank(body.model or ""),
             input_tokens=usage.prompt_tokens if usage else None,
             output_tokens=max(usage.completion_tokens, usage.total_tokens - usage.prompt_tokens) if usage else None,
+            reasoning=self._blank(thought) if isinstance(thought, str) else "",
+            written=choice.logprobs,
         )
 
     def _excerpt(self, content: bytes) -> str:
@@ -185,11 +221,22 @@ class _PassingError(Exception):
 
 class _Message(BaseModel):
     content: Any = None
+    reasoning_content: Any = None
+    reasoning: Any = None
 
 
 class _Choice(BaseModel):
     message: _Message
     finish_reason: str | None = None
+    logprobs: tuple[Token, ...] = ()
+
+    @field_validator("logprobs", mode="before")
+    @classmethod
+    def _forgive(cls, value: Any) -> Any:
+        try:
+            return TypeAdapter(tuple[Token, ...]).validate_python(value["content"])
+        except (TypeError, KeyError, ValidationError):
+            return ()
 
 
 class _Usage(BaseModel):
@@ -218,11 +265,11 @@ def _address(url: str) -> str:
     try:
         parsed = httpx2.URL(url.strip())
     except httpx2.InvalidURL:
-        raise InputError("the teacher's URL is no address; it looks like https://host/v1") from None
+        raise InputError("the service's URL is no address; it looks like https://host/v1") from None
     if parsed.scheme not in ("http", "https") or not parsed.host:
-        raise InputError("the teacher's URL must begin with http:// or https:// and a host, as in https://host/v1")
+        raise InputError("the service's URL must begin with http:// or https:// and a host, as in https://host/v1")
     if parsed.userinfo or parsed.query or parsed.fragment:
-        raise InputError("the teacher's URL must not hold a key, a user or a ?query; keys belong into the environment")
+        raise InputError("the service's URL must not hold a key, a user or a ?query; keys belong into the environment")
     return str(parsed).rstrip("/").removesuffix("/chat/completions").rstrip("/") + "/chat/completions"
 
 

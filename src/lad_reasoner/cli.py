@@ -92,6 +92,14 @@ def inspect(
             metavar="NAME", help="`evidence`, `micro` (both built in), or a vision-language model: folder or hub name."
         ),
     ] = "evidence",
+    server: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            help="Ask --model of an OpenAI-compatible service there, such as http://localhost:8000/v1; its key is read "
+            "from LAD_SERVER_KEY, its answers are kept.",
+        ),
+    ] = None,
     votes: Annotated[
         int, typer.Option(min=1, help="Responses that a vision-language model samples; the score is the share of yes.")
     ] = 1,
@@ -121,7 +129,7 @@ def inspect(
     from lad_reasoner.inspector import Inspector, load_model
 
     wanted = _find_queries(queries)
-    judge = load_model(model, backbone=backbone, evidence=evidence, votes=votes)
+    judge: Any = load_model(model, server=server, backbone=backbone, evidence=evidence, votes=votes)
     inspector = Inspector(judge, find_pictures(reference))
     failed = anomalous = 0
     with _Output(out, inspector) as output:
@@ -136,6 +144,8 @@ def inspect(
             show(record)
             failed += hasattr(record, "error")
             anomalous += getattr(record, "anomalous", False)
+    if server is not None:
+        print(getattr(judge, "judge", judge).receipt(), file=sys.stderr)  # --evidence wraps it
     if not as_json and not as_csv:
         print(f"{len(wanted) - failed} judged, {anomalous} anomalous, {failed} not judged")
     if failed:

@@ -270,18 +270,13 @@ def _load_teacher(
 
         return Scribe()
     from lad_reasoner.remote_teacher import RemoteTeacher
-    from lad_reasoner.teacher import Prices
+    from lad_reasoner.teacher import parse_prices
 
     if "://" not in name:
         raise InputError(f"--teacher {name}: neither `offline` nor an address such as http://localhost:8000/v1")
     if model is None:
         raise InputError("--teacher-model is missing; name the model that the service is to use")
-    cost = None
-    if prices is not None:
-        try:
-            cost = Prices(*(float(price) for price in prices.split(",")))
-        except (TypeError, ValueError):
-            raise InputError(f"--prices {prices}: give two numbers with a comma, such as 0.1,0.4") from None
+    cost = None if prices is None else parse_prices(prices)
     return RemoteTeacher(name, model, cache=cache, prices=cost, budget=budget, concurrency=concurrency, attempts=2)
 
 

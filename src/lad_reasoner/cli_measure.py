@@ -12,6 +12,7 @@ from lad_reasoner.errors import MachineError
 
 if TYPE_CHECKING:
     from lad_reasoner.baselines import Predictor
+    from lad_reasoner.hosted import HostedJudge
 
 BENCHMARK_NAMES = "miniloco, mvtec-loco, mvtec-ad, visa, or folder (good/ and bad/, or a CSV file)."
 
@@ -32,8 +33,50 @@ def evaluate(
         str | None,
         typer.Option(
             metavar="NAME",
-            help="Instead: always-yes, always-no, random, pixel-difference, colour-histogram, evidence.",
+            help="Instead: always-yes, always-no, random, pixel-difference, colour-histogram, evidence, evidence:NAME "
+            "(with that model's vision tower), april-gan, april-gan-zero.",
         ),
+    ] = None,
+    predictions: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Instead: scores or answers of any other system, as CSV, JSON or JSON lines."
+        ),
+    ] = None,
+    server: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            help="Ask --model of an OpenAI-compatible service there, such as http://localhost:8000/v1; its key is read "
+            "from LAD_SERVER_KEY.",
+        ),
+    ] = None,
+    prices: Annotated[
+        str | None,
+        typer.Option(metavar="IN,OUT", help="The service's cost of a million input and of a million output tokens."),
+    ] = None,
+    budget: Annotated[
+        float | None, typer.Option(min=0, help="Stop when the service was paid this much (needs --prices).")
+    ] = None,
+    cache: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Where the service's answers are kept; default: answers.jsonl in --out."),
+    ] = None,
+    concurrency: Annotated[int, typer.Option(min=1, help="Requests to the service at a time.")] = 8,
+    clip: Annotated[str | None, typer.Option(metavar="NAME", help="APRIL-GAN's CLIP: folder or hub name.")] = None,
+    layers: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="APRIL-GAN's linear layers: its authors' .pth, or safetensors.")
+    ] = None,
+    columns: Annotated[
+        str | None,
+        typer.Option(
+            metavar="LIST",
+            help="Columns of --predictions that are not recognised: image=path,score=anomaly_score,answer=pred,text=…",
+        ),
+    ] = None,
+    threshold: Annotated[
+        float | None,
+        typer.Option(metavar="T", help="From which score of --predictions on an image is anomalous; default: 0.5."),
     ] = None,
     references: Annotated[
         int, typer.Option(min=1, help="References of each query, drawn from the good training pictures of its class.")
@@ -55,27 +98,51 @@ def evaluate(
     ] = None,
 ) -> None:
     """Measure a judge on a benchmark: predictions.jsonl, metrics.json and report.html; goes on where it stopped."""
-    from lad_reasoner.baselines import JudgePredictor, load_baseline
+    from lad_reasoner.baselines import JudgePredictor
     from lad_reasoner.benchmark import open_benchmark
     from lad_reasoner.console import show_metrics, track
     from lad_reasoner.evaluate import Run, finish
 
     if report_only is not None:
-        if out or model or baseline:
-            raise typer.BadParameter("--report-only takes a run's folder, and neither --out, --model nor --baseline")
+        if out or model or baseline or predictions:
+            raise typer.BadParameter(
+                "--report-only takes a run's folder, and neither --out, --model, --baseline nor --predictions"
+            )
         out = report_only
     elif out is None:
         raise typer.BadParameter("give a folder for the run with --out")
-    elif (model is None) == (baseline is None):
-        raise typer.BadParameter("give one of --model and --baseline")
     else:
+        april_gan = baseline if (baseline or "").startswith("april-gan") else None
+        _check_options(
+            model=model,
+            baseline=baseline,
+            predictions=predictions,
+            server=(server, model, "--model"),
+            prices=(prices, server, "--server"),
+            budget=(budget, server, "--server"),
+            cache=(cache, server, "--server"),
+            clip=(clip, april_gan, "--baseline april-gan"),
+            layers=(layers, april_gan, "--baseline april-gan"),
+            columns=(columns, predictions, "--predictions"),
+            threshold=(threshold, predictions, "--predictions"),
+        )
         opened = open_benchmark(benchmark, root)
-        if model is not None:
+        hosted: HostedJudge | None = None
+        if predictions is not None:
+            from lad_reasoner.imported import ImportedPredictions
+
+            predictor: Predictor = ImportedPredictions(predictions, opened, columns=columns, threshold=threshold)
+        elif baseline is not None:
+            from lad_reasoner.baselines import load_baseline
+
+            predictor = load_baseline(baseline, seed=seed, clip=clip, layers=layers)
+        elif server is not None and model is not None:
+            hosted = _load_hosted(server, model, cache or out / "answers.jsonl", prices, budget, concurrency)
+            predictor = JudgePredictor(hosted)
+        else:
             from lad_reasoner.inspector import load_model
 
-            predictor: Predictor = JudgePredictor(load_model(model))
-        else:
-            predictor = load_baseline(baseline or "", seed=seed)
+            predictor = JudgePredictor(load_model(model or ""))
         wanted = None if kinds is None else [kind.strip() for kind in kinds.split(",")]
         run = Run(out, predictor, opened, references=references, seed=seed, kinds=wanted, limit=limit)
         if run.done:
@@ -86,9 +153,37 @@ def evaluate(
         except (MachineError, KeyboardInterrupt):
             print(f"{out}: what was judged is kept; the same command goes on from there", file=sys.stderr)
             raise
+        finally:
+            if hosted is not None:
+                print(hosted.receipt(), file=sys.stderr)
+        if baseline == "april-gan":
+            from lad_reasoner.april_gan import rescale_run
+
+            print(f"report of the authors' transductive scores: {finish(rescale_run(out))[2]}", file=sys.stderr)
     recorded, metrics, page = finish(out)
     show_metrics(recorded, metrics)
     print(f"report: {page}", file=sys.stderr)
+
+
+def _check_options(
+    *, model: object, baseline: object, predictions: object, **needed: tuple[object, object, str]
+) -> None:
+    """One of the three, and no option without what it belongs to: name=(value, what it belongs to, that one's name)."""
+    if sum(one is not None for one in (model, baseline, predictions)) != 1:
+        raise typer.BadParameter("give one of --model, --baseline and --predictions")
+    for name, (value, base, called) in needed.items():
+        if value is not None and base is None:
+            raise typer.BadParameter(f"--{name} belongs to {called}")
+
+
+def _load_hosted(
+    server: str, model: str, cache: Path, prices: str | None, budget: float | None, concurrency: int
+) -> HostedJudge:
+    from lad_reasoner.hosted import HostedJudge
+    from lad_reasoner.teacher import parse_prices
+
+    costs = None if prices is None else parse_prices(prices)
+    return HostedJudge(server, model, cache=cache, prices=costs, budget=budget, concurrency=concurrency)
 
 
 def compare(

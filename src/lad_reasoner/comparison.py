@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from itertools import combinations, groupby
 from pathlib import Path
 
+from lad_reasoner.contamination import note_on
 from lad_reasoner.errors import InputError
 from lad_reasoner.evaluate import measure_run, read_run, trivial_runs
 from lad_reasoner.metrics import RESAMPLES, Comparison, Figures, Metrics, compare, measure
@@ -35,6 +36,7 @@ SHORT = {
     "pushpins": "PP",
 }
 POOLED, MEAN, OURS, SCORE = "Overall (pooled)", "Overall (mean)", "Pooled", "From the score"
+PUBLISHED = " (published)"
 PUBLISHED_COLUMNS = ("model", "class", "accuracy", "f1")
 
 Column = tuple[str, str]  # group, name
@@ -76,7 +78,8 @@ def compare_runs(
     benchmarks = sorted({run.settings.benchmark for run in runs})
     if len(benchmarks) > 1:
         raise InputError(f"runs on {' and '.join(benchmarks)}; compare runs on the same benchmark")
-    names = _names(folders, [run.settings.model for run in runs])
+    models = [run.settings.model for run in runs]
+    names = _names(folders, models)
     systems = dict(zip(names, (run.predictions for run in runs), strict=True))
     first, *others = systems.values()
     for name, folder, other in zip(names[1:], folders[1:], others, strict=True):
@@ -100,6 +103,10 @@ def compare_runs(
     rows = _read_published(Path(published)) if published else {}
     if rows:
         notes.append("published: as printed, not measured on these pairs")
+    if benchmarks == ["mvtec-loco"]:
+        printed = [(name, name.removesuffix(PUBLISHED)) for name in rows]
+        told = [(name, note_on(system)) for name, system in [*zip(names, models, strict=True), *printed]]
+        notes += [f"{name}: {note}" for name, note in told if note]
     return RunComparison(
         pairs=len(first),
         table=Table(columns, [*rows, *measured], [*rows.values(), *cells]),
@@ -178,7 +185,7 @@ def _read_published(path: Path) -> dict[str, dict[Column, str]]:
             is_mean = bool(of_classes) and abs(sum(of_classes) / len(of_classes) - values[0]) <= 0.1
             group = (MEAN if is_mean else POOLED) if name == "Overall" else SHORT.get(name, name)
             cells[group, "Acc"], cells[group, "F1"] = (f"{value:.1f}" for value in values)
-        rows[f"{model} (published)"] = cells
+        rows[f"{model}{PUBLISHED}"] = cells
     return rows
 
 

@@ -219,7 +219,7 @@ def _look(benchmark: Benchmark, pair: Pair) -> _Look:
         return _Look(pair, error=str(error))
     *references, query = (picture for picture, _ in seen)
     facts = tuple(facts for _, facts in seen if facts is not None)
-    return _Look(pair, PicturePair(references, query), facts if len(facts) == len(seen) else ())
+    return _Look(pair, PicturePair(references, query, pair.category or ""), facts if len(facts) == len(seen) else ())
 
 
 def _settle(out: Path, settings: Settings) -> Settings:

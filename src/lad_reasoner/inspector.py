@@ -31,6 +31,7 @@ READ_AHEAD = 4  # pictures that are decoded while the judge looks at others
 def load_model(
     name: str = "evidence",
     *,
+    server: str | None = None,
     backbone: str | None = None,
     evidence: bool = False,
     votes: int = 1,
@@ -39,11 +40,14 @@ def load_model(
 ) -> Judge:
     """The judge of this name: `evidence`, `micro`, or any vision-language checkpoint by folder or hub name.
 
-    `backbone` is the vision network of `evidence`; its own small one by default. The rest is for checkpoints:
-    `evidence` adds its map and boxes to their verdicts, `votes` above one samples that many responses, `max_pixels` and
-    `device` are those of `model.load_checkpoint`.
+    With `server`, the address of an OpenAI-compatible service, the model of this name there: see `hosted.HostedJudge`,
+    which also takes prices and a file for the answers. `backbone` is the vision network of `evidence`; its own small
+    one by default. The rest is for checkpoints: `evidence` adds its map and boxes to their verdicts, `votes` above one
+    samples that many responses, `max_pixels` and `device` are those of `model.load_checkpoint`.
     """
     if name == "evidence":
+        if server is not None:
+            raise InputError("evidence: it needs no server; name the server's model with --model")
         if evidence:
             raise InputError("evidence: it has its map and boxes already; evidence=True is for another model")
         from lad_reasoner.evidence import Evidence
@@ -53,9 +57,15 @@ def load_model(
         from lad_reasoner.evidence import WithEvidence
 
         lent = load_model(backbone=backbone)  # first, because it is there, or refused, at once
-        return WithEvidence(load_model(name, votes=votes, max_pixels=max_pixels, device=device), lent)
+        return WithEvidence(load_model(name, server=server, votes=votes, max_pixels=max_pixels, device=device), lent)
     if backbone is not None:
         raise InputError(f"{name}: a backbone is for evidence only; add evidence to the model, or leave it out")
+    if server is not None:
+        if votes > 1 or max_pixels is not None or device is not None:
+            raise InputError(f"{name}: votes, max_pixels and device are for a model in this process, not on a server")
+        from lad_reasoner.hosted import HostedJudge
+
+        return HostedJudge(server, name)
     from lad_reasoner.model import BUILT_IN, EXAMPLE
 
     if "/" not in name and name not in BUILT_IN and not Path(name).exists():

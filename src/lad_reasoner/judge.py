@@ -28,10 +28,11 @@ from lad_reasoner.records import Box
 
 @dataclass(frozen=True, eq=False)
 class PicturePair:
-    """One or more references, and the query to compare with them."""
+    """One or more references, and the query to compare with them; `category` names the product, where it is known."""
 
     references: Sequence[Picture]
     query: Picture
+    category: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +41,7 @@ class Judgement:
 
     `boxes` are in pixels of the query. `heat` (rows, columns), if any, is the anomaly map in units of the limit of
     normal variation: what is above 1 is more than that. `boxes_from` names the judge that these two come from, where it
-    is another one.
+    is another one. `scored` is false where the judge only answers: `score` then repeats the answer.
     """
 
     response: str
@@ -49,6 +50,7 @@ class Judgement:
     heat: NDArray[np.float32] | None = None
     boxes_from: str = ""
     tokens: int = 0
+    scored: bool = True
 
 
 class Judge(Protocol):

@@ -1,8 +1,7 @@
 """The teacher behind a service: any OpenAI-compatible endpoint that takes pictures.
 
-Every answer that was paid for is on disk before anything else is done with it, keyed by all that it depends on; so a
-run that was killed goes on where it stopped, and nothing is paid twice. The exception that no client can avoid: a
-request under way when the process is killed, or when a timeout cuts it off, may have been charged without an answer.
+Every answer that was paid for is kept (`ledger.py`), so a run that was killed goes on where it stopped, and nothing is
+paid twice.
 
 An answer that does not fit the request's schema is shown to the teacher with the complaint, and asked for again. That
 is a new question, with a line of its own on the disk, so the answers that led to it are kept too.
@@ -12,13 +11,8 @@ Deviation from the paper, which names Gemini and nothing of how it was asked: al
 
 from __future__ import annotations
 
-import base64
 import hashlib
-import io
 import json
-import shutil
-import threading
-from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from pathlib import Path
@@ -27,9 +21,9 @@ from typing import TYPE_CHECKING, Any
 from PIL import Image
 from pydantic import BaseModel, ValidationError
 
-from lad_reasoner.errors import ImageError, InputError, MachineError, MissingExtraError, ServiceError
+from lad_reasoner.errors import ImageError, MissingExtraError, ServiceError
 from lad_reasoner.images import KEPT_SIDE, printable, read_picture
-from lad_reasoner.records import Record, append_record, read_records, repair_records
+from lad_reasoner.ledger import BudgetSpentError, Exchange, Ledger
 from lad_reasoner.teacher import Bill, Estimate, Outcome, Prices, Reply, Request, Unanswered, parts_of
 
 if TYPE_CHECKING:
@@ -37,7 +31,6 @@ if TYPE_CHECKING:
 
 KEY_VARIABLE = "LAD_TEACHER_KEY"
 GIVE_UP_AFTER = 10  # requests in a row that the service fails: it will fail the others too
-ROOM = 16 * 2**20  # bytes that must be free on the disk before an answer is paid for
 
 FORM = "Answer with one JSON object and nothing else. It must fit this JSON schema: "
 AGAIN = "That answer cannot be used: {}. Answer the question again, with the JSON object only."
@@ -45,17 +38,6 @@ QUOTED = 2000  # characters of an unusable answer that are shown to the teacher 
 
 # Estimates before a service has counted: English text, and the middle of what services charge for a picture.
 CHARACTERS_A_TOKEN, PIXELS_A_TOKEN, ANSWER_TOKENS = 4, 750, 500
-
-
-class Exchange(Record):
-    """A line of the cache: an answer that was paid for. `key` is the hash of all that it depends on."""
-
-    key: str
-    text: str
-    finish: str
-    model: str
-    input_tokens: int
-    output_tokens: int
 
 
 Obtain = Callable[[str, Request, list[dict[str, Any]]], Exchange | None]
@@ -90,35 +72,27 @@ class RemoteTeacher:
         patience: float = 300.0,
         backoff: float = 1.0,
     ) -> None:
-        if budget is not None and prices is None:
-            raise InputError("a budget needs prices: give the cost of a million input and of a million output tokens")
         self.url, self.name = url, model
-        self.cache = Path(cache)
-        self.prices, self.budget = prices, budget
+        self.ledger = Ledger(cache, prices=prices, budget=budget)
+        self.paid, self.recalled = self.ledger.paid, self.ledger.recalled
         self.settings = dict(settings or {})
         self.concurrency, self.attempts = concurrency, attempts
-        nothing = None if prices is None else 0.0
-        self.paid, self.recalled = Bill(cost=nothing), Bill(cost=nothing)
         self._times = {"timeout": timeout, "patience": patience, "backoff": backoff}
         self._key_variable = key_variable
-        self._known: dict[str, Exchange] = {}
-        self._billed: set[str] = set()
-        self._lock = threading.Lock()
-        self._busy: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
 
     def estimate(self, requests: Sequence[Request]) -> Estimate:
         """What `ask_many` would take; reads the cache and the pictures' sizes, asks nothing, writes nothing."""
-        self._load()
-        known = list(self._known.values())
+        self.ledger.load()
+        known, prices = list(self.ledger.known.values()), self.ledger.prices
         answer = sum(e.output_tokens for e in known) // len(known) if known else ANSWER_TOKENS
         on_disk = unreadable = 0
-        expected = Bill(cost=None if self.prices is None else 0.0)
+        expected = Bill(cost=None if prices is None else 0.0)
         with ThreadPoolExecutor(self.concurrency) as pool:
             outcomes = pool.map(lambda request: self._converse(request, self._look_up), requests)
             for request, outcome in zip(requests, outcomes, strict=True):
                 size = _count_input(request, []) if outcome is None else None
                 if outcome is None and size is not None:
-                    expected.add(size, answer, self.prices)
+                    expected.add(size, answer, prices)
                 elif outcome is None or (isinstance(outcome, Unanswered) and outcome.reason == "picture"):
                     unreadable += 1
                 else:
@@ -132,9 +106,7 @@ class RemoteTeacher:
         model or address and for a cache that another run uses, `MachineError` for a full disk, `ServiceError` when the
         service fails `GIVE_UP_AFTER` requests in a row.
         """
-        with self._open_service() as service, self._hold_cache(), ThreadPoolExecutor(self.concurrency) as pool:
-            repair_records(self.cache)
-            self._load()
+        with self._open_service() as service, self.ledger.hold(), ThreadPoolExecutor(self.concurrency) as pool:
             waiting: list[int] = []
             for index, outcome in enumerate(pool.map(lambda r: self._converse(r, self._recall), requests)):
                 if outcome is None:
@@ -166,21 +138,6 @@ class RemoteTeacher:
             raise MissingExtraError(error.name or "httpx2", "teacher") from None
         return ChatService(self.url, key_variable=self._key_variable, **self._times)
 
-    def _hold_cache(self) -> Any:
-        """The lock that keeps a second run from paying for the same answers; the system frees it at any death."""
-        from filelock import FileLock, Timeout
-
-        self.cache.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(f"{self.cache}.lock", thread_local=False)
-        try:
-            return lock.acquire(blocking=False)
-        except Timeout:
-            raise InputError(f"{self.cache}: another run is using it; wait for its end or give another file") from None
-
-    def _load(self) -> None:
-        if self.cache.exists():
-            self._known = {exchange.key: exchange for exchange in read_records(self.cache, Exchange)}
-
     def _converse(self, request: Request, obtain: Obtain) -> Outcome | None:
         """Question, answer, complaint, answer … until one fits; None as soon as `obtain` has no answer."""
         turns: list[dict[str, Any]] = []
@@ -203,64 +160,31 @@ class RemoteTeacher:
             return Unanswered("picture", str(error), tuple(complaints))
         except ServiceError as error:
             return Unanswered("service", str(error), tuple(complaints))
-        except _BudgetSpentError as error:
+        except BudgetSpentError as error:
             return Unanswered("budget", str(error), tuple(complaints))
         return Unanswered("malformed", complaints[-1], tuple(complaints))
 
     def _look_up(self, key: str, *_: object) -> Exchange | None:
-        return self._known.get(key)
+        return self.ledger.known.get(key)
 
     def _recall(self, key: str, *_: object) -> Exchange | None:
-        exchange = self._known.get(key)
-        if exchange is not None:
-            self._charge(self.recalled, exchange)
-        return exchange
+        return self.ledger.recall(key)
 
     def _ask(self, service: ChatService, key: str, request: Request, turns: list[dict[str, Any]]) -> Exchange:
-        with self._lock:
-            busy = self._busy[key]
-        with busy:  # the same question twice in one run is paid once
-            exchange = self._recall(key)
-            if exchange is None:
-                self._check_means()
-                body = self._body(request, turns, [_encode(path) for path in request.pictures])
-                completion = service.complete({name: value for name, value in body.items() if value is not None})
-                size, answer = completion.input_tokens, completion.output_tokens
-                exchange = Exchange(
-                    key=key,
-                    text=completion.text,
-                    finish=completion.finish,
-                    model=completion.model,
-                    input_tokens=_count_input(request, turns) or 0 if size is None else size,
-                    output_tokens=len(completion.text) // CHARACTERS_A_TOKEN if answer is None else answer,
-                )
-                self._keep(exchange)
-            return exchange
+        def ask() -> Exchange:
+            body = self._body(request, turns, [_encode(path) for path in request.pictures])
+            completion = service.complete({name: value for name, value in body.items() if value is not None})
+            size, answer = completion.input_tokens, completion.output_tokens
+            return Exchange(
+                key=key,
+                text=completion.text,
+                finish=completion.finish,
+                model=completion.model,
+                input_tokens=_count_input(request, turns) or 0 if size is None else size,
+                output_tokens=len(completion.text) // CHARACTERS_A_TOKEN if answer is None else answer,
+            )
 
-    def _check_means(self) -> None:
-        """Money for the answer, and room to keep it."""
-        with self._lock:
-            spent = (self.paid.cost or 0.0) + (self.recalled.cost or 0.0)
-        if self.budget is not None and spent >= self.budget:
-            raise _BudgetSpentError(f"the budget of {self.budget:g} is spent ({spent:.4g})")
-        if shutil.disk_usage(self.cache.parent).free < ROOM:
-            raise MachineError(f"{self.cache}: the disk is full; free some space and start again, answers are kept")
-
-    def _keep(self, exchange: Exchange) -> None:
-        with self._lock:
-            try:
-                append_record(self.cache, exchange)
-            except OSError as error:
-                repair_records(self.cache)  # other answers are still to come, and must not follow on half a line
-                raise MachineError(f"{self.cache}: {error.strerror}; an answer could not be kept") from None
-            self._known[exchange.key] = exchange
-        self._charge(self.paid, exchange)
-
-    def _charge(self, bill: Bill, exchange: Exchange) -> None:
-        with self._lock:
-            if exchange.key not in self._billed:
-                self._billed.add(exchange.key)
-                bill.add(exchange.input_tokens, exchange.output_tokens, self.prices)
+        return self.ledger.obtain(key, ask)
 
     def _key(self, request: Request, digests: Sequence[str], turns: Sequence[Mapping[str, Any]]) -> str:
         """The hash of the request as it is sent, with the bytes of each picture's file in the picture's place."""
@@ -281,10 +205,6 @@ class RemoteTeacher:
         messages[-1]["content"] = [*messages[-1]["content"], {"type": "text", "text": FORM + json.dumps(schema)}]
         form = {"type": "json_schema", "json_schema": {"name": request.schema.__name__, "schema": schema}}
         return {"model": self.name, "messages": [*messages, *turns], "response_format": form, **self.settings}
-
-
-class _BudgetSpentError(Exception):
-    pass
 
 
 def _check(exchange: Exchange, request: Request) -> BaseModel | str:
@@ -311,10 +231,9 @@ def _digest(path: str | Path) -> str:
 
 def _encode(path: str | Path) -> dict[str, Any]:
     """A picture as the part of a message; raises `ImageError`."""
-    buffer = io.BytesIO()
-    read_picture(path).image.save(buffer, "JPEG", quality=95, subsampling=0)
-    url = f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"
-    return {"type": "image_url", "image_url": {"url": url}}
+    from lad_reasoner.chat import picture_part
+
+    return picture_part(read_picture(path).image)
 
 
 def _count_input(request: Request, turns: Sequence[Mapping[str, Any]]) -> int | None:

@@ -6,12 +6,15 @@ known about rendered scenes. A request's answer fits its schema, or the request 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from pydantic import BaseModel
+
+from lad_reasoner.errors import InputError
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,6 +70,17 @@ class Prices:
 
     input: float
     output: float
+
+
+def parse_prices(text: str) -> Prices:
+    """`0.1,0.4`, as given with --prices; InputError for anything else."""
+    try:
+        found = Prices(*(float(price) for price in text.split(",")))
+    except (TypeError, ValueError):
+        found = Prices(-1, -1)
+    if not (0 <= found.input < math.inf and 0 <= found.output < math.inf):
+        raise InputError(f"--prices {text}: give two numbers with a comma, such as 0.1,0.4")
+    return found
 
 
 @dataclass

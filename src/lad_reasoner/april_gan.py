@@ -1,0 +1,243 @@
+"""APRIL-GAN (Chen, Han, Zhang: arXiv 2305.17382) on Transformers' CLIP, zero- and few-shot: a baseline of the paper.
+
+    AprilGan("openai/clip-vit-large-patch14-336", "visa_pretrained.pth")        # few-shot, `april-gan`
+    AprilGan("openai/clip-vit-large-patch14-336")                               # zero-shot, `april-gan-zero`
+
+Words: the picture's CLIP embedding against the mean embeddings of 245 sentences about a good and 175 about a damaged
+product of this name; `p` is the softmax for damaged. Zero-shot, `p` is the score. Few-shot, `m` is the largest value of
+a map: over several depths of CLIP, the same softmax for each patch, brought into CLIP's space by a linear layer that
+the authors trained, plus the cosine distance to the most similar patch of the references.
+
+The authors' score is (p + m') / 2 with m' = m, stretched so that the test pictures of a class go from 0 to 1: none can
+be judged before all are there (*transductive*), and one of them always gets m' = 1. Here m' = m / (2 * depths), at most
+1, which any picture can have alone; `rescale_run` makes the authors' version of a finished run. The answer is yes
+from 0.5 on (the LAD-Reasoner paper, its experiments); the authors of APRIL-GAN set no threshold.
+
+Deviations from the authors' program: float32 throughout; position embeddings are widened by Transformers (bicubic, no
+antialiasing, corners not aligned); a class is told in words (`metal nut`, they: `metal_nut`); classes that the
+benchmark does not name are an `object`.
+
+The layers are the authors' .pth files (a dict with `trainable_linearlayer`), opened so that nothing but tensors is
+unpickled, or the same tensors (`fc.0.weight` …) as safetensors.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import pickle
+import shutil
+import warnings
+from collections import defaultdict
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+
+from lad_reasoner.backbone import pixel_statistics
+from lad_reasoner.baselines import Opinion
+from lad_reasoner.errors import InputError
+from lad_reasoner.images import printable
+from lad_reasoner.judge import PicturePair
+from lad_reasoner.model import check_weights, find_folder, library
+from lad_reasoner.records import Prediction
+
+SIDE = 518  # pixels: every picture is stretched to a square of this size
+SHARPNESS = 100.0  # of the softmax over cosines: CLIP's own
+ALONE = "each picture is scored by itself; the authors stretch the maps over all test pictures of a class"
+TRANSDUCTIVE = "transductive"  # what the folder in a run's folder is called, and its model's name ends with
+
+STATES = (
+    ("{}", "flawless {}", "perfect {}", "unblemished {}", "{} without flaw", "{} without defect", "{} without damage"),
+    ("damaged {}", "broken {}", "{} with flaw", "{} with defect", "{} with damage"),
+)
+PHOTOS = (
+    *(
+        f"a {kind} photo of {of} {{}}."
+        for kind in ("bad", "low resolution", "cropped", "bright")
+        for of in ("a", "the")
+    ),
+    *(f"a {kind} photo of {of} {{}}." for kind in ("dark", "close-up", "black and white") for of in ("a", "the")),
+    *(f"a {kind} photo of {of} {{}}." for kind in ("jpeg corrupted", "blurry", "good") for of in ("a", "the")),
+    *(f"a photo of {of} {{}}." for of in ("my", "the cool", "a cool", "the", "one", "a", "a large", "the large")),
+    *(f"a photo of {of} {{}}." for of in ("a small", "the small")),
+    *(f"there is {of} {{}} in the scene." for of in ("a", "the")),
+    *(f"this is {of} {{}} in the scene." for of in ("a", "the", "one")),
+)
+
+
+class AprilGan:
+    """See the module's docstring and `baselines.Predictor`; few-shot with `layers`, zero-shot without.
+
+    `clip` is a folder or hub name of a CLIP with safetensors. Raises InputError for what is none, and for layers that
+    are none or do not fit.
+    """
+
+    batch_size = 1
+
+    def __init__(self, clip: str, layers: str | Path | None = None) -> None:
+        folder = find_folder(clip)
+        check_weights(folder, clip)
+        transformers = library()
+        kind = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type")
+        if kind != "clip":
+            raise InputError(
+                f"--clip {clip}: a {kind}, not a CLIP; give one, such as openai/clip-vit-large-patch14-336"
+            )
+        try:
+            model = transformers.CLIPModel.from_pretrained(folder, use_safetensors=True, dtype=torch.float32)
+            self._tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+        except (OSError, ValueError, RuntimeError) as error:
+            raise InputError(f"--clip {clip}: cannot be loaded ({str(error).splitlines()[0][:200]})") from None
+        self.device = "cuda" if torch.cuda.is_available() else "cpu"
+        self.model: Any = model.eval().to(self.device)
+        self.mean, self.std = pixel_statistics(folder)
+        vision = self.model.config.vision_config
+        self.layers = [] if layers is None else _load_layers(Path(layers), vision.hidden_size, model.projection_dim)
+        depths = len(self.layers)
+        self.parameters = sum(weight.numel() for weight in self.model.parameters())
+        self.parameters += sum(weight.numel() + bias.numel() for weight, bias in self.layers)
+        # ViT-L has 24 blocks and four layers: blocks 6, 12, 18 and 24, as in the authors' scripts.
+        self.depths = [vision.num_hidden_layers * (depth + 1) // depths for depth in range(depths)]
+        self.side = SIDE // vision.patch_size * vision.patch_size
+        self.name = "april-gan" if layers else "april-gan-zero"
+        digest = hashlib.sha256(Path(layers).read_bytes()).hexdigest()[:12] if layers else "no layers"
+        self.prompt_version = f"april-gan-1 ({clip}, {digest})"
+        self.notes: tuple[str, ...] = (ALONE,) if layers else ()
+        self._told = cache(self._tell)
+
+    def predict(self, pairs: Sequence[PicturePair]) -> list[Opinion]:
+        """Judge pair after pair; the response holds p and, few-shot, m."""
+        return [self._judge(pair) for pair in pairs]
+
+    @torch.inference_mode()
+    def _judge(self, pair: PicturePair) -> Opinion:
+        words = self._told(pair.category.replace("_", " ").strip() or "object")
+        embedding, patches = self._look(pair.query.image)
+        p = float((SHARPNESS * embedding @ words).softmax(dim=-1)[1])
+        if not self.layers:
+            return _opinion(p, {"p": p})
+        known = [self._look(reference.image)[1] for reference in pair.references]
+        m = float(self._map(patches, known, words).max())
+        return _opinion((p + min(1.0, m / (2 * len(self.layers)))) / 2, {"p": p, "m": m})
+
+    def _tell(self, product: str) -> torch.Tensor:
+        """Unit-length embeddings (channels, 2) of a good and of a damaged product."""
+        return torch.stack([self._embed(product, states) for states in STATES], dim=1)
+
+    def _embed(self, product: str, states: Sequence[str]) -> torch.Tensor:
+        sentences = [photo.format(state.format(product)) for state in states for photo in PHOTOS]
+        tokens = self._tokenizer(sentences, padding=True, truncation=True, return_tensors="pt").to(self.device)
+        pooled = self.model.text_projection(self.model.text_model(**tokens).pooler_output)
+        return F.normalize(F.normalize(pooled, dim=-1).mean(dim=0), dim=0)
+
+    def _look(self, image: Image.Image) -> tuple[torch.Tensor, list[torch.Tensor]]:
+        """Unit-length embedding (channels) of a picture, and patches (patches, width) of each depth."""
+        resized = image.resize((self.side, self.side), Image.Resampling.BICUBIC)
+        pixels = (np.asarray(resized, dtype=np.float32) / 255 - self.mean) / self.std
+        x = torch.from_numpy(pixels).permute(2, 0, 1)[None].float().to(self.device)
+        seen = self.model.vision_model(pixel_values=x, interpolate_pos_encoding=True, output_hidden_states=True)
+        embedding = F.normalize(self.model.visual_projection(seen.pooler_output)[0], dim=-1)
+        return embedding, [seen.hidden_states[depth][0, 1:] for depth in self.depths]
+
+    def _map(
+        self, patches: Sequence[torch.Tensor], known: Sequence[Sequence[torch.Tensor]], words: torch.Tensor
+    ) -> torch.Tensor:
+        """The anomaly map (side, side): a sum over the depths, words and references."""
+        total = torch.zeros(self.side, self.side, device=self.device)
+        for depth, (weight, bias) in enumerate(self.layers):
+            projected = F.linear(patches[depth], weight.to(self.device), bias.to(self.device))
+            likeness = SHARPNESS * F.normalize(projected, dim=-1) @ words
+            total += self._widen(likeness).softmax(dim=0)[1]
+            memory = F.normalize(torch.cat([reference[depth] for reference in known]), dim=-1)
+            distance = 1 - (F.normalize(patches[depth], dim=-1) @ memory.T).max(dim=1).values
+            total += self._widen(distance[:, None])[0]
+        return total
+
+    def _widen(self, values: torch.Tensor) -> torch.Tensor:
+        """(patches, channels) -> (channels, side, side)"""
+        rows = int(values.shape[0] ** 0.5)
+        grid = values.T.reshape(1, -1, rows, rows)
+        return F.interpolate(grid, size=(self.side, self.side), mode="bilinear", align_corners=True)[0]
+
+
+def _opinion(score: float, raw: dict[str, float]) -> Opinion:
+    return Opinion("yes" if score >= 0.5 else "no", score, response=json.dumps(raw))
+
+
+def _load_layers(path: Path, width: int, channels: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """Weight (channels, width) and bias (channels) of each linear layer."""
+    shown = f"--layers {printable(path)}"
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            tensors: Any = load_file(path)
+        else:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # on pickles of another make, which are refused or read all the same
+                tensors = torch.load(path, map_location="cpu", weights_only=True)["trainable_linearlayer"]
+        found: list[Any] = []
+        while f"fc.{len(found)}.weight" in tensors:
+            found.append(tuple(tensors[f"fc.{len(found)}.{part}"].float() for part in ("weight", "bias")))
+    except FileNotFoundError:
+        raise InputError(f"{shown}: no such file") from None
+    except pickle.UnpicklingError:
+        raise InputError(f"{shown}: holds more than tensors, which could run code, and is not opened") from None
+    except Exception as error:  # a file of any other kind fails in its own way
+        raise InputError(f"{shown}: no layers of APRIL-GAN ({type(error).__name__}: {str(error)[:100]})") from None
+    if not found:
+        raise InputError(f"{shown}: no layers of APRIL-GAN in it (fc.0.weight, …)")
+    for weight, bias in found:
+        if tuple(weight.shape) != (channels, width) or tuple(bias.shape) != (channels,):
+            shapes = f"{tuple(weight.shape)}, not {(channels, width)}"
+            raise InputError(f"{shown}: made for another CLIP: a layer of {shapes}; give the CLIP it was trained with")
+    return [(weight, bias) for weight, bias in found]
+
+
+def rescale(predictions: Sequence[Prediction]) -> list[Prediction]:
+    """The authors' version of few-shot lines: m stretched over all pictures of a class; 0 where all are equal.
+
+    Lines without m stay as they are.
+    """
+    maps: defaultdict[str | None, list[float]] = defaultdict(list)
+    raw = [{} if line.error else json.loads(line.verdict.response) for line in predictions]
+    for line, said in zip(predictions, raw, strict=True):
+        if "m" in said:
+            maps[line.pair.category].append(said["m"])
+    rescaled = []
+    for line, said in zip(predictions, raw, strict=True):
+        if "m" in said:
+            low, high = min(maps[line.pair.category]), max(maps[line.pair.category])
+            score = (said["p"] + ((said["m"] - low) / (high - low) if high > low else 0.0)) / 2
+            answer = "yes" if score >= 0.5 else "no"
+            changes = {"answer": answer, "anomalous": answer == "yes", "score": score}
+            line = line.model_copy(update={"verdict": line.verdict.model_copy(update=changes)})
+        rescaled.append(line)
+    return rescaled
+
+
+def rescale_run(run: str | Path) -> Path:
+    """Make the authors' version of a few-shot run, as a run in its folder `transductive`; replaces an earlier one."""
+    from lad_reasoner.evaluate import PREDICTIONS, SETTINGS, THUMBNAILS, read_run
+
+    recorded, out = read_run(run), Path(run) / TRANSDUCTIVE
+    note = f"transductive: scores depend on all {len(recorded.predictions)} test pictures that were judged"
+    name = f"{recorded.settings.model}-{TRANSDUCTIVE}"
+    notes = (note, *(other for other in recorded.settings.notes if other != ALONE))
+    settings = recorded.settings.model_copy(update={"model": name, "notes": notes})
+    lines = [
+        line.model_copy(update={"verdict": line.verdict.model_copy(update={"model": name})})
+        for line in rescale(recorded.predictions)
+    ]
+    out.mkdir(exist_ok=True)
+    (out / SETTINGS).write_text(settings.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    (out / PREDICTIONS).write_text("".join(line.model_dump_json() + "\n" for line in lines), encoding="utf-8")
+    if (Path(run) / THUMBNAILS).is_dir():
+        shutil.copytree(Path(run) / THUMBNAILS, out / THUMBNAILS, dirs_exist_ok=True)
+    return out

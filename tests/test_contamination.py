@@ -1,0 +1,42 @@
+"""What is said about the training of other systems: by name, with a source, and never more than is known."""
+
+import pytest
+
+from lad_reasoner.baselines import BASELINES
+from lad_reasoner.contamination import ROWS, note_on
+
+SAID = {
+    "AnomalyGPT-train_supervised": "saw MVTec LOCO AD in training: these weights",
+    "FantasticGNU/AnomalyGPT_train_visa": "did not see MVTec LOCO AD in training: these weights",
+    "AnomalyGPT": "unknown whether it saw MVTec LOCO AD in training: its weights train_supervised did",
+    "april-gan-transductive": "did not see MVTec LOCO AD in training: its layers",
+    "LogiCode": "knows MVTec LOCO AD without having been trained on its anomalies: no weights",
+    "LogSAD_few_shot": "knows MVTec LOCO AD without having been trained on its anomalies: no weights",
+    "LogicAD": "unknown whether it saw MVTec LOCO AD in training: nothing was trained",
+    "Anomaly-OV-7B": "unknown whether it saw MVTec LOCO AD in training: it was trained on Anomaly-Instruct-125k",
+    "myriad": "unknown whether it saw MVTec LOCO AD in training: it reports",
+    "patchcore scores": "knows MVTec LOCO AD without having been trained on its anomalies: such a method",
+    "some-model-mmad": "saw MVTec LOCO AD in training: MMAD's questions",
+    "evidence:micro": "did not see MVTec LOCO AD in training: its constants",
+    "micro-base": "did not see MVTec LOCO AD in training: it was trained on rendered",
+    "LAD-Reasoner": "did not see MVTec LOCO AD in training: not in the paper's two sets",
+    "Qwen2.5-VL-3B-GRPO": "did not see MVTec LOCO AD in training: not in the paper's two sets",
+    "Qwen/Qwen2.5-VL-72B-Instruct": "unknown whether it saw MVTec LOCO AD in training: what such models",
+    "runs/microscopy": "unknown whether it saw MVTec LOCO AD in training: nothing is recorded about it here",
+}
+
+
+@pytest.mark.parametrize(("name", "said"), SAID.items())
+def test_note(name: str, said: str) -> None:
+    assert note_on(name).startswith(said)
+
+
+def test_what_learns_nothing_needs_no_note() -> None:
+    assert [name for name in BASELINES if not note_on(name)] == list(BASELINES[:5])
+
+
+def test_every_row_is_reached_and_has_a_source() -> None:
+    notes = {note_on(name) for name in SAID}
+    for row in ROWS:
+        assert row.source
+        assert any(note.endswith(f"{row.why} ({row.source})") for note in notes), row.pattern
