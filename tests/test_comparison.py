@@ -25,7 +25,7 @@ from lad_reasoner.comparison import (
     write_comparison,
 )
 from lad_reasoner.errors import InputError
-from lad_reasoner.evaluate import PREDICTIONS, SETTINGS
+from lad_reasoner.evaluation import PREDICTIONS, SETTINGS
 from lad_reasoner.metrics import Comparison
 from lad_reasoner.records import Prediction, append_record
 

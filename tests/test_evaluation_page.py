@@ -9,7 +9,7 @@ from playwright.sync_api import sync_playwright
 from runs import from_matrix, prediction
 from test_report import CHROMIUM, EVIL
 
-from lad_reasoner.evaluate import THUMBNAILS, Recorded, Settings, measure_run
+from lad_reasoner.evaluation import THUMBNAILS, Recorded, Settings, measure_run
 from lad_reasoner.evaluation_page import render_page, write_page
 from lad_reasoner.images import Picture
 from lad_reasoner.overview import remarks

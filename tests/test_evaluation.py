@@ -24,7 +24,7 @@ from lad_reasoner.baselines import JudgePredictor, Opinion, load_baseline
 from lad_reasoner.benchmark import Benchmark, open_benchmark
 from lad_reasoner.engines import ModelJudge, TransformersEngine
 from lad_reasoner.errors import InputError, LadError, MachineError, RecordError
-from lad_reasoner.evaluate import Run, check_line, evaluate, finish, measure_run, read_run
+from lad_reasoner.evaluation import Run, check_line, evaluate, finish, measure_run, read_run
 from lad_reasoner.judge import PicturePair
 from lad_reasoner.miniloco.words import write_response
 from lad_reasoner.model import load_checkpoint
