@@ -40,12 +40,14 @@ _COLOUR = rf"(?P<colour>{'|'.join(COLOURS)})"
 _COLOURED = re.compile(rf"\b{_COLOUR} (?P<rest>.+)")
 _IS_COLOURED = re.compile(rf"^ (?:is|are|looks?|appears?) {_COLOUR}(?!\w)")
 _LEVEL = re.compile(
-    r"(?:full|filled|level|up to|reaches|contains|holds)(?:(?! % ).){0,30}?\b(?P<before>\d{1,3}) ?(?:%|percent)"
-    r"|\b(?P<after>\d{1,3}) ?(?:%|percent) (?:full|filled|of)|\b(?P<half>half) (?:full|filled)"
+    r"(?:full|filled|level|up to|reaches|contains|holds)(?:(?! % ).){0,30}?(?<![\d.])(?P<before>\d{1,3}) ?(?:%|percent)"
+    r"|(?<![\d.])(?P<after>\d{1,3}) ?(?:%|percent) (?:full|filled|of the (?:bottle|tube|glass))"
+    r"|\b(?P<half>half) (?:full|filled)"
 )
 _JOINED = re.compile(
-    r"(?:\bfrom|\bbetween|\bconnect(?:s|ing|ed)?|\bjoin(?:s|ing|ed)?|\blinks?)\b(?P<one>[^.]{3,50}?)"
-    r" (?:to|and|with|into) (?P<other>[^.]{3,50})"
+    r"\bfrom (?P<one>[^.,]{3,40}?) (?:to|into) (?P<other>[^.,]{3,40})"
+    r"|\bbetween (?P<one2>[^.,]{3,40}?) and (?P<other2>[^.,]{3,40})"
+    r"|\b(?:connect|join|link)(?:s|ing|ed)? (?P<one3>[^.,]{3,40}?) (?:to|and|with) (?P<other3>[^.,]{3,40})"
 )
 _ENDS = re.compile(r"\b(?:left|right|upper|lower|\d+)\b")
 
@@ -177,12 +179,15 @@ def _levels(clause: str) -> Iterator[tuple[str, str, str]]:
 
 
 def _connections(clause: str, sentence: str) -> Iterator[tuple[str, str, str]]:
-    """`between A and B` lies across two clauses: it is looked for in the sentence, where its clause begins."""
-    start = sentence.find(clause)
-    for match in _JOINED.finditer(sentence, max(start, 0)):
+    """`between A and B` lies across two clauses: it is looked for in the sentence, from where its clause begins."""
+    joint = grammar("joints").find(clause)
+    if not joint:
+        return
+    start = sentence.index(clause)
+    for match in _JOINED.finditer(sentence, start + joint[0].start):
         if match.start() > start + len(clause):
             return
-        ends = [" ".join(_ENDS.findall(match[name])) for name in ("one", "other")]
+        ends = [" ".join(_ENDS.findall(text)) for text in match.groups() if text]
         if all(ends):
             yield "connections", "", " - ".join(ends)
 

@@ -47,15 +47,17 @@ class Naming(Record):
     """Whether the reasonings name the defects that are there, of `defects` whose words are known.
 
     object: a word for it stands somewhere. change: one for it does, and is not denied. defect: both belong together.
-    when_found: the same, of the defects in queries that were answered yes. others_named: of the defects that are not
-    there, see the module's docstring. `unknown` are names without words in defect_words.toml.
+    when_found: the same, of the `found` defects in queries that were answered yes. others_named: of the `others` that
+    are not there, see the module's docstring. `unknown` are names without words in defect_words.toml.
     """
 
     defects: int
     object: Figure
     change: Figure
     defect: Figure
+    found: int
     when_found: Figure
+    others: int
     others_named: Figure
     unknown: tuple[str, ...]
 
@@ -288,10 +290,12 @@ def _naming(lines: Sequence[Prediction], strata: Sequence[str], resamples: int) 
         object=part([row.objects for row in rows], defects),
         change=part([row.changes for row in rows], defects),
         defect=part([row.both for row in rows], defects),
+        found=sum(row.defects for row, found in zip(rows, found_only, strict=True) if found),
         when_found=part(
             [row.both * found for row, found in zip(rows, found_only, strict=True)],
             [row.defects * found for row, found in zip(rows, found_only, strict=True)],
         ),
+        others=sum(row.others for row in rows),
         others_named=part([row.others_both for row in rows], [row.others for row in rows]),
         unknown=tuple(sorted(unknown)),
     )

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 GOOD, BAD, GREY = "#2e7d32", "#c62828", "#777777"
 ROWS = 10  # of the gallery
-LINE, LINES = 44, 15  # characters a line and lines of a reasoning; what is longer is cut
+LINE, LINES = 52, 15  # characters a line and lines of a reasoning; what is longer is cut
 LONGEST_NAME = 40
 
 Floats = NDArray[np.float64]
@@ -86,10 +86,10 @@ def _colours(names: Sequence[str]) -> dict[str, Any]:
     return {name: palette(at % 10) for at, name in enumerate(names)}
 
 
-def _short(name: str) -> str:
+def _short(name: str, longest: int = LONGEST_NAME) -> str:
     """The end tells folders and checkpoints apart better than the beginning."""
     name = " ".join(name.split())
-    return name if len(name) <= LONGEST_NAME else f"…{name[1 - LONGEST_NAME :]}"
+    return name if len(name) <= longest else f"…{name[1 - longest :]}"
 
 
 def _draw_sizes(comparison: RunComparison) -> Canvas:
@@ -117,8 +117,10 @@ def _draw_sizes(comparison: RunComparison) -> Canvas:
             if value is not None:
                 axes.axhline(100 * value, linestyle=style, color=GREY, linewidth=1, label=f"{name} (a constant)")
         axes.set_xscale("log")
-        top = max(known, default=1.0)
-        axes.set_xlim(nowhere / 2, top * 3)
+        axes.set_xlim(nowhere / 2, max(known, default=1.0) * 3)
+        ticks = [10.0**power for power in range(13) if known and min(known) / 3 <= 10.0**power <= 3 * max(known)]
+        axes.set_xticks(ticks, [_say_size(round(tick)) for tick in ticks])
+        axes.minorticks_off()
         if len(known) < len(sizes):
             axes.axvline(nowhere * 2, color="#dddddd", linewidth=1, zorder=0)
             axes.text(nowhere, 1, "not said", ha="center", va="bottom", fontsize=7, color=GREY)
@@ -223,13 +225,12 @@ def _draw_gallery(examples: Sequence[Example]) -> Canvas | None:
     """A row a pair: first reference, query, and each system's reasoning, green where it is right; None for no pair."""
     if not examples:
         return None
-    systems = [opinion.system for opinion in examples[0].opinions]
     texts = [[_wrap(opinion.text) for opinion in example.opinions] for example in examples]
     heights = [max(1.75, 0.55 + 0.145 * max(text.count("\n") + 1 for text in row)) for row in texts]
-    canvas = _canvas(3.6 + 3.2 * len(systems), sum(heights) + 0.3)
-    grid = canvas.add_gridspec(
-        len(examples), 2 + len(systems), width_ratios=[1.7, 1.7, *[3.2] * len(systems)], height_ratios=heights
-    )
+    # A system that only answers needs no room for reasons.
+    widths = [1.7, 1.7, *(3.2 if any(column) else 1.6 for column in zip(*texts, strict=True))]
+    canvas = _canvas(sum(widths) + 0.2, sum(heights) + 0.3)
+    grid = canvas.add_gridspec(len(examples), len(widths), width_ratios=widths, height_ratios=heights)
     for row, (example, wrapped) in enumerate(zip(examples, texts, strict=True)):
         shown = ((example.references[0], "reference"), (example.query, f"query: {example.truth}"))
         for column, (uri, title) in enumerate(shown):
@@ -243,9 +244,13 @@ def _draw_gallery(examples: Sequence[Example]) -> Canvas | None:
             axes.set_axis_off()
             colour = GOOD if opinion.right else BAD
             head = f"{'✓' if opinion.right else '✗'} {opinion.answer} {opinion.score}".strip()
-            axes.text(0.02, 1, f"{_short(opinion.system)}", fontsize=8, weight="bold", va="top")
-            axes.text(0.98, 1, head, fontsize=8, weight="bold", va="top", ha="right", color=colour)
-            axes.text(0.02, 0.9 - 0.1 / heights[row], text, fontsize=7, va="top", style="italic", wrap=False)
+            inch = 1 / heights[row]
+            axes.text(0.03, 1, _short(opinion.system, 26), fontsize=8, weight="bold", va="top")
+            if widths[column] > 2:
+                axes.text(0.98, 1, head, fontsize=8, weight="bold", va="top", ha="right", color=colour)
+            else:
+                axes.text(0.03, 1 - 0.2 * inch, head, fontsize=8, weight="bold", va="top", color=colour)
+            axes.text(0.03, 1 - 0.22 * inch, text, fontsize=7, va="top", style="italic")
             axes.plot([0, 0], [0, 1], color=colour, linewidth=3, transform=axes.transAxes, clip_on=False)
             axes.set_xlim(0, 1)
             axes.set_ylim(0, 1)

@@ -102,8 +102,8 @@ def explanation_lines(metrics: RunMetrics) -> list[tuple[str, str, str, str]]:
             _share("names the defect: object and change", count, naming.defect),
             _share("says its object", count, naming.object),
             _share("says its change", count, naming.change),
-            _share("names the defect, where the answer was yes", "", naming.when_found),
-            _share("names other defects of the class, which are not there", "", naming.others_named),
+            _share("names the defect, where the answer was yes", f"of {naming.found}", naming.when_found),
+            _share("names other defects of the class, which are not there", f"of {naming.others}", naming.others_named),
         ]
     count = f"of {found.responses} responses"
     rows += [
