@@ -84,7 +84,7 @@ SENTENCES = {
         "missing_cable": "The wire that joins the two connectors is missing.",
         "missing_connector": "The connector on the right is missing.",
         "wrong_cable_location": "The cable is plugged into the wrong position on the right.",
-        "wrong_connector_type_3_2": "The two connectors are of different types: three clamps on one side, two on the other.",
+        "wrong_connector_type_3_2": "The connectors are of different types: three clamps on one side, two opposite.",
         "wrong_connector_type_5_2": "The right connector does not match the left one.",
         "wrong_connector_type_5_3": "The left connector is the wrong type.",
         "broken_cable": "The cable is damaged and its wires are exposed.",
@@ -100,11 +100,11 @@ SENTENCES = {
 
 # For every class: nothing is wrong, in words that hold the objects and the changes.
 DENIALS = {
-    "breakfast_box": "The nectarine and both tangerines are there. No fruit is missing, the almonds and the banana chips "
+    "breakfast_box": "The nectarine and both tangerines are there. No fruit is missing, the almonds and banana chips "
     "are not crushed, and there are no contaminations. Everything is in order.",
-    "juice_bottle": "Both labels are in place, no label is missing or torn. The juice level is not too low. It is normal.",
+    "juice_bottle": "Both labels are in place, none is missing or torn. The juice level is not too low. It is normal.",
     "pushpins": "Each compartment holds one pushpin; none is missing, broken or bent. There is no extra pushpin.",
-    "screw_bag": "Two screws, two nuts and two washers are there. No nut is missing, no washer is broken, and there are "
-    "no additional screws.",
+    "screw_bag": "Two screws, two nuts and two washers are there. No nut is missing, no washer is broken, and there "
+    "are no additional screws.",
     "splicing_connectors": "The cable joins both connectors. It is not cut, no lever is open, and nothing is missing.",
 }

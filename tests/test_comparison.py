@@ -84,12 +84,17 @@ def test_mcnemar_between_each_two(comparison: RunComparison) -> None:
     assert "| a_1\\|b |  | 0.12 |" in matrix
     assert "| other | 0.12 |  |" in matrix
     assert "- other: scenes only" in matrix
+    agreement = matrix.partition("agreement:")[2]
+    assert "| a_1\\|b |  | 83.3 |" in agreement  # 20 of 24 pairs
+    assert "| always-yes | 45.8 | 29.2 |  | 0.0 |" in agreement
 
 
 def test_three_ways_to_write_it_down(comparison: RunComparison, tmp_path: Path) -> None:
     out = tmp_path / "out"
     write_comparison(out, comparison)
-    assert sorted(path.name for path in out.iterdir()) == ["mcnemar.csv", "table1.csv", "table1.md", "table1.tex"]
+    assert sorted(path.name for path in out.iterdir()) == [
+        *("gallery.html", "mcnemar.csv", "table1.csv", "table1.md", "table1.tex")
+    ]
     rows = list(csv.DictReader(io.StringIO((out / "table1.csv").read_text())))
     assert [line["model"] for line in rows] == comparison.table.names
     assert rows[0]["Overall (pooled) Acc"] == "66.7"
@@ -130,7 +135,8 @@ def test_runs_that_cannot_be_compared(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="1 run to compare; give at least two"):
         compare_runs([whole])
     part = write_run(tmp_path / "part", FIRST[:-1], model="b")
-    with pytest.raises(InputError, match=rf"whole and .*part \(a, b\): {FIRST[-1].pair.query}: only the first run has"):
+    said = rf"whole and .*part \(a, b\): compare runs on the same pairs: {FIRST[-1].pair.query} only in the first run$"
+    with pytest.raises(InputError, match=said):
         compare_runs([whole, part])
     elsewhere = write_run(tmp_path / "elsewhere", FIRST, model="c", benchmark="visa")
     with pytest.raises(InputError, match="runs on folder and visa; compare runs on the same benchmark"):

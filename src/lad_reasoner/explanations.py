@@ -16,6 +16,7 @@ Deviation from the paper, which shows explanations and measures none.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -24,9 +25,10 @@ from statistics import mean
 
 from lad_reasoner.claims import SORTS, Check, check_reasoning
 from lad_reasoner.metrics import RESAMPLES, UNNAMED, Figure, share
-from lad_reasoner.phrases import Phrases, denial, distance, is_place, normalise, sentences, word_lists
+from lad_reasoner.phrases import Hit, Phrases, denial, distance, is_place, normalise, sentences, word_lists
 from lad_reasoner.records import Prediction, Record
 
+_LISTED = re.compile(r",? (?:and |or |nor )?(?:the |an? |one |two |three |both )?")
 _AWAY = 10  # words by which a place is farther from a change than the part that lies there
 ANY = "any"  # the object of a defect that may be anywhere
 ALL = "all"
@@ -133,8 +135,7 @@ def read_said(reasoning: str) -> Said:
         objects |= {name for thing in things for name in thing.names}
         for change in (change for change, denied in denials.items() if denied is None):
             changes |= change.names
-            away = [distance(sentence, change, thing) + _AWAY * is_place(sentence, thing) for thing in things]
-            for thing in (thing for thing, far in zip(things, away, strict=True) if far == min(away)):
+            for thing in _nearest(sentence, change, things):
                 together |= {(name, how) for name in thing.names for how in change.names}
         for thing in things:  # "there is no nut", unless that "no" belongs to a change: "no nut is loose"
             at = denial(sentence, thing.start)
@@ -144,6 +145,20 @@ def read_said(reasoning: str) -> Said:
                 changes.add("missing")
                 together |= {(name, "missing") for name in thing.names}
     return Said(frozenset(objects), frozenset(changes), frozenset(together))
+
+
+def _nearest(sentence: str, change: Hit, things: Sequence[Hit]) -> list[Hit]:
+    """The object nearest to a change, or several as near, and those listed with it: "the nut and the washer"."""
+    away = [distance(sentence, change, thing) + _AWAY * is_place(sentence, thing) for thing in things]
+    nearest = {at for at, far in enumerate(away) if far == min(away)}
+    for step in (1, -1):  # from each end, so that a whole list is taken in
+        for at in range(len(things))[::step]:
+            left, right = sorted((at, at + step))
+            if at not in nearest or left < 0 or right == len(things):
+                continue
+            if _LISTED.fullmatch(sentence[things[left].end : things[right].start]):
+                nearest.add(at + step)
+    return [things[at] for at in sorted(nearest)]
 
 
 @cache
