@@ -11,6 +11,8 @@ from importlib.resources import files
 from typing import Any
 
 DENIED_WITHIN = 4  # words between a denial and what it denies
+_LETTERS = 3
+_WORD = re.compile(r"\w+")
 _SENTENCE = re.compile(r"(?<=[.!?])\s+|[\n;]+")
 _CLAUSE = re.compile(r"[,;:()]|\b(?:but|while|whereas|however|although|though|and|except)\b")
 _SPELLINGS = {"color": "colour", "gray": "grey", "’": "'", "centered": "centred"}
@@ -53,26 +55,38 @@ class Phrases:
     """Lists of phrases by name. A star stands for the rest of a word; a plural `s` or `es` is understood."""
 
     def __init__(self, lists: Mapping[str, Sequence[str]]) -> None:
-        self._names: dict[str, set[str]] = {}
+        names: dict[str, set[str]] = {}
         for name, phrases in lists.items():
             for phrase in phrases:
-                self._names.setdefault(phrase, set()).add(name)
-        ordered = sorted(self._names, key=len, reverse=True)  # at one place the longest wins
-        self._phrases = dict(enumerate(ordered))
-        self._pattern = re.compile("|".join(f"(?P<p{at}>{_pattern(phrase)})" for at, phrase in self._phrases.items()))
+                names.setdefault(phrase, set()).add(name)
+        # By the first letters of a phrase, so that most words of a text are passed over at once.
+        self._starting: dict[str, list[tuple[re.Pattern[str], frozenset[str]]]] = {}
+        for phrase in sorted(names, key=len, reverse=True):  # at one place the longest wins
+            entry = re.compile(_pattern(phrase)), frozenset(names[phrase])
+            self._starting.setdefault(phrase[:_LETTERS], []).append(entry)
 
     def find(self, text: str) -> list[Hit]:
         """All phrases in a normalised text, none of them within another."""
-        hits = []
-        for match in self._pattern.finditer(text):
-            phrase = self._phrases[int(str(match.lastgroup)[1:])]
-            hits.append(Hit(match.start(), match.end(), frozenset(self._names[phrase])))
+        hits: list[Hit] = []
+        for word in _WORD.finditer(text):
+            start = word.start()
+            if hits and start < hits[-1].end:
+                continue
+            for length in range(_LETTERS, 0, -1):  # phrases shorter than that stand under all their letters
+                for pattern, names in self._starting.get(text[start : start + length], ()):
+                    match = pattern.match(text, start)
+                    if match:
+                        hits.append(Hit(start, match.end(), names))
+                        break
+                else:
+                    continue
+                break
         return hits
 
 
 def _pattern(phrase: str) -> str:
     escaped = re.escape(phrase).replace(r"\*", r"\w*").replace(r"\ ", r"\s+")
-    return rf"(?<!\w){escaped}(?:e?s)?(?!\w)"
+    return rf"{escaped}(?:e?s)?(?!\w)"
 
 
 @cache
