@@ -3,6 +3,7 @@
 import csv
 import io
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -180,3 +181,20 @@ def test_the_verb(tmp_path: Path) -> None:
     assert "| always-no | 57.1 |" in done.stdout
     wrong = call("compare", tmp_path / "random", tmp_path / "lamps")
     assert (wrong.returncode, wrong.stderr.count("\n")) == (1, 1)
+
+
+def test_the_script_of_the_miniloco_table_names_all_rows(tmp_path: Path) -> None:
+    """What it calls, and that these are verbs and options that there are; the table itself takes many minutes."""
+    stub = tmp_path / "lad-reasoner"
+    stub.write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/calls\n')
+    stub.chmod(0o755)
+    script = Path(__file__).parents[1] / "benchmarks/miniloco.sh"
+    environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    subprocess.run(["sh", script, "50", tmp_path / "runs"], check=True, env=environment)
+    *evals, last = (tmp_path / "calls").read_text().splitlines()
+    rows = {call.split("--out ")[1].split()[0]: call.split()[-1] for call in evals}
+    assert list(rows.values()) == ["micro", "micro-base", "evidence", "pixel-difference", "random"]
+    assert all("eval --benchmark miniloco --limit 50 " in call for call in evals)
+    assert last == f"compare {' '.join(rows)} --out {tmp_path}/runs/comparison"
+    done = call("eval", "--benchmark", "miniloco", "--limit", 1, "--baseline", "random", "--out", tmp_path / "one")
+    assert done.returncode == 0, done.stderr

@@ -5,7 +5,7 @@
 
     counts        three nuts; steel nut x3              so many of the parts that are called so
     colours       a red cable; the cable is red         a part of this name has this colour
-    levels        cereal 6/10; filled to 60 %           within a tenth of the picture's width of scale
+    levels        cereal 6/10; filled to 60 %           within one tenth
     connections   from row 3 on the left to row 1       one joins these two places, either way round
 
 precision = true / claims, recall = told / facts: of all that both pictures show, what is truly claimed. A claim that is

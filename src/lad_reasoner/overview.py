@@ -110,6 +110,7 @@ def explanation_lines(metrics: RunMetrics) -> list[tuple[str, str, str, str]]:
         _share("answer contradicts the reasoning", f"of {found.concluding} that conclude", found.contradicting),
         _share("no reasoning", count, found.empty),
         _share("the same text at another query too", count, found.repeated),
+        ("queries with the most repeated text", count, str(found.most_repeated_times), "–"),
         ("words of a reasoning, on average (at most)", "", f"{found.mean_words} ({found.most_words})", "–"),
     ]
     return rows
