@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import os
 import random
 from pathlib import Path
@@ -133,6 +134,22 @@ def test_object_and_change_belong_together(text: str, nut: bool, washer: bool) -
 )
 def test_the_last_word_concludes(text: str, expected: str | None) -> None:
     assert conclude(text) == expected
+
+
+KNOWLEDGE = DATA / "mmad_domain_knowledge.json"
+
+
+@pytest.mark.skipif(not KNOWLEDGE.is_file(), reason=f"no mmad_domain_knowledge.json in {DATA}; set LAD_DATA")
+def test_what_others_wrote_on_146_classes_and_defects_is_understood() -> None:
+    """MMAD's descriptions of good and defective products, about a hundred words each, were not written for this."""
+    right = []
+    for classes in json.loads(KNOWLEDGE.read_text(encoding="utf-8")).values():
+        for texts in classes.values():
+            for name, text in texts.items():
+                if isinstance(text, str):
+                    right.append(conclude(text.split("Description:")[-1]) == ("no" if name == "good" else "yes"))
+    assert len(right) == 146
+    assert sum(right) >= 140
 
 
 def said(query: str, answer: str, reasoning: str, anomalous: bool = True, **pair: object) -> Prediction:

@@ -10,7 +10,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-DENIED_WITHIN = 4  # words between a denial and what it denies
+DENIED_WITHIN = 6  # words between a denial and what it denies
 _LETTERS = 3
 _WORD = re.compile(r"\w+")
 _SENTENCE = re.compile(r"(?<=[.!?])\s+|[\n;]+")
