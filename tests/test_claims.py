@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lad_reasoner.answers import parse_response
@@ -119,6 +119,7 @@ def test_what_is_written_about_products_is_true_in_both_ways(product: str) -> No
             assert lie["counts"].true < lie["counts"].claims
 
 
+@settings(deadline=None)
 @given(st.text(alphabet="abcnut x1230/%.,: \n", max_size=80))
 def test_no_reasoning_is_too_strange(reasoning: str) -> None:
     for one in check_reasoning(reasoning, [REFERENCE], QUERY).values():

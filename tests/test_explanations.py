@@ -9,7 +9,7 @@ import random
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from loco_sentences import DENIALS, SENTENCES
 from runs import prediction
@@ -210,6 +210,7 @@ def test_writing_all_words_down_names_all_defects_and_is_seen() -> None:
     assert (found.naming.defect.value, found.naming.others_named.value, found.repeated.value) == (1, 1, 1)
 
 
+@settings(deadline=None)
 @given(st.text(max_size=100))
 def test_no_reasoning_is_too_strange(reasoning: str) -> None:
     line = said("a.png", "yes", reasoning, category="screw_bag", defect="1_missing_nut")

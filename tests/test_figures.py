@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from PIL import Image
 from runs import from_matrix, noisy_run, prediction, runs
 from sklearn.metrics import auc
@@ -27,6 +27,7 @@ from lad_reasoner.thumbnails import save_thumbnail
 HOSTILE = f"{EVIL} $\\frac{{1}} ^ $ 缺少 🔩\x07\n" * 3
 
 
+@settings(deadline=None)
 @given(runs())
 def test_the_area_under_the_curve_is_the_auroc(lines: list[Prediction]) -> None:
     curve, figure = roc_curve(lines), measure(lines, resamples=0).pooled.auroc

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lad_reasoner.phrases import Phrases, clauses, denial, distance, is_place, normalise, sentences, word_lists
@@ -58,6 +58,7 @@ def test_distances_and_places() -> None:
     assert [is_place(text, hit) for hit in (nut, bag, screw)] == [False, True, False]
 
 
+@settings(deadline=None)
 @given(st.text(max_size=60))
 def test_no_text_is_too_strange(text: str) -> None:
     text = normalise(text)
