@@ -26,7 +26,7 @@ from lad_reasoner.baselines import load_baseline
 from lad_reasoner.benchmark import open_benchmark
 from lad_reasoner.cli import app
 from lad_reasoner.errors import InputError
-from lad_reasoner.evaluate import Run, read_run
+from lad_reasoner.evaluation import Run, read_run
 from lad_reasoner.images import read_picture
 from lad_reasoner.judge import PicturePair
 

@@ -3,6 +3,7 @@
 import csv
 import io
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -25,7 +26,7 @@ from lad_reasoner.comparison import (
     write_comparison,
 )
 from lad_reasoner.errors import InputError
-from lad_reasoner.evaluate import PREDICTIONS, SETTINGS
+from lad_reasoner.evaluation import PREDICTIONS, SETTINGS
 from lad_reasoner.metrics import Comparison
 from lad_reasoner.records import Prediction, append_record
 
@@ -84,12 +85,17 @@ def test_mcnemar_between_each_two(comparison: RunComparison) -> None:
     assert "| a_1\\|b |  | 0.12 |" in matrix
     assert "| other | 0.12 |  |" in matrix
     assert "- other: scenes only" in matrix
+    agreement = matrix.partition("agreement:")[2]
+    assert "| a_1\\|b |  | 83.3 |" in agreement  # 20 of 24 pairs
+    assert "| always-yes | 45.8 | 29.2 |  | 0.0 |" in agreement
 
 
 def test_three_ways_to_write_it_down(comparison: RunComparison, tmp_path: Path) -> None:
     out = tmp_path / "out"
     write_comparison(out, comparison)
-    assert sorted(path.name for path in out.iterdir()) == ["mcnemar.csv", "table1.csv", "table1.md", "table1.tex"]
+    assert sorted(path.name for path in out.iterdir()) == [
+        *("gallery.html", "mcnemar.csv", "table1.csv", "table1.md", "table1.tex")
+    ]
     rows = list(csv.DictReader(io.StringIO((out / "table1.csv").read_text())))
     assert [line["model"] for line in rows] == comparison.table.names
     assert rows[0]["Overall (pooled) Acc"] == "66.7"
@@ -130,7 +136,8 @@ def test_runs_that_cannot_be_compared(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="1 run to compare; give at least two"):
         compare_runs([whole])
     part = write_run(tmp_path / "part", FIRST[:-1], model="b")
-    with pytest.raises(InputError, match=rf"whole and .*part \(a, b\): {FIRST[-1].pair.query}: only the first run has"):
+    said = rf"whole and .*part \(a, b\): compare runs on the same pairs: {FIRST[-1].pair.query} only in the first run$"
+    with pytest.raises(InputError, match=said):
         compare_runs([whole, part])
     elsewhere = write_run(tmp_path / "elsewhere", FIRST, model="c", benchmark="visa")
     with pytest.raises(InputError, match="runs on folder and visa; compare runs on the same benchmark"):
@@ -189,3 +196,20 @@ def test_on_loco_it_says_who_saw_it_in_training(tmp_path: Path) -> None:
     assert "random: " not in markdown
     elsewhere = [write_run(tmp_path / f"{name}2", FIRST, model=name) for name in ("AnomalyGPT", "evidence")]
     assert "MVTec LOCO AD" not in to_markdown(compare_runs(elsewhere, resamples=0))
+
+
+def test_the_script_of_the_miniloco_table_names_all_rows(tmp_path: Path) -> None:
+    """What it calls, and that these are verbs and options that there are; the table itself takes many minutes."""
+    stub = tmp_path / "lad-reasoner"
+    stub.write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/calls\n')
+    stub.chmod(0o755)
+    script = Path(__file__).parents[1] / "benchmarks/miniloco.sh"
+    environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    subprocess.run(["sh", script, "50", tmp_path / "runs"], check=True, env=environment)
+    *evals, last = (tmp_path / "calls").read_text().splitlines()
+    rows = {call.split("--out ")[1].split()[0]: call.split()[-1] for call in evals}
+    assert list(rows.values()) == ["micro", "micro-base", "evidence", "pixel-difference", "random"]
+    assert all("eval --benchmark miniloco --limit 50 " in call for call in evals)
+    assert last == f"compare {' '.join(rows)} --out {tmp_path}/runs/comparison"
+    done = call("eval", "--benchmark", "miniloco", "--limit", 1, "--baseline", "random", "--out", tmp_path / "one")
+    assert done.returncode == 0, done.stderr

@@ -9,7 +9,7 @@ from playwright.sync_api import sync_playwright
 from runs import from_matrix, prediction
 from test_report import CHROMIUM, EVIL
 
-from lad_reasoner.evaluate import THUMBNAILS, Recorded, Settings, measure_run
+from lad_reasoner.evaluation import THUMBNAILS, Recorded, Settings, measure_run
 from lad_reasoner.evaluation_page import render_page, write_page
 from lad_reasoner.images import Picture
 from lad_reasoner.overview import remarks
@@ -52,15 +52,17 @@ def test_figures_trivial_rows_and_pairs_are_there(tmp_path: Path) -> None:
     assert html.count('class="wrong"') == 8
     assert html.count('class="right"') == 16
     assert "a &lt;model&gt; on folder" in html
-    assert "Faithfulness" not in html
+    assert "Explanations" not in html
     assert not re.findall(r"""(?:src|href)=["'](?!data:)|url\((?!data:)|https?://""", html)
 
 
-def test_faithfulness_stands_where_something_was_claimed(tmp_path: Path) -> None:
+def test_explanations_stand_where_something_was_said(tmp_path: Path) -> None:
     facts = {"items": [{"what": "nut"}], "fills": []}
     line = said(prediction("q.png", False, "no"), reasoning="Reference: nut x1. Query: nut x2. Everything is in order.")
     html = render(tmp_path, recorded([line.model_copy(update={"facts": (facts, facts)})]))
-    assert "<td>1 of 2</td><td>50.0 %" in html
+    assert "<td>claims of all sorts that are true</td><td>1 of 2</td><td>50.0 %" in html
+    assert "<td>facts of all sorts that are truly claimed</td><td>1 of 2</td><td>50.0 %" in html
+    assert "<td>answer contradicts the reasoning</td><td>of 1 that conclude</td><td>0.0 %" in html
     assert "1 of 2 claims true" in html
 
 

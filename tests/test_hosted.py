@@ -30,7 +30,7 @@ from lad_reasoner.benchmark import Benchmark, open_benchmark
 from lad_reasoner.chat import Alternative, Token
 from lad_reasoner.engines import TransformersEngine
 from lad_reasoner.errors import InputError, MachineError, MissingExtraError, ServiceError
-from lad_reasoner.evaluate import Run, measure_run, read_run
+from lad_reasoner.evaluation import Run, measure_run, read_run
 from lad_reasoner.hosted import WISHES, HostedJudge, score_answer
 from lad_reasoner.images import Picture, read_picture
 from lad_reasoner.inspector import Inspector, load_model

@@ -18,7 +18,7 @@ from planted import lamps, plant
 from lad_reasoner.baselines import Opinion
 from lad_reasoner.benchmark import Benchmark, open_benchmark
 from lad_reasoner.errors import InputError
-from lad_reasoner.evaluate import Run, finish, read_run
+from lad_reasoner.evaluation import Run, finish, read_run
 from lad_reasoner.imported import ImportedPredictions
 from lad_reasoner.judge import PicturePair
 

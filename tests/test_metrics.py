@@ -369,21 +369,21 @@ def test_pairing_narrows_the_interval() -> None:
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        (lambda rows: rows[:2], r"^c\.png: only the first run has this pair"),
-        (lambda rows: rows[1:], r"^a\.png: only the first run has this pair"),
-        (lambda rows: [*rows, prediction("aa.png", True, "no")], r"^aa\.png: only the second run has this pair"),
-        (lambda rows: [*rows, prediction("d.png", True, "no")], r"^d\.png: only the second run has this pair"),
+        (lambda rows: rows[:2], r": c\.png only in the first run$"),
+        (lambda rows: rows[1:], r": a\.png only in the first run$"),
+        (lambda rows: [*rows, prediction("aa.png", True, "no")], r": aa\.png only in the second run$"),
+        (lambda rows: [*rows, prediction("d.png", True, "no")], r": d\.png only in the second run$"),
         (
             lambda rows: [rows[0], prediction("b.png", True, "no", references=("s.png",)), rows[2]],
-            r"^b\.png: references \('r\.png',\) in the first run, \('s\.png',\) in the second",
+            r": b\.png has references \('r\.png',\) in the first run, \('s\.png',\) in the second",
         ),
         (
             lambda rows: [rows[0], rows[1], prediction("c.png", False, "no", kind="logical")],
-            r"^c\.png: label 'yes' in the first run, 'no' in the second",
+            r": c\.png has label 'yes' in the first run, 'no' in the second",
         ),
         (
             lambda rows: [rows[0], rows[1], prediction("c.png", True, "no", kind="structural")],
-            r"^c\.png: kind 'logical' in the first run, 'structural' in the second",
+            r": c\.png has kind 'logical' in the first run, 'structural' in the second",
         ),
     ],
 )
@@ -391,3 +391,15 @@ def test_runs_on_other_pairs_are_refused(changed: Any, message: str) -> None:
     rows = [prediction(name, True, "yes") for name in ("a.png", "b.png", "c.png")]
     with pytest.raises(InputError, match=message):
         compare(rows, changed(rows), resamples=0)
+
+
+def test_all_pairs_that_differ_are_said_up_to_five() -> None:
+    first = [prediction(f"{i}.png", True, "yes") for i in range(9)]
+    second = [prediction(f"{i}.png", True, "yes") for i in range(6, 10)]
+    with pytest.raises(InputError) as caught:
+        compare(first, second)
+    names = "; ".join(f"{i}.png only in the first run" for i in range(5))
+    assert str(caught.value) == f"compare runs on the same pairs: {names}; and 2 more"
+    twice = [prediction("0.png", True, "yes", references=("s.png",)), prediction("0.png", True, "yes")]
+    with pytest.raises(InputError, match=r"same pairs: 0\.png only in the second run$"):
+        compare(twice[:1], twice)

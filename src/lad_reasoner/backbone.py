@@ -70,6 +70,8 @@ class EfficientNetLite0:
             for i in range(blocks):
                 prefix = f"_blocks.{len(self.blocks)}."
                 self.blocks.append(_Block(weights, prefix, kernel, stride if i == 0 else 1, expansion > 1))
+        layers = [layer for block in self.blocks for layer in (block.expand, block.filter, block.project) if layer]
+        self.parameters = sum(part.numel() for layer in (self.stem, *layers) for part in layer)
 
     @torch.inference_mode()
     def features(self, image: Image.Image, size: tuple[int, int]) -> torch.Tensor:
@@ -149,6 +151,7 @@ class TransformersBackbone:
                 f"--backbone {name}: a {config.model_type} has no patch tokens; choose a vision transformer"
             )
         self.multiple = patch
+        self.parameters = sum(weight.numel() for weight in self.model.parameters())
         self.mean, self.std = pixel_statistics(folder)
         self.options: dict[str, Any] = {}
         if "interpolate_pos_encoding" in signature(self.model.forward).parameters:

@@ -68,6 +68,7 @@ class JudgePredictor:
     def __init__(self, judge: Judge) -> None:
         self.judge, self.name, self.prompt_version = judge, judge.name, judge.prompt_version
         self.batch_size, self.notes = judge.batch_size, judge.notes
+        self.parameters: int | None = getattr(judge, "parameters", None)
 
     def predict(self, pairs: Sequence[PicturePair]) -> list[Opinion]:
         """The judge's opinions, in the order of the pairs."""

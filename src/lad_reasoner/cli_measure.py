@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lad_reasoner.errors import MachineError
+from lad_reasoner.errors import MachineError, MissingExtraError
 
 if TYPE_CHECKING:
     from lad_reasoner.baselines import Predictor
@@ -101,7 +101,7 @@ def evaluate(
     from lad_reasoner.baselines import JudgePredictor
     from lad_reasoner.benchmark import open_benchmark
     from lad_reasoner.console import show_metrics, track
-    from lad_reasoner.evaluate import Run, finish
+    from lad_reasoner.evaluation import Run, finish
 
     if report_only is not None:
         if out or model or baseline or predictions:
@@ -194,10 +194,17 @@ def compare(
         typer.Option(metavar="CSV", help="Also rows printed elsewhere, marked: model,class,accuracy,f1 in percent."),
     ] = None,
 ) -> None:
-    """Runs on the same pairs side by side: table1.md, .csv and .tex as in the paper, and exact McNemar tests."""
+    """Runs on the same pairs side by side: Table 1 of the paper, McNemar tests, figures, and what each system says."""
     from lad_reasoner.comparison import compare_runs, to_markdown, write_comparison
+    from lad_reasoner.figures import draw_figures
 
     comparison = compare_runs(runs, published=published)
     write_comparison(out, comparison)
     print(to_markdown(comparison), end="")
-    print(f"tables: {out / 'table1.md'}, table1.csv, table1.tex, mcnemar.csv", file=sys.stderr)
+    print(f"tables: {out / 'table1.md'}, table1.csv, table1.tex, mcnemar.csv, gallery.html", file=sys.stderr)
+    try:
+        figures = draw_figures(out, comparison)
+    except MissingExtraError as error:
+        print(f"no figures: {error}", file=sys.stderr)
+    else:
+        print(f"figures: {', '.join(str(path) for path in figures)}", file=sys.stderr)

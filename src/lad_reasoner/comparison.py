@@ -4,7 +4,10 @@
     write_comparison(Path("runs/comparison"), comparison)
 
     table1.md  table1.csv  table1.tex     accuracy and F1, overall and by class, then what the paper leaves out
-    mcnemar.csv                           exact McNemar of each two systems, and their difference in accuracy
+    mcnemar.csv                           exact McNemar of each two systems, how often they agree, and their difference
+    gallery.html                          reference, query, and what each system says (see gallery.py)
+
+`figures.draw_figures` draws the pictures that belong to it.
 
 The constant answers always stand below the runs. p-values are not corrected for how many there are.
 
@@ -24,7 +27,8 @@ from pathlib import Path
 
 from lad_reasoner.contamination import note_on
 from lad_reasoner.errors import InputError
-from lad_reasoner.evaluate import measure_run, read_run, trivial_runs
+from lad_reasoner.evaluation import Recorded, measure_run, read_run, trivial_runs
+from lad_reasoner.explanations import ALL, Explanations
 from lad_reasoner.metrics import RESAMPLES, Comparison, Figures, Metrics, compare, measure
 
 # As in the paper's Table 1, and in its order.
@@ -37,6 +41,7 @@ SHORT = {
 }
 POOLED, MEAN, OURS, SCORE = "Overall (pooled)", "Overall (mean)", "Pooled", "From the score"
 PUBLISHED = " (published)"
+EXPLANATION = "Explanation"
 PUBLISHED_COLUMNS = ("model", "class", "accuracy", "f1")
 
 Column = tuple[str, str]  # group, name
@@ -57,12 +62,21 @@ class Table:
 
 @dataclass(frozen=True)
 class RunComparison:
-    """The table, how many pairs it is about, and each two systems against each other."""
+    """The table, how many pairs it is about, and each two systems against each other.
+
+    `runs` are the systems that were run, with their folders; `measured` also the constant answers; `duels` both.
+    """
 
     pairs: int
     table: Table
+    runs: dict[str, tuple[Path, Recorded]]
+    measured: dict[str, Metrics]
     duels: dict[tuple[str, str], Comparison]
     notes: list[str]
+
+    def duel(self, one: str, other: str) -> Comparison | None:
+        """Two systems against each other, in whatever order; None for one against itself."""
+        return self.duels.get((one, other)) or self.duels.get((other, one))
 
 
 def compare_runs(
@@ -70,7 +84,7 @@ def compare_runs(
 ) -> RunComparison:
     """Read the runs and set them side by side; `published` is a CSV file of rows printed elsewhere.
 
-    InputError for fewer than two runs, and for runs on different benchmarks or pairs: it names the first that differs.
+    InputError for fewer than two runs, and for runs on different benchmarks or pairs: it says which differ.
     """
     if len(folders) < 2:
         raise InputError(f"{len(folders)} run to compare; give at least two")
@@ -89,17 +103,18 @@ def compare_runs(
             raise InputError(f"{folders[0]} and {folder} ({names[0]}, {name}): {error}") from None
     notes = [f"{name}: {note}" for name, run in zip(names, runs, strict=True) for note in run.settings.notes]
     measured: dict[str, Metrics] = {}
-    faithful: dict[str, str] = {}
+    explained: dict[str, dict[Column, str]] = {}
     for name, lines in systems.items():
         metrics = measured[name] = measure_run(lines, resamples=resamples)
-        if metrics.faithfulness and metrics.claiming:
-            faithful[name] = metrics.faithfulness[""].share.percent()
-        if metrics.failures:
-            notes.append(f"{name}: {metrics.failures} queries could not be judged and count as wrong")
+        if metrics.explanations:
+            explained[name] = _explanation_cells(metrics.explanations)
+        if metrics.failed:
+            notes.append(f"{name}: {len(metrics.failed)} queries could not be judged and count as wrong")
     trivial = trivial_runs(first)
     measured |= {name: measure(lines, resamples=resamples) for name, lines in trivial.items()}
-    columns = _columns(list(measured[names[0]].by_class), with_claims=bool(faithful))
-    cells = [_cells(metrics, faithful.get(name, "–")) for name, metrics in measured.items()]
+    columns = _columns(list(measured[names[0]].by_class))
+    columns += [column for column in _EXPLAINED if any(column in cells for cells in explained.values())]
+    cells = [_cells(metrics) | explained.get(name, {}) for name, metrics in measured.items()]
     rows = _read_published(Path(published)) if published else {}
     if rows:
         notes.append("published: as printed, not measured on these pairs")
@@ -110,6 +125,8 @@ def compare_runs(
     return RunComparison(
         pairs=len(first),
         table=Table(columns, [*rows, *measured], [*rows.values(), *cells]),
+        runs={name: (Path(folder), run) for name, folder, run in zip(names, folders, runs, strict=True)},
+        measured=measured,
         duels={
             (one, other): compare(lines, theirs, resamples=resamples)
             for (one, lines), (other, theirs) in combinations((systems | trivial).items(), 2)
@@ -131,18 +148,43 @@ def _names(folders: Sequence[str | Path], models: Sequence[str]) -> list[str]:
     return names
 
 
-def _columns(classes: Sequence[str], *, with_claims: bool) -> list[Column]:
+def _columns(classes: Sequence[str]) -> list[Column]:
     order = list(SHORT)
     classes = sorted(classes, key=lambda name: (order.index(name) if name in SHORT else len(order), name))
     groups = [POOLED, *(SHORT.get(name, name) for name in classes), MEAN]
     ours = ("Acc 95 %", "F1 95 %", "TPR", "TNR", "Bal. acc.", "Bal. acc. 95 %", "MCC")
     columns = [(group, name) for group in groups for name in ("Acc", "F1")]
     columns += [(OURS, name) for name in ours]
-    columns += [(SCORE, name) for name in ("AUROC", "AUROC 95 %")]
-    return [*columns, ("Explanation", "Faithful")] if with_claims else columns
+    return columns + [(SCORE, name) for name in ("AUROC", "AUROC 95 %")]
 
 
-def _cells(metrics: Metrics, faithful: str) -> dict[Column, str]:
+_EXPLAINED: list[Column] = [
+    (EXPLANATION, name)
+    for name in (
+        *("True claims", "Facts claimed", "Names the defect", "Names others", "Contradicts"),
+        *("Empty", "Repeated", "Words"),
+    )
+]
+
+
+def _explanation_cells(found: Explanations) -> dict[Column, str]:
+    """As in the report; only those that this benchmark allows."""
+    cells = {
+        "Contradicts": found.contradicting.percent(),
+        "Empty": found.empty.percent(),
+        "Repeated": found.repeated.percent(),
+        "Words": str(found.mean_words),
+    }
+    if found.faithfulness and found.claiming:
+        cells["True claims"] = found.faithfulness[ALL].precision.percent()
+        cells["Facts claimed"] = found.faithfulness[ALL].recall.percent()
+    if found.naming:
+        cells["Names the defect"] = found.naming.defect.percent()
+        cells["Names others"] = found.naming.others_named.percent()
+    return {(EXPLANATION, name): cell for name, cell in cells.items()}
+
+
+def _cells(metrics: Metrics) -> dict[Column, str]:
     pooled = metrics.pooled
     groups: dict[str, Figures] = {POOLED: pooled, MEAN: metrics.mean_over_classes}
     groups |= {SHORT.get(name, name): figures for name, figures in metrics.by_class.items()}
@@ -159,7 +201,6 @@ def _cells(metrics: Metrics, faithful: str) -> dict[Column, str]:
         (OURS, "MCC"): pooled.mcc.percent(),
         (SCORE, "AUROC"): pooled.auroc.percent(),
         (SCORE, "AUROC 95 %"): pooled.auroc.percent_interval(),
-        ("Explanation", "Faithful"): faithful,
     }
 
 
@@ -194,21 +235,27 @@ def to_markdown(comparison: RunComparison) -> str:
     table = comparison.table
     heads = ["Model", *(f"{group} {name}" for group, name in table.columns)]
     rows = [[name, *cells] for name, cells in zip(table.names, table.rows(), strict=True)]
-    names = list(dict.fromkeys(name for duel in comparison.duels for name in duel))
-    matrix = [[one, *(_p_value(comparison, one, other) for other in names)] for one in names]
+    names = list(comparison.measured)
+    matrix = [[one, *(_p_value(comparison.duel(one, other)) for other in names)] for one in names]
+    agreement = [[one, *(_agreement(comparison.duel(one, other)) for other in names)] for one in names]
     parts = [
         f"{comparison.pairs} pairs. In percent; intervals are 95 % bootstraps over images, stratified by class.",
         _markdown(heads, rows),
         "p-values of exact McNemar tests between each two (two-sided, not corrected for their number):",
         _markdown(["", *names], matrix),
+        "agreement: pairs on which each two give the same answer, in percent:",
+        _markdown(["", *names], agreement),
         *(f"- {note}" for note in comparison.notes),
     ]
     return "\n\n".join(parts) + "\n"
 
 
-def _p_value(comparison: RunComparison, one: str, other: str) -> str:
-    duel = comparison.duels.get((one, other)) or comparison.duels.get((other, one))
+def _p_value(duel: Comparison | None) -> str:
     return "" if duel is None else f"{duel.p_value:.2g}"
+
+
+def _agreement(duel: Comparison | None) -> str:
+    return "" if duel is None else f"{100 * duel.agreement:.1f}"
 
 
 def _markdown(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -261,7 +308,9 @@ def _tex(text: str) -> str:
 
 
 def write_comparison(out: Path, comparison: RunComparison) -> None:
-    """table1.md, table1.csv, table1.tex and mcnemar.csv in a folder; InputError where it cannot be written."""
+    """Tables and gallery.html in a folder; InputError where it cannot be written."""
+    from lad_reasoner.gallery import render_gallery
+
     heads = ["first", "second", "both right", "only first right", "only second right", "both wrong", "p", "agreement"]
     duels = [[*heads, "accuracy difference", "95 %"]]
     for (one, other), duel in comparison.duels.items():
@@ -274,6 +323,7 @@ def write_comparison(out: Path, comparison: RunComparison) -> None:
         "table1.csv": to_csv(comparison.table),
         "table1.tex": to_latex(comparison.table),
         "mcnemar.csv": _csv(duels),
+        "gallery.html": render_gallery(comparison),
     }
     try:
         out.mkdir(parents=True, exist_ok=True)

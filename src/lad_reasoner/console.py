@@ -24,7 +24,7 @@ from rich.text import Text
 from lad_reasoner.records import Failure, Verdict
 
 if TYPE_CHECKING:
-    from lad_reasoner.evaluate import Recorded, RunMetrics
+    from lad_reasoner.evaluation import Recorded, RunMetrics
 
 BAR = 10  # characters
 EIGHTHS = " ▏▎▍▌▋▊▉"
@@ -127,7 +127,7 @@ WIDE = 140  # columns, where the output goes to a file
 
 
 def show_metrics(recorded: Recorded, metrics: RunMetrics) -> None:
-    """The figures of a run: a table for the verdicts, one for the scores, faithfulness where facts are there."""
+    """The figures of a run: a table for the verdicts, one for the scores, one for the explanations if there are any."""
     from lad_reasoner import overview
 
     console = Console(highlight=False, width=None if sys.stdout.isatty() else WIDE)
@@ -145,11 +145,11 @@ def show_metrics(recorded: Recorded, metrics: RunMetrics) -> None:
             cells = [value if interval == "–" else f"{value}\n{interval}" for value, interval in line.cells(headings)]
             table.add_row(Text(line.name), line.count, *cells, style="italic" if line.trivial else None)
         console.print(table)
-    claims = overview.faithfulness_lines(metrics)
-    if claims:
-        table = Table(title="\nFaithfulness: true claims", title_justify="left", show_edge=False, show_header=False)
-        for name, count, value, interval in claims:
-            table.add_row(Text(name), count, f"{value} %", interval)
+    reasons = overview.explanation_lines(metrics)
+    if reasons:
+        table = Table(title="\nExplanations", title_justify="left", show_edge=False, show_header=False)
+        for reason in reasons:
+            table.add_row(*map(Text, reason))
         console.print(table)
     for remark in overview.remarks(recorded, metrics):
         print(f"note: {remark}", file=sys.stderr)

@@ -68,6 +68,7 @@ class TransformersEngine:
         self.batch_size = batch_size if votes == 1 else 1  # pairs
         self.temperature, self.seed = temperature, seed
         model, processor = checkpoint.model, checkpoint.processor
+        self.parameters = sum(weight.numel() for weight in model.parameters())
         self.grammar = Grammar(
             processor.tokenizer,
             size=model.get_output_embeddings().weight.shape[0],  # often more than the tokenizer has
@@ -196,6 +197,7 @@ class ModelJudge:
     def __init__(self, engine: Engine) -> None:
         self.engine, self.name = engine, engine.name
         self.batch_size, self.notes = engine.batch_size, engine.notes
+        self.parameters: int | None = getattr(engine, "parameters", None)
 
     def study(self, references: Sequence[Picture]) -> None:
         """Keep the references: the model sees them beside each query."""

@@ -10,13 +10,15 @@ from pathlib import Path
 
 from jinja2 import Environment, PackageLoader
 
-from lad_reasoner.evaluate import THUMBNAILS, Recorded, RunMetrics, check_line
+from lad_reasoner.evaluation import THUMBNAILS, Recorded, RunMetrics
+from lad_reasoner.explanations import check_line
 from lad_reasoner.overview import (
+    EXPLAINED,
     SCORE_HEADINGS,
     VERDICT_HEADINGS,
     defect_lines,
     describe,
-    faithfulness_lines,
+    explanation_lines,
     lines,
     remarks,
     trivial_lines,
@@ -41,14 +43,14 @@ def render_page(folder: Path, recorded: Recorded, metrics: RunMetrics) -> str:
     numbers: dict[str, int] = {}
     shown = []
     for line in sorted(recorded.predictions, key=lambda line: line.pair.query):
-        true, said = check_line(line)
+        check = check_line(line)
         shown.append(
             Shown(
                 line=line,
                 right=line.verdict.answer == line.pair.label,
                 references=[numbers.setdefault(name, len(numbers)) for name in line.pair.references],
                 query=numbers.setdefault(line.pair.query, len(numbers)),
-                claims=f"{true} of {said} claims true" if said else "",
+                claims=f"{check.true} of {check.claims} claims true" if check.claims else "",
             )
         )
     environment = Environment(loader=PackageLoader("lad_reasoner"), autoescape=True)
@@ -62,8 +64,8 @@ def render_page(folder: Path, recorded: Recorded, metrics: RunMetrics) -> str:
         lines=lines(metrics),
         trivial=trivial_lines(metrics),
         defects=defect_lines(metrics),
-        faithfulness=faithfulness_lines(metrics),
-        claiming=f"{metrics.claiming} of {len(recorded.predictions)} responses claim something that can be checked",
+        explanations=explanation_lines(metrics),
+        explained=EXPLAINED,
         speed=f"{metrics.mean_seconds:.3f} s and {metrics.mean_tokens:.0f} tokens a query on average",
         shown=shown,
         pictures=[read_thumbnail(folder / THUMBNAILS, name) for name in numbers],

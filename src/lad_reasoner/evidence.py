@@ -31,6 +31,7 @@ class Evidence:
     def __init__(self, backbone: str | None = None) -> None:
         self.backbone = load_backbone(backbone or DEFAULT_BACKBONE)
         self.name = "evidence" if backbone is None else f"evidence:{backbone}"
+        self.parameters: int | None = getattr(self.backbone, "parameters", None)
 
     def study(self, references: Sequence[Picture]) -> None:
         self.matcher = Matcher(references, self.backbone)
@@ -70,6 +71,7 @@ class WithEvidence:
         self.name, self.prompt_version, self.batch_size = judge.name, judge.prompt_version, judge.batch_size
         origin = f"Map and boxes come from {evidence.name}, not from {judge.name}, which gives all the rest."
         self.notes = (*judge.notes, origin)
+        self.parameters: int | None = getattr(judge, "parameters", None)
 
     def study(self, references: Sequence[Picture]) -> None:
         """Both look at the references."""

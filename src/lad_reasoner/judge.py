@@ -10,7 +10,8 @@ or both in one, where each query has references of its own:
     judge_pairs(pairs)     the same for pairs; what was studied before may be forgotten
 
 `batch_size` is how many queries it likes to get at once; a query gets the same judgement alone and among others.
-`notes` are sentences that whoever reads the verdicts should know, such as what the judge was made for.
+`notes` are sentences that whoever reads the verdicts should know, such as what the judge was made for. A judge that
+knows how many weights its network has says so in `parameters`; it may lack this.
 """
 
 from __future__ import annotations

@@ -19,6 +19,7 @@ a mean over classes in two; both are given here, each under its name. The paper 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from decimal import ROUND_HALF_UP, Decimal
@@ -33,6 +34,7 @@ from lad_reasoner.records import Pair, Prediction, Record
 
 RESAMPLES = 2000
 LEVEL = 0.95
+NAMED = 5  # pairs that are spelled out where two runs differ
 UNNAMED = "unnamed"  # the class of pairs without a category
 VERDICT_FIGURES = ("accuracy", "f1", "precision", "tpr", "tnr", "balanced_accuracy", "mcc")
 # These look at every threshold, with the test labels in hand: never in one column with those of a fixed verdict.
@@ -174,8 +176,7 @@ def compare(
 ) -> Comparison:
     """Exact McNemar (McNemar 1947; scipy.stats.binomtest) and a paired bootstrap of two runs, whatever their order.
 
-    Raises `InputError` as `measure` does, and when the runs are not about the same pairs: it names the first that
-    differs.
+    Raises `InputError` as `measure` does, and when the runs are not about the same pairs: it says which differ.
     """
     one, other = _Run.of(first), _Run.of(second)
     _refuse_other_pairs(one.pairs, other.pairs)
@@ -200,22 +201,25 @@ def compare(
 
 
 def _refuse_other_pairs(first: Sequence[Pair], second: Sequence[Pair]) -> None:
-    """Both are sorted by query, so the first place where they part is the first difference."""
-    for mine, theirs in zip(first, second, strict=False):
-        if mine.query != theirs.query:
-            missing, where = (mine, "first") if mine.query < theirs.query else (theirs, "second")
-            raise InputError(f"{missing.query}: only the {where} run has this pair; compare runs on the same pairs")
-        for field in ("references", "label", "kind", "category", "defect"):
-            values = getattr(mine, field), getattr(theirs, field)
-            if values[0] != values[1]:
-                raise InputError(
-                    f"{mine.query}: {field} {values[0]!r} in the first run, {values[1]!r} in the second; "
-                    "compare runs on the same pairs"
-                )
-    if len(first) != len(second):
-        longer, where = (first, "first") if len(first) > len(second) else (second, "second")
-        missing = longer[min(len(first), len(second))]
-        raise InputError(f"{missing.query}: only the {where} run has this pair; compare runs on the same pairs")
+    """Both are sorted by query; a query may stand there several times, with other references each time."""
+    differences = [
+        f"{query} only in the {where} run"
+        for where, names in (
+            ("first", Counter(pair.query for pair in first) - Counter(pair.query for pair in second)),
+            ("second", Counter(pair.query for pair in second) - Counter(pair.query for pair in first)),
+        )
+        for query in names
+    ]
+    if not differences:
+        differences = [
+            f"{mine.query} has {field} {ours!r} in the first run, {other!r} in the second"
+            for mine, theirs in zip(first, second, strict=True)
+            for field in ("references", "label", "kind", "category", "defect")
+            if (ours := getattr(mine, field)) != (other := getattr(theirs, field))
+        ]
+    if differences:
+        rest = f"; and {len(differences) - NAMED} more" if len(differences) > NAMED else ""
+        raise InputError(f"compare runs on the same pairs: {'; '.join(differences[:NAMED])}{rest}")
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from lad_reasoner.evaluate import Recorded, RunMetrics, Settings
-from lad_reasoner.metrics import Figures
+from lad_reasoner.evaluation import Recorded, RunMetrics, Settings
+from lad_reasoner.explanations import ALL
+from lad_reasoner.metrics import Figure, Figures
 
 # A figure's field -> what it is called. The two groups never share a table: those of a fixed verdict, and those that
 # look at every threshold with the test labels in hand.
@@ -25,6 +26,11 @@ SCORE_HEADINGS = {
     "f1_max_on_test_labels": "F1-max (threshold chosen on the test labels)",
 }
 NAMED = 3  # failures that are spelled out
+EXPLAINED = (
+    "By word lists (defect_words.toml): what is put in other words is not found. A defect is named where one sentence "
+    "has its object and, next to it, its change; the share of other defects that the same texts name says what that is "
+    "worth. Facts are those of both pictures."
+)
 
 
 @dataclass(frozen=True)
@@ -74,14 +80,44 @@ def _line(name: str, figures: Figures, *, trivial: bool = False) -> Line:
     return Line(name, count, figures, trivial)
 
 
-def faithfulness_lines(metrics: RunMetrics) -> list[tuple[str, str, str, str]]:
-    """(class, true of all claims, percent, interval); empty where nothing was claimed that can be checked."""
-    if not metrics.claiming or metrics.faithfulness is None:
+def explanation_lines(metrics: RunMetrics) -> list[tuple[str, str, str, str]]:
+    """(what, of how many, value, interval) of the explanations; empty where none were given."""
+    found = metrics.explanations
+    if found is None:
         return []
-    return [
-        (name or "pooled", f"{one.true} of {one.claims}", one.share.percent(), one.share.percent_interval())
-        for name, one in metrics.faithfulness.items()
+    rows = []
+    if found.faithfulness is not None and found.claiming:
+        for sort, one in found.faithfulness.items():
+            name = "of all sorts" if sort == ALL else f"about {sort}"
+            if one.claims:
+                rows.append(_share(f"claims {name} that are true", f"{one.true} of {one.claims}", one.precision))
+            if one.facts:
+                rows.append(_share(f"facts {name} that are truly claimed", f"{one.told} of {one.facts}", one.recall))
+        for name, one in (found.faithfulness_by_class or {}).items():
+            rows.append(_share(f"claims that are true, {name}", f"{one.true} of {one.claims}", one.precision))
+    naming = found.naming
+    if naming is not None:
+        count = f"of {naming.defects} defects"
+        rows += [
+            _share("names the defect: object and change", count, naming.defect),
+            _share("says its object", count, naming.object),
+            _share("says its change", count, naming.change),
+            _share("names the defect, where the answer was yes", f"of {naming.found}", naming.when_found),
+            _share("names other defects of the class, which are not there", f"of {naming.others}", naming.others_named),
+        ]
+    count = f"of {found.responses} responses"
+    rows += [
+        _share("answer contradicts the reasoning", f"of {found.concluding} that conclude", found.contradicting),
+        _share("no reasoning", count, found.empty),
+        _share("the same text at another query too", count, found.repeated),
+        ("queries with the most repeated text", count, str(found.most_repeated_times), "–"),
+        ("words of a reasoning, on average (at most)", "", f"{found.mean_words} ({found.most_words})", "–"),
     ]
+    return rows
+
+
+def _share(name: str, count: str, figure: Figure) -> tuple[str, str, str, str]:
+    return name, count, f"{figure.percent()} %" if figure.value is not None else "–", figure.percent_interval()
 
 
 def remarks(recorded: Recorded, metrics: RunMetrics) -> list[str]:
@@ -91,12 +127,15 @@ def remarks(recorded: Recorded, metrics: RunMetrics) -> list[str]:
     found = list(settings.notes)
     if asked < settings.pairs:
         found.append(f"{asked} of {settings.pairs} pairs are judged so far; the figures are of these")
-    if metrics.failures:
-        errors = [line.error for line in recorded.predictions if line.error]
+    if metrics.failed:
+        errors = list(metrics.failed.values())
         rest = f" and {len(errors) - NAMED} more" if len(errors) > NAMED else ""
         found.append(f"{len(errors)} queries could not be judged and count as wrong: {'; '.join(errors[:NAMED])}{rest}")
-    if invalid > metrics.failures:
-        found.append(f"{invalid - metrics.failures} responses had no valid answer; they count as wrong")
+    if invalid > len(metrics.failed):
+        found.append(f"{invalid - len(metrics.failed)} responses had no valid answer; they count as wrong")
+    explanations = metrics.explanations
+    if explanations and explanations.naming and explanations.naming.unknown:
+        found.append(f"defects without words in defect_words.toml: {', '.join(explanations.naming.unknown)}")
     return found
 
 

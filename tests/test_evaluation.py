@@ -19,15 +19,18 @@ import tiny
 from planted import lamps, plant
 from runs import from_matrix
 
+import lad_reasoner
 from lad_reasoner.answers import format_response
 from lad_reasoner.baselines import JudgePredictor, Opinion, load_baseline
 from lad_reasoner.benchmark import Benchmark, open_benchmark
 from lad_reasoner.engines import ModelJudge, TransformersEngine
 from lad_reasoner.errors import InputError, LadError, MachineError, RecordError
-from lad_reasoner.evaluate import Run, check_line, evaluate, finish, measure_run, read_run
-from lad_reasoner.judge import PicturePair
+from lad_reasoner.evaluation import Run, finish, measure_run, read_run
+from lad_reasoner.explanations import check_line
+from lad_reasoner.judge import Judgement, PicturePair
 from lad_reasoner.miniloco.words import write_response
 from lad_reasoner.model import load_checkpoint
+from lad_reasoner.overview import remarks
 from lad_reasoner.records import Prediction
 
 COMMAND = str(Path(sys.executable).with_name("lad-reasoner"))
@@ -171,7 +174,16 @@ def test_what_cannot_be_judged_is_a_line_and_counts_as_wrong(lamp: Benchmark, tm
     assert lines["003"].error == "lamp/test/good/003.png: cannot take it"
     assert [line.verdict.answer for line in lines.values()] == ["no", "invalid", "no", "invalid"]
     metrics = measure_run(read_run(tmp_path / "run").predictions)
-    assert (metrics.failures, metrics.pooled.accuracy.value, metrics.pooled.tnr.value) == (2, 0.5, 0.5)
+    assert (metrics.pooled.accuracy.value, metrics.pooled.tnr.value) == (0.5, 0.5)
+    assert {Path(query).stem for query in metrics.failed} == {"001", "003"}
+    assert all(error in {lines[name].error for name in ("001", "003")} for error in metrics.failed.values())
+    recorded, metrics, page = finish(tmp_path / "run")
+    assert any(
+        note.startswith("2 queries could not be judged and count as wrong: ") for note in remarks(recorded, metrics)
+    )
+    html = page.read_text()
+    assert html.count("not judged") == 2
+    assert all(line.error in html for line in lines.values())
     again = Stub()
     list(Run(tmp_path / "run", again, lamp, kinds=["good"]).predict())
     assert again.asked == []
@@ -203,7 +215,7 @@ def test_figures_come_from_the_lines_in_any_order() -> None:
     assert (always_yes.accuracy.value, always_yes.tpr.value, always_yes.tnr.value) == (13 / 24, 1, 0)
     assert (always_no.accuracy.value, always_no.tpr.value, always_no.tnr.value) == (11 / 24, 0, 1)
     assert always_yes.auroc.value == 0.5
-    assert metrics.faithfulness is None
+    assert metrics.explanations is None
 
 
 def test_report_only_writes_the_same_again(lamp: Benchmark, tmp_path: Path) -> None:
@@ -259,15 +271,21 @@ def test_faithfulness_is_measured_against_the_facts(tmp_path: Path) -> None:
     list(Run(tmp_path / "run", Telling(benchmark), benchmark, limit=4, references=2).predict())
     recorded, metrics, _ = finish(tmp_path / "run")
     checked = {line.pair.kind: check_line(line) for line in recorded.predictions}
-    true, claims = checked["good"]
-    assert true == claims > 3
-    assert checked["logical"] == (0, 1)
-    assert metrics.faithfulness
-    pooled = metrics.faithfulness[""]
-    assert 0 < pooled.share.value < 1  # type: ignore[operator]
-    assert pooled.share.value == pooled.true / pooled.claims
-    assert set(metrics.faithfulness) == {"", *metrics.by_class}
-    assert metrics.claiming == 4
+    good, bad = checked["good"], checked["logical"]
+    assert good.true == good.claims > 3
+    assert (bad.true, bad.claims, bad.told) == (0, 2, 0)  # three whales, and that they are purple
+    found = metrics.explanations
+    assert found
+    assert found.faithfulness
+    assert found.faithfulness_by_class
+    pooled = found.faithfulness["all"]
+    assert 0 < pooled.precision.value < 1  # type: ignore[operator]
+    assert pooled.precision.value == pooled.true / pooled.claims
+    assert pooled.recall.value == pooled.told / pooled.facts
+    assert set(found.faithfulness_by_class) == {*metrics.by_class}
+    assert found.claiming == 4
+    assert found.naming
+    assert (found.naming.defects, found.naming.defect.value) == (2, 0)
     assert metrics.pooled.accuracy.value == 1
     assert metrics.pooled.auroc.value is None  # it gave no scores
 
@@ -283,6 +301,7 @@ def test_a_checkpoint_is_asked_in_batches_across_references(tmp_path: Path) -> N
     for size in (1, 3):
         engine = TransformersEngine(checkpoint, reasoning_tokens=12, batch_size=size)
         run = Run(tmp_path / f"run{size}", JudgePredictor(ModelJudge(engine)), benchmark)
+        assert run.settings.parameters == sum(weight.numel() for weight in checkpoint.model.parameters())
         runs.append([line.model_dump(exclude={"verdict": {"seconds", "score"}}) for line in run.predict()])
     assert runs[0] == runs[1]
     assert len({line["pair"]["references"] for line in runs[0]}) > 1
@@ -292,11 +311,27 @@ def test_a_checkpoint_is_asked_in_batches_across_references(tmp_path: Path) -> N
 
 def test_evaluate_is_all_of_it(tmp_path: Path) -> None:
     lamps(tmp_path / "lamps")
-    metrics = evaluate(
-        load_baseline("always-yes"), "folder", root=tmp_path / "lamps", out=tmp_path / "run", kinds=["good", "logical"]
-    )
-    assert metrics.pooled == metrics.trivial["always-yes"].pooled
-    assert (tmp_path / "run/report.html").is_file()
+    figures = []
+    for name, model in (("name", "always-yes"), ("predictor", load_baseline("always-yes")), ("judge", Yes())):
+        metrics = lad_reasoner.evaluate(
+            model, "folder", root=tmp_path / "lamps", out=tmp_path / name, kinds=["good", "logical"]
+        )
+        figures.append(metrics.pooled)
+        assert (tmp_path / name / "report.html").is_file()
+        assert (tmp_path / name / "metrics.json").read_text() == metrics.model_dump_json(indent=2) + "\n"
+    assert figures == [metrics.trivial["always-yes"].pooled] * 3
+    assert read_run(tmp_path / "judge").settings.parameters == 7
+    assert read_run(tmp_path / "name").settings.parameters is None
+    assert "evaluate" in lad_reasoner.__all__
+
+
+class Yes:
+    """A judge that always says yes, with seven weights."""
+
+    name, prompt_version, batch_size, notes, parameters = "yes", "yes-1", 4, (), 7
+
+    def judge_pairs(self, pairs: Sequence[PicturePair]) -> list[Judgement]:
+        return [Judgement(response=format_response("I say so.", anomalous=True), score=1.0) for _ in pairs]
 
 
 def lines_without_seconds(run: Path) -> list[dict[str, Any]]:

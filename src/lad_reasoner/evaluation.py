@@ -22,15 +22,17 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 from pydantic import ValidationError
 
-from lad_reasoner.baselines import JudgePredictor, Opinion, Predictor
+from lad_reasoner.baselines import BASELINES, JudgePredictor, Opinion, Predictor, load_baseline
 from lad_reasoner.benchmark import Benchmark, Facts, default_kinds, draw_pairs, open_benchmark, take
 from lad_reasoner.errors import InputError, MachineError, RecordError
+from lad_reasoner.explanations import Explanations, explain
 from lad_reasoner.images import Picture
-from lad_reasoner.judge import PicturePair
-from lad_reasoner.metrics import RESAMPLES, UNNAMED, Figure, Metrics, Summary, measure, share
+from lad_reasoner.judge import Judge, PicturePair
+from lad_reasoner.metrics import RESAMPLES, Metrics, Summary, measure
 from lad_reasoner.records import Pair, Prediction, Record, Verdict, append_record, read_records, repair_records
 from lad_reasoner.thumbnails import save_thumbnail
 
@@ -41,6 +43,7 @@ class Settings(Record):
     """What a run asks of whom. Two runs with the same `COMPARED` fields ask the same; the rest is for the reader.
 
     `pairs` is how many queries the benchmark has with these settings, whatever part of them was asked so far.
+    `parameters` is how many weights the model has, where it says so.
     """
 
     benchmark: str
@@ -52,31 +55,22 @@ class Settings(Record):
     kinds: tuple[str, ...]
     pairs: int
     notes: tuple[str, ...] = ()
+    parameters: int | None = None
 
 
 COMPARED = ("benchmark", "model", "prompt_version", "references", "seed", "kinds", "fingerprint")
 
 
-class Faithfulness(Record):
-    """How many of the claims about numbers, colours and fill levels are true, by the facts of the pictures."""
-
-    true: int
-    claims: int
-    share: Figure
-
-
 class RunMetrics(Metrics):
     """What metrics.json holds.
 
-    `trivial` are the constant answers on the same pairs. `faithfulness` (None without facts) is pooled under the empty
-    name and given by class. `failures` have an error instead of an opinion, and count as wrong; `claiming` is the
-    number of responses with at least one claim that can be checked.
+    `trivial` are the constant answers on the same pairs. `explanations` are None where nothing was explained.
+    `failed` are the queries with an error instead of an opinion, which count as wrong, and why.
     """
 
     trivial: dict[str, Summary]
-    faithfulness: dict[str, Faithfulness] | None
-    claiming: int
-    failures: int
+    explanations: Explanations | None
+    failed: dict[str, str]
     mean_seconds: float
     mean_tokens: float
 
@@ -119,6 +113,7 @@ class Run:
             kinds=tuple(sorted(default_kinds(benchmark.name) if kinds is None else set(kinds))),
             pairs=len(pairs),
             notes=(*predictor.notes, *benchmark.notes, *notes),
+            parameters=getattr(predictor, "parameters", None),
         )
         self.settings = _settle(self.out, settings)
         repair_records(self.out / PREDICTIONS)
@@ -279,16 +274,14 @@ def measure_run(predictions: Sequence[Prediction], *, resamples: int = RESAMPLES
     lines = sorted(predictions, key=lambda line: line.pair.query)
     figures = measure(lines, resamples=resamples)
     trivial = {name: measure(constant, resamples=resamples) for name, constant in trivial_runs(lines).items()}
-    claims = {line.pair.query: check_line(line) for line in lines}
     return RunMetrics(
         **dict(figures),
         trivial={
             name: Summary(pooled=constant.pooled, mean_over_classes=constant.mean_over_classes)
             for name, constant in trivial.items()
         },
-        faithfulness=_faithfulness(lines, claims, resamples) if any(line.facts for line in lines) else None,
-        claiming=sum(said > 0 for _, said in claims.values()),
-        failures=sum(bool(line.error) for line in lines),
+        explanations=explain(lines, resamples=resamples),
+        failed={line.pair.query: line.error for line in lines if line.error},
         mean_seconds=round(sum(line.verdict.seconds for line in lines) / len(lines), 4),
         mean_tokens=round(sum(line.verdict.tokens for line in lines) / len(lines), 1),
     )
@@ -311,29 +304,6 @@ def trivial_runs(predictions: Sequence[Prediction]) -> dict[str, list[Prediction
     }
 
 
-def check_line(line: Prediction) -> tuple[int, int]:
-    """(true claims, claims) of a reasoning; with several references those that suit it best are meant."""
-    from lad_reasoner.miniloco.words import check_claims
-
-    *references, query = line.facts or ({},)
-    return max((check_claims(line.verdict.reasoning, reference, query) for reference in references), default=(0, 0))
-
-
-def _faithfulness(
-    lines: Sequence[Prediction], claims: dict[str, tuple[int, int]], resamples: int
-) -> dict[str, Faithfulness]:
-    classes = sorted({line.pair.category or UNNAMED for line in lines})
-    found = {}
-    for name in ("", *classes):
-        members = [line for line in lines if name in ("", line.pair.category or UNNAMED)]
-        true, said = zip(*(claims[line.pair.query] for line in members), strict=True)
-        strata = [line.pair.category or UNNAMED for line in members]
-        found[name] = Faithfulness(
-            true=sum(true), claims=sum(said), share=share(true, said, strata, resamples=resamples)
-        )
-    return found
-
-
 def finish(out: str | Path) -> tuple[Recorded, RunMetrics, Path]:
     """Write metrics.json and report.html from what a run's folder holds; returns run, figures and the report's path."""
     from lad_reasoner.evaluation_page import write_page
@@ -345,7 +315,7 @@ def finish(out: str | Path) -> tuple[Recorded, RunMetrics, Path]:
 
 
 def evaluate(
-    model: str | Predictor,
+    model: str | Judge | Predictor,
     benchmark: str = "miniloco",
     *,
     out: str | Path,
@@ -357,13 +327,26 @@ def evaluate(
 ) -> RunMetrics:
     """Judge a benchmark, or what is left of it, into the folder `out`; returns the figures of all its lines.
 
-    `model` is a name for `load_model` or a predictor; the rest is as in `open_benchmark`, `draw_pairs` and `Run`.
+    `model` is the name of a baseline or one for `load_model`, or what `load_model` returns, or any predictor (see
+    baselines.py); the rest is as in `open_benchmark`, `draw_pairs` and `Run`. In a terminal a bar shows how far it is.
     """
-    opened = open_benchmark(benchmark, root)
-    if isinstance(model, str):
-        from lad_reasoner.inspector import load_model
+    from lad_reasoner.console import track
 
-        model = JudgePredictor(load_model(model))
-    for _ in Run(out, model, opened, references=references, seed=seed, kinds=kinds, limit=limit).predict():
+    predictor = _predictor(model, seed)
+    run = Run(
+        out, predictor, open_benchmark(benchmark, root), references=references, seed=seed, kinds=kinds, limit=limit
+    )
+    for _ in track(run.predict(), len(run.todo), "Judging", beside_results=False):
         pass
     return finish(out)[1]
+
+
+def _predictor(model: str | Judge | Predictor, seed: int) -> Predictor:
+    if isinstance(model, str):
+        if model in BASELINES:
+            return load_baseline(model, seed=seed)
+        from lad_reasoner.inspector import load_model
+
+        return JudgePredictor(load_model(model))
+    # What can judge pairs is a judge; the interfaces are told apart by this alone.
+    return JudgePredictor(cast(Judge, model)) if hasattr(model, "judge_pairs") else model

@@ -1,0 +1,128 @@
+"""Claims: found in micro's words and in plain ones, and held against the facts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lad_reasoner.answers import parse_response
+from lad_reasoner.claims import SORTS, Check, check_reasoning, find_claims
+from lad_reasoner.miniloco import CATALOGUE, PRODUCTS, draw_picture
+from lad_reasoner.miniloco.words import check_claims, write_response
+from lad_reasoner.scribe import describe_parts
+
+REFERENCE: dict[str, Any] = {
+    "items": [{"what": "nut", "colour": "steel"}] * 2
+    + [{"what": "long screw", "colour": "steel"}, {"what": "short screw", "colour": "brass"}],
+    "fills": [{"what": "orange juice", "colour": "yellow", "level": 0.8, "place": "bottle"}],
+    "connections": [{"what": "cable", "colour": "red", "start": "left row 3", "end": "right row 3"}],
+}
+QUERY: dict[str, Any] = {
+    "items": [{"what": "nut", "colour": "steel"}, {"what": "washer", "colour": "red"}],
+    "fills": [{"what": "orange juice", "colour": "yellow", "level": 0.5, "place": "bottle"}],
+    "connections": [{"what": "cable", "colour": "blue", "start": "left row 3", "end": "right row 1"}],
+}
+
+
+def check(reasoning: str) -> dict[str, tuple[int, int]]:
+    """Sort -> (true claims, claims), of the sorts that anything is claimed of."""
+    checks = check_reasoning(reasoning, [REFERENCE], QUERY)
+    return {sort: (one.true, one.claims) for sort, one in checks.items() if one.claims}
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        ("There is one nut.", {"counts": (1, 1)}),
+        ("There are two nuts.", {"counts": (0, 1)}),
+        ("The reference shows two nuts.", {"counts": (1, 1)}),
+        ("In the reference there are two nuts, in the query there is only one nut.", {"counts": (2, 2)}),
+        (
+            "In the first image I see 2 nuts. There are two screws. The second image has no more than that.",
+            {"counts": (2, 2)},
+        ),
+        ("Reference: two screws. Query: 3 pushpins.", {"counts": (1, 2)}),
+        ("The reference has a single long screw.", {"counts": (1, 1)}),
+        ("Both images show one nut.", {"counts": (1, 2)}),
+        ("The washer is red.", {"colours": (1, 1)}),
+        ("A steel washer lies there.", {"colours": (0, 1)}),
+        ("There are two red washers.", {"counts": (0, 1), "colours": (1, 1)}),
+        ("The reference has one brass short screw.", {"counts": (1, 1), "colours": (1, 1)}),
+        ("The bottle is filled to 50 % with juice.", {"levels": (1, 1)}),
+        ("The orange juice is half full.", {"levels": (1, 1)}),
+        ("The juice reaches up to 80 percent.", {"levels": (0, 1)}),
+        ("The reference bottle holds yellow orange juice up to 82 %.", {"levels": (1, 1), "colours": (1, 1)}),
+        ("The cable runs from row 3 on the left to row 1 on the right.", {"connections": (1, 1)}),
+        ("The cable runs from row 1 on the right to row 3 on the left.", {"connections": (1, 1)}),
+        ("The cable runs from row 1 on the left to row 1 on the right.", {"connections": (0, 1)}),
+        ("The blue wire connects left row 3 with right row 1.", {"connections": (1, 1), "colours": (1, 1)}),
+        ("A cable lies between row 3 on the left and row 2 on the right.", {"connections": (0, 1)}),
+        # What ought to be, what is missing, and the number at one place are no claims about the picture.
+        ("There should be two nuts.", {}),
+        ("One nut is missing and two washers are extra.", {}),
+        ("The left compartment holds 3 nuts and 2 washers.", {}),
+        ("There is no red washer.", {}),
+        ("The nut in row 2 lies there; region 1 covers 12.3 % of the picture.", {}),
+        ("48 % from the left and 40 % from the top.", {}),
+        ("", {}),
+    ],
+)
+def test_claims_in_plain_words(said: str, expected: dict[str, tuple[int, int]]) -> None:
+    assert check(said) == expected
+
+
+def test_a_claim_made_twice_counts_once() -> None:
+    assert check("There is one nut. There is one nut. The query has one nut.") == {"counts": (1, 1)}
+
+
+def test_recall_is_of_both_pictures() -> None:
+    checks = check_reasoning(
+        "Reference: steel nut x2. Query: steel nut x1 less. One nut is missing.", [REFERENCE], QUERY
+    )
+    assert checks["counts"] == Check(true=2, claims=2, told=2, facts=5)
+    assert checks["colours"] == Check(true=2, claims=2, told=2, facts=5)
+    assert (checks["levels"].facts, checks["connections"].facts) == (2, 2)
+    several = check_reasoning("The reference has two screws.", [REFERENCE], QUERY)["counts"]
+    assert (several.true, several.told) == (1, 0)  # true, but neither number is told
+
+
+def test_of_several_references_the_best_is_meant() -> None:
+    said = "Reference: steel nut x1, red washer x1. Query: steel nut x1 same."
+    assert check_reasoning(said, [REFERENCE], QUERY)["counts"].true == 1
+    assert check_reasoning(said, [REFERENCE, QUERY], QUERY)["counts"].true == 3
+
+
+@pytest.mark.parametrize("product", PRODUCTS)
+def test_what_is_written_about_products_is_true_in_both_ways(product: str) -> None:
+    for index in range(min(4, len(CATALOGUE[product].defects))):
+        reference = draw_picture(product, "train", "good", index, size=48).facts
+        query = draw_picture(product, "test", "logical", index, size=48).facts
+        micros = parse_response(write_response(reference, query)).reasoning
+        listed = micros[: micros.index(". ", micros.index("Query:"))]
+        checks = check_reasoning(listed, [reference], query)
+        true, claims = check_claims(listed, reference, query)
+        assert (checks["counts"].true + checks["levels"].true, checks["counts"].claims + checks["levels"].claims) == (
+            true,
+            claims,
+        )
+        assert all(one.true == one.claims for one in checks.values())
+        assert all(checks[sort].told == checks[sort].facts for sort in ("counts", "colours", "levels"))
+        plain = f"The reference shows {describe_parts(reference)}. The query shows {describe_parts(query)}."
+        checks = check_reasoning(plain, [reference], query)
+        assert all(one.true >= 0.95 * one.claims for one in checks.values()), plain
+        assert sum(one.told for one in checks.values()) >= 0.75 * sum(checks[s].facts for s in SORTS[:3]), plain
+        lie = check_reasoning(f"The query shows {describe_parts(query)}.".replace("one ", "seven "), [reference], query)
+        if lie["counts"].claims and " one " in describe_parts(query):
+            assert lie["counts"].true < lie["counts"].claims
+
+
+@settings(deadline=None)
+@given(st.text(alphabet="abcnut x1230/%.,: \n", max_size=80))
+def test_no_reasoning_is_too_strange(reasoning: str) -> None:
+    for one in check_reasoning(reasoning, [REFERENCE], QUERY).values():
+        assert 0 <= one.true <= one.claims
+        assert 0 <= one.told <= one.facts
+    assert all(claim.sort in SORTS for claim in find_claims(reasoning))
