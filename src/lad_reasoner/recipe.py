@@ -6,9 +6,9 @@
     arguments = recipe.arguments(trl.SFTConfig)
     write_run(recipe, arguments, {}, resume=False)
 
-The keys of the file are ours (`Settings` and what a stage adds) or fields of TRL's config class; anything else is refused
-with the nearest right name. Words of the command line win over the file. Relative paths are taken from where the command
-is run.
+The keys of the file are ours (`Settings` and what a stage adds) or fields of TRL's config class; anything else is
+refused with the nearest right name. Words of the command line win over the file. Relative paths are taken from where
+the command is run.
 """
 
 from __future__ import annotations
@@ -169,7 +169,7 @@ def machine_defaults(given: Mapping[str, Any]) -> dict[str, Any]:
     """What this machine decides where nothing is said: whether there is a GPU, and whether it knows bfloat16."""
     gpu = torch.cuda.is_available() and not given.get("use_cpu")
     exact = {} if given.get("fp16") else {"bf16": gpu and torch.cuda.is_bf16_supported()}
-    return {"use_cpu": not gpu, **exact}
+    return {"use_cpu": not gpu, "disable_tqdm": True, **exact}  # progress is shown by training.py
 
 
 def check_fields(values: Mapping[str, Any], config: Any) -> dict[str, Any]:
@@ -198,7 +198,7 @@ def write_run(recipe: Recipe[Any], config: Any, facts: Mapping[str, Any], *, res
     `config` is TRL's config object, whose every field is kept, `facts` what the stage adds. With `resume` the run must
     be the one that was begun: InputError names the setting that differs. Without it the folder must hold no run.
     """
-    run = {
+    run: dict[str, Any] = {
         "config": recipe.ours.model_dump(mode="json") | {k: v for k, v in recipe.theirs.items() if k != SECRET},
         "data": {
             "folder": str(recipe.ours.data),
@@ -253,8 +253,8 @@ def _same(there: Mapping[str, Any], run: Mapping[str, Any], recipe: Recipe[Any])
     for key in sorted({*before, *now} - FREE - {"output_dir", "use_cpu", "data"}):
         if before.get(key) != now.get(key):
             raise InputError(
-                f"{recipe.path}: {key} is {now.get(key)}, but the run in {recipe.out} was begun with {before.get(key)}; "
-                "put it back, or give another --output_dir"
+                f"{recipe.path}: {key} is {now.get(key)}, but the run in {recipe.out} was begun with "
+                f"{before.get(key)}; put it back, or give another --output_dir"
             )
     if (there.get("data") or {}).get("sha256") != run["data"]["sha256"]:
         raise InputError(f"{recipe.ours.data}: has changed since the run was begun; give another --output_dir")

@@ -3,9 +3,9 @@
     data = load_set("runs/sft", kind="sft", checkpoint=checkpoint)
     data[0]     # prompt, completion, images; id, label, kind, category
 
-What `lad-reasoner data check` calls an error stops here too: a set that is not complete, a benchmark's picture, one label
-only, a picture that is missing or cannot be read. What a review decided is honoured. Records longer than the model's
-context are counted and named: TRL would cut off their answers.
+What `lad-reasoner data check` calls an error stops here too: a set that is not complete, a benchmark's picture, one
+label only, a picture that is missing or cannot be read. What a review decided is honoured. Records longer than the
+model's context are counted and named: TRL would cut off their answers.
 
 An SFT record is split into `prompt` and `completion`, because TRL takes the loss on the completion alone for any chat
 template; of whole conversations only templates with generation marks tell the answer apart. Pictures are read as in
@@ -86,15 +86,17 @@ def _open(batch: dict[str, list[Any]], columns: Sequence[str]) -> dict[str, list
     if "images" in batch:
         opened["images"] = [[read_picture(path).image for path in paths] for paths in batch["images"]]
     for name in {"prompt", "completion"} & batch.keys():
-        opened[name] = [[_message(message) for message in messages] for messages in batch[name]]
+        opened[name] = [plain_messages(messages) for messages in batch[name]]
     return opened
 
 
-def _message(message: Mapping[str, Any]) -> dict[str, Any]:
-    content = message["content"]
-    if isinstance(content, str):
-        return dict(message)
-    return {**message, "content": [{k: v for k, v in part.items() if v is not None} for part in content]}
+def plain_messages(messages: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The messages without the empty places that Arrow adds to parts of another kind."""
+
+    def plain(content: Any) -> Any:
+        return content if isinstance(content, str) else [{k: v for k, v in p.items() if v is not None} for p in content]
+
+    return [{**message, "content": plain(message["content"])} for message in messages]
 
 
 def _fitting(
@@ -143,7 +145,7 @@ def row_lengths(rows: Sequence[Mapping[str, Any]], checkpoint: Checkpoint) -> li
     one = processor.apply_chat_template([{"role": "user", "content": [{"type": "image"}]}], tokenize=False)
     lengths = []
     for row in rows:
-        messages = [_message(message) for message in (*row["prompt"], *row.get("completion", ()))]
+        messages = plain_messages([*row["prompt"], *row.get("completion", ())])
         text = processor.apply_chat_template(messages, tokenize=False, add_generation_prompt="completion" not in row)
         length = len(processor.tokenizer(text, add_special_tokens=False)["input_ids"])
         for path in row["images"]:
