@@ -25,8 +25,8 @@ from lad_reasoner.trainset import load_set
 def train(path: str | Path, overrides: Sequence[str] = (), *, resume: bool = False) -> Path:
     """Train as the YAML file says, words of the command line winning; returns the folder of the finished model.
 
-    InputError for settings or data that cannot be used, `Interrupted` after a signal, MachineError for a machine that is
-    too small.
+    InputError for settings or data that cannot be used, `StoppedError` after a signal, MachineError for a machine
+    that is too small.
     """
     trl = library("trl")
     recipe = read_recipe(path, overrides, ours=Settings, theirs=trl.SFTConfig)
