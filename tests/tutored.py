@@ -11,7 +11,7 @@ import tiny
 from lad_reasoner.dataset import Builder, Entry
 from lad_reasoner.prompts import PROMPT_VERSION, build_messages
 
-NUMBERS = "zero one two three four five six seven eight nine ten eleven".split()
+NUMBERS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven"]
 
 
 def build(folder: Path, *, task: str = "sft", records: int = 12, labels: tuple[str, ...] = ("yes", "no")) -> Path:

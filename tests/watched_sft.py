@@ -2,8 +2,8 @@
 
     python -m watched_sft LOG SECONDS KILL_AT train sft CONFIG …
 
-Each step takes SECONDS more. The process is killed while it writes the checkpoint of step KILL_AT. The finished model is
-not published, since that is tested elsewhere.
+Each step takes SECONDS more. The process is killed while it writes the checkpoint of step KILL_AT. The finished model
+is not published, since that is tested elsewhere.
 """
 
 import json
