@@ -16,18 +16,30 @@ from lad_reasoner.errors import LadError
 os.environ.setdefault("GOMP_SPINCOUNT", "5000")
 
 __version__ = "0.1.0"
-__all__ = ["Failure", "Inspector", "LadError", "Pair", "Response", "Verdict", "load_model", "parse_response"]
+__all__ = [
+    "Failure",
+    "Inspector",
+    "LadError",
+    "Pair",
+    "Response",
+    "Verdict",
+    "accuracy_reward",
+    "load_model",
+    "parse_response",
+    "structure_reward",
+]
 
 if TYPE_CHECKING:
     from lad_reasoner.inspector import Inspector, load_model
     from lad_reasoner.records import Failure, Pair, Verdict
+    from lad_reasoner.rewards import accuracy_reward, structure_reward
 
 
 def __getattr__(name: str) -> Any:
     # Pydantic and Pillow load only when asked for, so that `lad-reasoner --help` answers at once.
     from importlib import import_module
 
-    for module in ("inspector", "records"):
+    for module in ("rewards", "records", "inspector"):
         if name in __all__:
             found = getattr(import_module(f"lad_reasoner.{module}"), name, None)
             if found is not None:
