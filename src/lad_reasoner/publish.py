@@ -1,0 +1,227 @@
+"""The end of a training run: a plain Hugging Face folder, which is only there once a fresh process has read it back.
+
+    publish(trainer, recipe, run, records)      # -> RUN/model
+
+Adapters are merged. Weights have the precision of the checkpoint that was trained from. Processor, chat template and
+pixel budget are inside; README.md is the model card. A new Python process loads the folder and must answer a few records
+greedily, word for word, as the trained weights do in this process; else the folder is not given its name.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lad_reasoner.errors import LadError, MachineError
+from lad_reasoner.images import read_picture
+from lad_reasoner.model import Checkpoint, find_folder, load_checkpoint
+from lad_reasoner.recipe import Recipe, library
+
+MODEL, CHECK = "model", "check.json"
+ASKED = 4  # records whose answers are compared
+WORDS = 64  # tokens of such an answer
+LAUNCHER = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "GROUP_RANK")
+
+
+def publish(
+    trainer: Any, recipe: Recipe[Any], run: Mapping[str, Any], records: Any, *, pictures: Sequence[Path] = ()
+) -> Path:
+    """Write RUN/model from what the trainer holds now; returns the folder.
+
+    Called by every process, since the weights may lie on several; the first one writes. `records` is the data set that
+    was trained on, `pictures` are put into the card. MachineError where the reloaded model answers otherwise.
+    """
+    target = recipe.out / MODEL
+    trained = trainer.deepspeed if trainer.is_deepspeed_enabled else trainer.model
+    state = trainer.accelerator.get_state_dict(trained)
+    if not trainer.is_world_process_zero():
+        return target
+    checkpoint = assemble(recipe, state, getattr(trainer.model, "peft_config", {}).get("default"))
+    half = recipe.out / f"{MODEL}.half"
+    shutil.rmtree(half, ignore_errors=True)
+    save(checkpoint, half, find_folder(recipe.ours.model))
+    write_card(half, recipe, run, trainer.state.log_history, pictures)
+    plain = records.with_format(None)
+    asked = [plain[at] for at in range(0, len(plain), max(1, len(plain) // ASKED))][:ASKED]
+    prompts = [{"id": row["id"], "prompt": row["prompt"], "images": row["images"]} for row in asked]
+    check = recipe.out / CHECK
+    check.write_text(json.dumps({"prompts": prompts}), encoding="utf-8")
+    reloaded = ask_fresh(half, check)
+    dtype = getattr(torch, reloaded["dtype"])
+    for parameter in checkpoint.model.parameters():
+        parameter.data = parameter.data.to(dtype)
+    expected = answer(checkpoint, prompts)
+    check.write_text(json.dumps({"prompts": prompts, "answers": expected}), encoding="utf-8")
+    compare(half, prompts, expected, reloaded["answers"])
+    shutil.rmtree(target, ignore_errors=True)
+    half.rename(target)
+    if recipe.theirs.get("push_to_hub"):
+        push(target, recipe)
+    return target
+
+
+def verify(folder: str | Path, check: str | Path) -> None:
+    """Ask the folder again in a fresh process; MachineError where it does not answer as check.json says."""
+    content = json.loads(Path(check).read_text(encoding="utf-8"))
+    compare(Path(folder), content["prompts"], content["answers"], ask_fresh(folder, check)["answers"])
+
+
+def compare(
+    folder: Path, prompts: Sequence[Mapping[str, Any]], expected: Sequence[str], answers: Sequence[str]
+) -> None:
+    """MachineError for the first record that is answered otherwise."""
+    for row, wanted, given in zip(prompts, expected, answers, strict=True):
+        if wanted != given:
+            raise MachineError(
+                f"{folder}: reloaded, it answers {row['id']} with {given[:60]!r} and not {wanted[:60]!r}; do not use it"
+            )
+
+
+def assemble(recipe: Recipe[Any], state: Mapping[str, torch.Tensor], lora: Any) -> Checkpoint:
+    """The checkpoint that was trained from with the trained weights in it, adapters merged, in its own precision."""
+    settings = recipe.ours
+    checkpoint = load_checkpoint(settings.model, max_pixels=settings.max_pixels, device="cpu", dtype="float32")
+    own = stored_dtype(find_folder(settings.model))
+    model = checkpoint.model
+    if lora is not None:
+        model = library("peft").get_peft_model(model, lora)
+    model.load_state_dict(state, strict=True)
+    if lora is not None:
+        model = model.merge_and_unload()
+    for parameter in model.parameters():
+        parameter.data = parameter.data.to(own)
+    model.config.dtype = own
+    return Checkpoint(checkpoint.name, model.eval(), checkpoint.processor)
+
+
+def stored_dtype(folder: Path) -> torch.dtype:
+    """The precision that a checkpoint's config.json names; float32 where it names none."""
+    fields = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    inner = fields.get("text_config") or {}
+    name = next((part[key] for part in (fields, inner) for key in ("dtype", "torch_dtype") if part.get(key)), "float32")
+    return {"bfloat16": torch.bfloat16, "float16": torch.float16}.get(name, torch.float32)
+
+
+def save(checkpoint: Checkpoint, folder: Path, base: Path) -> None:
+    """Weights, configs, tokenizer, processor; and the settings for films, which others' servers want to see."""
+    checkpoint.model.save_pretrained(folder)
+    checkpoint.processor.save_pretrained(folder)
+    films = "video_preprocessor_config.json"
+    if (base / films).is_file() and not (folder / films).exists():
+        shutil.copyfile(base / films, folder / films)
+
+
+@torch.inference_mode()
+def answer(checkpoint: Checkpoint, prompts: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Greedy answers, one record at a time, end tokens included."""
+    from lad_reasoner.trainset import plain_messages
+
+    model, processor = checkpoint.model, checkpoint.processor
+    answers = []
+    for row in prompts:
+        text = processor.apply_chat_template(plain_messages(row["prompt"]), add_generation_prompt=True, tokenize=False)
+        images = [checkpoint.fit(read_picture(path).image) for path in row["images"]]
+        inputs = processor(text=[text], images=[images], add_special_tokens=False, return_tensors="pt")
+        inputs = inputs.to(model.device, dtype=model.dtype)
+        written = model.generate(**inputs, do_sample=False, max_new_tokens=WORDS)
+        answers.append(processor.tokenizer.decode(written[0, inputs["input_ids"].shape[1] :]))
+    return answers
+
+
+def ask_fresh(folder: str | Path, check: str | Path) -> dict[str, Any]:
+    """What a new Python process, which only knows the folder, answers: `answers`, and the `dtype` it computed in.
+
+    It computes on the CPU, as the comparison here does.
+    """
+    environment = {
+        name: value
+        for name, value in os.environ.items()
+        if name not in LAUNCHER and not name.startswith(("ACCELERATE_", "TORCHELASTIC_", "FSDP_"))
+    }
+    command = [sys.executable, "-m", "lad_reasoner.publish", str(folder), str(check)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    if done.returncode:
+        problem = (done.stderr.strip().splitlines() or ["no message"])[-1]
+        raise MachineError(f"{folder}: cannot be loaded by a fresh process ({problem[:300]})")
+    return dict(json.loads(done.stdout.splitlines()[-1]))
+
+
+def write_card(
+    folder: Path,
+    recipe: Recipe[Any],
+    run: Mapping[str, Any],
+    history: Sequence[Mapping[str, Any]],
+    pictures: Sequence[Path],
+) -> None:
+    """README.md: what it was made from, with which settings, how the training went."""
+    from lad_reasoner.dataset import read_manifest
+
+    data = read_manifest(recipe.ours.data)
+    logged = [line for line in history if "loss" in line]
+    base = recipe.ours.model
+    lines = ["---", "library_name: transformers", "pipeline_tag: image-text-to-text"]
+    lines += [f"base_model: {base}"] if "/" in base and not Path(base).exists() else []
+    lines += ["tags: [anomaly-detection, lad-reasoner]", "---", "", f"# {recipe.out.name}", ""]
+    lines += [f"Trained from `{base}` with LAD-Reasoner ({run['stage']}).", "", "## Data", ""]
+    classes = ", ".join(f"{name} ({sum(counts.values())})" for name, counts in data.get("classes", {}).items())
+    lines += [
+        f"{run['records']} records ({', '.join(f'{n} {label}' for label, n in run['labels'].items())}) of {classes}.",
+        f"Licences of the pictures: {', '.join(data.get('licences', {})) or 'unknown'}.",
+        "",
+        *(f"- {name}: SHA-256 {value}" for name, value in run["data"]["sha256"].items()),
+        "",
+        "## Training",
+        "",
+        "| step | loss |",
+        "|---|---|",
+        *(f"| {line['step']} | {float(line['loss']):.4f} |" for line in _thin(logged, 20)),
+        "",
+    ]
+    for picture in pictures:
+        shutil.copyfile(picture, folder / picture.name)
+        lines += [f"![{picture.stem}]({picture.name})", ""]
+    kept = {key: run[key] for key in ("config", "seed", "versions", "git", "processes")}
+    lines += ["## Settings", "", "```json", json.dumps(kept, indent=2, ensure_ascii=False), "```", ""]
+    (folder / "README.md").write_text("\n".join(lines), encoding="utf-8")
+
+
+def _thin(lines: Sequence[Mapping[str, Any]], most: int) -> list[Mapping[str, Any]]:
+    """At most so many of the lines, evenly, the last one among them."""
+    if len(lines) <= most:
+        return list(lines)
+    return [lines[round(at * (len(lines) - 1) / (most - 1))] for at in range(most)]
+
+
+def push(folder: Path, recipe: Recipe[Any]) -> None:
+    """Send the finished folder to the hub, under `hub_model_id` or the run's name. MachineError where that fails."""
+    theirs = recipe.theirs
+    name = theirs.get("hub_model_id") or recipe.out.name
+    hub = library("huggingface_hub").HfApi(token=theirs.get("hub_token"))
+    try:
+        made = hub.create_repo(name, private=theirs.get("hub_private_repo"), exist_ok=True)
+        hub.upload_folder(repo_id=made.repo_id, folder_path=folder, commit_message="Trained with LAD-Reasoner")
+    except Exception as error:  # no network, no login, no right, a full account: all of the hub's own kinds
+        problem = " ".join(str(error).split())[:200]
+        raise MachineError(f"{name}: cannot be pushed ({problem}); the model is whole in {folder}") from None
+
+
+def _main(folder: str, check: str) -> None:
+    checkpoint = load_checkpoint(folder, device="cpu")
+    prompts = json.loads(Path(check).read_text(encoding="utf-8"))["prompts"]
+    dtype = str(checkpoint.model.dtype).removeprefix("torch.")
+    print(json.dumps({"dtype": dtype, "answers": answer(checkpoint, prompts)}))
+
+
+if __name__ == "__main__":
+    try:
+        _main(*sys.argv[1:])
+    except LadError as problem:
+        sys.exit(str(problem))

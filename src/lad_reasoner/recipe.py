@@ -1,0 +1,370 @@
+"""What a training run is made from: its settings in a YAML file, and the record of settings and data in run.json.
+
+    recipe = read_recipe("configs/micro/sft.yaml", ["--max_steps", "10"], ours=Settings, theirs=trl.SFTConfig)
+    recipe.ours         # our few keys, checked
+    recipe.theirs       # TRL's own settings under TRL's own names
+    arguments = recipe.arguments(trl.SFTConfig)
+    write_run(recipe, arguments, {}, resume=False)
+
+The keys of the file are ours (`Settings` and what a stage adds) or fields of TRL's config class; anything else is
+refused with the nearest right name. Words of the command line win over the file. Relative paths are taken from where
+the command is run.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import importlib
+import importlib.metadata
+import importlib.util
+import json
+import os
+import re
+import subprocess
+import sys
+import typing
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Generic, Literal, TypeVar
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator
+
+from lad_reasoner.dataset import DECISIONS, MANIFEST, METADATA, hash_file
+from lad_reasoner.errors import InputError, MissingExtraError
+
+RUN = "run.json"
+SECRET = "hub_token"
+PACKAGES = ("lad-reasoner", "torch", "transformers", "trl", "accelerate", "peft", "datasets")
+# TRL's settings that nothing here would read, and what stands in their place.
+ELSEWHERE = {
+    "resume_from_checkpoint": "say --resume",
+    "model_init_kwargs": "the model is loaded by `model`, `dtype` and `max_pixels`",
+    "trust_remote_code": "code of a checkpoint is never run",
+    "assistant_only_loss": "the loss is on the answer only, whatever the chat template",
+    "completion_only_loss": "the loss is on the answer only",
+    "dataset_text_field": "the data set is what `lad-reasoner data` built",
+    "dataset_kwargs": "the data set is what `lad-reasoner data` built",
+    "packing": "records with pictures are not packed",
+    "padding_free": "records with pictures are padded",
+    "enable_jit_checkpoint": "SIGTERM saves a checkpoint anyway",
+    "do_train": "it trains",
+    "do_eval": "measure with `lad-reasoner eval`",
+    "do_predict": "measure with `lad-reasoner eval`",
+    "hub_strategy": "push_to_hub sends the finished model",
+    "hub_always_push": "push_to_hub sends the finished model",
+}
+# What may change when a run goes on: where and how often it speaks and saves, never what it computes.
+FREE = frozenset(
+    {"logging_steps", "logging_first_step", "report_to", "run_name", "save_steps", "save_strategy", "save_total_limit"}
+    | {"disable_tqdm", "log_level", "push_to_hub", "hub_model_id", "hub_private_repo", SECRET}
+    | {"dataloader_num_workers", "dataloader_pin_memory", "dataloader_prefetch_factor"}
+)
+
+
+class Settings(BaseModel):
+    """The keys that are ours in every stage; a stage adds its own in a subclass.
+
+    `lora` takes PEFT's own names (`r`, `lora_alpha`, `target_modules` …) and trains an adapter instead of all weights.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+    model: str = Field(description="micro-base, a model's folder or a hub name")
+    data: Path = Field(description="folder that `lad-reasoner data` built")
+    max_pixels: int | None = Field(None, ge=28 * 28, description="pixel budget of a picture, kept with the model")
+    dtype: Literal["float32", "bfloat16"] | None = Field(
+        None, description="of the weights while they are trained; float32 unless `lora` is given"
+    )
+    freeze_vision: bool = Field(False, description="leave the vision tower as it is")
+    lora: dict[str, Any] | None = None
+    leave_out_long: bool = Field(False, description="leave out records longer than the context instead of stopping")
+
+    @field_validator("lora")
+    @classmethod
+    def _names_of_peft(cls, lora: dict[str, Any] | None) -> dict[str, Any] | None:
+        return None if lora is None else check_fields(lora, library("peft").LoraConfig)
+
+
+Ours = TypeVar("Ours", bound=Settings)
+
+
+@dataclass(frozen=True)
+class Recipe(Generic[Ours]):
+    """A run's settings. `theirs` are the settings given to TRL's config class, with our defaults for this machine."""
+
+    path: Path
+    ours: Ours
+    theirs: dict[str, Any]
+
+    @property
+    def out(self) -> Path:
+        """The run's folder: TRL's output_dir."""
+        return Path(self.theirs["output_dir"]).expanduser()
+
+    def arguments(self, config: Any) -> Any:
+        """The object of TRL's config class; InputError, with the file's name, for what TRL refuses."""
+        # The trainer would push every checkpoint; here the finished model is pushed (publish.py).
+        wanted = {key: value for key, value in self.theirs.items() if key != "push_to_hub"}
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # Transformers' and TRL's deprecations of each other's names
+                return config(**wanted)
+        except (ValueError, TypeError, NotImplementedError, ImportError) as error:
+            raise InputError(f"{self.path}: {' '.join(str(error).split())[:300]}") from None
+
+
+def library(module: str) -> Any:
+    """A module of the extra `train`; MissingExtraError where it is not installed."""
+    package = module.partition(".")[0]
+    if importlib.util.find_spec(package) is None:
+        raise MissingExtraError({"yaml": "pyyaml"}.get(package, package), "train")
+    # TRL would tell its makers about each run.
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    return importlib.import_module(module)
+
+
+def read_recipe(path: str | Path, overrides: Sequence[str] = (), *, ours: type[Ours], theirs: Any) -> Recipe[Ours]:
+    """The settings of a YAML file, with the words of a command line (`--key value`, `--key=value`, `--lora.r 8`).
+
+    `theirs` is TRL's config class. InputError names file or flag, field and the mend: for what is no YAML, an unknown
+    key, a wrong value, a missing `output_dir`.
+    """
+    path = Path(path)
+    values = _read_yaml(path)
+    given = {}
+    for name, value in _read_words(overrides):
+        _put(values, name, value)
+        given[name.partition(".")[0]] = f"--{name.partition('.')[0]}"
+
+    def where(key: str) -> str:
+        return given.get(key, f"{path}: {key}")
+
+    names = [*ours.model_fields, *_fields(theirs)]
+    for key in values:
+        if key in ELSEWHERE:
+            raise InputError(f"{where(key)}: nothing reads it; {ELSEWHERE[key]}")
+        if key not in names:
+            raise InputError(f"{where(key)}: no such setting; {_nearest(key, names)}")
+    mine = {key: value for key, value in values.items() if key in ours.model_fields}
+    rest = {key: value for key, value in values.items() if key not in ours.model_fields}
+    try:
+        settings = ours.model_validate(mine)
+    except ValidationError as error:
+        raise InputError(_explain(error, ours, path, given)) from None
+    try:
+        rest = check_fields(rest, theirs)
+    except ValueError as error:
+        key, _, problem = str(error).partition(": ")
+        raise InputError(f"{where(key)}: {problem}") from None
+    if not rest.get("output_dir"):
+        raise InputError(f"{path}: output_dir is missing; give the run's folder")
+    return Recipe(path, settings, {**machine_defaults(rest), **rest})
+
+
+def machine_defaults(given: Mapping[str, Any]) -> dict[str, Any]:
+    """What this machine decides where nothing is said: whether there is a GPU, and whether it knows bfloat16."""
+    gpu = torch.cuda.is_available() and not given.get("use_cpu")
+    exact = {} if given.get("fp16") else {"bf16": gpu and torch.cuda.is_bf16_supported()}
+    return {"use_cpu": not gpu, "disable_tqdm": True, **exact}  # progress is shown by training.py
+
+
+def check_fields(values: Mapping[str, Any], config: Any) -> dict[str, Any]:
+    """The values as the types of a dataclass's fields want them; ValueError `field: what is wrong`."""
+    fields = _fields(config)
+    hints = typing.get_type_hints(config)
+    checked = {}
+    for key, value in values.items():
+        if key not in fields:
+            raise ValueError(f"{key}: no such setting; {_nearest(key, fields)}")
+        if value is False and _takes(hints[key], str) and not _takes(hints[key], bool):
+            value = "no"  # which YAML reads as false, and TRL as a word
+        if isinstance(value, bool) and not _takes(hints[key], bool):
+            raise ValueError(f"{key}: {str(value).lower()} is a truth value in YAML; write the word in quotes")
+        try:
+            adapter: TypeAdapter[Any] = TypeAdapter(hints[key], config=ConfigDict(arbitrary_types_allowed=True))
+            checked[key] = adapter.validate_python(value)
+        except ValidationError as error:
+            raise ValueError(f"{key}: {error.errors()[0]['msg']}, not {value!r}") from None
+    return checked
+
+
+def write_run(recipe: Recipe[Any], config: Any, facts: Mapping[str, Any], *, resume: bool) -> dict[str, Any]:
+    """Write run.json into the run's folder: settings, versions, git state, hashes of the data, seed; returns it.
+
+    `config` is TRL's config object, whose every field is kept, `facts` what the stage adds. With `resume` the run must
+    be the one that was begun: InputError names the setting that differs. Without it the folder must hold no run.
+    """
+    run: dict[str, Any] = {
+        "config": recipe.ours.model_dump(mode="json") | {k: v for k, v in recipe.theirs.items() if k != SECRET},
+        "data": {
+            "folder": str(recipe.ours.data),
+            "sha256": {
+                name: hash_file(recipe.ours.data / name)
+                for name in (MANIFEST, METADATA, DECISIONS)
+                if (recipe.ours.data / name).is_file()
+            },
+        },
+        "seed": config.seed,
+        **facts,
+        "file": str(recipe.path),
+        "resolved": {name: value for name, value in config.to_dict().items() if name != SECRET},
+        "versions": _versions(),
+        "git": _git(),
+        "processes": config.world_size,
+        "started": [datetime.now(UTC).isoformat(timespec="seconds")],
+    }
+    run = json.loads(json.dumps(run, default=str))
+    if config.process_index != 0:
+        return run
+    there = read_run(recipe.out)
+    if resume and there is not None:
+        _same(there, run, recipe)
+        run["started"] = [*there.get("started", []), *run["started"]]
+    elif not resume and (there is not None or any(recipe.out.glob("checkpoint-*"))):
+        raise InputError(f"{recipe.out}: holds a run; go on with it by --resume, or give another --output_dir")
+    recipe.out.mkdir(parents=True, exist_ok=True)
+    half = recipe.out / f"{RUN}.half"
+    half.write_text(json.dumps(run, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    half.replace(recipe.out / RUN)
+    return run
+
+
+def read_run(folder: str | Path) -> dict[str, Any] | None:
+    """run.json of a run's folder; None where there is none. InputError where it is damaged."""
+    path = Path(folder) / RUN
+    if not path.is_file():
+        return None
+    try:
+        run = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InputError(f"{path}: not JSON ({error}); give another --output_dir") from None
+    if not isinstance(run, dict):
+        raise InputError(f"{path}: no record of a run; give another --output_dir")
+    return run
+
+
+def _same(there: Mapping[str, Any], run: Mapping[str, Any], recipe: Recipe[Any]) -> None:
+    """InputError where a run that is gone on with has other settings or data than it was begun with."""
+    before, now = there.get("config") or {}, run["config"]
+    for key in sorted({*before, *now} - FREE - {"output_dir", "use_cpu", "data"}):
+        if before.get(key) != now.get(key):
+            raise InputError(
+                f"{recipe.path}: {key} is {now.get(key)}, but the run in {recipe.out} was begun with "
+                f"{before.get(key)}; put it back, or give another --output_dir"
+            )
+    if (there.get("data") or {}).get("sha256") != run["data"]["sha256"]:
+        raise InputError(f"{recipe.ours.data}: has changed since the run was begun; give another --output_dir")
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    yaml = library("yaml")
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: is no YAML ({' '.join(str(error).split())})") from None
+    if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
+        raise InputError(f"{path}: must hold keys and values, such as `learning_rate: 1e-6`")
+    return values
+
+
+def _read_words(words: Iterable[str]) -> list[tuple[str, Any]]:
+    """(name, value) of `--name value`, `--name=value` and `--name`, which is true; dashes in a name are underscores."""
+    yaml = library("yaml")
+    pairs: list[tuple[str, Any]] = []
+    waiting = ""
+    for word in words:
+        if re.match(r"--[A-Za-z]", word):
+            name, equals, value = word[2:].partition("=")
+            name = name.replace("-", "_")
+            pairs.append((name, yaml.safe_load(value) if equals else True))
+            waiting = "" if equals else name
+        elif waiting:
+            pairs[-1] = (waiting, yaml.safe_load(word))
+            waiting = ""
+        else:
+            raise InputError(f"{word}: belongs to no setting; write --key value")
+    return pairs
+
+
+def _put(values: dict[str, Any], name: str, value: Any) -> None:
+    """Set a value, one level deeper for each dot of its name."""
+    *outer, last = name.split(".")
+    for key in outer:
+        inner = values.get(key)
+        if inner is None:
+            inner = values[key] = {}
+        elif not isinstance(inner, dict):
+            raise InputError(f"--{name}: {key} has no settings of its own")
+        values = inner
+    values[last] = value
+
+
+def _fields(config: Any) -> list[str]:
+    return [field.name for field in dataclasses.fields(config) if field.init]
+
+
+def _takes(hint: Any, kind: type) -> bool:
+    return hint is Any or hint is kind or any(_takes(part, kind) for part in typing.get_args(hint))
+
+
+def _nearest(key: str, names: Iterable[str]) -> str:
+    near = difflib.get_close_matches(key, list(names), n=1, cutoff=0.0)
+    return f"did you mean {near[0]}?" if near else "leave it out"
+
+
+def _explain(error: ValidationError, ours: type[BaseModel], path: Path, given: Mapping[str, str]) -> str:
+    """The first thing that is wrong with our keys, in one line."""
+    first = error.errors()[0]
+    place = [str(part) for part in first["loc"]]
+    where = given.get(place[0], f"{path}: {place[0]}") + "".join(f".{part}" for part in place[1:])
+    if first["type"] == "missing":
+        return f"{path}: {'.'.join(place)} is missing"
+    if first["type"] == "extra_forbidden":
+        return f"{where}: no such setting; {_nearest(place[-1], _names_at(ours, place[:-1]))}"
+    message = first["msg"].removeprefix("Value error, ")
+    return f"{where}: {message}" + ("" if first["type"] == "value_error" else f", not {first['input']!r}")
+
+
+def _names_at(model: Any, place: Sequence[str]) -> list[str]:
+    """The fields of the model that stands at this place of another."""
+    for name in place:
+        field = getattr(model, "model_fields", {}).get(name)
+        parts = [] if field is None else [field.annotation, *typing.get_args(field.annotation)]
+        model = next((part for part in parts if hasattr(part, "model_fields")), model)
+    return list(getattr(model, "model_fields", {}))
+
+
+def _versions() -> dict[str, str]:
+    found = {"python": sys.version.split()[0]}
+    for name in PACKAGES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    if "lad-reasoner" not in found:
+        from lad_reasoner import __version__
+
+        found["lad-reasoner"] = __version__
+    return found
+
+
+def _git() -> dict[str, Any] | None:
+    """Commit of this package's source and whether it was changed since; None where it is installed without git."""
+    folder = Path(__file__).parent
+
+    def git(*words: str) -> str | None:
+        try:
+            done = subprocess.run(["git", "-C", str(folder), *words], capture_output=True, text=True, timeout=20)
+        except (OSError, subprocess.TimeoutExpired):
+            return None
+        return done.stdout.strip() if done.returncode == 0 else None
+
+    if git("ls-files", "--error-unmatch", Path(__file__).name) is None:
+        return None
+    return {"commit": git("rev-parse", "HEAD"), "changed": bool(git("status", "--porcelain", "."))}

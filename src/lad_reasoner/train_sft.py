@@ -1,0 +1,53 @@
+"""Stage one of the paper: supervised fine-tuning on questions and answers about products (section 4.1.1).
+
+    lad-reasoner train sft configs/micro/sft.yaml
+
+Reads from top to bottom: settings, model, data, TRL's trainer, the run, the finished model. The loss is the mean over
+the answers' tokens of the negative log-likelihood; the question and its picture only condition it.
+
+**Deviations.** The paper trains with LLaMA-Factory and gives epochs, rate and batch (section 5.1); all else is TRL's
+default, or said in configs/paper/sft.yaml. Whether its vision tower was trained is not said: it is here, unless
+`freeze_vision` is set.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from lad_reasoner.publish import publish
+from lad_reasoner.recipe import Settings, library, read_recipe, write_run
+from lad_reasoner.training import adapter, load_trainee, run_trainer
+from lad_reasoner.trainset import load_set
+
+
+def train(path: str | Path, overrides: Sequence[str] = (), *, resume: bool = False) -> Path:
+    """Train as the YAML file says, words of the command line winning; returns the folder of the finished model.
+
+    InputError for settings or data that cannot be used, `Interrupted` after a signal, MachineError for a machine that is
+    too small.
+    """
+    trl = library("trl")
+    recipe = read_recipe(path, overrides, ours=Settings, theirs=trl.SFTConfig)
+    arguments = recipe.arguments(trl.SFTConfig)
+    checkpoint = load_trainee(recipe.ours)
+    data = load_set(
+        recipe.ours.data,
+        kind="sft",
+        checkpoint=checkpoint,
+        max_length=recipe.theirs.get("max_length"),
+        leave_out_long=recipe.ours.leave_out_long,
+    )
+    facts = {"stage": "sft", "records": len(data), "labels": dict(sorted(Counter(data["label"]).items()))}
+    run = write_run(recipe, arguments, facts, resume=resume)
+    arguments.max_length = None  # no record is longer, and none is to be cut
+    trainer = trl.SFTTrainer(
+        model=checkpoint.model,
+        args=arguments,
+        train_dataset=data,
+        processing_class=checkpoint.processor,
+        peft_config=adapter(recipe.ours, checkpoint.model),
+    )
+    run_trainer(trainer, recipe, resume=resume)
+    return publish(trainer, recipe, run, data)
