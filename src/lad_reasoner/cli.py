@@ -6,7 +6,6 @@ traceback), 2 wrong usage, 3 all done and an anomaly was found (only with --fail
 
 from __future__ import annotations
 
-import signal
 import sys
 from io import TextIOWrapper
 from pathlib import Path
@@ -16,6 +15,7 @@ import typer
 
 from lad_reasoner import cli_measure
 from lad_reasoner.cli_data import data
+from lad_reasoner.cli_train import train
 from lad_reasoner.errors import InputError, LadError, MissingExtraError
 
 if TYPE_CHECKING:
@@ -34,7 +34,6 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.add_typer(data, name="data")
-train = typer.Typer(help="Train models.", no_args_is_help=True)
 app.add_typer(train, name="train")
 app.command("eval", epilog="Example: lad-reasoner eval --benchmark miniloco --baseline random --limit 20 --out runs/r")(
     cli_measure.evaluate
@@ -264,19 +263,3 @@ def demo(
         "  lad-reasoner inspect --reference good.png query.png\n"
         "  lad-reasoner inspect --reference good_folder/ --out report/ query_folder/"
     )
-
-
-@train.command(epilog="Example: lad-reasoner train micro configs/micro/base.yaml")
-def micro(
-    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="YAML file with the run's folder and sizes.")],
-) -> None:
-    """Pretrain the built-in model from random weights; an interrupted run goes on where it stopped."""
-    from lad_reasoner.console import TrainingProgress
-    from lad_reasoner.micro.training import Run, read_config
-
-    settings = read_config(config)
-    # A polite kill ends as Ctrl-C does: what was learned is saved first.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    with TrainingProgress() as progress:
-        folder = Run(settings, progress).train()
-    print(f"model: {folder}")

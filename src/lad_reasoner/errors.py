@@ -4,7 +4,7 @@
     ├── InputError              a file, folder, field or flag that the user gave
     │   ├── ImageError          a picture that cannot be read, or must not be
     │   └── RecordError         a line of JSON that is not what it should be
-    ├── Interrupted             somebody stopped the work; what was done is saved
+    ├── StoppedError            somebody stopped the work; what was done is saved
     └── MachineError            something that is missing on this machine
         ├── MissingExtraError   an optional dependency; the message holds the pip line
         └── ServiceError        a server on the network fails, is silent, or talks nonsense
@@ -31,7 +31,7 @@ class RecordError(InputError):
     """A JSON line does not hold the record that it should."""
 
 
-class Interrupted(LadError):
+class StoppedError(LadError):
     """Work was stopped by a signal (`number`) after what was done had been saved."""
 
     def __init__(self, message: str, number: int) -> None:

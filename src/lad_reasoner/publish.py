@@ -3,8 +3,8 @@
     publish(trainer, recipe, run, records)      # -> RUN/model
 
 Adapters are merged. Weights have the precision of the checkpoint that was trained from. Processor, chat template and
-pixel budget are inside; README.md is the model card. A new Python process loads the folder and must answer a few records
-greedily, word for word, as the trained weights do in this process; else the folder is not given its name.
+pixel budget are inside; README.md is the model card. A new Python process loads the folder and must answer a few
+records greedily, word for word, as the trained weights do in this process; else the folder is not given its name.
 """
 
 from __future__ import annotations
@@ -114,6 +114,7 @@ def save(checkpoint: Checkpoint, folder: Path, base: Path) -> None:
     """Weights, configs, tokenizer, processor; and the settings for films, which others' servers want to see."""
     checkpoint.model.save_pretrained(folder)
     checkpoint.processor.save_pretrained(folder)
+    checkpoint.processor.image_processor.save_pretrained(folder)  # in a file of its own, where older programs look
     films = "video_preprocessor_config.json"
     if (base / films).is_file() and not (folder / films).exists():
         shutil.copyfile(base / films, folder / films)

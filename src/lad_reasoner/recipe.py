@@ -29,6 +29,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Generic, Literal, TypeVar
 
 import torch
@@ -40,23 +41,32 @@ from lad_reasoner.errors import InputError, MissingExtraError
 RUN = "run.json"
 SECRET = "hub_token"
 PACKAGES = ("lad-reasoner", "torch", "transformers", "trl", "accelerate", "peft", "datasets")
-# TRL's settings that nothing here would read, and what stands in their place.
+# TRL's settings that neither stage reads, and what stands in their place.
+MEASURE, FINISHED, TEMPLATE = (
+    "measure with `lad-reasoner eval`",
+    "push_to_hub sends the finished model",
+    "tokenizer and chat template are the model's own",
+)
 ELSEWHERE = {
     "resume_from_checkpoint": "say --resume",
+    "restore_callback_states_from_checkpoint": "say --resume",
     "model_init_kwargs": "the model is loaded by `model`, `dtype` and `max_pixels`",
     "trust_remote_code": "code of a checkpoint is never run",
-    "assistant_only_loss": "the loss is on the answer only, whatever the chat template",
-    "completion_only_loss": "the loss is on the answer only",
-    "dataset_text_field": "the data set is what `lad-reasoner data` built",
-    "dataset_kwargs": "the data set is what `lad-reasoner data` built",
-    "packing": "records with pictures are not packed",
-    "padding_free": "records with pictures are padded",
+    "chat_template_path": TEMPLATE,
+    "eos_token": TEMPLATE,
+    "pad_token": TEMPLATE,
     "enable_jit_checkpoint": "SIGTERM saves a checkpoint anyway",
     "do_train": "it trains",
-    "do_eval": "measure with `lad-reasoner eval`",
-    "do_predict": "measure with `lad-reasoner eval`",
-    "hub_strategy": "push_to_hub sends the finished model",
-    "hub_always_push": "push_to_hub sends the finished model",
+    "do_eval": MEASURE,
+    "do_predict": MEASURE,
+    "eval_strategy": MEASURE,
+    "eval_steps": MEASURE,
+    "eval_on_start": MEASURE,
+    "load_best_model_at_end": MEASURE,
+    "metric_for_best_model": MEASURE,
+    "hub_strategy": FINISHED,
+    "hub_always_push": FINISHED,
+    "hub_revision": FINISHED,
 }
 # What may change when a run goes on: where and how often it speaks and saves, never what it computes.
 FREE = frozenset(
@@ -127,10 +137,18 @@ def library(module: str) -> Any:
     return importlib.import_module(module)
 
 
-def read_recipe(path: str | Path, overrides: Sequence[str] = (), *, ours: type[Ours], theirs: Any) -> Recipe[Ours]:
+def read_recipe(
+    path: str | Path,
+    overrides: Sequence[str] = (),
+    *,
+    ours: type[Ours],
+    theirs: Any,
+    unread: Mapping[str, str] = MappingProxyType({}),
+) -> Recipe[Ours]:
     """The settings of a YAML file, with the words of a command line (`--key value`, `--key=value`, `--lora.r 8`).
 
-    `theirs` is TRL's config class. InputError names file or flag, field and the mend: for what is no YAML, an unknown
+    `theirs` is TRL's config class, `unread` those of its settings that this stage does not read, with what stands in
+    their place. InputError names file or flag, field and the mend: for what is no YAML, an unknown
     key, a wrong value, a missing `output_dir`.
     """
     path = Path(path)
@@ -143,10 +161,11 @@ def read_recipe(path: str | Path, overrides: Sequence[str] = (), *, ours: type[O
     def where(key: str) -> str:
         return given.get(key, f"{path}: {key}")
 
+    refused = {**ELSEWHERE, **unread}
     names = [*ours.model_fields, *_fields(theirs)]
     for key in values:
-        if key in ELSEWHERE:
-            raise InputError(f"{where(key)}: nothing reads it; {ELSEWHERE[key]}")
+        if key in refused:
+            raise InputError(f"{where(key)}: nothing reads it; {refused[key]}")
         if key not in names:
             raise InputError(f"{where(key)}: no such setting; {_nearest(key, names)}")
     mine = {key: value for key, value in values.items() if key in ours.model_fields}

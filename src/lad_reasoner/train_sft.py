@@ -21,15 +21,26 @@ from lad_reasoner.recipe import Settings, library, read_recipe, write_run
 from lad_reasoner.training import adapter, load_trainee, run_trainer
 from lad_reasoner.trainset import load_set
 
+# Settings of TRL's SFTConfig that this stage does not read.
+UNREAD = dict.fromkeys(
+    ("packing", "packing_strategy", "eval_packing", "padding_free", "pad_to_multiple_of", "truncation_mode"),
+    "a record with its pictures is padded to the longest of its batch, whole",
+)
+UNREAD |= dict.fromkeys(("assistant_only_loss", "completion_only_loss"), "the loss is on the answer only")
+UNREAD |= dict.fromkeys(
+    ("dataset_text_field", "dataset_kwargs", "dataset_num_proc", "shuffle_dataset"),
+    "the data set is what `lad-reasoner data sft` built; its order is drawn from seed",
+)
+
 
 def train(path: str | Path, overrides: Sequence[str] = (), *, resume: bool = False) -> Path:
     """Train as the YAML file says, words of the command line winning; returns the folder of the finished model.
 
-    InputError for settings or data that cannot be used, `Interrupted` after a signal, MachineError for a machine that is
-    too small.
+    InputError for settings or data that cannot be used, `StoppedError` after a signal, MachineError for a machine
+    that is too small.
     """
     trl = library("trl")
-    recipe = read_recipe(path, overrides, ours=Settings, theirs=trl.SFTConfig)
+    recipe = read_recipe(path, overrides, ours=Settings, theirs=trl.SFTConfig, unread=UNREAD)
     arguments = recipe.arguments(trl.SFTConfig)
     checkpoint = load_trainee(recipe.ours)
     data = load_set(

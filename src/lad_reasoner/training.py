@@ -4,8 +4,8 @@
     trainer = trl.SFTTrainer(checkpoint.model, peft_config=adapter(recipe.ours, checkpoint.model), …)
     run_trainer(trainer, recipe, resume=resume)
 
-SIGTERM and SIGINT let the step in hand end, save a checkpoint and leave; a second one leaves at once. `resume` goes on from
-the newest whole checkpoint: one that a kill cut off while it was written is removed. The Trainer restores weights,
+SIGTERM and SIGINT let the step in hand end, save a checkpoint and leave; a second one leaves at once. `resume` goes on
+from the newest whole checkpoint: one that a kill cut off while it was written is removed. The Trainer restores weights,
 optimizer, schedule, random numbers and the place in the data.
 
 **Deviations.** The paper does not say in what precision its weights were kept. All weights are trained in float32 (with
@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from lad_reasoner.console import TrainingProgress
-from lad_reasoner.errors import ImageError, InputError, Interrupted, MachineError
+from lad_reasoner.errors import ImageError, InputError, MachineError, StoppedError
 from lad_reasoner.model import Checkpoint, load_checkpoint
 from lad_reasoner.recipe import Recipe, Settings, library
 
@@ -85,8 +85,8 @@ def adapter(settings: Settings, model: Any) -> Any:
 def run_trainer(trainer: Any, recipe: Recipe[Any], *, resume: bool) -> None:
     """Train to the end, from the newest whole checkpoint with `resume`.
 
-    Raises `Interrupted` after a signal; MachineError where memory ran out, saying what to lower and to what; InputError
-    for a picture that was lost on the way.
+    Raises `StoppedError` after a signal; MachineError where memory ran out, saying what to lower and to what;
+    InputError for a picture that was lost on the way.
     """
     main = trainer.is_world_process_zero()
     start = newest_checkpoint(recipe.out, remove_halves=main) if resume else None
@@ -112,7 +112,7 @@ def run_trainer(trainer: Any, recipe: Recipe[Any], *, resume: bool) -> None:
     finally:
         trainer.remove_callback(watch)
     if watch.number and trainer.state.global_step < trainer.state.max_steps:
-        raise Interrupted(
+        raise StoppedError(
             f"stopped at step {trainer.state.global_step} of {trainer.state.max_steps} and saved in {recipe.out}; "
             "the same command with --resume goes on",
             watch.number,

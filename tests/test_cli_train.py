@@ -1,0 +1,52 @@
+"""The verbs of `train`: what they hand on, and how they end."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from lad_reasoner import train_sft
+from lad_reasoner.cli import app
+from lad_reasoner.errors import StoppedError
+
+runner = CliRunner()
+
+
+def test_every_key_goes_to_the_recipe(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[Any] = []
+
+    def train(path: str, overrides: list[str], *, resume: bool) -> Path:
+        given.append((path, overrides, resume))
+        return Path("runs/x/model")
+
+    monkeypatch.setattr(train_sft, "train", train)
+    words = ["--max_steps", "-1", "--resume", "--lora.r=8", "--freeze_vision"]
+    done = runner.invoke(app, ["train", "sft", "recipe.yaml", *words])
+    assert (done.exit_code, done.output) == (0, "model: runs/x/model\n")
+    assert given == [("recipe.yaml", ["--max_steps", "-1", "--lora.r=8", "--freeze_vision"], True)]
+    assert runner.invoke(app, ["train", "sft", "--resume", "recipe.yaml"]).exit_code == 0
+    assert given[1] == ("recipe.yaml", [], True)
+    done = runner.invoke(app, ["train", "sft", "--max_steps", "3", "recipe.yaml"])
+    assert done.exit_code == 2
+    assert "CONFIG comes first" in done.output
+
+
+def test_a_run_that_was_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+    def train(*_: Any, **__: Any) -> Path:
+        raise StoppedError("stopped at step 3 of 8", 15)
+
+    monkeypatch.setattr(train_sft, "train", train)
+    done = runner.invoke(app, ["train", "sft", "recipe.yaml"])
+    assert done.exit_code == 143
+    assert done.stderr == "lad-reasoner: stopped at step 3 of 8\n"
+    assert done.stdout == ""
+
+
+@pytest.mark.parametrize("verb", ["sft", "grpo", "micro"])
+def test_help_ends_with_an_example(verb: str) -> None:
+    done = runner.invoke(app, ["train", verb, "--help"])
+    assert done.exit_code == 0
+    assert f"Example: lad-reasoner train {verb} configs/micro/" in " ".join(done.output.split())
