@@ -63,11 +63,15 @@ def micro(
 
 
 def _run(train: Callable[..., Path], context: typer.Context, config: str, resume: bool) -> None:
+    from lad_reasoner.recipe import first_process
+
     if config.startswith("--"):
         raise typer.BadParameter(f"CONFIG comes first, then {config} and other settings")
     try:
         folder = train(config, context.args, resume=resume)
     except StoppedError as stop:
-        print(f"lad-reasoner: {stop}", file=sys.stderr)
+        if first_process():
+            print(f"lad-reasoner: {stop}", file=sys.stderr)
         raise typer.Exit(128 + stop.number) from None
-    print(f"model: {folder}")
+    if first_process():
+        print(f"model: {folder}")

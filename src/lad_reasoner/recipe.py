@@ -137,6 +137,11 @@ def library(module: str) -> Any:
     return importlib.import_module(module)
 
 
+def first_process() -> bool:
+    """Whether this is the process that speaks and writes, of those that a launcher started for one run."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 def read_recipe(
     path: str | Path,
     overrides: Sequence[str] = (),

@@ -203,9 +203,9 @@ def is_whole(checkpoint: Path) -> bool:
         for file in checkpoint.rglob("*.safetensors"):
             with safetensors.safe_open(file, "pt"):
                 pass
+        archives = [file for pattern in ("*.pt", "*.pth") for file in checkpoint.rglob(pattern)]
     except (OSError, ValueError, safetensors.SafetensorError):
         return False
-    archives = [file for pattern in ("*.pt", "*.pth") for file in checkpoint.rglob(pattern)]
     return isinstance(state, dict) and "global_step" in state and all(zipfile.is_zipfile(file) for file in archives)
 
 

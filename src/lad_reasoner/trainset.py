@@ -28,7 +28,7 @@ from lad_reasoner.decisions import decided, read_decisions
 from lad_reasoner.errors import InputError
 from lad_reasoner.images import printable, read_picture
 from lad_reasoner.model import Checkpoint
-from lad_reasoner.recipe import library
+from lad_reasoner.recipe import first_process, library
 
 WORDS = {"sft": "questions and answers (lad-reasoner data sft)", "pair": "pairs (lad-reasoner data pairs)"}
 SHOWN = 3  # names in a message
@@ -54,7 +54,7 @@ def load_set(
     tasks = sorted({entry.task for entry in entries} - {kind})
     if tasks:
         raise InputError(f"{printable(folder)}: holds {WORDS[tasks[0]]}; this stage is trained on {WORDS[kind]}")
-    problems = check_set(folder).errors
+    problems = check_set(folder).errors if first_process() else {}  # one look at the pictures is enough
     if problems:
         reason, names = next(iter(problems.items()))
         more = f"; {len(problems) - 1} more kinds of error, see lad-reasoner data check" if len(problems) > 1 else ""
@@ -125,7 +125,8 @@ def _fitting(
         raise InputError(
             f"{printable(folder)}: {needs}: {_shorten(long)}; lower max_pixels, or say leave_out_long: true"
         )
-    print(f"{printable(folder)}: left out, {needs}: {_shorten(long)}", file=sys.stderr)
+    if first_process():
+        print(f"{printable(folder)}: left out, {needs}: {_shorten(long)}", file=sys.stderr)
     return [row for row, length in zip(rows, lengths, strict=True) if length + room <= limit]
 
 
