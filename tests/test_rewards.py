@@ -56,7 +56,12 @@ def test_anything_else_earns_nothing(text: str) -> None:
 
 def test_what_trl_passes_is_understood() -> None:
     turns = [[{"role": "assistant", "content": YES}], [{"role": "assistant", "content": NO}]]
-    columns: dict[str, Any] = {"prompts": [[], []], "completion_ids": [[1], [2]], "trainer_state": None, "id": ["a", "b"]}
+    columns: dict[str, Any] = {
+        "prompts": [[], []],
+        "completion_ids": [[1], [2]],
+        "trainer_state": None,
+        "id": ["a", "b"],
+    }
     assert structure_reward(completions=turns, label=["yes", "yes"], **columns) == [1.0, 1.0]
     assert accuracy_reward(completions=turns, label=["yes", "yes"], **columns) == [1.0, 0.0]
     parts = [{"role": "assistant", "content": [{"type": "text", "text": YES[:9]}, {"type": "text", "text": YES[9:]}]}]

@@ -34,7 +34,8 @@ class Reply:
 class Written:
     """The ids of a finished response, the end of text last, and of each whether the model chose it.
 
-    Chosen are the tokens of the reasoning, the first of an end that the model wanted, and the answer; all else is forced.
+    Chosen are the tokens of the reasoning, the first of an end that the model wanted, and the answer; the rest is
+    forced.
     """
 
     ids: tuple[int, ...]

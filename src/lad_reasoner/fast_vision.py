@@ -50,7 +50,7 @@ def share_pictures(model: Any) -> bool:
 def _look_once(
     forward: Any, self: Any, hidden_states: torch.Tensor, grid_thw: torch.Tensor, *positional: Any, **named: Any
 ) -> Any:
-    pieces = hidden_states.split(grid_thw.prod(-1).tolist())
+    pieces = torch.split(hidden_states, grid_thw.prod(-1).tolist())
     different: list[int] = []  # numbers of the first pictures of their kind
     seen: dict[tuple[Any, ...], list[int]] = {}
     kinds = []

@@ -14,21 +14,32 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from transformers import TrainerCallback
-from trl import GRPOTrainer
-from trl.models.utils import disable_gradient_checkpointing
 
 from lad_reasoner.answers import parse_response
 from lad_reasoner.fast_vision import share_pictures, speed_up
 from lad_reasoner.model import Checkpoint
 from lad_reasoner.policy import group_advantages, penalised_rewards, sequence_kl
+from lad_reasoner.recipe import library
 from lad_reasoner.rewards import response_text
 from lad_reasoner.rollouts import Rollouts, find_chosen
 from lad_reasoner.watch import CollapseGuard, Samples
 
+GRPOTrainer: Any = library("trl").GRPOTrainer
+TrainerCallback: Any = library("transformers").TrainerCallback
+
 # What a model may take beside ids and mask, under the names that TRL gives it.
-SEEN = ("pixel_values", "image_grid_thw", "num_images", "pixel_attention_mask", "spatial_shapes", "num_tiles")
-SEEN += ("image_sizes", "token_type_ids", "mm_token_type_ids", "image_position_ids")
+SEEN = (
+    "pixel_values",
+    "image_grid_thw",
+    "num_images",
+    "pixel_attention_mask",
+    "spatial_shapes",
+    "num_tiles",
+    "image_sizes",
+    "token_type_ids",
+    "mm_token_type_ids",
+    "image_position_ids",
+)
 
 
 class StructuredGRPOTrainer(GRPOTrainer):  # type: ignore[misc]
@@ -105,7 +116,8 @@ class StructuredGRPOTrainer(GRPOTrainer):  # type: ignore[misc]
             return found
         ids = torch.cat([output["prompt_ids"], output["completion_ids"]], 1)
         mask = torch.cat([output["prompt_mask"], output["completion_mask"]], 1)
-        with torch.no_grad(), disable_gradient_checkpointing(self.model, self.args.gradient_checkpointing_kwargs):
+        without_checkpoints = library("trl.models.utils").disable_gradient_checkpointing
+        with torch.no_grad(), without_checkpoints(self.model, self.args.gradient_checkpointing_kwargs):
             logps, _, _ = self._get_per_token_logps_and_entropies(
                 self.model,
                 ids,
@@ -132,6 +144,11 @@ class StructuredGRPOTrainer(GRPOTrainer):  # type: ignore[misc]
         metrics["response_length"].append(length.mean().item())
         if "forced" in inputs[0]:
             metrics["forced_ends"].append(forced.mean().item())
+        rewards = penalised_rewards(
+            self.parts, self.reward_weights.to(self.parts.device), torch.zeros_like(length), 0.0
+        )
+        groups = rewards.view(-1, self.num_generations)
+        metrics["zero_spread"].append((groups.amax(1) - groups.amin(1) < 1e-6).float().mean().item())
         for word, rows in (("yes", label == 1), ("no", label == 0)):
             if rows.any():
                 for name, part in zip(self.reward_func_names, self.parts[rows].unbind(1), strict=True):

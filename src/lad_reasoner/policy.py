@@ -4,7 +4,7 @@ The paper's section 4.2, equations 4 to 8; docs/training.md has all of them. B r
 same prompt, T tokens at most. TRL computes the clipped loss, token- and sequence-level importance, and the KL term of
 the loss (`beta`); tests compare it with NumPy, too.
 
-**Forced tokens.** Structured decoding leaves the policy no choice at some places. The log-probability of what is written
+**Forced tokens.** Structured decoding leaves the policy no choice at some places. The log-probability of what stands
 there, under the policy after masking, is zero whatever the weights are: such tokens stand in no sum below, in no
 importance weight and in no loss, and carry no gradient. Where the model chose, the probabilities are those before
 masking, at the sampling temperature: renormalising over what the grammar allows would only take away the push towards
@@ -31,9 +31,7 @@ def sequence_kl(policy: torch.Tensor, reference: torch.Tensor, chosen: torch.Ten
     return ((policy - reference) * chosen).sum(-1)
 
 
-def penalised_rewards(
-    parts: torch.Tensor, weights: torch.Tensor, kl: torch.Tensor, coefficient: float
-) -> torch.Tensor:
+def penalised_rewards(parts: torch.Tensor, weights: torch.Tensor, kl: torch.Tensor, coefficient: float) -> torch.Tensor:
     """R = Σ weight · part - coefficient · KL of each response (B,), equation 7; `parts` is (B, rewards).
 
     A reward that does not apply to a response is NaN and left out; where none applies, so is the response's reward.
@@ -42,9 +40,7 @@ def penalised_rewards(
     return torch.where(parts.isnan().all(1), torch.nan, rewards)
 
 
-def group_advantages(
-    rewards: torch.Tensor, group: int, scale: Literal["group", "batch", "none"] | str
-) -> torch.Tensor:
+def group_advantages(rewards: torch.Tensor, group: int, scale: Literal["group", "batch", "none"] | str) -> torch.Tensor:
     """The advantage of each response (B,), the same for all of its tokens (equation 8), as TRL scales it.
 
     `rewards` holds whole groups of `group` neighbours. A response without a reward (NaN) has advantage 0.

@@ -43,7 +43,7 @@ REWARDS: dict[str, Callable[..., list[float]]] = {"structure": structure_reward,
 
 
 def load_reward(name: str) -> Callable[..., list[float | None]]:
-    """The reward of this name, `structure`, `accuracy` or `package.module:function`, with its failures told in one line.
+    """The reward of this name: `structure`, `accuracy` or `package.module:function`, its failures told in one line.
 
     The function that is returned raises InputError, naming the reward and the first record, where yours raises or does
     not return one finite number (or None: does not apply) for each completion.

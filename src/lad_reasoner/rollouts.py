@@ -1,7 +1,7 @@
-"""Structured decoding in GRPO's rollouts: every sampled response follows the grammar, and its forced tokens are known.
+"""Structured decoding in GRPO's rollouts: each sampled response follows the grammar, and its forced tokens are known.
 
-`Rollouts` is a `rollout_func` of TRL for generation in this process. With vLLM TRL generates by itself under the regular
-expression of `response_regex`; which of its tokens were forced is then read from the text (`find_chosen`).
+`Rollouts` is a `rollout_func` of TRL for generation in this process. With vLLM TRL generates by itself under the
+regular expression of `response_regex`; which of its tokens were forced is then read from the text (`find_chosen`).
 
 The paper samples "under structured decoding constraints guided by a predefined reasoning template" (section 4.2).
 """
@@ -18,6 +18,7 @@ from lad_reasoner.decoding import StructuredDecoding, Written
 from lad_reasoner.engines import make_grammar
 from lad_reasoner.errors import InputError
 from lad_reasoner.model import Checkpoint
+from lad_reasoner.recipe import library
 
 _ANSWER = re.compile(r"</think>\s*<answer>\s*(?=(yes|no))", re.IGNORECASE)
 
@@ -39,8 +40,10 @@ class Rollouts:
             )
         self.budget = tokens - frame
         turn = [{"role": "user", "content": [{"type": "text", "text": "?"}]}]
-        if checkpoint.processor.apply_chat_template(turn, add_generation_prompt=True, tokenize=False).rstrip().endswith(
-            "<think>"
+        if (
+            checkpoint.processor.apply_chat_template(turn, add_generation_prompt=True, tokenize=False)
+            .rstrip()
+            .endswith("<think>")
         ):
             raise InputError(f"{checkpoint.name}: its chat template opens <think> itself; train the version without it")
 
@@ -61,21 +64,20 @@ class Rollouts:
         }
 
     def _sample(self, prompts: Sequence[Any], trainer: Any) -> tuple[list[list[int]], list[Written]]:
-        from trl.models import unwrap_model_for_generation
-
         inputs = trainer.processing_class.apply_chat_template(
             list(prompts),
             add_generation_prompt=True,
             tokenize=True,
             return_dict=True,
-            padding=True,
-            return_tensors="pt",
+            processor_kwargs={"padding": True, "return_tensors": "pt"},
             **trainer.chat_template_kwargs,
         ).to(trainer.accelerator.device)
-        ids = [row[kept].tolist() for row, kept in zip(inputs["input_ids"], inputs["attention_mask"].bool(), strict=True)]
+        ids = [
+            row[kept].tolist() for row, kept in zip(inputs["input_ids"], inputs["attention_mask"].bool(), strict=True)
+        ]
         decoding = StructuredDecoding(self.grammar, self.budget)
         with (
-            unwrap_model_for_generation(
+            library("trl.models.utils").unwrap_model_for_generation(
                 trainer.model_wrapped,
                 trainer.accelerator,
                 gather_deepspeed3_params=trainer.args.ds3_gather_for_generation,

@@ -31,7 +31,7 @@ SAMPLES, CURVES = "samples.jsonl", "curves.png"
 
 
 class GrpoSettings(Settings):
-    """Our keys in this stage. The coefficient of the KL is TRL's `beta`, the rewards' weights TRL's `reward_weights`."""
+    """Our keys in this stage. The KL's coefficient is TRL's `beta`, the weights of rewards its `reward_weights`."""
 
     rewards: list[str] = Field(["structure", "accuracy"], min_length=1, description="names, or package.module:function")
     kl: Literal["reward", "loss", "none"] = Field("reward", description="where the KL to the frozen model goes")

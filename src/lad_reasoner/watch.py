@@ -18,12 +18,13 @@ LOW, HIGH = 0.05, 0.95  # the yes-rate of a policy that still tells pairs apart
 SHOWN = 4  # responses in a table
 
 SPREAD = (
-    "all responses of each group earned the same for {steps} logged steps, so nothing is learned; the pairs are too easy "
-    "or too hard for this model, or its responses are all alike: raise temperature or num_generations, or start from SFT"
+    "all responses of each group earned the same for {steps} logged steps, so nothing is learned; the pairs are too "
+    "easy or too hard for this model, or its responses are alike: raise temperature or num_generations, or start from "
+    "a model after SFT"
 )
 YES = (
-    "{share:.0%} of the answers were yes for {steps} logged steps ({labels:.0%} of the labels are); likely the labels are "
-    "out of balance (data pairs --balanced), learning_rate is too high, or beta too low"
+    "{share:.0%} of the answers were yes for {steps} logged steps ({labels:.0%} of the labels are); likely the labels "
+    "are out of balance (data pairs --balanced), learning_rate is too high, or beta too low"
 )
 
 
@@ -39,7 +40,7 @@ class CollapseGuard:
 
     def look(self, logs: Mapping[str, Any]) -> str:
         """The warning that these figures give rise to, or nothing; figures that are absent are passed over."""
-        share, same = logs.get("yes_rate"), logs.get("frac_reward_zero_std")
+        share, same = logs.get("yes_rate"), logs.get("zero_spread")
         problems = []
         if share is not None and self._count("yes", not LOW <= share <= HIGH):
             labels = logs.get("label_yes_rate", 0.5)
@@ -86,19 +87,15 @@ class Samples:
 def sample_table(step: int, samples: Sequence[Mapping[str, Any]]) -> Table:
     """The first response of each of the first pairs; what the model wrote is shown as text only."""
     first = list({sample["id"]: sample for sample in reversed(samples)}.values())[::-1]
-    table = Table(title=f"Sampled at step {step}", title_justify="left", show_lines=True)
-    for heading in ("pair", "label", "answer", "reward", "advantage"):
-        table.add_column(heading, overflow="fold")
-    table.add_column("response", ratio=1, overflow="fold")
+    table = Table(title=f"Sampled at step {step}", title_justify="left", show_lines=True, show_header=False)
     for sample in first[:SHOWN]:
-        rewards = " ".join(f"{name.removesuffix('_reward')} {value:g}" for name, value in sample["rewards"].items())
         right = sample["answer"] == sample["label"]
-        table.add_row(
-            Text(sample["id"]),
-            sample["label"],
-            Text(sample["answer"], style="green" if right else "red"),
-            rewards,
-            f"{sample.get('advantage', 0):+.2f}",
-            Text(sample["response"]),
+        rewards = ", ".join(f"{name.removesuffix('_reward')} {value:g}" for name, value in sample["rewards"].items())
+        line = Text(f"{sample['id']}: label {sample['label']}, answer ").append(
+            sample["answer"], style="green" if right else "red"
         )
+        line.append(f", {rewards}, advantage {sample.get('advantage', 0):+.2f}\n").append(
+            sample["response"], style="dim"
+        )
+        table.add_row(line)
     return table
