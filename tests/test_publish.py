@@ -91,12 +91,15 @@ def test_a_card_with_a_curve_and_a_name_of_the_hub(folder: Path, tmp_path: Path)
     run = json.loads((folder / "run" / "run.json").read_text())
     (tmp_path / "curves.png").write_bytes(b"a picture")
     (tmp_path / "model").mkdir()
-    history = [{"loss": "0.5", "step": step} for step in range(1, 101)] + [{"train_loss": 1.0, "step": 100}]
+    history: list[Any] = [{"loss": "0.5", "reward": step / 100, "step": step} for step in range(1, 101)]
+    history += [{"loss": "0.1", "step": 100}, {"train_loss": 1.0, "step": 100}]
     write_card(tmp_path / "model", recipe, run, history, [tmp_path / "curves.png"])
     card = (tmp_path / "model" / "README.md").read_text()
     assert "base_model: Qwen/Qwen2.5-VL-3B-Instruct\n" in card
     assert "![curves](curves.png)" in card
     assert (tmp_path / "model" / "curves.png").read_bytes() == b"a picture"
+    assert "| step | loss | reward |\n|---|---|---|\n| 1 | 0.5000 | 0.0100 |\n" in card
+    assert "| 100 | 0.1000 | – |\n" in card
     steps = [int(step) for step in re.findall(r"^\| (\d+) \|", card, re.MULTILINE)]
     assert (len(steps), steps[0], steps[-1]) == (20, 1, 100)
 

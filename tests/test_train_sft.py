@@ -168,6 +168,33 @@ def test_a_picture_that_is_lost_on_the_way(tmp_path: Path, stock: Path, monkeypa
     assert is_whole(tmp_path / "run" / "checkpoint-1")
 
 
+def test_settings_that_only_the_trainer_can_judge(folder: Path) -> None:
+    with pytest.raises(InputError, match=r"recipe\.yaml: Target modules .*nothing_such.* not found"):
+        train_sft.train(write_recipe(folder), ["--lora.target_modules", "[nothing_such]"])
+    with pytest.raises(MachineError, match=r"recipe\.yaml: You need to install `bitsandbytes`"):
+        train_sft.train(write_recipe(folder), ["--optim", "adamw_bnb_8bit", "--output_dir", str(folder / "other")])
+
+
+@pytest.mark.parametrize("lora", ["null", "{r: 4}"])
+def test_going_on_restores_every_weight(folder: Path, trained: list[Any], lora: str) -> None:
+    path = write_recipe(folder, max_steps=4, save_steps=2, lora=lora)
+    train_sft.train(path)
+    last, kept = folder / "run" / "checkpoint-4", folder / "kept"
+    last.rename(kept)
+    train_sft.train(path, resume=True)
+    [weights] = [file.name for file in kept.glob("*.safetensors")]
+    torch.testing.assert_close(load_file(last / weights), load_file(kept / weights), rtol=0, atol=0)
+    moments = [torch.load(end / "optimizer.pt", weights_only=True) for end in (last, kept)]
+    torch.testing.assert_close(*moments, rtol=0, atol=0)
+    assert trained[1].state.global_step == 4
+
+    train_sft.train(path, resume=True)  # nothing is left to do
+    assert trained[2].state.global_step == 4
+    assert not (folder / "run" / "checkpoint-5").exists()
+    before, after = trained[1].model.state_dict(), trained[2].model.state_dict()
+    torch.testing.assert_close(before, after, rtol=0, atol=0)
+
+
 def test_a_model_without_a_chat_template(tmp_path: Path, stock: Path) -> None:
     tiny.save_qwen(tmp_path / "model")
     (tmp_path / "data").symlink_to(stock / "data")

@@ -24,6 +24,7 @@ from lad_reasoner.errors import LadError, MachineError
 from lad_reasoner.images import read_picture
 from lad_reasoner.model import Checkpoint, find_folder, load_checkpoint
 from lad_reasoner.recipe import Recipe, library
+from lad_reasoner.training import SHOWN
 
 MODEL, CHECK = "model", "check.json"
 ASKED = 4  # records whose answers are compared
@@ -167,6 +168,7 @@ def write_card(
 
     data = read_manifest(recipe.ours.data)
     logged = [line for line in history if "loss" in line]
+    columns = [name for name in SHOWN if any(name in line for line in logged)]
     base = recipe.ours.model
     lines = ["---", "library_name: transformers", "pipeline_tag: image-text-to-text"]
     lines += [f"base_model: {base}"] if "/" in base and not Path(base).exists() else []
@@ -181,9 +183,9 @@ def write_card(
         "",
         "## Training",
         "",
-        "| step | loss |",
-        "|---|---|",
-        *(f"| {line['step']} | {float(line['loss']):.4f} |" for line in _thin(logged, 20)),
+        f"| step | {' | '.join(columns)} |",
+        "|---" * (len(columns) + 1) + "|",
+        *(_row([line["step"], *(line.get(name) for name in columns)]) for line in _thin(logged, 20)),
         "",
     ]
     for picture in pictures:
@@ -192,6 +194,11 @@ def write_card(
     kept = {key: run[key] for key in ("config", "seed", "versions", "git", "processes")}
     lines += ["## Settings", "", "```json", json.dumps(kept, indent=2, ensure_ascii=False), "```", ""]
     (folder / "README.md").write_text("\n".join(lines), encoding="utf-8")
+
+
+def _row(values: Sequence[Any]) -> str:
+    step, *rest = values
+    return f"| {step} | {' | '.join('–' if value is None else f'{float(value):.4f}' for value in rest)} |"
 
 
 def _thin(lines: Sequence[Mapping[str, Any]], most: int) -> list[Mapping[str, Any]]:

@@ -25,7 +25,8 @@ import subprocess
 import sys
 import typing
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -119,10 +120,15 @@ class Recipe(Generic[Ours]):
         """The object of TRL's config class; InputError, with the file's name, for what TRL refuses."""
         # The trainer would push every checkpoint; here the finished model is pushed (publish.py).
         wanted = {key: value for key, value in self.theirs.items() if key != "push_to_hub"}
+        with self.blamed(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Transformers' and TRL's deprecations of each other's names
+            return config(**wanted)
+
+    @contextmanager
+    def blamed(self) -> Iterator[None]:
+        """What a library refuses in here becomes an InputError with the file's name."""
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # Transformers' and TRL's deprecations of each other's names
-                return config(**wanted)
+            yield
         except (ValueError, TypeError, NotImplementedError, ImportError) as error:
             raise InputError(f"{self.path}: {' '.join(str(error).split())[:300]}") from None
 

@@ -53,12 +53,13 @@ def train(path: str | Path, overrides: Sequence[str] = (), *, resume: bool = Fal
     facts = {"stage": "sft", "records": len(data), "labels": dict(sorted(Counter(data["label"]).items()))}
     run = write_run(recipe, arguments, facts, resume=resume)
     arguments.max_length = None  # no record is longer, and none is to be cut
-    trainer = trl.SFTTrainer(
-        model=checkpoint.model,
-        args=arguments,
-        train_dataset=data,
-        processing_class=checkpoint.processor,
-        peft_config=adapter(recipe.ours, checkpoint.model),
-    )
+    with recipe.blamed():
+        trainer = trl.SFTTrainer(
+            model=checkpoint.model,
+            args=arguments,
+            train_dataset=data,
+            processing_class=checkpoint.processor,
+            peft_config=adapter(recipe.ours, checkpoint.model),
+        )
     run_trainer(trainer, recipe, resume=resume)
     return publish(trainer, recipe, run, data)

@@ -5,8 +5,10 @@
     run_trainer(trainer, recipe, resume=resume)
 
 SIGTERM and SIGINT let the step in hand end, save a checkpoint and leave; a second one leaves at once. `resume` goes on
-from the newest whole checkpoint: one that a kill cut off while it was written is removed. The Trainer restores weights,
-optimizer, schedule, random numbers and the place in the data.
+from the newest whole checkpoint: one that a kill cut off while it was written is removed. The Trainer restores
+optimizer, schedule, random numbers and the place in the data. Weights are restored here: Transformers 5 saves those of
+several families under other names than the model has, and its Trainer looks for these, finds none, and goes on with the
+weights that training began with.
 
 **Deviations.** The paper does not say in what precision its weights were kept. All weights are trained in float32 (with
 bfloat16 arithmetic on a GPU) unless `dtype` says otherwise: at the paper's learning rate of 1e-6 most steps are smaller
@@ -24,6 +26,7 @@ import threading
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +41,7 @@ if TYPE_CHECKING:
     from types import FrameType
 
 STATE = "trainer_state.json"  # what the Trainer writes last
+SHOWN = ("loss", "reward")  # of what is logged, in the terminal and in the card
 
 
 def load_trainee(settings: Settings) -> Checkpoint:
@@ -92,6 +96,9 @@ def run_trainer(trainer: Any, recipe: Recipe[Any], *, resume: bool) -> None:
     start = newest_checkpoint(recipe.out, remove_halves=main) if resume else None
     if resume and start is None and main:
         print(f"{recipe.out}: no whole checkpoint there; training begins at the first step", file=sys.stderr)
+    whole = not trainer.is_fsdp_enabled and not trainer.is_deepspeed_enabled  # those keep the model's own names
+    if whole and not hasattr(trainer.model, "peft_config"):
+        trainer._load_from_checkpoint = partial(restore_weights, trainer.model)
     progress = TrainingProgress()
     watch = watcher(progress if main else None)
     trainer.remove_callback(library("transformers").PrinterCallback)  # it writes to stdout
@@ -100,12 +107,18 @@ def run_trainer(trainer: Any, recipe: Recipe[Any], *, resume: bool) -> None:
     try:
         with progress, catch_signals(watch):
             trainer.train(resume_from_checkpoint=None if start is None else str(start))
+    except _NothingLeft:
+        return
     except (torch.OutOfMemoryError, MemoryError) as error:
         raise MachineError(out_of_memory(trainer.args, recipe, error)) from None
     except RuntimeError as error:
         if "can't allocate memory" not in str(error):
             raise
         raise MachineError(out_of_memory(trainer.args, recipe, error)) from None
+    except (ImportError, ValueError) as error:
+        if "install" not in str(error):
+            raise
+        raise MachineError(f"{recipe.path}: {' '.join(str(error).split())}") from None
     except ImageError as error:  # of a worker process it comes with a traceback
         problem = str(error).strip().splitlines()[-1].removeprefix("lad_reasoner.errors.ImageError: ")
         raise InputError(f"{problem}; {kept}") from None
@@ -119,6 +132,16 @@ def run_trainer(trainer: Any, recipe: Recipe[Any], *, resume: bool) -> None:
         )
 
 
+class _NothingLeft(Exception):  # noqa: N818
+    """Everything is restored and no step is left: the Trainer would do one more."""
+
+
+def restore_weights(model: Any, checkpoint: str | Path, _wrapped: Any = None) -> None:
+    """Put a checkpoint's weights into the model, every one of them."""
+    dtype = str(next(model.parameters()).dtype).removeprefix("torch.")
+    model.load_state_dict(load_checkpoint(checkpoint, device="cpu", dtype=dtype).model.state_dict(), strict=True)
+
+
 def watcher(progress: TrainingProgress | None) -> Any:
     """A TrainerCallback that shows progress and, once its `number` is that of a signal, saves and ends the training."""
 
@@ -128,10 +151,13 @@ def watcher(progress: TrainingProgress | None) -> Any:
         def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
             if progress is not None:
                 progress.stage("training", state.global_step, state.max_steps)
+            if state.global_step >= state.max_steps:
+                raise _NothingLeft
 
         def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
             if progress is not None and logs and "loss" in logs:
-                progress.note(f"step {state.global_step} of {state.max_steps}: loss {float(logs['loss']):.4f}")
+                shown = ", ".join(f"{name} {float(logs[name]):.4f}" for name in SHOWN if name in logs)
+                progress.note(f"step {state.global_step} of {state.max_steps}: {shown}")
 
         def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
             if progress is not None:
