@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -104,7 +105,7 @@ def test_what_vllm_may_write_is_structured_where_the_reasoning_is_not_blank(text
 def test_chosen_tokens_are_found_however_the_text_is_cut(reasoning: str, word: str, cuts: list[int]) -> None:
     text = f"<think>{reasoning}</think><answer>{word}</answer>"
     places = [0, *sorted({cut for cut in cuts if cut < len(text)}), len(text)]
-    tokens = [text[start:end] for start, end in zip(places, places[1:], strict=False)]
+    tokens = [text[start:end] for start, end in pairwise(places)]
     needed = {*range(7, 8 + len(reasoning)), text.rindex("<answer>") + 8}  # reasoning, `<` of its end, the answer
     for token, start, choice in zip(
         [*tokens, "<|im_end|>"], [*places], [*find_chosen([*tokens, "<|im_end|>"])], strict=True

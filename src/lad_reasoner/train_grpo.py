@@ -11,6 +11,7 @@ clipping and the coefficient of the KL are not given; what stands for them is sa
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from collections import Counter
 from collections.abc import Sequence
@@ -20,13 +21,15 @@ from typing import Any, Literal
 from pydantic import Field
 
 from lad_reasoner.curves import draw_curves
-from lad_reasoner.errors import InputError
+from lad_reasoner.errors import InputError, MachineError
 from lad_reasoner.publish import publish
 from lad_reasoner.recipe import Recipe, Settings, library, read_recipe, write_run
 from lad_reasoner.rewards import load_reward
 from lad_reasoner.training import adapter, load_trainee, run_trainer
 from lad_reasoner.trainset import load_set
 
+# TRL's settings that this stage does not read, and what stands in their place.
+UNREAD = {"importance_sampling_level": "say importance: token or sequence"}
 SAMPLES, CURVES = "samples.jsonl", "curves.png"
 
 
@@ -50,8 +53,9 @@ def train(path: str | Path, overrides: Sequence[str] = (), *, resume: bool = Fal
     """
     os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")  # the rollout function is pinned with TRL
     trl = library("trl")
-    recipe = read_recipe(path, overrides, ours=GrpoSettings, theirs=trl.GRPOConfig)
+    recipe = read_recipe(path, overrides, ours=GrpoSettings, theirs=trl.GRPOConfig, unread=UNREAD)
     arguments = make_arguments(recipe)
+    check_packages(arguments)
     rewards = [load_reward(name) for name in recipe.ours.rewards]
     checkpoint = load_trainee(recipe.ours)
     data = load_set(
@@ -67,15 +71,18 @@ def train(path: str | Path, overrides: Sequence[str] = (), *, resume: bool = Fal
     from lad_reasoner.grpo import StructuredGRPOTrainer, Watch
     from lad_reasoner.watch import CollapseGuard, Samples
 
-    trainer = StructuredGRPOTrainer(
-        checkpoint,
-        kl=recipe.ours.kl,
-        rollout_batch_size=recipe.ours.rollout_batch_size,
-        args=arguments,
-        reward_funcs=rewards,
-        train_dataset=data,
-        peft_config=adapter(recipe.ours, checkpoint.model),
-    )
+    try:
+        trainer = StructuredGRPOTrainer(
+            checkpoint,
+            kl=recipe.ours.kl,
+            rollout_batch_size=recipe.ours.rollout_batch_size,
+            args=arguments,
+            reward_funcs=rewards,
+            train_dataset=data,
+            peft_config=adapter(recipe.ours, checkpoint.model),
+        )
+    except (ValueError, NotImplementedError) as error:  # TRL's, about settings that do not go together
+        raise InputError(f"{recipe.path}: {' '.join(str(error).split())[:300]}") from None
     samples = Samples(recipe.out / SAMPLES, recipe.ours.sample_steps)
     watch = Watch(trainer, samples, CollapseGuard(recipe.ours.guard_steps), stop=recipe.ours.stop_on_collapse)
     trainer.add_callback(watch)
@@ -88,13 +95,22 @@ def train(path: str | Path, overrides: Sequence[str] = (), *, resume: bool = Fal
     return publish(trainer, recipe, run, data, pictures=[curves])
 
 
+def check_packages(arguments: Any) -> None:
+    """MachineError for a package that the settings ask for and that is not installed."""
+    needs = {
+        "vllm": ("use_vllm: true", arguments.use_vllm, "use_vllm: false"),
+        "bitsandbytes": (f"optim: {arguments.optim}", "bnb" in str(arguments.optim), "optim: adamw_torch"),
+    }
+    for package, (setting, needed, instead) in needs.items():
+        if needed and importlib.util.find_spec(package) is None:
+            raise MachineError(f"{setting} needs {package}: pip install {package}, or say {instead}")
+
+
 def make_arguments(recipe: Recipe[GrpoSettings]) -> Any:
     """TRL's GRPOConfig from a recipe: what our keys decide is put under TRL's names. InputError for contradictions."""
     from lad_reasoner.rollouts import response_regex
 
     ours, theirs, where = recipe.ours, recipe.theirs, recipe.path
-    if "importance_sampling_level" in theirs:
-        raise InputError(f"{where}: importance_sampling_level: nothing reads it; say importance: token or sequence")
     if ours.kl == "none" and theirs.get("beta"):
         raise InputError(f"{where}: beta: nothing reads it with kl: none; say kl: reward or kl: loss")
     if ours.kl != "none" and not theirs.get("beta"):
