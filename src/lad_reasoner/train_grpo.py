@@ -97,9 +97,11 @@ def train(path: str | Path, overrides: Sequence[str] = (), *, resume: bool = Fal
 
 def check_packages(arguments: Any) -> None:
     """MachineError for a package that the settings ask for and that is not installed."""
+    optimizer = str(getattr(arguments.optim, "value", arguments.optim))
+    bits = any(word in optimizer for word in ("8bit", "bnb", "paged")) and "torch" not in optimizer
     needs = {
         "vllm": ("use_vllm: true", arguments.use_vllm, "use_vllm: false"),
-        "bitsandbytes": (f"optim: {arguments.optim}", "bnb" in str(arguments.optim), "optim: adamw_torch"),
+        "bitsandbytes": (f"optim: {optimizer}", bits, "optim: adamw_torch"),
     }
     for package, (setting, needed, instead) in needs.items():
         if needed and importlib.util.find_spec(package) is None:
