@@ -219,3 +219,31 @@ def test_pictures_are_looked_at_once(folder: Path) -> None:
     assert fewer_rows[0] == all_rows[0] * 4 // 5
     for one, other in zip((*plain, *slow), (*once, *fast), strict=True):
         torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-4)
+
+
+def test_with_vllm_the_forced_tokens_are_read_from_the_text(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """TRL generates by itself then; its answer is put here by hand."""
+    trainer = make_trainer(folder, kl="none", beta=0.0)
+    trainer.rollout_func = None
+    grammar = trainer.rollouts.grammar
+    texts = ["<think>One screw is missing.</think><answer>yes</answer>", "<think>cut off"]
+    written = [
+        [*grammar.tokenizer.encode(texts[at // G], add_special_tokens=False), *grammar.ends[:1]] for at in range(2 * G)
+    ]
+    asked: list[int] = []
+
+    def generate(prompt_ids: Any, *_: Any, **__: Any) -> Any:
+        asked.extend(len(ids) for ids in prompt_ids)
+        return [list(ids) for ids in written], None
+
+    monkeypatch.setattr(trainer, "_generate_single_turn", generate)
+    _, output = sample(trainer)
+    assert len(asked) == 2 * G
+    assert [row["response"] for row in trainer.samples] == [texts[0]] * G + [texts[1]] * G
+    assert trainer._metrics["train"]["rewards/structure_reward/mean"] == [0.5]
+    assert "forced_ends" not in trainer._metrics["train"]  # vLLM does not tell
+    for row in (0, G):
+        kept = (output["tool_mask"] * output["completion_mask"])[row].bool()
+        chosen = grammar.decode(output["completion_ids"][row][kept].tolist())
+        assert chosen.startswith(texts[row // G].removeprefix("<think>")[:8])
+        assert "<answer>" not in chosen
