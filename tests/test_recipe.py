@@ -14,6 +14,7 @@ from tutored import build, write_recipe
 from lad_reasoner import recipe as recipes
 from lad_reasoner import train_sft
 from lad_reasoner.errors import InputError
+from lad_reasoner.fields import field_names
 from lad_reasoner.recipe import Recipe, Settings, machine_defaults, read_recipe, read_run, write_run
 
 trl = pytest.importorskip("trl")
@@ -98,9 +99,9 @@ def test_keys_that_cannot_be_used_are_named_with_the_file(
 
 def test_every_setting_that_nothing_reads_is_one_of_theirs() -> None:
     """Else the list would go stale without being seen."""
-    known = {*recipes._fields(trl.SFTConfig), *recipes._fields(trl.GRPOConfig)}
+    known = {*field_names(trl.SFTConfig), *field_names(trl.GRPOConfig)}
     assert set(recipes.ELSEWHERE) <= known
-    assert set(train_sft.UNREAD) <= set(recipes._fields(trl.SFTConfig))
+    assert set(train_sft.UNREAD) <= set(field_names(trl.SFTConfig))
 
 
 @pytest.mark.parametrize(
@@ -174,6 +175,12 @@ def test_the_record_of_a_run(tmp_path: Path) -> None:
         write_run(faster, faster.arguments(trl.SFTConfig), {}, resume=True)
     louder = read(path, "--logging_steps", "5")
     assert len(write_run(louder, louder.arguments(trl.SFTConfig), {}, resume=True)["started"]) == 3
+    parts = ("--per_device_train_batch_size", "1", "--gradient_accumulation_steps")
+    smaller = read(path, *parts, "2", "--gradient_checkpointing", "true")
+    assert len(write_run(smaller, smaller.arguments(trl.SFTConfig), {}, resume=True)["started"]) == 4
+    fewer = read(path, *parts, "1")
+    with pytest.raises(InputError, match=r"a step has 1 records .* was begun with 2; make them the same again"):
+        write_run(fewer, fewer.arguments(trl.SFTConfig), {}, resume=True)
     (tmp_path / "data" / "metadata.jsonl").write_text("\n")
     with pytest.raises(InputError, match="data: has changed since the run was begun"):
         write_run(recipe, arguments, {}, resume=True)

@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file
 from tutored import build, write_recipe
+from watched_sft import watched_step
 
 from lad_reasoner import train_sft
 from lad_reasoner.decisions import Decision, append_decision
@@ -181,7 +182,7 @@ def test_going_on_restores_every_weight(folder: Path, trained: list[Any], lora: 
     train_sft.train(path)
     last, kept = folder / "run" / "checkpoint-4", folder / "kept"
     last.rename(kept)
-    train_sft.train(path, resume=True)
+    train_sft.train(path, ["--gradient_checkpointing", "true"], resume=True)
     [weights] = [file.name for file in kept.glob("*.safetensors")]
     torch.testing.assert_close(load_file(last / weights), load_file(kept / weights), rtol=0, atol=0)
     moments = [torch.load(end / "optimizer.pt", weights_only=True) for end in (last, kept)]
@@ -210,6 +211,17 @@ class Chain:
         self.log, self.out = folder / f"{name}.jsonl", folder / name
         self.recipe = folder / "recipe.yaml"
 
+    def run(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """In this process, to the end."""
+        threads = torch.get_num_threads()
+        with monkeypatch.context() as patched:
+            patched.setattr(trl.SFTTrainer, "training_step", watched_step(self.log))
+            torch.set_num_threads(1)
+            try:
+                train_sft.train(self.recipe, ["--output_dir", str(self.out)])
+            finally:
+                torch.set_num_threads(threads)
+
     def start(self, *words: str, seconds: float = 0, kill_at: int = -1) -> subprocess.Popen[str]:
         command = [sys.executable, "-m", "watched_sft", str(self.log), str(seconds), str(kill_at)]
         command += ["train", "sft", str(self.recipe), "--output_dir", str(self.out), *words]
@@ -231,7 +243,7 @@ class Chain:
 
 
 @pytest.mark.slow
-def test_stopped_and_killed_and_gone_on_with(folder: Path) -> None:
+def test_stopped_and_killed_and_gone_on_with(folder: Path, trained: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
     """SIGTERM, then SIGKILL while a checkpoint is written; the end is that of a run that nothing happened to.
 
     An adapter with dropout also needs the random numbers to go on where they were.
@@ -239,14 +251,12 @@ def test_stopped_and_killed_and_gone_on_with(folder: Path) -> None:
     lora = "{r: 4, lora_alpha: 16, lora_dropout: 0.5}"
     write_recipe(folder, max_steps=8, save_steps=2, gradient_accumulation_steps=2, lora=lora)
     whole, chain = Chain(folder, "whole"), Chain(folder, "chain")
-    unkilled = whole.start()
-
     stopped = chain.start(seconds=0.3)
     while not any(line["step"] == 2 for line in chain.lines()):
         assert stopped.poll() is None, stopped.communicate()
         time.sleep(0.02)
     stopped.send_signal(signal.SIGTERM)
-    out, err = stopped.communicate(timeout=60)
+    out, err = stopped.communicate(timeout=120)
     assert stopped.returncode == 128 + signal.SIGTERM, err
     assert "stopped at step 3 of 8" in err
     assert "--resume" in err
@@ -255,18 +265,17 @@ def test_stopped_and_killed_and_gone_on_with(folder: Path) -> None:
     assert is_whole(chain.out / "checkpoint-3")
 
     killed = chain.start("--resume", kill_at=6)
-    assert killed.wait(timeout=60) == -signal.SIGKILL, killed.communicate()
+    whole.run(monkeypatch)
+    assert killed.wait(timeout=120) == -signal.SIGKILL, killed.communicate()
     killed.communicate()
     assert (chain.out / "checkpoint-6").is_dir()
     assert not is_whole(chain.out / "checkpoint-6")
     assert is_whole(chain.out / "checkpoint-4")
 
     last = chain.start("--resume")
-    out, err = last.communicate(timeout=60)
+    out, err = last.communicate(timeout=120)
     assert last.returncode == 0, err
     assert "training: 4 of 8 done" in err
-    out, err = unkilled.communicate(timeout=60)
-    assert unkilled.returncode == 0, err
 
     assert chain.order(2) == whole.order(2)
     assert sorted(whole.order(2)) == list(range(8))

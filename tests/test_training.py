@@ -19,7 +19,7 @@ from safetensors.torch import save_file
 from tutored import write_recipe
 
 from lad_reasoner.errors import InputError
-from lad_reasoner.model import load_checkpoint
+from lad_reasoner.model import Checkpoint, load_checkpoint
 from lad_reasoner.recipe import Settings, read_recipe
 from lad_reasoner.training import (
     adapter,
@@ -170,6 +170,11 @@ def test_a_checkpoint_that_was_cut_off_anywhere_is_not_whole(checkpoint: Path, d
         file.write_bytes(content)
 
 
+@pytest.fixture(scope="module")
+def qwen(tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
+    return load_checkpoint(tiny.save_qwen(tmp_path_factory.mktemp("qwen")))
+
+
 @pytest.mark.parametrize(
     ("given", "wanted", "unwanted"),
     [
@@ -182,8 +187,8 @@ def test_a_checkpoint_that_was_cut_off_anywhere_is_not_whole(checkpoint: Path, d
             [],
         ),
         (
-            {"gradient_checkpointing": "true", "per_device_train_batch_size": 1, "max_pixels": 500000},
-            ["--max_pixels 250000 instead of 500000", "--lora.r 16"],
+            {"gradient_checkpointing": "true", "per_device_train_batch_size": 1, "max_pixels": 12544},
+            ["--max_pixels 6272 instead of 12544", "--lora.r 16"],
             ["gradient_checkpointing", "batch_size"],
         ),
         (
@@ -199,17 +204,19 @@ def test_a_checkpoint_that_was_cut_off_anywhere_is_not_whole(checkpoint: Path, d
     ],
 )
 def test_what_to_lower_where_memory_ran_out(
-    tmp_path: Path, given: dict[str, Any], wanted: list[str], unwanted: list[str]
+    tmp_path: Path, qwen: Checkpoint, given: dict[str, Any], wanted: list[str], unwanted: list[str]
 ) -> None:
     recipe = read_recipe(write_recipe(tmp_path, **given), ours=Settings, theirs=trl.SFTConfig)
-    message = out_of_memory(recipe.arguments(trl.SFTConfig), recipe, torch.OutOfMemoryError("CUDA\nout of memory"))
+    trainer = SimpleNamespace(args=recipe.arguments(trl.SFTConfig), processing_class=qwen.processor)
+    message = out_of_memory(trainer, recipe, torch.OutOfMemoryError("CUDA\nout of memory"))
     assert "not enough memory on this machine (CUDA out of memory)" in message
     assert all(words in message for words in wanted), message
     assert not any(words in message for words in unwanted), message
 
 
-def test_long_completions_are_shortened_too(tmp_path: Path) -> None:
+def test_long_completions_are_shortened_too(tmp_path: Path, qwen: Checkpoint) -> None:
     path = write_recipe(tmp_path, max_completion_length=300, num_generations=2)
     recipe = read_recipe(path, ours=Settings, theirs=trl.GRPOConfig)
-    message = out_of_memory(recipe.arguments(trl.GRPOConfig), recipe, MemoryError())
+    trainer = SimpleNamespace(args=recipe.arguments(trl.GRPOConfig), processing_class=qwen.processor)
+    message = out_of_memory(trainer, recipe, MemoryError())
     assert "--max_completion_length 150 instead of 300" in message

@@ -19,28 +19,38 @@ import trl
 
 from lad_reasoner import cli, train_sft
 
-torch.set_num_threads(1)
-log, seconds, kill_at = Path(sys.argv[1]), float(sys.argv[2]), int(sys.argv[3])
-step, save = trl.SFTTrainer.training_step, trl.SFTTrainer._save_optimizer_and_scheduler
+
+def watched_step(log: Path, seconds: float = 0) -> Any:
+    """TRL's training step, which first appends the number of the step and the answers of its records to the log."""
+    step = trl.SFTTrainer.training_step
+
+    def watched(self: Any, model: Any, inputs: Any, *rest: Any, **more: Any) -> Any:
+        tokenizer = self.processing_class.tokenizer
+        answers = [tokenizer.decode(row[row != -100]) for row in inputs["labels"]]
+        with log.open("a") as file:
+            file.write(json.dumps({"step": self.state.global_step, "answers": answers}) + "\n")
+        time.sleep(seconds)
+        return step(self, model, inputs, *rest, **more)
+
+    return watched
 
 
-def watched_step(self: Any, model: Any, inputs: Any, *rest: Any, **more: Any) -> Any:
-    tokenizer = self.processing_class.tokenizer
-    answers = [tokenizer.decode(row[row != -100]) for row in inputs["labels"]]
-    with log.open("a") as file:
-        file.write(json.dumps({"step": self.state.global_step, "answers": answers}) + "\n")
-    time.sleep(seconds)
-    return step(self, model, inputs, *rest, **more)
+def killed_save(step: int) -> Any:
+    """The Trainer's saving of the optimizer, which comes after that of the weights; at this step it is the end."""
+    save = trl.SFTTrainer._save_optimizer_and_scheduler
+
+    def watched(self: Any, output_dir: str) -> None:
+        if self.state.global_step == step:
+            os.kill(os.getpid(), signal.SIGKILL)
+        save(self, output_dir)
+
+    return watched
 
 
-def watched_save(self: Any, output_dir: str) -> None:
-    if self.state.global_step == kill_at:
-        os.kill(os.getpid(), signal.SIGKILL)
-    save(self, output_dir)
-
-
-trl.SFTTrainer.training_step = watched_step
-trl.SFTTrainer._save_optimizer_and_scheduler = watched_save
-train_sft.publish = lambda trainer, recipe, run, records: recipe.out
-sys.argv[1:] = sys.argv[4:]
-cli.main()
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    log, seconds, kill_at, *sys.argv[1:] = sys.argv[1:]
+    trl.SFTTrainer.training_step = watched_step(Path(log), float(seconds))
+    trl.SFTTrainer._save_optimizer_and_scheduler = killed_save(int(kill_at))
+    train_sft.publish = lambda trainer, recipe, run, records: recipe.out
+    cli.main()

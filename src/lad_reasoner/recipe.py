@@ -13,17 +13,15 @@ the command is run.
 
 from __future__ import annotations
 
-import dataclasses
-import difflib
 import importlib
 import importlib.metadata
 import importlib.util
 import json
+import math
 import os
 import re
 import subprocess
 import sys
-import typing
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -34,10 +32,11 @@ from types import MappingProxyType
 from typing import Any, Generic, Literal, TypeVar
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from lad_reasoner.dataset import DECISIONS, MANIFEST, METADATA, hash_file
 from lad_reasoner.errors import InputError, MissingExtraError
+from lad_reasoner.fields import check_fields, explain, field_names, nearest
 
 RUN = "run.json"
 SECRET = "hub_token"
@@ -74,7 +73,10 @@ FREE = frozenset(
     {"logging_steps", "logging_first_step", "report_to", "run_name", "save_steps", "save_strategy", "save_total_limit"}
     | {"disable_tqdm", "log_level", "push_to_hub", "hub_model_id", "hub_private_repo", SECRET}
     | {"dataloader_num_workers", "dataloader_pin_memory", "dataloader_prefetch_factor"}
+    | {"gradient_checkpointing", "gradient_checkpointing_kwargs", "activation_checkpointing"}
 )
+# These too, as long as a step sees as many records: smaller parts where memory ran out, other machines.
+PARTS = ("per_device_train_batch_size", "gradient_accumulation_steps")
 
 
 class Settings(BaseModel):
@@ -173,18 +175,18 @@ def read_recipe(
         return given.get(key, f"{path}: {key}")
 
     refused = {**ELSEWHERE, **unread}
-    names = [*ours.model_fields, *_fields(theirs)]
+    names = [*ours.model_fields, *field_names(theirs)]
     for key in values:
         if key in refused:
             raise InputError(f"{where(key)}: nothing reads it; {refused[key]}")
         if key not in names:
-            raise InputError(f"{where(key)}: no such setting; {_nearest(key, names)}")
+            raise InputError(f"{where(key)}: no such setting; {nearest(key, names)}")
     mine = {key: value for key, value in values.items() if key in ours.model_fields}
     rest = {key: value for key, value in values.items() if key not in ours.model_fields}
     try:
         settings = ours.model_validate(mine)
     except ValidationError as error:
-        raise InputError(_explain(error, ours, path, given)) from None
+        raise InputError(explain(error, ours, path, given)) from None
     try:
         rest = check_fields(rest, theirs)
     except ValueError as error:
@@ -200,26 +202,6 @@ def machine_defaults(given: Mapping[str, Any]) -> dict[str, Any]:
     gpu = torch.cuda.is_available() and not given.get("use_cpu")
     exact = {} if given.get("fp16") else {"bf16": gpu and torch.cuda.is_bf16_supported()}
     return {"use_cpu": not gpu, "disable_tqdm": True, **exact}  # progress is shown by training.py
-
-
-def check_fields(values: Mapping[str, Any], config: Any) -> dict[str, Any]:
-    """The values as the types of a dataclass's fields want them; ValueError `field: what is wrong`."""
-    fields = _fields(config)
-    hints = typing.get_type_hints(config)
-    checked = {}
-    for key, value in values.items():
-        if key not in fields:
-            raise ValueError(f"{key}: no such setting; {_nearest(key, fields)}")
-        if value is False and _takes(hints[key], str) and not _takes(hints[key], bool):
-            value = "no"  # which YAML reads as false, and TRL as a word
-        if isinstance(value, bool) and not _takes(hints[key], bool):
-            raise ValueError(f"{key}: {str(value).lower()} is a truth value in YAML; write the word in quotes")
-        try:
-            adapter: TypeAdapter[Any] = TypeAdapter(hints[key], config=ConfigDict(arbitrary_types_allowed=True))
-            checked[key] = adapter.validate_python(value)
-        except ValidationError as error:
-            raise ValueError(f"{key}: {error.errors()[0]['msg']}, not {value!r}") from None
-    return checked
 
 
 def write_run(recipe: Recipe[Any], config: Any, facts: Mapping[str, Any], *, resume: bool) -> dict[str, Any]:
@@ -280,14 +262,24 @@ def read_run(folder: str | Path) -> dict[str, Any] | None:
 def _same(there: Mapping[str, Any], run: Mapping[str, Any], recipe: Recipe[Any]) -> None:
     """InputError where a run that is gone on with has other settings or data than it was begun with."""
     before, now = there.get("config") or {}, run["config"]
-    for key in sorted({*before, *now} - FREE - {"output_dir", "use_cpu", "data"}):
+    for key in sorted({*before, *now} - FREE - {"output_dir", "use_cpu", "data", *PARTS}):
         if before.get(key) != now.get(key):
             raise InputError(
                 f"{recipe.path}: {key} is {now.get(key)}, but the run in {recipe.out} was begun with "
                 f"{before.get(key)}; put it back, or give another --output_dir"
             )
+    if (records := _step_records(there)) != _step_records(run):
+        raise InputError(
+            f"{recipe.path}: a step has {_step_records(run)} records ({' x '.join(PARTS)} x processes), but the run in "
+            f"{recipe.out} was begun with {records}; make them the same again"
+        )
     if (there.get("data") or {}).get("sha256") != run["data"]["sha256"]:
         raise InputError(f"{recipe.ours.data}: has changed since the run was begun; give another --output_dir")
+
+
+def _step_records(run: Mapping[str, Any]) -> int:
+    resolved = run.get("resolved") or {}
+    return math.prod([run.get("processes", 1), *(resolved.get(part, 1) for part in PARTS)])
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
@@ -333,41 +325,6 @@ def _put(values: dict[str, Any], name: str, value: Any) -> None:
             raise InputError(f"--{name}: {key} has no settings of its own")
         values = inner
     values[last] = value
-
-
-def _fields(config: Any) -> list[str]:
-    return [field.name for field in dataclasses.fields(config) if field.init]
-
-
-def _takes(hint: Any, kind: type) -> bool:
-    return hint is Any or hint is kind or any(_takes(part, kind) for part in typing.get_args(hint))
-
-
-def _nearest(key: str, names: Iterable[str]) -> str:
-    near = difflib.get_close_matches(key, list(names), n=1, cutoff=0.0)
-    return f"did you mean {near[0]}?" if near else "leave it out"
-
-
-def _explain(error: ValidationError, ours: type[BaseModel], path: Path, given: Mapping[str, str]) -> str:
-    """The first thing that is wrong with our keys, in one line."""
-    first = error.errors()[0]
-    place = [str(part) for part in first["loc"]]
-    where = given.get(place[0], f"{path}: {place[0]}") + "".join(f".{part}" for part in place[1:])
-    if first["type"] == "missing":
-        return f"{path}: {'.'.join(place)} is missing"
-    if first["type"] == "extra_forbidden":
-        return f"{where}: no such setting; {_nearest(place[-1], _names_at(ours, place[:-1]))}"
-    message = first["msg"].removeprefix("Value error, ")
-    return f"{where}: {message}" + ("" if first["type"] == "value_error" else f", not {first['input']!r}")
-
-
-def _names_at(model: Any, place: Sequence[str]) -> list[str]:
-    """The fields of the model that stands at this place of another."""
-    for name in place:
-        field = getattr(model, "model_fields", {}).get(name)
-        parts = [] if field is None else [field.annotation, *typing.get_args(field.annotation)]
-        model = next((part for part in parts if hasattr(part, "model_fields")), model)
-    return list(getattr(model, "model_fields", {}))
 
 
 def _versions() -> dict[str, str]:

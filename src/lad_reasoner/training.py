@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from types import FrameType
 
 STATE = "trainer_state.json"  # what the Trainer writes last
+SMALLEST, USUAL = 28 * 28, 512 * 28 * 28  # pixels of a picture: one token of the Qwen-VL family, and 512
 SHOWN = ("loss", "reward")  # of what is logged, in the terminal and in the card
 
 
@@ -110,11 +111,11 @@ def run_trainer(trainer: Any, recipe: Recipe[Any], *, resume: bool) -> None:
     except _NothingLeft:
         return
     except (torch.OutOfMemoryError, MemoryError) as error:
-        raise MachineError(out_of_memory(trainer.args, recipe, error)) from None
+        raise MachineError(out_of_memory(trainer, recipe, error)) from None
     except RuntimeError as error:
         if "can't allocate memory" not in str(error):
             raise
-        raise MachineError(out_of_memory(trainer.args, recipe, error)) from None
+        raise MachineError(out_of_memory(trainer, recipe, error)) from None
     except (ImportError, ValueError) as error:
         if "install" not in str(error):
             raise
@@ -235,8 +236,9 @@ def is_whole(checkpoint: Path) -> bool:
     return isinstance(state, dict) and "global_step" in state and all(zipfile.is_zipfile(file) for file in archives)
 
 
-def out_of_memory(args: Any, recipe: Recipe[Any], error: BaseException) -> str:
+def out_of_memory(trainer: Any, recipe: Recipe[Any], error: BaseException) -> str:
     """What to lower, and to what, such that the training stays the same as far as it can."""
+    args = trainer.args
     batch, steps = args.per_device_train_batch_size, args.gradient_accumulation_steps
     mends = []
     if not args.gradient_checkpointing:
@@ -249,8 +251,10 @@ def out_of_memory(args: Any, recipe: Recipe[Any], error: BaseException) -> str:
     tokens = getattr(args, "max_completion_length", None)
     if tokens:
         mends.append(f"--max_completion_length {max(1, tokens // 2)} instead of {tokens}")
-    budget = recipe.ours.max_pixels
-    mends.append(f"--max_pixels {max(784, budget // 2)} instead of {budget}" if budget else "--max_pixels 401408")
+    pictures = trainer.processing_class.image_processor
+    if "image_grid_thw" in pictures.model_input_names:  # keeps a pixel budget, see model.py
+        budget = int(pictures.size["longest_edge"])
+        mends.append(f"--max_pixels {max(SMALLEST, min(USUAL, budget // 2))} instead of {budget}")
     if recipe.ours.lora is None:
         mends.append("--lora.r 16 (an adapter instead of all weights)")
     where = f"{args.device}" if str(args.device) != "cpu" else "this machine"

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -23,6 +24,7 @@ from typing import Any, Literal
 from PIL import Image
 
 from lad_reasoner.check import check_set
+from lad_reasoner.console import track
 from lad_reasoner.dataset import read_entries
 from lad_reasoner.decisions import decided, read_decisions
 from lad_reasoner.errors import InputError
@@ -142,7 +144,10 @@ def row_lengths(rows: Sequence[Mapping[str, Any]], checkpoint: Checkpoint) -> li
     How many tokens a picture takes depends on its size alone and is asked once for each size.
     """
     processor, costs = checkpoint.processor, {}
-    sizes: dict[str, tuple[int, int]] = {}
+    paths = list(dict.fromkeys(path for row in rows for path in row["images"]))
+    with ThreadPoolExecutor() as pool:
+        measured = track(pool.map(_size, paths), len(paths), "Measuring pictures")
+        sizes = dict(zip(paths, measured, strict=True))
     one = processor.apply_chat_template([{"role": "user", "content": [{"type": "image"}]}], tokenize=False)
     lengths = []
     for row in rows:
@@ -150,8 +155,6 @@ def row_lengths(rows: Sequence[Mapping[str, Any]], checkpoint: Checkpoint) -> li
         text = processor.apply_chat_template(messages, tokenize=False, add_generation_prompt="completion" not in row)
         length = len(processor.tokenizer(text, add_special_tokens=False)["input_ids"])
         for path in row["images"]:
-            if path not in sizes:
-                sizes[path] = read_picture(path).image.size
             size = sizes[path]
             if size not in costs:
                 with_picture = processor(text=[one], images=[[Image.new("RGB", size)]], add_special_tokens=False)
@@ -160,6 +163,10 @@ def row_lengths(rows: Sequence[Mapping[str, Any]], checkpoint: Checkpoint) -> li
             length += costs[size]
         lengths.append(length)
     return lengths
+
+
+def _size(path: str) -> tuple[int, int]:
+    return read_picture(path).image.size
 
 
 def _shorten(names: Sequence[str]) -> str:

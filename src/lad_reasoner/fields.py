@@ -1,0 +1,73 @@
+"""The fields of a settings class: do values fit them, and which one was meant?
+
+TRL's and PEFT's settings are dataclasses without checks of their own, ours are Pydantic models; what is wrong in a file
+is said of both in the same words.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import typing
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+
+
+def check_fields(values: Mapping[str, Any], config: Any) -> dict[str, Any]:
+    """The values as the types of a dataclass's fields want them; ValueError `field: what is wrong`."""
+    fields = field_names(config)
+    hints = typing.get_type_hints(config)
+    checked = {}
+    for key, value in values.items():
+        if key not in fields:
+            raise ValueError(f"{key}: no such setting; {nearest(key, fields)}")
+        if value is False and _takes(hints[key], str) and not _takes(hints[key], bool):
+            value = "no"  # which YAML reads as false, and TRL as a word
+        if isinstance(value, bool) and not _takes(hints[key], bool):
+            raise ValueError(f"{key}: {str(value).lower()} is a truth value in YAML; write the word in quotes")
+        try:
+            adapter: TypeAdapter[Any] = TypeAdapter(hints[key], config=ConfigDict(arbitrary_types_allowed=True))
+            checked[key] = adapter.validate_python(value)
+        except ValidationError as error:
+            raise ValueError(f"{key}: {error.errors()[0]['msg']}, not {value!r}") from None
+    return checked
+
+
+def field_names(config: Any) -> list[str]:
+    """The fields that a dataclass takes when it is made."""
+    return [field.name for field in dataclasses.fields(config) if field.init]
+
+
+def _takes(hint: Any, kind: type) -> bool:
+    return hint is Any or hint is kind or any(_takes(part, kind) for part in typing.get_args(hint))
+
+
+def nearest(key: str, names: Iterable[str]) -> str:
+    """The end of an error message: the name that is most like the key."""
+    near = difflib.get_close_matches(key, list(names), n=1, cutoff=0.0)
+    return f"did you mean {near[0]}?" if near else "leave it out"
+
+
+def explain(error: ValidationError, ours: type[BaseModel], path: Path, given: Mapping[str, str]) -> str:
+    """The first thing that is wrong with our keys, in one line."""
+    first = error.errors()[0]
+    place = [str(part) for part in first["loc"]]
+    where = given.get(place[0], f"{path}: {place[0]}") + "".join(f".{part}" for part in place[1:])
+    if first["type"] == "missing":
+        return f"{path}: {'.'.join(place)} is missing"
+    if first["type"] == "extra_forbidden":
+        return f"{where}: no such setting; {nearest(place[-1], _names_at(ours, place[:-1]))}"
+    message = first["msg"].removeprefix("Value error, ")
+    return f"{where}: {message}" + ("" if first["type"] == "value_error" else f", not {first['input']!r}")
+
+
+def _names_at(model: Any, place: Sequence[str]) -> list[str]:
+    """The fields of the model that stands at this place of another."""
+    for name in place:
+        field = getattr(model, "model_fields", {}).get(name)
+        parts = [] if field is None else [field.annotation, *typing.get_args(field.annotation)]
+        model = next((part for part in parts if hasattr(part, "model_fields")), model)
+    return list(getattr(model, "model_fields", {}))
