@@ -23,22 +23,25 @@ __all__ = [
     "Pair",
     "Response",
     "Verdict",
+    "accuracy_reward",
     "evaluate",
     "load_model",
     "parse_response",
+    "structure_reward",
 ]
 
 if TYPE_CHECKING:
     from lad_reasoner.evaluation import evaluate
     from lad_reasoner.inspector import Inspector, load_model
     from lad_reasoner.records import Failure, Pair, Verdict
+    from lad_reasoner.rewards import accuracy_reward, structure_reward
 
 
 def __getattr__(name: str) -> Any:
     # Pydantic and Pillow load only when asked for, so that `lad-reasoner --help` answers at once.
     from importlib import import_module
 
-    for module in ("records", "inspector", "evaluation"):
+    for module in ("rewards", "records", "inspector", "evaluation"):
         if name in __all__:
             found = getattr(import_module(f"lad_reasoner.{module}"), name, None)
             if found is not None:

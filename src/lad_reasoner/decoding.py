@@ -30,6 +30,19 @@ class Reply:
     forced: bool = False
 
 
+@dataclass(frozen=True)
+class Written:
+    """The ids of a finished response, the end of text last, and of each whether the model chose it.
+
+    Chosen are the tokens of the reasoning, the first of an end that the model wanted, and the answer; the rest is
+    forced.
+    """
+
+    ids: tuple[int, ...]
+    chosen: tuple[bool, ...]
+    forced: bool  # the reasoning was cut off at its budget
+
+
 NOTHING, PLAIN = State("", True), State("", False)  # no reasoning yet; reasoning, and no tag begun
 
 
@@ -39,6 +52,7 @@ class _Row:
 
     queue: list[int]  # ids that come next, whatever the model says
     ids: list[int] = field(default_factory=list)
+    chosen: list[bool] = field(default_factory=list)  # of each id: did the model have a choice?
     state: State = NOTHING
     reasoned: int = 0  # tokens of the reasoning
     exit: tuple[int, ...] | None = None  # ids that end the reasoning if the first of them comes now
@@ -88,8 +102,15 @@ class StructuredDecoding:
         """The finished responses, in the order of the rows."""
         return [Reply(self.grammar.decode(row.ids), row.score, len(row.ids), row.forced) for row in self.rows]
 
+    def written(self) -> list[Written]:
+        """What was written in each row, in the order of the rows."""
+        end = self.grammar.ends[0]
+        return [Written((*row.ids, end), (*row.chosen, False), row.forced) for row in self.rows]
+
     def _take(self, row: _Row, token: int) -> None:
         """Note the token that was chosen for this row; what follows the end of text is padding."""
+        if not row.answered or row.queue:
+            row.chosen.append(not row.queue)
         if row.queue:
             row.ids.append(row.queue.pop(0))
         elif row.ending is None:

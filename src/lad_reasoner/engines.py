@@ -67,15 +67,8 @@ class TransformersEngine:
         self.votes, self.reasoning_tokens, self.responses_at_once = votes, reasoning_tokens, batch_size
         self.batch_size = batch_size if votes == 1 else 1  # pairs
         self.temperature, self.seed = temperature, seed
-        model, processor = checkpoint.model, checkpoint.processor
-        self.parameters = sum(weight.numel() for weight in model.parameters())
-        self.grammar = Grammar(
-            processor.tokenizer,
-            size=model.get_output_embeddings().weight.shape[0],  # often more than the tokenizer has
-            ends=_end_ids(model, processor.tokenizer),
-            placeholders=_placeholder_ids(model.config),
-            device=model.device,
-        )
+        self.parameters = sum(weight.numel() for weight in checkpoint.model.parameters())
+        self.grammar = make_grammar(checkpoint)
         self._prompts: dict[int, str] = {}
 
     def respond(self, pairs: Sequence[Pictures]) -> list[Reply]:
@@ -168,6 +161,18 @@ def count_votes(replies: Sequence[Reply]) -> Reply:
     share = sum(said_yes) / len(replies)
     chosen = replies[said_yes.index(share >= 0.5)]
     return Reply(chosen.text, share, sum(reply.tokens for reply in replies), chosen.forced)
+
+
+def make_grammar(checkpoint: Checkpoint, device: torch.device | str | None = None) -> Grammar:
+    """The response grammar for a checkpoint; on its device unless another is given."""
+    model, tokenizer = checkpoint.model, checkpoint.processor.tokenizer
+    return Grammar(
+        tokenizer,
+        size=model.get_output_embeddings().weight.shape[0],  # often more than the tokenizer has
+        ends=_end_ids(model, tokenizer),
+        placeholders=_placeholder_ids(model.config),
+        device=device or model.device,
+    )
 
 
 def _end_ids(model: Any, tokenizer: Any) -> list[int]:

@@ -3,10 +3,14 @@
 The patch embedding is a three-dimensional convolution whose kernel equals its stride, which is a matrix product and
 runs as one. Attention runs window by window and picture by picture in Transformers, hundreds of calls a layer; here
 windows of equal length share one call.
+
+In training, a picture that occurs several times in a batch can be seen once (`share_pictures`): the responses of a GRPO
+group all look at the same pictures.
 """
 
 from __future__ import annotations
 
+from functools import partial
 from types import MethodType
 from typing import Any
 
@@ -29,6 +33,44 @@ def speed_up(model: Any) -> bool:
         if attention.config._attn_implementation in ("sdpa", "eager") and hasattr(attention, "qkv"):
             attention.forward = MethodType(_attend, attention)
     return True
+
+
+def share_pictures(model: Any) -> bool:
+    """Let a loaded model look once at each picture of a batch, however often it occurs; gradients are the same, too.
+
+    For Qwen2-VL and Qwen2.5-VL, whose language part takes one result of the vision tower; False for others.
+    """
+    if getattr(model.config, "model_type", None) not in ("qwen2_vl", "qwen2_5_vl"):
+        return False
+    visual = model.model.visual
+    visual.forward = MethodType(partial(_look_once, visual.forward), visual)
+    return True
+
+
+def _look_once(
+    forward: Any, self: Any, hidden_states: torch.Tensor, grid_thw: torch.Tensor, *positional: Any, **named: Any
+) -> Any:
+    pieces = torch.split(hidden_states, grid_thw.prod(-1).tolist())
+    different: list[int] = []  # numbers of the first pictures of their kind
+    seen: dict[tuple[Any, ...], list[int]] = {}
+    kinds = []
+    marks = torch.stack([piece.double().sum() for piece in pieces]).tolist()
+    for number, (piece, grid, mark) in enumerate(zip(pieces, grid_thw.tolist(), marks, strict=True)):
+        alike = seen.setdefault((*grid, mark), [])
+        kind = next((kind for kind in alike if torch.equal(pieces[different[kind]], piece)), None)
+        if kind is None:
+            kind = len(different)
+            different.append(number)
+            alike.append(kind)
+        kinds.append(kind)
+    given = any(isinstance(value, torch.Tensor) for value in (*positional, *named.values()))  # made for all pictures
+    if given or len(different) == len(pieces):
+        return forward(hidden_states, grid_thw, *positional, **named)
+    found = forward(torch.cat([pieces[number] for number in different]), grid_thw[different], *positional, **named)
+    lengths = (grid_thw[different].prod(-1) // self.spatial_merge_size**2).tolist()
+    results = found.pooler_output.split(lengths)
+    found.pooler_output = torch.cat([results[kind] for kind in kinds])
+    return found
 
 
 def _embed(self: Any, hidden_states: torch.Tensor) -> torch.Tensor:

@@ -1,0 +1,61 @@
+"""Figure 5 of the paper, and more: how reward, response length, KL and yes-rate went in a GRPO run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from lad_reasoner.errors import InputError
+from lad_reasoner.recipe import library
+
+PANELS = {
+    "Reward": ("reward", "reward_penalised", "rewards/structure_reward/mean", "rewards/accuracy_reward/mean"),
+    "Response length (tokens)": ("response_length",),
+    "KL to the frozen model (a token)": ("kl",),
+    "Yes-rate": ("yes_rate", "label_yes_rate"),
+}
+NAMES = {
+    "reward": "weighted sum",
+    "reward_penalised": "less the KL",
+    "rewards/structure_reward/mean": "structure",
+    "rewards/accuracy_reward/mean": "accuracy",
+    "yes_rate": "answers",
+    "label_yes_rate": "labels",
+}
+
+
+def read_curve(history: Sequence[Mapping[str, Any]], name: str) -> list[tuple[int, float]]:
+    """(step, value) of one figure in a Trainer's log history; the last one logged at a step counts."""
+    found = {int(line["step"]): float(line[name]) for line in history if line.get(name) is not None}
+    return sorted(found.items())
+
+
+def draw_curves(runs: Mapping[str, Sequence[Mapping[str, Any]]], path: Path) -> Path:
+    """Write the four panels as a PNG; `runs` maps the name of a run to its log history. Returns the path.
+
+    With several runs each panel shows the first of its figures for each of them. InputError where nothing was logged.
+    """
+    if not any(read_curve(history, "reward") for history in runs.values()):
+        raise InputError(f"{path}: no step was logged, so there are no curves")
+    library("matplotlib")
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(10, 6.5), layout="constrained")
+    for axes, (title, names) in zip(figure.subplots(2, 2).flat, PANELS.items(), strict=True):
+        for run, history in runs.items():
+            for name in names if len(runs) == 1 else names[:1]:
+                curve = read_curve(history, name)
+                if curve:
+                    steps, values = zip(*curve, strict=True)
+                    mark = "." if len(curve) < 40 else ""
+                    axes.plot(steps, values, marker=mark, label=NAMES.get(name, name) if len(runs) == 1 else run)
+        axes.set(title=title, xlabel="step")
+        axes.grid(alpha=0.3)
+        if len(axes.get_lines()) > 1 or len(runs) > 1:
+            axes.legend()
+        if title == "Yes-rate":
+            axes.set_ylim(-0.03, 1.03)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=120)
+    return path

@@ -1,0 +1,129 @@
+"""Stage two of the paper: GRPO on pairs with the answer as the only label (section 4.2).
+
+    lad-reasoner train grpo configs/micro/grpo.yaml
+
+Reads from top to bottom: settings, model, data, trainer, the run, its curves, the finished model. The formulas are in
+policy.py and docs/training.md, the rollouts in rollouts.py, what is added to TRL's trainer in grpo.py.
+
+**Deviations.** The paper trains with EasyR1 and gives steps, rate, batch and weights (section 5.1). Responses a pair,
+clipping and the coefficient of the KL are not given; what stands for them is said in configs/paper/grpo.yaml.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field
+
+from lad_reasoner.curves import draw_curves
+from lad_reasoner.errors import InputError, MachineError
+from lad_reasoner.publish import publish
+from lad_reasoner.recipe import Recipe, Settings, library, read_recipe, write_run
+from lad_reasoner.rewards import load_reward
+from lad_reasoner.training import adapter, load_trainee, run_trainer
+from lad_reasoner.trainset import load_set
+
+# TRL's settings that this stage does not read, and what stands in their place.
+UNREAD = {"importance_sampling_level": "say importance: token or sequence"}
+SAMPLES, CURVES = "samples.jsonl", "curves.png"
+
+
+class GrpoSettings(Settings):
+    """Our keys in this stage. The KL's coefficient is TRL's `beta`, the weights of rewards its `reward_weights`."""
+
+    rewards: list[str] = Field(["structure", "accuracy"], min_length=1, description="names, or package.module:function")
+    kl: Literal["reward", "loss", "none"] = Field("reward", description="where the KL to the frozen model goes")
+    importance: Literal["token", "sequence"] = Field("token", description="level of the importance weights")
+    rollout_batch_size: int = Field(64, ge=1, description="responses that a process generates together, without vLLM")
+    sample_steps: int = Field(10, ge=1, description="steps between two tables of sampled responses")
+    guard_steps: int = Field(5, ge=1, description="logged steps of a collapse before it is warned of")
+    stop_on_collapse: bool = Field(False, description="stop then, instead of only warning")
+
+
+def train(path: str | Path, overrides: Sequence[str] = (), *, resume: bool = False) -> Path:
+    """Train as the YAML file says, words of the command line winning; returns the folder of the finished model.
+
+    InputError for settings, data or rewards that cannot be used, or a collapse with `stop_on_collapse`; `StoppedError`
+    after a signal; MachineError for a machine that is too small.
+    """
+    os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")  # the rollout function is pinned with TRL
+    trl = library("trl")
+    recipe = read_recipe(path, overrides, ours=GrpoSettings, theirs=trl.GRPOConfig, unread=UNREAD)
+    arguments = make_arguments(recipe)
+    check_packages(arguments)
+    rewards = [load_reward(name) for name in recipe.ours.rewards]
+    checkpoint = load_trainee(recipe.ours)
+    data = load_set(
+        recipe.ours.data,
+        kind="pair",
+        checkpoint=checkpoint,
+        room=arguments.max_completion_length,
+        leave_out_long=recipe.ours.leave_out_long,
+    )
+    facts = {"stage": "grpo", "records": len(data), "labels": dict(sorted(Counter(data["label"]).items()))}
+    run = write_run(recipe, arguments, facts, resume=resume)
+
+    from lad_reasoner.grpo import StructuredGRPOTrainer, Watch
+    from lad_reasoner.watch import CollapseGuard, Samples
+
+    try:
+        trainer = StructuredGRPOTrainer(
+            checkpoint,
+            kl=recipe.ours.kl,
+            rollout_batch_size=recipe.ours.rollout_batch_size,
+            args=arguments,
+            reward_funcs=rewards,
+            train_dataset=data,
+            peft_config=adapter(recipe.ours, checkpoint.model),
+        )
+    except (ValueError, NotImplementedError) as error:  # TRL's, about settings that do not go together
+        raise InputError(f"{recipe.path}: {' '.join(str(error).split())[:300]}") from None
+    samples = Samples(recipe.out / SAMPLES, recipe.ours.sample_steps)
+    watch = Watch(trainer, samples, CollapseGuard(recipe.ours.guard_steps), stop=recipe.ours.stop_on_collapse)
+    trainer.add_callback(watch)
+    run_trainer(trainer, recipe, resume=resume)
+    curves = recipe.out / CURVES
+    if trainer.is_world_process_zero():
+        draw_curves({recipe.out.name: trainer.state.log_history}, curves)
+    if watch.stopped:
+        raise InputError(f"{watch.stopped}; its checkpoints and {curves} are kept")
+    return publish(trainer, recipe, run, data, pictures=[curves])
+
+
+def check_packages(arguments: Any) -> None:
+    """MachineError for a package that the settings ask for and that is not installed."""
+    optimizer = str(getattr(arguments.optim, "value", arguments.optim))
+    bits = any(word in optimizer for word in ("8bit", "bnb", "paged")) and "torch" not in optimizer
+    needs = {
+        "vllm": ("use_vllm: true", arguments.use_vllm, "use_vllm: false"),
+        "bitsandbytes": (f"optim: {optimizer}", bits, "optim: adamw_torch"),
+    }
+    for package, (setting, needed, instead) in needs.items():
+        if needed and importlib.util.find_spec(package) is None:
+            raise MachineError(f"{setting} needs {package}: pip install {package}, or say {instead}")
+
+
+def make_arguments(recipe: Recipe[GrpoSettings]) -> Any:
+    """TRL's GRPOConfig from a recipe: what our keys decide is put under TRL's names. InputError for contradictions."""
+    from lad_reasoner.rollouts import response_regex
+
+    ours, theirs, where = recipe.ours, recipe.theirs, recipe.path
+    if ours.kl == "none" and theirs.get("beta"):
+        raise InputError(f"{where}: beta: nothing reads it with kl: none; say kl: reward or kl: loss")
+    if ours.kl != "none" and not theirs.get("beta"):
+        raise InputError(f"{where}: beta is missing: the coefficient of the KL; give one, or say kl: none")
+    if ours.kl == "reward" and theirs.get("multi_objective_aggregation") == "normalize_then_sum":
+        raise InputError(f"{where}: kl: reward needs multi_objective_aggregation: sum_then_normalize; or say kl: loss")
+    weights = theirs.get("reward_weights")
+    if weights is not None and len(weights) != len(ours.rewards):
+        raise InputError(f"{where}: reward_weights has {len(weights)} numbers for {len(ours.rewards)} rewards")
+    theirs["importance_sampling_level"] = ours.importance
+    arguments = recipe.arguments(library("trl").GRPOConfig)
+    if arguments.use_vllm and arguments.vllm_structured_outputs_regex is None:
+        arguments.vllm_structured_outputs_regex = response_regex(arguments.max_completion_length)
+    return arguments
