@@ -5,12 +5,26 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from lad_reasoner import train_grpo, train_sft
+from lad_reasoner.recipe import Settings, library, read_recipe
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
+
+# Any setting may follow these verbs; they are read as a run would read them.
+STAGES: dict[str, dict[str, Any]] = {
+    "train sft": {"ours": Settings, "theirs": library("trl").SFTConfig, "unread": train_sft.UNREAD},
+    "train grpo": {
+        "ours": train_grpo.GrpoSettings,
+        "theirs": library("trl").GRPOConfig,
+        "unread": train_grpo.UNREAD,
+    },
+}
 
 
 @pytest.mark.slow
@@ -50,6 +64,10 @@ def test_examples_that_are_not_run_use_real_options() -> None:
     examples = re.findall(r"^lad-reasoner ((?:data |train )?\w+)(.*)$", text, re.MULTILINE)
     assert len(examples) >= 3
     for verb, rest in examples:
+        if verb in ("train sft", "train grpo"):
+            config, *words = rest.split()
+            read_recipe(ROOT / config, [word for word in words if word != "--resume"], **STAGES[verb])
+            continue
         command = [Path(sys.executable).with_name("lad-reasoner"), *verb.split(), "--help"]
         usage = subprocess.run(command, capture_output=True, text=True).stdout
         for option in re.findall(r"(--[a-z-]+)", rest):
