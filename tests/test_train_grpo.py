@@ -18,7 +18,8 @@ from tutored import build, write_recipe
 from lad_reasoner import train_grpo
 from lad_reasoner.answers import parse_response
 from lad_reasoner.errors import InputError, MachineError
-from lad_reasoner.recipe import read_recipe
+from lad_reasoner.recipe import Settings, read_recipe
+from lad_reasoner.rollouts import Rollouts
 from lad_reasoner.train_grpo import UNREAD, GrpoSettings, check_packages, make_arguments
 
 trl = pytest.importorskip("trl")
@@ -145,6 +146,15 @@ def test_what_our_keys_mean_to_trl(folder: Path) -> None:
     assert own.vllm_structured_outputs_regex == "a+"
 
 
+def test_the_page_about_training_names_every_key_and_its_default() -> None:
+    page = (CONFIGS.parent / "docs" / "training.md").read_text(encoding="utf-8")
+    own = {name: field for name, field in GrpoSettings.model_fields.items() if name not in Settings.model_fields}
+    assert {"kl", "importance"} <= own.keys()
+    for name, field in own.items():
+        value = f"[{', '.join(field.default)}]" if isinstance(field.default, list) else str(field.default).lower()
+        assert any(line in page for line in (f"| `{name}` | `{value}` |", f"| `{name}` | {value} |")), name
+
+
 def test_packages_that_are_missing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write_recipe(folder, **SETTINGS)
     vllm = make_arguments(recipe_of(path, "--use_vllm", "true"))
@@ -263,6 +273,23 @@ def test_memory_that_runs_out(folder: Path, monkeypatch: pytest.MonkeyPatch) -> 
         train_grpo.train(write_recipe(folder, **SETTINGS))
 
 
+def test_a_picture_that_is_lost_on_the_way(folder: Path, trained: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / "data").unlink()
+    data = build(folder / "data", task="pair", records=6)
+    sample = Rollouts.__call__
+
+    def lose(self: Any, prompts: Any, trainer: Any) -> Any:
+        for picture in (data / "images").iterdir():
+            picture.write_bytes(picture.read_bytes()[:100])
+        return sample(self, prompts, trainer)
+
+    monkeypatch.setattr(Rollouts, "__call__", lose)
+    with pytest.raises(InputError, match=r"\.png.*what was saved in .* is kept: mend it, .*--resume"):
+        train_grpo.train(write_recipe(folder, **SETTINGS, max_steps=3))
+    assert (folder / "run" / "checkpoint-1").is_dir()
+    assert not trained
+
+
 def start(folder: Path, *words: str, kill_at: int = -1, processes: int = 1, publish: bool = False) -> Any:
     """watched_grpo.py in processes of its own, with folder/recipe.yaml; `folder/RANK.json` tells how each ended."""
     tests = Path(__file__).parent
@@ -282,7 +309,7 @@ def test_killed_in_the_middle_and_gone_on_with(folder: Path, trained: list[Any])
     path = write_recipe(folder, **SETTINGS, max_steps=4, sample_steps=1)
     killed = start(folder, "--output_dir", str(folder / "chain"), kill_at=2)
     train_grpo.train(path, ["--output_dir", str(folder / "whole")])
-    assert killed.wait(timeout=120) == -signal.SIGKILL, killed.communicate()
+    assert killed.wait(timeout=300) == -signal.SIGKILL, killed.communicate()
     killed.communicate()
     assert sorted(path.name for path in (folder / "chain").glob("checkpoint-*")) == ["checkpoint-1", "checkpoint-2"]
     train_grpo.train(path, ["--output_dir", str(folder / "chain")], resume=True)
@@ -306,7 +333,7 @@ def test_killed_in_the_middle_and_gone_on_with(folder: Path, trained: list[Any])
 def test_two_processes_end_with_the_same_weights(folder: Path) -> None:
     write_recipe(folder, **{**SETTINGS, "per_device_train_batch_size": 2}, max_steps=2)
     both = start(folder, processes=2, publish=True)
-    _, err = both.communicate(timeout=120)
+    _, err = both.communicate(timeout=300)
     assert both.returncode == 0, err
     ends = [json.loads((folder / f"{rank}.json").read_text()) for rank in (0, 1)]
     assert [end["step"] for end in ends] == [2, 2]
