@@ -44,9 +44,9 @@ def steps(out: Path, *, quick: bool) -> list[list[str]]:
         settings = ["--model", model, "--data", data, "--output_dir", str(out / name), *short]
         chain.append(["train", stage, f"configs/micro/{stage}.yaml", "--resume", *settings])
     runs = []
-    for name in ("always-yes", "pixel-difference", "evidence", "base", "sft", "grpo", "lad"):
+    for name in ("pixel-difference", "evidence", "base", "sft", "grpo", "lad"):
         judge = {"base": ["--model", BASE]}.get(name, ["--model", str(out / name / "model")])
-        if name in ("always-yes", "pixel-difference", "evidence"):
+        if name in ("pixel-difference", "evidence"):
             judge = ["--baseline", name]
         runs.append(str(out / "runs" / name))
         chain.append(["eval", "--benchmark", "miniloco", "--root", benchmark, *judge, "--out", runs[-1]])

@@ -173,7 +173,7 @@ def test_unknown_doubled_and_missing_images_are_named_and_counted(
     assert f"2 lines left out, whose images had a line before, which counts: {BAD}; x/{GOOD}" in notes
     assert "it gives scores only: from 0.5 on the answer is yes" in notes
     missing = [line.error for line in recorded.predictions if line.error]
-    assert len(missing) == metrics.failures == 3
+    assert len(missing) == len(metrics.failed) == 3
     assert "pushpins/test/logical_anomalies/001.png: no prediction in logsad.csv" in missing
     assert (metrics.pooled.confusion.tp, metrics.pooled.confusion.tn, metrics.pooled.tpr.value) == (1, 4, 0.25)
 
