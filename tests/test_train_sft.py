@@ -169,11 +169,16 @@ def test_a_picture_that_is_lost_on_the_way(tmp_path: Path, stock: Path, monkeypa
     assert is_whole(tmp_path / "run" / "checkpoint-1")
 
 
-def test_settings_that_only_the_trainer_can_judge(folder: Path) -> None:
+def test_settings_that_only_the_trainer_can_judge(folder: Path, trained: list[Any]) -> None:
     with pytest.raises(InputError, match=r"recipe\.yaml: Target modules .*nothing_such.* not found"):
         train_sft.train(write_recipe(folder), ["--lora.target_modules", "[nothing_such]"])
     with pytest.raises(MachineError, match=r"recipe\.yaml: You need to install `bitsandbytes`"):
-        train_sft.train(write_recipe(folder), ["--optim", "adamw_bnb_8bit", "--output_dir", str(folder / "other")])
+        train_sft.train(write_recipe(folder), ["--optim", "adamw_bnb_8bit"])
+    with pytest.raises(InputError, match=r"recipe\.yaml: Invalid learning rate: -1\.0"):
+        train_sft.train(write_recipe(folder), ["--learning_rate", "-1"])
+    train_sft.train(write_recipe(folder))  # in the same folder, where nothing was begun
+    assert [trainer.state.global_step for trainer in trained] == [1]
+    assert not (folder / "run" / "README.md").exists()  # the card is the model's
 
 
 @pytest.mark.parametrize("lora", ["null", "{r: 4}"])
