@@ -132,9 +132,7 @@ class Recipe(Generic[Ours]):
         try:
             yield
         except (torch.OutOfMemoryError, MemoryError):
-            mend = (
-                "" if self.ours.lora else "; say --dtype bfloat16, or --lora.r 16 (an adapter instead of all weights)"
-            )
+            mend = "; say --lora.r 16 (an adapter instead of all weights)" if self.ours.lora is None else ""
             raise MachineError(f"{self.path}: not enough memory to begin with {self.ours.model}{mend}") from None
         except (ValueError, TypeError, ArithmeticError, RuntimeError, ImportError) as error:
             kind = MachineError if "install" in str(error) else InputError
