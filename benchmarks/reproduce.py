@@ -14,9 +14,12 @@ from __future__ import annotations
 
 import argparse
 import shlex
+import shutil
+import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 COMMAND = Path(sys.executable).with_name("lad-reasoner")
@@ -53,6 +56,24 @@ def steps(out: Path, *, quick: bool) -> list[list[str]]:
     return [*chain, ["compare", *runs, "--out", str(out / "comparison")]]
 
 
+def run(step: Sequence[str]) -> int:
+    """Run a step and return its exit code. Pictures are drawn beside their folder, which is there once all are."""
+    drawn = Path(step[2]) if step[:2] == ["data", "miniloco"] else None
+    half = drawn and drawn.with_name(f"{drawn.name}.half")
+    if drawn and half:
+        if drawn.is_dir():
+            return 0
+        shutil.rmtree(half, ignore_errors=True)
+        step = [*step[:2], str(half), *step[3:]]
+    try:
+        code = subprocess.run([COMMAND, *step], check=False).returncode
+    except KeyboardInterrupt:  # the step got it too and has saved what it did
+        return 128 + signal.SIGINT
+    if drawn and half and not code:
+        half.rename(drawn)
+    return code
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--out", type=Path, help="folder (default: runs/reproduce, or runs/reproduce-quick)")
@@ -62,7 +83,7 @@ def main() -> int:
     begun = time.monotonic()
     for step in steps(out, quick=given.quick):
         print(f"[{time.monotonic() - begun:5.0f} s] lad-reasoner {shlex.join(step)}", flush=True)
-        code = subprocess.run([COMMAND, *step], check=False).returncode
+        code = run(step)
         if code:
             print(f"stopped: exit code {code}; the same command goes on from here", file=sys.stderr)
             return code

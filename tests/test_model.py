@@ -161,6 +161,19 @@ def test_missing_chat_template(folder: Path) -> None:
     check_refused(folder, "no chat template")
 
 
+@pytest.mark.parametrize(
+    ("template", "words"),
+    [
+        ("{% if %}", "its chat template cannot be used"),
+        ("{{ nothing.at.all }}", "its chat template cannot be used ('nothing' is undefined)"),
+        ("{% for m in messages %}{{ m.role }}{% endfor %}", "its chat template has no place for pictures"),
+    ],
+)
+def test_a_chat_template_that_cannot_be_used(folder: Path, template: str, words: str) -> None:
+    (folder / "chat_template.jinja").write_text(template)
+    check_refused(folder, words)
+
+
 def test_text_only_model(folder: Path) -> None:
     (folder / "config.json").write_text(json.dumps({"model_type": "llama"}))
     check_refused(folder, "llama", "cannot look at pictures")

@@ -13,7 +13,7 @@ from tutored import build, write_recipe
 
 from lad_reasoner import recipe as recipes
 from lad_reasoner import train_sft
-from lad_reasoner.errors import InputError
+from lad_reasoner.errors import InputError, MachineError
 from lad_reasoner.fields import field_names
 from lad_reasoner.recipe import Recipe, Settings, machine_defaults, read_recipe, read_run, write_run
 
@@ -40,12 +40,13 @@ def test_the_file_and_the_words_that_win_over_it(tmp_path: Path) -> None:
     assert changed.ours.freeze_vision
     assert read(path, "--lora", "null").ours.lora is None
     assert read(path, "--save_strategy", "no").theirs["save_strategy"] == "no"
+    assert read(path, "--run_name", "'a").theirs["run_name"] == "'a"  # no YAML, but a name
 
 
 @given(st.floats(1e-9, 1e3), st.integers(1, 10**6))
 def test_numbers_survive_the_command_line(rate: float, steps: int) -> None:
     words = ["--learning_rate", repr(rate), f"--max_steps={steps}", "--lora.r", str(steps)]
-    assert [(name, float(value)) for name, value in recipes._read_words(words)] == [
+    assert [(name, float(value or "")) for name, value in recipes._read_words(words)] == [
         ("learning_rate", rate),
         ("max_steps", steps),
         ("lora.r", steps),
@@ -63,6 +64,10 @@ def test_numbers_survive_the_command_line(rate: float, steps: int) -> None:
         (["--learning_rate", "fast"], "--learning_rate: Input should be a valid number"),
         (["--learning_rate", "true"], "--learning_rate: true is a truth value in YAML; write the word in quotes"),
         (["--learning_rate.x", "1"], "--learning_rate.x: learning_rate has no settings of its own"),
+        (["--learning_rate"], "--learning_rate: has no value; write --learning_rate VALUE"),
+        (["--model", "--seed", "3"], "--model: has no value; write --model VALUE"),
+        (["--seed", "[1"], "--seed: Input should be a valid integer"),
+        (["--gradient_checkpointing", "--lora"], "--lora: Input should be a valid dictionary"),
         (["--max_pixels", "3"], "--max_pixels: Input should be greater than or equal to 784, not 3"),
         (["--dtype", "int8"], "--dtype: Input should be 'float32' or 'bfloat16', not 'int8'"),
         (["--optim", "adamm"], "adamm is not a valid OptimizerNames"),
@@ -167,10 +172,15 @@ def test_the_record_of_a_run(tmp_path: Path) -> None:
     assert len(run["data"]["sha256"]["manifest.json"]) == 64
     assert run["git"] is None or len(run["git"]["commit"]) == 40
 
+    faster = read(path, "--learning_rate", "1")
+    for resume in (True, False):  # nothing was done yet that could be lost
+        write_run(faster, faster.arguments(trl.SFTConfig), {}, resume=resume)
+    write_run(recipe, arguments, {}, resume=False)
+    (recipe.out / "samples.jsonl").touch()
     with pytest.raises(InputError, match="holds a run; go on with it by --resume, or give another --output_dir"):
         write_run(recipe, arguments, {}, resume=False)
+    (recipe.out / "checkpoint-1").mkdir()
     assert len(write_run(recipe, arguments, {}, resume=True)["started"]) == 2
-    faster = read(path, "--learning_rate", "1")
     with pytest.raises(InputError, match=r"learning_rate is 1\.0, but the run in .* was begun with 0\.01"):
         write_run(faster, faster.arguments(trl.SFTConfig), {}, resume=True)
     louder = read(path, "--logging_steps", "5")
@@ -184,6 +194,21 @@ def test_the_record_of_a_run(tmp_path: Path) -> None:
     (tmp_path / "data" / "metadata.jsonl").write_text("\n")
     with pytest.raises(InputError, match="data: has changed since the run was begun"):
         write_run(recipe, arguments, {}, resume=True)
+
+
+@pytest.mark.parametrize(
+    ("problem", "kind", "message"),
+    [
+        (ZeroDivisionError("modulo\nby zero"), InputError, r"recipe\.yaml: modulo by zero$"),
+        (RuntimeError("run `pip install wandb`"), MachineError, r"recipe\.yaml: run `pip install wandb`"),
+        (MemoryError(), MachineError, r"recipe\.yaml: not enough memory to begin with .*; say --lora\.r 16"),
+    ],
+)
+def test_what_libraries_refuse_is_one_line(
+    tmp_path: Path, problem: Exception, kind: type[Exception], message: str
+) -> None:
+    with pytest.raises(kind, match=message), read(write_recipe(tmp_path)).blamed():
+        raise problem
 
 
 def test_a_damaged_record_and_checkpoints_without_one(tmp_path: Path) -> None:

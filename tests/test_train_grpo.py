@@ -123,11 +123,13 @@ def test_accelerate_reads_its_files(name: str) -> None:
     ("words", "message"),
     [
         (["--kl", "none"], "beta: nothing reads it with kl: none"),
-        (["--beta", "0"], "beta is missing: the coefficient of the KL"),
+        (["--beta", "0"], "beta must be above 0, the coefficient of the KL"),
         (["--importance_sampling_level", "sequence"], "nothing reads it; say importance"),
         (["--multi_objective_aggregation", "normalize_then_sum"], "needs multi_objective_aggregation"),
         (["--reward_weights", "[1]"], "reward_weights has 1 numbers for 2 rewards"),
         (["--num_generations", "3"], "must be divisible by num_generations"),
+        (["--num_generations", "0"], r"recipe\.yaml: .*modulo by zero"),
+        (["--beta", "-1"], "beta must be above 0"),
         (["--kl", "rewards"], "--kl"),
         (["--rewads", "[structure]"], "did you mean rewards"),
     ],
@@ -172,6 +174,8 @@ def test_what_trl_refuses_is_told_with_the_file(folder: Path) -> None:
     path = write_recipe(folder, **{**SETTINGS, "kl": "none", "beta": 0})
     with pytest.raises(InputError, match=r"recipe.yaml: .*sync_ref_model"):
         train_grpo.train(path, ["--sync_ref_model", "true"])
+    with pytest.raises(InputError, match=r"recipe\.yaml: Unknown loss type: gspo"):  # seen in the first step only
+        train_grpo.train(path, ["--loss_type", "gspo"])
 
 
 def test_a_run_and_what_it_leaves(folder: Path, trained: list[Any], capfd: pytest.CaptureFixture[str]) -> None:

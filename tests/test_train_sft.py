@@ -169,11 +169,16 @@ def test_a_picture_that_is_lost_on_the_way(tmp_path: Path, stock: Path, monkeypa
     assert is_whole(tmp_path / "run" / "checkpoint-1")
 
 
-def test_settings_that_only_the_trainer_can_judge(folder: Path) -> None:
+def test_settings_that_only_the_trainer_can_judge(folder: Path, trained: list[Any]) -> None:
     with pytest.raises(InputError, match=r"recipe\.yaml: Target modules .*nothing_such.* not found"):
         train_sft.train(write_recipe(folder), ["--lora.target_modules", "[nothing_such]"])
     with pytest.raises(MachineError, match=r"recipe\.yaml: You need to install `bitsandbytes`"):
-        train_sft.train(write_recipe(folder), ["--optim", "adamw_bnb_8bit", "--output_dir", str(folder / "other")])
+        train_sft.train(write_recipe(folder), ["--optim", "adamw_bnb_8bit"])
+    with pytest.raises(InputError, match=r"recipe\.yaml: Invalid learning rate: -1\.0"):
+        train_sft.train(write_recipe(folder), ["--learning_rate", "-1"])
+    train_sft.train(write_recipe(folder))  # in the same folder, where nothing was begun
+    assert [trainer.state.global_step for trainer in trained] == [1]
+    assert not (folder / "run" / "README.md").exists()  # the card is the model's
 
 
 @pytest.mark.parametrize("lora", ["null", "{r: 4}"])
@@ -211,14 +216,14 @@ class Chain:
         self.log, self.out = folder / f"{name}.jsonl", folder / name
         self.recipe = folder / "recipe.yaml"
 
-    def run(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """In this process, to the end."""
+    def run(self, monkeypatch: pytest.MonkeyPatch, *, resume: bool = False) -> None:
+        """In this process, to the end: a process of its own takes most of its time to begin."""
         threads = torch.get_num_threads()
         with monkeypatch.context() as patched:
             patched.setattr(trl.SFTTrainer, "training_step", watched_step(self.log))
             torch.set_num_threads(1)
             try:
-                train_sft.train(self.recipe, ["--output_dir", str(self.out)])
+                train_sft.train(self.recipe, ["--output_dir", str(self.out)], resume=resume)
             finally:
                 torch.set_num_threads(threads)
 
@@ -243,7 +248,9 @@ class Chain:
 
 
 @pytest.mark.slow
-def test_stopped_and_killed_and_gone_on_with(folder: Path, trained: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_stopped_and_killed_and_gone_on_with(
+    folder: Path, trained: list[Any], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """SIGTERM, then SIGKILL while a checkpoint is written; the end is that of a run that nothing happened to.
 
     An adapter with dropout also needs the random numbers to go on where they were.
@@ -272,10 +279,8 @@ def test_stopped_and_killed_and_gone_on_with(folder: Path, trained: list[Any], m
     assert not is_whole(chain.out / "checkpoint-6")
     assert is_whole(chain.out / "checkpoint-4")
 
-    last = chain.start("--resume")
-    out, err = last.communicate(timeout=120)
-    assert last.returncode == 0, err
-    assert "training: 4 of 8 done" in err
+    chain.run(monkeypatch, resume=True)
+    assert "training: 4 of 8 done" in capsys.readouterr().err
 
     assert chain.order(2) == whole.order(2)
     assert sorted(whole.order(2)) == list(range(8))

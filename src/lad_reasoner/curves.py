@@ -51,9 +51,10 @@ def draw_curves(runs: Mapping[str, Sequence[Mapping[str, Any]]], path: Path) -> 
                     mark = "." if len(curve) < 40 else ""
                     axes.plot(steps, values, marker=mark, label=NAMES.get(name, name) if len(runs) == 1 else run)
         axes.set(title=title, xlabel="step")
+        axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(alpha=0.3)
         if len(axes.get_lines()) > 1 or len(runs) > 1:
-            axes.legend()
+            axes.legend(framealpha=0.5)
         if title == "Yes-rate":
             axes.set_ylim(-0.03, 1.03)
     path.parent.mkdir(parents=True, exist_ok=True)

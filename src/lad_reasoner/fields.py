@@ -41,6 +41,11 @@ def field_names(config: Any) -> list[str]:
     return [field.name for field in dataclasses.fields(config) if field.init]
 
 
+def takes_truth(name: str, config: Any) -> bool:
+    """Whether a field may be true or false, which is what a flag without a value says."""
+    return _takes(typing.get_type_hints(config)[name], bool)
+
+
 def _takes(hint: Any, kind: type) -> bool:
     return hint is Any or hint is kind or any(_takes(part, kind) for part in typing.get_args(hint))
 

@@ -192,10 +192,23 @@ def _load_processor(folder: Path, name: object, config: Any) -> Any:
         raise InputError(f"{name}: its processor has no place for pictures; give a vision-language model")
     if not (getattr(processor, "chat_template", None) or tokenizer.chat_template):
         raise InputError(f"{name}: no chat template in it; choose the version of the model made for conversation")
+    _check_template(processor, name)
     tokenizer.padding_side = "left"  # a decoder goes on from the last token, which must not be padding
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     return processor
+
+
+def _check_template(processor: Any, name: object) -> None:
+    """Refuse a chat template that cannot be rendered, or leaves pictures out."""
+    asked = {"type": "text", "text": "?"}
+    turns = [[{"role": "user", "content": content}] for content in ([asked], [{"type": "image"}, asked])]
+    try:
+        blind, seeing = (processor.apply_chat_template(turn, tokenize=False) for turn in turns)
+    except Exception as error:  # a template can raise whatever it likes
+        raise InputError(f"{name}: its chat template cannot be used ({_first_line(error)})") from None
+    if blind == seeing:
+        raise InputError(f"{name}: its chat template has no place for pictures; give a vision-language model's")
 
 
 def _without_video(processor_class: Any) -> Any:

@@ -35,8 +35,8 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from lad_reasoner.dataset import DECISIONS, MANIFEST, METADATA, hash_file
-from lad_reasoner.errors import InputError, MissingExtraError
-from lad_reasoner.fields import check_fields, explain, field_names, nearest
+from lad_reasoner.errors import InputError, MachineError, MissingExtraError
+from lad_reasoner.fields import check_fields, explain, field_names, nearest, takes_truth
 
 RUN = "run.json"
 SECRET = "hub_token"
@@ -128,11 +128,15 @@ class Recipe(Generic[Ours]):
 
     @contextmanager
     def blamed(self) -> Iterator[None]:
-        """What a library refuses in here becomes an InputError with the file's name."""
+        """What a library refuses in here becomes an InputError with the file's name, what it lacks a MachineError."""
         try:
             yield
-        except (ValueError, TypeError, NotImplementedError, ImportError) as error:
-            raise InputError(f"{self.path}: {' '.join(str(error).split())[:300]}") from None
+        except (torch.OutOfMemoryError, MemoryError):
+            mend = "; say --lora.r 16 (an adapter instead of all weights)" if self.ours.lora is None else ""
+            raise MachineError(f"{self.path}: not enough memory to begin with {self.ours.model}{mend}") from None
+        except (ValueError, TypeError, ArithmeticError, RuntimeError, ImportError) as error:
+            kind = MachineError if "install" in str(error) else InputError
+            raise kind(f"{self.path}: {' '.join(str(error).split())[:300]}") from None
 
 
 def library(module: str) -> Any:
@@ -166,10 +170,12 @@ def read_recipe(
     """
     path = Path(path)
     values = _read_yaml(path)
-    given = {}
+    given, bare = {}, {}
     for name, value in _read_words(overrides):
-        _put(values, name, value)
-        given[name.partition(".")[0]] = f"--{name.partition('.')[0]}"
+        _put(values, name, True if value is None else _read_value(value))
+        key = name.partition(".")[0]
+        given[key] = f"--{key}"
+        bare[key] = value is None
 
     def where(key: str) -> str:
         return given.get(key, f"{path}: {key}")
@@ -181,6 +187,8 @@ def read_recipe(
             raise InputError(f"{where(key)}: nothing reads it; {refused[key]}")
         if key not in names:
             raise InputError(f"{where(key)}: no such setting; {nearest(key, names)}")
+        if bare.get(key) and not takes_truth(key, theirs if key not in ours.model_fields else ours):
+            raise InputError(f"--{key}: has no value; write --{key} VALUE")
     mine = {key: value for key, value in values.items() if key in ours.model_fields}
     rest = {key: value for key, value in values.items() if key not in ours.model_fields}
     try:
@@ -208,7 +216,8 @@ def write_run(recipe: Recipe[Any], config: Any, facts: Mapping[str, Any], *, res
     """Write run.json into the run's folder: settings, versions, git state, hashes of the data, seed; returns it.
 
     `config` is TRL's config object, whose every field is kept, `facts` what the stage adds. With `resume` the run must
-    be the one that was begun: InputError names the setting that differs. Without it the folder must hold no run.
+    be the one whose checkpoints are there: InputError names the setting that differs. Without it the folder must hold
+    no run. A run.json alone is of a run that never began, and is no hindrance.
     """
     run: dict[str, Any] = {
         "config": recipe.ours.model_dump(mode="json") | {k: v for k, v in recipe.theirs.items() if k != SECRET},
@@ -232,11 +241,13 @@ def write_run(recipe: Recipe[Any], config: Any, facts: Mapping[str, Any], *, res
     run = json.loads(json.dumps(run, default=str))
     if config.process_index != 0:
         return run
-    there = read_run(recipe.out)
+    there, saved = read_run(recipe.out), any(recipe.out.glob("checkpoint-*"))
+    begun = saved or (there is not None and any(not path.name.startswith(RUN) for path in recipe.out.iterdir()))
     if resume and there is not None:
-        _same(there, run, recipe)
+        if saved:
+            _same(there, run, recipe)
         run["started"] = [*there.get("started", []), *run["started"]]
-    elif not resume and (there is not None or any(recipe.out.glob("checkpoint-*"))):
+    elif begun and not resume:
         raise InputError(f"{recipe.out}: holds a run; go on with it by --resume, or give another --output_dir")
     recipe.out.mkdir(parents=True, exist_ok=True)
     half = recipe.out / f"{RUN}.half"
@@ -295,23 +306,27 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     return values
 
 
-def _read_words(words: Iterable[str]) -> list[tuple[str, Any]]:
-    """(name, value) of `--name value`, `--name=value` and `--name`, which is true; dashes in a name are underscores."""
-    yaml = library("yaml")
-    pairs: list[tuple[str, Any]] = []
-    waiting = ""
+def _read_words(words: Iterable[str]) -> list[tuple[str, str | None]]:
+    """(name, value) of `--name value`, `--name=value`, and `--name` without one; dashes in a name are underscores."""
+    pairs: list[tuple[str, str | None]] = []
     for word in words:
         if re.match(r"--[A-Za-z]", word):
             name, equals, value = word[2:].partition("=")
-            name = name.replace("-", "_")
-            pairs.append((name, yaml.safe_load(value) if equals else True))
-            waiting = "" if equals else name
-        elif waiting:
-            pairs[-1] = (waiting, yaml.safe_load(word))
-            waiting = ""
+            pairs.append((name.replace("-", "_"), value if equals else None))
+        elif pairs and pairs[-1][1] is None:
+            pairs[-1] = (pairs[-1][0], word)
         else:
             raise InputError(f"{word}: belongs to no setting; write --key value")
     return pairs
+
+
+def _read_value(word: str) -> Any:
+    """A value as YAML reads it; what is no YAML is a plain text."""
+    yaml = library("yaml")
+    try:
+        return yaml.safe_load(word)
+    except yaml.YAMLError:
+        return word
 
 
 def _put(values: dict[str, Any], name: str, value: Any) -> None:

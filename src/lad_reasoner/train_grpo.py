@@ -71,7 +71,7 @@ def train(path: str | Path, overrides: Sequence[str] = (), *, resume: bool = Fal
     from lad_reasoner.grpo import StructuredGRPOTrainer, Watch
     from lad_reasoner.watch import CollapseGuard, Samples
 
-    try:
+    with recipe.blamed():
         trainer = StructuredGRPOTrainer(
             checkpoint,
             kl=recipe.ours.kl,
@@ -81,8 +81,6 @@ def train(path: str | Path, overrides: Sequence[str] = (), *, resume: bool = Fal
             train_dataset=data,
             peft_config=adapter(recipe.ours, checkpoint.model),
         )
-    except (ValueError, NotImplementedError) as error:  # TRL's, about settings that do not go together
-        raise InputError(f"{recipe.path}: {' '.join(str(error).split())[:300]}") from None
     samples = Samples(recipe.out / SAMPLES, recipe.ours.sample_steps)
     watch = Watch(trainer, samples, CollapseGuard(recipe.ours.guard_steps), stop=recipe.ours.stop_on_collapse)
     trainer.add_callback(watch)
@@ -115,8 +113,8 @@ def make_arguments(recipe: Recipe[GrpoSettings]) -> Any:
     ours, theirs, where = recipe.ours, recipe.theirs, recipe.path
     if ours.kl == "none" and theirs.get("beta"):
         raise InputError(f"{where}: beta: nothing reads it with kl: none; say kl: reward or kl: loss")
-    if ours.kl != "none" and not theirs.get("beta"):
-        raise InputError(f"{where}: beta is missing: the coefficient of the KL; give one, or say kl: none")
+    if ours.kl != "none" and not theirs.get("beta", 0) > 0:
+        raise InputError(f"{where}: beta must be above 0, the coefficient of the KL; give one, or say kl: none")
     if ours.kl == "reward" and theirs.get("multi_objective_aggregation") == "normalize_then_sum":
         raise InputError(f"{where}: kl: reward needs multi_objective_aggregation: sum_then_normalize; or say kl: loss")
     weights = theirs.get("reward_weights")

@@ -17,7 +17,9 @@ than half the distance of two bfloat16 numbers and would be lost.
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
 import re
 import shutil
 import signal
@@ -25,7 +27,7 @@ import sys
 import threading
 import zipfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -91,15 +93,39 @@ def run_trainer(trainer: Any, recipe: Recipe[Any], *, resume: bool) -> None:
     """Train to the end, from the newest whole checkpoint with `resume`.
 
     Raises `StoppedError` after a signal; MachineError where memory ran out, saying what to lower and to what;
-    InputError for a picture that was lost on the way.
+    InputError for settings that do not work, a picture that was lost on the way, a folder in which another process
+    trains.
     """
     main = trainer.is_world_process_zero()
+    with alone(recipe.out) if main else nullcontext():
+        _run(trainer, recipe, resume=resume, main=main)
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Hold the lock of a run's folder, which the system releases however a process ends."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        raise InputError(f"{folder}: another process trains there; wait for it, or give another --output_dir") from None
+    except OSError:  # some file systems on a network know no locks
+        pass
+    try:
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _run(trainer: Any, recipe: Recipe[Any], *, resume: bool, main: bool) -> None:
     start = newest_checkpoint(recipe.out, remove_halves=main) if resume else None
     if resume and start is None and main:
         print(f"{recipe.out}: no whole checkpoint there; training begins at the first step", file=sys.stderr)
     whole = not trainer.is_fsdp_enabled and not trainer.is_deepspeed_enabled  # those keep the model's own names
     if whole and not hasattr(trainer.model, "peft_config"):
         trainer._load_from_checkpoint = partial(restore_weights, trainer.model)
+    trainer.create_model_card = lambda **_: None  # TRL's; ours is written by publish.py
     progress = TrainingProgress()
     watch = watcher(progress if main else None)
     trainer.remove_callback(library("transformers").PrinterCallback)  # it writes to stdout
@@ -112,14 +138,13 @@ def run_trainer(trainer: Any, recipe: Recipe[Any], *, resume: bool) -> None:
         return
     except (torch.OutOfMemoryError, MemoryError) as error:
         raise MachineError(out_of_memory(trainer, recipe, error)) from None
-    except RuntimeError as error:
-        if "can't allocate memory" not in str(error):
+    except (ValueError, TypeError, ArithmeticError, RuntimeError, ImportError) as error:
+        if "can't allocate memory" in str(error):
+            raise MachineError(out_of_memory(trainer, recipe, error)) from None
+        if watch.begun:
             raise
-        raise MachineError(out_of_memory(trainer, recipe, error)) from None
-    except (ImportError, ValueError) as error:
-        if "install" not in str(error):
+        with recipe.blamed():  # what fails in the first step already fails for its settings
             raise
-        raise MachineError(f"{recipe.path}: {' '.join(str(error).split())}") from None
     except ImageError as error:  # of a worker process it comes with a traceback
         problem = str(error).strip().splitlines()[-1].removeprefix("lad_reasoner.errors.ImageError: ")
         raise InputError(f"{problem}; {kept}") from None
@@ -148,6 +173,7 @@ def watcher(progress: TrainingProgress | None) -> Any:
 
     class Watcher(library("transformers").TrainerCallback):  # type: ignore[misc]
         number = 0
+        begun = False
 
         def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
             if progress is not None:
@@ -161,6 +187,7 @@ def watcher(progress: TrainingProgress | None) -> Any:
                 progress.note(f"step {state.global_step} of {state.max_steps}: {shown}")
 
         def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            self.begun = True
             if progress is not None:
                 progress.advance(1)
             self.number = agree(self.number, args)

@@ -124,9 +124,10 @@ def _fitting(
     needs = f"{len(long)} of {len(rows)} records are longer than {why}, {limit}"
     needs += f" with {room} for the response" if room else ""
     if not leave_out or len(long) == len(rows):
-        raise InputError(
-            f"{printable(folder)}: {needs}: {_shorten(long)}; lower max_pixels, or say leave_out_long: true"
-        )
+        mend = "raise it, lower max_pixels" if why == "max_length" else "lower max_pixels"
+        mend += " or max_completion_length" if room else ""
+        mend += ", or say leave_out_long: true" if len(long) < len(rows) else ""
+        raise InputError(f"{printable(folder)}: {needs}: {_shorten(long)}; {mend}")
     if first_process():
         print(f"{printable(folder)}: left out, {needs}: {_shorten(long)}", file=sys.stderr)
     return [row for row, length in zip(rows, lengths, strict=True) if length + room <= limit]
