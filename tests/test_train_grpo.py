@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -307,7 +308,17 @@ def start(folder: Path, *words: str, kill_at: int = -1, processes: int = 1, publ
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """As in the processes of `start`: sums over several threads differ in their last bits."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.mark.slow
+@pytest.mark.usefixtures("one_thread")
 def test_killed_in_the_middle_and_gone_on_with(folder: Path, trained: list[Any]) -> None:
     """SIGKILL between sampling and the optimizer's step; the end is that of a run that nothing happened to."""
     path = write_recipe(folder, **SETTINGS, max_steps=4, sample_steps=1)
