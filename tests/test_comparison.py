@@ -131,6 +131,16 @@ def test_names_tell_runs_of_one_model_apart(tmp_path: Path) -> None:
     assert compare_runs([constant, runs[0]], resamples=0).table.names[0] == f"always-yes ({constant})"
 
 
+def test_a_checkpoint_is_called_by_the_end_of_its_path(tmp_path: Path) -> None:
+    models = ["runs/x/sft/model", "Qwen/Qwen2.5-VL-3B-Instruct", "evidence:runs/x/sft/model"]
+    runs = [write_run(tmp_path / f"{i}", FIRST, model=model) for i, model in enumerate(models)]
+    assert compare_runs(runs, resamples=0).table.names[:3] == ["sft/model", *models[1:]]
+    twin = write_run(tmp_path / "twin", FIRST, model="runs/y/sft/model")
+    assert compare_runs([runs[0], twin], resamples=0).table.names[:2] == [
+        f"sft/model ({run})" for run in (runs[0], twin)
+    ]
+
+
 def test_runs_that_cannot_be_compared(tmp_path: Path) -> None:
     whole = write_run(tmp_path / "whole", FIRST, model="a")
     with pytest.raises(InputError, match="1 run to compare; give at least two"):

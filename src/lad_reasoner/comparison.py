@@ -136,7 +136,11 @@ def compare_runs(
 
 
 def _names(folders: Sequence[str | Path], models: Sequence[str]) -> list[str]:
-    """A system is called as its model; where two runs, or a run and a constant answer, share it, with its folder."""
+    """A system is called as its model, a checkpoint by the last two parts of its path (`sft/model`).
+
+    Where two runs, or a run and a constant answer, would share a name, the folder of the run is added.
+    """
+    models = [model if ":" in model else "/".join(Path(model).parts[-2:]) for model in models]
     taken = [*models, "always-yes", "always-no"]
     names = [
         model if taken.count(model) == 1 else f"{model} ({Path(folder)})"
