@@ -100,6 +100,7 @@ def main() -> None:
         "--model", action="append", default=[], help="evidence, micro, a folder, a hub name; repeatable"
     )
     parser.add_argument("--number", type=int, default=100, help="good and logical queries of each product")
+    parser.add_argument("--votes", type=int, default=1, help="responses sampled to each pair")
     parser.add_argument("--seed", type=int, default=SEED)
     parser.add_argument("--wrong", type=int, default=0, help="also print so many wrong responses of each product")
     options = parser.parse_args()
@@ -112,7 +113,7 @@ def main() -> None:
         each = ", ".join(f"{name} {value:.3f}" for name, value in best.items())
         print(f"{title}, best threshold: balanced accuracy {np.mean(list(best.values())):.3f} ({each})")
     for name in options.model:
-        judge = load_model(name)
+        judge = load_model(name, votes=options.votes)
         start = time.perf_counter()
         judged = {product: judge_pairs(judge, some) for product, some in pairs.items()}
         seconds = time.perf_counter() - start

@@ -4,7 +4,7 @@
     python benchmarks/reproduce.py --quick      # the same chain in a few minutes; its figures mean nothing
 
 Every step is a command of `lad-reasoner`, printed as it is run. What comes out lies in the folder: four trained
-checkpoints, a run of `eval` for each, `comparison/` with Table 1, paired tests and figures.
+checkpoints, a run of `eval` for each, `comparison/` with Table 1, paired tests, Figure 5 (`curves.png`) and Figure 6.
 
 Deviations from the paper: micro for Qwen2.5-VL-3B, MiniLOCO's nine training products for MVTec AD and VisA, facts for
 Gemini, MiniLOCO's five evaluation products for MVTec LOCO AD. Learning rates are micro's, not the 3B model's.
@@ -13,6 +13,7 @@ Gemini, MiniLOCO's five evaluation products for MVTec LOCO AD. Learning rates ar
 from __future__ import annotations
 
 import argparse
+import json
 import shlex
 import shutil
 import signal
@@ -21,9 +22,13 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
+
+from lad_reasoner.curves import draw_curves
 
 COMMAND = Path(sys.executable).with_name("lad-reasoner")
-BASE = "micro"
+BASE = "micro-base"
+GRPO_RUNS = {"grpo": "GRPO only", "lad": "SFT, then GRPO"}
 
 
 def steps(out: Path, *, quick: bool) -> list[list[str]]:
@@ -47,9 +52,9 @@ def steps(out: Path, *, quick: bool) -> list[list[str]]:
         settings = ["--model", model, "--data", data, "--output_dir", str(out / name), *short]
         chain.append(["train", stage, f"configs/micro/{stage}.yaml", "--resume", *settings])
     runs = []
-    for name in ("pixel-difference", "evidence", "base", "sft", "grpo", "lad"):
+    for name in ("pixel-difference", "base", "sft", "grpo", "lad"):
         judge = {"base": ["--model", BASE]}.get(name, ["--model", str(out / name / "model")])
-        if name in ("pixel-difference", "evidence"):
+        if name == "pixel-difference":
             judge = ["--baseline", name]
         runs.append(str(out / "runs" / name))
         chain.append(["eval", "--benchmark", "miniloco", "--root", benchmark, *judge, "--out", runs[-1]])
@@ -74,6 +79,13 @@ def run(step: Sequence[str]) -> int:
     return code
 
 
+def logged(run: Path) -> list[dict[str, Any]]:
+    """What a run of GRPO logged, a dictionary a step, from its last checkpoint."""
+    last = max(run.glob("checkpoint-*"), key=lambda folder: int(folder.name.partition("-")[2]))
+    history: list[dict[str, Any]] = json.loads((last / "trainer_state.json").read_text("utf-8"))["log_history"]
+    return history
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--out", type=Path, help="folder (default: runs/reproduce, or runs/reproduce-quick)")
@@ -87,6 +99,7 @@ def main() -> int:
         if code:
             print(f"stopped: exit code {code}; the same command goes on from here", file=sys.stderr)
             return code
+    draw_curves({title: logged(out / name) for name, title in GRPO_RUNS.items()}, out / "comparison" / "curves.png")
     print(f"[{time.monotonic() - begun:5.0f} s] done: {out / 'comparison'}")
     return 0
 

@@ -46,13 +46,15 @@ def test_eval_of_a_baseline_goes_on_and_reports_again(root: Path, tmp_path: Path
 
 def test_eval_of_a_checkpoint_on_rendered_pictures(tmp_path: Path) -> None:
     model = tiny.save_qwen(tmp_path / "model")
-    done = run("eval", "--model", model, "--limit", 2, "--references", 2, "--kinds", "good", "--out", tmp_path / "run")
+    options = ("--limit", 2, "--references", 2, "--kinds", "good", "--votes", 3)
+    done = run("eval", "--model", model, *options, "--out", tmp_path / "run")
     assert done.returncode == 0, done.stderr
     lines = [json.loads(line) for line in (tmp_path / "run/predictions.jsonl").read_text().splitlines()]
     assert [line["pair"]["category"] for line in lines] == ["breakfast_box", "juice_bottle"]
     assert all(len(line["pair"]["references"]) == 2 and len(line["facts"]) == 3 for line in lines)
     assert all(line["verdict"]["answer"] in ("yes", "no") for line in lines)
-    assert json.loads((tmp_path / "run/settings.json").read_text())["model"] == str(model)
+    assert all(line["verdict"]["score"] * 3 == pytest.approx(round(line["verdict"]["score"] * 3)) for line in lines)
+    assert json.loads((tmp_path / "run/settings.json").read_text())["model"] == f"{model} (3 votes)"
 
 
 @pytest.mark.parametrize(
@@ -67,6 +69,8 @@ def test_eval_of_a_checkpoint_on_rendered_pictures(tmp_path: Path) -> None:
         ),
         (["--report-only", "OUT", "--model", "evidence"], 2, "--report-only takes a run's folder"),
         (["--report-only", "OUT"], 1, "no settings.json in it; give the --out folder of an evaluation"),
+        (["--out", "OUT", "--baseline", "random", "--votes", "3"], 2, "--votes belongs to --model, without --server"),
+        (["--out", "OUT", "--model", "evidence", "--votes", "3"], 1, "evidence: it measures and gives a score anyway"),
         (["--out", "OUT", "--baseline", "luck"], 1, "luck: no such baseline; give one of always-yes"),
         (["--out", "OUT", "--baseline", "random", "--benchmark", "visa"], 1, "visa: give its folder with --root"),
         (["--out", "OUT", "--baseline", "random", "--kinds", "bad"], 1, "kind 'bad': no such kind"),

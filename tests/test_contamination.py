@@ -18,6 +18,7 @@ SAID = {
     "patchcore scores": "knows MVTec LOCO AD without having been trained on its anomalies: such a method",
     "some-model-mmad": "saw MVTec LOCO AD in training: MMAD's questions",
     "evidence:micro": "did not see MVTec LOCO AD in training: its constants",
+    "micro (8 votes)": "did not see MVTec LOCO AD in training: it was trained on rendered",
     "micro-base": "did not see MVTec LOCO AD in training: it was trained on rendered",
     "LAD-Reasoner": "did not see MVTec LOCO AD in training: not in the paper's two sets",
     "Qwen2.5-VL-3B-GRPO": "did not see MVTec LOCO AD in training: not in the paper's two sets",

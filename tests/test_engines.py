@@ -264,6 +264,7 @@ def test_options_reach_the_engine(folder_of: Callable[[str], Path]) -> None:
     assert isinstance(made, ModelJudge)
     assert isinstance(made.engine, TransformersEngine)
     assert (made.engine.votes, made.engine.checkpoint.max_pixels) == (3, 56 * 56)
+    assert made.name == f"{folder_of('llava')} (3 votes)"
 
 
 def test_transformers_is_imported_only_when_a_checkpoint_is_loaded() -> None:

@@ -60,6 +60,14 @@ def test_every_step_is_a_command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     assert (step[0], Path(step[-1])) == ("compare", tmp_path / "comparison")
 
 
+def test_a_curve_is_that_of_the_last_checkpoint(tmp_path: Path) -> None:
+    for step in (2, 10):
+        folder = tmp_path / f"checkpoint-{step}"
+        folder.mkdir()
+        (folder / "trainer_state.json").write_text(f'{{"log_history": [{{"step": {step}, "reward": 0.5}}]}}')
+    assert reproduce.logged(tmp_path) == [{"step": 10, "reward": 0.5}]
+
+
 def test_a_wrong_word_would_be_seen() -> None:
     with pytest.raises(Exception, match="No such option"):
         parse(["eval", "--benchmrk", "miniloco"])

@@ -29,6 +29,10 @@ def evaluate(
     model: Annotated[
         str | None, typer.Option(metavar="NAME", help="A judge, as in `inspect`: evidence, micro, folder or hub name.")
     ] = None,
+    votes: Annotated[
+        int | None,
+        typer.Option(min=1, help="Responses that --model samples to each query; the score is the share of yes."),
+    ] = None,
     baseline: Annotated[
         str | None,
         typer.Option(
@@ -117,6 +121,7 @@ def evaluate(
             model=model,
             baseline=baseline,
             predictions=predictions,
+            votes=(votes, None if server else model, "--model, without --server"),
             server=(server, model, "--model"),
             prices=(prices, server, "--server"),
             budget=(budget, server, "--server"),
@@ -142,7 +147,7 @@ def evaluate(
         else:
             from lad_reasoner.inspector import load_model
 
-            predictor = JudgePredictor(load_model(model or ""))
+            predictor = JudgePredictor(load_model(model or "", votes=votes or 1))
         wanted = None if kinds is None else [kind.strip() for kind in kinds.split(",")]
         run = Run(out, predictor, opened, references=references, seed=seed, kinds=wanted, limit=limit)
         if run.done:

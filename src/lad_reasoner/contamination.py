@@ -124,6 +124,7 @@ _SAID: dict[Seen, str] = {
 
 def note_on(name: str) -> str:
     """What is known about a system of this name, in one line; nothing about those that learn nothing."""
+    name = re.sub(r" \(\d+ votes\)$", "", name)
     letters = re.sub(r"[^a-z0-9]", "", Path(name).name.lower())
     if letters.startswith(UNTRAINED):
         return ""

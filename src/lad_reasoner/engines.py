@@ -45,7 +45,8 @@ class TransformersEngine:
     """A checkpoint in this process.
 
     `batch_size` responses are generated together. With `votes` above one, that many are sampled at `temperature` from a
-    fixed `seed`, all of a pair in batches of their own, so that a pair gets the same votes alone and among others.
+    fixed `seed`, all of a pair in batches of their own, so that a pair gets the same votes alone and among others; the
+    name then says how many, since it is another system.
     """
 
     def __init__(
@@ -62,7 +63,8 @@ class TransformersEngine:
             raise InputError("votes, reasoning_tokens and batch_size must be at least 1")
         if temperature <= 0:
             raise InputError("temperature must be above 0; one vote is greedy anyway")
-        self.name, self.checkpoint = checkpoint.name, checkpoint
+        self.name = checkpoint.name if votes == 1 else f"{checkpoint.name} ({votes} votes)"
+        self.checkpoint = checkpoint
         self.notes: tuple[str, ...] = (checkpoint.scope,) if checkpoint.scope else ()
         self.votes, self.reasoning_tokens, self.responses_at_once = votes, reasoning_tokens, batch_size
         self.batch_size = batch_size if votes == 1 else 1  # pairs

@@ -50,6 +50,8 @@ def load_model(
             raise InputError("evidence: it needs no server; name the server's model with --model")
         if evidence:
             raise InputError("evidence: it has its map and boxes already; evidence=True is for another model")
+        if votes > 1:
+            raise InputError("evidence: it measures and gives a score anyway; votes are for a vision-language model")
         from lad_reasoner.evidence import Evidence
 
         return Evidence(backbone)
