@@ -66,6 +66,7 @@ def test_eval_of_a_checkpoint_on_rendered_pictures(tmp_path: Path) -> None:
             "give one of --model, --baseline and --predictions",
         ),
         (["--report-only", "OUT", "--model", "evidence"], 2, "--report-only takes a run's folder"),
+        (["--report-only", "OUT", "--limit", "3"], 2, "and nothing else; leave out --limit"),
         (["--report-only", "OUT"], 1, "no settings.json in it; give the --out folder of an evaluation"),
         (["--out", "OUT", "--baseline", "luck"], 1, "luck: no such baseline; give one of always-yes"),
         (["--out", "OUT", "--baseline", "random", "--benchmark", "visa"], 1, "visa: give its folder with --root"),
