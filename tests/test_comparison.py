@@ -7,7 +7,6 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from planted import lamps
 from runs import answering, from_matrix
 from scipy.stats import binomtest
 from test_cli_measure import run as call
@@ -197,15 +196,12 @@ def test_published_rows_are_checked(tmp_path: Path) -> None:
 
 
 def test_the_verb(tmp_path: Path) -> None:
-    root = lamps(tmp_path / "lamps")
-    for name in ("random", "always-yes"):
-        done = call("eval", "--benchmark", "folder", "--root", root, "--baseline", name, "--out", tmp_path / name)
-        assert done.returncode == 0, done.stderr
-    done = call("compare", tmp_path / "random", tmp_path / "always-yes", "--out", tmp_path / "out")
+    runs = [write_run(tmp_path / name, lines, model=name) for name, lines in (("one", FIRST), ("other", second()))]
+    done = call("compare", *runs, "--out", tmp_path / "out")
     assert done.returncode == 0, done.stderr
     assert done.stdout == (tmp_path / "out/table1.md").read_text()
-    assert "| always-no | 57.1 |" in done.stdout
-    wrong = call("compare", tmp_path / "random", tmp_path / "lamps")
+    assert "| always-no | 45.8 |" in done.stdout
+    wrong = call("compare", runs[0], tmp_path)
     assert (wrong.returncode, wrong.stderr.count("\n")) == (1, 1)
 
 
