@@ -10,6 +10,8 @@ import pytest
 import tiny
 from planted import lamps
 
+from lad_reasoner.cli import main
+
 COMMAND = str(Path(sys.executable).with_name("lad-reasoner"))
 
 
@@ -68,6 +70,7 @@ def test_eval_of_a_checkpoint_on_rendered_pictures(tmp_path: Path) -> None:
             "give one of --model, --baseline and --predictions",
         ),
         (["--report-only", "OUT", "--model", "evidence"], 2, "--report-only takes a run's folder"),
+        (["--report-only", "OUT", "--limit", "3"], 2, "and nothing else; leave out --limit"),
         (["--report-only", "OUT"], 1, "no settings.json in it; give the --out folder of an evaluation"),
         (["--out", "OUT", "--baseline", "random", "--votes", "3"], 2, "--votes belongs to --model, without --server"),
         (["--out", "OUT", "--model", "evidence", "--votes", "3"], 1, "evidence: it measures and gives a score anyway"),
@@ -76,10 +79,22 @@ def test_eval_of_a_checkpoint_on_rendered_pictures(tmp_path: Path) -> None:
         (["--out", "OUT", "--baseline", "random", "--kinds", "bad"], 1, "kind 'bad': no such kind"),
     ],
 )
-def test_wrong_usage_is_said_in_one_line(options: list[str], code: int, said: str, tmp_path: Path) -> None:
-    done = run("eval", *(str(tmp_path / "run") if option == "OUT" else option for option in options))
-    assert done.returncode == code
-    assert said in " ".join(done.stderr.split())
-    assert "Traceback" not in done.stderr
-    assert code == 2 or done.stderr.count("\n") == 1
+def test_wrong_usage_is_said_in_one_line(
+    options: list[str],
+    code: int,
+    said: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    given = [str(tmp_path / "run") if option == "OUT" else option for option in options]
+    monkeypatch.setattr(sys, "argv", ["lad-reasoner", "eval", *given])
+    monkeypatch.setenv("COLUMNS", "120")
+    with pytest.raises(SystemExit) as left:
+        main()
+    told = capsys.readouterr().err
+    assert left.value.code == code
+    assert said in " ".join(told.split())
+    assert "Traceback" not in told
+    assert code == 2 or told.count("\n") == 1
     assert not (tmp_path / "run").exists()

@@ -7,7 +7,6 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from planted import lamps
 from runs import answering, from_matrix
 from scipy.stats import binomtest
 from test_cli_measure import run as call
@@ -168,28 +167,41 @@ def test_the_papers_rows_are_marked_and_their_overall_is_known(tmp_path: Path) -
     best = row(comparison, "LAD-Reasoner (published)")
     assert (best[POOLED, "Acc"], best[POOLED, "F1"], best["JB", "F1"]) == ("60.4", "63.5", "74.7")
     assert "published: as printed, not measured on these pairs" in comparison.notes
+    assert not any("not the whole benchmark" in note for note in comparison.notes)
+
+
+def test_a_part_of_a_benchmark_is_called_one(tmp_path: Path) -> None:
+    runs = [write_run(tmp_path / name, FIRST, model=name, pairs=1000) for name in ("x", "y")]
+    notes = compare_runs(runs, resamples=0).notes
+    assert f"{len(FIRST)} of the 1000 pairs of folder: not the whole benchmark" in notes
 
 
 def test_published_rows_are_checked(tmp_path: Path) -> None:
     runs = [write_run(tmp_path / name, FIRST, model=name) for name in ("x", "y")]
     table = tmp_path / "rows.csv"
-    table.write_text("model,class,accuracy,f1\nA,JB,many,3\n")
-    with pytest.raises(InputError, match=r"rows.csv:2: needs the columns model, class, accuracy, f1, in percent"):
-        compare_runs(runs, published=table)
+    for rows, said in (
+        ("A,JB,many,3\n", "rows.csv:2: needs the columns model, class, accuracy, f1, in percent"),
+        ("A,JB,nan,3\n", "rows.csv:2: needs the columns .* in percent"),
+        ("A,JB,60,101\n", "rows.csv:2: needs the columns .* in percent"),
+        ("A,JB\n", "rows.csv:2: needs the columns .* in percent"),
+        ("A,pins,60,3\n", "rows.csv:2: no class 'pins' in these runs; give one of Overall, juice_bottle, pushpins, JB"),
+        ("A,JB,60,3\nA,JB,61,3\n", "rows.csv:3: A has a line on JB already; remove one"),
+        ("", "rows.csv: no rows in it; give a header model,class,accuracy,f1"),
+    ):
+        table.write_text(f"\ufeffmodel,class,accuracy,f1\n{rows}", encoding="utf-8")
+        with pytest.raises(InputError, match=said):
+            compare_runs(runs, published=table, resamples=0)
     with pytest.raises(InputError, match="cannot be read as CSV"):
         compare_runs(runs, published=tmp_path / "none.csv")
 
 
 def test_the_verb(tmp_path: Path) -> None:
-    root = lamps(tmp_path / "lamps")
-    for name in ("random", "always-yes"):
-        done = call("eval", "--benchmark", "folder", "--root", root, "--baseline", name, "--out", tmp_path / name)
-        assert done.returncode == 0, done.stderr
-    done = call("compare", tmp_path / "random", tmp_path / "always-yes", "--out", tmp_path / "out")
+    runs = [write_run(tmp_path / name, lines, model=name) for name, lines in (("one", FIRST), ("other", second()))]
+    done = call("compare", *runs, "--out", tmp_path / "out")
     assert done.returncode == 0, done.stderr
     assert done.stdout == (tmp_path / "out/table1.md").read_text()
-    assert "| always-no | 57.1 |" in done.stdout
-    wrong = call("compare", tmp_path / "random", tmp_path / "lamps")
+    assert "| always-no | 45.8 |" in done.stdout
+    wrong = call("compare", runs[0], tmp_path)
     assert (wrong.returncode, wrong.stderr.count("\n")) == (1, 1)
 
 

@@ -103,6 +103,19 @@ def test_what_is_there_is_not_asked_again(lamp: Benchmark, tmp_path: Path) -> No
     assert third.asked == []
 
 
+def test_two_do_not_write_into_one_folder(lamp: Benchmark, tmp_path: Path) -> None:
+    run, late = tmp_path / "run", Stub()
+    waiting = Run(run, late, lamp)
+    predicting = Run(run, Stub(), lamp).predict()
+    next(predicting)
+    for begin in (lambda: Run(run, late, lamp), lambda: next(waiting.predict())):
+        with pytest.raises(InputError, match="run: another process works there; wait for it, or give another --out"):
+            begin()
+    predicting.close()
+    assert late.asked == []
+    assert Run(run, late, lamp).done == 1
+
+
 @pytest.mark.parametrize(
     ("field", "change", "said"),
     [

@@ -126,5 +126,8 @@ def test_in_a_browser(tmp_path: Path) -> None:
         assert page.locator("#pairs tbody tr:not([hidden])").evaluate_all(visible) == ["b.png", f"c{EVIL}.png"]
         page.fill("#search", "ALL THERE")
         assert page.inner_text("#shown") == "1 of 3"
+        page.set_viewport_size({"width": 400, "height": 800})
+        assert page.evaluate("document.documentElement.scrollWidth") == 400
+        assert page.locator("#pairs tbody tr:visible").count() == 1
         browser.close()
     assert complaints == [page_file.as_uri()]

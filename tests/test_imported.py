@@ -244,7 +244,39 @@ REFUSED: dict[str, tuple[str, Any, str | None, str]] = {
     "half a line": ("a.jsonl2", "", None, "a.jsonl2: no predictions in it"),
     "a number": ("a.json", "3", None, "a.json: neither a list nor an object"),
     "a list of numbers": ("a.json", "[3]", None, "a.json: number 1: not an object"),
-    "a broken quote": ("a.csv", 'path,score\n"x.png,1\n', None, "a.csv:.* not a table that can be read"),
+    "a broken quote": ("a.csv", 'path,score\n"x.png,1\n', None, "a.csv:2: not a table that can be read"),
+    "brackets too deep": ("a.json", "[" * 100_000, None, "a.json:1: no JSON"),
+    "a number too long": ("a.json", '{"x.png": ' + "9" * 5000 + "}", None, "a.json:1: no JSON"),
+    "a number too large": (
+        "a.json",
+        '{"x.png": 1' + "0" * 400 + "}",
+        None,
+        "a.json: number 1: score: '10+' is no finite number",
+    ),
+    "options that are none": (
+        "a.json",
+        '[{"image": "x.png", "question": {"options": ["Yes", "No"]}, "gpt_answer": "A"}]',
+        None,
+        "a.json: number 1: options: not an object",
+    ),
+    "one name for two columns": (
+        "a.csv",
+        "path,score,score\nx.png,1,0\n",
+        None,
+        "a.csv:1: two columns .* score; rename",
+    ),
+    "a comma without quotes": (
+        "a.csv",
+        f"path,text\n{GOOD},no\n{GOOD},Yes, a pin\n",
+        None,
+        "a.csv:3: more cells than columns; put texts that hold ',' in quotes",
+    ),
+    "images of others": (
+        "a.csv",
+        "path,score\nx/y.png,1\nz.png,1\n",
+        None,
+        "a.csv: none of its images is in mvtec-loco, such as x/y.png; give another --benchmark or --root",
+    ),
 }
 
 
@@ -254,6 +286,13 @@ def test_files_that_are_refused(
 ) -> None:
     with pytest.raises(InputError, match=said):
         ImportedPredictions(write(name, content), loco, columns=columns)
+
+
+def test_what_ends_no_line_stays_in_its_cell(write: Write, loco: Benchmark) -> None:
+    path = write("a.csv", f"path,text,,\n{GOOD},No.\u2028All there.,,\n\n{BAD},Yes\n")
+    predictor = ImportedPredictions(path, loco)
+    assert opinions(predictor, loco, GOOD, BAD)[0].response == "No.\u2028All there."
+    assert [one.answer for one in opinions(predictor, loco, GOOD, BAD)] == ["no", "yes"]
 
 
 def test_files_that_cannot_be_read(write: Write, loco: Benchmark, tmp_path: Path) -> None:

@@ -24,7 +24,6 @@ from lad_reasoner.recipe import Settings, read_recipe
 from lad_reasoner.training import (
     adapter,
     agree,
-    alone,
     catch_signals,
     is_whole,
     load_trainee,
@@ -129,16 +128,6 @@ def test_all_processes_stop_together(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.distributed, "all_reduce", largest)
     assert agree(0, SimpleNamespace(world_size=2, device="cpu")) == signal.SIGTERM
     assert agree(0, SimpleNamespace(world_size=1)) == 0
-
-
-def test_two_do_not_train_in_one_folder(tmp_path: Path) -> None:
-    for _ in range(2):  # what ended holds no lock
-        with (
-            alone(tmp_path),
-            pytest.raises(InputError, match="another process trains there; wait for it, or give another --output_dir"),
-            alone(tmp_path),
-        ):
-            pass
 
 
 @pytest.fixture(scope="module")

@@ -18,6 +18,7 @@ BENCHMARK_NAMES = "miniloco, mvtec-loco, mvtec-ad, visa, or folder (good/ and ba
 
 
 def evaluate(
+    context: typer.Context,
     out: Annotated[
         Path | None, typer.Option(metavar="RUN", help="Folder of the run; one that was begun is gone on with.")
     ] = None,
@@ -108,10 +109,9 @@ def evaluate(
     from lad_reasoner.evaluation import Run, finish
 
     if report_only is not None:
-        if out or model or baseline or predictions:
-            raise typer.BadParameter(
-                "--report-only takes a run's folder, and neither --out, --model, --baseline nor --predictions"
-            )
+        others = [name for name in context.params if name != "report_only" and _was_given(context, name)]
+        if others:
+            raise typer.BadParameter(f"--report-only takes a run's folder and nothing else; leave out --{others[0]}")
         out = report_only
     elif out is None:
         raise typer.BadParameter("give a folder for the run with --out")
@@ -168,6 +168,11 @@ def evaluate(
     recorded, metrics, page = finish(out)
     show_metrics(recorded, metrics)
     print(f"report: {page}", file=sys.stderr)
+
+
+def _was_given(context: typer.Context, name: str) -> bool:
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
 
 
 def _check_options(

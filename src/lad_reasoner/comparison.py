@@ -20,7 +20,8 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations, groupby
 from pathlib import Path
@@ -110,12 +111,14 @@ def compare_runs(
             explained[name] = _explanation_cells(metrics.explanations)
         if metrics.failed:
             notes.append(f"{name}: {len(metrics.failed)} queries could not be judged and count as wrong")
+    if len(first) < runs[0].settings.pairs:
+        notes.append(f"{len(first)} of the {runs[0].settings.pairs} pairs of {benchmarks[0]}: not the whole benchmark")
     trivial = trivial_runs(first)
     measured |= {name: measure(lines, resamples=resamples) for name, lines in trivial.items()}
     columns = _columns(list(measured[names[0]].by_class))
     columns += [column for column in _EXPLAINED if any(column in cells for cells in explained.values())]
     cells = [_cells(metrics) | explained.get(name, {}) for name, metrics in measured.items()]
-    rows = _read_published(Path(published)) if published else {}
+    rows = _read_published(Path(published), measured[names[0]].by_class) if published else {}
     if rows:
         notes.append("published: as printed, not measured on these pairs")
     if benchmarks == ["mvtec-loco"]:
@@ -208,20 +211,32 @@ def _cells(metrics: Metrics) -> dict[Column, str]:
     }
 
 
-def _read_published(path: Path) -> dict[str, dict[Column, str]]:
-    """Rows that a paper printed: a line for each model and class, and one for its `Overall`; in percent."""
+def _read_published(path: Path, measured: Collection[str]) -> dict[str, dict[Column, str]]:
+    """Rows that a paper printed: a line for each model and class, and one for its `Overall`; in percent.
+
+    The paper's classes are let pass where the runs have none of them.
+    """
+    known = ["Overall", *dict.fromkeys((*measured, *SHORT.values(), *SHORT))]
     try:
-        with path.open(encoding="utf-8", newline="") as file:
+        with path.open(encoding="utf-8-sig", newline="") as file:
             lines = list(csv.DictReader(file))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{path}: cannot be read as CSV ({error})") from None
     found: dict[str, dict[str, tuple[float, float]]] = {}
     for number, line in enumerate(lines, 2):
         try:
-            values = float(line["accuracy"]), float(line["f1"])
-            found.setdefault(line["model"], {})[line["class"]] = values
+            model, name, values = line["model"], line["class"], (float(line["accuracy"]), float(line["f1"]))
         except (KeyError, TypeError, ValueError):
-            raise InputError(f"{path}:{number}: needs the columns {', '.join(PUBLISHED_COLUMNS)}, in percent") from None
+            values = math.nan, math.nan
+        if not all(0 <= value <= 100 for value in values):
+            raise InputError(f"{path}:{number}: needs the columns {', '.join(PUBLISHED_COLUMNS)}, in percent")
+        if name not in known:
+            raise InputError(f"{path}:{number}: no class {name!r} in these runs; give one of {', '.join(known)}")
+        if name in found.setdefault(model, {}):
+            raise InputError(f"{path}:{number}: {model} has a line on {name} already; remove one")
+        found[model][name] = values
+    if not found:
+        raise InputError(f"{path}: no rows in it; give a header {','.join(PUBLISHED_COLUMNS)} and lines below it")
     rows = {}
     for model, classes in found.items():
         cells: dict[Column, str] = {}

@@ -33,7 +33,7 @@ from lad_reasoner.explanations import Explanations, explain
 from lad_reasoner.images import Picture
 from lad_reasoner.judge import Judge, PicturePair
 from lad_reasoner.metrics import RESAMPLES, Metrics, Summary, measure
-from lad_reasoner.records import Pair, Prediction, Record, Verdict, append_record, read_records, repair_records
+from lad_reasoner.records import Pair, Prediction, Record, Verdict, alone, append_record, read_records, repair_records
 from lad_reasoner.thumbnails import save_thumbnail
 
 SETTINGS, PREDICTIONS, METRICS, THUMBNAILS = "settings.json", "predictions.jsonl", "metrics.json", "thumbnails"
@@ -87,7 +87,8 @@ class Run:
     """A predictor on a benchmark, from where the folder `out` stands.
 
     `done` predictions are there already, `todo` pairs are still to be asked. InputError when the folder holds other
-    settings (it names the first that differs) or something else, and for what `draw_pairs` refuses.
+    settings (it names the first that differs) or something else, while another process works there, and for what
+    `draw_pairs` refuses.
     """
 
     def __init__(
@@ -116,17 +117,21 @@ class Run:
             parameters=getattr(predictor, "parameters", None),
         )
         self.settings = _settle(self.out, settings)
-        repair_records(self.out / PREDICTIONS)
-        asked = {line.pair.query for line in _read_lines(self.out)}
+        with alone(self.out, "--out"):
+            repair_records(self.out / PREDICTIONS)
+            asked = {line.pair.query for line in _read_lines(self.out)}
         wanted = pairs if limit is None else take(pairs, limit)
         self.todo = [pair for pair in wanted if pair.query not in asked]
         self.done = len(asked)
 
     def predict(self) -> Iterator[Prediction]:
-        """Ask what is still to be asked; each prediction is on the disk before it is handed out."""
+        """Ask what is still to be asked; each prediction is on the disk before it is handed out.
+
+        InputError where another process writes into the folder.
+        """
         size = self.predictor.batch_size
         batches = [self.todo[start : start + size] for start in range(0, len(self.todo), size)]
-        with ThreadPoolExecutor(1, thread_name_prefix="read") as pool:
+        with alone(self.out, "--out"), ThreadPoolExecutor(1, thread_name_prefix="read") as pool:
             coming = pool.submit(self._look, batches[0]) if batches else None
             for following in [*batches[1:], []]:
                 if coming is None:

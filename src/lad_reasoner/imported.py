@@ -13,13 +13,15 @@ from `text` (a structured response, or one that begins with yes or no), else fro
 
 Scores that are not in [0, 1], or have another threshold than 0.5, are mapped to [0, 1] with their order kept and the
 threshold at 0.5. Lines about images that are not in the benchmark and second lines about an image are counted and named
-in the notes; a query without a line counts as wrong, as every query that could not be judged.
+in the notes; a query without a line counts as wrong, as every query that could not be judged. A file that says nothing
+about any image of the benchmark is refused.
 """
 
 from __future__ import annotations
 
 import csv
 import hashlib
+import io
 import json
 import math
 import re
@@ -67,7 +69,7 @@ class ImportedPredictions:
     """See the module's docstring and `baselines.Predictor`. The name is that of the file.
 
     InputError, with file and line or column, for what cannot be read, for a column that is not there, and for scores
-    beyond [0, 1] without a `threshold` where there are no answers.
+    beyond [0, 1] without a `threshold` where there are no answers; with an image, where none is in the benchmark.
     """
 
     batch_size = 16
@@ -110,6 +112,11 @@ class ImportedPredictions:
                 doubled.append(image)
             else:
                 self._said[name] = said
+        if not self._said:
+            raise InputError(
+                f"{printable(path)}: none of its images is in {benchmark.name}, such as {unknown[0]}; "
+                "give another --benchmark or --root, or say with --columns image=… where they stand"
+            )
         self.name = printable(self.path.stem)
         setting = f"{columns}\n{threshold}\n".encode()
         self.prompt_version = f"file-{hashlib.sha256(setting + content).hexdigest()[:12]}"
@@ -188,27 +195,39 @@ def _rows(path: Path, content: bytes) -> Iterator[Row]:
     except UnicodeDecodeError:
         raise InputError(f"{shown}: not UTF-8; save it as UTF-8 text") from None
     if path.suffix.lower() == ".json":
-        try:
-            yield from _from_json(shown, json.loads(text))
-        except json.JSONDecodeError as error:
-            raise InputError(f"{shown}:{error.lineno}: no JSON ({error.msg}); name JSON lines .jsonl") from None
+        yield from _from_json(shown, _load(shown, 1, text, "; name JSON lines .jsonl"))
     elif path.suffix.lower() in (".jsonl", ".ndjson"):
         for number, line in enumerate(text.split("\n"), 1):
             if line.strip():
-                try:
-                    yield from _from_json(f"{shown}:{number}", [json.loads(line)], numbered=False)
-                except json.JSONDecodeError as error:
-                    raise InputError(f"{shown}:{number}: no JSON ({error.msg})") from None
+                yield from _from_json(f"{shown}:{number}", [_load(shown, number, line)], numbered=False)
     else:
-        lines = text.splitlines(keepends=True)
-        delimiter = max(",;\t", key=(lines[0] if lines else "").count)
-        reader = csv.DictReader(lines, delimiter=delimiter, strict=True)
-        try:
-            for row in reader:
-                row.pop(None, None)  # cells beyond the header
-                yield f"{shown}:{reader.line_num}", {name: value or "" for name, value in row.items()}
-        except csv.Error as error:
-            raise InputError(f"{shown}:{reader.line_num}: not a table that can be read ({error})") from None
+        yield from _from_table(shown, text)
+
+
+def _load(shown: str, line: int, text: str, mend: str = "") -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:  # also a number too long, brackets too deep
+        at, why = (line + error.lineno - 1, error.msg) if isinstance(error, json.JSONDecodeError) else (line, error)
+        raise InputError(f"{shown}:{at}: no JSON ({why}){mend}") from None
+
+
+def _from_table(shown: str, text: str) -> Iterator[Row]:
+    delimiter = max(",;\t", key=io.StringIO(text, newline="").readline().count)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    try:
+        header = next(reader, [])
+        doubled = [name for name in header if name and header.count(name) > 1]
+        if doubled:
+            raise InputError(f"{shown}:1: two columns are called {doubled[0]}; rename one")
+        for cells in reader:
+            where = f"{shown}:{reader.line_num}"
+            if any(cells[len(header) :]):
+                raise InputError(f"{where}: more cells than columns; put texts that hold {delimiter!r} in quotes")
+            if cells:
+                yield where, dict.fromkeys(header, "") | dict(zip(header, cells, strict=False))
+    except csv.Error as error:
+        raise InputError(f"{shown}:{reader.line_num}: not a table that can be read ({error})") from None
 
 
 def _from_json(where: str, content: Any, *, numbered: bool = True) -> Iterator[Row]:
@@ -239,6 +258,8 @@ def _detection_rows(rows: Iterable[Row]) -> Iterator[Row]:
         question = row["question"]
         asked = question if isinstance(question, dict) else {"text": question}
         options = asked.get("options") or row.get("options") or dict(_OPTION.findall(str(asked.get("text"))))
+        if not isinstance(options, dict):
+            raise InputError(f"{where}: options: not an object from letters to texts")
         words = {str(letter): word(str(option)).rstrip(".") for letter, option in options.items()}
         kind = (
             row.get("question_type") or row.get("type") or (DETECTION if set(words.values()) <= {"yes", "no"} else "")
@@ -292,7 +313,7 @@ def _said(where: str, row: Mapping[str, Any], names: Mapping[str, str]) -> _Said
     if score is not None and str(score).strip():
         try:
             number = float(score)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             number = math.nan
         if not math.isfinite(number):
             raise InputError(f"{where}: {names['score']}: {str(score)[:40]!r} is no finite number")

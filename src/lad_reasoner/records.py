@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from lad_reasoner.answers import Answer
-from lad_reasoner.errors import RecordError
+from lad_reasoner.errors import InputError, RecordError
 
 Kind = Literal["good", "logical", "structural"]
 Label = Literal["yes", "no"]
@@ -120,6 +121,28 @@ class Prediction(Record):
 
 
 RecordType = TypeVar("RecordType", bound=Record)
+
+
+@contextmanager
+def alone(folder: Path, flag: str) -> Iterator[None]:
+    """Hold the lock of a run's folder, which the system releases however a process ends.
+
+    InputError where another holds it; `flag` is the option that names another folder.
+    """
+    import fcntl
+
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        raise InputError(f"{folder}: another process works there; wait for it, or give another {flag}") from None
+    except OSError:  # some file systems on a network know no locks
+        pass
+    try:
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def append_record(path: str | Path, record: Record) -> None:

@@ -17,9 +17,7 @@ than half the distance of two bfloat16 numbers and would be lost.
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
 import re
 import shutil
 import signal
@@ -38,6 +36,7 @@ from lad_reasoner.console import TrainingProgress
 from lad_reasoner.errors import ImageError, InputError, MachineError, StoppedError
 from lad_reasoner.model import Checkpoint, load_checkpoint
 from lad_reasoner.recipe import Recipe, Settings, library
+from lad_reasoner.records import alone
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -97,25 +96,8 @@ def run_trainer(trainer: Any, recipe: Recipe[Any], *, resume: bool) -> None:
     trains.
     """
     main = trainer.is_world_process_zero()
-    with alone(recipe.out) if main else nullcontext():
+    with alone(recipe.out, "--output_dir") if main else nullcontext():
         _run(trainer, recipe, resume=resume, main=main)
-
-
-@contextmanager
-def alone(folder: Path) -> Iterator[None]:
-    """Hold the lock of a run's folder, which the system releases however a process ends."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(descriptor)
-        raise InputError(f"{folder}: another process trains there; wait for it, or give another --output_dir") from None
-    except OSError:  # some file systems on a network know no locks
-        pass
-    try:
-        yield
-    finally:
-        os.close(descriptor)
 
 
 def _run(trainer: Any, recipe: Recipe[Any], *, resume: bool, main: bool) -> None:
