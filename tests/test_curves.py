@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lad_reasoner.curves import draw_curves, read_curve
+from lad_reasoner.curves import draw_curves, read_curve, running_mean
 from lad_reasoner.errors import InputError
 
 pytest.importorskip("matplotlib")
@@ -25,6 +25,11 @@ def test_figures_are_read_by_step() -> None:
     assert read_curve(HISTORY, "kl") == [(1, 0.0)]
     assert read_curve(HISTORY, "entropy") == []
     assert read_curve([*HISTORY, {"step": 2, "reward": 0.8}], "reward")[-1] == (2, 0.8)
+
+
+def test_a_running_mean_looks_back_over_a_tenth() -> None:
+    assert running_mean([1.0, 0.0, 4.0]) == [1.0, 0.0, 4.0]
+    assert running_mean([float(value) for value in range(30)])[:4] == [0.0, 0.5, 1.0, 2.0]
 
 
 def test_one_run_and_several(tmp_path: Path) -> None:

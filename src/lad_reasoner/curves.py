@@ -31,10 +31,18 @@ def read_curve(history: Sequence[Mapping[str, Any]], name: str) -> list[tuple[in
     return sorted(found.items())
 
 
+def running_mean(values: Sequence[float]) -> list[float]:
+    """The mean of each value and those before it, up to a tenth of all: a batch of pairs says little by itself."""
+    window = max(1, len(values) // 10)
+    parts = [values[max(0, at + 1 - window) : at + 1] for at in range(len(values))]
+    return [sum(part) / len(part) for part in parts]
+
+
 def draw_curves(runs: Mapping[str, Sequence[Mapping[str, Any]]], path: Path) -> Path:
     """Write the four panels as a PNG; `runs` maps the name of a run to its log history. Returns the path.
 
-    With several runs each panel shows the first of its figures for each of them. InputError where nothing was logged.
+    Lines are running means over a tenth of the steps, with the values behind them in pale. With several runs each panel
+    shows the first of its figures for each of them. InputError where nothing was logged.
     """
     if not any(read_curve(history, "reward") for history in runs.values()):
         raise InputError(f"{path}: no step was logged, so there are no curves")
@@ -48,12 +56,17 @@ def draw_curves(runs: Mapping[str, Sequence[Mapping[str, Any]]], path: Path) -> 
                 curve = read_curve(history, name)
                 if curve:
                     steps, values = zip(*curve, strict=True)
+                    smooth = running_mean(values)
                     mark = "." if len(curve) < 40 else ""
-                    axes.plot(steps, values, marker=mark, label=NAMES.get(name, name) if len(runs) == 1 else run)
+                    (line,) = axes.plot(
+                        steps, smooth, marker=mark, label=NAMES.get(name, name) if len(runs) == 1 else run
+                    )
+                    if smooth != list(values):
+                        axes.plot(steps, values, color=line.get_color(), alpha=0.25, linewidth=0.8)
         axes.set(title=title, xlabel="step")
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(alpha=0.3)
-        if len(axes.get_lines()) > 1 or len(runs) > 1:
+        if len(axes.get_legend_handles_labels()[0]) > 1 or len(runs) > 1:
             axes.legend(framealpha=0.5)
         if title == "Yes-rate":
             axes.set_ylim(-0.03, 1.03)
