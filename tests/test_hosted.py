@@ -489,9 +489,15 @@ def test_transformers_serve_behind_failures_loses_nothing(tmp_path: Path) -> Non
                 assert process.poll() is None, (tmp_path / "log").read_text()
                 assert time.monotonic() < deadline
                 time.sleep(0.2)
-        with ChatServer(faulty(forward)) as server:
+        with ChatServer(faulty(forward, silence=9.0)) as server:
             asked = HostedJudge(
-                server.url, str(BUILT_IN["micro"]), cache=tmp_path / "a.jsonl", timeout=4, patience=60, backoff=0.05
+                server.url,
+                str(BUILT_IN["micro"]),
+                cache=tmp_path / "a.jsonl",
+                timeout=8,
+                patience=60,
+                backoff=0.05,
+                concurrency=2,  # the service answers one after the other: more would only wait, and be asked again
             )
             predictor = JudgePredictor(asked)
             lines = list(Run(tmp_path / "run", predictor, open_benchmark("miniloco"), limit=10).predict())
@@ -500,7 +506,7 @@ def test_transformers_serve_behind_failures_loses_nothing(tmp_path: Path) -> Non
         process.wait(20)
         log.close()
     assert len({line.pair.query for line in lines}) == 10
-    assert 10 <= server.acts["raw"] < server.acts.total()  # a slow machine may need a second try
+    assert server.acts["raw"] == 10 < server.acts.total()
     assert [line.verdict.answer in ("yes", "no") for line in lines] == [True] * 10
     assert all(line.verdict.reasoning.startswith("Reference: ") and line.verdict.tokens > 5 for line in lines)
     assert not any(line.scored for line in lines)  # it passes over the wish for log-probabilities
