@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from lad_reasoner.curves import draw_curves
+from lad_reasoner.training import STATE, newest_checkpoint
 
 COMMAND = Path(sys.executable).with_name("lad-reasoner")
 BASE = "micro-base"
@@ -81,9 +82,8 @@ def run(step: Sequence[str]) -> int:
 
 def logged(run: Path) -> list[dict[str, Any]]:
     """What a run of GRPO logged, a dictionary a step, from its last checkpoint."""
-    last = max(run.glob("checkpoint-*"), key=lambda folder: int(folder.name.partition("-")[2]))
-    history: list[dict[str, Any]] = json.loads((last / "trainer_state.json").read_text("utf-8"))["log_history"]
-    return history
+    last = newest_checkpoint(run)
+    return json.loads((last / STATE).read_text("utf-8"))["log_history"] if last else []
 
 
 def main() -> int:

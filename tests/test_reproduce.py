@@ -64,7 +64,9 @@ def test_a_curve_is_that_of_the_last_checkpoint(tmp_path: Path) -> None:
     for step in (2, 10):
         folder = tmp_path / f"checkpoint-{step}"
         folder.mkdir()
-        (folder / "trainer_state.json").write_text(f'{{"log_history": [{{"step": {step}, "reward": 0.5}}]}}')
+        (folder / "trainer_state.json").write_text(
+            f'{{"global_step": {step}, "log_history": [{{"step": {step}, "reward": 0.5}}]}}'
+        )
     assert reproduce.logged(tmp_path) == [{"step": 10, "reward": 0.5}]
 
 

@@ -21,6 +21,7 @@ from tutored import write_recipe
 from lad_reasoner.errors import InputError
 from lad_reasoner.model import Checkpoint, load_checkpoint
 from lad_reasoner.recipe import Settings, read_recipe
+from lad_reasoner.records import alone
 from lad_reasoner.training import (
     adapter,
     agree,
@@ -29,6 +30,7 @@ from lad_reasoner.training import (
     load_trainee,
     newest_checkpoint,
     out_of_memory,
+    run_trainer,
     vision_tower,
     watcher,
 )
@@ -116,6 +118,16 @@ def test_training_ends_with_a_checkpoint_after_a_signal(number: int) -> None:
     watch.number = number
     watch.on_step_end(SimpleNamespace(world_size=1), SimpleNamespace(), control)
     assert (control.should_training_stop, control.should_save) == (bool(number), bool(number))
+
+
+def test_two_do_not_train_in_one_folder(tmp_path: Path) -> None:
+    trainer: Any = SimpleNamespace(is_world_process_zero=lambda: True)
+    recipe: Any = SimpleNamespace(out=tmp_path)
+    with (
+        alone(tmp_path, "--out"),
+        pytest.raises(InputError, match="another process works there; wait for it, or give another --output_dir"),
+    ):
+        run_trainer(trainer, recipe, resume=False)
 
 
 def test_all_processes_stop_together(monkeypatch: pytest.MonkeyPatch) -> None:

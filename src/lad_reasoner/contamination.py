@@ -98,7 +98,12 @@ ROWS = (
         "its constants come from other photographs; its authors looked at LOCO's pictures",
         "this package's README",
     ),
-    Row("^micro(base)?$", "no", "it was trained on rendered scenes only", "src/lad_reasoner/weights/README.md"),
+    Row(
+        r"^micro(base)?(\d+votes)?$",
+        "no",
+        "it was trained on rendered scenes only",
+        "src/lad_reasoner/weights/README.md",
+    ),
     Row(
         "ladreasoner|^qwen25vl3b(sft|grpo)$",
         "no",
@@ -124,7 +129,6 @@ _SAID: dict[Seen, str] = {
 
 def note_on(name: str) -> str:
     """What is known about a system of this name, in one line; nothing about those that learn nothing."""
-    name = re.sub(r" \(\d+ votes\)$", "", name)
     letters = re.sub(r"[^a-z0-9]", "", Path(name).name.lower())
     if letters.startswith(UNTRAINED):
         return ""
