@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from lad_reasoner.answers import parse_response
 from lad_reasoner.claims import SORTS, Check, check_reasoning, find_claims
 from lad_reasoner.miniloco import CATALOGUE, PRODUCTS, draw_picture
-from lad_reasoner.miniloco.words import check_claims, write_response
+from lad_reasoner.miniloco.words import HEAD, check_claims, write_response
 from lad_reasoner.scribe import describe_parts
 
 REFERENCE: dict[str, Any] = {
@@ -44,6 +44,8 @@ def check(reasoning: str) -> dict[str, tuple[int, int]]:
             "In the first image I see 2 nuts. There are two screws. The second image has no more than that.",
             {"counts": (2, 2)},
         ),
+        ("Reference to query: nut x2 to x1 less.", {"counts": (2, 2)}),
+        ("Reference to query: nut x1 to x2 more, orange juice 8/10 to 5/10 less", {"counts": (0, 2), "levels": (2, 2)}),
         ("Reference: two screws. Query: 3 pushpins.", {"counts": (1, 2)}),
         ("The reference has a single long screw.", {"counts": (1, 1)}),
         ("Both images show one nut.", {"counts": (1, 2)}),
@@ -78,10 +80,12 @@ def test_a_claim_made_twice_counts_once() -> None:
     assert check("There is one nut. There is one nut. The query has one nut.") == {"counts": (1, 1)}
 
 
-def test_recall_is_of_both_pictures() -> None:
-    checks = check_reasoning(
-        "Reference: steel nut x2. Query: steel nut x1 less. One nut is missing.", [REFERENCE], QUERY
-    )
+@pytest.mark.parametrize(
+    "listed",
+    ["Reference to query: steel nut x2 to x1 less.", "Reference: steel nut x2. Query: steel nut x1 less."],
+)
+def test_recall_is_of_both_pictures(listed: str) -> None:
+    checks = check_reasoning(f"{listed} One nut is missing.", [REFERENCE], QUERY)
     assert checks["counts"] == Check(true=2, claims=2, told=2, facts=5)
     assert checks["colours"] == Check(true=2, claims=2, told=2, facts=5)
     assert (checks["levels"].facts, checks["connections"].facts) == (2, 2)
@@ -101,7 +105,7 @@ def test_what_is_written_about_products_is_true_in_both_ways(product: str) -> No
         reference = draw_picture(product, "train", "good", index, size=48).facts
         query = draw_picture(product, "test", "logical", index, size=48).facts
         micros = parse_response(write_response(reference, query)).reasoning
-        listed = micros[: micros.index(". ", micros.index("Query:"))]
+        listed = micros[: micros.index(". ", micros.index(HEAD))]
         checks = check_reasoning(listed, [reference], query)
         true, claims = check_claims(listed, reference, query)
         assert (checks["counts"].true + checks["levels"].true, checks["counts"].claims + checks["levels"].claims) == (

@@ -1,6 +1,6 @@
 """What a reasoning claims about two pictures, held against MiniLOCO's facts of them.
 
-    checks = check_reasoning("Reference: steel nut x2. Query: steel nut x1 less. …", references, query)
+    checks = check_reasoning("Reference to query: steel nut x2 to x1 less. …", references, query)
     checks["counts"].true, checks["counts"].claims, checks["counts"].told, checks["counts"].facts
 
     counts        three nuts; steel nut x3              so many of the parts that are called so
@@ -25,7 +25,7 @@ from functools import cache
 from typing import Any
 
 from lad_reasoner.miniloco.scene import COLOURS
-from lad_reasoner.miniloco.words import MANY, count_groups
+from lad_reasoner.miniloco.words import MANY, count_groups, find_amounts, group_of, kind_of
 from lad_reasoner.phrases import Phrases, clauses, grammar, normalise, sentences, word_lists
 
 SORTS = ("counts", "colours", "levels", "connections")
@@ -34,7 +34,6 @@ NUMBERS: Sequence[str] = word_lists()["grammar"]["numbers"]  # from zero on
 
 Facts = Mapping[str, Any]
 
-_LISTED = re.compile(r"(?P<what>[a-z0-9% ]+?) (?:x(?P<number>\d+)(?P<more>\+?)|(?P<level>\d+)/10)(?!\d)")
 _COUNT = re.compile(rf"(?<![\w.%/-])(?P<number>{'|'.join(NUMBERS)}|a single|\d{{1,2}}) (?P<rest>.+)")
 _COLOUR = rf"(?P<colour>{'|'.join(COLOURS)})"
 _COLOURED = re.compile(rf"\b{_COLOUR} (?P<rest>.+)")
@@ -114,9 +113,10 @@ def find_claims(reasoning: str) -> Iterator[Claim]:
                 silent |= {*SORTS}
             if grammar("one_place").find(clause):
                 silent |= {"counts"}
-            listed = list(_listed(clause))
-            for sort, what, value in listed or _told(clause, sentence):
-                if listed or sort not in silent:
+            listed = list(_listed(clause, picture))
+            yield from listed
+            for sort, what, value in () if listed else _told(clause, sentence):
+                if sort not in silent:
                     for at in picture:
                         yield Claim(at, sort, what, value)
 
@@ -127,17 +127,17 @@ def _picture_of(clause: str) -> tuple[int, ...]:
     return max(found)[1] if found else ()
 
 
-def _listed(clause: str) -> Iterator[tuple[str, str, str]]:
-    """Micro's way to write, see miniloco/words.py."""
-    for match in _LISTED.finditer(clause):
-        what = match["what"].strip()
-        if match["level"] is not None:
-            yield "levels", f"={what}", match["level"]
-            continue
-        yield "counts", f"={what}", match["number"] + match["more"]
-        colour, _, part = what.partition(" ")
-        if colour in COLOURS and part and match["number"] != "0":
-            yield "colours", f"={part}", colour
+def _listed(clause: str, picture: Sequence[int]) -> Iterator[Claim]:
+    """Micro's way to write, see miniloco/words.py; the other claims of a clause are about the named picture."""
+    for amount in find_amounts(clause):
+        for at in picture if amount.picture is None else (amount.picture,):
+            if amount.tenths:
+                yield Claim(at, "levels", f"={amount.what}", str(amount.number))
+                continue
+            yield Claim(at, "counts", f"={amount.what}", f"{amount.number}{'+' if amount.more else ''}")
+            colour, _, part = amount.what.partition(" ")
+            if colour in COLOURS and part and amount.number:
+                yield Claim(at, "colours", f"={part}", colour)
 
 
 def _told(clause: str, sentence: str) -> Iterator[tuple[str, str, str]]:
@@ -226,6 +226,7 @@ class _Picture:
     def __init__(self, facts: Facts) -> None:
         self.groups = count_groups(facts)
         things = [*facts["items"], *facts.get("sights", ())]
+        self.kinds = {group_of(thing): kind_of(thing["what"]) for thing in things if group_of(thing) in self.groups}
         self.things = [(str(thing["what"]), str(thing.get("colour", ""))) for thing in things]
         self.items = [(str(item["what"]), str(item.get("colour", ""))) for item in facts["items"]]
         self.fills = [(str(fill["what"]), float(fill["level"]), str(fill.get("colour", ""))) for fill in facts["fills"]]
@@ -271,7 +272,9 @@ class _Picture:
         listed, what = claim.what.startswith("="), claim.what.removeprefix("=")
         many, number = claim.value.endswith("+"), int(claim.value.removesuffix("+"))
         if listed:
-            there, groups = self.groups.get(what, 0), {what}
+            # A kind as a whole may be said, too.
+            groups = {what} if what in self.groups else {g for g, kind in self.kinds.items() if kind == what}
+            there = sum(self.groups[group] for group in groups)
         else:
             colour, _, part = what.partition(" ") if what.partition(" ")[0] in COLOURS else ("", "", what)
             called = [

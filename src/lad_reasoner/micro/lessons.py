@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from lad_reasoner.micro.pool import Shot
 from lad_reasoner.miniloco.free import FAMILIES
-from lad_reasoner.miniloco.words import MANY, compare, count_groups, describe, group_of, write_response
+from lad_reasoner.miniloco.words import HEAD, MANY, compare, count_groups, describe, group_of, write_response
 from lad_reasoner.prompts import build_prompt
 
 DESCRIBE = "What does the image show?"
@@ -77,7 +77,7 @@ class Teacher:
             bad = self.bad[group]
             query = bad[int(rng.integers(len(bad)))]
         answer = write_response(self.shots[reference].facts, self.shots[query].facts)
-        said = f"Query: {compare(self.shots[reference].facts, self.shots[query].facts)}."
+        said = f"{HEAD} {compare(self.shots[reference].facts, self.shots[query].facts)}."
         begin = answer.index(said) + len(said)
         return Example((reference, query), build_prompt(1), answer, begin)
 

@@ -24,9 +24,10 @@ from numpy.typing import NDArray
 from lad_reasoner.fast_vision import turn
 from lad_reasoner.micro.pool import CELL, Shot
 from lad_reasoner.miniloco.scene import COLOURS
-from lad_reasoner.miniloco.words import group_of
+from lad_reasoner.miniloco.words import group_of, signs_in
 
 MOST = 16  # larger numbers are all the same to it
+SIGN_WEIGHT = 8.0  # of a sign of a defect in the loss, beside 1 of a common part
 BORDER = 4.0  # pixels: a middle so close to the next cell may be seen in either
 COLOUR_NAMES = tuple(COLOURS)
 MEASURES = ("size", "level", "beside")
@@ -118,10 +119,16 @@ def names_in(shots: Sequence[Shot]) -> list[str]:
 
 
 def rarity(shots: Sequence[Shot], names: dict[str, int]) -> torch.Tensor:
-    """(names,): how much the loss of a part that is there counts: 1 if it is common, up to 5 if it is rare."""
+    """(names,): how much the loss of a part that is there counts: 1 if it is common, up to 5 if it is rare.
+
+    The signs of defects count most: they are relations of several parts, and the slowest to be seen.
+    """
     often = Counter(thing["what"] for shot in shots for thing in _things(shot))
     shown = torch.tensor([float(often[name]) for name in names])
-    return (shown.median() / shown.clamp(1)).sqrt().clamp(1, 5)
+    weights = (shown.median() / shown.clamp(1)).sqrt().clamp(1, 5)
+    for sign in {name for shot in shots for name in signs_in(shot.facts)}:
+        weights[names[sign]] = SIGN_WEIGHT
+    return weights
 
 
 def _things(shot: Shot) -> list[dict[str, Any]]:

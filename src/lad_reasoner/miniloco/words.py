@@ -1,37 +1,56 @@
 """What MiniLOCO's facts are called in words: the responses that micro learns to write, and how true their claims are.
 
-A response names what is in the reference; then, part by part, how many of it the query shows and whether that is the
-same, more or less; then what is wrong:
+A response names part by part how many of it the reference and the query show and whether that is the same, more or
+less; then what is wrong:
 
-    Reference: steel bolt x1, steel nut x2. Query: steel bolt x1 same, steel nut x1 less. One nut is missing.
+    Reference to query: steel bolt x1 to x1 same, steel nut x2 to x1 less. One nut is missing.
 
-A part comes before its number, because what is counted must be known first. Each part is compared where it is named: a
-small model that lists both pictures and compares at the end learns the lists quickly and the comparison hardly at all.
-Numbers above nine are `x10+`: nobody counts that far at a glance, and neither does micro. Fill levels are tenths
-(`cereal 6/10`), the same within one tenth.
+A part comes before its numbers, because what is counted must be known first. Both numbers stand side by side: a small
+model that lists both pictures and compares at the end learns the lists quickly and the comparison hardly at all, and
+one that lists the reference first often looks up the wrong line. Numbers above nine are `x10+`: nobody counts that far
+at a glance, and neither does micro. Fill levels are tenths (`cereal 6/10`), the same within one tenth.
 """
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from lad_reasoner.answers import format_response
 
 Facts = Mapping[str, Any]
 
+HEAD = "Reference to query:"
 GOOD = "Everything is in order."
 MANY = 10
 # Walls of a box belong to the box; what fills a compartment is said by its level or by the parts in it.
 _UNSAID = re.compile(r"separator|holding \d+|level \d+|juice \w+|cereal|banana chips|almonds")
-_CLAIM = re.compile(r"(?P<what>[a-z0-9% ]+?) (?:x(?P<number>\d+)(?P<more>\+?)|(?P<level>\d+)/10)")
+_AMOUNT = r"(?:x(?P<number{0}>\d+)(?P<more{0}>\+?)|(?P<level{0}>\d+)/10)(?!\d)"
+_SAID = re.compile(rf"(?P<what>[a-z0-9% ]+?) {_AMOUNT.format(1)}(?: to {_AMOUNT.format(2)})?")
+
+
+@dataclass(frozen=True)
+class Amount:
+    """How much of something is said to be in the reference (0), the query (1), or the picture talked of (None)."""
+
+    picture: int | None
+    what: str
+    number: int  # of parts, or tenths
+    more: bool = False  # or more than that
+    tenths: bool = False
 
 
 def group_of(item: Mapping[str, Any]) -> str:
     """The name under which a part is counted: its colour, if it has one, and what it is."""
     return f"{item.get('colour', '')} {item['what']}".strip()
+
+
+def signs_in(facts: Facts) -> set[str]:
+    """The sights that tell of a defect, such as an empty compartment."""
+    return {thing["what"] for thing in facts.get("sights", ()) if not _UNSAID.fullmatch(thing["what"])}
 
 
 def count_groups(facts: Facts) -> dict[str, int]:
@@ -44,27 +63,49 @@ def count_groups(facts: Facts) -> dict[str, int]:
 
 def describe(facts: Facts) -> str:
     """One line on what a picture shows."""
-    parts = [_say_number(group, number) for group, number in count_groups(facts).items()]
-    parts += [_say_level(what, level) for what, levels in _tenths(facts).items() for level in levels]
+    parts = [f"{group} {_say_number(number)}" for group, number in count_groups(facts).items()]
+    parts += [f"{what} {level}/10" for what, levels in _tenths(facts).items() for level in levels]
     return ", ".join(parts) or "nothing"
 
 
 def compare(reference: Facts, query: Facts) -> str:
-    """One line on what the query shows of all that either picture has: the same, more or less of it."""
+    """One line on all that either picture has: how much of it in the reference, how much in the query, and the change.
+
+    A kind of which there are several sorts (cables of two colours) is counted as a whole before its sorts are.
+    """
     before, now = count_groups(reference), count_groups(query)
-    parts = []
-    # In the order of a description: by what a part is, then by its colour.
-    for group in sorted({**before, **now}, key=lambda group: (_what_of(group, reference, query), group)):
-        number, wanted = now.get(group, 0), before.get(group, 0)
-        change = min(number, MANY) - min(wanted, MANY)
-        parts.append(f"{_say_number(group, number)} {_say_change(change)}")
-    levels, wanted_levels = _tenths(query), _tenths(reference)
-    for what in sorted({**levels, **wanted_levels}):
-        for level in levels.get(what, [0]):
-            nearest = min(wanted_levels.get(what, [0]), key=lambda other: abs(other - level))
-            change = level - nearest
-            parts.append(f"{_say_level(what, level)} {_say_change(0 if abs(change) <= 1 else change)}")
+    kinds = {group: kind_of(_what_of(group, reference, query)) for group in {**before, **now}}
+    sorts = Counter(kinds.values())
+    parts, said = [], set[str]()
+    # By what a part is, then by its colour.
+    for group in sorted(kinds, key=lambda group: (kinds[group], _what_of(group, reference, query), group)):
+        kind = kinds[group]
+        if sorts[kind] > 1 and kind not in {*kinds, *said}:
+            parts.append(_say_numbers(kind, *(count_kind(kind, facts) for facts in (reference, query))))
+            said.add(kind)
+        parts.append(_say_numbers(group, before.get(group, 0), now.get(group, 0)))
+    levels, wanted = _tenths(query), _tenths(reference)
+    for what in sorted({**levels, **wanted}):
+        ours, theirs = levels.get(what, [0]), wanted.get(what, [0])
+        pairs = {(_nearest(level, theirs), level) for level in ours} | {(w, _nearest(w, ours)) for w in theirs}
+        tolerance = 1 if what in levels and what in wanted else 0
+        parts += [f"{what} {old}/10 to {new}/10 {_say_change(new - old, tolerance)}" for old, new in sorted(pairs)]
     return ", ".join(parts) or "nothing"
+
+
+def count_kind(kind: str, facts: Facts) -> int:
+    """How many parts of a kind there are, whatever their colour and what they come with."""
+    things = [thing["what"] for thing in (*facts["items"], *facts.get("sights", ()))]
+    return sum(kind_of(what) == kind for what in things)
+
+
+def kind_of(what: str) -> str:
+    """The kind of a part: `connector` of a `connector with 3 clamps`."""
+    return what.partition(" with ")[0]
+
+
+def _nearest(level: int, others: Sequence[int]) -> int:
+    return min(others, key=lambda other: abs(other - level))
 
 
 def _what_of(group: str, *pictures: Facts) -> str:
@@ -72,16 +113,17 @@ def _what_of(group: str, *pictures: Facts) -> str:
     return next(str(thing["what"]) for thing in things if group_of(thing) == group)
 
 
-def _say_number(group: str, number: int) -> str:
-    return f"{group} x{number if number < MANY else f'{MANY}+'}"
+def _say_numbers(group: str, before: int, now: int) -> str:
+    change = min(now, MANY) - min(before, MANY)
+    return f"{group} {_say_number(before)} to {_say_number(now)} {_say_change(change)}"
 
 
-def _say_level(what: str, tenths: int) -> str:
-    return f"{what} {tenths}/10"
+def _say_number(number: int) -> str:
+    return f"x{number if number < MANY else f'{MANY}+'}"
 
 
-def _say_change(change: int) -> str:
-    return "more" if change > 0 else "less" if change < 0 else "same"
+def _say_change(change: int, tolerance: int = 0) -> str:
+    return "same" if abs(change) <= tolerance else "more" if change > 0 else "less"
 
 
 def _tenths(facts: Facts) -> dict[str, list[int]]:
@@ -96,29 +138,42 @@ def write_response(reference: Facts, query: Facts) -> str:
     """The response to a pair whose facts are known; the query is judged by its own kind."""
     wrong = query["defect_words"]
     verdict = f"{wrong[0].upper()}{wrong[1:]}." if wrong else GOOD
-    reasoning = f"Reference: {describe(reference)}. Query: {compare(reference, query)}. {verdict}"
+    reasoning = f"{HEAD} {compare(reference, query)}. {verdict}"
     return format_response(reasoning, anomalous=bool(wrong))
+
+
+def find_amounts(text: str) -> Iterator[Amount]:
+    """The amounts of a text in the form above, of one picture or of both."""
+    for said in _SAID.finditer(text):
+        both = bool(said["number2"] or said["level2"])
+        for at in (1, 2) if both else (1,):
+            number, level, more = (said[f"{key}{at}"] for key in ("number", "level", "more"))
+            yield Amount(
+                at - 1 if both else None, said["what"].strip(), int(number or level), bool(more), level is not None
+            )
 
 
 def check_claims(reasoning: str, reference: Facts, query: Facts) -> tuple[int, int]:
     """(true claims, claims) about numbers, colours and fill levels in a reasoning of the form above.
 
-    A number or colour is true if exactly so many parts of this name are there; a level may be off by one tenth, and is
-    0 for what is not there. The words `same`, `more` and `less` are not counted: they repeat the numbers.
+    A number or colour is true if exactly so many parts of this name or kind are there; a level may be off by one tenth,
+    and is 0 for what is not there. What is said twice counts once; the words `same`, `more` and `less` are not counted:
+    they repeat the numbers.
     """
+    pictures = reference, query
+    counts = [count_groups(facts) for facts in pictures]
+    levels = [_levels(facts) for facts in pictures]
     true = claims = 0
-    head, _, tail = reasoning.partition("Query:")
-    for text, facts in ((head.partition("Reference:")[2], reference), (tail, query)):
-        counts, levels = count_groups(facts), _levels(facts)
-        for claim in _CLAIM.finditer(text.partition(". ")[0]):
-            claims += 1
-            what = claim["what"].strip()
-            if claim["level"] is not None:
-                true += any(abs(level - int(claim["level"]) / 10) <= 0.1 + 1e-6 for level in levels.get(what, [0.0]))
-            elif claim["more"]:
-                true += counts.get(what, 0) >= int(claim["number"])
-            else:
-                true += counts.get(what, 0) == int(claim["number"])
+    for amount in dict.fromkeys(find_amounts(reasoning.partition(HEAD)[2].partition(". ")[0])):
+        if amount.picture is None:
+            continue
+        claims += 1
+        if amount.tenths:
+            there = levels[amount.picture].get(amount.what, [0.0])
+            true += any(abs(level - amount.number / 10) <= 0.1 + 1e-6 for level in there)
+            continue
+        number = counts[amount.picture].get(amount.what) or count_kind(amount.what, pictures[amount.picture])
+        true += number >= amount.number if amount.more else number == amount.number
     return true, claims
 
 
