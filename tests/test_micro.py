@@ -19,9 +19,10 @@ from lad_reasoner.micro import training
 from lad_reasoner.micro.build import build_model, build_tokenizer, save_micro
 from lad_reasoner.micro.language import Script, batch_loss
 from lad_reasoner.micro.lessons import Teacher
-from lad_reasoner.micro.perception import MEASURES, Heads, names_in, see, teach
+from lad_reasoner.micro.perception import MEASURES, SIGN_WEIGHT, Heads, names_in, rarity, see, teach
 from lad_reasoner.micro.pool import Chunk, Shot, draw_chunk, fill_pool, read_pool
 from lad_reasoner.micro.training import MicroConfig, Run, read_config
+from lad_reasoner.micro.trust import lessons_of, respond
 from lad_reasoner.micro.vision import augment, lesson_loss, measure, to_pixels
 from lad_reasoner.miniloco import EVALUATION, TRAINING
 from lad_reasoner.model import load_checkpoint
@@ -202,9 +203,52 @@ def test_a_moved_picture_moves_its_lesson(shots: list[Shot]) -> None:
     columns = shots[0].pixels.shape[1] // 28
     wide = (-1, columns, len(names))
     assert np.array_equal(moved.what.reshape(wide)[:, 1:], still.what.reshape(wide)[:, :-1])
-    pixels, _ = augment([shots[0]], names, np.random.default_rng(0), mirror=False)
+    pixels, _ = augment([shots[0]], names, np.random.default_rng(0))
     assert pixels.shape == (1, 3, *shots[0].pixels.shape[:2])
     assert pixels.abs().max() <= 1
+
+
+def test_signs_of_defects_weigh_more_than_common_parts(shots: list[Shot]) -> None:
+    sign = {"what": "empty compartment", "centre": [20.0, 20.0]}
+    some = [*shots[1:], replace(shots[0], facts={**shots[0].facts, "sights": [sign]})]
+    names = {name: i for i, name in enumerate(names_in(some))}
+    weights = rarity(some, names)
+    assert weights[names["empty compartment"]] == SIGN_WEIGHT == weights.max()
+    assert weights[names["tablet"]] == 1 == weights.min()
+
+
+def test_own_responses_become_lessons(folder: Path, shots: list[Shot], tmp_path: Path) -> None:
+    example = next(e for e in Teacher(shots).draw(np.random.default_rng(0), 8, 0.0) if "<answer>yes" in e.answer)
+    own = "<think>Reference to query: tablet x1 to x1 same. Everything is in order.</think><answer>no</answer>"
+    true, verdict, answer = lessons_of(example, own)
+    assert true == example
+    head = "<think>Reference to query: tablet x1 to x1 same."
+    assert verdict.answer == head + example.answer[example.verdict :]
+    assert answer.answer == own.replace("no</answer>", "yes</answer>")
+    assert lessons_of(example, "No list.<answer>no</answer>")[1:] == [
+        replace(example, answer="No list.<answer>yes</answer>", verdict=len("No list.<answer>"), given=True)
+    ]
+    assert lessons_of(example, "") == [example]
+    processor = load_checkpoint(folder).processor
+    script = Script(processor, shots)
+    batch = script.batch([verdict, answer], torch.zeros(2, 1, 1))
+    learned = [
+        processor.tokenizer.decode(row[weights > 0]).removesuffix("<|im_end|>")
+        for row, weights in zip(batch.answers, batch.weights, strict=True)
+    ]
+    assert learned == [example.answer[example.verdict :], "yes</answer>"]  # only that; what stands before is given
+
+
+def test_own_responses_are_kept(folder: Path, shots: list[Shot], tmp_path: Path) -> None:
+    examples, file = Teacher(shots).draw(np.random.default_rng(0), 3, 0.0), tmp_path / "own.jsonl"
+    said = list(respond(folder, shots, examples, file))
+    assert [example for example, _ in said] == examples
+    assert all("<answer>" in response for _, response in said)
+    lines = file.read_text().splitlines()
+    file.write_text("\n".join(lines[:2]) + "\n" + lines[2][:10])  # killed while writing the third
+    assert list(respond(folder, shots, examples, file)) == said
+    assert file.read_text().splitlines() == lines
+    assert list(respond(tmp_path / "no model", shots, examples, file)) == said
 
 
 def test_the_loss_of_a_perfect_answer_is_small(folder: Path, shots: list[Shot]) -> None:
@@ -249,7 +293,7 @@ def small_config(out: Path, steps: int = 4) -> MicroConfig:
     stage = {"steps": steps, "batch": 2, "lr": 1e-3}
     return MicroConfig(
         out=out, seed=0, size=112, chunk=6, product_chunks=1, family_chunks=1, workers=2, compile=False, singles=0.3,
-        **SMALL, vision=stage, language=stage, joint=stage,
+        fresh_chunks=1, responses=4, **SMALL, vision=stage, language=stage, trust=stage,
     )  # fmt: skip
 
 
@@ -263,7 +307,7 @@ class Silent:
         self.stages.append(f"{name} {done}/{total}")
 
     def advance(self, count: int, text: str = "") -> None:
-        if self.left is not None and self.stages[-1].partition(" ")[0] != "pictures":
+        if self.left is not None and self.stages[-1].partition(" ")[0] not in ("pictures", "responses"):
             self.left -= count
             if self.left <= 0:
                 raise KeyboardInterrupt
@@ -283,14 +327,16 @@ def test_an_interrupted_run_ends_with_the_same_weights(tmp_path: Path) -> None:
             Run(small_config(tmp_path / "two"), Silent(stop_after)).train()
     watcher = Silent()
     resumed = Run(small_config(tmp_path / "two"), watcher).train()
-    assert watcher.stages == ["pictures 14/14", "joint 2/4"]
+    assert watcher.stages == ["pictures 14/14", "pictures 14/14", "responses 0/4", "trust 2/4"]
     assert (straight / "model.safetensors").read_bytes() == (resumed / "model.safetensors").read_bytes()
     checkpoint = load_checkpoint(resumed)
     assert checkpoint.scope.startswith("micro only knows rendered")
     # A finished stage can be made longer.
     watcher = Silent()
     Run(small_config(tmp_path / "two", steps=5), watcher).train()
-    assert watcher.stages == ["pictures 14/14", "vision 4/5", "language 4/5", "joint 4/5"]
+    assert watcher.stages == [
+        *("pictures 14/14", "vision 4/5", "language 4/5", "pictures 14/14", "responses 0/4", "trust 4/5"),
+    ]
 
 
 def test_a_run_folder_belongs_to_one_config(tmp_path: Path) -> None:

@@ -142,7 +142,7 @@ class Script:
             cut = len(example.answer) if example.verdict is None else example.verdict
             head, tail = self._ids(example.answer[:cut]), self._ids(example.answer[cut:])
             rows.append([*question, *head, *tail, end])
-            weight = [0.0] * len(question) + [1.0] * (len(head) + len(tail) + 1)
+            weight = [0.0] * len(question) + [float(not example.given)] * len(head) + [1.0] * (len(tail) + 1)
             if example.verdict is not None:
                 # The answer stands before its end tag and the end of text.
                 weight[len(question) + len(head)] = weight[-3] = VERDICT_WEIGHT

@@ -28,12 +28,16 @@ def _shares(weights: Sequence[float]) -> NDArray[np.float64]:
 
 @dataclass(frozen=True)
 class Example:
-    """A question about one or two pictures and its answer; `verdict` is where in the answer the judgement begins."""
+    """A question about one or two pictures and its answer.
+
+    `verdict` is where in the answer the judgement begins; what stands before it may be given, and is not learned then.
+    """
 
     pictures: tuple[int, ...]  # numbers of shots
     question: str
     answer: str
     verdict: int | None = None
+    given: bool = False
 
 
 class Teacher:

@@ -1,4 +1,4 @@
-"""Pretraining of micro from random weights: draw a pool of pictures, learn to see, learn to read, learn both together.
+"""Pretraining of micro from random weights: draw a pool of pictures, learn to see, to read, and how far to trust it.
 
     lad-reasoner train micro configs/micro/base.yaml
 
@@ -6,7 +6,8 @@
 2. vision: the vision tower learns to name, colour and count what each of its tokens shows (`perception.py`).
 3. language: the vision tower rests; the language part learns to describe one picture and to compare two
    (`lessons.py`).
-4. joint: everything is trained together on pairs, with the lessons of stage two as a second loss.
+4. trust: the language part responds to pictures that no stage before has seen, and learns from its own lists what the
+   verdict and the answer should have been (`trust.py`).
 
 What a step sees is drawn from the seed, the stage and the step's number alone, and checkpoints hold the optimizer: an
 interrupted run that is started again goes on as if nothing had happened. The paper starts from Qwen2.5-VL-3B; micro has
@@ -29,9 +30,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from lad_reasoner.errors import InputError
 from lad_reasoner.micro import build
 from lad_reasoner.micro.language import Script, batch_loss, compile_layers, look_at_all
-from lad_reasoner.micro.lessons import Teacher
+from lad_reasoner.micro.lessons import Example, Teacher
 from lad_reasoner.micro.perception import Heads, compile_blocks, names_in, rarity, see
 from lad_reasoner.micro.pool import Chunk, fill_pool, read_pool
+from lad_reasoner.micro.trust import lessons_of, respond
 from lad_reasoner.micro.vision import Deck, augment, lesson_loss, measure
 from lad_reasoner.miniloco.catalogue import TRAINING
 from lad_reasoner.miniloco.free import FAMILIES
@@ -39,10 +41,11 @@ from lad_reasoner.model import library, load_checkpoint
 from lad_reasoner.prompts import build_prompt
 
 HELD_OUT = 40  # every fortieth group of free scenes is kept for measuring
+FRESH = 1000  # number of the first chunk that only the last stage sees
 SAVE_SECONDS = 180.0
 
-Stage = Literal["vision", "language", "joint"]
-STAGES: tuple[Stage, ...] = ("vision", "language", "joint")
+Stage = Literal["vision", "language", "trust"]
+STAGES: tuple[Stage, ...] = ("vision", "language", "trust")
 
 
 class StageConfig(BaseModel):
@@ -73,7 +76,9 @@ class MicroConfig(BaseModel):
     singles: float = Field(ge=0, le=1, description="share of batches about one picture, in the language stage")
     vision: StageConfig
     language: StageConfig
-    joint: StageConfig
+    trust: StageConfig
+    fresh_chunks: int = Field(ge=1, description="chunks of each product and family that only the last stage sees")
+    responses: int = Field(ge=1, description="own responses that the last stage learns from")
 
 
 class Watcher(Protocol):
@@ -103,8 +108,17 @@ def read_config(path: Path) -> MicroConfig:
         raise InputError(f"{path}: {field}: {first['msg']}") from None
 
 
+def fresh_chunks(config: MicroConfig) -> list[Chunk]:
+    """The chunks that only the last stage sees."""
+    return [
+        Chunk(name, FRESH + i, config.chunk, config.size, config.seed)
+        for i in range(config.fresh_chunks)
+        for name in (*TRAINING, *FAMILIES)
+    ]
+
+
 def pool_chunks(config: MicroConfig) -> list[Chunk]:
-    """All chunks of a config's pool, families and products taking turns."""
+    """All chunks of the stages before the last one, families and products taking turns."""
     wanted = [(name, config.product_chunks) for name in TRAINING]
     wanted += [(name, config.family_chunks) for name in FAMILIES]
     most = max(config.product_chunks, config.family_chunks)
@@ -127,7 +141,9 @@ class Run:
 
     def _keep_settings(self) -> None:
         """A run folder belongs to one config, up to how long its stages are."""
-        mine = self.config.model_dump(mode="json", exclude={"out", "workers", "compile", *STAGES})
+        mine = self.config.model_dump(
+            mode="json", exclude={"out", "workers", "compile", "fresh_chunks", "responses", *STAGES}
+        )
         file = self.folder / "config.json"
         if file.is_file():
             kept = json.loads(file.read_text(encoding="utf-8"))
@@ -138,7 +154,7 @@ class Run:
 
     def train(self) -> Path:
         """All stages that are not done yet; returns the folder of the finished model."""
-        self._draw()
+        self._draw(pool_chunks(self.config))
         shots = read_pool(self.folder / "pool")
         wanted = {chunk.stem for chunk in pool_chunks(self.config)}
         self.shots = [shot for shot in shots if shot.chunk in wanted]
@@ -159,8 +175,7 @@ class Run:
         build.save_micro(self.model, self.tokenizer, target)
         return target
 
-    def _draw(self) -> None:
-        chunks = pool_chunks(self.config)
+    def _draw(self, chunks: list[Chunk]) -> None:
         there = sum((self.folder / "pool" / f"{chunk.stem}.jsonl").is_file() for chunk in chunks)
         self.watcher.stage("pictures", there, len(chunks))
         for count in fill_pool(self.folder / "pool", chunks, workers=self.config.workers):
@@ -203,7 +218,8 @@ class Run:
             own = {key[len(part) + 1 :]: value for key, value in tensors.items() if key.startswith(f"{part}.")}
             module.load_state_dict(own, strict=False)
         with library("safetensors").safe_open(file, "pt") as opened:
-            self.done = json.loads(opened.metadata()["done"])
+            kept = json.loads(opened.metadata()["done"])
+        self.done = {stage: kept.get(stage, 0) for stage in STAGES}
         self.moments = {key: value for key, value in tensors.items() if key.startswith(("first.", "second."))}
 
     def _save(self, optimizer: torch.optim.Optimizer, named: dict[str, torch.Tensor], finished: bool) -> None:
@@ -254,11 +270,11 @@ class Run:
 
     def _trained(self, stage: Stage) -> dict[str, torch.Tensor]:
         """The parameters of a stage by name."""
-        parts: dict[str, Any] = {}
-        if stage != "language":
-            parts |= {"visual": self.model.model.visual, "heads": self.heads}
-        if stage != "vision":
-            parts |= {"language": self.model.model.language_model}
+        parts: dict[str, Any]
+        if stage == "vision":
+            parts = {"visual": self.model.model.visual, "heads": self.heads}
+        else:
+            parts = {"language": self.model.model.language_model}
         return {f"{part}.{key}": p for part, module in parts.items() for key, p in module.named_parameters()}
 
     def _optimizer(self, named: dict[str, torch.Tensor], step: int) -> torch.optim.Optimizer:
@@ -289,8 +305,7 @@ class Run:
                 return lesson_loss(self.heads, tokens, lessons, self.rare)
 
             return vision
-        processor = self._processor()
-        script = Script(processor, self.shots)
+        script = Script(self._processor(), self.shots)
         if stage == "language":
             features = look_at_all(visual, self.shots)
 
@@ -304,18 +319,34 @@ class Run:
 
             return language
 
-        def joint(rng: np.random.Generator, done: float) -> torch.Tensor:
-            examples = self.teacher.draw(rng, size, self.config.singles)
-            seen = [self.shots[i] for example in examples for i in example.pictures]
-            # Left and right have a meaning in words, so nothing is mirrored here.
-            pixels, lessons = augment(seen, self.names, rng, mirror=False)
-            with torch.autocast("cpu", torch.bfloat16):
-                tokens = see(visual, pixels)
-                rows = tokens.reshape(len(examples), -1, tokens.shape[-1])
-                loss = batch_loss(self.model, script.batch(examples, rows))
-            return loss + 0.1 * lesson_loss(self.heads, tokens, lessons, self.rare)
+        return self._trust_loss(size, script.processor)
 
-        return joint
+    def _trust_loss(self, size: int, processor: Any) -> Callable[[np.random.Generator, float], torch.Tensor]:
+        chunks = fresh_chunks(self.config)
+        self._draw(chunks)
+        wanted = {chunk.stem for chunk in chunks}
+        shots = [shot for shot in read_pool(self.folder / "pool") if shot.chunk in wanted]
+        teacher, rng = Teacher(shots), np.random.default_rng(self.config.seed)
+        count = self.config.responses
+        examples = [example for _ in range(math.ceil(count / size)) for example in teacher.draw(rng, size, 0)][:count]
+        file = self.folder / f"responses-{self.done['vision']}-{self.done['language']}.jsonl"
+        self.watcher.stage("responses", 0, count)
+        lessons: dict[tuple[int, ...], list[Example]] = {}
+        for example, response in respond(self.folder / "model", shots, examples, file):
+            shape = shots[example.pictures[0]].pixels.shape
+            lessons.setdefault(shape, []).extend(lessons_of(example, response))
+            self.watcher.advance(1)
+        shares = np.asarray([len(some) for some in lessons.values()], np.float64)
+        script, features = Script(processor, shots), look_at_all(self.model.model.visual, shots)
+
+        def trust(rng: np.random.Generator, done: float) -> torch.Tensor:
+            some = list(lessons.values())[int(rng.choice(len(shares), p=shares / shares.sum()))]
+            chosen = [some[int(i)] for i in rng.integers(len(some), size=size)]
+            rows = torch.stack([torch.cat([features[i] for i in example.pictures]) for example in chosen])
+            with torch.autocast("cpu", torch.bfloat16):
+                return batch_loss(self.model, script.batch(chosen, rows))
+
+        return trust
 
     def _processor(self) -> Any:
         """The processor of the model as it will be saved."""
@@ -323,7 +354,7 @@ class Run:
 
     def _report(self, stage: Stage, losses: Sequence[float]) -> None:
         text = f"{stage} step {self.done[stage]}: loss {np.mean(losses[-500:]):.3f}"
-        if stage != "language":
+        if stage == "vision":
             found = measure(self.model.model.visual, self.heads, self.held[:400], self.names)
             text += ", seen right " + ", ".join(f"{key} {value:.3f}" for key, value in found.items())
         self.watcher.note(text)

@@ -39,13 +39,13 @@ class Deck:
 
 
 def augment(
-    batch: Sequence[Shot], names: dict[str, int], rng: np.random.Generator, *, mirror: bool = True
+    batch: Sequence[Shot], names: dict[str, int], rng: np.random.Generator
 ) -> tuple[torch.Tensor, list[Lesson]]:
     """The batch moved, lit and perhaps mirrored at random, and what its tokens show now."""
     pictures, lessons = [], []
     for shot in batch:
         dx, dy = (int(v) for v in rng.integers(-SHIFT, SHIFT + 1, 2))
-        mirrored = mirror and bool(rng.integers(2))
+        mirrored = bool(rng.integers(2))
         pixels = shot.pixels[:, ::-1] if mirrored else shot.pixels
         height, width = pixels.shape[:2]
         # The edge is repeated where the picture was moved away.
