@@ -508,7 +508,7 @@ def test_transformers_serve_behind_failures_loses_nothing(tmp_path: Path) -> Non
     assert len({line.pair.query for line in lines}) == 10
     assert server.acts["raw"] == 10 < server.acts.total()
     assert [line.verdict.answer in ("yes", "no") for line in lines] == [True] * 10
-    assert all(line.verdict.reasoning.startswith("Reference: ") and line.verdict.tokens > 5 for line in lines)
+    assert all(line.verdict.reasoning.startswith("Reference to query: ") and line.verdict.tokens > 5 for line in lines)
     assert not any(line.scored for line in lines)  # it passes over the wish for log-probabilities
     assert measure_run(lines, resamples=0).pooled.auroc.value is None
     assert isinstance(lines[0], Prediction)

@@ -61,4 +61,4 @@ def test_inspect_with_micro_says_that_it_knows_no_photographs(tmp_path: Path) ->
     assert "photographs" in done.stderr
     verdicts = [json.loads(line) for line in done.stdout.splitlines()]
     assert [verdict["model"] for verdict in verdicts] == ["micro", "micro"]
-    assert all(verdict["reasoning"].startswith("Reference: ") for verdict in verdicts)
+    assert all(verdict["reasoning"].startswith("Reference to query: ") for verdict in verdicts)

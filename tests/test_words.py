@@ -37,22 +37,35 @@ def test_a_comparison_names_all_that_either_picture_has() -> None:
         "defect_words": None,
     }
     assert compare(SCREWS, query) == (
-        "empty compartment x1 to x0 less, nut x2 to x1 less, brass nut x0 to x1 more, steel nut x2 to x0 less, "
+        "empty compartment x1 to x0 less, brass nut x0 to x1 more, steel nut x2 to x0 less, nut x2 to x1 less, "
         "yellow pushpin x10+ to x1 less, almonds 2/10 to 5/10 more, cereal 6/10 to 5/10 same"
     )
     assert compare(query, SCREWS).startswith(
-        "empty compartment x0 to x1 more, nut x1 to x2 more, brass nut x1 to x0 less, steel nut x0 to x2 more"
+        "empty compartment x0 to x1 more, brass nut x1 to x0 less, steel nut x0 to x2 more, nut x1 to x2 more"
     )
 
 
-def test_a_kind_of_several_sorts_is_counted_as_a_whole_first() -> None:
+def test_a_kind_of_several_sorts_is_summed_up() -> None:
     one = {"items": [{"what": "connector with 2 clamps", "colour": "orange"}] * 2, "fills": []}
     other = {"items": [{"what": "connector with 3 clamps", "colour": "orange"}] * 2, "fills": []}
     assert compare(one, other) == (
-        "connector x2 to x2 same, orange connector with 2 clamps x2 to x0 less, "
-        "orange connector with 3 clamps x0 to x2 more"
+        "orange connector with 2 clamps x2 to x0 less, orange connector with 3 clamps x0 to x2 more, "
+        "connector x2 to x2 same"
     )
     assert compare(one, one) == "orange connector with 2 clamps x2 to x2 same"
+
+
+def test_fillings_of_several_sorts_are_summed_up() -> None:
+    def bottle(juice: str, level: float) -> dict[str, object]:
+        return {"items": [], "fills": [{"what": juice, "level": level, "place": ""}]}
+
+    full, low, empty = bottle("banana juice", 0.8), bottle("orange juice", 0.5), bottle("juice", 0.0)
+    said = "banana juice 8/10 to 0/10 less, orange juice 0/10 to 5/10 more, juice 8/10 to 5/10 less"
+    assert compare(full, low) == said
+    assert check_claims(f"Reference to query: {said}. It is low.", full, low) == (6, 6)
+    assert check_claims(f"Reference to query: {said}. It is low.", low, full) == (0, 6)
+    assert compare(full, empty) == "banana juice 8/10 to 0/10 less, juice 8/10 to 0/10 less"
+    assert compare(empty, empty) == "juice 0/10 to 0/10 same"
 
 
 def test_each_level_of_either_picture_is_compared_with_the_nearest_one() -> None:

@@ -25,7 +25,7 @@ from functools import cache
 from typing import Any
 
 from lad_reasoner.miniloco.scene import COLOURS
-from lad_reasoner.miniloco.words import MANY, count_groups, find_amounts, group_of, kind_of
+from lad_reasoner.miniloco.words import MANY, count_groups, filling_of, find_amounts, group_of, kind_of
 from lad_reasoner.phrases import Phrases, clauses, grammar, normalise, sentences, word_lists
 
 SORTS = ("counts", "colours", "levels", "connections")
@@ -301,10 +301,10 @@ class _Picture:
 def _is_called(what: str, said: str) -> bool:
     """Whether a part of the facts may be called so: its whole name, the first or last words of it, or another name.
 
-    A listed name (with `=`) is the whole one; nothing said means all.
+    A listed name (with `=`) is the whole one, or the kind of a filling; nothing said means all.
     """
     if said.startswith("="):
-        return what == said[1:]
+        return said[1:] in (what, filling_of(what))
     if not said:
         return True
     for hit in _parts().find(said):

@@ -71,26 +71,34 @@ def describe(facts: Facts) -> str:
 def compare(reference: Facts, query: Facts) -> str:
     """One line on all that either picture has: how much of it in the reference, how much in the query, and the change.
 
-    A kind of which there are several sorts (cables of two colours) is counted as a whole before its sorts are.
+    A kind of which there are several sorts (cables of two colours, two juices) is summed up after its sorts.
     """
     before, now = count_groups(reference), count_groups(query)
-    kinds = {group: kind_of(_what_of(group, reference, query)) for group in {**before, **now}}
-    sorts = Counter(kinds.values())
-    parts, said = [], set[str]()
+    whats = {group: _what_of(group, reference, query) for group in {**before, **now}}
+    parts = []
     # By what a part is, then by its colour.
-    for group in sorted(kinds, key=lambda group: (kinds[group], _what_of(group, reference, query), group)):
-        kind = kinds[group]
-        if sorts[kind] > 1 and kind not in {*kinds, *said}:
-            parts.append(_say_numbers(kind, *(count_kind(kind, facts) for facts in (reference, query))))
-            said.add(kind)
-        parts.append(_say_numbers(group, before.get(group, 0), now.get(group, 0)))
-    levels, wanted = _tenths(query), _tenths(reference)
-    for what in sorted({**levels, **wanted}):
-        ours, theirs = levels.get(what, [0]), wanted.get(what, [0])
-        pairs = {(_nearest(level, theirs), level) for level in ours} | {(w, _nearest(w, ours)) for w in theirs}
-        tolerance = 1 if what in levels and what in wanted else 0
-        parts += [f"{what} {old}/10 to {new}/10 {_say_change(new - old, tolerance)}" for old, new in sorted(pairs)]
+    for kind, found in _by_kind({group: kind_of(what) for group, what in whats.items()}):
+        groups = sorted(found, key=lambda group: (whats[group], group))
+        parts += [_say_numbers(group, before.get(group, 0), now.get(group, 0)) for group in groups]
+        if len(groups) > 1 and kind not in whats:
+            parts.append(_say_numbers(kind, count_kind(kind, reference), count_kind(kind, query)))
+    wanted, levels = _tenths(reference), _tenths(query)
+    for kind, fills in _by_kind({what: filling_of(what) for what in {**wanted, **levels}}):
+        for what in fills:
+            # An empty bottle holds no juice of any sort.
+            if what != kind or len(fills) == 1:
+                parts += _say_levels(what, wanted.get(what, []), levels.get(what, []))
+        if len(fills) > 1:
+            parts += _say_levels(kind, *([v for what in fills for v in t.get(what, [])] for t in (wanted, levels)))
     return ", ".join(parts) or "nothing"
+
+
+def _by_kind(kinds: Mapping[str, str]) -> list[tuple[str, list[str]]]:
+    """The names of each kind, from the kind of each name."""
+    names: dict[str, list[str]] = {}
+    for name, kind in sorted(kinds.items()):
+        names.setdefault(kind, []).append(name)
+    return sorted(names.items())
 
 
 def count_kind(kind: str, facts: Facts) -> int:
@@ -104,8 +112,9 @@ def kind_of(what: str) -> str:
     return what.partition(" with ")[0]
 
 
-def _nearest(level: int, others: Sequence[int]) -> int:
-    return min(others, key=lambda other: abs(other - level))
+def filling_of(what: str) -> str:
+    """The kind of what fills something: `juice` of `orange juice`."""
+    return what.rpartition(" ")[2]
 
 
 def _what_of(group: str, *pictures: Facts) -> str:
@@ -116,6 +125,18 @@ def _what_of(group: str, *pictures: Facts) -> str:
 def _say_numbers(group: str, before: int, now: int) -> str:
     change = min(now, MANY) - min(before, MANY)
     return f"{group} {_say_number(before)} to {_say_number(now)} {_say_change(change)}"
+
+
+def _say_levels(what: str, before: Sequence[int], now: Sequence[int]) -> list[str]:
+    """Each level of either picture beside the nearest one of the other, in tenths."""
+    tolerance = 1 if before and now else 0
+    before, now = before or [0], now or [0]
+    pairs = {(_nearest(level, before), level) for level in now} | {(old, _nearest(old, now)) for old in before}
+    return [f"{what} {old}/10 to {new}/10 {_say_change(new - old, tolerance)}" for old, new in sorted(pairs)]
+
+
+def _nearest(level: int, others: Sequence[int]) -> int:
+    return min(others, key=lambda other: abs(other - level))
 
 
 def _say_number(number: int) -> str:
@@ -180,5 +201,6 @@ def check_claims(reasoning: str, reference: Facts, query: Facts) -> tuple[int, i
 def _levels(facts: Facts) -> dict[str, list[float]]:
     levels: dict[str, list[float]] = {}
     for fill in facts["fills"]:
-        levels.setdefault(fill["what"], []).append(fill["level"])
+        for name in {fill["what"], filling_of(fill["what"])}:
+            levels.setdefault(name, []).append(fill["level"])
     return levels
