@@ -37,11 +37,11 @@ def test_a_comparison_names_all_that_either_picture_has() -> None:
         "defect_words": None,
     }
     assert compare(SCREWS, query) == (
-        "empty compartment x1 to x0 less, brass nut x0 to x1 more, steel nut x2 to x0 less, nut x2 to x1 less, "
+        "empty compartment x1 to x0 less, brass nut x0 to x1 more, steel nut x2 to x0 less, nut in all less, "
         "yellow pushpin x10+ to x1 less, almonds 2/10 to 5/10 more, cereal 6/10 to 5/10 same"
     )
     assert compare(query, SCREWS).startswith(
-        "empty compartment x0 to x1 more, brass nut x1 to x0 less, steel nut x0 to x2 more, nut x1 to x2 more"
+        "empty compartment x0 to x1 more, brass nut x1 to x0 less, steel nut x0 to x2 more, nut in all more"
     )
 
 
@@ -50,7 +50,7 @@ def test_a_kind_of_several_sorts_is_summed_up() -> None:
     other = {"items": [{"what": "connector with 3 clamps", "colour": "orange"}] * 2, "fills": []}
     assert compare(one, other) == (
         "orange connector with 2 clamps x2 to x0 less, orange connector with 3 clamps x0 to x2 more, "
-        "connector x2 to x2 same"
+        "connector in all same"
     )
     assert compare(one, one) == "orange connector with 2 clamps x2 to x2 same"
 
@@ -60,11 +60,11 @@ def test_fillings_of_several_sorts_are_summed_up() -> None:
         return {"items": [], "fills": [{"what": juice, "level": level, "place": ""}]}
 
     full, low, empty = bottle("banana juice", 0.8), bottle("orange juice", 0.5), bottle("juice", 0.0)
-    said = "banana juice 8/10 to 0/10 less, orange juice 0/10 to 5/10 more, juice 8/10 to 5/10 less"
+    said = "banana juice 8/10 to 0/10 less, orange juice 0/10 to 5/10 more, juice in all less"
     assert compare(full, low) == said
-    assert check_claims(f"Reference to query: {said}. It is low.", full, low) == (6, 6)
-    assert check_claims(f"Reference to query: {said}. It is low.", low, full) == (0, 6)
-    assert compare(full, empty) == "banana juice 8/10 to 0/10 less, juice 8/10 to 0/10 less"
+    assert check_claims(f"Reference to query: {said}. It is low.", full, low) == (4, 4)
+    assert check_claims(f"Reference to query: {said}. It is low.", low, full) == (0, 4)
+    assert compare(full, empty) == "banana juice 8/10 to 0/10 less, juice in all less"
     assert compare(empty, empty) == "juice 0/10 to 0/10 same"
 
 
@@ -87,11 +87,10 @@ def test_a_picture_compared_with_itself_is_the_same() -> None:
         ("steel nut", "x2", 1),
         ("steel nut", "x3", 0),
         ("brass nut", "x2", 0),
-        ("nut", "x2", 1),
-        ("nut", "x3", 0),
+        ("nut", "x2", 0),
         ("brass nut", "x0", 1),
         ("steel nut", "x0", 0),
-        ("nut", "x0", 0),
+        ("nut", "x0", 1),
         ("orange juice", "0/10", 1),
         ("cereal", "0/10", 0),
         ("yellow pushpin", "x10+", 1),

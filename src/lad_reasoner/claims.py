@@ -25,7 +25,7 @@ from functools import cache
 from typing import Any
 
 from lad_reasoner.miniloco.scene import COLOURS
-from lad_reasoner.miniloco.words import MANY, count_groups, filling_of, find_amounts, group_of, kind_of
+from lad_reasoner.miniloco.words import MANY, count_groups, find_amounts
 from lad_reasoner.phrases import Phrases, clauses, grammar, normalise, sentences, word_lists
 
 SORTS = ("counts", "colours", "levels", "connections")
@@ -226,7 +226,6 @@ class _Picture:
     def __init__(self, facts: Facts) -> None:
         self.groups = count_groups(facts)
         things = [*facts["items"], *facts.get("sights", ())]
-        self.kinds = {group_of(thing): kind_of(thing["what"]) for thing in things if group_of(thing) in self.groups}
         self.things = [(str(thing["what"]), str(thing.get("colour", ""))) for thing in things]
         self.items = [(str(item["what"]), str(item.get("colour", ""))) for item in facts["items"]]
         self.fills = [(str(fill["what"]), float(fill["level"]), str(fill.get("colour", ""))) for fill in facts["fills"]]
@@ -272,9 +271,7 @@ class _Picture:
         listed, what = claim.what.startswith("="), claim.what.removeprefix("=")
         many, number = claim.value.endswith("+"), int(claim.value.removesuffix("+"))
         if listed:
-            # A kind as a whole may be said, too.
-            groups = {what} if what in self.groups else {g for g, kind in self.kinds.items() if kind == what}
-            there = sum(self.groups[group] for group in groups)
+            there, groups = self.groups.get(what, 0), {what}
         else:
             colour, _, part = what.partition(" ") if what.partition(" ")[0] in COLOURS else ("", "", what)
             called = [
@@ -301,10 +298,10 @@ class _Picture:
 def _is_called(what: str, said: str) -> bool:
     """Whether a part of the facts may be called so: its whole name, the first or last words of it, or another name.
 
-    A listed name (with `=`) is the whole one, or the kind of a filling; nothing said means all.
+    A listed name (with `=`) is the whole one; nothing said means all.
     """
     if said.startswith("="):
-        return said[1:] in (what, filling_of(what))
+        return what == said[1:]
     if not said:
         return True
     for hit in _parts().find(said):

@@ -71,7 +71,8 @@ def describe(facts: Facts) -> str:
 def compare(reference: Facts, query: Facts) -> str:
     """One line on all that either picture has: how much of it in the reference, how much in the query, and the change.
 
-    A kind of which there are several sorts (cables of two colours, two juices) is summed up after its sorts.
+    A kind of which there are several sorts (cables of two colours, two juices) is summed up after its sorts, in a word:
+    a model that has to sum up in numbers says those that it saw most often.
     """
     before, now = count_groups(reference), count_groups(query)
     whats = {group: _what_of(group, reference, query) for group in {**before, **now}}
@@ -81,7 +82,8 @@ def compare(reference: Facts, query: Facts) -> str:
         groups = sorted(found, key=lambda group: (whats[group], group))
         parts += [_say_numbers(group, before.get(group, 0), now.get(group, 0)) for group in groups]
         if len(groups) > 1 and kind not in whats:
-            parts.append(_say_numbers(kind, count_kind(kind, reference), count_kind(kind, query)))
+            change = sum(now.get(group, 0) - before.get(group, 0) for group in groups)
+            parts.append(f"{kind} in all {_say_change(change)}")
     wanted, levels = _tenths(reference), _tenths(query)
     for kind, fills in _by_kind({what: filling_of(what) for what in {**wanted, **levels}}):
         for what in fills:
@@ -89,7 +91,9 @@ def compare(reference: Facts, query: Facts) -> str:
             if what != kind or len(fills) == 1:
                 parts += _say_levels(what, wanted.get(what, []), levels.get(what, []))
         if len(fills) > 1:
-            parts += _say_levels(kind, *([v for what in fills for v in t.get(what, [])] for t in (wanted, levels)))
+            every = _say_levels(kind, *([v for what in fills for v in t.get(what, [])] for t in (wanted, levels)))
+            changes = sorted({said.split()[-1] for said in every} - {"same"})
+            parts.append(f"{kind} in all {' and '.join(changes) or 'same'}")
     return ", ".join(parts) or "nothing"
 
 
@@ -99,12 +103,6 @@ def _by_kind(kinds: Mapping[str, str]) -> list[tuple[str, list[str]]]:
     for name, kind in sorted(kinds.items()):
         names.setdefault(kind, []).append(name)
     return sorted(names.items())
-
-
-def count_kind(kind: str, facts: Facts) -> int:
-    """How many parts of a kind there are, whatever their colour and what they come with."""
-    things = [thing["what"] for thing in (*facts["items"], *facts.get("sights", ()))]
-    return sum(kind_of(what) == kind for what in things)
 
 
 def kind_of(what: str) -> str:
@@ -177,7 +175,7 @@ def find_amounts(text: str) -> Iterator[Amount]:
 def check_claims(reasoning: str, reference: Facts, query: Facts) -> tuple[int, int]:
     """(true claims, claims) about numbers, colours and fill levels in a reasoning of the form above.
 
-    A number or colour is true if exactly so many parts of this name or kind are there; a level may be off by one tenth,
+    A number or colour is true if exactly so many parts of this name are there; a level may be off by one tenth,
     and is 0 for what is not there. What is said twice counts once; the words `same`, `more` and `less` are not counted:
     they repeat the numbers.
     """
@@ -193,7 +191,7 @@ def check_claims(reasoning: str, reference: Facts, query: Facts) -> tuple[int, i
             there = levels[amount.picture].get(amount.what, [0.0])
             true += any(abs(level - amount.number / 10) <= 0.1 + 1e-6 for level in there)
             continue
-        number = counts[amount.picture].get(amount.what) or count_kind(amount.what, pictures[amount.picture])
+        number = counts[amount.picture].get(amount.what, 0)
         true += number >= amount.number if amount.more else number == amount.number
     return true, claims
 
@@ -201,6 +199,5 @@ def check_claims(reasoning: str, reference: Facts, query: Facts) -> tuple[int, i
 def _levels(facts: Facts) -> dict[str, list[float]]:
     levels: dict[str, list[float]] = {}
     for fill in facts["fills"]:
-        for name in {fill["what"], filling_of(fill["what"])}:
-            levels.setdefault(name, []).append(fill["level"])
+        levels.setdefault(fill["what"], []).append(fill["level"])
     return levels
