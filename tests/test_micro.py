@@ -22,7 +22,7 @@ from lad_reasoner.micro.lessons import Teacher
 from lad_reasoner.micro.perception import MEASURES, SIGN_WEIGHT, Heads, names_in, rarity, see, teach
 from lad_reasoner.micro.pool import Chunk, Shot, draw_chunk, fill_pool, read_pool
 from lad_reasoner.micro.training import MicroConfig, Run, read_config
-from lad_reasoner.micro.trust import lessons_of, respond
+from lad_reasoner.micro.trust import lesson_of, respond
 from lad_reasoner.micro.vision import augment, lesson_loss, measure, to_pixels
 from lad_reasoner.miniloco import EVALUATION, TRAINING
 from lad_reasoner.model import load_checkpoint
@@ -217,26 +217,19 @@ def test_signs_of_defects_weigh_more_than_common_parts(shots: list[Shot]) -> Non
     assert weights[names["tablet"]] == 1 == weights.min()
 
 
-def test_own_responses_become_lessons(folder: Path, shots: list[Shot], tmp_path: Path) -> None:
+def test_own_responses_become_lessons(folder: Path, shots: list[Shot]) -> None:
     example = next(e for e in Teacher(shots).draw(np.random.default_rng(0), 8, 0.0) if "<answer>yes" in e.answer)
     own = "<think>Reference to query: tablet x1 to x1 same. Everything is in order.</think><answer>no</answer>"
-    true, verdict, answer = lessons_of(example, own)
-    assert true == example
-    head = "<think>Reference to query: tablet x1 to x1 same."
-    assert verdict.answer == head + example.answer[example.verdict :]
-    assert answer.answer == own.replace("no</answer>", "yes</answer>")
-    assert lessons_of(example, "No list.<answer>no</answer>")[1:] == [
-        replace(example, answer="No list.<answer>yes</answer>", verdict=len("No list.<answer>"), given=True)
-    ]
-    assert lessons_of(example, "") == [example]
+    lesson = lesson_of(example, own)
+    assert lesson.answer == own.replace("no</answer>", "yes</answer>")
+    assert lesson_of(example, "") == example
     processor = load_checkpoint(folder).processor
-    script = Script(processor, shots)
-    batch = script.batch([verdict, answer], torch.zeros(2, 1, 1))
+    batch = Script(processor, shots).batch([lesson, example], torch.zeros(2, 1, 1))
     learned = [
         processor.tokenizer.decode(row[weights > 0]).removesuffix("<|im_end|>")
         for row, weights in zip(batch.answers, batch.weights, strict=True)
     ]
-    assert learned == [example.answer[example.verdict :], "yes</answer>"]  # only that; what stands before is given
+    assert learned == ["yes</answer>", example.answer]  # what stands before an own answer is given
 
 
 def test_own_responses_are_kept(folder: Path, shots: list[Shot], tmp_path: Path) -> None:

@@ -6,8 +6,8 @@
 2. vision: the vision tower learns to name, colour and count what each of its tokens shows (`perception.py`).
 3. language: the vision tower rests; the language part learns to describe one picture and to compare two
    (`lessons.py`).
-4. trust: the language part responds to pictures that no stage before has seen, and learns from its own lists what the
-   verdict and the answer should have been (`trust.py`).
+4. trust: the language part responds to pictures that no stage before has seen, and learns what it should have answered
+   after its own reasoning (`trust.py`).
 
 What a step sees is drawn from the seed, the stage and the step's number alone, and checkpoints hold the optimizer: an
 interrupted run that is started again goes on as if nothing had happened. The paper starts from Qwen2.5-VL-3B; micro has
@@ -33,7 +33,7 @@ from lad_reasoner.micro.language import Script, batch_loss, compile_layers, look
 from lad_reasoner.micro.lessons import Example, Teacher
 from lad_reasoner.micro.perception import Heads, compile_blocks, names_in, rarity, see
 from lad_reasoner.micro.pool import Chunk, fill_pool, read_pool
-from lad_reasoner.micro.trust import lessons_of, respond
+from lad_reasoner.micro.trust import lesson_of, respond
 from lad_reasoner.micro.vision import Deck, augment, lesson_loss, measure
 from lad_reasoner.miniloco.catalogue import TRAINING
 from lad_reasoner.miniloco.free import FAMILIES
@@ -334,7 +334,7 @@ class Run:
         lessons: dict[tuple[int, ...], list[Example]] = {}
         for example, response in respond(self.folder / "model", shots, examples, file):
             shape = shots[example.pictures[0]].pixels.shape
-            lessons.setdefault(shape, []).extend(lessons_of(example, response))
+            lessons.setdefault(shape, []).append(lesson_of(example, response))
             self.watcher.advance(1)
         shares = np.asarray([len(some) for some in lessons.values()], np.float64)
         script, features = Script(processor, shots), look_at_all(self.model.model.visual, shots)

@@ -1,9 +1,9 @@
 """Stage three of micro's pretraining: the language part reads its own responses, and learns how far to trust them.
 
-Until then it only ever judged lists that are true. Its own are not: they are about pictures that it learned nothing
-from, and some are misread. Each of its responses to a pair of such fresh pictures gives three lessons: the true verdict
-after its own list; the true answer after its own reasoning, which makes a score of the answer; and the true response,
-lest it forget how to write one.
+Until then it only ever answered after a reasoning that is true. Its own is not always: it is about pictures that it
+learned nothing from, and some are misread. So it learns the true answer after its own reasoning about fresh pictures,
+and the answer only, which makes a score of its probability. To learn the true verdict after its own list, and the true
+response, too, made it see signs of defects where there are none.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ from lad_reasoner.images import Picture, read_picture
 from lad_reasoner.judge import PicturePair
 from lad_reasoner.micro.lessons import Example
 from lad_reasoner.micro.pool import Shot
-from lad_reasoner.miniloco.words import HEAD
 from lad_reasoner.records import Record, append_record, read_records, repair_records
 
 BATCH = 64
@@ -60,16 +59,9 @@ def _picture(shot: Shot) -> Picture:
     return read_picture(Image.fromarray(np.array(shot.pixels)))
 
 
-def lessons_of(example: Example, response: str) -> list[Example]:
-    """What is to be learned from a response to the example; a response without a list or an answer teaches less."""
-    lessons = [example]
-    assert example.verdict is not None
-    end = response.find(". ", response.find(HEAD) + 1)
-    if HEAD in response and end >= 0:
-        own = response[: end + 1]
-        lessons.append(replace(example, answer=own + example.answer[example.verdict :], verdict=len(own), given=True))
-    if ANSWER in response:
-        own = response.partition(ANSWER)[0] + ANSWER
-        answer = example.answer.partition(ANSWER)[2]
-        lessons.append(replace(example, answer=own + answer, verdict=len(own), given=True))
-    return lessons
+def lesson_of(example: Example, response: str) -> Example:
+    """The true answer after the reasoning of a response to the example; the example itself if there is no answer."""
+    if ANSWER not in response:
+        return example
+    own = response.partition(ANSWER)[0] + ANSWER
+    return replace(example, answer=own + example.answer.partition(ANSWER)[2], verdict=len(own), given=True)
