@@ -8,7 +8,8 @@ less; then what is wrong:
 A part comes before its numbers, because what is counted must be known first. Both numbers stand side by side: a small
 model that lists both pictures and compares at the end learns the lists quickly and the comparison hardly at all, and
 one that lists the reference first often looks up the wrong line. Numbers above nine are `x10+`: nobody counts that far
-at a glance, and neither does micro. Fill levels are tenths (`cereal 6/10`), the same within one tenth.
+at a glance, and neither does micro. A kind of several sorts is summed up (`cable in all same`). Fill levels are
+tenths (`cereal 6/10`), the same within one tenth.
 """
 
 from __future__ import annotations
@@ -78,14 +79,14 @@ def compare(reference: Facts, query: Facts) -> str:
     whats = {group: _what_of(group, reference, query) for group in {**before, **now}}
     parts = []
     # By what a part is, then by its colour.
-    for kind, found in _by_kind({group: kind_of(what) for group, what in whats.items()}):
+    for kind, found in _by_kind({group: _kind_of(what) for group, what in whats.items()}):
         groups = sorted(found, key=lambda group: (whats[group], group))
         parts += [_say_numbers(group, before.get(group, 0), now.get(group, 0)) for group in groups]
         if len(groups) > 1 and kind not in whats:
             change = sum(now.get(group, 0) - before.get(group, 0) for group in groups)
             parts.append(f"{kind} in all {_say_change(change)}")
     wanted, levels = _tenths(reference), _tenths(query)
-    for kind, fills in _by_kind({what: filling_of(what) for what in {**wanted, **levels}}):
+    for kind, fills in _by_kind({what: _filling_of(what) for what in {**wanted, **levels}}):
         for what in fills:
             # An empty bottle holds no juice of any sort.
             if what != kind or len(fills) == 1:
@@ -105,12 +106,12 @@ def _by_kind(kinds: Mapping[str, str]) -> list[tuple[str, list[str]]]:
     return sorted(names.items())
 
 
-def kind_of(what: str) -> str:
+def _kind_of(what: str) -> str:
     """The kind of a part: `connector` of a `connector with 3 clamps`."""
     return what.partition(" with ")[0]
 
 
-def filling_of(what: str) -> str:
+def _filling_of(what: str) -> str:
     """The kind of what fills something: `juice` of `orange juice`."""
     return what.rpartition(" ")[2]
 
