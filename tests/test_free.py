@@ -55,6 +55,15 @@ def test_a_recoloured_part_always_has_another_colour() -> None:
         assert product.check(make_scene(product, seed=seed, kind="logical", defect="wrong_colour")), seed
 
 
+def test_a_foreign_part_can_always_be_drawn() -> None:
+    # Draws in which all that is of steel would be lost on the ground, and all that has a colour is there already.
+    for group in range(40):
+        product = draw_product("loose_parts", seed=[1, 999603051, 27, group, 0])
+        for seed in range(4):
+            scene = make_scene(product, seed=seed, kind="logical", defect="replaced_by_a_foreign_sort")
+            assert product.check(scene), (group, seed)
+
+
 def test_loose_parts_never_are_those_of_the_screw_bag() -> None:
     for seed in range(300):
         product = draw_product("loose_parts", seed=seed)

@@ -100,7 +100,8 @@ def draw(rng: np.random.Generator) -> Product:
     while True:
         wanted, tone = _draw_wanted(ground, rng), _tone(ground, rng)
         rule = Rule(height, ground, tone, float(rng.uniform(0.9, 1.1)), wanted)
-        if _fits(rule) and all(sorts.stands_out(sort[1], rule.tone) for sort in wanted):
+        seen = all(sorts.stands_out(sort[1], rule.tone) for sort in wanted)
+        if _fits(rule) and seen and all(_strangers(rule, sort) for sort in wanted):
             break
 
     def good(rng: np.random.Generator) -> Scene:
@@ -180,14 +181,19 @@ def _plus(rule: Rule, scene: Scene, sort: Sort, number: int, rng: np.random.Gene
     return scene, regions
 
 
-def _foreign(rule: Rule, like: Sort, rng: np.random.Generator) -> Sort:
-    """A sort that the scene should not hold; no fruit in place of something small."""
+def _strangers(rule: Rule, like: Sort) -> list[str]:
+    """What the scene should not hold and would be seen in it; no fruit in place of something small."""
     here = {what for what, _ in rule.wanted}
     others = [what for what in sorts.SIZES if what not in here and what not in sorts.FRUITS]
     if like[0] in sorts.FRUITS:
         others += [what for what in sorts.FRUITS if what not in here] * 4
+    return [what for what in others if any(sorts.stands_out(c, rule.tone) for c in sorts.colours_of(what))]
+
+
+def _foreign(rule: Rule, like: Sort, rng: np.random.Generator) -> Sort:
+    """A sort that the scene should not hold."""
     while True:
-        sort = sorts.any_sort(str(pick(rng, others)), rng)
+        sort = sorts.any_sort(str(pick(rng, _strangers(rule, like))), rng)
         if sorts.stands_out(sort[1], rule.tone):
             return sort
 
