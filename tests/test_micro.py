@@ -25,6 +25,7 @@ from lad_reasoner.micro.training import MicroConfig, Run, read_config
 from lad_reasoner.micro.trust import lesson_of, respond
 from lad_reasoner.micro.vision import augment, lesson_loss, measure, to_pixels
 from lad_reasoner.miniloco import EVALUATION, TRAINING
+from lad_reasoner.miniloco.words import differing
 from lad_reasoner.model import load_checkpoint
 from lad_reasoner.prompts import build_prompt
 
@@ -127,20 +128,26 @@ def test_reading_is_what_transformers_computes(folder: Path, shots: list[Shot]) 
 
 def test_a_pair_shares_its_rule_and_begins_with_a_good_picture(shots: list[Shot]) -> None:
     teacher, rng = Teacher(shots), np.random.default_rng(2)
-    answers = []
-    for _ in range(30):
+    anomalous, lots = [], []
+    for _ in range(60):
         for example in teacher.draw(rng, 2, 0.0):
             reference, query = (shots[i] for i in example.pictures)
             assert reference.group == query.group
             assert reference.good
             assert example.pictures[0] != example.pictures[1]
             response = parse_response(example.answer)
-            assert response.answer == ("no" if query.good else "yes")
             assert example.verdict is not None
             rest = example.answer[example.verdict :]
+            anomalous.append(not query.good)
+            if query.good and differing(reference.facts, query.facts):
+                # Nobody has told yet whether this matters: the answer is drawn by lot.
+                assert rest.startswith(" It differs in tablet.")
+                lots.append(response.answer)
+                continue
+            assert response.answer == ("no" if query.good else "yes")
             assert rest.startswith(" Everything is in order." if query.good else " ")
-            answers.append(response.answer)
-    assert 0.3 < answers.count("yes") / len(answers) < 0.7
+    assert 0.3 < np.mean(anomalous) < 0.7
+    assert 0.25 < lots.count("yes") / len(lots) < 0.75
 
 
 def test_questions_about_one_picture_are_answered_from_its_facts(shots: list[Shot]) -> None:

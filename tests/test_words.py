@@ -8,7 +8,7 @@ from lad_reasoner.answers import parse_response
 from lad_reasoner.miniloco import CATALOGUE, PRODUCTS, draw_picture
 from lad_reasoner.miniloco.free import FAMILIES, draw_product
 from lad_reasoner.miniloco.render import make_scene, render
-from lad_reasoner.miniloco.words import check_claims, compare, count_groups, describe, write_response
+from lad_reasoner.miniloco.words import check_claims, compare, count_groups, describe, differing, write_response
 
 SCREWS = {
     "items": [{"what": "nut", "colour": "steel"}] * 2 + [{"what": "pushpin", "colour": "yellow"}] * 12,
@@ -28,6 +28,22 @@ def test_an_empty_picture_is_said_to_be_empty() -> None:
 
 def test_walls_are_not_counted() -> None:
     assert count_groups({"items": [{"what": "separator", "colour": ""}], "fills": []}) == {}
+
+
+def test_a_good_response_says_what_differs_all_the_same() -> None:
+    red = {"what": "cable", "colour": "red"}
+    one = {"items": [red], "fills": [{"what": "cherry juice", "level": 0.8}], "defect_words": None}
+    other = {
+        "items": [{**red, "colour": "blue"}],
+        "fills": [{"what": "orange juice", "level": 0.8}],
+        "defect_words": None,
+    }
+    assert differing(one, one) == []
+    assert write_response(one, one).endswith(" same. Everything is in order.</think><answer>no</answer>")
+    assert differing(one, other) == ["cable", "juice"]
+    assert write_response(one, other).endswith(" same. It differs in cable and juice.</think><answer>no</answer>")
+    wrong = {**other, "defect_words": "a label is missing"}
+    assert write_response(one, wrong).endswith(" same. A label is missing.</think><answer>yes</answer>")
 
 
 def test_a_comparison_names_all_that_either_picture_has() -> None:

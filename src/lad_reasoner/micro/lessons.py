@@ -12,9 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from lad_reasoner.answers import format_response, parse_response
 from lad_reasoner.micro.pool import Shot
 from lad_reasoner.miniloco.free import FAMILIES
-from lad_reasoner.miniloco.words import HEAD, MANY, compare, count_groups, describe, group_of, write_response
+from lad_reasoner.miniloco.words import HEAD, MANY, compare, count_groups, describe, differing, group_of, write_response
 from lad_reasoner.prompts import build_prompt
 
 DESCRIBE = "What does the image show?"
@@ -73,16 +74,23 @@ class Teacher:
         return [self.single(rng, int(rng.choice([*self.good[g], *self.bad[g]]))) for g in chosen]
 
     def pair(self, rng: np.random.Generator, group: str) -> Example:
-        """A reference and a query of one rule; every second query is good."""
+        """A reference and a query of one rule; every second query is good.
+
+        Where a good query differs from its reference, in what the rule leaves free, the answer is drawn by lot: whether
+        a difference matters is what the paper's stages are to teach.
+        """
         good = self.good[group]
         first, second = (int(v) for v in rng.choice(len(good), 2, replace=False))
         reference, query = good[first], good[second]
         if rng.integers(2):
             bad = self.bad[group]
             query = bad[int(rng.integers(len(bad)))]
-        answer = write_response(self.shots[reference].facts, self.shots[query].facts)
-        said = f"{HEAD} {compare(self.shots[reference].facts, self.shots[query].facts)}."
+        facts = self.shots[reference].facts, self.shots[query].facts
+        answer = write_response(*facts)
+        said = f"{HEAD} {compare(*facts)}."
         begin = answer.index(said) + len(said)
+        if self.shots[query].good and differing(*facts) and rng.integers(2):
+            answer = format_response(parse_response(answer).reasoning, anomalous=True)
         return Example((reference, query), build_prompt(1), answer, begin)
 
     def single(self, rng: np.random.Generator, number: int) -> Example:

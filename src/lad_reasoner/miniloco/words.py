@@ -5,6 +5,8 @@ less; then what is wrong:
 
     Reference to query: steel bolt x1 to x1 same, steel nut x2 to x1 less. One nut is missing.
 
+or, where nothing is, what differs all the same (`It differs in cable and connector.`), if anything does.
+
 A part comes before its numbers, because what is counted must be known first. Both numbers stand side by side: a small
 model that lists both pictures and compares at the end learns the lists quickly and the comparison hardly at all, and
 one that lists the reference first often looks up the wrong line. Numbers above nine are `x10+`: nobody counts that far
@@ -75,27 +77,37 @@ def compare(reference: Facts, query: Facts) -> str:
     A kind of which there are several sorts (cables of two colours, two juices) is summed up after its sorts, in a word:
     a model that has to sum up in numbers says those that it saw most often.
     """
+    return ", ".join(said for _, said in _compared(reference, query)) or "nothing"
+
+
+def differing(reference: Facts, query: Facts) -> list[str]:
+    """The kinds of which the pictures show other sorts, or other amounts: `cable`, `juice`."""
+    return list(dict.fromkeys(kind for kind, said in _compared(reference, query) if not said.endswith(" same")))
+
+
+def _compared(reference: Facts, query: Facts) -> list[tuple[str, str]]:
+    """What is said of each sort and sum, after its kind."""
     before, now = count_groups(reference), count_groups(query)
     whats = {group: _what_of(group, reference, query) for group in {**before, **now}}
-    parts = []
+    parts: list[tuple[str, str]] = []
     # By what a part is, then by its colour.
     for kind, found in _by_kind({group: _kind_of(what) for group, what in whats.items()}):
         groups = sorted(found, key=lambda group: (whats[group], group))
-        parts += [_say_numbers(group, before.get(group, 0), now.get(group, 0)) for group in groups]
+        parts += [(kind, _say_numbers(group, before.get(group, 0), now.get(group, 0))) for group in groups]
         if len(groups) > 1 and kind not in whats:
             change = sum(now.get(group, 0) - before.get(group, 0) for group in groups)
-            parts.append(f"{kind} in all {_say_change(change)}")
+            parts.append((kind, f"{kind} in all {_say_change(change)}"))
     wanted, levels = _tenths(reference), _tenths(query)
     for kind, fills in _by_kind({what: _filling_of(what) for what in {**wanted, **levels}}):
         for what in fills:
             # An empty bottle holds no juice of any sort.
             if what != kind or len(fills) == 1:
-                parts += _say_levels(what, wanted.get(what, []), levels.get(what, []))
+                parts += [(kind, said) for said in _say_levels(what, wanted.get(what, []), levels.get(what, []))]
         if len(fills) > 1:
             every = _say_levels(kind, *([v for what in fills for v in t.get(what, [])] for t in (wanted, levels)))
             changes = sorted({said.split()[-1] for said in every} - {"same"})
-            parts.append(f"{kind} in all {' and '.join(changes) or 'same'}")
-    return ", ".join(parts) or "nothing"
+            parts.append((kind, f"{kind} in all {' and '.join(changes) or 'same'}"))
+    return parts
 
 
 def _by_kind(kinds: Mapping[str, str]) -> list[tuple[str, list[str]]]:
@@ -156,10 +168,10 @@ def _tenths(facts: Facts) -> dict[str, list[int]]:
 
 def write_response(reference: Facts, query: Facts) -> str:
     """The response to a pair whose facts are known; the query is judged by its own kind."""
-    wrong = query["defect_words"]
-    verdict = f"{wrong[0].upper()}{wrong[1:]}." if wrong else GOOD
-    reasoning = f"{HEAD} {compare(reference, query)}. {verdict}"
-    return format_response(reasoning, anomalous=bool(wrong))
+    wrong, others = query["defect_words"], differing(reference, query)
+    allowed = f"It differs in {' and '.join(others)}." if others else GOOD
+    said = f"{wrong[0].upper()}{wrong[1:]}." if wrong else allowed
+    return format_response(f"{HEAD} {compare(reference, query)}. {said}", anomalous=bool(wrong))
 
 
 def find_amounts(text: str) -> Iterator[Amount]:
