@@ -239,6 +239,8 @@ class Run:
         settings: StageConfig = getattr(self.config, stage)
         if self.done[stage] >= settings.steps:
             return
+        if stage != "trust":
+            self.done["trust"] = 0  # the responses that it learns from will be others
         named = self._trained(stage)
         optimizer = self._optimizer(named, self.done[stage])
         loss_of = self._losses(stage, settings.batch)
