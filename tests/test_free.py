@@ -62,6 +62,10 @@ def test_a_foreign_part_can_always_be_drawn() -> None:
         for seed in range(4):
             scene = make_scene(product, seed=seed, kind="logical", defect="replaced_by_a_foreign_sort")
             assert product.check(scene), (group, seed)
+    # A box of nuts into which nothing else would fit.
+    product = draw_product("sorting_box", seed=[1, 3114331207, 1002, 29, 0])
+    for seed in range(20):
+        assert product.check(make_scene(product, seed=seed, kind="logical", defect="foreign_part")), seed
 
 
 def test_loose_parts_never_are_those_of_the_screw_bag() -> None:

@@ -94,7 +94,7 @@ def draw(rng: np.random.Generator) -> Product:
         roomy = wide * tall > (rule.number + 1) * (longest * 0.82) ** 2
         roomy = roomy and min(wide, tall) > longest * 1.05 + 2 * _WALL
         seen = all(sorts.stands_out(colour, rule.floor) for _, colour in rule.rows)
-        if rule.grid != REFUSED and roomy and seen:
+        if rule.grid != REFUSED and roomy and seen and all(_strangers(rule, sort) for sort in rule.rows):
             break
 
     def good(rng: np.random.Generator) -> Scene:
@@ -273,14 +273,25 @@ def _defects(rule: Rule) -> dict[str, Break]:
     return found
 
 
+def _fitting(rule: Rule) -> list[str]:
+    """The parts that fit into a compartment."""
+    longest = (min(rule.cell) - 2 * _WALL) / 1.05
+    return [what for what in ("pushpin", *_OTHERS) if sorts.SIZES[what] * rule.factor <= longest]
+
+
+def _strangers(rule: Rule, old: Sort) -> list[Sort]:
+    """What may lie by mistake where a part of this sort should, and is seen there."""
+    possible = [(what, colour) for what in {old[0], *_fitting(rule)} for colour in sorts.colours_of(what)]
+    return [sort for sort in possible if sort != old and sorts.stands_out(sort[1], rule.floor)]
+
+
 def _foreign(rule: Rule, old: Sort, rng: np.random.Generator) -> Sort:
     """Another colour or another sort than the compartment should hold, one that fits into it."""
-    longest = (min(rule.cell) - 2 * _WALL) / 1.05
-    fitting = [what for what in ("pushpin", *_OTHERS) if sorts.SIZES[what] * rule.factor <= longest]
+    fitting, strangers = _fitting(rule), _strangers(rule, old)
     many = len(sorts.colours_of(old[0])) > 1
     while True:
         sort = sorts.any_sort(old[0] if many and rng.random() < 0.5 else str(pick(rng, fitting)), rng)
-        if sort != old and sorts.stands_out(sort[1], rule.floor):
+        if sort in strangers:
             return sort
 
 
