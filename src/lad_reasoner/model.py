@@ -25,8 +25,8 @@ from lad_reasoner.fast_vision import speed_up
 
 EXAMPLE = "Qwen/Qwen2.5-VL-3B-Instruct"
 WEIGHTS = Path(__file__).parent / "weights"
-# What ships inside the package; micro is micro-base until one is trained further.
-BUILT_IN = {"micro": WEIGHTS / "micro-base", "micro-base": WEIGHTS / "micro-base"}
+# What ships inside the package: micro is micro-base after SFT and GRPO.
+BUILT_IN = {name: WEIGHTS / name for name in ("micro", "micro-base")}
 SMALL = 2 * 1024**3  # bytes of weights: up to here float32 fits everywhere, and a CPU is fastest with it
 
 _HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w.-]+")
