@@ -1,6 +1,8 @@
 """Questions and answers about the pool's pictures, from easy to hard: micro's lessons in words.
 
-About one picture: describe it, how many, where. About two: the prompt that all models get and its response.
+About one picture: describe it, how many, where. About two: the prompt that all models get and its response. Whether a
+difference that a rule allows matters is left open: the answer is drawn by lot. That is for the paper's stages to teach, and
+when the lessons taught it, these gained nothing (docs/miniature.md).
 """
 
 from __future__ import annotations
@@ -76,8 +78,7 @@ class Teacher:
     def pair(self, rng: np.random.Generator, group: str) -> Example:
         """A reference and a query of one rule; every second query is good.
 
-        Where a good query differs from its reference, in what the rule leaves free, the answer is drawn by lot: whether
-        a difference matters is what the paper's stages are to teach.
+        Where a good query differs from its reference, in what the rule leaves free, the answer is drawn by lot.
         """
         good = self.good[group]
         first, second = (int(v) for v in rng.choice(len(good), 2, replace=False))

@@ -1,8 +1,8 @@
 """Stage three of micro's pretraining: the language part reads its own responses, and learns how far to trust them.
 
 Until then it only ever answered after a reasoning that is true. Its own is not always: it is about pictures that it
-learned nothing from, and some are misread. So it learns the true answer after its own reasoning about fresh pictures,
-and the answer only, which makes a score of its probability. To learn the true verdict after its own list, and the true
+learned nothing from, and some are misread. So it learns the answer of the lesson after its own reasoning about fresh
+pictures, and the answer only, which makes a score of its probability. To learn the true verdict after its own list, and the true
 response, too, made it see signs of defects where there are none.
 """
 
@@ -60,7 +60,7 @@ def _picture(shot: Shot) -> Picture:
 
 
 def lesson_of(example: Example, response: str) -> Example:
-    """The true answer after the reasoning of a response to the example; the example itself if there is no answer."""
+    """The answer of the example after the reasoning of a response to it; the example itself if there is no answer."""
     if ANSWER not in response:
         return example
     own = response.partition(ANSWER)[0] + ANSWER
