@@ -1,8 +1,8 @@
 """Questions and answers about the pool's pictures, from easy to hard: micro's lessons in words.
 
 About one picture: describe it, how many, where. About two: the prompt that all models get and its response. Whether a
-difference that a rule allows matters is left open: the answer is drawn by lot. That is for the paper's stages to teach, and
-when the lessons taught it, these gained nothing (docs/miniature.md).
+difference that a rule allows matters is left open: the answer is drawn by lot. That is for the paper's stages to teach,
+and when the lessons taught it, these gained nothing (docs/miniature.md).
 """
 
 from __future__ import annotations

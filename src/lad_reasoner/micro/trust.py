@@ -2,8 +2,8 @@
 
 Until then it only ever answered after a reasoning that is true. Its own is not always: it is about pictures that it
 learned nothing from, and some are misread. So it learns the answer of the lesson after its own reasoning about fresh
-pictures, and the answer only, which makes a score of its probability. To learn the true verdict after its own list, and the true
-response, too, made it see signs of defects where there are none.
+pictures, and the answer only, which makes a score of its probability. To learn the true verdict after its own list, and
+the true response, too, made it see signs of defects where there are none.
 """
 
 from __future__ import annotations
