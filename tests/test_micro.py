@@ -229,7 +229,12 @@ def test_own_responses_become_lessons(folder: Path, shots: list[Shot]) -> None:
     own = "<think>Reference to query: tablet x1 to x1 same. Everything is in order.</think><answer>no</answer>"
     lesson = lesson_of(example, own)
     assert lesson.answer == own.replace("no</answer>", "yes</answer>")
+    assert lesson_of(example, "No list.<answer>no</answer>") == replace(
+        example, answer="No list.<answer>yes</answer>", verdict=len("No list.<answer>"), given=True
+    )
     assert lesson_of(example, "") == example
+    assert example.answer[: example.verdict].startswith("<think>Reference to query: ")
+    assert example.answer[: example.verdict].endswith(("same.", "less.", "more."))
     processor = load_checkpoint(folder).processor
     batch = Script(processor, shots).batch([lesson, example], torch.zeros(2, 1, 1))
     learned = [

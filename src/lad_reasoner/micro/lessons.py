@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from lad_reasoner.answers import format_response, parse_response
 from lad_reasoner.micro.pool import Shot
 from lad_reasoner.miniloco.free import FAMILIES
-from lad_reasoner.miniloco.words import HEAD, MANY, compare, count_groups, describe, differing, group_of, write_response
+from lad_reasoner.miniloco.words import GOOD, MANY, count_groups, describe, group_of, write_response
 from lad_reasoner.prompts import build_prompt
 
 DESCRIBE = "What does the image show?"
@@ -88,9 +88,8 @@ class Teacher:
             query = bad[int(rng.integers(len(bad)))]
         facts = self.shots[reference].facts, self.shots[query].facts
         answer = write_response(*facts)
-        said = f"{HEAD} {compare(*facts)}."
-        begin = answer.index(said) + len(said)
-        if self.shots[query].good and differing(*facts) and rng.integers(2):
+        begin = answer.index(". ") + 1  # after the list
+        if self.shots[query].good and GOOD not in answer and rng.integers(2):
             answer = format_response(parse_response(answer).reasoning, anomalous=True)
         return Example((reference, query), build_prompt(1), answer, begin)
 

@@ -1,4 +1,4 @@
-"""Stage three of micro's pretraining: the language part reads its own responses, and learns how far to trust them.
+"""The last stage of micro's pretraining: the language part reads its own responses, and learns how far to trust them.
 
 Until then it only ever answered after a reasoning that is true. Its own is not always: it is about pictures that it
 learned nothing from, and some are misread. So it learns the answer of the lesson after its own reasoning about fresh

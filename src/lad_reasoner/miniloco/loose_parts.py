@@ -192,8 +192,9 @@ def _strangers(rule: Rule, like: Sort) -> list[str]:
 
 def _foreign(rule: Rule, like: Sort, rng: np.random.Generator) -> Sort:
     """A sort that the scene should not hold."""
+    others = _strangers(rule, like)
     while True:
-        sort = sorts.any_sort(str(pick(rng, _strangers(rule, like))), rng)
+        sort = sorts.any_sort(str(pick(rng, others)), rng)
         if sorts.stands_out(sort[1], rule.tone):
             return sort
 
