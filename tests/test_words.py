@@ -53,35 +53,100 @@ def test_a_comparison_names_all_that_either_picture_has() -> None:
         "defect_words": None,
     }
     assert compare(SCREWS, query) == (
-        "empty compartment x1 to x0 less, brass nut x0 to x1 more, steel nut x2 to x0 less, nut in all less, "
-        "yellow pushpin x10+ to x1 less, almonds 2/10 to 5/10 more, cereal 6/10 to 5/10 same"
+        "empty compartment x1 to x0 less, steel nut x2 to brass nut x1 less, yellow pushpin x10+ to x1 less, "
+        "almonds 2/10 to 5/10 more, cereal 6/10 to 5/10 same"
     )
     assert compare(query, SCREWS).startswith(
-        "empty compartment x0 to x1 more, brass nut x1 to x0 less, steel nut x0 to x2 more, nut in all more"
+        "empty compartment x0 to x1 more, brass nut x1 to steel nut x2 more, yellow"
     )
+
+
+def cables(**numbers: int) -> dict[str, object]:
+    items = [{"what": "cable", "colour": colour} for colour, number in numbers.items() for _ in range(number)]
+    return {"items": items, "fills": [], "defect_words": None}
+
+
+def test_one_sort_that_has_become_another_is_one_line() -> None:
+    one = {"items": [{"what": "connector with 2 clamps", "colour": "orange"}] * 2, "fills": []}
+    other = {"items": [{"what": "connector with 3 clamps", "colour": "orange"}] * 2, "fills": []}
+    assert compare(one, other) == "orange connector with 2 clamps x2 to orange connector with 3 clamps x2 same"
+    assert compare(one, one) == "orange connector with 2 clamps x2 to x2 same"
+    assert differing(one, other) == ["connector"]
+    assert compare(cables(blue=1), cables(red=2)) == "blue cable x1 to red cable x2 more"
+    said = f"Reference to query: {compare(cables(blue=1), cables(red=2))}. It is wrong."
+    assert check_claims(said, cables(blue=1), cables(red=2)) == (2, 2)
+    assert check_claims(said, cables(red=1), cables(blue=2)) == (0, 2)
 
 
 def test_a_kind_of_several_sorts_is_summed_up() -> None:
-    one = {"items": [{"what": "connector with 2 clamps", "colour": "orange"}] * 2, "fills": []}
-    other = {"items": [{"what": "connector with 3 clamps", "colour": "orange"}] * 2, "fills": []}
-    assert compare(one, other) == (
-        "orange connector with 2 clamps x2 to x0 less, orange connector with 3 clamps x0 to x2 more, "
-        "connector in all same"
+    assert compare(cables(blue=1, red=1), cables(red=2, yellow=1)) == (
+        "blue cable x1 to yellow cable x1 same, red cable x1 to x2 more, cable in all more"
     )
-    assert compare(one, one) == "orange connector with 2 clamps x2 to x2 same"
+    assert compare(cables(blue=2), cables(blue=1, red=1)) == (
+        "blue cable x2 to x1 less, red cable x0 to x1 more, cable in all same"
+    )
+    assert compare(cables(blue=1), cables(red=1, yellow=1)) == (
+        "blue cable x1 to x0 less, red cable x0 to x1 more, yellow cable x0 to x1 more, cable in all more"
+    )
+    assert differing(cables(blue=2), cables(blue=1, red=1)) == ["cable"]
+
+
+def bottles(*fills: tuple[str, float]) -> dict[str, object]:
+    return {"items": [], "fills": [{"what": what, "level": level, "place": ""} for what, level in fills]}
+
+
+def test_another_filling_is_held_against_the_one_before() -> None:
+    full, low, empty = bottles(("banana juice", 0.8)), bottles(("orange juice", 0.5)), bottles(("juice", 0.0))
+    said = "banana juice 8/10 to orange juice 5/10 less"
+    assert compare(full, low) == said
+    assert check_claims(f"Reference to query: {said}. It is low.", full, low) == (2, 2)
+    assert check_claims(f"Reference to query: {said}. It is low.", low, full) == (0, 2)
+    assert compare(full, empty) == "banana juice 8/10 to juice 0/10 less"
+    assert compare(empty, empty) == "juice 0/10 to 0/10 same"
+    assert differing(full, bottles(("orange juice", 0.8))) == ["juice"]
 
 
 def test_fillings_of_several_sorts_are_summed_up() -> None:
-    def bottle(juice: str, level: float) -> dict[str, object]:
-        return {"items": [], "fills": [{"what": juice, "level": level, "place": ""}]}
-
-    full, low, empty = bottle("banana juice", 0.8), bottle("orange juice", 0.5), bottle("juice", 0.0)
-    said = "banana juice 8/10 to 0/10 less, orange juice 0/10 to 5/10 more, juice in all less"
+    full = bottles(("banana juice", 0.8))
+    low = bottles(("orange juice", 0.5), ("cherry juice", 0.5))
+    said = (
+        "banana juice 8/10 to 0/10 less, cherry juice 0/10 to 5/10 more, orange juice 0/10 to 5/10 more, "
+        "juice in all less"
+    )
     assert compare(full, low) == said
-    assert check_claims(f"Reference to query: {said}. It is low.", full, low) == (4, 4)
-    assert check_claims(f"Reference to query: {said}. It is low.", low, full) == (0, 4)
-    assert compare(full, empty) == "banana juice 8/10 to 0/10 less, juice in all less"
-    assert compare(empty, empty) == "juice 0/10 to 0/10 same"
+    assert check_claims(f"Reference to query: {said}. It is low.", full, low) == (6, 6)
+    assert check_claims(f"Reference to query: {said}. It is low.", low, full) == (0, 6)
+    assert compare(
+        bottles(("banana juice", 0.8), ("orange juice", 0.8)), bottles(("orange juice", 0.8), ("juice", 0.0))
+    ) == ("banana juice 8/10 to juice 0/10 less, orange juice 8/10 to 8/10 same, juice in all less")
+
+
+def test_labels_and_what_lies_in_compartments_have_places() -> None:
+    def labels(fruit: str, text: str) -> dict[str, object]:
+        items = [{"what": "fruit label", "place": fruit}, {"what": "text label", "place": text}]
+        return {"items": items, "fills": [], "defect_words": None}
+
+    good, swapped = labels("upper", "vessel 2, lower"), labels("lower", "upper")
+    assert describe(good) == "fruit label x1 at upper, text label x1 at lower"
+    assert compare(good, swapped) == (
+        "fruit label x1 to x1 same, at upper to lower moved, text label x1 to x1 same, at lower to upper moved"
+    )
+    assert check_claims(write_response(good, swapped), good, swapped) == (4, 4)
+    assert differing(good, swapped) == ["fruit label", "text label"]
+    assert compare(good, {"items": [], "fills": []}) == "fruit label x1 to x0 less, text label x1 to x0 less"
+
+    def box(fruit: str, cereal: str) -> dict[str, object]:
+        items = [{"what": "tangerine", "place": f"{fruit} compartment"}] * 2
+        return {"items": items, "fills": [{"what": "cereal", "level": 0.5, "place": f"{cereal} compartment"}]}
+
+    assert describe(box("left", "upper right")) == "tangerine x2 at left, cereal 5/10 at upper right"
+    assert compare(box("left", "right"), box("right", "left")) == (
+        "tangerine x2 to x2 same, at left to right moved, cereal 5/10 to 5/10 same, at right to left moved"
+    )
+    spread = [{"what": "tangerine", "place": f"{side} compartment"} for side in ("left", "right")] * 2
+    both = {**box("left", "right"), "items": spread}
+    assert compare(both, box("left", "right")).startswith("tangerine x4 to x2 less, at left and right to left moved,")
+    assert compare({"items": [{"what": "nut", "place": "left"}], "fills": []}, both).startswith("nut x1 to x0 less")
 
 
 def test_each_level_of_either_picture_is_compared_with_the_nearest_one() -> None:

@@ -10,8 +10,10 @@ or, where nothing is, what differs all the same (`It differs in cable and connec
 A part comes before its numbers, because what is counted must be known first. Both numbers stand side by side: a small
 model that lists both pictures and compares at the end learns the lists quickly and the comparison hardly at all, and
 one that lists the reference first often looks up the wrong line. Numbers above nine are `x10+`: nobody counts that far
-at a glance, and neither does micro. A kind of several sorts is summed up (`cable in all same`). Fill levels are
-tenths (`cereal 6/10`), the same within one tenth.
+at a glance, and neither does micro. Where one sort of a kind has become one other, they are one line
+(`red cable x1 to blue cable x2 more`); otherwise a kind of several sorts is summed up (`cable in all same`). Fill
+levels are tenths (`cereal 6/10`), the same within one tenth. Of labels and of what lies in compartments the place
+follows (`steel nut x2 to x2 same, at left to right moved`): numbers do not tell that two labels are exchanged.
 """
 
 from __future__ import annotations
@@ -31,8 +33,11 @@ GOOD = "Everything is in order."
 MANY = 10
 # Walls of a box belong to the box; what fills a compartment is said by its level or by the parts in it.
 _UNSAID = re.compile(r"separator|holding \d+|level \d+|juice \w+|cereal|banana chips|almonds")
+_LABEL_PLACE = re.compile(r"(?:vessel \d+, )?(upper|middle|lower|left|right|too high|too low)")
+_COMPARTMENT = re.compile(r"([a-z ]+) compartment")
 _AMOUNT = r"(?:x(?P<number{0}>\d+)(?P<more{0}>\+?)|(?P<level{0}>\d+)/10)(?!\d)"
-_SAID = re.compile(rf"(?P<what>[a-z0-9% ]+?) {_AMOUNT.format(1)}(?: to {_AMOUNT.format(2)})?")
+_WHAT = "(?P<what{0}>[a-z0-9% ]+?)"
+_SAID = re.compile(rf"{_WHAT.format(1)} {_AMOUNT.format(1)}(?: to (?:{_WHAT.format(2)} )?{_AMOUNT.format(2)})?")
 
 
 @dataclass(frozen=True)
@@ -66,48 +71,73 @@ def count_groups(facts: Facts) -> dict[str, int]:
 
 def describe(facts: Facts) -> str:
     """One line on what a picture shows."""
-    parts = [f"{group} {_say_number(number)}" for group, number in count_groups(facts).items()]
-    parts += [f"{what} {level}/10" for what, levels in _tenths(facts).items() for level in levels]
-    return ", ".join(parts) or "nothing"
+    places = _places(facts)
+    parts = [(group, f"{group} {_say_number(number)}") for group, number in count_groups(facts).items()]
+    parts += [(what, f"{what} {level}/10") for what, levels in _tenths(facts).items() for level in levels]
+    return ", ".join(f"{said} at {places[name]}" if name in places else said for name, said in parts) or "nothing"
+
+
+@dataclass(frozen=True)
+class _Line:
+    """What is said of one sort of a kind, or of all its sorts, and whether the pictures differ in it."""
+
+    kind: str
+    said: str
+    differs: bool
 
 
 def compare(reference: Facts, query: Facts) -> str:
     """One line on all that either picture has: how much of it in the reference, how much in the query, and the change.
 
-    A kind of which there are several sorts (cables of two colours, two juices) is summed up after its sorts, in a word:
-    a model that has to sum up in numbers says those that it saw most often.
+    A kind of several sorts (cables of two colours) is summed up after them, in a word: a model that has to sum up in
+    numbers says those that it saw most often. Where one sort has become one other nothing is summed up: a model that
+    had written `blue cable x1 to x0 less, red cable x0 to x2 more` went on with `cable in all same`.
     """
-    return ", ".join(said for _, said in _compared(reference, query)) or "nothing"
+    return ", ".join(line.said for line in _compared(reference, query)) or "nothing"
 
 
 def differing(reference: Facts, query: Facts) -> list[str]:
     """The kinds of which the pictures show other sorts, or other amounts: `cable`, `juice`."""
-    return list(dict.fromkeys(kind for kind, said in _compared(reference, query) if not said.endswith(" same")))
+    return list(dict.fromkeys(line.kind for line in _compared(reference, query) if line.differs))
 
 
-def _compared(reference: Facts, query: Facts) -> list[tuple[str, str]]:
-    """What is said of each sort and sum, after its kind."""
+def _compared(reference: Facts, query: Facts) -> list[_Line]:
     before, now = count_groups(reference), count_groups(query)
     whats = {group: _what_of(group, reference, query) for group in {**before, **now}}
-    parts: list[tuple[str, str]] = []
+    places = _places(reference), _places(query)
+    lines: list[_Line] = []
     # By what a part is, then by its colour.
     for kind, found in _by_kind({group: _kind_of(what) for group, what in whats.items()}):
-        groups = sorted(found, key=lambda group: (whats[group], group))
-        parts += [(kind, _say_numbers(group, before.get(group, 0), now.get(group, 0))) for group in groups]
-        if len(groups) > 1 and kind not in whats:
-            change = sum(now.get(group, 0) - before.get(group, 0) for group in groups)
-            parts.append((kind, f"{kind} in all {_say_change(change)}"))
+        pairs = _pair_sorts(sorted(found, key=lambda group: (whats[group], group)), before, now)
+        for old, new in pairs:
+            lines.append(_say_numbers(kind, (old, new), before.get(old, 0), now.get(new, 0)))
+            lines += _say_places(kind, (old, new), *places)
+        if len(pairs) > 1 and kind not in whats:
+            change = sum(now.get(group, 0) - before.get(group, 0) for group in found)
+            lines.append(_Line(kind, f"{kind} in all {_say_change(change)}", change != 0))
     wanted, levels = _tenths(reference), _tenths(query)
     for kind, fills in _by_kind({what: _filling_of(what) for what in {**wanted, **levels}}):
-        for what in fills:
+        pairs = _pair_sorts(fills, wanted, levels)
+        for old, new in pairs:
             # An empty bottle holds no juice of any sort.
-            if what != kind or len(fills) == 1:
-                parts += [(kind, said) for said in _say_levels(what, wanted.get(what, []), levels.get(what, []))]
-        if len(fills) > 1:
-            every = _say_levels(kind, *([v for what in fills for v in t.get(what, [])] for t in (wanted, levels)))
-            changes = sorted({said.split()[-1] for said in every} - {"same"})
-            parts.append((kind, f"{kind} in all {' and '.join(changes) or 'same'}"))
-    return parts
+            if (old, new) != (kind, kind) or len(pairs) == 1:
+                lines += _say_levels(kind, (old, new), wanted.get(old, []), levels.get(new, []))
+                lines += _say_places(kind, (old, new), *places)
+        if len(pairs) > 1:
+            every = _say_levels(
+                kind, (kind, kind), *([v for f in fills for v in t.get(f, [])] for t in (wanted, levels))
+            )
+            changes = sorted({line.said.split()[-1] for line in every} - {"same"})
+            lines.append(_Line(kind, f"{kind} in all {' and '.join(changes) or 'same'}", bool(changes)))
+    return lines
+
+
+def _pair_sorts(sorts: Sequence[str], before: Mapping[str, Any], now: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Each sort with itself, but the only one that is gone with the only one that is new."""
+    gone, new = [s for s in sorts if s not in now], [s for s in sorts if s not in before]
+    if len(gone) != 1 or len(new) != 1:
+        return [(sort, sort) for sort in sorts]
+    return [(sort, new[0] if sort == gone[0] else sort) for sort in sorts if sort != new[0]]
 
 
 def _by_kind(kinds: Mapping[str, str]) -> list[tuple[str, list[str]]]:
@@ -133,17 +163,30 @@ def _what_of(group: str, *pictures: Facts) -> str:
     return next(str(thing["what"]) for thing in things if group_of(thing) == group)
 
 
-def _say_numbers(group: str, before: int, now: int) -> str:
+def _say_numbers(kind: str, names: tuple[str, str], before: int, now: int) -> _Line:
     change = min(now, MANY) - min(before, MANY)
-    return f"{group} {_say_number(before)} to {_say_number(now)} {_say_change(change)}"
+    said = f"{names[0]} {_say_number(before)} to {_second(names)}{_say_number(now)} {_say_change(change)}"
+    return _Line(kind, said, change != 0 or names[0] != names[1])
 
 
-def _say_levels(what: str, before: Sequence[int], now: Sequence[int]) -> list[str]:
+def _second(names: tuple[str, str]) -> str:
+    """The second name, if it is another one."""
+    return f"{names[1]} " if names[0] != names[1] else ""
+
+
+def _say_levels(kind: str, names: tuple[str, str], before: Sequence[int], now: Sequence[int]) -> list[_Line]:
     """Each level of either picture beside the nearest one of the other, in tenths."""
     tolerance = 1 if before and now else 0
     before, now = before or [0], now or [0]
     pairs = {(_nearest(level, before), level) for level in now} | {(old, _nearest(old, now)) for old in before}
-    return [f"{what} {old}/10 to {new}/10 {_say_change(new - old, tolerance)}" for old, new in sorted(pairs)]
+    return [
+        _Line(
+            kind,
+            f"{names[0]} {old}/10 to {_second(names)}{new}/10 {_say_change(new - old, tolerance)}",
+            abs(new - old) > tolerance or names[0] != names[1],
+        )
+        for old, new in sorted(pairs)
+    ]
 
 
 def _nearest(level: int, others: Sequence[int]) -> int:
@@ -156,6 +199,25 @@ def _say_number(number: int) -> str:
 
 def _say_change(change: int, tolerance: int = 0) -> str:
     return "same" if abs(change) <= tolerance else "more" if change > 0 else "less"
+
+
+def _places(facts: Facts) -> dict[str, str]:
+    """Where on its vessel or plate each label is, and in which compartment each part or filling, by name."""
+    places: dict[str, set[str]] = {}
+    for name, thing in [(group_of(item), item) for item in facts["items"]] + [(f["what"], f) for f in facts["fills"]]:
+        pattern = _LABEL_PLACE if thing["what"].endswith("label") else _COMPARTMENT
+        found = pattern.fullmatch(thing.get("place") or "")
+        if found:
+            places.setdefault(name, set()).add(found[1])
+    return {name: " and ".join(sorted(some)) for name, some in places.items()}
+
+
+def _say_places(kind: str, names: tuple[str, str], before: Mapping[str, str], now: Mapping[str, str]) -> list[_Line]:
+    """The place of what both pictures show, if it has one."""
+    old, new = before.get(names[0]), now.get(names[1])
+    if old is None or new is None:
+        return []
+    return [_Line(kind, f"at {old} to {new} {'same' if old == new else 'moved'}", old != new)]
 
 
 def _tenths(facts: Facts) -> dict[str, list[int]]:
@@ -180,9 +242,8 @@ def find_amounts(text: str) -> Iterator[Amount]:
         both = bool(said["number2"] or said["level2"])
         for at in (1, 2) if both else (1,):
             number, level, more = (said[f"{key}{at}"] for key in ("number", "level", "more"))
-            yield Amount(
-                at - 1 if both else None, said["what"].strip(), int(number or level), bool(more), level is not None
-            )
+            what = said[f"what{at}"] or said["what1"]
+            yield Amount(at - 1 if both else None, what.strip(), int(number or level), bool(more), level is not None)
 
 
 def check_claims(reasoning: str, reference: Facts, query: Facts) -> tuple[int, int]:
