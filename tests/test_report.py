@@ -95,6 +95,23 @@ def test_boxes_and_map_lie_on_the_query(page: Page, tmp_path: Path) -> None:
     assert complaints == []
 
 
+def test_a_judge_that_says_not_where_gets_no_map(page: Page, tmp_path: Path) -> None:
+    plain = verdict(model="some-model", query="q.png", score=0.9, answer="yes", anomalous=True, boxes=())
+    bare = row(Examination(plain, picture(), None))
+    complaints = opened(page, tmp_path, [bare, row(Failure(query="d.png", error="d.png: the file is empty"))])
+    assert page.locator("thead th").all_inner_texts() == ["Reference", "Query", "Verdict"]
+    assert page.locator("tbody tr:first-child td").count() == page.locator("tbody tr:last-child td").count() == 3
+    opened(page, tmp_path, [row(examination()), bare])
+    assert page.locator("thead th").all_inner_texts() == ["Reference", "Query", "Difference", "Verdict"]
+    assert page.inner_text("tbody tr:last-child td:nth-child(3)") == "no map from some-model"
+    assert page.locator("[aria-label='difference map']").count() == 1
+    boxed = row(Examination(examination().verdict, picture(), None))
+    opened(page, tmp_path, [boxed])
+    assert page.locator("[aria-label='difference map'] .box").count() == 1
+    assert page.locator("tbody img").count() == 0
+    assert complaints == []
+
+
 def test_model_output_is_only_text(page: Page, tmp_path: Path) -> None:
     rows = [
         row(examination(EVIL + ".png", 0.9, EVIL)),

@@ -1,7 +1,7 @@
 """An HTML report of a run: one file, nothing loaded from elsewhere, all text escaped, usable with a thousand rows.
 
-A picture is stored once (about 10 KB a row) and shown twice, as the query and under the map; the map is a small
-transparent PNG that the browser enlarges.
+A picture is stored once (about 10 KB a row) and shown twice, as the query and under the map, if there is one; the map
+is a small transparent PNG that the browser enlarges.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ class Row:
     score: float = -1.0
     reasoning: str = ""
     made: str = ""
+    model: str = ""
     picture: str = ""
     aspect: float = 1.0
     heat: str = ""
@@ -45,6 +46,11 @@ class Row:
     truth: str | None = None
     right: bool | None = None
     error: str = ""
+
+    @property
+    def mapped(self) -> bool:
+        """Whether there is something to show on the query: not every judge says where."""
+        return bool(self.heat or self.boxes)
 
 
 def row(
@@ -61,6 +67,7 @@ def row(
         verdict=VERDICTS[verdict.answer],
         score=round(verdict.score, 4),
         reasoning=verdict.reasoning or verdict.response,
+        model=verdict.model,
         made=f"{verdict.model} · {width}×{height} pixels · {verdict.seconds:.2f} s"
         + (f" · map and boxes from {verdict.boxes_from}" if verdict.boxes_from else ""),
         picture=_thumbnail(picture),
@@ -101,6 +108,7 @@ def render_report(rows: Sequence[Row], references: Sequence[Picture], *, title: 
         "reference_names": [picture.name for picture in references],
         "reference_aspects": [round(picture.width / picture.height, 4) for picture in references],
         "with_truth": any(row.truth for row in rows),
+        "with_maps": any(row.mapped for row in rows),
     }
     return environment.get_template("report.html").render(values)
 
