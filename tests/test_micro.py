@@ -126,6 +126,32 @@ def test_reading_is_what_transformers_computes(folder: Path, shots: list[Shot]) 
         assert mine.item() == pytest.approx((total / weight).item(), abs=1e-4)
 
 
+def test_picture_tokens_are_asked_where_they_are(folder: Path, shots: list[Shot]) -> None:
+    checkpoint = load_checkpoint(folder)
+    model, processor = checkpoint.model, checkpoint.processor
+    script, locate = Script(processor, shots), torch.nn.Linear(model.config.text_config.hidden_size, 2)
+    (example,) = Teacher(shots).draw(np.random.default_rng(3), 1, 0.0)
+    images = [Image.fromarray(np.asarray(shots[i].pixels)) for i in example.pictures]
+    rows, columns = (side // 28 for side in shots[example.pictures[0]].pixels.shape[:2])
+    assert (rows, columns) != (1, 1)
+    wanted = [
+        (2 * row / (rows - 1) - 1, 2 * column / (columns - 1) - 1) for row in range(rows) for column in range(columns)
+    ]
+    content = [{"type": "image"}, {"type": "image"}, {"type": "text", "text": example.question}]
+    text = processor.apply_chat_template(
+        [{"role": "user", "content": content}], tokenize=False, add_generation_prompt=True
+    )
+    inputs = processor(text=[text], images=[images], return_tensors="pt")
+    with torch.no_grad():
+        features = see(model.model.visual, to_pixels(torch.from_numpy(np.stack([np.asarray(i) for i in images]))))
+        batch = script.batch([example], features.reshape(1, -1, features.shape[-1]))
+        found = (batch_loss(model, batch, locate) - batch_loss(model, batch)).item()
+        states = model(**inputs, output_hidden_states=True).hidden_states
+        half = states[(len(states) - 1) // 2][0][inputs["input_ids"][0] == processor.image_token_id]
+        off = F.smooth_l1_loss(locate(half), torch.tensor([*wanted, *wanted]), beta=0.1).item()
+    assert found == pytest.approx(off, abs=1e-4)
+
+
 def test_a_pair_shares_its_rule_and_begins_with_a_good_picture(shots: list[Shot]) -> None:
     teacher, rng = Teacher(shots), np.random.default_rng(2)
     anomalous, lots = [], []

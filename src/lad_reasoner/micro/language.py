@@ -63,14 +63,16 @@ def compile_layers(*, wanted: bool) -> None:
     _layer = torch.compile(layer_forward) if wanted else layer_forward
 
 
-def read(language: Any, embedded: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
-    """(rows, length, width) and places (3, length), the same for all rows -> hidden states after the last norm."""
+def read(language: Any, embedded: torch.Tensor, places: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """(rows, length, width) and places (3, length) of all rows -> hidden states half way up and after the last norm."""
     cos, sin = language.rotary_emb(embedded, places[:, None])
     length = embedded.shape[1]
     mask = torch.full((length, length), -1e4, dtype=embedded.dtype).triu(1)
-    for layer in language.layers:
+    half = embedded
+    for number, layer in enumerate(language.layers):
+        half = embedded if number == len(language.layers) // 2 else half
         embedded = _layer(layer, embedded, cos, sin, mask)
-    return rms_norm(language.norm, embedded)
+    return half, rms_norm(language.norm, embedded)
 
 
 def places_of(batch: Batch, length: int) -> torch.Tensor:
@@ -90,8 +92,12 @@ def places_of(batch: Batch, length: int) -> torch.Tensor:
     return torch.cat(places, 1)
 
 
-def batch_loss(model: Any, batch: Batch) -> torch.Tensor:
-    """Weighted mean cross-entropy of the answers' tokens."""
+def batch_loss(model: Any, batch: Batch, locate: torch.nn.Module | None = None) -> torch.Tensor:
+    """Weighted mean cross-entropy of the answers' tokens, and how far `locate` is from where picture tokens are.
+
+    Attention only knows how far tokens are from each other. From 33,000 steps with questions about places micro did not
+    learn that the prompt around a picture tells each of its tokens where it is, so each is asked.
+    """
     language, embed = model.model.language_model, model.model.language_model.embed_tokens
     rows, tokens = len(batch.features), batch.grid[0] * batch.grid[1]
     parts: list[torch.Tensor] = []
@@ -103,10 +109,18 @@ def batch_loss(model: Any, batch: Batch) -> torch.Tensor:
     embedded = torch.cat([*parts, embed(batch.answers[:, :-1])], 1)
     if torch.is_autocast_enabled("cpu"):
         embedded = embedded.bfloat16()
-    hidden = read(language, embedded, places_of(batch, embedded.shape[1]))
+    places = places_of(batch, embedded.shape[1])
+    half, hidden = read(language, embedded, places)
     logits = model.lm_head(hidden[:, start:]).float()
-    loss = F.cross_entropy(logits.flatten(0, 1), batch.answers.flatten(), reduction="none")
-    return (loss * batch.weights.flatten()).sum() / batch.weights.sum()
+    each = F.cross_entropy(logits.flatten(0, 1), batch.answers.flatten(), reduction="none")
+    loss = (each * batch.weights.flatten()).sum() / batch.weights.sum()
+    if locate is None:
+        return loss
+    shown = torch.cat([torch.full((part.shape[1],), bool(index % 2)) for index, part in enumerate(parts)])
+    row, column = torch.meshgrid(*(torch.linspace(-1, 1, side) for side in batch.grid), indexing="ij")
+    wanted = torch.stack([row, column], -1).flatten(0, 1).repeat(len(batch.before) - 1, 1)
+    found = locate(half[:, : len(shown)][:, shown]).float()
+    return loss + F.smooth_l1_loss(found, wanted.expand_as(found), beta=0.1)
 
 
 class Script:

@@ -200,6 +200,7 @@ class Run:
             text_depth=config.text_depth,
         )
         self.heads = Heads(config.text_width, len(self.names))
+        self.locate = torch.nn.Linear(config.text_width, 2)
         self.teacher = teacher
         self.done: dict[str, int] = dict.fromkeys(STAGES, 0)
         self.moments: dict[str, torch.Tensor] = {}
@@ -214,7 +215,7 @@ class Run:
 
     def _restore(self, file: Path) -> None:
         tensors = library("safetensors.torch").load_file(file)
-        for part, module in (("model", self.model), ("heads", self.heads)):
+        for part, module in (("model", self.model), ("heads", self.heads), ("locate", self.locate)):
             own = {key[len(part) + 1 :]: value for key, value in tensors.items() if key.startswith(f"{part}.")}
             module.load_state_dict(own, strict=False)
         with library("safetensors").safe_open(file, "pt") as opened:
@@ -224,7 +225,8 @@ class Run:
 
     def _save(self, optimizer: torch.optim.Optimizer, named: dict[str, torch.Tensor], finished: bool) -> None:
         tensors = {f"model.{key}": value for key, value in self.model.state_dict().items() if key != "lm_head.weight"}
-        tensors |= {f"heads.{key}": value for key, value in self.heads.state_dict().items()}
+        for part, module in (("heads", self.heads), ("locate", self.locate)):
+            tensors |= {f"{part}.{key}": value for key, value in module.state_dict().items()}
         if not finished:
             for name, parameter in named.items():
                 moments = optimizer.state[parameter]
@@ -276,7 +278,7 @@ class Run:
         if stage == "vision":
             parts = {"visual": self.model.model.visual, "heads": self.heads}
         else:
-            parts = {"language": self.model.model.language_model}
+            parts = {"language": self.model.model.language_model, "locate": self.locate}
         return {f"{part}.{key}": p for part, module in parts.items() for key, p in module.named_parameters()}
 
     def _optimizer(self, named: dict[str, torch.Tensor], step: int) -> torch.optim.Optimizer:
@@ -317,7 +319,7 @@ class Run:
                 examples = self.teacher.draw(rng, size, singles)
                 rows = torch.stack([torch.cat([features[i] for i in example.pictures]) for example in examples])
                 with torch.autocast("cpu", torch.bfloat16):
-                    return batch_loss(self.model, script.batch(examples, rows))
+                    return batch_loss(self.model, script.batch(examples, rows), self.locate)
 
             return language
 
