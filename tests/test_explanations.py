@@ -16,7 +16,7 @@ from runs import prediction
 
 from lad_reasoner.explanations import conclude, explain, meaning_of, read_said
 from lad_reasoner.miniloco import CATALOGUE, EVALUATION, PRODUCTS, draw_picture
-from lad_reasoner.miniloco.flaws import NAMES
+from lad_reasoner.miniloco.painting.flaws import NAMES
 from lad_reasoner.miniloco.words import GOOD
 from lad_reasoner.records import Prediction
 

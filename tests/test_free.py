@@ -7,9 +7,10 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from lad_reasoner.miniloco import loose_parts, lunch_tray, make_scene, render, sorting_box
-from lad_reasoner.miniloco.connectors import connectors
-from lad_reasoner.miniloco.free import FAMILIES, draw_product
+from lad_reasoner.miniloco import make_scene, render
+from lad_reasoner.miniloco.families import loose_parts, lunch_tray, sorting_box
+from lad_reasoner.miniloco.families.free import FAMILIES, draw_product
+from lad_reasoner.miniloco.painting.connectors import connectors
 from lad_reasoner.miniloco.scene import Scene
 
 

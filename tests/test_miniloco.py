@@ -36,15 +36,14 @@ from lad_reasoner.miniloco import (
     count_pictures,
     defect_values,
     draw_picture,
-    flaws,
-    juice_bottle,
     make_scene,
     render,
-    test_tubes,
     write_benchmark,
 )
 from lad_reasoner.miniloco.camera import Camera
-from lad_reasoner.miniloco.paint import MARGIN
+from lad_reasoner.miniloco.painting import flaws
+from lad_reasoner.miniloco.painting.paint import MARGIN
+from lad_reasoner.miniloco.products import juice_bottle, tube_rack
 from lad_reasoner.miniloco.scene import Scene
 
 # Where an item shows its colour, when not at its centre: along and across its own axes, in parts of its size.
@@ -237,7 +236,7 @@ def test_fill_levels_in_the_facts_are_seen_in_the_picture() -> None:
             surface = bottom - fill["level"] * tube["size"]
             below, above = (look(drawn.image, x, surface + dy) for dy in (0.03 * 224, -0.03 * 224))
             assert likeness(below, fill["colour"]) < likeness(above, fill["colour"])
-    assert test_tubes.GOOD_LEVEL[0] < 0.6 < test_tubes.GOOD_LEVEL[1]
+    assert tube_rack.GOOD_LEVEL[0] < 0.6 < tube_rack.GOOD_LEVEL[1]
 
 
 @pytest.mark.parametrize("defect", ["wrong_fill_level_not_enough", "wrong_fill_level_too_much", None])

@@ -6,7 +6,7 @@ import pytest
 
 from lad_reasoner.answers import parse_response
 from lad_reasoner.miniloco import CATALOGUE, PRODUCTS, draw_picture
-from lad_reasoner.miniloco.free import FAMILIES, draw_product
+from lad_reasoner.miniloco.families.free import FAMILIES, draw_product
 from lad_reasoner.miniloco.render import make_scene, render
 from lad_reasoner.miniloco.words import check_claims, compare, count_groups, describe, differing, write_response
 

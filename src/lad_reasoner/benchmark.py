@@ -151,7 +151,7 @@ def _fingerprint(samples: Mapping[str, Sample], sizes: Sequence[int]) -> str:
 
 def _rendered() -> Benchmark:
     from lad_reasoner.miniloco import EVALUATION, draw_picture
-    from lad_reasoner.miniloco.flaws import NAMES
+    from lad_reasoner.miniloco.painting.flaws import NAMES
     from lad_reasoner.miniloco.render import product_named
     from lad_reasoner.miniloco.writer import GROUPS
 

@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 
 from lad_reasoner.miniloco import CATALOGUE, PRODUCTS
-from lad_reasoner.miniloco.free import FAMILIES, draw_product
+from lad_reasoner.miniloco.families.free import FAMILIES, draw_product
 from lad_reasoner.miniloco.render import Rendered, defect_values, make_scene, render
 from lad_reasoner.miniloco.scene import Kind, Product, Scene
 from lad_reasoner.miniloco.words import describe, write_response

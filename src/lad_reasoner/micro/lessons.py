@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from lad_reasoner.answers import format_response, parse_response
 from lad_reasoner.micro.pool import Shot
-from lad_reasoner.miniloco.free import FAMILIES
+from lad_reasoner.miniloco.families.free import FAMILIES
 from lad_reasoner.miniloco.words import GOOD, MANY, count_groups, describe, group_of, write_response
 from lad_reasoner.prompts import build_prompt
 

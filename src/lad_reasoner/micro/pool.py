@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from lad_reasoner.miniloco.catalogue import CATALOGUE
-from lad_reasoner.miniloco.free import FAMILIES, draw_product
+from lad_reasoner.miniloco.families.free import FAMILIES, draw_product
 from lad_reasoner.miniloco.render import make_scene, render
 from lad_reasoner.miniloco.scene import Kind
 

@@ -36,7 +36,7 @@ from lad_reasoner.micro.pool import Chunk, fill_pool, read_pool
 from lad_reasoner.micro.trust import lesson_of, respond
 from lad_reasoner.micro.vision import Deck, augment, lesson_loss, measure
 from lad_reasoner.miniloco.catalogue import TRAINING
-from lad_reasoner.miniloco.free import FAMILIES
+from lad_reasoner.miniloco.families.free import FAMILIES
 from lad_reasoner.model import library, load_checkpoint
 from lad_reasoner.prompts import build_prompt
 

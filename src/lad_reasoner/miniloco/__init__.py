@@ -8,15 +8,13 @@
 between them every kind of logic but none of those five compositions.
 
     scene.py       what a picture shows, as data: Scene, Item, Fill, Connection, Defect, Product
-    <product>.py   one product a module: rule, check, good scenes, ways to break them, painting
+    products/      one product a module: rule, check, good scenes, ways to break them, painting
     catalogue.py   all products by name
-    flaws.py       structural defects: scratch, stain, crack, dent
-    shapes.py  paint.py  surfaces.py  parts.py  food.py  prints.py     from signed distances to shaded things
-    bags.py  boxes.py  trays.py  vessels.py  connectors.py     what parts lie in, or are joined by
-    free.py        free scenes for pretraining: products drawn at random from families
-    loose_parts.py (sorts.py)  sorting_box.py  lunch_tray.py (tray_contents.py)  jars.py  wiring.py     the families
+    families/      free scenes for pretraining: products drawn at random from families
+    painting/      from signed distances to shaded things; what parts lie in, or are joined by; structural flaws
     camera.py      pose, light, colour balance, blur and noise of a shot
     render.py      seeds -> scenes -> photographs with facts and masks
+    words.py       facts in words: the responses that micro learns to write, and how true their claims are
     writer.py      MVTec LOCO AD's folder layout on disk
 """
 

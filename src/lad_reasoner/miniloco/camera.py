@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 
-from lad_reasoner.miniloco.paint import MARGIN
-from lad_reasoner.miniloco.shapes import Array
+from lad_reasoner.miniloco.painting.paint import MARGIN
+from lad_reasoner.miniloco.painting.shapes import Array
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lad_reasoner.miniloco import (
+from lad_reasoner.miniloco.products import (
     bolt_plate,
     breakfast_box,
     cable_bundle,
@@ -15,8 +15,8 @@ from lad_reasoner.miniloco import (
     screw_bag,
     splicing_connectors,
     tea_assortment,
-    test_tubes,
     tool_tray,
+    tube_rack,
 )
 from lad_reasoner.miniloco.scene import Product
 
@@ -29,7 +29,7 @@ _TRAINING = (
     keyboard_row,
     pill_blister,
     tea_assortment,
-    test_tubes,
+    tube_rack,
     tool_tray,
 )
 

@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from lad_reasoner.errors import InputError
-from lad_reasoner.miniloco import flaws
 from lad_reasoner.miniloco.camera import Camera
 from lad_reasoner.miniloco.catalogue import CATALOGUE
-from lad_reasoner.miniloco.paint import Canvas
+from lad_reasoner.miniloco.painting import flaws
+from lad_reasoner.miniloco.painting.paint import Canvas
+from lad_reasoner.miniloco.painting.shapes import box, ellipse, moved
 from lad_reasoner.miniloco.scene import Defect, Kind, Product, Scene
-from lad_reasoner.miniloco.shapes import box, ellipse, moved
 
 SUPERSAMPLING = 2
 Seed = int | Sequence[int]

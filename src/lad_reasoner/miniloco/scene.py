@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 if TYPE_CHECKING:
-    from lad_reasoner.miniloco.paint import Canvas
+    from lad_reasoner.miniloco.painting.paint import Canvas
 
 Kind = Literal["good", "logical", "structural"]
 

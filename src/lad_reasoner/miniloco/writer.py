@@ -25,8 +25,8 @@ from typing import Any
 from PIL import Image, ImageDraw, ImageFont
 
 from lad_reasoner.errors import InputError
-from lad_reasoner.miniloco import flaws
 from lad_reasoner.miniloco.catalogue import CATALOGUE
+from lad_reasoner.miniloco.painting import flaws
 from lad_reasoner.miniloco.render import Rendered, defect_values, make_scene, product_named, render
 from lad_reasoner.miniloco.scene import Kind
 

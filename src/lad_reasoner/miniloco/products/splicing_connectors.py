@@ -1,0 +1,246 @@
+"""Evaluation product after MVTec LOCO AD's splicing connectors: two lever connectors joined by one cable."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from lad_reasoner.miniloco.painting.connectors import (
+    HOUSING,
+    PITCH,
+    around_connector,
+    clamps,
+    connector_name,
+    connectors,
+    mesh,
+    paint_cable,
+    paint_connector,
+    slack,
+    socket,
+    span,
+)
+from lad_reasoner.miniloco.painting.paint import Canvas
+from lad_reasoner.miniloco.painting.shapes import offset, spline
+from lad_reasoner.miniloco.scene import Connection, Item, Product, Region, Scene, Sight, pick
+
+NAME = "splicing_connectors"
+RULE = (
+    "Two connectors with the same number of clamps, 2, 3 or 5, are joined by exactly one cable. Its ends sit "
+    "in the same row on both sides. The cable is yellow between connectors of 2 clamps, blue between 3, red "
+    "between 5."
+)
+WIDTH, HEIGHT = 1.0, 0.5
+CABLE_COLOURS = {2: "yellow", 3: "blue", 5: "red"}
+SIDES = ("left", "right")
+
+
+def _on(scene: Scene, side: str) -> Item | None:
+    return next((item for item in connectors(scene) if item.place == side), None)
+
+
+def _slack(start: tuple[float, float], end: tuple[float, float], rng: np.random.Generator) -> list[tuple[float, float]]:
+    return slack(start, end, float(rng.uniform(-0.035, 0.035)), float(rng.normal(0, 0.006)))
+
+
+def good(rng: np.random.Generator) -> Scene:
+    number = int(pick(rng, [2, 3, 5]))
+    row = int(rng.integers(number))
+    room = 0.5 - number * PITCH / 2 - 0.07
+    middle = 0.25 + float(rng.uniform(-room * 0.5, room * 0.5)) * (0.8 if number < 5 else 0.5)
+    places = []
+    for side, x in zip(SIDES, (0.20, 0.80), strict=True):
+        y = float(np.clip(middle + rng.uniform(-0.035, 0.035), 0.04 + number * PITCH / 2, 0.46 - number * PITCH / 2))
+        angle = float(np.clip(rng.normal(0, 3.5), -8, 8))
+        places.append(
+            Item(
+                connector_name(number),
+                x + float(rng.uniform(-0.05, 0.05)),
+                y,
+                max(HOUSING, number * PITCH),
+                "orange",
+                side,
+                angle,
+            )
+        )
+    colour = CABLE_COLOURS[number]
+    path = _slack(socket(places[0], row), socket(places[1], row), rng)
+    cable = _cable(path, colour)
+    return Scene(
+        NAME,
+        WIDTH,
+        HEIGHT,
+        (*places, cable),
+        connections=(Connection("cable", colour, f"left row {row + 1}", f"right row {row + 1}"),),
+        layout={
+            "paths": ((colour, tuple(path)),),
+            "mesh": (float(rng.uniform(0, 1)), float(rng.uniform(0, 1))),
+        },
+    )
+
+
+def _cable(path: list[tuple[float, float]], colour: str) -> Item:
+    """The cable as an item: its centre lies on it."""
+    line = spline(path)
+    x, y = line[len(line) // 2]
+    return Item("cable", x, y, path[-1][0] - path[0][0], colour, "between the connectors")
+
+
+def check(scene: Scene) -> list[str]:
+    broken = []
+    sides = [_on(scene, side) for side in SIDES]
+    broken += [f"the {side} connector is missing" for side, found in zip(SIDES, sides, strict=True) if found is None]
+    numbers = [clamps(found) for found in sides if found is not None]
+    if len(set(numbers)) > 1:
+        broken.append(f"{numbers[0]} clamps on the left, {numbers[1]} on the right")
+    if len(scene.connections) != 1:
+        broken.append(f"{len(scene.connections)} cables, not one")
+    for cable in scene.connections:
+        if not cable.start or not cable.end:
+            broken.append("a cable does not join both connectors")
+        elif cable.start.split()[-1] != cable.end.split()[-1]:
+            broken.append(f"the cable runs from {cable.start} to {cable.end}")
+        if numbers and len(set(numbers)) == 1 and cable.colour != CABLE_COLOURS[numbers[0]]:
+            broken.append(f"the cable is {cable.colour}, not {CABLE_COLOURS[numbers[0]]}")
+    return broken
+
+
+def _without_cables(scene: Scene) -> Scene:
+    return replace(scene.without(*scene.all("cable")), connections=(), layout={**scene.layout, "paths": ()})
+
+
+def _with_cable(scene: Scene, colour: str, rows: tuple[int, int], rng: np.random.Generator) -> Scene:
+    left, right = (_on(scene, side) for side in SIDES)
+    assert left is not None and right is not None
+    path = _slack(socket(left, rows[0]), socket(right, rows[1]), rng)
+    joined = Connection("cable", colour, f"left row {rows[0] + 1}", f"right row {rows[1] + 1}")
+    paths = (*scene.layout["paths"], (colour, tuple(path)))
+    return replace(
+        scene.plus(_cable(path, colour)),
+        connections=(*scene.connections, joined),
+        layout={**scene.layout, "paths": paths},
+    )
+
+
+def _rows(scene: Scene) -> tuple[int, int, str]:
+    """Row of the one cable (from 0), number of clamps, and the cable's colour."""
+    (cable,) = scene.connections
+    return int(cable.start.split()[-1]) - 1, clamps(connectors(scene)[0]), cable.colour
+
+
+def _missing_cable(scene: Scene, rng: np.random.Generator) -> Scene:
+    ((_, path),) = scene.layout["paths"]
+    return _without_cables(scene).broken("the cable between the connectors is missing", span(path))
+
+
+def _cable_cut(scene: Scene, rng: np.random.Generator) -> Scene:
+    ((colour, path),) = scene.layout["paths"]
+    (cable,) = scene.connections
+    line = spline(path)
+    middle, gap = int(rng.integers(10, 21)), 1
+    left, right = line[: middle - gap], line[middle + gap + 1 :]
+    bare = _without_cables(scene)
+    halves = (
+        Item("cable", *left[len(left) // 2], left[-1][0] - left[0][0], colour, "left"),
+        Item("cable", *right[len(right) // 2], right[-1][0] - right[0][0], colour, "right"),
+    )
+    cut = replace(
+        bare.plus(*halves),
+        connections=(replace(cable, end=""), replace(cable, start="")),
+        layout={**bare.layout, "paths": ((colour, tuple(left)), (colour, tuple(right)))},
+    )
+    return cut.broken("the cable is cut in two", Region(*line[middle], 0.10, 0.06))
+
+
+def _missing_connector(scene: Scene, rng: np.random.Generator) -> Scene:
+    gone = pick(rng, connectors(scene))
+    (cable,) = scene.connections
+    left_gone = gone.place == "left"
+    loose = replace(cable, start="" if left_gone else cable.start, end=cable.end if left_gone else "")
+    words = f"the {gone.place} connector is missing"
+    return replace(scene.without(gone), connections=(loose,)).broken(words, around_connector(gone))
+
+
+def _extra_cable(scene: Scene, rng: np.random.Generator) -> Scene:
+    row, number, colour = _rows(scene)
+    other = int(pick(rng, [r for r in range(number) if r != row]))
+    more = _with_cable(scene, colour, (other, other), rng)
+    return more.broken("there are two cables, there should be one", span(more.layout["paths"][-1][1]))
+
+
+def _wrong_row(scene: Scene, rng: np.random.Generator) -> Scene:
+    row, number, colour = _rows(scene)
+    other = int(pick(rng, [r for r in range(number) if r != row]))
+    rows = (row, other) if rng.integers(2) else (other, row)
+    wrong = _with_cable(_without_cables(scene), colour, rows, rng)
+    words = f"the cable runs from row {rows[0] + 1} on the left to row {rows[1] + 1} on the right"
+    return wrong.broken(words, span(wrong.layout["paths"][0][1]))
+
+
+def _wrong_colour(scene: Scene, rng: np.random.Generator) -> Scene:
+    row, number, colour = _rows(scene)
+    wrong = str(pick(rng, [c for c in CABLE_COLOURS.values() if c != colour]))
+    swapped = _with_cable(_without_cables(scene), wrong, (row, row), rng)
+    words = f"the cable is {wrong}, between connectors of {number} clamps it should be {colour}"
+    return swapped.broken(words, span(swapped.layout["paths"][0][1]))
+
+
+def _unequal_connectors(scene: Scene, rng: np.random.Generator) -> Scene:
+    row, number, colour = _rows(scene)
+    other = int(pick(rng, [n for n in CABLE_COLOURS if n != number]))
+    changed = pick(rng, connectors(scene))
+    room = other * PITCH / 2
+    y = float(np.clip(changed.y, 0.04 + room, 0.46 - room))
+    bare = _without_cables(scene).change(changed, what=connector_name(other), y=y, size=max(HOUSING, other * PITCH))
+    kept = min(row, other - 1)
+    words = f"the {changed.place} connector has {other} clamps, the other one has {number}"
+    found = _with_cable(bare, colour, (kept, kept), rng)
+    now = _on(found, changed.place)
+    assert now is not None
+    return found.broken(words, around_connector(now))
+
+
+def spots(scene: Scene) -> list[tuple[float, float, float]]:
+    return [(*offset(c.x, c.y, c.angle, 0.03 if c.place == "left" else -0.03, 0), 0.05) for c in connectors(scene)]
+
+
+def sights(scene: Scene) -> list[Sight]:
+    """Cable ends that are plugged into nothing, cables between different rows, unequal connectors."""
+    found: list[Sight] = []
+    for cable, (_, path) in zip(scene.connections, scene.layout["paths"], strict=True):
+        found += [("loose end", *at) for end, at in ((cable.start, path[0]), (cable.end, path[-1])) if not end]
+        if cable.start and cable.end and cable.start.split()[-1] != cable.end.split()[-1]:
+            line = spline(list(path))
+            found.append(("crossing row", *line[len(line) // 2]))
+    both = connectors(scene)
+    if len({clamps(connector) for connector in both}) > 1:
+        found.append(("unequal connectors", (both[0].x + both[1].x) / 2, (both[0].y + both[1].y) / 2))
+    return found
+
+
+def paint(canvas: Canvas, scene: Scene) -> None:
+    mesh(canvas, *scene.layout["mesh"])
+    for colour, path in scene.layout["paths"]:
+        paint_cable(canvas, colour, list(path))
+    for connector in connectors(scene):
+        paint_connector(canvas, connector)
+
+
+PRODUCT = Product(
+    NAME,
+    RULE,
+    good,
+    check,
+    {
+        "missing_cable": _missing_cable,
+        "cable_cut": _cable_cut,
+        "missing_connector": _missing_connector,
+        "extra_cable": _extra_cable,
+        "wrong_cable_location": _wrong_row,
+        "cable_color": _wrong_colour,
+        "wrong_connector_type": _unequal_connectors,
+    },
+    paint,
+    spots,
+    sights,
+)
