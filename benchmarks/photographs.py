@@ -22,7 +22,7 @@ from PIL import Image
 from scipy.stats import rankdata
 
 from lad_reasoner.backbone import Backbone, load_backbone
-from lad_reasoner.images import Picture, read_picture
+from lad_reasoner.files.pictures import Picture, read_picture
 from lad_reasoner.matching import Matcher
 
 DRAWS = 5

@@ -20,7 +20,7 @@ from scipy.stats import rankdata
 
 from lad_reasoner.answers import parse_response
 from lad_reasoner.baselines import colour_difference, pixel_difference
-from lad_reasoner.images import read_picture
+from lad_reasoner.files.pictures import read_picture
 from lad_reasoner.inspector import load_model
 from lad_reasoner.judge import Judge, Judgement, PicturePair
 from lad_reasoner.miniloco import EVALUATION, Rendered, draw_picture

@@ -27,7 +27,7 @@ from lad_reasoner.benchmark import open_benchmark
 from lad_reasoner.cli import app
 from lad_reasoner.errors import InputError
 from lad_reasoner.evaluation import Run, read_run
-from lad_reasoner.images import read_picture
+from lad_reasoner.files.pictures import read_picture
 from lad_reasoner.judge import PicturePair
 
 Array = NDArray[np.float64]

@@ -23,7 +23,7 @@ from transformers import (
 from lad_reasoner.backbone import EfficientNetLite0, load_backbone
 from lad_reasoner.baselines import load_baseline
 from lad_reasoner.errors import InputError
-from lad_reasoner.images import read_picture
+from lad_reasoner.files.pictures import read_picture
 from lad_reasoner.judge import PicturePair
 from lad_reasoner.model import load_checkpoint
 

@@ -18,7 +18,7 @@ from lad_reasoner.baselines import (
     pixel_difference,
 )
 from lad_reasoner.errors import InputError
-from lad_reasoner.images import Picture, read_picture
+from lad_reasoner.files.pictures import Picture, read_picture
 from lad_reasoner.inspector import load_model
 from lad_reasoner.judge import Judgement, PicturePair
 from lad_reasoner.records import Box

@@ -19,7 +19,7 @@ from lad_reasoner.answers import parse_response
 from lad_reasoner.decoding import Reply
 from lad_reasoner.engines import ModelJudge, TransformersEngine, count_votes
 from lad_reasoner.errors import InputError, MachineError
-from lad_reasoner.images import read_picture
+from lad_reasoner.files.pictures import read_picture
 from lad_reasoner.judge import PicturePair
 from lad_reasoner.model import Checkpoint, load_checkpoint
 from lad_reasoner.prompts import PROMPT_VERSION, QUESTION, build_messages, build_prompt

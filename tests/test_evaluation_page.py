@@ -11,7 +11,7 @@ from test_report import CHROMIUM, EVIL
 
 from lad_reasoner.evaluation import THUMBNAILS, Recorded, Settings, measure_run
 from lad_reasoner.evaluation_page import render_page, write_page
-from lad_reasoner.images import Picture
+from lad_reasoner.files.pictures import Picture
 from lad_reasoner.overview import remarks
 from lad_reasoner.records import Prediction
 from lad_reasoner.thumbnails import SIDE, read_thumbnail, save_thumbnail

@@ -31,8 +31,8 @@ from lad_reasoner.chat import Alternative, Token
 from lad_reasoner.engines import TransformersEngine
 from lad_reasoner.errors import InputError, MachineError, MissingExtraError, ServiceError
 from lad_reasoner.evaluation import Run, measure_run, read_run
+from lad_reasoner.files.pictures import Picture, read_picture
 from lad_reasoner.hosted import WISHES, HostedJudge, score_answer
-from lad_reasoner.images import Picture, read_picture
 from lad_reasoner.inspector import Inspector, load_model
 from lad_reasoner.judge import PicturePair
 from lad_reasoner.ledger import Exchange

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from lad_reasoner.errors import ImageError, InputError
-from lad_reasoner.images import KEPT_SIDE, find_pictures, read_picture
+from lad_reasoner.files.pictures import KEPT_SIDE, find_pictures, read_picture
 
 
 def gradient(width: int = 64, height: int = 48) -> Image.Image:

@@ -7,7 +7,7 @@ from conftest import shot
 from PIL import Image, ImageDraw
 
 from lad_reasoner.backbone import Backbone
-from lad_reasoner.images import Picture, read_picture
+from lad_reasoner.files.pictures import Picture, read_picture
 from lad_reasoner.matching import ORIENTATIONS, Matcher, augment, colour_vectors, orientations, working_size
 
 

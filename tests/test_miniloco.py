@@ -24,7 +24,7 @@ from scipy import ndimage
 
 from lad_reasoner.baselines import colour_difference, pixel_difference
 from lad_reasoner.errors import InputError
-from lad_reasoner.images import read_picture
+from lad_reasoner.files.pictures import read_picture
 from lad_reasoner.inspector import load_model
 from lad_reasoner.miniloco import (
     CATALOGUE,

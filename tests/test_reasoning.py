@@ -9,7 +9,7 @@ from PIL import Image
 from scipy import ndimage
 
 from lad_reasoner.answers import parse_response
-from lad_reasoner.images import Picture
+from lad_reasoner.files.pictures import Picture
 from lad_reasoner.matching import Comparison, Matcher
 from lad_reasoner.reasoning import KINDS, VISIBLY_LIGHTER, place, respond
 from lad_reasoner.regions import CORE, MAP_STEP, ONE_SIDED, SMALLEST, find_regions, name_colour

@@ -12,7 +12,7 @@ from PIL import Image
 from playwright.sync_api import Page, sync_playwright
 from test_records import verdict
 
-from lad_reasoner.images import Picture
+from lad_reasoner.files.pictures import Picture
 from lad_reasoner.inspector import Examination
 from lad_reasoner.records import Box, Failure
 from lad_reasoner.report import render_report, row, write_report

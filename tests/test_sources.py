@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lad_reasoner.errors import InputError, RecordError
-from lad_reasoner.listing import list_files, natural, natural_path
+from lad_reasoner.files.listing import list_files, natural, natural_path
 from lad_reasoner.miniloco import write_benchmark
 from lad_reasoner.records import Sample
 from lad_reasoner.sources import LOGICAL, MVTEC_AD, Source, _Layout, find_samples, why_not_train

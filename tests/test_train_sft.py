@@ -22,7 +22,7 @@ from watched_sft import watched_step
 from lad_reasoner import train_sft
 from lad_reasoner.decisions import Decision, append_decision
 from lad_reasoner.errors import InputError, MachineError
-from lad_reasoner.images import read_picture
+from lad_reasoner.files.pictures import read_picture
 from lad_reasoner.model import load_checkpoint
 from lad_reasoner.publish import assemble
 from lad_reasoner.recipe import Settings, read_recipe

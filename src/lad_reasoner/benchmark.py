@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from lad_reasoner.errors import InputError
-from lad_reasoner.images import Picture, printable, read_picture
+from lad_reasoner.files.pictures import Picture, printable, read_picture
 from lad_reasoner.masks import name_defects
 from lad_reasoner.records import Kind, Pair, Sample
 from lad_reasoner.sources import LICENCES, LOCO, MVTEC_AD, find_samples

@@ -19,7 +19,7 @@ from lad_reasoner.cli_train import train
 from lad_reasoner.errors import InputError, LadError, MissingExtraError
 
 if TYPE_CHECKING:
-    from lad_reasoner.images import Picture
+    from lad_reasoner.files.pictures import Picture
     from lad_reasoner.inspector import Examination, Inspector
     from lad_reasoner.records import Failure
     from lad_reasoner.report import Row
@@ -124,7 +124,7 @@ def inspect(
         raise typer.BadParameter("--json and --csv exclude each other")
     if evidence and model == "evidence":
         raise typer.BadParameter("--evidence is for another --model; evidence has its map and boxes already")
-    from lad_reasoner.images import find_pictures
+    from lad_reasoner.files.pictures import find_pictures
     from lad_reasoner.inspector import Inspector, load_model
 
     wanted = _find_queries(queries)
@@ -155,7 +155,7 @@ def inspect(
 
 def _find_queries(sources: list[str]) -> list[Any]:
     """The files that the sources name; a source that names none becomes a `Failure` in its place."""
-    from lad_reasoner.images import find_pictures, printable
+    from lad_reasoner.files.pictures import find_pictures, printable
     from lad_reasoner.records import Failure
 
     found: list[Any] = []

@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from lad_reasoner.errors import InputError, MachineError
-from lad_reasoner.images import printable
+from lad_reasoner.files.pictures import printable
 from lad_reasoner.records import Kind, Label, Record, read_records, repair_records
 
 METADATA, MANIFEST, CARD, TEACHER, DECISIONS = (

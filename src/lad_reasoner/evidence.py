@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from lad_reasoner.backbone import DEFAULT_BACKBONE, load_backbone
-from lad_reasoner.images import Picture
+from lad_reasoner.files.pictures import Picture
 from lad_reasoner.judge import Judge, Judgement, PicturePair, judge_one_by_one
 from lad_reasoner.matching import Matcher
 from lad_reasoner.reasoning import PROMPT_VERSION, respond

@@ -32,7 +32,7 @@ from lad_reasoner.console import track
 from lad_reasoner.dataset import Entry, put_file, read_entries
 from lad_reasoner.decisions import decided, read_decisions
 from lad_reasoner.errors import InputError, MissingExtraError
-from lad_reasoner.images import printable, read_picture
+from lad_reasoner.files.pictures import printable, read_picture
 
 DATA = "data.jsonl"
 MODEL = "Qwen/Qwen2.5-VL-3B-Instruct"  # the paper's

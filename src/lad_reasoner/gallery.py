@@ -19,7 +19,7 @@ from jinja2 import Environment, PackageLoader
 
 from lad_reasoner.benchmark import take
 from lad_reasoner.evaluation import THUMBNAILS
-from lad_reasoner.listing import natural_path
+from lad_reasoner.files.listing import natural_path
 from lad_reasoner.records import Pair, Prediction
 from lad_reasoner.thumbnails import read_thumbnail
 

@@ -33,7 +33,7 @@ from PIL import Image
 
 from lad_reasoner.answers import parse_response
 from lad_reasoner.errors import InputError, MachineError, MissingExtraError, ServiceError
-from lad_reasoner.images import Picture
+from lad_reasoner.files.pictures import Picture
 from lad_reasoner.judge import Judgement, PicturePair
 from lad_reasoner.ledger import BudgetSpentError, Exchange, Ledger
 from lad_reasoner.prompts import PROMPT_VERSION, build_messages

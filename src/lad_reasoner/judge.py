@@ -23,7 +23,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from lad_reasoner.images import Picture
+from lad_reasoner.files.pictures import Picture
 from lad_reasoner.records import Box
 
 

@@ -16,7 +16,7 @@ from pydantic import TypeAdapter, ValidationError
 from scipy import ndimage
 
 from lad_reasoner.errors import ImageError, InputError
-from lad_reasoner.images import MAX_PIXELS, printable
+from lad_reasoner.files.pictures import MAX_PIXELS, printable
 from lad_reasoner.records import Record, Sample
 
 MAX_PLACES = 4  # more are counted, not told one by one

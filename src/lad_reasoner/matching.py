@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageEnhance, ImageFilter
 
 from lad_reasoner.backbone import Backbone
-from lad_reasoner.images import Picture
+from lad_reasoner.files.pictures import Picture
 from lad_reasoner.registration import Similarity, in_view, isotropic_grid, register, sample
 from lad_reasoner.spread import NormalSpread
 

@@ -30,7 +30,7 @@ from typing import TypeVar
 from pydantic import Field, TypeAdapter, ValidationError
 
 from lad_reasoner.errors import InputError
-from lad_reasoner.images import printable
+from lad_reasoner.files.pictures import printable
 from lad_reasoner.masks import describe_mask, read_mask
 from lad_reasoner.records import Record, Sample
 from lad_reasoner.sources import LOCO, WRONG_IN_DS_MVTEC

@@ -21,7 +21,7 @@ from typing import Any
 import torch
 
 from lad_reasoner.errors import LadError, MachineError
-from lad_reasoner.images import read_picture
+from lad_reasoner.files.pictures import read_picture
 from lad_reasoner.model import Checkpoint, find_folder, load_checkpoint
 from lad_reasoner.recipe import Recipe, library
 from lad_reasoner.training import SHOWN

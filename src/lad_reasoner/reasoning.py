@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from lad_reasoner.answers import format_response
-from lad_reasoner.images import Picture
+from lad_reasoner.files.pictures import Picture
 from lad_reasoner.masks import place
 from lad_reasoner.matching import Comparison
 from lad_reasoner.regions import MAX_REGIONS, Region, name_colour

@@ -22,7 +22,7 @@ from PIL import Image
 from pydantic import BaseModel, ValidationError
 
 from lad_reasoner.errors import ImageError, MissingExtraError, ServiceError
-from lad_reasoner.images import KEPT_SIDE, printable, read_picture
+from lad_reasoner.files.pictures import KEPT_SIDE, printable, read_picture
 from lad_reasoner.ledger import BudgetSpentError, Exchange, Ledger
 from lad_reasoner.teacher import Bill, Estimate, Outcome, Prices, Reply, Request, Unanswered, parts_of
 

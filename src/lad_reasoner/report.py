@@ -18,7 +18,7 @@ from jinja2 import Environment, PackageLoader
 from numpy.typing import NDArray
 from PIL import Image
 
-from lad_reasoner.images import Picture
+from lad_reasoner.files.pictures import Picture
 from lad_reasoner.inspector import Examination
 from lad_reasoner.records import Failure, Kind
 

@@ -34,7 +34,7 @@ from lad_reasoner.decisions import (
     with_answer,
 )
 from lad_reasoner.errors import InputError
-from lad_reasoner.images import printable, read_picture
+from lad_reasoner.files.pictures import printable, read_picture
 from lad_reasoner.masks import read_mask
 from lad_reasoner.records import Record, read_records
 

@@ -55,8 +55,8 @@ from pathlib import Path
 from pydantic import ConfigDict
 
 from lad_reasoner.errors import InputError
-from lad_reasoner.images import SUFFIXES, printable
-from lad_reasoner.listing import Parts, list_files, natural_path
+from lad_reasoner.files.listing import Parts, list_files, natural_path
+from lad_reasoner.files.pictures import SUFFIXES, printable
 from lad_reasoner.records import Kind, Record, Sample, Split, read_records
 from lad_reasoner.tables import SPLITS, UNKNOWN_LICENCE, VISA, VISA_LICENCE, WORDS, has_samples, read_table, word
 

@@ -17,8 +17,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from lad_reasoner.errors import InputError
-from lad_reasoner.images import printable
-from lad_reasoner.listing import Parts
+from lad_reasoner.files.listing import Parts
+from lad_reasoner.files.pictures import printable
 from lad_reasoner.records import Kind, Sample, Split
 
 # What folders and labels are called, and the kind that this says; None: anomalous, of a kind that is not said.

@@ -6,7 +6,7 @@ import base64
 import hashlib
 from pathlib import Path
 
-from lad_reasoner.images import Picture
+from lad_reasoner.files.pictures import Picture
 
 SIDE = 176  # pixels
 

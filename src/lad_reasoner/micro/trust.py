@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image
 
 from lad_reasoner.engines import load_judge
-from lad_reasoner.images import Picture, read_picture
+from lad_reasoner.files.pictures import Picture, read_picture
 from lad_reasoner.judge import PicturePair
 from lad_reasoner.micro.lessons import Example
 from lad_reasoner.micro.pool import Shot
