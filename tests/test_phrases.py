@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lad_reasoner.phrases import Phrases, clauses, denial, distance, is_place, normalise, sentences, word_lists
+from lad_reasoner.word_lists import Phrases, clauses, denial, distance, is_place, normalise, sentences, word_lists
 
 PARTS = Phrases(
     {"nut": ["nut"], "long": ["long screw", "screw"], "short": ["short screw", "screw"], "wet": ["contaminat*"]}

@@ -26,7 +26,7 @@ from typing import Any
 
 from lad_reasoner.miniloco.scene import COLOURS
 from lad_reasoner.miniloco.words import MANY, count_groups, find_amounts
-from lad_reasoner.phrases import Phrases, clauses, grammar, normalise, sentences, word_lists
+from lad_reasoner.word_lists import Phrases, clauses, grammar, normalise, sentences, word_lists
 
 SORTS = ("counts", "colours", "levels", "connections")
 TENTH = 0.1 + 1e-6

@@ -25,8 +25,8 @@ from statistics import mean
 
 from lad_reasoner.claims import SORTS, Check, check_reasoning
 from lad_reasoner.metrics import RESAMPLES, UNNAMED, Figure, share
-from lad_reasoner.phrases import Hit, Phrases, denial, distance, is_place, normalise, sentences, word_lists
 from lad_reasoner.records import Prediction, Record
+from lad_reasoner.word_lists import Hit, Phrases, denial, distance, is_place, normalise, sentences, word_lists
 
 _LISTED = re.compile(r",? (?:and |or |nor )?(?:the |an? |one |two |three |both )?")
 _AWAY = 10  # words by which a place is farther from a change than the part that lies there
