@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from chat_server import Act, ChatServer
 
-from lad_reasoner.chat import ChatService, Completion, _seconds
 from lad_reasoner.errors import InputError, ServiceError
+from lad_reasoner.remote.client import ChatService, Completion, _seconds
 
 KEY = "sk-very-secret-0123456789"
 BODY = {"model": "tiny", "messages": [{"role": "user", "content": "How many screws?"}]}

@@ -27,7 +27,6 @@ from lad_reasoner import hosted
 from lad_reasoner.answers import parse_response
 from lad_reasoner.baselines import JudgePredictor
 from lad_reasoner.benchmark import Benchmark, open_benchmark
-from lad_reasoner.chat import Alternative, Token
 from lad_reasoner.engines import TransformersEngine
 from lad_reasoner.errors import InputError, MachineError, MissingExtraError, ServiceError
 from lad_reasoner.evaluation import Run, measure_run, read_run
@@ -35,10 +34,11 @@ from lad_reasoner.files.pictures import Picture, read_picture
 from lad_reasoner.hosted import WISHES, HostedJudge, score_answer
 from lad_reasoner.inspector import Inspector, load_model
 from lad_reasoner.judge import PicturePair
-from lad_reasoner.ledger import Exchange
 from lad_reasoner.model import BUILT_IN, load_checkpoint
 from lad_reasoner.prompts import build_prompt
 from lad_reasoner.records import Prediction, Verdict, read_records
+from lad_reasoner.remote.client import Alternative, Token
+from lad_reasoner.remote.ledger import Exchange
 from lad_reasoner.teacher import Prices
 
 COMMAND = str(Path(sys.executable).with_name("lad-reasoner"))
@@ -385,7 +385,7 @@ def test_inspector_and_load_model(tmp_path: Path) -> None:
 
 
 def test_the_extra_is_named_when_it_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delitem(sys.modules, "lad_reasoner.chat", raising=False)
+    monkeypatch.delitem(sys.modules, "lad_reasoner.remote.client", raising=False)
     monkeypatch.setitem(sys.modules, "httpx2", None)
     with pytest.raises(MissingExtraError, match=r"pip install 'lad-reasoner\[hosted\]'"):
         HostedJudge("http://localhost:1/v1", "big")

@@ -21,10 +21,11 @@ from filelock import FileLock
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator
 
-from lad_reasoner import ledger, remote_teacher
+from lad_reasoner import remote_teacher
 from lad_reasoner.errors import InputError, MachineError, MissingExtraError, ServiceError
-from lad_reasoner.ledger import Exchange
 from lad_reasoner.records import read_records
+from lad_reasoner.remote import ledger
+from lad_reasoner.remote.ledger import Exchange
 from lad_reasoner.remote_teacher import RemoteTeacher
 from lad_reasoner.teacher import Bill, Outcome, Prices, Reply, Request, Teacher, Unanswered
 
@@ -429,7 +430,7 @@ def test_ctrl_c_keeps_what_is_under_way(tmp_path: Path) -> None:
 
 
 def test_the_extra_is_named_when_it_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delitem(sys.modules, "lad_reasoner.chat", raising=False)
+    monkeypatch.delitem(sys.modules, "lad_reasoner.remote.client", raising=False)
     monkeypatch.setitem(sys.modules, "httpx2", None)
     with pytest.raises(MissingExtraError, match=r"httpx2 is not installed; run: pip install 'lad-reasoner\[teacher\]'"):
         answers(teacher("http://127.0.0.1/v1", tmp_path), [question(None)])

@@ -35,12 +35,12 @@ from lad_reasoner.answers import parse_response
 from lad_reasoner.errors import InputError, MachineError, MissingExtraError, ServiceError
 from lad_reasoner.files.pictures import Picture
 from lad_reasoner.judge import Judgement, PicturePair
-from lad_reasoner.ledger import BudgetSpentError, Exchange, Ledger
 from lad_reasoner.prompts import PROMPT_VERSION, build_messages
+from lad_reasoner.remote.ledger import BudgetSpentError, Exchange, Ledger
 from lad_reasoner.teacher import Bill, Prices
 
 if TYPE_CHECKING:
-    from lad_reasoner.chat import ChatService, Completion, Token
+    from lad_reasoner.remote.client import ChatService, Completion, Token
 
 KEY_VARIABLE = "LAD_SERVER_KEY"
 # Ended somewhere, with as many alternatives at the answer as services give, and greedy; what is dearest comes last.
@@ -119,7 +119,7 @@ class HostedJudge:
 
     def _open_service(self) -> ChatService:
         try:
-            from lad_reasoner.chat import ChatService
+            from lad_reasoner.remote.client import ChatService
         except ImportError as error:
             raise MissingExtraError(error.name or "httpx2", "hosted") from None
         # A service that was just given up gets one try, when the pairs are asked again one by one.
@@ -155,7 +155,7 @@ class HostedJudge:
         return {"model": self.name, "messages": [{**message, "content": content}]}
 
     def _ask(self, service: ChatService, key: str, pictures: Sequence[Image.Image]) -> Exchange:
-        from lad_reasoner.chat import RefusedError, picture_part
+        from lad_reasoner.remote.client import RefusedError, picture_part
 
         try:
             completion = self._complete(service, self._body([picture_part(image) for image in pictures]))
@@ -183,7 +183,7 @@ class HostedJudge:
         )
 
     def _complete(self, service: ChatService, body: dict[str, Any]) -> Completion:
-        from lad_reasoner.chat import RefusedError
+        from lad_reasoner.remote.client import RefusedError
 
         wishes = self._wishes
         while True:

@@ -23,11 +23,11 @@ from pydantic import BaseModel, ValidationError
 
 from lad_reasoner.errors import ImageError, MissingExtraError, ServiceError
 from lad_reasoner.files.pictures import KEPT_SIDE, printable, read_picture
-from lad_reasoner.ledger import BudgetSpentError, Exchange, Ledger
+from lad_reasoner.remote.ledger import BudgetSpentError, Exchange, Ledger
 from lad_reasoner.teacher import Bill, Estimate, Outcome, Prices, Reply, Request, Unanswered, parts_of
 
 if TYPE_CHECKING:
-    from lad_reasoner.chat import ChatService
+    from lad_reasoner.remote.client import ChatService
 
 KEY_VARIABLE = "LAD_TEACHER_KEY"
 GIVE_UP_AFTER = 10  # requests in a row that the service fails: it will fail the others too
@@ -133,7 +133,7 @@ class RemoteTeacher:
 
     def _open_service(self) -> ChatService:
         try:
-            from lad_reasoner.chat import ChatService
+            from lad_reasoner.remote.client import ChatService
         except ImportError as error:
             raise MissingExtraError(error.name or "httpx2", "teacher") from None
         return ChatService(self.url, key_variable=self._key_variable, **self._times)
@@ -231,7 +231,7 @@ def _digest(path: str | Path) -> str:
 
 def _encode(path: str | Path) -> dict[str, Any]:
     """A picture as the part of a message; raises `ImageError`."""
-    from lad_reasoner.chat import picture_part
+    from lad_reasoner.remote.client import picture_part
 
     return picture_part(read_picture(path).image)
 
