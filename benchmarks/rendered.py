@@ -19,10 +19,10 @@ import numpy as np
 from scipy.stats import rankdata
 
 from lad_reasoner.answers import parse_response
-from lad_reasoner.baselines import colour_difference, pixel_difference
 from lad_reasoner.files.pictures import read_picture
 from lad_reasoner.inspector import load_model
 from lad_reasoner.judge import Judge, Judgement, PicturePair
+from lad_reasoner.judges.trivial import colour_difference, pixel_difference
 from lad_reasoner.miniloco import EVALUATION, Rendered, draw_picture
 from lad_reasoner.miniloco.words import check_claims
 

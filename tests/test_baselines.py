@@ -7,7 +7,11 @@ import pytest
 import tiny
 from PIL import Image
 
-from lad_reasoner.baselines import (
+from lad_reasoner.errors import InputError
+from lad_reasoner.files.pictures import Picture, read_picture
+from lad_reasoner.inspector import load_model
+from lad_reasoner.judge import Judgement, PicturePair
+from lad_reasoner.judges.trivial import (
     BASELINES,
     COLOUR_LIMIT,
     PIXEL_LIMIT,
@@ -17,10 +21,6 @@ from lad_reasoner.baselines import (
     load_baseline,
     pixel_difference,
 )
-from lad_reasoner.errors import InputError
-from lad_reasoner.files.pictures import Picture, read_picture
-from lad_reasoner.inspector import load_model
-from lad_reasoner.judge import Judgement, PicturePair
 from lad_reasoner.records import Box
 
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from lad_reasoner.baselines import BASELINES
 from lad_reasoner.contamination import ROWS, note_on
+from lad_reasoner.judges.trivial import BASELINES
 
 SAID = {
     "AnomalyGPT-train_supervised": "saw MVTec LOCO AD in training: these weights",

@@ -22,10 +22,10 @@ from PIL import Image
 from rendered import best_balanced_accuracy, draw_pairs
 from scipy import ndimage
 
-from lad_reasoner.baselines import colour_difference, pixel_difference
 from lad_reasoner.errors import InputError
 from lad_reasoner.files.pictures import read_picture
 from lad_reasoner.inspector import load_model
+from lad_reasoner.judges.trivial import colour_difference, pixel_difference
 from lad_reasoner.miniloco import (
     CATALOGUE,
     COLOURS,

@@ -11,8 +11,8 @@ import typer
 from lad_reasoner.errors import MachineError, MissingExtraError
 
 if TYPE_CHECKING:
-    from lad_reasoner.baselines import Predictor
-    from lad_reasoner.hosted import HostedJudge
+    from lad_reasoner.judges.hosted import HostedJudge
+    from lad_reasoner.judges.trivial import Predictor
 
 BENCHMARK_NAMES = "miniloco, mvtec-loco, mvtec-ad, visa, or folder (good/ and bad/, or a CSV file)."
 
@@ -103,10 +103,10 @@ def evaluate(
     ] = None,
 ) -> None:
     """Measure a judge on a benchmark: predictions.jsonl, metrics.json and report.html; goes on where it stopped."""
-    from lad_reasoner.baselines import JudgePredictor
     from lad_reasoner.benchmark import open_benchmark
     from lad_reasoner.console import show_metrics, track
     from lad_reasoner.evaluation import Run, finish
+    from lad_reasoner.judges.trivial import JudgePredictor
 
     if report_only is not None:
         others = [name for name in context.params if name != "report_only" and _was_given(context, name)]
@@ -138,7 +138,7 @@ def evaluate(
 
             predictor: Predictor = ImportedPredictions(predictions, opened, columns=columns, threshold=threshold)
         elif baseline is not None:
-            from lad_reasoner.baselines import load_baseline
+            from lad_reasoner.judges.trivial import load_baseline
 
             predictor = load_baseline(baseline, seed=seed, clip=clip, layers=layers)
         elif server is not None and model is not None:
@@ -162,7 +162,7 @@ def evaluate(
             if hosted is not None:
                 print(hosted.receipt(), file=sys.stderr)
         if baseline == "april-gan":
-            from lad_reasoner.april_gan import rescale_run
+            from lad_reasoner.judges.april_gan import rescale_run
 
             print(f"report of the authors' transductive scores: {finish(rescale_run(out))[2]}", file=sys.stderr)
     recorded, metrics, page = finish(out)
@@ -189,7 +189,7 @@ def _check_options(
 def _load_hosted(
     server: str, model: str, cache: Path, prices: str | None, budget: float | None, concurrency: int
 ) -> HostedJudge:
-    from lad_reasoner.hosted import HostedJudge
+    from lad_reasoner.judges.hosted import HostedJudge
     from lad_reasoner.teacher import parse_prices
 
     costs = None if prices is None else parse_prices(prices)

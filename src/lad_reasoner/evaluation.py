@@ -26,12 +26,12 @@ from typing import cast
 
 from pydantic import ValidationError
 
-from lad_reasoner.baselines import BASELINES, JudgePredictor, Opinion, Predictor, load_baseline
 from lad_reasoner.benchmark import Benchmark, Facts, default_kinds, draw_pairs, open_benchmark, take
 from lad_reasoner.errors import InputError, MachineError, RecordError
 from lad_reasoner.explanations import Explanations, explain
 from lad_reasoner.files.pictures import Picture
 from lad_reasoner.judge import Judge, PicturePair
+from lad_reasoner.judges.trivial import BASELINES, JudgePredictor, Opinion, Predictor, load_baseline
 from lad_reasoner.metrics import RESAMPLES, Metrics, Summary, measure
 from lad_reasoner.records import Pair, Prediction, Record, Verdict, alone, append_record, read_records, repair_records
 from lad_reasoner.thumbnails import save_thumbnail

@@ -33,11 +33,11 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from lad_reasoner.answers import Answer, parse_response
-from lad_reasoner.baselines import Opinion
 from lad_reasoner.benchmark import Benchmark
 from lad_reasoner.errors import InputError
 from lad_reasoner.files.pictures import printable
 from lad_reasoner.judge import PicturePair
+from lad_reasoner.judges.trivial import Opinion
 from lad_reasoner.mmad import DETECTION
 from lad_reasoner.tables import LABELS, word
 

@@ -65,7 +65,7 @@ def load_model(
     if server is not None:
         if votes > 1 or max_pixels is not None or device is not None:
             raise InputError(f"{name}: votes, max_pixels and device are for a model in this process, not on a server")
-        from lad_reasoner.hosted import HostedJudge
+        from lad_reasoner.judges.hosted import HostedJudge
 
         return HostedJudge(server, name)
     from lad_reasoner.model import BUILT_IN, EXAMPLE

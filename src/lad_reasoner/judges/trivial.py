@@ -122,7 +122,7 @@ def load_baseline(name: str, *, seed: int = 0, clip: str | None = None, layers: 
             raise InputError(
                 "april-gan needs its authors' linear layers, --layers FILE; april-gan-zero has no use for them"
             )
-        from lad_reasoner.april_gan import AprilGan
+        from lad_reasoner.judges.april_gan import AprilGan
 
         return AprilGan(clip, layers)
     scores: dict[str, Callable[[PicturePair], float]] = {

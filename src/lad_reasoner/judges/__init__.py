@@ -1,0 +1,1 @@
+"""Judges: from pairs of pictures to judgements."""
