@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy.stats import rankdata
 
-from lad_reasoner.backbone import Backbone, load_backbone
 from lad_reasoner.files.pictures import Picture, read_picture
-from lad_reasoner.matching import Matcher
+from lad_reasoner.judges.evidence.backbone import Backbone, load_backbone
+from lad_reasoner.judges.evidence.matching import Matcher
 
 DRAWS = 5
 

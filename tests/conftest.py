@@ -4,9 +4,9 @@ from functools import cache
 
 import pytest
 
-from lad_reasoner.backbone import Backbone, load_backbone
 from lad_reasoner.files.pictures import Picture
-from lad_reasoner.matching import Matcher
+from lad_reasoner.judges.evidence.backbone import Backbone, load_backbone
+from lad_reasoner.judges.evidence.matching import Matcher
 from lad_reasoner.miniloco import draw_picture
 
 

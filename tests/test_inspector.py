@@ -14,11 +14,11 @@ from transformers import Dinov2Config, Dinov2Model
 import lad_reasoner
 from lad_reasoner import Failure, Inspector, Verdict, load_model, parse_response
 from lad_reasoner import inspector as module
-from lad_reasoner.backbone import EfficientNetLite0
 from lad_reasoner.errors import ImageError, InputError, LadError, MachineError
 from lad_reasoner.files.pictures import Picture, read_picture
 from lad_reasoner.inspector import READ_AHEAD, Examination
 from lad_reasoner.judge import Judgement
+from lad_reasoner.judges.evidence.backbone import EfficientNetLite0
 
 
 @pytest.fixture(scope="module")

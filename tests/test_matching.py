@@ -6,9 +6,16 @@ import torch
 from conftest import shot
 from PIL import Image, ImageDraw
 
-from lad_reasoner.backbone import Backbone
 from lad_reasoner.files.pictures import Picture, read_picture
-from lad_reasoner.matching import ORIENTATIONS, Matcher, augment, colour_vectors, orientations, working_size
+from lad_reasoner.judges.evidence.backbone import Backbone
+from lad_reasoner.judges.evidence.matching import (
+    ORIENTATIONS,
+    Matcher,
+    augment,
+    colour_vectors,
+    orientations,
+    working_size,
+)
 
 
 def scene(*discs: tuple[int, int, tuple[int, int, int]], size: tuple[int, int] = (384, 384)) -> Picture:

@@ -10,10 +10,10 @@ from scipy import ndimage
 
 from lad_reasoner.answers import parse_response
 from lad_reasoner.files.pictures import Picture
-from lad_reasoner.matching import Comparison, Matcher
-from lad_reasoner.reasoning import KINDS, VISIBLY_LIGHTER, place, respond
-from lad_reasoner.regions import CORE, MAP_STEP, ONE_SIDED, SMALLEST, find_regions, name_colour
-from lad_reasoner.registration import in_view, isotropic_grid, sample
+from lad_reasoner.judges.evidence.matching import Comparison, Matcher
+from lad_reasoner.judges.evidence.regions import CORE, MAP_STEP, ONE_SIDED, SMALLEST, find_regions, name_colour
+from lad_reasoner.judges.evidence.registration import in_view, isotropic_grid, sample
+from lad_reasoner.judges.evidence.wording import KINDS, VISIBLY_LIGHTER, place, respond
 
 REGION = re.compile(
     r"Region (\d+) \((?P<place>[a-z ]+), (?P<x>\d+) % from the left and (?P<y>\d+) % from the top\) covers "

@@ -3,9 +3,9 @@
 import pytest
 from test_matching import BLUE, BOTH, RED, scene
 
-from lad_reasoner.backbone import Backbone
-from lad_reasoner.matching import Matcher
-from lad_reasoner.regions import Region, find_regions, name_colour
+from lad_reasoner.judges.evidence.backbone import Backbone
+from lad_reasoner.judges.evidence.matching import Matcher
+from lad_reasoner.judges.evidence.regions import Region, find_regions, name_colour
 
 COLOURS = {
     "black": (10, 10, 12),

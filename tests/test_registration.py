@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from lad_reasoner.judges.evidence.registration import Similarity, in_view, isotropic_grid, register, sample
 from lad_reasoner.miniloco import draw_picture
-from lad_reasoner.registration import Similarity, in_view, isotropic_grid, register, sample
 
 SIZE = (384, 288)
 

@@ -7,7 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lad_reasoner.spread import CENTRE_ERROR, LIMIT_WIDTHS, PRIOR_OFFSET, PRIOR_SLOPE, PRIOR_WIDTH, NormalSpread
+from lad_reasoner.judges.evidence.normal_variation import (
+    CENTRE_ERROR,
+    LIMIT_WIDTHS,
+    PRIOR_OFFSET,
+    PRIOR_SLOPE,
+    PRIOR_WIDTH,
+    NormalSpread,
+)
 
 distances = st.floats(1e-3, 1.0)
 

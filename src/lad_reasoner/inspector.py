@@ -52,11 +52,11 @@ def load_model(
             raise InputError("evidence: it has its map and boxes already; evidence=True is for another model")
         if votes > 1:
             raise InputError("evidence: it measures and gives a score anyway; votes are for a vision-language model")
-        from lad_reasoner.evidence import Evidence
+        from lad_reasoner.judges.evidence.judge import Evidence
 
         return Evidence(backbone)
     if evidence:
-        from lad_reasoner.evidence import WithEvidence
+        from lad_reasoner.judges.evidence.judge import WithEvidence
 
         lent = load_model(backbone=backbone)  # first, because it is there, or refused, at once
         return WithEvidence(load_model(name, server=server, votes=votes, max_pixels=max_pixels, device=device), lent)
@@ -106,7 +106,7 @@ class Inspector:
         if isinstance(model, str):
             model = load_model(model, evidence=evidence)
         elif evidence:
-            from lad_reasoner.evidence import WithEvidence
+            from lad_reasoner.judges.evidence.judge import WithEvidence
 
             model = WithEvidence(model, load_model())
         self.judge = model

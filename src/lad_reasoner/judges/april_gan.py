@@ -39,10 +39,10 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from lad_reasoner.backbone import pixel_statistics
 from lad_reasoner.errors import InputError
 from lad_reasoner.files.pictures import printable
 from lad_reasoner.judge import PicturePair
+from lad_reasoner.judges.evidence.backbone import pixel_statistics
 from lad_reasoner.judges.trivial import Opinion
 from lad_reasoner.model import check_weights, find_folder, library
 from lad_reasoner.records import Prediction

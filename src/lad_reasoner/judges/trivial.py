@@ -112,7 +112,7 @@ def load_baseline(name: str, *, seed: int = 0, clip: str | None = None, layers: 
     name, and for what APRIL-GAN lacks.
     """
     if name.partition(":")[0] == "evidence":
-        from lad_reasoner.evidence import Evidence
+        from lad_reasoner.judges.evidence.judge import Evidence
 
         return JudgePredictor(Evidence(name.partition(":")[2] or None))
     if name in ("april-gan", "april-gan-zero"):

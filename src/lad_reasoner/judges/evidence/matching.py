@@ -26,10 +26,10 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageEnhance, ImageFilter
 
-from lad_reasoner.backbone import Backbone
 from lad_reasoner.files.pictures import Picture
-from lad_reasoner.registration import Similarity, in_view, isotropic_grid, register, sample
-from lad_reasoner.spread import NormalSpread
+from lad_reasoner.judges.evidence.backbone import Backbone
+from lad_reasoner.judges.evidence.normal_variation import NormalSpread
+from lad_reasoner.judges.evidence.registration import Similarity, in_view, isotropic_grid, register, sample
 
 WORKING_AREA = 384 * 384  # pixels: the picture that the network sees, in the first reference's aspect
 ORIENTATIONS = 8  # multiples of 45 degrees in which a reference is known

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 
-from lad_reasoner.matching import Comparison
-from lad_reasoner.registration import in_view, isotropic_grid, sample
+from lad_reasoner.judges.evidence.matching import Comparison
+from lad_reasoner.judges.evidence.registration import in_view, isotropic_grid, sample
 
 Kind = Literal["missing", "added", "changed"]
 

@@ -10,13 +10,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from lad_reasoner.backbone import DEFAULT_BACKBONE, load_backbone
 from lad_reasoner.files.pictures import Picture
 from lad_reasoner.judge import Judge, Judgement, PicturePair, judge_one_by_one
-from lad_reasoner.matching import Matcher
-from lad_reasoner.reasoning import PROMPT_VERSION, respond
+from lad_reasoner.judges.evidence.backbone import DEFAULT_BACKBONE, load_backbone
+from lad_reasoner.judges.evidence.matching import Matcher
+from lad_reasoner.judges.evidence.regions import Region, find_regions
+from lad_reasoner.judges.evidence.wording import PROMPT_VERSION, respond
 from lad_reasoner.records import Box
-from lad_reasoner.regions import Region, find_regions
 
 HEAT_SIDE = 96  # cells of the long side of the map that is handed out
 

@@ -1,0 +1,1 @@
+"""The built-in judge for photographs: two-way patch matching, and its measurement in words."""
