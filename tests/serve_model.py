@@ -9,7 +9,7 @@ from typing import Any
 from transformers.cli.serve import Serve
 from transformers.cli.serving.model_manager import ModelManager
 
-from lad_reasoner.model import load_checkpoint
+from lad_reasoner.judges.vlm.checkpoint import load_checkpoint
 
 
 def main(folder: str, port: str) -> None:

@@ -25,7 +25,7 @@ from lad_reasoner.files.pictures import read_picture
 from lad_reasoner.judge import PicturePair
 from lad_reasoner.judges.evidence.backbone import EfficientNetLite0, load_backbone
 from lad_reasoner.judges.trivial import load_baseline
-from lad_reasoner.model import load_checkpoint
+from lad_reasoner.judges.vlm.checkpoint import load_checkpoint
 
 SMALL = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
 

@@ -14,9 +14,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lad_reasoner.answers import TAGS, parse_response
-from lad_reasoner.decoding import Reply, StructuredDecoding
 from lad_reasoner.errors import InputError, MachineError
-from lad_reasoner.grammar import Grammar
+from lad_reasoner.judges.vlm.decoding import Reply, StructuredDecoding
+from lad_reasoner.judges.vlm.grammar import Grammar
 
 PADDED = 9  # logits are often wider than the vocabulary
 MAKERS: dict[str, Callable[[], Any]] = {

@@ -16,12 +16,12 @@ import torch
 
 from lad_reasoner import Failure, Inspector, Verdict, load_model
 from lad_reasoner.answers import parse_response
-from lad_reasoner.decoding import Reply
-from lad_reasoner.engines import ModelJudge, TransformersEngine, count_votes
 from lad_reasoner.errors import InputError, MachineError
 from lad_reasoner.files.pictures import read_picture
 from lad_reasoner.judge import PicturePair
-from lad_reasoner.model import Checkpoint, load_checkpoint
+from lad_reasoner.judges.vlm.checkpoint import Checkpoint, load_checkpoint
+from lad_reasoner.judges.vlm.decoding import Reply
+from lad_reasoner.judges.vlm.transformers_engine import ModelJudge, TransformersEngine, count_votes
 from lad_reasoner.prompts import PROMPT_VERSION, QUESTION, build_messages, build_prompt
 
 ARCHITECTURES: dict[str, Callable[[Path], Path]] = {

@@ -22,14 +22,14 @@ from runs import from_matrix
 import lad_reasoner
 from lad_reasoner.answers import format_response
 from lad_reasoner.benchmark import Benchmark, open_benchmark
-from lad_reasoner.engines import ModelJudge, TransformersEngine
 from lad_reasoner.errors import InputError, LadError, MachineError, RecordError
 from lad_reasoner.evaluation import Run, finish, measure_run, read_run
 from lad_reasoner.explanations import check_line
 from lad_reasoner.judge import Judgement, PicturePair
 from lad_reasoner.judges.trivial import JudgePredictor, Opinion, load_baseline
+from lad_reasoner.judges.vlm.checkpoint import load_checkpoint
+from lad_reasoner.judges.vlm.transformers_engine import ModelJudge, TransformersEngine
 from lad_reasoner.miniloco.words import write_response
-from lad_reasoner.model import load_checkpoint
 from lad_reasoner.overview import remarks
 from lad_reasoner.records import Prediction
 

@@ -10,9 +10,9 @@ import tiny
 import torch
 from PIL import Image
 
-from lad_reasoner import model as model_module
-from lad_reasoner.fast_vision import speed_up
-from lad_reasoner.model import load_checkpoint
+from lad_reasoner.judges.vlm import checkpoint as model_module
+from lad_reasoner.judges.vlm.checkpoint import load_checkpoint
+from lad_reasoner.judges.vlm.qwen_speedups import speed_up
 
 
 def look(folder: Path, sizes: list[tuple[int, int]]) -> torch.Tensor:

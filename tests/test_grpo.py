@@ -13,8 +13,8 @@ import torch
 from tutored import build
 
 from lad_reasoner.answers import parse_response
-from lad_reasoner.fast_vision import share_pictures
-from lad_reasoner.model import load_checkpoint
+from lad_reasoner.judges.vlm.checkpoint import load_checkpoint
+from lad_reasoner.judges.vlm.qwen_speedups import share_pictures
 from lad_reasoner.rewards import accuracy_reward, structure_reward
 from lad_reasoner.trainset import load_set
 

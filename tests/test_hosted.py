@@ -25,7 +25,6 @@ from planted import lamps
 
 from lad_reasoner.answers import parse_response
 from lad_reasoner.benchmark import Benchmark, open_benchmark
-from lad_reasoner.engines import TransformersEngine
 from lad_reasoner.errors import InputError, MachineError, MissingExtraError, ServiceError
 from lad_reasoner.evaluation import Run, measure_run, read_run
 from lad_reasoner.files.pictures import Picture, read_picture
@@ -34,7 +33,8 @@ from lad_reasoner.judge import PicturePair
 from lad_reasoner.judges import hosted
 from lad_reasoner.judges.hosted import WISHES, HostedJudge, score_answer
 from lad_reasoner.judges.trivial import JudgePredictor
-from lad_reasoner.model import BUILT_IN, load_checkpoint
+from lad_reasoner.judges.vlm.checkpoint import BUILT_IN, load_checkpoint
+from lad_reasoner.judges.vlm.transformers_engine import TransformersEngine
 from lad_reasoner.prompts import build_prompt
 from lad_reasoner.records import Prediction, Verdict, read_records
 from lad_reasoner.remote.client import Alternative, Token

@@ -15,6 +15,7 @@ from PIL import Image
 
 from lad_reasoner.answers import parse_response
 from lad_reasoner.errors import InputError
+from lad_reasoner.judges.vlm.checkpoint import load_checkpoint
 from lad_reasoner.micro import training
 from lad_reasoner.micro.build import build_model, build_tokenizer, save_micro
 from lad_reasoner.micro.language import Script, batch_loss
@@ -26,7 +27,6 @@ from lad_reasoner.micro.trust import lesson_of, respond
 from lad_reasoner.micro.vision import augment, lesson_loss, measure, to_pixels
 from lad_reasoner.miniloco import EVALUATION, TRAINING
 from lad_reasoner.miniloco.words import differing
-from lad_reasoner.model import load_checkpoint
 from lad_reasoner.prompts import build_prompt
 
 SMALL = {"vision_width": 64, "vision_depth": 2, "text_width": 128, "text_depth": 2}

@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 from lad_reasoner.errors import InputError, LadError, MachineError, MissingExtraError
-from lad_reasoner.model import Checkpoint, find_folder, load_checkpoint
+from lad_reasoner.judges.vlm.checkpoint import Checkpoint, find_folder, load_checkpoint
 
 
 @pytest.fixture(scope="module")

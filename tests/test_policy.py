@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from lad_reasoner.model import load_checkpoint
+from lad_reasoner.judges.vlm.checkpoint import load_checkpoint
 from lad_reasoner.policy import group_advantages, penalised_rewards, sequence_kl
 
 trl = pytest.importorskip("trl")

@@ -17,7 +17,7 @@ from tutored import build, write_recipe
 from lad_reasoner import publish as publishing
 from lad_reasoner import train_sft
 from lad_reasoner.errors import MachineError
-from lad_reasoner.model import load_checkpoint
+from lad_reasoner.judges.vlm.checkpoint import load_checkpoint
 from lad_reasoner.publish import answer, assemble, push, stored_dtype, verify, write_card
 from lad_reasoner.recipe import Recipe, Settings, read_recipe
 

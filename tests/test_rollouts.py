@@ -13,10 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lad_reasoner.answers import parse_response
-from lad_reasoner.decoding import StructuredDecoding, Written
-from lad_reasoner.engines import make_grammar
 from lad_reasoner.errors import InputError
-from lad_reasoner.model import Checkpoint, load_checkpoint
+from lad_reasoner.judges.vlm.checkpoint import Checkpoint, load_checkpoint
+from lad_reasoner.judges.vlm.decoding import StructuredDecoding, Written
+from lad_reasoner.judges.vlm.transformers_engine import make_grammar
 from lad_reasoner.rollouts import Rollouts, find_chosen, response_regex
 
 pytest.importorskip("trl")

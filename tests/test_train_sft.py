@@ -23,7 +23,7 @@ from lad_reasoner import train_sft
 from lad_reasoner.decisions import Decision, append_decision
 from lad_reasoner.errors import InputError, MachineError
 from lad_reasoner.files.pictures import read_picture
-from lad_reasoner.model import load_checkpoint
+from lad_reasoner.judges.vlm.checkpoint import load_checkpoint
 from lad_reasoner.publish import assemble
 from lad_reasoner.recipe import Settings, read_recipe
 from lad_reasoner.training import is_whole

@@ -19,7 +19,7 @@ from safetensors.torch import save_file
 from tutored import write_recipe
 
 from lad_reasoner.errors import InputError
-from lad_reasoner.model import Checkpoint, load_checkpoint
+from lad_reasoner.judges.vlm.checkpoint import Checkpoint, load_checkpoint
 from lad_reasoner.recipe import Settings, read_recipe
 from lad_reasoner.records import alone
 from lad_reasoner.training import (

@@ -15,7 +15,7 @@ from tutored import build
 from lad_reasoner.decisions import Decision, append_decision
 from lad_reasoner.errors import InputError
 from lad_reasoner.files.pictures import read_picture
-from lad_reasoner.model import Checkpoint, load_checkpoint
+from lad_reasoner.judges.vlm.checkpoint import Checkpoint, load_checkpoint
 from lad_reasoner.prompts import build_messages
 from lad_reasoner.trainset import context, load_set, row_lengths
 

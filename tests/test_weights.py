@@ -13,9 +13,9 @@ from rendered import draw_pairs, judge_pairs
 
 from lad_reasoner import load_model
 from lad_reasoner.answers import parse_response
+from lad_reasoner.judges.vlm.checkpoint import BUILT_IN, load_checkpoint
 from lad_reasoner.miniloco import EVALUATION, draw_picture
 from lad_reasoner.miniloco.words import check_claims
-from lad_reasoner.model import BUILT_IN, load_checkpoint
 
 
 @pytest.mark.parametrize("name", BUILT_IN)

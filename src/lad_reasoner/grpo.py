@@ -16,8 +16,8 @@ from typing import Any
 import torch
 
 from lad_reasoner.answers import parse_response
-from lad_reasoner.fast_vision import share_pictures, speed_up
-from lad_reasoner.model import Checkpoint
+from lad_reasoner.judges.vlm.checkpoint import Checkpoint
+from lad_reasoner.judges.vlm.qwen_speedups import share_pictures, speed_up
 from lad_reasoner.policy import group_advantages, penalised_rewards, sequence_kl
 from lad_reasoner.recipe import library
 from lad_reasoner.rewards import response_text

@@ -68,12 +68,12 @@ def load_model(
         from lad_reasoner.judges.hosted import HostedJudge
 
         return HostedJudge(server, name)
-    from lad_reasoner.model import BUILT_IN, EXAMPLE
+    from lad_reasoner.judges.vlm.checkpoint import BUILT_IN, EXAMPLE
 
     if "/" not in name and name not in BUILT_IN and not Path(name).exists():
         known = ", ".join(["evidence", *BUILT_IN])
         raise InputError(f"{name}: no such model; give {known}, a model's folder, or a hub name such as {EXAMPLE}")
-    from lad_reasoner.engines import load_judge
+    from lad_reasoner.judges.vlm.transformers_engine import load_judge
 
     return load_judge(name, votes=votes, max_pixels=max_pixels, device=device)
 

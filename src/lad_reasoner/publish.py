@@ -22,7 +22,7 @@ import torch
 
 from lad_reasoner.errors import LadError, MachineError
 from lad_reasoner.files.pictures import read_picture
-from lad_reasoner.model import Checkpoint, find_folder, load_checkpoint
+from lad_reasoner.judges.vlm.checkpoint import Checkpoint, find_folder, load_checkpoint
 from lad_reasoner.recipe import Recipe, library
 from lad_reasoner.training import SHOWN
 

@@ -34,7 +34,7 @@ import torch
 
 from lad_reasoner.console import TrainingProgress
 from lad_reasoner.errors import ImageError, InputError, MachineError, StoppedError
-from lad_reasoner.model import Checkpoint, load_checkpoint
+from lad_reasoner.judges.vlm.checkpoint import Checkpoint, load_checkpoint
 from lad_reasoner.recipe import Recipe, Settings, library
 from lad_reasoner.records import alone
 

@@ -29,7 +29,7 @@ from lad_reasoner.dataset import read_entries
 from lad_reasoner.decisions import decided, read_decisions
 from lad_reasoner.errors import InputError
 from lad_reasoner.files.pictures import printable, read_picture
-from lad_reasoner.model import Checkpoint
+from lad_reasoner.judges.vlm.checkpoint import Checkpoint
 from lad_reasoner.recipe import first_process, library
 
 WORDS = {"sft": "questions and answers (lad-reasoner data sft)", "pair": "pairs (lad-reasoner data pairs)"}

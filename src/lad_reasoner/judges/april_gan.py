@@ -44,7 +44,7 @@ from lad_reasoner.files.pictures import printable
 from lad_reasoner.judge import PicturePair
 from lad_reasoner.judges.evidence.backbone import pixel_statistics
 from lad_reasoner.judges.trivial import Opinion
-from lad_reasoner.model import check_weights, find_folder, library
+from lad_reasoner.judges.vlm.checkpoint import check_weights, find_folder, library
 from lad_reasoner.records import Prediction
 
 SIDE = 518  # pixels: every picture is stretched to a square of this size

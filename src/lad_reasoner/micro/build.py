@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from lad_reasoner.model import library
+from lad_reasoner.judges.vlm.checkpoint import library
 
 PATCH, MERGE = 14, 2
 MAX_PIXELS = 224 * 224

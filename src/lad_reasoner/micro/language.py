@@ -14,7 +14,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from lad_reasoner.fast_vision import turn
+from lad_reasoner.judges.vlm.qwen_speedups import turn
 from lad_reasoner.micro.lessons import Example
 from lad_reasoner.micro.perception import rms_norm, see
 from lad_reasoner.micro.pool import CELL, Shot

@@ -21,7 +21,7 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
-from lad_reasoner.fast_vision import turn
+from lad_reasoner.judges.vlm.qwen_speedups import turn
 from lad_reasoner.micro.pool import CELL, Shot
 from lad_reasoner.miniloco.scene import COLOURS
 from lad_reasoner.miniloco.words import group_of, signs_in

@@ -28,6 +28,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from lad_reasoner.errors import InputError
+from lad_reasoner.judges.vlm.checkpoint import library, load_checkpoint
 from lad_reasoner.micro import build
 from lad_reasoner.micro.language import Script, batch_loss, compile_layers, look_at_all
 from lad_reasoner.micro.lessons import Example, Teacher
@@ -37,7 +38,6 @@ from lad_reasoner.micro.trust import lesson_of, respond
 from lad_reasoner.micro.vision import Deck, augment, lesson_loss, measure
 from lad_reasoner.miniloco.catalogue import TRAINING
 from lad_reasoner.miniloco.families.free import FAMILIES
-from lad_reasoner.model import library, load_checkpoint
 from lad_reasoner.prompts import build_prompt
 
 HELD_OUT = 40  # every fortieth group of free scenes is kept for measuring

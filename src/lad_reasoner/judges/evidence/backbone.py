@@ -26,7 +26,7 @@ import torch.nn.functional as F
 from PIL import Image
 
 from lad_reasoner.errors import InputError, MissingExtraError
-from lad_reasoner.model import check_weights, find_folder, library, load_checkpoint
+from lad_reasoner.judges.vlm.checkpoint import check_weights, find_folder, library, load_checkpoint
 
 DEFAULT_BACKBONE = "efficientnet-lite0"
 

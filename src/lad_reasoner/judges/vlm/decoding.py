@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import torch
 
 from lad_reasoner.errors import MachineError
-from lad_reasoner.grammar import Choice, Ending, Grammar, State
+from lad_reasoner.judges.vlm.grammar import Choice, Ending, Grammar, State
 
 
 @dataclass(frozen=True)

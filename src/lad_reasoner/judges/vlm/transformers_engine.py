@@ -17,12 +17,12 @@ import torch
 from PIL import Image
 
 from lad_reasoner.answers import parse_response
-from lad_reasoner.decoding import Reply, StructuredDecoding
 from lad_reasoner.errors import InputError, MachineError
 from lad_reasoner.files.pictures import Picture
-from lad_reasoner.grammar import Grammar
 from lad_reasoner.judge import Judgement, PicturePair
-from lad_reasoner.model import Checkpoint, load_checkpoint
+from lad_reasoner.judges.vlm.checkpoint import Checkpoint, load_checkpoint
+from lad_reasoner.judges.vlm.decoding import Reply, StructuredDecoding
+from lad_reasoner.judges.vlm.grammar import Grammar
 from lad_reasoner.prompts import PROMPT_VERSION, build_messages
 
 REASONING_TOKENS = 256  # the budget of a reasoning; the paper's examples have about a hundred words

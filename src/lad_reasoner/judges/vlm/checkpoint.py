@@ -21,10 +21,10 @@ import torch
 from PIL import Image
 
 from lad_reasoner.errors import InputError, LadError, MachineError, MissingExtraError
-from lad_reasoner.fast_vision import speed_up
+from lad_reasoner.judges.vlm.qwen_speedups import speed_up
 
 EXAMPLE = "Qwen/Qwen2.5-VL-3B-Instruct"
-WEIGHTS = Path(__file__).parent / "weights"
+WEIGHTS = Path(__file__).parents[2] / "weights"
 # What ships inside the package: micro is micro-base after SFT and GRPO.
 BUILT_IN = {name: WEIGHTS / name for name in ("micro", "micro-base")}
 SMALL = 2 * 1024**3  # bytes of weights: up to here float32 fits everywhere, and a CPU is fastest with it
