@@ -25,15 +25,15 @@ from lad_reasoner.curate import (
     plan_pairs,
     plan_sft,
 )
+from lad_reasoner.data.layouts import MVTEC_AD, find_samples
+from lad_reasoner.data.mmad import read_mmad
 from lad_reasoner.dataset import Entry, read_entries, read_manifest
 from lad_reasoner.errors import InputError, MachineError
 from lad_reasoner.material import TWICE, UNREADABLE, Material, gather
 from lad_reasoner.miniloco import write_benchmark
-from lad_reasoner.mmad import read_mmad
 from lad_reasoner.prompts import PROMPT_VERSION, QUESTION
 from lad_reasoner.questions import KINDS
 from lad_reasoner.scribe import Scribe
-from lad_reasoner.sources import MVTEC_AD, find_samples
 from lad_reasoner.teacher import Request, Unanswered
 
 DATA = Path(os.environ.get("LAD_PHOTOGRAPHS", Path(__file__).parents[2] / "shared/data/real")).parent

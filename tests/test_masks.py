@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
+from lad_reasoner.data.layouts import find_samples
+from lad_reasoner.data.masks import describe_mask, name_defects, place, read_mask
 from lad_reasoner.errors import ImageError, InputError
-from lad_reasoner.masks import describe_mask, name_defects, place, read_mask
 from lad_reasoner.miniloco import write_benchmark
 from lad_reasoner.records import Sample
-from lad_reasoner.sources import find_samples
 
 
 def square(row: int, column: int, side: int = 10, of: int = 100) -> NDArray[np.bool_]:

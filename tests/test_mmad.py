@@ -13,11 +13,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from lad_reasoner.data.csv_table import VISA
+from lad_reasoner.data.layouts import MVTEC_AD, find_samples
+from lad_reasoner.data.mmad import (
+    ANSWER,
+    BENCHMARK,
+    FORM,
+    OTHER,
+    OUTSIDE,
+    WRONG,
+    Hint,
+    Mmad,
+    _parse,
+    name_of,
+    read_mmad,
+)
 from lad_reasoner.errors import ImageError, InputError
-from lad_reasoner.mmad import ANSWER, BENCHMARK, FORM, OTHER, OUTSIDE, WRONG, Hint, Mmad, _parse, name_of, read_mmad
 from lad_reasoner.records import Kind, Sample
-from lad_reasoner.sources import MVTEC_AD, find_samples
-from lad_reasoner.tables import VISA
 
 DATA = Path(os.environ.get("LAD_PHOTOGRAPHS", Path(__file__).parents[2] / "shared/data/real")).parent
 needs_data = pytest.mark.skipif(

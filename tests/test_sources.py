@@ -13,11 +13,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lad_reasoner.data.layouts import LOGICAL, MVTEC_AD, Source, _Layout, find_samples, why_not_train
 from lad_reasoner.errors import InputError, RecordError
 from lad_reasoner.files.listing import list_files, natural, natural_path
 from lad_reasoner.miniloco import write_benchmark
 from lad_reasoner.records import Sample
-from lad_reasoner.sources import LOGICAL, MVTEC_AD, Source, _Layout, find_samples, why_not_train
 
 DATA = Path(os.environ.get("LAD_PHOTOGRAPHS", Path(__file__).parents[2] / "shared/data/real")).parent
 needs_data = pytest.mark.skipif(

@@ -27,12 +27,12 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, get_args
 
+from lad_reasoner.data.csv_table import VISA
+from lad_reasoner.data.layouts import LICENCES, LOCO, MVTEC_AD, find_samples
+from lad_reasoner.data.masks import name_defects
 from lad_reasoner.errors import InputError
 from lad_reasoner.files.pictures import Picture, printable, read_picture
-from lad_reasoner.masks import name_defects
 from lad_reasoner.records import Kind, Pair, Sample
-from lad_reasoner.sources import LICENCES, LOCO, MVTEC_AD, find_samples
-from lad_reasoner.tables import VISA
 
 # The name of a benchmark -> the data set of its samples; None takes any.
 BENCHMARKS: dict[str, str | None] = {

@@ -25,12 +25,12 @@ from PIL import Image
 
 from lad_reasoner.budget import record_tokens
 from lad_reasoner.console import track
+from lad_reasoner.data.layouts import Source, why_not_train
+from lad_reasoner.data.masks import read_mask
 from lad_reasoner.dataset import Entry, hash_file, read_entries, read_manifest, summarise
 from lad_reasoner.errors import ImageError
 from lad_reasoner.files.pictures import read_picture
-from lad_reasoner.masks import read_mask
 from lad_reasoner.records import Sample
-from lad_reasoner.sources import Source, why_not_train
 
 NEAR = 8  # of 512 bits
 GRID = 16

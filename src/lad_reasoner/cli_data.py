@@ -90,7 +90,7 @@ def sft(
     """
     from lad_reasoner.console import track
     from lad_reasoner.curate import build_sft, plan_sft
-    from lad_reasoner.mmad import read_mmad
+    from lad_reasoner.data.mmad import read_mmad
 
     hints = read_mmad(mmad, knowledge)
     asked = _load_teacher(teacher, teacher_model, prices, budget, cache or out / "teacher.jsonl", concurrency)
@@ -209,7 +209,7 @@ def check(
 ) -> None:
     """Say whether a built set is fit to train on; exits with 1 if it is not."""
     from lad_reasoner.check import check_set
-    from lad_reasoner.sources import find_samples
+    from lad_reasoner.data.layouts import find_samples
 
     benchmarks = [find_samples(path) for path in benchmark or ()]
     report = check_set(folder, benchmarks=benchmarks, max_tokens=max_tokens, max_pixels=max_pixels)
@@ -244,8 +244,8 @@ def export(
 
 
 def _gather(sources: list[Path] | None, mvtec_ad: Path | None, visa: Path | None) -> Material:
+    from lad_reasoner.data.layouts import find_samples
     from lad_reasoner.material import gather
-    from lad_reasoner.sources import find_samples
 
     found = []
     for flag, name, folder in (("--mvtec-ad", "MVTec AD", mvtec_ad), ("--visa", "VisA", visa)):

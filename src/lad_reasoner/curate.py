@@ -30,10 +30,10 @@ from typing import Any
 from lad_reasoner.benchmark import KINDS as SAMPLE_KINDS
 from lad_reasoner.benchmark import OTHER
 from lad_reasoner.console import track
+from lad_reasoner.data.mmad import Mmad
 from lad_reasoner.dataset import Builder
 from lad_reasoner.errors import ImageError, InputError
 from lad_reasoner.material import UNREADABLE, Item, Material, digest, files_of, make_entry
-from lad_reasoner.mmad import Mmad
 from lad_reasoner.prompts import PROMPT_VERSION, build_messages
 from lad_reasoner.questions import (
     KINDS,

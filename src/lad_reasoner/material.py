@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from lad_reasoner.console import track
+from lad_reasoner.data.layouts import LICENCES, Source, why_not_train
+from lad_reasoner.data.mmad import name_of
 from lad_reasoner.dataset import Entry, hash_file
 from lad_reasoner.errors import ImageError, InputError
 from lad_reasoner.files.pictures import printable, read_picture
-from lad_reasoner.mmad import name_of
 from lad_reasoner.records import Sample
-from lad_reasoner.sources import LICENCES, Source, why_not_train
 
 TWICE = "are in two of the sources"
 UNREADABLE = "cannot be read"

@@ -23,6 +23,7 @@ from PIL import Image
 from pydantic import Field, model_validator
 from scipy import ndimage
 
+from lad_reasoner.data.masks import read_mask
 from lad_reasoner.decisions import (
     Decision,
     acceptance,
@@ -35,7 +36,6 @@ from lad_reasoner.decisions import (
 )
 from lad_reasoner.errors import InputError
 from lad_reasoner.files.pictures import printable, read_picture
-from lad_reasoner.masks import read_mask
 from lad_reasoner.records import Record, read_records
 
 OUTLINE = 4  # pixels around the mask

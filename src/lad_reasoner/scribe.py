@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from lad_reasoner.masks import describe_mask, read_mask
+from lad_reasoner.data.masks import describe_mask, read_mask
 from lad_reasoner.miniloco import CATALOGUE
 from lad_reasoner.miniloco.words import count_groups
 from lad_reasoner.questions import product_of

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from lad_reasoner.answers import format_response
+from lad_reasoner.data.masks import place
 from lad_reasoner.files.pictures import Picture
 from lad_reasoner.judges.evidence.matching import Comparison
 from lad_reasoner.judges.evidence.normal_variation import NormalSpread
 from lad_reasoner.judges.evidence.regions import MAX_REGIONS, Region, name_colour
-from lad_reasoner.masks import place
 
 PROMPT_VERSION = "evidence-1"  # of this wording; there is no prompt
 STRETCHED = 0.12  # relative difference of the aspects; rounding to whole patches explains less

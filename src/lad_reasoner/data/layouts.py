@@ -54,11 +54,20 @@ from pathlib import Path
 
 from pydantic import ConfigDict
 
+from lad_reasoner.data.csv_table import (
+    SPLITS,
+    UNKNOWN_LICENCE,
+    VISA,
+    VISA_LICENCE,
+    WORDS,
+    has_samples,
+    read_table,
+    word,
+)
 from lad_reasoner.errors import InputError
 from lad_reasoner.files.listing import Parts, list_files, natural_path
 from lad_reasoner.files.pictures import SUFFIXES, printable
 from lad_reasoner.records import Kind, Record, Sample, Split, read_records
-from lad_reasoner.tables import SPLITS, UNKNOWN_LICENCE, VISA, VISA_LICENCE, WORDS, has_samples, read_table, word
 
 MVTEC_AD: dict[str, frozenset[str]] = {
     category: frozenset(defects.split())

@@ -1,0 +1,1 @@
+"""Data sets on disk: their layouts, tables, masks, and MMAD's annotations."""
