@@ -14,7 +14,12 @@ import pytest
 from PIL import Image
 from skeletons import FakeTeacher, draw, mvtec_ad, truthful, visa
 
-from lad_reasoner.curate import (
+from lad_reasoner.data.layouts import MVTEC_AD, find_samples
+from lad_reasoner.data.mmad import read_mmad
+from lad_reasoner.data.sets.built_set import Entry, read_entries, read_manifest
+from lad_reasoner.data.sets.pool import TWICE, UNREADABLE, Material, gather
+from lad_reasoner.data.sets.questions import KINDS
+from lad_reasoner.data.sets.sft import (
     ALONE,
     CLASSES,
     GOOD_ENOUGH,
@@ -25,14 +30,9 @@ from lad_reasoner.curate import (
     plan_pairs,
     plan_sft,
 )
-from lad_reasoner.data.layouts import MVTEC_AD, find_samples
-from lad_reasoner.data.mmad import read_mmad
-from lad_reasoner.dataset import Entry, read_entries, read_manifest
 from lad_reasoner.errors import InputError, MachineError
-from lad_reasoner.material import TWICE, UNREADABLE, Material, gather
 from lad_reasoner.miniloco import write_benchmark
 from lad_reasoner.prompts import PROMPT_VERSION, QUESTION
-from lad_reasoner.questions import KINDS
 from lad_reasoner.scribe import Scribe
 from lad_reasoner.teacher import Request, Unanswered
 
@@ -412,7 +412,7 @@ def test_a_full_disk_is_said_in_one_line(mvtec: Path, tmp_path: Path, monkeypatc
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("lad_reasoner.dataset.put_file", full)
+    monkeypatch.setattr("lad_reasoner.data.sets.built_set.put_file", full)
     with pytest.raises(MachineError, match="No space left on device; free some space and start again"):
         pairs(tmp_path, material(mvtec))
     monkeypatch.undo()

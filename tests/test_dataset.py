@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lad_reasoner.dataset import Builder, Entry, put_file, read_entries, read_manifest, summarise
+from lad_reasoner.data.sets.built_set import Builder, Entry, put_file, read_entries, read_manifest, summarise
 from lad_reasoner.errors import InputError, RecordError
 from lad_reasoner.prompts import FORMAT, QUESTION, build_messages, build_prompt
 

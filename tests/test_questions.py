@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from lad_reasoner.questions import (
+from lad_reasoner.data.sets.questions import (
     COMPLAINTS,
     KINDS,
     NO_FORM,

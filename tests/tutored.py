@@ -8,7 +8,7 @@ from typing import Any
 
 import tiny
 
-from lad_reasoner.dataset import Builder, Entry
+from lad_reasoner.data.sets.built_set import Builder, Entry
 from lad_reasoner.prompts import PROMPT_VERSION, build_messages
 
 NUMBERS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven"]

@@ -12,7 +12,7 @@ import typer
 from lad_reasoner.errors import InputError
 
 if TYPE_CHECKING:
-    from lad_reasoner.material import Material
+    from lad_reasoner.data.sets.pool import Material
     from lad_reasoner.teacher import Teacher
 
 Framework = Literal["llama-factory", "easyr1", "ms-swift"]
@@ -89,8 +89,8 @@ def sft(
     paper. The service's key is read from the environment variable LAD_TEACHER_KEY.
     """
     from lad_reasoner.console import track
-    from lad_reasoner.curate import build_sft, plan_sft
     from lad_reasoner.data.mmad import read_mmad
+    from lad_reasoner.data.sets.sft import build_sft, plan_sft
 
     hints = read_mmad(mmad, knowledge)
     asked = _load_teacher(teacher, teacher_model, prices, budget, cache or out / "teacher.jsonl", concurrency)
@@ -148,7 +148,7 @@ def pairs(
     pairs); what is chosen, and why, is printed.
     """
     from lad_reasoner.console import track
-    from lad_reasoner.curate import CLASSES, build_pairs, plan_pairs
+    from lad_reasoner.data.sets.sft import CLASSES, build_pairs, plan_pairs
 
     plan = plan_pairs(
         _gather(sources, mvtec_ad, visa),
@@ -208,8 +208,8 @@ def check(
     ] = None,
 ) -> None:
     """Say whether a built set is fit to train on; exits with 1 if it is not."""
-    from lad_reasoner.check import check_set
     from lad_reasoner.data.layouts import find_samples
+    from lad_reasoner.data.sets.check import check_set
 
     benchmarks = [find_samples(path) for path in benchmark or ()]
     report = check_set(folder, benchmarks=benchmarks, max_tokens=max_tokens, max_pixels=max_pixels)
@@ -237,7 +237,7 @@ def export(
     ] = None,
 ) -> None:
     """Write a built set for another framework, with settings that keep it from shrinking or dropping pictures."""
-    from lad_reasoner.export import export_set
+    from lad_reasoner.data.sets.export import export_set
 
     written = export_set(folder, out, to=to, max_pixels=max_pixels)
     print(f"{written.records} records in {out}; start with:\n  {written.command}")
@@ -245,7 +245,7 @@ def export(
 
 def _gather(sources: list[Path] | None, mvtec_ad: Path | None, visa: Path | None) -> Material:
     from lad_reasoner.data.layouts import find_samples
-    from lad_reasoner.material import gather
+    from lad_reasoner.data.sets.pool import gather
 
     found = []
     for flag, name, folder in (("--mvtec-ad", "MVTec AD", mvtec_ad), ("--visa", "VisA", visa)):
@@ -290,7 +290,7 @@ def _print_built(out: Path, reasons: Mapping[str, str] | None = None) -> dict[st
     from rich.console import Console
     from rich.table import Table
 
-    from lad_reasoner.dataset import read_manifest
+    from lad_reasoner.data.sets.built_set import read_manifest
 
     manifest = read_manifest(out)
     table = Table("class", "anomalous", "good", *(["why"] if reasons else []), box=None)

@@ -164,7 +164,7 @@ def write_card(
     pictures: Sequence[Path],
 ) -> None:
     """README.md: what it was made from, with which settings, how the training went."""
-    from lad_reasoner.dataset import read_manifest
+    from lad_reasoner.data.sets.built_set import read_manifest
 
     data = read_manifest(recipe.ours.data)
     logged = [line for line in history if "loss" in line]

@@ -34,7 +34,7 @@ from typing import Any, Generic, Literal, TypeVar
 import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from lad_reasoner.dataset import DECISIONS, MANIFEST, METADATA, hash_file
+from lad_reasoner.data.sets.built_set import DECISIONS, MANIFEST, METADATA, hash_file
 from lad_reasoner.errors import InputError, MachineError, MissingExtraError
 from lad_reasoner.fields import check_fields, explain, field_names, nearest, takes_truth
 

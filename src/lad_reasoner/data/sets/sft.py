@@ -31,11 +31,9 @@ from lad_reasoner.benchmark import KINDS as SAMPLE_KINDS
 from lad_reasoner.benchmark import OTHER
 from lad_reasoner.console import track
 from lad_reasoner.data.mmad import Mmad
-from lad_reasoner.dataset import Builder
-from lad_reasoner.errors import ImageError, InputError
-from lad_reasoner.material import UNREADABLE, Item, Material, digest, files_of, make_entry
-from lad_reasoner.prompts import PROMPT_VERSION, build_messages
-from lad_reasoner.questions import (
+from lad_reasoner.data.sets.built_set import Builder
+from lad_reasoner.data.sets.pool import UNREADABLE, Item, Material, digest, files_of, make_entry
+from lad_reasoner.data.sets.questions import (
     KINDS,
     QUESTIONS_VERSION,
     Answer,
@@ -47,6 +45,8 @@ from lad_reasoner.questions import (
     teach_student,
     wording,
 )
+from lad_reasoner.errors import ImageError, InputError
+from lad_reasoner.prompts import PROMPT_VERSION, build_messages
 from lad_reasoner.teacher import Reply, Request, Teacher, Unanswered
 
 GOOD_SHARE = 0.1
