@@ -9,7 +9,7 @@ from pathlib import Path
 from PIL import Image
 
 from lad_reasoner.data.layouts import MVTEC_AD
-from lad_reasoner.teacher import Bill, Estimate, Outcome, Reply, Request, Unanswered
+from lad_reasoner.data.teachers.teacher import Bill, Estimate, Outcome, Reply, Request, Unanswered
 
 # Test pictures of MVTec AD: all, and the good ones among them (Bergmann et al., CVPR 2019, table 1).
 TEST = {

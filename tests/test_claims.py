@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from lad_reasoner.answers import parse_response
 from lad_reasoner.claims import SORTS, Check, check_reasoning, find_claims
+from lad_reasoner.data.teachers.offline import describe_parts
 from lad_reasoner.miniloco import CATALOGUE, PRODUCTS, draw_picture
 from lad_reasoner.miniloco.words import HEAD, check_claims, write_response
-from lad_reasoner.scribe import describe_parts
 
 REFERENCE: dict[str, Any] = {
     "items": [{"what": "nut", "colour": "steel"}] * 2

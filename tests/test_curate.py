@@ -30,11 +30,11 @@ from lad_reasoner.data.sets.sft import (
     plan_pairs,
     plan_sft,
 )
+from lad_reasoner.data.teachers.offline import Scribe
+from lad_reasoner.data.teachers.teacher import Request, Unanswered
 from lad_reasoner.errors import InputError, MachineError
 from lad_reasoner.miniloco import write_benchmark
 from lad_reasoner.prompts import PROMPT_VERSION, QUESTION
-from lad_reasoner.scribe import Scribe
-from lad_reasoner.teacher import Request, Unanswered
 
 DATA = Path(os.environ.get("LAD_PHOTOGRAPHS", Path(__file__).parents[2] / "shared/data/real")).parent
 needs_data = pytest.mark.skipif(

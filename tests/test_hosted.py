@@ -25,6 +25,7 @@ from planted import lamps
 
 from lad_reasoner.answers import parse_response
 from lad_reasoner.benchmark import Benchmark, open_benchmark
+from lad_reasoner.data.teachers.teacher import Prices
 from lad_reasoner.errors import InputError, MachineError, MissingExtraError, ServiceError
 from lad_reasoner.evaluation import Run, measure_run, read_run
 from lad_reasoner.files.pictures import Picture, read_picture
@@ -39,7 +40,6 @@ from lad_reasoner.prompts import build_prompt
 from lad_reasoner.records import Prediction, Verdict, read_records
 from lad_reasoner.remote.client import Alternative, Token
 from lad_reasoner.remote.ledger import Exchange
-from lad_reasoner.teacher import Prices
 
 COMMAND = str(Path(sys.executable).with_name("lad-reasoner"))
 GOOD = "<think>All there.</think><answer>no</answer>"

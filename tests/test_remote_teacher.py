@@ -21,13 +21,13 @@ from filelock import FileLock
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator
 
-from lad_reasoner import remote_teacher
+from lad_reasoner.data.teachers import remote as remote_teacher
+from lad_reasoner.data.teachers.remote import RemoteTeacher
+from lad_reasoner.data.teachers.teacher import Bill, Outcome, Prices, Reply, Request, Teacher, Unanswered
 from lad_reasoner.errors import InputError, MachineError, MissingExtraError, ServiceError
 from lad_reasoner.records import read_records
 from lad_reasoner.remote import ledger
 from lad_reasoner.remote.ledger import Exchange
-from lad_reasoner.remote_teacher import RemoteTeacher
-from lad_reasoner.teacher import Bill, Outcome, Prices, Reply, Request, Teacher, Unanswered
 
 KEY = "sk-very-secret-0123456789"
 GOOD = json.dumps({"anomalous": True, "description": "A screw is missing."})

@@ -12,10 +12,10 @@ from PIL import Image
 
 from lad_reasoner.data.mmad import Hint
 from lad_reasoner.data.sets.questions import KINDS, QUESTIONS_VERSION, Answer, ask_teacher
+from lad_reasoner.data.teachers.offline import NO_FACTS, NUMBERS, Scribe, describe_parts, write_answer
+from lad_reasoner.data.teachers.teacher import Reply, Request, Teacher, Unanswered
 from lad_reasoner.miniloco import CATALOGUE, TRAINING, draw_picture
 from lad_reasoner.miniloco.words import count_groups
-from lad_reasoner.scribe import NO_FACTS, NUMBERS, Scribe, describe_parts, write_answer
-from lad_reasoner.teacher import Reply, Request, Teacher, Unanswered
 
 
 def request(facts: dict[str, Any] | None, question: str, label: str, masks: tuple[str, ...] = ()) -> Request:

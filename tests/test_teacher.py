@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
+from lad_reasoner.data.teachers.teacher import Bill, Estimate, Outcome, Prices, Reply, Request, Teacher, parts_of
 from lad_reasoner.prompts import build_messages
-from lad_reasoner.teacher import Bill, Estimate, Outcome, Prices, Reply, Request, Teacher, parts_of
 
 
 class Count(BaseModel):

@@ -14,9 +14,9 @@ from lad_reasoner.data.mmad import read_mmad
 from lad_reasoner.data.sets.built_set import read_entries
 from lad_reasoner.data.sets.pool import Material, gather
 from lad_reasoner.data.sets.sft import build_pairs, build_sft, plan_pairs, plan_sft
+from lad_reasoner.data.teachers.offline import Scribe
 from lad_reasoner.judges.vlm.checkpoint import load_checkpoint
 from lad_reasoner.miniloco import write_benchmark
-from lad_reasoner.scribe import Scribe
 
 datasets = pytest.importorskip("datasets")
 trl = pytest.importorskip("trl")

@@ -13,7 +13,7 @@ from lad_reasoner.errors import InputError
 
 if TYPE_CHECKING:
     from lad_reasoner.data.sets.pool import Material
-    from lad_reasoner.teacher import Teacher
+    from lad_reasoner.data.teachers.teacher import Teacher
 
 Framework = Literal["llama-factory", "easyr1", "ms-swift"]
 
@@ -266,11 +266,11 @@ def _load_teacher(
     name: str, model: str | None, prices: str | None, budget: float | None, cache: Path, concurrency: int
 ) -> Teacher:
     if name == "offline":
-        from lad_reasoner.scribe import Scribe
+        from lad_reasoner.data.teachers.offline import Scribe
 
         return Scribe()
-    from lad_reasoner.remote_teacher import RemoteTeacher
-    from lad_reasoner.teacher import parse_prices
+    from lad_reasoner.data.teachers.remote import RemoteTeacher
+    from lad_reasoner.data.teachers.teacher import parse_prices
 
     if "://" not in name:
         raise InputError(f"--teacher {name}: neither `offline` nor an address such as http://localhost:8000/v1")

@@ -45,9 +45,9 @@ from lad_reasoner.data.sets.questions import (
     teach_student,
     wording,
 )
+from lad_reasoner.data.teachers.teacher import Reply, Request, Teacher, Unanswered
 from lad_reasoner.errors import ImageError, InputError
 from lad_reasoner.prompts import PROMPT_VERSION, build_messages
-from lad_reasoner.teacher import Reply, Request, Teacher, Unanswered
 
 GOOD_SHARE = 0.1
 # Class of MVTec AD -> why its anomalies are like logical ones; `data pairs` prints this table.

@@ -11,7 +11,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from lad_reasoner.teacher import parts_of
+from lad_reasoner.data.teachers.teacher import parts_of
 
 PATCH = 28  # pixels, both ways, that become one token
 MIN_PIXELS = 4 * PATCH * PATCH

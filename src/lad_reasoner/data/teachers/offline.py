@@ -13,9 +13,9 @@ from pydantic import ValidationError
 
 from lad_reasoner.data.masks import describe_mask, read_mask
 from lad_reasoner.data.sets.questions import product_of
+from lad_reasoner.data.teachers.teacher import Bill, Estimate, Outcome, Reply, Request, Unanswered
 from lad_reasoner.miniloco import CATALOGUE
 from lad_reasoner.miniloco.words import count_groups
-from lad_reasoner.teacher import Bill, Estimate, Outcome, Reply, Request, Unanswered
 
 NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
 NO_FACTS = "the offline teacher writes about MiniLOCO's pictures only; this one has no scene facts"

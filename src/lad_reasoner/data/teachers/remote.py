@@ -21,10 +21,10 @@ from typing import TYPE_CHECKING, Any
 from PIL import Image
 from pydantic import BaseModel, ValidationError
 
+from lad_reasoner.data.teachers.teacher import Bill, Estimate, Outcome, Prices, Reply, Request, Unanswered, parts_of
 from lad_reasoner.errors import ImageError, MissingExtraError, ServiceError
 from lad_reasoner.files.pictures import KEPT_SIDE, printable, read_picture
 from lad_reasoner.remote.ledger import BudgetSpentError, Exchange, Ledger
-from lad_reasoner.teacher import Bill, Estimate, Outcome, Prices, Reply, Request, Unanswered, parts_of
 
 if TYPE_CHECKING:
     from lad_reasoner.remote.client import ChatService
