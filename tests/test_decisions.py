@@ -9,7 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lad_reasoner.decisions import FILE, Decision, acceptance, answer_of, append_decision, decided, read_decisions
+from lad_reasoner.data.review.decisions import (
+    FILE,
+    Decision,
+    acceptance,
+    answer_of,
+    append_decision,
+    decided,
+    read_decisions,
+)
 from lad_reasoner.errors import InputError, RecordError
 
 USER = {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "What is wrong?"}]}
@@ -103,7 +111,7 @@ def test_acceptance_has_wilsons_interval() -> None:
 
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from(["accept", "reject", "edit", "undo"]))))
 def test_what_stays_is_what_the_last_lines_say(lines: list[tuple[str, str]]) -> None:
-    from lad_reasoner.decisions import apply
+    from lad_reasoner.data.review.decisions import apply
 
     found: dict[str, Decision] = {}
     for name, word in lines:

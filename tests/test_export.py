@@ -14,11 +14,11 @@ from skeletons import FakeTeacher, draw, truthful
 
 from lad_reasoner.data.layouts import find_samples
 from lad_reasoner.data.mmad import read_mmad
+from lad_reasoner.data.review.decisions import Decision, append_decision
 from lad_reasoner.data.sets.built_set import read_entries
 from lad_reasoner.data.sets.export import export_set
 from lad_reasoner.data.sets.pool import gather
 from lad_reasoner.data.sets.sft import build_pairs, build_sft, plan_pairs, plan_sft
-from lad_reasoner.decisions import Decision, append_decision
 from lad_reasoner.errors import InputError
 
 

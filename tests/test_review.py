@@ -14,9 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from lad_reasoner.decisions import FILE, decided, read_decisions
+from lad_reasoner.data.review.decisions import FILE, decided, read_decisions
+from lad_reasoner.data.review.session import MASK_COLOUR, Review, draw_sample
 from lad_reasoner.errors import ImageError, InputError, RecordError
-from lad_reasoner.review import MASK_COLOUR, Review, draw_sample
 
 EDITED = "One bolt is missing at the lower left."
 

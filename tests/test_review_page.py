@@ -19,10 +19,10 @@ import built
 import pytest
 from playwright.sync_api import Page, expect, sync_playwright
 
-from lad_reasoner.decisions import FILE
+from lad_reasoner.data.review.decisions import FILE
+from lad_reasoner.data.review.page import MAX_BODY, ReviewServer
+from lad_reasoner.data.review.session import Review
 from lad_reasoner.errors import InputError
-from lad_reasoner.review import Review
-from lad_reasoner.review_page import MAX_BODY, ReviewServer
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 COMMAND = str(Path(sys.executable).with_name("lad-reasoner"))

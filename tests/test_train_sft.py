@@ -20,7 +20,7 @@ from tutored import build, write_recipe
 from watched_sft import watched_step
 
 from lad_reasoner import train_sft
-from lad_reasoner.decisions import Decision, append_decision
+from lad_reasoner.data.review.decisions import Decision, append_decision
 from lad_reasoner.errors import InputError, MachineError
 from lad_reasoner.files.pictures import read_picture
 from lad_reasoner.judges.vlm.checkpoint import load_checkpoint

@@ -12,7 +12,7 @@ import pytest
 import tiny
 from tutored import build
 
-from lad_reasoner.decisions import Decision, append_decision
+from lad_reasoner.data.review.decisions import Decision, append_decision
 from lad_reasoner.errors import InputError
 from lad_reasoner.files.pictures import read_picture
 from lad_reasoner.judges.vlm.checkpoint import Checkpoint, load_checkpoint

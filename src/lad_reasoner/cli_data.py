@@ -183,8 +183,8 @@ def review(
     """Accept, reject and edit a sample of a data set in the browser; an interrupted review goes on where it stopped."""
     from contextlib import suppress
 
-    from lad_reasoner.review import Review
-    from lad_reasoner.review_page import ReviewServer
+    from lad_reasoner.data.review.page import ReviewServer
+    from lad_reasoner.data.review.session import Review
 
     sampled = Review(folder, sample=sample, seed=seed)
     with ReviewServer(sampled, port=port) as server:

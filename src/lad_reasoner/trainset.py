@@ -24,9 +24,9 @@ from typing import Any, Literal
 from PIL import Image
 
 from lad_reasoner.console import track
+from lad_reasoner.data.review.decisions import decided, read_decisions
 from lad_reasoner.data.sets.built_set import read_entries
 from lad_reasoner.data.sets.check import check_set
-from lad_reasoner.decisions import decided, read_decisions
 from lad_reasoner.errors import InputError
 from lad_reasoner.files.pictures import printable, read_picture
 from lad_reasoner.judges.vlm.checkpoint import Checkpoint

@@ -28,9 +28,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from lad_reasoner.console import track
+from lad_reasoner.data.review.decisions import decided, read_decisions
 from lad_reasoner.data.sets.built_set import Entry, put_file, read_entries
 from lad_reasoner.data.sets.tokens import MIN_PIXELS, needed_pixels, record_tokens
-from lad_reasoner.decisions import decided, read_decisions
 from lad_reasoner.errors import InputError, MissingExtraError
 from lad_reasoner.files.pictures import printable, read_picture
 

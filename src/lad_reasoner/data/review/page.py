@@ -23,8 +23,8 @@ from urllib.parse import parse_qs
 
 from jinja2 import Environment, PackageLoader
 
+from lad_reasoner.data.review.session import Review
 from lad_reasoner.errors import InputError, LadError
-from lad_reasoner.review import Review
 
 HOST = "127.0.0.1"
 MAX_BODY = 1_000_000  # bytes of a form: far more than any answer

@@ -24,7 +24,7 @@ from pydantic import Field, model_validator
 from scipy import ndimage
 
 from lad_reasoner.data.masks import read_mask
-from lad_reasoner.decisions import (
+from lad_reasoner.data.review.decisions import (
     Decision,
     acceptance,
     answer_of,
