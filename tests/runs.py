@@ -5,7 +5,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from lad_reasoner.metrics import SCORE_FIGURES, VERDICT_FIGURES, Figures
+from lad_reasoner.evaluation.metrics import SCORE_FIGURES, VERDICT_FIGURES, Figures
 from lad_reasoner.records import Pair, Prediction, Verdict
 
 NAMES = VERDICT_FIGURES + SCORE_FIGURES

@@ -21,10 +21,10 @@ from tokenizers.processors import TemplateProcessing
 from transformers import CLIPConfig, CLIPModel, PreTrainedTokenizerFast
 from typer.testing import CliRunner
 
-from lad_reasoner.benchmark import open_benchmark
 from lad_reasoner.cli import app
 from lad_reasoner.errors import InputError
-from lad_reasoner.evaluation import Run, read_run
+from lad_reasoner.evaluation.benchmark import open_benchmark
+from lad_reasoner.evaluation.run import Run, read_run
 from lad_reasoner.files.pictures import read_picture
 from lad_reasoner.judge import PicturePair
 from lad_reasoner.judges.april_gan import PHOTOS, SIDE, STATES, AprilGan, rescale, rescale_run

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from planted import lamps, plant, png
 
-from lad_reasoner.benchmark import KINDS, Benchmark, draw_pairs, open_benchmark, take
 from lad_reasoner.errors import ImageError, InputError
+from lad_reasoner.evaluation.benchmark import KINDS, Benchmark, draw_pairs, open_benchmark, take
 from lad_reasoner.miniloco import write_benchmark
 from lad_reasoner.records import Pair
 

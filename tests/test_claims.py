@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lad_reasoner.answers import parse_response
-from lad_reasoner.claims import SORTS, Check, check_reasoning, find_claims
 from lad_reasoner.data.teachers.offline import describe_parts
+from lad_reasoner.evaluation.claims import SORTS, Check, check_reasoning, find_claims
 from lad_reasoner.miniloco import CATALOGUE, PRODUCTS, draw_picture
 from lad_reasoner.miniloco.words import HEAD, check_claims, write_response
 

@@ -13,7 +13,8 @@ from test_cli_measure import run as call
 from test_evaluation_page import recorded
 from test_table1 import MEAN_ROWS, POOLED_ROWS
 
-from lad_reasoner.comparison import (
+from lad_reasoner.errors import InputError
+from lad_reasoner.evaluation.comparison import (
     MEAN,
     POOLED,
     RunComparison,
@@ -24,9 +25,8 @@ from lad_reasoner.comparison import (
     to_markdown,
     write_comparison,
 )
-from lad_reasoner.errors import InputError
-from lad_reasoner.evaluation import PREDICTIONS, SETTINGS
-from lad_reasoner.metrics import Comparison
+from lad_reasoner.evaluation.metrics import Comparison
+from lad_reasoner.evaluation.run import PREDICTIONS, SETTINGS
 from lad_reasoner.records import Prediction, append_record
 
 DATA = Path(os.environ.get("LAD_DATA", Path(__file__).parents[2] / "shared/data"))

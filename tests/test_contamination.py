@@ -2,7 +2,7 @@
 
 import pytest
 
-from lad_reasoner.contamination import ROWS, note_on
+from lad_reasoner.evaluation.contamination import ROWS, note_on
 from lad_reasoner.judges.trivial import BASELINES
 
 SAID = {

@@ -21,10 +21,10 @@ from runs import from_matrix
 
 import lad_reasoner
 from lad_reasoner.answers import format_response
-from lad_reasoner.benchmark import Benchmark, open_benchmark
 from lad_reasoner.errors import InputError, LadError, MachineError, RecordError
-from lad_reasoner.evaluation import Run, finish, measure_run, read_run
-from lad_reasoner.explanations import check_line
+from lad_reasoner.evaluation.benchmark import Benchmark, open_benchmark
+from lad_reasoner.evaluation.explanations import check_line
+from lad_reasoner.evaluation.run import Run, finish, measure_run, read_run
 from lad_reasoner.judge import Judgement, PicturePair
 from lad_reasoner.judges.trivial import JudgePredictor, Opinion, load_baseline
 from lad_reasoner.judges.vlm.checkpoint import load_checkpoint

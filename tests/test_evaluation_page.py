@@ -9,12 +9,12 @@ from playwright.sync_api import sync_playwright
 from runs import from_matrix, prediction
 from test_report import CHROMIUM, EVIL
 
-from lad_reasoner.evaluation import THUMBNAILS, Recorded, Settings, measure_run
+from lad_reasoner.evaluation.run import THUMBNAILS, Recorded, Settings, measure_run
+from lad_reasoner.evaluation.thumbnails import SIDE, read_thumbnail, save_thumbnail
 from lad_reasoner.evaluation_page import render_page, write_page
 from lad_reasoner.files.pictures import Picture
 from lad_reasoner.overview import remarks
 from lad_reasoner.records import Prediction
-from lad_reasoner.thumbnails import SIDE, read_thumbnail, save_thumbnail
 
 
 def recorded(lines: list[Prediction], **changes: object) -> Recorded:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from loco_sentences import DENIALS, SENTENCES
 from runs import prediction
 
-from lad_reasoner.explanations import conclude, explain, meaning_of, read_said
+from lad_reasoner.evaluation.explanations import conclude, explain, meaning_of, read_said
 from lad_reasoner.miniloco import CATALOGUE, EVALUATION, PRODUCTS, draw_picture
 from lad_reasoner.miniloco.painting.flaws import NAMES
 from lad_reasoner.miniloco.words import GOOD

@@ -15,13 +15,13 @@ from test_comparison import write_run
 from test_evaluation_page import picture, said
 from test_report import EVIL
 
-from lad_reasoner.comparison import compare_runs
 from lad_reasoner.errors import InputError, MissingExtraError
-from lad_reasoner.evaluation import THUMBNAILS
+from lad_reasoner.evaluation.comparison import compare_runs
+from lad_reasoner.evaluation.metrics import measure
+from lad_reasoner.evaluation.run import THUMBNAILS
+from lad_reasoner.evaluation.thumbnails import save_thumbnail
 from lad_reasoner.figures import draw_figures, roc_curve
-from lad_reasoner.metrics import measure
 from lad_reasoner.records import Prediction
-from lad_reasoner.thumbnails import save_thumbnail
 
 # Nothing of this may be read as a formula, and the font lacks some of it.
 HOSTILE = f"{EVIL} $\\frac{{1}} ^ $ 缺少 🔩\x07\n" * 3

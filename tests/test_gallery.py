@@ -10,10 +10,10 @@ from test_comparison import write_run
 from test_evaluation_page import picture, said
 from test_report import CHROMIUM, EVIL
 
-from lad_reasoner.comparison import RunComparison, compare_runs, write_comparison
-from lad_reasoner.evaluation import THUMBNAILS
+from lad_reasoner.evaluation.comparison import RunComparison, compare_runs, write_comparison
+from lad_reasoner.evaluation.run import THUMBNAILS
+from lad_reasoner.evaluation.thumbnails import save_thumbnail
 from lad_reasoner.gallery import choose, render_gallery
-from lad_reasoner.thumbnails import save_thumbnail
 
 
 def lines(answer: str, text: str) -> list:  # type: ignore[type-arg]

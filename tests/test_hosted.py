@@ -24,10 +24,10 @@ from PIL import Image
 from planted import lamps
 
 from lad_reasoner.answers import parse_response
-from lad_reasoner.benchmark import Benchmark, open_benchmark
 from lad_reasoner.data.teachers.teacher import Prices
 from lad_reasoner.errors import InputError, MachineError, MissingExtraError, ServiceError
-from lad_reasoner.evaluation import Run, measure_run, read_run
+from lad_reasoner.evaluation.benchmark import Benchmark, open_benchmark
+from lad_reasoner.evaluation.run import Run, measure_run, read_run
 from lad_reasoner.files.pictures import Picture, read_picture
 from lad_reasoner.inspector import Inspector, load_model
 from lad_reasoner.judge import PicturePair

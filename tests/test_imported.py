@@ -15,10 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from planted import lamps, plant
 
-from lad_reasoner.benchmark import Benchmark, open_benchmark
 from lad_reasoner.errors import InputError
-from lad_reasoner.evaluation import Run, finish, read_run
-from lad_reasoner.imported import ImportedPredictions
+from lad_reasoner.evaluation.benchmark import Benchmark, open_benchmark
+from lad_reasoner.evaluation.imported import ImportedPredictions
+from lad_reasoner.evaluation.run import Run, finish, read_run
 from lad_reasoner.judge import PicturePair
 from lad_reasoner.judges.trivial import Opinion
 

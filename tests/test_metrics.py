@@ -14,7 +14,7 @@ from runs import NAMES, answering, from_matrix, noisy_run, prediction, runs, val
 from sklearn import metrics as sklearn
 
 from lad_reasoner.errors import InputError
-from lad_reasoner.metrics import (
+from lad_reasoner.evaluation.metrics import (
     SCORE_FIGURES,
     VERDICT_FIGURES,
     Confusion,

@@ -7,9 +7,9 @@ import pytest
 from photographs import draw, evaluate, load_sets, localise
 
 import lad_reasoner
-from lad_reasoner.comparison import compare_runs, to_markdown
 from lad_reasoner.errors import InputError
-from lad_reasoner.evaluation import read_run
+from lad_reasoner.evaluation.comparison import compare_runs, to_markdown
+from lad_reasoner.evaluation.run import read_run
 from lad_reasoner.judges.evidence.backbone import Backbone
 
 ROOT = Path(os.environ.get("LAD_PHOTOGRAPHS", Path(__file__).parents[2] / "shared/data/real"))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from runs import from_matrix
 
-from lad_reasoner.metrics import Confusion, measure
+from lad_reasoner.evaluation.metrics import Confusion, measure
 from lad_reasoner.records import Prediction
 
 DATA = Path(os.environ.get("LAD_DATA", Path(__file__).parents[2] / "shared/data"))

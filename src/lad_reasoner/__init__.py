@@ -31,7 +31,7 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from lad_reasoner.evaluation import evaluate
+    from lad_reasoner.evaluation.run import evaluate
     from lad_reasoner.inspector import Inspector, load_model
     from lad_reasoner.records import Failure, Pair, Verdict
     from lad_reasoner.rewards import accuracy_reward, structure_reward

@@ -103,9 +103,9 @@ def evaluate(
     ] = None,
 ) -> None:
     """Measure a judge on a benchmark: predictions.jsonl, metrics.json and report.html; goes on where it stopped."""
-    from lad_reasoner.benchmark import open_benchmark
     from lad_reasoner.console import show_metrics, track
-    from lad_reasoner.evaluation import Run, finish
+    from lad_reasoner.evaluation.benchmark import open_benchmark
+    from lad_reasoner.evaluation.run import Run, finish
     from lad_reasoner.judges.trivial import JudgePredictor
 
     if report_only is not None:
@@ -134,7 +134,7 @@ def evaluate(
         opened = open_benchmark(benchmark, root)
         hosted: HostedJudge | None = None
         if predictions is not None:
-            from lad_reasoner.imported import ImportedPredictions
+            from lad_reasoner.evaluation.imported import ImportedPredictions
 
             predictor: Predictor = ImportedPredictions(predictions, opened, columns=columns, threshold=threshold)
         elif baseline is not None:
@@ -205,7 +205,7 @@ def compare(
     ] = None,
 ) -> None:
     """Runs on the same pairs side by side: Table 1 of the paper, McNemar tests, figures, and what each system says."""
-    from lad_reasoner.comparison import compare_runs, to_markdown, write_comparison
+    from lad_reasoner.evaluation.comparison import compare_runs, to_markdown, write_comparison
     from lad_reasoner.figures import draw_figures
 
     comparison = compare_runs(runs, published=published)

@@ -24,7 +24,7 @@ from rich.text import Text
 from lad_reasoner.records import Failure, Verdict
 
 if TYPE_CHECKING:
-    from lad_reasoner.evaluation import Recorded, RunMetrics
+    from lad_reasoner.evaluation.run import Recorded, RunMetrics
 
 BAR = 10  # characters
 EIGHTHS = " ▏▎▍▌▋▊▉"

@@ -10,8 +10,9 @@ from pathlib import Path
 
 from jinja2 import Environment, PackageLoader
 
-from lad_reasoner.evaluation import THUMBNAILS, Recorded, RunMetrics
-from lad_reasoner.explanations import check_line
+from lad_reasoner.evaluation.explanations import check_line
+from lad_reasoner.evaluation.run import THUMBNAILS, Recorded, RunMetrics
+from lad_reasoner.evaluation.thumbnails import read_thumbnail
 from lad_reasoner.overview import (
     EXPLAINED,
     SCORE_HEADINGS,
@@ -24,7 +25,6 @@ from lad_reasoner.overview import (
     trivial_lines,
 )
 from lad_reasoner.records import Prediction
-from lad_reasoner.thumbnails import read_thumbnail
 
 
 @dataclass(frozen=True)

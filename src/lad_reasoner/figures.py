@@ -25,10 +25,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lad_reasoner.comparison import RunComparison
 from lad_reasoner.errors import InputError, MissingExtraError
+from lad_reasoner.evaluation.comparison import RunComparison
+from lad_reasoner.evaluation.metrics import Figure, Figures
 from lad_reasoner.gallery import Example, choose
-from lad_reasoner.metrics import Figure, Figures
 from lad_reasoner.records import Prediction
 
 if TYPE_CHECKING:

@@ -17,14 +17,14 @@ from typing import TYPE_CHECKING
 
 from jinja2 import Environment, PackageLoader
 
-from lad_reasoner.benchmark import take
-from lad_reasoner.evaluation import THUMBNAILS
+from lad_reasoner.evaluation.benchmark import take
+from lad_reasoner.evaluation.run import THUMBNAILS
+from lad_reasoner.evaluation.thumbnails import read_thumbnail
 from lad_reasoner.files.listing import natural_path
 from lad_reasoner.records import Pair, Prediction
-from lad_reasoner.thumbnails import read_thumbnail
 
 if TYPE_CHECKING:
-    from lad_reasoner.comparison import RunComparison
+    from lad_reasoner.evaluation.comparison import RunComparison
 
 SHOWN = 60  # pairs on the page
 

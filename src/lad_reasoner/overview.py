@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from lad_reasoner.evaluation import Recorded, RunMetrics, Settings
-from lad_reasoner.explanations import ALL
-from lad_reasoner.metrics import Figure, Figures
+from lad_reasoner.evaluation.explanations import ALL
+from lad_reasoner.evaluation.metrics import Figure, Figures
+from lad_reasoner.evaluation.run import Recorded, RunMetrics, Settings
 
 # A figure's field -> what it is called. The two groups never share a table: those of a fixed verdict, and those that
 # look at every threshold with the test labels in hand.

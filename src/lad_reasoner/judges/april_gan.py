@@ -224,7 +224,7 @@ def rescale(predictions: Sequence[Prediction]) -> list[Prediction]:
 
 def rescale_run(run: str | Path) -> Path:
     """Make the authors' version of a few-shot run, as a run in its folder `transductive`; replaces an earlier one."""
-    from lad_reasoner.evaluation import PREDICTIONS, SETTINGS, THUMBNAILS, read_run
+    from lad_reasoner.evaluation.run import PREDICTIONS, SETTINGS, THUMBNAILS, read_run
 
     recorded, out = read_run(run), Path(run) / TRANSDUCTIVE
     note = f"transductive: scores depend on all {len(recorded.predictions)} test pictures that were judged"

@@ -18,7 +18,7 @@ from pydantic import Field, model_validator
 from scipy.stats import binomtest
 
 from lad_reasoner.errors import InputError
-from lad_reasoner.metrics import LEVEL, Figure
+from lad_reasoner.evaluation.metrics import LEVEL, Figure
 from lad_reasoner.records import Record, append_record, read_records, repair_records
 
 FILE = "decisions.jsonl"

@@ -27,8 +27,6 @@ from itertools import chain, zip_longest
 from pathlib import Path
 from typing import Any
 
-from lad_reasoner.benchmark import KINDS as SAMPLE_KINDS
-from lad_reasoner.benchmark import OTHER
 from lad_reasoner.console import track
 from lad_reasoner.data.mmad import Mmad
 from lad_reasoner.data.sets.built_set import Builder
@@ -47,6 +45,8 @@ from lad_reasoner.data.sets.questions import (
 )
 from lad_reasoner.data.teachers.teacher import Reply, Request, Teacher, Unanswered
 from lad_reasoner.errors import ImageError, InputError
+from lad_reasoner.evaluation.benchmark import KINDS as SAMPLE_KINDS
+from lad_reasoner.evaluation.benchmark import OTHER
 from lad_reasoner.prompts import PROMPT_VERSION, build_messages
 
 GOOD_SHARE = 0.1

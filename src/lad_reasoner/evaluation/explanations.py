@@ -23,8 +23,8 @@ from dataclasses import dataclass
 from functools import cache
 from statistics import mean
 
-from lad_reasoner.claims import SORTS, Check, check_reasoning
-from lad_reasoner.metrics import RESAMPLES, UNNAMED, Figure, share
+from lad_reasoner.evaluation.claims import SORTS, Check, check_reasoning
+from lad_reasoner.evaluation.metrics import RESAMPLES, UNNAMED, Figure, share
 from lad_reasoner.records import Prediction, Record
 from lad_reasoner.word_lists import Hit, Phrases, denial, distance, is_place, normalise, sentences, word_lists
 

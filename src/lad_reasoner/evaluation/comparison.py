@@ -26,11 +26,11 @@ from dataclasses import dataclass
 from itertools import combinations, groupby
 from pathlib import Path
 
-from lad_reasoner.contamination import note_on
 from lad_reasoner.errors import InputError
-from lad_reasoner.evaluation import Recorded, measure_run, read_run, trivial_runs
-from lad_reasoner.explanations import ALL, Explanations
-from lad_reasoner.metrics import RESAMPLES, Comparison, Figures, Metrics, compare, measure
+from lad_reasoner.evaluation.contamination import note_on
+from lad_reasoner.evaluation.explanations import ALL, Explanations
+from lad_reasoner.evaluation.metrics import RESAMPLES, Comparison, Figures, Metrics, compare, measure
+from lad_reasoner.evaluation.run import Recorded, measure_run, read_run, trivial_runs
 
 # As in the paper's Table 1, and in its order.
 SHORT = {

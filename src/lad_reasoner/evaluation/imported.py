@@ -33,10 +33,10 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from lad_reasoner.answers import Answer, parse_response
-from lad_reasoner.benchmark import Benchmark
 from lad_reasoner.data.csv_table import LABELS, word
 from lad_reasoner.data.mmad import DETECTION
 from lad_reasoner.errors import InputError
+from lad_reasoner.evaluation.benchmark import Benchmark
 from lad_reasoner.files.pictures import printable
 from lad_reasoner.judge import PicturePair
 from lad_reasoner.judges.trivial import Opinion

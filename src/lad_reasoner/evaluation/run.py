@@ -26,15 +26,15 @@ from typing import cast
 
 from pydantic import ValidationError
 
-from lad_reasoner.benchmark import Benchmark, Facts, default_kinds, draw_pairs, open_benchmark, take
 from lad_reasoner.errors import InputError, MachineError, RecordError
-from lad_reasoner.explanations import Explanations, explain
+from lad_reasoner.evaluation.benchmark import Benchmark, Facts, default_kinds, draw_pairs, open_benchmark, take
+from lad_reasoner.evaluation.explanations import Explanations, explain
+from lad_reasoner.evaluation.metrics import RESAMPLES, Metrics, Summary, measure
+from lad_reasoner.evaluation.thumbnails import save_thumbnail
 from lad_reasoner.files.pictures import Picture
 from lad_reasoner.judge import Judge, PicturePair
 from lad_reasoner.judges.trivial import BASELINES, JudgePredictor, Opinion, Predictor, load_baseline
-from lad_reasoner.metrics import RESAMPLES, Metrics, Summary, measure
 from lad_reasoner.records import Pair, Prediction, Record, Verdict, alone, append_record, read_records, repair_records
-from lad_reasoner.thumbnails import save_thumbnail
 
 SETTINGS, PREDICTIONS, METRICS, THUMBNAILS = "settings.json", "predictions.jsonl", "metrics.json", "thumbnails"
 

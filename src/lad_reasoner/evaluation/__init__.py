@@ -1,0 +1,1 @@
+"""Evaluation: benchmarks, runs, metrics, and what the explanations are worth."""
