@@ -24,7 +24,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from lad_reasoner.curves import draw_curves
+from lad_reasoner.report.curves import draw_curves
 from lad_reasoner.training import STATE, newest_checkpoint
 
 COMMAND = Path(sys.executable).with_name("lad-reasoner")

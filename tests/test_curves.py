@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lad_reasoner.curves import draw_curves, read_curve, running_mean
 from lad_reasoner.errors import InputError
+from lad_reasoner.report.curves import draw_curves, read_curve, running_mean
 
 pytest.importorskip("matplotlib")
 

@@ -30,8 +30,8 @@ from lad_reasoner.judges.trivial import JudgePredictor, Opinion, load_baseline
 from lad_reasoner.judges.vlm.checkpoint import load_checkpoint
 from lad_reasoner.judges.vlm.transformers_engine import ModelJudge, TransformersEngine
 from lad_reasoner.miniloco.words import write_response
-from lad_reasoner.overview import remarks
 from lad_reasoner.records import Prediction
+from lad_reasoner.report.rows import remarks
 
 COMMAND = str(Path(sys.executable).with_name("lad-reasoner"))
 

@@ -11,10 +11,10 @@ from test_report import CHROMIUM, EVIL
 
 from lad_reasoner.evaluation.run import THUMBNAILS, Recorded, Settings, measure_run
 from lad_reasoner.evaluation.thumbnails import SIDE, read_thumbnail, save_thumbnail
-from lad_reasoner.evaluation_page import render_page, write_page
 from lad_reasoner.files.pictures import Picture
-from lad_reasoner.overview import remarks
 from lad_reasoner.records import Prediction
+from lad_reasoner.report.evaluation import render_page, write_page
+from lad_reasoner.report.rows import remarks
 
 
 def recorded(lines: list[Prediction], **changes: object) -> Recorded:

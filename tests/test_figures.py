@@ -20,8 +20,8 @@ from lad_reasoner.evaluation.comparison import compare_runs
 from lad_reasoner.evaluation.metrics import measure
 from lad_reasoner.evaluation.run import THUMBNAILS
 from lad_reasoner.evaluation.thumbnails import save_thumbnail
-from lad_reasoner.figures import draw_figures, roc_curve
 from lad_reasoner.records import Prediction
+from lad_reasoner.report.plots import draw_figures, roc_curve
 
 # Nothing of this may be read as a formula, and the font lacks some of it.
 HOSTILE = f"{EVIL} $\\frac{{1}} ^ $ 缺少 🔩\x07\n" * 3

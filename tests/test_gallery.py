@@ -13,7 +13,7 @@ from test_report import CHROMIUM, EVIL
 from lad_reasoner.evaluation.comparison import RunComparison, compare_runs, write_comparison
 from lad_reasoner.evaluation.run import THUMBNAILS
 from lad_reasoner.evaluation.thumbnails import save_thumbnail
-from lad_reasoner.gallery import choose, render_gallery
+from lad_reasoner.report.gallery import choose, render_gallery
 
 
 def lines(answer: str, text: str) -> list:  # type: ignore[type-arg]

@@ -15,7 +15,7 @@ from test_records import verdict
 from lad_reasoner.files.pictures import Picture
 from lad_reasoner.inspector import Examination
 from lad_reasoner.records import Box, Failure
-from lad_reasoner.report import render_report, row, write_report
+from lad_reasoner.report.inspection import render_report, row, write_report
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 EVIL = "<script>document.title='hacked'</script><img src=x onerror=\"document.title='hacked'\">"

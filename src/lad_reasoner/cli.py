@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from lad_reasoner.files.pictures import Picture
     from lad_reasoner.inspector import Examination, Inspector
     from lad_reasoner.records import Failure
-    from lad_reasoner.report import Row
+    from lad_reasoner.report.inspection import Row
 
 EXIT_INPUT, EXIT_ANOMALY = 1, 3
 
@@ -134,7 +134,7 @@ def inspect(
     with _Output(out, inspector) as output:
         for note in inspector.judge.notes:
             print(f"note: {note}", file=sys.stderr)
-        from lad_reasoner.console import VerdictTable, track
+        from lad_reasoner.report.terminal import VerdictTable, track
 
         show = _print_json if as_json else _CsvPrinter() if as_csv else VerdictTable().add
         for result in track(inspector.examine_many(wanted), len(wanted), "Inspecting"):
@@ -214,14 +214,14 @@ class _Output:
     def add(self, result: Examination | Failure) -> None:
         if self.folder is not None:
             from lad_reasoner.records import append_record
-            from lad_reasoner.report import row
+            from lad_reasoner.report.inspection import row
 
             append_record(self.folder / "verdicts.jsonl", _record(result))
             self.rows.append(row(result))
 
     def __exit__(self, *_: object) -> None:
         if self.folder is not None:
-            from lad_reasoner.report import write_report
+            from lad_reasoner.report.inspection import write_report
 
             references, notes = self.inspector.references, self.inspector.judge.notes
             path = write_report(self.folder, self.rows, references, title="Inspection", notes=notes)
@@ -235,10 +235,10 @@ def demo(
     """The main job on built-in pictures: renders products with known defects, judges them, writes a report."""
     from rich.console import Console
 
-    from lad_reasoner.console import VerdictTable
     from lad_reasoner.demo import PARTS, render_part, summarise
     from lad_reasoner.inspector import Inspector, load_model
-    from lad_reasoner.report import row, write_report
+    from lad_reasoner.report.inspection import row, write_report
+    from lad_reasoner.report.terminal import VerdictTable
 
     console = Console()
     rows: list[Row] = []

@@ -41,8 +41,8 @@ def miniloco(
     seed: Annotated[int, typer.Option(min=0)] = 0,
 ) -> None:
     """Render MiniLOCO, the built-in benchmark, in MVTec LOCO AD's folder layout with facts for every picture."""
-    from lad_reasoner.console import track
     from lad_reasoner.miniloco import EVALUATION, PRODUCTS, TRAINING, count_pictures, write_benchmark
+    from lad_reasoner.report.terminal import track
 
     groups = {"evaluation": EVALUATION, "training": TRAINING, "all": PRODUCTS}
     names = list(groups.get(products) or [name.strip() for name in products.split(",") if name.strip()])
@@ -88,9 +88,9 @@ def sft(
     Takes every anomalous test picture and as many good ones as --good-share says: 2,731 of MVTec AD and VisA, as in the
     paper. The service's key is read from the environment variable LAD_TEACHER_KEY.
     """
-    from lad_reasoner.console import track
     from lad_reasoner.data.mmad import read_mmad
     from lad_reasoner.data.sets.sft import build_sft, plan_sft
+    from lad_reasoner.report.terminal import track
 
     hints = read_mmad(mmad, knowledge)
     asked = _load_teacher(teacher, teacher_model, prices, budget, cache or out / "teacher.jsonl", concurrency)
@@ -147,8 +147,8 @@ def pairs(
     By default of the eight classes of MVTec AD whose anomalies are about number, colour, existence or function (984
     pairs); what is chosen, and why, is printed.
     """
-    from lad_reasoner.console import track
     from lad_reasoner.data.sets.sft import CLASSES, build_pairs, plan_pairs
+    from lad_reasoner.report.terminal import track
 
     plan = plan_pairs(
         _gather(sources, mvtec_ad, visa),

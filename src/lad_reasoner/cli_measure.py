@@ -103,10 +103,10 @@ def evaluate(
     ] = None,
 ) -> None:
     """Measure a judge on a benchmark: predictions.jsonl, metrics.json and report.html; goes on where it stopped."""
-    from lad_reasoner.console import show_metrics, track
     from lad_reasoner.evaluation.benchmark import open_benchmark
     from lad_reasoner.evaluation.run import Run, finish
     from lad_reasoner.judges.trivial import JudgePredictor
+    from lad_reasoner.report.terminal import show_metrics, track
 
     if report_only is not None:
         others = [name for name in context.params if name != "report_only" and _was_given(context, name)]
@@ -206,7 +206,7 @@ def compare(
 ) -> None:
     """Runs on the same pairs side by side: Table 1 of the paper, McNemar tests, figures, and what each system says."""
     from lad_reasoner.evaluation.comparison import compare_runs, to_markdown, write_comparison
-    from lad_reasoner.figures import draw_figures
+    from lad_reasoner.report.plots import draw_figures
 
     comparison = compare_runs(runs, published=published)
     write_comparison(out, comparison)

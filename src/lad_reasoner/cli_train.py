@@ -51,8 +51,8 @@ def micro(
     config: Annotated[Path, typer.Argument(metavar="CONFIG", help="YAML file with the run's folder and sizes.")],
 ) -> None:
     """Pretrain the built-in model from random weights; an interrupted run goes on where it stopped."""
-    from lad_reasoner.console import TrainingProgress
     from lad_reasoner.micro.training import Run, read_config
+    from lad_reasoner.report.terminal import TrainingProgress
 
     settings = read_config(config)
     # A polite kill ends as Ctrl-C does: what was learned is saved first.

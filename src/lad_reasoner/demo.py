@@ -13,7 +13,7 @@ from pathlib import Path
 
 from lad_reasoner.miniloco import CATALOGUE, EVALUATION, draw_picture
 from lad_reasoner.records import Kind
-from lad_reasoner.report import Row
+from lad_reasoner.report.inspection import Row
 
 SEED = 2025
 

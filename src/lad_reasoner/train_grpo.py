@@ -20,10 +20,10 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from lad_reasoner.curves import draw_curves
 from lad_reasoner.errors import InputError, MachineError
 from lad_reasoner.publish import publish
 from lad_reasoner.recipe import Recipe, Settings, library, read_recipe, write_run
+from lad_reasoner.report.curves import draw_curves
 from lad_reasoner.rewards import load_reward
 from lad_reasoner.training import adapter, load_trainee, run_trainer
 from lad_reasoner.trainset import load_set

@@ -32,11 +32,11 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from lad_reasoner.console import TrainingProgress
 from lad_reasoner.errors import ImageError, InputError, MachineError, StoppedError
 from lad_reasoner.judges.vlm.checkpoint import Checkpoint, load_checkpoint
 from lad_reasoner.recipe import Recipe, Settings, library
 from lad_reasoner.records import alone
+from lad_reasoner.report.terminal import TrainingProgress
 
 if TYPE_CHECKING:
     from types import FrameType

@@ -23,7 +23,6 @@ from typing import Any, Literal
 
 from PIL import Image
 
-from lad_reasoner.console import track
 from lad_reasoner.data.review.decisions import decided, read_decisions
 from lad_reasoner.data.sets.built_set import read_entries
 from lad_reasoner.data.sets.check import check_set
@@ -31,6 +30,7 @@ from lad_reasoner.errors import InputError
 from lad_reasoner.files.pictures import printable, read_picture
 from lad_reasoner.judges.vlm.checkpoint import Checkpoint
 from lad_reasoner.recipe import first_process, library
+from lad_reasoner.report.terminal import track
 
 WORDS = {"sft": "questions and answers (lad-reasoner data sft)", "pair": "pairs (lad-reasoner data pairs)"}
 SHOWN = 3  # names in a message

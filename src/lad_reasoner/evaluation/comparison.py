@@ -328,7 +328,7 @@ def _tex(text: str) -> str:
 
 def write_comparison(out: Path, comparison: RunComparison) -> None:
     """Tables and gallery.html in a folder; InputError where it cannot be written."""
-    from lad_reasoner.gallery import render_gallery
+    from lad_reasoner.report.gallery import render_gallery
 
     heads = ["first", "second", "both right", "only first right", "only second right", "both wrong", "p", "agreement"]
     duels = [[*heads, "accuracy difference", "95 %"]]

@@ -311,7 +311,7 @@ def trivial_runs(predictions: Sequence[Prediction]) -> dict[str, list[Prediction
 
 def finish(out: str | Path) -> tuple[Recorded, RunMetrics, Path]:
     """Write metrics.json and report.html from what a run's folder holds; returns run, figures and the report's path."""
-    from lad_reasoner.evaluation_page import write_page
+    from lad_reasoner.report.evaluation import write_page
 
     recorded = read_run(out)
     metrics = measure_run(recorded.predictions)
@@ -335,7 +335,7 @@ def evaluate(
     `model` is the name of a baseline or one for `load_model`, or what `load_model` returns, or any predictor (see
     baselines.py); the rest is as in `open_benchmark`, `draw_pairs` and `Run`. In a terminal a bar shows how far it is.
     """
-    from lad_reasoner.console import track
+    from lad_reasoner.report.terminal import track
 
     predictor = _predictor(model, seed)
     run = Run(

@@ -23,7 +23,6 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from lad_reasoner.console import track
 from lad_reasoner.data.layouts import Source, why_not_train
 from lad_reasoner.data.masks import read_mask
 from lad_reasoner.data.sets.built_set import Entry, hash_file, read_entries, read_manifest, summarise
@@ -31,6 +30,7 @@ from lad_reasoner.data.sets.tokens import record_tokens
 from lad_reasoner.errors import ImageError
 from lad_reasoner.files.pictures import read_picture
 from lad_reasoner.records import Sample
+from lad_reasoner.report.terminal import track
 
 NEAR = 8  # of 512 bits
 GRID = 16

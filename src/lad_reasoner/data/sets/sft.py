@@ -27,7 +27,6 @@ from itertools import chain, zip_longest
 from pathlib import Path
 from typing import Any
 
-from lad_reasoner.console import track
 from lad_reasoner.data.mmad import Mmad
 from lad_reasoner.data.sets.built_set import Builder
 from lad_reasoner.data.sets.pool import UNREADABLE, Item, Material, digest, files_of, make_entry
@@ -48,6 +47,7 @@ from lad_reasoner.errors import ImageError, InputError
 from lad_reasoner.evaluation.benchmark import KINDS as SAMPLE_KINDS
 from lad_reasoner.evaluation.benchmark import OTHER
 from lad_reasoner.prompts import PROMPT_VERSION, build_messages
+from lad_reasoner.report.terminal import track
 
 GOOD_SHARE = 0.1
 # Class of MVTec AD -> why its anomalies are like logical ones; `data pairs` prints this table.

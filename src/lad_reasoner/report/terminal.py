@@ -128,7 +128,7 @@ WIDE = 140  # columns, where the output goes to a file
 
 def show_metrics(recorded: Recorded, metrics: RunMetrics) -> None:
     """The figures of a run: a table for the verdicts, one for the scores, one for the explanations if there are any."""
-    from lad_reasoner import overview
+    from lad_reasoner.report import rows as overview
 
     console = Console(highlight=False, width=None if sys.stdout.isatty() else WIDE)
     settings, rows = recorded.settings, overview.lines(metrics)

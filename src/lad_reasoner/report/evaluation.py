@@ -13,7 +13,8 @@ from jinja2 import Environment, PackageLoader
 from lad_reasoner.evaluation.explanations import check_line
 from lad_reasoner.evaluation.run import THUMBNAILS, Recorded, RunMetrics
 from lad_reasoner.evaluation.thumbnails import read_thumbnail
-from lad_reasoner.overview import (
+from lad_reasoner.records import Prediction
+from lad_reasoner.report.rows import (
     EXPLAINED,
     SCORE_HEADINGS,
     VERDICT_HEADINGS,
@@ -24,7 +25,6 @@ from lad_reasoner.overview import (
     remarks,
     trivial_lines,
 )
-from lad_reasoner.records import Prediction
 
 
 @dataclass(frozen=True)

@@ -28,8 +28,8 @@ from numpy.typing import NDArray
 from lad_reasoner.errors import InputError, MissingExtraError
 from lad_reasoner.evaluation.comparison import RunComparison
 from lad_reasoner.evaluation.metrics import Figure, Figures
-from lad_reasoner.gallery import Example, choose
 from lad_reasoner.records import Prediction
+from lad_reasoner.report.gallery import Example, choose
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Canvas

@@ -1,0 +1,1 @@
+"""What a person sees: HTML reports, the terminal, plots."""
