@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from lad_reasoner.fields import check_fields, explain, field_names, nearest
+from lad_reasoner.train.fields import check_fields, explain, field_names, nearest
 
 
 class Strategy(Enum):

@@ -15,8 +15,8 @@ from tutored import build
 from lad_reasoner.answers import parse_response
 from lad_reasoner.judges.vlm.checkpoint import load_checkpoint
 from lad_reasoner.judges.vlm.qwen_speedups import share_pictures
-from lad_reasoner.rewards import accuracy_reward, structure_reward
-from lad_reasoner.trainset import load_set
+from lad_reasoner.train.dataset import load_set
+from lad_reasoner.train.rewards import accuracy_reward, structure_reward
 
 trl = pytest.importorskip("trl")
 os.environ["TRL_EXPERIMENTAL_SILENCE"] = "1"
@@ -35,7 +35,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def make_trainer(folder: Path, *, kl: str = "reward", beta: float = 0.05, **settings: Any) -> Any:
-    from lad_reasoner.grpo import StructuredGRPOTrainer
+    from lad_reasoner.train.trainer import StructuredGRPOTrainer
 
     fields = {
         "per_device_train_batch_size": 2 * G,

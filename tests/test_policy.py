@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from lad_reasoner.judges.vlm.checkpoint import load_checkpoint
-from lad_reasoner.policy import group_advantages, penalised_rewards, sequence_kl
+from lad_reasoner.train.objective import group_advantages, penalised_rewards, sequence_kl
 
 trl = pytest.importorskip("trl")
 # Their own deprecations are not ours to mend.

@@ -14,12 +14,12 @@ import torch
 from safetensors.torch import load_file, save_file
 from tutored import build, write_recipe
 
-from lad_reasoner import publish as publishing
-from lad_reasoner import train_sft
 from lad_reasoner.errors import MachineError
 from lad_reasoner.judges.vlm.checkpoint import load_checkpoint
-from lad_reasoner.publish import answer, assemble, push, stored_dtype, verify, write_card
-from lad_reasoner.recipe import Recipe, Settings, read_recipe
+from lad_reasoner.train import publish as publishing
+from lad_reasoner.train import sft as train_sft
+from lad_reasoner.train.publish import answer, assemble, push, stored_dtype, verify, write_card
+from lad_reasoner.train.settings import Recipe, Settings, read_recipe
 
 trl = pytest.importorskip("trl")
 # Their own deprecations are not ours to mend.

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from lad_reasoner import train_grpo, train_sft
-from lad_reasoner.recipe import Settings, library, read_recipe
+from lad_reasoner.train import grpo as train_grpo
+from lad_reasoner.train import sft as train_sft
+from lad_reasoner.train.settings import Settings, library, read_recipe
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

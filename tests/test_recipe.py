@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tutored import build, write_recipe
 
-from lad_reasoner import recipe as recipes
-from lad_reasoner import train_sft
 from lad_reasoner.errors import InputError, MachineError
-from lad_reasoner.fields import field_names
-from lad_reasoner.recipe import Recipe, Settings, machine_defaults, read_recipe, read_run, write_run
+from lad_reasoner.train import settings as recipes
+from lad_reasoner.train import sft as train_sft
+from lad_reasoner.train.fields import field_names
+from lad_reasoner.train.settings import Recipe, Settings, machine_defaults, read_recipe, read_run, write_run
 
 trl = pytest.importorskip("trl")
 CONFIGS = Path(__file__).parents[1] / "configs"

@@ -13,9 +13,9 @@ from typer.main import get_command
 from lad_reasoner.cli import app
 
 trl = pytest.importorskip("trl")
-from lad_reasoner import train_sft  # noqa: E402
-from lad_reasoner.recipe import Settings, read_recipe  # noqa: E402
-from lad_reasoner.train_grpo import UNREAD, GrpoSettings, make_arguments  # noqa: E402
+from lad_reasoner.train import sft as train_sft  # noqa: E402
+from lad_reasoner.train.grpo import UNREAD, GrpoSettings, make_arguments  # noqa: E402
+from lad_reasoner.train.settings import Settings, read_recipe  # noqa: E402
 
 ROOT = Path(__file__).parents[1]
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 import lad_reasoner
 from lad_reasoner.answers import format_response, parse_response
-from lad_reasoner.rewards import accuracy_reward, response_text, structure_reward
+from lad_reasoner.train.rewards import accuracy_reward, response_text, structure_reward
 
 YES, NO = "<think>One screw is missing.</think><answer>yes</answer>", "<think>All there.</think><answer>no</answer>"
 VALID = {

@@ -16,12 +16,12 @@ import tiny
 import torch
 from tutored import build, write_recipe
 
-from lad_reasoner import train_grpo
 from lad_reasoner.answers import parse_response
 from lad_reasoner.errors import InputError, MachineError
-from lad_reasoner.recipe import Settings, read_recipe
-from lad_reasoner.rollouts import Rollouts
-from lad_reasoner.train_grpo import UNREAD, GrpoSettings, check_packages, make_arguments
+from lad_reasoner.train import grpo as train_grpo
+from lad_reasoner.train.grpo import UNREAD, GrpoSettings, check_packages, make_arguments
+from lad_reasoner.train.rollouts import Rollouts
+from lad_reasoner.train.settings import Settings, read_recipe
 
 trl = pytest.importorskip("trl")
 # Their own deprecations are not ours to mend.
@@ -273,7 +273,7 @@ def test_memory_that_runs_out(folder: Path, monkeypatch: pytest.MonkeyPatch) -> 
     def full(*_: Any, **__: Any) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
 
-    monkeypatch.setattr("lad_reasoner.rollouts.Rollouts.__call__", full)
+    monkeypatch.setattr("lad_reasoner.train.rollouts.Rollouts.__call__", full)
     with pytest.raises(MachineError, match="--max_completion_length 24 instead of 48"):
         train_grpo.train(write_recipe(folder, **SETTINGS))
 

@@ -19,14 +19,14 @@ from safetensors.torch import load_file
 from tutored import build, write_recipe
 from watched_sft import watched_step
 
-from lad_reasoner import train_sft
 from lad_reasoner.data.review.decisions import Decision, append_decision
 from lad_reasoner.errors import InputError, MachineError
 from lad_reasoner.files.pictures import read_picture
 from lad_reasoner.judges.vlm.checkpoint import load_checkpoint
-from lad_reasoner.publish import assemble
-from lad_reasoner.recipe import Settings, read_recipe
-from lad_reasoner.training import is_whole
+from lad_reasoner.train import sft as train_sft
+from lad_reasoner.train.publish import assemble
+from lad_reasoner.train.session import is_whole
+from lad_reasoner.train.settings import Settings, read_recipe
 
 trl = pytest.importorskip("trl")
 # Their own deprecations are not ours to mend.

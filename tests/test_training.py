@@ -20,9 +20,8 @@ from tutored import write_recipe
 
 from lad_reasoner.errors import InputError
 from lad_reasoner.judges.vlm.checkpoint import Checkpoint, load_checkpoint
-from lad_reasoner.recipe import Settings, read_recipe
 from lad_reasoner.records import alone
-from lad_reasoner.training import (
+from lad_reasoner.train.session import (
     adapter,
     agree,
     catch_signals,
@@ -34,6 +33,7 @@ from lad_reasoner.training import (
     vision_tower,
     watcher,
 )
+from lad_reasoner.train.settings import Settings, read_recipe
 
 trl = pytest.importorskip("trl")
 # Their own deprecations are not ours to mend.

@@ -17,7 +17,7 @@ from lad_reasoner.errors import InputError
 from lad_reasoner.files.pictures import read_picture
 from lad_reasoner.judges.vlm.checkpoint import Checkpoint, load_checkpoint
 from lad_reasoner.prompts import build_messages
-from lad_reasoner.trainset import context, load_set, row_lengths
+from lad_reasoner.train.dataset import context, load_set, row_lengths
 
 pytest.importorskip("datasets")
 

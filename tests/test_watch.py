@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from lad_reasoner.watch import CollapseGuard, Samples
+from lad_reasoner.train.monitor import CollapseGuard, Samples
 
 
 @pytest.mark.parametrize(("share", "said"), [(0.97, "97%"), (0.0, "0%")])

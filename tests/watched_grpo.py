@@ -17,9 +17,9 @@ from typing import Any
 
 import torch
 
-from lad_reasoner import train_grpo
-from lad_reasoner.grpo import StructuredGRPOTrainer
-from lad_reasoner.publish import publish
+from lad_reasoner.train import grpo as train_grpo
+from lad_reasoner.train.publish import publish
+from lad_reasoner.train.trainer import StructuredGRPOTrainer
 
 torch.set_num_threads(1)
 folder, kill_at, published = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3] == "publish"

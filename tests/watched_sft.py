@@ -17,7 +17,8 @@ from typing import Any
 import torch
 import trl
 
-from lad_reasoner import cli, train_sft
+from lad_reasoner import cli
+from lad_reasoner.train import sft as train_sft
 
 
 def watched_step(log: Path, seconds: float = 0) -> Any:

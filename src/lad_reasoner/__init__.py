@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from lad_reasoner.evaluation.run import evaluate
     from lad_reasoner.inspector import Inspector, load_model
     from lad_reasoner.records import Failure, Pair, Verdict
-    from lad_reasoner.rewards import accuracy_reward, structure_reward
+    from lad_reasoner.train.rewards import accuracy_reward, structure_reward
 
 
 def __getattr__(name: str) -> Any:

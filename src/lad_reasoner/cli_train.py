@@ -29,7 +29,7 @@ ANY_KEY = {"allow_extra_args": True, "ignore_unknown_options": True}
 )
 def sft(context: typer.Context, config: Config, resume: Resume = False) -> None:
     """Stage one: fine-tune on questions and answers that `data sft` built. Any key of CONFIG may follow it."""
-    from lad_reasoner import train_sft
+    from lad_reasoner.train import sft as train_sft
 
     _run(train_sft.train, context, config, resume)
 
@@ -41,7 +41,7 @@ def sft(context: typer.Context, config: Config, resume: Resume = False) -> None:
 )
 def grpo(context: typer.Context, config: Config, resume: Resume = False) -> None:
     """Stage two: reinforce right and well-formed answers on pairs of `data pairs`. Any key of CONFIG may follow it."""
-    from lad_reasoner import train_grpo
+    from lad_reasoner.train import grpo as train_grpo
 
     _run(train_grpo.train, context, config, resume)
 
@@ -63,7 +63,7 @@ def micro(
 
 
 def _run(train: Callable[..., Path], context: typer.Context, config: str, resume: bool) -> None:
-    from lad_reasoner.recipe import first_process
+    from lad_reasoner.train.settings import first_process
 
     if config.startswith("--"):
         raise typer.BadParameter(f"CONFIG comes first, then {config} and other settings")

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from lad_reasoner.errors import InputError
-from lad_reasoner.recipe import library
+from lad_reasoner.train.settings import library
 
 PANELS = {
     "Reward": ("reward", "reward_penalised", "rewards/structure_reward/mean", "rewards/accuracy_reward/mean"),

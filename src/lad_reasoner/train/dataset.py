@@ -29,8 +29,8 @@ from lad_reasoner.data.sets.check import check_set
 from lad_reasoner.errors import InputError
 from lad_reasoner.files.pictures import printable, read_picture
 from lad_reasoner.judges.vlm.checkpoint import Checkpoint
-from lad_reasoner.recipe import first_process, library
 from lad_reasoner.report.terminal import track
+from lad_reasoner.train.settings import first_process, library
 
 WORDS = {"sft": "questions and answers (lad-reasoner data sft)", "pair": "pairs (lad-reasoner data pairs)"}
 SHOWN = 3  # names in a message

@@ -18,11 +18,11 @@ import torch
 from lad_reasoner.answers import parse_response
 from lad_reasoner.judges.vlm.checkpoint import Checkpoint
 from lad_reasoner.judges.vlm.qwen_speedups import share_pictures, speed_up
-from lad_reasoner.policy import group_advantages, penalised_rewards, sequence_kl
-from lad_reasoner.recipe import library
-from lad_reasoner.rewards import response_text
-from lad_reasoner.rollouts import Rollouts, find_chosen
-from lad_reasoner.watch import CollapseGuard, Samples
+from lad_reasoner.train.monitor import CollapseGuard, Samples
+from lad_reasoner.train.objective import group_advantages, penalised_rewards, sequence_kl
+from lad_reasoner.train.rewards import response_text
+from lad_reasoner.train.rollouts import Rollouts, find_chosen
+from lad_reasoner.train.settings import library
 
 GRPOTrainer: Any = library("trl").GRPOTrainer
 TrainerCallback: Any = library("transformers").TrainerCallback

@@ -21,12 +21,12 @@ from typing import Any, Literal
 from pydantic import Field
 
 from lad_reasoner.errors import InputError, MachineError
-from lad_reasoner.publish import publish
-from lad_reasoner.recipe import Recipe, Settings, library, read_recipe, write_run
 from lad_reasoner.report.curves import draw_curves
-from lad_reasoner.rewards import load_reward
-from lad_reasoner.training import adapter, load_trainee, run_trainer
-from lad_reasoner.trainset import load_set
+from lad_reasoner.train.dataset import load_set
+from lad_reasoner.train.publish import publish
+from lad_reasoner.train.rewards import load_reward
+from lad_reasoner.train.session import adapter, load_trainee, run_trainer
+from lad_reasoner.train.settings import Recipe, Settings, library, read_recipe, write_run
 
 # TRL's settings that this stage does not read, and what stands in their place.
 UNREAD = {"importance_sampling_level": "say importance: token or sequence"}
@@ -68,8 +68,8 @@ def train(path: str | Path, overrides: Sequence[str] = (), *, resume: bool = Fal
     facts = {"stage": "grpo", "records": len(data), "labels": dict(sorted(Counter(data["label"]).items()))}
     run = write_run(recipe, arguments, facts, resume=resume)
 
-    from lad_reasoner.grpo import StructuredGRPOTrainer, Watch
-    from lad_reasoner.watch import CollapseGuard, Samples
+    from lad_reasoner.train.monitor import CollapseGuard, Samples
+    from lad_reasoner.train.trainer import StructuredGRPOTrainer, Watch
 
     with recipe.blamed():
         trainer = StructuredGRPOTrainer(
@@ -108,7 +108,7 @@ def check_packages(arguments: Any) -> None:
 
 def make_arguments(recipe: Recipe[GrpoSettings]) -> Any:
     """TRL's GRPOConfig from a recipe: what our keys decide is put under TRL's names. InputError for contradictions."""
-    from lad_reasoner.rollouts import response_regex
+    from lad_reasoner.train.rollouts import response_regex
 
     ours, theirs, where = recipe.ours, recipe.theirs, recipe.path
     if ours.kl == "none" and theirs.get("beta"):

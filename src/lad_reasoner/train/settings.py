@@ -36,7 +36,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from lad_reasoner.data.sets.built_set import DECISIONS, MANIFEST, METADATA, hash_file
 from lad_reasoner.errors import InputError, MachineError, MissingExtraError
-from lad_reasoner.fields import check_fields, explain, field_names, nearest, takes_truth
+from lad_reasoner.train.fields import check_fields, explain, field_names, nearest, takes_truth
 
 RUN = "run.json"
 SECRET = "hub_token"
@@ -358,7 +358,7 @@ def _versions() -> dict[str, str]:
 
 def _git() -> dict[str, Any] | None:
     """Commit of this package's source and whether it was changed since; None where it is installed without git."""
-    folder = Path(__file__).parent
+    folder = Path(__file__).parents[1]
 
     def git(*words: str) -> str | None:
         try:
@@ -367,6 +367,6 @@ def _git() -> dict[str, Any] | None:
             return None
         return done.stdout.strip() if done.returncode == 0 else None
 
-    if git("ls-files", "--error-unmatch", Path(__file__).name) is None:
+    if git("ls-files", "--error-unmatch", "__init__.py") is None:
         return None
     return {"commit": git("rev-parse", "HEAD"), "changed": bool(git("status", "--porcelain", "."))}

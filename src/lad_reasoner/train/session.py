@@ -34,9 +34,9 @@ import torch
 
 from lad_reasoner.errors import ImageError, InputError, MachineError, StoppedError
 from lad_reasoner.judges.vlm.checkpoint import Checkpoint, load_checkpoint
-from lad_reasoner.recipe import Recipe, Settings, library
 from lad_reasoner.records import alone
 from lad_reasoner.report.terminal import TrainingProgress
+from lad_reasoner.train.settings import Recipe, Settings, library
 
 if TYPE_CHECKING:
     from types import FrameType

@@ -23,8 +23,8 @@ import torch
 from lad_reasoner.errors import LadError, MachineError
 from lad_reasoner.files.pictures import read_picture
 from lad_reasoner.judges.vlm.checkpoint import Checkpoint, find_folder, load_checkpoint
-from lad_reasoner.recipe import Recipe, library
-from lad_reasoner.training import SHOWN
+from lad_reasoner.train.session import SHOWN
+from lad_reasoner.train.settings import Recipe, library
 
 MODEL, CHECK = "model", "check.json"
 ASKED = 4  # records whose answers are compared
@@ -124,7 +124,7 @@ def save(checkpoint: Checkpoint, folder: Path, base: Path) -> None:
 @torch.inference_mode()
 def answer(checkpoint: Checkpoint, prompts: Sequence[Mapping[str, Any]]) -> list[str]:
     """Greedy answers, one record at a time, end tokens included."""
-    from lad_reasoner.trainset import plain_messages
+    from lad_reasoner.train.dataset import plain_messages
 
     model, processor = checkpoint.model, checkpoint.processor
     answers = []
@@ -148,7 +148,7 @@ def ask_fresh(folder: str | Path, check: str | Path) -> dict[str, Any]:
         for name, value in os.environ.items()
         if name not in LAUNCHER and not name.startswith(("ACCELERATE_", "TORCHELASTIC_", "FSDP_"))
     }
-    command = [sys.executable, "-m", "lad_reasoner.publish", str(folder), str(check)]
+    command = [sys.executable, "-m", "lad_reasoner.train.publish", str(folder), str(check)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     if done.returncode:
         problem = (done.stderr.strip().splitlines() or ["no message"])[-1]

@@ -16,10 +16,10 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from lad_reasoner.publish import publish
-from lad_reasoner.recipe import Settings, library, read_recipe, write_run
-from lad_reasoner.training import adapter, load_trainee, run_trainer
-from lad_reasoner.trainset import load_set
+from lad_reasoner.train.dataset import load_set
+from lad_reasoner.train.publish import publish
+from lad_reasoner.train.session import adapter, load_trainee, run_trainer
+from lad_reasoner.train.settings import Settings, library, read_recipe, write_run
 
 # Settings of TRL's SFTConfig that this stage does not read.
 UNREAD = dict.fromkeys(

@@ -1,0 +1,1 @@
+"""Both stages of the paper's training on TRL's trainers."""
