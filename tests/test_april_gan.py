@@ -21,7 +21,7 @@ from tokenizers.processors import TemplateProcessing
 from transformers import CLIPConfig, CLIPModel, PreTrainedTokenizerFast
 from typer.testing import CliRunner
 
-from lad_reasoner.cli import app
+from lad_reasoner.cli.app import app
 from lad_reasoner.errors import InputError
 from lad_reasoner.evaluation.benchmark import open_benchmark
 from lad_reasoner.evaluation.run import Run, read_run

@@ -10,7 +10,7 @@ import pytest
 import tiny
 from planted import lamps
 
-from lad_reasoner.cli import main
+from lad_reasoner.cli.app import main
 
 COMMAND = str(Path(sys.executable).with_name("lad-reasoner"))
 

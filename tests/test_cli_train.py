@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from lad_reasoner.cli import app
+from lad_reasoner.cli.app import app
 from lad_reasoner.errors import StoppedError
 from lad_reasoner.train import sft as train_sft
 

@@ -10,7 +10,7 @@ import pytest
 import reproduce
 from typer.main import get_command
 
-from lad_reasoner.cli import app
+from lad_reasoner.cli.app import app
 
 trl = pytest.importorskip("trl")
 from lad_reasoner.train import sft as train_sft  # noqa: E402

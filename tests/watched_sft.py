@@ -17,7 +17,7 @@ from typing import Any
 import torch
 import trl
 
-from lad_reasoner import cli
+from lad_reasoner.cli import app as cli
 from lad_reasoner.train import sft as train_sft
 
 

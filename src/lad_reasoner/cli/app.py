@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lad_reasoner import cli_measure
-from lad_reasoner.cli_data import data
-from lad_reasoner.cli_train import train
+from lad_reasoner.cli import evaluate as cli_measure
+from lad_reasoner.cli.data import data
+from lad_reasoner.cli.train import train
 from lad_reasoner.errors import InputError, LadError, MissingExtraError
 
 if TYPE_CHECKING:
@@ -235,7 +235,7 @@ def demo(
     """The main job on built-in pictures: renders products with known defects, judges them, writes a report."""
     from rich.console import Console
 
-    from lad_reasoner.demo import PARTS, render_part, summarise
+    from lad_reasoner.cli.demo import PARTS, render_part, summarise
     from lad_reasoner.inspector import Inspector, load_model
     from lad_reasoner.report.inspection import row, write_report
     from lad_reasoner.report.terminal import VerdictTable
