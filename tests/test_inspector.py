@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import tiny
-from conftest import shot
 from PIL import Image
 from transformers import Dinov2Config, Dinov2Model
 
 import lad_reasoner
+from helpers import tiny
+from helpers.shots import shot
 from lad_reasoner import Failure, Inspector, Verdict, load_model, parse_response
 from lad_reasoner import inspector as module
 from lad_reasoner.errors import ImageError, InputError, LadError, MachineError

@@ -7,25 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from helpers.verdicts import verdict
 from lad_reasoner.errors import InputError, RecordError
-from lad_reasoner.records import Box, Pair, Prediction, Verdict, alone, append_record, read_records, repair_records
-
-
-def verdict(**changes: object) -> Verdict:
-    values: dict[str, object] = {
-        "query": "q.png",
-        "references": ("r.png",),
-        "answer": "yes",
-        "anomalous": True,
-        "score": 0.75,
-        "reasoning": "a hole",
-        "response": "<think>a hole</think><answer>yes</answer>",
-        "boxes": (Box(x=1, y=2, width=3, height=4, strength=1.5),),
-        "model": "evidence",
-        "prompt_version": "evidence-1",
-        "seconds": 0.1,
-    }
-    return Verdict.model_validate({**values, **changes})
+from lad_reasoner.records import Pair, Prediction, Verdict, alone, append_record, read_records, repair_records
 
 
 def test_records_are_frozen_and_checked() -> None:

@@ -1,0 +1,97 @@
+"""The miniature's chain of commands: each is one that the command line knows, with settings that can be read."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import reproduce
+from typer.main import get_command
+
+from lad_reasoner.cli.app import app
+
+trl = pytest.importorskip("trl")
+from lad_reasoner.train import sft as train_sft  # noqa: E402
+from lad_reasoner.train.grpo import UNREAD, GrpoSettings, make_arguments  # noqa: E402
+from lad_reasoner.train.settings import Settings, read_recipe  # noqa: E402
+
+ROOT = Path(__file__).parents[2]
+
+
+def parse(words: list[str]) -> Any:
+    """What the command line makes of the words, without running them; wrong verbs and options raise."""
+    command: Any = get_command(app)
+    while hasattr(command, "commands"):
+        command, words = command.commands[words[0]], words[1:]
+    return command.make_context(command.name, list(words))
+
+
+@pytest.mark.parametrize("quick", [True, False])
+def test_every_step_is_a_command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, quick: bool) -> None:
+    monkeypatch.chdir(ROOT)
+    trained, made = [], {tmp_path / "source", tmp_path / "benchmark"}
+    for step in reproduce.steps(tmp_path, quick=quick):
+        context = parse(step)
+        if step[0] == "train":
+            assert context.params["resume"]
+            path, words = context.params["config"], context.args
+            if step[1] == "sft":
+                recipe: Any = read_recipe(path, words, ours=Settings, theirs=trl.SFTConfig, unread=train_sft.UNREAD)
+                arguments = recipe.arguments(trl.SFTConfig)
+            else:
+                recipe = read_recipe(path, words, ours=GrpoSettings, theirs=trl.GRPOConfig, unread=UNREAD)
+                arguments = make_arguments(recipe)
+            assert recipe.ours.data in made
+            assert recipe.ours.model == reproduce.BASE or Path(recipe.ours.model) in made
+            assert (arguments.max_steps == 2) is quick
+            trained.append(recipe.out.name)
+            made.add(recipe.out / "model")
+        else:
+            assert not context.args
+        if "--model" in step and step[0] == "eval":
+            judge = step[step.index("--model") + 1]
+            assert judge == reproduce.BASE or Path(judge) in made
+        if "--out" in step:
+            made.add(Path(step[step.index("--out") + 1]))
+    assert trained == ["sft", "grpo", "lad"]
+    assert {Path(run) for run in step[1:-2]} <= made
+    assert (step[0], Path(step[-1])) == ("compare", tmp_path / "comparison")
+
+
+def test_a_curve_is_that_of_the_last_checkpoint(tmp_path: Path) -> None:
+    for step in (2, 10):
+        folder = tmp_path / f"checkpoint-{step}"
+        folder.mkdir()
+        (folder / "trainer_state.json").write_text(
+            f'{{"global_step": {step}, "log_history": [{{"step": {step}, "reward": 0.5}}]}}'
+        )
+    assert reproduce.logged(tmp_path) == [{"step": 10, "reward": 0.5}]
+
+
+def test_a_wrong_word_would_be_seen() -> None:
+    with pytest.raises(Exception, match="No such option"):
+        parse(["eval", "--benchmrk", "miniloco"])
+    with pytest.raises(KeyError):
+        parse(["data", "minloco"])
+
+
+def test_pictures_that_were_half_drawn_are_drawn_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """In place of the command stands a program that makes the folder, and fails until it is `ready`."""
+    command = tmp_path / "command"
+    command.write_text(
+        f"#!{sys.executable}\nimport pathlib, sys\nfolder = pathlib.Path(sys.argv[3])\nfolder.mkdir(parents=True)\n"
+        "sys.exit(0 if pathlib.Path('ready').exists() else 7)\n"
+    )
+    command.chmod(0o755)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(reproduce, "COMMAND", command)
+    step = ["data", "miniloco", str(tmp_path / "out" / "source")]
+    assert reproduce.run(step) == 7
+    assert not (tmp_path / "out" / "source").exists()
+    (tmp_path / "ready").touch()
+    assert reproduce.run(step) == 0
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["source"]
+    (tmp_path / "ready").unlink()
+    assert reproduce.run(step) == 0  # nothing is left to draw

@@ -1,0 +1,279 @@
+"""The command line as a shell sees it: output, exit codes, and one clear line for every fault."""
+
+import csv
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from helpers import tiny
+from helpers.shots import shot
+
+COMMAND = str(Path(sys.executable).with_name("lad-reasoner"))
+
+
+def run(*args: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "COLUMNS": "120"}
+    return subprocess.run([COMMAND, *map(str, args)], capture_output=True, text=True, cwd=cwd, env=environment)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("pictures")
+    (folder / "reference").mkdir()
+    (folder / "query").mkdir()
+    for i in range(2):
+        shot("good", i, split="train").image.save(folder / f"reference/{i}.png")
+    shot("good", 1).image.save(folder / "query/good.png")
+    shot("logical", 4).image.save(folder / "query/bad.png")
+    return folder
+
+
+def test_json_lines_in_order(folder: Path) -> None:
+    done = run("inspect", "-r", "reference", "query/good.png", "query", "--json", cwd=folder)
+    assert done.returncode == 0
+    assert done.stderr == ""
+    verdicts = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [verdict["query"] for verdict in verdicts] == ["query/good.png", "query/bad.png", "query/good.png"]
+    assert [verdict["answer"] for verdict in verdicts] == ["no", "yes", "no"]
+    assert verdicts[1]["boxes"][0].keys() == {"x", "y", "width", "height", "strength"}
+    assert verdicts[0]["references"] == ["reference/0.png", "reference/1.png"]
+
+
+def test_csv(folder: Path) -> None:
+    done = run(
+        "inspect",
+        "-r",
+        "reference/0.png",
+        "-r",
+        "reference/1.png",
+        "query/bad.png",
+        "query/no.png",
+        "--csv",
+        cwd=folder,
+    )
+    rows = list(csv.DictReader(done.stdout.splitlines()))
+    assert [row["answer"] for row in rows] == ["yes", ""]
+    assert rows[1]["error"] == "query/no.png: no such file"
+    x, _, width, _ = map(int, rows[0]["boxes"].split()[0].split(":"))
+    assert 0 <= x < x + width <= 385
+    assert done.returncode == 1
+
+
+def test_table_out_and_fail_on_anomaly(folder: Path) -> None:
+    done = run("inspect", "-r", "reference/*.png", "query", "--out", "out", "--fail-on-anomaly", cwd=folder)
+    assert done.returncode == 3
+    assert "ANOMALOUS" in done.stdout
+    assert "2 judged, 1 anomalous, 0 not judged" in done.stdout
+    assert done.stderr == "report: out/report.html\n"
+    lines = (folder / "out/verdicts.jsonl").read_text().splitlines()
+    assert [json.loads(line)["answer"] for line in lines] == ["yes", "no"]
+    assert "query/bad.png" in (folder / "out/report.html").read_text()
+    assert run("inspect", "-r", "reference", "query/good.png", "--fail-on-anomaly", cwd=folder).returncode == 0
+
+
+def test_bad_queries_are_named_and_the_others_judged(folder: Path, tmp_path: Path) -> None:
+    files = {
+        "empty.png": b"",
+        "fake.jpg": b"<html>404</html>",
+        "cut.png": (folder / "query/good.png").read_bytes()[:3000],
+    }
+    for name, content in files.items():
+        (tmp_path / name).write_bytes(content)
+    Image.new("RGB", (1, 1)).save(tmp_path / "one.png")
+    Image.new("1", (10_000, 9_000)).save(tmp_path / "huge.png")
+    frames = [Image.new("RGB", (64, 64), colour) for colour in ("red", "blue")]
+    frames[0].save(tmp_path / "film.gif", save_all=True, append_images=frames[1:])
+    shutil.copy(folder / "query/bad.png", tmp_path / "z_bad.png")
+    (tmp_path / "hollow").mkdir()
+    done = run("inspect", "-r", folder / "reference", "hollow", "*.webp", "gone.png", ".", "--json", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    results = {line["query"]: line for line in map(json.loads, done.stdout.splitlines())}
+    reasons = {
+        "hollow": "no pictures in this folder",
+        "*.webp": "nothing matches",
+        "gone.png": "no such file",
+        "empty.png": "the file is empty",
+        "fake.jpg": "not a picture",
+        "cut.png": "damaged",
+        "one.png": "too small",
+        "huge.png": "at most 80 megapixels",
+        "film.gif": "2 frames",
+    }
+    assert results.keys() == {*reasons, "z_bad.png"}
+    for query, reason in reasons.items():
+        assert reason in results[query]["error"]
+        assert results[query]["error"].startswith(query)
+    assert results["z_bad.png"]["answer"] == "yes"
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny.set_scope(tiny.save_qwen(tmp_path_factory.mktemp("models") / "discs"), "It only knows <discs>.")
+
+
+def test_what_a_model_was_made_for_is_said_once(folder: Path, checkpoint: Path, tmp_path: Path) -> None:
+    done = run("inspect", "-r", "reference", "query", "--model", checkpoint, "--json", "--out", tmp_path, cwd=folder)
+    assert done.returncode == 0
+    assert done.stderr.splitlines() == ["note: It only knows <discs>.", f"report: {tmp_path}/report.html"]
+    assert [json.loads(line)["boxes"] for line in done.stdout.splitlines()] == [[], []]
+    assert (tmp_path / "report.html").read_text().count("It only knows &lt;discs&gt;.") == 1
+
+
+def test_evidence_beside_a_model(folder: Path, checkpoint: Path, tmp_path: Path) -> None:
+    args = ("inspect", "-r", "reference", "query/bad.png", "--model", checkpoint)
+    alone = json.loads(run(*args, "--json", cwd=folder).stdout)
+    done = run(*args, "--evidence", "--json", "--out", tmp_path, cwd=folder)
+    verdict = json.loads(done.stdout)
+    changed = {key for key in alone if verdict[key] != alone[key]} - {"seconds"}
+    assert changed == {"boxes", "boxes_from"}
+    assert verdict["boxes"] == json.loads(run(*args[:4], "--json", cwd=folder).stdout)["boxes"] != []
+    origin = f"Map and boxes come from evidence, not from {checkpoint}, which gives all the rest."
+    assert done.stderr.splitlines()[:2] == ["note: It only knows <discs>.", f"note: {origin}"]
+    html = (tmp_path / "report.html").read_text()
+    assert origin in html
+    assert "· map and boxes from evidence" in html
+    assert '<img alt="" src="data:image/png' in html
+    assert 'class="box"' in html
+    rows = list(csv.DictReader(run(*args, "--evidence", "--csv", cwd=folder).stdout.splitlines()))
+    assert [(row["boxes_from"], row["model"]) for row in rows] == [("evidence", str(checkpoint))]
+    assert "--evidence" in run("inspect", "--help").stdout
+
+
+def test_a_backbone_beside_a_model_is_that_of_evidence(folder: Path, checkpoint: Path) -> None:
+    args = ("inspect", "-r", "reference", "query/bad.png", "--model", checkpoint, "--backbone", "nowhere")
+    refused, missing = run(*args, cwd=folder), run(*args, "--evidence", cwd=folder)
+    assert (refused.returncode, missing.returncode) == (1, 1)
+    assert (
+        refused.stderr == f"lad-reasoner: {checkpoint}: a backbone is for evidence only; add evidence to the model, "
+        "or leave it out\n"
+    )
+    assert "nowhere: no such model" in missing.stderr
+    assert missing.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("args", "code", "message"),
+    [
+        (["inspect", "query/good.png"], 2, "--reference"),
+        (["inspect", "-r", "reference"], 2, "QUERY"),
+        (["inspect", "-r", "reference", "query", "--json", "--csv"], 2, "exclude each other"),
+        (["inspect", "-r", "reference", "query", "--evidence"], 2, "--evidence is for another --model"),
+        (["inspect", "-r", "reference", "query", "--colour"], 2, "No such option"),
+        (["inspect", "-r", "gone.png", "query"], 1, "gone.png: no such file"),
+        (["inspect", "-r", "empty", "query"], 1, "empty: no pictures in this folder"),
+        (["inspect", "-r", "reference", "query", "--model", "nowhere"], 1, "nowhere"),
+        (["inspect", "-r", "reference", "query", "--backbone", "nowhere"], 1, "nowhere: no such model"),
+        (["inspect", "-r", "reference", "query", "--out", "query/good.png"], 1, "--out query/good.png"),
+        (["data", "miniloco", "out", "--products", "teapot"], 1, "teapot"),
+        (["teapot"], 2, "teapot"),
+    ],
+)
+def test_faults_are_one_clear_line(args: list[str], code: int, message: str, folder: Path) -> None:
+    (folder / "empty").mkdir(exist_ok=True)
+    done = run(*args, cwd=folder)
+    assert done.returncode == code
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+    if code == 1:
+        assert done.stderr.startswith("lad-reasoner: ")
+        assert done.stderr.count("\n") == 1
+
+
+def test_help_is_quick_and_every_example_is_there() -> None:
+    assert run("--help").returncode == 0  # compiles what is not compiled yet
+    seconds = []
+    for _ in range(5):
+        start = time.perf_counter()
+        assert "inspect" in run("--help").stdout
+        seconds.append(time.perf_counter() - start)
+    assert min(seconds) < 0.4
+    for verb in (["inspect"], ["demo"], ["data", "miniloco"], ["data", "review"]):
+        text = run(*verb, "--help").stdout
+        assert f"Example: lad-reasoner {' '.join(verb)}" in " ".join(text.split())
+
+
+def test_names_that_are_no_text_and_names_that_are_none(folder: Path, tmp_path: Path) -> None:
+    shutil.copy(folder / "query/good.png", os.fsencode(tmp_path) + b"/b\xffd.png")
+    shutil.copy(folder / "query/good.png", tmp_path / "z <b>\n.png")
+    done = run(
+        "inspect", "-r", folder / "reference", ".", "a" * 300 + ".png", "", "--json", "--out", "out", cwd=tmp_path
+    )
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [line["query"] for line in lines] == ["b\\udcffd.png", "z <b>\n.png", "a" * 300 + ".png", ""]
+    assert [line.get("answer") for line in lines] == ["no", "no", None, None]
+    assert lines[3]["error"].startswith("an empty name")
+    assert "z &lt;b&gt;" in (tmp_path / "out/report.html").read_text()
+
+
+def test_output_that_cannot_be_written_is_one_line(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for args in (["demo", "--out", "file"], ["data", "miniloco", "file", "--products", "pushpins"]):
+        done = run(*args, cwd=tmp_path)
+        assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+        assert "Not a directory" in done.stderr
+    with Path("/dev/full").open("w") as full:
+        command = [
+            COMMAND,
+            "inspect",
+            "-r",
+            folder / "reference",
+            folder / "query",
+            "--json",
+            "--out",
+            tmp_path / "out",
+        ]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 1
+    assert "No space left" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert len((tmp_path / "out/verdicts.jsonl").read_text().splitlines()) >= 1  # what was judged is kept
+
+
+def test_terminals_without_blocks(folder: Path) -> None:
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    command = [COMMAND, "inspect", "-r", folder / "reference", folder / "query/bad.png"]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert done.returncode == 0
+    assert "ANOMALOUS" in done.stdout
+
+
+def test_version() -> None:
+    assert run("--version").stdout == "lad-reasoner 0.1.0\n"
+
+
+def test_miniloco(tmp_path: Path) -> None:
+    done = run("data", "miniloco", tmp_path / "out", "--products", "pushpins", "--per-class", 2, "--size", 96)
+    assert done.returncode == 0
+    assert done.stdout.startswith("10 pictures of pushpins")
+    assert len(list((tmp_path / "out/pushpins/test/logical_anomalies").glob("*.png"))) == 2
+    again = run("data", "miniloco", tmp_path / "out", "--products", "pushpins", "--per-class", 2)
+    assert again.returncode == 1
+    assert "exists already" in again.stderr
+
+
+@pytest.mark.slow
+def test_demo(tmp_path: Path) -> None:
+    done = run("demo", cwd=tmp_path)
+    assert done.returncode == 0
+    found = re.findall(
+        r"^(\w+): (\d+) of (\d+) verdicts right .* balanced accuracy ([\d.]+)$", done.stdout, re.MULTILINE
+    )
+    assert [(judge, total) for judge, _, total, _ in found] == [("evidence", "24"), ("micro", "30")]
+    assert int(found[0][1]) >= 18
+    assert float(found[1][3]) > 0.5
+    assert "note: micro: micro only knows rendered" in done.stderr
+    report = (tmp_path / "runs/demo/report.html").read_text()
+    assert "circuit_board" in report
+    assert "truth: " in done.stdout

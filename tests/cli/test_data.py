@@ -1,0 +1,172 @@
+"""The data verbs as a shell sees them: built, checked, exported; killed and resumed against a real server."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from helpers.chat_server import Act, ChatServer
+from helpers.skeletons import draw, mvtec_ad
+from lad_reasoner.miniloco import write_benchmark
+
+COMMAND = str(Path(sys.executable).with_name("lad-reasoner"))
+ENVIRONMENT = {**os.environ, "COLUMNS": "160"}
+
+
+def run(*args: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([COMMAND, *map(str, args)], capture_output=True, text=True, cwd=cwd, env=ENVIRONMENT)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("data")
+    list(write_benchmark(folder / "m", products=["bolt_plate"], per_class=3, size=64))
+    list(write_benchmark(folder / "loco", products=["pushpins"], per_class=1, size=64))
+    mvtec_ad(folder / "mvtec", part=0.05)
+    return folder
+
+
+def test_built_checked_and_exported(folder: Path) -> None:
+    done = run("data", "sft", "m", "--teacher", "offline", "--out", "sft", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    assert "MiniLOCO/bolt_plate" in done.stdout
+    assert done.stdout.splitlines()[-1] == "7 records (1 no, 6 yes) in sft"
+    assert "left out: 2 good, and there are enough good ones" in done.stderr
+    done = run("data", "pairs", "m", "--out", "pairs", "--balanced", "--references", "2", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "6 records (3 no, 3 yes) in pairs"
+    for name in ("sft", "pairs"):
+        done = run("data", "check", name, "--benchmark", "loco", cwd=folder)
+        assert done.returncode == 0, done.stdout
+        assert done.stdout.endswith("tokens: fit to train on\n")
+        assert "licences: Apache-2.0" in done.stdout
+    done = run("data", "check", "pairs", "--max-tokens", "10", cwd=folder)
+    assert done.returncode == 1
+    assert "error: 6: more than 10 tokens" in done.stdout
+    assert done.stdout.endswith("NOT fit to train on\n")
+    done = run("data", "export", "pairs", "--to", "easyr1", "--out", "easy", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    assert yaml.safe_load((folder / "easy/config.yaml").read_text())["data"]["answer_key"] == "answer"
+    done = run("data", "export", "pairs", "--to", "llama-factory", "--out", "no", cwd=folder)
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+
+
+def test_the_table_of_classes_is_printed_with_its_reasons(folder: Path) -> None:
+    done = run("data", "pairs", "--mvtec-ad", "mvtec", "--out", "mvtec_pairs", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    assert "existence and number: missing cable, missing wire; colour: cable swap" in done.stdout
+    assert done.stdout.count("MVTec AD/") == 8
+    assert "of a class that was not chosen" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("args", "word"),
+    [
+        (["pairs", "--out", "x"], "--mvtec-ad or --visa"),
+        (["pairs", "loco", "--out", "x"], "nothing is left to train on"),
+        (["pairs", "nowhere", "--out", "x"], "nowhere: no such folder"),
+        (["pairs", "m/bolt_plate/train", "--out", "x"], "no test pictures"),
+        (["pairs", "m", "--out", "m"], "--out m: holds"),
+        (["pairs", "m", "--out", "x", "--classes", "lamp"], "lamp: not among"),
+        (["pairs", "--mvtec-ad", "m", "--out", "x"], "--mvtec-ad m: holds MiniLOCO"),
+        (["sft", "m", "--out", "x", "--teacher", "gemini"], "neither `offline` nor an address"),
+        (["sft", "m", "--out", "x", "--teacher", "http://127.0.0.1:9/v1"], "--teacher-model is missing"),
+        (
+            ["sft", "m", "--out", "x", "--teacher", "http://127.0.0.1:9/v1", "--teacher-model", "t", "--prices", "1"],
+            "1,",
+        ),
+        (["sft", "m", "--out", "x", "--teacher", "offline", "--mmad", "no.json"], "no.json"),
+        (["check", "m"], "no metadata.jsonl"),
+        (["export", "m", "--to", "easyr1", "--out", "x"], "no metadata.jsonl"),
+    ],
+)
+def test_faults_in_one_line(folder: Path, args: list[str], word: str) -> None:
+    done = run("data", *args, cwd=folder)
+    assert done.returncode == 1
+    assert word in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert not (folder / "x").exists()
+
+
+def test_the_offline_teacher_knows_nothing_of_photographs(folder: Path) -> None:
+    done = run("data", "sft", "mvtec", "--teacher", "offline", "--out", "offline", cwd=folder)
+    assert done.returncode == 1
+    assert "left out: 71 the offline teacher writes about MiniLOCO's pictures only" in done.stderr
+    assert done.stderr.endswith("offline: no question was answered; see above why\n")
+
+
+def test_help_ends_with_an_example() -> None:
+    for verb in ("sft", "pairs", "check", "export"):
+        done = run("data", verb, "--help")
+        assert done.returncode == 0
+        assert f"Example: lad-reasoner data {'miniloco m' if verb in ('sft', 'pairs') else verb}" in done.stdout
+
+
+def answer(body: dict[str, Any], before: int) -> Act:
+    """As a service does, with an answer now and then that must be asked for again."""
+    text = body["messages"][0]["content"][1]["text"]
+    bad = "Artifact type: none" not in text
+    if len(body["messages"]) == 1 and "in detail" in text:
+        said = {"anomalous": bad, "answer": "According to the hint this is a thing."}
+    else:
+        said = {"anomalous": bad, "answer": f"{'Yes, it is scratched' if bad else 'No, it is as it should be'}."}
+    return Act("answer", json.dumps(said))
+
+
+def test_a_service_as_teacher_killed_and_resumed(tmp_path: Path) -> None:
+    for i in range(40):
+        draw(tmp_path / f"lamp/bad/{i}.png", i)
+        draw(tmp_path / f"lamp/good/{i}.png", 100 + i)
+    with ChatServer(answer) as server:
+        flags = ["--teacher", server.url, "--teacher-model", "t", "--prices", "1,2", "--good-share", "0.5"]
+        command = ["data", "sft", "lamp", "--out", "sft", *flags, "--concurrency", "2"]
+        dry = run(*command, "--dry-run", cwd=tmp_path)
+        assert dry.returncode == 0, dry.stderr
+        assert "80 questions about 80 pictures, 0 of them answered on disk; 80 to ask" in dry.stdout
+        assert not (tmp_path / "sft").exists()
+        assert not server.came
+        server.stop_at = 30
+        process = subprocess.Popen([COMMAND, *command], cwd=tmp_path, stderr=subprocess.DEVNULL, env=ENVIRONMENT)
+        assert server.reached.wait(60)
+        process.send_signal(signal.SIGKILL)
+        process.wait(10)
+        paid = sum(1 for _ in (tmp_path / "sft/teacher.jsonl").read_text().splitlines())
+        assert paid >= 25
+        assert json.loads((tmp_path / "sft/manifest.json").read_text())["complete"] is False
+        done = run(*command, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        again = sum(count - 1 for count in server.paid.values())
+    manifest = json.loads((tmp_path / "sft/manifest.json").read_text())
+    assert (manifest["complete"], manifest["records"]) == (True, 80)
+    assert manifest["answers_refused"]["mentions the hint"] > 0
+    assert again <= 2  # what was between the server and the disk when the process was killed
+    teacher = manifest["teacher"]
+    total = 80 + manifest["answers_refused"]["mentions the hint"]
+    assert teacher["paid"]["answers"] + teacher["recalled"]["answers"] == total
+    assert teacher["recalled"]["answers"] >= paid - 1
+    assert teacher["paid"]["cost"] > 0
+    assert "hint" not in (tmp_path / "sft/metadata.jsonl").read_text()
+
+
+def test_a_budget_that_is_spent_leaves_the_rest_for_later(tmp_path: Path) -> None:
+    for i in range(30):
+        draw(tmp_path / f"lamp/bad/{i}.png", i)
+    with ChatServer(answer, usage={"prompt_tokens": 1_000_000, "completion_tokens": 0}) as server:
+        command = ["data", "sft", "lamp", "--out", "sft", "--teacher", server.url, "--teacher-model", "t"]
+        poor = run(*command, "--prices", "1,1", "--budget", "5", "--concurrency", "1", cwd=tmp_path)
+        assert poor.returncode == 1
+        assert "26 questions are not asked yet; start the same command again" in poor.stderr  # one was asked twice
+        assert "the budget was spent" in poor.stderr
+        assert sum(server.paid.values()) == 5
+        rich = run(*command, "--prices", "1,1", "--budget", "100", "--concurrency", "1", cwd=tmp_path)
+        assert rich.returncode == 0, rich.stderr
+        assert max(server.paid.values()) == 1
+    assert json.loads((tmp_path / "sft/manifest.json").read_text())["records"] == 30

@@ -1,0 +1,92 @@
+"""The verbs that measure, as a shell sees them."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from helpers import tiny
+from helpers.command_line import run
+from helpers.planted import lamps
+from lad_reasoner.cli.app import main
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return lamps(tmp_path_factory.mktemp("data") / "lamps")
+
+
+def test_eval_of_a_baseline_goes_on_and_reports_again(root: Path, tmp_path: Path) -> None:
+    options = ("eval", "--benchmark", "folder", "--root", root, "--baseline", "always-yes", "--out", tmp_path / "run")
+    first = run(*options, "--limit", 3)
+    assert first.returncode == 0, first.stderr
+    assert "note: 3 of 7 pairs are judged so far" in first.stderr
+    second = run(*options)
+    assert second.returncode == 0, second.stderr
+    assert "3 pairs are there already, 4 to go" in second.stderr
+    assert second.stderr.splitlines()[-1] == f"report: {tmp_path / 'run/report.html'}"
+    assert "always-yes on folder · 1 reference a query, seed 0" in second.stdout
+    rows = [line.split() for line in second.stdout.splitlines()]
+    pooled = next(row for row in rows if row[:3] == ["pooled", "over", "images"])
+    assert pooled[4::2] == ["7", "42.9", "60.0", "42.9", "100.0", "0.0", "50.0", "0.0"]
+    assert any(row[:2] == ["always-no,", "mean"] for row in rows)
+    metrics = (tmp_path / "run/metrics.json").read_bytes()
+    assert json.loads(metrics)["pooled"]["confusion"]["tp"] == 3
+    again = run("eval", "--report-only", tmp_path / "run")
+    assert (again.returncode, again.stdout) == (0, second.stdout)
+    assert (tmp_path / "run/metrics.json").read_bytes() == metrics
+
+
+def test_eval_of_a_checkpoint_on_rendered_pictures(tmp_path: Path) -> None:
+    model = tiny.save_qwen(tmp_path / "model")
+    options = ("--limit", 2, "--references", 2, "--kinds", "good", "--votes", 3)
+    done = run("eval", "--model", model, *options, "--out", tmp_path / "run")
+    assert done.returncode == 0, done.stderr
+    lines = [json.loads(line) for line in (tmp_path / "run/predictions.jsonl").read_text().splitlines()]
+    assert [line["pair"]["category"] for line in lines] == ["breakfast_box", "juice_bottle"]
+    assert all(len(line["pair"]["references"]) == 2 and len(line["facts"]) == 3 for line in lines)
+    assert all(line["verdict"]["answer"] in ("yes", "no") for line in lines)
+    assert all(line["verdict"]["score"] * 3 == pytest.approx(round(line["verdict"]["score"] * 3)) for line in lines)
+    assert json.loads((tmp_path / "run/settings.json").read_text())["model"] == f"{model} (3 votes)"
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "said"),
+    [
+        (["--baseline", "random"], 2, "give a folder for the run with --out"),
+        (["--out", "OUT"], 2, "give one of --model, --baseline and --predictions"),
+        (
+            ["--out", "OUT", "--model", "evidence", "--baseline", "random"],
+            2,
+            "give one of --model, --baseline and --predictions",
+        ),
+        (["--report-only", "OUT", "--model", "evidence"], 2, "--report-only takes a run's folder"),
+        (["--report-only", "OUT", "--limit", "3"], 2, "and nothing else; leave out --limit"),
+        (["--report-only", "OUT"], 1, "no settings.json in it; give the --out folder of an evaluation"),
+        (["--out", "OUT", "--baseline", "random", "--votes", "3"], 2, "--votes belongs to --model, without --server"),
+        (["--out", "OUT", "--model", "evidence", "--votes", "3"], 1, "evidence: it measures and gives a score anyway"),
+        (["--out", "OUT", "--baseline", "luck"], 1, "luck: no such baseline; give one of always-yes"),
+        (["--out", "OUT", "--baseline", "random", "--benchmark", "visa"], 1, "visa: give its folder with --root"),
+        (["--out", "OUT", "--baseline", "random", "--kinds", "bad"], 1, "kind 'bad': no such kind"),
+    ],
+)
+def test_wrong_usage_is_said_in_one_line(
+    options: list[str],
+    code: int,
+    said: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    given = [str(tmp_path / "run") if option == "OUT" else option for option in options]
+    monkeypatch.setattr(sys, "argv", ["lad-reasoner", "eval", *given])
+    monkeypatch.setenv("COLUMNS", "120")
+    with pytest.raises(SystemExit) as left:
+        main()
+    told = capsys.readouterr().err
+    assert left.value.code == code
+    assert said in " ".join(told.split())
+    assert "Traceback" not in told
+    assert code == 2 or told.count("\n") == 1
+    assert not (tmp_path / "run").exists()

@@ -1,0 +1,476 @@
+"""The teacher behind a service: cache, budget, estimate, malformed answers; against a real server on a real socket."""
+
+import base64
+import io
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from filelock import FileLock
+from PIL import Image
+from pydantic import BaseModel
+
+from helpers.chat_server import PAGE, Act, ChatServer
+from helpers.teaching import (
+    GOOD,
+    KEY,
+    THOUSAND,
+    Description,
+    always,
+    answers,
+    question,
+    teacher,
+    thousand,
+    thousand_questions,
+)
+from lad_reasoner.data.teachers import remote as remote_teacher
+from lad_reasoner.data.teachers.teacher import Bill, Prices, Reply, Teacher, Unanswered
+from lad_reasoner.errors import InputError, MachineError, MissingExtraError, ServiceError
+from lad_reasoner.records import read_records
+from lad_reasoner.remote import ledger
+from lad_reasoner.remote.ledger import Exchange
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.setenv("LAD_TEACHER_KEY", KEY)
+
+
+@pytest.fixture
+def picture(tmp_path: Path) -> Path:
+    path = tmp_path / "screw.png"
+    Image.new("RGB", (300, 250), "orange").save(path)
+    return path
+
+
+def test_reply_bill_and_what_is_sent(tmp_path: Path, picture: Path) -> None:
+    with ChatServer(always(GOOD)) as server:
+        asked: Teacher = teacher(server.url, tmp_path, prices=Prices(2.0, 10.0), settings={"temperature": 0.5})
+        ((index, reply),) = asked.ask_many([question(picture)])
+    assert index == 0
+    assert isinstance(reply, Reply)
+    assert reply.content == Description(anomalous=True, description="A screw is missing.")
+    assert (reply.model, reply.complaints) == ("tiny-001", ())
+    assert asked.paid == Bill(answers=1, input_tokens=100, output_tokens=20, cost=pytest.approx(0.0004))
+    assert asked.recalled == Bill(cost=0.0)
+    (body,) = server.bodies
+    assert (body["model"], body["temperature"]) == ("tiny", 0.5)
+    assert body["response_format"]["json_schema"]["schema"] == Description.model_json_schema()
+    image, text, form = body["messages"][0]["content"]
+    assert image["type"] == "image_url"
+    assert image["image_url"]["url"].startswith("data:image/jpeg;base64,")
+    assert text["text"] == "What is wrong?"
+    assert json.dumps(Description.model_json_schema()) in form["text"]
+
+
+def test_pictures_are_sent_upright_and_without_metadata(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # the camera was turned
+    exif[0x010E] = "workshop of a customer"
+    Image.new("RGB", (60, 30), "red").save(tmp_path / "turned.jpg", exif=exif)
+    part = remote_teacher._encode(tmp_path / "turned.jpg")
+    with Image.open(io.BytesIO(base64.b64decode(part["image_url"]["url"].split(",")[1]))) as image:
+        assert image.size == (30, 60)
+        assert not image.getexif()
+
+
+def test_nothing_is_paid_twice(tmp_path: Path, picture: Path) -> None:
+    requests = [question(picture, f"Question {i % 5}") for i in range(20)]  # each of five comes four times
+    with ChatServer(always(GOOD)) as server:
+        first, second = (teacher(server.url, tmp_path, prices=Prices(1, 1)) for _ in range(2))
+        assert all(isinstance(outcome, Reply) for outcome in answers(first, requests))
+        assert all(isinstance(outcome, Reply) for outcome in answers(second, requests))
+        assert all(isinstance(outcome, Reply) for outcome in answers(second, requests))
+    assert set(server.paid.values()) == {1}
+    assert (first.paid.answers, first.recalled.answers) == (5, 0)
+    assert (second.paid.answers, second.recalled.answers) == (0, 5)
+    assert second.recalled.cost == pytest.approx(first.paid.cost)
+
+
+def test_everything_that_an_answer_depends_on_is_in_the_key(tmp_path: Path, picture: Path) -> None:
+    class Other(BaseModel):
+        description: str
+
+    with ChatServer(always(GOOD)) as server:
+        answers(teacher(server.url, tmp_path), [question(picture)])
+        same = shutil.copy(picture, tmp_path / "another_name.png")
+        answers(teacher(server.url, tmp_path), [question(Path(same))])
+        assert len(server.bodies) == 1
+        answers(teacher(server.url, tmp_path), [question(picture, "What else?")])
+        answers(teacher(server.url, tmp_path), [question(picture, prompt_version="sft-2")])
+        answers(teacher(server.url, tmp_path), [question(picture, schema=Other)])
+        answers(teacher(server.url, tmp_path, settings={"temperature": 1}), [question(picture)])
+        Image.new("RGB", (300, 250), "blue").save(picture)
+        answers(teacher(server.url, tmp_path), [question(picture)])
+    assert len(server.bodies) == 6
+
+
+MALFORMED = {
+    "HTML": (PAGE.decode(), "it holds no JSON object"),
+    "empty": ("", "it holds no JSON object"),
+    "cut off": ('{"anomalous": true, "descr', "it holds no JSON object"),
+    "a field is missing": ('{"anomalous": true}', "description: Field required"),
+    "a field too many": (GOOD[:-1] + ', "hint": 1}', "hint: Extra inputs are not permitted"),
+    "a list": ("[1]", "it holds no JSON object"),
+    "wrong kind": (
+        GOOD.replace("true", '"perhaps"'),
+        "anomalous: Input should be a valid boolean, unable to interpret",
+    ),
+}
+
+
+@pytest.mark.parametrize(("text", "complaint"), MALFORMED.values(), ids=MALFORMED)
+def test_a_malformed_answer_is_asked_for_again_with_the_complaint(
+    tmp_path: Path, picture: Path, text: str, complaint: str
+) -> None:
+    with ChatServer(lambda body, before: Act("answer", GOOD if len(body["messages"]) > 1 else text)) as server:
+        (reply,) = answers(teacher(server.url, tmp_path), [question(picture)])
+    assert isinstance(reply, Reply)
+    assert reply.complaints[0].startswith(complaint)
+    _, said, again = server.bodies[1]["messages"]
+    assert said == {"role": "assistant", "content": text or "(nothing)"}
+    assert reply.complaints[0] in again["content"]
+
+
+def test_an_answer_that_reached_the_token_limit_is_called_cut_off(tmp_path: Path, picture: Path) -> None:
+    limit = lambda body, before: Act("answer", GOOD[:-1] + ", {}", headers={"finish": "length"})  # noqa: E731
+    with ChatServer(limit) as server:
+        (outcome,) = answers(teacher(server.url, tmp_path, attempts=1), [question(picture)])
+    assert isinstance(outcome, Unanswered)
+    assert (outcome.reason, outcome.error) == ("malformed", "it was cut off")
+
+
+@pytest.mark.parametrize("text", [f"```json\n{GOOD}\n```", f"Here it is:\n{GOOD}", f"<think>hm</think>{GOOD}\n"])
+def test_text_around_the_json_is_let_pass(tmp_path: Path, picture: Path, text: str) -> None:
+    with ChatServer(always(text)) as server:
+        (reply,) = answers(teacher(server.url, tmp_path), [question(picture)])
+    assert isinstance(reply, Reply)
+    assert reply.complaints == ()
+
+
+def test_malformed_answers_are_bounded_counted_and_paid_once(tmp_path: Path, picture: Path) -> None:
+    with ChatServer(always("no idea")) as server:
+        (outcome,) = answers(teacher(server.url, tmp_path), [question(picture)])
+        assert isinstance(outcome, Unanswered)
+        assert outcome.reason == "malformed"
+        assert outcome.complaints == ("it holds no JSON object",) * 3
+        again = teacher(server.url, tmp_path)
+        assert isinstance(answers(again, [question(picture)])[0], Unanswered)
+        assert (len(server.bodies), again.recalled.answers) == (3, 3)
+        server.behave = always(GOOD)
+        patient = teacher(server.url, tmp_path, attempts=4)
+        (reply,) = answers(patient, [question(picture)])
+    assert isinstance(reply, Reply)
+    assert (patient.recalled.answers, patient.paid.answers) == (3, 1)
+
+
+def test_facts_are_the_context_of_the_schema_and_never_sent(tmp_path: Path, picture: Path) -> None:
+    request = question(picture, facts={"label": False, "hint": "broken_large"})
+    calm = json.dumps({"anomalous": False, "description": "All is there."})
+    with ChatServer(lambda body, before: Act("answer", calm if len(body["messages"]) > 1 else GOOD)) as server:
+        (reply,) = answers(teacher(server.url, tmp_path), [request])
+    assert isinstance(reply, Reply)
+    assert reply.complaints == ("anomalous: Value error, it contradicts the label",)
+    assert "broken_large" not in json.dumps(server.bodies)
+
+
+def test_a_picture_that_cannot_be_read_fails_alone_and_costs_nothing(tmp_path: Path, picture: Path) -> None:
+    cut = tmp_path / "cut.png"
+    cut.write_bytes(picture.read_bytes()[:-40])
+    requests = [question(tmp_path / "none.png"), question(picture), question(cut)]
+    with ChatServer(always(GOOD)) as server:
+        absent, reply, damaged = answers(teacher(server.url, tmp_path), requests)
+    assert isinstance(reply, Reply)
+    assert isinstance(absent, Unanswered) and isinstance(damaged, Unanswered)
+    assert (absent.reason, damaged.reason) == ("picture", "picture")
+    assert "none.png: No such file" in absent.error
+    assert "cut.png" in damaged.error
+    assert len(server.bodies) == 1
+
+
+def test_concurrency_is_limited(tmp_path: Path) -> None:
+    def slow(body: dict[str, Any], before: int) -> Act:
+        time.sleep(0.02)
+        return Act("answer", GOOD)
+
+    with ChatServer(slow) as server:
+        answers(teacher(server.url, tmp_path, concurrency=3), [question(None, str(i)) for i in range(30)])
+    assert server.most_busy == 3
+
+
+def test_the_budget_covers_earlier_runs_and_is_passed_only_by_what_is_under_way(tmp_path: Path) -> None:
+    requests = [question(None, str(i)) for i in range(40)]
+    prices = Prices(1e4, 0.0)  # 100 tokens in: an answer costs 1
+    with ChatServer(always(GOOD)) as server:
+        answers(teacher(server.url, tmp_path), requests[:5])
+        limited = teacher(server.url, tmp_path, prices=prices, budget=12, concurrency=4)
+        found = answers(limited, requests)
+        done = sum(isinstance(outcome, Reply) for outcome in found)
+        assert 12 <= done <= 12 + 3
+        assert server.paid.total() == done
+        left = [outcome for outcome in found if isinstance(outcome, Unanswered)]
+        assert {outcome.reason for outcome in left} == {"budget"}
+        assert "the budget of 12 is spent (1" in left[0].error
+        more = teacher(server.url, tmp_path, prices=prices, budget=100)
+        assert all(isinstance(outcome, Reply) for outcome in answers(more, requests))
+    assert (more.paid.answers, more.recalled.answers) == (40 - done, done)
+    assert set(server.paid.values()) == {1}
+
+
+def test_a_budget_needs_prices(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="a budget needs prices"):
+        teacher("http://127.0.0.1/v1", tmp_path, budget=1.0)
+
+
+def test_estimate_asks_nothing_and_learns_from_the_cache(tmp_path: Path, picture: Path) -> None:
+    (tmp_path / "fake.png").write_text("no picture")
+    requests = [question(picture, f"Question {i}") for i in range(10)]
+    requests += [question(tmp_path / "none.png"), question(tmp_path / "fake.png")]
+    with ChatServer(always(GOOD)) as server:
+        asked = teacher(server.url, tmp_path / "new", prices=Prices(1.0, 2.0))
+        before = asked.estimate(requests)
+        assert (before.requests, before.on_disk, before.unreadable, before.expected.answers) == (12, 0, 2, 10)
+        assert server.bodies == [] and not (tmp_path / "new").exists()
+        assert before.expected.output_tokens == 10 * remote_teacher.ANSWER_TOKENS
+        # A picture of 300 x 250 is 100 tokens; the words and the schema come on top.
+        assert 1000 < before.expected.input_tokens < 3000
+        money = before.expected.input_tokens + 2 * before.expected.output_tokens
+        assert before.expected.cost == pytest.approx(money / 1e6)
+        answers(asked, requests[:4])
+        after = asked.estimate(requests)
+    assert (after.on_disk, after.unreadable, after.expected.answers) == (4, 2, 6)
+    assert after.expected.output_tokens == 6 * 20  # what answers on disk took
+    assert asked.recalled.answers == 0
+    assert teacher(server.url, tmp_path / "new").estimate(requests).expected.cost is None
+
+
+def test_tokens_are_estimated_where_the_service_does_not_count(tmp_path: Path, picture: Path) -> None:
+    with ChatServer(always(GOOD), usage="none") as server:
+        asked = teacher(server.url, tmp_path, prices=Prices(1.0, 1.0))
+        answers(asked, [question(picture)])
+    assert asked.paid.output_tokens == len(GOOD) // 4
+    assert 100 < asked.paid.input_tokens < 300
+    assert asked.paid.cost == pytest.approx((asked.paid.input_tokens + asked.paid.output_tokens) / 1e6)
+
+
+def test_a_wrong_key_stops_everything_at_once(tmp_path: Path) -> None:
+    with ChatServer(lambda body, before: Act("status", status=401)) as server:
+        with pytest.raises(InputError, match="LAD_TEACHER_KEY is refused"):
+            answers(teacher(server.url, tmp_path, concurrency=4), [question(None, str(i)) for i in range(200)])
+        assert len(server.bodies) < 100
+
+
+def test_a_service_that_fails_all_is_given_up_and_one_that_fails_some_is_not(tmp_path: Path) -> None:
+    def behave(body: dict[str, Any], before: int) -> Act:
+        number = int(body["messages"][0]["content"][0]["text"])
+        return Act("answer", GOOD) if number < 60 and number % 3 == 0 else Act("status", status=400)
+
+    requests = [question(None, str(i)) for i in range(300)]
+    with ChatServer(behave) as server:
+        some = teacher(server.url, tmp_path, concurrency=1)
+        found = answers(some, requests[:60])
+        assert [isinstance(outcome, Reply) for outcome in found] == [i % 3 == 0 for i in range(60)]
+        asked = teacher(server.url, tmp_path, concurrency=1)
+        with pytest.raises(ServiceError, match=r"status 400.*\(10 requests in a row failed; answers are kept\)"):
+            answers(asked, requests)
+        assert len(server.bodies) < 150
+    assert (asked.recalled.answers, asked.paid.answers) == (20, 0)
+
+
+def test_when_the_caller_stops_answers_under_way_are_kept(tmp_path: Path) -> None:
+    gate = threading.Event()
+
+    def behave(body: dict[str, Any], before: int) -> Act:
+        if '"0"' not in json.dumps(body):
+            gate.wait(10)
+        return Act("answer", GOOD)
+
+    with ChatServer(behave) as server:
+        asked = teacher(server.url, tmp_path, concurrency=3)
+        running = asked.ask_many([question(None, str(i)) for i in range(50)])
+        next(running)
+        threading.Timer(0.2, gate.set).start()
+        running.close()
+        kept = list(read_records(tmp_path / "teacher.jsonl", Exchange))
+    assert 1 < len(kept) == server.paid.total() < 10
+
+
+def test_when_the_caller_stops_nothing_waits_for_another_try(tmp_path: Path) -> None:
+    busy = Act("status", status=429, headers={"Retry-After": "20"})
+    with ChatServer(lambda body, before: Act("answer", GOOD) if '"0"' in json.dumps(body) else busy) as server:
+        running = teacher(server.url, tmp_path, patience=60.0).ask_many([question(None, str(i)) for i in range(50)])
+        next(running)
+        start = time.monotonic()
+        running.close()
+        assert time.monotonic() - start < 5
+        assert 1 <= len(server.bodies) <= 20
+
+
+def test_a_second_run_on_the_same_cache_is_refused(tmp_path: Path) -> None:
+    with ChatServer(always(GOOD)) as server:
+        with (
+            FileLock(tmp_path / "teacher.jsonl.lock"),
+            pytest.raises(InputError, match=r"teacher\.jsonl: another run is using it"),
+        ):
+            answers(teacher(server.url, tmp_path), [question(None)])
+        assert server.bodies == []
+        assert isinstance(answers(teacher(server.url, tmp_path), [question(None)])[0], Reply)
+
+
+def test_half_a_line_from_a_crash_is_asked_again(tmp_path: Path) -> None:
+    with ChatServer(always(GOOD)) as server:
+        answers(teacher(server.url, tmp_path), [question(None, str(i)) for i in range(3)])
+        path = tmp_path / "teacher.jsonl"
+        path.write_bytes(path.read_bytes()[:-30])
+        asked = teacher(server.url, tmp_path)
+        assert all(isinstance(o, Reply) for o in answers(asked, [question(None, str(i)) for i in range(3)]))
+    assert (asked.recalled.answers, asked.paid.answers) == (2, 1)
+    assert len(list(read_records(path, Exchange))) == 3
+
+
+def test_a_full_disk_is_noticed_before_paying(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ledger, "ROOM", 2**70)
+    with ChatServer(always(GOOD)) as server:
+        with pytest.raises(MachineError, match=r"teacher\.jsonl: the disk is full"):
+            answers(teacher(server.url, tmp_path), [question(None)])
+        assert server.bodies == []
+
+
+FILE_LIMIT = """
+import resource, sys
+from pathlib import Path
+from helpers.teaching import *
+resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+import signal
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+answers(teacher(sys.argv[1], Path(sys.argv[2]), concurrency=4), [question(None, str(i)) for i in range(40)])
+"""
+
+
+def test_a_write_that_fails_stops_the_run_and_leaves_whole_lines(tmp_path: Path) -> None:
+    with ChatServer(always(GOOD)) as server:
+        command = [sys.executable, "-c", FILE_LIMIT, server.url, str(tmp_path)]
+        ended = subprocess.run(command, capture_output=True, text=True, env=_environment(), check=False)
+        assert "teacher.jsonl: File too large; an answer could not be kept" in ended.stderr
+        assert len(server.bodies) < 20
+        content = (tmp_path / "teacher.jsonl").read_bytes()
+        assert content.endswith(b"\n") and 1 <= content.count(b"\n") < 10
+        asked = teacher(server.url, tmp_path)
+        assert all(isinstance(o, Reply) for o in answers(asked, [question(None, str(i)) for i in range(40)]))
+    assert asked.recalled.answers == content.count(b"\n")
+
+
+INTERRUPTED = """
+import signal
+import sys
+from pathlib import Path
+from helpers.teaching import *
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the suite runs in the background
+for _ in teacher(sys.argv[1], Path(sys.argv[2]), concurrency=4).ask_many([question(None, str(i)) for i in range(400)]):
+    pass
+"""
+
+
+def test_ctrl_c_keeps_what_is_under_way(tmp_path: Path) -> None:
+    def slow(body: dict[str, Any], before: int) -> Act:
+        time.sleep(0.1)
+        return Act("answer", GOOD) if before else Act("status", status=500)
+
+    with ChatServer(slow) as server:
+        server.stop_at = 6
+        command = [sys.executable, "-c", INTERRUPTED, server.url, str(tmp_path)]
+        with subprocess.Popen(command, stderr=subprocess.DEVNULL, env=_environment()) as process:
+            assert server.reached.wait(30)
+            process.send_signal(signal.SIGINT)
+            try:
+                assert process.wait(5) != 0
+            finally:
+                process.kill()
+        kept = list(read_records(tmp_path / "teacher.jsonl", Exchange))
+        assert 6 <= len(kept) == server.paid.total() < 20
+
+
+def test_the_extra_is_named_when_it_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "lad_reasoner.remote.client", raising=False)
+    monkeypatch.setitem(sys.modules, "httpx2", None)
+    with pytest.raises(MissingExtraError, match=r"httpx2 is not installed; run: pip install 'lad-reasoner\[teacher\]'"):
+        answers(teacher("http://127.0.0.1/v1", tmp_path), [question(None)])
+
+
+def _environment() -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+
+
+RUN = """
+import sys
+from pathlib import Path
+from helpers.teaching import *
+folder = Path(sys.argv[2])
+for _ in thousand(sys.argv[1], folder).ask_many(thousand_questions(folder)):
+    pass
+"""
+
+
+def troubled(body: dict[str, Any], before: int, draw: random.Random) -> Act:
+    """30 % of the requests go wrong, each in one of nine ways; the draw is the server's own."""
+    if draw.random() >= 0.3:
+        return Act("answer", GOOD)
+    return draw.choices(
+        [
+            Act("status", status=429, headers={"Retry-After": "0.02"}),
+            Act("status", status=500),
+            Act("status", status=503),
+            Act("drop"),
+            Act("half"),
+            Act("raw", PAGE.decode()),
+            Act("hang", "5"),
+            Act("answer", PAGE.decode()),
+            Act("answer", GOOD[:30]),
+        ],
+        [4, 4, 2, 3, 2, 2, 0.4, 2, 2],
+    )[0]
+
+
+def test_a_thousand_requests_with_trouble_killed_and_resumed(tmp_path: Path) -> None:
+    """None lost, none paid twice: what was on disk when the process was killed is never asked for again."""
+    for i in range(7):
+        Image.new("RGB", (40, 40), (30 * i, 90, 200 - 20 * i)).save(tmp_path / f"{i}.png")
+    draw = random.Random(0)
+    with ChatServer(lambda body, before: troubled(body, before, draw)) as server:
+        server.stop_at = THOUSAND // 2
+        process = subprocess.Popen([sys.executable, "-c", RUN, server.url, str(tmp_path)], env=_environment())
+        assert server.reached.wait(60)
+        process.send_signal(signal.SIGKILL)
+        assert process.wait(10) == -signal.SIGKILL
+        time.sleep(0.6)  # what was under way comes to its end
+        kept = list(read_records(tmp_path / "teacher.jsonl", Exchange))
+        paid_by_then = server.paid.total()
+        assert paid_by_then - 8 <= len(kept) <= paid_by_then
+
+        resumed = thousand(server.url, tmp_path)
+        found = answers(resumed, thousand_questions(tmp_path))
+
+    assert all(isinstance(outcome, Reply) for outcome in found)  # none lost
+    assert resumed.recalled.answers == len(kept)
+    assert resumed.paid.answers == server.paid.total() - paid_by_then
+    # Paid twice can only be what the kill cut off between the server's last byte and the disk.
+    twice = [mark for mark, count in server.paid.items() if count > 1]
+    assert len(twice) <= paid_by_then - len(kept) <= 8
+    assert max(server.paid.values()) <= 2
+    lines = list(read_records(tmp_path / "teacher.jsonl", Exchange))
+    assert len({line.key for line in lines}) == len(lines) == len(server.paid)
+    wrong = server.acts.total() - server.acts["answer"] + sum(len(outcome.complaints) for outcome in found)
+    assert 0.25 < wrong / server.acts.total() < 0.35
+    assert {"429", "500", "503", "drop", "half", "raw", "hang"} <= set(server.acts)
+    everything = b"".join(path.read_bytes() for path in tmp_path.glob("teacher*"))
+    assert KEY.encode() not in everything

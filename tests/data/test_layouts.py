@@ -1,0 +1,513 @@
+"""Sources: each layout gives its samples, full-size skeletons the public counts; traps are refused and counted."""
+
+from __future__ import annotations
+
+import csv
+import os
+import time
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lad_reasoner.data.layouts import LOGICAL, MVTEC_AD, Source, _Layout, find_samples, why_not_train
+from lad_reasoner.errors import InputError, RecordError
+from lad_reasoner.files.listing import list_files, natural, natural_path
+from lad_reasoner.miniloco import write_benchmark
+from lad_reasoner.records import Sample
+
+DATA = Path(os.environ.get("LAD_PHOTOGRAPHS", Path(__file__).parents[3] / "shared/data/real")).parent
+needs_data = pytest.mark.skipif(
+    not (DATA / "real").is_dir(), reason=f"no data in {DATA}; set LAD_PHOTOGRAPHS to the folder `real` in it"
+)
+
+# Test pictures of MVTec AD: all, and the good ones among them (Bergmann et al., CVPR 2019, table 1).
+TEST = {
+    **{"bottle": (83, 20), "cable": (150, 58), "capsule": (132, 23), "carpet": (117, 28), "grid": (78, 21)},
+    **{"hazelnut": (110, 40), "leather": (124, 32), "metal_nut": (115, 22), "pill": (167, 26), "screw": (160, 41)},
+    **{"tile": (117, 33), "toothbrush": (42, 12), "transistor": (100, 60), "wood": (79, 19), "zipper": (151, 32)},
+}
+
+
+def plant(folder: Path, names: Iterable[str]) -> Path:
+    """Empty files: the scan opens no picture."""
+    made = set()
+    for name in names:
+        path = folder / name
+        if path.parent not in made:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            made.add(path.parent)
+        os.close(os.open(path, os.O_CREAT | os.O_WRONLY))
+    return folder
+
+
+def mvtec(category: str, *, train: int = 3) -> list[str]:
+    """A category of MVTec AD at full size; its defects share what is not good."""
+    everything, good = TEST[category]
+    defects = sorted(MVTEC_AD[category])
+    names = [f"{category}/train/good/{i:03d}.png" for i in range(train)]
+    names += [f"{category}/test/good/{i:03d}.png" for i in range(good)]
+    for i in range(everything - good):
+        file = f"{defects[i % len(defects)]}/{i // len(defects):03d}"
+        names += [f"{category}/test/{file}.png", f"{category}/ground_truth/{file}_mask.png"]
+    return names
+
+
+def images(source: Source) -> list[str]:
+    return [Path(sample.image).relative_to(source.folder).as_posix() for sample in source.samples]
+
+
+def shown(source: Source) -> dict[str, tuple[str | None, str | None, str | None]]:
+    """Picture -> (split, kind, defect)."""
+    return {
+        name: (sample.split, sample.kind, sample.defect)
+        for name, sample in zip(images(source), source.samples, strict=True)
+    }
+
+
+def test_mvtec_ad_at_full_size_in_seconds(tmp_path: Path) -> None:
+    names = [name for category in TEST for name in mvtec(category, train=700)]
+    plant(tmp_path / "mvtec", [*names, "mvtec_note.txt", "bottle/license.txt", ".DS_Store", "bottle/Thumbs.db"])
+    assert len(names) > 13_000
+    start = time.perf_counter()
+    source = find_samples(tmp_path / "mvtec")
+    assert time.perf_counter() - start < 10  # half a second where nothing else runs
+    test = [sample for sample in source.samples if sample.split == "test"]
+    assert Counter(sample.category for sample in test) == {name: count for name, (count, _) in TEST.items()}
+    assert Counter(sample.category for sample in test if sample.kind == "good") == {
+        name: good for name, (_, good) in TEST.items()
+    }
+    assert {sample.category for sample in source.samples if sample.split == "train"} == TEST.keys()
+    assert {(sample.dataset, sample.licence) for sample in source.samples} == {("MVTec AD", "CC BY-NC-SA 4.0")}
+    for sample in source.samples:
+        assert len(sample.masks) == (sample.kind != "good")
+        assert (sample.kind == "logical") == ((sample.category, sample.defect) in LOGICAL)
+        assert sample.label == ("no" if sample.kind == "good" else "yes")
+    assert source.refused == {}
+
+
+def test_a_mask_is_that_of_its_picture(tmp_path: Path) -> None:
+    plant(tmp_path / "bottle", [name.removeprefix("bottle/") for name in mvtec("bottle")])
+    for folder in (tmp_path, tmp_path / "bottle", tmp_path / "bottle/test"):
+        source = find_samples(folder)
+        assert {sample.category for sample in source.samples} == {"bottle"}
+        for sample in source.samples:
+            if sample.kind != "good":
+                stem = f"{sample.defect}/{Path(sample.image).stem}_mask.png"
+                assert sample.masks == (str(tmp_path / "bottle/ground_truth" / stem),)
+
+
+def test_ds_mvtec_without_its_wrong_pictures(tmp_path: Path) -> None:
+    plant(
+        tmp_path,
+        [
+            *(f"DS-MVTec/pill/image/good/{i:03d}.png" for i in range(26)),
+            "DS-MVTec/pill/image/color/000.png",
+            "DS-MVTec/pill/mask/color/000_mask.png",
+            "DS-MVTec/pill/rgb_mask/color/000_mask.png",
+            "DS-MVTec/pill/caption/color/000.txt",
+            "DS-MVTec/metal_nut/image/good/000.png",
+        ],
+    )
+    for folder, count in ((tmp_path, 6), (tmp_path / "DS-MVTec", 6), (tmp_path / "DS-MVTec/pill", 5)):
+        source = find_samples(folder)
+        assert len(source.samples) == count
+        assert {(sample.dataset, sample.split) for sample in source.samples} == {("MVTec AD", "test")}
+        ((reason, names),) = source.refused.items()
+        assert reason == "are metal nuts among DS-MVTec's pills"
+        assert [name[-7:] for name in names] == [f"{i:03d}.png" for i in range(22)]
+        (color,) = [sample for sample in source.samples if sample.defect == "color"]
+        assert color.masks == (str(tmp_path / "DS-MVTec/pill/mask/color/000_mask.png"),)
+
+
+def test_a_public_picture_in_two_layouts_counts_once(tmp_path: Path) -> None:
+    plant(
+        tmp_path,
+        [
+            "DS-MVTec/pill/image/good/022.png",
+            "DS-MVTec/pill/image/good/000.png",
+            "MVTec-AD/pill/test/good/000.png",
+            "MVTec-AD/pill/test/good/022.png",
+            "MVTec-AD/pill/train/good/022.png",
+        ],
+    )
+    source = find_samples(tmp_path)
+    assert images(source) == [
+        "DS-MVTec/pill/image/good/022.png",
+        "MVTec-AD/pill/test/good/000.png",
+        "MVTec-AD/pill/train/good/022.png",
+    ]
+    assert source.refused["has the name of another picture, or differs only in case"] == (
+        "MVTec-AD/pill/test/good/022.png",
+    )
+
+
+@needs_data
+def test_loco_at_full_size(tmp_path: Path) -> None:
+    names = []
+    with (DATA / "mvtec_loco_listing.csv").open() as file:
+        for row in csv.DictReader(file):
+            category, stem = row["category"], Path(row["file"]).stem
+            names.append(f"{category}/{row['split']}/{row['kind']}/{row['file']}")
+            masks = range(row["defects"].count(";") + 1) if row["kind"] != "good" else ()  # a file for each defect
+            names += [f"{category}/ground_truth/{row['kind']}/{stem}/{i:03d}.png" for i in masks]
+    source = find_samples(plant(tmp_path, [*names, "pushpins/defects_config.json", "readme.txt"]))
+    assert len(source.samples) == 3651
+    assert {sample.dataset for sample in source.samples} == {"MVTec LOCO AD"}
+    counts = Counter((sample.category, sample.kind) for sample in source.samples if sample.split == "test")
+    expected = {
+        "juice_bottle": (94, 142),
+        "breakfast_box": (102, 83),
+        "screw_bag": (122, 137),
+        "splicing_connectors": (119, 108),
+        "pushpins": (138, 91),
+    }
+    assert {name: (counts[name, "good"], counts[name, "logical"]) for name in expected} == expected
+    assert sum(good + logical for good, logical in expected.values()) == 1136
+    assert Counter(sample.split for sample in source.samples) == {"train": 1778, "validation": 305, "test": 1568}
+    for sample in source.samples:
+        assert bool(sample.masks) == (sample.kind in ("logical", "structural"))
+        assert why_not_train(sample)
+    assert max(len(sample.masks) for sample in source.samples) == 2
+
+
+@needs_data
+def test_visa_at_full_size_in_both_layouts(tmp_path: Path) -> None:
+    text = (DATA / "visa_1cls.csv").read_text()
+    rows = list(csv.DictReader(text.splitlines()))
+    own, converted = tmp_path / "VisA", tmp_path / "converted"
+    plant(own, [name for row in rows for name in (row["image"], row["mask"]) if name])
+    (own / "split_csv").mkdir()
+    (own / "split_csv/1cls.csv").write_text(text)
+    (own / "candle/image_anno.csv").write_text(
+        "image,label,mask\ncandle/Data/Images/Normal/0000.JPG,normal,\n"
+        'candle/Data/Images/Anomaly/000.JPG,"chunk of wax missing,other",candle/Data/Masks/Anomaly/000.png\n'
+    )
+    for row in rows:
+        folder, stem = "bad" if row["mask"] else "good", Path(row["image"]).stem
+        names = [f"{row['object']}/{row['split']}/{folder}/{stem}.JPG"]
+        names += [f"{row['object']}/ground_truth/bad/{stem}.png"] if row["mask"] else []
+        plant(converted, names)
+    for folder in (own, own / "split_csv/1cls.csv", converted):
+        samples = find_samples(folder).samples
+        counts = Counter((sample.split, sample.kind, len(sample.masks)) for sample in samples)
+        assert counts == {("train", "good", 0): 8659, ("test", "good", 0): 962, ("test", None, 1): 1200}
+        assert {(sample.dataset, sample.licence) for sample in samples} == {("VisA", "CC BY 4.0")}
+        defects = [sample.defect for sample in samples if sample.defect]
+        assert defects == (["chunk of wax missing,other"] if folder != converted else [])
+
+
+def test_visa_without_its_split_list_is_told_what_is_missing(tmp_path: Path) -> None:
+    plant(tmp_path, ["candle/Data/Images/Normal/0000.JPG", "candle/Data/Images/Anomaly/000.JPG"])
+    with pytest.raises(InputError, match=r"found 2 pictures in candle/Data/Images/.*VisA with split_csv/1cls\.csv"):
+        find_samples(tmp_path)
+
+
+def test_miniloco_with_its_facts(tmp_path: Path) -> None:
+    written = list(write_benchmark(tmp_path, products=["bolt_plate", "pushpins"], per_class=2, size=64))
+    source = find_samples(tmp_path)
+    assert len(source.samples) == len(written) == 20
+    truth = {(fact["product"], fact["file"]): fact for fact in written}
+    for sample in source.samples:
+        fact = truth[sample.category, Path(sample.image).relative_to(tmp_path / sample.category).as_posix()]
+        assert sample.facts == fact
+        assert (sample.split, sample.kind, sample.defect) == (fact["split"], fact["kind"], fact["defect"])
+        assert sample.masks == ((str(tmp_path / sample.category / fact["mask"]),) if fact["mask"] else ())
+        assert (sample.dataset, sample.licence) == ("MiniLOCO", "Apache-2.0")
+        assert bool(why_not_train(sample)) == (sample.category == "pushpins")
+        assert Sample.model_validate_json(sample.model_dump_json()) == sample
+    # Contact sheets lie beside the products.
+    assert source.refused == {}  # the contact sheets are no pictures of the set
+    facts = tmp_path / "bolt_plate/facts.jsonl"
+    whole = facts.read_text()
+    facts.write_text(whole[:-20])  # a crash cut the last line off
+    assert [sample.facts for sample in find_samples(tmp_path / "bolt_plate").samples].count(None) == 1
+    facts.write_text("{}\n" + whole)
+    with pytest.raises(RecordError, match=r"facts\.jsonl:1: file: Field required"):
+        find_samples(tmp_path)
+
+
+def test_own_folders_with_any_usual_names(tmp_path: Path) -> None:
+    for good, bad, kind in (
+        ("good", "bad", None),
+        ("Normal", "ABNORMAL", None),
+        ("ok", "nok", None),
+        ("OK", "not OK", None),
+        ("normal", "anomaly", None),
+        ("good", "logical", "logical"),
+        ("good", "structural_anomalies", "structural"),
+    ):
+        folder = plant(tmp_path / f"{good}-{bad}/lamp", [f"{good}/1.JPG", f"{bad}/1.JPG", f"{bad}/scratch/1.jpeg"])
+        source = find_samples(folder)
+        assert shown(source) == {
+            f"{good}/1.JPG": (None, "good", None),
+            f"{bad}/1.JPG": (None, kind, None),
+            f"{bad}/scratch/1.jpeg": (None, kind, "scratch"),
+        }
+        assert {(s.dataset, s.category, s.licence) for s in source.samples} == {("lamp", "lamp", "unknown")}
+        assert [sample.label for sample in source.samples].count("yes") == 2
+
+
+def test_own_folders_with_splits_products_and_masks(tmp_path: Path) -> None:
+    folder = plant(
+        tmp_path / "line",
+        [
+            *("a/lamp/train/good/1.png", "a/lamp/test/good/1.png", "a/lamp/test/bad/1.png", "a/lamp/test/dent/1.png"),
+            *("a/lamp/ground_truth/dent/1_mask.png", "a/lamp/test/masks/bad/1.png"),
+            *(
+                "socket/good/val/1.png",
+                "socket/bad/val/1.png",
+                "socket/bad/val/1_mask.png",
+                "socket/bad/val/2_mask.png",
+            ),
+        ],
+    )
+    source = find_samples(folder)
+    assert shown(source) == {
+        "a/lamp/test/bad/1.png": ("test", None, None),
+        "a/lamp/test/dent/1.png": ("test", None, "dent"),
+        "a/lamp/test/good/1.png": ("test", "good", None),
+        "a/lamp/train/good/1.png": ("train", "good", None),
+        "socket/bad/val/1.png": ("validation", None, None),
+        "socket/bad/val/2_mask.png": ("validation", None, None),  # has no picture 2: a name like any other
+        "socket/good/val/1.png": ("validation", "good", None),
+    }
+    masks = {name: sample.masks for name, sample in zip(images(source), source.samples, strict=True) if sample.masks}
+    assert masks == {
+        "a/lamp/test/bad/1.png": (str(folder / "a/lamp/test/masks/bad/1.png"),),
+        "a/lamp/test/dent/1.png": (str(folder / "a/lamp/ground_truth/dent/1_mask.png"),),
+        "socket/bad/val/1.png": (str(folder / "socket/bad/val/1_mask.png"),),
+    }
+    assert {sample.category for sample in source.samples} == {"a/lamp", "socket"}
+
+
+def test_own_folder_called_image_has_no_split(tmp_path: Path) -> None:
+    source = find_samples(plant(tmp_path / "lamp", ["image/good/1.png", "image/bad/1.png"]))
+    assert shown(source) == {"image/bad/1.png": (None, None, None), "image/good/1.png": (None, "good", None)}
+
+
+def test_own_products_named_like_public_ones_stay_own(tmp_path: Path) -> None:
+    plant(tmp_path / "shop", ["bottle/train/good/1.png", "bottle/test/good/1.png", "bottle/test/leak/1.png"])
+    assert {sample.dataset for sample in find_samples(tmp_path / "shop").samples} == {"shop"}
+
+
+def test_a_folder_that_says_nothing_is_not_guessed(tmp_path: Path) -> None:
+    source = find_samples(plant(tmp_path, ["good/1.png", "bad/1.png", "unsure/1.png", "test/images/1.png", "1.png"]))
+    assert images(source) == ["bad/1.png", "good/1.png"]
+    assert source.refused == {
+        "lie in no folder that says what they show": ("1.png", "unsure/1.png"),
+        "are in images/, which says neither good nor bad": ("test/images/1.png",),
+    }
+
+
+def test_copies_of_the_benchmark_are_known_by_name(tmp_path: Path) -> None:
+    plant(tmp_path, ["Screw-Bag/good/1.png", "Screw-Bag/bad/1.png", "lamp/good/1.png"])
+    refused = {sample.category for sample in find_samples(tmp_path).samples if why_not_train(sample)}
+    assert refused == {"Screw-Bag"}
+    plant(tmp_path / "all", ["pushpins/test/a/1.png", "mvtec_loco_anomaly_detection/x/2.png", "lamp/3.png"])
+    (tmp_path / "all/t.csv").write_text(
+        "image,label\npushpins/test/a/1.png,bad\nmvtec_loco_anomaly_detection/x/2.png,good\nlamp/3.png,good\n"
+    )
+    assert [bool(why_not_train(sample)) for sample in find_samples(tmp_path / "all").samples] == [False, True, True]
+    plant(tmp_path / "pins", ["test/good/1.png", "test/logical_anomalies/1.png", "defects_config.json"])
+    assert all(why_not_train(sample) for sample in find_samples(tmp_path / "pins").samples)
+
+
+def test_names_that_differ_only_in_case(tmp_path: Path) -> None:
+    source = find_samples(plant(tmp_path, ["good/a.png", "good/A.png", "good/b.PNG", "bad/a.png"]))
+    assert len(source.samples) == 3
+    ((reason, names),) = source.refused.items()
+    assert "differs only in case" in reason
+    assert len(names) == 1
+
+
+def test_natural_order(tmp_path: Path) -> None:
+    source = find_samples(plant(tmp_path, [f"good/{i}.png" for i in (10, 9, 1, 100)] + ["good/a2.png", "good/A10.png"]))
+    assert images(source) == [f"good/{name}.png" for name in ("1", "9", "10", "100", "a2", "A10")]
+
+
+@settings(max_examples=50)
+@given(st.lists(st.tuples(st.text(min_size=1, max_size=9), st.text(min_size=1, max_size=9)), unique=True, max_size=9))
+def test_order_is_total_and_repeatable(paths: list[tuple[str, ...]]) -> None:
+    backwards = paths[::-1]
+    assert sorted(paths, key=natural_path) == sorted(backwards, key=natural_path)
+    assert len({natural(name) for path in paths for name in path}) == len({name for path in paths for name in path})
+
+
+FOLDERS = st.sampled_from(
+    ["bottle", "lamp", "pushpins", "candle", "pill", "train", "test", "image", "Data", "Images"]
+) | (
+    st.sampled_from(
+        ["good", "ok", "bad", "broken_large", "logical", "logical_anomalies", "masks", "ground_truth", "rgb_mask"]
+    )
+)
+FILES = st.sampled_from(["000.png", "000_mask.png", "1.JPG", "note.txt", "defects_config.json"])
+
+
+@given(st.sets(st.tuples(st.lists(FOLDERS, max_size=5).map(tuple), FILES), max_size=12))
+def test_each_picture_is_a_sample_or_refused_or_a_mask(tree: set[tuple[tuple[str, ...], str]]) -> None:
+    files = [(*folders, name) for folders, name in sorted(tree)]
+    refused: dict[str, list[str]] = {}
+    samples = _Layout(Path("/data/base"), files, refused).samples()
+    told = [
+        *(sample.image.removeprefix("/data/base/") for sample in samples),
+        *(n for ns in refused.values() for n in ns),
+    ]
+    assert len(told) == len(set(told))
+    apart = {"ground_truth", "masks", "rgb_mask"}
+    pictures = {"/".join(parts) for parts in files if parts[-1][-3:] in ("png", "JPG") and apart.isdisjoint(parts)}
+    silent = pictures - set(told)
+    assert set(told) <= pictures
+    assert all(name.replace("_mask", "") in pictures and "_mask" in name for name in silent)
+    for sample in samples:
+        assert sample.kind != "good" or (sample.defect is None and not sample.masks)
+
+
+def test_links_and_what_is_hidden(tmp_path: Path) -> None:
+    plant(tmp_path / "real", ["good/1.png", "bad/1.png", ".trash/good/2.png", "__MACOSX/good/._1.png", "good/._1.png"])
+    (tmp_path / "real/good/loop").symlink_to(tmp_path / "real")
+    (tmp_path / "real/aaa").symlink_to(tmp_path / "real/good")  # sorts first, yet the folder's own name counts
+    (tmp_path / "real/bad/self.png").symlink_to("self.png")
+    (tmp_path / "real/bad/gone.png").symlink_to("nowhere.png")
+    (tmp_path / "real/bad/2.png").symlink_to(tmp_path / "real/good/1.png")
+    assert images(find_samples(tmp_path / "real")) == ["bad/1.png", "bad/2.png", "good/1.png"]
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere/lamp").symlink_to(tmp_path / "real")
+    assert images(find_samples(tmp_path / "elsewhere")) == [f"lamp/{n}.png" for n in ("bad/1", "bad/2", "good/1")]
+    assert list_files(tmp_path / "elsewhere")[0] == ("lamp", "bad", "1.png")
+
+
+def test_names_that_are_no_text(tmp_path: Path) -> None:
+    plant(tmp_path, ["good/1.png"])
+    Path(os.fsdecode(os.fsencode(tmp_path / "good") + b"/\xff.png")).touch()
+    source = find_samples(tmp_path)
+    assert images(source) == ["good/1.png"]
+    assert source.refused == {"have a name that is no UTF-8": ("good/\\udcff.png",)}
+
+
+def test_unrecognised_folders_are_described_in_one_line(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="nothing: no such folder"):
+        find_samples(tmp_path / "nothing")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="found no pictures, 0 other files; expected good/ and bad/"):
+        find_samples(tmp_path / "empty")
+    plant(tmp_path / "text", ["a.txt", "b.zip"])
+    with pytest.raises(InputError, match=r"found no pictures, 2 other files \(\.txt, \.zip\); expected"):
+        find_samples(tmp_path / "text")
+    plant(tmp_path / "flat", [f"{i}.png" for i in range(3)] + [f"day{i}/x.png" for i in range(7)])
+    with pytest.raises(InputError) as caught:
+        find_samples(tmp_path / "flat")
+    message = str(caught.value)
+    assert "found 10 pictures in the folder itself, day0, day1, day2, day3 and 3 more" in message
+    assert "\n" not in message
+    (tmp_path / "flat/1.png").write_bytes(b"")
+    with pytest.raises(InputError, match="give a folder, or a CSV file"):
+        find_samples(tmp_path / "flat/1.png")
+
+
+TABLE = """\
+File;Label;Product;Split;Defect;Masks
+p/10.JPG;bad;lamp;Test;missing screw;m/10a.png|m/10b.png
+p/9.JPG;0;lamp;Training;;
+p\\11.JPG;logical;lamp;val;;m/absent.png
+"""
+
+
+def test_a_table_of_ones_own(tmp_path: Path) -> None:
+    plant(tmp_path, ["p/9.JPG", "p/10.JPG", "p/11.JPG", "m/10a.png", "m/10b.png", "good/other.png"])
+    (tmp_path / "labels.csv").write_text("\ufeff" + TABLE, encoding="utf-8")
+    (tmp_path / "verdicts.csv").write_text("query,score\nx.png,0.5\n")
+    for given_path in (tmp_path, tmp_path / "labels.csv"):
+        samples = find_samples(given_path).samples
+        assert [(Path(s.image).name, s.split, s.kind, s.defect, len(s.masks)) for s in samples] == [
+            ("9.JPG", "train", "good", None, 0),
+            ("10.JPG", "test", None, "missing screw", 2),
+            ("11.JPG", "validation", "logical", None, 0),
+        ]
+        assert {(s.dataset, s.category) for s in samples} == {(tmp_path.name, "lamp")}
+    (tmp_path / "second.csv").write_text("image,label\np/9.JPG,good\n")
+    with pytest.raises(InputError, match=r"several tables of pictures \(labels\.csv, second\.csv\)"):
+        find_samples(tmp_path)
+
+
+def test_a_table_cannot_lead_out_of_its_folder(tmp_path: Path) -> None:
+    plant(tmp_path, ["secret.png", "set/in.png"])
+    rows = [
+        "../secret.png",
+        "in.png",
+        "a/../../secret.png",
+        str(tmp_path / "secret.png"),
+        "gone.png",
+        "..",
+        "set/../in.png",
+    ]
+    rows += [str(tmp_path / "set/in.png")]
+    (tmp_path / "set/t.csv").write_text("image,label,mask\n" + "".join(f"{row},bad,../secret.png\n" for row in rows))
+    source = find_samples(tmp_path / "set")
+    assert images(source) == ["in.png"]
+    assert source.samples[0].masks == ()
+    assert source.refused["t.csv leads out of the folder"] == (rows[0], rows[2], rows[3], rows[5])
+    assert source.refused["named in t.csv, but absent"] == ("gone.png",)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("image,label\n1.png,good\n2.png,maybe\n", r"t\.csv:3: label: 'maybe' is not known; write good, bad"),
+        ("image,label\n1.png\n", r"t\.csv:2: label: '' is not known"),
+        ("image,label\n,good\n", r"t\.csv:2: image: the cell is empty"),
+        ("image,label,split\n1.png,good,holdout\n", r"t\.csv:2: split: 'holdout' is not known"),
+        ('image,label\n"1.png,good\n', r"t\.csv: not a table that can be read"),
+        (
+            "image,label\n2.png,good\n",
+            r"layout not recognised; found 1 pictures in the folder itself \(1 named in t\.csv",
+        ),
+        ("a,b\n1.png,good\n", "give a folder, or a CSV file with the columns image and label"),
+    ],
+)
+def test_malformed_tables_name_file_line_and_column(tmp_path: Path, text: str, message: str) -> None:
+    plant(tmp_path, ["1.png"])
+    (tmp_path / "t.csv").write_text(text)
+    with pytest.raises(InputError, match=message) as caught:
+        find_samples(tmp_path / "t.csv" if "give" in message else tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_table_of_which_nothing_is_left(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("image,label\n1.png,good\n../2.png,good\n")
+    with pytest.raises(
+        InputError, match=r"no picture of this table can be used \(1 named in t\.csv, but absent; 1 t\."
+    ):
+        find_samples(tmp_path / "t.csv")
+    (tmp_path / "t.csv").write_text("image,label\n")
+    with pytest.raises(InputError, match="it has no rows"):
+        find_samples(tmp_path / "t.csv")
+
+
+def test_a_table_that_is_no_utf8(tmp_path: Path) -> None:
+    plant(tmp_path, ["1.png"])
+    (tmp_path / "t.csv").write_bytes(b"image,label\n1.png,good\n\xff.png,good\n")
+    with pytest.raises(InputError, match=r"t\.csv: not a table that can be read .* save it as UTF-8 CSV"):
+        find_samples(tmp_path)
+
+
+@needs_data
+def test_real_pictures() -> None:
+    expected = {
+        "mvtec_ad_bottle": ("MVTec AD", 143),
+        "mvtec_ad_256": ("MVTec AD", 120),
+        "mvtec_ad_small": ("MVTec AD", 112),
+        "visa_small": ("VisA", 96),
+        "mvtec_loco_small": ("MVTec LOCO AD", 60),
+        "toy_aliens": ("toy_aliens", 59),
+    }
+    for name, (dataset, count) in expected.items():
+        source = find_samples(DATA / "real" / name)
+        assert Counter(sample.dataset for sample in source.samples) == {dataset: count}
+        assert source.refused == {}
+    # All side by side: what two of the folders hold of the same MVTec AD picture counts once.
+    together = find_samples(DATA / "real")
+    assert len(together.samples) + sum(len(names) for names in together.refused.values()) == 590

@@ -1,0 +1,135 @@
+"""Two-way matching: what is the same, added, missing, moved, turned, or out of view."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from helpers.scenes import BLUE, BOTH, RED, scene
+from helpers.shots import shot
+from lad_reasoner.files.pictures import Picture, read_picture
+from lad_reasoner.judges.evidence.backbone import Backbone
+from lad_reasoner.judges.evidence.matching import (
+    ORIENTATIONS,
+    Matcher,
+    augment,
+    colour_vectors,
+    orientations,
+    working_size,
+)
+
+
+def peak(distances: torch.Tensor) -> tuple[float, float]:
+    """Place of the largest value in fractions from the left and from the top."""
+    row, column = divmod(int(distances.argmax()), distances.shape[1])
+    return (column + 0.5) / distances.shape[1], (row + 0.5) / distances.shape[0]
+
+
+def test_the_same_picture_differs_in_nothing(backbone: Backbone) -> None:
+    matcher = Matcher([scene(*BOTH)], backbone)
+    comparison = matcher.compare(matcher.fit(scene(*BOTH)))
+    assert comparison.statistic < 1e-4
+    assert matcher.spread.score(comparison.statistic) < 0.01
+
+
+def test_added_and_missing_are_told_apart_and_placed(backbone: Backbone) -> None:
+    matcher = Matcher([scene(BOTH[0])], backbone)
+    added = matcher.compare(matcher.fit(scene(*BOTH)))
+    assert added.added.max() > 2 * added.missing.max()
+    assert peak(added.added) == pytest.approx((280 / 384, 200 / 384), abs=0.1)
+    matcher = Matcher([scene(*BOTH)], backbone)
+    missing = matcher.compare(matcher.fit(scene(BOTH[0])))
+    assert missing.missing.max() > 2 * missing.added.max()
+    assert peak(missing.missing_in_query) == pytest.approx((280 / 384, 200 / 384), abs=0.1)
+    heat = missing.anomaly_map(384, 384)
+    assert heat.shape == (384, 384)
+    assert heat.argmax() % 384 == pytest.approx(280, abs=40)
+
+
+def test_swapped_parts_show_only_by_their_places(backbone: Backbone) -> None:
+    """Every patch of the swapped picture is found somewhere in the reference; the places give it away."""
+    matcher = Matcher([scene(*BOTH)], backbone)
+    swapped = matcher.fit(scene((110, 200, BLUE), (280, 200, RED)))
+    comparison = matcher.compare(swapped)
+    assert 0 < comparison.free_share < 0.1
+    matcher.place_weight = 0.0
+    without = matcher.compare(swapped)
+    assert comparison.statistic > 2 * without.statistic
+
+
+def test_a_turned_product_is_known(backbone: Backbone) -> None:
+    matcher = Matcher([scene(*BOTH)], backbone)
+    turned = matcher.fit(read_picture(scene(*BOTH).image.rotate(-90)))
+    comparison = matcher.compare(turned)
+    assert comparison.degrees == 90
+    assert matcher.spread.score(comparison.statistic) < 0.5
+
+
+def test_what_is_out_of_view_does_not_count(backbone: Backbone) -> None:
+    wide = shot("good", 0, split="train").image
+    left, right = (read_picture(wide.crop((x, 0, x + 340, wide.height))) for x in (0, 40))
+    matcher = Matcher([left], backbone)
+    comparison = matcher.compare(matcher.fit(right))
+    assert comparison.similarity.dx == pytest.approx(-80 / 340, abs=0.02)
+    assert comparison.added[:, -2:].max() == 0  # the reference does not show this strip
+    assert matcher.spread.score(comparison.statistic) < 0.5
+
+
+def test_several_references_measure_normal_variation(matcher: Matcher, one_shot: Matcher) -> None:
+    assert matcher.bank.shape[:2] == (4, ORIENTATIONS)
+    assert matcher.place_weight is not None  # the layout's rigidity is known from the references
+    assert one_shot.place_weight is None
+    assert matcher.spread.limit < one_shot.spread.limit  # these good pictures are more alike than is usual
+    for i in range(4):
+        comparison = matcher.compare(matcher.fit(shot("good", i)))
+        assert matcher.spread.score(comparison.statistic) < 0.5
+        assert comparison.reference in range(4)
+
+
+def test_results_do_not_depend_on_what_came_before(one_shot: Matcher) -> None:
+    query = one_shot.fit(shot("logical", 1))
+    first = one_shot.compare(query).statistic
+    one_shot.compare(one_shot.fit(shot("good", 1)))
+    assert one_shot.compare(query).statistic == first
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "expected"),
+    [
+        (384, 384, (384, 384)),
+        (2000, 2000, (384, 384)),
+        (512, 354, (448, 320)),
+        (354, 512, (320, 448)),
+        (5000, 20, (768, 192)),
+    ],
+)
+def test_working_size(width: int, height: int, expected: tuple[int, int]) -> None:
+    assert working_size(Picture("p", Image.new("RGB", (8, 8)), width, height), 32) == expected
+
+
+def test_orientations_turn_clockwise() -> None:
+    image = Image.new("RGB", (90, 90))
+    image.paste((255, 0, 0), (40, 0, 50, 10))  # a mark at the top
+    views = orientations(image)
+    for i, (x, y) in ((0, (45, 5)), (2, (84, 45)), (4, (45, 84)), (6, (5, 45))):
+        assert views[i].getpixel((x, y))[0] > 200, i  # type: ignore[index]
+        assert views[i].size == image.size
+
+
+def test_augmented_copies_know_what_they_show() -> None:
+    image = shot("good", 0).image.resize((384, 256))
+    copy, seen_copy, seen_reference = augment(image, np.random.default_rng(3), (16, 24))
+    assert copy.size == image.size
+    assert seen_copy.shape == seen_reference.shape == (16 * 24,)
+    assert 0.5 < seen_copy.float().mean() < 1
+    assert 0.5 < seen_reference.float().mean() < 1
+
+
+def test_colours_are_as_far_apart_as_they_look() -> None:
+    def vector(*rgb: int) -> torch.Tensor:
+        return colour_vectors(Image.new("RGB", (8, 8), rgb), (1, 1))[0, 0]  # type: ignore[arg-type]
+
+    red, blue, black, white = vector(200, 30, 30), vector(30, 30, 200), vector(0, 0, 0), vector(255, 255, 255)
+    assert red @ blue < 0.3
+    assert 0.5 < black @ white < 0.8
+    assert vector(120, 120, 120) @ vector(130, 128, 122) > 0.99  # as light and white balance change

@@ -1,0 +1,78 @@
+"""Regions: their colours, shapes and kinds are what was drawn."""
+
+import pytest
+
+from helpers.scenes import BLUE, BOTH, RED, scene
+from lad_reasoner.judges.evidence.backbone import Backbone
+from lad_reasoner.judges.evidence.matching import Matcher
+from lad_reasoner.judges.evidence.regions import Region, find_regions, name_colour
+
+COLOURS = {
+    "black": (10, 10, 12),
+    "dark grey": (80, 80, 82),
+    "grey": (128, 128, 128),
+    "light grey": (200, 200, 205),
+    "white": (250, 250, 250),
+    "red": (220, 30, 30),
+    "orange": (240, 130, 20),
+    "brown": (130, 80, 40),
+    "yellow": (240, 220, 40),
+    "green": (40, 180, 60),
+    "dark green": (20, 80, 30),
+    "turquoise": (40, 200, 200),
+    "blue": (40, 80, 220),
+    "light blue": (150, 190, 245),
+    "purple": (130, 40, 190),
+    "pink": (240, 60, 160),
+}
+
+
+@pytest.mark.parametrize(("name", "rgb"), COLOURS.items())
+def test_names_of_colours(name: str, rgb: tuple[int, int, int]) -> None:
+    assert name_colour(rgb) == name
+
+
+def regions(backbone: Backbone, reference: object, query: object) -> list[Region]:
+    matcher = Matcher([reference], backbone)  # type: ignore[list-item]
+    working = matcher.fit(query)  # type: ignore[arg-type]
+    return find_regions(matcher.compare(working), working, matcher.spread.limit)
+
+
+def test_a_missing_disc(backbone: Backbone) -> None:
+    (region,) = regions(backbone, scene(*BOTH), scene(BOTH[0]))
+    assert region.kind == "missing"
+    assert (region.centre_x, region.centre_y) == pytest.approx((280 / 384, 200 / 384), abs=0.04)
+    assert name_colour(region.reference_rgb) == "blue"  # type: ignore[arg-type]
+    assert name_colour(region.query_rgb) == "grey"
+    assert region.strength > 1
+    assert region.left < region.centre_x < region.left + region.width
+    assert 0.01 < region.area < 0.1
+
+
+def test_an_added_disc(backbone: Backbone) -> None:
+    (region,) = regions(backbone, scene(BOTH[0]), scene(*BOTH))
+    assert region.kind == "added"
+    assert name_colour(region.query_rgb) == "blue"
+    assert region.shape == "round"
+
+
+def test_a_repainted_disc(backbone: Backbone) -> None:
+    green = (30, 160, 30)
+    (region,) = regions(backbone, scene(*BOTH), scene((110, 200, RED), (280, 200, green)))
+    assert region.kind == "changed"
+    assert (name_colour(region.reference_rgb), name_colour(region.query_rgb)) == ("blue", "green")  # type: ignore[arg-type]
+
+
+def test_two_differences_are_two_regions_strongest_first(backbone: Backbone) -> None:
+    found = regions(backbone, scene(), scene((110, 110, RED), (290, 280, BLUE)))
+    assert len(found) == 2
+    assert found[0].strength >= found[1].strength
+    assert {name_colour(region.query_rgb) for region in found} == {"red", "blue"}
+
+
+def test_a_place_is_found_even_below_the_limit(backbone: Backbone) -> None:
+    matcher = Matcher([scene(*BOTH)], backbone)
+    working = matcher.fit(scene(BOTH[0]))
+    found = find_regions(matcher.compare(working), working, limit=10.0)
+    assert found
+    assert found[0].strength < 1

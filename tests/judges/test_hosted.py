@@ -1,0 +1,521 @@
+"""A model behind a service as a judge: nothing paid twice, nothing lost, and a score from what the service tells."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import math
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+from filelock import FileLock
+from PIL import Image
+
+from helpers.chat_server import Act, ChatServer, faulty, pictures
+from helpers.planted import lamps
+from lad_reasoner.answers import parse_response
+from lad_reasoner.data.teachers.teacher import Prices
+from lad_reasoner.errors import InputError, MachineError, MissingExtraError, ServiceError
+from lad_reasoner.evaluation.benchmark import Benchmark, open_benchmark
+from lad_reasoner.evaluation.run import Run, measure_run, read_run
+from lad_reasoner.files.pictures import Picture, read_picture
+from lad_reasoner.inspector import Inspector, load_model
+from lad_reasoner.judge import PicturePair
+from lad_reasoner.judges import hosted
+from lad_reasoner.judges.hosted import WISHES, HostedJudge, score_answer
+from lad_reasoner.judges.trivial import JudgePredictor
+from lad_reasoner.judges.vlm.checkpoint import BUILT_IN, load_checkpoint
+from lad_reasoner.judges.vlm.transformers_engine import TransformersEngine
+from lad_reasoner.prompts import build_prompt
+from lad_reasoner.records import Prediction, Verdict, read_records
+from lad_reasoner.remote.client import Alternative, Token
+from lad_reasoner.remote.ledger import Exchange
+
+COMMAND = str(Path(sys.executable).with_name("lad-reasoner"))
+GOOD = "<think>All there.</think><answer>no</answer>"
+BAD = "<think>A lamp is missing.</think><answer>yes</answer>"
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.setenv("LAD_SERVER_KEY", "sk-very-secret-0123456789")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+def judge(server: ChatServer, tmp_path: Path, **changes: Any) -> HostedJudge:
+    settings = {"cache": tmp_path / "answers.jsonl", "timeout": 5.0, "patience": 5.0, "backoff": 0.01}
+    return HostedJudge(server.url, "big", **{**settings, **changes})
+
+
+def shade(red: int) -> Picture:
+    return read_picture(Image.new("RGB", (32, 24), (red, 90, 160)))
+
+
+def pair(red: int) -> PicturePair:
+    return PicturePair([shade(7)], shade(red))
+
+
+def by_colour(body: dict[str, Any], before: int) -> Act:
+    """Yes for a red query, with log-probabilities that say how red."""
+    red = pictures(body)[-1].getpixel((0, 0))[0] / 255  # type: ignore[index]
+    score = min(max(red, 0.01), 0.99)
+    text, word = (BAD, "yes") if score >= 0.5 else (GOOD, "no")
+    begins = text.index(f"{word}</answer>")
+    told = {"yes": math.log(score), "no": math.log(1 - score), "maybe": -30.0}
+    return Act("answer", text, written=[(text[:begins], {}), (word, told), ("</answer>", {})])
+
+
+def test_what_is_asked_and_what_comes_back(tmp_path: Path) -> None:
+    with ChatServer(by_colour) as server:
+        asked = judge(server, tmp_path)
+        asked.study([shade(7), shade(9)])
+        low, high = asked.judge_many([shade(51), shade(204)])
+    assert (low.response, high.response) == (GOOD, BAD)
+    assert (low.score, high.score) == (pytest.approx(0.2, abs=0.02), pytest.approx(0.8, abs=0.02))
+    assert low.scored
+    assert low.tokens == 20
+    (message,) = server.bodies[0]["messages"]
+    assert server.bodies[0] == {"model": "big", "messages": [message], **WISHES}
+    assert message["role"] == "user"
+    assert [part["type"] for part in message["content"]] == ["image_url"] * 3 + ["text"]
+    assert message["content"][-1]["text"] == build_prompt(2)
+    assert [image.size for image in pictures(server.bodies[0])] == [(32, 24)] * 3
+    assert server.headers[0]["Authorization"] == "Bearer sk-very-secret-0123456789"
+    assert (asked.name, asked.batch_size, asked.prompt_version) == ("big", 16, "rlad-1")
+    assert "sk-very" not in "".join(asked.notes) + asked.receipt() + (tmp_path / "answers.jsonl").read_text()
+
+
+def token(text: str, **told: float) -> Token:
+    others = tuple(Alternative(token=name, logprob=math.log(share)) for name, share in told.items())
+    return Token(token=text, logprob=math.log(told.get(text, 0.5)), top_logprobs=others)
+
+
+BEGIN = token("<think>Fine.</think><answer>")
+END = token("</answer>")
+SCORES = {
+    "plain": ([BEGIN, token("yes", yes=0.6, no=0.2, maybe=0.1), END], 0.75),
+    "variants add up": ([BEGIN, token("No", **{"No": 0.3, "no": 0.3, " NO": 0.1, "Yes": 0.1, "not": 0.2}), END], 0.125),
+    "the tag in the token": (
+        [token("<think>a</think><answer"), token(">yes", **{">yes": 0.5, ">no": 0.25, "yes": 0.2, ">\n": 0.05}), END],
+        2 / 3,
+    ),
+    "the end in the token": ([BEGIN, token("no</", **{"no</": 0.5, "yes</": 0.5}), token("answer>")], 0.5),
+    "a part of the word": ([BEGIN, token("y", y=0.4, n=0.1), token("es"), END], 0.8),
+    "white space": ([BEGIN, token("\n"), token(" yes", **{" yes": 0.5, "no": 0.5}), END], 0.5),
+    "only one is told": ([BEGIN, token("no", no=0.9), END], 0.0),
+    "the last answer counts": (
+        [token("<think><answer>no</answer> no</think><answer>"), token("yes", yes=0.9, no=0.1), END],
+        0.9,
+    ),
+    "no tokens": ([], None),
+    "no answer": ([token("<think>yes</think>")], None),
+    "cut off": ([BEGIN, token("yes", yes=0.9)], None),
+}
+
+
+@pytest.mark.parametrize(("written", "score"), SCORES.values(), ids=SCORES)
+def test_score_at_the_answer(written: list[Token], score: float | None) -> None:
+    found = score_answer(written)
+    assert found == (score if score is None else pytest.approx(score))
+
+
+@pytest.mark.parametrize(
+    "logprobs",
+    [
+        None,
+        [],
+        {},
+        {"content": None},
+        {"content": [{"token": 3}]},
+        "none",
+        {"content": [{"token": "a", "logprob": 1e9}]},
+    ],
+)
+def test_without_usable_logprobs_there_is_an_answer_and_no_score(tmp_path: Path, logprobs: Any) -> None:
+    choice = {"index": 0, "message": {"content": BAD}, "logprobs": logprobs, "finish_reason": "stop"}
+    with ChatServer(lambda body, before: Act("raw", json.dumps({"choices": [choice]}))) as server:
+        asked = judge(server, tmp_path)
+        (found,) = asked.judge_pairs([pair(3)])
+        (opinion,) = JudgePredictor(asked).predict([pair(3)])
+    assert (found.response, found.score, found.scored) == (BAD, 1.0, False)
+    assert (opinion.answer, opinion.score) == ("yes", None)
+
+
+@pytest.mark.parametrize(
+    "text", ["yes", "<answer>yes</answer>", "<think></think><answer>no</answer>", f"{BAD}{BAD}", ""]
+)
+def test_what_is_not_structured_is_invalid(tmp_path: Path, text: str) -> None:
+    written = [("<answer>", {}), ("yes", {"yes": -0.1, "no": -2.0}), ("</answer>", {})]
+    with ChatServer(lambda body, before: Act("answer", text, written=written)) as server:
+        (opinion,) = JudgePredictor(judge(server, tmp_path)).predict([pair(3)])
+    assert (opinion.answer, opinion.score, opinion.response) == ("invalid", None, text)
+
+
+def test_reasoning_that_the_service_took_out_is_put_back(tmp_path: Path) -> None:
+    acts = [
+        Act("answer", "\n<answer>yes</answer>", reasoning="A lamp is missing."),
+        Act("answer", GOOD, reasoning="Hidden thoughts of another kind."),
+    ]
+    with ChatServer(lambda body, before: acts[before]) as server:
+        (joined,) = judge(server, tmp_path).judge_pairs([pair(3)])
+        (own,) = judge(server, tmp_path, cache=tmp_path / "other.jsonl").judge_pairs([pair(3)])
+    assert parse_response(joined.response).reasoning == "A lamp is missing."
+    assert parse_response(joined.response).answer == "yes"
+    assert own.response == GOOD
+
+
+def test_nothing_is_paid_twice(tmp_path: Path) -> None:
+    prices = Prices(2.0, 10.0)
+    with ChatServer(by_colour) as server:
+        first = judge(server, tmp_path, prices=prices)
+        said = first.judge_pairs([pair(3), pair(250), pair(3)])
+        second = judge(server, tmp_path, prices=prices)
+        again = second.judge_pairs([pair(250), pair(3), pair(4)])
+        assert server.paid.total() == 3
+        changed = [
+            judge(server, tmp_path).judge_pairs([PicturePair([shade(8)], shade(3))]),
+            HostedJudge(server.url, "bigger", cache=tmp_path / "answers.jsonl").judge_pairs([pair(3)]),
+        ]
+        assert (server.paid.total(), len(changed)) == (5, 2)
+    assert [one.score for one in again[:2]] == [said[1].score, said[0].score]
+    assert (first.ledger.paid.answers, first.ledger.paid.cost) == (2, pytest.approx(2 * (200 + 200) / 1e6))
+    assert (second.ledger.paid.answers, second.ledger.recalled.answers) == (1, 2)
+    assert second.receipt().startswith("paid: 1 answers (100 input and 20 output tokens, cost 0.0004); already in ")
+
+
+def refusing(*names: str, words: str = "") -> Any:
+    """Refuses requests with these fields."""
+
+    def act(body: dict[str, Any], before: int) -> Act:
+        faults = [name for name in names if name in body]
+        said = words or f"Unsupported parameter: '{faults[0] if faults else ''}' is not supported with this model."
+        return (
+            Act("status", json.dumps({"error": {"message": said}}), status=400) if faults else by_colour(body, before)
+        )
+
+    return act
+
+
+@pytest.mark.parametrize(
+    ("names", "words", "left"),
+    [
+        (["logprobs"], "", {"temperature", "max_completion_tokens"}),
+        (["temperature"], "", {"max_completion_tokens", "logprobs", "top_logprobs"}),
+        (["temperature", "logprobs"], "", {"max_completion_tokens"}),
+        (["max_completion_tokens"], "max_tokens is too large: 4096", {"temperature", "logprobs", "top_logprobs"}),
+        (["temperature"], "Request contains an invalid argument.", set()),
+        (["max_completion_tokens"], "maximum context length is 4096", {"temperature", "logprobs", "top_logprobs"}),
+        (["top_logprobs"], "Request contains an invalid argument.", {"temperature"}),
+    ],
+)
+def test_what_the_service_does_not_take_is_left_out(
+    tmp_path: Path, names: list[str], words: str, left: set[str]
+) -> None:
+    with ChatServer(refusing(*names, words=words)) as server:
+        asked = judge(server, tmp_path, concurrency=1)
+        found = asked.judge_pairs([pair(3), pair(250), pair(4)])
+    assert [one.response for one in found] == [GOOD, BAD, GOOD]
+    assert [one.scored for one in found] == ["logprobs" in left] * 3
+    assert [set(body) - {"model", "messages"} for body in server.bodies[-2:]] == [left, left]  # learned once
+    assert server.paid.total() == 3
+    assert set(WISHES) - left == set(asked.receipt().partition("does not take ")[2].split(", "))
+
+
+def test_fewer_alternatives_where_twenty_are_too_many(tmp_path: Path) -> None:
+    def act(body: dict[str, Any], before: int) -> Act:
+        many = body.get("top_logprobs", 0) > 5
+        return Act("status", "top_logprobs must be at most 5", status=400) if many else by_colour(body, before)
+
+    with ChatServer(act) as server:
+        found = judge(server, tmp_path, concurrency=1).judge_pairs([pair(3), pair(4)])
+    assert all(one.scored for one in found)
+    assert [body["top_logprobs"] for body in server.bodies] == [20, 5, 5]
+
+
+def test_a_refused_picture_is_that_pictures_fault(tmp_path: Path) -> None:
+    def act(body: dict[str, Any], before: int) -> Act:
+        red = pictures(body)[-1].getpixel((0, 0))[0]  # type: ignore[index]
+        return Act("status", "content policy", status=400) if red > 240 else by_colour(body, before)
+
+    with ChatServer(act) as server:
+        asked = judge(server, tmp_path, concurrency=1)
+        with pytest.raises(ServiceError, match=r"status 400: .*content policy \(it has answered nothing so far\)"):
+            asked.judge_pairs([pair(250)])
+        with pytest.raises(InputError, match="status 400: the request is refused: content policy"):
+            asked.judge_pairs([pair(3), pair(250), pair(5)])
+        assert server.paid.total() == 2  # the others were answered, and are kept
+
+
+FINAL = {
+    "wrong key": (Act("status", status=401), "the key in the variable LAD_SERVER_KEY is refused"),
+    "no such model": (Act("status", "no", status=404), "no model 'big' there"),
+    "out of patience": (Act("status", status=500), "given up after 0 s of patience"),
+}
+
+
+@pytest.mark.parametrize(("act", "said"), FINAL.values(), ids=FINAL)
+def test_what_fails_for_all_ends_the_run_and_judges_nothing(
+    tmp_path: Path, lamp: Benchmark, act: Act, said: str
+) -> None:
+    with ChatServer(lambda body, before: act) as server, pytest.raises(MachineError, match=said):
+        asked = JudgePredictor(judge(server, tmp_path, patience=0.2))
+        list(Run(tmp_path / "run", asked, lamp).predict())
+    assert not (tmp_path / "run/predictions.jsonl").exists()
+
+
+@pytest.fixture
+def lamp(tmp_path: Path) -> Benchmark:
+    """Forty queries, no two of the same colour."""
+    return open_benchmark("folder", lamps(tmp_path / "lamps", good=20, bad=20))
+
+
+def test_the_file_of_answers_is_one_runs(tmp_path: Path) -> None:
+    with ChatServer(by_colour) as server:
+        asked = judge(server, tmp_path)
+        with FileLock(tmp_path / "answers.jsonl.lock"), pytest.raises(MachineError, match="another run is using it"):
+            asked.judge_pairs([pair(3)])
+        with pytest.raises(InputError, match="a budget needs prices"):
+            judge(server, tmp_path, budget=1.0)
+        (tmp_path / "answers.jsonl").write_text("{}\n")
+        with pytest.raises(MachineError, match=r"answers.jsonl:1: key"):
+            asked.judge_pairs([pair(3)])
+    assert server.bodies == []
+    with pytest.raises(InputError, match="must begin with http"):
+        HostedJudge("localhost:8000", "big")
+
+
+def test_a_spent_budget_ends_the_run_and_more_goes_on(tmp_path: Path, lamp: Benchmark) -> None:
+    cost = (100 * 2.0 + 20 * 10.0) / 1e6
+    with ChatServer(by_colour) as server:
+        poor = judge(server, tmp_path, prices=Prices(2.0, 10.0), budget=10.5 * cost, concurrency=1)
+        with pytest.raises(MachineError, match=r"the budget of 0.0042 is spent .*give more with --budget"):
+            list(Run(tmp_path / "run", JudgePredictor(poor), lamp).predict())
+        assert server.paid.total() == 11
+        rich = judge(server, tmp_path, prices=Prices(2.0, 10.0), budget=1.0)
+        list(Run(tmp_path / "run", JudgePredictor(rich), lamp).predict())
+        assert server.paid.total() == 40
+    assert max(server.paid.values()) == 1
+    assert len(read_run(tmp_path / "run").predictions) == 40
+
+
+def without_seconds(run: Path) -> list[dict[str, Any]]:
+    lines = [line.model_dump(exclude={"verdict": {"seconds"}}) for line in read_run(run).predictions]
+    return sorted(lines, key=lambda line: str(line["pair"]["query"]))
+
+
+def test_an_evaluation_with_a_third_of_the_requests_failing_loses_nothing(tmp_path: Path, lamp: Benchmark) -> None:
+    with ChatServer(by_colour) as server:
+        list(Run(tmp_path / "calm", JudgePredictor(judge(server, tmp_path)), lamp).predict())
+    with ChatServer(faulty(by_colour)) as server:
+        asked = judge(server, tmp_path, cache=tmp_path / "other.jsonl", timeout=0.4, patience=60.0)
+        list(Run(tmp_path / "stormy", JudgePredictor(asked), lamp).predict())
+    assert without_seconds(tmp_path / "stormy") == without_seconds(tmp_path / "calm")
+    assert not any(line["error"] for line in without_seconds(tmp_path / "calm"))
+    assert len({line["verdict"]["score"] for line in without_seconds(tmp_path / "calm")}) > 20
+    assert list(server.paid.values()) == [1] * 40
+    assert {"429", "500", "hang"} <= server.acts.keys()
+    assert server.acts.total() >= 50
+    assert server.most_busy > 1
+
+
+def test_a_server_that_stops_halfway_is_gone_on_with(tmp_path: Path, lamp: Benchmark) -> None:
+    def until_twenty(body: dict[str, Any], before: int) -> Act:
+        return by_colour(body, before) if server.paid.total() < 20 else Act("drop")
+
+    with ChatServer(until_twenty) as server:
+        asked = JudgePredictor(judge(server, tmp_path, patience=0.3))
+        with pytest.raises(ServiceError, match="given up after"):
+            list(Run(tmp_path / "run", asked, lamp).predict())
+        paid = server.paid.total()
+        kept = {exchange.key for exchange in read_records(tmp_path / "answers.jsonl", Exchange)}
+    assert 20 <= paid == len(kept) < 40
+    with ChatServer(by_colour) as server:  # another port, and so another service
+        asked = JudgePredictor(judge(server, tmp_path))
+        run = Run(tmp_path / "run", asked, lamp)
+        assert 16 <= run.done <= paid  # a batch of sixteen at least
+        list(run.predict())
+        assert server.paid.total() == 40 - run.done
+    assert len({line.pair.query for line in read_run(tmp_path / "run").predictions}) == 40
+
+
+def test_a_service_that_was_given_up_is_not_waited_for_again(tmp_path: Path) -> None:
+    silent = True
+
+    def act(body: dict[str, Any], before: int) -> Act:
+        return Act("drop") if silent else by_colour(body, before)
+
+    with ChatServer(act) as server:
+        asked = judge(server, tmp_path, patience=0.5)
+        for _ in range(2):
+            tried = len(server.bodies)
+            with pytest.raises(ServiceError, match="given up after"):
+                asked.judge_pairs([pair(3)])
+        assert len(server.bodies) == tried + 1 > 3
+        silent = False
+        assert asked.judge_pairs([pair(3)])[0].response == GOOD
+        silent, tried = True, len(server.bodies)
+        with pytest.raises(ServiceError, match="given up after 0 s"):
+            asked.judge_pairs([pair(4)])
+        assert len(server.bodies) > tried + 2  # it was there in between
+
+
+def test_inspector_and_load_model(tmp_path: Path) -> None:
+    with ChatServer(by_colour) as server:
+        inspector = Inspector(load_model("big", server=server.url), [Image.new("RGB", (32, 24))])
+        verdict = inspector.inspect(Image.new("RGB", (32, 24), (204, 90, 160)))
+        with_boxes = load_model("big", server=server.url, evidence=True)
+    assert (verdict.answer, verdict.model, verdict.tokens) == ("yes", "big", 20)
+    assert (tmp_path / "cache/lad-reasoner/answers.jsonl").is_file()
+    assert with_boxes.notes[-1] == "Map and boxes come from evidence, not from big, which gives all the rest."
+    with pytest.raises(InputError, match="evidence: it needs no server"):
+        load_model(server="http://localhost:1/v1")
+    with pytest.raises(InputError, match="votes, max_pixels and device are for a model in this process"):
+        load_model("big", server="http://localhost:1/v1", votes=3)
+
+
+def test_the_extra_is_named_when_it_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "lad_reasoner.remote.client", raising=False)
+    monkeypatch.setitem(sys.modules, "httpx2", None)
+    with pytest.raises(MissingExtraError, match=r"pip install 'lad-reasoner\[hosted\]'"):
+        HostedJudge("http://localhost:1/v1", "big")
+
+
+def run(*args: object, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [COMMAND, *map(str, args)], capture_output=True, text=True, env={**os.environ, "COLUMNS": "120", **environment}
+    )
+
+
+def test_the_verbs(tmp_path: Path) -> None:
+    root = lamps(tmp_path / "lamps")
+    options = ["eval", "--benchmark", "folder", "--root", root, "--model", "big", "--out", tmp_path / "run"]
+    with ChatServer(by_colour) as server:
+        done = run(*options, "--server", server.url, "--prices", "2,10", "--concurrency", 3)
+        assert done.returncode == 0, done.stderr
+        assert "paid: 7 answers (700 input and 140 output tokens, cost 0.0028); already in" in done.stderr
+        assert len(list(read_records(tmp_path / "run/answers.jsonl", Exchange))) == 7
+        assert server.most_busy <= 3
+        good = root / "lamp/train/good/000.png"
+        asked = ["inspect", "--model", "big", "--server", server.url, "--reference", good, root / "lamp/test", "--json"]
+        for paid in (14, 14):
+            done = run(*asked)
+            assert done.returncode == 0, done.stderr
+            assert server.paid.total() == paid
+    verdicts = [Verdict.model_validate_json(line) for line in done.stdout.splitlines()]
+    assert [verdict.answer for verdict in verdicts] == ["no"] * 7
+    assert "paid: 0 answers (0 input and 0 output tokens); already in" in done.stderr
+    assert len(read_run(tmp_path / "run").predictions) == 7
+    assert read_run(tmp_path / "run").settings.notes[0].startswith(f"big was asked at {server.url};")
+    refused = run(*options[:-1], tmp_path / "other", "--server", "http://127.0.0.1:9/v1", "--prices", "cheap")
+    assert refused.returncode == 1
+    assert "--prices cheap: give two numbers with a comma" in refused.stderr
+
+
+@cache
+def micro() -> TransformersEngine:
+    return TransformersEngine(load_checkpoint("micro"))
+
+
+_ONE_AT_A_TIME = threading.Lock()
+
+
+def by_micro(body: dict[str, Any], before: int) -> Act:
+    """A real model behind the protocol: pictures in, its own words and probabilities out."""
+    with _ONE_AT_A_TIME:
+        (reply,) = micro().respond([pictures(body)])
+    word = parse_response(reply.text).answer
+    begins = reply.text.rindex(f"{word}</answer>")
+    told = {"yes": math.log(reply.score), "no": math.log1p(-reply.score)}
+    return Act("answer", reply.text, written=[(reply.text[:begins], {}), (word, told), ("</answer>", {})])
+
+
+def test_micro_behind_a_failing_server_says_what_it_says_here(tmp_path: Path) -> None:
+    benchmark = open_benchmark("miniloco")
+    with ChatServer(faulty(by_micro)) as server:
+        asked = judge(server, tmp_path, timeout=3.0, patience=60.0, concurrency=2)
+        list(Run(tmp_path / "run", JudgePredictor(asked), benchmark, limit=4).predict())
+        shown = {json.dumps(body["messages"]): pictures(body) for body in server.bodies}
+    lines = read_run(tmp_path / "run").predictions
+    assert len(lines) == len(shown) == len(server.paid) == 4
+    assert server.acts.total() > 4
+    here = {reply.text: reply.score for reply in micro().respond(list(shown.values()))}
+    assert {line.verdict.response for line in lines} == set(here)
+    assert all(line.verdict.score == pytest.approx(here[line.verdict.response], abs=1e-4) for line in lines)
+    assert all(line.scored and line.verdict.answer != "invalid" for line in lines)
+
+
+MISSING = [name for name in ("fastapi", "uvicorn", "openai") if importlib.util.find_spec(name) is None]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(bool(MISSING), reason=f"`transformers serve` needs {', '.join(MISSING)}")
+def test_transformers_serve_behind_failures_loses_nothing(tmp_path: Path) -> None:
+    """`transformers serve` with micro, and a proxy before it that fails a third of the requests."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    script, log = Path(__file__).parents[1] / "helpers/serve_model.py", (tmp_path / "log").open("wb")
+    process = subprocess.Popen(
+        [sys.executable, script, BUILT_IN["micro"], str(port)], stdout=log, stderr=subprocess.STDOUT
+    )
+
+    def forward(body: dict[str, Any], before: int) -> Act:
+        sent = urllib.request.Request(
+            f"http://127.0.0.1:{port}/v1/chat/completions",
+            json.dumps(body).encode(),
+            {"Content-Type": "application/json"},
+        )
+        with urllib.request.urlopen(sent, timeout=60) as answer:
+            return Act("raw", answer.read().decode())
+
+    try:
+        deadline = time.monotonic() + 60
+        while True:
+            try:
+                urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=1).close()
+                break
+            except (urllib.error.URLError, TimeoutError):
+                assert process.poll() is None, (tmp_path / "log").read_text()
+                assert time.monotonic() < deadline
+                time.sleep(0.2)
+        with ChatServer(faulty(forward, silence=9.0)) as server:
+            asked = HostedJudge(
+                server.url,
+                str(BUILT_IN["micro"]),
+                cache=tmp_path / "a.jsonl",
+                timeout=8,
+                patience=60,
+                backoff=0.05,
+                concurrency=2,  # the service answers one after the other: more would only wait, and be asked again
+            )
+            predictor = JudgePredictor(asked)
+            lines = list(Run(tmp_path / "run", predictor, open_benchmark("miniloco"), limit=10).predict())
+    finally:
+        process.terminate()
+        process.wait(20)
+        log.close()
+    assert len({line.pair.query for line in lines}) == 10
+    assert server.acts["raw"] == 10 < server.acts.total()
+    assert [line.verdict.answer in ("yes", "no") for line in lines] == [True] * 10
+    assert all(line.verdict.reasoning.startswith("Reference to query: ") and line.verdict.tokens > 5 for line in lines)
+    assert not any(line.scored for line in lines)  # it passes over the wish for log-probabilities
+    assert measure_run(lines, resamples=0).pooled.auroc.value is None
+    assert isinstance(lines[0], Prediction)
+
+
+def test_the_default_place_of_answers(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    assert hosted.default_cache() == tmp_path / "cache/lad-reasoner/answers.jsonl"
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert hosted.default_cache() == tmp_path / ".cache/lad-reasoner/answers.jsonl"

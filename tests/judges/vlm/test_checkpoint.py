@@ -1,0 +1,280 @@
+"""Loading checkpoints, and one clear line for every folder or name that is none."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+
+from helpers import tiny
+from lad_reasoner.errors import InputError, LadError, MachineError, MissingExtraError
+from lad_reasoner.judges.vlm.checkpoint import Checkpoint, find_folder, load_checkpoint
+
+
+@pytest.fixture(scope="module")
+def qwen(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny.save_qwen(tmp_path_factory.mktemp("qwen"))
+
+
+@pytest.fixture(scope="module")
+def llava(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny.save_llava(tmp_path_factory.mktemp("llava"))
+
+
+@pytest.fixture
+def folder(qwen: Path, tmp_path: Path) -> Path:
+    """A copy that may be damaged."""
+    return shutil.copytree(qwen, tmp_path / "model")
+
+
+def test_qwen_loads_without_torchvision(qwen: Path) -> None:
+    checkpoint = load_checkpoint(qwen)
+    assert type(checkpoint.model).__name__ == "Qwen2_5_VLForConditionalGeneration"
+    assert not checkpoint.model.training
+    assert checkpoint.processor.tokenizer.padding_side == "left"
+    assert next(checkpoint.model.parameters()).dtype == torch.float32
+
+
+def test_dtype_is_what_was_asked_for(qwen: Path) -> None:
+    assert load_checkpoint(qwen, dtype="bfloat16").model.dtype == torch.bfloat16
+
+
+def test_missing_padding_token_is_the_end_of_text(llava: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(llava, tmp_path / "model")
+    settings = json.loads((folder / "tokenizer_config.json").read_text())
+    settings["pad_token"] = None
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+    tokenizer = load_checkpoint(folder).processor.tokenizer
+    assert tokenizer.pad_token_id == tokenizer.eos_token_id
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        ("it knows rendered scenes only", "it knows rendered scenes only"),
+        ("two\nlines \x1b[31m\ud800 ", "two lines [31m"),
+        (7, ""),
+        (None, ""),
+    ],
+)
+def test_scope_is_read_as_one_plain_line(written: object, read: str, folder: Path) -> None:
+    assert load_checkpoint(tiny.set_scope(folder, written)).scope == read
+
+
+def test_scope_is_saved_with_the_checkpoint(folder: Path, tmp_path: Path) -> None:
+    checkpoint = load_checkpoint(tiny.set_scope(folder, "it knows discs only"))
+    checkpoint.model.save_pretrained(tmp_path / "saved")
+    checkpoint.processor.save_pretrained(tmp_path / "saved")
+    assert load_checkpoint(tmp_path / "saved").scope == "it knows discs only"
+
+
+def show(checkpoint: Checkpoint, image: Image.Image) -> Any:
+    processor = checkpoint.processor
+    return processor(text=[processor.image_token], images=[[checkpoint.fit(image)]], return_tensors="pt")
+
+
+def picture_tokens(checkpoint: Checkpoint, image: Image.Image) -> int:
+    return int((show(checkpoint, image)["input_ids"] == checkpoint.processor.image_token_id).sum())
+
+
+def test_pixel_budget_is_kept_and_saved_with_the_checkpoint(qwen: Path, tmp_path: Path) -> None:
+    image = tiny.picture(0, 280, 280)
+    assert picture_tokens(load_checkpoint(qwen), image) == 16  # 112 x 112 pixels, as the folder says
+    small = load_checkpoint(qwen, max_pixels=56 * 56)
+    assert picture_tokens(small, image) == 4
+    large = load_checkpoint(qwen, max_pixels=224 * 224)
+    assert picture_tokens(large, image) == 64
+
+    small.model.save_pretrained(tmp_path)
+    small.processor.save_pretrained(tmp_path)
+    assert torch.equal(show(load_checkpoint(tmp_path), image)["pixel_values"], show(small, image)["pixel_values"])
+    # Others must find the processor under the name that they know.
+    saved = json.loads((tmp_path / "processor_config.json").read_text())
+    assert saved["processor_class"] == "Qwen2_5_VLProcessor"
+
+
+def test_pixel_budget_of_a_processor_that_knows_none(llava: Path) -> None:
+    image = tiny.picture(0, 300, 200)
+    fitted = load_checkpoint(llava, max_pixels=6000).fit(image)
+    assert fitted.width * fitted.height <= 6000
+    assert fitted.width / fitted.height == pytest.approx(1.5, rel=0.03)
+    assert load_checkpoint(llava).fit(image) is image
+
+
+def test_with_torchvision_the_library_chooses_the_processor(qwen: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import transformers
+
+    processor, asked = load_checkpoint(qwen).processor, []
+    monkeypatch.setattr("transformers.utils.import_utils.is_torchvision_available", lambda: True)
+
+    def from_pretrained(folder: Path, **options: Any) -> Any:
+        asked.append((folder, options))
+        return processor
+
+    monkeypatch.setattr(transformers.AutoProcessor, "from_pretrained", from_pretrained)
+    assert load_checkpoint(qwen).processor is processor
+    assert asked == [(qwen, {"trust_remote_code": False, "local_files_only": True})]
+
+
+def check_refused(name: str | Path, *words: str, error: type[LadError] = InputError, **options: Any) -> str:
+    with pytest.raises(error) as caught:
+        load_checkpoint(name, **options)
+    message = str(caught.value)
+    assert "\n" not in message
+    assert all(word in message for word in words), message
+    return message
+
+
+def test_names_that_are_no_model(tmp_path: Path) -> None:
+    check_refused("evidense", "evidense: no such model", "Qwen/")
+    check_refused(tmp_path / "missing", "no such model")
+    file = tmp_path / "weights.safetensors"
+    file.touch()
+    check_refused(file, "a file; give the folder")
+    check_refused(tmp_path, "no config.json")
+
+
+def test_missing_processor(folder: Path) -> None:
+    (folder / "preprocessor_config.json").unlink()
+    check_refused(folder, "no picture processor", "copy preprocessor_config.json")
+
+
+def test_missing_tokenizer(folder: Path) -> None:
+    for file in ("tokenizer.json", "tokenizer_config.json"):
+        (folder / file).unlink()
+    check_refused(folder, "no tokenizer")
+
+
+def test_damaged_processor(folder: Path) -> None:
+    (folder / "preprocessor_config.json").write_text("{")
+    check_refused(folder, "its processor cannot be loaded")
+
+
+def test_missing_chat_template(folder: Path) -> None:
+    (folder / "chat_template.jinja").unlink()
+    check_refused(folder, "no chat template")
+
+
+@pytest.mark.parametrize(
+    ("template", "words"),
+    [
+        ("{% if %}", "its chat template cannot be used"),
+        ("{{ nothing.at.all }}", "its chat template cannot be used ('nothing' is undefined)"),
+        ("{% for m in messages %}{{ m.role }}{% endfor %}", "its chat template has no place for pictures"),
+    ],
+)
+def test_a_chat_template_that_cannot_be_used(folder: Path, template: str, words: str) -> None:
+    (folder / "chat_template.jinja").write_text(template)
+    check_refused(folder, words)
+
+
+def test_text_only_model(folder: Path) -> None:
+    (folder / "config.json").write_text(json.dumps({"model_type": "llama"}))
+    check_refused(folder, "llama", "cannot look at pictures")
+
+
+def test_adapter_without_its_base(folder: Path) -> None:
+    (folder / "config.json").rename(folder / "adapter_config.json")
+    check_refused(folder, "an adapter", "merge")
+
+
+@pytest.mark.parametrize("name", ["pytorch_model.bin", "model.pt"])
+def test_pickles_are_never_opened(folder: Path, name: str) -> None:
+    (folder / "model.safetensors").unlink()
+    (folder / name).write_bytes(b"\x80\x04cos\nsystem\n")
+    check_refused(folder, "pickle", name, "safetensors")
+
+
+def test_no_weights(folder: Path) -> None:
+    (folder / "model.safetensors").unlink()
+    check_refused(folder, "no weights")
+
+
+def test_truncated_weights(folder: Path) -> None:
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:5000])
+    check_refused(folder, "its weights cannot be loaded")
+
+
+def test_weights_that_lack_a_tensor(folder: Path) -> None:
+    """Transformers would only warn, and go on with random numbers in its place."""
+    from safetensors.torch import load_file, save_file
+
+    tensors = load_file(folder / "model.safetensors")
+    lost = next(name for name in tensors if "q_proj.weight" in name)
+    del tensors[lost]
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    check_refused(folder, "lack 1 tensors", "q_proj.weight")
+
+
+def test_code_of_a_checkpoint_is_never_run(folder: Path) -> None:
+    config = {"model_type": "own_kind", "auto_map": {"AutoConfig": "code.Config"}}
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "code.py").write_text("raise SystemExit('run')")
+    check_refused(folder, "own_kind", "its own code, which is never run")
+    (folder / "config.json").write_text(json.dumps({"model_type": "own_kind"}))
+    check_refused(folder, "own_kind", "unknown")
+
+
+def test_damaged_config(folder: Path) -> None:
+    (folder / "config.json").write_text("{")
+    check_refused(folder, "its config.json cannot be read")
+
+
+def test_unusable_options(qwen: Path) -> None:
+    check_refused(qwen, "dtype int8", dtype="int8")
+    check_refused(qwen, "max_pixels 100", max_pixels=100)
+
+
+def test_no_network(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    import huggingface_hub.constants
+
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    check_refused("someone/some-model", "model hub cannot be reached", error=MachineError)
+
+
+def test_hub_errors_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    import huggingface_hub
+    from huggingface_hub.errors import HFValidationError
+
+    def fail(error: Exception) -> None:
+        def snapshot_download(*_: Any, **__: Any) -> str:
+            raise error
+
+        monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
+
+    fail(HFValidationError("bad name"))
+    check_refused("someone/no--model", "no such model on the hub")
+    fail(OSError("No space left on device"))
+    check_refused("someone/some-model", "cannot be downloaded (No space left on device)", error=MachineError)
+
+
+def test_only_safetensors_and_text_files_are_downloaded(qwen: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import huggingface_hub
+    from huggingface_hub.utils import filter_repo_objects
+
+    names = ["config.json", "model-1.safetensors", "pytorch_model.bin", "run.py", "fp16/model.safetensors"]
+    wanted: list[str] = []
+
+    def snapshot_download(name: str, *, allow_patterns: list[str], ignore_patterns: list[str]) -> str:
+        assert name == "someone/some-model"
+        wanted.extend(filter_repo_objects(names, allow_patterns=allow_patterns, ignore_patterns=ignore_patterns))
+        return str(qwen)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
+    assert find_folder("someone/some-model") == qwen
+    assert wanted == ["config.json", "model-1.safetensors"]
+    assert load_checkpoint("someone/some-model").name == "someone/some-model"
+
+
+def test_transformers_is_optional(qwen: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    check_refused(qwen, "pip install 'lad-reasoner[hf]'", error=MissingExtraError)
+    check_refused("someone/some-model", "transformers is not installed", error=MissingExtraError)

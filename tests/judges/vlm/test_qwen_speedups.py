@@ -1,0 +1,44 @@
+"""The faster vision steps give what Transformers gives, with windows and pictures of several sizes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+
+from helpers import tiny
+from lad_reasoner.judges.vlm import checkpoint as model_module
+from lad_reasoner.judges.vlm.checkpoint import load_checkpoint
+from lad_reasoner.judges.vlm.qwen_speedups import speed_up
+
+
+def look(folder: Path, sizes: list[tuple[int, int]]) -> torch.Tensor:
+    """The vision tower's tokens for pictures of these sizes."""
+    checkpoint = load_checkpoint(folder, device="cpu")
+    pictures = [Image.effect_noise(size, 60).convert("RGB") for size in sizes]
+    torch.manual_seed(0)
+    inputs: Any = checkpoint.processor.image_processor(images=pictures, return_tensors="pt")
+    noise = torch.randn(inputs["pixel_values"].shape, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        found = checkpoint.model.model.visual(noise, grid_thw=inputs["image_grid_thw"])
+    tokens: torch.Tensor = found.pooler_output
+    return tokens
+
+
+@pytest.mark.parametrize("build", [tiny.save_qwen, tiny.save_qwen3])
+def test_tokens_are_those_of_transformers(build: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = build(tmp_path / "model")
+    sizes = [(112, 84), (140, 140), (56, 196), (112, 84)]
+    fast = look(folder, sizes)
+    monkeypatch.setattr(model_module, "speed_up", lambda model: False)
+    slow = look(folder, sizes)
+    assert fast.shape == slow.shape
+    assert torch.allclose(fast, slow, atol=1e-5)
+
+
+def test_towers_of_other_families_stay_as_they_are(tmp_path: Path) -> None:
+    checkpoint = load_checkpoint(tiny.save_llava(tmp_path / "model"))
+    assert not speed_up(checkpoint.model)

@@ -1,0 +1,285 @@
+"""Random checkpoints of four architectures through the whole path: load, inspect, batch, score."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from helpers import tiny
+from lad_reasoner import Failure, Inspector, Verdict, load_model
+from lad_reasoner.answers import parse_response
+from lad_reasoner.errors import InputError, MachineError
+from lad_reasoner.files.pictures import read_picture
+from lad_reasoner.judge import PicturePair
+from lad_reasoner.judges.vlm.checkpoint import Checkpoint, load_checkpoint
+from lad_reasoner.judges.vlm.decoding import Reply
+from lad_reasoner.judges.vlm.transformers_engine import ModelJudge, TransformersEngine, count_votes
+from lad_reasoner.prompts import PROMPT_VERSION, QUESTION, build_messages, build_prompt
+
+ARCHITECTURES: dict[str, Callable[[Path], Path]] = {
+    "qwen2.5-vl": tiny.save_qwen,
+    "qwen3-vl": tiny.save_qwen3,
+    "llava": tiny.save_llava,
+    "idefics3": tiny.save_idefics,
+}
+# Different sizes, so that the prompts of Qwen and Idefics differ in length and the shorter ones are padded.
+SIZES = [(96, 64), (40, 120), (64, 64), (150, 90), (33, 31)]
+QUERIES = [tiny.picture(seed, *size) for seed, size in enumerate(SIZES, 1)]
+
+
+@pytest.fixture(scope="module")
+def folder_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    return cache(lambda name: ARCHITECTURES[name](tmp_path_factory.mktemp(name)))
+
+
+@pytest.fixture(params=list(ARCHITECTURES))
+def checkpoint(request: pytest.FixtureRequest, folder_of: Callable[[str], Path]) -> Checkpoint:
+    return load_checkpoint(folder_of(request.param))
+
+
+@pytest.fixture
+def qwen(folder_of: Callable[[str], Path]) -> Checkpoint:
+    return load_checkpoint(folder_of("qwen2.5-vl"))
+
+
+def judge(checkpoint: Checkpoint, references: int = 1, **options: Any) -> ModelJudge:
+    made = ModelJudge(TransformersEngine(checkpoint, **{"reasoning_tokens": 24, **options}))
+    made.study([read_picture(tiny.picture(100 + number)) for number in range(references)])
+    return made
+
+
+@pytest.mark.parametrize("name", list(ARCHITECTURES))
+def test_inspector_gives_the_same_verdict_as_with_evidence(
+    name: str, folder_of: Callable[[str], Path], tmp_path: Path
+) -> None:
+    folder = folder_of(name)
+    paths = [tmp_path / f"{number}.png" for number in range(3)]
+    for path, image in zip(paths, QUERIES, strict=False):
+        image.save(path)
+    inspector = Inspector(model=str(folder), references=[paths[0]])
+    verdict = inspector.inspect(paths[1])
+    assert isinstance(verdict, Verdict)
+    assert (verdict.model, verdict.prompt_version) == (str(folder), PROMPT_VERSION)
+    assert (verdict.query, verdict.references) == (str(paths[1]), (str(paths[0]),))
+    assert verdict.anomalous == (verdict.answer == "yes") == (verdict.score >= 0.5)
+    response = parse_response(verdict.response)
+    assert response.structured
+    assert (response.reasoning, response.answer) == (verdict.reasoning, verdict.answer)
+    assert verdict.tokens > 5
+    (other,) = inspector.inspect_many(paths[1:2])
+    assert isinstance(other, Verdict)
+    assert other.response == verdict.response
+
+
+def test_a_query_gets_the_same_alone_and_in_a_batch(checkpoint: Checkpoint) -> None:
+    pictures = [read_picture(image) for image in QUERIES]
+    alone = [judge(checkpoint).judge_many([picture])[0] for picture in pictures]
+    together = judge(checkpoint, batch_size=len(pictures)).judge_many(pictures)
+    in_twos = judge(checkpoint, batch_size=2).judge_many(pictures)
+    scores = [judgement.score for judgement in alone]
+    assert max(scores) - min(scores) > 0.05  # the query matters, so that the next lines can fail
+    for batched in (together, in_twos):
+        assert [judgement.score for judgement in batched] == pytest.approx(scores, abs=1e-3)
+        assert [judgement.response for judgement in batched] == [judgement.response for judgement in alone]
+        assert [judgement.tokens for judgement in batched] == [judgement.tokens for judgement in alone]
+
+
+def test_pairs_with_references_of_their_own_share_a_batch(qwen: Checkpoint) -> None:
+    pictures = [read_picture(image) for image in QUERIES]
+    pairs = [PicturePair(pictures[at : at + 1 + at % 2], pictures[-1]) for at in range(4)]  # one or two references
+    model = judge(qwen, batch_size=2)
+    together = model.judge_pairs(pairs)
+    assert len({judgement.score for judgement in together}) == 4  # the reference matters
+    for pair, judgement in zip(pairs, together, strict=True):
+        model.study(pair.references)
+        (alone,) = model.judge_many([pair.query])
+        assert judgement.score == pytest.approx(alone.score, abs=1e-3)
+        assert judgement.response == alone.response
+
+
+def test_the_inspector_judges_in_batches_and_gives_the_same(qwen: Checkpoint, tmp_path: Path) -> None:
+    paths = [tmp_path / f"{number}.png" for number in range(len(QUERIES))]
+    for path, image in zip(paths, QUERIES, strict=True):
+        image.save(path)
+    in_batches = judge(qwen, batch_size=3)
+    sizes: list[int] = []
+    judge_many = in_batches.judge_many
+    in_batches.judge_many = lambda queries: sizes.append(len(queries)) or judge_many(queries)  # type: ignore
+    inspector = Inspector(in_batches, [tiny.picture(100)])
+    together = list(inspector.inspect_many(paths))
+    assert sizes == [3, 2]
+    for path, verdict in zip(paths, together, strict=True):
+        alone = inspector.inspect(path)
+        assert isinstance(verdict, Verdict)
+        assert verdict.score == pytest.approx(alone.score, abs=1e-3)
+        changing = {"score", "seconds"}
+        assert verdict.model_dump(exclude=changing) == alone.model_dump(exclude=changing)
+
+
+def test_a_picture_that_the_model_cannot_take_fails_alone(qwen: Checkpoint) -> None:
+    queries = [QUERIES[0], tiny.picture(9, 3400, 16), QUERIES[1]]  # Qwen's processor refuses so long a picture
+    inspector = Inspector(judge(qwen), [tiny.picture(100)])
+    first, long, last = inspector.inspect_many(queries)
+    assert isinstance(first, Verdict)
+    assert isinstance(last, Verdict)
+    assert isinstance(long, Failure)
+    assert "cannot take these pictures" in long.error
+    assert "\n" not in long.error
+    assert first.response == inspector.inspect(QUERIES[0]).response
+    with pytest.raises(InputError, match="cannot take these pictures"):
+        inspector.inspect(queries[1])
+
+
+def test_references_matter(checkpoint: Checkpoint) -> None:
+    query = read_picture(QUERIES[0])
+    one, two = judge(checkpoint), judge(checkpoint, references=3)
+    assert abs(one.judge_many([query])[0].score - two.judge_many([query])[0].score) > 1e-4
+
+
+def test_score_is_the_models_own_probability(checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Read again from one plain forward pass: neither the mask nor the checkpoint's own sampling settings touch it."""
+    engine = TransformersEngine(checkpoint, reasoning_tokens=12)
+    pair = [tiny.picture(100), QUERIES[0]]
+    generate, outputs = checkpoint.model.generate, []
+    monkeypatch.setattr(checkpoint.model, "generate", lambda **options: outputs.append(generate(**options)))
+    (reply,) = engine.respond([pair])
+
+    ending = engine.grammar.full
+    chosen = ending.yes if parse_response(reply.text).answer == "yes" else ending.no
+    before_answer = outputs[0][:, : -len(chosen.rest) - 2]
+    assert before_answer[0].tolist()[-len(ending.prefix) :] == list(ending.prefix)
+    inputs = dict(engine._prepare([pair]))
+    added = before_answer.shape[1] - inputs["input_ids"].shape[1]
+    inputs["input_ids"] = before_answer
+    inputs["attention_mask"] = torch.ones_like(before_answer)
+    if "mm_token_type_ids" in inputs:
+        inputs["mm_token_type_ids"] = torch.nn.functional.pad(inputs["mm_token_type_ids"], (0, added))
+    with torch.inference_mode():
+        odds = checkpoint.model(**inputs).logits[0, -1].double().softmax(-1)
+    yes, no = odds[ending.yes.variants].sum(), odds[ending.no.variants].sum()
+    assert reply.score == pytest.approx(float(yes / (yes + no)), abs=1e-4)
+    assert reply.tokens == added + 1 + len(chosen.rest)
+
+
+def test_votes(qwen: Checkpoint) -> None:
+    pictures = [read_picture(image) for image in QUERIES[:3]]
+    torch.manual_seed(7)
+    expected = torch.rand(3)
+    torch.manual_seed(7)
+    voted = judge(qwen, votes=5, batch_size=2).judge_many(pictures)
+    assert torch.equal(torch.rand(3), expected)  # sampling leaves the program's own random numbers alone
+    assert [judgement.score * 5 for judgement in voted] == pytest.approx([round(j.score * 5) for j in voted])
+    for judgement in voted:
+        response = parse_response(judgement.response)
+        assert response.structured
+        assert (response.answer == "yes") == (judgement.score >= 0.5)
+    again = judge(qwen, votes=5, batch_size=2).judge_many(pictures[1:])
+    assert [j.response for j in again] == [j.response for j in voted[1:]]
+    assert judge(qwen, votes=5).batch_size == 1  # the votes of a query are a batch of their own
+    replies = TransformersEngine(qwen, reasoning_tokens=24, seed=3)._respond_in_batches(
+        [[tiny.picture(100), QUERIES[0]]] * 4, sample=True
+    )
+    assert len({reply.text for reply in replies}) > 1  # they are sampled
+
+
+def reply(answer: str, reasoning: str = "r") -> Reply:
+    return Reply(f"<think>{reasoning}</think><answer>{answer}</answer>", 0.9, 10)
+
+
+@pytest.mark.parametrize(
+    ("answers", "score", "chosen"),
+    [("yes no no", 1 / 3, 1), ("no yes yes", 2 / 3, 1), ("no yes", 0.5, 1), ("no no", 0.0, 0), ("yes", 1.0, 0)],
+)
+def test_counting_votes(answers: str, score: float, chosen: int) -> None:
+    replies = [reply(answer, f"r{number}") for number, answer in enumerate(answers.split())]
+    counted = count_votes(replies)
+    assert counted.score == pytest.approx(score)
+    assert counted.text == replies[chosen].text
+    assert counted.tokens == 10 * len(replies)
+
+
+def test_prompts_are_padded_on_the_left_and_begin_once(checkpoint: Checkpoint) -> None:
+    engine = TransformersEngine(checkpoint)
+    inputs = engine._prepare([[tiny.picture(100), query] for query in QUERIES])
+    assert bool(inputs["attention_mask"][:, -1].all())
+    tokenizer = checkpoint.processor.tokenizer
+    if "CLIP" not in type(checkpoint.processor.image_processor).__name__:  # its pictures all take the same room
+        assert not bool(inputs["attention_mask"].all())
+    if tokenizer.bos_token_id is not None:
+        assert (inputs["input_ids"] == tokenizer.bos_token_id).sum(1).tolist() == [1] * len(QUERIES)
+
+
+def test_a_template_that_opens_the_reasoning_does_not_open_it_twice(qwen: Checkpoint) -> None:
+    qwen.processor.chat_template = tiny.QWEN_TEMPLATE.replace("assistant\n", "assistant\n<think>\n")
+    assert "<think>" in qwen.processor.apply_chat_template(build_messages(1), add_generation_prompt=True)
+    engine = TransformersEngine(qwen)
+    assert engine._prompt(2).endswith("assistant\n")
+    assert "<think>" in engine._prompt(2)  # the instruction still names it
+
+
+def test_the_checkpoints_own_settings_are_left_as_they_were(qwen: Checkpoint) -> None:
+    own = qwen.model.generation_config
+    judge(qwen).judge_many([read_picture(QUERIES[0])])
+    assert qwen.model.generation_config is own
+    assert own.repetition_penalty == 1.3
+
+
+def test_placeholders_and_special_tokens_can_never_be_written(checkpoint: Checkpoint) -> None:
+    tokenizer, never = checkpoint.processor.tokenizer, TransformersEngine(checkpoint).grammar.never
+    names = [
+        name for name in tokenizer.get_added_vocab() if re.search(r"image|video|vision|row_|global|im_start", name)
+    ]
+    assert names
+    assert all(never[tokenizer.convert_tokens_to_ids(name)] == -torch.inf for name in names)
+    assert (never == 0).sum() > 300
+
+
+def test_too_little_memory_is_one_line(qwen: Checkpoint, monkeypatch: pytest.MonkeyPatch) -> None:
+    def generate(**_: Any) -> None:
+        raise torch.OutOfMemoryError
+
+    monkeypatch.setattr(qwen.model, "generate", generate)
+    with pytest.raises(MachineError, match="lower batch_size or max_pixels"):
+        judge(qwen).judge_many([read_picture(QUERIES[0])])
+
+
+def test_unusable_options(qwen: Checkpoint, folder_of: Callable[[str], Path]) -> None:
+    for options in ({"votes": 0}, {"batch_size": 0}, {"reasoning_tokens": 0}, {"temperature": 0.0}):
+        with pytest.raises(InputError):
+            TransformersEngine(qwen, **options)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="backbone"):
+        load_model(str(folder_of("qwen2.5-vl")), backbone="x")
+
+
+def test_options_reach_the_engine(folder_of: Callable[[str], Path]) -> None:
+    made = load_model(str(folder_of("llava")), votes=3, max_pixels=56 * 56)
+    assert isinstance(made, ModelJudge)
+    assert isinstance(made.engine, TransformersEngine)
+    assert (made.engine.votes, made.engine.checkpoint.max_pixels) == (3, 56 * 56)
+    assert made.name == f"{folder_of('llava')} (3 votes)"
+
+
+def test_transformers_is_imported_only_when_a_checkpoint_is_loaded() -> None:
+    code = "import sys, lad_reasoner.engines; sys.exit('transformers' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_prompt() -> None:
+    assert QUESTION == "Can you find any anomaly in the query image compared to the reference?"  # the paper's
+    assert QUESTION in build_prompt(1)
+    assert "first 3 images" in build_prompt(3)
+    assert "compared to the references?" in build_prompt(3)
+    for references in (1, 3):
+        (message,) = build_messages(references)
+        assert [part["type"] for part in message["content"]] == ["image"] * (references + 1) + ["text"]
+        assert all(tag in build_prompt(references) for tag in ("<think>", "</think>", "<answer>", "</answer>"))
+    with pytest.raises(ValueError, match="at least one reference"):
+        build_prompt(0)

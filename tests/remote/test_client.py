@@ -1,0 +1,215 @@
+"""The client of a chat service, against a real server on a real socket."""
+
+import json
+import logging
+import time
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from typing import Any
+
+import pytest
+
+from helpers.chat_server import Act, ChatServer
+from lad_reasoner.errors import InputError, ServiceError
+from lad_reasoner.remote.client import ChatService, Completion, _seconds
+
+KEY = "sk-very-secret-0123456789"
+BODY = {"model": "tiny", "messages": [{"role": "user", "content": "How many screws?"}]}
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.setenv("LAD_TEACHER_KEY", KEY)
+
+
+def service(url: str, **changes: Any) -> ChatService:
+    settings = {"key_variable": "LAD_TEACHER_KEY", "timeout": 5.0, "patience": 5.0, "backoff": 0.01}
+    return ChatService(url, **{**settings, **changes})
+
+
+def ask(server: ChatServer, **changes: Any) -> Completion:
+    with service(server.url, **changes) as chat:
+        return chat.complete(BODY)
+
+
+def first(*acts: Act) -> Any:
+    """These acts in turn, then an answer."""
+    return lambda body, before: acts[before] if before < len(acts) else Act("answer", "two")
+
+
+def test_answer_tokens_and_key() -> None:
+    with ChatServer(first(), usage={"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 15}) as server:
+        found = ask(server)
+    # 5 tokens of hidden thinking are in the total only, and are charged as output.
+    assert found == Completion(text="two", finish="stop", model="tiny-001", input_tokens=7, output_tokens=8)
+    assert server.bodies == [BODY]
+    assert server.headers[0]["Authorization"] == f"Bearer {KEY}"
+
+
+@pytest.mark.parametrize("usage", ["none", {}, {"prompt_tokens": -1}, "many", 3, [1]])
+def test_an_answer_without_a_usable_bill_is_kept(usage: Any) -> None:
+    with ChatServer(first(), usage=usage) as server:
+        found = ask(server)
+    assert (found.text, found.input_tokens, found.output_tokens) == ("two", None, None)
+    assert server.paid.total() == 1
+
+
+PASSING = {
+    "429": Act("status", status=429),
+    "500": Act("status", status=500),
+    "503": Act("status", status=503),
+    "529": Act("status", status=529),
+    "408": Act("status", status=408),
+    "dropped": Act("drop"),
+    "half a body": Act("half"),
+    "a page": Act("raw", "<html>gateway</html>"),
+    "nothing": Act("raw", ""),
+    "half a JSON": Act("raw", '{"choices": [{"mess'),
+    "no choices": Act("raw", '{"choices": []}'),
+    "an error as 200": Act("raw", '{"error": {"message": "overloaded"}}'),
+    "a list": Act("raw", "[1, 2]"),
+}
+
+
+@pytest.mark.parametrize("act", PASSING.values(), ids=PASSING)
+def test_what_may_pass_is_tried_again(act: Act) -> None:
+    with ChatServer(first(act, act)) as server:
+        assert ask(server).text == "two"
+    assert len(server.bodies) == 3
+    assert server.paid.total() == 1
+
+
+def test_silence_ends_at_the_timeout_and_is_tried_again() -> None:
+    with ChatServer(first(Act("hang", "30"))) as server:
+        start = time.monotonic()
+        assert ask(server, timeout=0.2).text == "two"
+        assert time.monotonic() - start < 3
+
+
+@pytest.mark.parametrize("date", [False, True])
+def test_retry_after_is_honoured(date: bool) -> None:
+    wait = format_datetime(datetime.now(UTC) + timedelta(seconds=2), usegmt=True) if date else "0.5"
+    with ChatServer(first(Act("status", status=429, headers={"Retry-After": wait}))) as server:
+        start = time.monotonic()
+        assert ask(server, backoff=0.001).text == "two"
+        assert 0.5 <= time.monotonic() - start < 4
+    assert len(server.bodies) == 2
+
+
+def test_retry_after_beyond_the_patience_is_not_waited_for() -> None:
+    with ChatServer(first(Act("status", "quota", status=429, headers={"Retry-After": "3600"}))) as server:
+        start = time.monotonic()
+        with pytest.raises(ServiceError, match="status 429, it asks to wait 3600 s: quota; given up"):
+            ask(server)
+        assert time.monotonic() - start < 2
+    assert len(server.bodies) == 1
+
+
+@pytest.mark.parametrize("text", ["", "soon", "-5", "nan", "inf", "Wed, 21 Oct 2015 07:28:00 GMT"])
+def test_retry_after_nonsense_and_past_are_no_wait(text: str) -> None:
+    assert _seconds(text) == 0
+
+
+def test_waits_grow_and_patience_ends() -> None:
+    with ChatServer(lambda body, before: Act("status", status=500)) as server:
+        start = time.monotonic()
+        with pytest.raises(ServiceError, match=r"status 500: .*Bad gateway.*; given up after 1 s"):
+            ask(server, patience=1.0, backoff=0.02)
+        assert time.monotonic() - start < 2
+    assert 3 <= len(server.bodies) <= 60  # 0.02 s at first; without growing, about a hundred
+
+
+FINAL = {
+    "401": (Act("status", f"bad key {KEY}", status=401), InputError, "key in the variable LAD_TEACHER_KEY is refused"),
+    "403": (Act("status", f"bad key {KEY}", status=403), InputError, "key in the variable LAD_TEACHER_KEY is refused"),
+    "404": (
+        Act("status", '{"error": {"message": "tiny?\\nunknown"}}', status=404),
+        InputError,
+        "no model 'tiny' there, or a wrong address .*: tiny\\? unknown",
+    ),
+    "400": (Act("status", f"key {KEY}: no pictures", status=400), ServiceError, r"refused: key \[key\]: no pictures"),
+    "302": (Act("status", status=302, headers={"Location": "https://x.test"}), InputError, "not the address"),
+}
+
+
+@pytest.mark.parametrize(("act", "kind", "words"), FINAL.values(), ids=FINAL)
+def test_what_will_not_pass_is_one_line_at_once(act: Act, kind: type[Exception], words: str) -> None:
+    with ChatServer(lambda body, before: act) as server, pytest.raises(kind, match=words) as caught:
+        ask(server)
+    assert len(server.bodies) == 1
+    assert "\n" not in str(caught.value)
+    assert KEY not in str(caught.value)
+
+
+def test_no_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("LAD_TEACHER_KEY")
+    with ChatServer(first(Act("status", status=401))) as server:
+        with pytest.raises(InputError, match="the variable LAD_TEACHER_KEY is not set"):
+            ask(server)
+        assert ask(server).text == "two"
+    assert "Authorization" not in server.headers[0]
+
+
+def test_nobody_listens() -> None:
+    with ChatServer(first()) as server:
+        pass
+    with pytest.raises(ServiceError, match=r"refused.*; given up after 0 s"):
+        ask(server, patience=0.3)
+
+
+@pytest.mark.parametrize("ending", ["", "/", "/chat/completions", "/chat/completions/"])
+def test_the_address_may_be_written_in_any_usual_way(ending: str) -> None:
+    with ChatServer(first()) as server, service(server.url + ending) as chat:
+        assert chat.complete(BODY).text == "two"
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["", "host/v1", "ftp://host", "http://", "http://host:port", f"https://u:{KEY}@h/v1", f"https://h/v1?key={KEY}"],
+)
+def test_addresses_that_cannot_be_are_refused_without_repeating_them(url: str) -> None:
+    with pytest.raises(InputError, match="the service's URL") as caught:
+        service(url)
+    assert KEY not in str(caught.value)
+
+
+@pytest.mark.parametrize("key", ["sk-\u201cquoted\u201d", "sk-two\nlines"])
+def test_a_key_that_cannot_be_sent_is_refused_without_repeating_it(key: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MY_KEY", key)
+    with pytest.raises(InputError, match="MY_KEY: the key holds characters") as caught:
+        service("http://127.0.0.1/v1", key_variable="MY_KEY")
+    assert "sk-" not in str(caught.value)
+
+
+def test_the_key_reaches_no_log_no_error_and_no_answer(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    echo = lambda body, before: Act("answer", f"you sent {KEY}")  # noqa: E731
+    with ChatServer(echo) as server, service(server.url) as chat:
+        found = chat.complete(BODY)
+        assert KEY not in repr(chat) + repr(chat._client.headers)
+    assert found.text == "you sent [key]"
+    assert caplog.records  # the library does log
+    assert KEY not in caplog.text
+
+
+def test_a_word_in_the_place_of_a_key_does_not_change_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LAD_TEACHER_KEY", "none")
+    with ChatServer(lambda body, before: Act("answer", "none of them")) as server:
+        assert ask(server).text == "none of them"
+    assert server.headers[0]["Authorization"] == "Bearer none"
+
+
+def test_an_endless_answer_is_cut_off() -> None:
+    page = Act("raw", json.dumps({"choices": [{"message": {"content": "a" * 17 * 2**20}}]}))
+    with ChatServer(first(page)) as server:
+        assert ask(server).text == "two"
+    assert len(server.bodies) == 2
+
+
+def test_stopped_while_waiting() -> None:
+    with ChatServer(first(Act("status", status=500))) as server, service(server.url) as chat:
+        chat.stop()
+        with pytest.raises(ServiceError, match="stopped"):
+            chat.complete(BODY)
+    assert server.bodies == []

@@ -1,0 +1,109 @@
+"""The report of an evaluation as a browser shows it: self-contained, filtered, and what a model wrote stays text."""
+
+import re
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from playwright.sync_api import sync_playwright
+
+from helpers.browser import CHROMIUM, EVIL
+from helpers.runs import from_matrix, picture, prediction, recorded, said
+from lad_reasoner.evaluation.run import THUMBNAILS, Recorded, measure_run
+from lad_reasoner.evaluation.thumbnails import SIDE, read_thumbnail, save_thumbnail
+from lad_reasoner.report.evaluation import render_page, write_page
+from lad_reasoner.report.rows import remarks
+
+
+def render(folder: Path, run: Recorded) -> str:
+    return render_page(folder, run, measure_run(run.predictions, resamples=100))
+
+
+def test_figures_trivial_rows_and_pairs_are_there(tmp_path: Path) -> None:
+    run = recorded(from_matrix("pins", 5, 2, 1, 6) + from_matrix("bags", 3, 3, 2, 2))
+    html = render(tmp_path, run)
+    for row in ("pooled over images", "mean over classes", "pins", "bags", "always-yes, pooled", "always-no, mean"):
+        assert f"<td>{row}</td>" in html, row
+    assert "66.7<small>[" in html  # 16 of 24 right
+    assert html.count('class="wrong"') == 8
+    assert html.count('class="right"') == 16
+    assert "a &lt;model&gt; on folder" in html
+    assert "Explanations" not in html
+    assert not re.findall(r"""(?:src|href)=["'](?!data:)|url\((?!data:)|https?://""", html)
+
+
+def test_explanations_stand_where_something_was_said(tmp_path: Path) -> None:
+    facts = {"items": [{"what": "nut"}], "fills": []}
+    line = said(prediction("q.png", False, "no"), reasoning="Reference: nut x1. Query: nut x2. Everything is in order.")
+    html = render(tmp_path, recorded([line.model_copy(update={"facts": (facts, facts)})]))
+    assert "<td>claims of all sorts that are true</td><td>1 of 2</td><td>50.0 %" in html
+    assert "<td>facts of all sorts that are truly claimed</td><td>1 of 2</td><td>50.0 %" in html
+    assert "<td>answer contradicts the reasoning</td><td>of 1 that conclude</td><td>0.0 %" in html
+    assert "1 of 2 claims true" in html
+
+
+def test_remarks_say_what_is_missing() -> None:
+    failed = said(prediction("a.png", True, "invalid")).model_copy(update={"error": "a.png: the file is empty"})
+    lines = [failed, prediction("b.png", True, "invalid"), prediction("c.png", False, "no")]
+    run = recorded(lines, pairs=9, notes=("from the benchmark",))
+    assert remarks(run, measure_run(lines, resamples=0)) == [
+        "from the benchmark",
+        "3 of 9 pairs are judged so far; the figures are of these",
+        "1 queries could not be judged and count as wrong: a.png: the file is empty",
+        "1 responses had no valid answer; they count as wrong",
+    ]
+
+
+def test_thumbnails_are_small_and_stay_in_their_folder(tmp_path: Path) -> None:
+    folder = tmp_path / "run" / THUMBNAILS
+    save_thumbnail(folder, picture("../../evil.png"))
+    (kept,) = (tmp_path / "run").rglob("*.jpg")
+    assert kept.parent == folder
+    with Image.open(kept) as image:
+        assert image.size == (SIDE, SIDE * 3 // 4)
+    first = kept.read_bytes()
+    save_thumbnail(folder, picture("../../evil.png", 100))
+    assert kept.read_bytes() == first  # there is one of this name
+    assert read_thumbnail(folder, "../../evil.png").startswith("data:image/jpeg;base64,")
+    assert read_thumbnail(folder, "other.png") == ""
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine; `make test` installs it where allowed")
+def test_in_a_browser(tmp_path: Path) -> None:
+    lines = [
+        said(prediction("a.png", True, "yes", 0.9, defect=EVIL), reasoning=EVIL),
+        said(prediction("b.png", True, "no", 0.1), reasoning="all there"),
+        prediction(f"c{EVIL}.png", False, "invalid").model_copy(update={"error": EVIL}),
+    ]
+    for name in ("a.png", "b.png", "r.png"):
+        save_thumbnail(tmp_path / THUMBNAILS, picture(name))
+    run = recorded(lines, model=EVIL, notes=(EVIL,))
+    page_file = write_page(tmp_path, run, measure_run(lines, resamples=50))
+    complaints: list[str] = []
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+        page = browser.new_context(offline=True).new_page()
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
+        page.on("request", lambda request: complaints.append(request.url) if "data:" not in request.url else None)
+        page.goto(page_file.as_uri())
+        page.wait_for_timeout(200)
+        assert page.title() == f"{EVIL} on folder"
+        assert page.locator("#pairs tbody tr").count() == 3
+        assert page.locator("script").count() == 1
+        assert page.inner_text("#pairs tbody tr:first-child .said") == EVIL
+        assert "not judged" in page.inner_text("#pairs tbody tr:last-child")
+        shown = (
+            "pictures => pictures.map(one => getComputedStyle(one).backgroundImage.startsWith('url(\"data:image/jpeg'))"
+        )
+        assert page.locator("#pairs tbody tr:nth-child(-n+2) .pic").evaluate_all(shown) == [True] * 4
+        page.check("#only")
+        visible = "rows => rows.map(row => row.dataset.name)"
+        assert page.locator("#pairs tbody tr:not([hidden])").evaluate_all(visible) == ["b.png", f"c{EVIL}.png"]
+        page.fill("#search", "ALL THERE")
+        assert page.inner_text("#shown") == "1 of 3"
+        page.set_viewport_size({"width": 400, "height": 800})
+        assert page.evaluate("document.documentElement.scrollWidth") == 400
+        assert page.locator("#pairs tbody tr:visible").count() == 1
+        browser.close()
+    assert complaints == [page_file.as_uri()]

@@ -1,0 +1,84 @@
+"""The gallery: pairs chosen without looking at the outcome, and a page on which what a model wrote stays text."""
+
+import re
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import sync_playwright
+
+from helpers.browser import CHROMIUM, EVIL
+from helpers.runs import picture, prediction, said, write_run
+from lad_reasoner.evaluation.comparison import RunComparison, compare_runs, write_comparison
+from lad_reasoner.evaluation.run import THUMBNAILS
+from lad_reasoner.evaluation.thumbnails import save_thumbnail
+from lad_reasoner.report.gallery import choose, render_gallery
+
+
+def lines(answer: str, text: str) -> list:  # type: ignore[type-arg]
+    return [
+        said(prediction(f"{category}/{at}.png", bad, answer, 0.7, category=category), reasoning=text, answer=answer)
+        for category in ("bags", "pins")
+        for at, bad in enumerate((True, True, True, False))
+    ]
+
+
+@pytest.fixture
+def comparison(tmp_path: Path) -> RunComparison:
+    first = write_run(tmp_path / "a", lines("yes", EVIL), model=EVIL, notes=(EVIL,))
+    broken = lines("no", "fine")
+    broken[0] = said(broken[0], answer="invalid").model_copy(update={"error": "bags/0.png: the file is empty"})
+    second = write_run(tmp_path / "b", broken, model="b")
+    for name in ("bags/0.png", "r.png"):
+        save_thumbnail(second / THUMBNAILS, picture(name))
+    return compare_runs([first, second], resamples=50)
+
+
+def test_classes_and_kinds_take_turns_whatever_came_out(comparison: RunComparison) -> None:
+    chosen = [example.pair.query for example in choose(comparison, 5)]
+    assert chosen == ["bags/0.png", "bags/1.png", "bags/3.png", "pins/0.png", "pins/3.png"]
+    assert len(choose(comparison, 99)) == 8
+
+
+def test_each_opinion_is_marked(comparison: RunComparison) -> None:
+    example = choose(comparison, 1)[0]
+    one, other = example.opinions
+    assert (one.system, one.answer, one.score, one.right, one.text) == (EVIL, "yes", "0.70", True, EVIL)
+    assert (other.answer, other.score, other.right, other.text) == (
+        "not judged",
+        "",
+        False,
+        "bags/0.png: the file is empty",
+    )
+    assert example.truth == "anomalous · logical"
+    assert example.query.startswith("data:image/jpeg;base64,")  # only the second run has kept it
+    html = render_gallery(comparison)
+    assert html.count('class="opinion right"') == 6 + 2
+    assert html.count('class="opinion wrong"') == 2 + 6
+    assert not re.findall(r"""(?:src|href)=["'](?!data:)|url\((?!data:)|<script""", html)
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine; `make test` installs it where allowed")
+def test_in_a_browser(comparison: RunComparison, tmp_path: Path) -> None:
+    write_comparison(tmp_path / "out", comparison)
+    file = tmp_path / "out/gallery.html"
+    complaints: list[str] = []
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+        page = browser.new_context(offline=True).new_page()
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
+        page.on("request", lambda request: complaints.append(request.url) if "data:" not in request.url else None)
+        page.goto(file.as_uri())
+        page.wait_for_timeout(200)
+        assert page.title() == f"{EVIL} · b"
+        assert page.locator("script").count() == 0
+        assert page.locator(".example").count() == 8
+        assert page.locator(".said").first.text_content() == EVIL
+        assert page.locator(".system").first.text_content() == EVIL
+        assert page.inner_text(".opinion.right .verdict >> nth=0") == "✓ yes · 0.70"
+        shown = "all => all.map(one => getComputedStyle(one).backgroundImage.startsWith('url(\"data:image/jpeg'))"
+        assert page.locator(".pic").evaluate_all(shown)[:4] == [True, True, True, False]
+        page.set_viewport_size({"width": 400, "height": 800})
+        assert page.evaluate("document.documentElement.scrollWidth") <= 400
+        browser.close()
+    assert complaints == [file.as_uri()]

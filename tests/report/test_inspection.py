@@ -1,0 +1,149 @@
+"""The report as a browser shows it: escaped, self-contained, sortable, quick with a thousand rows."""
+
+import re
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from playwright.sync_api import Page, sync_playwright
+
+from helpers.browser import CHROMIUM, EVIL
+from helpers.verdicts import verdict
+from lad_reasoner.files.pictures import Picture
+from lad_reasoner.inspector import Examination
+from lad_reasoner.records import Box, Failure
+from lad_reasoner.report.inspection import render_report, row, write_report
+
+
+def picture(name: str = "p.png", colour: tuple[int, int, int] = (40, 90, 160)) -> Picture:
+    return Picture(name, Image.new("RGB", (640, 480), colour), 640, 480)
+
+
+def examination(query: str = "q.png", score: float = 0.8, reasoning: str = "a hole") -> Examination:
+    answer = "yes" if score >= 0.5 else "no"
+    box = Box(x=64, y=48, width=128, height=96, strength=1.5)
+    heat = np.linspace(0, 2, 96 * 72, dtype=np.float32).reshape(72, 96)
+    record = verdict(
+        query=query, score=score, answer=answer, anomalous=answer == "yes", reasoning=reasoning, boxes=(box,)
+    )
+    return Examination(record, picture(query), heat)
+
+
+@pytest.fixture(scope="module")
+def page() -> Iterator[Page]:
+    if CHROMIUM is None:
+        pytest.skip("no Chromium on this machine; `make test` installs Debian's where that is allowed")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+        context = browser.new_context(offline=True, viewport={"width": 1400, "height": 900})
+        yield context.new_page()
+        browser.close()
+
+
+def opened(page: Page, tmp_path: Path, rows: list, **kwargs: object) -> list[str]:  # type: ignore[type-arg]
+    """Opens the report; returns the list that complaints of the browser go to."""
+    complaints: list[str] = []
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
+    path = write_report(tmp_path, rows, [picture("r.png")], title="Run <1>")
+    page.goto(path.as_uri())
+    return complaints
+
+
+def names(page: Page) -> list[str]:
+    return page.locator("tbody tr:not([hidden])").evaluate_all("rows => rows.map(row => row.dataset.name)")
+
+
+def test_sorting_and_filtering(page: Page, tmp_path: Path) -> None:
+    rows = [row(examination(f"{name}.png", score)) for name, score in (("b", 0.2), ("a", 0.9), ("c", 0.6))]
+    rows.append(row(Failure(query="d.png", error="d.png: the file is empty")))
+    complaints = opened(page, tmp_path, rows)
+    assert page.title() == "Run <1>"
+    assert "3 judged, 2 anomalous, 1 not judged" in page.inner_text(".sub")
+    assert names(page) == ["b.png", "a.png", "c.png", "d.png"]
+    page.click("th button[data-key=score]")
+    assert names(page) == ["a.png", "c.png", "b.png", "d.png"]
+    page.click("th button[data-key=score]")
+    assert names(page) == ["d.png", "b.png", "c.png", "a.png"]
+    page.click("th button[data-key=name]")
+    assert names(page) == ["a.png", "b.png", "c.png", "d.png"]
+    page.check("#only")
+    assert names(page) == ["a.png", "c.png"]
+    page.fill("#search", "C.PNG")
+    assert names(page) == ["c.png"]
+    assert page.inner_text("#shown") == "1 of 4"
+    assert complaints == []
+
+
+def test_boxes_and_map_lie_on_the_query(page: Page, tmp_path: Path) -> None:
+    complaints = opened(page, tmp_path, [row(examination())])
+    whole = page.locator("td:nth-child(3) .pic").bounding_box()
+    box = page.locator(".box").bounding_box()
+    assert whole
+    assert box
+    assert whole["width"] / whole["height"] == pytest.approx(4 / 3, rel=0.02)
+    assert (box["x"] - whole["x"]) / whole["width"] == pytest.approx(0.1, abs=0.02)
+    assert box["height"] / whole["height"] == pytest.approx(0.2, abs=0.02)
+    loaded = "images => images.every(image => image.complete && image.naturalWidth > 0)"
+    assert page.locator("tbody img").evaluate_all(loaded)
+    assert complaints == []
+
+
+def test_a_judge_that_says_not_where_gets_no_map(page: Page, tmp_path: Path) -> None:
+    plain = verdict(model="some-model", query="q.png", score=0.9, answer="yes", anomalous=True, boxes=())
+    bare = row(Examination(plain, picture(), None))
+    complaints = opened(page, tmp_path, [bare, row(Failure(query="d.png", error="d.png: the file is empty"))])
+    assert page.locator("thead th").all_inner_texts() == ["Reference", "Query", "Verdict"]
+    assert page.locator("tbody tr:first-child td").count() == page.locator("tbody tr:last-child td").count() == 3
+    opened(page, tmp_path, [row(examination()), bare])
+    assert page.locator("thead th").all_inner_texts() == ["Reference", "Query", "Difference", "Verdict"]
+    assert page.inner_text("tbody tr:last-child td:nth-child(3)") == "no map from some-model"
+    assert page.locator("[aria-label='difference map']").count() == 1
+    boxed = row(Examination(examination().verdict, picture(), None))
+    opened(page, tmp_path, [boxed])
+    assert page.locator("[aria-label='difference map'] .box").count() == 1
+    assert page.locator("tbody img").count() == 0
+    assert complaints == []
+
+
+def test_model_output_is_only_text(page: Page, tmp_path: Path) -> None:
+    rows = [
+        row(examination(EVIL + ".png", 0.9, EVIL)),
+        row(Failure(query=EVIL, error=EVIL)),
+        row(examination(), truth=EVIL),
+    ]
+    opened(page, tmp_path, rows)
+    page.wait_for_timeout(200)
+    assert page.title() == "Run <1>"
+    assert EVIL in page.inner_text("tbody tr:first-child .reasoning")
+    assert page.locator("tbody script").count() == 0
+
+
+@pytest.mark.slow
+def test_a_thousand_rows(page: Page, tmp_path: Path) -> None:
+    one = [row(examination(f"{i:04}.png", i / 1000)) for i in range(1000)]
+    start = time.monotonic()
+    opened(page, tmp_path, one)
+    page.click("th button[data-key=score]")
+    assert names(page)[:2] == ["0999.png", "0998.png"]
+    assert time.monotonic() - start < 30
+    assert (tmp_path / "report.html").stat().st_size < 20e6
+
+
+def test_notes_stand_at_the_top_as_text() -> None:
+    html = render_report([row(examination())], [picture()], title="t", notes=["made for <scenes>", "second"])
+    assert html.index("made for &lt;scenes&gt;") < html.index("second") < html.index("<table")
+    assert 'class="note"' not in render_report([row(examination())], [picture()], title="t")
+
+
+def test_truth_and_self_containedness() -> None:
+    rows = [row(examination(), kind="logical", truth="bolt missing"), row(examination(), kind="good", truth="good")]
+    html = render_report(rows, [picture()], title="t")
+    assert [row.right for row in rows] == [True, False]
+    assert "1 of 2 verdicts right" in html
+    assert "bolt missing" in html
+    assert not re.findall(r"""(?:src|href)=["'](?!data:)|url\((?!data:)|https?://""", html)
+    assert "Truth" not in render_report([row(examination())], [picture()], title="t")

@@ -1,0 +1,362 @@
+"""GRPO runs: their settings, what they leave behind, bad input, killed and resumed, two processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from helpers import tiny
+from helpers.tutored import build, write_recipe
+from lad_reasoner.answers import parse_response
+from lad_reasoner.errors import InputError, MachineError
+from lad_reasoner.train import grpo as train_grpo
+from lad_reasoner.train.grpo import UNREAD, GrpoSettings, check_packages, make_arguments
+from lad_reasoner.train.rollouts import Rollouts
+from lad_reasoner.train.settings import Settings, read_recipe
+
+trl = pytest.importorskip("trl")
+# Their own deprecations are not ours to mend.
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+SETTINGS = {
+    "per_device_train_batch_size": 4,
+    "num_generations": 4,
+    "max_completion_length": 48,
+    "learning_rate": "1e-3",
+    "reward_weights": "[0.5, 0.5]",
+    "beta": 0.01,
+    "loss_type": "grpo",
+    "save_steps": 1,
+    "use_cpu": "true",
+}
+
+
+@pytest.fixture(scope="module")
+def stock(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("grpo")
+    tiny.save_qwen(folder / "model")
+    build(folder / "data", task="pair", records=6)
+    return folder
+
+
+@pytest.fixture
+def folder(stock: Path, tmp_path: Path) -> Path:
+    for name in ("model", "data"):
+        (tmp_path / name).symlink_to(stock / name)
+    return tmp_path
+
+
+@pytest.fixture
+def trained(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """The trainers of the test's runs; nothing is published."""
+    trainers: list[Any] = []
+
+    def keep(trainer: Any, recipe: Any, run: Any, records: Any, *, pictures: Any) -> Path:
+        trainers.append(trainer)
+        return Path(recipe.out)
+
+    monkeypatch.setattr(train_grpo, "publish", keep)
+    return trainers
+
+
+def recipe_of(path: Path, *words: str) -> Any:
+    return read_recipe(path, words, ours=GrpoSettings, theirs=trl.GRPOConfig, unread=UNREAD)
+
+
+@pytest.mark.parametrize("name", ["paper/grpo", "micro/grpo", "one-gpu/80gb", "one-gpu/24gb"])
+def test_the_configs_that_ship(name: str) -> None:
+    recipe = recipe_of(CONFIGS / f"{name}.yaml", "--bf16", "false")
+    arguments = make_arguments(recipe)
+    assert recipe.ours.rewards == ["structure", "accuracy"]
+    assert arguments.reward_weights == [0.5, 0.5]  # section 5.1
+    assert recipe.ours.kl == "reward"  # equation 7
+    assert arguments.beta > 0
+    assert arguments.generation_batch_size % arguments.num_generations == 0
+    responses = arguments.per_device_train_batch_size * arguments.gradient_accumulation_steps
+    if name == "paper/grpo":
+        assert (arguments.max_steps, arguments.learning_rate) == (50, 1e-6)
+        assert responses * 8 == 64 * arguments.num_generations  # a batch of 64 pairs on 8 GPUs
+    if name == "one-gpu/80gb":
+        assert responses == 64 * arguments.num_generations
+    if name == "one-gpu/24gb":
+        assert recipe.ours.lora is not None
+        assert arguments.gradient_checkpointing
+        assert arguments.optim == "adamw_bnb_8bit"
+    if arguments.use_vllm:
+        assert arguments.vllm_structured_outputs_regex.startswith("<think>")
+
+
+@pytest.mark.parametrize("name", ["ddp", "fsdp2", "zero3"])
+def test_accelerate_reads_its_files(name: str) -> None:
+    from accelerate.commands.config.config_args import load_config_from_file
+    from accelerate.commands.launch import _validate_launch_command, launch_command_parser
+
+    path = CONFIGS / "accelerate" / f"{name}.yaml"
+    config = load_config_from_file(str(path))
+    kinds = {"ddp": "MULTI_GPU", "fsdp2": "FSDP", "zero3": "DEEPSPEED"}
+    assert config.distributed_type.value == kinds[name]
+    assert (config.num_processes, config.mixed_precision) == (8, "bf16")
+    parser = launch_command_parser()
+    arguments, _, _ = _validate_launch_command(parser.parse_args(["--config_file", str(path), "x"]))
+    assert arguments.num_processes == 8
+    sharded = {"ddp": "", "fsdp2": "FSDP", "zero3": "DEEPSPEED"}[name]
+    assert (bool(arguments.use_fsdp), bool(arguments.use_deepspeed)) == (sharded == "FSDP", sharded == "DEEPSPEED")
+    if sharded == "FSDP":
+        assert (int(arguments.fsdp_version), arguments.fsdp_state_dict_type) == (2, "FULL_STATE_DICT")
+        names = {f"--{key}" for key in config.fsdp_config}
+        assert names <= set(parser._option_string_actions)
+    if sharded == "DEEPSPEED":
+        assert int(arguments.zero_stage) == 3
+        assert {f"--{key}" for key in config.deepspeed_config} <= set(parser._option_string_actions)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--kl", "none"], "beta: nothing reads it with kl: none"),
+        (["--beta", "0"], "beta must be above 0, the coefficient of the KL"),
+        (["--importance_sampling_level", "sequence"], "nothing reads it; say importance"),
+        (["--multi_objective_aggregation", "normalize_then_sum"], "needs multi_objective_aggregation"),
+        (["--reward_weights", "[1]"], "reward_weights has 1 numbers for 2 rewards"),
+        (["--num_generations", "3"], "must be divisible by num_generations"),
+        (["--num_generations", "0"], r"recipe\.yaml: .*modulo by zero"),
+        (["--beta", "-1"], "beta must be above 0"),
+        (["--kl", "rewards"], "--kl"),
+        (["--rewads", "[structure]"], "did you mean rewards"),
+    ],
+)
+def test_settings_that_contradict_each_other(folder: Path, words: list[str], message: str) -> None:
+    path = write_recipe(folder, **SETTINGS)
+    with pytest.raises(InputError, match=message):
+        make_arguments(recipe_of(path, *words))
+
+
+def test_what_our_keys_mean_to_trl(folder: Path) -> None:
+    path = write_recipe(folder, **SETTINGS)
+    assert make_arguments(recipe_of(path)).importance_sampling_level == "token"
+    assert make_arguments(recipe_of(path, "--importance", "sequence")).importance_sampling_level == "sequence"
+    own = make_arguments(recipe_of(path, "--use_vllm", "true", "--vllm_structured_outputs_regex", "a+"))
+    assert own.vllm_structured_outputs_regex == "a+"
+
+
+def test_the_page_about_training_names_every_key_and_its_default() -> None:
+    page = (CONFIGS.parent / "docs" / "training.md").read_text(encoding="utf-8")
+    own = {name: field for name, field in GrpoSettings.model_fields.items() if name not in Settings.model_fields}
+    assert {"kl", "importance"} <= own.keys()
+    for name, field in own.items():
+        value = f"[{', '.join(field.default)}]" if isinstance(field.default, list) else str(field.default).lower()
+        assert any(line in page for line in (f"| `{name}` | `{value}` |", f"| `{name}` | {value} |")), name
+
+
+def test_packages_that_are_missing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write_recipe(folder, **SETTINGS)
+    vllm = make_arguments(recipe_of(path, "--use_vllm", "true"))
+    bits = make_arguments(recipe_of(path, "--optim", "adamw_bnb_8bit"))
+    plain = make_arguments(recipe_of(path))
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    with pytest.raises(MachineError, match="needs vllm: pip install vllm, or say use_vllm: false"):
+        check_packages(vllm)
+    with pytest.raises(MachineError, match=r"needs bitsandbytes: .*or say optim: adamw_torch"):
+        check_packages(bits)
+    check_packages(plain)
+
+
+def test_what_trl_refuses_is_told_with_the_file(folder: Path) -> None:
+    path = write_recipe(folder, **{**SETTINGS, "kl": "none", "beta": 0})
+    with pytest.raises(InputError, match=r"recipe.yaml: .*sync_ref_model"):
+        train_grpo.train(path, ["--sync_ref_model", "true"])
+    with pytest.raises(InputError, match=r"recipe\.yaml: Unknown loss type: gspo"):  # seen in the first step only
+        train_grpo.train(path, ["--loss_type", "gspo"])
+
+
+def test_a_run_and_what_it_leaves(folder: Path, trained: list[Any], capfd: pytest.CaptureFixture[str]) -> None:
+    path = write_recipe(folder, **SETTINGS, max_steps=2, sample_steps=1, lora="{r: 4}", freeze_vision="true")
+    out = train_grpo.train(path, ["--report_to", "tensorboard"])
+    [trainer] = trained
+    assert trainer.ref_model is None  # the frozen model is the one without its adapter
+    history = [line for line in trainer.state.log_history if "loss" in line]
+    named = {"reward", "reward_penalised", "yes_rate", "zero_spread", "kl", "response_length", "forced_ends", "entropy"}
+    assert all(named <= line.keys() for line in history)
+    assert history[0]["kl_sequence"] == pytest.approx(0, abs=1e-3)
+    assert (out / "curves.png").stat().st_size > 1000
+    run = json.loads((out / "run.json").read_text())
+    assert (run["stage"], run["records"], run["config"]["kl"]) == ("grpo", 6, "reward")
+    samples = [json.loads(line) for line in (out / "samples.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in samples] == [1] * 4 + [2] * 4
+    assert all(parse_response(line["response"]).answer == line["answer"] != "invalid" for line in samples)
+    written = capfd.readouterr()
+    assert "Sampled at step 2" in written.err
+    assert written.out == ""
+
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    [events] = {file.parent for file in out.rglob("events.out.*")}
+    tags = EventAccumulator(str(events)).Reload().Tags()["scalars"]
+    assert {f"train/{name}" for name in named} <= set(tags)
+    labels = {name.rpartition("/")[2] for name in tags if name.startswith("train/rewards/accuracy_reward/")}
+    assert labels & {"yes", "no"}
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ("raise KeyError('depth')", "rewards: own_reward:reward, asked about r0.* raised KeyError: 'depth'; mend it"),
+        ("return [1.0]", "returned 1 values for 4 completions"),
+        ("return [float('inf')] * len(completions)", "returned inf; a reward is a finite number"),
+    ],
+)
+def test_a_reward_that_fails(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, trained: list[Any], body: str, message: str
+) -> None:
+    (folder / "own_reward.py").write_text(f"def reward(completions, **columns):\n    {body}\n", encoding="utf-8")
+    monkeypatch.syspath_prepend(folder)
+    monkeypatch.delitem(sys.modules, "own_reward", raising=False)
+    path = write_recipe(folder, **SETTINGS, rewards="[structure, 'own_reward:reward']")
+    with pytest.raises(InputError, match=message):
+        train_grpo.train(path)
+    assert not trained
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("format", "format: no such reward; give structure, accuracy or package.module:function"),
+        ("no_such_module:f", "cannot be imported"),
+        ("json:no_such_function", "cannot be imported"),
+        ("json:__name__", "is no function"),
+    ],
+)
+def test_a_reward_that_is_not_there(folder: Path, name: str, message: str) -> None:
+    path = write_recipe(folder, **SETTINGS, rewards=f"[structure, '{name}']")
+    with pytest.raises(InputError, match=message):
+        train_grpo.train(path)
+
+
+def test_a_collapse_stops_the_run_if_asked_to(
+    folder: Path, trained: list[Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = {**SETTINGS, "reward_weights": "[1.0]", "kl": "none", "beta": 0}
+    path = write_recipe(folder, **settings, rewards="[structure]", max_steps=3, guard_steps=2)
+    train_grpo.train(path, ["--output_dir", str(folder / "warned")])
+    assert trained[0].state.global_step == 3
+    assert "all responses of each group earned the same for 2 logged steps" in capsys.readouterr().err
+    with pytest.raises(InputError, match=r"stopped at step 2: .*all responses of each group"):
+        train_grpo.train(path, ["--stop_on_collapse", "true"])
+    assert (folder / "run" / "checkpoint-2").is_dir()
+    assert (folder / "run" / "curves.png").exists()
+    assert len(trained) == 1
+
+
+def test_sets_that_cannot_be_trained_on(folder: Path, stock: Path) -> None:
+    one = build(folder / "one-label", task="pair", records=4, labels=("yes",))
+    path = write_recipe(folder, **SETTINGS)
+    with pytest.raises(InputError, match="label"):
+        train_grpo.train(path, ["--data", str(one)])
+    build(folder / "questions", records=4)
+    with pytest.raises(InputError, match="this stage is trained on pairs"):
+        train_grpo.train(path, ["--data", str(folder / "questions")])
+    with pytest.raises(InputError, match=r"6 of 6 records are longer than the model's context, 1024 with 1000.*r00"):
+        train_grpo.train(path, ["--max_completion_length", "1000"])
+
+
+def test_memory_that_runs_out(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any, **__: Any) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+    monkeypatch.setattr("lad_reasoner.train.rollouts.Rollouts.__call__", full)
+    with pytest.raises(MachineError, match="--max_completion_length 24 instead of 48"):
+        train_grpo.train(write_recipe(folder, **SETTINGS))
+
+
+def test_a_picture_that_is_lost_on_the_way(folder: Path, trained: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / "data").unlink()
+    data = build(folder / "data", task="pair", records=6)
+    sample = Rollouts.__call__
+
+    def lose(self: Any, prompts: Any, trainer: Any) -> Any:
+        for picture in (data / "images").iterdir():
+            picture.write_bytes(picture.read_bytes()[:100])
+        return sample(self, prompts, trainer)
+
+    monkeypatch.setattr(Rollouts, "__call__", lose)
+    with pytest.raises(InputError, match=r"\.png.*what was saved in .* is kept: mend it, .*--resume"):
+        train_grpo.train(write_recipe(folder, **SETTINGS, max_steps=3))
+    assert (folder / "run" / "checkpoint-1").is_dir()
+    assert not trained
+
+
+def start(folder: Path, *words: str, kill_at: int = -1, processes: int = 1, publish: bool = False) -> Any:
+    """helpers/watched_grpo.py in own processes, with folder/recipe.yaml; `folder/RANK.json` tells how each ended."""
+    tests = Path(__file__).parents[1]
+    paths = [str(tests), str(tests.parent / "src"), os.environ.get("PYTHONPATH", "")]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"}
+    launcher = [sys.executable, "-m"]
+    if processes > 1:
+        launcher += ["torch.distributed.run", "--standalone", "--nproc_per_node", str(processes), "-m"]
+    ends = ["publish" if publish else "keep", str(folder / "recipe.yaml")]
+    command = [*launcher, "helpers.watched_grpo", str(folder), str(kill_at), *ends, *words]
+    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """As in the processes of `start`: sums over several threads differ in their last bits."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("one_thread")
+def test_killed_in_the_middle_and_gone_on_with(folder: Path, trained: list[Any]) -> None:
+    """SIGKILL between sampling and the optimizer's step; the end is that of a run that nothing happened to."""
+    path = write_recipe(folder, **SETTINGS, max_steps=4, sample_steps=1)
+    killed = start(folder, "--output_dir", str(folder / "chain"), kill_at=2)
+    train_grpo.train(path, ["--output_dir", str(folder / "whole")])
+    assert killed.wait(timeout=300) == -signal.SIGKILL, killed.communicate()
+    killed.communicate()
+    assert sorted(path.name for path in (folder / "chain").glob("checkpoint-*")) == ["checkpoint-1", "checkpoint-2"]
+    train_grpo.train(path, ["--output_dir", str(folder / "chain")], resume=True)
+
+    whole, chain = trained
+    assert whole.state.global_step == chain.state.global_step == 4
+    for (name, weight), other in zip(whole.model.state_dict().items(), chain.model.state_dict().values(), strict=True):
+        assert torch.equal(weight, other), name
+    kept = [whole.optimizer.state_dict(), chain.optimizer.state_dict()]
+    assert kept[0]["param_groups"] == kept[1]["param_groups"]
+    for number, moments in kept[0]["state"].items():
+        for name, value in moments.items():
+            assert torch.equal(value, kept[1]["state"][number][name])
+    # The same records in the same order, and the same responses to them; the step that was done twice is there once.
+    samples = [(folder / name / "samples.jsonl").read_text() for name in ("whole", "chain")]
+    assert samples[0] == samples[1]
+    assert [json.loads(line)["step"] for line in samples[1].splitlines()] == [1] * 4 + [2] * 4 + [3] * 4 + [4] * 4
+
+
+@pytest.mark.slow
+def test_two_processes_end_with_the_same_weights(folder: Path) -> None:
+    write_recipe(folder, **{**SETTINGS, "per_device_train_batch_size": 2}, max_steps=2)
+    both = start(folder, processes=2, publish=True)
+    _, err = both.communicate(timeout=300)
+    assert both.returncode == 0, err
+    ends = [json.loads((folder / f"{rank}.json").read_text()) for rank in (0, 1)]
+    assert [end["step"] for end in ends] == [2, 2]
+    assert ends[0]["before"] == ends[1]["before"] != ends[0]["after"]
+    assert ends[0]["after"] == ends[1]["after"]
+    assert json.loads((folder / "run" / "run.json").read_text())["processes"] == 2
+    history = json.loads((folder / "run" / "checkpoint-2" / "trainer_state.json").read_text())["log_history"]
+    assert history[0]["kl_sequence"] == pytest.approx(0, abs=1e-3)
+    # A fresh process has read the finished model back, or there would be none.
+    assert (folder / "run" / "model" / "curves.png").exists()
+    assert "grpo" in (folder / "run" / "model" / "README.md").read_text()

@@ -1,0 +1,180 @@
+"""The finished model: a plain folder, its card, and a fresh process that must answer as the trained weights do."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from helpers import tiny
+from helpers.tutored import build, write_recipe
+from lad_reasoner.errors import MachineError
+from lad_reasoner.judges.vlm.checkpoint import load_checkpoint
+from lad_reasoner.train import publish as publishing
+from lad_reasoner.train import sft as train_sft
+from lad_reasoner.train.publish import answer, assemble, push, stored_dtype, verify, write_card
+from lad_reasoner.train.settings import Recipe, Settings, read_recipe
+
+trl = pytest.importorskip("trl")
+# Their own deprecations are not ours to mend.
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One run to its end, with an adapter and a pixel budget of its own."""
+    folder = tmp_path_factory.mktemp("publish")
+    tiny.save_qwen(folder / "model")
+    build(folder / "data", records=6)
+    path = write_recipe(folder, max_steps=3, lora="{r: 4, lora_alpha: 16}", max_pixels=2000, seed=3)
+    assert train_sft.train(path) == folder / "run" / "model"
+    return folder
+
+
+def read(folder: Path, *words: str) -> Recipe[Settings]:
+    return read_recipe(folder / "recipe.yaml", words, ours=Settings, theirs=trl.SFTConfig)
+
+
+@pytest.mark.slow
+def test_a_fresh_process_answers_the_same_and_notices_other_weights(folder: Path, tmp_path: Path) -> None:
+    run = folder / "run"
+    check = json.loads((run / "check.json").read_text())
+    assert [row["id"] for row in check["prompts"]] == ["r00", "r01", "r02", "r03"]
+    assert answer(load_checkpoint(run / "model", device="cpu"), check["prompts"]) == check["answers"]
+    assert answer(load_checkpoint(folder / "model", device="cpu"), check["prompts"]) != check["answers"]
+    other = tmp_path / "other"
+    load_checkpoint(run / "model").processor.save_pretrained(other)
+    for file in (run / "model").iterdir():
+        (other / file.name).write_bytes(file.read_bytes())
+    weights = load_file(other / "model.safetensors")
+    weights["model.norm.weight"].neg_()
+    save_file(weights, other / "model.safetensors", {"format": "pt"})
+    with pytest.raises(MachineError, match=r"reloaded, it answers r00 with .* and not .*; do not use it"):
+        verify(other, run / "check.json")
+
+
+def test_the_folder_is_whole(folder: Path) -> None:
+    model = folder / "run" / "model"
+    names = {file.name for file in model.iterdir()}
+    assert {"config.json", "model.safetensors", "chat_template.jinja", "tokenizer.json", "README.md"} <= names
+    assert {"preprocessor_config.json", "processor_config.json"} <= names
+    assert not [name for name in names if "adapter" in name]
+    size = load_checkpoint(model).processor.image_processor.size
+    assert (size["longest_edge"], size["shortest_edge"]) == (2000, 784)
+    before, after = load_file(folder / "model" / "model.safetensors"), load_file(model / "model.safetensors")
+    assert before.keys() == after.keys()
+    assert {name: value.dtype for name, value in before.items()} == {name: value.dtype for name, value in after.items()}
+    assert any(not torch.equal(before[name], after[name]) for name in before)
+    assert not (folder / "run" / "model.half").exists()
+
+
+def test_the_card(folder: Path) -> None:
+    card = (folder / "run" / "model" / "README.md").read_text()
+    assert card.startswith("---\nlibrary_name: transformers\n")
+    assert "6 records (3 no, 3 yes) of mine/screws (6)." in card
+    assert "Licences of the pictures: mine." in card
+    assert len(re.findall(r"^\| [123] \| \d+\.\d{4} \|$", card, re.MULTILINE)) == 3
+    settings = json.loads(re.search(r"```json\n(.*?)```", card, re.DOTALL)[1])  # type: ignore[index]
+    assert settings["seed"] == settings["config"]["seed"] == 3
+    assert settings["config"]["lora"] == {"r": 4, "lora_alpha": 16}
+    assert "trl" in settings["versions"]
+
+
+def test_a_card_with_a_curve_and_a_name_of_the_hub(folder: Path, tmp_path: Path) -> None:
+    recipe = read(folder, "--model", "Qwen/Qwen2.5-VL-3B-Instruct")
+    run = json.loads((folder / "run" / "run.json").read_text())
+    (tmp_path / "curves.png").write_bytes(b"a picture")
+    (tmp_path / "model").mkdir()
+    history: list[Any] = [{"loss": "0.5", "reward": step / 100, "step": step} for step in range(1, 101)]
+    history += [{"loss": "0.1", "step": 100}, {"train_loss": 1.0, "step": 100}]
+    write_card(tmp_path / "model", recipe, run, history, [tmp_path / "curves.png"])
+    card = (tmp_path / "model" / "README.md").read_text()
+    assert "base_model: Qwen/Qwen2.5-VL-3B-Instruct\n" in card
+    assert "![curves](curves.png)" in card
+    assert (tmp_path / "model" / "curves.png").read_bytes() == b"a picture"
+    assert "| step | loss | reward |\n|---|---|---|\n| 1 | 0.5000 | 0.0100 |\n" in card
+    assert "| 100 | 0.1000 | – |\n" in card
+    steps = [int(step) for step in re.findall(r"^\| (\d+) \|", card, re.MULTILINE)]
+    assert (len(steps), steps[0], steps[-1]) == (20, 1, 100)
+
+
+def test_a_folder_that_answers_otherwise_gets_no_name(folder: Path, tmp_path: Path, monkeypatch: Any) -> None:
+    recipe = read(folder, "--output_dir", str(tmp_path / "run"), "--lora", "null")
+    (tmp_path / "run").mkdir()
+    model = load_checkpoint(folder / "model").model
+    trainer = SimpleNamespace(
+        is_deepspeed_enabled=False,
+        model=model,
+        accelerator=SimpleNamespace(get_state_dict=lambda trained: trained.state_dict()),
+        is_world_process_zero=lambda: True,
+        state=SimpleNamespace(log_history=[]),
+    )
+    run = json.loads((folder / "run" / "run.json").read_text())
+    data = train_sft.load_set(folder / "data", kind="sft")
+    monkeypatch.setattr(publishing, "ask_fresh", lambda *_: {"dtype": "float32", "answers": ["no idea"] * 4})
+    with pytest.raises(MachineError, match="answers r00 with 'no idea'"):
+        publishing.publish(trainer, recipe, run, data)
+    assert not (tmp_path / "run" / "model").exists()
+    trainer.is_world_process_zero = lambda: False
+    assert publishing.publish(trainer, recipe, run, data) == tmp_path / "run" / "model"
+    assert not (tmp_path / "run" / "model").exists()
+
+
+def test_a_folder_that_cannot_be_loaded(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(MachineError, match=r"cannot be loaded by a fresh process \(.*no config.json"):
+        publishing.ask_fresh(tmp_path, folder / "run" / "check.json")
+
+
+def test_weights_keep_the_precision_of_what_they_were_trained_from(folder: Path) -> None:
+    recipe = read(folder, "--model", "micro-base", "--max_pixels", "null")
+    state = load_checkpoint("micro-base").model.state_dict()
+    assembled = assemble(recipe, state, None).model
+    assert {parameter.dtype for parameter in assembled.parameters()} == {torch.bfloat16}
+    lacking = {name: value for name, value in state.items() if "norm" not in name}
+    with pytest.raises(RuntimeError, match="Missing key"):
+        assemble(recipe, lacking, None)
+
+
+@pytest.mark.parametrize(
+    ("fields", "dtype"),
+    [
+        ({"dtype": "bfloat16"}, torch.bfloat16),
+        ({"torch_dtype": "float16"}, torch.float16),
+        ({"text_config": {"dtype": "bfloat16"}}, torch.bfloat16),
+        ({}, torch.float32),
+    ],
+)
+def test_the_precision_of_a_checkpoint(tmp_path: Path, fields: dict[str, Any], dtype: torch.dtype) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(fields))
+    assert stored_dtype(tmp_path) is dtype
+
+
+def test_pushing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import huggingface_hub
+
+    calls: list[tuple[str, Any]] = []
+
+    class Hub:
+        def __init__(self, token: str | None) -> None:
+            calls.append(("token", token))
+
+        def create_repo(self, name: str, *, private: bool | None, exist_ok: bool) -> Any:
+            if name == "taken":
+                raise PermissionError("403\nnot yours")
+            calls.append((name, private))
+            return SimpleNamespace(repo_id=f"me/{name}")
+
+        def upload_folder(self, *, repo_id: str, folder_path: Path, commit_message: str) -> None:
+            calls.append((repo_id, folder_path.name))
+
+    monkeypatch.setattr(huggingface_hub, "HfApi", Hub)
+    push(folder / "run" / "model", read(folder, "--push-to-hub", "--hub_private_repo", "--hub_token", "hf_x"))
+    assert calls == [("token", "hf_x"), ("run", True), ("me/run", "model")]
+    with pytest.raises(MachineError, match=r"taken: cannot be pushed \(403 not yours\); the model is whole in"):
+        push(folder / "run" / "model", read(folder, "--push_to_hub", "--hub_model_id", "taken"))
