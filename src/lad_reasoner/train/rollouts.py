@@ -17,7 +17,7 @@ import torch
 from lad_reasoner.errors import InputError
 from lad_reasoner.judges.vlm.checkpoint import Checkpoint
 from lad_reasoner.judges.vlm.decoding import StructuredDecoding, Written
-from lad_reasoner.judges.vlm.transformers_engine import make_grammar
+from lad_reasoner.judges.vlm.grammar import make_grammar
 from lad_reasoner.train.settings import library
 
 _ANSWER = re.compile(r"</think>\s*<answer>\s*(?=(yes|no))", re.IGNORECASE)

@@ -16,6 +16,7 @@ import torch
 
 from lad_reasoner.answers import TAGS, parse_response
 from lad_reasoner.errors import InputError
+from lad_reasoner.judges.vlm.checkpoint import Checkpoint
 
 END, ANSWER = "</think>", "<answer>"
 FILLER = "..."  # the reasoning of a model that wrote nothing but white space
@@ -228,3 +229,34 @@ class Grammar:
                 ids = [*begun, *lead, *ending.prefix, choice.first, *choice.rest]
                 if parse_response(self.decode(ids)).answer != word or max(*ids, *self.ends[:1]) >= self.size:
                     raise InputError("this tokenizer cannot write <think> and <answer>; the model cannot be used")
+
+
+def make_grammar(checkpoint: Checkpoint, device: torch.device | str | None = None) -> Grammar:
+    """The response grammar for a checkpoint; on its device unless another is given."""
+    model, tokenizer = checkpoint.model, checkpoint.processor.tokenizer
+    return Grammar(
+        tokenizer,
+        size=model.get_output_embeddings().weight.shape[0],  # often more than the tokenizer has
+        ends=_end_ids(model, tokenizer),
+        placeholders=_placeholder_ids(model.config),
+        device=device or model.device,
+    )
+
+
+def _end_ids(model: Any, tokenizer: Any) -> list[int]:
+    """All ids that end a text, the one that ends a turn first."""
+    ends: list[int] = []
+    for source in (model.generation_config, tokenizer, model.config.get_text_config()):
+        found = getattr(source, "eos_token_id", None)
+        ends += found if isinstance(found, list) else [found] if found is not None else []
+    return list(dict.fromkeys(ends))
+
+
+def _placeholder_ids(config: Any) -> list[int]:
+    """Ids that stand for pictures or films, by their names in the config, such as `vision_start_token_id`."""
+    fields = config.to_dict().items()
+    return [
+        value
+        for name, value in fields
+        if isinstance(value, int) and re.fullmatch(r"(image|video|vision|audio|boi|eoi).*(token_id|token_index)", name)
+    ]

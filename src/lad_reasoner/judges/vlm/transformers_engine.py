@@ -22,7 +22,7 @@ from lad_reasoner.files.pictures import Picture
 from lad_reasoner.judge import Judgement, PicturePair
 from lad_reasoner.judges.vlm.checkpoint import Checkpoint, load_checkpoint
 from lad_reasoner.judges.vlm.decoding import Reply, StructuredDecoding
-from lad_reasoner.judges.vlm.grammar import Grammar
+from lad_reasoner.judges.vlm.grammar import make_grammar
 from lad_reasoner.prompts import PROMPT_VERSION, build_messages
 
 REASONING_TOKENS = 256  # the budget of a reasoning; the paper's examples have about a hundred words
@@ -163,37 +163,6 @@ def count_votes(replies: Sequence[Reply]) -> Reply:
     share = sum(said_yes) / len(replies)
     chosen = replies[said_yes.index(share >= 0.5)]
     return Reply(chosen.text, share, sum(reply.tokens for reply in replies), chosen.forced)
-
-
-def make_grammar(checkpoint: Checkpoint, device: torch.device | str | None = None) -> Grammar:
-    """The response grammar for a checkpoint; on its device unless another is given."""
-    model, tokenizer = checkpoint.model, checkpoint.processor.tokenizer
-    return Grammar(
-        tokenizer,
-        size=model.get_output_embeddings().weight.shape[0],  # often more than the tokenizer has
-        ends=_end_ids(model, tokenizer),
-        placeholders=_placeholder_ids(model.config),
-        device=device or model.device,
-    )
-
-
-def _end_ids(model: Any, tokenizer: Any) -> list[int]:
-    """All ids that end a text, the one that ends a turn first."""
-    ends: list[int] = []
-    for source in (model.generation_config, tokenizer, model.config.get_text_config()):
-        found = getattr(source, "eos_token_id", None)
-        ends += found if isinstance(found, list) else [found] if found is not None else []
-    return list(dict.fromkeys(ends))
-
-
-def _placeholder_ids(config: Any) -> list[int]:
-    """Ids that stand for pictures or films, by their names in the config, such as `vision_start_token_id`."""
-    fields = config.to_dict().items()
-    return [
-        value
-        for name, value in fields
-        if isinstance(value, int) and re.fullmatch(r"(image|video|vision|audio|boi|eoi).*(token_id|token_index)", name)
-    ]
 
 
 class ModelJudge:
