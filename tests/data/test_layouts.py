@@ -460,7 +460,7 @@ def test_a_table_cannot_lead_out_of_its_folder(tmp_path: Path) -> None:
         ("image,label\n1.png\n", r"t\.csv:2: label: '' is not known"),
         ("image,label\n,good\n", r"t\.csv:2: image: the cell is empty"),
         ("image,label,split\n1.png,good,holdout\n", r"t\.csv:2: split: 'holdout' is not known"),
-        ('image,label\n"1.png,good\n', r"t\.csv: not a table that can be read"),
+        ('image,label\n"1.png,good\n', r"t\.csv:2: not valid CSV"),
         (
             "image,label\n2.png,good\n",
             r"layout not recognised; found 1 pictures in the folder itself \(1 named in t\.csv",
@@ -490,7 +490,7 @@ def test_a_table_of_which_nothing_is_left(tmp_path: Path) -> None:
 def test_a_table_that_is_no_utf8(tmp_path: Path) -> None:
     plant(tmp_path, ["1.png"])
     (tmp_path / "t.csv").write_bytes(b"image,label\n1.png,good\n\xff.png,good\n")
-    with pytest.raises(InputError, match=r"t\.csv: not a table that can be read .* save it as UTF-8 CSV"):
+    with pytest.raises(InputError, match=r"t\.csv: not UTF-8 .* save it as UTF-8 CSV"):
         find_samples(tmp_path)
 
 

@@ -11,14 +11,13 @@ Several masks are separated by `;` or `|`.
 
 from __future__ import annotations
 
-import csv
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from lad_reasoner.errors import InputError
 from lad_reasoner.files.listing import Parts
-from lad_reasoner.files.pictures import printable
+from lad_reasoner.files.tables import read_table_header, read_table_rows
 from lad_reasoner.records import Kind, Sample, Split
 
 # What folders and labels are called, and the kind that this says; None: anomalous, of a kind that is not said.
@@ -68,9 +67,7 @@ def word(name: str) -> str:
 
 def has_samples(table: Path) -> bool:
     """Whether a CSV file's header names the columns that are needed."""
-    with table.open(encoding="utf-8-sig", errors="replace", newline="") as file:
-        header = _header(file.readline(100_000))[1]
-    return {"image", "label"} <= header.keys()
+    return {"image", "label"} <= _find_columns(read_table_header(table)).keys()
 
 
 def read_table(table: Path, folder: Path, files: set[Parts], refused: dict[str, list[str]]) -> list[Sample]:
@@ -81,7 +78,7 @@ def read_table(table: Path, folder: Path, files: set[Parts], refused: dict[str, 
     """
     notes = _visa_defects(folder, files)
     samples = []
-    for where, row in _rows(table):
+    for where, row in _read_rows(table):
         if not row.get("image"):
             raise InputError(f"{where}: image: the cell is empty; name a picture")
         label, split_word = word(row.get("label", "")), word(row.get("split", ""))
@@ -120,33 +117,30 @@ def _visa_defects(folder: Path, files: set[Parts]) -> dict[Parts, str]:
     notes = {}
     for parts in files:
         if len(parts) == 2 and parts[0] in VISA and parts[1] == "image_anno.csv":
-            for _, row in _rows(folder.joinpath(*parts)):
+            for _, row in _read_rows(folder.joinpath(*parts)):
                 image = _inside(row.get("image", ""), folder)
                 if image and row.get("label"):
                     notes[image] = row["label"]
     return notes
 
 
-def _rows(table: Path) -> Iterator[tuple[str, dict[str, str]]]:
+def _read_rows(table: Path) -> Iterator[tuple[str, dict[str, str]]]:
     """(`file:line`, our name of the column -> cell) of each row."""
-    try:
-        with table.open(encoding="utf-8-sig", newline="") as file:
-            delimiter, header = _header(file.readline())
-            reader = csv.reader(file, delimiter=delimiter, strict=True)
-            for cells in reader:
-                if any(cells):
-                    row = {name: cells[at].strip() for name, at in header.items() if at < len(cells)}
-                    yield f"{printable(table)}:{reader.line_num + 1}", row
-    except (csv.Error, UnicodeDecodeError) as error:
-        raise InputError(f"{printable(table)}: not a table that can be read ({error}); save it as UTF-8 CSV") from None
+    header, rows = read_table_rows(table)
+    columns = _find_columns(header)
+    for where, cells in rows:
+        yield where, {ours: cells[at].strip() for ours, at in columns.items() if at < len(cells)}
 
 
-def _header(line: str) -> tuple[str, dict[str, int]]:
-    """The delimiter, and where each column that we know stands."""
-    delimiter = max(",;\t", key=line.count)
-    names = [word(cell) for cell in next(csv.reader([line], delimiter=delimiter), [])]
-    known = {ours: [names.index(name) for name in theirs if name in names] for ours, theirs in COLUMNS.items()}
-    return delimiter, {ours: found[0] for ours, found in known.items() if found}
+def _find_columns(header: Sequence[str]) -> dict[str, int]:
+    """Our name of each column that is there -> its position."""
+    names = [word(cell) for cell in header]
+    positions = {}
+    for ours, aliases in COLUMNS.items():
+        position = next((names.index(alias) for alias in aliases if alias in names), None)
+        if position is not None:
+            positions[ours] = position
+    return positions
 
 
 def _inside(cell: str, folder: Path) -> Parts | None:
