@@ -47,11 +47,18 @@ def build(folder: Path, *, per_kind: int = 2, size: int = 96) -> list[dict[str, 
                 asked = [{"type": "image"}, {"type": "text", "text": "Is anything wrong with this product?"}]
                 told = [{"type": "text", "text": ANSWERS[kind]}]
                 turns = [{"role": "user", "content": asked}, {"role": "assistant", "content": told}]
-                sft = {"task": "sft", "question": "anomaly", "images_file_names": [query], "messages": turns}
+                sft = {
+                    "task": "sft",
+                    "question": "anomaly",
+                    "images_file_names": [query],
+                    "query": 0,
+                    "messages": turns,
+                }
                 pair = {
                     "task": "pair",
                     "question": None,
                     "images_file_names": [reference, query],
+                    "query": 1,
                     "messages": build_messages(1),
                 }
                 records += [{"id": f"sft-{name}", **sft, **facts}, {"id": f"pair-{name}", **pair, **facts}]

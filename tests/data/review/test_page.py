@@ -1,6 +1,7 @@
 """The review as a browser shows it, by keyboard alone; what the server refuses; a kill and what comes after."""
 
 import http.client
+import io
 import json
 import os
 import re
@@ -16,12 +17,18 @@ from typing import Any
 from urllib.parse import urlencode
 
 import pytest
+from PIL import Image
 from playwright.sync_api import Page, expect, sync_playwright
 
 from helpers import built
+from helpers.skeletons import mvtec_ad
+from lad_reasoner.data.layouts import find_samples
 from lad_reasoner.data.review.decisions import FILE
 from lad_reasoner.data.review.page import MAX_BODY, ReviewServer
 from lad_reasoner.data.review.session import Review
+from lad_reasoner.data.sets.built_set import read_entries
+from lad_reasoner.data.sets.pool import gather
+from lad_reasoner.data.sets.sft import build_pairs, plan_pairs
 from lad_reasoner.errors import InputError
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -227,7 +234,7 @@ def test_hostile_text_stays_text(window: Page, tmp_path: Path) -> None:
     asked = {**user, "content": [{"type": "image"}, {"type": "text", "text": "Q " + EVIL}]}
     hostile = {
         **record,
-        **dict.fromkeys(("id", "category", "dataset", "defect", "source", "question", "kind"), EVIL),
+        **dict.fromkeys(("id", "category", "dataset", "defect", "source", "question"), EVIL),
         "images_file_names": [record["images_file_names"][0], "x<script>.png"],
         "messages": [asked, {"role": "assistant", "content": EVIL}],
     }
@@ -286,6 +293,36 @@ def test_only_this_machine_and_only_by_its_name(client: Client, server: ReviewSe
         assert client.send("POST", "/decide", urlencode({"token": server.token}), Host=host)[0] == 403
     assert client.send("GET", "/record/1", Host=f"localhost:{port}")[0] == 200
     assert server.review.decisions == {}
+
+
+def test_a_shuffled_set_shows_which_picture_is_the_query_and_its_mask_there(tmp_path: Path) -> None:
+    source, folder = mvtec_ad(tmp_path / "mvtec", part=0.1), tmp_path / "pairs"
+    plan = plan_pairs(gather([find_samples(source)]), classes=["screw"], references=2, shuffle=True)
+    list(build_pairs(folder, plan))
+    entries = {entry.id: entry for entry in read_entries(folder)}
+    assert {entry.query for entry in entries.values()} == {0, 2}
+    captions = {0: ["Query", "Reference 1", "Reference 2"], 2: ["Reference 1", "Reference 2", "Query"]}
+    wide = tmp_path / "wide.png"
+    Image.new("RGB", (32, 16), "orange").save(wide)
+    for entry in entries.values():  # of another shape than its references, so that a mask tells whose it is
+        (folder / entry.images_file_names[entry.query]).unlink()
+        shutil.copy(wide, folder / entry.images_file_names[entry.query])
+    with ReviewServer(Review(folder, sample=99)) as server:
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+        client = Client(server)
+        for name, number in server.review.numbers.items():
+            entry = entries[name]
+            _, text = client.send("GET", f"/record/{number + 1}")
+            figures = re.findall(r"<figure>(.*?)</figure>", text, re.DOTALL)
+            assert [re.findall(r"<b>(.*?)</b>", figure) for figure in figures] == [[c] for c in captions[entry.query]]
+            masked = [at for at, figure in enumerate(figures) if f'src="/mask/{number + 1}"' in figure]
+            assert masked == ([entry.query] if entry.masks else [])
+            if entry.masks:
+                client.connection.request("GET", f"/mask/{number + 1}")
+                with Image.open(io.BytesIO(client.connection.getresponse().read())) as overlay:
+                    assert overlay.size == (1024, 512)
+        client.connection.close()
+        server.shutdown()
 
 
 def test_a_decision_needs_the_token_of_the_run(client: Client, server: ReviewServer, folder: Path) -> None:
@@ -422,7 +459,4 @@ def test_a_kill_loses_nothing_and_the_next_start_goes_on(window: Page, folder: P
 def test_a_folder_that_is_no_data_set_is_one_clear_line(tmp_path: Path) -> None:
     done = subprocess.run([COMMAND, "data", "review", str(tmp_path)], capture_output=True, text=True)
     assert done.returncode == 1
-    assert (
-        done.stderr
-        == f"lad-reasoner: {tmp_path}: no metadata.jsonl here; give the folder of a data set that was built\n"
-    )
+    assert done.stderr == f"lad-reasoner: {tmp_path}: no metadata.jsonl; give a folder that `lad-reasoner data` built\n"

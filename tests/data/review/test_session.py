@@ -164,7 +164,7 @@ def test_no_picture_from_outside_of_the_folder(name: str, tmp_path: Path) -> Non
 
 
 def test_what_is_no_data_set_is_named(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"no metadata\.jsonl here"):
+    with pytest.raises(InputError, match=r"no metadata\.jsonl; give a folder"):
         Review(tmp_path, sample=1)
     (tmp_path / "metadata.jsonl").write_text("")
     with pytest.raises(InputError, match="no records"):
@@ -177,6 +177,13 @@ def test_what_is_no_data_set_is_named(tmp_path: Path) -> None:
         built.write(tmp_path, [records[1], {**records[0], "messages": messages}])
         with pytest.raises(RecordError, match=r"metadata\.jsonl:2: .*messages"):
             Review(tmp_path, sample=1)
+    for query in (-1, 1):
+        built.write(tmp_path, [records[1], {**records[0], "query": query}])
+        with pytest.raises(RecordError, match=rf"metadata\.jsonl:2: query: there is no picture {query} among"):
+            Review(tmp_path, sample=1)
+    built.write(tmp_path, [{**records[0], "kind": "<script>"}])
+    with pytest.raises(RecordError, match=r"metadata\.jsonl:1: kind"):
+        Review(tmp_path, sample=1)
 
 
 def test_a_damaged_picture_is_an_error_of_its_own(folder: Path) -> None:

@@ -23,7 +23,8 @@ from urllib.parse import parse_qs
 
 from jinja2 import Environment, PackageLoader
 
-from lad_reasoner.data.review.session import Review
+from lad_reasoner.data.review.session import Review, built_answer, question_of
+from lad_reasoner.data.sets.built_set import Entry
 from lad_reasoner.errors import InputError, LadError
 
 HOST = "127.0.0.1"
@@ -201,20 +202,28 @@ def _index(text: str, items: Sequence[object]) -> int:
     return int(text) - 1
 
 
+def _role(entry: Entry, at: int) -> str:
+    """What the picture at this place is to the question."""
+    references = len(entry.images_file_names) - 1
+    if at == entry.query:
+        return "Query" if references else "Picture"
+    if references == 1:
+        return "Reference"
+    return f"Reference {at + 1 if at < entry.query else at}"
+
+
 def _describe(review: Review, number: int) -> dict[str, Any]:
     """What the page of a record shows."""
     entry = review.entries[number]
     decision = review.decisions.get(entry.id)
-    last = len(entry.images_file_names) - 1
     pictures = []
     for at, name in enumerate(entry.images_file_names):
-        role = "Picture" if not last else "Query" if at == last else "Reference" if last == 1 else f"Reference {at + 1}"
         try:
             _, width, height = review.picture(number, at)
             picture = {"width": width, "height": height, "problem": ""}
         except LadError as error:
             picture = {"problem": str(error)}
-        pictures.append({"role": role, "name": name, "url": f"/picture/{number + 1}/{at + 1}", **picture})
+        pictures.append({"role": _role(entry, at), "name": name, "url": f"/picture/{number + 1}/{at + 1}", **picture})
     mask_problem = ""
     try:
         mask = review.overlay(number) is not None
@@ -222,7 +231,7 @@ def _describe(review: Review, number: int) -> dict[str, Any]:
         mask, mask_problem = False, str(error)
     facts = {
         "class": " / ".join(part for part in (entry.dataset, entry.category) if part),
-        "label": {"yes": "yes (anomalous)", "no": "no (good)"}.get(entry.label or "", entry.label),
+        "label": {"yes": "yes (anomalous)", "no": "no (good)"}[entry.label],
         "kind": entry.kind,
         "defect": entry.defect,
         "about": entry.question,
@@ -236,6 +245,8 @@ def _describe(review: Review, number: int) -> dict[str, Any]:
         "mask_problem": mask_problem,
         "facts": {name: value for name, value in facts.items() if value},
         "decision": decision,
-        "answer": (decision and decision.answer) or entry.answer,
+        "question": question_of(entry),
+        "built_answer": built_answer(entry),
+        "answer": (decision and decision.answer) or built_answer(entry),
         "pair": entry.task == "pair",
     }

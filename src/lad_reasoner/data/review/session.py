@@ -4,7 +4,7 @@
     review.decide(review.entries[0].id, "accept")       # on the disk when this returns
     print(review.summary())
 
-The page is in review_page.py.
+The page is in page.py.
 """
 
 from __future__ import annotations
@@ -16,11 +16,9 @@ from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Self
 
 import numpy as np
 from PIL import Image
-from pydantic import Field, model_validator
 from scipy import ndimage
 
 from lad_reasoner.data.masks import read_mask
@@ -34,65 +32,56 @@ from lad_reasoner.data.review.decisions import (
     text_of,
     with_answer,
 )
-from lad_reasoner.errors import InputError
+from lad_reasoner.data.sets.built_set import METADATA, Entry, read_entries
+from lad_reasoner.errors import InputError, RecordError
 from lad_reasoner.files.pictures import printable, read_picture
-from lad_reasoner.records import Record, read_records
 
 OUTLINE = 4  # pixels around the mask
 MASK_COLOUR = (255, 0, 200)  # magenta: rare in products
 OVERLAY_SIDE = 1024  # pixels
 
 
-class Entry(Record):
-    """A line of metadata.jsonl, as far as the review needs it."""
+def read_reviewable(folder: Path) -> list[Entry]:
+    """The records of a built set.
 
-    id: str = Field(min_length=1)
-    images_file_names: tuple[str, ...] = Field(min_length=1)
-    messages: tuple[dict[str, Any], ...]
-    task: str = "sft"
-    question: str | None = None
-    label: str | None = None
-    kind: str | None = None
-    dataset: str | None = None
-    category: str | None = None
-    defect: str | None = None
-    source: str | None = None
-    masks: tuple[str, ...] = ()
-
-    @model_validator(mode="after")
-    def _is_complete(self) -> Self:
-        try:
-            complete = bool(self.prompt and self.answer)
-        except (KeyError, TypeError) as error:
-            raise ValueError(f"messages: {error!r} where a role and a text should be") from None
-        if not complete:
-            raise ValueError("messages: a user's text and an assistant's answer (of a pair: `label`) must be there")
-        return self
-
-    @property
-    def prompt(self) -> str | None:
-        return text_of(self.messages, "user")
-
-    @property
-    def answer(self) -> str | None:
-        """As it was built, whatever was decided since."""
-        return answer_of(self.model_dump())
-
-
-def read_entries(folder: Path) -> list[Entry]:
-    """The records of a built data set. InputError where there are none, or where two have the same id."""
-    path = folder / "metadata.jsonl"
-    if not path.is_file():
-        raise InputError(f"{printable(folder)}: no metadata.jsonl here; give the folder of a data set that was built")
-    entries = list(read_records(path, Entry))
+    InputError if there are none or two have the same id, RecordError (file, line) for a record that cannot be shown.
+    """
+    path = folder / METADATA
+    entries = read_entries(folder)
     if not entries:
         raise InputError(f"{printable(path)}: no records; build the data set again")
-    seen: set[str] = set()
-    for entry in entries:
-        if entry.id in seen:
+    ids: set[str] = set()
+    for line, entry in enumerate(entries, 1):
+        problem = _find_problem(entry)
+        if problem:
+            raise RecordError(f"{printable(path)}:{line}: {problem}")
+        if entry.id in ids:
             raise InputError(f"{printable(path)}: two records have the id {entry.id!r}; build the data set again")
-        seen.add(entry.id)
+        ids.add(entry.id)
     return entries
+
+
+def _find_problem(entry: Entry) -> str | None:
+    """Why a record cannot be shown; None if it can."""
+    if not entry.id:
+        return "id: must not be empty"
+    if not 0 <= entry.query < len(entry.images_file_names):
+        return f"query: there is no picture {entry.query} among the record's {len(entry.images_file_names)}"
+    try:
+        complete = question_of(entry) and built_answer(entry)
+    except (KeyError, TypeError) as error:
+        return f"messages: {error!r} where a role and a text should be"
+    return None if complete else "messages: the user's text or the assistant's answer (of a pair: `label`) is missing"
+
+
+def question_of(entry: Entry) -> str | None:
+    """The text of the last user's turn."""
+    return text_of(entry.messages, "user")
+
+
+def built_answer(entry: Entry) -> str | None:
+    """The answer as it was built, before any decision."""
+    return answer_of(entry.model_dump())
 
 
 def draw_sample(strata: Mapping[str, Sequence[str]], count: int, seed: int) -> list[str]:
@@ -124,8 +113,8 @@ class Review:
 
     def __init__(self, folder: str | Path, *, sample: int, seed: int = 0) -> None:
         self.folder = Path(folder)
-        entries = {entry.id: entry for entry in read_entries(self.folder)}
-        strata = {name: [str(e.dataset), str(e.category), str(e.label)] for name, e in entries.items()}
+        entries = {entry.id: entry for entry in read_reviewable(self.folder)}
+        strata = {name: [e.dataset, e.category, e.label] for name, e in entries.items()}
         self.entries = [entries[name] for name in draw_sample(strata, sample, seed)]
         self.numbers = {entry.id: number for number, entry in enumerate(self.entries)}
         self.total = len(entries)
@@ -145,8 +134,8 @@ class Review:
             answer = answer.replace("\r\n", "\n").strip()
             if not answer:
                 raise InputError("an edited answer must not be empty; reject the record instead")
-            with_answer(entry.model_dump(), answer)  # refuses what does not fit
-            if answer == (entry.answer or "").strip():
+            with_answer(entry.model_dump(), answer)  # raises InputError if it does not fit
+            if answer == (built_answer(entry) or "").strip():
                 word = "accept"
         elif word not in ("accept", "reject"):
             raise InputError("a decision is accept, reject or edit")
@@ -208,7 +197,7 @@ class Review:
         if not entry.masks:
             return None
         mask = read_mask([self._inside(name) for name in entry.masks])
-        _, width, height = self.picture(number, len(entry.images_file_names) - 1)
+        _, width, height = self.picture(number, entry.query)
         scale = OVERLAY_SIDE / max(width, height)
         size = max(1, round(width * scale)), max(1, round(height * scale))
         # Any pixel of the mask must survive the scaling.
