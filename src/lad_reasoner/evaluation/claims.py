@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from lad_reasoner.miniloco.scene import COLOURS
+from lad_reasoner.miniloco.colours import COLOURS
 from lad_reasoner.miniloco.words import MANY, count_groups, find_amounts
 from lad_reasoner.word_lists import Phrases, clauses, grammar, normalise, sentences, word_lists
 

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from lad_reasoner.judges.vlm.qwen_speedups import turn
 from lad_reasoner.micro.pool import CELL, Shot
-from lad_reasoner.miniloco.scene import COLOURS
+from lad_reasoner.miniloco.colours import COLOURS
 from lad_reasoner.miniloco.words import group_of, signs_in
 
 MOST = 16  # larger numbers are all the same to it

@@ -21,8 +21,9 @@ between them every kind of logic but none of those five compositions.
 from __future__ import annotations
 
 from lad_reasoner.miniloco.catalogue import CATALOGUE, EVALUATION, PRODUCTS, TRAINING
+from lad_reasoner.miniloco.colours import COLOURS
 from lad_reasoner.miniloco.render import Rendered, defect_values, make_scene, render
-from lad_reasoner.miniloco.scene import COLOURS, Defect, Item, Product, Scene
+from lad_reasoner.miniloco.scene import Defect, Item, Product, Scene
 from lad_reasoner.miniloco.writer import count_pictures, draw_picture, write_benchmark
 
 __all__ = [

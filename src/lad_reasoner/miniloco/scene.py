@@ -20,23 +20,6 @@ if TYPE_CHECKING:
 
 Kind = Literal["good", "logical", "structural"]
 
-# The colours that facts name, as display RGB in [0, 1] before light and camera.
-COLOURS: dict[str, tuple[float, float, float]] = {
-    "red": (0.78, 0.13, 0.11),
-    "orange": (0.95, 0.45, 0.10),
-    "yellow": (0.95, 0.77, 0.16),
-    "green": (0.20, 0.58, 0.25),
-    "blue": (0.16, 0.34, 0.74),
-    "purple": (0.48, 0.24, 0.60),
-    "pink": (0.93, 0.56, 0.66),
-    "brown": (0.45, 0.28, 0.16),
-    "black": (0.10, 0.10, 0.11),
-    "grey": (0.52, 0.53, 0.55),
-    "white": (0.93, 0.92, 0.89),
-    "steel": (0.70, 0.72, 0.75),
-    "brass": (0.82, 0.63, 0.26),
-}
-
 
 @dataclass(frozen=True)
 class Item:
@@ -148,6 +131,20 @@ class Scene:
         """The scene with some fields of one item replaced."""
         return replace(self, items=tuple(replace(i, **fields) if i is item else i for i in self.items))
 
+    def exchange(self, one: Item, two: Item, *fields: str) -> Scene:
+        """The scene with the values of these fields of two items exchanged."""
+        of_one = {name: getattr(one, name) for name in fields}
+        of_two = {name: getattr(two, name) for name in fields}
+        return self.change(one, **of_two).change(two, **of_one)
+
+    def fill_at(self, place: str) -> Fill | None:
+        """What fills the vessel of this name, if it is there."""
+        return next((fill for fill in self.fills if fill.place == place), None)
+
+    def change_fill(self, fill: Fill, **fields: Any) -> Scene:
+        """The scene with some fields of one fill replaced."""
+        return replace(self, fills=tuple(replace(f, **fields) if f is fill else f for f in self.fills))
+
     def broken(self, words: str, *regions: Region) -> Scene:
         """The scene with its logical defect put into words; `make_scene` adds name and grey value."""
         return replace(self, kind="logical", defect=Defect(name="", words=words, regions=regions))
@@ -180,7 +177,13 @@ class Scene:
         }
 
 
+# Where a thing lies, and how it is turned: (x, y, angle).
+Pose = tuple[float, float, float]
+# A patch of the product: (x, y, radius).
+Spot = tuple[float, float, float]
+# What there is to see at (x, y) that is no item.
 Sight = tuple[str, float, float]
+# Breaks the rule of a good scene in one way.
 Break = Callable[[Scene, np.random.Generator], Scene]
 
 
@@ -194,16 +197,46 @@ class Product:
     check: Callable[[Scene], list[str]]
     defects: Mapping[str, Break]
     paint: Callable[[Canvas, Scene], None]
-    # Where a structural flaw can sit without hiding or changing a part: (x, y, radius) of patches of the
-    # product.
-    spots: Callable[[Scene], list[tuple[float, float, float]]]
-    # What there is to see that is no item, such as an empty compartment: (what, x, y) of points.
+    # Where a structural flaw can sit without hiding or changing a part.
+    spots: Callable[[Scene], list[Spot]]
+    # What there is to see that is no item, such as an empty compartment.
     sights: Callable[[Scene], list[Sight]] | None = None
+
+
+def by_name(*breaks: Break) -> dict[str, Break]:
+    """The breaks by the names of their defects, which are their own names less the leading underscore.
+
+    Their order counts: it gives each defect its grey value, and says which one a random number draws.
+    """
+    return {function.__name__.removeprefix("_"): function for function in breaks}
+
+
+def jitter(rng: np.random.Generator, reach: float) -> float:
+    """How far something lies off its place, at most `reach` on either side."""
+    return float(rng.uniform(-reach, reach))
+
+
+def draw_pose(
+    rng: np.random.Generator, middle: tuple[float, float], *, reach: tuple[float, float], tilt: float, limit: float
+) -> Pose:
+    """A pose near the middle: shifted by at most `reach`, turned by `tilt` degrees (one sigma), at most by `limit`."""
+    x, y = middle[0] + jitter(rng, reach[0]), middle[1] + jitter(rng, reach[1])
+    return x, y, float(np.clip(rng.normal(0, tilt), -limit, limit))
+
+
+def turn_of(angle: float) -> float:
+    """How far an angle is from upright, 0 to 180 degrees."""
+    return abs((angle + 180) % 360 - 180)
 
 
 def around(item: Item, factor: float = 1.1) -> Region:
     """A round region about an item."""
     return Region(item.x, item.y, item.size * factor, item.size * factor, round=True)
+
+
+def box_around(item: Item, width: float, height: float) -> Region:
+    """A rectangular region about an item, turned with it."""
+    return Region(item.x, item.y, width, height, item.angle)
 
 
 def pick(rng: np.random.Generator, choices: Sequence[Any]) -> Any:

@@ -9,10 +9,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from lad_reasoner.miniloco.colours import Colour, mix
 from lad_reasoner.miniloco.painting import prints, surfaces, vessels
-from lad_reasoner.miniloco.painting.paint import Canvas, Colour, mix
+from lad_reasoner.miniloco.painting.paint import Canvas
 from lad_reasoner.miniloco.painting.vessels import FORMS, ICON, ICON_COLOURS, JUICES, LABEL, Form, Pose
-from lad_reasoner.miniloco.scene import Break, Fill, Item, Product, Region, Scene, around, pick
+from lad_reasoner.miniloco.scene import Break, Fill, Item, Product, Region, Scene, Spot, around, jitter, pick
 
 NAME = "jars"
 TEXTS = ("100% Juice", "Fresh", "No. 7", "Bio")
@@ -126,15 +127,15 @@ class _Rules:
         """Where the vessels stand."""
         number = len(self.plan)
         if number == 1:
-            x, scale, table = 0.25 + float(rng.uniform(-0.02, 0.02)), float(rng.uniform(0.96, 1.02)), 0.932
-            return ((x, table + float(rng.uniform(-0.01, 0.01)), scale),)
+            x, scale, table = 0.25 + jitter(rng, 0.02), float(rng.uniform(0.96, 1.02)), 0.932
+            return ((x, table + jitter(rng, 0.01), scale),)
         scale = float(rng.uniform(0.92, 0.97) if self.height == 1 else rng.uniform(0.74, 0.79))
         pitch = float(rng.uniform(0.29, 0.315) if number == 3 else rng.uniform(0.32, 0.42))
-        middle, table = 0.5 + float(rng.uniform(-0.015, 0.015)), self.height - 0.07 + float(rng.uniform(-0.01, 0.01))
+        middle, table = 0.5 + jitter(rng, 0.015), self.height - 0.07 + jitter(rng, 0.01)
         return tuple(
             (
-                middle + (i - (number - 1) / 2) * pitch + float(rng.uniform(-0.008, 0.008)),
-                table + float(rng.uniform(-0.003, 0.003)),
+                middle + (i - (number - 1) / 2) * pitch + jitter(rng, 0.008),
+                table + jitter(rng, 0.003),
                 scale,
             )
             for i in range(number)
@@ -144,12 +145,12 @@ class _Rules:
         poses, items, fills = self._stand(rng), [], []
         for index, (vessel, (x, table, scale)) in enumerate(zip(self.plan, poses, strict=True)):
             juice = vessel.juice or str(pick(rng, list(JUICES)))
-            level = vessel.level + float(rng.uniform(-SLACK, SLACK)) * 0.9
+            level = vessel.level + jitter(rng, SLACK) * 0.9
             fills.append(Fill(f"{juice} juice", JUICES[juice][0], level, self._name(index)))
             for place, bears in vessel.labels:
                 at = (
-                    x + float(rng.uniform(-0.006, 0.006)) * scale,
-                    table - (vessel.height(place) + float(rng.uniform(-0.007, 0.007))) * scale,
+                    x + jitter(rng, 0.006) * scale,
+                    table - (vessel.height(place) + jitter(rng, 0.007)) * scale,
                 )
                 tilt, named = float(rng.normal(0, 0.8)), self._place(index, place)
                 if bears == FRUIT:
@@ -356,7 +357,7 @@ class _Rules:
         index, place, _, picture = pick(rng, self._labels(scene, "fruit label"))
         way = {"upper": 1, "lower": -1}.get(place) or int(pick(rng, [-1, 1]))
         scale = scene.layout["poses"][index][2]
-        x = picture.x + float(rng.uniform(-0.02, 0.02)) * scale
+        x = picture.x + jitter(rng, 0.02) * scale
         y = picture.y + way * float(rng.uniform(0.122, 0.140)) * scale
         words = "below the fruit label" if way > 0 else "above the fruit label"
         slid = scene.change(picture, x=x, y=y, place=self._place(index, words))
@@ -380,7 +381,7 @@ class _Rules:
         words = f"the juices of {self._name(one)} and {self._name(two)} are exchanged"
         return replace(scene, fills=tuple(fills)).broken(words, *regions)
 
-    def spots(self, scene: Scene) -> list[tuple[float, float, float]]:
+    def spots(self, scene: Scene) -> list[Spot]:
         labels = [(label.x, label.y, 0.05) for _, _, label, _ in self._labels(scene)]
         return labels + [(*self._at(scene, i, 0.25), 0.05) for i in range(len(self.plan))]
 

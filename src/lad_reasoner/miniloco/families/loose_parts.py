@@ -8,12 +8,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from lad_reasoner.miniloco.colours import Colour, mix
 from lad_reasoner.miniloco.families import sorts
 from lad_reasoner.miniloco.families.sorts import Sort
 from lad_reasoner.miniloco.painting import bags, surfaces
-from lad_reasoner.miniloco.painting.paint import Canvas, Colour, mix
+from lad_reasoner.miniloco.painting.paint import Canvas
 from lad_reasoner.miniloco.painting.shapes import box
-from lad_reasoner.miniloco.scene import Break, Item, Product, Region, Scene, around, pick
+from lad_reasoner.miniloco.scene import Break, Item, Product, Region, Scene, Spot, around, jitter, pick
 
 NAME = "loose_parts"
 # The composition of the evaluation product screw_bag.
@@ -131,7 +132,7 @@ def _good(rule: Rule, rng: np.random.Generator) -> Scene:
     widest = -2.0
     tilt = float(np.clip(rng.normal(0, 1.5), -3.5, 3.5)) if rule.ground == "bag" else 0.0
     away = 0.02 if rule.ground == "bag" else 0.0
-    pose = (0.5 + float(rng.uniform(-away, away)), rule.height / 2 + float(rng.uniform(-away, away)) / 2, tilt)
+    pose = (0.5 + jitter(rng, away), rule.height / 2 + jitter(rng, away) / 2, tilt)
     # Large parts first: small ones find a place between them. The order of painting is drawn afterwards.
     queue = sorted((s for s, n in rule.wanted.items() for _ in range(n)), key=lambda s: -sorts.SIZES[s[0]])
     for _ in range(4):
@@ -280,7 +281,7 @@ def _defects(rule: Rule, rng: np.random.Generator) -> dict[str, Break]:
     return {name: _change(change) for name, change in found.items()}
 
 
-def _spots(scene: Scene) -> list[tuple[float, float, float]]:
+def _spots(scene: Scene) -> list[Spot]:
     return [(item.x, item.y, min(item.size * 0.5, 0.07)) for item in scene.items]
 
 

@@ -7,11 +7,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from lad_reasoner.miniloco.colours import Colour, mix
 from lad_reasoner.miniloco.families.tray_contents import Bulk, Content, Fruits, Layer, any_bulk
 from lad_reasoner.miniloco.painting import food, surfaces, trays
-from lad_reasoner.miniloco.painting.paint import Canvas, Colour, mix
+from lad_reasoner.miniloco.painting.paint import Canvas
 from lad_reasoner.miniloco.painting.shapes import Array, Shape, box, moved
-from lad_reasoner.miniloco.scene import Break, Fill, Item, Product, Region, Scene, pick, pick_two
+from lad_reasoner.miniloco.scene import Break, Fill, Item, Product, Region, Scene, Spot, jitter, pick, pick_two
 
 NAME = "lunch_tray"
 _COLOURS = {"tangerine": "orange", "nectarine": "red"}
@@ -69,7 +70,7 @@ def draw(rng: np.random.Generator) -> Product:
     rule = Rule(height, compartments, contents, bool(rng.integers(2)), ground, colour)
 
     def good(rng: np.random.Generator) -> Scene:
-        middle = (0.5 + float(rng.uniform(-0.026, 0.026)), height / 2 + float(rng.uniform(-0.018, 0.018)))
+        middle = (0.5 + jitter(rng, 0.026), height / 2 + jitter(rng, 0.018))
         now = {place: content.varied(_SLACK, rng) for place, content in contents.items()}
         return _scene(rule, middle, now, rng)
 
@@ -99,10 +100,10 @@ def _draw_compartments(tall: float, rng: np.random.Generator) -> tuple[Compartme
         names = ("left compartment", "middle compartment", "right compartment")
         return tuple(rect(name, edges[i], -half_h, edges[i + 1] - _GAP, half_h) for i, name in enumerate(names))
     if kind == "stack":
-        cut = float(rng.uniform(-0.04, 0.04))
+        cut = jitter(rng, 0.04)
         upper = rect("upper compartment", -half_w, -half_h, half_w, cut - half_gap)
         return upper, rect("lower compartment", -half_w, cut + half_gap, half_w, half_h)
-    cut = float(rng.uniform(-0.10, 0.10))
+    cut = jitter(rng, 0.10)
     left = rect("left compartment", -half_w, -half_h, cut - half_gap, half_h)
     if kind == "pair":
         return left, rect("right compartment", cut + half_gap, -half_h, half_w, half_h)
@@ -298,7 +299,7 @@ def _holds(compartment: Compartment, content: Content) -> bool:
     return number * (1.2 * 0.155) ** 2 < _room(compartment)
 
 
-def _spots(scene: Scene) -> list[tuple[float, float, float]]:
+def _spots(scene: Scene) -> list[Spot]:
     return [(item.x, item.y, 0.07) for item in scene.items] + [(x, y, 0.05) for _, x, y in scene.layout["sights"]]
 
 
@@ -315,10 +316,7 @@ def _paint(rule: Rule) -> Callable[[Canvas, Scene], None]:
                 for layer in sorted(content.layers, key=lambda layer: "cereal" in layer.parts):
                     _paint_layer(canvas, middle, here, content.upright, layer)
         for item in scene.items:
-            if item.what == "tangerine":
-                food.tangerine(canvas, item)
-            else:
-                food.nectarine(canvas, item)
+            food.fruit(canvas, item)
 
     return paint
 

@@ -8,12 +8,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from lad_reasoner.miniloco.colours import Colour, mix, rgb
 from lad_reasoner.miniloco.families import sorts
 from lad_reasoner.miniloco.families.sorts import Sort
 from lad_reasoner.miniloco.painting import boxes, surfaces
-from lad_reasoner.miniloco.painting.paint import Canvas, Colour, mix, rgb
+from lad_reasoner.miniloco.painting.paint import Canvas
 from lad_reasoner.miniloco.painting.shapes import offset
-from lad_reasoner.miniloco.scene import Break, Item, Product, Region, Scene, pick, pick_two
+from lad_reasoner.miniloco.scene import Break, Item, Product, Region, Scene, Spot, jitter, pick, pick_two
 
 NAME = "sorting_box"
 Cell = tuple[int, int]
@@ -143,7 +144,7 @@ def _lay(rule: Rule, scene: Scene, sort: Sort, cell: Cell, rng: np.random.Genera
 def _good(rule: Rule, rng: np.random.Generator) -> Scene:
     (rows, columns), (wide, tall) = rule.grid, rule.cell
     pose: boxes.Pose = (
-        0.5 + float(rng.uniform(-0.012, 0.012)),
+        0.5 + jitter(rng, 0.012),
         rule.height / 2 + float(rng.uniform(-0.004, 0.008)),
         float(np.clip(rng.normal(0, 0.5), -1.2, 1.2)),
     )
@@ -296,7 +297,7 @@ def _foreign(rule: Rule, old: Sort, rng: np.random.Generator) -> Sort:
             return sort
 
 
-def _spots(scene: Scene) -> list[tuple[float, float, float]]:
+def _spots(scene: Scene) -> list[Spot]:
     return [(item.x, item.y, 0.05) for item in scene.items if item.what != "separator"]
 
 

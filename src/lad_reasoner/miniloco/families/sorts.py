@@ -6,10 +6,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from lad_reasoner.miniloco.colours import Colour, rgb
 from lad_reasoner.miniloco.painting import food, parts
-from lad_reasoner.miniloco.painting.paint import Canvas, Colour, rgb
+from lad_reasoner.miniloco.painting.paint import Canvas
 from lad_reasoner.miniloco.painting.shapes import Array, offset
-from lad_reasoner.miniloco.scene import Item, pick
+from lad_reasoner.miniloco.scene import Item, Pose, pick
 
 # A name and a colour.
 Sort = tuple[str, str]
@@ -97,7 +98,7 @@ def lay(
     sort: Sort,
     size: float,
     room: tuple[float, float, float, float],
-    pose: tuple[float, float, float],
+    pose: Pose,
     taken: Sequence[Item],
     rng: np.random.Generator,
     *,
@@ -144,9 +145,7 @@ def paint(canvas: Canvas, item: Item) -> None:
         parts.pushpin(canvas, *at, item.size, item.angle)
     elif item.what == "pushpin":
         parts.pushpin(canvas, *at, item.size, item.angle, item.colour)
-    elif item.what == "tangerine":
-        food.tangerine(canvas, item)
-    elif item.what == "nectarine":
-        food.nectarine(canvas, item)
+    elif item.what in FRUITS:
+        food.fruit(canvas, item)
     else:
         parts.machine_screw(canvas, *at, item.size, item.angle, head=_SCREW_HEAD * item.size / SIZES[item.what])

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from lad_reasoner.miniloco.scene import pick
+from lad_reasoner.miniloco.scene import jitter, pick
 
 _TENTHS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 MIX = ("banana chips", "almonds")
@@ -107,7 +107,7 @@ class Bulk:
         """The same layers in a good picture: a border and a mix that vary within their limits."""
         layers = [replace(layer, almonds=float(rng.uniform(0.3, 0.55))) for layer in self.layers]
         if len(layers) == 2:
-            border = layers[0].high + float(rng.uniform(-slack, slack))
+            border = layers[0].high + jitter(rng, slack)
             layers = [replace(layers[0], high=border), replace(layers[1], low=border)]
         return replace(self, layers=tuple(layers))
 

@@ -29,7 +29,7 @@ from lad_reasoner.miniloco.painting.connectors import (
 )
 from lad_reasoner.miniloco.painting.paint import Canvas
 from lad_reasoner.miniloco.painting.shapes import Points, box, offset, spline
-from lad_reasoner.miniloco.scene import Break, Connection, Item, Product, Region, Scene, pick
+from lad_reasoner.miniloco.scene import Break, Connection, Item, Product, Region, Scene, Spot, jitter, pick
 
 NAME = "wiring"
 NUMBERS = (2, 3, 4, 5)
@@ -129,7 +129,7 @@ class _Rules:
         found = []
         for (pair, number), middle in zip(numbers.items(), middles, strict=True):
             for side, x in zip(SIDES, (0.20, 0.80), strict=True):
-                at = (x + float(rng.uniform(-0.05, 0.05)), middle + float(rng.uniform(-shake, shake)))
+                at = (x + jitter(rng, 0.05), middle + jitter(rng, shake))
                 angle = float(np.clip(rng.normal(0, 3.0), -7, 7))
                 found.append(_connector(number, at, f"{pair}{side}", angle))
         return found
@@ -154,7 +154,7 @@ class _Rules:
     def _wire(self, scene: Scene, pair: str, rows: tuple[int, int], colour: str, rng: np.random.Generator) -> _Wire:
         left, right = (_on(scene, f"{pair}{side}") for side in SIDES)
         # Cables of a pair hang alike, so that their rows can be told apart.
-        sag = scene.layout["sags"][pair] + float(rng.uniform(-0.006, 0.006))
+        sag = scene.layout["sags"][pair] + jitter(rng, 0.006)
         path = slack(socket(left, rows[0]), socket(right, rows[1]), sag, float(rng.normal(0, 0.003)))
         return _Wire(pair, colour, f"{left.place} row {rows[0] + 1}", f"{right.place} row {rows[1] + 1}", tuple(path))
 
@@ -299,7 +299,7 @@ class _Rules:
         words = f"the {changed.place} connector has {other} clamps, the other one has {number}"
         return self._built(bare, placed, kept + fresh).broken(words, around_connector(new))
 
-    def spots(self, scene: Scene) -> list[tuple[float, float, float]]:
+    def spots(self, scene: Scene) -> list[Spot]:
         """Patches of the levers for structural flaws."""
         return [(*offset(c.x, c.y, c.angle, 0.03 * facing(c), 0), 0.05) for c in connectors(scene)]
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from lad_reasoner.miniloco.painting.paint import GLASS, PLASTIC, Canvas, Colour, mix
+from lad_reasoner.miniloco.colours import Colour, mix
+from lad_reasoner.miniloco.painting.paint import GLASS, PLASTIC, Canvas
 from lad_reasoner.miniloco.painting.shapes import box, offset, outline
 
 Pose = tuple[float, float, float]

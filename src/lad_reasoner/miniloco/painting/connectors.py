@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from lad_reasoner.miniloco.painting.paint import GLASS, PLASTIC, Canvas, Colour, Material, mix, smoothstep
+from lad_reasoner.miniloco.colours import Colour, mix
+from lad_reasoner.miniloco.painting.paint import GLASS, PLASTIC, Canvas, Material, smoothstep
 from lad_reasoner.miniloco.painting.shapes import Points, box, offset, polyline, spline
 from lad_reasoner.miniloco.scene import Item, Region, Scene
 

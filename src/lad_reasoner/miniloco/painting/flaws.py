@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from lad_reasoner.miniloco.painting.paint import Canvas, mix, smoothstep
+from lad_reasoner.miniloco.colours import mix
+from lad_reasoner.miniloco.painting.paint import Canvas, smoothstep
 from lad_reasoner.miniloco.painting.shapes import Array, Shape, disc, polyline
 from lad_reasoner.miniloco.scene import Defect, Mark, Scene, pick
 

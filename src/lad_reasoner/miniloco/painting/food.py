@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from lad_reasoner.miniloco.painting.paint import MATT, Canvas, Colour, Material, Window, mix, rgb, smoothstep
+from lad_reasoner.miniloco.colours import Colour, mix, rgb
+from lad_reasoner.miniloco.painting.paint import MATT, Canvas, Material, Window, smoothstep
 from lad_reasoner.miniloco.painting.shapes import Array, Shape, disc, ellipse, offset
 from lad_reasoner.miniloco.scene import Item
 
@@ -125,6 +126,14 @@ def nectarine(canvas: Canvas, fruit: Item) -> None:
         lift=0.030,
         strength=0.6,
     )
+
+
+def fruit(canvas: Canvas, item: Item) -> None:
+    """A tangerine or a nectarine."""
+    if item.what == "tangerine":
+        tangerine(canvas, item)
+    else:
+        nectarine(canvas, item)
 
 
 def cereal(canvas: Canvas, window: Window, colour: Colour | str, *, pitch: float) -> Array:

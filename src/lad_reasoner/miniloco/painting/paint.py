@@ -16,10 +16,9 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
 
+from lad_reasoner.miniloco.colours import Colour, rgb
 from lad_reasoner.miniloco.painting.shapes import Array, Shape
-from lad_reasoner.miniloco.scene import COLOURS
 
-Colour = tuple[float, float, float]
 # A colour, its name, or a function of local x and y that returns (height, width, 3).
 Paint = Colour | str | Callable[[Array, Array], Array]
 
@@ -66,21 +65,6 @@ class Window:
     def shape(self) -> tuple[int, int]:
         """(height, width) in pixels of the canvas."""
         return self.rows.stop - self.rows.start, self.columns.stop - self.columns.start
-
-
-def rgb(colour: Colour | str) -> Colour:
-    """The colour itself, or the one that has this name."""
-    return COLOURS[colour] if isinstance(colour, str) else colour
-
-
-def mix(a: Colour | str, b: Colour | str, share: float) -> Colour:
-    """The colour between two others; share 0 is a, 1 is b."""
-    one, two = rgb(a), rgb(b)
-    return (
-        one[0] + (two[0] - one[0]) * share,
-        one[1] + (two[1] - one[1]) * share,
-        one[2] + (two[2] - one[2]) * share,
-    )
 
 
 def smoothstep(value: Array, low: float, high: float) -> Array:

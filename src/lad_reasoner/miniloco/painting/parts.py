@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from lad_reasoner.miniloco.painting.paint import METAL, Canvas, Colour, Material, Paint, mix, rgb
+from lad_reasoner.miniloco.colours import Colour, mix, rgb
+from lad_reasoner.miniloco.painting.paint import METAL, Canvas, Material, Paint
 from lad_reasoner.miniloco.painting.shapes import Array, box, capsule, disc, hexagon, minus, offset, outline, ring
 
 DARK = (0.06, 0.06, 0.07)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from lad_reasoner.miniloco.painting.paint import GLASS, PLASTIC, Canvas, mix
+from lad_reasoner.miniloco.colours import COLOURS, mix
+from lad_reasoner.miniloco.painting.paint import GLASS, PLASTIC, Canvas
 from lad_reasoner.miniloco.painting.shapes import box, disc, ellipse, offset, polyline, spline
-from lad_reasoner.miniloco.scene import COLOURS, Item
+from lad_reasoner.miniloco.scene import Item
 
 
 def juice_fruit(canvas: Canvas, picture: Item) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from lad_reasoner.miniloco.painting.paint import Canvas, Colour, Material, mix, rgb
+from lad_reasoner.miniloco.colours import Colour, mix, rgb
+from lad_reasoner.miniloco.painting.paint import Canvas, Material
 from lad_reasoner.miniloco.painting.shapes import Array, Shape
 
 

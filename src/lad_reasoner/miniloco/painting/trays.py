@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from lad_reasoner.miniloco.painting.paint import Canvas, Colour, Material, mix
+from lad_reasoner.miniloco.colours import Colour, mix
+from lad_reasoner.miniloco.painting.paint import Canvas, Material
 from lad_reasoner.miniloco.painting.shapes import Points, Shape, box, outline, polygon
 
 CARD = (0.95, 0.90, 0.86)

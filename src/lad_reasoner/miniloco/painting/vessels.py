@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lad_reasoner.miniloco.painting.paint import PAPER, Canvas, Colour, mix, smoothstep
+from lad_reasoner.miniloco.colours import Colour, mix
+from lad_reasoner.miniloco.painting.paint import PAPER, Canvas, smoothstep
 from lad_reasoner.miniloco.painting.shapes import Array, Shape, box, ellipse, moved, outline, polyline
 from lad_reasoner.miniloco.scene import Fill, Item, Region
 

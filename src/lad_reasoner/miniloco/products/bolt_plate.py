@@ -1,6 +1,4 @@
-"""A cover plate with six bolts at fixed holes: the plainest product, good pictures differ by pose and light
-alone.
-"""
+"""A cover plate with six bolts at fixed holes: the plainest product; good pictures differ in pose and light alone."""
 
 from __future__ import annotations
 
@@ -9,7 +7,19 @@ import numpy as np
 from lad_reasoner.miniloco.painting import parts, surfaces
 from lad_reasoner.miniloco.painting.paint import PAPER, Canvas
 from lad_reasoner.miniloco.painting.shapes import box, disc, offset, outline, polygon
-from lad_reasoner.miniloco.scene import Item, Product, Region, Scene, around, pick, pick_two
+from lad_reasoner.miniloco.scene import (
+    Item,
+    Product,
+    Region,
+    Scene,
+    Spot,
+    around,
+    by_name,
+    jitter,
+    pick,
+    pick_two,
+    turn_of,
+)
 
 NAME = "bolt_plate"
 RULE = (
@@ -28,41 +38,35 @@ HOLES = {
 BRASS_HOLE = "upper left"
 MIDDLE = (0.50, 0.375)
 HEAD = 0.056
+LABEL = (0.30, 0.15)
 
 
 def good(rng: np.random.Generator) -> Scene:
-    bolts = [
-        Item(
-            "bolt",
-            x + float(rng.uniform(-0.002, 0.002)),
-            y + float(rng.uniform(-0.002, 0.002)),
-            2 * HEAD,
-            "brass" if hole == BRASS_HOLE else "steel",
-            hole,
-            float(rng.uniform(-30, 30)),
-        )
-        for hole, (x, y) in HOLES.items()
-    ]
+    bolts = []
+    for hole, (x, y) in HOLES.items():
+        at = (x + jitter(rng, 0.002), y + jitter(rng, 0.002))
+        colour = "brass" if hole == BRASS_HOLE else "steel"
+        bolts.append(Item("bolt", *at, 2 * HEAD, colour, hole, jitter(rng, 30)))
     tilt = float(np.clip(rng.normal(0, 0.7), -2, 2))
-    label = Item("label", *MIDDLE, 0.30, "blue", "middle", tilt)
+    label = Item("label", *MIDDLE, LABEL[0], "blue", "middle", tilt)
     return Scene(NAME, WIDTH, HEIGHT, (*bolts, label))
 
 
 def check(scene: Scene) -> list[str]:
     broken = []
     for hole in HOLES:
-        here = scene.all("bolt", place=hole)
+        bolts = scene.all("bolt", place=hole)
         wanted = "brass" if hole == BRASS_HOLE else "steel"
-        if len(here) != 1:
-            broken.append(f"the {hole} hole holds {len(here)} bolts, not one")
-        elif here[0].colour != wanted:
-            broken.append(f"the bolt in the {hole} hole is {here[0].colour}, not {wanted}")
+        if len(bolts) != 1:
+            broken.append(f"the {hole} hole holds {len(bolts)} bolts, not one")
+        elif bolts[0].colour != wanted:
+            broken.append(f"the bolt in the {hole} hole is {bolts[0].colour}, not {wanted}")
     labels = scene.all("label")
     if len(labels) != 1:
         broken.append(f"there are {len(labels)} labels, not one")
     elif np.hypot(labels[0].x - MIDDLE[0], labels[0].y - MIDDLE[1]) > 0.03:
         broken.append("the label is not in the middle")
-    elif abs((labels[0].angle + 180) % 360 - 180) > 10:
+    elif turn_of(labels[0].angle) > 10:
         broken.append("the label is not upright")
     elif labels[0].colour != "blue":
         broken.append(f"the label is {labels[0].colour}, not blue")
@@ -84,7 +88,7 @@ def _swapped_bolts(scene: Scene, rng: np.random.Generator) -> Scene:
     (brass,) = scene.all("bolt", colour="brass")
     other = pick(rng, scene.all("bolt", colour="steel"))
     words = f"the brass bolt is in the {other.place} hole, it should be in the {brass.place} hole"
-    return scene.change(brass, colour="steel").change(other, colour="brass").broken(words, around(brass), around(other))
+    return scene.exchange(brass, other, "colour").broken(words, around(brass), around(other))
 
 
 def _two_missing_bolts(scene: Scene, rng: np.random.Generator) -> Scene:
@@ -95,16 +99,19 @@ def _two_missing_bolts(scene: Scene, rng: np.random.Generator) -> Scene:
 
 def _missing_label(scene: Scene, rng: np.random.Generator) -> Scene:
     (label,) = scene.all("label")
-    return scene.without(label).broken("the blue label in the middle is missing", Region(*MIDDLE, 0.30, 0.15))
+    return scene.without(label).broken("the blue label in the middle is missing", Region(*MIDDLE, *LABEL))
 
 
 def _turned_label(scene: Scene, rng: np.random.Generator) -> Scene:
     (label,) = scene.all("label")
     upside_down = bool(rng.integers(2))
-    angle = 180.0 + float(rng.normal(0, 1)) if upside_down else float(pick(rng, [-1, 1]) * rng.uniform(20, 32))
-    words = "the label is upside down" if upside_down else "the label is crooked, it should be upright"
-    region = Region(label.x, label.y, 0.30, 0.15, angle)
-    return scene.change(label, angle=angle).broken(words, region)
+    if upside_down:
+        angle = 180.0 + float(rng.normal(0, 1))
+        words = "the label is upside down"
+    else:
+        angle = float(pick(rng, [-1, 1]) * rng.uniform(20, 32))
+        words = "the label is crooked, it should be upright"
+    return scene.change(label, angle=angle).broken(words, Region(label.x, label.y, *LABEL, angle))
 
 
 def _misplaced_label(scene: Scene, rng: np.random.Generator) -> Scene:
@@ -112,19 +119,21 @@ def _misplaced_label(scene: Scene, rng: np.random.Generator) -> Scene:
     side, sign = pick(rng, [("left", -1), ("right", 1)])
     moved = label.x + sign * float(rng.uniform(0.13, 0.17))
     words = f"the label sits too far to the {side}, it should be in the middle"
-    return scene.change(label, x=moved, place=side).broken(words, Region(moved, label.y, 0.30, 0.15))
+    return scene.change(label, x=moved, place=side).broken(words, Region(moved, label.y, *LABEL))
 
 
-def spots(scene: Scene) -> list[tuple[float, float, float]]:
-    return [(x, 0.375, 0.08) for x in (0.17, 0.83)] + [(x, y, 0.06) for x in (0.34, 0.66) for y in (0.19, 0.56)]
+def spots(scene: Scene) -> list[Spot]:
+    beside_the_label = [(x, 0.375, 0.08) for x in (0.17, 0.83)]
+    between_the_bolts = [(x, y, 0.06) for x in (0.34, 0.66) for y in (0.19, 0.56)]
+    return beside_the_label + between_the_bolts
 
 
 def paint(canvas: Canvas, scene: Scene) -> None:
     surfaces.mat(canvas, (0.115, 0.12, 0.13), unevenness=0.10)
     plate = box(0.88, 0.63, 0.045)
     surfaces.brushed_plate(canvas, plate, MIDDLE, (0.70, 0.71, 0.73))
-    for inset in (0.846, 0.838):
-        tone = (0.45, 0.46, 0.48) if inset > 0.84 else (0.86, 0.87, 0.88)
+    # A milled groove: its dark edge, and the bright one inside it.
+    for inset, tone in ((0.846, (0.45, 0.46, 0.48)), (0.838, (0.86, 0.87, 0.88))):
         edge = box(inset, inset - 0.25, 0.032)
         canvas.flat(outline(edge, 0.0024), MIDDLE, tone, opacity=0.55)
     for x, y in HOLES.values():
@@ -137,7 +146,7 @@ def paint(canvas: Canvas, scene: Scene) -> None:
 
 def _paint_label(canvas: Canvas, label: Item) -> None:
     at, angle = (label.x, label.y), label.angle
-    canvas.solid(box(0.30, 0.15, 0.012), at, label.colour, PAPER, angle=angle, bevel=0.003, lift=0.003)
+    canvas.solid(box(*LABEL, 0.012), at, label.colour, PAPER, angle=angle, bevel=0.003, lift=0.003)
     canvas.flat(outline(box(0.282, 0.132, 0.008), 0.0024), at, "white", angle=angle)
     canvas.lettering("PUMP 40", offset(*at, angle, 0.035, -0.030), "white", height=0.030, angle=angle)
     canvas.lettering("24 V  3.5 A", offset(*at, angle, 0.035, 0.010), "white", height=0.020, angle=angle)
@@ -149,19 +158,19 @@ def _paint_label(canvas: Canvas, label: Item) -> None:
 
 
 PRODUCT = Product(
-    NAME,
-    RULE,
-    good,
-    check,
-    {
-        "missing_bolt": _missing_bolt,
-        "second_brass_bolt": _second_brass_bolt,
-        "swapped_bolts": _swapped_bolts,
-        "two_missing_bolts": _two_missing_bolts,
-        "missing_label": _missing_label,
-        "turned_label": _turned_label,
-        "misplaced_label": _misplaced_label,
-    },
-    paint,
-    spots,
+    name=NAME,
+    rule=RULE,
+    good=good,
+    check=check,
+    defects=by_name(
+        _missing_bolt,
+        _second_brass_bolt,
+        _swapped_bolts,
+        _two_missing_bolts,
+        _missing_label,
+        _turned_label,
+        _misplaced_label,
+    ),
+    paint=paint,
+    spots=spots,
 )

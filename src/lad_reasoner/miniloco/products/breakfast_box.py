@@ -1,6 +1,4 @@
-"""Evaluation product after MVTec LOCO AD's breakfast box: fruit on the left, cereal and toppings on the
-right.
-"""
+"""Evaluation product after MVTec LOCO AD's breakfast box: fruit on the left, cereal and toppings on the right."""
 
 from __future__ import annotations
 
@@ -11,7 +9,7 @@ import numpy as np
 from lad_reasoner.miniloco.painting import food, surfaces, trays
 from lad_reasoner.miniloco.painting.paint import Canvas, Window
 from lad_reasoner.miniloco.painting.shapes import Shape
-from lad_reasoner.miniloco.scene import Break, Fill, Item, Product, Region, Scene, Sight
+from lad_reasoner.miniloco.scene import Fill, Item, Product, Region, Scene, Sight, Spot, by_name, jitter
 
 Point = tuple[float, float]
 
@@ -29,19 +27,22 @@ SLOTS = {
 }
 CEREAL_RATIO = (0.54, 0.66)
 COLOURS = {"tangerine": "orange", "nectarine": "red"}
+LEFT, RIGHT = "left compartment", "right compartment"
 
 
 def _fruits(middle: Point, kinds: list[str], side: int, rng: np.random.Generator) -> list[Item]:
     """Fruits in a zigzag from top to bottom; side -1 is the left compartment, 1 its mirror image."""
-    slots = SLOTS[4] if len(kinds) > 3 else SLOTS[3]
-    places = sorted(rng.permutation(len(slots))[: len(kinds)].tolist())
-    slack = 0.010 if len(kinds) > 3 else 0.018
+    crowded = len(kinds) > 3
+    slots = SLOTS[4] if crowded else SLOTS[3]
+    slack = 0.010 if crowded else 0.018
+    sizes = (0.155, 0.175) if crowded else (0.190, 0.212)
+    place = LEFT if side < 0 else RIGHT
+    chosen = sorted(rng.permutation(len(slots))[: len(kinds)].tolist())
     items = []
-    for kind, slot in zip(kinds, places, strict=True):
-        dx = (slots[slot][0] + float(rng.uniform(-slack, slack))) * -side
-        dy = slots[slot][1] + float(rng.uniform(-slack * 0.5, slack * 0.5))
-        size = float(rng.uniform(0.155, 0.175) if len(kinds) > 3 else rng.uniform(0.190, 0.212))
-        place = "left compartment" if side < 0 else "right compartment"
+    for kind, slot in zip(kinds, chosen, strict=True):
+        dx = (slots[slot][0] + jitter(rng, slack)) * -side
+        dy = slots[slot][1] + jitter(rng, slack * 0.5)
+        size = float(rng.uniform(*sizes))
         items.append(Item(kind, middle[0] + dx, middle[1] + dy, size, COLOURS[kind], place, float(rng.uniform(0, 360))))
     return items
 
@@ -54,11 +55,11 @@ def _region(scene: Scene, x: float, y: float, width: float, height: float) -> Re
 
 def good(rng: np.random.Generator) -> Scene:
     kinds = ["tangerine", "tangerine", "nectarine"]
-    middle = (0.5 + float(rng.uniform(-0.026, 0.026)), 0.4 + float(rng.uniform(-0.018, 0.018)))
+    middle = (0.5 + jitter(rng, 0.026), 0.4 + jitter(rng, 0.018))
     fruits = _fruits(middle, [kinds[i] for i in rng.permutation(3)], -1, rng)
     ratio = float(rng.uniform(*CEREAL_RATIO))
     almonds = float(rng.uniform(0.3, 0.55))
-    fills = _fills(ratio, almonds, "right compartment")
+    fills = _fills(ratio, almonds, RIGHT)
     return Scene(NAME, WIDTH, HEIGHT, tuple(fruits), fills, layout={"middle": middle})
 
 
@@ -73,17 +74,21 @@ def _fills(ratio: float, almonds: float, place: str) -> tuple[Fill, ...]:
 
 
 def _levels(scene: Scene) -> tuple[float, float, float]:
-    found = {fill.what: fill.level for fill in scene.fills}
-    return found.get("cereal", 0.0), found.get("banana chips", 0.0), found.get("almonds", 0.0)
+    """How much of their compartment cereal, banana chips and almonds fill."""
+    levels = {fill.what: fill.level for fill in scene.fills}
+    return levels.get("cereal", 0.0), levels.get("banana chips", 0.0), levels.get("almonds", 0.0)
+
+
+def _is_mirrored(scene: Scene) -> bool:
+    return any(fill.place == LEFT for fill in scene.fills)
 
 
 def check(scene: Scene) -> list[str]:
     broken = []
     for what, number in (("tangerine", 2), ("nectarine", 1)):
-        here = len(scene.all(what, place="left compartment"))
         if len(scene.all(what)) != number:
             broken.append(f"{what}: {len(scene.all(what))}, not {number}")
-        elif here != number:
+        elif len(scene.all(what, place=LEFT)) != number:
             broken.append(f"the {what}s are not in the left compartment")
     cereal, chips, almonds = _levels(scene)
     if not CEREAL_RATIO[0] <= cereal <= CEREAL_RATIO[1]:
@@ -91,7 +96,7 @@ def check(scene: Scene) -> list[str]:
     for what, level in (("banana chips", chips), ("almonds", almonds)):
         if level == 0:
             broken.append(f"there are no {what}")
-    if any(fill.place != "right compartment" for fill in scene.fills):
+    if any(fill.place != RIGHT for fill in scene.fills):
         broken.append("the cereal is not in the right compartment")
     return broken
 
@@ -100,16 +105,37 @@ def _count_words(number: int, what: str) -> str:
     return f"{number} {what}" + ("" if number == 1 else "s")
 
 
-def _wrong_fruits(tangerines: int, nectarines: int) -> Break:
-    def broken(scene: Scene, rng: np.random.Generator) -> Scene:
-        kinds = ["tangerine"] * tangerines + ["nectarine"] * nectarines
-        fruits = _fruits(scene.layout["middle"], [kinds[i] for i in rng.permutation(len(kinds))], -1, rng)
-        have = f"{_count_words(tangerines, 'tangerine')} and {_count_words(nectarines, 'nectarine')}"
-        words = f"the left compartment holds {have}, it should hold 2 tangerines and 1 nectarine"
-        region = _region(scene, -0.25, 0.0, 0.27, 0.60)
-        return replace(scene, items=tuple(fruits)).broken(words, region)
+def _wrong_fruits(scene: Scene, tangerines: int, nectarines: int, rng: np.random.Generator) -> Scene:
+    kinds = ["tangerine"] * tangerines + ["nectarine"] * nectarines
+    shuffled = [kinds[i] for i in rng.permutation(len(kinds))]
+    fruits = _fruits(scene.layout["middle"], shuffled, -1, rng)
+    holds = f"{_count_words(tangerines, 'tangerine')} and {_count_words(nectarines, 'nectarine')}"
+    words = f"the left compartment holds {holds}, it should hold 2 tangerines and 1 nectarine"
+    return replace(scene, items=tuple(fruits)).broken(words, _region(scene, -0.25, 0.0, 0.27, 0.60))
 
-    return broken
+
+def _0_nectarines_3_tangerines(scene: Scene, rng: np.random.Generator) -> Scene:
+    return _wrong_fruits(scene, 3, 0, rng)
+
+
+def _2_nectarines_1_tangerine(scene: Scene, rng: np.random.Generator) -> Scene:
+    return _wrong_fruits(scene, 1, 2, rng)
+
+
+def _0_nectarines_2_tangerines(scene: Scene, rng: np.random.Generator) -> Scene:
+    return _wrong_fruits(scene, 2, 0, rng)
+
+
+def _1_nectarine_1_tangerine(scene: Scene, rng: np.random.Generator) -> Scene:
+    return _wrong_fruits(scene, 1, 1, rng)
+
+
+def _0_nectarines_4_tangerines(scene: Scene, rng: np.random.Generator) -> Scene:
+    return _wrong_fruits(scene, 4, 0, rng)
+
+
+def _3_nectarines_0_tangerines(scene: Scene, rng: np.random.Generator) -> Scene:
+    return _wrong_fruits(scene, 0, 3, rng)
 
 
 def _refill(scene: Scene, cereal: float, chips: float, almonds: float, words: str, region: Region) -> Scene:
@@ -140,7 +166,7 @@ def _missing_toppings(scene: Scene, rng: np.random.Generator) -> Scene:
     return _refill(scene, cereal, 0.0, 0.0, words, _lower(scene))
 
 
-def _missing_cereal(scene: Scene, rng: np.random.Generator) -> Scene:
+def _missing_cereals(scene: Scene, rng: np.random.Generator) -> Scene:
     cereal, chips, almonds = _levels(scene)
     upper = _region(scene, 0.17, -0.275 + 0.275 * cereal, 0.42, 0.55 * cereal)
     words = "the cereal is missing, the upper part of the right compartment is empty"
@@ -149,36 +175,34 @@ def _missing_cereal(scene: Scene, rng: np.random.Generator) -> Scene:
 
 def _wrong_ratio(scene: Scene, rng: np.random.Generator) -> Scene:
     _, chips, almonds = _levels(scene)
-    more = bool(rng.integers(2))
-    now = float(rng.uniform(0.78, 0.86) if more else rng.uniform(0.28, 0.40))
-    share = (1 - now) / (chips + almonds)
-    words = "there is too much cereal and too little of the toppings"
-    if not more:
+    if rng.integers(2):
+        now = float(rng.uniform(0.78, 0.86))
+        words = "there is too much cereal and too little of the toppings"
+    else:
+        now = float(rng.uniform(0.28, 0.40))
         words = "there is too little cereal and too much of the toppings"
+    share = (1 - now) / (chips + almonds)
     low, high = sorted((now, sum(CEREAL_RATIO) / 2))
     region = _region(scene, 0.18, -0.275 + 0.275 * (low + high), 0.40, 0.55 * (high - low))
     return _refill(scene, now, chips * share, almonds * share, words, region)
 
 
-def _swapped(scene: Scene, rng: np.random.Generator) -> Scene:
+def _compartments_swapped(scene: Scene, rng: np.random.Generator) -> Scene:
     fruits = _fruits(scene.layout["middle"], [item.what for item in scene.items], 1, rng)
-    fills = tuple(replace(fill, place="left compartment") for fill in scene.fills)
+    fills = tuple(replace(fill, place=LEFT) for fill in scene.fills)
     words = "the compartments are swapped: the fruit is on the right, the cereal on the left"
     return replace(scene, items=tuple(fruits), fills=fills).broken(words, _region(scene, 0.0, 0.0, 0.80, 0.60))
 
 
-def spots(scene: Scene) -> list[tuple[float, float, float]]:
-    return [(item.x, item.y, 0.07) for item in scene.items] + [
-        (0.69, 0.26, 0.08),
-        (0.09, 0.40, 0.05),
-        (0.91, 0.40, 0.05),
-    ]
+def spots(scene: Scene) -> list[Spot]:
+    on_the_fruit = [(item.x, item.y, 0.07) for item in scene.items]
+    return [*on_the_fruit, (0.69, 0.26, 0.08), (0.09, 0.40, 0.05), (0.91, 0.40, 0.05)]
 
 
 def sights(scene: Scene) -> list[Sight]:
     """The part of the right compartment whose floor shows."""
     cereal, chips, almonds = _levels(scene)
-    side = -1 if any(fill.place == "left compartment" for fill in scene.fills) else 1
+    side = -1 if _is_mirrored(scene) else 1
     x, y = scene.layout["middle"]
     if cereal == 0:
         return [("empty floor", x + 0.17 * side, y - 0.275 * (chips + almonds))]
@@ -190,8 +214,7 @@ def sights(scene: Scene) -> list[Sight]:
 def paint(canvas: Canvas, scene: Scene) -> None:
     surfaces.mat(canvas, (0.075, 0.075, 0.105), unevenness=0.08)
     middle = scene.layout["middle"]
-    mirrored = any(fill.place == "left compartment" for fill in scene.fills)
-    side = -1.0 if mirrored else 1.0
+    side = -1.0 if _is_mirrored(scene) else 1.0
     floors = []
     for points in (trays.SLANTED_NARROW, trays.SLANTED_WIDE):
         floor, x = trays.slanted_floor(points, side)
@@ -199,10 +222,7 @@ def paint(canvas: Canvas, scene: Scene) -> None:
     trays.tray(canvas, middle, 0.755, floors)
     _paint_filling(canvas, scene, side)
     for item in scene.items:
-        if item.what == "tangerine":
-            food.tangerine(canvas, item)
-        else:
-            food.nectarine(canvas, item)
+        food.fruit(canvas, item)
 
 
 def _paint_filling(canvas: Canvas, scene: Scene, side: float) -> None:
@@ -233,34 +253,37 @@ def _scatter(
     """Banana chips and almonds, overlapping, all over the part of the floor below the border."""
     rng = canvas.rng
     step = food.TOPPING_PITCH
-    loose = food.spread(rng, np.arange(border + 0.022, 0.300, step), np.arange(-0.05, 0.42, step * 1.08))
-    spots = [(side * x, max(y, border + 0.018), draw) for x, y, draw in loose]
-    order = rng.permutation(len(spots))
-    inside = floor(np.array([s[0] - away for s in spots], np.float32), np.array([s[1] for s in spots], np.float32))
-    kept = [spots[i] for i in order if inside[i] < -0.012]
+    grid = food.spread(rng, np.arange(border + 0.022, 0.300, step), np.arange(-0.05, 0.42, step * 1.08))
+    # From the middle of the box; a topping that would lie on the cereal slides down to the border.
+    loose = [(side * x, max(y, border + 0.018), draw) for x, y, draw in grid]
+    order = rng.permutation(len(loose))
+    xs = np.array([x - away for x, _, _ in loose], np.float32)
+    ys = np.array([y for _, y, _ in loose], np.float32)
+    distance = floor(xs, ys)
+    kept = [loose[i] for i in order if distance[i] < -0.012]
     food.scatter(canvas, [(middle[0] + x, middle[1] + y, draw) for x, y, draw in kept], almonds)
 
 
 PRODUCT = Product(
-    NAME,
-    RULE,
-    good,
-    check,
-    {
-        "0_nectarines_3_tangerines": _wrong_fruits(3, 0),
-        "missing_almonds": _missing_almonds,
-        "2_nectarines_1_tangerine": _wrong_fruits(1, 2),
-        "wrong_ratio": _wrong_ratio,
-        "0_nectarines_2_tangerines": _wrong_fruits(2, 0),
-        "missing_bananas": _missing_bananas,
-        "compartments_swapped": _swapped,
-        "1_nectarine_1_tangerine": _wrong_fruits(1, 1),
-        "missing_cereals": _missing_cereal,
-        "0_nectarines_4_tangerines": _wrong_fruits(4, 0),
-        "missing_toppings": _missing_toppings,
-        "3_nectarines_0_tangerines": _wrong_fruits(0, 3),
-    },
-    paint,
-    spots,
-    sights,
+    name=NAME,
+    rule=RULE,
+    good=good,
+    check=check,
+    defects=by_name(
+        _0_nectarines_3_tangerines,
+        _missing_almonds,
+        _2_nectarines_1_tangerine,
+        _wrong_ratio,
+        _0_nectarines_2_tangerines,
+        _missing_bananas,
+        _compartments_swapped,
+        _1_nectarine_1_tangerine,
+        _missing_cereals,
+        _0_nectarines_4_tangerines,
+        _missing_toppings,
+        _3_nectarines_0_tangerines,
+    ),
+    paint=paint,
+    spots=spots,
+    sights=sights,
 )

@@ -6,10 +6,11 @@ from dataclasses import replace
 
 import numpy as np
 
+from lad_reasoner.miniloco.colours import mix
 from lad_reasoner.miniloco.painting import surfaces
-from lad_reasoner.miniloco.painting.paint import METAL, PLASTIC, Canvas, mix
+from lad_reasoner.miniloco.painting.paint import METAL, PLASTIC, Canvas
 from lad_reasoner.miniloco.painting.shapes import box, disc, offset, polyline, spline
-from lad_reasoner.miniloco.scene import Connection, Item, Product, Region, Scene, pick_two
+from lad_reasoner.miniloco.scene import Connection, Item, Product, Region, Scene, Spot, by_name, jitter, pick_two
 
 NAME = "cable_bundle"
 RULE = (
@@ -62,10 +63,10 @@ def _build(layout: dict[str, tuple[float, float]], wires: list[tuple[str, int, i
 
 
 def good(rng: np.random.Generator) -> Scene:
-    middle = 0.43 + float(rng.uniform(-0.02, 0.02))
+    middle = 0.43 + jitter(rng, 0.02)
     layout = {
-        "strips": (middle + float(rng.uniform(-0.05, 0.05)), middle + float(rng.uniform(-0.05, 0.05))),
-        "tie": (middle + float(rng.uniform(-0.06, 0.06)), 0.5 + float(rng.uniform(-0.09, 0.09))),
+        "strips": (middle + jitter(rng, 0.05), middle + jitter(rng, 0.05)),
+        "tie": (middle + jitter(rng, 0.06), 0.5 + jitter(rng, 0.09)),
         "wood": (float(rng.uniform(0, 1)), 0.0),
     }
     return _build(layout, [(colour, i, i) for i, colour in enumerate(ORDER)])
@@ -105,7 +106,7 @@ def _missing_wire(scene: Scene, rng: np.random.Generator) -> Scene:
     return _rewired(scene, wires).broken(words, _strip(scene, i, upper=True), _strip(scene, i, upper=False))
 
 
-def _exchanged_colours(scene: Scene, rng: np.random.Generator) -> Scene:
+def _exchanged_wires(scene: Scene, rng: np.random.Generator) -> Scene:
     one, two = pick_two(range(NUMBER), rng)
     wires = list(scene.layout["wires"])
     wires[one], wires[two] = (ORDER[two], one, one), (ORDER[one], two, two)
@@ -113,7 +114,7 @@ def _exchanged_colours(scene: Scene, rng: np.random.Generator) -> Scene:
     return _rewired(scene, wires).broken(words, _strip(scene, one, upper=True), _strip(scene, two, upper=True))
 
 
-def _crossed(scene: Scene, rng: np.random.Generator) -> Scene:
+def _crossed_wires(scene: Scene, rng: np.random.Generator) -> Scene:
     one = int(rng.integers(NUMBER - 1))
     two = min(one + int(rng.integers(1, 3)), NUMBER - 1)
     wires = list(scene.layout["wires"])
@@ -122,7 +123,7 @@ def _crossed(scene: Scene, rng: np.random.Generator) -> Scene:
     return _rewired(scene, wires).broken(words, _strip(scene, one, upper=False), _strip(scene, two, upper=False))
 
 
-def _loose(scene: Scene, rng: np.random.Generator) -> Scene:
+def _loose_wire(scene: Scene, rng: np.random.Generator) -> Scene:
     index = int(rng.integers(NUMBER))
     joined = scene.connections[index]
     hanging = tuple(replace(c, end="") if c is joined else c for c in scene.connections)
@@ -143,7 +144,7 @@ def _missing_tie(scene: Scene, rng: np.random.Generator) -> Scene:
     return scene.without(tie).broken("the tie around the bundle is missing", Region(tie.x, tie.y, 0.22, 0.06))
 
 
-def spots(scene: Scene) -> list[tuple[float, float, float]]:
+def spots(scene: Scene) -> list[Spot]:
     upper, lower = scene.layout["strips"]
     return [(upper, UPPER - 0.02, 0.06), (lower, LOWER + 0.02, 0.06), (upper - 0.15, UPPER - 0.02, 0.05)]
 
@@ -200,18 +201,18 @@ def _paint_wire(canvas: Canvas, colour: str, path: list[tuple[float, float]], *,
 
 
 PRODUCT = Product(
-    NAME,
-    RULE,
-    good,
-    check,
-    {
-        "missing_wire": _missing_wire,
-        "exchanged_wires": _exchanged_colours,
-        "crossed_wires": _crossed,
-        "loose_wire": _loose,
-        "doubled_colour": _doubled_colour,
-        "missing_tie": _missing_tie,
-    },
-    paint,
-    spots,
+    name=NAME,
+    rule=RULE,
+    good=good,
+    check=check,
+    defects=by_name(
+        _missing_wire,
+        _exchanged_wires,
+        _crossed_wires,
+        _loose_wire,
+        _doubled_colour,
+        _missing_tie,
+    ),
+    paint=paint,
+    spots=spots,
 )

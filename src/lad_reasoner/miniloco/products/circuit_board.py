@@ -6,10 +6,23 @@ from __future__ import annotations
 
 import numpy as np
 
+from lad_reasoner.miniloco.colours import Colour, mix
 from lad_reasoner.miniloco.painting import surfaces
-from lad_reasoner.miniloco.painting.paint import METAL, PLASTIC, Canvas, Colour, Material, mix
+from lad_reasoner.miniloco.painting.paint import METAL, PLASTIC, Canvas, Material
 from lad_reasoner.miniloco.painting.shapes import box, capsule, disc, offset, outline, polyline, ring
-from lad_reasoner.miniloco.scene import Item, Product, Region, Scene, around, pick, pick_two
+from lad_reasoner.miniloco.scene import (
+    Item,
+    Product,
+    Region,
+    Scene,
+    Spot,
+    around,
+    by_name,
+    jitter,
+    pick,
+    pick_two,
+    turn_of,
+)
 
 NAME = "circuit_board"
 RULE = (
@@ -28,7 +41,7 @@ LAMP = (0.125, 0.125)
 
 def _near(rng: np.random.Generator) -> float:
     """How far off its footprint a part may be soldered."""
-    return float(rng.uniform(-0.002, 0.002))
+    return jitter(rng, 0.002)
 
 
 def good(rng: np.random.Generator) -> Scene:
@@ -49,7 +62,7 @@ def good(rng: np.random.Generator) -> Scene:
         for place, (x, y) in RESISTORS.items()
     ]
     items += [
-        Item("capacitor", x + _near(rng), y + _near(rng), 0.105, "grey", place, float(rng.uniform(-10, 10)))
+        Item("capacitor", x + _near(rng), y + _near(rng), 0.105, "grey", place, jitter(rng, 10))
         for place, (x, y) in CAPACITORS.items()
     ]
     items += [
@@ -60,7 +73,7 @@ def good(rng: np.random.Generator) -> Scene:
 
 
 def _upright(item: Item) -> bool:
-    return abs((item.angle + 180) % 360 - 180) < 10
+    return turn_of(item.angle) < 10
 
 
 def check(scene: Scene) -> list[str]:
@@ -97,7 +110,7 @@ def _missing_capacitor(scene: Scene, rng: np.random.Generator) -> Scene:
 
 
 def _extra_capacitor(scene: Scene, rng: np.random.Generator) -> Scene:
-    extra = Item("capacitor", 0.715, 0.16, 0.105, "grey", "beside the column", float(rng.uniform(-10, 10)))
+    extra = Item("capacitor", 0.715, 0.16, 0.105, "grey", "beside the column", jitter(rng, 10))
     return scene.plus(extra).broken("there is a fourth capacitor, left of the column", around(extra))
 
 
@@ -125,7 +138,7 @@ def _wrong_lamp(scene: Scene, rng: np.random.Generator) -> Scene:
     return scene.change(lamp, colour=colour).broken(f"the lamp is {colour}, it should be green", around(lamp, 1.5))
 
 
-def spots(scene: Scene) -> list[tuple[float, float, float]]:
+def spots(scene: Scene) -> list[Spot]:
     return [
         (0.44, 0.20, 0.06),
         (0.70, 0.17, 0.06),
@@ -324,19 +337,19 @@ def paint(canvas: Canvas, scene: Scene) -> None:
 
 
 PRODUCT = Product(
-    NAME,
-    RULE,
-    good,
-    check,
-    {
-        "missing_resistor": _missing_resistor,
-        "missing_capacitor": _missing_capacitor,
-        "extra_capacitor": _extra_capacitor,
-        "swapped_connectors": _swapped_connectors,
-        "missing_connector": _missing_connector,
-        "turned_chip": _turned_chip,
-        "wrong_lamp": _wrong_lamp,
-    },
-    paint,
-    spots,
+    name=NAME,
+    rule=RULE,
+    good=good,
+    check=check,
+    defects=by_name(
+        _missing_resistor,
+        _missing_capacitor,
+        _extra_capacitor,
+        _swapped_connectors,
+        _missing_connector,
+        _turned_chip,
+        _wrong_lamp,
+    ),
+    paint=paint,
+    spots=spots,
 )

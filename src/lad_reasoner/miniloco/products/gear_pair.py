@@ -6,10 +6,11 @@ from dataclasses import replace
 
 import numpy as np
 
+from lad_reasoner.miniloco.colours import mix, rgb
 from lad_reasoner.miniloco.painting import parts, surfaces
-from lad_reasoner.miniloco.painting.paint import METAL, Canvas, Material, mix, rgb
+from lad_reasoner.miniloco.painting.paint import METAL, Canvas, Material
 from lad_reasoner.miniloco.painting.shapes import Array, Shape, box, disc, offset
-from lad_reasoner.miniloco.scene import Connection, Item, Product, Region, Scene, around, pick
+from lad_reasoner.miniloco.scene import Connection, Item, Product, Region, Scene, Spot, around, by_name, jitter, pick
 
 NAME = "gear_pair"
 RULE = (
@@ -33,8 +34,8 @@ def _gear(what: str, x: float, y: float, mark: float) -> Item:
 
 
 def good(rng: np.random.Generator) -> Scene:
-    tilt = float(rng.uniform(-24, 24)) + (180.0 if rng.integers(2) else 0.0)
-    centre = (0.5 + float(rng.uniform(-0.04, 0.04)), 0.34 + float(rng.uniform(-0.015, 0.015)))
+    tilt = jitter(rng, 24) + (180.0 if rng.integers(2) else 0.0)
+    centre = (0.5 + jitter(rng, 0.04), 0.34 + jitter(rng, 0.015))
     apart = _radius("large gear") + _radius("small gear")
     # The pair is centred, not the large gear: both reach equally far.
     large = offset(*centre, tilt, -_radius("small gear") - 0.8 * MODULE, 0)
@@ -82,7 +83,7 @@ def check(scene: Scene) -> list[str]:
     return broken
 
 
-def _apart(scene: Scene, rng: np.random.Generator) -> Scene:
+def _gears_apart(scene: Scene, rng: np.random.Generator) -> Scene:
     one, two = gears_of(scene)
     away = float(rng.uniform(0.035, 0.060))
     turn = np.arctan2(two.y - one.y, two.x - one.x)
@@ -125,7 +126,7 @@ def _exchanged_metals(scene: Scene, rng: np.random.Generator) -> Scene:
     return swapped.broken(words, around(large, 1.02), around(small, 1.02))
 
 
-def _two_small(scene: Scene, rng: np.random.Generator) -> Scene:
+def _two_small_gears(scene: Scene, rng: np.random.Generator) -> Scene:
     large = scene.all("large gear")[0]
     (small,) = scene.all("small gear")
     where = offset(small.x, small.y, small.angle, 2 * _radius("small gear"), 0)
@@ -136,7 +137,7 @@ def _two_small(scene: Scene, rng: np.random.Generator) -> Scene:
     )
 
 
-def spots(scene: Scene) -> list[tuple[float, float, float]]:
+def spots(scene: Scene) -> list[Spot]:
     return [(*offset(g.x, g.y, g.angle + 90, _radius(g.what) * 0.62, 0), 0.045) for g in gears_of(scene)] + [
         (0.12, 0.10, 0.05),
         (0.88, 0.58, 0.05),
@@ -198,18 +199,18 @@ def _paint_gear(canvas: Canvas, gear: Item) -> None:
 
 
 PRODUCT = Product(
-    NAME,
-    RULE,
-    good,
-    check,
-    {
-        "gears_apart": _apart,
-        "missing_nut": _missing_nut,
-        "turned_mark": _turned_mark,
-        "exchanged_metals": _exchanged_metals,
-        "missing_gear": _missing_gear,
-        "two_small_gears": _two_small,
-    },
-    paint,
-    spots,
+    name=NAME,
+    rule=RULE,
+    good=good,
+    check=check,
+    defects=by_name(
+        _gears_apart,
+        _missing_nut,
+        _turned_mark,
+        _exchanged_metals,
+        _missing_gear,
+        _two_small_gears,
+    ),
+    paint=paint,
+    spots=spots,
 )

@@ -9,7 +9,7 @@ import numpy as np
 from lad_reasoner.miniloco.painting import prints, surfaces, vessels
 from lad_reasoner.miniloco.painting.paint import Canvas
 from lad_reasoner.miniloco.painting.vessels import ICON_COLOURS, JUICES
-from lad_reasoner.miniloco.scene import Fill, Item, Product, Region, Scene, Sight, pick
+from lad_reasoner.miniloco.scene import Fill, Item, Product, Region, Scene, Sight, Spot, by_name, jitter, pick
 
 NAME = "juice_bottle"
 RULE = (
@@ -32,14 +32,14 @@ def _at(scene: Scene, dx: float, dy: float) -> tuple[float, float]:
 def good(rng: np.random.Generator) -> Scene:
     fruit = str(pick(rng, list(JUICES)))
     pose = (
-        0.25 + float(rng.uniform(-0.02, 0.02)),
-        TABLE + float(rng.uniform(-0.01, 0.01)),
+        0.25 + jitter(rng, 0.02),
+        TABLE + jitter(rng, 0.01),
         float(rng.uniform(0.96, 1.02)),
     )
     scene = Scene(NAME, WIDTH, HEIGHT, layout={"pose": pose, "fruit": fruit})
     tilts = rng.normal(0, 0.8, 2)
-    upper = _at(scene, float(rng.uniform(-0.006, 0.006)), LABELS["upper"] + float(rng.uniform(-0.008, 0.008)))
-    lower = _at(scene, float(rng.uniform(-0.006, 0.006)), LABELS["lower"] + float(rng.uniform(-0.006, 0.006)))
+    upper = _at(scene, jitter(rng, 0.006), LABELS["upper"] + jitter(rng, 0.008))
+    lower = _at(scene, jitter(rng, 0.006), LABELS["lower"] + jitter(rng, 0.006))
     items = (
         Item("fruit label", *upper, 0.17, "orange", "upper", float(tilts[0])),
         Item("fruit picture", *upper, 0.075, ICON_COLOURS[fruit], "on the fruit label", float(tilts[0]), fruit),
@@ -100,7 +100,7 @@ def _missing_both_labels(scene: Scene, rng: np.random.Generator) -> Scene:
     return scene.without(label, picture, lower).broken("both labels are missing", _box(label, 0.17), _box(lower, 0.08))
 
 
-def _empty(scene: Scene, rng: np.random.Generator) -> Scene:
+def _empty_bottle(scene: Scene, rng: np.random.Generator) -> Scene:
     bottle = Region(*_at(scene, 0, -0.30), 0.22, 0.60)
     return replace(scene, fills=(Fill("juice", "", 0.0, "bottle"),)).broken("the bottle is empty", bottle)
 
@@ -113,15 +113,15 @@ def _level(scene: Scene, low: float, high: float, words: str, rng: np.random.Gen
     return changed.broken(words, Region(*middle, 0.16, max(BRIM * (last - first), 0.04)))
 
 
-def _not_enough(scene: Scene, rng: np.random.Generator) -> Scene:
+def _wrong_fill_level_not_enough(scene: Scene, rng: np.random.Generator) -> Scene:
     return _level(scene, 0.40, 0.70, "there is too little juice in the bottle", rng)
 
 
-def _too_much(scene: Scene, rng: np.random.Generator) -> Scene:
+def _wrong_fill_level_too_much(scene: Scene, rng: np.random.Generator) -> Scene:
     return _level(scene, 0.93, 0.98, "there is too much juice in the bottle, it reaches the thread", rng)
 
 
-def _wrong_juice(scene: Scene, rng: np.random.Generator) -> Scene:
+def _wrong_juice_type(scene: Scene, rng: np.random.Generator) -> Scene:
     label, picture = _upper(scene)
     other = str(pick(rng, [fruit for fruit in JUICES if fruit != picture.shows]))
     words = f"the label shows {other}, the bottle holds {scene.fills[0].what}"
@@ -143,33 +143,33 @@ def _swapped_labels(scene: Scene, rng: np.random.Generator) -> Scene:
     return moved_labels.broken(words, Region(lower.x, sunk, 0.18, 0.17), Region(label.x, lifted, 0.18, 0.08))
 
 
-def _misplaced_top_label(scene: Scene, rng: np.random.Generator) -> Scene:
+def _misplaced_label_top(scene: Scene, rng: np.random.Generator) -> Scene:
     label, picture = _upper(scene)
     down = float(rng.uniform(0.05, 0.09))
     slid = scene.change(label, y=label.y + down, place="too low").change(picture, y=picture.y + down)
     return slid.broken("the fruit label sits too low", Region(label.x, label.y + down, 0.18, 0.17))
 
 
-def _misplaced_bottom_label(scene: Scene, rng: np.random.Generator) -> Scene:
+def _misplaced_label_bottom(scene: Scene, rng: np.random.Generator) -> Scene:
     label = _lower(scene)
     y = label.y - float(rng.uniform(0.045, 0.075))
     slid = scene.change(label, y=y, place="too high")
     return slid.broken("the lower label sits too high", Region(label.x, y, 0.18, 0.08))
 
 
-def _missing_icon(scene: Scene, rng: np.random.Generator) -> Scene:
+def _missing_fruit_icon(scene: Scene, rng: np.random.Generator) -> Scene:
     label, picture = _upper(scene)
     return scene.without(picture).broken("the fruit label shows no fruit", Region(label.x, label.y, 0.09, 0.09))
 
 
-def _misplaced_icon(scene: Scene, rng: np.random.Generator) -> Scene:
+def _misplaced_fruit_icon(scene: Scene, rng: np.random.Generator) -> Scene:
     _, picture = _upper(scene)
-    x, y = _at(scene, float(rng.uniform(-0.02, 0.02)), float(rng.uniform(-0.245, -0.225)))
+    x, y = _at(scene, jitter(rng, 0.02), float(rng.uniform(-0.245, -0.225)))
     slid = scene.change(picture, x=x, y=y, place="below the fruit label")
     return slid.broken("the picture of the fruit is below its label", Region(x, y, 0.09, 0.09))
 
 
-def spots(scene: Scene) -> list[tuple[float, float, float]]:
+def spots(scene: Scene) -> list[Spot]:
     (label, _), lower = _upper(scene), _lower(scene)
     return [(label.x, label.y, 0.06), (lower.x, lower.y, 0.05), (*_at(scene, 0.0, -0.25), 0.06)]
 
@@ -198,25 +198,25 @@ def paint(canvas: Canvas, scene: Scene) -> None:
 
 
 PRODUCT = Product(
-    NAME,
-    RULE,
-    good,
-    check,
-    {
-        "missing_top_label": _missing_top_label,
-        "wrong_fill_level_not_enough": _not_enough,
-        "wrong_juice_type": _wrong_juice,
-        "missing_bottom_label": _missing_bottom_label,
-        "swapped_labels": _swapped_labels,
-        "empty_bottle": _empty,
-        "misplaced_fruit_icon": _misplaced_icon,
-        "wrong_fill_level_too_much": _too_much,
-        "missing_both_labels": _missing_both_labels,
-        "missing_fruit_icon": _missing_icon,
-        "misplaced_label_top": _misplaced_top_label,
-        "misplaced_label_bottom": _misplaced_bottom_label,
-    },
-    paint,
-    spots,
-    sights,
+    name=NAME,
+    rule=RULE,
+    good=good,
+    check=check,
+    defects=by_name(
+        _missing_top_label,
+        _wrong_fill_level_not_enough,
+        _wrong_juice_type,
+        _missing_bottom_label,
+        _swapped_labels,
+        _empty_bottle,
+        _misplaced_fruit_icon,
+        _wrong_fill_level_too_much,
+        _missing_both_labels,
+        _missing_fruit_icon,
+        _misplaced_label_top,
+        _misplaced_label_bottom,
+    ),
+    paint=paint,
+    spots=spots,
+    sights=sights,
 )

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
+from lad_reasoner.miniloco.colours import mix
 from lad_reasoner.miniloco.painting import surfaces
-from lad_reasoner.miniloco.painting.paint import PLASTIC, Canvas, Material, mix
+from lad_reasoner.miniloco.painting.paint import PLASTIC, Canvas, Material
 from lad_reasoner.miniloco.painting.shapes import box, offset
-from lad_reasoner.miniloco.scene import Item, Product, Region, Scene, pick, pick_two
+from lad_reasoner.miniloco.scene import Item, Product, Region, Scene, Spot, by_name, draw_pose, pick, pick_two, turn_of
 
 NAME = "keyboard_row"
 RULE = (
@@ -29,11 +30,7 @@ def _place(index: int) -> str:
 
 
 def good(rng: np.random.Generator) -> Scene:
-    pose: tuple[float, float, float] = (
-        0.5 + float(rng.uniform(-0.02, 0.02)),
-        0.2 + float(rng.uniform(-0.03, 0.03)),
-        float(np.clip(rng.normal(0, 1.5), -3, 3)),
-    )
+    pose = draw_pose(rng, (0.5, 0.2), reach=(0.02, 0.03), tilt=1.5, limit=3)
     first = int(rng.integers(len(ALPHABET) - LETTERS + 1))
     body, accent = str(pick(rng, BODIES)), str(pick(rng, ACCENTS))
     items = []
@@ -65,7 +62,7 @@ def check(scene: Scene) -> list[str]:
         broken.append(f"the letter keys are {' and '.join(sorted(body))}")
     if keys[LETTERS] and keys[LETTERS][0].colour in body:
         broken.append("the last key has the colour of the letter keys")
-    broken += [f"the key {item.shows} is turned" for item in scene.items if abs((item.angle + 180) % 360 - 180) > 20]
+    broken += [f"the key {item.shows} is turned" for item in scene.items if turn_of(item.angle) > 20]
     return broken
 
 
@@ -73,18 +70,18 @@ def _around(item: Item) -> Region:
     return Region(item.x, item.y, KEY * 1.05, KEY * 1.1, item.angle)
 
 
-def _missing(scene: Scene, rng: np.random.Generator) -> Scene:
+def _missing_key(scene: Scene, rng: np.random.Generator) -> Scene:
     gone = pick(rng, scene.items)
     return scene.without(gone).broken(f"the key {gone.shows} in {gone.place} is missing", _around(gone))
 
 
-def _exchanged(scene: Scene, rng: np.random.Generator) -> Scene:
+def _exchanged_keys(scene: Scene, rng: np.random.Generator) -> Scene:
     one, two = pick_two(_letters(scene), rng)
     words = f"the keys {one.shows} and {two.shows} are exchanged"
     return scene.change(one, shows=two.shows).change(two, shows=one.shows).broken(words, _around(one), _around(two))
 
 
-def _repeated(scene: Scene, rng: np.random.Generator) -> Scene:
+def _repeated_letter(scene: Scene, rng: np.random.Generator) -> Scene:
     one, two = pick_two(_letters(scene), rng)
     words = f"there are two keys {two.shows}, the one in {one.place} should be {one.shows}"
     return scene.change(one, shows=two.shows).broken(words, _around(one))
@@ -97,7 +94,7 @@ def _wrong_colour(scene: Scene, rng: np.random.Generator) -> Scene:
     return scene.change(key, colour=last.colour).broken(words, _around(key))
 
 
-def _plus_moved(scene: Scene, rng: np.random.Generator) -> Scene:
+def _plus_in_wrong_place(scene: Scene, rng: np.random.Generator) -> Scene:
     key = pick(rng, _letters(scene)[:-1])
     (last,) = scene.all("key", place=_place(LETTERS))
     words = f"the coloured plus key is in {key.place}, it should be at the right end"
@@ -105,13 +102,13 @@ def _plus_moved(scene: Scene, rng: np.random.Generator) -> Scene:
     return moved.broken(words, _around(key), _around(last))
 
 
-def _turned(scene: Scene, rng: np.random.Generator) -> Scene:
+def _key_on_its_head(scene: Scene, rng: np.random.Generator) -> Scene:
     # Letters that look the same upside down, or like another letter, would not show the defect.
     key = pick(rng, [item for item in _letters(scene) if item.shows not in "HINOSXZMW"])
     return scene.change(key, angle=key.angle + 180).broken(f"the key {key.shows} stands on its head", _around(key))
 
 
-def spots(scene: Scene) -> list[tuple[float, float, float]]:
+def spots(scene: Scene) -> list[Spot]:
     return [(*offset(item.x, item.y, item.angle, 0, 0.025), 0.03) for item in scene.items]
 
 
@@ -147,18 +144,18 @@ def _paint_key(canvas: Canvas, item: Item) -> None:
 
 
 PRODUCT = Product(
-    NAME,
-    RULE,
-    good,
-    check,
-    {
-        "exchanged_keys": _exchanged,
-        "missing_key": _missing,
-        "repeated_letter": _repeated,
-        "wrong_colour": _wrong_colour,
-        "plus_in_wrong_place": _plus_moved,
-        "key_on_its_head": _turned,
-    },
-    paint,
-    spots,
+    name=NAME,
+    rule=RULE,
+    good=good,
+    check=check,
+    defects=by_name(
+        _exchanged_keys,
+        _missing_key,
+        _repeated_letter,
+        _wrong_colour,
+        _plus_in_wrong_place,
+        _key_on_its_head,
+    ),
+    paint=paint,
+    spots=spots,
 )

@@ -6,10 +6,23 @@ from dataclasses import replace
 
 import numpy as np
 
+from lad_reasoner.miniloco.colours import mix
 from lad_reasoner.miniloco.painting import parts, surfaces
-from lad_reasoner.miniloco.painting.paint import GLASS, Canvas, Material, mix
+from lad_reasoner.miniloco.painting.paint import GLASS, Canvas, Material
 from lad_reasoner.miniloco.painting.shapes import Array, box, disc, offset
-from lad_reasoner.miniloco.scene import Item, Product, Region, Scene, around, pick, pick_two
+from lad_reasoner.miniloco.scene import (
+    Item,
+    Pose,
+    Product,
+    Region,
+    Scene,
+    Spot,
+    around,
+    by_name,
+    draw_pose,
+    pick,
+    pick_two,
+)
 
 NAME = "pill_blister"
 RULE = (
@@ -23,11 +36,11 @@ TABLET = 0.098
 COLOURS = ("white", "yellow", "orange", "pink", "blue", "green")
 
 
-def _pocket(pose: tuple[float, float, float], row: int, column: int) -> tuple[float, float]:
+def _pocket(pose: Pose, row: int, column: int) -> tuple[float, float]:
     return offset(*pose, (column - (COLUMNS - 1) / 2) * PITCH_X, (row - 0.5) * PITCH_Y)
 
 
-def _tablet(pose: tuple[float, float, float], row: int, column: int, colour: str, rng: np.random.Generator) -> Item:
+def _tablet(pose: Pose, row: int, column: int, colour: str, rng: np.random.Generator) -> Item:
     """A tablet that lies loose in its pocket."""
     x, y = _pocket(pose, row, column)
     slack = rng.uniform(-0.010, 0.010, 2)
@@ -36,11 +49,7 @@ def _tablet(pose: tuple[float, float, float], row: int, column: int, colour: str
 
 
 def good(rng: np.random.Generator) -> Scene:
-    pose: tuple[float, float, float] = (
-        0.5 + float(rng.uniform(-0.02, 0.02)),
-        0.28 + float(rng.uniform(-0.02, 0.02)),
-        float(np.clip(rng.normal(0, 2.0), -4, 4)),
-    )
+    pose = draw_pose(rng, (0.5, 0.28), reach=(0.02, 0.02), tilt=2.0, limit=4)
     colours = pick_two(COLOURS, rng)
     tablets = [_tablet(pose, row, column, colours[row], rng) for row in range(2) for column in range(COLUMNS)]
     ground = str(pick(rng, ["grey", "brown", "blue", "green"]))
@@ -67,12 +76,12 @@ def check(scene: Scene) -> list[str]:
     return broken
 
 
-def _missing(scene: Scene, rng: np.random.Generator) -> Scene:
+def _missing_tablet(scene: Scene, rng: np.random.Generator) -> Scene:
     gone = pick(rng, scene.items)
     return scene.without(gone).broken(f"the tablet in {gone.place} is missing", around(gone, 1.3))
 
 
-def _two_missing(scene: Scene, rng: np.random.Generator) -> Scene:
+def _two_missing_tablets(scene: Scene, rng: np.random.Generator) -> Scene:
     one, two = pick_two(scene.items, rng)
     words = f"the tablets in {one.place} and {two.place} are missing"
     return scene.without(one, two).broken(words, around(one, 1.3), around(two, 1.3))
@@ -85,14 +94,14 @@ def _wrong_colour(scene: Scene, rng: np.random.Generator) -> Scene:
     return scene.change(item, colour=colour).broken(words, around(item))
 
 
-def _exchanged(scene: Scene, rng: np.random.Generator) -> Scene:
+def _exchanged_tablets(scene: Scene, rng: np.random.Generator) -> Scene:
     one, two = pick(rng, _row(scene, ROWS[0])), pick(rng, _row(scene, ROWS[1]))
     words = f"two tablets are exchanged: {two.colour} in {one.place}, {one.colour} in {two.place}"
     swapped = scene.change(one, colour=two.colour).change(two, colour=one.colour)
     return swapped.broken(words, around(one), around(two))
 
 
-def _two_in_one(scene: Scene, rng: np.random.Generator) -> Scene:
+def _two_in_one_pocket(scene: Scene, rng: np.random.Generator) -> Scene:
     item = pick(rng, scene.items)
     turn = float(rng.uniform(0, 2 * np.pi))
     dx, dy = 0.034 * float(np.cos(turn)), 0.034 * float(np.sin(turn))
@@ -101,19 +110,19 @@ def _two_in_one(scene: Scene, rng: np.random.Generator) -> Scene:
     return more.plus(second).broken(f"{item.place} holds two tablets", around(item, 1.5))
 
 
-def _one_colour(scene: Scene, rng: np.random.Generator) -> Scene:
+def _rows_of_one_colour(scene: Scene, rng: np.random.Generator) -> Scene:
     row, other = ROWS if rng.integers(2) else ROWS[::-1]
     colour = _row(scene, other)[0].colour
     items = tuple(replace(i, colour=colour) if i.place.endswith(row) else i for i in scene.items)
-    pose: tuple[float, float, float] = scene.layout["pose"]
+    pose: Pose = scene.layout["pose"]
     x, y = offset(*pose, 0, (ROWS.index(row) - 0.5) * PITCH_Y)
     region = Region(x, y, PITCH_X * COLUMNS, 0.13, pose[2])
     words = f"the {row} has the same colour as the {other}, {colour}"
     return replace(scene, items=items).broken(words, region)
 
 
-def spots(scene: Scene) -> list[tuple[float, float, float]]:
-    pose: tuple[float, float, float] = scene.layout["pose"]
+def spots(scene: Scene) -> list[Spot]:
+    pose: Pose = scene.layout["pose"]
     between = [(*offset(*pose, (c - 1.5) * PITCH_X, 0), 0.06) for c in range(4)]
     return between + [(item.x, item.y, 0.05) for item in scene.items]
 
@@ -153,18 +162,18 @@ def paint(canvas: Canvas, scene: Scene) -> None:
 
 
 PRODUCT = Product(
-    NAME,
-    RULE,
-    good,
-    check,
-    {
-        "missing_tablet": _missing,
-        "wrong_colour": _wrong_colour,
-        "exchanged_tablets": _exchanged,
-        "two_in_one_pocket": _two_in_one,
-        "two_missing_tablets": _two_missing,
-        "rows_of_one_colour": _one_colour,
-    },
-    paint,
-    spots,
+    name=NAME,
+    rule=RULE,
+    good=good,
+    check=check,
+    defects=by_name(
+        _missing_tablet,
+        _wrong_colour,
+        _exchanged_tablets,
+        _two_in_one_pocket,
+        _two_missing_tablets,
+        _rows_of_one_colour,
+    ),
+    paint=paint,
+    spots=spots,
 )

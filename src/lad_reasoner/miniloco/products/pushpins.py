@@ -7,7 +7,19 @@ import numpy as np
 from lad_reasoner.miniloco.painting import boxes, parts, surfaces
 from lad_reasoner.miniloco.painting.paint import Canvas
 from lad_reasoner.miniloco.painting.shapes import offset
-from lad_reasoner.miniloco.scene import Item, Product, Region, Scene, Sight, pick, pick_two
+from lad_reasoner.miniloco.scene import (
+    Item,
+    Pose,
+    Product,
+    Region,
+    Scene,
+    Sight,
+    Spot,
+    by_name,
+    draw_pose,
+    pick,
+    pick_two,
+)
 
 NAME = "pushpins"
 RULE = (
@@ -26,7 +38,7 @@ def _place(row: int, column: int) -> str:
     return f"row {row + 1}, column {column + 1}"
 
 
-def _lay(pose: tuple[float, float, float], row: int, column: int, rng: np.random.Generator) -> Item:
+def _lay(pose: Pose, row: int, column: int, rng: np.random.Generator) -> Item:
     """A pin that lies wholly in its compartment."""
     while True:
         angle = float(rng.uniform(0, 360))
@@ -40,11 +52,7 @@ def _lay(pose: tuple[float, float, float], row: int, column: int, rng: np.random
 
 
 def good(rng: np.random.Generator) -> Scene:
-    pose: tuple[float, float, float] = (
-        0.5 + float(rng.uniform(-0.012, 0.012)),
-        0.297 + float(rng.uniform(-0.006, 0.006)),
-        float(np.clip(rng.normal(0, 0.5), -1.2, 1.2)),
-    )
+    pose = draw_pose(rng, (0.5, 0.297), reach=(0.012, 0.006), tilt=0.5, limit=1.2)
     separators = []
     for row in range(ROWS):
         for column in range(COLUMNS - 1):
@@ -75,7 +83,7 @@ def _cell(scene: Scene, pin: Item) -> tuple[int, int]:
 
 
 def _region(scene: Scene, row: int, column: int) -> Region:
-    pose: tuple[float, float, float] = scene.layout["pose"]
+    pose: Pose = scene.layout["pose"]
     x, y = offset(*pose, LEFT + (column + 0.5) * CELL_W, TOP + (row + 0.5) * CELL_H)
     return Region(x, y, CELL_W * 0.94, CELL_H * 0.94, pose[2])
 
@@ -93,13 +101,13 @@ def _missing_pushpin(scene: Scene, rng: np.random.Generator) -> Scene:
     return scene.without(pin).broken(words, _region(scene, *_cell(scene, pin)))
 
 
-def _one_additional(scene: Scene, rng: np.random.Generator) -> Scene:
+def _1_additional_pushpin(scene: Scene, rng: np.random.Generator) -> Scene:
     pin = pick(rng, scene.all("pushpin"))
     words = f"the compartment in {pin.place} holds two pushpins"
     return _add_beside(scene, pin, rng).broken(words, _region(scene, *_cell(scene, pin)))
 
 
-def _two_additional(scene: Scene, rng: np.random.Generator) -> Scene:
+def _2_additional_pushpins(scene: Scene, rng: np.random.Generator) -> Scene:
     one, two = pick_two(scene.all("pushpin"), rng)
     words = f"the compartments in {one.place} and in {two.place} hold two pushpins each"
     regions = (_region(scene, *_cell(scene, one)), _region(scene, *_cell(scene, two)))
@@ -119,13 +127,13 @@ def _missing_separator(scene: Scene, rng: np.random.Generator) -> Scene:
     return scene.without(wall).broken(words, Region(wall.x, wall.y, 0.03, CELL_H * 0.9, wall.angle))
 
 
-def spots(scene: Scene) -> list[tuple[float, float, float]]:
+def spots(scene: Scene) -> list[Spot]:
     return [(pin.x, pin.y, 0.05) for pin in scene.all("pushpin")]
 
 
 def sights(scene: Scene) -> list[Sight]:
     """Compartments that are empty or hold more than one pin, and where a separator is missing."""
-    pose: tuple[float, float, float] = scene.layout["pose"]
+    pose: Pose = scene.layout["pose"]
     found: list[Sight] = []
     walls = {wall.place for wall in scene.all("separator")}
     for row in range(ROWS):
@@ -150,18 +158,18 @@ def paint(canvas: Canvas, scene: Scene) -> None:
 
 
 PRODUCT = Product(
-    NAME,
-    RULE,
-    good,
-    check,
-    {
-        "missing_pushpin": _missing_pushpin,
-        "1_additional_pushpin": _one_additional,
-        "wrong_compartment": _wrong_compartment,
-        "2_additional_pushpins": _two_additional,
-        "missing_separator": _missing_separator,
-    },
-    paint,
-    spots,
-    sights,
+    name=NAME,
+    rule=RULE,
+    good=good,
+    check=check,
+    defects=by_name(
+        _missing_pushpin,
+        _1_additional_pushpin,
+        _wrong_compartment,
+        _2_additional_pushpins,
+        _missing_separator,
+    ),
+    paint=paint,
+    spots=spots,
+    sights=sights,
 )

@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
 from lad_reasoner.miniloco.painting import bags, parts, surfaces
 from lad_reasoner.miniloco.painting.paint import Canvas
 from lad_reasoner.miniloco.painting.shapes import offset
-from lad_reasoner.miniloco.scene import Break, Item, Product, Scene, around, pick
+from lad_reasoner.miniloco.scene import (
+    Item,
+    Pose,
+    Product,
+    Scene,
+    Spot,
+    around,
+    by_name,
+    draw_pose,
+    jitter,
+    pick,
+)
 
 NAME = "screw_bag"
 RULE = (
@@ -21,12 +32,11 @@ WANTED = {"long screw": 1, "short screw": 1, "nut": 2, "washer": 2}
 # Longest extent of each part.
 SIZES = {"long screw": 0.275, "short screw": 0.185, "very short screw": 0.115, "nut": 0.076, "washer": 0.078}
 HEAD = 0.058
-# The part of the bag where parts can lie, from its middle: half width and half height, and how far left it
-# is.
+# Where in the bag parts can lie: half width, half height, and how far right of the bag's middle.
 ROOM_X, ROOM_Y, ROOM_AT = 0.30, 0.235, -0.075
 
 
-def _footprint(what: str, x: float, y: float, angle: float) -> list[tuple[float, float, float]]:
+def _footprint(what: str, x: float, y: float, angle: float) -> list[Spot]:
     """Circles (x, y, radius) that cover the part."""
     size = SIZES[what]
     if what in ("nut", "washer"):
@@ -35,9 +45,13 @@ def _footprint(what: str, x: float, y: float, angle: float) -> list[tuple[float,
     return [(*offset(x, y, angle, float(t) * (size - HEAD * 0.6), 0), HEAD * 0.45) for t in steps]
 
 
-def _lay(
-    what: str, pose: tuple[float, float, float], taken: Iterable[Item], rng: np.random.Generator, pile: float
-) -> Item:
+def _gap(circles: Sequence[Spot], others: Sequence[Spot]) -> float:
+    """The least distance between two sets of circles; 1 where there are no others."""
+    distances = [np.hypot(x - u, y - v) - r - s for x, y, r in circles for u, v, s in others]
+    return float(min(distances, default=1.0))
+
+
+def _lay(what: str, pose: Pose, taken: Iterable[Item], rng: np.random.Generator, pile: float) -> Item:
     """A part at a free spot of the bag; parts gather about a pile, as they do when the bag is shaken."""
     others = [circle for item in taken for circle in _footprint(item.what, item.x, item.y, item.angle)]
     best, widest = None, -1.0
@@ -51,25 +65,18 @@ def _lay(
             continue
         x, y = offset(*pose, dx, dy)
         item = Item(what, x, y, SIZES[what], "steel", "in the bag", angle + pose[2])
-        gap = min(
-            (np.hypot(a - c, b - d) - r - s for a, b, r in _footprint(what, x, y, item.angle) for c, d, s in others),
-            default=1.0,
-        )
+        gap = _gap(_footprint(what, x, y, item.angle), others)
         if gap > 0.004:
             return item
         if gap > widest:
-            best, widest = item, float(gap)
+            best, widest = item, gap
     assert best is not None
     return best
 
 
 def good(rng: np.random.Generator) -> Scene:
-    pose = (
-        0.5 + float(rng.uniform(-0.03, 0.03)),
-        0.345 + float(rng.uniform(-0.015, 0.015)),
-        float(np.clip(rng.normal(0, 1.5), -3.5, 3.5)),
-    )
-    pile = float(rng.uniform(-1, 1))
+    pose = draw_pose(rng, (0.5, 0.345), reach=(0.03, 0.015), tilt=1.5, limit=3.5)
+    pile = jitter(rng, 1)
     items: list[Item] = []
     for what, number in WANTED.items():
         for _ in range(number):
@@ -80,11 +87,10 @@ def good(rng: np.random.Generator) -> Scene:
 
 def check(scene: Scene) -> list[str]:
     counts = scene.counts()
-    broken = [
-        f"{what}: {counts.get(what, 0)}, not {number}"
-        for what, number in WANTED.items()
-        if counts.get(what, 0) != number
-    ]
+    broken = []
+    for what, number in WANTED.items():
+        if counts.get(what, 0) != number:
+            broken.append(f"{what}: {counts.get(what, 0)}, not {number}")
     return broken + [f"there is a {what}" for what in counts if what not in WANTED]
 
 
@@ -94,59 +100,85 @@ def _add(scene: Scene, what: str, rng: np.random.Generator) -> tuple[Scene, Item
     return scene.plus(item), item
 
 
-def _additional(what: str) -> Break:
-    def broken(scene: Scene, rng: np.random.Generator) -> Scene:
-        more, item = _add(scene, what, rng)
-        return more.broken(f"there is one {what} too many", around(item))
-
-    return broken
+def _add_one(scene: Scene, what: str, rng: np.random.Generator) -> Scene:
+    more, item = _add(scene, what, rng)
+    return more.broken(f"there is one {what} too many", around(item))
 
 
-def _missing(what: str) -> Break:
-    def broken(scene: Scene, rng: np.random.Generator) -> Scene:
-        gone = pick(rng, scene.all(what))
-        return scene.without(gone).broken(f"one {what} is missing", around(gone))
-
-    return broken
+def _remove_one(scene: Scene, what: str, rng: np.random.Generator) -> Scene:
+    gone = pick(rng, scene.all(what))
+    return scene.without(gone).broken(f"one {what} is missing", around(gone))
 
 
-def _replaced(scene: Scene, old: str, new: str, words: str, rng: np.random.Generator) -> Scene:
+def _1_additional_long_screw(scene: Scene, rng: np.random.Generator) -> Scene:
+    return _add_one(scene, "long screw", rng)
+
+
+def _1_additional_short_screw(scene: Scene, rng: np.random.Generator) -> Scene:
+    return _add_one(scene, "short screw", rng)
+
+
+def _1_additional_nut(scene: Scene, rng: np.random.Generator) -> Scene:
+    return _add_one(scene, "nut", rng)
+
+
+def _1_additional_washer(scene: Scene, rng: np.random.Generator) -> Scene:
+    return _add_one(scene, "washer", rng)
+
+
+def _1_missing_long_screw(scene: Scene, rng: np.random.Generator) -> Scene:
+    return _remove_one(scene, "long screw", rng)
+
+
+def _1_missing_short_screw(scene: Scene, rng: np.random.Generator) -> Scene:
+    return _remove_one(scene, "short screw", rng)
+
+
+def _1_missing_nut(scene: Scene, rng: np.random.Generator) -> Scene:
+    return _remove_one(scene, "nut", rng)
+
+
+def _1_missing_washer(scene: Scene, rng: np.random.Generator) -> Scene:
+    return _remove_one(scene, "washer", rng)
+
+
+def _replace_one(scene: Scene, old: str, new: str, words: str, rng: np.random.Generator) -> Scene:
     gone = pick(rng, scene.all(old))
     swapped, item = _add(scene.without(gone), new, rng)
     return swapped.broken(words, around(item))
 
 
-def _too_long(scene: Scene, rng: np.random.Generator) -> Scene:
+def _screw_too_long(scene: Scene, rng: np.random.Generator) -> Scene:
     words = "there are two long screws, one of them should be short"
-    return _replaced(scene, "short screw", "long screw", words, rng)
+    return _replace_one(scene, "short screw", "long screw", words, rng)
 
 
-def _too_short(scene: Scene, rng: np.random.Generator) -> Scene:
+def _screw_too_short(scene: Scene, rng: np.random.Generator) -> Scene:
     words = "there are two short screws, one of them should be long"
-    return _replaced(scene, "long screw", "short screw", words, rng)
+    return _replace_one(scene, "long screw", "short screw", words, rng)
 
 
-def _very_short(scene: Scene, rng: np.random.Generator) -> Scene:
+def _very_short_screw(scene: Scene, rng: np.random.Generator) -> Scene:
     old = str(pick(rng, ["long screw", "short screw"]))
-    return _replaced(scene, old, "very short screw", f"a very short screw lies in place of the {old}", rng)
+    return _replace_one(scene, old, "very short screw", f"a very short screw lies in place of the {old}", rng)
 
 
-def _exchanged(scene: Scene, rng: np.random.Generator) -> Scene:
+def _nuts_and_washers_exchanged(scene: Scene, rng: np.random.Generator) -> Scene:
     old, new = ("nut", "washer") if rng.integers(2) else ("washer", "nut")
     if rng.integers(2):
-        return _replaced(scene, old, new, f"there are three {new}s and one {old}, there should be two of each", rng)
-    first = _replaced(scene, old, new, "", rng)
-    second = _replaced(first, old, new, "", rng)
+        return _replace_one(scene, old, new, f"there are three {new}s and one {old}, there should be two of each", rng)
+    first = _replace_one(scene, old, new, "", rng)
+    second = _replace_one(first, old, new, "", rng)
     assert first.defect is not None and second.defect is not None
     regions = (*first.defect.regions, *second.defect.regions)
     return second.broken(f"there are four {new}s and no {old}, there should be two of each", *regions)
 
 
-def spots(scene: Scene) -> list[tuple[float, float, float]]:
+def spots(scene: Scene) -> list[Spot]:
     x, y, angle = scene.layout["pose"]
-    return [(*offset(x, y, angle, dx, dy), 0.08) for dx in (-0.25, 0.1) for dy in (-0.12, 0.14)] + [
-        (item.x, item.y, 0.05) for item in scene.items if "screw" in item.what
-    ]
+    on_the_film = [(*offset(x, y, angle, dx, dy), 0.08) for dx in (-0.25, 0.1) for dy in (-0.12, 0.14)]
+    on_screws = [(item.x, item.y, 0.05) for item in scene.items if "screw" in item.what]
+    return on_the_film + on_screws
 
 
 def paint(canvas: Canvas, scene: Scene) -> None:
@@ -169,24 +201,24 @@ def _paint_part(canvas: Canvas, item: Item) -> None:
 
 
 PRODUCT = Product(
-    NAME,
-    RULE,
-    good,
-    check,
-    {
-        "1_additional_nut": _additional("nut"),
-        "1_missing_washer": _missing("washer"),
-        "screw_too_long": _too_long,
-        "1_missing_nut": _missing("nut"),
-        "nuts_and_washers_exchanged": _exchanged,
-        "1_additional_long_screw": _additional("long screw"),
-        "screw_too_short": _too_short,
-        "1_additional_washer": _additional("washer"),
-        "1_missing_long_screw": _missing("long screw"),
-        "very_short_screw": _very_short,
-        "1_additional_short_screw": _additional("short screw"),
-        "1_missing_short_screw": _missing("short screw"),
-    },
-    paint,
-    spots,
+    name=NAME,
+    rule=RULE,
+    good=good,
+    check=check,
+    defects=by_name(
+        _1_additional_nut,
+        _1_missing_washer,
+        _screw_too_long,
+        _1_missing_nut,
+        _nuts_and_washers_exchanged,
+        _1_additional_long_screw,
+        _screw_too_short,
+        _1_additional_washer,
+        _1_missing_long_screw,
+        _very_short_screw,
+        _1_additional_short_screw,
+        _1_missing_short_screw,
+    ),
+    paint=paint,
+    spots=spots,
 )

@@ -22,7 +22,7 @@ from lad_reasoner.miniloco.painting.connectors import (
 )
 from lad_reasoner.miniloco.painting.paint import Canvas
 from lad_reasoner.miniloco.painting.shapes import offset, spline
-from lad_reasoner.miniloco.scene import Connection, Item, Product, Region, Scene, Sight, pick
+from lad_reasoner.miniloco.scene import Connection, Item, Product, Region, Scene, Sight, Spot, by_name, jitter, pick
 
 NAME = "splicing_connectors"
 RULE = (
@@ -40,14 +40,14 @@ def _on(scene: Scene, side: str) -> Item | None:
 
 
 def _slack(start: tuple[float, float], end: tuple[float, float], rng: np.random.Generator) -> list[tuple[float, float]]:
-    return slack(start, end, float(rng.uniform(-0.035, 0.035)), float(rng.normal(0, 0.006)))
+    return slack(start, end, jitter(rng, 0.035), float(rng.normal(0, 0.006)))
 
 
 def good(rng: np.random.Generator) -> Scene:
     number = int(pick(rng, [2, 3, 5]))
     row = int(rng.integers(number))
     room = 0.5 - number * PITCH / 2 - 0.07
-    middle = 0.25 + float(rng.uniform(-room * 0.5, room * 0.5)) * (0.8 if number < 5 else 0.5)
+    middle = 0.25 + jitter(rng, room * 0.5) * (0.8 if number < 5 else 0.5)
     places = []
     for side, x in zip(SIDES, (0.20, 0.80), strict=True):
         y = float(np.clip(middle + rng.uniform(-0.035, 0.035), 0.04 + number * PITCH / 2, 0.46 - number * PITCH / 2))
@@ -55,7 +55,7 @@ def good(rng: np.random.Generator) -> Scene:
         places.append(
             Item(
                 connector_name(number),
-                x + float(rng.uniform(-0.05, 0.05)),
+                x + jitter(rng, 0.05),
                 y,
                 max(HOUSING, number * PITCH),
                 "orange",
@@ -168,7 +168,7 @@ def _extra_cable(scene: Scene, rng: np.random.Generator) -> Scene:
     return more.broken("there are two cables, there should be one", span(more.layout["paths"][-1][1]))
 
 
-def _wrong_row(scene: Scene, rng: np.random.Generator) -> Scene:
+def _wrong_cable_location(scene: Scene, rng: np.random.Generator) -> Scene:
     row, number, colour = _rows(scene)
     other = int(pick(rng, [r for r in range(number) if r != row]))
     rows = (row, other) if rng.integers(2) else (other, row)
@@ -177,7 +177,7 @@ def _wrong_row(scene: Scene, rng: np.random.Generator) -> Scene:
     return wrong.broken(words, span(wrong.layout["paths"][0][1]))
 
 
-def _wrong_colour(scene: Scene, rng: np.random.Generator) -> Scene:
+def _cable_color(scene: Scene, rng: np.random.Generator) -> Scene:
     row, number, colour = _rows(scene)
     wrong = str(pick(rng, [c for c in CABLE_COLOURS.values() if c != colour]))
     swapped = _with_cable(_without_cables(scene), wrong, (row, row), rng)
@@ -185,7 +185,7 @@ def _wrong_colour(scene: Scene, rng: np.random.Generator) -> Scene:
     return swapped.broken(words, span(swapped.layout["paths"][0][1]))
 
 
-def _unequal_connectors(scene: Scene, rng: np.random.Generator) -> Scene:
+def _wrong_connector_type(scene: Scene, rng: np.random.Generator) -> Scene:
     row, number, colour = _rows(scene)
     other = int(pick(rng, [n for n in CABLE_COLOURS if n != number]))
     changed = pick(rng, connectors(scene))
@@ -200,7 +200,7 @@ def _unequal_connectors(scene: Scene, rng: np.random.Generator) -> Scene:
     return found.broken(words, around_connector(now))
 
 
-def spots(scene: Scene) -> list[tuple[float, float, float]]:
+def spots(scene: Scene) -> list[Spot]:
     return [(*offset(c.x, c.y, c.angle, 0.03 if c.place == "left" else -0.03, 0), 0.05) for c in connectors(scene)]
 
 
@@ -227,20 +227,20 @@ def paint(canvas: Canvas, scene: Scene) -> None:
 
 
 PRODUCT = Product(
-    NAME,
-    RULE,
-    good,
-    check,
-    {
-        "missing_cable": _missing_cable,
-        "cable_cut": _cable_cut,
-        "missing_connector": _missing_connector,
-        "extra_cable": _extra_cable,
-        "wrong_cable_location": _wrong_row,
-        "cable_color": _wrong_colour,
-        "wrong_connector_type": _unequal_connectors,
-    },
-    paint,
-    spots,
-    sights,
+    name=NAME,
+    rule=RULE,
+    good=good,
+    check=check,
+    defects=by_name(
+        _missing_cable,
+        _cable_cut,
+        _missing_connector,
+        _extra_cable,
+        _wrong_cable_location,
+        _cable_color,
+        _wrong_connector_type,
+    ),
+    paint=paint,
+    spots=spots,
+    sights=sights,
 )

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
+from lad_reasoner.miniloco.colours import mix
 from lad_reasoner.miniloco.painting import prints, surfaces
-from lad_reasoner.miniloco.painting.paint import PAPER, Canvas, Material, mix
+from lad_reasoner.miniloco.painting.paint import PAPER, Canvas, Material
 from lad_reasoner.miniloco.painting.shapes import box, offset
-from lad_reasoner.miniloco.scene import Item, Product, Region, Scene, pick, pick_two
+from lad_reasoner.miniloco.scene import Item, Product, Region, Scene, Spot, by_name, draw_pose, pick, pick_two, turn_of
 
 NAME = "tea_assortment"
 RULE = (
@@ -27,11 +28,7 @@ def _place(row: int, column: int) -> str:
 
 
 def good(rng: np.random.Generator) -> Scene:
-    pose: tuple[float, float, float] = (
-        0.5 + float(rng.uniform(-0.015, 0.015)),
-        0.39 + float(rng.uniform(-0.012, 0.012)),
-        float(np.clip(rng.normal(0, 0.8), -2, 2)),
-    )
+    pose = draw_pose(rng, (0.5, 0.39), reach=(0.015, 0.012), tilt=0.8, limit=2)
     order = [list(SORTS)[i] for i in rng.permutation(len(SORTS))]
     items = []
     for row in range(2):
@@ -59,7 +56,7 @@ def check(scene: Scene) -> list[str]:
     for item in scene.items:
         if SORTS[item.shows] != item.colour:
             broken.append(f"the {item.colour} sachet in the {item.place} shows {item.shows}")
-        if abs((item.angle + 180) % 360 - 180) > 20:
+        if turn_of(item.angle) > 20:
             broken.append(f"the sachet in the {item.place} stands on its head")
     return broken
 
@@ -68,7 +65,7 @@ def _around(item: Item) -> Region:
     return Region(item.x, item.y, SACHET_W * 1.04, SACHET_H * 1.04, item.angle)
 
 
-def _missing(scene: Scene, rng: np.random.Generator) -> Scene:
+def _missing_sachet(scene: Scene, rng: np.random.Generator) -> Scene:
     gone = pick(rng, scene.items)
     words = f"the {gone.shows} sachet in the {gone.place} is missing"
     return scene.without(gone).broken(words, _around(gone))
@@ -96,13 +93,13 @@ def _wrong_picture(scene: Scene, rng: np.random.Generator) -> Scene:
     return scene.change(item, shows=sort).broken(words, _around(item))
 
 
-def _on_its_head(scene: Scene, rng: np.random.Generator) -> Scene:
+def _sachet_on_its_head(scene: Scene, rng: np.random.Generator) -> Scene:
     item = pick(rng, scene.items)
     words = f"the {item.shows} sachet in the {item.place} stands on its head"
     return scene.change(item, angle=item.angle + 180).broken(words, _around(item))
 
 
-def spots(scene: Scene) -> list[tuple[float, float, float]]:
+def spots(scene: Scene) -> list[Spot]:
     return [(*offset(item.x, item.y, item.angle, 0, 0.09), 0.055) for item in scene.items]
 
 
@@ -139,17 +136,17 @@ def _paint_sachet(canvas: Canvas, item: Item) -> None:
 
 
 PRODUCT = Product(
-    NAME,
-    RULE,
-    good,
-    check,
-    {
-        "missing_sachet": _missing,
-        "third_of_a_sort": _third_of_a_sort,
-        "parted_pairs": _parted_pairs,
-        "wrong_picture": _wrong_picture,
-        "sachet_on_its_head": _on_its_head,
-    },
-    paint,
-    spots,
+    name=NAME,
+    rule=RULE,
+    good=good,
+    check=check,
+    defects=by_name(
+        _missing_sachet,
+        _third_of_a_sort,
+        _parted_pairs,
+        _wrong_picture,
+        _sachet_on_its_head,
+    ),
+    paint=paint,
+    spots=spots,
 )

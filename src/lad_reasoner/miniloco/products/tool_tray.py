@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from lad_reasoner.miniloco.colours import mix
 from lad_reasoner.miniloco.painting import surfaces
-from lad_reasoner.miniloco.painting.paint import METAL, PLASTIC, RUBBER, Canvas, Material, mix
+from lad_reasoner.miniloco.painting.paint import METAL, PLASTIC, RUBBER, Canvas, Material
 from lad_reasoner.miniloco.painting.shapes import (
     Shape,
     box,
@@ -18,7 +19,7 @@ from lad_reasoner.miniloco.painting.shapes import (
     polygon,
     union,
 )
-from lad_reasoner.miniloco.scene import Item, Product, Region, Scene, pick, pick_two
+from lad_reasoner.miniloco.scene import Item, Product, Region, Scene, Spot, by_name, jitter, pick, pick_two, turn_of
 
 NAME = "tool_tray"
 RULE = (
@@ -46,11 +47,11 @@ def _place(index: int) -> str:
 
 def good(rng: np.random.Generator) -> Scene:
     colour, foam = str(pick(rng, COLOURS)), str(pick(rng, list(FOAMS)))
-    shift = (float(rng.uniform(-0.012, 0.012)), float(rng.uniform(-0.012, 0.012)))
+    shift = (jitter(rng, 0.012), jitter(rng, 0.012))
     items = []
     for index, what in enumerate(ORDER):
-        x = SLOTS[index] + shift[0] + float(rng.uniform(-0.004, 0.004))
-        y = 0.4 + shift[1] + float(rng.uniform(-0.010, 0.010))
+        x = SLOTS[index] + shift[0] + jitter(rng, 0.004)
+        y = 0.4 + shift[1] + jitter(rng, 0.010)
         shown = colour if what in HANDLED else "steel"
         items.append(Item(what, x, y, LENGTHS[what], shown, _place(index), float(rng.normal(0, 1.0))))
     return Scene(NAME, WIDTH, HEIGHT, tuple(items), layout={"shift": shift, "foam": foam})
@@ -64,7 +65,7 @@ def check(scene: Scene) -> list[str]:
             broken.append(f"{_place(index)} holds {len(here)} tools, not the {what}")
         elif here[0].what != what:
             broken.append(f"{_place(index)} holds a {here[0].what}, not the {what}")
-        elif abs((here[0].angle + 180) % 360 - 180) > 20:
+        elif turn_of(here[0].angle) > 20:
             broken.append(f"the {what} lies upside down")
     colours = sorted({item.colour for item in scene.items if item.what in HANDLED})
     if len(colours) > 1:
@@ -76,12 +77,12 @@ def _around(item: Item) -> Region:
     return Region(item.x, item.y, 0.13, item.size * 1.06, item.angle)
 
 
-def _missing(scene: Scene, rng: np.random.Generator) -> Scene:
+def _missing_tool(scene: Scene, rng: np.random.Generator) -> Scene:
     gone = pick(rng, scene.items)
     return scene.without(gone).broken(f"the {gone.what} is missing, {gone.place} is empty", _around(gone))
 
 
-def _exchanged(scene: Scene, rng: np.random.Generator) -> Scene:
+def _exchanged_tools(scene: Scene, rng: np.random.Generator) -> Scene:
     one, two = pick_two(scene.items, rng)
     words = f"the {one.what} and the {two.what} lie in each other's slots"
     swapped = scene.change(one, x=two.x, place=two.place).change(two, x=one.x, place=one.place)
@@ -95,20 +96,20 @@ def _wrong_handle(scene: Scene, rng: np.random.Generator) -> Scene:
     return scene.change(item, colour=colour).broken(words, _around(item))
 
 
-def _upside_down(scene: Scene, rng: np.random.Generator) -> Scene:
+def _upside_down_tool(scene: Scene, rng: np.random.Generator) -> Scene:
     item = pick(rng, scene.items)
     words = f"the {item.what} lies upside down, its handle points up"
     return scene.change(item, angle=180.0 + item.angle).broken(words, _around(item))
 
 
-def _doubled(scene: Scene, rng: np.random.Generator) -> Scene:
+def _doubled_tool(scene: Scene, rng: np.random.Generator) -> Scene:
     gone, kept = pick_two(scene.items, rng)
     words = f"there are two {kept.what}{'es' if kept.what.endswith('h') else 's'}"
     more = scene.change(gone, what=kept.what, size=kept.size, colour=kept.colour)
     return more.broken(f"{words}, the {gone.what} is missing", _around(gone))
 
 
-def spots(scene: Scene) -> list[tuple[float, float, float]]:
+def spots(scene: Scene) -> list[Spot]:
     return [(*offset(item.x, item.y, item.angle, 0, item.size * 0.28), 0.045) for item in scene.items] + [
         (0.265, 0.25, 0.04),
         (0.73, 0.70, 0.05),
@@ -239,17 +240,17 @@ def _paint_brush(canvas: Canvas, item: Item) -> None:
 
 
 PRODUCT = Product(
-    NAME,
-    RULE,
-    good,
-    check,
-    {
-        "missing_tool": _missing,
-        "exchanged_tools": _exchanged,
-        "wrong_handle": _wrong_handle,
-        "upside_down_tool": _upside_down,
-        "doubled_tool": _doubled,
-    },
-    paint,
-    spots,
+    name=NAME,
+    rule=RULE,
+    good=good,
+    check=check,
+    defects=by_name(
+        _missing_tool,
+        _exchanged_tools,
+        _wrong_handle,
+        _upside_down_tool,
+        _doubled_tool,
+    ),
+    paint=paint,
+    spots=spots,
 )

@@ -6,10 +6,11 @@ from dataclasses import replace
 
 import numpy as np
 
+from lad_reasoner.miniloco.colours import mix
 from lad_reasoner.miniloco.painting import surfaces
-from lad_reasoner.miniloco.painting.paint import METAL, RUBBER, Canvas, Material, mix
+from lad_reasoner.miniloco.painting.paint import METAL, RUBBER, Canvas, Material
 from lad_reasoner.miniloco.painting.shapes import Array, box, ellipse, moved, union
-from lad_reasoner.miniloco.scene import Fill, Item, Product, Region, Scene, pick
+from lad_reasoner.miniloco.scene import Fill, Item, Product, Region, Scene, Spot, by_name, jitter, pick
 
 NAME = "test_tubes"
 RULE = (
@@ -31,15 +32,15 @@ def _place(index: int) -> str:
 
 
 def good(rng: np.random.Generator) -> Scene:
-    left = 0.5 - PITCH * (NUMBER - 1) / 2 + float(rng.uniform(-0.02, 0.02))
+    left = 0.5 - PITCH * (NUMBER - 1) / 2 + jitter(rng, 0.02)
     level = float(rng.uniform(*GOOD_LEVEL))
     items, fills = [], []
     for index in range(NUMBER):
-        x = left + index * PITCH + float(rng.uniform(-0.004, 0.004))
+        x = left + index * PITCH + jitter(rng, 0.004)
         colour = str(pick(rng, COLOURS))
         items.append(Item("tube", x, (TOP + BOTTOM) / 2, BOTTOM - TOP, "", _place(index)))
         items.append(Item("stopper", x, TOP - 0.022, 0.085, colour, _place(index)))
-        fills.append(Fill("liquid", colour, level + float(rng.uniform(-SAME, SAME)) / 2, _place(index)))
+        fills.append(Fill("liquid", colour, level + jitter(rng, SAME) / 2, _place(index)))
     table = str(pick(rng, ["white", "grey", "blue"]))
     return Scene(NAME, WIDTH, HEIGHT, tuple(items), tuple(fills), layout={"left": left, "table": table})
 
@@ -83,15 +84,15 @@ def _with_level(scene: Scene, low: float, high: float, words: str, rng: np.rando
     return replace(scene, fills=changed).broken(words.format(place=fill.place), region)
 
 
-def _too_low(scene: Scene, rng: np.random.Generator) -> Scene:
+def _too_little(scene: Scene, rng: np.random.Generator) -> Scene:
     return _with_level(scene, 0.20, 0.44, "the tube in {place} holds too little liquid", rng)
 
 
-def _too_full(scene: Scene, rng: np.random.Generator) -> Scene:
+def _too_much(scene: Scene, rng: np.random.Generator) -> Scene:
     return _with_level(scene, 0.78, 0.90, "the tube in {place} holds too much liquid", rng)
 
 
-def _empty(scene: Scene, rng: np.random.Generator) -> Scene:
+def _empty_tube(scene: Scene, rng: np.random.Generator) -> Scene:
     return _with_level(scene, 0.0, 0.0, "the tube in {place} is empty", rng)
 
 
@@ -130,7 +131,7 @@ def _around(stopper: Item) -> Region:
     return Region(stopper.x, stopper.y, 0.09, 0.08)
 
 
-def spots(scene: Scene) -> list[tuple[float, float, float]]:
+def spots(scene: Scene) -> list[Spot]:
     return [(item.x, item.y, 0.045) for item in scene.all("tube")] + [(0.5, 0.685, 0.06), (0.3, 0.685, 0.06)]
 
 
@@ -222,19 +223,19 @@ def _paint_stopper(canvas: Canvas, stopper: Item) -> None:
 
 
 PRODUCT = Product(
-    NAME,
-    RULE,
-    good,
-    check,
-    {
-        "too_little": _too_low,
-        "wrong_stopper": _wrong_stopper,
-        "missing_tube": _missing_tube,
-        "too_much": _too_full,
-        "exchanged_stoppers": _exchanged_stoppers,
-        "missing_stopper": _missing_stopper,
-        "empty_tube": _empty,
-    },
-    paint,
-    spots,
+    name=NAME,
+    rule=RULE,
+    good=good,
+    check=check,
+    defects=by_name(
+        _too_little,
+        _wrong_stopper,
+        _missing_tube,
+        _too_much,
+        _exchanged_stoppers,
+        _missing_stopper,
+        _empty_tube,
+    ),
+    paint=paint,
+    spots=spots,
 )
