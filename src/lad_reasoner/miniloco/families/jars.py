@@ -12,7 +12,7 @@ import numpy as np
 from lad_reasoner.miniloco.colours import Colour, mix
 from lad_reasoner.miniloco.painting import prints, surfaces, vessels
 from lad_reasoner.miniloco.painting.paint import Canvas
-from lad_reasoner.miniloco.painting.vessels import FORMS, ICON, ICON_COLOURS, JUICES, LABEL, Form, Pose
+from lad_reasoner.miniloco.painting.vessels import FORMS, ICON, ICON_COLOURS, JUICES, LABEL, Form, Stand
 from lad_reasoner.miniloco.scene import Break, Fill, Item, Product, Region, Scene, Spot, around, jitter, pick
 
 NAME = "jars"
@@ -123,7 +123,7 @@ class _Rules:
             parts.append("A fruit label shows the fruit of the juice in its middle.")
         return " ".join(parts)
 
-    def _stand(self, rng: np.random.Generator) -> tuple[Pose, ...]:
+    def _stand(self, rng: np.random.Generator) -> tuple[Stand, ...]:
         """Where the vessels stand."""
         number = len(self.plan)
         if number == 1:

@@ -14,7 +14,7 @@ from lad_reasoner.miniloco.families.sorts import Sort
 from lad_reasoner.miniloco.painting import bags, surfaces
 from lad_reasoner.miniloco.painting.paint import Canvas
 from lad_reasoner.miniloco.painting.shapes import box
-from lad_reasoner.miniloco.scene import Break, Item, Product, Region, Scene, Spot, around, jitter, pick
+from lad_reasoner.miniloco.scene import Break, Item, Pose, Product, Region, Scene, Spot, around, jitter, pick
 
 NAME = "loose_parts"
 # The composition of the evaluation product screw_bag.
@@ -151,7 +151,7 @@ def _good(rule: Rule, rng: np.random.Generator) -> Scene:
 
 
 def _lay(
-    rule: Rule, sort: Sort, pose: bags.Pose, taken: list[Item] | tuple[Item, ...], rng: np.random.Generator
+    rule: Rule, sort: Sort, pose: Pose, taken: list[Item] | tuple[Item, ...], rng: np.random.Generator
 ) -> tuple[Item, float]:
     size = sorts.SIZES[sort[0]] * rule.factor * (float(rng.uniform(0.97, 1.03)) if sort[0] in sorts.FRUITS else 1.0)
     return sorts.lay(sort, size, rule.room, pose, taken, rng, place=rule.place)

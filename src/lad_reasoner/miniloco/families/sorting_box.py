@@ -12,12 +12,12 @@ from lad_reasoner.miniloco.colours import Colour, mix, rgb
 from lad_reasoner.miniloco.families import sorts
 from lad_reasoner.miniloco.families.sorts import Sort
 from lad_reasoner.miniloco.painting import boxes, surfaces
+from lad_reasoner.miniloco.painting.boxes import Cell, cell_place, separator_place
 from lad_reasoner.miniloco.painting.paint import Canvas
 from lad_reasoner.miniloco.painting.shapes import offset
-from lad_reasoner.miniloco.scene import Break, Item, Product, Region, Scene, Spot, jitter, pick, pick_two
+from lad_reasoner.miniloco.scene import Break, Item, Product, Region, Scene, Spot, by_name, jitter, pick, pick_two
 
 NAME = "sorting_box"
-Cell = tuple[int, int]
 # The grid of the evaluation product pushpins: rows, columns.
 REFUSED = (3, 5)
 _OTHERS = ("nut", "washer", "tablet", "bolt", "short screw")
@@ -78,12 +78,8 @@ class Rule:
         return f"{box} Each compartment holds exactly {', '.join(listed[:-1])} and {listed[-1]}, lying anywhere in it."
 
 
-def _place(cell: Cell) -> str:
-    return f"row {cell[0] + 1}, column {cell[1] + 1}"
-
-
 def _inside(scene: Scene, cell: Cell) -> list[Item]:
-    return [item for item in scene.items if item.place == _place(cell)]
+    return [item for item in scene.items if item.place == cell_place(cell)]
 
 
 def draw(rng: np.random.Generator) -> Product:
@@ -138,12 +134,12 @@ def _lay(rule: Rule, scene: Scene, sort: Sort, cell: Cell, rng: np.random.Genera
     """The scene and one more part in a compartment."""
     size = sorts.SIZES[sort[0]] * rule.factor
     pose, beside = scene.layout["pose"], _inside(scene, cell)
-    return scene.plus(sorts.lay(sort, size, rule.room(cell), pose, beside, rng, place=_place(cell))[0])
+    return scene.plus(sorts.lay(sort, size, rule.room(cell), pose, beside, rng, place=cell_place(cell))[0])
 
 
 def _good(rule: Rule, rng: np.random.Generator) -> Scene:
     (rows, columns), (wide, tall) = rule.grid, rule.cell
-    pose: boxes.Pose = (
+    pose = (
         0.5 + jitter(rng, 0.012),
         rule.height / 2 + float(rng.uniform(-0.004, 0.008)),
         float(np.clip(rng.normal(0, 0.5), -1.2, 1.2)),
@@ -152,7 +148,7 @@ def _good(rule: Rule, rng: np.random.Generator) -> Scene:
     for row in range(rows):
         for column in range(columns - 1):
             x, y = offset(*pose, (column + 1 - columns / 2) * wide, (row + 0.5 - rows / 2) * tall)
-            place = f"row {row + 1}, between columns {column + 1} and {column + 2}"
+            place = separator_place((row, column))
             separators.append(Item("separator", x, y, tall, "", place, pose[2]))
     scene = Scene(NAME, 1.0, rule.height, tuple(separators), layout={"pose": pose, "sights": ()})
     for cell in rule.cells():
@@ -168,7 +164,9 @@ def _check(rule: Rule, scene: Scene) -> list[str]:
         found = Counter((item.what, item.colour) for item in _inside(scene, cell))
         if found != {wanted: rule.number}:
             holds = " and ".join(sorts.words(sort, n) for sort, n in found.items()) or "nothing"
-            broken.append(f"the compartment in {_place(cell)} holds {holds}, not {sorts.words(wanted, rule.number)}")
+            broken.append(
+                f"the compartment in {cell_place(cell)} holds {holds}, not {sorts.words(wanted, rule.number)}"
+            )
     walls = rule.grid[0] * (rule.grid[1] - 1)
     if len(scene.all("separator")) != walls:
         broken.append(f"{len(scene.all('separator'))} separators, not {walls}")
@@ -199,42 +197,43 @@ def _broken(rule: Rule, scene: Scene, words: str, *cells: Cell) -> Scene:
 
 def _defects(rule: Rule) -> dict[str, Break]:
     cells = rule.cells()
-    here = {sort: [cell for cell in cells if rule.rows[cell[0]] == sort] for sort in rule.rows}
+    cells_of = {sort: [cell for cell in cells if rule.rows[cell[0]] == sort] for sort in rule.rows}
 
-    def empty(scene: Scene, rng: np.random.Generator) -> Scene:
+    def empty_compartment(scene: Scene, rng: np.random.Generator) -> Scene:
         cell = pick(rng, cells)
-        words = f"the compartment in {_place(cell)} is empty"
+        words = f"the compartment in {cell_place(cell)} is empty"
         return _broken(rule, scene.without(*_inside(scene, cell)), words, cell)
 
-    def two_empty(scene: Scene, rng: np.random.Generator) -> Scene:
+    def two_empty_compartments(scene: Scene, rng: np.random.Generator) -> Scene:
         one, two = pick_two(cells, rng)
-        words = f"the compartments in {_place(one)} and in {_place(two)} are empty"
+        words = f"the compartments in {cell_place(one)} and in {cell_place(two)} are empty"
         return _broken(rule, scene.without(*_inside(scene, one), *_inside(scene, two)), words, one, two)
 
     def one_of_them_missing(scene: Scene, rng: np.random.Generator) -> Scene:
         cell = pick(rng, cells)
-        words = f"the compartment in {_place(cell)} holds only {sorts.words(rule.rows[cell[0]], rule.number - 1)}"
+        words = f"the compartment in {cell_place(cell)} holds only {sorts.words(rule.rows[cell[0]], rule.number - 1)}"
         return _broken(rule, scene.without(pick(rng, _inside(scene, cell))), words, cell)
 
-    def extra(scene: Scene, rng: np.random.Generator) -> Scene:
+    def extra_part(scene: Scene, rng: np.random.Generator) -> Scene:
         cell = pick(rng, cells)
         sort = rule.rows[cell[0]]
-        words = f"the compartment in {_place(cell)} holds {sorts.words(sort, rule.number + 1)}"
+        words = f"the compartment in {cell_place(cell)} holds {sorts.words(sort, rule.number + 1)}"
         return _broken(rule, _lay(rule, scene, sort, cell, rng), words, cell)
 
-    def two_extra(scene: Scene, rng: np.random.Generator) -> Scene:
+    def two_extra_parts(scene: Scene, rng: np.random.Generator) -> Scene:
         one, two = pick_two(cells, rng)
         for cell in (one, two):
             scene = _lay(rule, scene, rule.rows[cell[0]], cell, rng)
-        words = f"the compartments in {_place(one)} and in {_place(two)} hold one part too many each"
+        words = f"the compartments in {cell_place(one)} and in {cell_place(two)} hold one part too many each"
         return _broken(rule, scene, words, one, two)
 
-    def moved(scene: Scene, rng: np.random.Generator) -> Scene:
+    def wrong_compartment(scene: Scene, rng: np.random.Generator) -> Scene:
         # Within one sort: the part would be a foreign one elsewhere.
-        old, new = pick_two(here[rule.rows[int(rng.integers(len(rule.rows)))]], rng)
+        sort = rule.rows[int(rng.integers(len(rule.rows)))]
+        old, new = pick_two(cells_of[sort], rng)
         left = scene.without(pick(rng, _inside(scene, old)))
         now = "is empty" if rule.number == 1 else "holds one part too few"
-        words = f"the compartment in {_place(old)} {now}, the one in {_place(new)} holds one part too many"
+        words = f"the compartment in {cell_place(old)} {now}, the one in {cell_place(new)} holds one part too many"
         return _broken(rule, _lay(rule, left, rule.rows[new[0]], new, rng), words, old, new)
 
     def missing_separator(scene: Scene, rng: np.random.Generator) -> Scene:
@@ -243,36 +242,36 @@ def _defects(rule: Rule) -> dict[str, Break]:
         less = _seen(rule, scene.without(wall), ("missing separator", wall.x, wall.y))
         return less.broken(f"the separator in {wall.place} is missing", region)
 
-    def foreign(scene: Scene, rng: np.random.Generator) -> Scene:
+    def foreign_part(scene: Scene, rng: np.random.Generator) -> Scene:
         cell = pick(rng, cells)
         old = rule.rows[cell[0]]
         new = _foreign(rule, old, rng)
         less = scene.without(pick(rng, _inside(scene, cell)))
-        words = f"the compartment in {_place(cell)} holds {sorts.words(new)} in place of {sorts.words(old)}"
+        words = f"the compartment in {cell_place(cell)} holds {sorts.words(new)} in place of {sorts.words(old)}"
         return _broken(rule, _lay(rule, less, new, cell, rng), words, cell)
 
-    def exchanged(scene: Scene, rng: np.random.Generator) -> Scene:
-        first, second = pick_two(list(here), rng)
-        one, two = pick(rng, here[first]), pick(rng, here[second])
+    def exchanged_parts(scene: Scene, rng: np.random.Generator) -> Scene:
+        first, second = pick_two(list(cells_of), rng)
+        one, two = pick(rng, cells_of[first]), pick(rng, cells_of[second])
         less = scene.without(pick(rng, _inside(scene, one)), pick(rng, _inside(scene, two)))
         more = _lay(rule, _lay(rule, less, second, one, rng), first, two, rng)
-        now = f"{sorts.words(second)} in {_place(one)}, {sorts.words(first)} in {_place(two)}"
+        now = f"{sorts.words(second)} in {cell_place(one)}, {sorts.words(first)} in {cell_place(two)}"
         return _broken(rule, more, f"two parts are exchanged: {now}", one, two)
 
-    found: dict[str, Break] = {
-        "empty_compartment": empty,
-        "extra_part": extra,
-        "wrong_compartment": moved,
-        "missing_separator": missing_separator,
-        "two_extra_parts": two_extra,
-        "foreign_part": foreign,
-        "two_empty_compartments": two_empty,
-    }
+    breaks: list[Break] = [
+        empty_compartment,
+        extra_part,
+        wrong_compartment,
+        missing_separator,
+        two_extra_parts,
+        foreign_part,
+        two_empty_compartments,
+    ]
     if rule.number > 1:
-        found["one_of_them_missing"] = one_of_them_missing
-    if len(here) > 1:
-        found["exchanged_parts"] = exchanged
-    return found
+        breaks.append(one_of_them_missing)
+    if len(cells_of) > 1:
+        breaks.append(exchanged_parts)
+    return by_name(*breaks)
 
 
 def _fitting(rule: Rule) -> list[str]:

@@ -13,23 +13,39 @@ import numpy as np
 from lad_reasoner.miniloco.painting import surfaces
 from lad_reasoner.miniloco.painting.connectors import (
     CABLE_TONES,
-    HOUSING,
     PITCH,
     around_connector,
+    cable_sights,
+    changes_row,
     clamps,
-    connector_name,
     connectors,
+    cut,
     facing,
+    make_cable,
+    make_connector,
     mesh,
     paint_cable,
     paint_connector,
+    row_of,
     slack,
     socket,
     span,
 )
 from lad_reasoner.miniloco.painting.paint import Canvas
-from lad_reasoner.miniloco.painting.shapes import Points, box, offset, spline
-from lad_reasoner.miniloco.scene import Break, Connection, Item, Product, Region, Scene, Spot, jitter, pick
+from lad_reasoner.miniloco.painting.shapes import Points, box, offset
+from lad_reasoner.miniloco.scene import (
+    Break,
+    Connection,
+    Item,
+    Product,
+    Region,
+    Scene,
+    Sight,
+    Spot,
+    by_name,
+    jitter,
+    pick,
+)
 
 NAME = "wiring"
 NUMBERS = (2, 3, 4, 5)
@@ -51,13 +67,9 @@ class _Wire:
     path: Points
 
     @property
-    def rows(self) -> tuple[int, ...]:
-        """The rows, from 0, of the ends that are plugged in."""
-        return tuple(int(end.split()[-1]) - 1 for end in (self.start, self.end) if end)
-
-    def middle(self) -> tuple[float, float]:
-        line = spline(self.path) if len(self.path) == 6 else self.path
-        return line[len(line) // 2]
+    def row(self) -> int:
+        """The row, from 0, at which it starts."""
+        return row_of(self.start)
 
 
 def draw(rng: np.random.Generator) -> Product:
@@ -126,13 +138,13 @@ class _Rules:
             above, below = (room * float(v) for v in rng.uniform(0.1, 0.4, 2))
             middles = [EDGE + talls[0] / 2 + above, self.height - EDGE - talls[1] / 2 - below]
         shake = min(0.035, 0.15 * room) if len(talls) == 1 else min(0.02, 0.08 * room)
-        found = []
+        placed = []
         for (pair, number), middle in zip(numbers.items(), middles, strict=True):
             for side, x in zip(SIDES, (0.20, 0.80), strict=True):
                 at = (x + jitter(rng, 0.05), middle + jitter(rng, shake))
                 angle = float(np.clip(rng.normal(0, 3.0), -7, 7))
-                found.append(_connector(number, at, f"{pair}{side}", angle))
-        return found
+                placed.append(make_connector(number, at, f"{pair}{side}", angle))
+        return placed
 
     def good(self, rng: np.random.Generator) -> Scene:
         """A scene that keeps the rule."""
@@ -160,19 +172,16 @@ class _Rules:
 
     def _built(self, scene: Scene, placed: list[Item], wires: list[_Wire]) -> Scene:
         """The scene with these connectors and cables, and the sights that they give."""
-        cables, sights = [], []
+        cables: list[Item] = []
+        sights: list[Sight] = []
         for wire in wires:
             place = f"between the {wire.pair}connectors"
             if not wire.start or not wire.end:
                 place = f"at the {wire.start or wire.end}".rsplit(" row", 1)[0]
-            cables.append(Item("cable", *wire.middle(), wire.path[-1][0] - wire.path[0][0], wire.colour, place))
-            sights += [
-                ("loose end", *at) for end, at in ((wire.start, wire.path[0]), (wire.end, wire.path[-1])) if not end
-            ]
-            if len(set(wire.rows)) == 2:
-                sights.append(("crossing row", *wire.middle()))
+            cables.append(make_cable(wire.path, wire.colour, place))
+            sights += cable_sights(wire.start, wire.end, wire.path)
         for pair in self.numbers:
-            facing_each_other = [c for c in placed if c.place in (f"{pair}left", f"{pair}right")]
+            facing_each_other = _pair_of(placed, pair)
             if len({clamps(c) for c in facing_each_other}) == 2:
                 one, two = facing_each_other
                 sights.append(("unequal connectors", (one.x + two.x) / 2, (one.y + two.y) / 2))
@@ -184,10 +193,10 @@ class _Rules:
         """What breaks the rule."""
         broken = []
         for pair, choices in self.numbers.items():
-            found = [c for c in connectors(scene) if c.place in (f"{pair}left", f"{pair}right")]
-            numbers = {clamps(c) for c in found}
-            if len(found) != 2:
-                broken.append(f"{len(found)} {pair}connectors, not two")
+            facing_each_other = _pair_of(connectors(scene), pair)
+            numbers = {clamps(c) for c in facing_each_other}
+            if len(facing_each_other) != 2:
+                broken.append(f"{len(facing_each_other)} {pair}connectors, not two")
             if len(numbers) > 1:
                 broken.append(f"the {pair}connectors have different numbers of clamps")
             broken += [f"a {pair}connector has {n} clamps" for n in sorted(numbers - set(choices))]
@@ -197,7 +206,7 @@ class _Rules:
             for wire in wires:
                 if not wire.start or not wire.end:
                     broken.append("a cable does not join both connectors")
-                elif len(set(wire.rows)) > 1:
+                elif changes_row(wire.start, wire.end):
                     broken.append(f"a cable runs from {wire.start} to {wire.end}")
                 wanted = {self.colours[n] for n in numbers} if self.colours else {wire.colour}
                 if len(numbers) == 1 and wire.colour not in wanted:
@@ -208,47 +217,51 @@ class _Rules:
         """The ways to break this rule."""
         fixed = all(len(numbers) == 1 for numbers in self.numbers.values())
         one_colour = len(set(self.colours.values())) == 1
-        offered: dict[str, tuple[bool, Break]] = {
-            "missing_cable": (True, self._missing_cable),
-            "cable_cut": (True, self._cut),
-            "missing_connector": (True, self._missing_connector),
-            "extra_cable": (any(min(numbers) > self.cables for numbers in self.numbers.values()), self._extra),
-            "wrong_row": (True, self._wrong_row),
-            # Where colours go with the number of clamps, a picture of other connectors does not tell the right one.
-            "wrong_colour": (one_colour or (fixed and bool(self.colours)), self._wrong_colour),
-            "unequal_connectors": (True, self._unequal),
-        }
-        return {name: broken for name, (applies, broken) in offered.items() if applies}
+        # Where colours go with the number of clamps, a picture of other connectors does not tell the right one.
+        tells_the_colour = one_colour or (fixed and bool(self.colours))
+        offered = (
+            (self._missing_cable, True),
+            (self._cable_cut, True),
+            (self._missing_connector, True),
+            (self._extra_cable, any(min(numbers) > self.cables for numbers in self.numbers.values())),
+            (self._wrong_row, True),
+            (self._wrong_colour, tells_the_colour),
+            (self._unequal_connectors, True),
+        )
+        return by_name(*(function for function, applies in offered if applies))
 
     def _changed(self, scene: Scene, change: Callable[[_Wire], list[_Wire]]) -> Scene:
         """The scene with each cable replaced by none, one or more."""
-        return self._built(scene, connectors(scene), [new for wire in scene.layout["wires"] for new in change(wire)])
+        wires: list[_Wire] = []
+        for wire in scene.layout["wires"]:
+            wires += change(wire)
+        return self._built(scene, connectors(scene), wires)
 
     def _missing_cable(self, scene: Scene, rng: np.random.Generator) -> Scene:
         gone = pick(rng, scene.layout["wires"])
         bare = self._changed(scene, lambda wire: [] if wire is gone else [wire])
         return bare.broken(f"a cable between the {gone.pair}connectors is missing", span(gone.path))
 
-    def _cut(self, scene: Scene, rng: np.random.Generator) -> Scene:
-        found = pick(rng, scene.layout["wires"])
-        line = spline(found.path)
-        middle, gap = int(rng.integers(10, 21)), 1
-        left = replace(found, end="", path=tuple(line[: middle - gap]))
-        right = replace(found, start="", path=tuple(line[middle + gap + 1 :]))
-        cut = self._changed(scene, lambda wire: [left, right] if wire is found else [wire])
-        return cut.broken("a cable is cut in two", Region(*line[middle], 0.10, 0.06))
+    def _cable_cut(self, scene: Scene, rng: np.random.Generator) -> Scene:
+        whole = pick(rng, scene.layout["wires"])
+        left_path, right_path, at = cut(whole.path, rng)
+        left = replace(whole, end="", path=left_path)
+        right = replace(whole, start="", path=right_path)
+        pieces = self._changed(scene, lambda wire: [left, right] if wire is whole else [wire])
+        return pieces.broken("a cable is cut in two", Region(*at, 0.10, 0.06))
 
     def _missing_connector(self, scene: Scene, rng: np.random.Generator) -> Scene:
         gone = pick(rng, connectors(scene))
 
         def loosened(wire: _Wire) -> list[_Wire]:
-            start, end = ("" if socket_.startswith(f"{gone.place} ") else socket_ for socket_ in (wire.start, wire.end))
+            start = "" if wire.start.startswith(f"{gone.place} ") else wire.start
+            end = "" if wire.end.startswith(f"{gone.place} ") else wire.end
             return [replace(wire, start=start, end=end)]
 
         words = f"the {gone.place} connector is missing"
         return self._changed(scene.without(gone), loosened).broken(words, around_connector(gone))
 
-    def _extra(self, scene: Scene, rng: np.random.Generator) -> Scene:
+    def _extra_cable(self, scene: Scene, rng: np.random.Generator) -> Scene:
         pair = str(pick(rng, [pair for pair, numbers in self.numbers.items() if min(numbers) > self.cables]))
         number, taken = self._taken(scene, pair)
         row = int(pick(rng, [r for r in range(number) if r not in taken]))
@@ -258,30 +271,30 @@ class _Rules:
 
     def _taken(self, scene: Scene, pair: str) -> tuple[int, list[int]]:
         """Number of clamps of a pair, and the rows that its cables take, in a good scene."""
-        rows = [wire.rows[0] for wire in scene.layout["wires"] if wire.pair == pair]
+        rows = [wire.row for wire in scene.layout["wires"] if wire.pair == pair]
         return clamps(_on(scene, f"{pair}left")), rows
 
     def _wrong_row(self, scene: Scene, rng: np.random.Generator) -> Scene:
-        found = pick(rng, scene.layout["wires"])
-        number, taken = self._taken(scene, found.pair)
-        row, other = found.rows[0], int(pick(rng, [r for r in range(number) if r != found.rows[0]]))
+        wire = pick(rng, scene.layout["wires"])
+        number, taken = self._taken(scene, wire.pair)
+        row, other = wire.row, int(pick(rng, [r for r in range(number) if r != wire.row]))
         rows = (row, other) if rng.integers(2) else (other, row)
-        new = {row: self._wire(scene, found.pair, rows, found.colour, rng)}
+        new = {row: self._wire(scene, wire.pair, rows, wire.colour, rng)}
         if other in taken:
             # The row is not free: two cables change places at one end.
-            crossed = next(w for w in scene.layout["wires"] if w.pair == found.pair and w.rows[0] == other)
-            new[other] = self._wire(scene, found.pair, (rows[1], rows[0]), crossed.colour, rng)
-        wrong = self._changed(scene, lambda w: [new.get(w.rows[0], w) if w.pair == found.pair else w])
+            crossed = next(w for w in scene.layout["wires"] if w.pair == wire.pair and w.row == other)
+            new[other] = self._wire(scene, wire.pair, (rows[1], rows[0]), crossed.colour, rng)
+        wrong = self._changed(scene, lambda w: [new.get(w.row, w) if w.pair == wire.pair else w])
         words = f"a cable runs from {new[row].start} to {new[row].end}"
-        return wrong.broken(words, *(span(wire.path) for wire in new.values()))
+        return wrong.broken(words, *(span(w.path) for w in new.values()))
 
     def _wrong_colour(self, scene: Scene, rng: np.random.Generator) -> Scene:
-        found = pick(rng, scene.layout["wires"])
-        colour = str(pick(rng, [c for c in self.palette if c != found.colour]))
-        wrong = self._changed(scene, lambda wire: [replace(wire, colour=colour) if wire is found else wire])
-        return wrong.broken(f"a cable is {colour}, it should be {found.colour}", span(found.path))
+        wire = pick(rng, scene.layout["wires"])
+        colour = str(pick(rng, [c for c in self.palette if c != wire.colour]))
+        wrong = self._changed(scene, lambda w: [replace(w, colour=colour) if w is wire else w])
+        return wrong.broken(f"a cable is {colour}, it should be {wire.colour}", span(wire.path))
 
-    def _unequal(self, scene: Scene, rng: np.random.Generator) -> Scene:
+    def _unequal_connectors(self, scene: Scene, rng: np.random.Generator) -> Scene:
         changed = pick(rng, connectors(scene))
         number, pair = clamps(changed), changed.place.removesuffix("left").removesuffix("right")
         # In frames with two pairs a connector can grow by little more than the largest one there.
@@ -289,7 +302,7 @@ class _Rules:
         other = int(pick(rng, others))
         half = other * PITCH / 2
         at = (changed.x, float(np.clip(changed.y, EDGE + half, self.height - EDGE - half)))
-        new = _connector(other, at, changed.place, changed.angle)
+        new = make_connector(other, at, changed.place, changed.angle)
         placed = [new if c is changed else c for c in connectors(scene)]
         bare = replace(scene, items=tuple(placed))
         old = [wire for wire in scene.layout["wires"] if wire.pair == pair]
@@ -318,8 +331,9 @@ class _Rules:
             paint_connector(canvas, connector)
 
 
-def _connector(number: int, at: tuple[float, float], place: str, angle: float) -> Item:
-    return Item(connector_name(number), *at, max(HOUSING, number * PITCH), "orange", place, angle)
+def _pair_of(placed: list[Item], pair: str) -> list[Item]:
+    """The connectors of a pair that are there."""
+    return [c for c in placed if c.place in (f"{pair}left", f"{pair}right")]
 
 
 def _on(scene: Scene, place: str) -> Item:

@@ -8,8 +8,7 @@ import numpy as np
 
 from lad_reasoner.miniloco.painting.paint import Canvas
 from lad_reasoner.miniloco.painting.shapes import box, offset, outline, polygon, polyline
-
-Pose = tuple[float, float, float]
+from lad_reasoner.miniloco.scene import Pose
 
 _WIDTH, _ZIP_X, _PITCH = 0.86, 0.285, 0.117
 

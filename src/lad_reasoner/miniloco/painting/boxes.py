@@ -7,8 +7,22 @@ from collections.abc import Sequence
 from lad_reasoner.miniloco.colours import Colour, mix
 from lad_reasoner.miniloco.painting.paint import GLASS, PLASTIC, Canvas
 from lad_reasoner.miniloco.painting.shapes import box, offset, outline
+from lad_reasoner.miniloco.scene import Pose
 
-Pose = tuple[float, float, float]
+# Row and column of a compartment, from 0.
+Cell = tuple[int, int]
+
+
+def cell_place(cell: Cell) -> str:
+    """A compartment's place as facts say it."""
+    row, column = cell
+    return f"row {row + 1}, column {column + 1}"
+
+
+def separator_place(cell: Cell) -> str:
+    """The place of the separator right of a compartment, as facts say it."""
+    row, column = cell
+    return f"row {row + 1}, between columns {column + 1} and {column + 2}"
 
 
 def sorting_box(

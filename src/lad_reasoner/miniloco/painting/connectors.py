@@ -7,7 +7,7 @@ import numpy as np
 from lad_reasoner.miniloco.colours import Colour, mix
 from lad_reasoner.miniloco.painting.paint import GLASS, PLASTIC, Canvas, Material, smoothstep
 from lad_reasoner.miniloco.painting.shapes import Points, box, offset, polyline, spline
-from lad_reasoner.miniloco.scene import Item, Region, Scene
+from lad_reasoner.miniloco.scene import Item, Region, Scene, Sight
 
 PITCH = 0.049
 HOUSING = 0.158
@@ -36,6 +36,11 @@ def connectors(scene: Scene) -> list[Item]:
     return [item for item in scene.items if item.what.startswith("connector")]
 
 
+def make_connector(number: int, at: tuple[float, float], place: str, angle: float) -> Item:
+    """A connector with this number of clamps about a point."""
+    return Item(connector_name(number), *at, max(HOUSING, number * PITCH), "orange", place, angle)
+
+
 def facing(connector: Item) -> int:
     """1 if the clamps of the connector open to the right, as those on the left do, else -1."""
     return 1 if connector.place.endswith("left") else -1
@@ -59,6 +64,42 @@ def slack(start: tuple[float, float], end: tuple[float, float], sag: float, sway
         (bx - 0.16 * span, by + 0.25 * sag),
         (bx, by),
     ]
+
+
+def middle_of(path: Points) -> tuple[float, float]:
+    """The point half along a cable; the six points of `slack` are made smooth first."""
+    line = spline(path) if len(path) == 6 else path
+    return line[len(line) // 2]
+
+
+def make_cable(path: Points, colour: str, place: str) -> Item:
+    """A cable as an item: its centre lies on it, its size is its extent along x."""
+    return Item("cable", *middle_of(path), path[-1][0] - path[0][0], colour, place)
+
+
+def cut(path: Points, rng: np.random.Generator) -> tuple[Points, Points, tuple[float, float]]:
+    """The left and the right piece of a cable that is cut somewhere about its middle, and the point of the cut."""
+    line = spline(path)
+    middle = int(rng.integers(10, 21))
+    return tuple(line[: middle - 1]), tuple(line[middle + 2 :]), line[middle]
+
+
+def row_of(end: str) -> int:
+    """The row, from 0, of an end that is plugged in: 2 for 'left row 3'."""
+    return int(end.split()[-1]) - 1
+
+
+def changes_row(start: str, end: str) -> bool:
+    """Whether a cable is plugged in at both ends, but in different rows."""
+    return bool(start and end) and row_of(start) != row_of(end)
+
+
+def cable_sights(start: str, end: str, path: Points) -> list[Sight]:
+    """Where an end is plugged into nothing, and the middle of a cable that changes its row."""
+    seen = [("loose end", *at) for plugged, at in ((start, path[0]), (end, path[-1])) if not plugged]
+    if changes_row(start, end):
+        seen.append(("crossing row", *middle_of(path)))
+    return seen
 
 
 def span(path: Points, height: float = 0.05) -> Region:

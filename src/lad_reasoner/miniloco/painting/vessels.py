@@ -1,5 +1,5 @@
-"""Glass vessels of juice and the labels on them. Lengths of a form are parts of a vessel of its own unit; `pose` puts
-it into the scene: (x of its middle, y of the table, scale).
+"""Glass vessels of juice and the labels on them. Lengths of a form are parts of a vessel of its own unit, which
+`Stand` puts into the scene.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from lad_reasoner.miniloco.painting.paint import PAPER, Canvas, smoothstep
 from lad_reasoner.miniloco.painting.shapes import Array, Shape, box, ellipse, moved, outline, polyline
 from lad_reasoner.miniloco.scene import Fill, Item, Region
 
-Pose = tuple[float, float, float]
+# (x of the vessel's middle, y of the table, scale)
+Stand = tuple[float, float, float]
 
 # Colour by name, and the tone of the liquid.
 JUICES: dict[str, tuple[str, Colour]] = {
@@ -192,9 +193,9 @@ def dark_table(canvas: Canvas, table: float, colour: Colour) -> None:
     canvas.blend(floor, near * (0.5 + 0.25 * canvas.noise(floor, 0.006)).clip(0, 1), colour)
 
 
-def vessel(canvas: Canvas, form: Form, pose: Pose, juice: Fill, glass: Colour = DARK_GLASS) -> None:
+def vessel(canvas: Canvas, form: Form, stand: Stand, juice: Fill, glass: Colour = DARK_GLASS) -> None:
     """A vessel, the juice in it, and the light on both."""
-    x, table, scale = pose
+    x, table, scale = stand
     at = (x, table)
 
     def sized(shape: Shape) -> Shape:

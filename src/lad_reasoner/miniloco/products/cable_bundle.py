@@ -12,6 +12,12 @@ from lad_reasoner.miniloco.painting.paint import METAL, PLASTIC, Canvas
 from lad_reasoner.miniloco.painting.shapes import box, disc, offset, polyline, spline
 from lad_reasoner.miniloco.scene import Connection, Item, Product, Region, Scene, Spot, by_name, jitter, pick_two
 
+Point = tuple[float, float]
+# A colour, and the terminals (from 0) that the wire joins above and below.
+Wire = tuple[str, int, int]
+# x of the upper and of the lower strip; where the tie is; the tone of the wood.
+Layout = dict[str, Point]
+
 NAME = "cable_bundle"
 RULE = (
     "Six wires, from left to right white, brown, green, yellow, blue and red, run from the upper strip to "
@@ -30,9 +36,9 @@ def _x(index: int) -> float:
     return (index - (NUMBER - 1) / 2) * PITCH
 
 
-def _path(scene_layout: dict[str, tuple[float, float]], start: int, end: int) -> list[tuple[float, float]]:
+def _path(layout: Layout, start: int, end: int) -> list[Point]:
     """A wire from one upper to one lower terminal, drawn together at the tie."""
-    (upper_x, lower_x), (tie_x, tie_y) = scene_layout["strips"], scene_layout["tie"]
+    (upper_x, lower_x), (tie_x, tie_y) = layout["strips"], layout["tie"]
     top, bottom = (upper_x + _x(start), UPPER + 0.045), (lower_x + _x(end), LOWER - 0.045)
     lane = (start + end) / 2 - (NUMBER - 1) / 2
     gather = (tie_x + lane * WAIST, tie_y)
@@ -45,21 +51,22 @@ def _path(scene_layout: dict[str, tuple[float, float]], start: int, end: int) ->
     ]
 
 
-def _wire(scene_layout: dict[str, tuple[float, float]], colour: str, start: int, end: int) -> Item:
+def _wire(layout: Layout, colour: str, start: int, end: int) -> Item:
     """The wire as an item: its centre lies on it, above the tie."""
-    path = spline(_path(scene_layout, start, end))
+    path = spline(_path(layout, start, end))
     x, y = path[8]
     return Item("wire", x, y, LOWER - UPPER, colour, f"from terminal {start + 1}")
 
 
-def _build(layout: dict[str, tuple[float, float]], wires: list[tuple[str, int, int]]) -> Scene:
+def _build(layout: Layout, wires: list[Wire]) -> Scene:
     items = [_wire(layout, *wire) for wire in wires]
-    joined = tuple(
-        Connection("wire", colour, f"upper terminal {start + 1}", f"lower terminal {end + 1}")
-        for colour, start, end in wires
-    )
+    joined = [
+        Connection("wire", c, f"upper terminal {start + 1}", f"lower terminal {end + 1}") for c, start, end in wires
+    ]
     tie = Item("tie", *layout["tie"], 0.20, "black", "around the bundle")
-    return Scene(NAME, WIDTH, HEIGHT, (*items, tie), connections=joined, layout={**layout, "wires": tuple(wires)})
+    return Scene(
+        NAME, WIDTH, HEIGHT, (*items, tie), connections=tuple(joined), layout={**layout, "wires": tuple(wires)}
+    )
 
 
 def good(rng: np.random.Generator) -> Scene:
@@ -72,6 +79,11 @@ def good(rng: np.random.Generator) -> Scene:
     return _build(layout, [(colour, i, i) for i, colour in enumerate(ORDER)])
 
 
+def _number(terminal: str) -> int:
+    """3 of `upper terminal 3`."""
+    return int(terminal.split()[-1])
+
+
 def check(scene: Scene) -> list[str]:
     broken = []
     if len(scene.all("wire")) != NUMBER:
@@ -79,9 +91,9 @@ def check(scene: Scene) -> list[str]:
     for joined in scene.connections:
         if not joined.end:
             broken.append(f"the {joined.colour} wire is not plugged in below")
-        elif joined.start.split()[-1] != joined.end.split()[-1]:
+        elif _number(joined.start) != _number(joined.end):
             broken.append(f"the {joined.colour} wire runs from {joined.start} to {joined.end}")
-        wanted = ORDER[int(joined.start.split()[-1]) - 1]
+        wanted = ORDER[_number(joined.start) - 1]
         if joined.colour != wanted:
             broken.append(f"the wire at {joined.start} is {joined.colour}, not {wanted}")
     if len(scene.all("tie")) != 1:
@@ -89,12 +101,13 @@ def check(scene: Scene) -> list[str]:
     return broken
 
 
-def _rewired(scene: Scene, wires: list[tuple[str, int, int]]) -> Scene:
+def _rewired(scene: Scene, wires: list[Wire]) -> Scene:
     layout = {key: scene.layout[key] for key in ("strips", "tie", "wood")}
     return _build(layout, wires)
 
 
 def _strip(scene: Scene, index: int, *, upper: bool) -> Region:
+    """About a terminal of the upper or the lower strip, with some of its wire."""
     x = scene.layout["strips"][0 if upper else 1] + _x(index)
     return Region(x, UPPER + 0.06 if upper else LOWER - 0.06, PITCH * 0.9, 0.16)
 
@@ -187,14 +200,15 @@ def _paint_strip(canvas: Canvas, x: float, y: float, *, inwards: int) -> None:
         canvas.flat(box(0.004, 0.100), (x + _x(i) + PITCH / 2, y), (0.40, 0.41, 0.41), softness=0.003)
 
 
-def _paint_wire(canvas: Canvas, colour: str, path: list[tuple[float, float]], *, loose: bool) -> None:
+def _paint_wire(canvas: Canvas, colour: str, path: list[Point], *, loose: bool) -> None:
     line = spline(path, 5)
     xs, ys = [x for x, _ in line], [y for _, y in line]
     at = ((min(xs) + max(xs)) / 2, (min(ys) + max(ys)) / 2)
     tone = mix(colour, "white", 0.05)
     radius = 0.0125
     if loose:
-        tip = [(x - at[0], y - at[1]) for x, y in ((line[-1]), (line[-1][0], line[-1][1] + 0.022))]
+        end_x, end_y = line[-1]
+        tip = [(x - at[0], y - at[1]) for x, y in ((end_x, end_y), (end_x, end_y + 0.022))]
         canvas.solid(polyline(tip, 0.006), at, (0.82, 0.50, 0.28), METAL, bevel=0.006, lift=0.006)
     shape = polyline([(a - at[0], b - at[1]) for a, b in line], radius)
     canvas.solid(shape, at, tone, PLASTIC, bevel=radius, rise=0.8, lift=0.012, strength=0.6)

@@ -10,7 +10,19 @@ from lad_reasoner.miniloco.colours import mix, rgb
 from lad_reasoner.miniloco.painting import parts, surfaces
 from lad_reasoner.miniloco.painting.paint import METAL, Canvas, Material
 from lad_reasoner.miniloco.painting.shapes import Array, Shape, box, disc, offset
-from lad_reasoner.miniloco.scene import Connection, Item, Product, Region, Scene, Spot, around, by_name, jitter, pick
+from lad_reasoner.miniloco.scene import (
+    Connection,
+    Item,
+    Product,
+    Region,
+    Scene,
+    Spot,
+    around,
+    by_name,
+    jitter,
+    pick,
+    turn_of,
+)
 
 NAME = "gear_pair"
 RULE = (
@@ -44,13 +56,16 @@ def good(rng: np.random.Generator) -> Scene:
 
 
 def _build(one: Item, two: Item, rng: np.random.Generator) -> Scene:
-    gears = [
-        replace(g, place=place)
-        for g, place in zip(sorted((one, two), key=lambda g: g.x), ("left", "right"), strict=True)
-    ]
-    nuts = [Item("nut", g.x, g.y, 0.076, "steel", f"on the {g.place} gear", float(rng.uniform(0, 60))) for g in gears]
-    mesh = (Connection("mesh", "", f"{gears[0].place} gear", f"{gears[1].place} gear"),)
-    return Scene(NAME, WIDTH, HEIGHT, (*gears, *nuts), connections=mesh)
+    left, right = sorted((one, two), key=lambda gear: gear.x)
+    gears = [replace(left, place="left"), replace(right, place="right")]
+    nuts = [Item("nut", g.x, g.y, 0.076, "steel", _on(g), float(rng.uniform(0, 60))) for g in gears]
+    mesh = Connection("mesh", "", "left gear", "right gear")
+    return Scene(NAME, WIDTH, HEIGHT, (*gears, *nuts), connections=(mesh,))
+
+
+def _on(gear: Item) -> str:
+    """The place of what sits on a gear."""
+    return f"on the {gear.place} gear"
 
 
 def gears_of(scene: Scene) -> list[Item]:
@@ -59,26 +74,22 @@ def gears_of(scene: Scene) -> list[Item]:
 
 def check(scene: Scene) -> list[str]:
     broken = []
-    found = gears_of(scene)
+    gears = gears_of(scene)
     for what, colour in COLOURS.items():
-        here = scene.all(what)
-        if len(here) != 1:
-            broken.append(f"{len(here)} {what}s, not one")
-        broken += [f"the {what} is {gear.colour}, not {colour}" for gear in here if gear.colour != colour]
-    broken += [
-        f"the nut on the {g.place} gear is missing"
-        for g in found
-        if not scene.all("nut", place=f"on the {g.place} gear")
-    ]
-    if len(found) != 2:
+        same_size = scene.all(what)
+        if len(same_size) != 1:
+            broken.append(f"{len(same_size)} {what}s, not one")
+        broken += [f"the {what} is {gear.colour}, not {colour}" for gear in same_size if gear.colour != colour]
+    broken += [f"the nut {_on(gear)} is missing" for gear in gears if not scene.all("nut", place=_on(gear))]
+    if len(gears) != 2:
         return broken
-    one, two = found
+    one, two = gears
     apart = float(np.hypot(one.x - two.x, one.y - two.y))
     if apart > _radius(one.what) + _radius(two.what) + 0.01 or not scene.connections:
         broken.append("the gears are not in mesh")
     for gear, other in ((one, two), (two, one)):
         towards = np.degrees(np.arctan2(other.y - gear.y, other.x - gear.x))
-        if abs((gear.angle - towards + 180) % 360 - 180) > 12:
+        if turn_of(gear.angle - towards) > 12:
             broken.append(f"the mark of the {gear.what} does not face the other gear")
     return broken
 
@@ -90,7 +101,7 @@ def _gears_apart(scene: Scene, rng: np.random.Generator) -> Scene:
     dx, dy = float(np.cos(turn)) * away / 2, float(np.sin(turn)) * away / 2
     far = scene
     for item in scene.items:
-        sign = -1 if item is one or item.place == f"on the {one.place} gear" else 1
+        sign = -1 if item is one or item.place == _on(one) else 1
         far = far.change(item, x=item.x + sign * dx, y=item.y + sign * dy)
     reach = _radius(one.what)
     gap = Region(*offset(one.x, one.y, float(np.degrees(turn)), reach, 0), 0.14, 0.14, round=True)
@@ -104,7 +115,7 @@ def _missing_nut(scene: Scene, rng: np.random.Generator) -> Scene:
 
 def _missing_gear(scene: Scene, rng: np.random.Generator) -> Scene:
     gear = pick(rng, gears_of(scene))
-    (nut,) = scene.all("nut", place=f"on the {gear.place} gear")
+    (nut,) = scene.all("nut", place=_on(gear))
     return replace(scene.without(gear, nut), connections=()).broken(f"the {gear.what} is missing", around(gear, 1.02))
 
 
@@ -121,9 +132,8 @@ def _turned_mark(scene: Scene, rng: np.random.Generator) -> Scene:
 
 def _exchanged_metals(scene: Scene, rng: np.random.Generator) -> Scene:
     large, small = scene.all("large gear")[0], scene.all("small gear")[0]
-    swapped = scene.change(large, colour="steel").change(small, colour="brass")
     words = "the large gear is steel and the small gear is brass, it should be the other way round"
-    return swapped.broken(words, around(large, 1.02), around(small, 1.02))
+    return scene.exchange(large, small, "colour").broken(words, around(large, 1.02), around(small, 1.02))
 
 
 def _two_small_gears(scene: Scene, rng: np.random.Generator) -> Scene:
@@ -131,23 +141,17 @@ def _two_small_gears(scene: Scene, rng: np.random.Generator) -> Scene:
     (small,) = scene.all("small gear")
     where = offset(small.x, small.y, small.angle, 2 * _radius("small gear"), 0)
     second = _gear("small gear", *where, small.angle + 180)
-    both = _build(small, second, rng)
-    return both.broken(
-        "there are two small gears, one of them should be large", around(replace(second, size=large.size))
-    )
+    words = "there are two small gears, one of them should be large"
+    return _build(small, second, rng).broken(words, around(replace(second, size=large.size)))
 
 
 def spots(scene: Scene) -> list[Spot]:
-    return [(*offset(g.x, g.y, g.angle + 90, _radius(g.what) * 0.62, 0), 0.045) for g in gears_of(scene)] + [
-        (0.12, 0.10, 0.05),
-        (0.88, 0.58, 0.05),
-    ]
+    on_gears = [(*offset(g.x, g.y, g.angle + 90, _radius(g.what) * 0.62, 0), 0.045) for g in gears_of(scene)]
+    return [*on_gears, (0.12, 0.10, 0.05), (0.88, 0.58, 0.05)]
 
 
 def _toothed(what: str) -> Shape:
-    """A spur gear; tooth 0 is a gap on the large and a tooth on the small gear, so that they mesh face to
-    face.
-    """
+    """A spur gear. At angle 0 the large gear has a gap and the small one a tooth, so that they mesh face to face."""
     number, radius = TEETH[what], _radius(what)
     phase = np.pi if what == "large gear" else 0.0
 

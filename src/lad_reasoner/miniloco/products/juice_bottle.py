@@ -9,7 +9,19 @@ import numpy as np
 from lad_reasoner.miniloco.painting import prints, surfaces, vessels
 from lad_reasoner.miniloco.painting.paint import Canvas
 from lad_reasoner.miniloco.painting.vessels import ICON_COLOURS, JUICES
-from lad_reasoner.miniloco.scene import Fill, Item, Product, Region, Scene, Sight, Spot, by_name, jitter, pick
+from lad_reasoner.miniloco.scene import (
+    Fill,
+    Item,
+    Product,
+    Region,
+    Scene,
+    Sight,
+    Spot,
+    box_around,
+    by_name,
+    jitter,
+    pick,
+)
 
 NAME = "juice_bottle"
 RULE = (
@@ -18,13 +30,16 @@ RULE = (
     "that reads '100% Juice' sits near the bottom."
 )
 WIDTH, HEIGHT = 0.5, 1.0
-# Heights above the table, as parts of a bottle of height 1 whose own unit is 0.87 of the frame.
+# TABLE is y in the frame; heights are in the bottle's own unit, negative above the table as y is.
 BRIM, TABLE = vessels.SLIM.brim, 0.932
 LABELS = {"upper": -0.375, "lower": -0.130}
 GOOD_LEVEL = (0.79, 0.85)
+# Of the regions about labels.
+LABEL_WIDTH, UPPER_HEIGHT, LOWER_HEIGHT = 0.18, 0.17, 0.08
 
 
 def _at(scene: Scene, dx: float, dy: float) -> tuple[float, float]:
+    """A point of the bottle, from the middle of its foot, in the frame."""
     x, y, scale = scene.layout["pose"]
     return x + dx * scale, y + dy * scale
 
@@ -52,12 +67,12 @@ def good(rng: np.random.Generator) -> Scene:
 def check(scene: Scene) -> list[str]:
     broken = []
     for what, place in (("fruit label", "upper"), ("text label", "lower")):
-        found = scene.all(what)
-        if len(found) != 1:
-            broken.append(f"{len(found)} {what}s, not one")
+        labels = scene.all(what)
+        if len(labels) != 1:
+            broken.append(f"{len(labels)} {what}s, not one")
             continue
         x, y = _at(scene, 0, LABELS[place])
-        if np.hypot(found[0].x - x, found[0].y - y) > 0.02:
+        if np.hypot(labels[0].x - x, labels[0].y - y) > 0.02:
             broken.append(f"the {what} is not where it belongs")
     if len(scene.fills) != 1 or not GOOD_LEVEL[0] <= scene.fills[0].level <= GOOD_LEVEL[1]:
         broken.append("the juice does not reach the middle of the neck")
@@ -72,8 +87,8 @@ def check(scene: Scene) -> list[str]:
     return broken
 
 
-def _box(item: Item, tall: float) -> Region:
-    return Region(item.x, item.y, 0.18, tall, item.angle)
+def _around(label: Item, height: float) -> Region:
+    return box_around(label, LABEL_WIDTH, height)
 
 
 def _upper(scene: Scene) -> tuple[Item, Item]:
@@ -86,18 +101,20 @@ def _lower(scene: Scene) -> Item:
 
 def _missing_top_label(scene: Scene, rng: np.random.Generator) -> Scene:
     label, picture = _upper(scene)
-    return scene.without(label, picture).broken("the fruit label is missing", _box(label, 0.17))
+    return scene.without(label, picture).broken("the fruit label is missing", _around(label, UPPER_HEIGHT))
 
 
 def _missing_bottom_label(scene: Scene, rng: np.random.Generator) -> Scene:
     label = _lower(scene)
-    return scene.without(label).broken("the lower label '100% Juice' is missing", _box(label, 0.08))
+    return scene.without(label).broken("the lower label '100% Juice' is missing", _around(label, LOWER_HEIGHT))
 
 
 def _missing_both_labels(scene: Scene, rng: np.random.Generator) -> Scene:
     label, picture = _upper(scene)
     lower = _lower(scene)
-    return scene.without(label, picture, lower).broken("both labels are missing", _box(label, 0.17), _box(lower, 0.08))
+    return scene.without(label, picture, lower).broken(
+        "both labels are missing", _around(label, UPPER_HEIGHT), _around(lower, LOWER_HEIGHT)
+    )
 
 
 def _empty_bottle(scene: Scene, rng: np.random.Generator) -> Scene:
@@ -107,7 +124,7 @@ def _empty_bottle(scene: Scene, rng: np.random.Generator) -> Scene:
 
 def _level(scene: Scene, low: float, high: float, words: str, rng: np.random.Generator) -> Scene:
     level = float(rng.uniform(low, high))
-    changed = replace(scene, fills=(replace(scene.fills[0], level=level),))
+    changed = scene.change_fill(scene.fills[0], level=level)
     first, last = sorted((level, sum(GOOD_LEVEL) / 2))
     middle = _at(scene, 0, -BRIM * 0.97 * (first + last) / 2)
     return changed.broken(words, Region(*middle, 0.16, max(BRIM * (last - first), 0.04)))
@@ -126,7 +143,7 @@ def _wrong_juice_type(scene: Scene, rng: np.random.Generator) -> Scene:
     other = str(pick(rng, [fruit for fruit in JUICES if fruit != picture.shows]))
     words = f"the label shows {other}, the bottle holds {scene.fills[0].what}"
     changed = scene.change(picture, shows=other, colour=ICON_COLOURS[other])
-    return changed.broken(words, _box(label, 0.17))
+    return changed.broken(words, _around(label, UPPER_HEIGHT))
 
 
 def _swapped_labels(scene: Scene, rng: np.random.Generator) -> Scene:
@@ -140,21 +157,23 @@ def _swapped_labels(scene: Scene, rng: np.random.Generator) -> Scene:
         .change(lower, x=label.x, y=lifted, place="upper")
     )
     words = "the labels are swapped: '100% Juice' is above, the fruit label below"
-    return moved_labels.broken(words, Region(lower.x, sunk, 0.18, 0.17), Region(label.x, lifted, 0.18, 0.08))
+    return moved_labels.broken(
+        words, Region(lower.x, sunk, LABEL_WIDTH, UPPER_HEIGHT), Region(label.x, lifted, LABEL_WIDTH, LOWER_HEIGHT)
+    )
 
 
 def _misplaced_label_top(scene: Scene, rng: np.random.Generator) -> Scene:
     label, picture = _upper(scene)
     down = float(rng.uniform(0.05, 0.09))
     slid = scene.change(label, y=label.y + down, place="too low").change(picture, y=picture.y + down)
-    return slid.broken("the fruit label sits too low", Region(label.x, label.y + down, 0.18, 0.17))
+    return slid.broken("the fruit label sits too low", Region(label.x, label.y + down, LABEL_WIDTH, UPPER_HEIGHT))
 
 
 def _misplaced_label_bottom(scene: Scene, rng: np.random.Generator) -> Scene:
     label = _lower(scene)
     y = label.y - float(rng.uniform(0.045, 0.075))
     slid = scene.change(label, y=y, place="too high")
-    return slid.broken("the lower label sits too high", Region(label.x, y, 0.18, 0.08))
+    return slid.broken("the lower label sits too high", Region(label.x, y, LABEL_WIDTH, LOWER_HEIGHT))
 
 
 def _missing_fruit_icon(scene: Scene, rng: np.random.Generator) -> Scene:
@@ -177,11 +196,11 @@ def spots(scene: Scene) -> list[Spot]:
 def sights(scene: Scene) -> list[Sight]:
     """An empty bottle, a fruit that is not that of the juice, a label that sits too high or too low."""
     (juice,) = scene.fills
-    found = [("wrong height", item.x, item.y) for item in scene.items if item.place.startswith("too ")]
+    seen = [("wrong height", item.x, item.y) for item in scene.items if item.place.startswith("too ")]
     if juice.level == 0:
-        return [*found, ("empty vessel", *_at(scene, 0, -0.30))]
+        return [*seen, ("empty vessel", *_at(scene, 0, -0.30))]
     wrong = [item for item in scene.all("fruit picture") if f"{item.shows} juice" != juice.what]
-    return [*found, *(("mismatch", item.x, item.y) for item in wrong)]
+    return seen + [("mismatch", item.x, item.y) for item in wrong]
 
 
 def paint(canvas: Canvas, scene: Scene) -> None:

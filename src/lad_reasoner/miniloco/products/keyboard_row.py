@@ -8,7 +8,19 @@ from lad_reasoner.miniloco.colours import mix
 from lad_reasoner.miniloco.painting import surfaces
 from lad_reasoner.miniloco.painting.paint import PLASTIC, Canvas, Material
 from lad_reasoner.miniloco.painting.shapes import box, offset
-from lad_reasoner.miniloco.scene import Item, Product, Region, Scene, Spot, by_name, draw_pose, pick, pick_two, turn_of
+from lad_reasoner.miniloco.scene import (
+    Item,
+    Product,
+    Region,
+    Scene,
+    Spot,
+    box_around,
+    by_name,
+    draw_pose,
+    pick,
+    pick_two,
+    turn_of,
+)
 
 NAME = "keyboard_row"
 RULE = (
@@ -36,8 +48,9 @@ def good(rng: np.random.Generator) -> Scene:
     items = []
     for index in range(LETTERS + 1):
         x, y = offset(*pose, (index - LETTERS / 2) * PITCH, 0)
-        shows = ALPHABET[first + index] if index < LETTERS else "+"
-        colour = body if index < LETTERS else accent
+        is_letter = index < LETTERS
+        shows = ALPHABET[first + index] if is_letter else "+"
+        colour = body if is_letter else accent
         items.append(Item("key", x, y, KEY, colour, _place(index), pose[2] + float(rng.normal(0, 0.3)), shows))
     desk = str(pick(rng, ["grey", "brown", "blue"]))
     return Scene(NAME, WIDTH, HEIGHT, tuple(items), layout={"pose": pose, "desk": desk})
@@ -50,11 +63,13 @@ def _letters(scene: Scene) -> list[Item]:
 def check(scene: Scene) -> list[str]:
     broken = []
     keys = [scene.all("key", place=_place(index)) for index in range(LETTERS + 1)]
-    broken += [f"{_place(i)} has {len(found)} keys" for i, found in enumerate(keys) if len(found) != 1]
-    shown = [found[0].shows for found in keys[:LETTERS] if found]
+    for index, at_place in enumerate(keys):
+        if len(at_place) != 1:
+            broken.append(f"{_place(index)} has {len(at_place)} keys")
     if not broken:
-        if "".join(shown) not in ALPHABET:
-            broken.append(f"the letters read {' '.join(shown)}, not in the order of the alphabet")
+        letters = [key.shows for (key,) in keys[:LETTERS]]
+        if "".join(letters) not in ALPHABET:
+            broken.append(f"the letters read {' '.join(letters)}, not in the order of the alphabet")
         if keys[LETTERS][0].shows != "+":
             broken.append(f"the last key bears {keys[LETTERS][0].shows}, not a plus sign")
     body = {item.colour for item in _letters(scene)}
@@ -66,8 +81,8 @@ def check(scene: Scene) -> list[str]:
     return broken
 
 
-def _around(item: Item) -> Region:
-    return Region(item.x, item.y, KEY * 1.05, KEY * 1.1, item.angle)
+def _around(key: Item) -> Region:
+    return box_around(key, KEY * 1.05, KEY * 1.1)
 
 
 def _missing_key(scene: Scene, rng: np.random.Generator) -> Scene:
@@ -78,7 +93,7 @@ def _missing_key(scene: Scene, rng: np.random.Generator) -> Scene:
 def _exchanged_keys(scene: Scene, rng: np.random.Generator) -> Scene:
     one, two = pick_two(_letters(scene), rng)
     words = f"the keys {one.shows} and {two.shows} are exchanged"
-    return scene.change(one, shows=two.shows).change(two, shows=one.shows).broken(words, _around(one), _around(two))
+    return scene.exchange(one, two, "shows").broken(words, _around(one), _around(two))
 
 
 def _repeated_letter(scene: Scene, rng: np.random.Generator) -> Scene:
@@ -98,8 +113,7 @@ def _plus_in_wrong_place(scene: Scene, rng: np.random.Generator) -> Scene:
     key = pick(rng, _letters(scene)[:-1])
     (last,) = scene.all("key", place=_place(LETTERS))
     words = f"the coloured plus key is in {key.place}, it should be at the right end"
-    moved = scene.change(key, shows=last.shows, colour=last.colour).change(last, shows=key.shows, colour=key.colour)
-    return moved.broken(words, _around(key), _around(last))
+    return scene.exchange(key, last, "shows", "colour").broken(words, _around(key), _around(last))
 
 
 def _key_on_its_head(scene: Scene, rng: np.random.Generator) -> Scene:

@@ -40,18 +40,24 @@ def _pocket(pose: Pose, row: int, column: int) -> tuple[float, float]:
     return offset(*pose, (column - (COLUMNS - 1) / 2) * PITCH_X, (row - 0.5) * PITCH_Y)
 
 
+def _place(row: str, column: int) -> str:
+    return f"pocket {column + 1} of the {row}"
+
+
 def _tablet(pose: Pose, row: int, column: int, colour: str, rng: np.random.Generator) -> Item:
     """A tablet that lies loose in its pocket."""
     x, y = _pocket(pose, row, column)
     slack = rng.uniform(-0.010, 0.010, 2)
-    place = f"pocket {column + 1} of the {ROWS[row]}"
+    place = _place(ROWS[row], column)
     return Item("tablet", x + float(slack[0]), y + float(slack[1]), TABLET, colour, place, float(rng.uniform(0, 180)))
 
 
 def good(rng: np.random.Generator) -> Scene:
     pose = draw_pose(rng, (0.5, 0.28), reach=(0.02, 0.02), tilt=2.0, limit=4)
     colours = pick_two(COLOURS, rng)
-    tablets = [_tablet(pose, row, column, colours[row], rng) for row in range(2) for column in range(COLUMNS)]
+    tablets: list[Item] = []
+    for row in range(2):
+        tablets += [_tablet(pose, row, column, colours[row], rng) for column in range(COLUMNS)]
     ground = str(pick(rng, ["grey", "brown", "blue", "green"]))
     return Scene(NAME, WIDTH, HEIGHT, tuple(tablets), layout={"pose": pose, "ground": ground})
 
@@ -60,18 +66,22 @@ def _row(scene: Scene, row: str) -> list[Item]:
     return [item for item in scene.items if item.place.endswith(row)]
 
 
+def _colours(scene: Scene, row: str) -> set[str]:
+    return {item.colour for item in _row(scene, row)}
+
+
 def check(scene: Scene) -> list[str]:
     broken = []
     for row in ROWS:
         for column in range(COLUMNS):
-            number = len(scene.all("tablet", place=f"pocket {column + 1} of the {row}"))
+            place = _place(row, column)
+            number = len(scene.all("tablet", place=place))
             if number != 1:
-                broken.append(f"pocket {column + 1} of the {row} holds {number} tablets, not one")
-        colours = sorted({item.colour for item in _row(scene, row)})
+                broken.append(f"{place} holds {number} tablets, not one")
+        colours = sorted(_colours(scene, row))
         if len(colours) > 1:
             broken.append(f"the {row} has tablets of different colours: {' and '.join(colours)}")
-    upper, lower = ({item.colour for item in _row(scene, row)} for row in ROWS)
-    if upper == lower:
+    if _colours(scene, ROWS[0]) == _colours(scene, ROWS[1]):
         broken.append("both rows have the same colour")
     return broken
 
@@ -97,8 +107,7 @@ def _wrong_colour(scene: Scene, rng: np.random.Generator) -> Scene:
 def _exchanged_tablets(scene: Scene, rng: np.random.Generator) -> Scene:
     one, two = pick(rng, _row(scene, ROWS[0])), pick(rng, _row(scene, ROWS[1]))
     words = f"two tablets are exchanged: {two.colour} in {one.place}, {one.colour} in {two.place}"
-    swapped = scene.change(one, colour=two.colour).change(two, colour=one.colour)
-    return swapped.broken(words, around(one), around(two))
+    return scene.exchange(one, two, "colour").broken(words, around(one), around(two))
 
 
 def _two_in_one_pocket(scene: Scene, rng: np.random.Generator) -> Scene:
@@ -146,9 +155,9 @@ def paint(canvas: Canvas, scene: Scene) -> None:
     hollow = Material(gloss=0.3, polish=16)
     for row in range(2):
         for column in range(COLUMNS):
-            here = _pocket(pose, row, column)
-            canvas.solid(disc(0.074), here, (0.80, 0.81, 0.83), hollow, bevel=0.014, rise=0.8)
-            canvas.solid(disc(0.063), here, (0.70, 0.71, 0.73), hollow, bevel=0.012, rise=-0.8)
+            pocket = _pocket(pose, row, column)
+            canvas.solid(disc(0.074), pocket, (0.80, 0.81, 0.83), hollow, bevel=0.014, rise=0.8)
+            canvas.solid(disc(0.063), pocket, (0.70, 0.71, 0.73), hollow, bevel=0.012, rise=-0.8)
     for item in scene.items:
         parts.tablet(canvas, item.x, item.y, item.size / 2, item.angle, item.colour)
     for row in range(2):

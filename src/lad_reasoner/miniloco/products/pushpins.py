@@ -34,10 +34,6 @@ BODY, NEEDLE = parts.PIN_BODY, parts.PIN_NEEDLE
 LEFT, TOP = -CELL_W * COLUMNS / 2, -CELL_H * ROWS / 2
 
 
-def _place(row: int, column: int) -> str:
-    return f"row {row + 1}, column {column + 1}"
-
-
 def _lay(pose: Pose, row: int, column: int, rng: np.random.Generator) -> Item:
     """A pin that lies wholly in its compartment."""
     while True:
@@ -46,9 +42,15 @@ def _lay(pose: Pose, row: int, column: int, rng: np.random.Generator) -> Item:
         dy = TOP + (row + float(rng.uniform(0.15, 0.85))) * CELL_H
         tip_x, tip_y = offset(dx, dy, angle, BODY / 2 + NEEDLE, 0)
         inside_x = LEFT + column * CELL_W + 0.010 < tip_x < LEFT + (column + 1) * CELL_W - 0.010
-        if inside_x and TOP + row * CELL_H + 0.010 < tip_y < TOP + (row + 1) * CELL_H - 0.010:
+        inside_y = TOP + row * CELL_H + 0.010 < tip_y < TOP + (row + 1) * CELL_H - 0.010
+        if inside_x and inside_y:
             x, y = offset(*pose, dx, dy)
-            return Item("pushpin", x, y, BODY + NEEDLE, "yellow", _place(row, column), angle + pose[2])
+            return Item("pushpin", x, y, BODY + NEEDLE, "yellow", boxes.cell_place((row, column)), angle + pose[2])
+
+
+def _separator_at(pose: Pose, row: int, column: int) -> tuple[float, float]:
+    """The middle of the separator right of a compartment."""
+    return offset(*pose, LEFT + (column + 1) * CELL_W, TOP + (row + 0.5) * CELL_H)
 
 
 def good(rng: np.random.Generator) -> Scene:
@@ -56,8 +58,8 @@ def good(rng: np.random.Generator) -> Scene:
     separators = []
     for row in range(ROWS):
         for column in range(COLUMNS - 1):
-            x, y = offset(*pose, LEFT + (column + 1) * CELL_W, TOP + (row + 0.5) * CELL_H)
-            place = f"row {row + 1}, between columns {column + 1} and {column + 2}"
+            x, y = _separator_at(pose, row, column)
+            place = boxes.separator_place((row, column))
             separators.append(Item("separator", x, y, CELL_H, "", place, pose[2]))
     pins = [_lay(pose, row, column, rng) for row in range(ROWS) for column in range(COLUMNS)]
     return Scene(NAME, WIDTH, HEIGHT, (*separators, *pins), layout={"pose": pose})
@@ -67,7 +69,7 @@ def check(scene: Scene) -> list[str]:
     broken = []
     for row in range(ROWS):
         for column in range(COLUMNS):
-            place = _place(row, column)
+            place = boxes.cell_place((row, column))
             count = len(scene.all("pushpin", place=place))
             if count != 1:
                 broken.append(f"the compartment in {place} holds {count} pushpins, not one")
@@ -77,12 +79,14 @@ def check(scene: Scene) -> list[str]:
     return broken
 
 
-def _cell(scene: Scene, pin: Item) -> tuple[int, int]:
+def _cell(pin: Item) -> boxes.Cell:
+    """Row and column of a pin's compartment, from 0."""
     words = pin.place.replace(",", "").split()
     return int(words[1]) - 1, int(words[3]) - 1
 
 
-def _region(scene: Scene, row: int, column: int) -> Region:
+def _region(scene: Scene, cell: boxes.Cell) -> Region:
+    row, column = cell
     pose: Pose = scene.layout["pose"]
     x, y = offset(*pose, LEFT + (column + 0.5) * CELL_W, TOP + (row + 0.5) * CELL_H)
     return Region(x, y, CELL_W * 0.94, CELL_H * 0.94, pose[2])
@@ -90,7 +94,7 @@ def _region(scene: Scene, row: int, column: int) -> Region:
 
 def _add_beside(scene: Scene, pin: Item, rng: np.random.Generator) -> Scene:
     """One more pin in this pin's compartment, where it hides the first one least."""
-    row, column = _cell(scene, pin)
+    row, column = _cell(pin)
     tries = [_lay(scene.layout["pose"], row, column, rng) for _ in range(12)]
     return scene.plus(max(tries, key=lambda t: (t.x - pin.x) ** 2 + (t.y - pin.y) ** 2))
 
@@ -98,26 +102,26 @@ def _add_beside(scene: Scene, pin: Item, rng: np.random.Generator) -> Scene:
 def _missing_pushpin(scene: Scene, rng: np.random.Generator) -> Scene:
     pin = pick(rng, scene.all("pushpin"))
     words = f"the compartment in {pin.place} is empty, its pushpin is missing"
-    return scene.without(pin).broken(words, _region(scene, *_cell(scene, pin)))
+    return scene.without(pin).broken(words, _region(scene, _cell(pin)))
 
 
 def _1_additional_pushpin(scene: Scene, rng: np.random.Generator) -> Scene:
     pin = pick(rng, scene.all("pushpin"))
     words = f"the compartment in {pin.place} holds two pushpins"
-    return _add_beside(scene, pin, rng).broken(words, _region(scene, *_cell(scene, pin)))
+    return _add_beside(scene, pin, rng).broken(words, _region(scene, _cell(pin)))
 
 
 def _2_additional_pushpins(scene: Scene, rng: np.random.Generator) -> Scene:
     one, two = pick_two(scene.all("pushpin"), rng)
     words = f"the compartments in {one.place} and in {two.place} hold two pushpins each"
-    regions = (_region(scene, *_cell(scene, one)), _region(scene, *_cell(scene, two)))
+    regions = (_region(scene, _cell(one)), _region(scene, _cell(two)))
     return _add_beside(_add_beside(scene, one, rng), two, rng).broken(words, *regions)
 
 
 def _wrong_compartment(scene: Scene, rng: np.random.Generator) -> Scene:
     gone, doubled = pick_two(scene.all("pushpin"), rng)
     words = f"the compartment in {gone.place} is empty, the one in {doubled.place} holds two pushpins"
-    regions = (_region(scene, *_cell(scene, gone)), _region(scene, *_cell(scene, doubled)))
+    regions = (_region(scene, _cell(gone)), _region(scene, _cell(doubled)))
     return _add_beside(scene.without(gone), doubled, rng).broken(words, *regions)
 
 
@@ -134,19 +138,17 @@ def spots(scene: Scene) -> list[Spot]:
 def sights(scene: Scene) -> list[Sight]:
     """Compartments that are empty or hold more than one pin, and where a separator is missing."""
     pose: Pose = scene.layout["pose"]
-    found: list[Sight] = []
+    seen: list[Sight] = []
     walls = {wall.place for wall in scene.all("separator")}
     for row in range(ROWS):
         for column in range(COLUMNS):
-            count = len(scene.all("pushpin", place=_place(row, column)))
+            count = len(scene.all("pushpin", place=boxes.cell_place((row, column))))
             if count != 1:
-                region = _region(scene, row, column)
-                found.append(("crowded compartment" if count else "empty compartment", region.x, region.y))
-            wall = f"row {row + 1}, between columns {column + 1} and {column + 2}"
-            if column < COLUMNS - 1 and wall not in walls:
-                x, y = offset(*pose, LEFT + (column + 1) * CELL_W, TOP + (row + 0.5) * CELL_H)
-                found.append(("missing separator", x, y))
-    return found
+                region = _region(scene, (row, column))
+                seen.append(("crowded compartment" if count else "empty compartment", region.x, region.y))
+            if column < COLUMNS - 1 and boxes.separator_place((row, column)) not in walls:
+                seen.append(("missing separator", *_separator_at(pose, row, column)))
+    return seen
 
 
 def paint(canvas: Canvas, scene: Scene) -> None:

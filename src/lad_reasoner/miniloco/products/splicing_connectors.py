@@ -10,18 +10,24 @@ from lad_reasoner.miniloco.painting.connectors import (
     HOUSING,
     PITCH,
     around_connector,
+    cable_sights,
+    changes_row,
     clamps,
     connector_name,
     connectors,
+    cut,
+    make_cable,
+    make_connector,
     mesh,
     paint_cable,
     paint_connector,
+    row_of,
     slack,
     socket,
     span,
 )
 from lad_reasoner.miniloco.painting.paint import Canvas
-from lad_reasoner.miniloco.painting.shapes import offset, spline
+from lad_reasoner.miniloco.painting.shapes import offset
 from lad_reasoner.miniloco.scene import Connection, Item, Product, Region, Scene, Sight, Spot, by_name, jitter, pick
 
 NAME = "splicing_connectors"
@@ -33,6 +39,7 @@ RULE = (
 WIDTH, HEIGHT = 1.0, 0.5
 CABLE_COLOURS = {2: "yellow", 3: "blue", 5: "red"}
 SIDES = ("left", "right")
+BETWEEN = "between the connectors"
 
 
 def _on(scene: Scene, side: str) -> Item | None:
@@ -48,29 +55,19 @@ def good(rng: np.random.Generator) -> Scene:
     row = int(rng.integers(number))
     room = 0.5 - number * PITCH / 2 - 0.07
     middle = 0.25 + jitter(rng, room * 0.5) * (0.8 if number < 5 else 0.5)
-    places = []
+    placed = []
     for side, x in zip(SIDES, (0.20, 0.80), strict=True):
         y = float(np.clip(middle + rng.uniform(-0.035, 0.035), 0.04 + number * PITCH / 2, 0.46 - number * PITCH / 2))
         angle = float(np.clip(rng.normal(0, 3.5), -8, 8))
-        places.append(
-            Item(
-                connector_name(number),
-                x + jitter(rng, 0.05),
-                y,
-                max(HOUSING, number * PITCH),
-                "orange",
-                side,
-                angle,
-            )
-        )
+        placed.append(make_connector(number, (x + jitter(rng, 0.05), y), side, angle))
     colour = CABLE_COLOURS[number]
-    path = _slack(socket(places[0], row), socket(places[1], row), rng)
-    cable = _cable(path, colour)
+    path = _slack(socket(placed[0], row), socket(placed[1], row), rng)
+    cable = make_cable(path, colour, BETWEEN)
     return Scene(
         NAME,
         WIDTH,
         HEIGHT,
-        (*places, cable),
+        (*placed, cable),
         connections=(Connection("cable", colour, f"left row {row + 1}", f"right row {row + 1}"),),
         layout={
             "paths": ((colour, tuple(path)),),
@@ -79,18 +76,15 @@ def good(rng: np.random.Generator) -> Scene:
     )
 
 
-def _cable(path: list[tuple[float, float]], colour: str) -> Item:
-    """The cable as an item: its centre lies on it."""
-    line = spline(path)
-    x, y = line[len(line) // 2]
-    return Item("cable", x, y, path[-1][0] - path[0][0], colour, "between the connectors")
-
-
 def check(scene: Scene) -> list[str]:
     broken = []
-    sides = [_on(scene, side) for side in SIDES]
-    broken += [f"the {side} connector is missing" for side, found in zip(SIDES, sides, strict=True) if found is None]
-    numbers = [clamps(found) for found in sides if found is not None]
+    numbers = []
+    for side in SIDES:
+        connector = _on(scene, side)
+        if connector is None:
+            broken.append(f"the {side} connector is missing")
+        else:
+            numbers.append(clamps(connector))
     if len(set(numbers)) > 1:
         broken.append(f"{numbers[0]} clamps on the left, {numbers[1]} on the right")
     if len(scene.connections) != 1:
@@ -98,7 +92,7 @@ def check(scene: Scene) -> list[str]:
     for cable in scene.connections:
         if not cable.start or not cable.end:
             broken.append("a cable does not join both connectors")
-        elif cable.start.split()[-1] != cable.end.split()[-1]:
+        elif changes_row(cable.start, cable.end):
             broken.append(f"the cable runs from {cable.start} to {cable.end}")
         if numbers and len(set(numbers)) == 1 and cable.colour != CABLE_COLOURS[numbers[0]]:
             broken.append(f"the cable is {cable.colour}, not {CABLE_COLOURS[numbers[0]]}")
@@ -116,7 +110,7 @@ def _with_cable(scene: Scene, colour: str, rows: tuple[int, int], rng: np.random
     joined = Connection("cable", colour, f"left row {rows[0] + 1}", f"right row {rows[1] + 1}")
     paths = (*scene.layout["paths"], (colour, tuple(path)))
     return replace(
-        scene.plus(_cable(path, colour)),
+        scene.plus(make_cable(path, colour, BETWEEN)),
         connections=(*scene.connections, joined),
         layout={**scene.layout, "paths": paths},
     )
@@ -125,7 +119,7 @@ def _with_cable(scene: Scene, colour: str, rows: tuple[int, int], rng: np.random
 def _rows(scene: Scene) -> tuple[int, int, str]:
     """Row of the one cable (from 0), number of clamps, and the cable's colour."""
     (cable,) = scene.connections
-    return int(cable.start.split()[-1]) - 1, clamps(connectors(scene)[0]), cable.colour
+    return row_of(cable.start), clamps(connectors(scene)[0]), cable.colour
 
 
 def _missing_cable(scene: Scene, rng: np.random.Generator) -> Scene:
@@ -136,20 +130,14 @@ def _missing_cable(scene: Scene, rng: np.random.Generator) -> Scene:
 def _cable_cut(scene: Scene, rng: np.random.Generator) -> Scene:
     ((colour, path),) = scene.layout["paths"]
     (cable,) = scene.connections
-    line = spline(path)
-    middle, gap = int(rng.integers(10, 21)), 1
-    left, right = line[: middle - gap], line[middle + gap + 1 :]
+    left, right, at = cut(path, rng)
     bare = _without_cables(scene)
-    halves = (
-        Item("cable", *left[len(left) // 2], left[-1][0] - left[0][0], colour, "left"),
-        Item("cable", *right[len(right) // 2], right[-1][0] - right[0][0], colour, "right"),
-    )
-    cut = replace(
-        bare.plus(*halves),
+    pieces = replace(
+        bare.plus(make_cable(left, colour, "left"), make_cable(right, colour, "right")),
         connections=(replace(cable, end=""), replace(cable, start="")),
-        layout={**bare.layout, "paths": ((colour, tuple(left)), (colour, tuple(right)))},
+        layout={**bare.layout, "paths": ((colour, left), (colour, right))},
     )
-    return cut.broken("the cable is cut in two", Region(*line[middle], 0.10, 0.06))
+    return pieces.broken("the cable is cut in two", Region(*at, 0.10, 0.06))
 
 
 def _missing_connector(scene: Scene, rng: np.random.Generator) -> Scene:
@@ -194,10 +182,10 @@ def _wrong_connector_type(scene: Scene, rng: np.random.Generator) -> Scene:
     bare = _without_cables(scene).change(changed, what=connector_name(other), y=y, size=max(HOUSING, other * PITCH))
     kept = min(row, other - 1)
     words = f"the {changed.place} connector has {other} clamps, the other one has {number}"
-    found = _with_cable(bare, colour, (kept, kept), rng)
-    now = _on(found, changed.place)
-    assert now is not None
-    return found.broken(words, around_connector(now))
+    joined = _with_cable(bare, colour, (kept, kept), rng)
+    larger_or_smaller = _on(joined, changed.place)
+    assert larger_or_smaller is not None
+    return joined.broken(words, around_connector(larger_or_smaller))
 
 
 def spots(scene: Scene) -> list[Spot]:
@@ -206,16 +194,13 @@ def spots(scene: Scene) -> list[Spot]:
 
 def sights(scene: Scene) -> list[Sight]:
     """Cable ends that are plugged into nothing, cables between different rows, unequal connectors."""
-    found: list[Sight] = []
+    seen: list[Sight] = []
     for cable, (_, path) in zip(scene.connections, scene.layout["paths"], strict=True):
-        found += [("loose end", *at) for end, at in ((cable.start, path[0]), (cable.end, path[-1])) if not end]
-        if cable.start and cable.end and cable.start.split()[-1] != cable.end.split()[-1]:
-            line = spline(list(path))
-            found.append(("crossing row", *line[len(line) // 2]))
+        seen += cable_sights(cable.start, cable.end, path)
     both = connectors(scene)
     if len({clamps(connector) for connector in both}) > 1:
-        found.append(("unequal connectors", (both[0].x + both[1].x) / 2, (both[0].y + both[1].y) / 2))
-    return found
+        seen.append(("unequal connectors", (both[0].x + both[1].x) / 2, (both[0].y + both[1].y) / 2))
+    return seen
 
 
 def paint(canvas: Canvas, scene: Scene) -> None:

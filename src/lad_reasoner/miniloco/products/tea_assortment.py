@@ -8,7 +8,19 @@ from lad_reasoner.miniloco.colours import mix
 from lad_reasoner.miniloco.painting import prints, surfaces
 from lad_reasoner.miniloco.painting.paint import PAPER, Canvas, Material
 from lad_reasoner.miniloco.painting.shapes import box, offset
-from lad_reasoner.miniloco.scene import Item, Product, Region, Scene, Spot, by_name, draw_pose, pick, pick_two, turn_of
+from lad_reasoner.miniloco.scene import (
+    Item,
+    Product,
+    Region,
+    Scene,
+    Spot,
+    box_around,
+    by_name,
+    draw_pose,
+    pick,
+    pick_two,
+    turn_of,
+)
 
 NAME = "tea_assortment"
 RULE = (
@@ -61,8 +73,8 @@ def check(scene: Scene) -> list[str]:
     return broken
 
 
-def _around(item: Item) -> Region:
-    return Region(item.x, item.y, SACHET_W * 1.04, SACHET_H * 1.04, item.angle)
+def _around(sachet: Item) -> Region:
+    return box_around(sachet, SACHET_W * 1.04, SACHET_H * 1.04)
 
 
 def _missing_sachet(scene: Scene, rng: np.random.Generator) -> Scene:
@@ -82,8 +94,7 @@ def _parted_pairs(scene: Scene, rng: np.random.Generator) -> Scene:
     row = pick(rng, ROWS)
     one, two = pick_two([item for item in scene.items if item.place.startswith(row)], rng)
     words = f"in the {row} row {one.shows} and {two.shows} are exchanged, the pairs are parted"
-    swapped = scene.change(one, colour=two.colour, shows=two.shows).change(two, colour=one.colour, shows=one.shows)
-    return swapped.broken(words, _around(one), _around(two))
+    return scene.exchange(one, two, "colour", "shows").broken(words, _around(one), _around(two))
 
 
 def _wrong_picture(scene: Scene, rng: np.random.Generator) -> Scene:

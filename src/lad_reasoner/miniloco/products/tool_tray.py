@@ -5,21 +5,29 @@ from __future__ import annotations
 import numpy as np
 
 from lad_reasoner.miniloco.colours import mix
-from lad_reasoner.miniloco.painting import surfaces
-from lad_reasoner.miniloco.painting.paint import METAL, PLASTIC, RUBBER, Canvas, Material
+from lad_reasoner.miniloco.painting import surfaces, tools
+from lad_reasoner.miniloco.painting.paint import Canvas, Material
 from lad_reasoner.miniloco.painting.shapes import (
     Shape,
     box,
-    capsule,
     disc,
-    hexagon,
-    minus,
     moved,
     offset,
-    polygon,
     union,
 )
-from lad_reasoner.miniloco.scene import Item, Product, Region, Scene, Spot, by_name, jitter, pick, pick_two, turn_of
+from lad_reasoner.miniloco.scene import (
+    Item,
+    Product,
+    Region,
+    Scene,
+    Spot,
+    box_around,
+    by_name,
+    jitter,
+    pick,
+    pick_two,
+    turn_of,
+)
 
 NAME = "tool_tray"
 RULE = (
@@ -60,12 +68,12 @@ def good(rng: np.random.Generator) -> Scene:
 def check(scene: Scene) -> list[str]:
     broken = []
     for index, what in enumerate(ORDER):
-        here = [item for item in scene.items if item.place == _place(index)]
-        if len(here) != 1:
-            broken.append(f"{_place(index)} holds {len(here)} tools, not the {what}")
-        elif here[0].what != what:
-            broken.append(f"{_place(index)} holds a {here[0].what}, not the {what}")
-        elif turn_of(here[0].angle) > 20:
+        tools = [item for item in scene.items if item.place == _place(index)]
+        if len(tools) != 1:
+            broken.append(f"{_place(index)} holds {len(tools)} tools, not the {what}")
+        elif tools[0].what != what:
+            broken.append(f"{_place(index)} holds a {tools[0].what}, not the {what}")
+        elif turn_of(tools[0].angle) > 20:
             broken.append(f"the {what} lies upside down")
     colours = sorted({item.colour for item in scene.items if item.what in HANDLED})
     if len(colours) > 1:
@@ -73,8 +81,8 @@ def check(scene: Scene) -> list[str]:
     return broken
 
 
-def _around(item: Item) -> Region:
-    return Region(item.x, item.y, 0.13, item.size * 1.06, item.angle)
+def _around(tool: Item) -> Region:
+    return box_around(tool, 0.13, tool.size * 1.06)
 
 
 def _missing_tool(scene: Scene, rng: np.random.Generator) -> Scene:
@@ -85,8 +93,7 @@ def _missing_tool(scene: Scene, rng: np.random.Generator) -> Scene:
 def _exchanged_tools(scene: Scene, rng: np.random.Generator) -> Scene:
     one, two = pick_two(scene.items, rng)
     words = f"the {one.what} and the {two.what} lie in each other's slots"
-    swapped = scene.change(one, x=two.x, place=two.place).change(two, x=one.x, place=one.place)
-    return swapped.broken(words, _around(one), _around(two))
+    return scene.exchange(one, two, "x", "place").broken(words, _around(one), _around(two))
 
 
 def _wrong_handle(scene: Scene, rng: np.random.Generator) -> Scene:
@@ -104,16 +111,14 @@ def _upside_down_tool(scene: Scene, rng: np.random.Generator) -> Scene:
 
 def _doubled_tool(scene: Scene, rng: np.random.Generator) -> Scene:
     gone, kept = pick_two(scene.items, rng)
-    words = f"there are two {kept.what}{'es' if kept.what.endswith('h') else 's'}"
+    plural = f"{kept.what}es" if kept.what.endswith("h") else f"{kept.what}s"
     more = scene.change(gone, what=kept.what, size=kept.size, colour=kept.colour)
-    return more.broken(f"{words}, the {gone.what} is missing", _around(gone))
+    return more.broken(f"there are two {plural}, the {gone.what} is missing", _around(gone))
 
 
 def spots(scene: Scene) -> list[Spot]:
-    return [(*offset(item.x, item.y, item.angle, 0, item.size * 0.28), 0.045) for item in scene.items] + [
-        (0.265, 0.25, 0.04),
-        (0.73, 0.70, 0.05),
-    ]
+    on_handles = [(*offset(item.x, item.y, item.angle, 0, item.size * 0.28), 0.045) for item in scene.items]
+    return [*on_handles, (0.265, 0.25, 0.04), (0.73, 0.70, 0.05)]
 
 
 def _slot(what: str) -> Shape:
@@ -139,104 +144,14 @@ def paint(canvas: Canvas, scene: Scene) -> None:
     for what, x in zip(ORDER, SLOTS, strict=True):
         canvas.solid(_slot(what), (x + dx, 0.4 + dy), mix(foam, "black", 0.45), hollow, bevel=0.014, rise=-0.9)
     painters = {
-        "hammer": _paint_hammer,
-        "large screwdriver": _paint_screwdriver,
-        "small screwdriver": _paint_screwdriver,
-        "wrench": _paint_wrench,
-        "brush": _paint_brush,
+        "hammer": tools.hammer,
+        "large screwdriver": tools.screwdriver,
+        "small screwdriver": tools.screwdriver,
+        "wrench": tools.wrench,
+        "brush": tools.brush,
     }
     for item in scene.items:
         painters[item.what](canvas, item)
-
-
-def _handle(canvas: Canvas, item: Item, middle: float, length: float, width: float) -> None:
-    """A grip with ribs, `middle` below the tool's centre."""
-    at = offset(item.x, item.y, item.angle, 0, middle)
-    upright = item.angle + 90
-    canvas.solid(
-        capsule(length, width / 2),
-        at,
-        item.colour,
-        PLASTIC,
-        angle=upright,
-        bevel=width / 2,
-        rise=0.8,
-        lift=0.012,
-    )
-    for share in (-0.15, 0.0, 0.15):
-        rib = offset(item.x, item.y, item.angle, 0, middle + share * length)
-        canvas.flat(
-            box(width * 0.92, 0.007),
-            rib,
-            mix(item.colour, "black", 0.5),
-            angle=item.angle,
-            opacity=0.55,
-            softness=0.004,
-        )
-
-
-def _paint_screwdriver(canvas: Canvas, item: Item) -> None:
-    grip = item.size * 0.42
-    blade = offset(item.x, item.y, item.angle, 0, -item.size * 0.20)
-    width = 0.017 if "large" in item.what else 0.013
-    canvas.solid(
-        box(item.size * 0.60, width, 0.003),
-        blade,
-        "steel",
-        METAL,
-        angle=item.angle + 90,
-        bevel=width / 2,
-        lift=0.012,
-    )
-    tip = offset(item.x, item.y, item.angle, 0, -item.size / 2 + 0.014)
-    canvas.solid(box(0.026, width * 1.5, 0.003), tip, (0.60, 0.62, 0.65), METAL, angle=item.angle + 90, bevel=0.004)
-    _handle(canvas, item, item.size / 2 - grip / 2, grip, 0.058 if "large" in item.what else 0.050)
-
-
-def _paint_hammer(canvas: Canvas, item: Item) -> None:
-    stem = offset(item.x, item.y, item.angle, 0, -0.05)
-    canvas.solid(
-        box(0.36, 0.026, 0.006),
-        stem,
-        (0.77, 0.60, 0.38),
-        RUBBER,
-        angle=item.angle + 90,
-        bevel=0.013,
-        lift=0.012,
-    )
-    _handle(canvas, item, item.size / 2 - 0.10, 0.20, 0.046)
-    head = offset(item.x, item.y, item.angle, 0, -item.size / 2 + 0.034)
-    dark = Material(gloss=0.45, polish=20, mirror=0.35)
-    canvas.solid(box(0.098, 0.050, 0.006), head, (0.40, 0.42, 0.45), dark, angle=item.angle, bevel=0.014, lift=0.018)
-    face = offset(*head, item.angle, -0.058, 0)
-    canvas.solid(box(0.030, 0.058, 0.006), face, (0.58, 0.60, 0.63), METAL, angle=item.angle, bevel=0.010)
-    claw = offset(*head, item.angle, 0.050, 0)
-    wedge = polygon([(-0.015, -0.024), (0.035, -0.006), (0.035, 0.006), (-0.015, 0.024)])
-    canvas.solid(wedge, claw, (0.48, 0.50, 0.53), METAL, angle=item.angle, bevel=0.010)
-
-
-def _paint_wrench(canvas: Canvas, item: Item) -> None:
-    half = item.size / 2
-    jaw = minus(disc(0.046), moved(box(0.036, 0.070, 0.004), 0, -0.030, 12))
-    eye = minus(disc(0.041), hexagon(0.044))
-    body = union(
-        moved(box(0.034, item.size - 0.11, 0.008), 0, 0),
-        moved(jaw, 0, -half + 0.046),
-        moved(eye, 0, half - 0.041),
-    )
-    canvas.solid(body, (item.x, item.y), "steel", METAL, angle=item.angle, bevel=0.009, lift=0.012)
-    groove = box(0.014, item.size * 0.42, 0.006)
-    canvas.solid(groove, (item.x, item.y), (0.58, 0.60, 0.63), METAL, angle=item.angle, bevel=0.005, rise=-0.8)
-
-
-def _paint_brush(canvas: Canvas, item: Item) -> None:
-    half = item.size / 2
-    hair = offset(item.x, item.y, item.angle, 0, -half + 0.055)
-    bristles = Material(gloss=0.03, polish=8, speckle=0.16, pitch=0.0035)
-    canvas.solid(box(0.086, 0.11, 0.012), hair, (0.70, 0.58, 0.40), bristles, angle=item.angle, bevel=0.02, lift=0.012)
-    collar = offset(item.x, item.y, item.angle, 0, -half + 0.125)
-    canvas.solid(box(0.092, 0.048, 0.004), collar, "steel", METAL, angle=item.angle, bevel=0.010, lift=0.012)
-    _handle(canvas, item, half - (item.size - 0.15) / 2, item.size - 0.15, 0.048)
 
 
 PRODUCT = Product(

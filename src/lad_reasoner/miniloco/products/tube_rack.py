@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import product
 
 import numpy as np
 
@@ -24,6 +25,7 @@ TOP, BOTTOM = 0.20, 0.655
 RADIUS = 0.037
 COLOURS = ("red", "orange", "yellow", "green", "blue", "purple")
 GOOD_LEVEL = (0.56, 0.66)
+# Levels that differ by less than twice this are the same.
 SAME = 0.02
 
 
@@ -45,15 +47,11 @@ def good(rng: np.random.Generator) -> Scene:
     return Scene(NAME, WIDTH, HEIGHT, tuple(items), tuple(fills), layout={"left": left, "table": table})
 
 
-def _fill(scene: Scene, place: str) -> Fill | None:
-    return next((fill for fill in scene.fills if fill.place == place), None)
-
-
 def check(scene: Scene) -> list[str]:
     broken = []
     for index in range(NUMBER):
         place = _place(index)
-        fill, stoppers = _fill(scene, place), scene.all("stopper", place=place)
+        fill, stoppers = scene.fill_at(place), scene.all("stopper", place=place)
         if len(scene.all("tube", place=place)) != 1:
             broken.append(f"there is no tube in {place}")
             continue
@@ -71,6 +69,7 @@ def check(scene: Scene) -> list[str]:
 
 
 def _surface(level: float) -> float:
+    """y of the surface of a liquid."""
     return BOTTOM - level * (BOTTOM - TOP)
 
 
@@ -78,10 +77,9 @@ def _with_level(scene: Scene, low: float, high: float, words: str, rng: np.rando
     fill = pick(rng, scene.fills)
     level = float(rng.uniform(low, high))
     (tube,) = scene.all("tube", place=fill.place)
-    changed = tuple(replace(f, level=level) if f is fill else f for f in scene.fills)
     top, bottom = sorted((_surface(level), _surface(fill.level)))
     region = Region(tube.x, (top + bottom) / 2, 2 * RADIUS, bottom - top)
-    return replace(scene, fills=changed).broken(words.format(place=fill.place), region)
+    return scene.change_fill(fill, level=level).broken(words.format(place=fill.place), region)
 
 
 def _too_little(scene: Scene, rng: np.random.Generator) -> Scene:
@@ -118,13 +116,12 @@ def _wrong_stopper(scene: Scene, rng: np.random.Generator) -> Scene:
 
 def _exchanged_stoppers(scene: Scene, rng: np.random.Generator) -> Scene:
     stoppers = scene.all("stopper")
-    pairs = [(a, b) for a in stoppers for b in stoppers if a.colour != b.colour]
+    pairs = [(a, b) for a, b in product(stoppers, repeat=2) if a.colour != b.colour]
     if not pairs:
         return _wrong_stopper(scene, rng)
     one, two = pick(rng, pairs)
     words = f"the stoppers of {one.place} and {two.place} are exchanged"
-    swapped = scene.change(one, colour=two.colour).change(two, colour=one.colour)
-    return swapped.broken(words, _around(one), _around(two))
+    return scene.exchange(one, two, "colour").broken(words, _around(one), _around(two))
 
 
 def _around(stopper: Item) -> Region:
@@ -145,7 +142,7 @@ def paint(canvas: Canvas, scene: Scene) -> None:
         post = (middle + side * (wide / 2 - 0.012), 0.46)
         canvas.solid(box(0.022, 0.42, 0.006), post, (0.66, 0.68, 0.71), METAL, bevel=0.009, lift=0.02)
     for item in scene.all("tube"):
-        _paint_tube(canvas, item, _fill(scene, item.place))
+        _paint_tube(canvas, item, scene.fill_at(item.place))
     canvas.solid(box(wide, 0.042, 0.006), (middle, 0.315), (0.68, 0.70, 0.73), steel, bevel=0.008, lift=0.012)
     for index in range(NUMBER):
         canvas.lettering(str(index + 1), (scene.layout["left"] + index * PITCH, 0.315), (0.2, 0.2, 0.22), height=0.024)
