@@ -1,9 +1,9 @@
 """Structured decoding: every sampled response ends, follows the response grammar, and has a score.
 
-`<think>` is forced, the reasoning is free, its end is the model's own or comes when its tokens are spent, then only yes
-or no may follow, then the end of text. The paper names "structured decoding constraints guided by a predefined
-reasoning template" (section 4.2) without saying how. The score, P(yes) / (P(yes) + P(no)) at the answer, is not the
-paper's, which reports fixed answers only.
+`<think>` is forced. The reasoning is free; the model ends it, or its budget does. Then only yes or no may follow, then
+the end of text. The paper names "structured decoding constraints guided by a predefined reasoning template" (section
+4.2) without saying how. The score, P(yes) / (P(yes) + P(no)) at the answer, is ours: the paper reports fixed answers
+only.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ from dataclasses import dataclass, field
 import torch
 
 from lad_reasoner.errors import MachineError
-from lad_reasoner.judges.vlm.grammar import Choice, Ending, Grammar, State
+from lad_reasoner.judges.vlm.grammar import AnswerTokens, Ending, Grammar, ReasoningState
 
 
 @dataclass(frozen=True)
 class Reply:
     """A finished response.
 
-    `score` is P(yes) / (P(yes) + P(no)) at the answer, from logits that nothing has masked or tempered. `tokens` counts
-    all that was written, tags included, the end of text not. `forced`: the reasoning was cut off at its budget.
+    `score` is P(yes) / (P(yes) + P(no)) at the answer, from the logits before masking and temperature. `tokens` counts
+    the whole response, tags included, without the end of text. `forced`: the reasoning was cut off at its budget.
     """
 
     text: str
@@ -32,7 +32,7 @@ class Reply:
 
 @dataclass(frozen=True)
 class Written:
-    """The ids of a finished response, the end of text last, and of each whether the model chose it.
+    """The ids of a finished response, the end of text last, and for each whether the model chose it.
 
     Chosen are the tokens of the reasoning, the first of an end that the model wanted, and the answer; the rest is
     forced.
@@ -43,7 +43,8 @@ class Written:
     forced: bool  # the reasoning was cut off at its budget
 
 
-NOTHING, PLAIN = State("", True), State("", False)  # no reasoning yet; reasoning, and no tag begun
+NOTHING = ReasoningState("", True)  # no reasoning yet
+PLAIN = ReasoningState("", False)  # reasoning, and no tag begun
 
 
 @dataclass
@@ -53,7 +54,7 @@ class _Row:
     queue: list[int]  # ids that come next, whatever the model says
     ids: list[int] = field(default_factory=list)
     chosen: list[bool] = field(default_factory=list)  # of each id: did the model have a choice?
-    state: State = NOTHING
+    state: ReasoningState = NOTHING
     reasoned: int = 0  # tokens of the reasoning
     exit: tuple[int, ...] | None = None  # ids that end the reasoning if the first of them comes now
     ending: Ending | None = None  # set when the reasoning is over
@@ -80,20 +81,22 @@ class StructuredDecoding:
         """The most tokens that a response can take, its end included."""
         grammar = self.grammar
         endings = (grammar.full, grammar.short)
-        longest = max(len(e.prefix) + 1 + len(c.rest) for e in endings for c in (e.yes, e.no))
+        longest = max(len(e.prefix) + 1 + len(a.rest) for e in endings for a in (e.yes, e.no))
         return len(grammar.start) + self.budget + len(grammar.filler) + longest + 1
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        """Mask `scores` (rows, vocabulary); `input_ids` is (rows, tokens so far)."""
+        """Mask the logits `scores` (rows, vocabulary); `input_ids` is (rows, prompt and tokens so far)."""
         if not self.rows:
             self.rows = [_Row(list(self.grammar.start)) for _ in range(len(input_ids))]
         else:
+            # The last column holds what was chosen from the logits of the call before.
             for row, token in zip(self.rows, input_ids[:, -1].tolist(), strict=True):
                 self._take(row, token)
+        # In float32, so that sums and differences of 16-bit logits are not rounded again.
         raw = scores.float()
         if raw.isnan().any():
             raise MachineError("the model's output is not a number; load it with dtype float32 or bfloat16")
-        masked = raw + self.grammar.never
+        masked = raw + self.grammar.never  # (rows, vocabulary) + (vocabulary,)
         for number, row in enumerate(self.rows):
             self._constrain(row, raw[number], masked[number])
         return masked
@@ -103,83 +106,103 @@ class StructuredDecoding:
         return [Reply(self.grammar.decode(row.ids), row.score, len(row.ids), row.forced) for row in self.rows]
 
     def written(self) -> list[Written]:
-        """What was written in each row, in the order of the rows."""
+        """The ids of each row and which of them were chosen, in the order of the rows."""
         end = self.grammar.ends[0]
+        # The end of text is forced: after the last tag nothing else may come.
         return [Written((*row.ids, end), (*row.chosen, False), row.forced) for row in self.rows]
 
     def _take(self, row: _Row, token: int) -> None:
-        """Note the token that was chosen for this row; what follows the end of text is padding."""
-        if not row.answered or row.queue:
-            row.chosen.append(not row.queue)
+        """Note the token that was chosen for this row."""
         if row.queue:
+            row.chosen.append(False)
             row.ids.append(row.queue.pop(0))
-        elif row.ending is None:
-            row.ids.append(token)
-            row.reasoned += 1
-            if row.exit is not None and token == row.exit[0]:
-                row.queue, row.ending = list(row.exit[1:]), self.grammar.full
-            else:
-                self._read(row, token)
-        elif not row.answered:
-            row.ids.append(token)
-            choice = row.ending.yes if token == row.ending.yes.first else row.ending.no
-            row.queue, row.answered = list(choice.rest), True
+            return
+        if row.answered:
+            return  # the end of text, and the padding that `generate` writes while other rows go on
+        row.chosen.append(True)
+        row.ids.append(token)
+        if row.ending is not None:
+            answer = row.ending.yes if token == row.ending.yes.first else row.ending.no
+            row.queue, row.answered = list(answer.rest), True
+            return
+        row.reasoned += 1
+        if row.exit is not None and token == row.exit[0]:
+            # Chosen, since the model wanted to end; the rest of the end tag follows by itself.
+            row.queue, row.ending = list(row.exit[1:]), self.grammar.full
+        else:
+            self._read(row, token)
 
     def _read(self, row: _Row, token: int) -> None:
-        """See where the reasoning stands after this token."""
+        """Find out where the reasoning stands after this token."""
         text = self.grammar.text(token)
         if row.state == PLAIN and "<" not in text and "\ufffd" not in text:
             return  # most tokens: no tag begins, and decoding everything again would cost more the longer it gets
+        # All ids together, because a character may be cut into several tokens.
         content = self.grammar.decode(row.ids).partition("<think>")[2]
-        close = self.grammar.close(content)
-        if close is None:
+        closing = self.grammar.closing(content)
+        if closing is None:
             row.state = self.grammar.state(content)
         else:
-            row.queue, row.ending = list(close.prefix), close.ending
+            row.queue, row.ending = list(closing.prefix), closing.ending
 
     def _constrain(self, row: _Row, raw: torch.Tensor, masked: torch.Tensor) -> None:
-        """Change `masked` (vocabulary,) so that only what the grammar allows can be chosen for this row."""
+        """Change `masked` (vocabulary,) so that only what the grammar allows can be chosen for this row.
+
+        `raw` (vocabulary,) are the logits as the model gave them.
+        """
         grammar = self.grammar
         if row.ending is None and not row.queue and row.reasoned >= self.budget:
             row.forced, row.ending = True, grammar.full
+            # A reasoning of white space alone is not structured, so a filler stands in for it.
             row.queue = [*(grammar.filler if row.state.blank else ()), *self._rest_of_ending(row)]
         if row.queue:
             _force(masked, row.queue[0])
         elif row.answered:
             _force(masked, grammar.ends[0])
         elif row.ending is None:
-            masked[grammar.forbidden(row.state)] = -torch.inf
-            row.exit = None
-            if not row.state.blank:
-                # To end the text is to end the reasoning: the wish moves to the first token of the end tag.
-                ending = self._rest_of_ending(row)
-                wish = raw[grammar.end_ids].max()
-                if wish >= raw[ending[0]]:
-                    masked[ending[0]] = wish
-                    row.exit = ending
+            self._constrain_reasoning(row, raw, masked)
         else:
-            yes, no = (_strength(raw, choice) for choice in (row.ending.yes, row.ending.no))
+            yes, no = _strength(raw, row.ending.yes), _strength(raw, row.ending.no)
+            # P(yes) / (P(yes) + P(no)): the normaliser of the softmax cancels.
             row.score = float(torch.sigmoid((yes - no).double()))
             # A greedy answer must agree with the score, even where both are equal, as 16-bit logits can be.
             lead = float(yes - no)
             lead = max(lead, 1e-6) if row.score >= 0.5 else min(lead, -1e-6)
+            # One token an answer; at temperature 1 a sampled answer is yes with probability `score`.
             masked.fill_(-torch.inf)
             masked[row.ending.yes.first], masked[row.ending.no.first] = lead, 0.0
+
+    def _constrain_reasoning(self, row: _Row, raw: torch.Tensor, masked: torch.Tensor) -> None:
+        """Forbid what breaks the grammar inside a reasoning; let the model end it."""
+        masked[self.grammar.forbidden(row.state)] = -torch.inf
+        row.exit = None
+        if row.state.blank:
+            return  # an empty reasoning must not end
+        # To end the text is to end the reasoning: the wish moves to the first token of the end tag.
+        ending = self._rest_of_ending(row)
+        wish = raw[self.grammar.end_ids].max()
+        # Below that token's own logit the model wants the token for itself, which may lead elsewhere.
+        if wish >= raw[ending[0]]:
+            masked[ending[0]] = wish
+            row.exit = ending
 
     def _rest_of_ending(self, row: _Row) -> tuple[int, ...]:
         """The end of the reasoning up to the answer, less what of it is already written."""
         prefix = self.grammar.full.prefix
         if row.state.blank:
             return prefix  # a filler comes first
+        # Tokens of the reasoning only: the opening tag may look like the start of the end tag.
         latest = row.ids[-min(row.reasoned, len(prefix)) :]
         return prefix[self.grammar.overlap(latest) :]
 
 
 def _force(masked: torch.Tensor, token: int) -> None:
+    """Leave this token alone possible in `masked` (vocabulary,)."""
     masked.fill_(-torch.inf)
     masked[token] = 0.0
 
 
-def _strength(raw: torch.Tensor, choice: Choice) -> torch.Tensor:
-    """Logit of all ways to begin this answer together."""
-    return torch.logsumexp(raw[choice.variants], 0)
+def _strength(raw: torch.Tensor, answer: AnswerTokens) -> torch.Tensor:
+    """Logit () of all ways to begin this answer together, from the logits `raw` (vocabulary,)."""
+    # Probabilities of different tokens add up, so their logits do in logsumexp.
+    return torch.logsumexp(raw[answer.variants], 0)

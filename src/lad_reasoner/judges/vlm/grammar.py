@@ -1,8 +1,7 @@
-"""What a tokenizer can write, seen through the response grammar: which tokens end the reasoning, which never may.
+"""The response grammar for one tokenizer: which tokens end a reasoning, and which may never be written.
 
-Everything is matched on decoded text, because tokenizers cut the tags as they like: into several tokens, or merged with
-their neighbours (`.</`, `><`). What is forced is the tokenizer's own way of writing the whole end, as it would stand in
-training data.
+Tags are matched in decoded text, because tokenizers cut them as they like: into several tokens, or merged with their
+neighbours (`.</`, `><`). Forced tokens are the tokenizer's own encoding of the whole ending, as in training data.
 """
 
 from __future__ import annotations
@@ -19,34 +18,34 @@ from lad_reasoner.errors import InputError
 from lad_reasoner.judges.vlm.checkpoint import Checkpoint
 
 END, ANSWER = "</think>", "<answer>"
-FILLER = "..."  # the reasoning of a model that wrote nothing but white space
+FILLER = "..."  # the reasoning of a model that wrote only white space
 
-_PARTS = frozenset(tag[:length] for tag in TAGS for length in range(1, len(tag)))
-_LONGEST_PART = max(map(len, _PARTS))
-_MARKER = re.compile(r"<.*>|\[.*\]", re.DOTALL)
-_BYTE_PIECE = re.compile(r"<0x[0-9A-Fa-f]{2}>")
+_TAG_STARTS = frozenset(tag[:length] for tag in TAGS for length in range(1, len(tag)))  # `<`, `</`, `</t`, …
+_LONGEST_START = max(map(len, _TAG_STARTS))
+_MARKER = re.compile(r"<.*>|\[.*\]", re.DOTALL)  # added tokens such as <|image_pad|>, <tool_call>, [INST]
+_BYTE_PIECE = re.compile(r"<0x[0-9A-Fa-f]{2}>")  # how SentencePiece spells a byte outside its vocabulary
 
 
 @dataclass(frozen=True)
-class Choice:
-    """One of the two answers: the token that starts it, what follows that, and all tokens that mean it (ids)."""
+class AnswerTokens:
+    """One of the two answers in ids: the token that starts it, the tokens that follow, all tokens that mean it."""
 
     first: int
     rest: tuple[int, ...]
-    variants: torch.Tensor
+    variants: torch.Tensor  # (spellings,) ids of `yes`, ` Yes`, `YES`, …; their probabilities are summed
 
 
 @dataclass(frozen=True)
 class Ending:
-    """The ids up to the answer, and the two answers."""
+    """The ids from the end of the reasoning up to the answer, and the two answers."""
 
     prefix: tuple[int, ...]
-    yes: Choice
-    no: Choice
+    yes: AnswerTokens
+    no: AnswerTokens
 
 
 @dataclass(frozen=True)
-class State:
+class ReasoningState:
     """Where a reasoning stands: the half-written tag at its end, and whether all before that is white space."""
 
     part: str
@@ -54,8 +53,8 @@ class State:
 
 
 @dataclass(frozen=True)
-class Close:
-    """The reasoning is over: what is still to be written before the answer, and the answers."""
+class Closing:
+    """The end tag is written: the ids that are still missing before the answer, and the answers."""
 
     prefix: tuple[int, ...]
     ending: Ending
@@ -64,8 +63,8 @@ class Close:
 class Grammar:
     """The response grammar for one tokenizer.
 
-    `size` is the width of the logits, `ends` are the ids that end a text, the first of them is the one that gets
-    written; `placeholders` are further ids that may never be written. Raises `InputError` when the tokenizer cannot
+    `size` is the width of the logits. `ends` are the ids that end a text; the first of them is the one that gets
+    written. `placeholders` are further ids that may never be written. Raises `InputError` when the tokenizer cannot
     write the tags.
     """
 
@@ -84,14 +83,16 @@ class Grammar:
             raise InputError("the model names no end-of-text token; set eos_token_id in its generation_config.json")
         self.start = tuple(self._encode("<think>"))
         self.filler = tuple(self._encode(FILLER))
+        # A token decoded alone may lose its leading space; behind a letter it keeps it.
         self._anchor = self._encode("x")[-1]
-        self.full = self._ending(END)
-        self.short = self._ending("")
+        self.full = self._ending(END)  # when the end tag itself is forced
+        self.short = self._ending("")  # when the model has written the end tag
         self._tails = self._aligned_tails()
         self._pieces: list[str | None] = tokenizer.convert_ids_to_tokens(list(range(min(len(tokenizer), size))))
         self._texts: dict[int, str] = {}
+        # Only these tokens can complete a tag, so only they are looked at in each state.
         self._closers = [token for token, piece in enumerate(self._pieces) if piece is not None and ">" in piece]
-        self._forbidden: dict[State, torch.Tensor] = {}
+        self._forbidden: dict[ReasoningState, torch.Tensor] = {}
         self.end_ids = self._tensor([token for token in self.ends if token < size])
         self.never = self._find_never(placeholders)
         self._check()
@@ -102,54 +103,60 @@ class Grammar:
         return text
 
     def text(self, token: int) -> str:
-        """What this token adds to a text; the replacement character stands for a part of a character."""
+        """The text that this token adds; a part of a character decodes to the replacement character."""
         if token not in self._texts:
-            alone = self.decode([self._anchor])
-            self._texts[token] = self.decode([self._anchor, token])[len(alone) :]
+            anchor = self.decode([self._anchor])
+            self._texts[token] = self.decode([self._anchor, token])[len(anchor) :]
         return self._texts[token]
 
-    def state(self, content: str) -> State:
+    def state(self, content: str) -> ReasoningState:
         """Where a reasoning with this content stands."""
-        lower = content.lower()
-        for length in range(min(_LONGEST_PART, len(lower)), 0, -1):
-            if lower[-length:] in _PARTS:
-                return State(content[-length:], not content[:-length].strip())
-        return State("", not content.strip())
+        lower = content.lower()  # a tag in capitals must not be written either
+        # At most one length matches: each start of a tag begins with `<` and holds no other.
+        for length in range(min(_LONGEST_START, len(lower)), 0, -1):
+            if lower[-length:] in _TAG_STARTS:
+                return ReasoningState(content[-length:], not content[:-length].strip())
+        return ReasoningState("", not content.strip())
 
-    def forbidden(self, state: State) -> torch.Tensor:
-        """The ids that would make the response unreadable here: a foreign tag, or the end of an empty reasoning."""
+    def forbidden(self, state: ReasoningState) -> torch.Tensor:
+        """(tokens,) ids that would break the grammar in this state: a wrong tag, or the end of an empty reasoning."""
+        # There are few states: a start of a tag, as written, and a flag.
         if state not in self._forbidden:
             ids = [token for token in self._closers if not self._allowed(state, self.text(token))]
             self._forbidden[state] = self._tensor(ids)
         return self._forbidden[state]
 
-    def close(self, content: str) -> Close | None:
-        """How to go on if this reasoning holds the end tag; None if it does not."""
-        position = content.find(END)
-        if position < 0:
+    def closing(self, content: str) -> Closing | None:
+        """How a reasoning that holds the end tag goes on; None if it does not hold it."""
+        _, tag, tail = content.partition(END)
+        if not tag:
             return None
-        tail = content[position + len(END) :]
         if tail in self._tails:
-            return Close(self._tails[tail], self.full)
-        return Close(self.short.prefix, self.short)
+            return Closing(self._tails[tail], self.full)  # the last token may have begun the next tag, as `><` does
+        return Closing(self.short.prefix, self.short)
 
     def overlap(self, ids: list[int]) -> int:
         """How many of the last ids already are the start of the full ending, token by token."""
         prefix = list(self.full.prefix)
-        return next((n for n in range(min(len(prefix) - 1, len(ids)), 0, -1) if ids[-n:] == prefix[:n]), 0)
+        # Never all of the prefix: its next id is what the model's wish to end is moved to.
+        for count in range(min(len(prefix) - 1, len(ids)), 0, -1):
+            if ids[-count:] == prefix[:count]:
+                return count
+        return 0
 
-    def _allowed(self, state: State, text: str) -> bool:
+    def _allowed(self, state: ReasoningState, text: str) -> bool:
+        """Whether a token with this text may be written in this state."""
         if "\ufffd" in text and ">" in text:
             return False  # half a character glued to the end of a tag: the tag would show only when it is too late
         joined = state.part + text
-        found = [tag for tag in TAGS for _ in range(joined.lower().count(tag))]
-        if not found:
+        lower = joined.lower()
+        tags = sum(lower.count(tag) for tag in TAGS)
+        if tags == 0:
             return True
-        position = joined.find(END)
-        if found != [END] or position < 0:
-            return False
-        tail = joined[position + len(END) :]
-        empty = state.blank and not joined[:position].strip()
+        before, tag, tail = joined.partition(END)
+        if tags > 1 or not tag:
+            return False  # another tag than the end tag, or the end tag in capitals
+        empty = state.blank and not before.strip()
         return not empty and (not tail.strip() or tail in self._tails)
 
     def _encode(self, text: str) -> list[int]:
@@ -165,34 +172,41 @@ class Grammar:
         def apart(word: str) -> list[int]:
             return self._encode(lead + ANSWER) + self._encode(f"{word}</answer>")
 
+        # As in training data first; a tokenizer that merges the word with what is around it writes the word apart.
         for write in (together, apart):
             yes, no = write("yes"), write("no")
             split = next((n for n, (a, b) in enumerate(zip(yes, no, strict=False)) if a != b), -1)
             # The ids must part at the word, not before it: `r>` `yes` and `r` `>no` would measure how tags are cut.
             parted = [self.decode(ids[: split + 1]).partition(ANSWER)[2].strip() for ids in (yes, no)]
-            if split >= 0 and all(parted):
-                meanings = [self._meanings(write, word, yes[:split]) for word in ("yes", "no")]
-                shared = (meanings[0] & meanings[1]) - {yes[split], no[split]}
-                return Ending(
-                    tuple(yes[:split]),
-                    *(
-                        Choice(ids[split], tuple(ids[split + 1 :]), self._tensor(sorted(meaning - shared)))
-                        for ids, meaning in zip((yes, no), meanings, strict=True)
-                    ),
-                )
+            if split < 0 or not all(parted):
+                continue
+            prefix = yes[:split]
+            yes_ids, no_ids = self._spellings(write, "yes", prefix), self._spellings(write, "no", prefix)
+            # A token that begins both, such as a space, says nothing about the answer.
+            shared = (yes_ids & no_ids) - {yes[split], no[split]}
+            return Ending(
+                tuple(prefix),
+                AnswerTokens(yes[split], tuple(yes[split + 1 :]), self._tensor(sorted(yes_ids - shared))),
+                AnswerTokens(no[split], tuple(no[split + 1 :]), self._tensor(sorted(no_ids - shared))),
+            )
         raise InputError("this tokenizer cannot write <answer>yes</answer>; the model cannot be used")
 
-    def _meanings(self, write: Callable[[str], list[int]], word: str, prefix: list[int]) -> set[int]:
+    def _spellings(self, write: Callable[[str], list[int]], word: str, prefix: list[int]) -> set[int]:
         """First tokens of all spellings of the word that follow the same prefix."""
-        words = [space + spelt for space in ("", " ", "\n") for spelt in (word, word.capitalize(), word.upper())]
-        written = [ids for ids in map(write, words) if ids[: len(prefix)] == prefix]
-        return {ids[len(prefix)] for ids in written if ids[len(prefix)] < self.size}
+        first_ids: set[int] = set()
+        for space in ("", " ", "\n"):
+            for spelling in (word, word.capitalize(), word.upper()):
+                ids = write(space + spelling)
+                # Where the prefix is cut otherwise, the word has no token of its own behind this prefix.
+                if ids[: len(prefix)] == prefix and ids[len(prefix)] < self.size:
+                    first_ids.add(ids[len(prefix)])
+        return first_ids
 
     def _tensor(self, ids: list[int]) -> torch.Tensor:
         return torch.tensor(ids, dtype=torch.long, device=self.device)
 
     def _aligned_tails(self) -> dict[str, tuple[int, ...]]:
-        """What may stand behind the end tag inside one token -> the ids that then complete the prefix."""
+        """Text that may follow the end tag inside one token -> the ids that then complete the prefix."""
         prefix = self.full.prefix
         tails: dict[str, tuple[int, ...]] = {}
         for count in range(1, len(prefix) + 1):
@@ -202,22 +216,20 @@ class Grammar:
         return tails
 
     def _find_never(self, placeholders: Iterable[int]) -> torch.Tensor:
-        """Additive mask (size,): special tokens, markers of pictures and tools, and ids without a token."""
+        """Additive mask (size,): -inf for special tokens, markers of pictures and tools, and ids without a token."""
+        # Tags may be added tokens themselves: what is forced stays allowed.
         own = {*self.start, *self.filler}
         for ending in (self.full, self.short):
             own |= {*ending.prefix, ending.yes.first, *ending.yes.rest, ending.no.first, *ending.no.rest}
         never = {token for token, piece in enumerate(self._pieces) if piece is None}
         never |= {token for text, token in self.tokenizer.get_added_vocab().items() if _MARKER.fullmatch(text)}
         never |= {*self.tokenizer.all_special_ids, *placeholders, *self.ends}
-        if any(_BYTE_PIECE.fullmatch(self._pieces[token] or "") for token in own):
+        pieces = {token: piece for token, piece in enumerate(self._pieces) if piece and _BYTE_PIECE.fullmatch(piece)}
+        if own & pieces.keys():
             # Bytes of a half-written character would swallow a tag that is written in bytes, too.
-            never |= {
-                token
-                for token, piece in enumerate(self._pieces)
-                if piece and _BYTE_PIECE.fullmatch(piece) and int(piece[3:-1], 16) >= 128
-            }
+            never |= {token for token, piece in pieces.items() if int(piece[3:-1], 16) >= 128}
         mask = torch.zeros(self.size, device=self.device)
-        mask[len(self._pieces) :] = -torch.inf
+        mask[len(self._pieces) :] = -torch.inf  # logits are often wider than the vocabulary
         mask[[token for token in never - own if 0 <= token < self.size]] = -torch.inf
         return mask
 
@@ -225,8 +237,8 @@ class Grammar:
         """Raises `InputError` unless all that is forced decodes to structured responses."""
         begun = [*self.start, *self.filler]
         for lead, ending in (([], self.full), (self._encode(END), self.short)):
-            for word, choice in (("yes", ending.yes), ("no", ending.no)):
-                ids = [*begun, *lead, *ending.prefix, choice.first, *choice.rest]
+            for word, answer in (("yes", ending.yes), ("no", ending.no)):
+                ids = [*begun, *lead, *ending.prefix, answer.first, *answer.rest]
                 if parse_response(self.decode(ids)).answer != word or max(*ids, *self.ends[:1]) >= self.size:
                     raise InputError("this tokenizer cannot write <think> and <answer>; the model cannot be used")
 
@@ -244,19 +256,16 @@ def make_grammar(checkpoint: Checkpoint, device: torch.device | str | None = Non
 
 
 def _end_ids(model: Any, tokenizer: Any) -> list[int]:
-    """All ids that end a text, the one that ends a turn first."""
+    """All ids that end a text, the one that ends a turn first; some occur twice."""
     ends: list[int] = []
     for source in (model.generation_config, tokenizer, model.config.get_text_config()):
-        found = getattr(source, "eos_token_id", None)
-        ends += found if isinstance(found, list) else [found] if found is not None else []
-    return list(dict.fromkeys(ends))
+        ids = getattr(source, "eos_token_id", None)
+        if ids is not None:
+            ends += ids if isinstance(ids, list) else [ids]
+    return ends
 
 
 def _placeholder_ids(config: Any) -> list[int]:
     """Ids that stand for pictures or films, by their names in the config, such as `vision_start_token_id`."""
-    fields = config.to_dict().items()
-    return [
-        value
-        for name, value in fields
-        if isinstance(value, int) and re.fullmatch(r"(image|video|vision|audio|boi|eoi).*(token_id|token_index)", name)
-    ]
+    names = re.compile(r"(image|video|vision|audio|boi|eoi).*(token_id|token_index)")
+    return [value for name, value in config.to_dict().items() if isinstance(value, int) and names.fullmatch(name)]
