@@ -12,8 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from helpers.planted import lamps, plant, png
+from lad_reasoner.data.kinds import SAMPLE_KINDS
 from lad_reasoner.errors import ImageError, InputError
-from lad_reasoner.evaluation.benchmark import KINDS, Benchmark, draw_pairs, open_benchmark, take
+from lad_reasoner.evaluation.benchmark import KEPT_FILES, Benchmark, draw_pairs, limit_pairs, open_benchmark
 from lad_reasoner.miniloco import write_benchmark
 from lad_reasoner.records import Pair
 
@@ -51,7 +52,7 @@ def test_the_papers_protocol_on_all_real_names(tmp_path: Path) -> None:
     assert notes == ()
     (note,) = benchmark.notes  # the skeleton has no masks
     assert note.startswith("993 anomalous pictures have no mask")
-    with_structural, _ = draw_pairs(benchmark, kinds=KINDS)
+    with_structural, _ = draw_pairs(benchmark, kinds=SAMPLE_KINDS)
     assert len(with_structural) == 1568
 
 
@@ -147,11 +148,31 @@ def test_the_fingerprint_sees_names_labels_and_sizes(tmp_path: Path) -> None:
 
 
 def test_looking_at_a_picture(lamp: Benchmark, tmp_path: Path) -> None:
-    picture, facts = lamp.look("lamp/test/good/000.png")
+    picture, facts = lamp.read("lamp/test/good/000.png")
     assert (picture.name, picture.width, facts) == ("lamp/test/good/000.png", 16, None)
     (tmp_path / "lamp/test/good/000.png").write_bytes(b"nothing")
     with pytest.raises(ImageError, match="not a picture"):
-        lamp.look("lamp/test/good/000.png")
+        lamp.read("lamp/test/good/000.png")
+
+
+def test_references_are_read_once_and_queries_each_time(lamp: Benchmark, tmp_path: Path) -> None:
+    """Judges cache by `Picture` objects: pairs that share a reference must share the object."""
+    for benchmark in (lamp, open_benchmark("miniloco")):
+        pair = draw_pairs(benchmark)[0][0]
+        (reference,) = pair.references
+        assert benchmark.read(reference)[0] is benchmark.read(reference)[0]
+        assert benchmark.read(pair.query)[0] is not benchmark.read(pair.query)[0]
+    lent = open_benchmark("folder", plant(tmp_path / "lent", ["good/0.png", "good/1.png", "bad/0.png"]))
+    assert lent.read("good/0.png")[0] is lent.read("good/0.png")[0]
+
+
+def test_few_references_stay_in_memory(tmp_path: Path) -> None:
+    many = open_benchmark("folder", lamps(tmp_path, train=KEPT_FILES + 1))
+    names = [name for name, sample in many.samples.items() if sample.split == "train"]
+    first = many.read(names[0])[0]
+    for name in names[1:]:
+        many.read(name)
+    assert many.read(names[0])[0] is not first
 
 
 def test_rendered_pictures_are_those_that_data_miniloco_writes(tmp_path: Path) -> None:
@@ -163,7 +184,7 @@ def test_rendered_pictures_are_those_that_data_miniloco_writes(tmp_path: Path) -
         mine, theirs = rendered.samples[name], written.samples[name]
         for field in ("category", "split", "kind", "defect", "dataset", "licence"):
             assert getattr(mine, field) == getattr(theirs, field), (name, field)
-        (drawn, facts), (read, known) = rendered.look(name), written.look(name)
+        (drawn, facts), (read, known) = rendered.read(name), written.read(name)
         assert drawn.name == read.name
         assert np.array_equal(np.asarray(drawn.image), np.asarray(read.image))
         assert facts
@@ -182,10 +203,10 @@ def test_a_limit_takes_all_groups_in_turn(drawn: list[tuple[str, str]], limit: i
         Pair.model_validate({"references": ("r",), "query": str(i), "category": category, "kind": kind})
         for i, (category, kind) in enumerate(drawn)
     ]
-    taken = take(pairs, limit)
+    taken = limit_pairs(pairs, limit)
     assert len(taken) == min(limit, len(pairs))
     assert [pair for pair in pairs if pair in taken] == taken  # in their order
-    assert all(pair in take(pairs, limit + 1) for pair in taken)
+    assert all(pair in limit_pairs(pairs, limit + 1) for pair in taken)
     whole, part = (Counter((pair.category, pair.kind) for pair in some) for some in (pairs, taken))
     most = max(part.values(), default=0)
     assert all(part[group] >= min(count, most - 1) for group, count in whole.items())

@@ -24,7 +24,7 @@ from lad_reasoner.evaluation.comparison import (
     to_markdown,
     write_comparison,
 )
-from lad_reasoner.evaluation.metrics import Comparison
+from lad_reasoner.evaluation.metrics import PairedTest
 from lad_reasoner.records import Prediction
 
 DATA = Path(os.environ.get("LAD_DATA", Path(__file__).parents[3] / "shared/data"))
@@ -66,7 +66,7 @@ def test_the_papers_layout_with_trivial_rows(comparison: RunComparison) -> None:
 def test_mcnemar_between_each_two(comparison: RunComparison) -> None:
     assert len(comparison.duels) == 6
     duel = comparison.duels["a_1|b", "other"]
-    assert isinstance(duel, Comparison)
+    assert isinstance(duel, PairedTest)
     assert (duel.only_first_right, duel.only_second_right) == (4, 0)
     assert duel.p_value == binomtest(4, 4).pvalue == 0.125
     assert duel.pooled.accuracy.value == pytest.approx(4 / 24)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from helpers.loco_sentences import DENIALS, SENTENCES
 from helpers.runs import prediction
-from lad_reasoner.evaluation.explanations import conclude, explain, meaning_of, read_said
+from lad_reasoner.evaluation.explanations import conclude, meaning_of, measure_explanations, read_said
 from lad_reasoner.miniloco import CATALOGUE, EVALUATION, PRODUCTS, draw_picture
 from lad_reasoner.miniloco.painting.flaws import NAMES
 from lad_reasoner.miniloco.words import GOOD
@@ -172,7 +172,7 @@ RUN = [
 
 
 def test_all_figures_of_a_run() -> None:
-    found = explain(RUN, resamples=100)
+    found = measure_explanations(RUN, resamples=100)
     assert found
     assert (found.responses, found.empty.value) == (6, 1 / 6)
     assert (found.repeated.value, found.most_repeated, found.most_repeated_times) == (3 / 5, "One nut is missing.", 3)
@@ -189,12 +189,12 @@ def test_all_figures_of_a_run() -> None:
     assert found.repeated.interval
     shuffled = [*RUN]
     random.Random(1).shuffle(shuffled)
-    assert explain(shuffled, resamples=100) == found
+    assert measure_explanations(shuffled, resamples=100) == found
 
 
 def test_who_gives_no_reasons_has_no_figures() -> None:
-    assert explain([prediction("a.png", True, "yes"), prediction("b.png", False, "no")]) is None
-    nothing = explain([said("a.png", "invalid", "")], resamples=0)
+    assert measure_explanations([prediction("a.png", True, "yes"), prediction("b.png", False, "no")]) is None
+    nothing = measure_explanations([said("a.png", "invalid", "")], resamples=0)
     assert nothing
     assert (nothing.empty.value, nothing.repeated.value, nothing.naming) == (1, None, None)
     assert (nothing.contradicting.value, nothing.most_repeated_times) == (None, 0)
@@ -204,7 +204,7 @@ def test_writing_all_words_down_names_all_defects_and_is_seen() -> None:
     everything = " ".join(SENTENCES["screw_bag"].values())
     defects = list(SENTENCES["screw_bag"])
     lines = [said(f"{at}.png", "yes", everything, category="screw_bag", defect=name) for at, name in enumerate(defects)]
-    found = explain(lines, resamples=0)
+    found = measure_explanations(lines, resamples=0)
     assert found
     assert found.naming
     assert (found.naming.defect.value, found.naming.others_named.value, found.repeated.value) == (1, 1, 1)
@@ -214,7 +214,7 @@ def test_writing_all_words_down_names_all_defects_and_is_seen() -> None:
 @given(st.text(max_size=100))
 def test_no_reasoning_is_too_strange(reasoning: str) -> None:
     line = said("a.png", "yes", reasoning, category="screw_bag", defect="1_missing_nut")
-    found = explain(
+    found = measure_explanations(
         [line, line.model_copy(update={"pair": line.pair.model_copy(update={"query": "b.png"})})], resamples=0
     )
     assert found

@@ -57,7 +57,7 @@ def write(tmp_path: Path) -> Write:
 def opinions(predictor: ImportedPredictions, benchmark: Benchmark, *names: str) -> list[Opinion]:
     found = []
     for name in names:
-        picture, _ = benchmark.look(name)
+        picture, _ = benchmark.read(name)
         found += predictor.predict([PicturePair([picture], picture)])
     return found
 

@@ -14,16 +14,16 @@ from sklearn import metrics as sklearn
 
 from helpers.runs import NAMES, answering, from_matrix, noisy_run, prediction, runs, values
 from lad_reasoner.errors import InputError
+from lad_reasoner.estimate import Estimate
 from lad_reasoner.evaluation.metrics import (
-    SCORE_FIGURES,
-    VERDICT_FIGURES,
+    SCORE_METRICS,
+    VERDICT_METRICS,
     Confusion,
-    Figure,
     Metrics,
     _Run,
     _values,
-    compare,
-    measure,
+    compare_predictions,
+    compute_metrics,
 )
 from lad_reasoner.records import Pair, Prediction
 
@@ -61,7 +61,7 @@ def test_every_figure_is_scikit_learns(run: list[Prediction], rng: random.Random
 
 def test_intervals_are_those_of_a_plain_stratified_bootstrap() -> None:
     run = noisy_run(150, seed=4)
-    ours = measure(run, resamples=4000).pooled
+    ours = compute_metrics(run, resamples=4000).pooled
     rng = np.random.default_rng(9)
     label = np.array([row.pair.label == "yes" for row in run])
     score = np.array([row.verdict.score for row in run])
@@ -85,7 +85,7 @@ def test_intervals_are_those_of_a_plain_stratified_bootstrap() -> None:
 def test_order_does_not_matter(run: list[Prediction], rng: random.Random) -> None:
     shuffled = run.copy()
     rng.shuffle(shuffled)
-    assert measure(shuffled, resamples=10) == measure(run, resamples=10)
+    assert compute_metrics(shuffled, resamples=10) == compute_metrics(run, resamples=10)
 
 
 @given(runs())
@@ -102,7 +102,7 @@ def test_swapping_the_two_answers(run: list[Prediction]) -> None:
         )
         for row in run
     ]
-    before, after = measure(run, resamples=0).pooled, measure(swapped, resamples=0).pooled
+    before, after = compute_metrics(run, resamples=0).pooled, compute_metrics(swapped, resamples=0).pooled
     for name in ("accuracy", "balanced_accuracy", "mcc", "auroc"):
         assert getattr(after, name).value == pytest.approx(getattr(before, name).value)
     assert (after.tpr, after.tnr) == (before.tnr, before.tpr)
@@ -110,7 +110,7 @@ def test_swapping_the_two_answers(run: list[Prediction]) -> None:
 
 @given(runs())
 def test_bounds(run: list[Prediction]) -> None:
-    result = measure(run, resamples=20)
+    result = compute_metrics(run, resamples=20)
     text = result.model_dump_json()
     assert "NaN" not in text
     assert "Infinity" not in text
@@ -143,7 +143,7 @@ def test_auroc_is_the_share_of_pairs_in_the_right_order(run: list[Prediction]) -
         for good in run
         if bad.pair.label == "yes" and good.pair.label == "no"
     ]
-    ours = measure(run, resamples=0).pooled.auroc.value
+    ours = compute_metrics(run, resamples=0).pooled.auroc.value
     assert ours == (pytest.approx(np.mean(shares)) if shares else None)
 
 
@@ -154,7 +154,7 @@ def test_an_invalid_answer_helps_no_figure(run: list[Prediction], data: st.DataO
     worse = run.copy()
     verdict = run[place].verdict.model_copy(update={"answer": "invalid", "anomalous": False})
     worse[place] = run[place].model_copy(update={"verdict": verdict})
-    before, after = values(measure(run, resamples=0).pooled), values(measure(worse, resamples=0).pooled)
+    before, after = values(compute_metrics(run, resamples=0).pooled), values(compute_metrics(worse, resamples=0).pooled)
     for name in set(NAMES) - {"mcc"}:
         was, now = before[name], after[name]
         if now is not None:
@@ -163,7 +163,7 @@ def test_an_invalid_answer_helps_no_figure(run: list[Prediction], data: st.DataO
 
 @given(st.integers(0, 10_000))
 def test_the_interval_contains_the_point(seed: int) -> None:
-    result = measure(noisy_run(90, seed), resamples=100).pooled
+    result = compute_metrics(noisy_run(90, seed), resamples=100).pooled
     for name in set(NAMES) - {"f1_max_on_test_labels"}:
         figure = getattr(result, name)
         assert figure.interval[0] < figure.value < figure.interval[1], name
@@ -172,10 +172,12 @@ def test_the_interval_contains_the_point(seed: int) -> None:
 def test_classes_are_drawn_apart() -> None:
     """One class all right, one all wrong: drawn apart, the share of right answers is always the same."""
     run = from_matrix("easy", 5, 0, 0, 5) + from_matrix("hard", 0, 3, 3, 0)
-    result = measure(run, resamples=200)
-    assert result.pooled.accuracy == Figure(value=10 / 16)
-    assert result.mean_over_classes.accuracy == Figure(value=0.5)
-    together = measure([row.model_copy(update={"pair": _in_class(row.pair, "one")}) for row in run], resamples=200)
+    result = compute_metrics(run, resamples=200)
+    assert result.pooled.accuracy == Estimate(value=10 / 16)
+    assert result.mean_over_classes.accuracy == Estimate(value=0.5)
+    together = compute_metrics(
+        [row.model_copy(update={"pair": _in_class(row.pair, "one")}) for row in run], resamples=200
+    )
     assert together.pooled.accuracy.interval is not None
 
 
@@ -186,10 +188,10 @@ def test_no_interval_from_the_few_resamples_that_define_a_figure() -> None:
         for name in "abc"
         for i, (anomalous, score) in enumerate([(False, 0.5), (True, 0.9), (True, 0.1)])
     ]
-    result = measure(run, resamples=200)
+    result = compute_metrics(run, resamples=200)
     assert result.by_class["a"].auroc.interval == (0, 1)
     assert result.pooled.auroc.interval is not None
-    assert result.mean_over_classes.auroc == Figure(value=0.5)
+    assert result.mean_over_classes.auroc == Estimate(value=0.5)
 
 
 def _in_class(pair: Pair, name: str) -> Pair:
@@ -199,7 +201,7 @@ def _in_class(pair: Pair, name: str) -> Pair:
 def test_fast_enough_for_loco() -> None:
     run = noisy_run(1136, seed=1)
     start = time.process_time()
-    result = measure(run)
+    result = compute_metrics(run)
     seconds = time.process_time() - start
     assert result.resamples == 2000
     assert result.pooled.auroc.interval is not None
@@ -218,7 +220,7 @@ def test_kinds_and_defects_by_hand() -> None:
         prediction("a/l1", True, "no", 0.3, category="a", defect="missing;bent"),
         prediction("b/s0", True, "yes", 0.7, category="b", kind="structural", defect="missing"),
     ]
-    result = measure(run, resamples=0)
+    result = compute_metrics(run, resamples=0)
     assert list(result.by_class) == ["a", "b"]
     assert list(result.by_kind) == ["logical", "structural"]
     assert list(result.by_defect) == ["a/bent", "a/missing", "b/missing"]
@@ -235,7 +237,7 @@ def test_kinds_and_defects_by_hand() -> None:
 
 def test_keys_of_metrics_json() -> None:
     """Others read these names."""
-    written = measure(noisy_run(9, seed=0), resamples=5).model_dump(mode="json")
+    written = compute_metrics(noisy_run(9, seed=0), resamples=5).model_dump(mode="json")
     assert list(written) == [
         *("pooled", "mean_over_classes", "by_class", "by_kind", "by_defect", "resamples", "seed"),
     ]
@@ -256,7 +258,7 @@ def test_keys_of_metrics_json() -> None:
         (
             [(True, "no", 0.2), (False, "no", 0.1)],
             {"accuracy": 0.5, "f1": 0, "tpr": 0, "tnr": 1, "balanced_accuracy": 0.5, "mcc": 0}
-            | dict.fromkeys(SCORE_FIGURES, 1),
+            | dict.fromkeys(SCORE_METRICS, 1),
         ),
         (
             [(True, "invalid", 0.9), (False, "invalid", 0.1)],
@@ -270,7 +272,7 @@ def test_keys_of_metrics_json() -> None:
     ids=["anomalous only", "good only", "one good", "always no", "all invalid", "all scores tied"],
 )
 def test_edges(rows: Sequence[tuple[bool, str, float]], defined: dict[str, float]) -> None:
-    result = measure([prediction(f"{i}.png", *row) for i, row in enumerate(rows)], resamples=50)
+    result = compute_metrics([prediction(f"{i}.png", *row) for i, row in enumerate(rows)], resamples=50)
     assert values(result.pooled) == dict.fromkeys(NAMES) | defined
     assert result.by_class == {"unnamed": result.pooled}
     for name in set(NAMES) - set(defined):
@@ -279,24 +281,24 @@ def test_edges(rows: Sequence[tuple[bool, str, float]], defined: dict[str, float
 
 def test_a_system_without_scores_has_no_ranking() -> None:
     run = [row.model_copy(update={"scored": False}) for row in noisy_run(20, seed=2)]
-    result = measure(run, resamples=20).pooled
-    assert all(getattr(result, name) == Figure(value=None) for name in SCORE_FIGURES)
-    assert all(getattr(result, name).value is not None for name in VERDICT_FIGURES)
+    result = compute_metrics(run, resamples=20).pooled
+    assert all(getattr(result, name) == Estimate(value=None) for name in SCORE_METRICS)
+    assert all(getattr(result, name).value is not None for name in VERDICT_METRICS)
     invalid = [prediction("x.png", True, "invalid", scored=False)]
-    assert measure(noisy_run(20, seed=2) + invalid, resamples=0).pooled.auroc.value is not None
+    assert compute_metrics(noisy_run(20, seed=2) + invalid, resamples=0).pooled.auroc.value is not None
 
 
 def test_what_cannot_be_measured_is_refused() -> None:
     row = prediction("a.png", True, "yes")
     unlabelled = row.model_copy(update={"pair": row.pair.model_copy(update={"label": None})})
     with pytest.raises(InputError, match="no predictions"):
-        measure([])
+        compute_metrics([])
     with pytest.raises(InputError, match=r"a\.png: no label"):
-        measure([unlabelled])
+        compute_metrics([unlabelled])
     with pytest.raises(InputError, match=r"a\.png: predicted twice"):
-        measure([row, prediction("b.png", False, "no"), row])
+        compute_metrics([row, prediction("b.png", False, "no"), row])
     other_reference = prediction("a.png", True, "no", references=("s.png",))
-    assert measure([row, other_reference], resamples=0).pooled.accuracy.value == 0.5
+    assert compute_metrics([row, other_reference], resamples=0).pooled.accuracy.value == 0.5
 
 
 @pytest.mark.parametrize(
@@ -304,9 +306,9 @@ def test_what_cannot_be_measured_is_refused() -> None:
     [(None, "–"), (0.5625, "56.3"), (0.39459459, "39.5"), (1, "100.0"), (-0.0001, "0.0"), (-0.5625, "-56.3")],
 )
 def test_percent(value: float | None, shown: str) -> None:
-    assert Figure(value=value).percent() == shown
-    assert Figure(value=value).percent_interval() == "–"
-    assert Figure(value=0.5, interval=(0.25, 0.61)).percent_interval() == "[25.0, 61.0]"
+    assert Estimate(value=value).percent() == shown
+    assert Estimate(value=value).percent_interval() == "–"
+    assert Estimate(value=0.5, interval=(0.25, 0.61)).percent_interval() == "[25.0, 61.0]"
 
 
 # Two runs
@@ -316,7 +318,7 @@ def test_percent(value: float | None, shown: str) -> None:
 def test_mcnemar_by_hand(run: list[Prediction], data: st.DataObject) -> None:
     answers = data.draw(st.lists(st.sampled_from(["yes", "no", "invalid"]), min_size=len(run), max_size=len(run)))
     other = [answering(row, answer) for row, answer in zip(run, answers, strict=True)]
-    result = compare(run, other, resamples=10)
+    result = compare_predictions(run, other, resamples=10)
 
     def right(row: Prediction) -> bool:
         return row.verdict.answer == row.pair.label
@@ -335,14 +337,14 @@ def test_mcnemar_by_hand(run: list[Prediction], data: st.DataObject) -> None:
 def test_differences(run: list[Prediction], rng: random.Random) -> None:
     other = [answering(row, rng.choice(["yes", "no"])) for row in run]
     rng.shuffle(other)
-    there, back = compare(run, other, resamples=10), compare(other, run, resamples=10)
+    there, back = compare_predictions(run, other, resamples=10), compare_predictions(other, run, resamples=10)
     assert there.p_value == back.p_value
     for what in ("pooled", "mean_over_classes"):
-        one, two = (values(getattr(measure(rows, resamples=0), what)) for rows in (run, other))
+        one, two = (values(getattr(compute_metrics(rows, resamples=0), what)) for rows in (run, other))
         for name in NAMES:
             figure, opposite = (getattr(getattr(result, what), name) for result in (there, back))
             if one[name] is None or two[name] is None:
-                assert figure == Figure(value=None)
+                assert figure == Estimate(value=None)
             else:
                 assert figure.value == pytest.approx(one[name] - two[name])  # type: ignore[operator]
                 assert opposite.value == -figure.value
@@ -352,7 +354,7 @@ def test_differences(run: list[Prediction], rng: random.Random) -> None:
 
 def test_a_run_equals_itself() -> None:
     run = noisy_run(40, seed=3)
-    result = compare(run, run[::-1], resamples=50)
+    result = compare_predictions(run, run[::-1], resamples=50)
     assert (result.p_value, result.agreement, result.only_first_right, result.only_second_right) == (1, 1, 0, 0)
     assert set(values(result.pooled).values()) == {0}
 
@@ -361,8 +363,8 @@ def test_pairing_narrows_the_interval() -> None:
     """Runs that part in few answers: the difference is known far better than either accuracy."""
     run = noisy_run(200, seed=5)
     other = [answering(row, "yes") if i % 20 == 0 else row for i, row in enumerate(run)]
-    low, high = compare(run, other, resamples=500).pooled.accuracy.interval or (0, 1)
-    alone = measure(run, resamples=500).pooled.accuracy.interval or (0, 0)
+    low, high = compare_predictions(run, other, resamples=500).pooled.accuracy.interval or (0, 1)
+    alone = compute_metrics(run, resamples=500).pooled.accuracy.interval or (0, 0)
     assert 0 < high - low < 0.6 * (alone[1] - alone[0])
 
 
@@ -390,16 +392,16 @@ def test_pairing_narrows_the_interval() -> None:
 def test_runs_on_other_pairs_are_refused(changed: Any, message: str) -> None:
     rows = [prediction(name, True, "yes") for name in ("a.png", "b.png", "c.png")]
     with pytest.raises(InputError, match=message):
-        compare(rows, changed(rows), resamples=0)
+        compare_predictions(rows, changed(rows), resamples=0)
 
 
 def test_all_pairs_that_differ_are_said_up_to_five() -> None:
     first = [prediction(f"{i}.png", True, "yes") for i in range(9)]
     second = [prediction(f"{i}.png", True, "yes") for i in range(6, 10)]
     with pytest.raises(InputError) as caught:
-        compare(first, second)
+        compare_predictions(first, second)
     names = "; ".join(f"{i}.png only in the first run" for i in range(5))
     assert str(caught.value) == f"compare runs on the same pairs: {names}; and 2 more"
     twice = [prediction("0.png", True, "yes", references=("s.png",)), prediction("0.png", True, "yes")]
     with pytest.raises(InputError, match=r"same pairs: 0\.png only in the second run$"):
-        compare(twice[:1], twice)
+        compare_predictions(twice[:1], twice)

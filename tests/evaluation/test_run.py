@@ -266,7 +266,7 @@ class Telling(Stub):
     def predict(self, pairs: Sequence[PicturePair]) -> list[Opinion]:
         opinions = []
         for pair in pairs:
-            reference, query = (self.benchmark.look(one.name)[1] for one in (pair.references[0], pair.query))
+            reference, query = (self.benchmark.read(one.name)[1] for one in (pair.references[0], pair.query))
             assert reference
             assert query
             said = write_response(reference, query)

@@ -9,7 +9,7 @@ import pytest
 
 from helpers.paper import MEAN_ROWS, POOLED_ROWS
 from helpers.runs import from_matrix
-from lad_reasoner.evaluation.metrics import Confusion, measure
+from lad_reasoner.evaluation.metrics import Confusion, compute_metrics
 from lad_reasoner.records import Prediction
 
 DATA = Path(os.environ.get("LAD_DATA", Path(__file__).parents[3] / "shared/data"))
@@ -48,7 +48,7 @@ def test_table_1_to_the_digit(model: str) -> None:
         (matrix,) = matrices(good, anomalous, *printed[name])
         run += from_matrix(name, *matrix)
     assert len(run) == 1136
-    result = measure(run, resamples=0)
+    result = compute_metrics(run, resamples=0)
     assert set(printed) == {"Overall", *result.by_class}
     for name, figures in result.by_class.items():
         assert (figures.accuracy.percent(), figures.f1.percent()) == printed[name]
@@ -62,7 +62,7 @@ def test_table_1_to_the_digit(model: str) -> None:
 
 def test_always_yes_on_the_papers_images() -> None:
     run = [row for name, (good, bad) in SIZES.items() for row in from_matrix(name, bad, 0, good, 0)]
-    result = measure(run, resamples=200).pooled
+    result = compute_metrics(run, resamples=200).pooled
     assert result.confusion == Confusion(tp=561, fn=0, fp=575, tn=0, invalid=0)
     assert (result.accuracy.percent(), result.f1.percent()) == ("49.4", "66.1")
     assert (result.tpr.value, result.tnr.value, result.balanced_accuracy.value) == (1, 0, 0.5)

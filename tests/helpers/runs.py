@@ -7,12 +7,12 @@ from typing import Any
 from hypothesis import strategies as st
 from PIL import Image
 
-from lad_reasoner.evaluation.metrics import SCORE_FIGURES, VERDICT_FIGURES, Figures
+from lad_reasoner.evaluation.metrics import SCORE_METRICS, VERDICT_METRICS, Estimates
 from lad_reasoner.evaluation.run import PREDICTIONS, SETTINGS, Recorded, Settings
 from lad_reasoner.files.pictures import Picture
 from lad_reasoner.records import Pair, Prediction, Verdict, append_record
 
-NAMES = VERDICT_FIGURES + SCORE_FIGURES
+NAMES = VERDICT_METRICS + SCORE_METRICS
 
 
 def prediction(query: str, anomalous: bool, answer: str, score: float = 0.5, **changes: Any) -> Prediction:
@@ -44,7 +44,7 @@ def from_matrix(category: str, tp: int, fn: int, fp: int, tn: int) -> list[Predi
     ]
 
 
-def values(figures: Figures) -> dict[str, float | None]:
+def values(figures: Estimates) -> dict[str, float | None]:
     return {name: getattr(figures, name).value for name in NAMES}
 
 

@@ -15,7 +15,7 @@ from helpers.browser import EVIL
 from helpers.runs import from_matrix, noisy_run, picture, prediction, runs, said, write_run
 from lad_reasoner.errors import InputError, MissingExtraError
 from lad_reasoner.evaluation.comparison import compare_runs
-from lad_reasoner.evaluation.metrics import measure
+from lad_reasoner.evaluation.metrics import compute_metrics
 from lad_reasoner.evaluation.run import THUMBNAILS
 from lad_reasoner.evaluation.thumbnails import save_thumbnail
 from lad_reasoner.records import Prediction
@@ -28,7 +28,7 @@ HOSTILE = f"{EVIL} $\\frac{{1}} ^ $ 缺少 🔩\x07\n" * 3
 @settings(deadline=None)
 @given(runs())
 def test_the_area_under_the_curve_is_the_auroc(lines: list[Prediction]) -> None:
-    curve, figure = roc_curve(lines), measure(lines, resamples=0).pooled.auroc
+    curve, figure = roc_curve(lines), compute_metrics(lines, resamples=0).pooled.auroc
     if curve is None:
         assert figure.value is None
         return

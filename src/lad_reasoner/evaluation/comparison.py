@@ -29,7 +29,14 @@ from pathlib import Path
 from lad_reasoner.errors import InputError
 from lad_reasoner.evaluation.contamination import note_on
 from lad_reasoner.evaluation.explanations import ALL, Explanations
-from lad_reasoner.evaluation.metrics import RESAMPLES, Comparison, Figures, Metrics, compare, measure
+from lad_reasoner.evaluation.metrics import (
+    RESAMPLES,
+    Estimates,
+    Metrics,
+    PairedTest,
+    compare_predictions,
+    compute_metrics,
+)
 from lad_reasoner.evaluation.run import Recorded, measure_run, read_run, trivial_runs
 
 # As in the paper's Table 1, and in its order.
@@ -72,10 +79,10 @@ class RunComparison:
     table: Table
     runs: dict[str, tuple[Path, Recorded]]
     measured: dict[str, Metrics]
-    duels: dict[tuple[str, str], Comparison]
+    duels: dict[tuple[str, str], PairedTest]
     notes: list[str]
 
-    def duel(self, one: str, other: str) -> Comparison | None:
+    def duel(self, one: str, other: str) -> PairedTest | None:
         """Two systems against each other, in whatever order; None for one against itself."""
         return self.duels.get((one, other)) or self.duels.get((other, one))
 
@@ -99,7 +106,7 @@ def compare_runs(
     first, *others = systems.values()
     for name, folder, other in zip(names[1:], folders[1:], others, strict=True):
         try:
-            compare(first, other, resamples=0)
+            compare_predictions(first, other, resamples=0)
         except InputError as error:
             raise InputError(f"{folders[0]} and {folder} ({names[0]}, {name}): {error}") from None
     notes = [f"{name}: {note}" for name, run in zip(names, runs, strict=True) for note in run.settings.notes]
@@ -114,7 +121,7 @@ def compare_runs(
     if len(first) < runs[0].settings.pairs:
         notes.append(f"{len(first)} of the {runs[0].settings.pairs} pairs of {benchmarks[0]}: not the whole benchmark")
     trivial = trivial_runs(first)
-    measured |= {name: measure(lines, resamples=resamples) for name, lines in trivial.items()}
+    measured |= {name: compute_metrics(lines, resamples=resamples) for name, lines in trivial.items()}
     columns = _columns(list(measured[names[0]].by_class))
     columns += [column for column in _EXPLAINED if any(column in cells for cells in explained.values())]
     cells = [_cells(metrics) | explained.get(name, {}) for name, metrics in measured.items()]
@@ -131,7 +138,7 @@ def compare_runs(
         runs={name: (Path(folder), run) for name, folder, run in zip(names, folders, runs, strict=True)},
         measured=measured,
         duels={
-            (one, other): compare(lines, theirs, resamples=resamples)
+            (one, other): compare_predictions(lines, theirs, resamples=resamples)
             for (one, lines), (other, theirs) in combinations((systems | trivial).items(), 2)
         },
         notes=list(dict.fromkeys(notes)),
@@ -193,7 +200,7 @@ def _explanation_cells(found: Explanations) -> dict[Column, str]:
 
 def _cells(metrics: Metrics) -> dict[Column, str]:
     pooled = metrics.pooled
-    groups: dict[str, Figures] = {POOLED: pooled, MEAN: metrics.mean_over_classes}
+    groups: dict[str, Estimates] = {POOLED: pooled, MEAN: metrics.mean_over_classes}
     groups |= {SHORT.get(name, name): figures for name, figures in metrics.by_class.items()}
     cells = {}
     for group, figures in groups.items():
@@ -269,11 +276,11 @@ def to_markdown(comparison: RunComparison) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _p_value(duel: Comparison | None) -> str:
+def _p_value(duel: PairedTest | None) -> str:
     return "" if duel is None else f"{duel.p_value:.2g}"
 
 
-def _agreement(duel: Comparison | None) -> str:
+def _agreement(duel: PairedTest | None) -> str:
     return "" if duel is None else f"{100 * duel.agreement:.1f}"
 
 

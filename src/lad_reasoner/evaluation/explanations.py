@@ -23,8 +23,9 @@ from dataclasses import dataclass
 from functools import cache
 from statistics import mean
 
+from lad_reasoner.estimate import Estimate
 from lad_reasoner.evaluation.claims import SORTS, Check, check_reasoning
-from lad_reasoner.evaluation.metrics import RESAMPLES, UNNAMED, Figure, share
+from lad_reasoner.evaluation.metrics import RESAMPLES, UNNAMED, estimate_share
 from lad_reasoner.records import Prediction, Record
 from lad_reasoner.word_lists import Hit, Phrases, denial, distance, is_place, normalise, sentences, word_lists
 
@@ -39,10 +40,10 @@ class Faithfulness(Record):
 
     true: int
     claims: int
-    precision: Figure
+    precision: Estimate
     told: int
     facts: int
-    recall: Figure
+    recall: Estimate
 
 
 class Naming(Record):
@@ -54,13 +55,13 @@ class Naming(Record):
     """
 
     defects: int
-    object: Figure
-    change: Figure
-    defect: Figure
+    object: Estimate
+    change: Estimate
+    defect: Estimate
     found: int
-    when_found: Figure
+    when_found: Estimate
     others: int
-    others_named: Figure
+    others_named: Estimate
     unknown: tuple[str, ...]
 
 
@@ -72,12 +73,12 @@ class Explanations(Record):
     """
 
     responses: int
-    empty: Figure
-    repeated: Figure
+    empty: Estimate
+    repeated: Estimate
     most_repeated: str
     most_repeated_times: int
     concluding: int
-    contradicting: Figure
+    contradicting: Estimate
     mean_words: float
     most_words: int
     faithfulness: dict[str, Faithfulness] | None
@@ -189,7 +190,7 @@ def _checks(line: Prediction) -> dict[str, Check]:
     return check_reasoning(line.verdict.reasoning, references, query)
 
 
-def explain(predictions: Sequence[Prediction], *, resamples: int = RESAMPLES) -> Explanations | None:
+def measure_explanations(predictions: Sequence[Prediction], *, resamples: int = RESAMPLES) -> Explanations | None:
     """All figures; None where no prediction has a response."""
     lines = sorted((line for line in predictions if not line.error), key=lambda line: line.pair.query)
     if not any(line.verdict.response or line.verdict.reasoning for line in lines):
@@ -208,8 +209,8 @@ def explain(predictions: Sequence[Prediction], *, resamples: int = RESAMPLES) ->
     ]
     words = [len(text.split()) for text in texts]
 
-    def part(parts: Sequence[int], wholes: Sequence[int]) -> Figure:
-        return share(parts, wholes, strata, resamples=resamples)
+    def part(parts: Sequence[int], wholes: Sequence[int]) -> Estimate:
+        return estimate_share(parts, wholes, strata, resamples=resamples)
 
     checks = [_checks(line) for line in lines] if any(line.facts for line in lines) else None
     return Explanations(
@@ -247,12 +248,14 @@ def _faithfulness(checks: Sequence[Check], strata: Sequence[str], resamples: int
     return Faithfulness(
         true=total.true,
         claims=total.claims,
-        precision=share(
+        precision=estimate_share(
             [check.true for check in checks], [check.claims for check in checks], strata, resamples=resamples
         ),
         told=total.told,
         facts=total.facts,
-        recall=share([check.told for check in checks], [check.facts for check in checks], strata, resamples=resamples),
+        recall=estimate_share(
+            [check.told for check in checks], [check.facts for check in checks], strata, resamples=resamples
+        ),
     )
 
 
@@ -295,8 +298,8 @@ def _naming(lines: Sequence[Prediction], strata: Sequence[str], resamples: int) 
     if not any(row.defects for row in rows):
         return None
 
-    def part(parts: Sequence[int], wholes: Sequence[int]) -> Figure:
-        return share(parts, wholes, strata, resamples=resamples)
+    def part(parts: Sequence[int], wholes: Sequence[int]) -> Estimate:
+        return estimate_share(parts, wholes, strata, resamples=resamples)
 
     defects = [row.defects for row in rows]
     found_only = [line.verdict.answer == "yes" for line in lines]

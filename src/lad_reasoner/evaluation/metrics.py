@@ -22,7 +22,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from decimal import ROUND_HALF_UP, Decimal
 from typing import Self
 
 import numpy as np
@@ -30,39 +29,19 @@ from numpy.typing import NDArray
 from scipy.stats import binomtest
 
 from lad_reasoner.errors import InputError
+from lad_reasoner.estimate import LEVEL, Estimate
 from lad_reasoner.records import Pair, Prediction, Record
 
 RESAMPLES = 2000
-LEVEL = 0.95
 NAMED = 5  # pairs that are spelled out where two runs differ
 UNNAMED = "unnamed"  # the class of pairs without a category
-VERDICT_FIGURES = ("accuracy", "f1", "precision", "tpr", "tnr", "balanced_accuracy", "mcc")
+VERDICT_METRICS = ("accuracy", "f1", "precision", "tpr", "tnr", "balanced_accuracy", "mcc")
 # These look at every threshold, with the test labels in hand: never in one column with those of a fixed verdict.
-SCORE_FIGURES = ("auroc", "average_precision", "f1_max_on_test_labels")
+SCORE_METRICS = ("auroc", "average_precision", "f1_max_on_test_labels")
 _BLOCK = 200_000  # resamples times predictions at once: what fits the processor's cache is a third faster
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
-
-
-class Figure(Record):
-    """A figure between 0 and 1 (MCC and differences: -1 and 1) and its 95 % interval; None where not defined."""
-
-    value: float | None
-    interval: tuple[float, float] | None = None
-
-    def percent(self) -> str:
-        """As in the paper's Table 1: `60.4`; `–` where it is not defined."""
-        return "–" if self.value is None else _percent(self.value)
-
-    def percent_interval(self) -> str:
-        """`[57.6, 63.2]`, or `–`."""
-        return "–" if self.interval is None else f"[{', '.join(map(_percent, self.interval))}]"
-
-
-def _percent(value: float) -> str:
-    """One decimal, halves away from zero as in Table 1 (56.25 is printed 56.3), and never -0.0."""
-    return str(Decimal(repr(100 * value)).quantize(Decimal("0.1"), ROUND_HALF_UP) + 0)
 
 
 class Confusion(Record):
@@ -75,7 +54,7 @@ class Confusion(Record):
     invalid: int
 
 
-class Figures(Record):
+class Estimates(Record):
     """All figures of one set of predictions. A mean over classes and a difference have no `confusion`.
 
     precision: TP / (TP + FP). balanced_accuracy: mean of TPR and TNR. mcc: Matthews' correlation, 0 for one constant
@@ -85,23 +64,23 @@ class Figures(Record):
     """
 
     confusion: Confusion | None = None
-    accuracy: Figure
-    f1: Figure
-    precision: Figure
-    tpr: Figure
-    tnr: Figure
-    balanced_accuracy: Figure
-    mcc: Figure
-    auroc: Figure
-    average_precision: Figure
-    f1_max_on_test_labels: Figure
+    accuracy: Estimate
+    f1: Estimate
+    precision: Estimate
+    tpr: Estimate
+    tnr: Estimate
+    balanced_accuracy: Estimate
+    mcc: Estimate
+    auroc: Estimate
+    average_precision: Estimate
+    f1_max_on_test_labels: Estimate
 
 
 class Summary(Record):
     """Both meanings of "overall". The mean over classes is None where a class lacks the figure."""
 
-    pooled: Figures
-    mean_over_classes: Figures
+    pooled: Estimates
+    mean_over_classes: Estimates
 
 
 class Metrics(Summary):
@@ -111,14 +90,14 @@ class Metrics(Summary):
     category; a query with two defects counts for both.
     """
 
-    by_class: dict[str, Figures]
+    by_class: dict[str, Estimates]
     by_kind: dict[str, Summary]
-    by_defect: dict[str, Figures]
+    by_defect: dict[str, Estimates]
     resamples: int
     seed: int
 
 
-class Comparison(Summary):
+class PairedTest(Summary):
     """Two runs on the same pairs. The figures are differences, first minus second, with paired intervals.
 
     `agreement` is the share of pairs with the same answer; `p_value` is exact McNemar's, two-sided: how likely it is
@@ -135,7 +114,7 @@ class Comparison(Summary):
     seed: int
 
 
-def measure(predictions: Sequence[Prediction], *, resamples: int = RESAMPLES, seed: int = 0) -> Metrics:
+def compute_metrics(predictions: Sequence[Prediction], *, resamples: int = RESAMPLES, seed: int = 0) -> Metrics:
     """All figures of a run; `resamples=0` leaves out the intervals.
 
     Raises `InputError` for no predictions, a pair without a label, and a pair that was predicted twice.
@@ -161,9 +140,9 @@ def measure(predictions: Sequence[Prediction], *, resamples: int = RESAMPLES, se
     )
 
 
-def share(
+def estimate_share(
     parts: Sequence[int], wholes: Sequence[int], strata: Sequence[str], *, resamples: int = RESAMPLES, seed: int = 0
-) -> Figure:
+) -> Estimate:
     """The sum of `parts` over that of `wholes`, one of each a prediction, with an interval stratified by `strata`."""
     part, whole = np.asarray(parts, np.float64), np.asarray(wholes, np.float64)
     samples = [_ratio(w @ part, w @ whole) for w in _resample(np.asarray(strata), resamples, seed)]
@@ -171,12 +150,12 @@ def share(
     return _figure(float(value), np.concatenate([np.empty(0), *samples]))
 
 
-def compare(
+def compare_predictions(
     first: Sequence[Prediction], second: Sequence[Prediction], *, resamples: int = RESAMPLES, seed: int = 0
-) -> Comparison:
+) -> PairedTest:
     """Exact McNemar (McNemar 1947; scipy.stats.binomtest) and a paired bootstrap of two runs, whatever their order.
 
-    Raises `InputError` as `measure` does, and when the runs are not about the same pairs: it says which differ.
+    Raises `InputError` as `compute_metrics` does, and when the runs are not about the same pairs: it says which differ.
     """
     one, other = _Run.of(first), _Run.of(second)
     _refuse_other_pairs(one.pairs, other.pairs)
@@ -186,7 +165,7 @@ def compare(
     other_pooled, other_by_class = _overall(other, everything, resamples, seed)
     only_first, only_second = int((one.right & ~other.right).sum()), int((~one.right & other.right).sum())
     unequal = only_first + only_second
-    return Comparison(
+    return PairedTest(
         pooled=(pooled - other_pooled).figures(),
         mean_over_classes=(_mean(by_class.values()) - _mean(other_by_class.values())).figures(),
         both_right=int((one.right & other.right).sum()),
@@ -292,20 +271,20 @@ class _Estimate:
     def __sub__(self, other: _Estimate) -> _Estimate:
         return _Estimate(self.point - other.point, self.samples - other.samples)
 
-    def figures(self) -> Figures:
-        names = VERDICT_FIGURES + SCORE_FIGURES
+    def figures(self) -> Estimates:
+        names = VERDICT_METRICS + SCORE_METRICS
         figures = {name: _figure(float(self.point[i]), self.samples[:, i]) for i, name in enumerate(names)}
-        return Figures(confusion=self.confusion, **figures)
+        return Estimates(confusion=self.confusion, **figures)
 
 
-def _figure(value: float, samples: Floats) -> Figure:
+def _figure(value: float, samples: Floats) -> Estimate:
     if np.isnan(value):
-        return Figure(value=None)
+        return Estimate(value=None)
     defined = samples[~np.isnan(samples)]
     if 2 * len(defined) <= len(samples) or defined.min() == defined.max():
-        return Figure(value=value)
+        return Estimate(value=value)
     low, high = np.quantile(defined, ((1 - LEVEL) / 2, (1 + LEVEL) / 2))
-    return Figure(value=value, interval=(float(low), float(high)))
+    return Estimate(value=value, interval=(float(low), float(high)))
 
 
 def _mean(estimates: Iterable[_Estimate]) -> _Estimate:
@@ -370,7 +349,7 @@ def _values(run: _Run, members: Bools, weights: Floats) -> Floats:
         np.where(mixed, correlation, np.nan),
     ]
     if run.score is None or not len(rows):
-        return np.stack([*verdict, *(np.full(len(weights), np.nan) for _ in SCORE_FIGURES)], axis=1)
+        return np.stack([*verdict, *(np.full(len(weights), np.nan) for _ in SCORE_METRICS)], axis=1)
     score = run.score[rows]
     starts = np.flatnonzero(np.append(True, score[1:] != score[:-1]))  # of each group of equal scores, falling
     hits = np.add.reduceat(weights * (anomalous & np.isfinite(score)), starts, axis=1)

@@ -27,9 +27,9 @@ from typing import cast
 from pydantic import ValidationError
 
 from lad_reasoner.errors import InputError, MachineError, RecordError
-from lad_reasoner.evaluation.benchmark import Benchmark, Facts, default_kinds, draw_pairs, open_benchmark, take
-from lad_reasoner.evaluation.explanations import Explanations, explain
-from lad_reasoner.evaluation.metrics import RESAMPLES, Metrics, Summary, measure
+from lad_reasoner.evaluation.benchmark import Benchmark, Facts, default_kinds, draw_pairs, limit_pairs, open_benchmark
+from lad_reasoner.evaluation.explanations import Explanations, measure_explanations
+from lad_reasoner.evaluation.metrics import RESAMPLES, Metrics, Summary, compute_metrics
 from lad_reasoner.evaluation.thumbnails import save_thumbnail
 from lad_reasoner.files.pictures import Picture
 from lad_reasoner.judge import Judge, PicturePair
@@ -120,7 +120,7 @@ class Run:
         with alone(self.out, "--out"):
             repair_records(self.out / PREDICTIONS)
             asked = {line.pair.query for line in _read_lines(self.out)}
-        wanted = pairs if limit is None else take(pairs, limit)
+        wanted = pairs if limit is None else limit_pairs(pairs, limit)
         self.todo = [pair for pair in wanted if pair.query not in asked]
         self.done = len(asked)
 
@@ -214,7 +214,7 @@ class _Look:
 def _look(benchmark: Benchmark, pair: Pair) -> _Look:
     pair = pair.model_copy(update={"defect": benchmark.defect(pair.query)})
     try:
-        seen: list[tuple[Picture, Facts | None]] = [benchmark.look(name) for name in (*pair.references, pair.query)]
+        seen: list[tuple[Picture, Facts | None]] = [benchmark.read(name) for name in (*pair.references, pair.query)]
     except InputError as error:
         return _Look(pair, error=str(error))
     *references, query = (picture for picture, _ in seen)
@@ -275,17 +275,17 @@ def read_run(out: str | Path) -> Recorded:
 
 
 def measure_run(predictions: Sequence[Prediction], *, resamples: int = RESAMPLES) -> RunMetrics:
-    """All figures of a run: the same lines, in any order, give the same figures. Raises what `measure` raises."""
+    """All metrics of a run; the order of the lines does not matter. Raises what `compute_metrics` raises."""
     lines = sorted(predictions, key=lambda line: line.pair.query)
-    figures = measure(lines, resamples=resamples)
-    trivial = {name: measure(constant, resamples=resamples) for name, constant in trivial_runs(lines).items()}
+    figures = compute_metrics(lines, resamples=resamples)
+    trivial = {name: compute_metrics(constant, resamples=resamples) for name, constant in trivial_runs(lines).items()}
     return RunMetrics(
         **dict(figures),
         trivial={
             name: Summary(pooled=constant.pooled, mean_over_classes=constant.mean_over_classes)
             for name, constant in trivial.items()
         },
-        explanations=explain(lines, resamples=resamples),
+        explanations=measure_explanations(lines, resamples=resamples),
         failed={line.pair.query: line.error for line in lines if line.error},
         mean_seconds=round(sum(line.verdict.seconds for line in lines) / len(lines), 4),
         mean_tokens=round(sum(line.verdict.tokens for line in lines) / len(lines), 1),

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from jinja2 import Environment, PackageLoader
 
-from lad_reasoner.evaluation.benchmark import take
+from lad_reasoner.evaluation.benchmark import limit_pairs
 from lad_reasoner.evaluation.run import THUMBNAILS
 from lad_reasoner.evaluation.thumbnails import read_thumbnail
 from lad_reasoner.files.listing import natural_path
@@ -69,7 +69,7 @@ def choose(comparison: RunComparison, most: int) -> list[Example]:
             query=_picture(comparison, pair.query),
             opinions=[_opinion(name, lines[_key(pair)]) for name, lines in systems.items()],
         )
-        for pair in take(pairs, most)
+        for pair in limit_pairs(pairs, most)
     ]
 
 

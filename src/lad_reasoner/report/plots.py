@@ -26,8 +26,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lad_reasoner.errors import InputError, MissingExtraError
+from lad_reasoner.estimate import Estimate
 from lad_reasoner.evaluation.comparison import RunComparison
-from lad_reasoner.evaluation.metrics import Figure, Figures
+from lad_reasoner.evaluation.metrics import Estimates
 from lad_reasoner.records import Prediction
 from lad_reasoner.report.gallery import Example, choose
 
@@ -101,7 +102,7 @@ def _draw_sizes(comparison: RunComparison) -> Canvas:
     for number, (field, title) in enumerate((("accuracy", "Accuracy (%)"), ("f1", "F1 (%)")), 1):
         axes = canvas.add_subplot(1, 2, number)
         for name, size in sizes.items():
-            figure: Figure = getattr(comparison.measured[name].pooled, field)
+            figure: Estimate = getattr(comparison.measured[name].pooled, field)
             if figure.value is None:
                 continue
             x, y = size or nowhere, 100 * figure.value
@@ -168,7 +169,7 @@ def _draw_curves(comparison: RunComparison) -> Canvas | None:
     return canvas
 
 
-def _verdict(figures: Figures) -> tuple[list[float], list[float]]:
+def _verdict(figures: Estimates) -> tuple[list[float], list[float]]:
     matrix = figures.confusion
     assert matrix is not None  # pooled figures have one
     return [100 * matrix.fp / (matrix.fp + matrix.tn)], [100 * matrix.tp / (matrix.tp + matrix.fn)]

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from lad_reasoner.estimate import Estimate
 from lad_reasoner.evaluation.explanations import ALL
-from lad_reasoner.evaluation.metrics import Figure, Figures
+from lad_reasoner.evaluation.metrics import Estimates
 from lad_reasoner.evaluation.run import Recorded, RunMetrics, Settings
 
 # A figure's field -> what it is called. The two groups never share a table: those of a fixed verdict, and those that
@@ -39,7 +40,7 @@ class Line:
 
     name: str
     count: str
-    figures: Figures
+    figures: Estimates
     trivial: bool = False
 
     def cells(self, headings: Mapping[str, str]) -> list[tuple[str, str]]:
@@ -74,7 +75,7 @@ def defect_lines(metrics: RunMetrics) -> list[Line]:
     return [_line(name, figures) for name, figures in metrics.by_defect.items()]
 
 
-def _line(name: str, figures: Figures, *, trivial: bool = False) -> Line:
+def _line(name: str, figures: Estimates, *, trivial: bool = False) -> Line:
     matrix = figures.confusion
     count = str(matrix.tp + matrix.fn + matrix.fp + matrix.tn) if matrix else ""
     return Line(name, count, figures, trivial)
@@ -116,7 +117,7 @@ def explanation_lines(metrics: RunMetrics) -> list[tuple[str, str, str, str]]:
     return rows
 
 
-def _share(name: str, count: str, figure: Figure) -> tuple[str, str, str, str]:
+def _share(name: str, count: str, figure: Estimate) -> tuple[str, str, str, str]:
     return name, count, f"{figure.percent()} %" if figure.value is not None else "–", figure.percent_interval()
 
 

@@ -15,10 +15,9 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
-from scipy.stats import binomtest
 
 from lad_reasoner.errors import InputError
-from lad_reasoner.evaluation.metrics import LEVEL, Figure
+from lad_reasoner.estimate import Estimate, share_of
 from lad_reasoner.records import Record, append_record, read_records, repair_records
 
 FILE = "decisions.jsonl"
@@ -113,15 +112,11 @@ def with_answer(record: Mapping[str, Any], answer: str) -> dict[str, Any]:
     return {**record, "messages": messages}
 
 
-def acceptance(decisions: Iterable[Decision]) -> Figure:
+def acceptance(decisions: Iterable[Decision]) -> Estimate:
     """The share that was accepted as it stood (edited is not), with Wilson's 95 % interval; None of none.
 
     The records are taken as drawn independently. Strata and small sets make the true interval narrower, several
     questions about one picture make it wider.
     """
     words = Counter(decision.decision for decision in decisions)
-    total = words["accept"] + words["edit"] + words["reject"]
-    if not total:
-        return Figure(value=None)
-    interval = binomtest(words["accept"], total).proportion_ci(LEVEL, method="wilson")
-    return Figure(value=words["accept"] / total, interval=(float(interval.low), float(interval.high)))
+    return share_of(words["accept"], words["accept"] + words["edit"] + words["reject"])

@@ -27,6 +27,7 @@ from itertools import chain, zip_longest
 from pathlib import Path
 from typing import Any
 
+from lad_reasoner.data.kinds import SAMPLE_KINDS, UNKNOWN_KIND
 from lad_reasoner.data.mmad import Mmad
 from lad_reasoner.data.sets.built_set import Builder
 from lad_reasoner.data.sets.pool import UNREADABLE, Item, Material, digest, files_of, make_entry
@@ -44,8 +45,6 @@ from lad_reasoner.data.sets.questions import (
 )
 from lad_reasoner.data.teachers.teacher import Reply, Request, Teacher, Unanswered
 from lad_reasoner.errors import ImageError, InputError
-from lad_reasoner.evaluation.benchmark import KINDS as SAMPLE_KINDS
-from lad_reasoner.evaluation.benchmark import OTHER
 from lad_reasoner.prompts import PROMPT_VERSION, build_messages
 from lad_reasoner.report.terminal import track
 
@@ -240,9 +239,9 @@ def plan_pairs(
     tests = [item for item in material.tests() if (item.sample.dataset, item.sample.category) in by_class]
     if kinds is not None:
         for item in tests:
-            if (item.sample.kind or OTHER) not in kinds:
+            if (item.sample.kind or UNKNOWN_KIND) not in kinds:
                 material.refuse(OTHER_KIND, item.source)
-        tests = [item for item in tests if (item.sample.kind or OTHER) in kinds]
+        tests = [item for item in tests if (item.sample.kind or UNKNOWN_KIND) in kinds]
     usable = {item.name for item in material.readable(tests)}
     drawers = {name: random.Random(f"{seed}/{'/'.join(name)}") for name in by_class}
     pools: dict[tuple[str, str], list[Item]] = {}
