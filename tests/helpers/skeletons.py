@@ -9,7 +9,8 @@ from pathlib import Path
 from PIL import Image
 
 from lad_reasoner.data.layouts import MVTEC_AD
-from lad_reasoner.data.teachers.teacher import Bill, Estimate, Outcome, Reply, Request, Unanswered
+from lad_reasoner.data.teachers.teacher import Answered, CostEstimate, Outcome, Request, Unanswered
+from lad_reasoner.remote.prices import Bill
 
 # Test pictures of MVTec AD: all, and the good ones among them (Bergmann et al., CVPR 2019, table 1).
 TEST = {
@@ -69,8 +70,8 @@ class FakeTeacher:
         self.paid, self.recalled = Bill(cost=0.0), Bill(cost=0.0)
         self.asked: list[Request] = []
 
-    def estimate(self, requests: Sequence[Request]) -> Estimate:
-        return Estimate(len(requests), 0, 0, Bill(answers=len(requests), cost=0.0))
+    def estimate(self, requests: Sequence[Request]) -> CostEstimate:
+        return CostEstimate(len(requests), 0, 0, Bill(answers=len(requests), cost=0.0))
 
     def ask_many(self, requests: Sequence[Request]) -> Iterator[tuple[int, Outcome]]:
         for index, request in enumerate(requests):
@@ -80,7 +81,7 @@ class FakeTeacher:
             if isinstance(content, Unanswered):
                 yield index, content
             else:
-                yield index, Reply(request.schema.model_validate(content, context=dict(request.facts)), "fake-1")
+                yield index, Answered(request.schema.model_validate(content, context=dict(request.facts)), "fake-1")
 
 
 def truthful(request: Request) -> dict[str, object]:

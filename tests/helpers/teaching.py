@@ -9,7 +9,8 @@ from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator
 
 from helpers.chat_server import Act
 from lad_reasoner.data.teachers.remote import RemoteTeacher
-from lad_reasoner.data.teachers.teacher import Outcome, Prices, Request
+from lad_reasoner.data.teachers.teacher import Outcome, Request
+from lad_reasoner.remote.prices import Prices
 
 KEY = "sk-very-secret-0123456789"
 

@@ -24,7 +24,6 @@ from PIL import Image
 from helpers.chat_server import Act, ChatServer, faulty, pictures
 from helpers.planted import lamps
 from lad_reasoner.answers import parse_response
-from lad_reasoner.data.teachers.teacher import Prices
 from lad_reasoner.errors import InputError, MachineError, MissingExtraError, ServiceError
 from lad_reasoner.evaluation.benchmark import Benchmark, open_benchmark
 from lad_reasoner.evaluation.run import Run, measure_run, read_run
@@ -40,6 +39,7 @@ from lad_reasoner.prompts import build_prompt
 from lad_reasoner.records import Prediction, Verdict, read_records
 from lad_reasoner.remote.client import Alternative, Token
 from lad_reasoner.remote.ledger import Exchange
+from lad_reasoner.remote.prices import Prices
 
 COMMAND = str(Path(sys.executable).with_name("lad-reasoner"))
 GOOD = "<think>All there.</think><answer>no</answer>"

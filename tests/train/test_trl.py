@@ -14,7 +14,7 @@ from lad_reasoner.data.mmad import read_mmad
 from lad_reasoner.data.sets.built_set import read_entries
 from lad_reasoner.data.sets.pool import Material, gather
 from lad_reasoner.data.sets.sft import build_pairs, build_sft, plan_pairs, plan_sft
-from lad_reasoner.data.teachers.offline import Scribe
+from lad_reasoner.data.teachers.offline import OfflineTeacher
 from lad_reasoner.judges.vlm.checkpoint import load_checkpoint
 from lad_reasoner.miniloco import write_benchmark
 
@@ -49,7 +49,7 @@ def settings(folder: Path) -> dict[str, Any]:
 
 
 def test_sft(folder: Path) -> None:
-    list(build_sft(folder / "sft", plan_sft(found(folder), read_mmad(), good_share=0.4), Scribe()))
+    list(build_sft(folder / "sft", plan_sft(found(folder), read_mmad(), good_share=0.4), OfflineTeacher()))
     data, entries = load(folder / "sft", folder / "cache"), read_entries(folder / "sft")
     assert data["id"] == [entry.id for entry in entries]
     assert set(data["label"]) == {"yes", "no"}

@@ -266,11 +266,11 @@ def _load_teacher(
     name: str, model: str | None, prices: str | None, budget: float | None, cache: Path, concurrency: int
 ) -> Teacher:
     if name == "offline":
-        from lad_reasoner.data.teachers.offline import Scribe
+        from lad_reasoner.data.teachers.offline import OfflineTeacher
 
-        return Scribe()
+        return OfflineTeacher()
     from lad_reasoner.data.teachers.remote import RemoteTeacher
-    from lad_reasoner.data.teachers.teacher import parse_prices
+    from lad_reasoner.remote.prices import parse_prices
 
     if "://" not in name:
         raise InputError(f"--teacher {name}: neither `offline` nor an address such as http://localhost:8000/v1")

@@ -189,8 +189,8 @@ def _check_options(
 def _load_hosted(
     server: str, model: str, cache: Path, prices: str | None, budget: float | None, concurrency: int
 ) -> HostedJudge:
-    from lad_reasoner.data.teachers.teacher import parse_prices
     from lad_reasoner.judges.hosted import HostedJudge
+    from lad_reasoner.remote.prices import parse_prices
 
     costs = None if prices is None else parse_prices(prices)
     return HostedJudge(server, model, cache=cache, prices=costs, budget=budget, concurrency=concurrency)

@@ -32,12 +32,12 @@ from typing import TYPE_CHECKING, Any
 from PIL import Image
 
 from lad_reasoner.answers import parse_response
-from lad_reasoner.data.teachers.teacher import Bill, Prices
 from lad_reasoner.errors import InputError, MachineError, MissingExtraError, ServiceError
 from lad_reasoner.files.pictures import Picture
 from lad_reasoner.judge import Judgement, PicturePair
 from lad_reasoner.prompts import PROMPT_VERSION, build_messages
 from lad_reasoner.remote.ledger import BudgetSpentError, Exchange, Ledger
+from lad_reasoner.remote.prices import Bill, Prices
 
 if TYPE_CHECKING:
     from lad_reasoner.remote.client import ChatService, Completion, Token

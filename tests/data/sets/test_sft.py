@@ -30,7 +30,7 @@ from lad_reasoner.data.sets.sft import (
     plan_pairs,
     plan_sft,
 )
-from lad_reasoner.data.teachers.offline import Scribe
+from lad_reasoner.data.teachers.offline import OfflineTeacher
 from lad_reasoner.data.teachers.teacher import Request, Unanswered
 from lad_reasoner.errors import InputError, MachineError
 from lad_reasoner.miniloco import write_benchmark
@@ -168,7 +168,7 @@ def test_what_mmad_knows_of_other_pictures_is_counted_and_other_hints_need_anoth
 
 
 def test_offline_every_product_every_question(miniloco: Path, tmp_path: Path) -> None:
-    list(build_sft(tmp_path, plan_sft(material(miniloco), NOTHING, good_share=0.5, per_picture=5), Scribe()))
+    list(build_sft(tmp_path, plan_sft(material(miniloco), NOTHING, good_share=0.5, per_picture=5), OfflineTeacher()))
     manifest = read_manifest(tmp_path)
     assert manifest["records"] == 2 * 9 * 5
     assert manifest["answers_refused"] == {}

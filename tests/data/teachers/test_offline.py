@@ -12,8 +12,8 @@ from PIL import Image
 
 from lad_reasoner.data.mmad import Hint
 from lad_reasoner.data.sets.questions import KINDS, QUESTIONS_VERSION, Answer, ask_teacher
-from lad_reasoner.data.teachers.offline import NO_FACTS, NUMBERS, Scribe, describe_parts, write_answer
-from lad_reasoner.data.teachers.teacher import Reply, Request, Teacher, Unanswered
+from lad_reasoner.data.teachers.offline import NO_FACTS, NUMBERS, OfflineTeacher, describe_parts, write_answer
+from lad_reasoner.data.teachers.teacher import Answered, Request, Teacher, Unanswered
 from lad_reasoner.miniloco import CATALOGUE, TRAINING, draw_picture
 from lad_reasoner.miniloco.words import count_groups
 
@@ -36,11 +36,11 @@ def test_all_kinds_and_defects_of_a_product(product: str, tmp_path: Path) -> Non
                 asked.append(request(facts, question, "no" if kind == "good" else "yes"))
                 drawn.append((facts, question))
     Image.fromarray(np.full((8, 8), 255, np.uint8)).save(mask)
-    outcomes = dict(Scribe().ask_many(asked))
+    outcomes = dict(OfflineTeacher().ask_many(asked))
     assert len(outcomes) == len(asked)
     for index, (facts, question) in enumerate(drawn):
         outcome = outcomes[index]
-        assert isinstance(outcome, Reply), outcome
+        assert isinstance(outcome, Answered), outcome
         assert isinstance(outcome.content, Answer)
         text = outcome.content.answer
         assert outcome.content.anomalous == (facts["defect_words"] is not None)
@@ -85,7 +85,7 @@ def test_levels_and_plurals() -> None:
 
 
 def test_pictures_without_facts_stay_unanswered() -> None:
-    teacher: Teacher = Scribe()
+    teacher: Teacher = OfflineTeacher()
     [(index, outcome)] = teacher.ask_many([request(None, "where", "yes")])
     assert index == 0
     assert isinstance(outcome, Unanswered)

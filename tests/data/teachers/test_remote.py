@@ -33,11 +33,12 @@ from helpers.teaching import (
     thousand_questions,
 )
 from lad_reasoner.data.teachers import remote as remote_teacher
-from lad_reasoner.data.teachers.teacher import Bill, Prices, Reply, Teacher, Unanswered
+from lad_reasoner.data.teachers.teacher import Answered, Teacher, Unanswered
 from lad_reasoner.errors import InputError, MachineError, MissingExtraError, ServiceError
 from lad_reasoner.records import read_records
 from lad_reasoner.remote import ledger
 from lad_reasoner.remote.ledger import Exchange
+from lad_reasoner.remote.prices import Bill, Prices
 
 
 @pytest.fixture(autouse=True)
@@ -58,7 +59,7 @@ def test_reply_bill_and_what_is_sent(tmp_path: Path, picture: Path) -> None:
         asked: Teacher = teacher(server.url, tmp_path, prices=Prices(2.0, 10.0), settings={"temperature": 0.5})
         ((index, reply),) = asked.ask_many([question(picture)])
     assert index == 0
-    assert isinstance(reply, Reply)
+    assert isinstance(reply, Answered)
     assert reply.content == Description(anomalous=True, description="A screw is missing.")
     assert (reply.model, reply.complaints) == ("tiny-001", ())
     assert asked.paid == Bill(answers=1, input_tokens=100, output_tokens=20, cost=pytest.approx(0.0004))
@@ -88,9 +89,9 @@ def test_nothing_is_paid_twice(tmp_path: Path, picture: Path) -> None:
     requests = [question(picture, f"Question {i % 5}") for i in range(20)]  # each of five comes four times
     with ChatServer(always(GOOD)) as server:
         first, second = (teacher(server.url, tmp_path, prices=Prices(1, 1)) for _ in range(2))
-        assert all(isinstance(outcome, Reply) for outcome in answers(first, requests))
-        assert all(isinstance(outcome, Reply) for outcome in answers(second, requests))
-        assert all(isinstance(outcome, Reply) for outcome in answers(second, requests))
+        assert all(isinstance(outcome, Answered) for outcome in answers(first, requests))
+        assert all(isinstance(outcome, Answered) for outcome in answers(second, requests))
+        assert all(isinstance(outcome, Answered) for outcome in answers(second, requests))
     assert set(server.paid.values()) == {1}
     assert (first.paid.answers, first.recalled.answers) == (5, 0)
     assert (second.paid.answers, second.recalled.answers) == (0, 5)
@@ -135,7 +136,7 @@ def test_a_malformed_answer_is_asked_for_again_with_the_complaint(
 ) -> None:
     with ChatServer(lambda body, before: Act("answer", GOOD if len(body["messages"]) > 1 else text)) as server:
         (reply,) = answers(teacher(server.url, tmp_path), [question(picture)])
-    assert isinstance(reply, Reply)
+    assert isinstance(reply, Answered)
     assert reply.complaints[0].startswith(complaint)
     _, said, again = server.bodies[1]["messages"]
     assert said == {"role": "assistant", "content": text or "(nothing)"}
@@ -154,7 +155,7 @@ def test_an_answer_that_reached_the_token_limit_is_called_cut_off(tmp_path: Path
 def test_text_around_the_json_is_let_pass(tmp_path: Path, picture: Path, text: str) -> None:
     with ChatServer(always(text)) as server:
         (reply,) = answers(teacher(server.url, tmp_path), [question(picture)])
-    assert isinstance(reply, Reply)
+    assert isinstance(reply, Answered)
     assert reply.complaints == ()
 
 
@@ -170,7 +171,7 @@ def test_malformed_answers_are_bounded_counted_and_paid_once(tmp_path: Path, pic
         server.behave = always(GOOD)
         patient = teacher(server.url, tmp_path, attempts=4)
         (reply,) = answers(patient, [question(picture)])
-    assert isinstance(reply, Reply)
+    assert isinstance(reply, Answered)
     assert (patient.recalled.answers, patient.paid.answers) == (3, 1)
 
 
@@ -179,7 +180,7 @@ def test_facts_are_the_context_of_the_schema_and_never_sent(tmp_path: Path, pict
     calm = json.dumps({"anomalous": False, "description": "All is there."})
     with ChatServer(lambda body, before: Act("answer", calm if len(body["messages"]) > 1 else GOOD)) as server:
         (reply,) = answers(teacher(server.url, tmp_path), [request])
-    assert isinstance(reply, Reply)
+    assert isinstance(reply, Answered)
     assert reply.complaints == ("anomalous: Value error, it contradicts the label",)
     assert "broken_large" not in json.dumps(server.bodies)
 
@@ -190,7 +191,7 @@ def test_a_picture_that_cannot_be_read_fails_alone_and_costs_nothing(tmp_path: P
     requests = [question(tmp_path / "none.png"), question(picture), question(cut)]
     with ChatServer(always(GOOD)) as server:
         absent, reply, damaged = answers(teacher(server.url, tmp_path), requests)
-    assert isinstance(reply, Reply)
+    assert isinstance(reply, Answered)
     assert isinstance(absent, Unanswered) and isinstance(damaged, Unanswered)
     assert (absent.reason, damaged.reason) == ("picture", "picture")
     assert "none.png: No such file" in absent.error
@@ -215,14 +216,14 @@ def test_the_budget_covers_earlier_runs_and_is_passed_only_by_what_is_under_way(
         answers(teacher(server.url, tmp_path), requests[:5])
         limited = teacher(server.url, tmp_path, prices=prices, budget=12, concurrency=4)
         found = answers(limited, requests)
-        done = sum(isinstance(outcome, Reply) for outcome in found)
+        done = sum(isinstance(outcome, Answered) for outcome in found)
         assert 12 <= done <= 12 + 3
         assert server.paid.total() == done
         left = [outcome for outcome in found if isinstance(outcome, Unanswered)]
         assert {outcome.reason for outcome in left} == {"budget"}
         assert "the budget of 12 is spent (1" in left[0].error
         more = teacher(server.url, tmp_path, prices=prices, budget=100)
-        assert all(isinstance(outcome, Reply) for outcome in answers(more, requests))
+        assert all(isinstance(outcome, Answered) for outcome in answers(more, requests))
     assert (more.paid.answers, more.recalled.answers) == (40 - done, done)
     assert set(server.paid.values()) == {1}
 
@@ -279,7 +280,7 @@ def test_a_service_that_fails_all_is_given_up_and_one_that_fails_some_is_not(tmp
     with ChatServer(behave) as server:
         some = teacher(server.url, tmp_path, concurrency=1)
         found = answers(some, requests[:60])
-        assert [isinstance(outcome, Reply) for outcome in found] == [i % 3 == 0 for i in range(60)]
+        assert [isinstance(outcome, Answered) for outcome in found] == [i % 3 == 0 for i in range(60)]
         asked = teacher(server.url, tmp_path, concurrency=1)
         with pytest.raises(ServiceError, match=r"status 400.*\(10 requests in a row failed; answers are kept\)"):
             answers(asked, requests)
@@ -324,7 +325,7 @@ def test_a_second_run_on_the_same_cache_is_refused(tmp_path: Path) -> None:
         ):
             answers(teacher(server.url, tmp_path), [question(None)])
         assert server.bodies == []
-        assert isinstance(answers(teacher(server.url, tmp_path), [question(None)])[0], Reply)
+        assert isinstance(answers(teacher(server.url, tmp_path), [question(None)])[0], Answered)
 
 
 def test_half_a_line_from_a_crash_is_asked_again(tmp_path: Path) -> None:
@@ -333,7 +334,7 @@ def test_half_a_line_from_a_crash_is_asked_again(tmp_path: Path) -> None:
         path = tmp_path / "teacher.jsonl"
         path.write_bytes(path.read_bytes()[:-30])
         asked = teacher(server.url, tmp_path)
-        assert all(isinstance(o, Reply) for o in answers(asked, [question(None, str(i)) for i in range(3)]))
+        assert all(isinstance(o, Answered) for o in answers(asked, [question(None, str(i)) for i in range(3)]))
     assert (asked.recalled.answers, asked.paid.answers) == (2, 1)
     assert len(list(read_records(path, Exchange))) == 3
 
@@ -366,7 +367,7 @@ def test_a_write_that_fails_stops_the_run_and_leaves_whole_lines(tmp_path: Path)
         content = (tmp_path / "teacher.jsonl").read_bytes()
         assert content.endswith(b"\n") and 1 <= content.count(b"\n") < 10
         asked = teacher(server.url, tmp_path)
-        assert all(isinstance(o, Reply) for o in answers(asked, [question(None, str(i)) for i in range(40)]))
+        assert all(isinstance(o, Answered) for o in answers(asked, [question(None, str(i)) for i in range(40)]))
     assert asked.recalled.answers == content.count(b"\n")
 
 
@@ -460,7 +461,7 @@ def test_a_thousand_requests_with_trouble_killed_and_resumed(tmp_path: Path) -> 
         resumed = thousand(server.url, tmp_path)
         found = answers(resumed, thousand_questions(tmp_path))
 
-    assert all(isinstance(outcome, Reply) for outcome in found)  # none lost
+    assert all(isinstance(outcome, Answered) for outcome in found)  # none lost
     assert resumed.recalled.answers == len(kept)
     assert resumed.paid.answers == server.paid.total() - paid_by_then
     # Paid twice can only be what the kill cut off between the server's last byte and the disk.

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
-from lad_reasoner.data.teachers.teacher import Bill, Estimate, Outcome, Prices, Reply, Request, Teacher, parts_of
+from lad_reasoner.data.teachers.teacher import Answered, CostEstimate, Outcome, Request, Teacher, parts_of
 from lad_reasoner.prompts import build_messages
+from lad_reasoner.remote.prices import Bill
 
 
 class Count(BaseModel):
@@ -22,12 +23,12 @@ class FactTeacher:
     def __init__(self) -> None:
         self.paid, self.recalled = Bill(cost=0.0), Bill(cost=0.0)
 
-    def estimate(self, requests: Sequence[Request]) -> Estimate:
-        return Estimate(len(requests), 0, 0, Bill(answers=len(requests), cost=0.0))
+    def estimate(self, requests: Sequence[Request]) -> CostEstimate:
+        return CostEstimate(len(requests), 0, 0, Bill(answers=len(requests), cost=0.0))
 
     def ask_many(self, requests: Sequence[Request]) -> Iterator[tuple[int, Outcome]]:
         for index, request in enumerate(requests):
-            yield index, Reply(request.schema.model_validate(request.facts), self.name)
+            yield index, Answered(request.schema.model_validate(request.facts), self.name)
 
 
 def test_a_teacher_that_writes_from_facts_fits_the_interface() -> None:
@@ -49,14 +50,3 @@ def test_places_and_pictures_must_match() -> None:
 
 def test_plain_text_is_one_part() -> None:
     assert parts_of({"role": "user", "content": "How many?"}) == [{"type": "text", "text": "How many?"}]
-
-
-def test_bill() -> None:
-    bill = Bill()
-    bill.add(1000, 10, None)
-    assert bill == Bill(1, 1000, 10, None)
-    priced = Bill(cost=0.0)
-    for _ in range(3):
-        priced.add(1_000_000, 500_000, Prices(0.3, 2.5))
-    assert (priced.answers, priced.input_tokens, priced.output_tokens) == (3, 3_000_000, 1_500_000)
-    assert priced.cost == pytest.approx(3 * (0.3 + 1.25))

@@ -43,7 +43,7 @@ from lad_reasoner.data.sets.questions import (
     teach_student,
     wording,
 )
-from lad_reasoner.data.teachers.teacher import Reply, Request, Teacher, Unanswered
+from lad_reasoner.data.teachers.teacher import Answered, Request, Teacher, Unanswered
 from lad_reasoner.errors import ImageError, InputError
 from lad_reasoner.prompts import PROMPT_VERSION, build_messages
 from lad_reasoner.report.terminal import track
@@ -160,7 +160,7 @@ def build_sft(out: str | Path, plan: SftPlan, teacher: Teacher) -> Iterator[str]
         for index, outcome in teacher.ask_many(plan.requests):
             asked = plan.asked[index]
             refused.update(reason_of(complaint) for complaint in outcome.complaints)
-            if isinstance(outcome, Reply):
+            if isinstance(outcome, Answered):
                 assert isinstance(outcome.content, Answer)
                 entry = make_entry(
                     [asked.item],

@@ -13,24 +13,25 @@ from pydantic import ValidationError
 
 from lad_reasoner.data.masks import describe_mask, read_mask
 from lad_reasoner.data.sets.questions import product_of
-from lad_reasoner.data.teachers.teacher import Bill, Estimate, Outcome, Reply, Request, Unanswered
+from lad_reasoner.data.teachers.teacher import Answered, CostEstimate, Outcome, Request, Unanswered
 from lad_reasoner.miniloco import CATALOGUE
 from lad_reasoner.miniloco.words import count_groups
+from lad_reasoner.remote.prices import Bill
 
 NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
 NO_FACTS = "the offline teacher writes about MiniLOCO's pictures only; this one has no scene facts"
 
 
-class Scribe:
+class OfflineTeacher:
     """Writes from facts; free of charge, and the same answer every time."""
 
     def __init__(self) -> None:
         self.name = "offline"
         self.paid, self.recalled = Bill(cost=0.0), Bill(cost=0.0)
 
-    def estimate(self, requests: Sequence[Request]) -> Estimate:
+    def estimate(self, requests: Sequence[Request]) -> CostEstimate:
         """Nothing is to be paid."""
-        return Estimate(len(requests), 0, 0, Bill(cost=0.0))
+        return CostEstimate(len(requests), 0, 0, Bill(cost=0.0))
 
     def ask_many(self, requests: Sequence[Request]) -> Iterator[tuple[int, Outcome]]:
         """In the order of the requests."""
@@ -43,7 +44,7 @@ class Scribe:
             return Unanswered("malformed", NO_FACTS)
         content = {"anomalous": facts["label"] == "yes", "answer": write_answer(facts)}
         try:
-            return Reply(request.schema.model_validate(content, context=dict(facts)), self.name)
+            return Answered(request.schema.model_validate(content, context=dict(facts)), self.name)
         except ValidationError as error:
             complaint = error.errors(include_url=False, include_input=False)[0]["msg"]
             return Unanswered("malformed", complaint, (complaint,))

@@ -21,10 +21,11 @@ from typing import TYPE_CHECKING, Any
 from PIL import Image
 from pydantic import BaseModel, ValidationError
 
-from lad_reasoner.data.teachers.teacher import Bill, Estimate, Outcome, Prices, Reply, Request, Unanswered, parts_of
+from lad_reasoner.data.teachers.teacher import Answered, CostEstimate, Outcome, Request, Unanswered, parts_of
 from lad_reasoner.errors import ImageError, MissingExtraError, ServiceError
 from lad_reasoner.files.pictures import KEPT_SIDE, printable, read_picture
 from lad_reasoner.remote.ledger import BudgetSpentError, Exchange, Ledger
+from lad_reasoner.remote.prices import Bill, Prices
 
 if TYPE_CHECKING:
     from lad_reasoner.remote.client import ChatService
@@ -80,7 +81,7 @@ class RemoteTeacher:
         self._times = {"timeout": timeout, "patience": patience, "backoff": backoff}
         self._key_variable = key_variable
 
-    def estimate(self, requests: Sequence[Request]) -> Estimate:
+    def estimate(self, requests: Sequence[Request]) -> CostEstimate:
         """What `ask_many` would take; reads the cache and the pictures' sizes, asks nothing, writes nothing."""
         self.ledger.load()
         known, prices = list(self.ledger.known.values()), self.ledger.prices
@@ -97,7 +98,7 @@ class RemoteTeacher:
                     unreadable += 1
                 else:
                     on_disk += 1
-        return Estimate(len(requests), on_disk, unreadable, expected)
+        return CostEstimate(len(requests), on_disk, unreadable, expected)
 
     def ask_many(self, requests: Sequence[Request]) -> Iterator[tuple[int, Outcome]]:
         """First what is on disk, then the others as the service answers; each request's index once.
@@ -150,7 +151,7 @@ class RemoteTeacher:
                     return None
                 answer = _check(exchange, request)
                 if not isinstance(answer, str):
-                    return Reply(answer, exchange.model or self.name, tuple(complaints))
+                    return Answered(answer, exchange.model or self.name, tuple(complaints))
                 complaints.append(answer)
                 turns += [
                     {"role": "assistant", "content": exchange.text[:QUOTED] or "(nothing)"},

@@ -1,12 +1,12 @@
-"""The teacher: answers questions about pictures, from which training data is made (paper, section 4.1.1).
+"""The teacher: answers questions about pictures; training data is made from the answers (paper, section 4.1.1).
 
-`Teacher` is what every teacher fulfils: one behind a service (`remote_teacher.py`), or one that writes from what is
-known about rendered scenes. A request's answer fits its schema, or the request is unanswered with the reason.
+`Teacher` is the interface of all teachers: the one behind a service (`remote.py`), and the one that writes from the
+facts of rendered scenes (`offline.py`). A teacher answers a request in the request's schema, or gives the reason why
+it did not.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,17 +14,17 @@ from typing import Any, Literal, Protocol
 
 from pydantic import BaseModel
 
-from lad_reasoner.errors import InputError
+from lad_reasoner.remote.prices import Bill
 
 
 @dataclass(frozen=True, eq=False)
 class Request:
-    """One question: chat messages, the pictures for their places, and the form of the answer.
+    """One question: chat messages, the pictures for their places, and the schema of the answer.
 
     `messages` are those of a chat template (as from `prompts.build_messages`): each part `{"type": "image"}` stands for
-    the next of `pictures`. `facts` is what the caller knows besides. It is never sent: a teacher that writes from facts
-    reads it, and the validators of `schema` get it as their context, so that an answer may be refused for
-    contradicting it. Raises `ValueError` when places and pictures do not match.
+    the next of `pictures`. `facts` is what the caller knows about the pictures. It is never sent: the offline teacher
+    writes from it, and the validators of `schema` get it as their context, so that they can reject an answer that
+    contradicts it. Raises `ValueError` if the numbers of places and pictures differ.
     """
 
     messages: Sequence[Mapping[str, Any]]
@@ -40,8 +40,8 @@ class Request:
 
 
 @dataclass(frozen=True, eq=False)
-class Reply:
-    """An answer that fits the request's schema. `complaints` tells why earlier ones were refused."""
+class Answered:
+    """An answer that fits the request's schema. `complaints` says why earlier answers were rejected."""
 
     content: BaseModel
     model: str
@@ -50,10 +50,10 @@ class Reply:
 
 @dataclass(frozen=True, eq=False)
 class Unanswered:
-    """A request without a usable answer, and why.
+    """A request without a usable answer, and the reason.
 
-    malformed: no answer fitted the schema; service: it refused the request or kept failing, and is asked again by the
-    next run; picture: one cannot be read; budget: it was spent before.
+    malformed: no answer fitted the schema. service: the service rejected the request or kept failing; the next run asks
+    again. picture: a picture cannot be read. budget: the budget was spent before.
     """
 
     reason: Literal["malformed", "service", "picture", "budget"]
@@ -61,50 +61,12 @@ class Unanswered:
     complaints: tuple[str, ...] = ()
 
 
-Outcome = Reply | Unanswered
+Outcome = Answered | Unanswered
 
 
 @dataclass(frozen=True)
-class Prices:
-    """Money for a million tokens, in any one currency."""
-
-    input: float
-    output: float
-
-
-def parse_prices(text: str) -> Prices:
-    """`0.1,0.4`, as given with --prices; InputError for anything else."""
-    try:
-        found = Prices(*(float(price) for price in text.split(",")))
-    except (TypeError, ValueError):
-        found = Prices(-1, -1)
-    if not (0 <= found.input < math.inf and 0 <= found.output < math.inf):
-        raise InputError(f"--prices {text}: give two numbers with a comma, such as 0.1,0.4")
-    return found
-
-
-@dataclass
-class Bill:
-    """What a number of answers used. `cost` is None where no prices are known."""
-
-    answers: int = 0
-    input_tokens: int = 0
-    output_tokens: int = 0
-    cost: float | None = None
-
-    def add(self, input_tokens: int, output_tokens: int, prices: Prices | None) -> None:
-        """One more answer."""
-        self.answers += 1
-        self.input_tokens += input_tokens
-        self.output_tokens += output_tokens
-        if prices is not None:
-            money = input_tokens * prices.input + output_tokens * prices.output
-            self.cost = (self.cost or 0.0) + money / 1_000_000
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """What asking would take. `expected` is a guess for what is not on disk yet; refused answers come on top."""
+class CostEstimate:
+    """The expected cost of asking. `expected` is for answers that are not on disk yet; rejected answers cost extra."""
 
     requests: int
     on_disk: int
@@ -113,22 +75,22 @@ class Estimate:
 
 
 class Teacher(Protocol):
-    """Answers requests. `paid` is what this object's answers used so far, `recalled` what those from disk once did."""
+    """Answers requests. `paid` is the bill of this object's answers, `recalled` that of the answers from disk."""
 
     name: str
     paid: Bill
     recalled: Bill
 
-    def estimate(self, requests: Sequence[Request]) -> Estimate:
-        """What `ask_many` would take, without asking."""
+    def estimate(self, requests: Sequence[Request]) -> CostEstimate:
+        """The expected cost of `ask_many`; asks nothing."""
         ...
 
     def ask_many(self, requests: Sequence[Request]) -> Iterator[tuple[int, Outcome]]:
-        """Each request's index once, with its outcome, in the order in which they come."""
+        """The index and the outcome of each request, once, in the order in which the answers come."""
         ...
 
 
 def parts_of(message: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """A message's content as a list of parts, also where it is plain text."""
+    """A message's content as a list of parts, also if it is plain text."""
     content = message["content"]
     return [{"type": "text", "text": content}] if isinstance(content, str) else list(content)

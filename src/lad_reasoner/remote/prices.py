@@ -1,0 +1,49 @@
+"""Prices of a service's tokens, and the bill for its answers.
+
+prices = parse_prices("0.1,0.4")    # for a million input and a million output tokens
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from lad_reasoner.errors import InputError
+
+
+@dataclass(frozen=True)
+class Prices:
+    """Money for a million tokens, in any one currency."""
+
+    input: float
+    output: float
+
+
+def parse_prices(text: str) -> Prices:
+    """`0.1,0.4`, as given with --prices; InputError for anything else."""
+    try:
+        prices = Prices(*map(float, text.split(",")))
+    except (TypeError, ValueError):
+        prices = Prices(math.nan, math.nan)
+    if not (0 <= prices.input < math.inf and 0 <= prices.output < math.inf):
+        raise InputError(f"--prices {text}: give two numbers with a comma, such as 0.1,0.4")
+    return prices
+
+
+@dataclass
+class Bill:
+    """Tokens and cost of a number of answers. `cost` is None if the prices are unknown."""
+
+    answers: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cost: float | None = None
+
+    def add(self, input_tokens: int, output_tokens: int, prices: Prices | None) -> None:
+        """One more answer."""
+        self.answers += 1
+        self.input_tokens += input_tokens
+        self.output_tokens += output_tokens
+        if prices is not None:
+            money = input_tokens * prices.input + output_tokens * prices.output
+            self.cost = (self.cost or 0.0) + money / 1_000_000
