@@ -11,12 +11,12 @@ from helpers.browser import CHROMIUM, EVIL
 from helpers.runs import from_matrix, picture, prediction, recorded, said
 from lad_reasoner.evaluation.run import THUMBNAILS, Recorded, measure_run
 from lad_reasoner.evaluation.thumbnails import SIDE, read_thumbnail, save_thumbnail
-from lad_reasoner.report.evaluation import render_page, write_page
+from lad_reasoner.report.evaluation import render_evaluation, write_evaluation_page
 from lad_reasoner.report.rows import remarks
 
 
 def render(folder: Path, run: Recorded) -> str:
-    return render_page(folder, run, measure_run(run.predictions, resamples=100))
+    return render_evaluation(folder, run, measure_run(run.predictions, resamples=100))
 
 
 def test_figures_trivial_rows_and_pairs_are_there(tmp_path: Path) -> None:
@@ -78,7 +78,7 @@ def test_in_a_browser(tmp_path: Path) -> None:
     for name in ("a.png", "b.png", "r.png"):
         save_thumbnail(tmp_path / THUMBNAILS, picture(name))
     run = recorded(lines, model=EVIL, notes=(EVIL,))
-    page_file = write_page(tmp_path, run, measure_run(lines, resamples=50))
+    page_file = write_evaluation_page(tmp_path, run, measure_run(lines, resamples=50))
     complaints: list[str] = []
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])

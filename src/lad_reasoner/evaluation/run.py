@@ -311,12 +311,12 @@ def trivial_runs(predictions: Sequence[Prediction]) -> dict[str, list[Prediction
 
 def finish(out: str | Path) -> tuple[Recorded, RunMetrics, Path]:
     """Write metrics.json and report.html from what a run's folder holds; returns run, figures and the report's path."""
-    from lad_reasoner.report.evaluation import write_page
+    from lad_reasoner.report.evaluation import write_evaluation_page
 
     recorded = read_run(out)
     metrics = measure_run(recorded.predictions)
     (Path(out) / METRICS).write_text(metrics.model_dump_json(indent=2) + "\n", encoding="utf-8")
-    return recorded, metrics, write_page(Path(out), recorded, metrics)
+    return recorded, metrics, write_evaluation_page(Path(out), recorded, metrics)
 
 
 def evaluate(

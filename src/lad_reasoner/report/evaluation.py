@@ -8,8 +8,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from jinja2 import Environment, PackageLoader
-
 from lad_reasoner.evaluation.explanations import check_line
 from lad_reasoner.evaluation.run import THUMBNAILS, Recorded, RunMetrics
 from lad_reasoner.evaluation.thumbnails import read_thumbnail
@@ -25,6 +23,7 @@ from lad_reasoner.report.rows import (
     remarks,
     trivial_lines,
 )
+from lad_reasoner.templates import render_page
 
 
 @dataclass(frozen=True)
@@ -38,7 +37,7 @@ class Shown:
     claims: str
 
 
-def render_page(folder: Path, recorded: Recorded, metrics: RunMetrics) -> str:
+def render_evaluation(folder: Path, recorded: Recorded, metrics: RunMetrics) -> str:
     """The page as a string; thumbnails are read from the run's `folder`."""
     numbers: dict[str, int] = {}
     shown = []
@@ -53,8 +52,8 @@ def render_page(folder: Path, recorded: Recorded, metrics: RunMetrics) -> str:
                 claims=f"{check.true} of {check.claims} claims true" if check.claims else "",
             )
         )
-    environment = Environment(loader=PackageLoader("lad_reasoner"), autoescape=True)
-    return environment.get_template("evaluation.html").render(
+    return render_page(
+        "evaluation.html",
         title=f"{recorded.settings.model} on {recorded.settings.benchmark}",
         summary=describe(recorded.settings),
         remarks=remarks(recorded, metrics),
@@ -68,12 +67,12 @@ def render_page(folder: Path, recorded: Recorded, metrics: RunMetrics) -> str:
         explained=EXPLAINED,
         speed=f"{metrics.mean_seconds:.3f} s and {metrics.mean_tokens:.0f} tokens a query on average",
         shown=shown,
-        pictures=[read_thumbnail(folder / THUMBNAILS, name) for name in numbers],
+        picture_uris=[read_thumbnail(folder / THUMBNAILS, name) for name in numbers],
     )
 
 
-def write_page(folder: Path, recorded: Recorded, metrics: RunMetrics) -> Path:
+def write_evaluation_page(folder: Path, recorded: Recorded, metrics: RunMetrics) -> Path:
     """`folder/report.html`; returns its path."""
     path = folder / "report.html"
-    path.write_text(render_page(folder, recorded, metrics), encoding="utf-8")
+    path.write_text(render_evaluation(folder, recorded, metrics), encoding="utf-8")
     return path

@@ -15,13 +15,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from jinja2 import Environment, PackageLoader
-
 from lad_reasoner.evaluation.benchmark import limit_pairs
 from lad_reasoner.evaluation.run import THUMBNAILS
 from lad_reasoner.evaluation.thumbnails import read_thumbnail
 from lad_reasoner.files.listing import natural_path
 from lad_reasoner.records import Pair, Prediction
+from lad_reasoner.templates import render_page
 
 if TYPE_CHECKING:
     from lad_reasoner.evaluation.comparison import RunComparison
@@ -99,15 +98,16 @@ def _opinion(system: str, line: Prediction) -> Opinion:
 def render_gallery(comparison: RunComparison) -> str:
     """The page as a string."""
     examples = choose(comparison, SHOWN)
-    environment = Environment(loader=PackageLoader("lad_reasoner"), autoescape=True)
     uris = list(dict.fromkeys(uri for one in examples for uri in (*one.references, one.query)))
     numbers = {uri: number for number, uri in enumerate(uris)}
-    return environment.get_template("gallery.html").render(
+    return render_page(
+        "gallery.html",
         title=" · ".join(comparison.runs),
         summary=_summary(comparison, examples),
         notes=comparison.notes,
         examples=examples,
         numbers=numbers,
+        picture_uris=uris,
     )
 
 

@@ -6,21 +6,18 @@ is a small transparent PNG that the browser enlarges.
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from jinja2 import Environment, PackageLoader
 from numpy.typing import NDArray
 from PIL import Image
 
 from lad_reasoner.files.pictures import Picture
 from lad_reasoner.inspector import Examination
 from lad_reasoner.records import Failure, Kind
+from lad_reasoner.templates import picture_uri, render_page
 
 THUMBNAIL_SIDE = 320  # pixels
 HEAT_FROM, HEAT_TO = 0.6, 2.0  # in limits of normal variation: where the map begins to show, where it is full
@@ -71,7 +68,7 @@ def row(
         made=f"{verdict.model} · {width}×{height} pixels · {verdict.seconds:.2f} s"
         + (f" · map and boxes from {verdict.boxes_from}" if verdict.boxes_from else ""),
         picture=_thumbnail(picture),
-        aspect=round(width / height, 4),
+        aspect=_aspect(picture),
         heat=_heat(result.heat) if result.heat is not None else "",
         boxes=[
             {
@@ -91,7 +88,6 @@ def row(
 
 def render_report(rows: Sequence[Row], references: Sequence[Picture], *, title: str, notes: Sequence[str] = ()) -> str:
     """The whole page as a string; `notes` stand at its top."""
-    environment = Environment(loader=PackageLoader("lad_reasoner"), autoescape=True)
     judged = [row for row in rows if not row.error]
     summary = f"{len(judged)} judged, {sum(row.answer == 'yes' for row in judged)} anomalous"
     if len(judged) < len(rows):
@@ -99,18 +95,17 @@ def render_report(rows: Sequence[Row], references: Sequence[Picture], *, title: 
     known = [row.right for row in judged if row.right is not None]
     if known:
         summary += f", {sum(known)} of {len(known)} verdicts right"
-    values: dict[str, Any] = {
-        "title": title,
-        "summary": summary,
-        "notes": notes,
-        "rows": rows,
-        "references": [_thumbnail(picture) for picture in references],
-        "reference_names": [picture.name for picture in references],
-        "reference_aspects": [round(picture.width / picture.height, 4) for picture in references],
-        "with_truth": any(row.truth for row in rows),
-        "with_maps": any(row.mapped for row in rows),
-    }
-    return environment.get_template("report.html").render(values)
+    return render_page(
+        "inspection.html",
+        title=title,
+        summary=summary,
+        notes=notes,
+        rows=rows,
+        references=[{"name": picture.name, "aspect": _aspect(picture)} for picture in references],
+        picture_uris=[_thumbnail(picture) for picture in references],
+        with_truth=any(row.truth for row in rows),
+        with_maps=any(row.mapped for row in rows),
+    )
 
 
 def write_report(
@@ -123,20 +118,18 @@ def write_report(
     return path
 
 
+def _aspect(picture: Picture) -> float:
+    return round(picture.width / picture.height, 4)
+
+
 def _thumbnail(picture: Picture) -> str:
     small = picture.image.copy()
     small.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE))
-    return _data_uri(small, "JPEG", quality=82)
+    return picture_uri(small, "JPEG", quality=82)
 
 
 def _heat(heat: NDArray[np.float32]) -> str:
     """Yellow to red, the stronger the less transparent; nothing where the difference is well within the normal."""
     level = np.clip((heat - HEAT_FROM) / (HEAT_TO - HEAT_FROM), 0, 1)
     rgba = np.stack([np.ones_like(level), 0.85 * (1 - level), np.zeros_like(level), 0.75 * np.sqrt(level)], -1)
-    return _data_uri(Image.fromarray((255 * rgba).astype(np.uint8), "RGBA"), "PNG", optimize=True)
-
-
-def _data_uri(image: Image.Image, kind: str, **options: Any) -> str:
-    buffer = io.BytesIO()
-    image.save(buffer, kind, **options)
-    return f"data:image/{kind.lower()};base64,{base64.b64encode(buffer.getvalue()).decode()}"
+    return picture_uri(Image.fromarray((255 * rgba).astype(np.uint8), "RGBA"), "PNG", optimize=True)

@@ -21,11 +21,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs
 
-from jinja2 import Environment, PackageLoader
-
 from lad_reasoner.data.review.session import Review, built_answer, question_of
 from lad_reasoner.data.sets.built_set import Entry
 from lad_reasoner.errors import InputError, LadError
+from lad_reasoner.templates import render_page
 
 HOST = "127.0.0.1"
 MAX_BODY = 1_000_000  # bytes of a form: far more than any answer
@@ -39,7 +38,6 @@ class ReviewServer(ThreadingHTTPServer):
     def __init__(self, review: Review, *, port: int = 0) -> None:
         self.review = review
         self.token = secrets.token_urlsafe(24)
-        self.page = Environment(loader=PackageLoader("lad_reasoner"), autoescape=True).get_template("review.html")
         try:
             super().__init__((HOST, port), _Handler)
         except (OSError, OverflowError) as error:
@@ -167,7 +165,7 @@ class _Handler(BaseHTTPRequestHandler):
             f"default-src 'none'; img-src 'self' data:; script-src 'nonce-{nonce}'; style-src 'nonce-{nonce}'; "
             "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
         )
-        page = self.server.page.render(values).encode("utf-8", "backslashreplace")
+        page = render_page("review.html", **values).encode("utf-8", "backslashreplace")
         self._send(status, "text/html; charset=utf-8", page, {"Content-Security-Policy": policy})
 
     def _refuse(self, status: HTTPStatus, reason: str) -> None:

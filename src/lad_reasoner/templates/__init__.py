@@ -1,0 +1,30 @@
+"""The HTML pages: Jinja templates that extend `base.html`, one function that renders them, pictures as data URIs.
+
+    render_page("gallery.html", title="a <b>", picture_uris=[picture_uri(image, "JPEG", quality=82)], …)
+
+A page is one file, nothing is loaded from elsewhere, and all values are escaped: what a model wrote stays text. The
+review page of data/review and the reports of report/ extend one base, so the templates stand below both rooms.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+from typing import Any
+
+from jinja2 import Environment, PackageLoader
+from PIL import Image
+
+_ENVIRONMENT = Environment(loader=PackageLoader("lad_reasoner"), autoescape=True)
+
+
+def render_page(template: str, **values: Any) -> str:
+    """The page as a string; `picture_uris` are the pictures that it shows as backgrounds, "" for a missing one."""
+    return _ENVIRONMENT.get_template(template).render(values)
+
+
+def picture_uri(image: Image.Image, encoding: str, **options: Any) -> str:
+    """`data:image/jpeg;base64,…`; `encoding` is one of Pillow's formats, `options` are its."""
+    buffer = io.BytesIO()
+    image.save(buffer, encoding, **options)
+    return f"data:image/{encoding.lower()};base64,{base64.b64encode(buffer.getvalue()).decode()}"
