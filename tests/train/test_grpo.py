@@ -210,7 +210,7 @@ def test_a_run_and_what_it_leaves(folder: Path, trained: list[Any], capfd: pytes
 @pytest.mark.parametrize(
     ("body", "message"),
     [
-        ("raise KeyError('depth')", "rewards: own_reward:reward, asked about r0.* raised KeyError: 'depth'; mend it"),
+        ("raise KeyError('depth')", "rewards: own_reward:reward, asked about r0.* raised KeyError: 'depth'; fix it"),
         ("return [1.0]", "returned 1 values for 4 completions"),
         ("return [float('inf')] * len(completions)", "returned inf; a reward is a finite number"),
     ],
@@ -233,7 +233,7 @@ def test_a_reward_that_fails(
         ("format", "format: no such reward; give structure, accuracy or package.module:function"),
         ("no_such_module:f", "cannot be imported"),
         ("json:no_such_function", "cannot be imported"),
-        ("json:__name__", "is no function"),
+        ("json:__name__", "not a function"),
     ],
 )
 def test_a_reward_that_is_not_there(folder: Path, name: str, message: str) -> None:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from helpers import tiny
 from lad_reasoner.judges.vlm.checkpoint import load_checkpoint
-from lad_reasoner.train.objective import group_advantages, penalised_rewards, sequence_kl
+from lad_reasoner.train.objective import group_advantages, penalised_rewards, sequence_kl, zero_spread
 
 trl = pytest.importorskip("trl")
 # Their own deprecations are not ours to mend.
@@ -168,3 +168,11 @@ def test_advantages_are_about_differences_within_a_group(rewards: list[float]) -
             torch.testing.assert_close(group_advantages(shifted, G, scale), advantages, atol=1e-3, rtol=0)
         same = plain.view(-1, G).std(1) == 0
         assert torch.all(advantages.view(-1, G)[same].abs() < 1e-3)
+
+
+def test_zero_spread_counts_the_groups_that_teach_nothing() -> None:
+    same, differing, close = [0.5] * G, [0.0, 1.0, 1.0, 1.0], [1.0, 1.0, 1.0, 1.0 - 1e-7]
+    assert zero_spread(torch.tensor(same + differing), G).item() == 0.5
+    assert zero_spread(torch.tensor(same + close), G).item() == 1
+    # A response without a reward (NaN) makes its group count as one that differs.
+    assert zero_spread(torch.tensor([torch.nan, *same[1:]]), G).item() == 0

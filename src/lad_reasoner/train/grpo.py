@@ -69,7 +69,7 @@ def train(path: str | Path, overrides: Sequence[str] = (), *, resume: bool = Fal
     run = write_run(recipe, arguments, facts, resume=resume)
 
     from lad_reasoner.train.monitor import CollapseGuard, Samples
-    from lad_reasoner.train.trainer import StructuredGRPOTrainer, Watch
+    from lad_reasoner.train.trainer import GRPOMonitor, StructuredGRPOTrainer
 
     with recipe.blamed():
         trainer = StructuredGRPOTrainer(
@@ -82,7 +82,7 @@ def train(path: str | Path, overrides: Sequence[str] = (), *, resume: bool = Fal
             peft_config=adapter(recipe.ours, checkpoint.model),
         )
     samples = Samples(recipe.out / SAMPLES, recipe.ours.sample_steps)
-    watch = Watch(trainer, samples, CollapseGuard(recipe.ours.guard_steps), stop=recipe.ours.stop_on_collapse)
+    watch = GRPOMonitor(trainer, samples, CollapseGuard(recipe.ours.guard_steps), stop=recipe.ours.stop_on_collapse)
     trainer.add_callback(watch)
     run_trainer(trainer, recipe, resume=resume)
     curves = recipe.out / CURVES

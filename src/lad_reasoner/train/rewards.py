@@ -1,8 +1,8 @@
 """The two rewards of the paper's equation 7, as plain functions with TRL's signature: structure and accuracy.
 
-Both ask `parse_response`, as inspection and evaluation do, so that what is rewarded is what is measured. The weights
-(0.5 and 0.5 in the paper) are TRL's `reward_weights`; the KL penalty of the same equation is in `policy.py`.
-Your own reward is a function of the same signature, named as `package.module:function`.
+Both call `parse_response`, as inspection and evaluation do, so training rewards exactly what evaluation measures. The
+weights (0.5 and 0.5 in the paper) are TRL's `reward_weights`; the KL penalty of the same equation is in `objective.py`.
+Your own reward is a function of the same signature, given by name as `package.module:function`.
 """
 
 from __future__ import annotations
@@ -16,23 +16,23 @@ from typing import Any
 from lad_reasoner.answers import parse_response
 from lad_reasoner.errors import InputError
 
-# A completion is a text, or a conversation whose last turn is the response: what TRL passes for chat prompts.
-Completion = str | Sequence[dict[str, Any]]
+# TRL's completion: a text, or for chat prompts a conversation whose last turn is the response.
+TrlCompletion = str | Sequence[dict[str, Any]]
 
 
-def structure_reward(completions: Sequence[Completion], **_: Any) -> list[float]:
+def structure_reward(completions: Sequence[TrlCompletion], **_: Any) -> list[float]:
     """1 for each response that follows the grammar, else 0 (R_struct)."""
     return [float(parse_response(response_text(completion)).structured) for completion in completions]
 
 
-def accuracy_reward(completions: Sequence[Completion], label: Sequence[str], **_: Any) -> list[float]:
+def accuracy_reward(completions: Sequence[TrlCompletion], label: Sequence[str], **_: Any) -> list[float]:
     """1 for each response whose answer equals the label, else 0 (R_acc); an invalid answer equals no label.
 
     `label` holds `yes` or `no` for each completion; ValueError for another word, since every answer would be wrong.
     """
-    strange = sorted({str(word) for word in label} - {"yes", "no"})
-    if strange:
-        raise ValueError(f"label {strange[0]!r}: must be yes or no")
+    unknown = sorted({str(word) for word in label} - {"yes", "no"})
+    if unknown:
+        raise ValueError(f"label {unknown[0]!r}: must be yes or no")
     return [
         float(parse_response(response_text(completion)).answer == word)
         for completion, word in zip(completions, label, strict=True)
@@ -43,30 +43,21 @@ REWARDS: dict[str, Callable[..., list[float]]] = {"structure": structure_reward,
 
 
 def load_reward(name: str) -> Callable[..., list[float | None]]:
-    """The reward of this name: `structure`, `accuracy` or `package.module:function`, its failures told in one line.
+    """The reward of this name: `structure`, `accuracy` or `package.module:function`; InputError if there is none.
 
-    The function that is returned raises InputError, naming the reward and the first record, where yours raises or does
-    not return one finite number (or None: does not apply) for each completion.
+    The returned function raises InputError, naming the reward and the first record, if yours raises or does not return
+    one finite number (or None: does not apply) for each completion.
     """
-    reward: Any = REWARDS.get(name)
-    if reward is None:
-        module, colon, function = name.partition(":")
-        if not colon:
-            raise InputError(f"rewards: {name}: no such reward; give {', '.join(REWARDS)} or package.module:function")
-        try:
-            reward = getattr(importlib.import_module(module), function)
-        except Exception as error:  # a user's module can fail in any way while it is imported
-            raise InputError(f"rewards: {name}: cannot be imported ({type(error).__name__}: {error})") from None
-        if not callable(reward):
-            raise InputError(f"rewards: {name}: is no function")
+    reward = REWARDS.get(name) or _import_reward(name)
 
     @wraps(reward)
-    def told(completions: Sequence[Completion], **columns: Any) -> list[float | None]:
+    def checked(completions: Sequence[TrlCompletion], **columns: Any) -> list[float | None]:
         about = f"rewards: {name}, asked about {(columns.get('id') or ['its records'])[0]} and others"
         try:
             values = list(reward(completions=completions, **columns))
         except Exception as error:
-            raise InputError(f"{about}, raised {type(error).__name__}: {error}; mend it and --resume") from error
+            raise InputError(f"{about}, raised {type(error).__name__}: {error}; fix it and --resume") from error
+        # TRL fails on another length without naming the reward, takes nan for None, and trains on inf.
         if len(values) != len(completions):
             raise InputError(f"{about}, returned {len(values)} values for {len(completions)} completions")
         wrong = [value for value in values if value is not None and not _is_finite(value)]
@@ -74,7 +65,21 @@ def load_reward(name: str) -> Callable[..., list[float | None]]:
             raise InputError(f"{about}, returned {wrong[0]!r}; a reward is a finite number, or None")
         return values
 
-    return told
+    return checked
+
+
+def _import_reward(name: str) -> Callable[..., Any]:
+    """The function `package.module:function`; InputError if it cannot be imported or is not a function."""
+    module, colon, function = name.partition(":")
+    if not colon:
+        raise InputError(f"rewards: {name}: no such reward; give {', '.join(REWARDS)} or package.module:function")
+    try:
+        reward: Any = getattr(importlib.import_module(module), function)
+    except Exception as error:  # a user's module can fail in any way while it is imported
+        raise InputError(f"rewards: {name}: cannot be imported ({type(error).__name__}: {error})") from None
+    if not callable(reward):
+        raise InputError(f"rewards: {name}: not a function")
+    return reward  # type: ignore[no-any-return]
 
 
 def _is_finite(value: Any) -> bool:
@@ -84,8 +89,8 @@ def _is_finite(value: Any) -> bool:
         return False
 
 
-def response_text(completion: Completion) -> str:
-    """The response in a completion; a turn without text (content None, or parts) has none or its parts' text."""
+def response_text(completion: TrlCompletion) -> str:
+    """The response in a completion: the text of its last turn, or of that turn's parts; empty if there is none."""
     if isinstance(completion, str):
         return completion
     content = completion[-1].get("content") if completion else None

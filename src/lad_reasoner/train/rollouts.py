@@ -1,7 +1,7 @@
 """Structured decoding in GRPO's rollouts: each sampled response follows the grammar, and its forced tokens are known.
 
 `Rollouts` is a `rollout_func` of TRL for generation in this process. With vLLM TRL generates by itself under the
-regular expression of `response_regex`; which of its tokens were forced is then read from the text (`find_chosen`).
+regular expression of `response_regex`; `find_chosen` then reads from the text which tokens were forced.
 
 The paper samples "under structured decoding constraints guided by a predefined reasoning template" (section 4.2).
 """
@@ -26,13 +26,14 @@ _ANSWER = re.compile(r"</think>\s*<answer>\s*(?=(yes|no))", re.IGNORECASE)
 class Rollouts:
     """Samples a response for each prompt; used as TRL's `rollout_func`.
 
-    `tokens` are the most that a response may take, its tags and its end included, `at_once` how many responses are
-    generated together. InputError where so few tokens leave no room for a reasoning, and for a chat template that opens
+    `tokens` is the most that a response may take, its tags and its end included. `at_once` is how many responses are
+    generated together. Raises InputError if so few tokens leave no room for a reasoning, or if the chat template opens
     `<think>` itself.
     """
 
     def __init__(self, checkpoint: Checkpoint, *, tokens: int, at_once: int, device: Any = None) -> None:
         self.grammar, self.at_once = make_grammar(checkpoint, device), at_once
+        # Everything but the reasoning; a decoder with a budget of one token knows how much that is.
         frame = StructuredDecoding(self.grammar, 1).max_new_tokens - 1
         if tokens <= frame:
             raise InputError(
@@ -40,17 +41,16 @@ class Rollouts:
             )
         self.budget = tokens - frame
         turn = [{"role": "user", "content": [{"type": "text", "text": "?"}]}]
-        if (
-            checkpoint.processor.apply_chat_template(turn, add_generation_prompt=True, tokenize=False)
-            .rstrip()
-            .endswith("<think>")
-        ):
+        prompt = checkpoint.processor.apply_chat_template(turn, add_generation_prompt=True, tokenize=False)
+        # TRL keeps such a prompt as it is, so the response would open the tag a second time.
+        if prompt.rstrip().endswith("<think>"):
             raise InputError(f"{checkpoint.name}: its chat template opens <think> itself; train the version without it")
 
     def __call__(self, prompts: Sequence[Any], trainer: Any) -> dict[str, Any]:
-        """What TRL asks for: ids of prompts and responses, `env_mask` with 0 at forced tokens; and `forced`."""
+        """TRL's fields: ids of prompts and responses, `env_mask` with 0 at forced tokens; and ours, `forced`."""
         prompt_ids: list[list[int]] = []
         written: list[Written] = []
+        # In parts: all responses of a step at once may not fit into memory.
         for start in range(0, len(prompts), self.at_once):
             ids, responses = self._sample(prompts[start : start + self.at_once], trainer)
             prompt_ids += ids
@@ -59,11 +59,13 @@ class Rollouts:
             "prompt_ids": prompt_ids,
             "completion_ids": [list(response.ids) for response in written],
             "logprobs": None,  # the trainer computes those that it needs
+            # TRL leaves tokens with 0 out of the loss, as it does with what an environment has written.
             "env_mask": [[int(choice) for choice in response.chosen] for response in written],
             "forced": [response.forced for response in written],
         }
 
     def _sample(self, prompts: Sequence[Any], trainer: Any) -> tuple[list[list[int]], list[Written]]:
+        """The ids of the prompts, without padding, and a response to each."""
         inputs = trainer.processing_class.apply_chat_template(
             list(prompts),
             add_generation_prompt=True,
@@ -72,10 +74,11 @@ class Rollouts:
             processor_kwargs={"padding": True, "return_tensors": "pt"},
             **trainer.chat_template_kwargs,
         ).to(trainer.accelerator.device)
-        ids = [
-            row[kept].tolist() for row, kept in zip(inputs["input_ids"], inputs["attention_mask"].bool(), strict=True)
-        ]
+        # (prompts, tokens) padded on the left; the mask is true where a token is no padding.
+        masks = inputs["attention_mask"].bool()
+        ids = [row[mask].tolist() for row, mask in zip(inputs["input_ids"], masks, strict=True)]
         decoding = StructuredDecoding(self.grammar, self.budget)
+        # The contexts of TRL's own generation: weights that are spread over processes are gathered.
         with (
             library("trl.models.utils").unwrap_model_for_generation(
                 trainer.model_wrapped,
@@ -98,22 +101,27 @@ def response_regex(tokens: int) -> str:
 
     The reasoning holds no `<` and at most so many characters that a response of `tokens` tokens nearly always ends.
     """
+    # English text has about four characters a token; half of that leaves room for shorter tokens.
     return rf"<think>[^<]{{1,{max(1, 2 * tokens)}}}</think><answer>(yes|no)</answer>"
 
 
 def find_chosen(texts: Sequence[str]) -> list[bool]:
-    """Of each token of a response under `response_regex`: did the model have a choice? `texts` are the tokens' texts.
+    """Whether the model had a choice at each token of a response under `response_regex`; `texts` are the tokens' texts.
 
     Chosen are the tokens of the reasoning, the one in which its end tag begins, and the one in which the answer begins.
-    Of a response that was cut off everything after `<think>` counts as chosen.
+    In a response that was cut off everything after `<think>` counts as chosen.
     """
     whole = "".join(texts)
+    # Places count characters of `whole`; a token lies in [begin, place).
     reasoning = whole.find("<think>") + len("<think>")
-    found = list(_ANSWER.finditer(whole))
-    end, answer = (found[-1].start(), found[-1].end()) if found else (len(whole), None)
-    chosen, place = [], 0
+    end, answer = len(whole), -1  # of a response that was cut off: no end tag, no answer
+    for match in _ANSWER.finditer(whole):
+        end, answer = match.span()
+    chosen: list[bool] = []
+    place = 0
     for text in texts:
         begin, place = place, place + len(text)
+        # The last condition leaves out tokens without text at the end, such as the end of text.
         thinks = place > reasoning and begin <= end and begin < len(whole)
-        chosen.append(thinks or (answer is not None and begin <= answer < place))
+        chosen.append(thinks or begin <= answer < place)
     return chosen

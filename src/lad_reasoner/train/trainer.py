@@ -1,8 +1,8 @@
 """TRL's GRPOTrainer with what the paper needs and TRL lacks; importing this module needs the extra `train`.
 
-- Rollouts under structured decoding; forced tokens carry no gradient (rollouts.py, policy.py).
+- Rollouts under structured decoding; forced tokens carry no gradient (rollouts.py, objective.py).
 - `kl: reward` subtracts the KL to the frozen model from a sequence's reward (equation 7). TRL has it in the loss only.
-- Rewards by part and by label, yes-rate, lengths, forced ends, KL: logged at every step beside what TRL logs.
+- Rewards by part and by label, yes-rate, lengths, forced ends, KL: logged at every step beside TRL's own metrics.
 
 Everything else, the loss above all, is TRL's.
 """
@@ -19,7 +19,7 @@ from lad_reasoner.answers import parse_response
 from lad_reasoner.judges.vlm.checkpoint import Checkpoint
 from lad_reasoner.judges.vlm.qwen_speedups import share_pictures, speed_up
 from lad_reasoner.train.monitor import CollapseGuard, Samples
-from lad_reasoner.train.objective import group_advantages, penalised_rewards, sequence_kl
+from lad_reasoner.train.objective import group_advantages, penalised_rewards, sequence_kl, zero_spread
 from lad_reasoner.train.rewards import response_text
 from lad_reasoner.train.rollouts import Rollouts, find_chosen
 from lad_reasoner.train.settings import library
@@ -27,8 +27,8 @@ from lad_reasoner.train.settings import library
 GRPOTrainer: Any = library("trl").GRPOTrainer
 TrainerCallback: Any = library("transformers").TrainerCallback
 
-# What a model may take beside ids and mask, under the names that TRL gives it.
-SEEN = (
+# Inputs of a model beside ids and mask, under the names that TRL gives them.
+MODEL_INPUTS = (
     "pixel_values",
     "image_grid_thw",
     "num_images",
@@ -43,7 +43,10 @@ SEEN = (
 
 
 class StructuredGRPOTrainer(GRPOTrainer):  # type: ignore[misc]
-    """GRPO on pairs. `kl` says where the KL with coefficient `args.beta` goes: reward, loss or none (beta 0)."""
+    """GRPO on pairs. `kl` says where the KL with coefficient `args.beta` goes: reward, loss or none (beta 0).
+
+    Shapes in comments: B responses of this process, N of all processes, T tokens at most.
+    """
 
     def __init__(self, checkpoint: Checkpoint, *, kl: str, rollout_batch_size: int, **named: Any) -> None:
         args = named["args"]
@@ -51,7 +54,7 @@ class StructuredGRPOTrainer(GRPOTrainer):  # type: ignore[misc]
         self.rollouts = Rollouts(
             checkpoint, tokens=args.max_completion_length, at_once=rollout_batch_size, device=args.device
         )
-        self.parts = torch.empty(0)  # rewards of the batch by part, of all processes
+        self.parts = torch.empty(0)  # (N, rewards), a column for each reward function
         self.samples: list[dict[str, Any]] = []  # the last responses of this process
         super().__init__(
             model=checkpoint.model,
@@ -59,8 +62,10 @@ class StructuredGRPOTrainer(GRPOTrainer):  # type: ignore[misc]
             rollout_func=None if args.use_vllm else self.rollouts,
             **named,
         )
+        # All responses of a group look at the same pictures.
         share_pictures(self._bare(self.model))
         if self.ref_model is not None:
+            # TRL loads the frozen model by itself, without our speed-ups.
             reference = self._bare(self.accelerator.unwrap_model(self.ref_model))
             speed_up(reference)
             share_pictures(reference)
@@ -69,27 +74,39 @@ class StructuredGRPOTrainer(GRPOTrainer):  # type: ignore[misc]
         """The model itself, without adapters around it."""
         return model.get_base_model() if hasattr(model, "get_base_model") else model
 
+    def _own(self, everyone: torch.Tensor, count: int) -> torch.Tensor:
+        """This process's `count` rows of what was gathered, (N, …) -> (B, …)."""
+        start = self.accelerator.process_index * count
+        return everyone[start : start + count]
+
+    def _log_metric(self, name: str, value: torch.Tensor) -> None:
+        """Hand a number () to TRL, which logs its mean over the steps since the last log."""
+        self._metrics["train" if self.model.training else "eval"][name].append(value.item())
+
     def _generate(self, prompts: list[Any]) -> tuple[Any, ...]:
         """TRL's, with the responses decoded as inspection does it, and the forced tokens of vLLM's found."""
         prompt_ids, ids, chosen, _, *rest = super()._generate(prompts)
         grammar = self.rollouts.grammar
-        if chosen is None:
-            chosen = [[int(c) for c in find_chosen([grammar.text(token) for token in row])] for row in ids]
+        if chosen is None:  # vLLM does not tell which tokens its regular expression forced
+            chosen = [[int(choice) for choice in find_chosen([grammar.text(token) for token in row])] for row in ids]
+        # TRL would drop special tokens, and with them tags that are added tokens.
         texts = [grammar.decode([token for token in row if token not in grammar.ends]) for row in ids]
         return prompt_ids, ids, chosen, [[{"role": "assistant", "content": text}] for text in texts], *rest
 
     def _calculate_rewards(
         self, inputs: list[dict[str, Any]], prompts: Any, completions: list[Any], completion_ids_list: list[list[int]]
     ) -> torch.Tensor:
+        # Gathered by TRL: groups may be spread over processes.
         self.parts = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
         self._observe(inputs, [response_text(completion) for completion in completions], completion_ids_list)
         return self.parts
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
-        self.beta = self.args.beta  # TRL asks the reference model where this is not 0
+        # Where `beta` is not 0 TRL asks the reference model, and puts the KL into the loss.
+        self.beta = self.args.beta
         output: dict[str, Any] = super()._generate_and_score_completions(inputs)
         if self.kl == "reward":
-            self.beta = 0.0  # and puts no term into the loss where it is
+            self.beta = 0.0  # the reward has it; a second term in the loss would count it twice
             output["advantages"] = self._penalised_advantages(output)
         for sample, advantage in zip(self.samples, output["advantages"].tolist(), strict=True):
             sample["advantage"] = round(advantage, 4)
@@ -97,24 +114,24 @@ class StructuredGRPOTrainer(GRPOTrainer):  # type: ignore[misc]
 
     def _penalised_advantages(self, output: dict[str, Any]) -> torch.Tensor:
         """The advantages of this process's responses (B,), from rewards less the KL (equations 4 to 8)."""
+        # TRL's names: `completion_mask` is 0 at padding, `tool_mask` (our `env_mask`) at forced tokens; both (B, T).
         chosen = output["completion_mask"] * output["tool_mask"]
         kl = sequence_kl(self._policy_logps(output), output.pop("ref_per_token_logps"), chosen)
-        everyone = self.accelerator.gather(kl)
+        everyone = self.accelerator.gather(kl)  # (B,) -> (N,)
         tokens = self.accelerator.gather(chosen.sum(-1))
-        metrics = self._metrics["train" if self.model.training else "eval"]
-        metrics["kl"].append((everyone.sum() / tokens.sum().clamp(min=1)).item())
-        metrics["kl_sequence"].append(everyone.mean().item())
+        self._log_metric("kl", everyone.sum() / tokens.sum().clamp(min=1))  # per token, as TRL logs its own
+        self._log_metric("kl_sequence", everyone.mean())
         rewards = penalised_rewards(self.parts, self.reward_weights.to(kl.device), everyone, self.args.beta)
-        metrics["reward_penalised"].append(rewards.nanmean().item())
-        advantages = group_advantages(rewards, self.num_generations, self.scale_rewards)
-        return advantages[self.accelerator.process_index * len(kl) :][: len(kl)]
+        self._log_metric("reward_penalised", rewards.nanmean())
+        return self._own(group_advantages(rewards, self.num_generations, self.scale_rewards), len(kl))
 
     def _policy_logps(self, output: dict[str, Any]) -> torch.Tensor:
         """Log-probabilities (B, T) of the sampled tokens under the policy that sampled them."""
         if "old_per_token_logps" in output:
-            found: torch.Tensor = output["old_per_token_logps"]
-            return found
-        ids = torch.cat([output["prompt_ids"], output["completion_ids"]], 1)
+            logps: torch.Tensor = output["old_per_token_logps"]
+            return logps
+        # TRL leaves them out where the policy is still the one that sampled: then the ratio of the loss is 1.
+        ids = torch.cat([output["prompt_ids"], output["completion_ids"]], 1)  # (B, prompt + T)
         mask = torch.cat([output["prompt_mask"], output["completion_mask"]], 1)
         without_checkpoints = library("trl.models.utils").disable_gradient_checkpointing
         with torch.no_grad(), without_checkpoints(self.model, self.args.gradient_checkpointing_kwargs):
@@ -124,9 +141,9 @@ class StructuredGRPOTrainer(GRPOTrainer):  # type: ignore[misc]
                 mask,
                 output["completion_ids"].size(1),
                 batch_size=self.args.per_device_train_batch_size,
-                **{name: output[name] for name in SEEN if name in output},
+                **{name: output[name] for name in MODEL_INPUTS if name in output},
             )
-        return logps  # type: ignore[no-any-return]
+        return logps
 
     def _observe(self, inputs: Sequence[Mapping[str, Any]], texts: Sequence[str], ids: Sequence[Sequence[int]]) -> None:
         """Log what the responses of all processes are like; keep those of this one."""
@@ -135,25 +152,25 @@ class StructuredGRPOTrainer(GRPOTrainer):  # type: ignore[misc]
             [row["label"] == "yes", answer == "yes", answer == "no", row.get("forced", False), len(tokens)]
             for row, answer, tokens in zip(inputs, answers, ids, strict=True)
         ]
+        # (B, 5) -> (N, 5): one gather for all five numbers.
         everyone = self.accelerator.gather(torch.tensor(facts, dtype=torch.float32, device=self.accelerator.device))
         label, yes, no, forced, length = everyone.unbind(1)
-        metrics = self._metrics["train" if self.model.training else "eval"]
-        metrics["yes_rate"].append(yes.mean().item())
-        metrics["no_rate"].append(no.mean().item())
-        metrics["label_yes_rate"].append(label.mean().item())
-        metrics["response_length"].append(length.mean().item())
-        if "forced" in inputs[0]:
-            metrics["forced_ends"].append(forced.mean().item())
-        rewards = penalised_rewards(
-            self.parts, self.reward_weights.to(self.parts.device), torch.zeros_like(length), 0.0
-        )
-        groups = rewards.view(-1, self.num_generations)
-        metrics["zero_spread"].append((groups.amax(1) - groups.amin(1) < 1e-6).float().mean().item())
+        self._log_metric("yes_rate", yes.mean())
+        self._log_metric("no_rate", no.mean())  # below 1 - yes_rate where answers are invalid
+        self._log_metric("label_yes_rate", label.mean())
+        self._log_metric("response_length", length.mean())
+        if "forced" in inputs[0]:  # vLLM does not tell
+            self._log_metric("forced_ends", forced.mean())
+        # Without the KL: it differs from response to response, and would hide that a group earns the same.
+        weights = self.reward_weights.to(self.parts.device)
+        rewards = penalised_rewards(self.parts, weights, torch.zeros_like(length), 0.0)
+        self._log_metric("zero_spread", zero_spread(rewards, self.num_generations))
+        # By label, too: a policy that always says yes is right about every anomaly.
         for word, rows in (("yes", label == 1), ("no", label == 0)):
             if rows.any():
                 for name, part in zip(self.reward_func_names, self.parts[rows].unbind(1), strict=True):
-                    metrics[f"rewards/{name}/{word}"].append(part.nanmean().item())
-        mine = self.parts[self.accelerator.process_index * len(texts) :][: len(texts)].tolist()
+                    self._log_metric(f"rewards/{name}/{word}", part.nanmean())
+        own_parts = self._own(self.parts, len(texts)).tolist()
         self.samples = [
             {
                 "id": row["id"],
@@ -163,11 +180,11 @@ class StructuredGRPOTrainer(GRPOTrainer):  # type: ignore[misc]
                 "tokens": len(tokens),
                 "response": text,
             }
-            for row, answer, parts, tokens, text in zip(inputs, answers, mine, ids, texts, strict=True)
+            for row, answer, parts, tokens, text in zip(inputs, answers, own_parts, ids, texts, strict=True)
         ]
 
 
-class Watch(TrainerCallback):  # type: ignore[misc]
+class GRPOMonitor(TrainerCallback):  # type: ignore[misc]
     """Keeps samples, warns of a collapse, and puts a resumed trainer at its place in the round of generations."""
 
     def __init__(self, trainer: StructuredGRPOTrainer, samples: Samples, guard: CollapseGuard, *, stop: bool) -> None:
@@ -175,6 +192,7 @@ class Watch(TrainerCallback):  # type: ignore[misc]
         self.stopped = ""  # why the training was stopped
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        # TRL starts from 0 after a resume, too; its rounds of generation would then begin at other steps.
         self.trainer._step = state.global_step * args.gradient_accumulation_steps
         if state.is_world_process_zero:
             self.samples.forget(state.global_step)
