@@ -13,8 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from lad_reasoner.data.csv_table import VISA
-from lad_reasoner.data.layouts import MVTEC_AD, find_samples
+from lad_reasoner.data.layouts import find_samples
 from lad_reasoner.data.mmad import (
     ANSWER,
     BENCHMARK,
@@ -28,6 +27,7 @@ from lad_reasoner.data.mmad import (
     name_of,
     read_mmad,
 )
+from lad_reasoner.data.public_sets import MVTEC_AD, VISA
 from lad_reasoner.errors import ImageError, InputError
 from lad_reasoner.records import Kind, Sample
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from lad_reasoner.data.layouts import MVTEC_AD
+from lad_reasoner.data.public_sets import MVTEC_AD
 from lad_reasoner.data.teachers.teacher import Answered, CostEstimate, Outcome, Request, Unanswered
 from lad_reasoner.remote.prices import Bill
 

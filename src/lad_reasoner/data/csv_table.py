@@ -15,6 +15,7 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from lad_reasoner.data.public_sets import LICENCES, UNKNOWN_LICENCE, VISA
 from lad_reasoner.errors import InputError
 from lad_reasoner.files.listing import Parts
 from lad_reasoner.files.tables import read_table_header, read_table_rows
@@ -52,12 +53,6 @@ COLUMNS = {
     "defect": ("defect", "defect_name"),
     "mask": ("mask", "masks", "mask_path"),
 }
-VISA = frozenset(
-    {"candle", "capsules", "cashew", "chewinggum", "fryum", "pipe_fryum"}
-    | {"macaroni1", "macaroni2", "pcb1", "pcb2", "pcb3", "pcb4"}
-)
-VISA_LICENCE = "CC BY 4.0"
-UNKNOWN_LICENCE = "unknown"
 
 
 def word(name: str) -> str:
@@ -106,7 +101,7 @@ def read_table(table: Path, folder: Path, files: set[Parts], refused: dict[str, 
                 kind=kind,
                 defect=(row.get("defect") or notes.get(image)) if kind != "good" else None,
                 masks=tuple(str(folder.joinpath(*mask)) for mask in masks if mask in files) if kind != "good" else (),
-                licence=VISA_LICENCE if visa else UNKNOWN_LICENCE,
+                licence=LICENCES["VisA"] if visa else UNKNOWN_LICENCE,
             )
         )
     return samples

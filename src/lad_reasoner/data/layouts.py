@@ -4,108 +4,42 @@
     source.samples      # records.Sample, in natural order
     source.refused      # reason -> pictures that were left out
 
-What a folder holds is told from its shape, so one function reads them all, also several data sets side by side.
+The layout of each class is recognised by its folders (`LAYOUTS`; each class below shows its folder tree), so one
+function reads them all, also several data sets side by side. A CSV file, yours or VisA's, says itself what it lists
+(csv_table.py).
 
-MVTec AD (Bergmann et al., CVPR 2019), CC BY-NC-SA 4.0. 3,629 pictures for training, 1,725 for testing: bottle 83, cable
-150, capsule 132, carpet 117, grid 78, hazelnut 110, leather 124, metal_nut 115, pill 167, screw 160, tile 117,
-toothbrush 42, transistor 100, wood 79, zipper 151.
-
-    bottle/train/good/000.png
-    bottle/test/{good,broken_large,…}/000.png
-    bottle/ground_truth/broken_large/000_mask.png
-
-DS-MVTec (Defect Spectrum, ECCV 2024; the form in which MMAD uses it): the test pictures of MVTec AD with finer masks.
-
-    bottle/image/{good,broken_large,…}/000.png
-    bottle/mask/broken_large/000_mask.png               also rgb_mask/ and caption/, which are not read
-
-VisA (Zou et al., ECCV 2022), CC BY 4.0. 8,659 pictures for training, 2,162 for testing (962 good, 1,200 anomalous) by
-its one-class list. Its own layout needs that list; converted to MVTec's layout it does not.
-
-    split_csv/1cls.csv                                  object,split,label,image,mask
-    candle/Data/Images/{Normal,Anomaly}/0000.JPG
-    candle/Data/Masks/Anomaly/000.png
-    candle/image_anno.csv                               what is wrong, in words
-    or candle/{train,test}/{good,bad}/000.JPG, candle/ground_truth/bad/000.png
-
-MVTec LOCO AD (Bergmann et al., IJCV 2022), CC BY-NC-SA 4.0. 1,778 pictures for training, 305 for validation, 1,568 for
-testing (575 good, 561 logical, 432 structural). Each mask's grey value names a defect (see masks.py).
-
-    pushpins/{train,validation}/good/000.png
-    pushpins/test/{good,logical_anomalies,structural_anomalies}/000.png
-    pushpins/ground_truth/logical_anomalies/000/{000,001,…}.png
-    pushpins/defects_config.json
-
-MiniLOCO: MVTec LOCO AD's layout with facts.jsonl, written by `lad-reasoner data miniloco` (see miniloco/writer.py).
-
-Your own: good/ and bad/ (normal, ok, io; abnormal, anomaly, defective, nok, ng; logical, structural), at any depth,
-`bad/` with a folder a defect or without; MVTec AD's layout with defects of your own; or a CSV file (see tables.py).
-
-**Deviations.** MVTec AD and VisA do not say which defects are logical. Here four of MVTec AD's are (`LOGICAL`), its
-others are structural; VisA's have no kind.
+**Deviations.** MVTec AD and VisA do not say which defects are logical. Here four of MVTec AD's are
+(`public_sets.LOGICAL`), its others are structural; VisA's have no kind.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import Any, Literal, Protocol
 
 from pydantic import ConfigDict
 
-from lad_reasoner.data.csv_table import (
-    SPLITS,
+from lad_reasoner.data.csv_table import SPLITS, WORDS, has_samples, read_table, word
+from lad_reasoner.data.public_sets import (
+    LICENCES,
+    LOCO,
+    LOCO_ROOTS,
+    LOGICAL,
+    MVTEC_AD,
     UNKNOWN_LICENCE,
     VISA,
-    VISA_LICENCE,
-    WORDS,
-    has_samples,
-    read_table,
-    word,
+    WRONG_IN_DS_MVTEC,
 )
 from lad_reasoner.errors import InputError
 from lad_reasoner.files.listing import Parts, list_files, natural_path
 from lad_reasoner.files.pictures import SUFFIXES, printable
 from lad_reasoner.records import Kind, Record, Sample, Split, read_records
 
-MVTEC_AD: dict[str, frozenset[str]] = {
-    category: frozenset(defects.split())
-    for category, defects in {
-        "bottle": "broken_large broken_small contamination",
-        "cable": "bent_wire cable_swap combined cut_inner_insulation cut_outer_insulation missing_cable missing_wire "
-        "poke_insulation",
-        "capsule": "crack faulty_imprint poke scratch squeeze",
-        "carpet": "color cut hole metal_contamination thread",
-        "grid": "bent broken glue metal_contamination thread",
-        "hazelnut": "crack cut hole print",
-        "leather": "color cut fold glue poke",
-        "metal_nut": "bent color flip scratch",
-        "pill": "color combined contamination crack faulty_imprint pill_type scratch",
-        "screw": "manipulated_front scratch_head scratch_neck thread_side thread_top",
-        "tile": "crack glue_strip gray_stroke oil rough",
-        "toothbrush": "defective",
-        "transistor": "bent_lead cut_lead damaged_case misplaced",
-        "wood": "color combined hole liquid scratch",
-        "zipper": "broken_teeth combined fabric_border fabric_interior rough split_teeth squeezed_teeth",
-    }.items()
-}
-# Each part is flawless, or missing; what is wrong is the number, the place or the way round.
-LOGICAL = frozenset(
-    {("cable", "cable_swap"), ("cable", "missing_cable"), ("metal_nut", "flip"), ("transistor", "misplaced")}
-)
-LOCO = frozenset({"breakfast_box", "juice_bottle", "pushpins", "screw_bag", "splicing_connectors"})
-LOCO_ROOTS = frozenset({"mvtec_loco", "mvtec_loco_ad", "mvtec_loco_anomaly_detection"})
 LOCO_FOLDERS = frozenset({"good", "logical_anomalies", "structural_anomalies"})
-# DS-MVTec's pill/image/good/000…021 show metal nuts, whose good test pictures are 000…021.
-WRONG_IN_DS_MVTEC = frozenset(("pill", "good", f"{number:03d}") for number in range(22))
-
-LICENCES = {
-    "MVTec AD": "CC BY-NC-SA 4.0",
-    "VisA": VISA_LICENCE,
-    "MVTec LOCO AD": "CC BY-NC-SA 4.0",
-    "MiniLOCO": "Apache-2.0",
-}
 EXPECTED = (
     "good/ and bad/ (or normal, ok; abnormal, anomaly, nok, ng, logical, structural), CLASS/train/good and "
     "CLASS/test/DEFECT (MVTec AD, LOCO AD, MiniLOCO), CLASS/image/DEFECT (DS-MVTec), VisA with split_csv/1cls.csv, "
@@ -118,7 +52,7 @@ _UNREAD = frozenset({"rgb_mask", "caption"})
 
 @dataclass(frozen=True)
 class Source:
-    """What was found in a folder. `refused`: reason -> pictures that were left out, relative to the folder."""
+    """The samples of a folder. `refused`: reason -> pictures that were left out, relative to the folder."""
 
     folder: Path
     samples: tuple[Sample, ...]
@@ -128,9 +62,9 @@ class Source:
 def find_samples(folder: str | Path) -> Source:
     """The samples below a folder, or of a CSV file, in natural order of their paths.
 
-    No picture is opened: 15,000 files take less than a second. InputError, in one line, for a folder that does not
-    exist, for one whose layout is not recognised (with what was found and what was expected), and for a table or
-    facts.jsonl that cannot be understood (with file and line).
+    No picture is opened: 15,000 files take less than a second. InputError, in one line, if the folder does not exist,
+    if its layout is not recognised (with what it holds and what was expected), and if a table or facts.jsonl is
+    malformed (with file and line).
     """
     path = Path(folder)
     refused: dict[str, list[str]] = {}
@@ -140,9 +74,10 @@ def find_samples(folder: str | Path) -> Source:
         base = path.parents[1] if path.parent.name == "split_csv" else path.parent
         samples = read_table(path, base, set(list_files(base)), refused)
         if not samples:
-            reasons = "; ".join(f"{len(names)} {reason}" for reason, names in refused.items())
-            raise InputError(f"{printable(path)}: no picture of this table can be used ({reasons or 'it has no rows'})")
-        return _source(path, base, samples, refused)
+            raise InputError(
+                f"{printable(path)}: no picture of it can be used ({_counts(refused) or 'it has no rows'})"
+            )
+        return _sort(path, base, samples, refused)
     if not path.is_dir():
         raise InputError(f"{printable(path)}: no such folder")
     # CLASS/test alone is read as what it is: a part of CLASS.
@@ -153,18 +88,17 @@ def find_samples(folder: str | Path) -> Source:
     samples = []
     tables = _tables(base, files)
     for table, prefix in tables.items():
-        samples += read_table(
-            table, base.joinpath(*prefix), {p[len(prefix) :] for p in files if _below(p, prefix)}, refused
-        )
-    rest = [parts for parts in files if not any(_below(parts, prefix) for prefix in tables.values())]
-    samples += _Layout(base, rest, refused).samples()
+        below = {parts[len(prefix) :] for parts in files if _is_below(parts, prefix)}
+        samples += read_table(table, base.joinpath(*prefix), below, refused)
+    rest = [parts for parts in files if not any(_is_below(parts, prefix) for prefix in tables.values())]
+    samples += read_layouts(base, rest, refused)
     if not samples:
-        raise InputError(f"{printable(path)}: layout not recognised; {_found(files, refused)}; expected {EXPECTED}")
-    return _source(path, base, samples, refused)
+        raise InputError(f"{printable(path)}: layout not recognised; {_describe(files, refused)}; expected {EXPECTED}")
+    return _sort(path, base, samples, refused)
 
 
 def why_not_train(sample: Sample) -> str | None:
-    """Why a sample must not enter a training set, or None where it may.
+    """Why a sample must not enter a training set, or None if it may.
 
     MVTec LOCO AD is the benchmark; MiniLOCO's evaluation products have the names of its classes. A name in the path
     is enough, so that a copy in another layout or in a table is refused too.
@@ -175,48 +109,46 @@ def why_not_train(sample: Sample) -> str | None:
     return None
 
 
-def _source(path: Path, base: Path, samples: list[Sample], refused: dict[str, list[str]]) -> Source:
-    """Sorted, each picture once."""
+def is_public(sample: Sample) -> bool:
+    """Whether the picture is one that everybody has, known by its name in whatever layout; MiniLOCO is rendered."""
+    return sample.dataset in LICENCES and sample.dataset != "MiniLOCO"
+
+
+def _sort(path: Path, base: Path, samples: list[Sample], refused: dict[str, list[str]]) -> Source:
+    """In natural order, each picture once."""
     kept: dict[tuple[str | None, ...], Sample] = {}
     for sample in sorted(samples, key=lambda sample: natural_path(Path(sample.image).relative_to(base).parts)):
         image = Path(sample.image)
         key: tuple[str | None, ...]
-        if sample.dataset in LICENCES and sample.dataset != "MiniLOCO":
-            # A public picture is known by its name, in whatever layout. VisA's defects have other words in each.
+        if is_public(sample):
+            # VisA's defects have other words in each layout.
             defect = sample.defect if sample.dataset == "MVTec AD" else None
             key = (sample.dataset, sample.category, sample.split, sample.kind, defect, image.stem.casefold())
         else:
             key = tuple(part.casefold() for part in image.parts)
         if key in kept:
-            refused.setdefault("has the name of another picture, or differs only in case", []).append(
-                _name(image, base)
-            )
+            name = printable(image.relative_to(base).as_posix())
+            refused.setdefault("have the name of another picture, or differ only in case", []).append(name)
         else:
             kept[key] = sample
     return Source(path, tuple(kept.values()), {reason: tuple(names) for reason, names in refused.items()})
 
 
-def _name(image: Path, base: Path) -> str:
-    return printable(image.relative_to(base).as_posix())
-
-
-def _below(parts: Parts, prefix: Parts) -> bool:
+def _is_below(parts: Parts, prefix: Parts) -> bool:
     return parts[: len(prefix)] == prefix
 
 
 def _tables(base: Path, files: list[Parts]) -> dict[Path, Parts]:
-    """The tables that say what is in this folder, and the folder that each speaks about."""
+    """The tables that list pictures of this folder -> the folder that each describes."""
     tables = {base.joinpath(*parts): parts[:-2] for parts in files if parts[-2:] == ("split_csv", "1cls.csv")}
-    own = [parts[0] for parts in files if len(parts) == 1 and parts[0].casefold().endswith(".csv")]
-    own = [name for name in own if name != "image_anno.csv" and has_samples(base / name)]
+    csv_files = [parts[0] for parts in files if len(parts) == 1 and parts[0].casefold().endswith(".csv")]
+    own = [name for name in csv_files if name != "image_anno.csv" and has_samples(base / name)]
     if len(own) > 1:
-        raise InputError(
-            f"{printable(base)}: several tables of pictures ({', '.join(own)}); give the one that is meant"
-        )
+        raise InputError(f"{printable(base)}: several tables of pictures ({', '.join(own)}); give one of them")
     return tables or {base / name: () for name in own}
 
 
-def _found(files: list[Parts], refused: Mapping[str, list[str]]) -> str:
+def _describe(files: list[Parts], refused: Mapping[str, list[str]]) -> str:
     """What an unrecognised folder holds, in a few words."""
     pictures = [parts for parts in files if _is_picture(parts)]
     if not pictures:
@@ -224,12 +156,89 @@ def _found(files: list[Parts], refused: Mapping[str, list[str]]) -> str:
         return f"found no pictures, {len(files)} other files" + (f" ({', '.join(suffixes[:5])})" if suffixes else "")
     folders = list(dict.fromkeys("/".join(parts[:-1]) or "the folder itself" for parts in pictures))
     shown = ", ".join(folders[:5]) + (f" and {len(folders) - 5} more" if len(folders) > 5 else "")
-    reasons = "; ".join(f"{len(names)} {reason}" for reason, names in refused.items())
-    return printable(f"found {len(pictures)} pictures in {shown} ({reasons or 'all of them masks'})")
+    return printable(f"found {len(pictures)} pictures in {shown} ({_counts(refused) or 'all of them masks'})")
 
 
-def _is_picture(parts: Parts) -> bool:
-    return Path(parts[-1]).suffix.lower() in SUFFIXES
+def _counts(refused: Mapping[str, list[str]]) -> str:
+    return "; ".join(f"{len(names)} {reason}" for reason, names in refused.items())
+
+
+# What the path of one picture says, and what lies beside it
+
+
+@dataclass(frozen=True)
+class PicturePath:
+    """A picture's path, taken apart: `top` / split / `folder` / `below` / name, or `top` / `folder` / `below` / name.
+
+    `shape`: split for CLASS/test/DEFECT, image for DS-MVTec's CLASS/image/DEFECT, flat for a folder without a split
+    above it.
+    """
+
+    parts: Parts
+    top: Parts
+    folder: str
+    below: Parts
+    split: Split | None
+    shape: Literal["split", "flat", "image"]
+
+    @property
+    def stem(self) -> str:
+        return Path(self.parts[-1]).stem
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """A picture that is no sample, and why."""
+
+    reason: str
+
+
+def parse_path(parts: Parts) -> PicturePath | None:
+    """None for a path without a split and without one of `csv_table.WORDS` in it."""
+    folders = parts[:-1]
+    words = [word(name) for name in folders]
+    if words[-2:-1] == ["image"] and (len(folders) < 3 or folders[-3] in MVTEC_AD):
+        return PicturePath(parts, folders[:-2], folders[-1], (), "test", "image")
+    first = next((at for at, name in enumerate(words) if name in WORDS), len(words))  # the folder that is a known word
+    split = next((at for at in range(len(words) - 2, -1, -1) if words[at] in SPLITS and at < first), None)
+    if split is not None:
+        below = folders[split + 2 :]
+        return PicturePath(parts, folders[:split], folders[split + 1], below, SPLITS[words[split]], "split")
+    if first == len(words) or words[max(0, first - 2) : first] == ["data", "images"]:  # the latter: VisA's own layout
+        return None
+    split_below = next((SPLITS[name] for name in words[first:] if name in SPLITS), None)
+    return PicturePath(parts, folders[:first], folders[first], folders[first + 1 :], split_below, "flat")
+
+
+class MaskFiles:
+    """The masks among the files of a folder, by the pictures that they belong to."""
+
+    def __init__(self, base: Path, files: frozenset[Parts]) -> None:
+        self.base, self.files = base, files
+        self.by_key: dict[Parts, list[str]] = defaultdict(list)
+
+    def add_if_mask(self, parts: Parts) -> bool:
+        """Whether it is one: masks lie in a folder of their own, or beside their picture as NAME_mask.png."""
+        at = next((at for at, name in enumerate(parts[:-1]) if word(name) in _MASKS), None)
+        name = Path(parts[-1])
+        stem = name.stem.removesuffix("_mask")
+        file = str(self.base.joinpath(*parts))
+        if at is not None:
+            top = parts[: at - 1] if at and word(parts[at - 1]) in SPLITS else parts[:at]
+            folder = (*top, *parts[at + 1 : -1])
+            self.by_key[(*folder, stem)].append(file)
+            self.by_key[folder].append(file)  # MVTec LOCO AD: a folder of masks for a picture
+            return True
+        suffixes = {*SUFFIXES, *(suffix.upper() for suffix in SUFFIXES), name.suffix}
+        beside = stem != name.stem and any((*parts[:-1], stem + suffix) in self.files for suffix in suffixes)
+        if beside:
+            self.by_key[(*parts[:-1], stem)].append(file)
+        return beside
+
+    def of(self, picture: PicturePath) -> tuple[str, ...]:
+        in_folder = (*picture.top, picture.folder, *picture.below, picture.stem)
+        beside = (*picture.parts[:-1], picture.stem)
+        return tuple(self.by_key.get(in_folder) or self.by_key.get(beside) or ())
 
 
 class _Facts(Record):
@@ -241,150 +250,247 @@ class _Facts(Record):
     defect: str | None
 
 
-@dataclass(frozen=True)
-class _Place:
-    """What the path of a picture says: `top` / split / `folder` / `below` / name, or `top` / `folder` / …"""
+class ClassFolder:
+    """One class: the pictures with the same `top`, and what lies beside them."""
 
-    parts: Parts
-    top: Parts
-    folder: str
-    below: Parts
-    split: Split | None
-    shape: str  # split, flat or image
+    def __init__(self, top: Parts, pictures: Sequence[PicturePath], masks: MaskFiles) -> None:
+        self.top, self.pictures, self.masks = top, pictures, masks
+        self.source = masks.base.resolve().name
+        self.name = top[-1] if top else self.source
+        self.folders = {picture.folder for picture in pictures}
+        self.shapes = {picture.shape for picture in pictures}
 
-    @property
-    def stem(self) -> str:
-        return Path(self.parts[-1]).stem
+    def has(self, name: str) -> bool:
+        return (*self.top, name) in self.masks.files
+
+    def has_only(self, folders: frozenset[str]) -> bool:
+        """Whether every picture lies in SPLIT/FOLDER or image/FOLDER of these folders."""
+        return "flat" not in self.shapes and self.folders <= folders
+
+    @cached_property
+    def has_good(self) -> bool:
+        """Whether SPLIT/good (or another word for it) is there, beside which a folder with any name is a defect."""
+        folders = {picture.folder for picture in self.pictures if picture.shape == "split"}
+        return any(WORDS.get(word(folder)) == "good" for folder in folders)
+
+    @cached_property
+    def facts(self) -> dict[str, _Facts]:
+        """Picture, relative to the class -> its line of facts.jsonl."""
+        lines = read_records(self.masks.base.joinpath(*self.top, "facts.jsonl"), _Facts)
+        return {line.file: line for line in lines}
+
+    def sample(self, picture: PicturePath, dataset: str | None, kind: Kind | None, **fields: Any) -> Sample:
+        """A sample of a public data set, or of one's own (None), which is named after its folder."""
+        known = {
+            "category": self.name if dataset else "/".join(self.top) or self.name,
+            "split": picture.split,
+            "masks": () if kind == "good" else self.masks.of(picture),
+            "licence": LICENCES[dataset] if dataset else UNKNOWN_LICENCE,
+        }
+        image = str(self.masks.base.joinpath(*picture.parts))
+        return Sample(image=image, dataset=dataset or self.source, kind=kind, **{**known, **fields})
 
 
-def _place(parts: Parts) -> _Place | None:
-    folders = parts[:-1]
-    words = [word(name) for name in folders]
-    if words[-2:-1] == ["image"] and (len(folders) < 3 or folders[-3] in MVTEC_AD):
-        return _Place(parts, folders[:-2], folders[-1], (), "test", "image")
-    said = next((at for at, name in enumerate(words) if name in WORDS), len(words))
-    split = next((at for at in range(len(words) - 2, -1, -1) if words[at] in SPLITS and at < said), None)
-    if split is not None:
-        return _Place(parts, folders[:split], folders[split + 1], folders[split + 2 :], SPLITS[words[split]], "split")
-    if said == len(words) or words[max(0, said - 2) : said] == ["data", "images"]:
-        return None
-    below = next((SPLITS[name] for name in words[said:] if name in SPLITS), None)
-    return _Place(parts, folders[:said], folders[said], folders[said + 1 :], below, "flat")
+def _said_by_folder(picture: PicturePath) -> tuple[Kind | None, str | None]:
+    """(kind, defect) by the known words: bad/scratch/1.png shows a scratch."""
+    kind = WORDS.get(word(picture.folder))
+    if kind == "good":
+        return kind, None
+    return kind, "/".join(name for name in picture.below if word(name) not in SPLITS) or None
 
 
-class _Layout:
-    """Samples from the paths of pictures; those that say nothing are added to `refused`."""
+def read_layouts(base: Path, files: Sequence[Parts], refused: dict[str, list[str]]) -> list[Sample]:
+    """Samples by the paths of pictures below `base`, class by class.
 
-    def __init__(self, base: Path, files: list[Parts], refused: dict[str, list[str]]) -> None:
-        self.base, self.files, self.refused = base, set(files), refused
-        self.masks: dict[Parts, list[str]] = defaultdict(list)
-        self.places: dict[Parts, list[_Place]] = defaultdict(list)
-        for parts in filter(_is_picture, files):
-            # MiniLOCO's contact sheets have the name of the product that lies beside them.
-            sheet = (*parts[:-1], Path(parts[-1]).stem, "facts.jsonl") in self.files
-            if not (sheet or self._is_mask(parts)) and _UNREAD.isdisjoint(parts):
-                self._add(parts)
-
-    def _is_mask(self, parts: Parts) -> bool:
-        """Masks stand in a folder of their own, or beside their picture as NAME_mask.png."""
-        at = next((at for at, name in enumerate(parts[:-1]) if word(name) in _MASKS), None)
-        name = Path(parts[-1])
-        stem = name.stem.removesuffix("_mask")
-        file = str(self.base.joinpath(*parts))
-        if at is not None:
-            top = parts[: at - 1] if at and word(parts[at - 1]) in SPLITS else parts[:at]
-            self.masks[(*top, *parts[at + 1 : -1], stem)].append(file)
-            self.masks[(*top, *parts[at + 1 : -1])].append(file)  # LOCO: a folder of masks for a picture
-            return True
-        beside = stem != name.stem and any((*parts[:-1], stem + suffix) in self.files for suffix in _suffixes(name))
-        if beside:
-            self.masks[(*parts[:-1], stem)].append(file)
-        return beside
-
-    def _add(self, parts: Parts) -> None:
-        place = _place(parts)
-        if not _is_text(parts):
-            self._refuse("have a name that is no UTF-8", parts)
-        elif place is None:
-            self._refuse("lie in no folder that says what they show", parts)
+    Pictures that are neither samples nor masks are added to `refused` (reason -> names).
+    """
+    masks = MaskFiles(base, frozenset(files))
+    classes: dict[Parts, list[PicturePath]] = defaultdict(list)
+    for parts in filter(_is_picture, files):
+        # MiniLOCO's contact sheets have the name of the product that lies beside them.
+        is_sheet = (*parts[:-1], Path(parts[-1]).stem, "facts.jsonl") in masks.files
+        if is_sheet or masks.add_if_mask(parts) or not _UNREAD.isdisjoint(parts):
+            continue
+        picture = parse_path(parts)
+        if printable("/".join(parts)) != "/".join(parts):
+            _refuse("have a name that is not UTF-8", parts, refused)
+        elif picture is None:
+            _refuse("are in no folder whose name says what they show", parts, refused)
         else:
-            self.places[place.top].append(place)
-
-    def _refuse(self, reason: str, parts: Parts) -> None:
-        self.refused.setdefault(reason, []).append(printable("/".join(parts)))
-
-    def samples(self) -> list[Sample]:
-        return [sample for top, places in self.places.items() for sample in self._category(top, places)]
-
-    def _category(self, top: Parts, places: list[_Place]) -> list[Sample]:
-        name = top[-1] if top else self.base.resolve().name
-        dataset = self._dataset(top, name, places)
-        facts = {}
-        if dataset == "MiniLOCO":
-            lines = read_records(self.base.joinpath(*top, "facts.jsonl"), _Facts)
-            facts = {line.file: line for line in lines}
-        category = name if dataset else "/".join(top) or name
-        has_good = any(WORDS.get(word(place.folder)) == "good" for place in places if place.shape == "split")
-        samples = []
-        for place in places:
-            known = facts.get("/".join(place.parts[len(top) :]))
-            if place.shape == "image" and (name, place.folder, place.stem) in WRONG_IN_DS_MVTEC:
-                self._refuse("are metal nuts among DS-MVTec's pills", place.parts)
-                continue
-            kind, defect = _shown(dataset, name, place)
-            if dataset is None and kind is None and word(place.folder) not in WORDS:
-                # MVTec AD's way: in test/, beside good/, a folder is a defect.
-                if place.split == "train" or not has_good:
-                    self._refuse(f"are in {place.folder}/, which says neither good nor bad", place.parts)
-                    continue
-                defect = place.folder
-            samples.append(
-                Sample(
-                    image=str(self.base.joinpath(*place.parts)),
-                    dataset=dataset or self.base.resolve().name,
-                    category=category,
-                    split=None if place.shape == "image" and dataset is None else place.split,
-                    kind=kind,
-                    defect=known.defect if known else defect,
-                    masks=() if kind == "good" else self._masks_of(place),
-                    licence=LICENCES.get(dataset or "", UNKNOWN_LICENCE),
-                    facts=known and known.model_dump(),
-                )
-            )
-        return samples
-
-    def _dataset(self, top: Parts, category: str, places: list[_Place]) -> str | None:
-        """The public data set that a category has the shape of, or None."""
-        shapes, folders = {place.shape for place in places}, {place.folder for place in places}
-        if "flat" in shapes:
-            return None
-        if (*top, "facts.jsonl") in self.files and (*top, "defects_config.json") in self.files:
-            return "MiniLOCO"
-        if folders <= LOCO_FOLDERS and (category in LOCO or (*top, "defects_config.json") in self.files):
-            return "MVTec LOCO AD"
-        if folders <= MVTEC_AD.get(category, frozenset()) | {"good"} and category in MVTEC_AD:
-            return "MVTec AD"
-        return "VisA" if category in VISA and folders <= {"good", "bad"} else None
-
-    def _masks_of(self, place: _Place) -> tuple[str, ...]:
-        for key in ((*place.top, place.folder, *place.below, place.stem), (*place.parts[:-1], place.stem)):
-            if key in self.masks:
-                return tuple(self.masks[key])
-        return ()
+            classes[picture.top].append(picture)
+    samples = []
+    for top, pictures in classes.items():
+        folder = ClassFolder(top, pictures, masks)
+        layout = next(layout for layout in LAYOUTS if layout.recognises(folder))
+        for picture in pictures:
+            result = layout.sample(folder, picture)
+            if isinstance(result, Refusal):
+                _refuse(result.reason, picture.parts, refused)
+            else:
+                samples.append(result)
+    return samples
 
 
-def _shown(dataset: str | None, category: str, place: _Place) -> tuple[Kind | None, str | None]:
-    """(kind, defect) that a picture's folder says it shows."""
-    if dataset == "MVTec AD" and place.folder != "good":
-        return "logical" if (category, place.folder) in LOGICAL else "structural", place.folder
-    kind = WORDS.get(word(place.folder))
-    below = "/".join(name for name in place.below if word(name) not in SPLITS)
-    return kind, (below or None) if kind != "good" else None
+def _refuse(reason: str, parts: Parts, refused: dict[str, list[str]]) -> None:
+    refused.setdefault(reason, []).append(printable("/".join(parts)))
 
 
-def _suffixes(name: Path) -> set[str]:
-    return {*SUFFIXES, *(suffix.upper() for suffix in SUFFIXES), name.suffix}
+def _is_picture(parts: Parts) -> bool:
+    return Path(parts[-1]).suffix.lower() in SUFFIXES
 
 
-def _is_text(parts: Parts) -> bool:
-    return printable("/".join(parts)) == "/".join(parts)
+# The layouts
+
+
+class Layout(Protocol):
+    """How a data set lies on disk."""
+
+    def recognises(self, folder: ClassFolder) -> bool:
+        """Whether the pictures of a class lie in this layout."""
+        ...
+
+    def sample(self, folder: ClassFolder, picture: PicturePath) -> Sample | Refusal:
+        """What a picture of a class that was recognised shows."""
+        ...
+
+
+class MiniLoco:
+    """MiniLOCO, Apache-2.0: MVTec LOCO AD's layout with facts.jsonl, written by `lad-reasoner data miniloco`.
+
+    facts.jsonl has a line for each picture (miniloco/writer.py).
+
+        pushpins/{train,validation}/good/000.png
+        pushpins/test/{good,logical_anomalies,structural_anomalies}/000.png
+        pushpins/ground_truth/logical_anomalies/000/000.png
+        pushpins/defects_config.json
+        pushpins/facts.jsonl
+    """
+
+    def recognises(self, folder: ClassFolder) -> bool:
+        return "flat" not in folder.shapes and folder.has("facts.jsonl") and folder.has("defects_config.json")
+
+    def sample(self, folder: ClassFolder, picture: PicturePath) -> Sample:
+        kind, defect = _said_by_folder(picture)
+        facts = folder.facts.get("/".join(picture.parts[len(folder.top) :]))
+        if facts is None:  # a crash cut the last line off
+            return folder.sample(picture, "MiniLOCO", kind, defect=defect)
+        return folder.sample(picture, "MiniLOCO", kind, defect=facts.defect, facts=facts.model_dump())
+
+
+class LocoAd:
+    """MVTec LOCO AD (Bergmann et al., IJCV 2022), CC BY-NC-SA 4.0.
+
+    1,778 pictures for training, 305 for validation, 1,568 for testing (575 good, 561 logical, 432 structural). Each
+    mask's grey value names a defect (masks.py).
+
+        pushpins/{train,validation}/good/000.png
+        pushpins/test/{good,logical_anomalies,structural_anomalies}/000.png
+        pushpins/ground_truth/logical_anomalies/000/{000,001,…}.png
+        pushpins/defects_config.json
+    """
+
+    def recognises(self, folder: ClassFolder) -> bool:
+        return folder.has_only(LOCO_FOLDERS) and (folder.name in LOCO or folder.has("defects_config.json"))
+
+    def sample(self, folder: ClassFolder, picture: PicturePath) -> Sample:
+        kind, defect = _said_by_folder(picture)
+        return folder.sample(picture, "MVTec LOCO AD", kind, defect=defect)
+
+
+class MvtecAd:
+    """MVTec AD (Bergmann et al., CVPR 2019), CC BY-NC-SA 4.0.
+
+    3,629 pictures for training, 1,725 for testing: bottle 83, cable 150, capsule 132, carpet 117, grid 78, hazelnut
+    110, leather 124, metal_nut 115, pill 167, screw 160, tile 117, toothbrush 42, transistor 100, wood 79, zipper 151.
+
+        bottle/train/good/000.png
+        bottle/test/{good,broken_large,…}/000.png
+        bottle/ground_truth/broken_large/000_mask.png
+    """
+
+    def recognises(self, folder: ClassFolder) -> bool:
+        return folder.name in MVTEC_AD and folder.has_only(MVTEC_AD[folder.name] | {"good"})
+
+    def sample(self, folder: ClassFolder, picture: PicturePath) -> Sample | Refusal:
+        if picture.folder == "good":
+            return folder.sample(picture, "MVTec AD", "good")
+        kind: Kind = "logical" if (folder.name, picture.folder) in LOGICAL else "structural"
+        return folder.sample(picture, "MVTec AD", kind, defect=picture.folder)
+
+
+def _refuse_metal_nut(folder: ClassFolder, picture: PicturePath) -> Refusal | None:
+    if picture.shape == "image" and (folder.name, picture.folder, picture.stem) in WRONG_IN_DS_MVTEC:
+        return Refusal("are metal nuts among DS-MVTec's pills")
+    return None
+
+
+class DsMvtec(MvtecAd):
+    """DS-MVTec (Defect Spectrum, ECCV 2024; MMAD uses it): the test pictures of MVTec AD with finer masks.
+
+    Its first 22 good pills are metal nuts, and refused.
+
+        bottle/image/{good,broken_large,…}/000.png
+        bottle/mask/broken_large/000_mask.png       also rgb_mask/ and caption/, which are not read
+    """
+
+    def recognises(self, folder: ClassFolder) -> bool:
+        return "image" in folder.shapes and super().recognises(folder)
+
+    def sample(self, folder: ClassFolder, picture: PicturePath) -> Sample | Refusal:
+        return _refuse_metal_nut(folder, picture) or super().sample(folder, picture)
+
+
+class Visa:
+    """VisA (Zou et al., ECCV 2022), CC BY 4.0, converted to MVTec AD's layout.
+
+    8,659 pictures for training, 2,162 for testing (962 good, 1,200 anomalous) by its one-class list.
+
+        candle/{train,test}/{good,bad}/000.JPG
+        candle/ground_truth/bad/000.png
+
+    Its own layout needs that list and is read as a table (csv_table.py):
+
+        split_csv/1cls.csv                          object,split,label,image,mask
+        candle/Data/Images/{Normal,Anomaly}/0000.JPG
+        candle/Data/Masks/Anomaly/000.png
+        candle/image_anno.csv                       what is wrong, in words
+    """
+
+    def recognises(self, folder: ClassFolder) -> bool:
+        return folder.name in VISA and folder.has_only(frozenset({"good", "bad"}))
+
+    def sample(self, folder: ClassFolder, picture: PicturePath) -> Sample:
+        kind, defect = _said_by_folder(picture)
+        return folder.sample(picture, "VisA", kind, defect=defect)
+
+
+class GoodBad:
+    """A data set of your own: good/ and bad/, or another of `csv_table.WORDS`, at any depth.
+
+    `bad/` may have a folder for each defect. MVTec AD's layout with defects of your own is read too.
+
+        lamp/good/1.png
+        lamp/bad/1.png                              or lamp/bad/scratch/1.png
+        lamp/bad/1_mask.png                         or lamp/masks/bad/1.png
+        or lamp/train/good/1.png, lamp/test/{good,scratch,…}/1.png, lamp/ground_truth/scratch/1.png
+    """
+
+    def recognises(self, folder: ClassFolder) -> bool:
+        return True
+
+    def sample(self, folder: ClassFolder, picture: PicturePath) -> Sample | Refusal:
+        metal_nut = _refuse_metal_nut(folder, picture)
+        if metal_nut:  # of DS-MVTec with further folders in it
+            return metal_nut
+        kind, defect = _said_by_folder(picture)
+        if word(picture.folder) not in WORDS:
+            # MVTec AD's way: in test/, beside good/, a folder is a defect.
+            if picture.split == "train" or not folder.has_good:
+                return Refusal(f"are in {picture.folder}/, which says neither good nor bad")
+            defect = picture.folder
+        split = None if picture.shape == "image" else picture.split
+        return folder.sample(picture, None, kind, defect=defect, split=split)
+
+
+# The first that recognises a class reads it.
+LAYOUTS: tuple[Layout, ...] = (MiniLoco(), LocoAd(), DsMvtec(), MvtecAd(), Visa(), GoodBad())

@@ -29,8 +29,8 @@ from typing import TypeVar
 
 from pydantic import Field, TypeAdapter, ValidationError
 
-from lad_reasoner.data.layouts import LOCO, WRONG_IN_DS_MVTEC
 from lad_reasoner.data.masks import describe_mask, read_mask
+from lad_reasoner.data.public_sets import LOCO, WRONG_IN_DS_MVTEC
 from lad_reasoner.errors import InputError
 from lad_reasoner.files.pictures import printable
 from lad_reasoner.records import Record, Sample

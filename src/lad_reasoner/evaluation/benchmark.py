@@ -28,10 +28,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from lad_reasoner.data.csv_table import VISA
 from lad_reasoner.data.kinds import SAMPLE_KINDS, UNKNOWN_KIND
-from lad_reasoner.data.layouts import LICENCES, LOCO, MVTEC_AD, find_samples
+from lad_reasoner.data.layouts import find_samples
 from lad_reasoner.data.masks import name_defects
+from lad_reasoner.data.public_sets import LICENCES, LOCO, MVTEC_AD, VISA
 from lad_reasoner.errors import InputError
 from lad_reasoner.files.pictures import Picture, printable, read_picture
 from lad_reasoner.records import Kind, Pair, Sample

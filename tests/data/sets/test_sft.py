@@ -14,8 +14,9 @@ import pytest
 from PIL import Image
 
 from helpers.skeletons import FakeTeacher, draw, mvtec_ad, truthful, visa
-from lad_reasoner.data.layouts import MVTEC_AD, find_samples
+from lad_reasoner.data.layouts import find_samples
 from lad_reasoner.data.mmad import read_mmad
+from lad_reasoner.data.public_sets import MVTEC_AD
 from lad_reasoner.data.sets.built_set import Entry, read_entries, read_manifest
 from lad_reasoner.data.sets.pool import TWICE, UNREADABLE, Material, gather
 from lad_reasoner.data.sets.questions import KINDS

@@ -14,7 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from lad_reasoner.data.layouts import LICENCES, Source, why_not_train
+from lad_reasoner.data.layouts import Source, is_public, why_not_train
 from lad_reasoner.data.mmad import name_of
 from lad_reasoner.data.sets.built_set import Entry, hash_file
 from lad_reasoner.errors import ImageError, InputError
@@ -113,8 +113,7 @@ def gather(sources: Sequence[Source]) -> Material:
             image = Path(sample.image)
             # A table speaks of the folder that it lies in, VisA's of the one above.
             path = next(image.relative_to(f) for f in (source.folder, *source.folder.parents) if f in image.parents)
-            public = sample.dataset in LICENCES and sample.dataset != "MiniLOCO"
-            key: object = (name_of(sample), sample.split) if public else Path(sample.image).resolve()
+            key: object = (name_of(sample), sample.split) if is_public(sample) else Path(sample.image).resolve()
             reason = why_not_train(sample) or (TWICE if key in seen else None)
             if reason:
                 material.refuse(reason, printable(path.as_posix()))
