@@ -9,9 +9,7 @@ import numpy as np
 
 from lad_reasoner.miniloco.families.wiring_defects import Defects
 from lad_reasoner.miniloco.families.wiring_rules import NAME, NUMBERS, Rules
-from lad_reasoner.miniloco.painting.connectors import (
-    CABLE_TONES,
-)
+from lad_reasoner.miniloco.painting.connectors import CABLE_TONES
 from lad_reasoner.miniloco.scene import Product, pick
 
 COLOURS = tuple(CABLE_TONES)
@@ -37,7 +35,16 @@ def draw(rng: np.random.Generator) -> Product:
     # One colour, one for each number of clamps, or any.
     colours = dict.fromkeys(NUMBERS, table[0]) if tied == 0 else dict(zip(NUMBERS, table, strict=True))
     tone = MATS[int(rng.integers(len(MATS)))]
-    rules = Rules(numbers, cables, colours if tied < 2 else {}, palette, 0.685 if high else 0.5, most, ground, tone)
+    rules = Rules(
+        numbers=numbers,
+        cables=cables,
+        colours=colours if tied < 2 else {},
+        palette=palette,
+        height=0.685 if high else 0.5,
+        most=most,
+        ground=ground,
+        tone=tone,
+    )
     return Product(
         name=NAME,
         rule=rules.words(),
