@@ -37,7 +37,7 @@ COLOURS = {
 }
 FRUITS = ("tangerine", "nectarine")
 _SCREW_HEAD = 0.058
-_NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight")
+NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight")
 
 
 def colours_of(what: str) -> tuple[str, ...]:
@@ -56,7 +56,7 @@ def words(sort: Sort, number: int = 1) -> str:
     """'two red pushpins', 'one nut', 'no washers': the colour is named where there is a choice."""
     what, colour = sort
     named = f"{colour} {what}" if len(colours_of(what)) > 1 else what
-    return f"{_NUMBERS[number]} {named}" + ("" if number == 1 else "es" if named.endswith("s") else "s")
+    return f"{NUMBERS[number]} {named}" + ("" if number == 1 else "es" if named.endswith("s") else "s")
 
 
 def names(sort: Sort) -> str:
