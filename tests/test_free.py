@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from lad_reasoner.miniloco import make_scene, render
-from lad_reasoner.miniloco.families import loose_parts, lunch_tray, sorting_box
+from lad_reasoner.miniloco.families import loose_rules, sorting_rules, tray_contents
 from lad_reasoner.miniloco.families.free import FAMILIES, draw_product
 from lad_reasoner.miniloco.painting.connectors import connectors
 from lad_reasoner.miniloco.scene import Scene
@@ -75,14 +75,14 @@ def test_loose_parts_never_are_those_of_the_screw_bag() -> None:
         scenes = [make_scene(product, seed=seed), make_scene(product, seed=seed, kind="logical")]
         for scene in scenes:
             assert scene.counts() != {"long screw": 1, "nut": 2, "short screw": 1, "washer": 2}, seed
-    assert sum(loose_parts.REFUSED.values()) == 6
+    assert sum(loose_rules.REFUSED.values()) == 6
 
 
 def test_sorting_box_never_is_that_of_the_pushpins() -> None:
     for seed in range(300):
         rule = draw_product("sorting_box", seed=seed).rule
         assert "three rows of five" not in rule, seed
-    assert sorting_box.REFUSED == (3, 5)
+    assert sorting_rules.REFUSED == (3, 5)
 
 
 def test_sorting_box_shows_exactly_its_wrong_compartments() -> None:
@@ -114,7 +114,9 @@ def test_lunch_tray_never_is_the_breakfast_box() -> None:
         for scene in scenes:
             left, right = (scene.layout["contents"].get(f"{side} compartment") for side in ("left", "right"))
             fruit = (len(scene.all("tangerine")), len(scene.all("nectarine")))
-            breakfast = left == lunch_tray.Fruits(2, 1) and isinstance(right, lunch_tray.Bulk) and right.is_breakfast()
+            breakfast = (
+                left == tray_contents.Fruits(2, 1) and isinstance(right, tray_contents.Bulk) and right.is_breakfast()
+            )
             assert not (breakfast and fruit == (2, 1) and len(scene.layout["contents"]) == 2), seed
 
 

@@ -10,6 +10,8 @@ from lad_reasoner.miniloco.scene import jitter, pick
 
 _TENTHS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 MIX = ("banana chips", "almonds")
+# A border between layers may be this far from where the rule says.
+SLACK = 0.06
 _INGREDIENTS = (("cereal",), ("banana chips",), ("almonds",), MIX)
 
 
@@ -26,18 +28,15 @@ class Fruits:
 
     def holds(self) -> str:
         """'two tangerines and one nectarine'; sorts that are not there are not named."""
-        listed = [
-            _few(number, what)
-            for number, what in ((self.tangerines, "tangerine"), (self.nectarines, "nectarine"))
-            if number
-        ]
+        numbers = ((self.tangerines, "tangerine"), (self.nectarines, "nectarine"))
+        listed = [_few(number, what) for number, what in numbers if number]
         return " and ".join(listed) or "no fruit"
 
     def words(self) -> str:
         """What a rule says of the compartment."""
         return f"holds exactly {self.holds()}"
 
-    def varied(self, slack: float, rng: np.random.Generator) -> Fruits:
+    def varied(self, rng: np.random.Generator) -> Fruits:
         """Fruit does not vary in number."""
         return self
 
@@ -51,17 +50,14 @@ class Fruits:
             ("extra_fruit", t, n + 1),
             ("replaced_fruit", t - 1, n + 1),
             ("replaced_fruit", t + 1, n - 1),
-            ("several_replaced_fruits", n, t),
         ]
-        return [
-            (name, Fruits(a, b))
-            for name, a, b in options
-            if a >= 0 and b >= 0 and not (name == "several_replaced_fruits" and abs(t - n) < 2)
-        ]
+        if abs(t - n) >= 2:
+            options.append(("several_replaced_fruits", n, t))
+        return [(name, Fruits(a, b)) for name, a, b in options if a >= 0 and b >= 0]
 
-    def broken_by(self, found: Content, slack: float) -> list[str]:
+    def broken_by(self, content: Content) -> list[str]:
         """What is wrong with a compartment that should hold this."""
-        return [] if found == self else [f"holds {found.holds()}, not {self.holds()}"]
+        return [] if content == self else [f"holds {content.holds()}, not {self.holds()}"]
 
 
 @dataclass(frozen=True)
@@ -101,46 +97,57 @@ class Bulk:
 
     def is_breakfast(self) -> bool:
         """Whether this is cereal above a mix, as in the breakfast box."""
-        return self.upright and [layer.parts for layer in self.layers] == [("cereal",), MIX]
+        return self.upright and self.parts() == [("cereal",), MIX]
 
-    def varied(self, slack: float, rng: np.random.Generator) -> Bulk:
+    def parts(self) -> list[tuple[str, ...]]:
+        """The ingredients of each layer."""
+        return [layer.parts for layer in self.layers]
+
+    def has_a_mix(self) -> bool:
+        """Whether a layer is a mix."""
+        return any(len(parts) == 2 for parts in self.parts())
+
+    def varied(self, rng: np.random.Generator) -> Bulk:
         """The same layers in a good picture: a border and a mix that vary within their limits."""
         layers = [replace(layer, almonds=float(rng.uniform(0.3, 0.55))) for layer in self.layers]
         if len(layers) == 2:
-            border = layers[0].high + jitter(rng, slack)
+            border = layers[0].high + jitter(rng, SLACK)
             layers = [replace(layers[0], high=border), replace(layers[1], low=border)]
         return replace(self, layers=tuple(layers))
 
     def levels(self) -> list[tuple[str, float]]:
         """How much of the compartment each ingredient fills."""
-        found = []
+        levels = []
         for layer in self.layers:
             shares = [1.0] if len(layer.parts) == 1 else [1 - layer.almonds, layer.almonds]
-            found += [(what, (layer.high - layer.low) * s) for what, s in zip(layer.parts, shares, strict=True)]
-        return found
+            for what, share in zip(layer.parts, shares, strict=True):
+                levels.append((what, (layer.high - layer.low) * share))
+        return levels
 
     def sights(self) -> list[tuple[str, float, float]]:
         """What is to be seen where: along and across the layers, in parts of the compartment from its middle."""
-        found, reached = [], 0.0
-        for low, high, parts in [*((y.low, y.high, y.parts) for y in self.layers), (1.0, 1.0, ())]:
-            if low - reached > 0.01:
-                found.append(("empty floor", (reached + low) / 2 - 0.5, 0.0))
-            for i, what in enumerate(parts):
-                across = 0.0 if len(parts) == 1 else 0.14 * (2 * i - 1)
-                found.append((what, (low + high) / 2 - 0.5, across))
-            reached = high
-        return found
+        seen, reached = [], 0.0
+        end = Layer((), 1.0, 1.0)
+        for layer in (*self.layers, end):
+            if layer.low - reached > 0.01:
+                seen.append(("empty floor", (reached + layer.low) / 2 - 0.5, 0.0))
+            for i, what in enumerate(layer.parts):
+                # The two ingredients of a mix are named side by side.
+                across = 0.0 if len(layer.parts) == 1 else 0.14 * (2 * i - 1)
+                seen.append((what, (layer.low + layer.high) / 2 - 0.5, across))
+            reached = layer.high
+        return seen
 
-    def broken_by(self, found: Content, slack: float) -> list[str]:
+    def broken_by(self, content: Content) -> list[str]:
         """What is wrong with a compartment that should hold this."""
-        if not isinstance(found, Bulk) or [y.parts for y in found.layers] != [y.parts for y in self.layers]:
-            return [f"holds {found.holds()}, not {self.holds()}"]
-        if found.upright != self.upright:
+        if not isinstance(content, Bulk) or content.parts() != self.parts():
+            return [f"holds {content.holds()}, not {self.holds()}"]
+        if content.upright != self.upright:
             return ["its layers lie the other way"]
-        border, wanted = found.layers[0].high, self.layers[0].high
-        return (
-            [] if abs(border - wanted) <= slack else [f"{self.layers[0].words()} fills {border:.0%}, not {wanted:.0%}"]
-        )
+        border, wanted = content.layers[0].high, self.layers[0].high
+        if abs(border - wanted) > SLACK + 1e-6:
+            return [f"{self.layers[0].words()} fills {border:.0%}, not {wanted:.0%}"]
+        return []
 
     def turned(self) -> Bulk:
         """The same layers in the other order."""
@@ -148,29 +155,29 @@ class Bulk:
         one, two = replace(second, low=0.0, high=1 - second.low), replace(first, low=1 - first.high, high=1.0)
         return replace(self, layers=(one, two))
 
-    def exchanged(self, rng: np.random.Generator) -> tuple[Bulk, str, Layer | None]:
+    def layers_exchanged(self, rng: np.random.Generator) -> Wrong:
         """A defect: the layers in the other order, as words, and no layer in particular."""
         first, second = self.layers
         where = "above" if self.upright else "to the left of"
         return self.turned(), f"{second.words()} lies {where} {first.words()}, it should be the other way", None
 
-    def without_a_layer(self, rng: np.random.Generator) -> tuple[Bulk, str, Layer | None]:
+    def missing_ingredient(self, rng: np.random.Generator) -> Wrong:
         """A defect: one layer is missing, its floor empty."""
         gone = pick(rng, self.layers)
         left = tuple(layer for layer in self.layers if layer is not gone)
         return replace(self, layers=left), f"there should be {gone.words()}, that part of the floor is empty", gone
 
-    def without_a_part(self, rng: np.random.Generator) -> tuple[Bulk, str, Layer | None]:
+    def missing_part_of_the_mix(self, rng: np.random.Generator) -> Wrong:
         """A defect: one ingredient of a mix is missing, the other one fills its place."""
         layer = pick(rng, [y for y in self.layers if len(y.parts) == 2])
         gone, stays = layer.parts if rng.integers(2) else layer.parts[::-1]
         layers = tuple(replace(y, parts=(stays,)) if y is layer else y for y in self.layers)
         return replace(self, layers=layers), f"the {gone} of the mix are missing", layer
 
-    def wrong_ratio(self, least: float, rng: np.random.Generator) -> tuple[Bulk, str, Layer | None]:
-        """A defect: the border is at least this far from where it is now."""
+    def wrong_ratio(self, rng: np.random.Generator) -> Wrong:
+        """A defect: the border is far from where it is now."""
         first, second = self.layers
-        now = first.high
+        now, least = first.high, 0.17 + SLACK
         options = [(0.12, now - least), (now + least, 0.88)]
         low, high = pick(rng, [(a, b) for a, b in options if b - a > 0.02])
         border = float(rng.uniform(low, high))
@@ -181,6 +188,8 @@ class Bulk:
 
 
 Content = Fruits | Bulk
+# A wrong filling, what is wrong in words, and the layer where that is seen (None: everywhere).
+Wrong = tuple[Bulk, str, Layer | None]
 
 
 def any_bulk(rng: np.random.Generator, upright: bool | None) -> Bulk:
