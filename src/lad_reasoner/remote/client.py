@@ -1,11 +1,11 @@
-"""A service that speaks the OpenAI chat-completions protocol: vLLM, SGLang, hosted models, Gemini's endpoint for it.
+"""The client of a service that speaks the OpenAI chat-completions protocol: vLLM, SGLang, hosted models, Gemini.
 
-What may pass is tried again with exponential waits and jitter: 429, 5xx, timeouts, broken connections, and answers
-that are no chat completion (a proxy's page, half a JSON). `Retry-After` is honoured. What will not pass, such as a
-wrong key, is said in one line at once.
+The client retries failures that may be temporary: 429, 5xx, timeouts, broken connections, and answers that are no chat
+completion (a proxy's page, half a JSON). The waits grow exponentially, are random, and honour `Retry-After`. An error
+that a retry cannot mend, such as a wrong key, is raised at once.
 
-The key comes from the environment, goes into one header and is blanked out of whatever the service sends back, so that
-it cannot reach a file, a log or an error.
+The key comes from the environment and goes into one header. It is blanked out of everything that the service sends
+back, so that it cannot reach a file, a log or an error message.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import contextlib
 import io
 import json
 import os
+import random
 import threading
 import time
 from collections.abc import Mapping
@@ -25,42 +26,35 @@ from typing import Any
 import httpx2
 from PIL import Image
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError, field_validator
-from tenacity import (
-    RetryCallState,
-    Retrying,
-    retry_if_exception_type,
-    sleep_using_event,
-    stop_before_delay,
-    wait_random_exponential,
-)
 
 from lad_reasoner.errors import InputError, ServiceError
 from lad_reasoner.records import Record
 
-PASSING = frozenset({408, 409, 425, 429})  # statuses that may pass, besides all from 500 on
+RETRIED = frozenset({408, 409, 425, 429})  # statuses that are retried, besides all from 500 on
 LONGEST_WAIT = 60.0  # seconds between two tries, unless the service asks for more
 LARGEST_ANSWER = 16 * 2**20  # bytes; a chat completion has a few thousand
-SHORTEST_SECRET = 12  # characters; what is shorter is a word that servers of your own accept as a key
-EXCERPT = 200  # characters of a service's own words in an error
+SHORTEST_SECRET = 12  # characters; a shorter key is a word such as `none`, as for a server of your own
+EXCERPT = 200  # characters of a service's own words in an error message
 
 
 class Alternative(Record):
-    """A token that could have been written, and the logarithm of its probability."""
+    """A token that the model could have written, and the logarithm of its probability."""
 
     token: str
-    logprob: float = Field(le=1)  # services round; what is far above 0 is none
+    logprob: float = Field(le=1)  # services round; a value far above 0 is no logarithm of a probability
 
 
 class Token(Alternative):
-    """A token that was written, and the likeliest ones in its place."""
+    """A token that the model wrote, and the most probable tokens at its place."""
 
     top_logprobs: tuple[Alternative, ...] = ()
 
 
 class Completion(Record):
-    """What a service answered. Tokens are None where it did not say; those of hidden thinking count as output.
+    """A service's answer. Token counts are None if the service gave none; output includes hidden reasoning.
 
-    `reasoning` is what the service took out of the text as such, `written` the tokens where it tells them.
+    `reasoning` is the part that the service separated from the text. `written` holds the tokens, if the service gave
+    log-probabilities.
     """
 
     text: str
@@ -73,7 +67,7 @@ class Completion(Record):
 
 
 class RefusedError(ServiceError):
-    """The service refuses this request, whatever others it takes."""
+    """The service rejects this request; it may accept others."""
 
 
 def picture_part(image: Image.Image) -> dict[str, Any]:
@@ -88,8 +82,8 @@ class ChatService:
     """One endpoint and one key, for many threads at once; a context manager.
 
     `url` is the base address (`https://…/v1`). `timeout` is seconds for one try, `patience` seconds for all tries of
-    one answer, `backoff` the upper end of the first wait in seconds, which doubles up to `LONGEST_WAIT`. Without a
-    value in the environment variable `key_variable` no key is sent, as for a server of your own.
+    one answer. `backoff` is the longest first wait in seconds; it doubles up to `LONGEST_WAIT`. If the environment
+    variable `key_variable` is not set, no key is sent, as for a server of your own.
 
     Raises `InputError` for an address or a key that cannot be used.
     """
@@ -115,36 +109,30 @@ class ChatService:
         self._client.close()
 
     def stop(self) -> None:
-        """No further try from now on; those that wait for their next one give up, those under way are finished."""
+        """Start no further try. Requests that wait for their next try give up; requests under way are finished."""
         self._stopped.set()
 
     def complete(self, body: Mapping[str, Any]) -> Completion:
         """Send a request's body (model, messages, settings) and return the answer.
 
-        Raises `InputError` when no request of this kind can succeed (wrong key, model or address), `RefusedError` when
-        the service will not take this one, and `ServiceError` when it was still failing when the patience was spent.
+        Raises `InputError` if no request can succeed (wrong key, model or address), `RefusedError` if the service
+        rejects this one, and `ServiceError` if the service still fails when the patience is spent.
         """
         payload = json.dumps(body).encode()
-        retrying = Retrying(
-            retry=retry_if_exception_type(_PassingError),
-            stop=stop_before_delay(self.patience),
-            wait=self._wait,
-            sleep=sleep_using_event(self._stopped),
-            reraise=True,
-        )
-        try:
-            return retrying(self._try, payload, str(body.get("model", "")))
-        except _PassingError as error:
-            raise ServiceError(f"{self.url}: {error}; given up after {self.patience:.0f} s of patience") from None
-
-    def _wait(self, state: RetryCallState) -> float:
-        error = state.outcome.exception() if state.outcome else None
-        asked = error.retry_after if isinstance(error, _PassingError) else 0.0
-        return asked + wait_random_exponential(multiplier=self.backoff, max=LONGEST_WAIT)(state)
+        start, longest = time.monotonic(), self.backoff
+        while not self._stopped.is_set():
+            try:
+                return self._try(payload, str(body.get("model", "")))
+            except _TemporaryError as error:
+                wait = error.retry_after + random.uniform(0, min(longest, LONGEST_WAIT))
+                if time.monotonic() - start + wait >= self.patience:
+                    reason = f"{error}; given up after {self.patience:.0f} s of patience"
+                    raise ServiceError(f"{self.url}: {reason}") from None
+            longest *= 2
+            self._stopped.wait(wait)
+        raise ServiceError(f"{self.url}: stopped")
 
     def _try(self, payload: bytes, model: str) -> Completion:
-        if self._stopped.is_set():
-            raise ServiceError(f"{self.url}: stopped")
         end = time.monotonic() + self.timeout
         try:
             with self._client.stream("POST", self.url, content=payload) as response:
@@ -152,13 +140,13 @@ class ChatService:
                 for chunk in response.iter_bytes():
                     content += chunk
                     if len(content) > LARGEST_ANSWER:
-                        raise _PassingError("an answer without end")
+                        raise _TemporaryError("an answer without end")
                     if time.monotonic() > end:
-                        raise _PassingError(f"no whole answer within {self.timeout:g} s")
+                        raise _TemporaryError(f"no whole answer within {self.timeout:g} s")
         except httpx2.TimeoutException:
-            raise _PassingError(f"no answer within {self.timeout:g} s") from None
+            raise _TemporaryError(f"no answer within {self.timeout:g} s") from None
         except httpx2.RequestError as error:
-            raise _PassingError(self._blank(str(error) or type(error).__name__)) from None
+            raise _TemporaryError(self._blank(str(error) or type(error).__name__)) from None
         self._check_status(response, bytes(content), model)
         return self._read(bytes(content))
 
@@ -167,11 +155,11 @@ class ChatService:
         if status == 200:
             return
         said = self._excerpt(content)
-        if status in PASSING or status >= 500:
+        if status in RETRIED or status >= 500:
             retry_after = _seconds(response.headers.get("Retry-After", ""))
             asks = f", it asks to wait {retry_after:.0f} s" if retry_after else ""
-            raise _PassingError(f"status {status}{asks}{said}", retry_after)
-        if status in (401, 403):  # the service's own words often quote a part of the key
+            raise _TemporaryError(f"status {status}{asks}{said}", retry_after)
+        if status in (401, 403):  # without the service's own words, which often quote a part of the key
             mend = "is refused, or may not use this model" if self._key else "is not set"
             raise InputError(f"{self.url}: status {status}: the key in the variable {self._key_variable} {mend}")
         if status == 404:
@@ -185,7 +173,7 @@ class ChatService:
         try:
             body = _Body.model_validate_json(content)
         except ValidationError:
-            raise _PassingError(f"an answer that is no chat completion{self._excerpt(content)}") from None
+            raise _TemporaryError(f"an answer that is not a chat completion{self._excerpt(content)}") from None
         choice, usage = body.choices[0], body.usage
         message = choice.message
         thought = message.reasoning_content or message.reasoning
@@ -200,7 +188,7 @@ class ChatService:
         )
 
     def _excerpt(self, content: bytes) -> str:
-        """The service's own words on one line, after a colon; nothing when it said nothing."""
+        """A colon and the service's own words on one line; nothing if the body is empty."""
         text = content.decode("utf-8", "replace")
         with contextlib.suppress(ValueError, TypeError, KeyError):
             text = str(json.loads(text)["error"]["message"])
@@ -211,8 +199,8 @@ class ChatService:
         return text.replace(self._key, "[key]") if len(self._key) >= SHORTEST_SECRET else text
 
 
-class _PassingError(Exception):
-    """What may be gone at the next try."""
+class _TemporaryError(Exception):
+    """A failure that the next try may not meet."""
 
     def __init__(self, message: str, retry_after: float = 0.0) -> None:
         super().__init__(message)
@@ -253,7 +241,7 @@ class _Body(BaseModel):
     @field_validator("usage", mode="before")
     @classmethod
     def _forgive(cls, value: Any) -> Any:
-        # An answer that was paid for is not thrown away over its bill.
+        # An answer that was paid for is not dropped because its token counts are malformed.
         try:
             return _Usage.model_validate(value)
         except ValidationError:
@@ -261,20 +249,20 @@ class _Body(BaseModel):
 
 
 def _address(url: str) -> str:
-    """The full address; errors do not repeat it, because what makes it unusable may be a key."""
+    """The full address. Errors do not repeat it, because the unusable part may be a key."""
     try:
         parsed = httpx2.URL(url.strip())
     except httpx2.InvalidURL:
-        raise InputError("the service's URL is no address; it looks like https://host/v1") from None
+        raise InputError("the service's URL is not an address; it looks like https://host/v1") from None
     if parsed.scheme not in ("http", "https") or not parsed.host:
         raise InputError("the service's URL must begin with http:// or https:// and a host, as in https://host/v1")
     if parsed.userinfo or parsed.query or parsed.fragment:
-        raise InputError("the service's URL must not hold a key, a user or a ?query; keys belong into the environment")
+        raise InputError("the service's URL must not hold a key, a user or a ?query; keys belong in the environment")
     return str(parsed).rstrip("/").removesuffix("/chat/completions").rstrip("/") + "/chat/completions"
 
 
 def _seconds(retry_after: str) -> float:
-    """The header's seconds or date as seconds from now; 0 for what is neither."""
+    """The header's seconds or date, in seconds from now; 0 if it is neither, or is past."""
     try:
         seconds = float(retry_after)
     except ValueError:
