@@ -24,7 +24,7 @@ from functools import cache
 from statistics import mean
 
 from lad_reasoner.estimate import Estimate
-from lad_reasoner.evaluation.claims import SORTS, Check, check_reasoning
+from lad_reasoner.evaluation.claims import SORTS, ClaimScore, check_reasoning
 from lad_reasoner.evaluation.metrics import RESAMPLES, UNNAMED, estimate_share
 from lad_reasoner.records import Prediction, Record
 from lad_reasoner.word_lists import Hit, Phrases, denial, distance, is_place, normalise, sentences, word_lists
@@ -178,14 +178,14 @@ def conclude(reasoning: str) -> str | None:
     return None
 
 
-def check_line(line: Prediction) -> Check:
+def check_line(line: Prediction) -> ClaimScore:
     """The claims of one reasoning, of all sorts together; nothing where the facts are not known."""
-    return sum(_checks(line).values(), Check())
+    return sum(_checks(line).values(), ClaimScore())
 
 
-def _checks(line: Prediction) -> dict[str, Check]:
+def _checks(line: Prediction) -> dict[str, ClaimScore]:
     if not line.facts:
-        return dict.fromkeys(SORTS, Check())
+        return dict.fromkeys(SORTS, ClaimScore())
     *references, query = line.facts
     return check_reasoning(line.verdict.reasoning, references, query)
 
@@ -239,12 +239,12 @@ def measure_explanations(predictions: Sequence[Prediction], *, resamples: int = 
     )
 
 
-def _sum(checks: Mapping[str, Check], sort: str) -> Check:
-    return sum(checks.values(), Check()) if sort == ALL else checks[sort]
+def _sum(checks: Mapping[str, ClaimScore], sort: str) -> ClaimScore:
+    return sum(checks.values(), ClaimScore()) if sort == ALL else checks[sort]
 
 
-def _faithfulness(checks: Sequence[Check], strata: Sequence[str], resamples: int) -> Faithfulness:
-    total = sum(checks, Check())
+def _faithfulness(checks: Sequence[ClaimScore], strata: Sequence[str], resamples: int) -> Faithfulness:
+    total = sum(checks, ClaimScore())
     return Faithfulness(
         true=total.true,
         claims=total.claims,
