@@ -10,8 +10,9 @@
 
 precision = true / claims, recall = told / facts: of all that both pictures show, the share that is truly claimed. A
 claim that is made twice counts once. A sentence is about the picture that it names last, or that the sentences before
-it were about; at the beginning that is the query. Sentences about what ought to be, what is missing, or the number at one place
-claim nothing about what the picture shows; words that say so are in defect_words.toml, as are other names of parts.
+it were about; at the beginning that is the query. Sentences about what ought to be, what is missing, or the number at
+one place claim nothing about what the picture shows; words that say so are in defect_words.toml, as are other names of
+parts.
 
 Claims are found by word lists and patterns. A claim in other words is not found, so that recall is a lower bound.
 """
@@ -101,6 +102,10 @@ class PartName:
         return part == self.words
 
 
+# The four sorts of statements. `check` gives the support of one in the picture that it is about; `other` is the other
+# picture of the pair; None where the statement cannot be checked. `facts` are all that could truly be stated.
+
+
 @dataclass(frozen=True)
 class Count:
     """`number` parts, or so many and more. The whole name of a group holds its colour: `steel nut`."""
@@ -157,9 +162,8 @@ class Level:
             # "Filled to 60 %", of nothing named, where neither picture shows a filling: it is about something else.
             # What is not there may be called empty.
             return Support(self.tenths == 0) if self.name.words or other.fills else None
-        return _supported(
-            {(part, round(10 * level)) for part, level in fills if abs(level - self.tenths / 10) <= TENTH}
-        )
+        near = [(part, level) for part, level in fills if abs(level - self.tenths / 10) <= TENTH]
+        return _supported({(part, round(10 * level)) for part, level in near})
 
     @staticmethod
     def facts(scene: _Scene) -> set[Fact]:
@@ -175,9 +179,8 @@ class Join:
     def check(self, scene: _Scene, other: _Scene) -> Support | None:
         if not (scene.joins or other.joins):  # nothing that could be joined: it is about something else
             return None
-        return _supported(
-            {join for join in scene.joins if self._fits(join[2], join[3]) or self._fits(join[3], join[2])}
-        )
+        joining = {join for join in scene.joins if self._fits(join[2], join[3]) or self._fits(join[3], join[2])}
+        return _supported(joining)
 
     def _fits(self, *places: str) -> bool:
         return all({*words} <= {*place.split()} for words, place in zip(self.ends, places, strict=True))
