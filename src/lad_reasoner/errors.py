@@ -14,6 +14,9 @@ The command line prints the message of any `LadError` without a traceback and ex
 
 from __future__ import annotations
 
+from importlib import import_module
+from types import ModuleType
+
 
 class LadError(Exception):
     """Base class: catch this to catch everything that the package raises on purpose."""
@@ -52,3 +55,15 @@ class MissingExtraError(MachineError):
 
 class ServiceError(MachineError):
     """A server on the network fails, is silent, or talks nonsense."""
+
+
+def require(module: str, extra: str, package: str = "") -> ModuleType:
+    """The module, or MissingExtraError with the pip line; `package` where the module has another name than that."""
+    try:
+        return import_module(module)
+    except ModuleNotFoundError as error:
+        root = module.partition(".")[0]
+        if error.name is None or error.name.partition(".")[0] != root:
+            # Something that the module itself needs is missing: name that.
+            raise MissingExtraError(error.name or root, extra) from None
+        raise MissingExtraError(package or root, extra) from None

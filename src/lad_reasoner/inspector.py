@@ -19,9 +19,10 @@ from PIL import Image
 
 from lad_reasoner.answers import parse_response
 from lad_reasoner.errors import ImageError, InputError, MachineError
-from lad_reasoner.files.pictures import Picture, printable, read_picture
+from lad_reasoner.files.pictures import Picture, read_picture
 from lad_reasoner.judge import Judge, Judgement
 from lad_reasoner.records import Failure, Verdict
+from lad_reasoner.text import printable
 
 Source = str | Path | Image.Image
 

@@ -1,17 +1,12 @@
-"""What is written to disk and handed around: pairs, verdicts, predictions; as JSON, one object a line."""
+"""What is written to disk and handed around: pairs, verdicts, predictions."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from lad_reasoner.answers import Answer
-from lad_reasoner.errors import InputError, RecordError
 
 Kind = Literal["good", "logical", "structural"]
 Label = Literal["yes", "no"]
@@ -118,78 +113,3 @@ class Prediction(Record):
     scored: bool = True
     error: str = ""
     facts: tuple[dict[str, Any], ...] = ()
-
-
-RecordType = TypeVar("RecordType", bound=Record)
-
-
-@contextmanager
-def alone(folder: Path, flag: str) -> Iterator[None]:
-    """Hold the lock of a run's folder, which the system releases however a process ends.
-
-    InputError where another holds it; `flag` is the option that names another folder.
-    """
-    import fcntl
-
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(descriptor)
-        raise InputError(f"{folder}: another process works there; wait for it, or give another {flag}") from None
-    except OSError:  # some file systems on a network know no locks
-        pass
-    try:
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def append_record(path: str | Path, record: Record) -> None:
-    """Append one line and push it to the disk, so that a crash loses at most the line being written."""
-    with Path(path).open("a", encoding="utf-8") as file:
-        file.write(record.model_dump_json() + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def read_records(path: str | Path, kind: type[RecordType]) -> Iterator[RecordType]:
-    """The records of a JSONL file, one at a time.
-
-    A last line without its end was cut off by a crash and is passed over. Any other line that is no such record raises
-    `RecordError` with file, line and field.
-    """
-    with Path(path).open("rb") as file:
-        for number, line in enumerate(file, 1):
-            if not line.endswith(b"\n"):
-                return
-            if line.strip():
-                yield _parse(line, kind, f"{path}:{number}")
-
-
-def _parse(line: bytes, kind: type[RecordType], where: str) -> RecordType:
-    try:
-        return kind.model_validate_json(line)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        field = ".".join(str(part) for part in first["loc"])
-        raise RecordError(f"{where}: {field + ': ' if field else ''}{first['msg']}") from None
-
-
-def repair_records(path: str | Path) -> int:
-    """Cut a half line off the end, before appending to the file; returns the bytes that were cut."""
-    path = Path(path)
-    if not path.exists():
-        return 0
-    with path.open("r+b") as file:
-        end = position = file.seek(0, os.SEEK_END)
-        while position > 0:
-            start = max(0, position - 65536)
-            file.seek(start)
-            newline = file.read(position - start).rfind(b"\n")
-            if newline >= 0:
-                position = start + newline + 1
-                break
-            position = start
-        file.truncate(position)
-        return end - position

@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from lad_reasoner.data.layouts import find_samples
-from lad_reasoner.data.masks import describe_mask, name_defects, place, read_mask
+from lad_reasoner.data.masks import describe_mask, name_defects, read_mask
 from lad_reasoner.errors import ImageError, InputError
 from lad_reasoner.miniloco import write_benchmark
 from lad_reasoner.records import Sample
+from lad_reasoner.text import place_words
 
 
 def square(row: int, column: int, side: int = 10, of: int = 100) -> NDArray[np.bool_]:
@@ -54,7 +55,7 @@ def test_specks_and_crowds_are_not_told_one_by_one() -> None:
 @given(st.integers(0, 90), st.integers(0, 90))
 def test_a_square_is_where_it_was_drawn(row: int, column: int) -> None:
     said = describe_mask(square(row, column))
-    assert said == f"{place((column + 5) / 100, (row + 5) / 100)}, 1.0 % of the picture"
+    assert said == f"{place_words((column + 5) / 100, (row + 5) / 100)}, 1.0 % of the picture"
 
 
 def test_whatever_is_not_black_counts(tmp_path: Path) -> None:

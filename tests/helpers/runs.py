@@ -9,8 +9,9 @@ from PIL import Image
 
 from lad_reasoner.evaluation.metrics import SCORE_METRICS, VERDICT_METRICS, Estimates
 from lad_reasoner.evaluation.run import PREDICTIONS, SETTINGS, Recorded, Settings
+from lad_reasoner.files.jsonl import append_record
 from lad_reasoner.files.pictures import Picture
-from lad_reasoner.records import Pair, Prediction, Verdict, append_record
+from lad_reasoner.records import Pair, Prediction, Verdict
 
 NAMES = VERDICT_METRICS + SCORE_METRICS
 

@@ -27,6 +27,7 @@ from lad_reasoner.answers import parse_response
 from lad_reasoner.errors import InputError, MachineError, MissingExtraError, ServiceError
 from lad_reasoner.evaluation.benchmark import Benchmark, open_benchmark
 from lad_reasoner.evaluation.run import Run, measure_run, read_run
+from lad_reasoner.files.jsonl import read_records
 from lad_reasoner.files.pictures import Picture, read_picture
 from lad_reasoner.inspector import Inspector, load_model
 from lad_reasoner.judge import PicturePair
@@ -36,7 +37,7 @@ from lad_reasoner.judges.trivial import JudgePredictor
 from lad_reasoner.judges.vlm.checkpoint import BUILT_IN, load_checkpoint
 from lad_reasoner.judges.vlm.transformers_engine import TransformersEngine
 from lad_reasoner.prompts import build_prompt
-from lad_reasoner.records import Prediction, Verdict, read_records
+from lad_reasoner.records import Prediction, Verdict
 from lad_reasoner.remote.client import Alternative, Token
 from lad_reasoner.remote.ledger import Exchange
 from lad_reasoner.remote.prices import Prices

@@ -19,8 +19,8 @@ from safetensors.torch import save_file
 from helpers import tiny
 from helpers.tutored import write_recipe
 from lad_reasoner.errors import InputError
+from lad_reasoner.files.whole import lock
 from lad_reasoner.judges.vlm.checkpoint import Checkpoint, load_checkpoint
-from lad_reasoner.records import alone
 from lad_reasoner.train.session import (
     adapter,
     agree,
@@ -124,8 +124,8 @@ def test_two_do_not_train_in_one_folder(tmp_path: Path) -> None:
     trainer: Any = SimpleNamespace(is_world_process_zero=lambda: True)
     recipe: Any = SimpleNamespace(out=tmp_path)
     with (
-        alone(tmp_path, "--out"),
-        pytest.raises(InputError, match="another process works there; wait for it, or give another --output_dir"),
+        lock(tmp_path, "--out"),
+        pytest.raises(InputError, match="another process is using it; wait for it, or give another --output_dir"),
     ):
         run_trainer(trainer, recipe, resume=False)
 

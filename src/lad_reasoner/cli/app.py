@@ -155,8 +155,9 @@ def inspect(
 
 def _find_queries(sources: list[str]) -> list[Any]:
     """The files that the sources name; a source that names none becomes a `Failure` in its place."""
-    from lad_reasoner.files.pictures import find_pictures, printable
+    from lad_reasoner.files.pictures import find_pictures
     from lad_reasoner.records import Failure
+    from lad_reasoner.text import printable
 
     found: list[Any] = []
     for source in sources:
@@ -213,7 +214,7 @@ class _Output:
 
     def add(self, result: Examination | Failure) -> None:
         if self.folder is not None:
-            from lad_reasoner.records import append_record
+            from lad_reasoner.files.jsonl import append_record
             from lad_reasoner.report.inspection import row
 
             append_record(self.folder / "verdicts.jsonl", _record(result))

@@ -35,9 +35,11 @@ from lad_reasoner.data.public_sets import (
     WRONG_IN_DS_MVTEC,
 )
 from lad_reasoner.errors import InputError
+from lad_reasoner.files.jsonl import read_records
 from lad_reasoner.files.listing import Parts, list_files, natural_path
-from lad_reasoner.files.pictures import SUFFIXES, printable
-from lad_reasoner.records import Kind, Record, Sample, Split, read_records
+from lad_reasoner.files.pictures import SUFFIXES
+from lad_reasoner.records import Kind, Record, Sample, Split
+from lad_reasoner.text import printable
 
 LOCO_FOLDERS = frozenset({"good", "logical_anomalies", "structural_anomalies"})
 EXPECTED = (

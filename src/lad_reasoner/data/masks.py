@@ -16,8 +16,9 @@ from pydantic import TypeAdapter, ValidationError
 from scipy import ndimage
 
 from lad_reasoner.errors import ImageError, InputError
-from lad_reasoner.files.pictures import MAX_PIXELS, printable
+from lad_reasoner.files.pictures import MAX_PIXELS
 from lad_reasoner.records import Record, Sample
+from lad_reasoner.text import place_words, printable
 
 MAX_PLACES = 4  # more are counted, not told one by one
 SMALLEST = 0.05  # of all that is anomalous: smaller specks belong to the places that are told
@@ -101,19 +102,10 @@ def _where(region: NDArray[np.bool_], box: tuple[slice, ...], shape: tuple[int, 
     """The place of one region, cut out of a picture of this shape along its box."""
     rows, columns = np.nonzero(region)
     row, column = float(rows.mean()), float(columns.mean())
-    name = place((box[1].start + column + 0.5) / shape[1], (box[0].start + row + 0.5) / shape[0])
+    name = place_words((box[1].start + column + 0.5) / shape[1], (box[0].start + row + 0.5) / shape[0])
     if all(inside > WIDE * whole for inside, whole in zip(region.shape, shape, strict=True)):
         return "all over"
     return name if region[round(row), round(column)] else f"around the {name}"
-
-
-def place(x: float, y: float) -> str:
-    """Fractions from the left and from the top -> one of nine places in words."""
-    row = ("upper", "", "lower")[min(2, int(y * 3))]
-    column = ("left", "", "right")[min(2, int(x * 3))]
-    if not row and not column:
-        return "centre"
-    return f"{row or 'middle'} {column or 'middle'}"
 
 
 def _percent(share: float) -> str:

@@ -32,8 +32,8 @@ from pydantic import Field, TypeAdapter, ValidationError
 from lad_reasoner.data.masks import describe_mask, read_mask
 from lad_reasoner.data.public_sets import LOCO, WRONG_IN_DS_MVTEC
 from lad_reasoner.errors import InputError
-from lad_reasoner.files.pictures import printable
 from lad_reasoner.records import Record, Sample
+from lad_reasoner.text import printable
 
 # (data set, class, defect or `good` or VisA's `bad`, number of the picture)
 Name = tuple[str, str, str, str]

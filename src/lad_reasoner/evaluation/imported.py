@@ -37,9 +37,9 @@ from lad_reasoner.data.csv_table import LABELS, word
 from lad_reasoner.data.mmad import DETECTION
 from lad_reasoner.errors import InputError
 from lad_reasoner.evaluation.benchmark import Benchmark
-from lad_reasoner.files.pictures import printable
 from lad_reasoner.judge import PicturePair
 from lad_reasoner.judges.trivial import Opinion
+from lad_reasoner.text import printable
 
 # Our names -> what other systems call them (anomalib, AnomalyGPT, MMAD and our own among them).
 COLUMNS = {

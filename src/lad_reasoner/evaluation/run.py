@@ -31,10 +31,12 @@ from lad_reasoner.evaluation.benchmark import Benchmark, Facts, default_kinds, d
 from lad_reasoner.evaluation.explanations import Explanations, measure_explanations
 from lad_reasoner.evaluation.metrics import RESAMPLES, Metrics, Summary, compute_metrics
 from lad_reasoner.evaluation.thumbnails import save_thumbnail
+from lad_reasoner.files.jsonl import append_record, read_records, repair_records
 from lad_reasoner.files.pictures import Picture
+from lad_reasoner.files.whole import lock
 from lad_reasoner.judge import Judge, PicturePair
 from lad_reasoner.judges.trivial import BASELINES, JudgePredictor, Opinion, Predictor, load_baseline
-from lad_reasoner.records import Pair, Prediction, Record, Verdict, alone, append_record, read_records, repair_records
+from lad_reasoner.records import Pair, Prediction, Record, Verdict
 
 SETTINGS, PREDICTIONS, METRICS, THUMBNAILS = "settings.json", "predictions.jsonl", "metrics.json", "thumbnails"
 
@@ -117,7 +119,7 @@ class Run:
             parameters=getattr(predictor, "parameters", None),
         )
         self.settings = _settle(self.out, settings)
-        with alone(self.out, "--out"):
+        with lock(self.out, "--out"):
             repair_records(self.out / PREDICTIONS)
             asked = {line.pair.query for line in _read_lines(self.out)}
         wanted = pairs if limit is None else limit_pairs(pairs, limit)
@@ -131,7 +133,7 @@ class Run:
         """
         size = self.predictor.batch_size
         batches = [self.todo[start : start + size] for start in range(0, len(self.todo), size)]
-        with alone(self.out, "--out"), ThreadPoolExecutor(1, thread_name_prefix="read") as pool:
+        with lock(self.out, "--out"), ThreadPoolExecutor(1, thread_name_prefix="read") as pool:
             coming = pool.submit(self._look, batches[0]) if batches else None
             for following in [*batches[1:], []]:
                 if coming is None:

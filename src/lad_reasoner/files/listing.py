@@ -9,7 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from lad_reasoner.errors import InputError
-from lad_reasoner.files.pictures import printable
+from lad_reasoner.text import printable
 
 Parts = tuple[str, ...]
 

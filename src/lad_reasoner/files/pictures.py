@@ -17,6 +17,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from lad_reasoner.errors import ImageError, InputError
+from lad_reasoner.text import printable
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".ppm", ".pgm", ".jp2"})
 MIN_SIDE = 16  # pixels: below this there is nothing to compare
@@ -35,11 +36,6 @@ class Picture:
     image: Image.Image
     width: int
     height: int
-
-
-def printable(name: object) -> str:
-    """A file's name as text that can be written anywhere: bytes that are no UTF-8 are spelled out."""
-    return str(name).encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def read_picture(source: str | Path | Image.Image) -> Picture:

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from lad_reasoner.errors import InputError
-from lad_reasoner.files.pictures import printable
+from lad_reasoner.text import printable
 
 TableRow = tuple[str, list[str]]  # `file:line`, cells
 

@@ -40,12 +40,12 @@ import torch.nn.functional as F
 from PIL import Image
 
 from lad_reasoner.errors import InputError
-from lad_reasoner.files.pictures import printable
 from lad_reasoner.judge import PicturePair
 from lad_reasoner.judges.evidence.backbone import pixel_statistics
 from lad_reasoner.judges.trivial import Opinion
 from lad_reasoner.judges.vlm.checkpoint import check_weights, find_folder, library
 from lad_reasoner.records import Prediction
+from lad_reasoner.text import printable
 
 SIDE = 518  # pixels: every picture is stretched to a square of this size
 SHARPNESS = 100.0  # of the softmax over cosines: CLIP's own

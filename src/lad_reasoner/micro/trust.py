@@ -15,12 +15,13 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from lad_reasoner.files.jsonl import append_record, read_records, repair_records
 from lad_reasoner.files.pictures import Picture, read_picture
 from lad_reasoner.judge import PicturePair
 from lad_reasoner.judges.vlm.transformers_engine import load_judge
 from lad_reasoner.micro.lessons import Example
 from lad_reasoner.micro.pool import Shot
-from lad_reasoner.records import Record, append_record, read_records, repair_records
+from lad_reasoner.records import Record
 
 BATCH = 64
 ANSWER = "<answer>"

@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from lad_reasoner.errors import InputError, MachineError
+from lad_reasoner.files.jsonl import append_record, read_records, repair_records
 from lad_reasoner.records import Record, append_record, read_records, repair_records
 from lad_reasoner.remote.prices import Bill, Prices
 

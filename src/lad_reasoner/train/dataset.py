@@ -27,9 +27,10 @@ from lad_reasoner.data.review.decisions import decided, read_decisions
 from lad_reasoner.data.sets.built_set import read_entries
 from lad_reasoner.data.sets.check import check_set
 from lad_reasoner.errors import InputError
-from lad_reasoner.files.pictures import printable, read_picture
+from lad_reasoner.files.pictures import read_picture
 from lad_reasoner.judges.vlm.checkpoint import Checkpoint
 from lad_reasoner.report.terminal import track
+from lad_reasoner.text import printable
 from lad_reasoner.train.settings import first_process, library
 
 WORDS = {"sft": "questions and answers (lad-reasoner data sft)", "pair": "pairs (lad-reasoner data pairs)"}

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from lad_reasoner.records import repair_records
+from lad_reasoner.files.jsonl import repair_records
 
 LOW, HIGH = 0.05, 0.95  # the yes-rate of a policy that still tells pairs apart
 SHOWN = 4  # responses in a table

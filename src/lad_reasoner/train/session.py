@@ -33,8 +33,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from lad_reasoner.errors import ImageError, InputError, MachineError, StoppedError
+from lad_reasoner.files.whole import lock
 from lad_reasoner.judges.vlm.checkpoint import Checkpoint, load_checkpoint
-from lad_reasoner.records import alone
 from lad_reasoner.report.terminal import TrainingProgress
 from lad_reasoner.train.settings import Recipe, Settings, library
 
@@ -96,7 +96,7 @@ def run_trainer(trainer: Any, recipe: Recipe[Any], *, resume: bool) -> None:
     trains.
     """
     main = trainer.is_world_process_zero()
-    with alone(recipe.out, "--output_dir") if main else nullcontext():
+    with lock(recipe.out, "--output_dir") if main else nullcontext():
         _run(trainer, recipe, resume=resume, main=main)
 
 

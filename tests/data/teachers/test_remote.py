@@ -35,7 +35,7 @@ from helpers.teaching import (
 from lad_reasoner.data.teachers import remote as remote_teacher
 from lad_reasoner.data.teachers.teacher import Answered, Teacher, Unanswered
 from lad_reasoner.errors import InputError, MachineError, MissingExtraError, ServiceError
-from lad_reasoner.records import read_records
+from lad_reasoner.files.jsonl import read_records
 from lad_reasoner.remote import ledger
 from lad_reasoner.remote.ledger import Exchange
 from lad_reasoner.remote.prices import Bill, Prices

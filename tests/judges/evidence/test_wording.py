@@ -13,7 +13,8 @@ from lad_reasoner.files.pictures import Picture
 from lad_reasoner.judges.evidence.matching import Comparison, Matcher
 from lad_reasoner.judges.evidence.regions import CORE, MAP_STEP, ONE_SIDED, SMALLEST, find_regions, name_colour
 from lad_reasoner.judges.evidence.registration import in_view, isotropic_grid, sample
-from lad_reasoner.judges.evidence.wording import KINDS, VISIBLY_LIGHTER, place, respond
+from lad_reasoner.judges.evidence.wording import KINDS, VISIBLY_LIGHTER, respond
+from lad_reasoner.text import place_words
 
 REGION = re.compile(
     r"Region (\d+) \((?P<place>[a-z ]+), (?P<x>\d+) % from the left and (?P<y>\d+) % from the top\) covers "
@@ -122,7 +123,7 @@ def test_every_claim_is_true(kind: str, index: int, references: int, matcher: Ma
         row, column = np.unravel_index(int(comparison.differences.argmax()), comparison.differences.shape)
         x, y = (column + 0.5) / comparison.differences.shape[1], (row + 0.5) / comparison.differences.shape[0]
         assert (int(largest["x"]), int(largest["y"])) == pytest.approx((100 * x, 100 * y), abs=0.51)
-        assert largest["place"] == place(x, y)
+        assert largest["place"] == place_words(x, y)
         text = LARGEST.sub("", text)
     assert not text.strip(), f"claims that this test does not know: {text}"
 
@@ -149,7 +150,7 @@ def check_comparison(text: str, comparison: Comparison, references: int, query: 
 def check_region(claim: re.Match[str], region: dict[str, object]) -> None:
     x, y = float(region["x"]), float(region["y"])  # type: ignore[arg-type]
     assert (int(claim["x"]), int(claim["y"])) == pytest.approx((100 * x, 100 * y), abs=0.51)
-    assert claim["place"] == place(x, y)
+    assert claim["place"] == place_words(x, y)
     assert float(claim["area"]) == pytest.approx(100 * float(region["area"]), abs=0.06)  # type: ignore[arg-type]
     assert claim["kind"] == KINDS[str(region["kind"])]
     assert float(claim["strength"]) == pytest.approx(float(region["strength"]), abs=0.06)  # type: ignore[arg-type]
@@ -181,7 +182,7 @@ def test_a_stretched_query_says_so_and_is_measured_in_its_own_pixels(one_shot: M
 
 
 def test_places_in_words() -> None:
-    assert [place(x, y) for y in (0.1, 0.5, 0.99) for x in (0, 0.5, 1)] == [
+    assert [place_words(x, y) for y in (0.1, 0.5, 0.99) for x in (0, 0.5, 1)] == [
         "upper left",
         "upper middle",
         "upper right",

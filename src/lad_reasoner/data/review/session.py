@@ -34,7 +34,8 @@ from lad_reasoner.data.review.decisions import (
 )
 from lad_reasoner.data.sets.built_set import METADATA, Entry, read_entries
 from lad_reasoner.errors import InputError, RecordError
-from lad_reasoner.files.pictures import printable, read_picture
+from lad_reasoner.files.pictures import read_picture
+from lad_reasoner.text import printable
 
 OUTLINE = 4  # pixels around the mask
 MASK_COLOUR = (255, 0, 200)  # magenta: rare in products

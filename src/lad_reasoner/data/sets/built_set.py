@@ -26,8 +26,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from lad_reasoner.errors import InputError, MachineError
-from lad_reasoner.files.pictures import printable
-from lad_reasoner.records import Kind, Label, Record, read_records, repair_records
+from lad_reasoner.files.jsonl import read_records, repair_records
+from lad_reasoner.records import Kind, Label, Record
+from lad_reasoner.text import printable
 
 METADATA, MANIFEST, CARD, TEACHER, DECISIONS = (
     "metadata.jsonl",

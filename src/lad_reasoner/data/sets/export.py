@@ -31,8 +31,9 @@ from lad_reasoner.data.review.decisions import decided, read_decisions
 from lad_reasoner.data.sets.built_set import Entry, put_file, read_entries
 from lad_reasoner.data.sets.tokens import MIN_PIXELS, needed_pixels, record_tokens
 from lad_reasoner.errors import InputError, MissingExtraError
-from lad_reasoner.files.pictures import printable, read_picture
+from lad_reasoner.files.pictures import read_picture
 from lad_reasoner.report.terminal import track
+from lad_reasoner.text import printable
 
 DATA = "data.jsonl"
 MODEL = "Qwen/Qwen2.5-VL-3B-Instruct"  # the paper's

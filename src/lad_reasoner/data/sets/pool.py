@@ -18,9 +18,10 @@ from lad_reasoner.data.layouts import Source, is_public, why_not_train
 from lad_reasoner.data.mmad import name_of
 from lad_reasoner.data.sets.built_set import Entry, hash_file
 from lad_reasoner.errors import ImageError, InputError
-from lad_reasoner.files.pictures import printable, read_picture
+from lad_reasoner.files.pictures import read_picture
 from lad_reasoner.records import Sample
 from lad_reasoner.report.terminal import track
+from lad_reasoner.text import printable
 
 TWICE = "are in two of the sources"
 UNREADABLE = "cannot be read"

@@ -23,9 +23,10 @@ from pydantic import BaseModel, ValidationError
 
 from lad_reasoner.data.teachers.teacher import Answered, CostEstimate, Outcome, Request, Unanswered, parts_of
 from lad_reasoner.errors import ImageError, MissingExtraError, ServiceError
-from lad_reasoner.files.pictures import KEPT_SIDE, printable, read_picture
+from lad_reasoner.files.pictures import KEPT_SIDE, read_picture
 from lad_reasoner.remote.ledger import BudgetSpentError, Exchange, Ledger
 from lad_reasoner.remote.prices import Bill, Prices
+from lad_reasoner.text import printable
 
 if TYPE_CHECKING:
     from lad_reasoner.remote.client import ChatService

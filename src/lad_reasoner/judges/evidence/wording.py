@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from lad_reasoner.answers import format_response
-from lad_reasoner.data.masks import place
 from lad_reasoner.files.pictures import Picture
 from lad_reasoner.judges.evidence.matching import Comparison
 from lad_reasoner.judges.evidence.normal_variation import NormalSpread
 from lad_reasoner.judges.evidence.regions import MAX_REGIONS, Region, name_colour
+from lad_reasoner.text import place_words
 
 PROMPT_VERSION = "evidence-1"  # of this wording; there is no prompt
 STRETCHED = 0.12  # relative difference of the aspects; rounding to whole patches explains less
@@ -50,7 +50,7 @@ def _count(count: int) -> str:
 
 
 def _region(number: int, region: Region) -> str:
-    where = f"{place(region.centre_x, region.centre_y)}, {_percent(region.centre_x, region.centre_y)}"
+    where = f"{place_words(region.centre_x, region.centre_y)}, {_percent(region.centre_x, region.centre_y)}"
     parts = [
         f"Region {number} ({where}) covers {100 * region.area:.1f} % of the picture: {KINDS[region.kind]}",
         f"the region is {region.shape}" if region.shape else None,
@@ -77,7 +77,7 @@ def _largest_difference(comparison: Comparison) -> str:
     rows, columns = comparison.added.shape
     row, column = divmod(int(comparison.differences.argmax()), columns)
     x, y = (column + 0.5) / columns, (row + 0.5) / rows
-    return f"The largest difference is {place(x, y)}, {_percent(x, y)}."
+    return f"The largest difference is {place_words(x, y)}, {_percent(x, y)}."
 
 
 def _how_compared(comparison: Comparison, references: int, query: Picture) -> str:

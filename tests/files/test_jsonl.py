@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from helpers.verdicts import verdict
-from lad_reasoner.errors import InputError, RecordError
-from lad_reasoner.records import Pair, Prediction, Verdict, alone, append_record, read_records, repair_records
+from lad_reasoner.errors import RecordError
+from lad_reasoner.files.jsonl import append_record, read_records, repair_records
+from lad_reasoner.records import Pair, Prediction, Verdict
 
 
 def test_records_are_frozen_and_checked() -> None:
@@ -83,13 +84,3 @@ def test_a_line_of_before_there_were_systems_without_scores() -> None:
     line = prediction.model_dump_json(exclude={"scored"})
     assert "scored" not in line
     assert Prediction.model_validate_json(line).scored
-
-
-def test_two_do_not_work_in_one_folder(tmp_path: Path) -> None:
-    for _ in range(2):  # what ended holds no lock
-        with (
-            alone(tmp_path, "--out"),
-            pytest.raises(InputError, match="another process works there; wait for it, or give another --out"),
-            alone(tmp_path, "--out"),
-        ):
-            pass

@@ -1,0 +1,64 @@
+"""JSON lines: appended record by record, read back after a crash."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import ValidationError
+
+from lad_reasoner.errors import RecordError
+from lad_reasoner.records import Record
+from lad_reasoner.text import first_problem
+
+RecordType = TypeVar("RecordType", bound=Record)
+
+
+def append_record(path: str | Path, record: Record) -> None:
+    """Append one line and push it to the disk, so that a crash loses at most the line being written."""
+    with Path(path).open("a", encoding="utf-8") as file:
+        file.write(record.model_dump_json() + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def read_records(path: str | Path, kind: type[RecordType]) -> Iterator[RecordType]:
+    """The records of a JSONL file, one at a time.
+
+    A last line without its end was cut off by a crash and is passed over. Any other line that is no such record raises
+    `RecordError` with file, line and field.
+    """
+    with Path(path).open("rb") as file:
+        for number, line in enumerate(file, 1):
+            if not line.endswith(b"\n"):
+                return
+            if line.strip():
+                yield _parse(line, kind, f"{path}:{number}")
+
+
+def _parse(line: bytes, kind: type[RecordType], where: str) -> RecordType:
+    try:
+        return kind.model_validate_json(line)
+    except ValidationError as error:
+        raise RecordError(f"{where}: {first_problem(error)}") from None
+
+
+def repair_records(path: str | Path) -> int:
+    """Cut a half line off the end, before appending to the file; returns the bytes that were cut."""
+    path = Path(path)
+    if not path.exists():
+        return 0
+    with path.open("r+b") as file:
+        end = position = file.seek(0, os.SEEK_END)
+        while position > 0:
+            start = max(0, position - 65536)
+            file.seek(start)
+            newline = file.read(position - start).rfind(b"\n")
+            if newline >= 0:
+                position = start + newline + 1
+                break
+            position = start
+        file.truncate(position)
+        return end - position

@@ -1,0 +1,44 @@
+"""Small pieces of text that every room writes: names, lists, numbers and places in words, the fault of a record."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
+
+NUMBER_WORDS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
+
+
+def printable(name: object) -> str:
+    """A file's name as text that can be written anywhere: bytes that are not UTF-8 are spelled out."""
+    return str(name).encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def listed(names: Sequence[object], limit: int = 3, separator: str = ", ") -> str:
+    """`a, b, c and 7 more`."""
+    shown = separator.join(str(name) for name in names[:limit])
+    rest = len(names) - limit
+    return f"{shown} and {rest} more" if rest > 0 else shown
+
+
+def first_problem(error: ValidationError) -> str:
+    """The first fault that Pydantic found: `field.of.record: what is wrong`, without the input."""
+    problem = error.errors(include_url=False, include_input=False)[0]
+    field = ".".join(str(part) for part in problem["loc"])
+    return f"{field}: {problem['msg']}" if field else str(problem["msg"])
+
+
+def number_word(number: int) -> str:
+    """`no`, `one` … `twelve`, then digits."""
+    return NUMBER_WORDS[number] if number < len(NUMBER_WORDS) else str(number)
+
+
+def place_words(x: float, y: float) -> str:
+    """Fractions from the left and from the top -> one of nine places: `upper left` … `centre` … `lower right`."""
+    row = ("upper", "", "lower")[min(2, int(y * 3))]
+    column = ("left", "", "right")[min(2, int(x * 3))]
+    if not row and not column:
+        return "centre"
+    return f"{row or 'middle'} {column or 'middle'}"
