@@ -41,7 +41,7 @@ def __getattr__(name: str) -> Any:
     # Pydantic and Pillow load only when asked for, so that `lad-reasoner --help` answers at once.
     from importlib import import_module
 
-    for module in ("rewards", "records", "inspector", "evaluation"):
+    for module in ("rewards", "records", "inspector", "evaluation.run"):
         if name in __all__:
             found = getattr(import_module(f"lad_reasoner.{module}"), name, None)
             if found is not None:
