@@ -19,7 +19,7 @@ from pathlib import Path
 
 from lad_reasoner.errors import InputError, MachineError
 from lad_reasoner.files.jsonl import append_record, read_records, repair_records
-from lad_reasoner.records import Record, append_record, read_records, repair_records
+from lad_reasoner.records import Record
 from lad_reasoner.remote.prices import Bill, Prices
 
 ROOM = 16 * 2**20  # bytes that must be free on the disk before an answer is paid for

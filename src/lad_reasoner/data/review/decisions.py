@@ -19,7 +19,7 @@ from pydantic import Field, model_validator
 from lad_reasoner.errors import InputError
 from lad_reasoner.estimate import Estimate, share_of
 from lad_reasoner.files.jsonl import append_record, read_records, repair_records
-from lad_reasoner.records import Record, append_record, read_records, repair_records
+from lad_reasoner.records import Record
 
 FILE = "decisions.jsonl"
 Word = Literal["accept", "reject", "edit", "undo"]
