@@ -14,7 +14,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from lad_reasoner.judges.vlm.qwen_speedups import turn
+from lad_reasoner.judges.vlm.qwen_speedups import rotate_halves
 from lad_reasoner.micro.lessons import Example
 from lad_reasoner.micro.perception import rms_norm, see
 from lad_reasoner.micro.pool import CELL, Shot
@@ -44,7 +44,7 @@ def layer_forward(
     query = attention.q_proj(normed).view(rows, length, -1, attention.head_dim).transpose(1, 2)
     key = attention.k_proj(normed).view(rows, length, -1, attention.head_dim).transpose(1, 2)
     value = attention.v_proj(normed).view(rows, length, -1, attention.head_dim).transpose(1, 2)
-    query, key = turn(query, cos, sin), turn(key, cos, sin)
+    query, key = rotate_halves(query, cos, sin), rotate_halves(key, cos, sin)
     groups = attention.num_key_value_groups
     key, value = key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1)
     weights = (query @ key.transpose(-1, -2) * attention.scaling + mask).softmax(-1)

@@ -21,7 +21,7 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
-from lad_reasoner.judges.vlm.qwen_speedups import turn
+from lad_reasoner.judges.vlm.qwen_speedups import rotate_halves
 from lad_reasoner.micro.pool import CELL, Shot
 from lad_reasoner.miniloco.colours import COLOURS
 from lad_reasoner.miniloco.words import group_of, signs_in
@@ -76,7 +76,7 @@ def block_forward(block: Any, hidden: torch.Tensor, cos: torch.Tensor, sin: torc
     attention, mlp = block.attn, block.mlp
     split = attention.qkv(rms_norm(block.norm1, hidden)).view(count, patches, 3, attention.num_heads, -1)
     query, key, value = split.permute(2, 0, 3, 1, 4)
-    query, key = turn(query, cos, sin), turn(key, cos, sin)
+    query, key = rotate_halves(query, cos, sin), rotate_halves(key, cos, sin)
     # Written out: in bfloat16 on a CPU the backward pass of the fused attention is several times slower.
     weights = (query @ key.transpose(-1, -2) * attention.scaling).softmax(-1)
     mixed = (weights @ value).transpose(1, 2).reshape(count, patches, width)

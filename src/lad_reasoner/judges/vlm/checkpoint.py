@@ -1,8 +1,10 @@
 """Weights and processor of any vision-language checkpoint, by folder or by hub name.
 
-Everything that `AutoModelForImageTextToText` knows is loaded the same way, without torchvision where that is missing.
-Weights are safetensors only and no code of a checkpoint is run. The paper uses Qwen2.5-VL-3B (section 4.2) and does not
-say at what resolution; here the pixel budget is the checkpoint's own unless another is given.
+    checkpoint = load_checkpoint("Qwen/Qwen2.5-VL-3B-Instruct", max_pixels=512 * 512)
+
+All models of `AutoModelForImageTextToText` are loaded the same way, without torchvision if it is not installed. Weights
+are safetensors only, and no code of a checkpoint is run. The paper uses Qwen2.5-VL-3B (section 4.2) and does not say at
+what resolution; here the pixel budget is the checkpoint's own unless another is given.
 """
 
 from __future__ import annotations
@@ -25,9 +27,9 @@ from lad_reasoner.judges.vlm.qwen_speedups import speed_up
 
 EXAMPLE = "Qwen/Qwen2.5-VL-3B-Instruct"
 WEIGHTS = Path(__file__).parents[2] / "weights"
-# What ships inside the package: micro is micro-base after SFT and GRPO.
+# These ship inside the package; micro is micro-base after SFT and GRPO.
 BUILT_IN = {name: WEIGHTS / name for name in ("micro", "micro-base")}
-SMALL = 2 * 1024**3  # bytes of weights: up to here float32 fits everywhere, and a CPU is fastest with it
+SMALL = 2 * 1024**3  # bytes of weights; a smaller model fits in float32 everywhere, and a CPU is fastest with it
 
 _HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w.-]+")
 _FILES = ["*.json", "*.jinja", "*.txt", "*.model", "*.safetensors"]
@@ -41,7 +43,7 @@ _TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "spiece.m
 class Checkpoint:
     """A model ready to generate: weights in evaluation mode, a processor that pads on the left.
 
-    `max_pixels` is the most pixels of one picture where the processor knows no such budget; None where it keeps one.
+    `max_pixels` is the most pixels of one picture, for `fit`; None if the processor has such a budget itself.
     """
 
     name: str
@@ -51,11 +53,13 @@ class Checkpoint:
 
     @property
     def scope(self) -> str:
-        """What its config.json says it was made for, as one line; empty where it says nothing."""
+        """The purpose that its config.json states (key `scope`), as one line; empty if it states none."""
         scope = getattr(self.model.config, "scope", None)
         if not isinstance(scope, str):
             return ""
-        return " ".join("".join(letter if letter.isprintable() else " " for letter in scope).split())
+        # A stranger's file must not write control characters to a terminal.
+        printable = "".join(letter if letter.isprintable() else " " for letter in scope)
+        return " ".join(printable.split())
 
     def fit(self, image: Image.Image) -> Image.Image:
         """The picture within the pixel budget."""
@@ -70,15 +74,15 @@ class Checkpoint:
 def load_checkpoint(
     name: str | Path, *, max_pixels: int | None = None, device: str | None = None, dtype: str | None = None
 ) -> Checkpoint:
-    """Load weights and processor from a folder, or from the hub (downloaded once, then from the cache).
+    """Load weights and processor from a folder, or from the hub (downloaded once, then cached).
 
-    `max_pixels` is a budget for each picture; it is written into the processor where that knows one, so that saving it
-    stores it with the checkpoint. `device` is one of torch's, or `auto` to spread a large model over all GPUs (needs
-    accelerate); a GPU if there is one by default. `dtype` is `float32`, `bfloat16` or `float16`; by default that of the
+    `max_pixels` is a budget for each picture. If the processor has such a setting, the budget is written into it and
+    saved with the checkpoint. `device` is one of torch's, or `auto` to spread a large model over all GPUs (needs
+    accelerate); by default a GPU if there is one. `dtype` is `float32`, `bfloat16` or `float16`; by default that of the
     file, but float32 for small models on a CPU.
 
-    Raises `InputError` for what cannot be a vision-language checkpoint, `MachineError` when the machine lacks the
-    network, the memory or a package.
+    Raises `InputError` if the folder or name is not a vision-language checkpoint, `MachineError` if the machine lacks
+    the network, the memory or a package.
     """
     if max_pixels is not None and max_pixels < 28 * 28:
         raise InputError(f"max_pixels {max_pixels} is too small; a picture needs at least {28 * 28}")
@@ -87,7 +91,7 @@ def load_checkpoint(
     folder = find_folder(str(name))
     check_weights(folder, name)
     _check_processor(folder, name)
-    if not sys.stderr.isatty():
+    if not sys.stderr.isatty():  # a log file fills up with the bar's redraws
         library("transformers.utils.logging").disable_progress_bar()
     config = _load_config(folder, name)
     processor = _load_processor(folder, name, config)
@@ -98,7 +102,10 @@ def load_checkpoint(
 
 
 def find_folder(name: str) -> Path:
-    """The folder of a checkpoint: built in, yours, or downloaded (safetensors, configs and tokenizer only)."""
+    """The folder of a checkpoint: built in, yours, or downloaded (safetensors, configs and tokenizer only).
+
+    Raises `InputError` if there is no such model, `MachineError` if it cannot be downloaded.
+    """
     if name in BUILT_IN:
         return BUILT_IN[name]
     path = Path(name).expanduser()
@@ -115,11 +122,11 @@ def find_folder(name: str) -> Path:
         return Path(hub.snapshot_download(name, allow_patterns=_FILES, ignore_patterns=_OTHER_FILES))
     except (errors.RepositoryNotFoundError, errors.HFValidationError):
         raise InputError(
-            f"{name}: no such folder, and no such model on the hub, or one that needs a login (hf auth login)"
+            f"{name}: no such folder, and no such model on the hub; a private one needs a login (hf auth login)"
         ) from None
     except errors.LocalEntryNotFoundError:
         raise MachineError(
-            f"{name}: not on this machine, and the model hub cannot be reached; connect, or give a folder"
+            f"{name}: not on this machine, and the model hub cannot be reached; go online, or give a folder"
         ) from None
     except OSError as error:
         raise MachineError(f"{name}: cannot be downloaded ({_first_line(error)})") from None
@@ -133,31 +140,34 @@ def library(module: str = "transformers") -> Any:
 
 
 def check_weights(folder: Path, name: object) -> None:
-    """Refuse a folder that holds no model as safetensors."""
+    """Raise `InputError` unless the folder holds a model as safetensors."""
     if not (folder / "config.json").is_file():
         if (folder / "adapter_config.json").is_file():
-            raise InputError(f"{name}: an adapter without its base model; merge them and save the whole model")
+            raise InputError(f"{name}: holds an adapter without its base model; merge them and save the whole model")
         raise InputError(f"{name}: no config.json in it; give the folder of a Hugging Face model")
     if not any(folder.glob("*.safetensors")):
         pickles = sorted(file.name for pattern in _PICKLES for file in folder.glob(pattern))
         if pickles:
             raise InputError(
-                f"{name}: its weights are a pickle ({pickles[0]}), which can run code and is never opened; "
+                f"{name}: its weights are a pickle ({pickles[0]}); a pickle can run code and is never opened; "
                 "save them as safetensors"
             )
         raise InputError(f"{name}: no weights in it (*.safetensors)")
 
 
 def _check_processor(folder: Path, name: object) -> None:
+    """Raise `InputError` unless the files of a picture processor and a tokenizer are there."""
     for files, what in ((_PROCESSOR_FILES, "picture processor"), (_TOKENIZER_FILES, "tokenizer")):
         if not any((folder / file).is_file() for file in files):
-            raise InputError(f"{name}: no {what} in it; copy {files[0]} from the model it was made of")
+            raise InputError(f"{name}: no {what} in it; copy {files[0]} from the model that it was trained from")
 
 
 def _load_config(folder: Path, name: object) -> Any:
+    """The config; raises `InputError` if it is damaged or not that of a vision-language model."""
     known = library("transformers.models.auto.configuration_auto").CONFIG_MAPPING
-    judges = library("transformers.models.auto.modeling_auto").MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
+    vision_language = library("transformers.models.auto.modeling_auto").MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
     try:
+        # Read by hand first: for an unknown type Transformers' own error is a page long.
         fields = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         kind = fields.get("model_type")
         if kind in known:
@@ -167,14 +177,13 @@ def _load_config(folder: Path, name: object) -> Any:
     if kind not in known:
         why = "brings its own code, which is never run" if "auto_map" in fields else "is unknown to this transformers"
         raise InputError(f"{name}: model type {kind} {why}; choose another model")
-    if type(config) not in judges:
-        raise InputError(
-            f"{name}: a model of type {kind} cannot look at pictures and write; give a vision-language model"
-        )
+    if type(config) not in vision_language:
+        raise InputError(f"{name}: model type {kind} cannot look at pictures and write; give a vision-language model")
     return config
 
 
 def _load_processor(folder: Path, name: object, config: Any) -> Any:
+    """The processor, padding on the left; raises `InputError` if it is damaged or cannot take pictures."""
     loader = library().AutoProcessor
     known = library("transformers.models.auto.processing_auto").PROCESSOR_MAPPING.get(type(config), None)
     complete = library("transformers.utils.import_utils").is_torchvision_available()
@@ -183,15 +192,15 @@ def _load_processor(folder: Path, name: object, config: Any) -> Any:
             loader = _without_video(known)
         processor = loader.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
     except ImportError as error:
-        raise MachineError(f"{name}: its processor needs a package more ({_first_line(error)})") from None
+        raise MachineError(f"{name}: its processor needs another package ({_first_line(error)})") from None
     except Exception as error:
         # A damaged folder fails in more ways than can be listed: KeyError, TypeError, JSON errors, tokenizers' own.
         raise InputError(f"{name}: its processor cannot be loaded ({_first_line(error)})") from None
     tokenizer = getattr(processor, "tokenizer", None)
     if tokenizer is None or getattr(processor, "image_processor", None) is None:
-        raise InputError(f"{name}: its processor has no place for pictures; give a vision-language model")
+        raise InputError(f"{name}: its processor takes no pictures; give a vision-language model")
     if not (getattr(processor, "chat_template", None) or tokenizer.chat_template):
-        raise InputError(f"{name}: no chat template in it; choose the version of the model made for conversation")
+        raise InputError(f"{name}: no chat template in it; choose the chat (instruct) version of the model")
     _check_template(processor, name)
     tokenizer.padding_side = "left"  # a decoder goes on from the last token, which must not be padding
     if tokenizer.pad_token is None:
@@ -200,21 +209,23 @@ def _load_processor(folder: Path, name: object, config: Any) -> Any:
 
 
 def _check_template(processor: Any, name: object) -> None:
-    """Refuse a chat template that cannot be rendered, or leaves pictures out."""
-    asked = {"type": "text", "text": "?"}
-    turns = [[{"role": "user", "content": content}] for content in ([asked], [{"type": "image"}, asked])]
+    """Raise `InputError` if the chat template cannot be rendered, or leaves pictures out."""
+    question = {"type": "text", "text": "?"}
     try:
-        blind, seeing = (processor.apply_chat_template(turn, tokenize=False) for turn in turns)
+        without_picture, with_picture = (
+            processor.apply_chat_template([{"role": "user", "content": content}], tokenize=False)
+            for content in ([question], [{"type": "image"}, question])
+        )
     except Exception as error:  # a template can raise whatever it likes
         raise InputError(f"{name}: its chat template cannot be used ({_first_line(error)})") from None
-    if blind == seeing:
+    if without_picture == with_picture:
         raise InputError(f"{name}: its chat template has no place for pictures; give a vision-language model's")
 
 
 def _without_video(processor_class: Any) -> Any:
     """The same processor for pictures only: Transformers' video processors cannot be built without torchvision.
 
-    It keeps the name, which is what is written into a saved folder, so that others load the folder as ever.
+    The subclass keeps the class's name, because that name is written into saved folders and others load them by it.
     """
 
     def get_attributes(cls: Any) -> list[str]:
@@ -227,17 +238,18 @@ def _without_video(processor_class: Any) -> Any:
 
 
 def _set_budget(image_processor: Any, max_pixels: int | None) -> int | None:
-    """Write the budget into a processor that knows one; returns it where `Checkpoint.fit` has to keep it instead."""
+    """Write the budget into the image processor; returns it if there is no such setting and `Checkpoint.fit` must."""
     size = getattr(image_processor, "size", None)
     names = getattr(image_processor, "model_input_names", ())
     if max_pixels is None or size is None or "image_grid_thw" not in names:
         return max_pixels
-    # Qwen's processors, and those made after them, count pixels in these fields, whatever they are called.
+    # In processors of Qwen's kind (`image_grid_thw`) these two fields count pixels, despite their names.
     image_processor.size = type(size)(shortest_edge=min(size["shortest_edge"], max_pixels), longest_edge=max_pixels)
     return None
 
 
 def _load_weights(folder: Path, name: object, *, device: str | None, dtype: str | None) -> Any:
+    """The model in evaluation mode; raises `InputError` for damaged weights, `MachineError` for too little memory."""
     target = device or ("cuda" if torch.cuda.is_available() else "cpu")
     if dtype is None and target == "cpu" and sum(f.stat().st_size for f in folder.glob("*.safetensors")) <= SMALL:
         dtype = "float32"
@@ -252,20 +264,22 @@ def _load_weights(folder: Path, name: object, *, device: str | None, dtype: str 
             output_loading_info=True,
             **options,
         )
+        # Transformers only warns of missing tensors, and goes on with random numbers in their place.
         if report["missing_keys"]:
             missing = sorted(report["missing_keys"])
             raise InputError(f"{name}: its weights lack {len(missing)} tensors, such as {missing[0]}; copy them again")
-        return model.eval() if options else model.to(target).eval()
+        return model.eval() if options else model.to(target).eval()  # `device_map` has placed it already
     except LadError:
         raise
     except ImportError as error:
-        raise MachineError(f"{name}: a package is missing ({_first_line(error)})") from None
+        raise MachineError(f"{name}: its weights need another package ({_first_line(error)})") from None
     except (MemoryError, torch.OutOfMemoryError):
         raise MachineError(f"{name}: not enough memory on {target}; try a smaller model, or dtype bfloat16") from None
-    except Exception as error:
+    except Exception as error:  # a damaged file, or a config that does not match it: Transformers has no one error
         raise InputError(f"{name}: its weights cannot be loaded ({_first_line(error)})") from None
 
 
 def _first_line(error: BaseException) -> str:
+    """The first line of an error's message, at most 200 characters: libraries write paragraphs."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[0][:200] if lines else type(error).__name__

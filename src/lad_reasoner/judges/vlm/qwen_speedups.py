@@ -1,15 +1,16 @@
-"""Two speed-ups of the vision towers of the Qwen-VL family, with the same results.
+"""Faster steps for the vision towers of the Qwen-VL family, with the same results.
 
-The patch embedding is a three-dimensional convolution whose kernel equals its stride, which is a matrix product and
-runs as one. Attention runs window by window and picture by picture in Transformers, hundreds of calls a layer; here
-windows of equal length share one call.
+The patch embedding is a three-dimensional convolution whose kernel equals its stride: a matrix product, and computed as
+one. Transformers runs attention window by window and picture by picture, hundreds of calls a layer; here windows of
+equal length share one call.
 
-In training, a picture that occurs several times in a batch can be seen once (`share_pictures`): the responses of a GRPO
-group all look at the same pictures.
+In training, a picture that occurs several times in a batch can be looked at once (`share_pictures`): the responses of
+a GRPO group all look at the same pictures.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from types import MethodType
 from typing import Any
@@ -19,11 +20,12 @@ import torch.nn.functional as F
 
 
 def speed_up(model: Any) -> bool:
-    """Put the faster steps into a loaded model's vision tower; False if it has none of this kind."""
+    """Put the faster steps into a loaded model's vision tower; False if its tower is of another kind."""
     visual: Any = getattr(getattr(model, "model", None), "visual", None)
     blocks = getattr(visual, "blocks", ())
     embed: Any = getattr(visual, "patch_embed", None)
     projection = getattr(embed, "proj", None)
+    # Only without overlap is the convolution a matrix product.
     if not isinstance(projection, torch.nn.Conv3d) or projection.kernel_size != projection.stride:
         return False
     embed.forward = MethodType(_embed, embed)
@@ -36,7 +38,7 @@ def speed_up(model: Any) -> bool:
 
 
 def share_pictures(model: Any) -> bool:
-    """Let a loaded model look once at each picture of a batch, however often it occurs; gradients are the same, too.
+    """Let a loaded model look at each picture of a batch only once; results and gradients stay the same.
 
     For Qwen2-VL and Qwen2.5-VL, whose language part takes one result of the vision tower; False for others.
     """
@@ -50,31 +52,45 @@ def share_pictures(model: Any) -> bool:
 def _look_once(
     forward: Any, self: Any, hidden_states: torch.Tensor, grid_thw: torch.Tensor, *positional: Any, **named: Any
 ) -> Any:
+    """The tower's `forward` on the different pictures of a batch, its tokens handed to all pictures that are equal.
+
+    `hidden_states` is (patches of all pictures, values), `grid_thw` (pictures, 3): frames, rows and columns of patches.
+    """
     pieces = torch.split(hidden_states, grid_thw.prod(-1).tolist())
-    different: list[int] = []  # numbers of the first pictures of their kind
-    seen: dict[tuple[Any, ...], list[int]] = {}
-    kinds = []
-    marks = torch.stack([piece.double().sum() for piece in pieces]).tolist()
-    for number, (piece, grid, mark) in enumerate(zip(pieces, grid_thw.tolist(), marks, strict=True)):
-        alike = seen.setdefault((*grid, mark), [])
-        kind = next((kind for kind in alike if torch.equal(pieces[different[kind]], piece)), None)
+    first, kinds = _find_different(pieces, grid_thw.tolist())
+    # Other tensors, such as positions, belong to all pictures and cannot be cut to the different ones.
+    has_tensors = any(isinstance(value, torch.Tensor) for value in (*positional, *named.values()))
+    if has_tensors or len(first) == len(pieces):
+        return forward(hidden_states, grid_thw, *positional, **named)
+    output = forward(torch.cat([pieces[number] for number in first]), grid_thw[first], *positional, **named)
+    # The tower merges squares of patches into tokens; (tokens of all pictures, width).
+    lengths = (grid_thw[first].prod(-1) // self.spatial_merge_size**2).tolist()
+    tokens = output.pooler_output.split(lengths)
+    output.pooler_output = torch.cat([tokens[kind] for kind in kinds])
+    return output
+
+
+def _find_different(pieces: Sequence[torch.Tensor], grids: Sequence[Sequence[int]]) -> tuple[list[int], list[int]]:
+    """The numbers of the pictures that are the first of their kind, and the kind of each picture."""
+    first: list[int] = []
+    kinds: list[int] = []
+    # Equal pictures have equal sums: only those few are compared value by value.
+    sums = torch.stack([piece.double().sum() for piece in pieces]).tolist()
+    candidates: dict[tuple[float, ...], list[int]] = {}  # grid and sum -> kinds
+    for number, (piece, grid, total) in enumerate(zip(pieces, grids, sums, strict=True)):
+        alike = candidates.setdefault((*grid, total), [])
+        kind = next((kind for kind in alike if torch.equal(pieces[first[kind]], piece)), None)
         if kind is None:
-            kind = len(different)
-            different.append(number)
+            kind = len(first)
+            first.append(number)
             alike.append(kind)
         kinds.append(kind)
-    given = any(isinstance(value, torch.Tensor) for value in (*positional, *named.values()))  # made for all pictures
-    if given or len(different) == len(pieces):
-        return forward(hidden_states, grid_thw, *positional, **named)
-    found = forward(torch.cat([pieces[number] for number in different]), grid_thw[different], *positional, **named)
-    lengths = (grid_thw[different].prod(-1) // self.spatial_merge_size**2).tolist()
-    results = found.pooler_output.split(lengths)
-    found.pooler_output = torch.cat([results[kind] for kind in kinds])
-    return found
+    return first, kinds
 
 
 def _embed(self: Any, hidden_states: torch.Tensor) -> torch.Tensor:
-    weight, bias = self.proj.weight, self.proj.bias
+    """(patches, values) -> (patches, width)."""
+    weight, bias = self.proj.weight, self.proj.bias  # (width, channels, frames, rows, columns), (width,)
     flat = hidden_states.reshape(-1, weight[0].numel()).to(weight.dtype)
     return F.linear(flat, weight.flatten(1), bias)
 
@@ -86,30 +102,35 @@ def _attend(
     position_embeddings: tuple[torch.Tensor, torch.Tensor],
     **_: Any,
 ) -> torch.Tensor:
+    """Attention inside each window over (patches, width); `cu_seqlens` (windows + 1,) are the windows' bounds."""
     count = hidden_states.shape[0]
+    # Each (patches, heads, head width).
     query, key, value = self.qkv(hidden_states).view(count, 3, self.num_heads, -1).unbind(1)
+    # Rotated in float32, as Transformers does; (patches, 1, head width) for all heads.
     cos, sin = (part.unsqueeze(-2).float() for part in position_embeddings)
-    # In float32, as Transformers does.
-    query, key = (turn(states.float(), cos, sin).to(value.dtype) for states in (query, key))
+    query = rotate_halves(query.float(), cos, sin).to(value.dtype)
+    key = rotate_halves(key.float(), cos, sin).to(value.dtype)
     mixed = torch.empty_like(value)
     for rows in _windows_by_length(cu_seqlens):
-        one, two, three = (states[rows].transpose(1, 2) for states in (query, key, value))
-        mixed[rows] = F.scaled_dot_product_attention(one, two, three, scale=self.scaling).transpose(1, 2)
+        # Each (windows, heads, length, head width).
+        queries, keys, values = (states[rows].transpose(1, 2) for states in (query, key, value))
+        attended = F.scaled_dot_product_attention(queries, keys, values, scale=self.scaling)
+        mixed[rows] = attended.transpose(1, 2)
     result: torch.Tensor = self.proj(mixed.reshape(count, -1))
     return result
 
 
-def turn(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
-    """Rotate the halves of each head by the angles of their places."""
+def rotate_halves(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
+    """Rotary position embedding: `x` (…, head width), its halves rotated by the angles of their places."""
     first, second = x.chunk(2, -1)
     return x * cos + torch.cat([-second, first], -1) * sin
 
 
 def _windows_by_length(cu_seqlens: torch.Tensor) -> list[torch.Tensor]:
-    """For each length that occurs: (windows, length) indices of the rows of all windows that are so long."""
+    """For each length that occurs: (windows, length) indices of the rows of all windows of that length."""
     starts, lengths = cu_seqlens[:-1].long(), (cu_seqlens[1:] - cu_seqlens[:-1]).long()
-    return [
-        starts[lengths == length, None] + torch.arange(length, device=cu_seqlens.device)
-        for length in sorted(set(lengths.tolist()))
-        if length > 0
-    ]
+    windows: list[torch.Tensor] = []
+    for length in sorted(set(lengths.tolist()) - {0}):
+        offsets = torch.arange(length, device=cu_seqlens.device)
+        windows.append(starts[lengths == length, None] + offsets)  # (windows, 1) + (length,)
+    return windows
