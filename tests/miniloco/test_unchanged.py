@@ -3,7 +3,7 @@
 `unchanged.json` holds hashes of every defect of every product, and of ten draws of each family. A change that is meant
 to alter pictures writes them anew:
 
-    python tests/miniloco/test_miniloco_unchanged.py
+    python tests/miniloco/test_unchanged.py
 """
 
 from __future__ import annotations

@@ -1,0 +1,119 @@
+"""The benchmark on disk: MVTec LOCO AD's layout, written picture by picture."""
+
+from __future__ import annotations
+
+import json
+import tracemalloc
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from lad_reasoner.errors import InputError
+from lad_reasoner.miniloco import (
+    CATALOGUE,
+    count_pictures,
+    defect_values,
+    write_benchmark,
+)
+
+
+def lines(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def test_layout_on_disk_is_that_of_mvtec_loco_ad(tmp_path: Path) -> None:
+    names = ("bolt_plate", "pushpins")
+    records = list(write_benchmark(tmp_path, products=names, per_class=2, size=64, seed=1))
+    assert len(records) == count_pictures(names, per_class=2) == 20
+    assert {path.name for path in tmp_path.iterdir()} == {*names, "bolt_plate.png", "pushpins.png"}
+    for name in names:
+        folder = tmp_path / name
+        written = {str(path.relative_to(folder)) for path in folder.rglob("*.png")}
+        facts = lines(folder / "facts.jsonl")
+        assert written == {f["file"] for f in facts} | {f["mask"] for f in facts if f["mask"]}
+        assert {str(Path(f["file"]).parent) for f in facts} == {
+            "train/good",
+            "validation/good",
+            "test/good",
+            "test/logical_anomalies",
+            "test/structural_anomalies",
+        }
+        config = json.loads((folder / "defects_config.json").read_text(encoding="utf-8"))
+        listed = {entry["defect_name"]: entry["pixel_value"] for entry in config}
+        assert listed == defect_values(name)
+        assert {"saturation_threshold", "relative_saturation"} <= set(config[0])
+        for fact in facts:
+            with Image.open(folder / fact["file"]) as image:
+                assert (image.mode, image.size) == ("RGB", (fact["width"], fact["height"]))
+            assert (fact["mask"] is None) == (fact["kind"] == "good")
+            if fact["mask"]:
+                stem = Path(fact["file"]).stem
+                assert fact["mask"] == f"ground_truth/{Path(fact['file']).parent.name}/{stem}/000.png"
+                mask = np.asarray(Image.open(folder / fact["mask"]))
+                assert set(np.unique(mask)) == {0, listed[fact["defect"]]}
+        assert (folder / "rule.txt").read_text(encoding="utf-8").strip() == CATALOGUE[name].rule
+        with Image.open(tmp_path / f"{name}.png") as sheet:
+            assert sheet.width > 2 * 64
+    assert [r["file"] for r in records[:10]] == [f["file"] for f in lines(tmp_path / "bolt_plate" / "facts.jsonl")]
+
+
+def test_a_smaller_benchmark_is_the_beginning_of_a_larger_one(tmp_path: Path) -> None:
+    for name, number in (("small", 1), ("large", 3)):
+        list(write_benchmark(tmp_path / name, products=["gear_pair"], per_class=number, size=64, seed=9))
+    small, large = (
+        {f["file"]: f for f in lines(tmp_path / name / "gear_pair" / "facts.jsonl")} for name in ("small", "large")
+    )
+    assert len(small) == 5
+    for file, fact in small.items():
+        assert large[file] == fact
+        one, two = (tmp_path / name / "gear_pair" / file for name in ("small", "large"))
+        assert one.read_bytes() == two.read_bytes()
+
+
+def test_writing_is_lazy_and_its_memory_does_not_grow(tmp_path: Path) -> None:
+    steps = write_benchmark(tmp_path / "lazy", products=["pill_blister"], per_class=5, size=64)
+    list(islice(steps, 3))
+    assert len(list((tmp_path / "lazy").rglob("*.png"))) == 3
+    peaks = []
+    for number in (8, 16):
+        tracemalloc.start()
+        for _ in write_benchmark(tmp_path / str(number), products=["pill_blister"], per_class=number, size=48):
+            pass
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] < 1.25 * peaks[0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"products": ["teapot"]}, "unknown product 'teapot'; there are: breakfast_box"),
+        ({"per_class": 0}, "at least 1 picture"),
+        ({"seed": -1}, "0 or more"),
+        ({"size": 8}, "32 pixels or more"),
+    ],
+)
+def test_bad_arguments_are_refused_before_anything_is_written(
+    arguments: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match=message):
+        write_benchmark(tmp_path / "out", **arguments)
+    assert not (tmp_path / "out").exists()
+
+
+def test_nothing_is_overwritten_unless_asked_for(tmp_path: Path) -> None:
+    again: dict[str, Any] = {"products": ["keyboard_row"], "per_class": 1, "size": 48}
+    list(write_benchmark(tmp_path, **again))
+    with pytest.raises(InputError, match="exists already"):
+        write_benchmark(tmp_path, **again)
+    assert len(list(write_benchmark(tmp_path, overwrite=True, **again))) == 5
+    foreign = tmp_path / "gear_pair"
+    foreign.mkdir()
+    (foreign / "mine.txt").write_text("keep me")
+    with pytest.raises(InputError, match="no MiniLOCO folder"):
+        write_benchmark(tmp_path, products=["gear_pair"], per_class=1, overwrite=True)
+    assert (foreign / "mine.txt").exists()
