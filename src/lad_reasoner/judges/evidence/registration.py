@@ -1,5 +1,9 @@
 """Bring a query into register with a reference: the similarity (shift, rotation, scale) that lays one on the other.
 
+    move = register(reference, query)
+    move.degrees, move.scale, move.dx      # 2.0, 0.99, -0.04: turned clockwise, a little smaller, moved to the left
+    move.apply(isotropic_grid(24, 16))     # where the query shows the centres of a grid on the reference
+
 Levenberg-Marquardt on small thumbnails of equal brightness and contrast, robust against parts that really differ
 (Cauchy weights), from several starting points at once; about 20 ms on two cores.
 
@@ -10,7 +14,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import cached_property
+from functools import partial
 
 import numpy as np
 import torch
@@ -20,6 +24,7 @@ from PIL import Image
 COARSE_SIDE, FINE_SIDE = 48, 96  # pixels of the thumbnails' long side
 STEPS = 8  # iterations at each of the two sides
 START_SHIFT = 0.15  # the other starting points lie this far from the first, in units of half the long side
+FINALISTS = 2  # starts that are refined: the best fit of the coarse thumbnails need not be the best of the fine ones
 MIN_OVERLAP = 0.6  # share of the picture that a transform must keep in view
 CAUCHY = 2.0  # how fast a pixel's weight falls with its squared difference
 
@@ -43,8 +48,9 @@ class Similarity:
         """Size of the query's content relative to the reference's."""
         return math.hypot(self.a, self.b)
 
-    @cached_property
+    @property
     def inverse(self) -> Similarity:
+        """Query coordinates -> reference coordinates."""
         square = self.a**2 + self.b**2
         a, b = self.a / square, -self.b / square
         return Similarity(a, b, -(a * self.dx - b * self.dy), -(b * self.dx + a * self.dy))
@@ -63,89 +69,135 @@ def isotropic_grid(rows: int, columns: int) -> torch.Tensor:
     return torch.stack(torch.meshgrid(x, y, indexing="xy"), -1)
 
 
+def half_extent(rows: int, columns: int) -> torch.Tensor:
+    """Isotropic coordinates (x, y) of the lower right corner of a picture of this aspect, tensor (2,)."""
+    return torch.tensor([columns, rows]) / max(rows, columns)
+
+
 def in_view(points: torch.Tensor, rows: int, columns: int) -> torch.Tensor:
     """Which isotropic points (…, 2) lie on a picture of this aspect, bool (…)."""
-    extent = torch.tensor([columns, rows]) / max(rows, columns)
-    return (points.abs() <= extent).all(-1)
+    return (points.abs() <= half_extent(rows, columns)).all(-1)
 
 
-def sample(values: torch.Tensor, where: torch.Tensor) -> torch.Tensor:
+def sample(values: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
     """Values (channels, rows, columns) at isotropic points (rows', columns', 2) -> (channels, rows', columns').
 
     Points outside take the value at the nearest edge.
     """
-    rows, columns = values.shape[-2:]
-    extent = torch.tensor([columns, rows]) / max(rows, columns)
-    grid = (where / extent)[None]
-    return F.grid_sample(values[None], grid, mode="bilinear", padding_mode="border", align_corners=False)[0]
+    return _interpolate(values[None], (points / half_extent(*values.shape[-2:]))[None])[0]
+
+
+def _interpolate(values: torch.Tensor, grid: torch.Tensor) -> torch.Tensor:
+    """`grid_sample`, whose coordinates run from -1 to 1 along both sides of the picture."""
+    return F.grid_sample(values, grid, mode="bilinear", padding_mode="border", align_corners=False)
 
 
 @torch.inference_mode()
 def register(reference: Image.Image, query: Image.Image) -> Similarity:
-    """The similarity that lays the reference on the query; both must have the same aspect.
+    """The similarity that lays the reference on the query; both are RGB and must have the same aspect.
 
     Rotations of up to some 15 degrees are found.
     """
+    # The identity and a shift to each side: from one start alone, like parts in a row may be laid on the wrong one.
     shifts = torch.tensor([(0, 0), (1, 0), (-1, 0), (0, 1), (0, -1)]) * START_SHIFT
-    starts = torch.cat([torch.tensor([[1.0, 0.0]]).expand(5, 2), shifts], 1)
-    found, cost = _minimise(_thumbnail(reference, COARSE_SIDE), _thumbnail(query, COARSE_SIDE), starts)
-    best = found[cost.argsort()[:2]]
-    found, cost = _minimise(_thumbnail(reference, FINE_SIDE), _thumbnail(query, FINE_SIDE), best)
-    return Similarity(*found[cost.argmin()].tolist())
+    starts = torch.cat([torch.tensor([[1.0, 0.0]]).expand(5, 2), shifts], 1)  # (5, 4)
+    coarse = _minimise(_thumbnail(reference, COARSE_SIDE), _thumbnail(query, COARSE_SIDE), starts)
+    finalists = coarse.parameters[coarse.cost.argsort()[:FINALISTS]]
+    # Units are independent of the thumbnails' size, so what one size has found is a start at the other.
+    fine = _minimise(_thumbnail(reference, FINE_SIDE), _thumbnail(query, FINE_SIDE), finalists)
+    return Similarity(*fine.parameters[fine.cost.argmin()].tolist())
 
 
 def _thumbnail(image: Image.Image, side: int) -> torch.Tensor:
+    """The picture at this long side, float (3, rows, columns) from 0 to 1."""
     factor = side / max(image.size)
     size = (max(8, round(image.width * factor)), max(8, round(image.height * factor)))
+    # A box filter counts every pixel once: no aliasing that moves when the picture moves.
     pixels = np.array(image.resize(size, Image.Resampling.BOX), dtype=np.float32)
     return torch.from_numpy(pixels).permute(2, 0, 1) / 255
 
 
-def _minimise(reference: torch.Tensor, query: torch.Tensor, starts: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Levenberg-Marquardt from every start at once: parameters (starts, 4) and their costs (starts,)."""
-    count, channels = len(starts), len(query)
-    points = isotropic_grid(*query.shape[-2:])
-    x, y = points[..., 0], points[..., 1]
-    half = max(query.shape[-2:]) / 2  # pixels for one unit
+@dataclass(eq=False)
+class _Fit:
+    """Where the search from several starts stands; one row a start."""
+
+    parameters: torch.Tensor  # (starts, 4): a, b, dx, dy
+    cost: torch.Tensor  # (starts,)
+    hessian: torch.Tensor  # (starts, 4, 4), Gauss-Newton approximation of the Hessian
+    gradient: torch.Tensor  # (starts, 4, 1), of the cost, up to a factor that it shares with the Hessian
+
+    def keep_better(self, trial: _Fit) -> torch.Tensor:
+        """Take over the starts that `trial` has improved; returns which these are, bool (starts,)."""
+        better = trial.cost < self.cost
+        self.parameters = torch.where(better[:, None], trial.parameters, self.parameters)
+        self.cost = torch.where(better, trial.cost, self.cost)
+        self.hessian = torch.where(better[:, None, None], trial.hessian, self.hessian)
+        self.gradient = torch.where(better[:, None, None], trial.gradient, self.gradient)
+        return better
+
+
+def _minimise(reference: torch.Tensor, query: torch.Tensor, starts: torch.Tensor) -> _Fit:
+    """Levenberg-Marquardt from every start (starts, 4) at once; both pictures are (channels, rows, columns)."""
     slope_y, slope_x = torch.gradient(query, dim=(1, 2))
-    layers = torch.cat([query, slope_x * half, slope_y * half]).expand(count, -1, -1, -1)
-    extent = torch.tensor([query.shape[-1], query.shape[-2]]) / max(query.shape[-2:])
-
-    def measure(parameters: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-        a, b, dx, dy = parameters.T[:, :, None, None]
-        where = torch.stack([a * x - b * y + dx, b * x + a * y + dy], -1) / extent
-        seen = (where.abs() <= 1).all(-1)[:, None].float()
-        moved = F.grid_sample(layers, where, mode="bilinear", padding_mode="border", align_corners=False)
-        moved_query, moved_x, moved_y = moved.reshape(count, 3, channels, *moved.shape[2:]).unbind(1)
-        flat_query, spread = _standardise(moved_query, seen)
-        flat_reference, _ = _standardise(reference.expand(count, -1, -1, -1), seen)
-        error = (flat_query - flat_reference) * seen
-        square = (error**2).mean(1, keepdim=True)
-        weight = seen / (1 + CAUCHY * square)
-        cost = (torch.log1p(CAUCHY * square) * seen).sum((1, 2, 3)) / seen.sum((1, 2, 3)).clamp(min=1)
-        cost = cost + 1e3 * (seen.mean((1, 2, 3)) < MIN_OVERLAP)
-        jacobian = torch.stack([moved_x * x + moved_y * y, moved_y * x - moved_x * y, moved_x, moved_y], 1)
-        jacobian = (jacobian / spread[:, None]).flatten(2)
-        weighted = jacobian * weight.expand_as(error).flatten(1)[:, None]
-        return cost, weighted @ jacobian.mT, (weighted @ error.flatten(1)[..., None]), parameters
-
-    best = measure(starts)
-    damping = torch.full((count,), 1e-2)
+    unit = max(query.shape[1:]) / 2  # pixels for one unit, which turns slopes a pixel into slopes a unit
+    layers = torch.stack([query, slope_x * unit, slope_y * unit])  # (3, channels, rows, columns)
+    measure = partial(_measure, reference, layers)
+    fit = measure(starts)
+    damping = torch.full((len(starts),), 1e-2)
     for _ in range(STEPS):
-        _, hessian, gradient, parameters = best
-        damped = hessian + torch.diag_embed(hessian.diagonal(dim1=1, dim2=2) * damping[:, None] + 1e-6)
-        trial = measure(parameters - torch.linalg.solve(damped, gradient)[..., 0])
-        better = trial[0] < best[0]
-        damping = torch.where(better, damping * 0.3, damping * 5)
-        best = tuple(  # type: ignore[assignment]
-            torch.where(better.view(-1, *[1] * (new.dim() - 1)), new, old) for new, old in zip(trial, best, strict=True)
-        )
-    return best[3], best[0]
+        step = torch.linalg.solve(_damp(fit.hessian, damping), fit.gradient)[..., 0]
+        better = fit.keep_better(measure(fit.parameters - step))
+        damping = torch.where(better, damping * 0.3, damping * 5)  # trust the model more, or walk more carefully
+    return fit
 
 
-def _standardise(values: torch.Tensor, seen: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Zero mean a channel, unit spread over all: what light and exposure change is gone. (values, spread)."""
-    count = seen.sum((2, 3), keepdim=True).clamp(min=1)
-    centred = (values - (values * seen).sum((2, 3), keepdim=True) / count) * seen
-    spread = ((centred**2).sum((2, 3), keepdim=True) / count).sqrt().mean(1, keepdim=True).clamp(min=1e-3)
-    return centred / spread, spread
+def _damp(hessian: torch.Tensor, damping: torch.Tensor) -> torch.Tensor:
+    """Marquardt's damping in proportion to the diagonal, so that it does not depend on the parameters' units."""
+    diagonal = hessian.diagonal(dim1=1, dim2=2)  # (starts, 4)
+    # The constant keeps the system solvable where plain pictures have no slopes at all.
+    return hessian + torch.diag_embed(diagonal * damping[:, None] + 1e-6)
+
+
+def _measure(reference: torch.Tensor, layers: torch.Tensor, parameters: torch.Tensor) -> _Fit:
+    """Cost and its derivatives at the parameters (starts, 4).
+
+    `reference` is (channels, rows, columns); `layers` (3, channels, rows, columns) are the query and its two slopes.
+    """
+    starts, (channels, rows, columns) = len(parameters), reference.shape
+    x, y = isotropic_grid(rows, columns).unbind(-1)  # (rows, columns) each
+    a, b, dx, dy = parameters.T[:, :, None, None]  # (starts, 1, 1) each
+    points = torch.stack([a * x - b * y + dx, b * x + a * y + dy], -1) / half_extent(rows, columns)
+    visible = (points.abs() <= 1).all(-1)[:, None].float()  # (starts, 1, rows, columns): 1 where the query shows it
+    moved = _interpolate(layers.flatten(0, 1).expand(starts, -1, -1, -1), points)
+    query, slope_x, slope_y = moved.reshape(starts, 3, channels, rows, columns).unbind(1)  # (starts, channels, rows, columns) each
+
+    query, contrast = _standardise(query, visible)
+    reference, _ = _standardise(reference.expand(starts, -1, -1, -1), visible)
+    error = (query - reference) * visible
+    # One weight for all channels: a part that really differs, differs as a whole.
+    square = (error**2).mean(1, keepdim=True)  # (starts, 1, rows, columns)
+    weight = visible / (1 + CAUCHY * square)  # derivative of the Cauchy loss below, up to the factor CAUCHY
+    cost = (torch.log1p(CAUCHY * square) * visible).sum((1, 2, 3)) / visible.sum((1, 2, 3)).clamp(min=1)
+    # Without this, the cheapest transform is one that moves all that differs out of view.
+    cost = cost + 1e3 * (visible.mean((1, 2, 3)) < MIN_OVERLAP)
+
+    # Chain rule: slopes of the query times the points' derivatives by a, b, dx, dy. Mean and contrast count as
+    # constants, whose own derivatives are small.
+    derivatives = [slope_x * x + slope_y * y, slope_y * x - slope_x * y, slope_x, slope_y]
+    jacobian = (torch.stack(derivatives, 1) / contrast[:, None]).flatten(2)  # (starts, 4, channels * rows * columns)
+    weighted = jacobian * weight.expand_as(error).flatten(1)[:, None]
+    return _Fit(parameters, cost, weighted @ jacobian.mT, weighted @ error.flatten(1)[..., None])
+
+
+def _standardise(values: torch.Tensor, visible: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Zero mean in each channel and unit contrast over all, as counted in view: light and exposure cancel out.
+
+    Values (starts, channels, rows, columns), visible (starts, 1, rows, columns) -> the values, and the contrast
+    (starts, 1, 1, 1) that they were divided by.
+    """
+    count = visible.sum((2, 3), keepdim=True).clamp(min=1)
+    centred = (values - (values * visible).sum((2, 3), keepdim=True) / count) * visible
+    deviation = ((centred**2).sum((2, 3), keepdim=True) / count).sqrt()  # (starts, channels, 1, 1)
+    # A floor, since a picture of one colour has none to divide by.
+    contrast = deviation.mean(1, keepdim=True).clamp(min=1e-3)
+    return centred / contrast, contrast
