@@ -1,5 +1,8 @@
 """Two-way matching: what is the same, added, missing, moved, turned, or out of view."""
 
+from concurrent.futures import ThreadPoolExecutor
+from copy import copy
+
 import numpy as np
 import pytest
 import torch
@@ -12,7 +15,7 @@ from lad_reasoner.judges.evidence.backbone import Backbone
 from lad_reasoner.judges.evidence.matching import (
     ORIENTATIONS,
     Matcher,
-    augment,
+    augment_shot,
     colour_vectors,
     orientations,
     working_size,
@@ -52,8 +55,9 @@ def test_swapped_parts_show_only_by_their_places(backbone: Backbone) -> None:
     swapped = matcher.fit(scene((110, 200, BLUE), (280, 200, RED)))
     comparison = matcher.compare(swapped)
     assert 0 < comparison.free_share < 0.1
-    matcher.place_weight = 0.0
-    without = matcher.compare(swapped)
+    without_places = copy(matcher)
+    without_places.place_weight = 0.0  # type: ignore[misc]
+    without = without_places.compare(swapped)
     assert comparison.statistic > 2 * without.statistic
 
 
@@ -93,6 +97,20 @@ def test_results_do_not_depend_on_what_came_before(one_shot: Matcher) -> None:
     assert one_shot.compare(query).statistic == first
 
 
+def test_threads_that_share_a_matcher_get_the_answers_of_one(matcher: Matcher) -> None:
+    queries = [matcher.fit(shot(kind, index)) for kind in ("good", "logical") for index in range(3)]
+    before = dict(vars(matcher))
+    alone = [matcher.compare(query) for query in queries]
+    with ThreadPoolExecutor(2) as pool:
+        shared = list(pool.map(matcher.compare, queries))
+    for expected, measurement in zip(alone, shared, strict=True):
+        # Threads of the pool may split sums otherwise, which moves the last digit.
+        assert measurement.statistic == pytest.approx(expected.statistic, abs=1e-6)
+        assert torch.allclose(measurement.differences, expected.differences, atol=1e-5)
+        assert (measurement.reference, measurement.degrees) == (expected.reference, expected.degrees)
+    assert all(value is before[name] for name, value in vars(matcher).items())
+
+
 @pytest.mark.parametrize(
     ("width", "height", "expected"),
     [
@@ -118,8 +136,8 @@ def test_orientations_turn_clockwise() -> None:
 
 def test_augmented_copies_know_what_they_show() -> None:
     image = shot("good", 0).image.resize((384, 256))
-    copy, seen_copy, seen_reference = augment(image, np.random.default_rng(3), (16, 24))
-    assert copy.size == image.size
+    other_shot, seen_copy, seen_reference = augment_shot(image, np.random.default_rng(3), (16, 24))
+    assert other_shot.size == image.size
     assert seen_copy.shape == seen_reference.shape == (16 * 24,)
     assert 0.5 < seen_copy.float().mean() < 1
     assert 0.5 < seen_reference.float().mean() < 1

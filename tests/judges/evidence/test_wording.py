@@ -10,7 +10,7 @@ from scipy import ndimage
 from helpers.shots import shot
 from lad_reasoner.answers import parse_response
 from lad_reasoner.files.pictures import Picture
-from lad_reasoner.judges.evidence.matching import Comparison, Matcher
+from lad_reasoner.judges.evidence.matching import Matcher, Measurement
 from lad_reasoner.judges.evidence.regions import CORE, MAP_STEP, ONE_SIDED, SMALLEST, find_regions, name_colour
 from lad_reasoner.judges.evidence.registration import in_view, isotropic_grid, sample
 from lad_reasoner.judges.evidence.wording import KINDS, VISIBLY_LIGHTER, respond
@@ -34,7 +34,7 @@ LARGEST = re.compile(
 )
 
 
-def measured_regions(comparison: Comparison, query: Image.Image, limit: float) -> list[dict[str, object]]:
+def measured_regions(comparison: Measurement, query: Image.Image, limit: float) -> list[dict[str, object]]:
     """The regions again, from the arrays alone."""
     width, height = query.width // MAP_STEP, query.height // MAP_STEP
     heat = comparison.anomaly_map(width, height)
@@ -128,7 +128,7 @@ def test_every_claim_is_true(kind: str, index: int, references: int, matcher: Ma
     assert not text.strip(), f"claims that this test does not know: {text}"
 
 
-def check_comparison(text: str, comparison: Comparison, references: int, query: Picture) -> str:
+def check_comparison(text: str, comparison: Measurement, references: int, query: Picture) -> str:
     compared = COMPARED.search(text)
     assert compared
     if references > 1:

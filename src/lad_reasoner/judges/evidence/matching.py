@@ -1,5 +1,11 @@
 """Two-way patch matching: what differs between references and query, without training.
 
+    matcher = Matcher(references, load_backbone())
+    query = matcher.fit(picture)                     # at working size
+    measurement = matcher.compare(query)
+    matcher.spread.score(measurement.statistic)      # 0.93: an anomaly, since 0.5 is the limit of normal variation
+    measurement.anomaly_map(640, 480)                # where; float32 (480, 640)
+
 Dense features of a pretrained network are compared by cosine distance, patch by patch:
 
 - query -> references: each patch of the query and its nearest patch of any reference, in any of eight orientations
@@ -11,8 +17,8 @@ Dense features of a pretrained network are compared by cosine distance, patch by
   swapped): after bringing the query into register, the distance within a window is mixed in. A product whose parts lie
   about freely shows itself by many such patches, and the place then does not count.
 
-The statistic is the mean of the largest TOP_SHARE distances of either direction; `spread.py` turns it into a score.
-This is not part of the paper, which asks a language model alone; it is the judge that needs no training.
+The statistic is the mean of the largest TOP_SHARE distances of either direction; `normal_variation.py` turns it into
+a score. This is not part of the paper, which asks a language model alone; it is the judge that needs no training.
 """
 
 from __future__ import annotations
@@ -20,6 +26,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Final
 
 import numpy as np
 import torch
@@ -29,7 +36,7 @@ from PIL import Image, ImageEnhance, ImageFilter
 from lad_reasoner.files.pictures import Picture
 from lad_reasoner.judges.evidence.backbone import Backbone
 from lad_reasoner.judges.evidence.normal_variation import NormalSpread
-from lad_reasoner.judges.evidence.registration import Similarity, in_view, isotropic_grid, register, sample
+from lad_reasoner.judges.evidence.registration import Similarity, half_extent, in_view, isotropic_grid, register, sample
 
 WORKING_AREA = 384 * 384  # pixels: the picture that the network sees, in the first reference's aspect
 ORIENTATIONS = 8  # multiples of 45 degrees in which a reference is known
@@ -46,28 +53,23 @@ RGB_TO_XYZ = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.01
 
 
 @dataclass(frozen=True, eq=False)
-class Comparison:
-    """What was measured between one query and the references.
+class Measurement:
+    """What was measured between one query and the references."""
 
-    `added` (rows, columns) lies on the query's patches, `missing` (rows, columns) on those of `view`: the reference in
-    the orientation that the query explains best. `similarity` leads from the view to the query.
-    """
-
-    added: torch.Tensor
-    missing: torch.Tensor
-    reference: int
-    degrees: int
-    view: Image.Image
-    similarity: Similarity
-    free_share: float
-    statistic: float
+    added: torch.Tensor  # (rows, columns), distances of the query's patches
+    missing: torch.Tensor  # (rows, columns), distances of the patches of `view`
+    reference: int  # index of the reference that the query explains best
+    degrees: int  # by which `view` is turned clockwise against that reference
+    view: Image.Image  # that reference in the orientation that the query explains best, at working size
+    similarity: Similarity  # leads from the view to the query
+    free_share: float  # of the patches that are found only far from their places
+    statistic: float  # one number for the whole picture, a cosine distance
 
     @cached_property
     def missing_in_query(self) -> torch.Tensor:
-        """`missing` moved to where it should be in the query, tensor (rows, columns); nothing where out of view."""
-        grid = isotropic_grid(*self.added.shape)
-        where = self.similarity.inverse.apply(grid)
-        return torch.where(in_view(where, *self.missing.shape), sample(self.missing[None], where)[0], 0.0)
+        """`missing` moved to where it should be in the query, tensor (rows, columns); zero where out of view."""
+        points = self.similarity.inverse.apply(isotropic_grid(*self.added.shape))
+        return torch.where(in_view(points, *self.missing.shape), sample(self.missing[None], points)[0], 0.0)
 
     @property
     def differences(self) -> torch.Tensor:
@@ -76,72 +78,101 @@ class Comparison:
 
     def anomaly_map(self, width: int, height: int) -> NDArray[np.float32]:
         """`differences` at every pixel of a picture of this size, float32 (height, width)."""
-        small = self.differences[None, None]
-        full = torch.nn.functional.interpolate(small, size=(height, width), mode="bicubic", align_corners=False)
-        return np.asarray(full[0, 0].clamp(min=0), dtype=np.float32)
+        patches = self.differences[None, None]
+        pixels = torch.nn.functional.interpolate(patches, size=(height, width), mode="bicubic", align_corners=False)
+        return np.asarray(pixels[0, 0].clamp(min=0), dtype=np.float32)  # bicubic curves dip below zero at edges
 
 
 @dataclass(frozen=True, eq=False)
-class _Match:
-    """Distances of one query against every reference in every orientation."""
+class _Distances:
+    """Of a query and the view that it explains best, before it is known how much places count."""
 
-    added: torch.Tensor  # (patches,)
-    missing: torch.Tensor  # (references, orientations, patches)
+    added: torch.Tensor  # (patches,), to the nearest patch anywhere in any reference
+    missing: torch.Tensor  # (patches,), to the nearest patch anywhere in the query
+    extra_added: torch.Tensor  # (patches,), how much more it is where only patches within the window may be taken
+    extra_missing: torch.Tensor  # (patches,)
+    reference: int
+    orientation: int
+    similarity: Similarity
+
+    @property
+    def free_share(self) -> float:
+        """Share of the patches, of both pictures together, that are found only elsewhere."""
+        extra = torch.cat([self.extra_added, self.extra_missing])
+        return float((extra > ELSEWHERE).float().mean())
 
 
 class Matcher:
-    """References, paid for once, and the comparison of a query with them."""
+    """References, studied once, and the comparison of queries with them.
+
+    Nothing is written after `__init__`, so several threads may share one. `references` must not be empty; the working
+    size has the aspect of the first.
+    """
 
     def __init__(self, references: Sequence[Picture], backbone: Backbone) -> None:
-        self.backbone = backbone
-        self.size = working_size(references[0], self.backbone.multiple)
-        self.views = [orientations(self.fit(picture)) for picture in references]
+        self.backbone: Final = backbone
+        self.size: Final = working_size(references[0], backbone.multiple)  # (width, height)
+        self.views: Final = [orientations(self.fit(picture)) for picture in references]
         features = [torch.stack([self._features(view) for view in views]) for views in self.views]
-        self.bank = torch.stack(features)  # (references, orientations, patches, channels)
-        self.place_weight: float | None = None
-        self.spread = self._estimate_spread()
-
-    def _features(self, image: Image.Image) -> torch.Tensor:
-        """Unit vectors (patches, channels): the network's and the mean colour, which networks care little for."""
-        features = self.backbone.features(image, self.size)
-        self.grid = (features.shape[0], features.shape[1])
-        colour = colour_vectors(image, self.grid)
-        weighted = [features * (1 - COLOUR_SHARE) ** 0.5, colour * COLOUR_SHARE**0.5]
-        return torch.cat(weighted, -1).flatten(0, 1)
+        bank = torch.stack(features)  # (references, orientations, rows, columns, channels)
+        self.grid: Final = (bank.shape[2], bank.shape[3])  # (rows, columns) of the patches
+        self.bank: Final = bank.flatten(2, 3)  # (references, orientations, patches, channels)
+        left_out = self._leave_one_out()
+        shares = [distances.free_share for distances in left_out]
+        # One reference does not show whether its layout is fixed: each query then decides for itself.
+        self.place_weight: Final = _place_weight(float(np.median(shares))) if shares else None
+        self.spread: Final = self._estimate_spread(left_out)
 
     def fit(self, picture: Picture) -> Image.Image:
         """The picture stretched to the working size; one of another aspect is stretched too, as data sets do."""
         return picture.image.resize(self.size, Image.Resampling.BICUBIC, reducing_gap=2.0)
 
-    def compare(self, query: Image.Image) -> Comparison:
+    def compare(self, query: Image.Image) -> Measurement:
         """Measure a query, at working size, against all references."""
-        return self._compare(query, range(len(self.views)))
+        return self._measure(self._distances(query, range(len(self.views))))
 
-    def _compare(self, query: Image.Image, references: Sequence[int]) -> Comparison:
-        features = self._features(query)
-        match = _match(features, self.bank[list(references)])
-        reference, orientation = _best(match.missing)
-        view = self.views[references[reference]][orientation]
-        similarity = register(view, query)
-        added, missing = match.added, match.missing[reference, orientation]
-        at_place_added, at_place_missing = self._match_at_place(
-            features, self.bank[references[reference], orientation], similarity
+    def _features(self, image: Image.Image) -> torch.Tensor:
+        """Unit vectors (rows, columns, channels): the network's and the mean colour, which networks care little for."""
+        features = self.backbone.features(image, self.size)
+        colour = colour_vectors(image, (features.shape[0], features.shape[1]))
+        # Roots, since the dot product of two such vectors then weighs the two likenesses by these shares.
+        return torch.cat([features * (1 - COLOUR_SHARE) ** 0.5, colour * COLOUR_SHARE**0.5], -1)
+
+    def _distances(self, query: Image.Image, references: Sequence[int]) -> _Distances:
+        """Of a query at working size to these references."""
+        features = self._features(query).flatten(0, 1)  # (patches, channels)
+        added, missing = _match(features, self.bank[list(references)])
+        nearest, orientation = _best_explained(missing)
+        reference, missing = references[nearest], missing[nearest, orientation]
+        similarity = register(self.views[reference][orientation], query)
+        added_at_place, missing_at_place = self._match_at_place(features, self.bank[reference, orientation], similarity)
+        return _Distances(
+            added=added,
+            missing=missing,
+            # Negative where the other picture has no such place, which is no reason to suspect a patch less.
+            extra_added=(added_at_place - added).clamp(min=0),
+            extra_missing=(missing_at_place - missing).clamp(min=0),
+            reference=reference,
+            orientation=orientation,
+            similarity=similarity,
         )
-        extra_added = (at_place_added - added).clamp(min=0)
-        extra_missing = (at_place_missing - missing).clamp(min=0)
-        share = float((torch.cat([extra_added, extra_missing]) > ELSEWHERE).float().mean())
+
+    def _measure(self, distances: _Distances) -> Measurement:
+        """Mix in the places, and leave out what only one of the two pictures can show."""
+        share, similarity = distances.free_share, distances.similarity
         weight = _place_weight(share) if self.place_weight is None else self.place_weight
-        added, missing = added + weight * extra_added, missing + weight * extra_missing
-        # What only one of the two pictures shows, because the camera moved, cannot be compared.
-        places = isotropic_grid(*self.grid).flatten(0, 1)
+        added = distances.added + weight * distances.extra_added
+        missing = distances.missing + weight * distances.extra_missing
+        # Where the camera moved, a strip of either picture has no counterpart and says nothing about the product.
+        places = isotropic_grid(*self.grid).flatten(0, 1)  # (patches, 2)
         added = torch.where(in_view(similarity.inverse.apply(places), *self.grid), added, 0.0)
         missing = torch.where(in_view(similarity.apply(places), *self.grid), missing, 0.0)
-        return Comparison(
+        return Measurement(
             added=added.reshape(self.grid),
             missing=missing.reshape(self.grid),
-            reference=references[reference],
-            degrees=orientation * 360 // ORIENTATIONS,
-            view=view,
+            reference=distances.reference,
+            degrees=distances.orientation * 360 // ORIENTATIONS,
+            view=self.views[distances.reference][distances.orientation],
             similarity=similarity,
             free_share=share,
             statistic=(_top(added) + _top(missing)) / 2,
@@ -150,47 +181,66 @@ class Matcher:
     def _match_at_place(
         self, query: torch.Tensor, reference: torch.Tensor, similarity: Similarity
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Distances (patches,) of both directions within the window; zero where the other picture has no such place."""
-        places = isotropic_grid(*self.grid).flatten(0, 1)
-        expected = similarity.apply(places)
-        near = (expected[:, None] - places[None]).abs().amax(-1) <= 2 * WINDOW  # (reference, query)
-        likeness = (reference @ query.T).masked_fill(~near, -1.0)
+        """Distances (patches,) of both directions within the window; zero where the other picture has no such place.
+
+        `query` and `reference` are features (patches, channels).
+        """
+        places = isotropic_grid(*self.grid).flatten(0, 1)  # (patches, 2)
+        expected = similarity.apply(places)  # (patches, 2), where the query should show the reference's patches
+        # Twice, since the long side is 2 in isotropic coordinates.
+        near = (expected[:, None] - places[None]).abs().amax(-1) <= 2 * WINDOW  # (reference's patches, query's patches)
+        likeness = (reference @ query.T).masked_fill(~near, -1.0)  # (reference's patches, query's patches)
         missing, added = 1 - likeness.amax(1), 1 - likeness.amax(0)
         return torch.where(near.any(0), added, 0.0), torch.where(near.any(1), missing, 0.0)
 
-    def _estimate_spread(self) -> NormalSpread:
+    def _leave_one_out(self) -> list[_Distances]:
+        """Of each reference to the others; empty for a single one."""
+        count = len(self.views)
+        if count == 1:
+            return []
+        distances = []
+        for index, views in enumerate(self.views):
+            others = [other for other in range(count) if other != index]
+            distances.append(self._distances(views[0], others))
+        return distances
+
+    def _estimate_spread(self, left_out: Sequence[_Distances]) -> NormalSpread:
         """From augmented copies and, with several references, from each against the others."""
         count = len(self.views)
-        rng = np.random.default_rng(0)
+        rng = np.random.default_rng(0)  # of its own, so that a verdict does not depend on what was drawn before
         augmented = []
-        for i in range(AUGMENTED):
-            copy, seen_copy, seen_reference = augment(self.views[i % count][0], rng, self.grid)
-            match = _match(self._features(copy), self.bank[[i % count]])
-            added, missing = match.added[seen_copy], match.missing[0, 0][seen_reference]
-            augmented.append((_top(added) + _top(missing)) / 2)
-        if count == 1:
-            return NormalSpread.estimate(augmented, [])
-        others = [[j for j in range(count) if j != i] for i in range(count)]
-        shares = [self._compare(self.views[i][0], others[i]).free_share for i in range(count)]
-        self.place_weight = _place_weight(float(np.median(shares)))
-        observed = [self._compare(self.views[i][0], others[i]).statistic for i in range(count)]
+        for index in range(AUGMENTED):
+            copy, seen_copy, seen_reference = augment_shot(self.views[index % count][0], rng, self.grid)
+            added, missing = _match(self._features(copy).flatten(0, 1), self.bank[[index % count]])
+            # Only the upright view: copies are turned by a few degrees at most.
+            augmented.append((_top(added[seen_copy]) + _top(missing[0, 0][seen_reference])) / 2)
+        observed = [self._measure(distances).statistic for distances in left_out]
         # Two references give one distance, seen from both ends.
         return NormalSpread.estimate(augmented, observed, weight=count - 1)
 
 
-def _match(query: torch.Tensor, bank: torch.Tensor) -> _Match:
+def _match(query: torch.Tensor, bank: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Each patch and its nearest one of the other side.
+
+    Features (patches, channels) of a query and (references, orientations, patches, channels) -> distances added
+    (patches,), to any reference in any orientation, and missing (references, orientations, patches).
+    """
     likeness = torch.einsum("qc,rvpc->qrvp", query, bank)
-    return _Match(1 - likeness.amax((1, 2, 3)), 1 - likeness.amax(0))
+    return 1 - likeness.amax((1, 2, 3)), 1 - likeness.amax(0)
 
 
-def _best(missing: torch.Tensor) -> tuple[int, int]:
-    """The reference and the orientation which the query explains best; upright unless turned is clearly better."""
-    tops = missing.topk(_top_count(missing.shape[2])).values.mean(-1)
+def _best_explained(missing: torch.Tensor) -> tuple[int, int]:
+    """The reference and the orientation which the query explains best; upright unless turned is clearly better.
+
+    `missing` is (references, orientations, patches).
+    """
+    tops = missing.topk(_top_count(missing.shape[2])).values.mean(-1)  # (references, orientations)
     tops[:, 0] *= UPRIGHT
     return divmod(int(tops.argmin()), tops.shape[1])
 
 
 def _place_weight(share: float) -> float:
+    """How much of the extra distance counts: the less, the more patches are found only elsewhere."""
     return PLACE_WEIGHT * max(0.0, 1 - share / FREE_SHARE)
 
 
@@ -199,6 +249,7 @@ def _top_count(patches: int) -> int:
 
 
 def _top(distances: torch.Tensor) -> float:
+    """Mean of the largest of the distances (patches,)."""
     return float(distances.topk(_top_count(len(distances))).values.mean())
 
 
@@ -215,10 +266,11 @@ def colour_vectors(image: Image.Image, grid: tuple[int, int]) -> torch.Tensor:
     They are (L/80, a/30, b/30, 1) before normalisation: red and blue are some 90 degrees apart, black and white 50, and
     what light and white balance usually change stays within a few degrees.
     """
+    # A box filter of this size takes the mean over each patch.
     rgb = np.asarray(image.resize((grid[1], grid[0]), Image.Resampling.BOX), dtype=np.float32) / 255
-    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
-    xyz = linear @ RGB_TO_XYZ.T / RGB_TO_XYZ.sum(1)
-    f = np.where(xyz > 0.008856, np.cbrt(xyz), 7.787 * xyz + 16 / 116)
+    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)  # sRGB's gamma undone
+    xyz = linear @ RGB_TO_XYZ.T / RGB_TO_XYZ.sum(1)  # (rows, columns, 3), white is (1, 1, 1)
+    f = np.where(xyz > 0.008856, np.cbrt(xyz), 7.787 * xyz + 16 / 116)  # CIELAB's lightness curve
     lightness, a, b = 116 * f[..., 1] - 16, 500 * (f[..., 0] - f[..., 1]), 200 * (f[..., 1] - f[..., 2])
     vectors = np.stack([lightness / 80, a / 30, b / 30, np.ones_like(lightness)], -1).astype(np.float32)
     return torch.nn.functional.normalize(torch.from_numpy(vectors), dim=-1)
@@ -227,37 +279,40 @@ def colour_vectors(image: Image.Image, grid: tuple[int, int]) -> torch.Tensor:
 def orientations(image: Image.Image) -> list[Image.Image]:
     """The picture turned clockwise by 0, 45, …, 315 degrees, mirrored at its edges where nothing is known."""
     width, height = image.size
+    # Mirrored and not black: a black corner would be a part that the query lacks.
     margin = max(width, height) // 2
     padded = Image.fromarray(np.pad(np.asarray(image), ((margin, margin), (margin, margin), (0, 0)), mode="symmetric"))
     left, top = (padded.width - width) // 2, (padded.height - height) // 2
-    turned = [
-        padded.rotate(-i * 360 / ORIENTATIONS, Image.Resampling.BICUBIC).crop((left, top, left + width, top + height))
-        for i in range(1, ORIENTATIONS)
-    ]
-    return [image, *turned]
+    views = [image]
+    for step in range(1, ORIENTATIONS):
+        turned = padded.rotate(-step * 360 / ORIENTATIONS, Image.Resampling.BICUBIC)  # Pillow turns anticlockwise
+        views.append(turned.crop((left, top, left + width, top + height)))
+    return views
 
 
-def augment(
+def augment_shot(
     image: Image.Image, rng: np.random.Generator, grid: tuple[int, int]
 ) -> tuple[Image.Image, torch.Tensor, torch.Tensor]:
     """A copy as another shot of the product might look: shifted, turned, scaled, lit and focused a little otherwise.
 
-    Returns the copy and two masks (patches,): of the copy's patches that the original shows, and the other way round.
+    Returns the copy and two masks, bool (patches,): of the copy's patches that the original shows, and of the
+    original's patches that the copy shows.
     """
     width, height = image.size
     radians = np.radians(rng.uniform(-5, 5))
     scale = rng.uniform(0.96, 1.04)
     shift = rng.uniform(-0.08, 0.08, 2)
     move = Similarity(np.cos(radians) * scale, np.sin(radians) * scale, *shift)
-    points = isotropic_grid(height, width)
-    pixels = torch.from_numpy(np.array(image, dtype=np.float32)).permute(2, 0, 1)
-    moved = sample(pixels, move.inverse.apply(points)).permute(1, 2, 0).clamp(0, 255).byte().numpy()
-    copy = ImageEnhance.Brightness(Image.fromarray(moved)).enhance(rng.uniform(0.85, 1.15))
+    pixels = torch.from_numpy(np.array(image, dtype=np.float32)).permute(2, 0, 1)  # (3, height, width)
+    # Each pixel of the copy is looked up in the original, which leaves no holes.
+    moved = sample(pixels, move.inverse.apply(isotropic_grid(height, width)))
+    copy = Image.fromarray(moved.permute(1, 2, 0).clamp(0, 255).byte().numpy())
+    copy = ImageEnhance.Brightness(copy).enhance(rng.uniform(0.85, 1.15))
     copy = ImageEnhance.Contrast(copy).enhance(rng.uniform(0.9, 1.1))
     if rng.random() < 0.5:
         copy = copy.filter(ImageFilter.GaussianBlur(rng.uniform(0.3, 1.2) * max(width, height) / 384))
-    places = isotropic_grid(*grid)
-    extent = torch.tensor([grid[1], grid[0]]) / max(grid)
-    inside = extent - 1 / max(grid)  # whole patches only
-    seen = [(step.apply(places).abs() <= inside).all(-1).flatten() for step in (move.inverse, move)]
-    return copy, seen[0], seen[1]
+    places = isotropic_grid(*grid).flatten(0, 1)  # (patches, 2)
+    inside = half_extent(*grid) - 1 / max(grid)  # half a patch from the edges, so that whole patches are seen
+    seen_copy = (move.inverse.apply(places).abs() <= inside).all(-1)
+    seen_original = (move.apply(places).abs() <= inside).all(-1)
+    return copy, seen_copy, seen_original

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 
-from lad_reasoner.judges.evidence.matching import Comparison
+from lad_reasoner.judges.evidence.matching import Measurement
 from lad_reasoner.judges.evidence.registration import in_view, isotropic_grid, sample
 
 Kind = Literal["missing", "added", "changed"]
@@ -74,18 +74,18 @@ class Region:
         return "round" if self.elongation <= ROUND else None
 
 
-def find_regions(comparison: Comparison, query: Image.Image, limit: float) -> list[Region]:
+def find_regions(measurement: Measurement, query: Image.Image, limit: float) -> list[Region]:
     """Connected regions in which the distance exceeds `limit`, strongest first.
 
     `query` is the picture at working size. The threshold is lowered to 80 % of the peak where smoothing has taken the
     peak below the limit, so that a verdict "yes" always has a place.
     """
     width, height = query.width // MAP_STEP, query.height // MAP_STEP
-    distances = comparison.anomaly_map(width, height)
+    distances = measurement.anomaly_map(width, height)
     labels, count = ndimage.label(distances > min(limit, 0.8 * float(distances.max())), structure=np.ones((3, 3)))
-    added = _enlarge(comparison.added, width, height)
-    missing = _enlarge(comparison.missing_in_query, width, height)
-    colours = _Colours(comparison, query, width, height)
+    added = _enlarge(measurement.added, width, height)
+    missing = _enlarge(measurement.missing_in_query, width, height)
+    colours = _Colours(measurement, query, width, height)
     regions = []
     for label in range(1, count + 1):
         inside = labels == label
@@ -130,11 +130,11 @@ def _elongation(rows: NDArray[np.intp], columns: NDArray[np.intp]) -> float:
 class _Colours:
     """Both pictures on the map's cells, the reference brought into register."""
 
-    def __init__(self, comparison: Comparison, query: Image.Image, width: int, height: int) -> None:
+    def __init__(self, measurement: Measurement, query: Image.Image, width: int, height: int) -> None:
         size = (width, height)
         self.query = np.asarray(query.resize(size, Image.Resampling.BOX), dtype=np.float32)
-        view = np.array(comparison.view.resize(size, Image.Resampling.BOX), dtype=np.float32)
-        where = comparison.similarity.inverse.apply(isotropic_grid(height, width))
+        view = np.array(measurement.view.resize(size, Image.Resampling.BOX), dtype=np.float32)
+        where = measurement.similarity.inverse.apply(isotropic_grid(height, width))
         moved = sample(torch.from_numpy(view).permute(2, 0, 1), where)
         self.reference = np.asarray(moved.permute(1, 2, 0))
         self.seen = np.asarray(in_view(where, height, width))

@@ -169,7 +169,8 @@ def _measure(reference: torch.Tensor, layers: torch.Tensor, parameters: torch.Te
     points = torch.stack([a * x - b * y + dx, b * x + a * y + dy], -1) / half_extent(rows, columns)
     visible = (points.abs() <= 1).all(-1)[:, None].float()  # (starts, 1, rows, columns): 1 where the query shows it
     moved = _interpolate(layers.flatten(0, 1).expand(starts, -1, -1, -1), points)
-    query, slope_x, slope_y = moved.reshape(starts, 3, channels, rows, columns).unbind(1)  # (starts, channels, rows, columns) each
+    moved = moved.reshape(starts, 3, channels, rows, columns)
+    query, slope_x, slope_y = moved.unbind(1)  # (starts, channels, rows, columns) each
 
     query, contrast = _standardise(query, visible)
     reference, _ = _standardise(reference.expand(starts, -1, -1, -1), visible)

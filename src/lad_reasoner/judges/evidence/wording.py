@@ -1,4 +1,4 @@
-"""The measurement in words, in the response grammar: every number and word is read from `Comparison` and `Region`."""
+"""The measurement in words, in the response grammar: every number and word is read from `Measurement` and `Region`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from lad_reasoner.answers import format_response
 from lad_reasoner.files.pictures import Picture
-from lad_reasoner.judges.evidence.matching import Comparison
+from lad_reasoner.judges.evidence.matching import Measurement
 from lad_reasoner.judges.evidence.normal_variation import NormalSpread
 from lad_reasoner.judges.evidence.regions import MAX_REGIONS, Region, name_colour
 from lad_reasoner.text import place_words
@@ -23,21 +23,21 @@ KINDS = {
 
 
 def respond(
-    comparison: Comparison, regions: Sequence[Region], spread: NormalSpread, *, references: int, query: Picture
+    measurement: Measurement, regions: Sequence[Region], spread: NormalSpread, *, references: int, query: Picture
 ) -> str:
     """The response `<think>…</think><answer>yes|no</answer>`; `regions` are not looked at when the answer is no."""
-    anomalous = spread.score(comparison.statistic) >= 0.5
+    anomalous = spread.score(measurement.statistic) >= 0.5
     if anomalous:
         sentences = [_count(len(regions))]
         sentences += [_region(i, region) for i, region in enumerate(regions[:MAX_REGIONS], 1)]
     else:
-        sentences = [_largest_difference(comparison)]
-    sentences.append(_how_compared(comparison, references, query))
+        sentences = [_largest_difference(measurement)]
+    sentences.append(_how_compared(measurement, references, query))
     if not spread.observed:
         sentences.append("The limit is a guess from altered copies of one reference.")
     conclusion = "more than normal variation explains" if anomalous else "within normal variation"
     sentences.append(
-        f"Overall the difference is {comparison.statistic / spread.limit:.2f} times the limit: {conclusion}."
+        f"Overall the difference is {measurement.statistic / spread.limit:.2f} times the limit: {conclusion}."
     )
     return format_response(" ".join(sentences), anomalous)
 
@@ -73,24 +73,24 @@ def _colours(region: Region) -> str | None:
     return None
 
 
-def _largest_difference(comparison: Comparison) -> str:
-    rows, columns = comparison.added.shape
-    row, column = divmod(int(comparison.differences.argmax()), columns)
+def _largest_difference(measurement: Measurement) -> str:
+    rows, columns = measurement.added.shape
+    row, column = divmod(int(measurement.differences.argmax()), columns)
     x, y = (column + 0.5) / columns, (row + 0.5) / rows
     return f"The largest difference is {place_words(x, y)}, {_percent(x, y)}."
 
 
-def _how_compared(comparison: Comparison, references: int, query: Picture) -> str:
+def _how_compared(measurement: Measurement, references: int, query: Picture) -> str:
     which = "the reference"
     if references > 1:
-        which = f"{references} references, of which number {comparison.reference + 1} is nearest"
-    move = comparison.similarity
-    width, height = comparison.view.size
+        which = f"{references} references, of which number {measurement.reference + 1} is nearest"
+    move = measurement.similarity
+    width, height = measurement.view.size
     half = max(width, height) / 2
     right, down = round(move.dx * half * query.width / width), round(move.dy * half * query.height / height)
     stretched = abs(query.width / query.height * height / width - 1) > STRETCHED
     note = "The query has another aspect and was stretched to that of the reference. " if stretched else ""
-    degrees = round((comparison.degrees + move.degrees + 180) % 360 - 180)
+    degrees = round((measurement.degrees + move.degrees + 180) % 360 - 180)
     return (
         f"{note}Compared patch by patch in both directions with {which}; the query is shifted {abs(right)} pixels "
         f"{'left' if right < 0 else 'right'} and {abs(down)} {'up' if down < 0 else 'down'}, turned {abs(degrees)} "
