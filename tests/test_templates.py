@@ -41,7 +41,7 @@ def test_text_can_be_read_on_both_backgrounds(name: str, dark: bool) -> None:
 @pytest.mark.parametrize("page", PAGES)
 def test_pages_have_one_style_block_and_text_in_its_colours_only(page: str) -> None:
     texts = {"title": EVIL, "summary": EVIL, "notes": [EVIL], "remarks": [EVIL]}
-    empty = {"lines": [], "trivial": [], "verdicts": {}, "scores": {}, "rows": [], "references": [], "number": None}
+    empty = {"trivial": [], "verdict_headings": {}, "score_headings": {}, "rows": [], "references": [], "number": None}
     html = render_page(page, **texts, **empty)
     assert html.count("<style") == 1
     assert html.startswith("<!doctype html>")

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import sync_playwright
 
-from helpers.browser import CHROMIUM, EVIL
+from helpers.browser import CHROMIUM, EVIL, launch, watch
 from helpers.runs import from_matrix, picture, prediction, recorded, said
 from lad_reasoner.evaluation.run import THUMBNAILS, Recorded, measure_run
 from lad_reasoner.evaluation.thumbnails import SIDE, read_thumbnail, save_thumbnail
@@ -48,9 +48,9 @@ def test_remarks_say_what_is_missing() -> None:
     run = recorded(lines, pairs=9, notes=("from the benchmark",))
     assert remarks(run, measure_run(lines, resamples=0)) == [
         "from the benchmark",
-        "3 of 9 pairs are judged so far; the figures are of these",
+        "3 of 9 pairs are judged so far; the metrics are of these pairs",
         "1 queries could not be judged and count as wrong: a.png: the file is empty",
-        "1 responses had no valid answer; they count as wrong",
+        "1 responses have no valid answer and count as wrong",
     ]
 
 
@@ -79,12 +79,10 @@ def test_in_a_browser(tmp_path: Path) -> None:
         save_thumbnail(tmp_path / THUMBNAILS, picture(name))
     run = recorded(lines, model=EVIL, notes=(EVIL,))
     page_file = write_evaluation_page(tmp_path, run, measure_run(lines, resamples=50))
-    complaints: list[str] = []
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+        browser = launch(playwright)
         page = browser.new_context(offline=True).new_page()
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
+        complaints = watch(page)
         page.on("request", lambda request: complaints.append(request.url) if "data:" not in request.url else None)
         page.goto(page_file.as_uri())
         page.wait_for_timeout(200)

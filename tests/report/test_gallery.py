@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import sync_playwright
 
-from helpers.browser import CHROMIUM, EVIL
+from helpers.browser import CHROMIUM, EVIL, launch, watch
 from helpers.runs import picture, prediction, said, write_run
 from lad_reasoner.evaluation.comparison import RunComparison, compare_runs, write_comparison
 from lad_reasoner.evaluation.run import THUMBNAILS
 from lad_reasoner.evaluation.thumbnails import save_thumbnail
-from lad_reasoner.report.gallery import choose, render_gallery
+from lad_reasoner.report.gallery import choose_examples, render_gallery
 
 
 def lines(answer: str, text: str) -> list:  # type: ignore[type-arg]
@@ -34,14 +34,14 @@ def comparison(tmp_path: Path) -> RunComparison:
 
 
 def test_classes_and_kinds_take_turns_whatever_came_out(comparison: RunComparison) -> None:
-    chosen = [example.pair.query for example in choose(comparison, 5)]
+    chosen = [example.pair.query for example in choose_examples(comparison, 5)]
     assert chosen == ["bags/0.png", "bags/1.png", "bags/3.png", "pins/0.png", "pins/3.png"]
-    assert len(choose(comparison, 99)) == 8
+    assert len(choose_examples(comparison, 99)) == 8
 
 
 def test_each_opinion_is_marked(comparison: RunComparison) -> None:
-    example = choose(comparison, 1)[0]
-    one, other = example.opinions
+    example = choose_examples(comparison, 1)[0]
+    one, other = example.answers
     assert (one.system, one.answer, one.score, one.right, one.text) == (EVIL, "yes", "0.70", True, EVIL)
     assert (other.answer, other.score, other.right, other.text) == (
         "not judged",
@@ -61,12 +61,10 @@ def test_each_opinion_is_marked(comparison: RunComparison) -> None:
 def test_in_a_browser(comparison: RunComparison, tmp_path: Path) -> None:
     write_comparison(tmp_path / "out", comparison)
     file = tmp_path / "out/gallery.html"
-    complaints: list[str] = []
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+        browser = launch(playwright)
         page = browser.new_context(offline=True).new_page()
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
+        complaints = watch(page)
         page.on("request", lambda request: complaints.append(request.url) if "data:" not in request.url else None)
         page.goto(file.as_uri())
         page.wait_for_timeout(200)

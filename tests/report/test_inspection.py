@@ -10,12 +10,13 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Page, sync_playwright
 
-from helpers.browser import CHROMIUM, EVIL
+from helpers.browser import CHROMIUM, EVIL, launch, watch
 from helpers.verdicts import verdict
 from lad_reasoner.files.pictures import Picture
 from lad_reasoner.inspector import Examination
 from lad_reasoner.records import Box, Failure
-from lad_reasoner.report.inspection import render_report, row, write_report
+from lad_reasoner.report.inspection import inspection_row as row
+from lad_reasoner.report.inspection import render_inspection, write_inspection_page
 
 
 def picture(name: str = "p.png", colour: tuple[int, int, int] = (40, 90, 160)) -> Picture:
@@ -37,7 +38,7 @@ def page() -> Iterator[Page]:
     if CHROMIUM is None:
         pytest.skip("no Chromium on this machine; `make test` installs Debian's where that is allowed")
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+        browser = launch(playwright)
         context = browser.new_context(offline=True, viewport={"width": 1400, "height": 900})
         yield context.new_page()
         browser.close()
@@ -45,10 +46,8 @@ def page() -> Iterator[Page]:
 
 def opened(page: Page, tmp_path: Path, rows: list, **kwargs: object) -> list[str]:  # type: ignore[type-arg]
     """Opens the report; returns the list that complaints of the browser go to."""
-    complaints: list[str] = []
-    page.on("pageerror", lambda error: complaints.append(str(error)))
-    page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
-    path = write_report(tmp_path, rows, [picture("r.png")], title="Run <1>")
+    complaints = watch(page)
+    path = write_inspection_page(tmp_path, rows, [picture("r.png")], title="Run <1>")
     page.goto(path.as_uri())
     return complaints
 
@@ -89,7 +88,26 @@ def test_boxes_and_map_lie_on_the_query(page: Page, tmp_path: Path) -> None:
     assert box["height"] / whole["height"] == pytest.approx(0.2, abs=0.02)
     loaded = "images => images.every(image => image.complete && image.naturalWidth > 0)"
     assert page.locator("tbody img").evaluate_all(loaded)
+    assert page.inner_text(".box") == "1"  # "Region 1" of the reasoning
     assert complaints == []
+
+
+def test_a_narrow_window_cuts_nothing(page: Page, tmp_path: Path) -> None:
+    rows = [
+        row(examination(f"a_long_name_{'0' * 60}.png"), truth="bolt missing"),
+        row(examination()),
+    ]
+    opened(page, tmp_path, [*rows, row(Failure(query="d.png", error="d.png: the file is empty"))])
+    page.set_viewport_size({"width": 400, "height": 800})
+    assert page.evaluate("document.documentElement.scrollWidth") <= 400
+    page.click("th button[data-key=score]")
+    assert names(page)[-1] == "d.png"
+    page.set_viewport_size({"width": 1400, "height": 900})
+
+
+def test_boxes_are_numbered_in_the_order_of_the_verdict() -> None:
+    html = render_inspection([row(examination())], [picture()], title="t")
+    assert re.findall(r'<span class="box"[^>]*left:10.0%;top:10.0%[^>]*><b>(\d)</b></span>', html) == ["1"]
 
 
 def test_a_judge_that_says_not_where_gets_no_map(page: Page, tmp_path: Path) -> None:
@@ -134,16 +152,19 @@ def test_a_thousand_rows(page: Page, tmp_path: Path) -> None:
 
 
 def test_notes_stand_at_the_top_as_text() -> None:
-    html = render_report([row(examination())], [picture()], title="t", notes=["made for <scenes>", "second"])
+    html = render_inspection([row(examination())], [picture()], title="t", notes=["made for <scenes>", "second"])
     assert html.index("made for &lt;scenes&gt;") < html.index("second") < html.index("<table")
-    assert 'class="note"' not in render_report([row(examination())], [picture()], title="t")
+    assert 'class="note"' not in render_inspection([row(examination())], [picture()], title="t")
 
 
 def test_truth_and_self_containedness() -> None:
-    rows = [row(examination(), kind="logical", truth="bolt missing"), row(examination(), kind="good", truth="good")]
-    html = render_report(rows, [picture()], title="t")
+    rows = [
+        row(examination(), kind="logical", truth="bolt missing"),
+        row(examination(), kind="good", truth="good"),
+    ]
+    html = render_inspection(rows, [picture()], title="t")
     assert [row.right for row in rows] == [True, False]
     assert "1 of 2 verdicts right" in html
     assert "bolt missing" in html
     assert not re.findall(r"""(?:src|href)=["'](?!data:)|url\((?!data:)|https?://""", html)
-    assert "Truth" not in render_report([row(examination())], [picture()], title="t")
+    assert "Truth" not in render_inspection([row(examination())], [picture()], title="t")

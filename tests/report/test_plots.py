@@ -19,7 +19,7 @@ from lad_reasoner.evaluation.metrics import compute_metrics
 from lad_reasoner.evaluation.run import THUMBNAILS
 from lad_reasoner.evaluation.thumbnails import save_thumbnail
 from lad_reasoner.records import Prediction
-from lad_reasoner.report.plots import draw_figures, roc_curve
+from lad_reasoner.report.plots import draw_plots, roc_curve
 
 # Nothing of this may be read as a formula, and the font lacks some of it.
 HOSTILE = f"{EVIL} $\\frac{{1}} ^ $ 缺少 🔩\x07\n" * 3
@@ -48,7 +48,7 @@ def drawn(tmp_path: Path, first: list[Prediction], second: list[Prediction], **s
         save_thumbnail(folders[0] / THUMBNAILS, picture(name))
     out = tmp_path / "out"
     out.mkdir()
-    return draw_figures(out, compare_runs(folders, resamples=50))
+    return draw_plots(out, compare_runs(folders, resamples=50))
 
 
 def test_all_are_drawn_whatever_a_model_wrote(tmp_path: Path) -> None:
@@ -74,7 +74,7 @@ def test_without_matplotlib_or_room(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     comparison = compare_runs([write_run(tmp_path / name, lines, model=name) for name in "ab"], resamples=0)
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="choose a folder that can be written"):
-        draw_figures(tmp_path / "file", comparison)
+        draw_plots(tmp_path / "file", comparison)
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(MissingExtraError, match=r"pip install 'lad-reasoner\[figures\]'"):
-        draw_figures(tmp_path, comparison)
+        draw_plots(tmp_path, comparison)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from lad_reasoner.files.pictures import Picture
     from lad_reasoner.inspector import Examination, Inspector
     from lad_reasoner.records import Failure
-    from lad_reasoner.report.inspection import Row
+    from lad_reasoner.report.inspection import InspectionRow
 
 EXIT_INPUT, EXIT_ANOMALY = 1, 3
 
@@ -199,7 +199,7 @@ class _Output:
 
     def __init__(self, folder: Path | None, inspector: Inspector) -> None:
         self.folder, self.inspector = folder, inspector
-        self.rows: list[Row] = []
+        self.rows: list[InspectionRow] = []
 
     def __enter__(self) -> _Output:
         if self.folder is not None:
@@ -215,17 +215,17 @@ class _Output:
     def add(self, result: Examination | Failure) -> None:
         if self.folder is not None:
             from lad_reasoner.files.jsonl import append_record
-            from lad_reasoner.report.inspection import row
+            from lad_reasoner.report.inspection import inspection_row
 
             append_record(self.folder / "verdicts.jsonl", _record(result))
-            self.rows.append(row(result))
+            self.rows.append(inspection_row(result))
 
     def __exit__(self, *_: object) -> None:
         if self.folder is not None:
-            from lad_reasoner.report.inspection import write_report
+            from lad_reasoner.report.inspection import write_inspection_page
 
             references, notes = self.inspector.references, self.inspector.judge.notes
-            path = write_report(self.folder, self.rows, references, title="Inspection", notes=notes)
+            path = write_inspection_page(self.folder, self.rows, references, title="Inspection", notes=notes)
             print(f"report: {path}", file=sys.stderr)
 
 
@@ -238,11 +238,11 @@ def demo(
 
     from lad_reasoner.cli.demo import PARTS, render_part, summarise
     from lad_reasoner.inspector import Inspector, load_model
-    from lad_reasoner.report.inspection import row, write_report
+    from lad_reasoner.report.inspection import inspection_row, write_inspection_page
     from lad_reasoner.report.terminal import VerdictTable
 
     console = Console()
-    rows: list[Row] = []
+    rows: list[InspectionRow] = []
     references: list[Picture] = []
     notes: list[str] = []
     results = []
@@ -261,10 +261,10 @@ def demo(
             examined = inspector.examine_many([query.path for query in product.queries])
             for query, result in zip(product.queries, examined, strict=True):
                 table.add(_record(result), query.truth)
-                rows.append(row(result, kind=query.kind, truth=query.truth, reference=len(references)))
+                rows.append(inspection_row(result, kind=query.kind, truth=query.truth, reference=len(references)))
             references += inspector.references
         results.append(f"{part.judge}: {summarise(rows[first:])}")
-    path = write_report(out, rows, references, title="LAD-Reasoner demo", notes=notes)
+    path = write_inspection_page(out, rows, references, title="LAD-Reasoner demo", notes=notes)
     print("\n" + "\n".join(results))
     for note in notes:
         print(f"note: {note}", file=sys.stderr)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from lad_reasoner.miniloco import CATALOGUE, EVALUATION, draw_picture
 from lad_reasoner.records import Kind
-from lad_reasoner.report.inspection import Row
+from lad_reasoner.report.inspection import InspectionRow
 
 SEED = 2025
 
@@ -81,7 +81,7 @@ def _save(part: Part, folder: Path, product: str, split: str, kind: Kind, index:
     return DemoQuery(path, kind, drawn.facts["defect_words"] or "good")
 
 
-def summarise(rows: Sequence[Row]) -> str:
+def summarise(rows: Sequence[InspectionRow]) -> str:
     """How many verdicts are right, accuracy, and balanced accuracy: the mean of good and anomalous queries' shares."""
     good = [bool(row.right) for row in rows if row.truth == "good"]
     bad = [bool(row.right) for row in rows if row.truth != "good"]

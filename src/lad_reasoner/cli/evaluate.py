@@ -206,14 +206,14 @@ def compare(
 ) -> None:
     """Runs on the same pairs side by side: Table 1 of the paper, McNemar tests, figures, and what each system says."""
     from lad_reasoner.evaluation.comparison import compare_runs, to_markdown, write_comparison
-    from lad_reasoner.report.plots import draw_figures
+    from lad_reasoner.report.plots import draw_plots
 
     comparison = compare_runs(runs, published=published)
     write_comparison(out, comparison)
     print(to_markdown(comparison), end="")
     print(f"tables: {out / 'table1.md'}, table1.csv, table1.tex, mcnemar.csv, gallery.html", file=sys.stderr)
     try:
-        figures = draw_figures(out, comparison)
+        figures = draw_plots(out, comparison)
     except MissingExtraError as error:
         print(f"no figures: {error}", file=sys.stderr)
     else:

@@ -7,7 +7,7 @@
     mcnemar.csv                           exact McNemar of each two systems, how often they agree, and their difference
     gallery.html                          reference, query, and what each system says (see gallery.py)
 
-`figures.draw_figures` draws the pictures that belong to it.
+`plots.draw_plots` draws the pictures that belong to it.
 
 The constant answers always stand below the runs. p-values are not corrected for how many there are.
 

@@ -1,24 +1,25 @@
-"""Pictures beside what several systems say of them, as in the paper's Figures 4 and 7: the page, and what it shows.
+"""Pictures beside what several systems say of them, as in the paper's Figures 4 and 7: the page, and its examples.
 
-    html = render_gallery(comparison)       gallery.html: one file, nothing loaded from elsewhere, all text escaped
-    examples = choose(comparison, 8)        the same rows for the picture (see figures.py)
+    write_gallery_page(out, comparison)             gallery.html: one file, nothing loaded from elsewhere, text escaped
+    examples = choose_examples(comparison, 8)       the same examples, for the plot (see plots.py)
 
-Which pairs are shown is not chosen by what came out: classes and kinds take turns, in the order of their names, as
-`eval --limit` does. Pictures are the small copies in the folders of the runs.
+Results do not decide which pairs are shown: classes and kinds take turns, in the order of their names, as with
+`eval --limit`. Pictures are the thumbnails in the folders of the runs.
 
 Deviation from the paper, which shows examples of its choice.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lad_reasoner.evaluation.benchmark import limit_pairs
 from lad_reasoner.evaluation.run import THUMBNAILS
 from lad_reasoner.evaluation.thumbnails import read_thumbnail
 from lad_reasoner.files.listing import natural_path
+from lad_reasoner.files.whole import write_whole
 from lad_reasoner.records import Pair, Prediction
 from lad_reasoner.templates import render_page
 
@@ -29,8 +30,8 @@ SHOWN = 60  # pairs on the page
 
 
 @dataclass(frozen=True)
-class Opinion:
-    """What one system says of a pair; `text` is its reasoning, its response, or why there is none."""
+class SystemAnswer:
+    """What one system says of a pair; `text` is its reasoning or response, or why there is none."""
 
     system: str
     answer: str
@@ -40,13 +41,13 @@ class Opinion:
 
 
 @dataclass(frozen=True)
-class Example:
-    """A pair with all opinions; pictures are data URIs, empty where no run has kept them."""
+class GalleryExample:
+    """A pair with the answers of all systems; pictures are data URIs, "" if no run has kept them."""
 
     pair: Pair
     references: list[str]
     query: str
-    opinions: list[Opinion]
+    answers: list[SystemAnswer]
 
     @property
     def truth(self) -> str:
@@ -56,17 +57,20 @@ class Example:
         return " · ".join(words)
 
 
-def choose(comparison: RunComparison, most: int) -> list[Example]:
-    """At most so many pairs, with what every run says of them."""
-    systems = {name: {_key(line.pair): line for line in run.predictions} for name, (_, run) in comparison.runs.items()}
-    first = next(iter(systems.values()))
-    pairs = sorted((line.pair for line in first.values()), key=lambda pair: natural_path((pair.query,)))
+def choose_examples(comparison: RunComparison, most: int) -> list[GalleryExample]:
+    """At most `most` pairs, with what every run says of them."""
+    systems = {
+        name: {_key(prediction.pair): prediction for prediction in run.predictions}
+        for name, (_, run) in comparison.runs.items()
+    }
+    first = next(iter(systems.values()))  # all systems have judged the same pairs
+    pairs = sorted((prediction.pair for prediction in first.values()), key=lambda pair: natural_path((pair.query,)))
     return [
-        Example(
+        GalleryExample(
             pair=pair,
-            references=[_picture(comparison, name) for name in pair.references],
-            query=_picture(comparison, pair.query),
-            opinions=[_opinion(name, lines[_key(pair)]) for name, lines in systems.items()],
+            references=[_find_thumbnail(comparison, name) for name in pair.references],
+            query=_find_thumbnail(comparison, pair.query),
+            answers=[_answer(name, predictions[_key(pair)]) for name, predictions in systems.items()],
         )
         for pair in limit_pairs(pairs, most)
     ]
@@ -76,41 +80,48 @@ def _key(pair: Pair) -> tuple[str, tuple[str, ...]]:
     return pair.query, pair.references
 
 
-def _picture(comparison: RunComparison, name: str) -> str:
+def _find_thumbnail(comparison: RunComparison, name: str) -> str:
     for folder, _ in comparison.runs.values():
-        found = read_thumbnail(folder / THUMBNAILS, name)
-        if found:
-            return found
+        uri = read_thumbnail(folder / THUMBNAILS, name)
+        if uri:
+            return uri
     return ""
 
 
-def _opinion(system: str, line: Prediction) -> Opinion:
-    verdict = line.verdict
-    return Opinion(
+def _answer(system: str, prediction: Prediction) -> SystemAnswer:
+    verdict = prediction.verdict
+    return SystemAnswer(
         system=system,
-        answer="not judged" if line.error else verdict.answer,
-        score=f"{verdict.score:.2f}" if line.scored and not line.error else "",
-        right=verdict.answer == line.pair.label,
-        text=line.error or verdict.reasoning or verdict.response,
+        answer="not judged" if prediction.error else verdict.answer,
+        score=f"{verdict.score:.2f}" if prediction.scored and not prediction.error else "",
+        right=verdict.answer == prediction.pair.label,
+        text=prediction.error or verdict.reasoning or verdict.response,
     )
 
 
 def render_gallery(comparison: RunComparison) -> str:
     """The page as a string."""
-    examples = choose(comparison, SHOWN)
-    uris = list(dict.fromkeys(uri for one in examples for uri in (*one.references, one.query)))
-    numbers = {uri: number for number, uri in enumerate(uris)}
+    examples = choose_examples(comparison, SHOWN)
+    summary = f"{len(examples)} of {comparison.pairs} pairs"
+    if examples:
+        summary += "; classes and kinds take turns, whatever the systems said."
+    numbers: dict[str, int] = {}  # picture -> its number on the page: pairs share references
+    for example in examples:
+        for uri in (*example.references, example.query):
+            numbers.setdefault(uri, len(numbers))
     return render_page(
         "gallery.html",
         title=" · ".join(comparison.runs),
-        summary=_summary(comparison, examples),
+        summary=summary,
         notes=comparison.notes,
         examples=examples,
         numbers=numbers,
-        picture_uris=uris,
+        picture_uris=list(numbers),
     )
 
 
-def _summary(comparison: RunComparison, examples: Sequence[Example]) -> str:
-    shown = f"{len(examples)} of {comparison.pairs} pairs"
-    return f"{shown}; classes and kinds take turns, whatever the systems said." if examples else shown
+def write_gallery_page(out: Path, comparison: RunComparison) -> Path:
+    """Write `out/gallery.html`; returns its path."""
+    path = out / "gallery.html"
+    write_whole(path, render_gallery(comparison))
+    return path

@@ -1,7 +1,7 @@
-"""An HTML report of a run: one file, nothing loaded from elsewhere, all text escaped, usable with a thousand rows.
+"""The HTML report of an inspection: one file, nothing loaded from elsewhere, all text escaped, quick with 1,000 rows.
 
-A picture is stored once (about 10 KB a row) and shown twice, as the query and under the map, if there is one; the map
-is a small transparent PNG that the browser enlarges.
+A picture is stored once (about 10 KB a row) and shown twice, as the query and under the map, if there is one. The map
+is a small transparent PNG that the browser enlarges. Boxes are numbered in the order of the verdict.
 """
 
 from __future__ import annotations
@@ -15,23 +15,27 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from lad_reasoner.files.pictures import Picture
+from lad_reasoner.files.whole import write_whole
 from lad_reasoner.inspector import Examination
-from lad_reasoner.records import Failure, Kind
+from lad_reasoner.records import Box, Failure, Kind
 from lad_reasoner.templates import picture_uri, render_page
 
 THUMBNAIL_SIDE = 320  # pixels
-HEAT_FROM, HEAT_TO = 0.6, 2.0  # in limits of normal variation: where the map begins to show, where it is full
+HEAT_FROM, HEAT_TO = 0.6, 2.0  # in limits of normal variation: the map begins to show, the map is full
 VERDICTS = {"yes": "anomalous", "no": "good", "invalid": "invalid answer"}
 
 
 @dataclass(frozen=True)
-class Row:
-    """One line of the table, small enough to keep thousands; make it with `row`."""
+class InspectionRow:
+    """One row of the table, small enough to keep thousands; made by `inspection_row`.
+
+    `picture` and `heat` are data URIs, boxes are in percent of the picture, `aspect` is width / height.
+    """
 
     name: str
     answer: str = "error"
     verdict: str = "not judged"
-    score: float = -1.0
+    score: float = -1.0  # sorts failures last
     reasoning: str = ""
     made: str = ""
     model: str = ""
@@ -46,47 +50,41 @@ class Row:
 
     @property
     def mapped(self) -> bool:
-        """Whether there is something to show on the query: not every judge says where."""
+        """Whether the query has a map or boxes: not every judge gives them."""
         return bool(self.heat or self.boxes)
 
 
-def row(
+def inspection_row(
     result: Examination | Failure, *, kind: Kind | None = None, truth: str | None = None, reference: int = 0
-) -> Row:
-    """The line of one query. `kind` and `truth` are what is known of it, `reference` the number of the one shown."""
+) -> InspectionRow:
+    """The row of one query. `kind` and `truth` come with its label; `reference` is the number of the one to show."""
     if isinstance(result, Failure):
-        return Row(name=result.query, error=result.error, truth=truth)
-    verdict, picture = result.verdict, result.picture
-    width, height = picture.width, picture.height
-    return Row(
+        return InspectionRow(name=result.query, error=result.error, truth=truth)
+    verdict, picture, heat = result.verdict, result.picture, result.heat
+    made = f"{verdict.model} · {picture.width}×{picture.height} pixels · {verdict.seconds:.2f} s"
+    if verdict.boxes_from:
+        made += f" · map and boxes from {verdict.boxes_from}"
+    return InspectionRow(
         name=verdict.query,
         answer=verdict.answer,
         verdict=VERDICTS[verdict.answer],
         score=round(verdict.score, 4),
         reasoning=verdict.reasoning or verdict.response,
         model=verdict.model,
-        made=f"{verdict.model} · {width}×{height} pixels · {verdict.seconds:.2f} s"
-        + (f" · map and boxes from {verdict.boxes_from}" if verdict.boxes_from else ""),
+        made=made,
         picture=_thumbnail(picture),
         aspect=_aspect(picture),
-        heat=_heat(result.heat) if result.heat is not None else "",
-        boxes=[
-            {
-                "left": round(100 * box.x / width, 2),
-                "top": round(100 * box.y / height, 2),
-                "width": round(100 * box.width / width, 2),
-                "height": round(100 * box.height / height, 2),
-                "strength": box.strength,
-            }
-            for box in verdict.boxes
-        ],
+        heat="" if heat is None else _heat_uri(heat),
+        boxes=[_percent_box(box, picture) for box in verdict.boxes],
         reference=reference,
         truth=truth,
         right=None if kind is None else verdict.answer == ("no" if kind == "good" else "yes"),
     )
 
 
-def render_report(rows: Sequence[Row], references: Sequence[Picture], *, title: str, notes: Sequence[str] = ()) -> str:
+def render_inspection(
+    rows: Sequence[InspectionRow], references: Sequence[Picture], *, title: str, notes: Sequence[str] = ()
+) -> str:
     """The whole page as a string; `notes` stand at its top."""
     judged = [row for row in rows if not row.error]
     summary = f"{len(judged)} judged, {sum(row.answer == 'yes' for row in judged)} anomalous"
@@ -108,18 +106,28 @@ def render_report(rows: Sequence[Row], references: Sequence[Picture], *, title: 
     )
 
 
-def write_report(
-    folder: Path, rows: Sequence[Row], references: Sequence[Picture], *, title: str, notes: Sequence[str] = ()
+def write_inspection_page(
+    folder: Path, rows: Sequence[InspectionRow], references: Sequence[Picture], *, title: str, notes: Sequence[str] = ()
 ) -> Path:
-    """`folder/report.html`; returns its path."""
+    """Write `folder/report.html`; returns its path."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "report.html"
-    path.write_text(render_report(rows, references, title=title, notes=notes), encoding="utf-8")
+    write_whole(path, render_inspection(rows, references, title=title, notes=notes))
     return path
 
 
 def _aspect(picture: Picture) -> float:
     return round(picture.width / picture.height, 4)
+
+
+def _percent_box(box: Box, picture: Picture) -> dict[str, float]:
+    return {
+        "left": round(100 * box.x / picture.width, 2),
+        "top": round(100 * box.y / picture.height, 2),
+        "width": round(100 * box.width / picture.width, 2),
+        "height": round(100 * box.height / picture.height, 2),
+        "strength": box.strength,
+    }
 
 
 def _thumbnail(picture: Picture) -> str:
@@ -128,8 +136,8 @@ def _thumbnail(picture: Picture) -> str:
     return picture_uri(small, "JPEG", quality=82)
 
 
-def _heat(heat: NDArray[np.float32]) -> str:
-    """Yellow to red, the stronger the less transparent; nothing where the difference is well within the normal."""
+def _heat_uri(heat: NDArray[np.float32]) -> str:
+    """Map (rows, columns) -> PNG with alpha: yellow to red, clear where the difference is well within the limit."""
     level = np.clip((heat - HEAT_FROM) / (HEAT_TO - HEAT_FROM), 0, 1)
     rgba = np.stack([np.ones_like(level), 0.85 * (1 - level), np.zeros_like(level), 0.75 * np.sqrt(level)], -1)
     return picture_uri(Image.fromarray((255 * rgba).astype(np.uint8), "RGBA"), "PNG", optimize=True)

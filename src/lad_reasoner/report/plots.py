@@ -1,12 +1,12 @@
-"""The pictures of a comparison, drawn with Matplotlib (the extra `figures`) from what its tables are made of.
+"""The plots of a comparison, drawn with Matplotlib (the extra `figures`) from the numbers of its tables.
 
     figure6.png      accuracy and F1 against the number of parameters, as bubbles, with 95 % intervals
     roc.png          ROC curves of the systems that give scores; the dot is their verdict
     agreement.png    how often each two systems agree, and the p-value of their exact McNemar test
-    gallery.png      reference, query, and what each system says (the rows of gallery.py)
+    gallery.png      reference, query, and what each system says (the examples of gallery.py)
 
-How large a model is stands in its run's settings; a system that does not say stands at the left margin, hollow. What a
-model wrote is drawn as it is: no markup of Matplotlib's is read from it.
+The size of a model is in its run's settings; a system of unknown size is a hollow bubble at the left margin. What a
+model wrote is drawn as it is: Matplotlib reads no markup in it.
 
 Deviation from the paper, whose Figure 6 sets accuracy against F1 with the size as the bubble only: here the size is an
 axis too, so that three quantities need no legend of bubbles. The constant answers are lines: they have no size.
@@ -25,42 +25,40 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lad_reasoner.errors import InputError, MissingExtraError
+from lad_reasoner.errors import InputError, require
 from lad_reasoner.estimate import Estimate
 from lad_reasoner.evaluation.comparison import RunComparison
 from lad_reasoner.evaluation.metrics import Estimates
 from lad_reasoner.records import Prediction
-from lad_reasoner.report.gallery import Example, choose
+from lad_reasoner.report.gallery import GalleryExample, SystemAnswer, choose_examples
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure as Canvas
 
 GOOD, BAD, GREY = "#2e7d32", "#c62828", "#777777"
-ROWS = 10  # of the gallery
-LINE, LINES = 52, 15  # characters a line and lines of a reasoning; what is longer is cut
+EXAMPLES = 10  # in the gallery
+LINE, LINES = 52, 15  # characters in a line, lines of a reasoning; longer ones are cut
 LONGEST_NAME = 40
 
 Floats = NDArray[np.float64]
 
 
-def draw_figures(out: Path, comparison: RunComparison) -> list[Path]:
-    """Draw all of them into a folder that exists; returns what was written, without those that would be empty.
+def draw_plots(out: Path, comparison: RunComparison) -> list[Path]:
+    """Draw all plots into a folder that exists; returns the files. A plot that would be empty is skipped.
 
     MissingExtraError without Matplotlib, InputError for a folder that cannot be written.
     """
-    try:
-        import matplotlib
-    except ImportError:
-        raise MissingExtraError("matplotlib", "figures") from None
+    matplotlib = require("matplotlib", "figures")
     written = []
-    # `$` would begin a formula. Letters that the font lacks are drawn as boxes; Matplotlib would say so for each.
+    # `$` would begin a formula. Letters that the font lacks are drawn as boxes; Matplotlib would warn about each.
     with matplotlib.rc_context({"text.parse_math": False}), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing")
         canvases = {
             "figure6.png": _draw_sizes(comparison),
-            "roc.png": _draw_curves(comparison),
+            "roc.png": _draw_roc(comparison),
             "agreement.png": _draw_agreement(comparison),
-            "gallery.png": _draw_gallery(choose(comparison, ROWS)),
+            "gallery.png": _draw_gallery(choose_examples(comparison, EXAMPLES)),
         }
         for name, canvas in canvases.items():
             if canvas is None:
@@ -80,7 +78,7 @@ def _canvas(width: float, height: float) -> Canvas:
 
 
 def _colours(names: Sequence[str]) -> dict[str, Any]:
-    """The same colour for a system in every figure."""
+    """The same colour for a system in every plot."""
     from matplotlib import colormaps
 
     palette: Any = colormaps["tab10"]
@@ -88,7 +86,7 @@ def _colours(names: Sequence[str]) -> dict[str, Any]:
 
 
 def _short(name: str, longest: int = LONGEST_NAME) -> str:
-    """The end tells folders and checkpoints apart better than the beginning."""
+    """Cut at the front: the end tells folders and checkpoints apart better than the beginning."""
     name = " ".join(name.split())
     return name if len(name) <= longest else f"…{name[1 - longest :]}"
 
@@ -124,7 +122,7 @@ def _draw_sizes(comparison: RunComparison) -> Canvas:
         axes.minorticks_off()
         if len(known) < len(sizes):
             axes.axvline(nowhere * 2, color="#dddddd", linewidth=1, zorder=0)
-            axes.text(nowhere, 1, "not said", ha="center", va="bottom", fontsize=7, color=GREY)
+            axes.text(nowhere, 1, "unknown", ha="center", va="bottom", fontsize=7, color=GREY)
         axes.set_ylim(0, 100)
         axes.set_xlabel("parameters")
         axes.set_ylabel(title)
@@ -137,14 +135,14 @@ def _draw_sizes(comparison: RunComparison) -> Canvas:
 
 def _say_size(size: int | None) -> str:
     if not size:
-        return "size not said"
-    for unit, one in (("B", 10**9), ("M", 10**6), ("k", 10**3)):
-        if size >= one:
-            return f"{size / one:.3g} {unit}"
+        return "size unknown"
+    for unit, factor in (("B", 10**9), ("M", 10**6), ("k", 10**3)):
+        if size >= factor:
+            return f"{size / factor:.3g} {unit}"
     return str(size)
 
 
-def _draw_curves(comparison: RunComparison) -> Canvas | None:
+def _draw_roc(comparison: RunComparison) -> Canvas | None:
     """ROC curves, pooled; None where no system gives scores, or all pairs have one label."""
     drawn = {
         name: (curve, comparison.measured[name].pooled)
@@ -197,7 +195,7 @@ def roc_curve(predictions: Sequence[Prediction]) -> tuple[Floats, Floats] | None
 
 
 def _draw_agreement(comparison: RunComparison) -> Canvas:
-    """A square of each two systems, the constant answers among them: agreement in percent, p-value below it."""
+    """A cell for each two systems, constant answers included: agreement in percent, p-value below it."""
     names = list(comparison.measured)
     values = np.full((len(names), len(names)), np.nan)
     side = 1.6 + 0.95 * len(names)
@@ -222,44 +220,47 @@ def _draw_agreement(comparison: RunComparison) -> Canvas:
     return canvas
 
 
-def _draw_gallery(examples: Sequence[Example]) -> Canvas | None:
-    """A row a pair: first reference, query, and each system's reasoning, green where it is right; None for no pair."""
+def _draw_gallery(examples: Sequence[GalleryExample]) -> Canvas | None:
+    """A row for each pair: first reference, query, each system's reasoning, green if right; None without pairs."""
     if not examples:
         return None
-    texts = [[_wrap(opinion.text) for opinion in example.opinions] for example in examples]
+    texts = [[_wrap(answer.text) for answer in example.answers] for example in examples]
     heights = [max(1.75, 0.55 + 0.145 * max(text.count("\n") + 1 for text in row)) for row in texts]
     # A system that only answers needs no room for reasons.
     widths = [1.7, 1.7, *(3.2 if any(column) else 1.6 for column in zip(*texts, strict=True))]
     canvas = _canvas(sum(widths) + 0.2, sum(heights) + 0.3)
     grid = canvas.add_gridspec(len(examples), len(widths), width_ratios=widths, height_ratios=heights)
     for row, (example, wrapped) in enumerate(zip(examples, texts, strict=True)):
-        shown = ((example.references[0], "reference"), (example.query, f"query: {example.truth}"))
-        for column, (uri, title) in enumerate(shown):
+        pictures = ((example.references[0], "reference"), (example.query, f"query: {example.truth}"))
+        for column, (uri, title) in enumerate(pictures):
             axes = canvas.add_subplot(grid[row, column])
             axes.set_axis_off()
             axes.set_title(textwrap.fill(title, 30), fontsize=7, color=GREY)
             if uri:
                 axes.imshow(_read(uri))
-        for column, (opinion, text) in enumerate(zip(example.opinions, wrapped, strict=True), 2):
-            axes = canvas.add_subplot(grid[row, column])
-            axes.set_axis_off()
-            colour = GOOD if opinion.right else BAD
-            head = f"{'✓' if opinion.right else '✗'} {opinion.answer} {opinion.score}".strip()
-            inch = 1 / heights[row]
-            axes.text(0.03, 1, _short(opinion.system, 26), fontsize=8, weight="bold", va="top")
-            if widths[column] > 2:
-                axes.text(0.98, 1, head, fontsize=8, weight="bold", va="top", ha="right", color=colour)
-            else:
-                axes.text(0.03, 1 - 0.2 * inch, head, fontsize=8, weight="bold", va="top", color=colour)
-            axes.text(0.03, 1 - 0.22 * inch, text, fontsize=7, va="top", style="italic")
-            axes.plot([0, 0], [0, 1], color=colour, linewidth=3, transform=axes.transAxes, clip_on=False)
-            axes.set_xlim(0, 1)
-            axes.set_ylim(0, 1)
+        for column, (answer, text) in enumerate(zip(example.answers, wrapped, strict=True), 2):
+            _draw_answer(canvas.add_subplot(grid[row, column]), answer, text, widths[column], heights[row])
     return canvas
 
 
+def _draw_answer(axes: Axes, answer: SystemAnswer, text: str, width: float, height: float) -> None:
+    """One cell, `width` by `height` inches: system, verdict, reasoning, and a bar in the colour of right or wrong."""
+    colour = GOOD if answer.right else BAD
+    head = f"{'✓' if answer.right else '✗'} {answer.answer} {answer.score}".strip()
+    axes.set_axis_off()
+    axes.text(0.03, 1, _short(answer.system, 26), fontsize=8, weight="bold", va="top")
+    if width > 2:
+        axes.text(0.98, 1, head, fontsize=8, weight="bold", va="top", ha="right", color=colour)
+    else:  # no room beside the name
+        axes.text(0.03, 1 - 0.2 / height, head, fontsize=8, weight="bold", va="top", color=colour)
+    axes.text(0.03, 1 - 0.22 / height, text, fontsize=7, va="top", style="italic")
+    axes.plot([0, 0], [0, 1], color=colour, linewidth=3, transform=axes.transAxes, clip_on=False)
+    axes.set_xlim(0, 1)
+    axes.set_ylim(0, 1)
+
+
 def _wrap(text: str) -> str:
-    lines = textwrap.wrap("".join(one if one.isprintable() else " " for one in text), LINE)
+    lines = textwrap.wrap("".join(letter if letter.isprintable() else " " for letter in text), LINE)
     return "\n".join([*lines[: LINES - 1], "…"] if len(lines) > LINES else lines)
 
 

@@ -1,4 +1,4 @@
-"""The figures of a run as rows and columns, for the terminal and the report alike."""
+"""The metrics of a run as rows and columns, for the terminal and the HTML report alike."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from lad_reasoner.estimate import Estimate
-from lad_reasoner.evaluation.explanations import ALL
+from lad_reasoner.evaluation.explanations import ALL, Explanations, Faithfulness, Naming
 from lad_reasoner.evaluation.metrics import Estimates
 from lad_reasoner.evaluation.run import Recorded, RunMetrics, Settings
+from lad_reasoner.text import listed
 
-# A figure's field -> what it is called. The two groups never share a table: those of a fixed verdict, and those that
-# look at every threshold with the test labels in hand.
+# Field of `Estimates` -> heading. The two groups never share a table: the first is about fixed verdicts, the second
+# looks at every threshold, with the test labels in hand.
 VERDICT_HEADINGS = {
     "accuracy": "Accuracy",
     "f1": "F1",
@@ -26,122 +27,143 @@ SCORE_HEADINGS = {
     "average_precision": "Average precision",
     "f1_max_on_test_labels": "F1-max (threshold chosen on the test labels)",
 }
-NAMED = 3  # failures that are spelled out
 EXPLAINED = (
-    "By word lists (defect_words.toml): what is put in other words is not found. A defect is named where one sentence "
-    "has its object and, next to it, its change; the share of other defects that the same texts name says what that is "
-    "worth. Facts are those of both pictures."
+    "Measured with word lists (defect_words.toml): what is put in other words is not recognised. A reasoning names a "
+    "defect if one sentence has its object and, next to it, its change. The share of other defects that the same "
+    "texts name shows how far to trust that. Facts are those of both pictures."
 )
+
+# What was counted, of how many, value, interval.
+ExplanationRow = tuple[str, str, str, str]
 
 
 @dataclass(frozen=True)
-class Line:
-    """One row: `count` queries ("" for a mean over classes); `trivial` for a constant answer."""
+class MetricsRow:
+    """One row: `count` is the number of queries, "" for a mean over classes; `trivial` marks a constant answer."""
 
     name: str
     count: str
-    figures: Estimates
+    estimates: Estimates
     trivial: bool = False
 
     def cells(self, headings: Mapping[str, str]) -> list[tuple[str, str]]:
-        """(value, interval) in percent, of each heading."""
-        figures = [getattr(self.figures, field) for field in headings]
-        return [(figure.percent(), figure.percent_interval()) for figure in figures]
+        """(value, interval) in percent, one for each heading."""
+        estimates: list[Estimate] = [getattr(self.estimates, field) for field in headings]
+        return [(estimate.percent(), estimate.percent_interval()) for estimate in estimates]
 
 
-def lines(metrics: RunMetrics) -> list[Line]:
-    """Both overalls, each class, and each kind where there are several."""
-    table = [
-        _line("pooled over images", metrics.pooled),
-        _line("mean over classes", metrics.mean_over_classes),
-        *(_line(name, figures) for name, figures in metrics.by_class.items()),
+def metrics_rows(metrics: RunMetrics) -> list[MetricsRow]:
+    """Pooled, mean over classes, each class, and each kind if there are several."""
+    rows = [
+        _metrics_row("pooled over images", metrics.pooled),
+        _metrics_row("mean over classes", metrics.mean_over_classes),
     ]
+    rows += [_metrics_row(name, estimates) for name, estimates in metrics.by_class.items()]
     if len(metrics.by_kind) > 1:
-        table += [_line(f"{kind}, pooled", kinds.pooled) for kind, kinds in metrics.by_kind.items()]
-    return table
-
-
-def trivial_lines(metrics: RunMetrics) -> list[Line]:
-    """The constant answers on the same pairs: what no look at the pictures is worth."""
-    return [
-        _line(f"{name}, {overall}", figures, trivial=True)
-        for name, constant in metrics.trivial.items()
-        for overall, figures in (("pooled", constant.pooled), ("mean", constant.mean_over_classes))
-    ]
-
-
-def defect_lines(metrics: RunMetrics) -> list[Line]:
-    """Each defect against the good queries of its class."""
-    return [_line(name, figures) for name, figures in metrics.by_defect.items()]
-
-
-def _line(name: str, figures: Estimates, *, trivial: bool = False) -> Line:
-    matrix = figures.confusion
-    count = str(matrix.tp + matrix.fn + matrix.fp + matrix.tn) if matrix else ""
-    return Line(name, count, figures, trivial)
-
-
-def explanation_lines(metrics: RunMetrics) -> list[tuple[str, str, str, str]]:
-    """(what, of how many, value, interval) of the explanations; empty where none were given."""
-    found = metrics.explanations
-    if found is None:
-        return []
-    rows = []
-    if found.faithfulness is not None and found.claiming:
-        for sort, one in found.faithfulness.items():
-            name = "of all sorts" if sort == ALL else f"about {sort}"
-            if one.claims:
-                rows.append(_share(f"claims {name} that are true", f"{one.true} of {one.claims}", one.precision))
-            if one.facts:
-                rows.append(_share(f"facts {name} that are truly claimed", f"{one.told} of {one.facts}", one.recall))
-        for name, one in (found.faithfulness_by_class or {}).items():
-            rows.append(_share(f"claims that are true, {name}", f"{one.true} of {one.claims}", one.precision))
-    naming = found.naming
-    if naming is not None:
-        count = f"of {naming.defects} defects"
-        rows += [
-            _share("names the defect: object and change", count, naming.defect),
-            _share("says its object", count, naming.object),
-            _share("says its change", count, naming.change),
-            _share("names the defect, where the answer was yes", f"of {naming.found}", naming.when_found),
-            _share("names other defects of the class, which are not there", f"of {naming.others}", naming.others_named),
-        ]
-    count = f"of {found.responses} responses"
-    rows += [
-        _share("answer contradicts the reasoning", f"of {found.concluding} that conclude", found.contradicting),
-        _share("no reasoning", count, found.empty),
-        _share("the same text at another query too", count, found.repeated),
-        ("queries with the most repeated text", count, str(found.most_repeated_times), "–"),
-        ("words of a reasoning, on average (at most)", "", f"{found.mean_words} ({found.most_words})", "–"),
-    ]
+        rows += [_metrics_row(f"{kind}, pooled", summary.pooled) for kind, summary in metrics.by_kind.items()]
     return rows
 
 
-def _share(name: str, count: str, figure: Estimate) -> tuple[str, str, str, str]:
-    return name, count, f"{figure.percent()} %" if figure.value is not None else "–", figure.percent_interval()
+def trivial_rows(metrics: RunMetrics) -> list[MetricsRow]:
+    """The constant answers on the same pairs: what a judge gets that does not look at the pictures."""
+    rows = []
+    for name, summary in metrics.trivial.items():
+        rows.append(_metrics_row(f"{name}, pooled", summary.pooled, trivial=True))
+        rows.append(_metrics_row(f"{name}, mean", summary.mean_over_classes, trivial=True))
+    return rows
+
+
+def defect_rows(metrics: RunMetrics) -> list[MetricsRow]:
+    """Each defect against the good queries of its class."""
+    return [_metrics_row(name, estimates) for name, estimates in metrics.by_defect.items()]
+
+
+def _metrics_row(name: str, estimates: Estimates, *, trivial: bool = False) -> MetricsRow:
+    matrix = estimates.confusion
+    count = str(matrix.tp + matrix.fn + matrix.fp + matrix.tn) if matrix else ""
+    return MetricsRow(name, count, estimates, trivial)
+
+
+def explanation_rows(metrics: RunMetrics) -> list[ExplanationRow]:
+    """Rows about the explanations; empty if the run has none."""
+    explanations = metrics.explanations
+    if explanations is None:
+        return []
+    rows = []
+    if explanations.faithfulness is not None and explanations.claiming:
+        rows += _faithfulness_rows(explanations.faithfulness, explanations.faithfulness_by_class or {})
+    if explanations.naming is not None:
+        rows += _naming_rows(explanations.naming)
+    return rows + _text_rows(explanations)
+
+
+def _faithfulness_rows(
+    by_sort: Mapping[str, Faithfulness], by_class: Mapping[str, Faithfulness]
+) -> list[ExplanationRow]:
+    rows = []
+    for sort, faithfulness in by_sort.items():
+        name = "of all sorts" if sort == ALL else f"about {sort}"
+        if faithfulness.claims:
+            rows.append(_precision_row(f"claims {name} that are true", faithfulness))
+        if faithfulness.facts:
+            count = f"{faithfulness.told} of {faithfulness.facts}"
+            rows.append(_share_row(f"facts {name} that are truly claimed", count, faithfulness.recall))
+    rows += [_precision_row(f"claims that are true, {name}", faithfulness) for name, faithfulness in by_class.items()]
+    return rows
+
+
+def _precision_row(name: str, faithfulness: Faithfulness) -> ExplanationRow:
+    return _share_row(name, f"{faithfulness.true} of {faithfulness.claims}", faithfulness.precision)
+
+
+def _naming_rows(naming: Naming) -> list[ExplanationRow]:
+    count = f"of {naming.defects} defects"
+    return [
+        _share_row("names the defect: object and change", count, naming.defect),
+        _share_row("names its object", count, naming.object),
+        _share_row("names its change", count, naming.change),
+        _share_row("names the defect, where the answer was yes", f"of {naming.found}", naming.when_found),
+        _share_row("names other defects of the class, which are not there", f"of {naming.others}", naming.others_named),
+    ]
+
+
+def _text_rows(explanations: Explanations) -> list[ExplanationRow]:
+    count = f"of {explanations.responses} responses"
+    conclusions = f"of {explanations.concluding} that conclude"
+    words = f"{explanations.mean_words} ({explanations.most_words})"
+    return [
+        _share_row("answer contradicts the reasoning", conclusions, explanations.contradicting),
+        _share_row("no reasoning", count, explanations.empty),
+        _share_row("same text at another query too", count, explanations.repeated),
+        ("queries with the most repeated text", count, str(explanations.most_repeated_times), "–"),
+        ("words in a reasoning: mean (maximum)", "", words, "–"),
+    ]
+
+
+def _share_row(name: str, count: str, share: Estimate) -> ExplanationRow:
+    return name, count, f"{share.percent()} %" if share.value is not None else "–", share.percent_interval()
 
 
 def remarks(recorded: Recorded, metrics: RunMetrics) -> list[str]:
-    """Sentences that belong with the figures."""
-    settings, asked = recorded.settings, len(recorded.predictions)
-    invalid = metrics.pooled.confusion.invalid if metrics.pooled.confusion else 0
-    found = list(settings.notes)
-    if asked < settings.pairs:
-        found.append(f"{asked} of {settings.pairs} pairs are judged so far; the figures are of these")
+    """Sentences that a reader of the metrics must know."""
+    settings, judged = recorded.settings, len(recorded.predictions)
+    sentences = list(settings.notes)
+    if judged < settings.pairs:
+        sentences.append(f"{judged} of {settings.pairs} pairs are judged so far; the metrics are of these pairs")
     if metrics.failed:
-        errors = list(metrics.failed.values())
-        rest = f" and {len(errors) - NAMED} more" if len(errors) > NAMED else ""
-        found.append(f"{len(errors)} queries could not be judged and count as wrong: {'; '.join(errors[:NAMED])}{rest}")
+        errors = listed(list(metrics.failed.values()), separator="; ")
+        sentences.append(f"{len(metrics.failed)} queries could not be judged and count as wrong: {errors}")
+    invalid = metrics.pooled.confusion.invalid if metrics.pooled.confusion else 0
     if invalid > len(metrics.failed):
-        found.append(f"{invalid - len(metrics.failed)} responses had no valid answer; they count as wrong")
-    explanations = metrics.explanations
-    if explanations and explanations.naming and explanations.naming.unknown:
-        found.append(f"defects without words in defect_words.toml: {', '.join(explanations.naming.unknown)}")
-    return found
+        sentences.append(f"{invalid - len(metrics.failed)} responses have no valid answer and count as wrong")
+    naming = metrics.explanations.naming if metrics.explanations else None
+    if naming and naming.unknown:
+        sentences.append(f"defects without words in defect_words.toml: {', '.join(naming.unknown)}")
+    return sentences
 
 
-def describe(settings: Settings) -> str:
+def describe_settings(settings: Settings) -> str:
     """The settings in one line."""
     references = f"{settings.references} reference{'' if settings.references == 1 else 's'}"
-    asked = f"{references} a query, seed {settings.seed} · {', '.join(settings.kinds)}"
-    return f"{settings.benchmark} · {asked} · prompt {settings.prompt_version}"
+    drawn = f"{references} a query, seed {settings.seed} · {', '.join(settings.kinds)}"
+    return f"{settings.benchmark} · {drawn} · prompt {settings.prompt_version}"

@@ -131,10 +131,11 @@ def show_metrics(recorded: Recorded, metrics: RunMetrics) -> None:
     from lad_reasoner.report import rows as overview
 
     console = Console(highlight=False, width=None if sys.stdout.isatty() else WIDE)
-    settings, rows = recorded.settings, overview.lines(metrics)
-    console.print(Text(settings.model, style="bold").append(f" on {overview.describe(settings)}", style="not bold"))
+    settings, rows = recorded.settings, overview.metrics_rows(metrics)
+    described = overview.describe_settings(settings)
+    console.print(Text(settings.model, style="bold").append(f" on {described}", style="not bold"))
     for title, headings, shown in (
-        ("Verdicts (%)", overview.VERDICT_HEADINGS, [*rows, *overview.trivial_lines(metrics)]),
+        ("Verdicts (%)", overview.VERDICT_HEADINGS, [*rows, *overview.trivial_rows(metrics)]),
         ("Scores, at every threshold (%)", overview.SCORE_HEADINGS, rows),
     ):
         table = Table(title=f"\n{title}", title_justify="left", show_edge=False)
@@ -145,7 +146,7 @@ def show_metrics(recorded: Recorded, metrics: RunMetrics) -> None:
             cells = [value if interval == "–" else f"{value}\n{interval}" for value, interval in line.cells(headings)]
             table.add_row(Text(line.name), line.count, *cells, style="italic" if line.trivial else None)
         console.print(table)
-    reasons = overview.explanation_lines(metrics)
+    reasons = overview.explanation_rows(metrics)
     if reasons:
         table = Table(title="\nExplanations", title_justify="left", show_edge=False, show_header=False)
         for reason in reasons:
