@@ -43,7 +43,7 @@ def clauses(sentence: str) -> list[str]:
 
 
 @dataclass(frozen=True)
-class Hit:
+class PhraseHit:
     """A phrase in a text: from where to where, and the names of the lists that hold it."""
 
     start: int
@@ -65,9 +65,9 @@ class Phrases:
             entry = re.compile(_pattern(phrase)), frozenset(names[phrase])
             self._starting.setdefault(phrase[:_LETTERS], []).append(entry)
 
-    def find(self, text: str) -> list[Hit]:
+    def find(self, text: str) -> list[PhraseHit]:
         """All phrases in a normalised text, none of them within another."""
-        hits: list[Hit] = []
+        hits: list[PhraseHit] = []
         for word in _WORD.finditer(text):
             start = word.start()
             if hits and start < hits[-1].end:
@@ -76,7 +76,7 @@ class Phrases:
                 for pattern, names in self._starting.get(text[start : start + length], ()):
                     match = pattern.match(text, start)
                     if match:
-                        hits.append(Hit(start, match.end(), names))
+                        hits.append(PhraseHit(start, match.end(), names))
                         break
                 else:
                     continue
@@ -105,13 +105,13 @@ def denial(sentence: str, start: int) -> int | None:
     return None
 
 
-def distance(sentence: str, one: Hit, other: Hit) -> int:
+def distance(sentence: str, one: PhraseHit, other: PhraseHit) -> int:
     """Words between two hits; a comma or a conjunction counts as four more."""
     between = sentence[min(one.end, other.end) : max(one.start, other.start)]
     return len(between.split()) + 4 * sum(1 for _ in _CLAUSE.finditer(between))
 
 
-def is_place(sentence: str, hit: Hit) -> bool:
+def is_place(sentence: str, hit: PhraseHit) -> bool:
     """Whether it follows a preposition of place, with up to two words between."""
     return any(
         len(sentence[place.end : hit.start].split()) <= 2 and not _CLAUSE.search(sentence[place.end : hit.start])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 import os
 import random
@@ -14,10 +15,11 @@ from hypothesis import strategies as st
 
 from helpers.loco_sentences import DENIALS, SENTENCES
 from helpers.runs import prediction
-from lad_reasoner.evaluation.explanations import conclude, meaning_of, measure_explanations, read_said
+from lad_reasoner.answers import parse_response
+from lad_reasoner.evaluation.explanations import conclude, meaning_of, measure_explanations, read_mentions
 from lad_reasoner.miniloco import CATALOGUE, EVALUATION, PRODUCTS, draw_picture
 from lad_reasoner.miniloco.painting.flaws import NAMES
-from lad_reasoner.miniloco.words import GOOD
+from lad_reasoner.miniloco.words import GOOD, write_response
 from lad_reasoner.records import Prediction
 
 DATA = Path(os.environ.get("LAD_DATA", Path(__file__).parents[3] / "shared/data"))
@@ -30,7 +32,7 @@ NOT_UNDERSTOOD = {("splicing_connectors", "missing_cable")}
 def named(text: str, category: str, defect: str) -> bool:
     meaning = meaning_of(defect, category)
     assert meaning
-    return read_said(text).names(meaning)
+    return read_mentions(text).name(meaning)
 
 
 @pytest.mark.skipif(not LISTING.is_file(), reason=f"no mvtec_loco_listing.csv in {DATA}; set LAD_DATA to its folder")
@@ -65,12 +67,12 @@ def test_a_sentence_seldom_names_another_defect() -> None:
 
 @pytest.mark.parametrize("category", EVALUATION)
 def test_a_denial_names_nothing(category: str) -> None:
-    said = read_said(DENIALS[category])
+    said = read_mentions(DENIALS[category])
     assert said.objects
     for defect in SENTENCES[category]:
         meaning = meaning_of(defect, category)
         assert meaning
-        assert not said.names(meaning), defect
+        assert not said.name(meaning), defect
     assert conclude(DENIALS[category]) == "no"
 
 
@@ -190,6 +192,60 @@ def test_all_figures_of_a_run() -> None:
     shuffled = [*RUN]
     random.Random(1).shuffle(shuffled)
     assert measure_explanations(shuffled, resamples=100) == found
+
+
+def run_with_facts() -> list[Prediction]:
+    """True, wrong, repeated and empty reasonings on two products, of logical and structural anomalies and good ones."""
+    lines = []
+    for product in ("juice_bottle", "screw_bag"):
+        for index, kind in enumerate(["good", "logical", "structural"] * 6):
+            reference = draw_picture(product, "train", "good", index, size=48).facts
+            query = draw_picture(product, "test", kind, index, size=48).facts  # type: ignore[arg-type]
+            reasonings = [
+                parse_response(write_response(reference, query)).reasoning,
+                parse_response(write_response(query, reference)).reasoning,
+                "Reference: one nut. Query: two nuts. One nut is missing.",
+                "",
+            ]
+            answer = "invalid" if index == 7 else "no" if index % 4 else "yes"
+            line = said(
+                f"{product}/{index}.png",
+                answer,
+                reasonings[index % 4],
+                kind != "good",
+                kind=kind,
+                category=product,
+                defect=query["defect"],
+            )
+            lines.append(line.model_copy(update={"facts": (reference, query)}))
+    return lines
+
+
+# What `measure_explanations` found in `run_with_facts()` before it was written anew.
+FOUND = {
+    "claims": (280, 316, 276, 536, 28),
+    "by class": {"juice_bottle": (120, 148), "screw_bag": (160, 168)},
+    "naming": (24, 6, 96, ()),
+    "shares": [8 / 36, 17 / 28, 11 / 21],
+}
+DIGEST = "2517ed961a7a0cac"
+
+
+def test_explanations_of_a_run_with_facts_stay_as_they_are() -> None:
+    found = measure_explanations(run_with_facts(), resamples=200)
+    assert found
+    assert found.faithfulness
+    assert found.faithfulness_by_class
+    assert found.naming
+    everything = json.loads(found.model_dump_json(), parse_float=lambda number: f"{float(number):.6f}")
+    totals = found.faithfulness["all"]
+    assert {
+        "claims": (totals.true, totals.claims, totals.told, totals.facts, found.claiming),
+        "by class": {name: (one.true, one.claims) for name, one in found.faithfulness_by_class.items()},
+        "naming": (found.naming.defects, found.naming.found, found.naming.others, found.naming.unknown),
+        "shares": [found.empty.value, found.repeated.value, found.contradicting.value],
+    } == FOUND
+    assert hashlib.sha256(json.dumps(everything).encode()).hexdigest()[:16] == DIGEST
 
 
 def test_who_gives_no_reasons_has_no_figures() -> None:
