@@ -284,7 +284,10 @@ def lamp(tmp_path: Path) -> Benchmark:
 def test_the_file_of_answers_is_one_runs(tmp_path: Path) -> None:
     with ChatServer(by_colour) as server:
         asked = judge(server, tmp_path)
-        with FileLock(tmp_path / "answers.jsonl.lock"), pytest.raises(MachineError, match="another run is using it"):
+        with (
+            FileLock(tmp_path / "answers.jsonl.lock"),
+            pytest.raises(MachineError, match="another process is using it"),
+        ):
             asked.judge_pairs([pair(3)])
         with pytest.raises(InputError, match="a budget needs prices"):
             judge(server, tmp_path, budget=1.0)

@@ -1,11 +1,11 @@
-"""Answers of a service that were paid for: on the disk before anything else is done with them, and none paid twice.
+"""Paid answers of a service: each is on disk before it is used, and none is paid twice.
 
     ledger = Ledger("answers.jsonl", prices=Prices(0.1, 0.4), budget=5.0)
     with ledger.hold():
-        exchange = ledger.obtain(key, ask)    # from the disk, or by `ask()`, which is then kept
+        exchange = ledger.obtain(key, ask)    # from the disk, or from `ask()` and then kept
 
-A line's key is the hash of all that its answer depends on. The exception that no client can avoid: a request under way
-when the process is killed, or when a timeout cuts it off, may have been charged without an answer.
+A line's key is the hash of everything that the answer depends on. One case cannot be avoided: if a kill or a timeout
+cuts off a request, the service may charge for it without an answer.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from pathlib import Path
 
 from lad_reasoner.errors import InputError, MachineError
 from lad_reasoner.files.jsonl import append_record, read_records, repair_records
+from lad_reasoner.files.whole import lock
 from lad_reasoner.records import Record
 from lad_reasoner.remote.prices import Bill, Prices
 
@@ -26,7 +27,7 @@ ROOM = 16 * 2**20  # bytes that must be free on the disk before an answer is pai
 
 
 class Exchange(Record):
-    """An answer that was paid for. `score` is that of a judge, where the service gave one."""
+    """A paid answer. `score` is a judge's, if the service gave one."""
 
     key: str
     text: str
@@ -38,14 +39,15 @@ class Exchange(Record):
 
 
 class BudgetSpentError(Exception):
-    """Nothing more may be paid for; the message says how much was."""
+    """The budget is spent; the message says how much was paid."""
 
 
 class Ledger:
-    """A file of `Exchange` lines, and what they cost; for many threads at once.
+    """A file of `Exchange` lines and their cost; for many threads at once.
 
-    `paid` is what this object's answers used so far, `recalled` what those from the disk once did; each answer counts
-    once. `budget`, in the currency of `prices`, covers both; what is under way when it is reached is still paid.
+    `paid` is the bill of the answers that this object asked for, `recalled` the bill of those it found on disk; each
+    answer counts once. `budget`, in the currency of `prices`, covers both; requests under way when it is reached are
+    still paid.
     """
 
     def __init__(self, path: str | Path, *, prices: Prices | None = None, budget: float | None = None) -> None:
@@ -61,38 +63,32 @@ class Ledger:
 
     @contextmanager
     def hold(self) -> Iterator[None]:
-        """Keep a second run from paying for the same answers; the system frees the file at any death.
+        """Lock the file, so that a second run does not pay for the same answers.
 
-        InputError when another run holds it, RecordError for a line that cannot be read.
+        InputError if another process holds it, RecordError for a line that cannot be read.
         """
-        from filelock import FileLock, Timeout
-
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            held = FileLock(f"{self.path}.lock", thread_local=False).acquire(blocking=False)
-        except Timeout:
-            raise InputError(f"{self.path}: another run is using it; wait for its end or give another file") from None
-        with held:
+        with lock(self.path, "file"):
             repair_records(self.path)
             self.load()
             yield
 
     def load(self) -> None:
-        """Read the lines; nothing is written."""
+        """Read the lines; writes nothing."""
         if self.path.exists():
             self.known = {exchange.key: exchange for exchange in read_records(self.path, Exchange)}
 
     def recall(self, key: str) -> Exchange | None:
-        """The answer on the disk, and its cost on the bill."""
+        """The answer on disk; its cost goes on the bill `recalled`."""
         exchange = self.known.get(key)
         if exchange is not None:
             self._charge(self.recalled, exchange)
         return exchange
 
     def obtain(self, key: str, ask: Callable[[], Exchange]) -> Exchange:
-        """The answer on the disk, or that of `ask`, which is kept; the same question twice at a time is asked once.
+        """The answer on disk, or else that of `ask`, which is kept. Two threads with one key ask once.
 
-        Raises `BudgetSpentError` and, for a full disk, `MachineError`, both before anything is paid.
+        Raises `BudgetSpentError`, and `MachineError` for a full disk, both before anything is paid.
         """
         with self._lock:
             busy = self._busy[key]
@@ -105,7 +101,7 @@ class Ledger:
             return exchange
 
     def _check_means(self) -> None:
-        """Money for the answer, and room to keep it."""
+        """Raise if there is no money for an answer, or no room to keep it."""
         with self._lock:
             spent = (self.paid.cost or 0.0) + (self.recalled.cost or 0.0)
         if self.budget is not None and spent >= self.budget:
@@ -118,7 +114,7 @@ class Ledger:
             try:
                 append_record(self.path, exchange)
             except OSError as error:
-                repair_records(self.path)  # other answers are still to come, and must not follow on half a line
+                repair_records(self.path)  # other threads' answers must not follow on half a line
                 raise MachineError(f"{self.path}: {error.strerror}; an answer could not be kept") from None
             self.known[exchange.key] = exchange
         self._charge(self.paid, exchange)

@@ -188,7 +188,7 @@ def test_everything_is_reached_with_tab_and_says_what_it_is(page: Page, server: 
     press(page, "Enter")
     assert lines(folder) == [("sft-bolt_plate-logical-0", "reject")]
     page.keyboard.press("e")
-    expect(page.locator("#edit select, #edit textarea")).to_have_accessible_name("The answer as it should be")
+    expect(page.locator("#edit select, #edit textarea")).to_have_accessible_name("Correct answer")
     expect(page.locator("progress")).to_have_accessible_name(re.compile("1 of 8 decided"))
     assert page.locator("img:not([alt])").count() == 0
     expect(page.locator("footer")).to_contain_text("accept")
@@ -219,8 +219,8 @@ def test_pictures_fill_the_window_side_by_side_with_the_mask_on_the_query(page: 
 def test_the_end_says_the_rate(page: Page, server: ReviewServer) -> None:
     for key in "aaaaaara":
         press(page, key)
-    expect(page.locator("h2")).to_have_text("All of the sample is decided")
-    expect(page.locator("main")).to_contain_text("accepted as they stood: 87.5 % [52.9, 97.8]")
+    expect(page.locator("h2")).to_have_text("The whole sample is decided")
+    expect(page.locator("main")).to_contain_text("accepted without an edit: 87.5 % [52.9, 97.8]")
     expect(page.locator("main")).to_contain_text("7 accepted, 0 edited, 1 rejected")
     press(page, "u")
     expect(page.locator("#state")).to_have_text("Not decided yet")
@@ -451,7 +451,7 @@ def test_a_kill_loses_nothing_and_the_next_start_goes_on(window: Page, folder: P
     assert errors == ""
     assert out.splitlines() == [
         "3 of 6 decided, a sample of 8 records: 2 accepted, 0 edited, 1 rejected",
-        "accepted as they stood: 66.7 % [20.8, 93.9] (95 % interval, Wilson's)",
+        "accepted without an edit: 66.7 % [20.8, 93.9] (95 % interval, Wilson's)",
     ]
     assert [line[1] for line in lines(folder)] == ["accept", "reject", "accept"]
 

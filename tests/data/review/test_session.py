@@ -77,7 +77,7 @@ def test_decisions_are_appended_and_found_again(folder: Path) -> None:
     assert again.next_open() == open_numbers[0]
     assert again.next_open(after=15) == open_numbers[0]
     assert "3 of 16 decided, a sample of 16 records: 1 accepted, 1 edited, 1 rejected" in again.summary()
-    assert "accepted as they stood: 33.3 % [6.1, 79.2]" in again.summary()
+    assert "accepted without an edit: 33.3 % [6.1, 79.2]" in again.summary()
     records = [json.loads(line) for line in (folder / "metadata.jsonl").read_text().splitlines()]
     kept = {record["id"]: record for record in decided(records, read_decisions(folder))}
     assert kept.keys() == set(names) - {rest[1]}

@@ -12,10 +12,11 @@ from PIL import Image
 
 from lad_reasoner.data.mmad import Hint
 from lad_reasoner.data.sets.questions import KINDS, QUESTIONS_VERSION, Answer, ask_teacher
-from lad_reasoner.data.teachers.offline import NO_FACTS, NUMBERS, OfflineTeacher, describe_parts, write_answer
+from lad_reasoner.data.teachers.offline import NO_FACTS, OfflineTeacher, describe_parts, write_answer
 from lad_reasoner.data.teachers.teacher import Answered, Request, Teacher, Unanswered
 from lad_reasoner.miniloco import CATALOGUE, TRAINING, draw_picture
 from lad_reasoner.miniloco.words import count_groups
+from lad_reasoner.text import NUMBER_WORDS
 
 
 def request(facts: dict[str, Any] | None, question: str, label: str, masks: tuple[str, ...] = ()) -> Request:
@@ -47,13 +48,13 @@ def test_all_kinds_and_defects_of_a_product(product: str, tmp_path: Path) -> Non
         if facts["defect_words"]:
             assert facts["defect_words"].lower() in text.lower()
         if question == "describe":
-            said = {_singular(group): NUMBERS.index(number) for number, group in _claims(text)}
+            said = {_singular(group): NUMBER_WORDS.index(number) for number, group in _claims(text)}
             assert said == {_singular(group): number for group, number in count_groups(facts).items()}
 
 
 def _claims(text: str) -> list[tuple[str, str]]:
     listed = text.partition(" with ")[2].partition(". ")[0]
-    return [(m[1], m[2]) for m in re.finditer(rf"\b({'|'.join(NUMBERS)}) ([a-z ]+?)(?=,| and |$)", listed)]
+    return [(m[1], m[2]) for m in re.finditer(rf"\b({'|'.join(NUMBER_WORDS)}) ([a-z ]+?)(?=,| and |$)", listed)]
 
 
 def _singular(group: str) -> str:

@@ -321,7 +321,7 @@ def test_a_second_run_on_the_same_cache_is_refused(tmp_path: Path) -> None:
     with ChatServer(always(GOOD)) as server:
         with (
             FileLock(tmp_path / "teacher.jsonl.lock"),
-            pytest.raises(InputError, match=r"teacher\.jsonl: another run is using it"),
+            pytest.raises(InputError, match=r"teacher\.jsonl: another process is using it"),
         ):
             answers(teacher(server.url, tmp_path), [question(None)])
         assert server.bodies == []

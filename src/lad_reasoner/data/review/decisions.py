@@ -1,9 +1,9 @@
-"""What a person decided about the records of a built data set: kept beside it in decisions.jsonl, honoured by training.
+"""A person's decisions about the records of a built data set, in decisions.jsonl beside it; training applies them.
 
-    decisions = read_decisions(folder)                  # id -> its last decision; {} where nobody reviewed
-    records = list(decided(records, decisions))         # rejected ones dropped, edited answers in their place
+    decisions = read_decisions(folder)                  # id -> its last decision; {} if nobody reviewed
+    records = list(decided(records, decisions))         # without the rejected records, with the edited answers
 
-The file is only ever appended to and the last line for an id counts; `undo` makes a record undecided again.
+Lines are only appended, and the last line of an id counts; `undo` makes a record undecided again.
 """
 
 from __future__ import annotations
@@ -36,42 +36,43 @@ class Decision(Record):
     @model_validator(mode="after")
     def _edit_has_answer(self) -> Self:
         if (self.decision == "edit") != bool(self.answer and self.answer.strip()):
-            raise ValueError("an edit, and nothing else, has an answer that is not empty")
+            raise ValueError("an edit must have an answer, and no other decision may have one")
         return self
 
 
 def read_decisions(folder: str | Path) -> dict[str, Decision]:
-    """The decision that counts for each id, oldest first; a half last line is passed over.
+    """The last decision of each id, oldest first; ignores an incomplete last line.
 
-    RecordError with file, line and field for any other line that is no decision.
+    RecordError with file, line and field for any other line that is not a decision.
     """
     path = Path(folder) / FILE
-    found: dict[str, Decision] = {}
-    for decision in read_records(path, Decision) if path.exists() else ():
-        apply(found, decision)
-    return found
+    decisions: dict[str, Decision] = {}
+    if path.exists():
+        for decision in read_records(path, Decision):
+            apply(decisions, decision)
+    return decisions
 
 
 def apply(decisions: dict[str, Decision], decision: Decision) -> None:
-    """Let one more line count; the order stays that of time."""
+    """Take over one more line; the order is that of time."""
     decisions.pop(decision.id, None)
     if decision.decision != "undo":
         decisions[decision.id] = decision
 
 
 def append_decision(folder: str | Path, decision: Decision) -> None:
-    """One line more, on the disk when this returns. OSError where it cannot be written."""
+    """Append a line; it is on disk when this returns. OSError if it cannot be written."""
     path = Path(folder) / FILE
-    repair_records(path)  # of a kill or a full disk
+    repair_records(path)  # half a line of an earlier kill or a full disk
     append_record(path, decision)
 
 
 def decided(records: Iterable[Mapping[str, Any]], decisions: Mapping[str, Decision]) -> Iterator[dict[str, Any]]:
-    """The records in their order as they are to be trained on: without the rejected, with the edited answers.
+    """The records to train on, in their order: without the rejected records, with the edited answers.
 
-    An edited answer replaces the text of the last assistant's turn in `messages`. A pair has none, its answer is the
-    label: `label` becomes the new word, `kind` what is left to say (good, or None), `defect` None. What is not decided
-    stays. The given records are not changed. InputError for an edit that fits no answer.
+    An edited answer replaces the text of the last assistant's turn in `messages`. The answer of a pair is its label:
+    `label` becomes the new word, `kind` becomes good or None, `defect` None. Undecided records stay as they are. The
+    given records are not changed. InputError if an edit does not fit its record.
     """
     for record in records:
         decision = decisions.get(record["id"])
@@ -82,7 +83,7 @@ def decided(records: Iterable[Mapping[str, Any]], decisions: Mapping[str, Decisi
 
 
 def answer_of(record: Mapping[str, Any]) -> str | None:
-    """The text of the last assistant's turn; of a pair its label. None where there is neither."""
+    """The text of the last assistant's turn; the label of a pair. None if there is neither."""
     if record.get("task") == "pair":
         return record.get("label")
     return text_of(record["messages"], "assistant")
@@ -93,31 +94,33 @@ def text_of(messages: Sequence[Mapping[str, Any]], role: str) -> str | None:
     for message in reversed(messages):
         if message["role"] == role:
             content = message["content"]
-            return content if isinstance(content, str) else "\n".join(p["text"] for p in content if p["type"] == "text")
+            if isinstance(content, str):
+                return content
+            return "\n".join(part["text"] for part in content if part["type"] == "text")
     return None
 
 
 def with_answer(record: Mapping[str, Any], answer: str) -> dict[str, Any]:
-    """A copy with this answer in place; see `decided`."""
+    """A copy of the record with this answer; see `decided`."""
     if record.get("task") == "pair":
         if answer not in ("yes", "no"):
             raise InputError(f"{record['id']}: the answer of a pair is yes or no, not {answer!r}")
         kind = "good" if answer == "no" else None
         return {**record, "label": answer, "kind": kind, "defect": None}
     messages = list(record["messages"])
-    last = max((at for at, message in enumerate(messages) if message["role"] == "assistant"), default=None)
-    if last is None:
-        raise InputError(f"{record['id']}: an answer was edited, but its messages have no assistant's turn")
-    plain = isinstance(messages[last]["content"], str)
-    messages[last] = {**messages[last], "content": answer if plain else [{"type": "text", "text": answer}]}
-    return {**record, "messages": messages}
+    for at in reversed(range(len(messages))):
+        if messages[at]["role"] == "assistant":
+            plain = isinstance(messages[at]["content"], str)
+            messages[at] = {**messages[at], "content": answer if plain else [{"type": "text", "text": answer}]}
+            return {**record, "messages": messages}
+    raise InputError(f"{record['id']}: an answer was edited, but its messages have no assistant's turn")
 
 
 def acceptance(decisions: Iterable[Decision]) -> Estimate:
-    """The share that was accepted as it stood (edited is not), with Wilson's 95 % interval; None of none.
+    """The share accepted without an edit, with Wilson's 95 % interval; None if there are no decisions.
 
-    The records are taken as drawn independently. Strata and small sets make the true interval narrower, several
-    questions about one picture make it wider.
+    The interval assumes that the records are drawn independently. Strata and small sets make the true interval
+    narrower; several questions about one picture make it wider.
     """
     words = Counter(decision.decision for decision in decisions)
     return share_of(words["accept"], words["accept"] + words["edit"] + words["reject"])

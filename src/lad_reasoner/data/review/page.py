@@ -1,13 +1,12 @@
-"""The page of a review in the browser, from a server that only this machine can reach.
+"""The review's page in the browser, from a server that only this machine can reach.
 
     with ReviewServer(review, port=8765) as server:
         server.serve_forever()
 
-The standard library's server is enough for one person: each decision is one form that is posted, each answer a whole
-page, and the state stands in decisions.jsonl alone. What the page shows was written by a model or comes from a
-stranger's file: text is escaped, pictures are decoded here and sent anew as PNG, scripts need the response's nonce, and
-a decision counts only with the run's token. That keeps out other pages and other machines, not other people who have
-an account on this one.
+The standard library's server is enough for one person: each decision is a posted form, each answer a whole page, and
+decisions.jsonl holds all the state. The page shows text of a model and files of strangers: text is escaped, pictures
+are decoded here and encoded again as PNG, scripts need the response's nonce, and a decision needs the run's token. This
+keeps out other pages and other machines, but not other users of this machine.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ MAX_BODY = 1_000_000  # bytes of a form: far more than any answer
 
 
 class ReviewServer(ThreadingHTTPServer):
-    """Serves one review on this machine; `url` says where. InputError where the port is taken."""
+    """Serves one review on this machine at `url`. InputError if the port is taken."""
 
     daemon_threads = True
 
@@ -41,25 +40,27 @@ class ReviewServer(ThreadingHTTPServer):
         try:
             super().__init__((HOST, port), _Handler)
         except (OSError, OverflowError) as error:
-            raise InputError(f"--port {port}: {error}; give another one, or 0 for any that is free") from None
+            raise InputError(f"--port {port}: {error}; give another port, or 0 for any free one") from None
         self.url = f"http://{HOST}:{self.server_port}/"
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A browser that went away is no news."""
+        """A browser that closed its connection is not an error."""
         if not isinstance(sys.exception(), ConnectionError | TimeoutError):
             super().handle_error(request, client_address)
 
 
 class _Handler(BaseHTTPRequestHandler):
-    """One request. Every answer has its length, every page a policy that lets nothing in from outside."""
+    """One request. Each answer has its length; each page has a policy that admits nothing from outside."""
 
     server: ReviewServer
     protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True  # head and body go out one after the other: it would cost 40 ms each time
-    timeout = 60  # seconds: of a connection that is kept open
+    disable_nagle_algorithm = (
+        True  # head and body are sent one after the other, and Nagle's algorithm would delay each body by 40 ms
+    )
+    timeout = 60  # seconds until an idle connection is closed
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Quiet: the terminal is for the person."""
+        """Log nothing: the terminal belongs to the person."""
 
     def do_GET(self) -> None:
         review = self.server.review
@@ -93,7 +94,7 @@ class _Handler(BaseHTTPRequestHandler):
         if form is None:
             return
         if not secrets.compare_digest(form.get("token", "").encode(), self.server.token.encode()):
-            self._refuse(HTTPStatus.FORBIDDEN, "Nothing was saved: this page is of an earlier run. Open / again.")
+            self._refuse(HTTPStatus.FORBIDDEN, "Nothing was saved: this page belongs to an earlier run. Open / again.")
             return
         if self.path == "/undo":
             self._post(form, lambda: review.undo())
@@ -103,13 +104,13 @@ class _Handler(BaseHTTPRequestHandler):
             self._refuse(HTTPStatus.NOT_FOUND, "There is no such page.")
 
     def _decide(self, form: dict[str, str]) -> int | None:
-        """The number of the record to show next."""
+        """Save the decision; returns the number of the next record to show."""
         review = self.server.review
         review.decide(form.get("id", ""), form.get("decision", ""), form.get("answer", ""))
         return review.next_open(review.numbers[form["id"]])
 
     def _post(self, form: dict[str, str], act: Callable[[], int | None]) -> None:
-        """Act, then show where it leads; what could not be saved stays in the page, with the reason."""
+        """Act, then redirect to the next page. If saving fails, the same page shows the reason and keeps the text."""
         try:
             number = act()
         except (InputError, OSError) as error:
@@ -121,7 +122,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._redirect("/" if number is None else f"/record/{number + 1}")
 
     def _host_is_ours(self) -> bool:
-        """False, and refused, where the name is not ours: a stranger's page whose name was bound to this machine."""
+        """True if the request names this server; else refuse it: a strange name that resolves to here is an attack."""
         port = self.server.server_port
         if self.headers.get_all("Host") in ([f"{HOST}:{port}"], [f"localhost:{port}"]):
             return True
@@ -129,7 +130,7 @@ class _Handler(BaseHTTPRequestHandler):
         return False
 
     def _read_form(self) -> dict[str, str] | None:
-        """The fields of the form; None, and refused, where it is none."""
+        """The fields of the form; None if the form is refused."""
         length = self.headers.get("Content-Length", "")
         if not re.fullmatch("[0-9]{1,7}", length) or int(length) > MAX_BODY:
             self._refuse(HTTPStatus.BAD_REQUEST, f"A form of at most {MAX_BODY} bytes is expected.")
@@ -145,7 +146,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _send_page(
         self, number: int | None, status: HTTPStatus = HTTPStatus.OK, problem: str = "", draft: str | None = None
     ) -> None:
-        """The page of a record; the summary where the number is None."""
+        """The page of a record, or the summary if the number is None."""
         review = self.server.review
         nonce = secrets.token_urlsafe(16)
         values = {
@@ -169,7 +170,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._send(status, "text/html; charset=utf-8", page, {"Content-Security-Policy": policy})
 
     def _refuse(self, status: HTTPStatus, reason: str) -> None:
-        self.close_connection = True  # what the client sends further was not read
+        self.close_connection = True  # the rest of the request was not read
         self._send(status, "text/plain; charset=utf-8", reason.encode("utf-8", "backslashreplace"))
 
     def _redirect(self, where: str) -> None:
@@ -194,14 +195,14 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 def _index(text: str, items: Sequence[object]) -> int:
-    """`1` -> 0. LookupError where there is no such item."""
+    """`1` -> 0. LookupError if there is no such item."""
     if not re.fullmatch("[1-9][0-9]{0,8}", text) or int(text) > len(items):
         raise LookupError(text)
     return int(text) - 1
 
 
 def _role(entry: Entry, at: int) -> str:
-    """What the picture at this place is to the question."""
+    """The caption of the picture at this place: Query, Reference, Reference 2, or Picture if it is the only one."""
     references = len(entry.images_file_names) - 1
     if at == entry.query:
         return "Query" if references else "Picture"
@@ -211,7 +212,7 @@ def _role(entry: Entry, at: int) -> str:
 
 
 def _describe(review: Review, number: int) -> dict[str, Any]:
-    """What the page of a record shows."""
+    """The values that the page of a record shows."""
     entry = review.entries[number]
     decision = review.decisions.get(entry.id)
     pictures = []

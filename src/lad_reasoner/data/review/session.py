@@ -1,7 +1,7 @@
-"""The review of a built data set: which records a person is shown, what was decided of them, and their pictures.
+"""The review of a built data set: the sample that a person sees, the decisions about it, and its pictures.
 
-    review = Review("out", sample=200, seed=0)          # the sample, and what is decided already
-    review.decide(review.entries[0].id, "accept")       # on the disk when this returns
+    review = Review("out", sample=200, seed=0)          # the sample, and the decisions of earlier runs
+    review.decide(review.entries[0].id, "accept")       # on disk when this returns
     print(review.summary())
 
 The page is in page.py.
@@ -88,10 +88,10 @@ def built_answer(entry: Entry) -> str | None:
 def draw_sample(strata: Mapping[str, Sequence[str]], count: int, seed: int) -> list[str]:
     """`count` ids (all, if there are fewer), each with the same chance; strata: id -> its stratum.
 
-    Each stratum gives its share, rounded up or down, so that the plain rate of the sample is an unbiased estimate: the
-    ids are laid out stratum by stratum, shuffled within, and taken at equal distances from a random start (systematic
-    sampling; Cochran, Sampling Techniques, chapter 8). The result is shuffled, so that its beginning is a sample too.
-    It depends on ids, strata, count and seed alone, not on the order of the records.
+    Each stratum gives its share, rounded up or down, so that the sample's plain rate is an unbiased estimate: the ids
+    are ordered by stratum, shuffled within each, and taken at equal distances from a random start (systematic sampling;
+    Cochran, Sampling Techniques, chapter 8). The result is shuffled, so that its beginning is a sample too. It depends
+    only on ids, strata, count and seed, not on the order of the records.
     """
     chance = {name: _chance(seed, name) for name in strata}
     laid_out = sorted(strata, key=lambda name: (tuple(strata[name]), chance[name], name))
@@ -102,14 +102,14 @@ def draw_sample(strata: Mapping[str, Sequence[str]], count: int, seed: int) -> l
 
 
 def _chance(seed: int, name: str) -> int:
-    """Below 2**64, the same on every machine."""
+    """A number below 2**64, the same on every machine."""
     return int.from_bytes(hashlib.blake2b(f"{seed} {name}".encode(), digest_size=8).digest(), "big")
 
 
 class Review:
-    """A sample by class and label, what is decided of it, and its pictures. Safe to use from several threads.
+    """A sample by class and label, its decisions and its pictures. Safe to use from several threads.
 
-    InputError where the folder holds no data set.
+    InputError if the folder holds no data set.
     """
 
     def __init__(self, folder: str | Path, *, sample: int, seed: int = 0) -> None:
@@ -119,15 +119,14 @@ class Review:
         self.entries = [entries[name] for name in draw_sample(strata, sample, seed)]
         self.numbers = {entry.id: number for number, entry in enumerate(self.entries)}
         self.total = len(entries)
-        self.decisions = {
-            name: decision for name, decision in read_decisions(self.folder).items() if name in self.numbers
-        }
+        decisions = read_decisions(self.folder)  # also of records outside of this sample
+        self.decisions = {name: decision for name, decision in decisions.items() if name in self.numbers}
         self.lock = threading.Lock()
         self.picture = lru_cache(maxsize=16)(self._picture)  # the page asks for the size, the browser for the rest
         self.overlay = lru_cache(maxsize=4)(self._overlay)
 
     def decide(self, name: str, word: str, answer: str = "") -> None:
-        """Append a decision; an edit that changes nothing accepts. InputError for what cannot be decided."""
+        """Append a decision; an edit that changes nothing accepts. InputError if the decision is not possible."""
         if name not in self.numbers:
             raise InputError("this record is not in the sample; reload the page")
         entry = self.entries[self.numbers[name]]
@@ -145,7 +144,7 @@ class Review:
         )
 
     def undo(self) -> int | None:
-        """Make the record that was decided last undecided again; its number, None where nothing is decided."""
+        """Take back the last decision; returns the record's number, None if nothing is decided."""
         with self.lock:
             last = next(reversed(self.decisions), None)
         if last is None:
@@ -159,7 +158,7 @@ class Review:
             apply(self.decisions, decision)
 
     def next_open(self, after: int = -1) -> int | None:
-        """The number of the next record to decide, from the start again after the last; None when all are decided."""
+        """The number of the next undecided record; after the last record, from the start. None if all are decided."""
         numbers = range(len(self.entries))
         order = [*numbers[after + 1 :], *numbers[: after + 1]]
         return next((number for number in order if self.entries[number].id not in self.decisions), None)
@@ -175,25 +174,25 @@ class Review:
         return ", ".join(f"{number} {name}" for name, number in self.counts.items())
 
     def rate(self) -> str:
-        """The acceptance rate with its interval, in words."""
+        """The acceptance rate with its interval, as a sentence."""
         with self.lock:
             share = acceptance(list(self.decisions.values()))
         if share.value is None:
             return "no acceptance rate yet"
-        return f"accepted as they stood: {share.percent()} % {share.percent_interval()} (95 % interval, Wilson's)"
+        return f"accepted without an edit: {share.percent()} % {share.percent_interval()} (95 % interval, Wilson's)"
 
     def summary(self) -> str:
-        """Two lines: how far the review is, and its result."""
+        """Two lines: the progress of the review and its result."""
         done, size = sum(self.counts.values()), len(self.entries)
         return f"{done} of {size} decided, a sample of {self.total} records: {self.tally()}\n{self.rate()}"
 
     def _picture(self, number: int, at: int) -> tuple[bytes, int, int]:
-        """PNG, width and height of a record's picture. ImageError where it cannot be shown."""
+        """PNG, width and height of a record's picture. ImageError if it cannot be read."""
         picture = read_picture(self._inside(self.entries[number].images_file_names[at])).image
         return _png(picture), picture.width, picture.height
 
     def _overlay(self, number: int) -> bytes | None:
-        """A transparent PNG of the query's shape with its masks; None where it has none. ImageError as above."""
+        """A transparent PNG of the query's shape with its masks; None if it has none. ImageError as above."""
         entry = self.entries[number]
         if not entry.masks:
             return None
@@ -201,7 +200,7 @@ class Review:
         _, width, height = self.picture(number, entry.query)
         scale = OVERLAY_SIDE / max(width, height)
         size = max(1, round(width * scale)), max(1, round(height * scale))
-        # Any pixel of the mask must survive the scaling.
+        # A single pixel of the mask must survive the scaling, so the mask is widened by the scale first.
         step = max(1, max(mask.shape) // OVERLAY_SIDE)
         wide = ndimage.maximum_filter(mask, size=step) if step > 1 else mask
         inside = np.asarray(Image.fromarray(wide).resize(size, Image.Resampling.NEAREST))
@@ -212,7 +211,7 @@ class Review:
         return _png(Image.fromarray(rgba))
 
     def _inside(self, name: str) -> Path:
-        """A file of the data set, never one outside it, whatever metadata.jsonl or a link says."""
+        """A file of the data set. InputError if metadata.jsonl or a link leads outside of the folder."""
         root = self.folder.resolve()
         try:
             path = (root / name).resolve()

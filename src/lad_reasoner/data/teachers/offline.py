@@ -1,7 +1,7 @@
-"""The offline teacher: answers about MiniLOCO's pictures from what is known about their scenes; asks nobody.
+"""The offline teacher: answers questions about MiniLOCO's pictures from the facts of their scenes; it asks nobody.
 
-It is a `teacher.Teacher`, so the whole chain runs without any service, and its answers pass the same checks. It writes
-only what the facts, the rule of the product and the mask say. A picture without facts stays unanswered.
+It is a `teacher.Teacher`, so training data can be built without any service; its answers pass the same checks. It
+writes only what the facts, the product's rule and the mask say. A picture without facts stays unanswered.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ from lad_reasoner.data.teachers.teacher import Answered, CostEstimate, Outcome, 
 from lad_reasoner.miniloco import CATALOGUE
 from lad_reasoner.miniloco.words import count_groups
 from lad_reasoner.remote.prices import Bill
+from lad_reasoner.text import first_problem, number_word
 
-NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
 NO_FACTS = "the offline teacher writes about MiniLOCO's pictures only; this one has no scene facts"
 
 
 class OfflineTeacher:
-    """Writes from facts; free of charge, and the same answer every time."""
+    """Writes from facts: free of charge, and the same answer every time."""
 
     def __init__(self) -> None:
         self.name = "offline"
         self.paid, self.recalled = Bill(cost=0.0), Bill(cost=0.0)
 
     def estimate(self, requests: Sequence[Request]) -> CostEstimate:
-        """Nothing is to be paid."""
+        """The cost is 0."""
         return CostEstimate(len(requests), 0, 0, Bill(cost=0.0))
 
     def ask_many(self, requests: Sequence[Request]) -> Iterator[tuple[int, Outcome]]:
@@ -46,20 +46,19 @@ class OfflineTeacher:
         try:
             return Answered(request.schema.model_validate(content, context=dict(facts)), self.name)
         except ValidationError as error:
-            complaint = error.errors(include_url=False, include_input=False)[0]["msg"]
+            complaint = first_problem(error)
             return Unanswered("malformed", complaint, (complaint,))
 
 
 def write_answer(facts: Mapping[str, Any]) -> str:
     """The answer to `facts["question"]` about the scene `facts["scene"]`, a line of MiniLOCO's facts.jsonl.
 
-    `facts["masks"]` are the files from which the place is told.
+    The place comes from the files `facts["masks"]`.
     """
-    scene = facts["scene"]
-    product = product_of(scene["product"])
-    parts = describe_parts(scene)
-    wrong = scene["defect_words"]
-    if not wrong:
+    scene, question = facts["scene"], facts["question"]
+    product, parts = product_of(scene["product"]), describe_parts(scene)
+    defect = scene["defect_words"]
+    if not defect:
         return {
             "describe": f"The picture shows a {product} with {parts}. Everything is in order.",
             "where": f"Nothing has to be pointed out: the {product} has {parts}, each where it belongs.",
@@ -67,43 +66,35 @@ def write_answer(facts: Mapping[str, Any]) -> str:
             "function": f"This {product} would do its job. With {parts}, it is complete and obeys its rule. "
             f"{_rule(scene)}",
             "anomaly": f"No, the {product} is as it should be. It has {parts}.",
-        }[facts["question"]]
-    sentence = f"{wrong[0].upper()}{wrong[1:]}."
+        }[question]
+    sentence = f"{defect[0].upper()}{defect[1:]}."
     where = describe_mask(read_mask(facts["masks"])) if facts["masks"] else ""
     place = f" Look {_in_words(where)}." if where else ""
-    logical = scene["kind"] == "logical"
+    if scene["kind"] == "logical":
+        kind = "the parts are intact, but the product breaks its rule."
+        function = f"The product is not what it has to be, so its function suffers. {_rule(scene)}"
+    else:
+        kind = "the surface is not as it should be."
+        function = "All parts are there and in their places, so it may still work, but it is not in good condition."
     return {
         "describe": f"The picture shows a {product} with {parts}. {sentence}{place}",
         "where": f"{sentence}{place or ' No single place can be pointed at.'}",
-        "kind": f"This is a {scene['kind']} anomaly: "
-        + (
-            "the parts are intact, but the product breaks its rule. "
-            if logical
-            else "the surface is not as it should be. "
-        )
-        + sentence,
-        "function": f"{sentence} "
-        + (
-            f"The product is not what it has to be, so its function suffers. {_rule(scene)}"
-            if logical
-            else "All parts are there and in their places, so it may still work, but it is not in good condition."
-        ),
+        "kind": f"This is a {scene['kind']} anomaly: {kind} {sentence}",
+        "function": f"{sentence} {function}",
         "anomaly": f"Yes. {sentence} The {product} has {parts}.",
-    }[facts["question"]]
+    }[question]
 
 
 def describe_parts(scene: Mapping[str, Any]) -> str:
-    """`two steel nuts, one red washer and milk up to 60 %`: every number is the facts'."""
+    """`two steel nuts, one red washer and milk up to 60 %`; every number comes from the facts."""
     parts = [f"{number_word(number)} {_plural(group, number)}" for group, number in count_groups(scene).items()]
     parts += [_fill(fill) for fill in scene["fills"]]
-    if not parts:
-        return "no loose parts"
+    return _join(parts) or "no loose parts"
+
+
+def _join(parts: Sequence[str]) -> str:
+    """`a, b and c`."""
     return " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)
-
-
-def number_word(number: int) -> str:
-    """Words up to twelve, digits above."""
-    return NUMBERS[number] if number < len(NUMBERS) else str(number)
 
 
 def _plural(group: str, number: int) -> str:
@@ -126,6 +117,6 @@ def _fill(fill: Mapping[str, Any]) -> str:
 def _in_words(where: str) -> str:
     """`upper left (3.1 %), centre (1.0 %); together 4.1 % of the picture` -> `in the upper left and the centre`."""
     head, several, _ = where.partition("; together")
-    names = [name.partition(" (")[0] for name in head.split(", ")] if several else [where.rpartition(", ")[0]]
-    places = [name if name.startswith(("around", "all")) else f"in the {name}" for name in dict.fromkeys(names)]
-    return " and ".join([", ".join(places[:-1]), places[-1]] if len(places) > 1 else places)
+    places = head.split(", ") if several else [where.rpartition(", ")[0]]
+    names = dict.fromkeys(place.partition(" (")[0] for place in places)  # each once, in their order
+    return _join([name if name.startswith(("around", "all")) else f"in the {name}" for name in names])

@@ -1,12 +1,12 @@
 """The teacher behind a service: any OpenAI-compatible endpoint that takes pictures.
 
-Every answer that was paid for is kept (`ledger.py`), so a run that was killed goes on where it stopped, and nothing is
-paid twice.
+The ledger (`remote/ledger.py`) keeps every paid answer, so a killed run resumes, and nothing is paid twice.
 
-An answer that does not fit the request's schema is shown to the teacher with the complaint, and asked for again. That
-is a new question, with a line of its own on the disk, so the answers that led to it are kept too.
+If an answer does not fit the request's schema, the teacher gets it back with a complaint and answers again. This is a
+new question with a line of its own in the ledger, so the rejected answers are kept too.
 
-Deviation from the paper, which names Gemini and nothing of how it was asked: all of this is ours.
+Deviations from the paper:
+- The paper names Gemini, and does not say how Gemini was asked. All of this is ours.
 """
 
 from __future__ import annotations
@@ -22,40 +22,40 @@ from PIL import Image
 from pydantic import BaseModel, ValidationError
 
 from lad_reasoner.data.teachers.teacher import Answered, CostEstimate, Outcome, Request, Unanswered, parts_of
-from lad_reasoner.errors import ImageError, MissingExtraError, ServiceError
+from lad_reasoner.errors import ImageError, ServiceError, require
 from lad_reasoner.files.pictures import KEPT_SIDE, read_picture
 from lad_reasoner.remote.ledger import BudgetSpentError, Exchange, Ledger
 from lad_reasoner.remote.prices import Bill, Prices
-from lad_reasoner.text import printable
+from lad_reasoner.text import first_problem, printable
 
 if TYPE_CHECKING:
     from lad_reasoner.remote.client import ChatService
 
 KEY_VARIABLE = "LAD_TEACHER_KEY"
-GIVE_UP_AFTER = 10  # requests in a row that the service fails: it will fail the others too
+GIVE_UP_AFTER = 10  # failed requests in a row: the service will fail the others too
 
 FORM = "Answer with one JSON object and nothing else. It must fit this JSON schema: "
 AGAIN = "That answer cannot be used: {}. Answer the question again, with the JSON object only."
-QUOTED = 2000  # characters of an unusable answer that are shown to the teacher again
+QUOTED = 2000  # characters of a rejected answer that the teacher gets back
 
-# Estimates before a service has counted: English text, and the middle of what services charge for a picture.
+# Used until the service has counted: English text, and a middle value of what services charge for a picture.
 CHARACTERS_A_TOKEN, PIXELS_A_TOKEN, ANSWER_TOKENS = 4, 750, 500
 
-
+# (key, request, turns so far) -> the answer, or None if there is none yet
 Obtain = Callable[[str, Request, list[dict[str, Any]]], Exchange | None]
 
 
 class RemoteTeacher:
     """Any OpenAI-compatible service that takes pictures.
 
-    `cache` is a file of JSON lines; answers of another service under the same `model` name belong in another file.
-    `settings` are further fields of the request's body (`{"temperature": 0.7}`; None takes one out, such as
-    `response_format`). `budget`, in the currency of `prices`, covers all answers to the requests, those of earlier runs
-    included; what is under way when it is reached is still paid. Pictures are sent upright, as JPEG, at most
-    `images.KEPT_SIDE` pixels wide and high, without their metadata.
+    `cache` is a file of JSON lines; use one file for each service, even if their `model` names are equal. `settings`
+    are more fields of the request's body, such as `{"temperature": 0.7}`; None removes a field, such as
+    `response_format`. `budget`, in the currency of `prices`, covers all answers to the requests, including those of
+    earlier runs; requests under way when it is reached are still paid. Pictures are sent upright, as JPEG, at most
+    `pictures.KEPT_SIDE` pixels wide and high, without metadata.
 
-    `attempts` is how often one question is asked until an answer fits its schema: after raising it, questions that
-    failed go on where they stopped. For `timeout`, `patience` and `backoff` see `chat.ChatService`.
+    `attempts` is the number of times that one question is asked until an answer fits its schema; with a larger number,
+    questions that failed before resume. For `timeout`, `patience` and `backoff` see `client.ChatService`.
     """
 
     def __init__(
@@ -83,10 +83,12 @@ class RemoteTeacher:
         self._key_variable = key_variable
 
     def estimate(self, requests: Sequence[Request]) -> CostEstimate:
-        """What `ask_many` would take; reads the cache and the pictures' sizes, asks nothing, writes nothing."""
+        """The expected cost of `ask_many`; reads the cache and the pictures' sizes, asks nothing, writes nothing."""
         self.ledger.load()
-        known, prices = list(self.ledger.known.values()), self.ledger.prices
-        answer = sum(e.output_tokens for e in known) // len(known) if known else ANSWER_TOKENS
+        prices, answer_tokens = self.ledger.prices, ANSWER_TOKENS
+        if self.ledger.known:
+            written = sum(exchange.output_tokens for exchange in self.ledger.known.values())
+            answer_tokens = written // len(self.ledger.known)
         on_disk = unreadable = 0
         expected = Bill(cost=None if prices is None else 0.0)
         with ThreadPoolExecutor(self.concurrency) as pool:
@@ -94,7 +96,7 @@ class RemoteTeacher:
             for request, outcome in zip(requests, outcomes, strict=True):
                 size = _count_input(request, []) if outcome is None else None
                 if outcome is None and size is not None:
-                    expected.add(size, answer, prices)
+                    expected.add(size, answer_tokens, prices)
                 elif outcome is None or (isinstance(outcome, Unanswered) and outcome.reason == "picture"):
                     unreadable += 1
                 else:
@@ -102,15 +104,16 @@ class RemoteTeacher:
         return CostEstimate(len(requests), on_disk, unreadable, expected)
 
     def ask_many(self, requests: Sequence[Request]) -> Iterator[tuple[int, Outcome]]:
-        """First what is on disk, then the others as the service answers; each request's index once.
+        """The outcomes on disk first, then the others as the service answers; each request's index once.
 
-        When the caller stops early, answers under way are waited for and kept. Raises `InputError` for a wrong key,
-        model or address and for a cache that another run uses, `MachineError` for a full disk, `ServiceError` when the
-        service fails `GIVE_UP_AFTER` requests in a row.
+        If the caller stops early, answers under way are waited for and kept. Raises `InputError` for a wrong key, model
+        or address and for a cache that another process uses, `MachineError` for a full disk, and `ServiceError` after
+        `GIVE_UP_AFTER` failed requests in a row.
         """
         with self._open_service() as service, self.ledger.hold(), ThreadPoolExecutor(self.concurrency) as pool:
             waiting: list[int] = []
-            for index, outcome in enumerate(pool.map(lambda r: self._converse(r, self._recall), requests)):
+            known = pool.map(lambda request: self._converse(request, self._recall), requests)
+            for index, outcome in enumerate(known):
                 if outcome is None:
                     waiting.append(index)
                 else:
@@ -134,14 +137,13 @@ class RemoteTeacher:
                 pool.shutdown(cancel_futures=True)
 
     def _open_service(self) -> ChatService:
-        try:
-            from lad_reasoner.remote.client import ChatService
-        except ImportError as error:
-            raise MissingExtraError(error.name or "httpx2", "teacher") from None
+        require("httpx2", "teacher")
+        from lad_reasoner.remote.client import ChatService
+
         return ChatService(self.url, key_variable=self._key_variable, **self._times)
 
     def _converse(self, request: Request, obtain: Obtain) -> Outcome | None:
-        """Question, answer, complaint, answer … until one fits; None as soon as `obtain` has no answer."""
+        """Question, answer, complaint, answer … until one fits; None if `obtain` has no answer."""
         turns: list[dict[str, Any]] = []
         complaints: list[str] = []
         try:
@@ -189,39 +191,32 @@ class RemoteTeacher:
         return self.ledger.obtain(key, ask)
 
     def _key(self, request: Request, digests: Sequence[str], turns: Sequence[Mapping[str, Any]]) -> str:
-        """The hash of the request as it is sent, with the bytes of each picture's file in the picture's place."""
+        """The hash of the request as it is sent, with the hash of each picture's file in the picture's place."""
         body = self._body(request, turns, [{"sha256": digest} for digest in digests])
         body["prompt_version"] = request.prompt_version
         return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
 
     def _body(self, request: Request, turns: Sequence[Mapping[str, Any]], pictures: Sequence[Any]) -> dict[str, Any]:
         schema = request.schema.model_json_schema()
-        following = iter(pictures)
-        messages = [
-            {
-                **message,
-                "content": [next(following) if part.get("type") == "image" else part for part in parts_of(message)],
-            }
-            for message in request.messages
-        ]
+        next_picture = iter(pictures)
+        messages = []
+        for message in request.messages:
+            content = [next(next_picture) if part.get("type") == "image" else part for part in parts_of(message)]
+            messages.append({**message, "content": content})
         messages[-1]["content"] = [*messages[-1]["content"], {"type": "text", "text": FORM + json.dumps(schema)}]
         form = {"type": "json_schema", "json_schema": {"name": request.schema.__name__, "schema": schema}}
         return {"model": self.name, "messages": [*messages, *turns], "response_format": form, **self.settings}
 
 
 def _check(exchange: Exchange, request: Request) -> BaseModel | str:
-    """The answer in the request's form, or the complaint about it. Text around the JSON is let pass."""
+    """The answer in the request's schema, or the complaint about it. Text around the JSON is ignored."""
     text = exchange.text[max(exchange.text.find("{"), 0) : exchange.text.rfind("}") + 1]
     if not text:
         return "it was cut off" if exchange.finish == "length" else "it holds no JSON object"
     try:
         return request.schema.model_validate_json(text, context=dict(request.facts))
     except ValidationError as error:
-        if exchange.finish == "length":
-            return "it was cut off"
-        first = error.errors(include_url=False, include_input=False)[0]
-        place = ".".join(str(part) for part in first["loc"])
-        return f"{place}: {first['msg']}" if place else first["msg"]
+        return "it was cut off" if exchange.finish == "length" else first_problem(error)
 
 
 def _digest(path: str | Path) -> str:
@@ -239,9 +234,10 @@ def _encode(path: str | Path) -> dict[str, Any]:
 
 
 def _count_input(request: Request, turns: Sequence[Mapping[str, Any]]) -> int | None:
-    """About how many tokens a request has, from its characters and pixels; None when a picture cannot be read."""
-    parts = [part for message in [*request.messages, *turns] for part in parts_of(message)]
-    characters = sum(len(part.get("text", "")) for part in parts) + len(json.dumps(request.schema.model_json_schema()))
+    """A request's tokens, estimated from its characters and pixels; None if a picture cannot be read."""
+    characters = len(json.dumps(request.schema.model_json_schema()))
+    for message in (*request.messages, *turns):
+        characters += sum(len(part.get("text", "")) for part in parts_of(message))
     pixels = 0
     for path in request.pictures:
         try:
