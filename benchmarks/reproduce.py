@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from lad_reasoner.report.curves import draw_curves
-from lad_reasoner.train.session import STATE, newest_checkpoint
+from lad_reasoner.train.checkpoints import STATE, newest_checkpoint
 
 COMMAND = Path(sys.executable).with_name("lad-reasoner")
 BASE = "micro-base"

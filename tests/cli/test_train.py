@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner
 
 from lad_reasoner.cli.app import app
+from lad_reasoner.cli.train import show_samples
 from lad_reasoner.errors import StoppedError
 from lad_reasoner.train import sft as train_sft
 
@@ -18,7 +21,7 @@ runner = CliRunner()
 def test_every_key_goes_to_the_recipe(monkeypatch: pytest.MonkeyPatch) -> None:
     given: list[Any] = []
 
-    def train(path: str, overrides: list[str], *, resume: bool) -> Path:
+    def train(path: str, overrides: list[str], *, resume: bool, **_: Any) -> Path:
         given.append((path, overrides, resume))
         return Path("runs/x/model")
 
@@ -32,6 +35,30 @@ def test_every_key_goes_to_the_recipe(monkeypatch: pytest.MonkeyPatch) -> None:
     done = runner.invoke(app, ["train", "sft", "--max_steps", "3", "recipe.yaml"])
     assert done.exit_code == 2
     assert "CONFIG comes first" in done.output
+
+
+def sample(name: str, response: str = "<think>a</think><answer>yes</answer>") -> dict[str, object]:
+    rewards = {"structure_reward": 1.0, "accuracy_reward": 0.0}
+    return {"id": name, "label": "no", "answer": "yes", "rewards": rewards, "advantage": -0.5, "response": response}
+
+
+def test_samples_of_a_run_are_shown_as_plain_text() -> None:
+    written = io.StringIO()
+    samples = [sample("a"), sample("a", "again"), sample("b", "[red]no markup[/red]")]
+    show_samples(1, samples, Console(file=written, width=100))
+    shown = written.getvalue()
+    assert "a: label no, answer yes, structure 1, accuracy 0, advantage -0.50" in shown
+    assert "again" not in shown
+    assert "[red]no markup[/red]" in shown
+
+
+def test_a_few_samples_go_to_stderr(capsys: pytest.CaptureFixture[str]) -> None:
+    show_samples(3, [sample(name) for name in "abcdef"])
+    written = capsys.readouterr()
+    assert "Sampled at step 3" in written.err
+    assert "d: label" in written.err
+    assert "e: label" not in written.err
+    assert written.out == ""
 
 
 def test_a_run_that_was_stopped(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -60,7 +60,7 @@ def test_what_a_review_decided(tmp_path: Path) -> None:
     assert data["id"] == ["r00", "r02", "r03", "r04"]
     assert data[1]["completion"][0]["content"] == [{"type": "text", "text": "None at all."}]
     append_decision(folder, Decision(id="r03", decision="reject"))
-    with pytest.raises(InputError, match="only records labelled yes are left after the review"):
+    with pytest.raises(InputError, match="only records labelled yes remain after the review"):
         load_set(folder, kind="sft")
 
 
@@ -82,7 +82,10 @@ def unfinish(folder: Path) -> None:
     ("make", "message"),
     [
         (lambda folder: build(folder, records=3, labels=("yes",)), "all records have the same label: yes"),
-        (lambda folder: build(folder, task="pair", records=2), r"holds pairs \(lad-reasoner data pairs\); this stage"),
+        (
+            lambda folder: build(folder, task="pair", records=2),
+            r"contains pairs \(lad-reasoner data pairs\); this stage",
+        ),
         (spoil(lambda f: (f / "images/02.png").write_bytes((f / "images/02.png").read_bytes()[:90])), r"02\.png"),
         (spoil(lambda f: (f / "images/01.png").unlink()), r"a picture cannot be read: .*01\.png"),
         (spoil(unfinish), "the build is not complete"),
@@ -120,7 +123,7 @@ def test_lengths_are_those_of_the_processor(tmp_path: Path, save: Callable[[Path
             assert len(made["input_ids"][0]) == length
 
 
-def test_records_that_are_too_long(tmp_path: Path, qwen: Checkpoint, capsys: pytest.CaptureFixture[str]) -> None:
+def test_records_that_are_too_long(tmp_path: Path, qwen: Checkpoint, caplog: pytest.LogCaptureFixture) -> None:
     folder = build(tmp_path / "sft", records=4)
     append_decision(folder, Decision(id="r01", decision="edit", answer="a screw " * 500))
     append_decision(folder, Decision(id="r03", decision="edit", answer="a screw " * 40))
@@ -131,7 +134,7 @@ def test_records_that_are_too_long(tmp_path: Path, qwen: Checkpoint, capsys: pyt
         load_set(folder, kind="sft", checkpoint=qwen)
     kept = load_set(folder, kind="sft", checkpoint=qwen, leave_out_long=True)
     assert kept["id"] == ["r00", "r02", "r03"]
-    assert "left out, 1 of 4 records" in capsys.readouterr().err
+    assert "dropped, 1 of 4 records" in caplog.text
     with pytest.raises(InputError, match=r"2 of 4 records are longer than max_length, 120: r01 .*, r03 "):
         load_set(folder, kind="sft", checkpoint=qwen, max_length=120)
     with pytest.raises(InputError, match=r"4 of 4 records are longer than the model's context, 1024 with 1000 for the"):

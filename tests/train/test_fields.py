@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from lad_reasoner.train.fields import check_fields, explain, field_names, nearest
+from lad_reasoner.train.fields import check_fields, field_names, nearest, setting_problem
 
 
 class Strategy(Enum):
@@ -65,8 +65,8 @@ def test_values_that_fit(given: dict[str, Any], checked: dict[str, Any]) -> None
         ({"rat": 1}, "rat: no such setting; did you mean rate?"),
         ({"made": 1}, "made: no such setting"),
         ({"steps": 2.5}, "steps: Input should be a valid integer"),
-        ({"steps": True}, "steps: true is a truth value in YAML; write the word in quotes"),
-        ({"save": True}, "save: true is a truth value"),
+        ({"steps": True}, "steps: true is a boolean in YAML; write the word in quotes"),
+        ({"save": True}, "save: true is a boolean"),
         ({"rate": [1]}, "rate: Input should be a valid number, not [1]"),
     ],
 )
@@ -95,4 +95,4 @@ def test_one_letter_that_is_missing_is_found(name: str, data: st.DataObject) -> 
 def test_what_is_said_of_our_own_keys(values: dict[str, Any], given: dict[str, str], message: str) -> None:
     with pytest.raises(ValidationError) as raised:
         Outer.model_validate(values)
-    assert explain(raised.value, Outer, Path("file.yaml"), given) == message
+    assert setting_problem(raised.value, Outer, Path("file.yaml"), given) == message

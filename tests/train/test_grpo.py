@@ -17,11 +17,12 @@ import torch
 from helpers import tiny
 from helpers.tutored import build, write_recipe
 from lad_reasoner.answers import parse_response
+from lad_reasoner.cli.train import show_samples
 from lad_reasoner.errors import InputError, MachineError
 from lad_reasoner.train import grpo as train_grpo
 from lad_reasoner.train.grpo import UNREAD, GrpoSettings, check_packages, make_arguments
 from lad_reasoner.train.rollouts import Rollouts
-from lad_reasoner.train.settings import Settings, read_recipe
+from lad_reasoner.train.settings import TrainSettings, read_recipe
 
 trl = pytest.importorskip("trl")
 # Their own deprecations are not ours to mend.
@@ -123,14 +124,14 @@ def test_accelerate_reads_its_files(name: str) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--kl", "none"], "beta: nothing reads it with kl: none"),
-        (["--beta", "0"], "beta must be above 0, the coefficient of the KL"),
-        (["--importance_sampling_level", "sequence"], "nothing reads it; say importance"),
+        (["--kl", "none"], "beta: has no effect with kl: none"),
+        (["--beta", "0"], "beta, the coefficient of the KL, must be above 0"),
+        (["--importance_sampling_level", "sequence"], "has no effect; set importance"),
         (["--multi_objective_aggregation", "normalize_then_sum"], "needs multi_objective_aggregation"),
         (["--reward_weights", "[1]"], "reward_weights has 1 numbers for 2 rewards"),
         (["--num_generations", "3"], "must be divisible by num_generations"),
         (["--num_generations", "0"], r"recipe\.yaml: .*modulo by zero"),
-        (["--beta", "-1"], "beta must be above 0"),
+        (["--beta", "-1"], "beta, the coefficient of the KL, must be above 0"),
         (["--kl", "rewards"], "--kl"),
         (["--rewads", "[structure]"], "did you mean rewards"),
     ],
@@ -151,7 +152,7 @@ def test_what_our_keys_mean_to_trl(folder: Path) -> None:
 
 def test_the_page_about_training_names_every_key_and_its_default() -> None:
     page = (CONFIGS.parent / "docs" / "training.md").read_text(encoding="utf-8")
-    own = {name: field for name, field in GrpoSettings.model_fields.items() if name not in Settings.model_fields}
+    own = {name: field for name, field in GrpoSettings.model_fields.items() if name not in TrainSettings.model_fields}
     assert {"kl", "importance"} <= own.keys()
     for name, field in own.items():
         value = f"[{', '.join(field.default)}]" if isinstance(field.default, list) else str(field.default).lower()
@@ -164,9 +165,9 @@ def test_packages_that_are_missing(folder: Path, monkeypatch: pytest.MonkeyPatch
     bits = make_arguments(recipe_of(path, "--optim", "adamw_bnb_8bit"))
     plain = make_arguments(recipe_of(path))
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
-    with pytest.raises(MachineError, match="needs vllm: pip install vllm, or say use_vllm: false"):
+    with pytest.raises(MachineError, match="needs vllm: pip install vllm, or set use_vllm: false"):
         check_packages(vllm)
-    with pytest.raises(MachineError, match=r"needs bitsandbytes: .*or say optim: adamw_torch"):
+    with pytest.raises(MachineError, match=r"needs bitsandbytes: .*or set optim: adamw_torch"):
         check_packages(bits)
     check_packages(plain)
 
@@ -181,7 +182,7 @@ def test_what_trl_refuses_is_told_with_the_file(folder: Path) -> None:
 
 def test_a_run_and_what_it_leaves(folder: Path, trained: list[Any], capfd: pytest.CaptureFixture[str]) -> None:
     path = write_recipe(folder, **SETTINGS, max_steps=2, sample_steps=1, lora="{r: 4}", freeze_vision="true")
-    out = train_grpo.train(path, ["--report_to", "tensorboard"])
+    out = train_grpo.train(path, ["--report_to", "tensorboard"], show_samples=show_samples)
     [trainer] = trained
     assert trainer.ref_model is None  # the frozen model is the one without its adapter
     history = [line for line in trainer.state.log_history if "loss" in line]
@@ -249,7 +250,7 @@ def test_a_collapse_stops_the_run_if_asked_to(
     path = write_recipe(folder, **settings, rewards="[structure]", max_steps=3, guard_steps=2)
     train_grpo.train(path, ["--output_dir", str(folder / "warned")])
     assert trained[0].state.global_step == 3
-    assert "all responses of each group earned the same for 2 logged steps" in capsys.readouterr().err
+    assert "all responses of each group got the same reward for 2 logged steps" in capsys.readouterr().err
     with pytest.raises(InputError, match=r"stopped at step 2: .*all responses of each group"):
         train_grpo.train(path, ["--stop_on_collapse", "true"])
     assert (folder / "run" / "checkpoint-2").is_dir()
@@ -263,7 +264,7 @@ def test_sets_that_cannot_be_trained_on(folder: Path, stock: Path) -> None:
     with pytest.raises(InputError, match="label"):
         train_grpo.train(path, ["--data", str(one)])
     build(folder / "questions", records=4)
-    with pytest.raises(InputError, match="this stage is trained on pairs"):
+    with pytest.raises(InputError, match="this stage trains on pairs"):
         train_grpo.train(path, ["--data", str(folder / "questions")])
     with pytest.raises(InputError, match=r"6 of 6 records are longer than the model's context, 1024 with 1000.*r00"):
         train_grpo.train(path, ["--max_completion_length", "1000"])
@@ -289,7 +290,7 @@ def test_a_picture_that_is_lost_on_the_way(folder: Path, trained: list[Any], mon
         return sample(self, prompts, trainer)
 
     monkeypatch.setattr(Rollouts, "__call__", lose)
-    with pytest.raises(InputError, match=r"\.png.*what was saved in .* is kept: mend it, .*--resume"):
+    with pytest.raises(InputError, match=r"\.png.*the checkpoints in .* are kept: repair it, .*--resume"):
         train_grpo.train(write_recipe(folder, **SETTINGS, max_steps=3))
     assert (folder / "run" / "checkpoint-1").is_dir()
     assert not trained

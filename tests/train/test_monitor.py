@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import io
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from rich.console import Console
 
 from lad_reasoner.train.monitor import CollapseGuard, Samples
 
@@ -56,21 +55,19 @@ def sample(name: str, response: str = "<think>a</think><answer>yes</answer>") ->
 
 
 def test_samples_are_kept_and_shown(tmp_path: Path) -> None:
-    written = io.StringIO()
-    samples = Samples(tmp_path / "samples.jsonl", 10, Console(file=written, width=100))
+    shown: list[Any] = []
+    samples = Samples(tmp_path / "samples.jsonl", 10, lambda *facts: shown.append(facts))
     assert [step for step in range(1, 31) if samples.due(step)] == [1, 10, 20, 30]
-    samples.add(1, [sample("a"), sample("a", "again"), sample("b", "[red]no markup[/red]")])
-    shown = written.getvalue()
-    assert "a: label no, answer yes, structure 1, accuracy 0, advantage -0.50" in shown
-    assert "again" not in shown
-    assert "[red]no markup[/red]" in shown
+    rows = [sample("a"), sample("a", "again"), sample("b", "[red]no markup[/red]")]
+    samples.add(1, rows)
+    assert shown == [(1, rows)]
     lines = [json.loads(line) for line in (tmp_path / "samples.jsonl").read_text().splitlines()]
     assert [(line["step"], line["response"][:5]) for line in lines] == [(1, "<thin"), (1, "again"), (1, "[red]")]
 
 
 def test_what_a_resumed_run_samples_again_is_forgotten(tmp_path: Path) -> None:
     path = tmp_path / "samples.jsonl"
-    samples = Samples(path, 1, Console(file=io.StringIO()))
+    samples = Samples(path, 1)
     samples.forget(0)
     assert not path.exists()
     for step in (1, 2, 3):

@@ -18,8 +18,8 @@ from lad_reasoner.errors import MachineError
 from lad_reasoner.judges.vlm.checkpoint import load_checkpoint
 from lad_reasoner.train import publish as publishing
 from lad_reasoner.train import sft as train_sft
-from lad_reasoner.train.publish import answer, assemble, push, stored_dtype, verify, write_card
-from lad_reasoner.train.settings import Recipe, Settings, read_recipe
+from lad_reasoner.train.publish import assemble, greedy_answers, push, stored_dtype, verify, write_card
+from lad_reasoner.train.settings import Recipe, TrainSettings, read_recipe
 
 trl = pytest.importorskip("trl")
 # Their own deprecations are not ours to mend.
@@ -37,8 +37,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def read(folder: Path, *words: str) -> Recipe[Settings]:
-    return read_recipe(folder / "recipe.yaml", words, ours=Settings, theirs=trl.SFTConfig)
+def read(folder: Path, *words: str) -> Recipe[TrainSettings]:
+    return read_recipe(folder / "recipe.yaml", words, ours=TrainSettings, theirs=trl.SFTConfig)
 
 
 @pytest.mark.slow
@@ -46,8 +46,8 @@ def test_a_fresh_process_answers_the_same_and_notices_other_weights(folder: Path
     run = folder / "run"
     check = json.loads((run / "check.json").read_text())
     assert [row["id"] for row in check["prompts"]] == ["r00", "r01", "r02", "r03"]
-    assert answer(load_checkpoint(run / "model", device="cpu"), check["prompts"]) == check["answers"]
-    assert answer(load_checkpoint(folder / "model", device="cpu"), check["prompts"]) != check["answers"]
+    assert greedy_answers(load_checkpoint(run / "model", device="cpu"), check["prompts"]) == check["answers"]
+    assert greedy_answers(load_checkpoint(folder / "model", device="cpu"), check["prompts"]) != check["answers"]
     other = tmp_path / "other"
     load_checkpoint(run / "model").processor.save_pretrained(other)
     for file in (run / "model").iterdir():
@@ -55,7 +55,7 @@ def test_a_fresh_process_answers_the_same_and_notices_other_weights(folder: Path
     weights = load_file(other / "model.safetensors")
     weights["model.norm.weight"].neg_()
     save_file(weights, other / "model.safetensors", {"format": "pt"})
-    with pytest.raises(MachineError, match=r"reloaded, it answers r00 with .* and not .*; do not use it"):
+    with pytest.raises(MachineError, match=r"the reloaded model answers r00 with .* instead of .*; do not use it"):
         verify(other, run / "check.json")
 
 
@@ -127,7 +127,7 @@ def test_a_folder_that_answers_otherwise_gets_no_name(folder: Path, tmp_path: Pa
 
 
 def test_a_folder_that_cannot_be_loaded(folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(MachineError, match=r"cannot be loaded by a fresh process \(.*no config.json"):
+    with pytest.raises(MachineError, match=r"a new process cannot load it \(.*no config.json"):
         publishing.ask_fresh(tmp_path, folder / "run" / "check.json")
 
 
@@ -176,5 +176,5 @@ def test_pushing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(huggingface_hub, "HfApi", Hub)
     push(folder / "run" / "model", read(folder, "--push-to-hub", "--hub_private_repo", "--hub_token", "hf_x"))
     assert calls == [("token", "hf_x"), ("run", True), ("me/run", "model")]
-    with pytest.raises(MachineError, match=r"taken: cannot be pushed \(403 not yours\); the model is whole in"):
+    with pytest.raises(MachineError, match=r"taken: cannot be pushed \(403 not yours\); the model is complete in"):
         push(folder / "run" / "model", read(folder, "--push_to_hub", "--hub_model_id", "taken"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -24,9 +25,9 @@ from lad_reasoner.errors import InputError, MachineError
 from lad_reasoner.files.pictures import read_picture
 from lad_reasoner.judges.vlm.checkpoint import load_checkpoint
 from lad_reasoner.train import sft as train_sft
+from lad_reasoner.train.checkpoints import is_whole
 from lad_reasoner.train.publish import assemble
-from lad_reasoner.train.session import is_whole
-from lad_reasoner.train.settings import Settings, read_recipe
+from lad_reasoner.train.settings import TrainSettings, read_recipe
 
 trl = pytest.importorskip("trl")
 # Their own deprecations are not ours to mend.
@@ -117,7 +118,7 @@ def test_a_merged_adapter_answers_as_it_did(folder: Path, trained: list[Any]) ->
     assert not [name for name in names if "visual" in name or "lora" not in name]
     batch = trainer.data_collator([dict(trainer.train_dataset[at]) for at in range(3)])
     batch.pop("labels")
-    recipe = read_recipe(path, ours=Settings, theirs=trl.SFTConfig)
+    recipe = read_recipe(path, ours=TrainSettings, theirs=trl.SFTConfig)
     merged = assemble(recipe, unmerged.state_dict(), unmerged.peft_config["default"]).model
     base = load_checkpoint(folder / "model", device="cpu").model
     with torch.inference_mode():
@@ -164,7 +165,9 @@ def test_a_picture_that_is_lost_on_the_way(tmp_path: Path, stock: Path, monkeypa
         return first(self, *rest, **more)
 
     monkeypatch.setattr(trl.SFTTrainer, "training_step", lose)
-    with pytest.raises(InputError, match=r"images/\d\d\.png: .*damaged.*--resume goes on"):
+    with pytest.raises(
+        InputError, match=r"images/\d\d\.png: .*damaged.*kept: repair it, then run the same command with --resume"
+    ):
         train_sft.train(write_recipe(tmp_path, max_steps=3, save_steps=1))
     assert is_whole(tmp_path / "run" / "checkpoint-1")
 
@@ -249,7 +252,7 @@ class Chain:
 
 @pytest.mark.slow
 def test_stopped_and_killed_and_gone_on_with(
-    folder: Path, trained: list[Any], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    folder: Path, trained: list[Any], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """SIGTERM, then SIGKILL while a checkpoint is written; the end is that of a run that nothing happened to.
 
@@ -265,6 +268,8 @@ def test_stopped_and_killed_and_gone_on_with(
     stopped.send_signal(signal.SIGTERM)
     out, err = stopped.communicate(timeout=120)
     assert stopped.returncode == 128 + signal.SIGTERM, err
+    assert "training: 0 of 8 done" in err
+    assert "stopping after this step" in err
     assert "stopped at step 3 of 8" in err
     assert "--resume" in err
     assert "Traceback" not in err
@@ -279,8 +284,9 @@ def test_stopped_and_killed_and_gone_on_with(
     assert not is_whole(chain.out / "checkpoint-6")
     assert is_whole(chain.out / "checkpoint-4")
 
+    caplog.set_level(logging.INFO, "lad_reasoner")
     chain.run(monkeypatch, resume=True)
-    assert "training: 4 of 8 done" in capsys.readouterr().err
+    assert "training: 4 of 8 done" in caplog.text
 
     assert chain.order(2) == whole.order(2)
     assert sorted(whole.order(2)) == list(range(8))

@@ -1,77 +1,110 @@
-"""The verbs of `lad-reasoner train`. See cli.py, which they belong to; heavy imports stay inside here too."""
+"""The verbs of `lad-reasoner train`. Heavy imports stay inside the functions, so that `--help` is fast."""
 
 from __future__ import annotations
 
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from lad_reasoner.errors import StoppedError
 
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from lad_reasoner.train.monitor import Sample
+
+SHOWN = 4  # responses in a table
+
 train = typer.Typer(help="Train models.", no_args_is_help=True)
 
 Config = Annotated[str, typer.Argument(metavar="CONFIG", help="YAML file with our keys and TRL's settings.")]
 Resume = Annotated[
-    bool, typer.Option("--resume", help="Go on from the newest whole checkpoint in the run's folder, if there is one.")
+    bool,
+    typer.Option("--resume", help="Resume from the newest complete checkpoint in the run folder, if any."),
 ]
 # What follows CONFIG as --key value belongs to the config, whose reader knows the keys.
-ANY_KEY = {"allow_extra_args": True, "ignore_unknown_options": True}
+ANY_KEY: dict[str, Any] = {
+    "context_settings": {"allow_extra_args": True, "ignore_unknown_options": True},
+    "options_metavar": "[--resume] [--key value]...",
+}
 
 
 @train.command(
-    context_settings=ANY_KEY,
-    options_metavar="[--resume] [--key value]...",
+    "sft",
+    **ANY_KEY,
     epilog="Example: lad-reasoner train sft configs/micro/sft.yaml --max_steps 10 --output_dir runs/sft-trial",
 )
-def sft(context: typer.Context, config: Config, resume: Resume = False) -> None:
+def train_sft(context: typer.Context, config: Config, resume: Resume = False) -> None:
     """Stage one: fine-tune on questions and answers that `data sft` built. Any key of CONFIG may follow it."""
-    from lad_reasoner.train import sft as train_sft
+    from lad_reasoner.train import sft
 
-    _run(train_sft.train, context, config, resume)
+    _run(sft.train, context, config, resume)
 
 
 @train.command(
-    context_settings=ANY_KEY,
-    options_metavar="[--resume] [--key value]...",
+    "grpo",
+    **ANY_KEY,
     epilog="Example: lad-reasoner train grpo configs/micro/grpo.yaml --max_steps 2 --output_dir runs/grpo-trial",
 )
-def grpo(context: typer.Context, config: Config, resume: Resume = False) -> None:
-    """Stage two: reinforce right and well-formed answers on pairs of `data pairs`. Any key of CONFIG may follow it."""
-    from lad_reasoner.train import grpo as train_grpo
+def train_grpo(context: typer.Context, config: Config, resume: Resume = False) -> None:
+    """Stage two: reinforce correct, well-formed answers on pairs of `data pairs`. Any key of CONFIG may follow it."""
+    from lad_reasoner.train import grpo
 
-    _run(train_grpo.train, context, config, resume)
+    _run(grpo.train, context, config, resume, show_samples=show_samples)
 
 
-@train.command(epilog="Example: lad-reasoner train micro configs/micro/base.yaml")
-def micro(
-    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="YAML file with the run's folder and sizes.")],
+@train.command("micro", epilog="Example: lad-reasoner train micro configs/micro/base.yaml")
+def train_micro(
+    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="YAML file with the run folder and the sizes.")],
 ) -> None:
-    """Pretrain the built-in model from random weights; an interrupted run goes on where it stopped."""
+    """Pretrain the built-in model from random weights; an interrupted run is resumed."""
     from lad_reasoner.micro.training import Run, read_config
     from lad_reasoner.report.terminal import TrainingProgress
 
     settings = read_config(config)
-    # A polite kill ends as Ctrl-C does: what was learned is saved first.
+    # SIGTERM ends the run as Ctrl-C does: what was learned is saved first.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     with TrainingProgress() as progress:
         folder = Run(settings, progress).train()
     print(f"model: {folder}")
 
 
-def _run(train: Callable[..., Path], context: typer.Context, config: str, resume: bool) -> None:
-    from lad_reasoner.train.settings import first_process
+def _run(stage: Callable[..., Path], context: typer.Context, config: str, resume: bool, **views: Any) -> None:
+    from lad_reasoner.report.terminal import TrainingProgress, track
+    from lad_reasoner.train.session import first_process
 
     if config.startswith("--"):
         raise typer.BadParameter(f"CONFIG comes first, then {config} and other settings")
     try:
-        folder = train(config, context.args, resume=resume)
+        folder = stage(config, context.args, resume=resume, track=track, progress=TrainingProgress(), **views)
     except StoppedError as stop:
         if first_process():
             print(f"lad-reasoner: {stop}", file=sys.stderr)
         raise typer.Exit(128 + stop.number) from None
     if first_process():
         print(f"model: {folder}")
+
+
+def show_samples(step: int, samples: Sequence[Sample], console: Console | None = None) -> None:
+    """Print one response of each of the first pairs; markup that the model wrote is not interpreted."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    first: dict[str, Sample] = {}
+    for sample in samples:
+        first.setdefault(sample["id"], sample)
+    table = Table(title=f"Sampled at step {step}", title_justify="left", show_lines=True, show_header=False)
+    for sample in list(first.values())[:SHOWN]:
+        right = sample["answer"] == sample["label"]
+        rewards = ", ".join(f"{name.removesuffix('_reward')} {value:g}" for name, value in sample["rewards"].items())
+        line = Text(f"{sample['id']}: label {sample['label']}, answer ")
+        line.append(sample["answer"], style="green" if right else "red")
+        line.append(f", {rewards}, advantage {sample.get('advantage', 0):+.2f}\n")
+        line.append(sample["response"], style="dim")
+        table.add_row(line)
+    (console or Console(stderr=True, highlight=False)).print(table)

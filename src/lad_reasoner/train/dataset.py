@@ -1,23 +1,22 @@
-"""A built data set as TRL's trainers take it: checked as a whole before the first step, pictures opened when asked for.
+"""A built data set as TRL's trainers take it: checked as a whole before the first step, pictures opened on access.
 
     data = load_set("runs/sft", kind="sft", checkpoint=checkpoint)
     data[0]     # prompt, completion, images; id, label, kind, category
 
-What `lad-reasoner data check` calls an error stops here too: a set that is not complete, a benchmark's picture, one
-label only, a picture that is missing or cannot be read. What a review decided is honoured. Records longer than the
-model's context are counted and named: TRL would cut off their answers.
+Whatever `lad-reasoner data check` calls an error stops training too: an incomplete set, a benchmark's picture, only one
+label, a picture that is missing or unreadable. The decisions of a review are applied. Records longer than the model's
+context are counted and named: TRL would cut off their answers.
 
-An SFT record is split into `prompt` and `completion`, because TRL takes the loss on the completion alone for any chat
-template; of whole conversations only templates with generation marks tell the answer apart. Pictures are read as in
-inspection (`images.read_picture`), so that training and use see the same pixels.
+An SFT record is split into `prompt` and `completion`, because TRL then takes the loss on the completion alone for any
+chat template; in whole conversations it finds the answer only if the template marks what the model generates. Pictures
+are read as in inspection (`files.pictures.read_picture`), so that training and use see the same pixels.
 """
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,15 +25,16 @@ from PIL import Image
 from lad_reasoner.data.review.decisions import decided, read_decisions
 from lad_reasoner.data.sets.built_set import read_entries
 from lad_reasoner.data.sets.check import check_set
-from lad_reasoner.errors import InputError
+from lad_reasoner.errors import InputError, require
 from lad_reasoner.files.pictures import read_picture
 from lad_reasoner.judges.vlm.checkpoint import Checkpoint
-from lad_reasoner.report.terminal import track
-from lad_reasoner.text import printable
-from lad_reasoner.train.settings import first_process, library
+from lad_reasoner.progress import Track, silent
+from lad_reasoner.text import listed, printable
+from lad_reasoner.train.session import first_process
+
+logger = logging.getLogger(__name__)
 
 WORDS = {"sft": "questions and answers (lad-reasoner data sft)", "pair": "pairs (lad-reasoner data pairs)"}
-SHOWN = 3  # names in a message
 
 
 def load_set(
@@ -45,33 +45,36 @@ def load_set(
     max_length: int | None = None,
     room: int = 0,
     leave_out_long: bool = False,
+    track: Track = silent,
 ) -> Any:
     """The `datasets.Dataset` of a built set, in its order; columns prompt, images, id, label, kind, category, and
     completion for `kind` sft.
 
-    With a `checkpoint` every record's length in tokens is computed; with `room` (tokens of a response) added, none may
-    be longer than the model's context or `max_length`. InputError, in one line, for whatever is wrong with the set.
+    With a `checkpoint` the length of every record in tokens is computed. A record plus `room` (tokens of a response)
+    must fit into the model's context and `max_length`; with `leave_out_long` those that do not are dropped. InputError,
+    in one line, for any problem with the set.
     """
     folder = Path(folder)
     entries = read_entries(folder)
     tasks = sorted({entry.task for entry in entries} - {kind})
     if tasks:
-        raise InputError(f"{printable(folder)}: holds {WORDS[tasks[0]]}; this stage is trained on {WORDS[kind]}")
-    problems = check_set(folder).errors if first_process() else {}  # one look at the pictures is enough
+        raise InputError(f"{printable(folder)}: contains {WORDS[tasks[0]]}; this stage trains on {WORDS[kind]}")
+    # It opens every picture, so only one of several processes does it.
+    problems = check_set(folder).errors if first_process() else {}
     if problems:
         reason, names = next(iter(problems.items()))
         more = f"; {len(problems) - 1} more kinds of error, see lad-reasoner data check" if len(problems) > 1 else ""
-        raise InputError(f"{printable(folder)}: {reason}: {_shorten(names)}{more}")
+        raise InputError(f"{printable(folder)}: {reason}: {listed(names)}{more}")
     records = list(decided([entry.model_dump(mode="json") for entry in entries], read_decisions(folder)))
     labels = {record["label"] for record in records}
     if len(labels) < 2:
-        left = f"only records labelled {labels.pop()} are" if labels else "no record is"
-        raise InputError(f"{printable(folder)}: {left} left after the review; training needs both labels")
+        left = f"only records labelled {labels.pop()} remain" if labels else "no record remains"
+        raise InputError(f"{printable(folder)}: {left} after the review; training needs both labels")
     rows = [_row(record, folder, kind) for record in records]
     if checkpoint is not None:
-        rows = _fitting(rows, checkpoint, max_length, room, leave_out_long, folder)
-    data = library("datasets").Dataset.from_list(rows)
-    return data.with_transform(partial(_open, columns=tuple(rows[0])))
+        rows = _fitting(rows, checkpoint, max_length, room, leave_out_long, folder, track)
+    data = require("datasets", "train").Dataset.from_list(rows)
+    return data.with_transform(_open)
 
 
 def _row(record: Mapping[str, Any], folder: Path, kind: str) -> dict[str, Any]:
@@ -83,8 +86,8 @@ def _row(record: Mapping[str, Any], folder: Path, kind: str) -> dict[str, Any]:
     return row
 
 
-def _open(batch: dict[str, list[Any]], columns: Sequence[str]) -> dict[str, list[Any]]:
-    """What Arrow keeps as paths becomes pictures, and its empty places in the messages go."""
+def _open(batch: dict[str, list[Any]]) -> dict[str, list[Any]]:
+    """A batch of columns as Arrow holds them -> with pictures for paths and without the empty keys in the messages."""
     opened = dict(batch)
     if "images" in batch:
         opened["images"] = [[read_picture(path).image for path in paths] for paths in batch["images"]]
@@ -94,12 +97,14 @@ def _open(batch: dict[str, list[Any]], columns: Sequence[str]) -> dict[str, list
 
 
 def plain_messages(messages: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """The messages without the empty places that Arrow adds to parts of another kind."""
-
-    def plain(content: Any) -> Any:
-        return content if isinstance(content, str) else [{k: v for k, v in p.items() if v is not None} for p in content]
-
-    return [{**message, "content": plain(message["content"])} for message in messages]
+    """The messages without the keys of value None that Arrow adds, since all parts of a content have the same keys."""
+    plain = []
+    for message in messages:
+        content = message["content"]
+        if not isinstance(content, str):
+            content = [{key: value for key, value in part.items() if value is not None} for part in content]
+        plain.append({**message, "content": content})
+    return plain
 
 
 def _fitting(
@@ -109,68 +114,70 @@ def _fitting(
     room: int,
     leave_out: bool,
     folder: Path,
+    track: Track,
 ) -> list[dict[str, Any]]:
-    """The rows that fit, all of them or an error unless the others are to be left out."""
+    """The rows that fit: all of them, or an error unless the others are to be dropped."""
     limit, why = context(checkpoint), "the model's context"
     if max_length is not None and (limit is None or max_length < limit):
         limit, why = max_length, "max_length"
     if limit is None:
         return rows
-    lengths = row_lengths(rows, checkpoint)
-    long = [
-        f"{row['id']} ({length} tokens)" for row, length in zip(rows, lengths, strict=True) if length + room > limit
-    ]
+    fitting, long = [], []
+    for row, length in zip(rows, row_lengths(rows, checkpoint, track=track), strict=True):
+        if length + room <= limit:
+            fitting.append(row)
+        else:
+            long.append(f"{row['id']} ({length} tokens)")
     if not long:
         return rows
-    needs = f"{len(long)} of {len(rows)} records are longer than {why}, {limit}"
-    needs += f" with {room} for the response" if room else ""
-    if not leave_out or len(long) == len(rows):
+    problem = f"{len(long)} of {len(rows)} records are longer than {why}, {limit}"
+    problem += f" with {room} for the response" if room else ""
+    if not leave_out or not fitting:
         mend = "raise it, lower max_pixels" if why == "max_length" else "lower max_pixels"
         mend += " or max_completion_length" if room else ""
-        mend += ", or say leave_out_long: true" if len(long) < len(rows) else ""
-        raise InputError(f"{printable(folder)}: {needs}: {_shorten(long)}; {mend}")
+        mend += ", or set leave_out_long: true" if fitting else ""
+        raise InputError(f"{printable(folder)}: {problem}: {listed(long)}; {mend}")
     if first_process():
-        print(f"{printable(folder)}: left out, {needs}: {_shorten(long)}", file=sys.stderr)
-    return [row for row, length in zip(rows, lengths, strict=True) if length + room <= limit]
+        logger.warning("%s: dropped, %s: %s", printable(folder), problem, listed(long))
+    return fitting
 
 
 def context(checkpoint: Checkpoint) -> int | None:
-    """The tokens that the model was made for; None where its config does not say."""
-    found = getattr(checkpoint.model.config.get_text_config(), "max_position_embeddings", None)
-    return found if isinstance(found, int) else None
+    """The number of tokens that the model was made for; None if its config does not say."""
+    length = getattr(checkpoint.model.config.get_text_config(), "max_position_embeddings", None)
+    return length if isinstance(length, int) else None
 
 
-def row_lengths(rows: Sequence[Mapping[str, Any]], checkpoint: Checkpoint) -> list[int]:
+def row_lengths(rows: Sequence[Mapping[str, Any]], checkpoint: Checkpoint, *, track: Track = silent) -> list[int]:
     """Tokens of each row, pictures and answer included, as the processor makes them.
 
-    How many tokens a picture takes depends on its size alone and is asked once for each size.
+    The number of tokens of a picture depends on its size alone and is computed once for each size.
     """
-    processor, costs = checkpoint.processor, {}
+    processor = checkpoint.processor
     paths = list(dict.fromkeys(path for row in rows for path in row["images"]))
     with ThreadPoolExecutor() as pool:
         measured = track(pool.map(_size, paths), len(paths), "Measuring pictures")
         sizes = dict(zip(paths, measured, strict=True))
-    one = processor.apply_chat_template([{"role": "user", "content": [{"type": "image"}]}], tokenize=False)
+    tokens_of_size = _picture_tokens(set(sizes.values()), processor)
     lengths = []
     for row in rows:
         messages = plain_messages([*row["prompt"], *row.get("completion", ())])
         text = processor.apply_chat_template(messages, tokenize=False, add_generation_prompt="completion" not in row)
         length = len(processor.tokenizer(text, add_special_tokens=False)["input_ids"])
-        for path in row["images"]:
-            size = sizes[path]
-            if size not in costs:
-                with_picture = processor(text=[one], images=[[Image.new("RGB", size)]], add_special_tokens=False)
-                alone = processor.tokenizer(one, add_special_tokens=False)["input_ids"]
-                costs[size] = len(with_picture["input_ids"][0]) - len(alone)
-            length += costs[size]
-        lengths.append(length)
+        lengths.append(length + sum(tokens_of_size[sizes[path]] for path in row["images"]))
     return lengths
+
+
+def _picture_tokens(sizes: Iterable[tuple[int, int]], processor: Any) -> dict[tuple[int, int], int]:
+    """How many tokens a picture of each size adds to its placeholder in the text."""
+    text = processor.apply_chat_template([{"role": "user", "content": [{"type": "image"}]}], tokenize=False)
+    without = len(processor.tokenizer(text, add_special_tokens=False)["input_ids"])
+    tokens = {}
+    for size in sizes:
+        inputs = processor(text=[text], images=[[Image.new("RGB", size)]], add_special_tokens=False)
+        tokens[size] = len(inputs["input_ids"][0]) - without
+    return tokens
 
 
 def _size(path: str) -> tuple[int, int]:
     return read_picture(path).image.size
-
-
-def _shorten(names: Sequence[str]) -> str:
-    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return ", ".join(names[:SHOWN]) + more

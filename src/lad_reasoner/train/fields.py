@@ -1,7 +1,6 @@
-"""The fields of a settings class: do values fit them, and which one was meant?
+"""The fields of a settings class: does a value fit its field, and which field was meant?
 
-TRL's and PEFT's settings are dataclasses without checks of their own, ours are Pydantic models; what is wrong in a file
-is said of both in the same words.
+TRL's and PEFT's settings are dataclasses without checks, ours are Pydantic models; both get the same error messages.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 
 def check_fields(values: Mapping[str, Any], config: Any) -> dict[str, Any]:
-    """The values as the types of a dataclass's fields want them; ValueError `field: what is wrong`."""
+    """The values, converted to the types of a dataclass's fields; ValueError `field: what is wrong`."""
     fields = field_names(config)
     hints = typing.get_type_hints(config)
     checked = {}
@@ -25,9 +24,9 @@ def check_fields(values: Mapping[str, Any], config: Any) -> dict[str, Any]:
         if key not in fields:
             raise ValueError(f"{key}: no such setting; {nearest(key, fields)}")
         if value is False and _takes(hints[key], str) and not _takes(hints[key], bool):
-            value = "no"  # which YAML reads as false, and TRL as a word
+            value = "no"  # YAML reads the word `no` as false
         if isinstance(value, bool) and not _takes(hints[key], bool):
-            raise ValueError(f"{key}: {str(value).lower()} is a truth value in YAML; write the word in quotes")
+            raise ValueError(f"{key}: {str(value).lower()} is a boolean in YAML; write the word in quotes")
         try:
             adapter: TypeAdapter[Any] = TypeAdapter(hints[key], config=ConfigDict(arbitrary_types_allowed=True))
             checked[key] = adapter.validate_python(value)
@@ -37,42 +36,47 @@ def check_fields(values: Mapping[str, Any], config: Any) -> dict[str, Any]:
 
 
 def field_names(config: Any) -> list[str]:
-    """The fields that a dataclass takes when it is made."""
+    """The fields that the constructor of a dataclass takes."""
     return [field.name for field in dataclasses.fields(config) if field.init]
 
 
 def takes_truth(name: str, config: Any) -> bool:
-    """Whether a field may be true or false, which is what a flag without a value says."""
+    """Whether a field may be true or false; a flag without a value means true."""
     return _takes(typing.get_type_hints(config)[name], bool)
 
 
 def _takes(hint: Any, kind: type) -> bool:
+    """Whether a type hint allows this type, also inside a union."""
     return hint is Any or hint is kind or any(_takes(part, kind) for part in typing.get_args(hint))
 
 
 def nearest(key: str, names: Iterable[str]) -> str:
     """The end of an error message: the name that is most like the key."""
     near = difflib.get_close_matches(key, list(names), n=1, cutoff=0.0)
-    return f"did you mean {near[0]}?" if near else "leave it out"
+    return f"did you mean {near[0]}?" if near else "remove it"
 
 
-def explain(error: ValidationError, ours: type[BaseModel], path: Path, given: Mapping[str, str]) -> str:
-    """The first thing that is wrong with our keys, in one line."""
+def setting_problem(error: ValidationError, ours: type[BaseModel], path: Path, flags: Mapping[str, str]) -> str:
+    """The first problem with our own keys, in one line; `flags` maps a key to the flag that set it."""
     first = error.errors()[0]
     place = [str(part) for part in first["loc"]]
-    where = given.get(place[0], f"{path}: {place[0]}") + "".join(f".{part}" for part in place[1:])
     if first["type"] == "missing":
         return f"{path}: {'.'.join(place)} is missing"
+    where = ".".join([flags.get(place[0], f"{path}: {place[0]}"), *place[1:]])
     if first["type"] == "extra_forbidden":
         return f"{where}: no such setting; {nearest(place[-1], _names_at(ours, place[:-1]))}"
-    message = first["msg"].removeprefix("Value error, ")
-    return f"{where}: {message}" + ("" if first["type"] == "value_error" else f", not {first['input']!r}")
+    if first["type"] == "value_error":  # raised by a validator of ours, with a whole sentence
+        return f"{where}: {first['msg'].removeprefix('Value error, ')}"
+    return f"{where}: {first['msg']}, not {first['input']!r}"
 
 
 def _names_at(model: Any, place: Sequence[str]) -> list[str]:
-    """The fields of the model that stands at this place of another."""
+    """The fields of the model that is nested at this place in another."""
     for name in place:
         field = getattr(model, "model_fields", {}).get(name)
-        parts = [] if field is None else [field.annotation, *typing.get_args(field.annotation)]
+        if field is None:
+            continue
+        # An optional model is a union: the model is one of its parts.
+        parts = [field.annotation, *typing.get_args(field.annotation)]
         model = next((part for part in parts if hasattr(part, "model_fields")), model)
     return list(getattr(model, "model_fields", {}))

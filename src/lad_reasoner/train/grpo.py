@@ -3,10 +3,10 @@
     lad-reasoner train grpo configs/micro/grpo.yaml
 
 Reads from top to bottom: settings, model, data, trainer, the run, its curves, the finished model. The formulas are in
-policy.py and docs/training.md, the rollouts in rollouts.py, what is added to TRL's trainer in grpo.py.
+objective.py and docs/training.md, the rollouts in rollouts.py, our additions to TRL's trainer in trainer.py.
 
-**Deviations.** The paper trains with EasyR1 and gives steps, rate, batch and weights (section 5.1). Responses a pair,
-clipping and the coefficient of the KL are not given; what stands for them is said in configs/paper/grpo.yaml.
+**Deviations.** The paper trains with EasyR1 and gives steps, learning rate, batch size and weights (section 5.1). It
+does not give the responses per pair, the clipping and the coefficient of the KL; configs/paper/grpo.yaml states ours.
 """
 
 from __future__ import annotations
@@ -14,45 +14,58 @@ from __future__ import annotations
 import importlib.util
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field
 
-from lad_reasoner.errors import InputError, MachineError
+from lad_reasoner.errors import InputError, MachineError, require
+from lad_reasoner.progress import Track, silent
 from lad_reasoner.report.curves import draw_curves
 from lad_reasoner.train.dataset import load_set
+from lad_reasoner.train.monitor import CollapseGuard, Sample, Samples
 from lad_reasoner.train.publish import publish
 from lad_reasoner.train.rewards import load_reward
-from lad_reasoner.train.session import adapter, load_trainee, run_trainer
-from lad_reasoner.train.settings import Recipe, Settings, library, read_recipe, write_run
+from lad_reasoner.train.run_record import write_run_record
+from lad_reasoner.train.session import ProgressDisplay, run_trainer
+from lad_reasoner.train.settings import Recipe, TrainSettings, read_recipe
+from lad_reasoner.train.trainee import adapter, load_trainee
 
-# TRL's settings that this stage does not read, and what stands in their place.
-UNREAD = {"importance_sampling_level": "say importance: token or sequence"}
+# TRL's settings that have no effect in this stage, and what to do instead.
+UNREAD = {"importance_sampling_level": "set importance: token or sequence"}
 SAMPLES, CURVES = "samples.jsonl", "curves.png"
 
 
-class GrpoSettings(Settings):
-    """Our keys in this stage. The KL's coefficient is TRL's `beta`, the weights of rewards its `reward_weights`."""
+class GrpoSettings(TrainSettings):
+    """Our own keys in this stage. The KL's coefficient is TRL's `beta`, the weights of rewards its `reward_weights`."""
 
     rewards: list[str] = Field(["structure", "accuracy"], min_length=1, description="names, or package.module:function")
-    kl: Literal["reward", "loss", "none"] = Field("reward", description="where the KL to the frozen model goes")
+    kl: Literal["reward", "loss", "none"] = Field("reward", description="where the KL to the frozen model counts")
     importance: Literal["token", "sequence"] = Field("token", description="level of the importance weights")
-    rollout_batch_size: int = Field(64, ge=1, description="responses that a process generates together, without vLLM")
+    rollout_batch_size: int = Field(64, ge=1, description="responses per batch of a process, without vLLM")
     sample_steps: int = Field(10, ge=1, description="steps between two tables of sampled responses")
-    guard_steps: int = Field(5, ge=1, description="logged steps of a collapse before it is warned of")
-    stop_on_collapse: bool = Field(False, description="stop then, instead of only warning")
+    guard_steps: int = Field(5, ge=1, description="logged steps of a collapse before the warning")
+    stop_on_collapse: bool = Field(False, description="stop at this warning")
 
 
-def train(path: str | Path, overrides: Sequence[str] = (), *, resume: bool = False) -> Path:
-    """Train as the YAML file says, words of the command line winning; returns the folder of the finished model.
+def train(
+    path: str | Path,
+    overrides: Sequence[str] = (),
+    *,
+    resume: bool = False,
+    track: Track = silent,
+    progress: ProgressDisplay | None = None,
+    show_samples: Callable[[int, Sequence[Sample]], None] | None = None,
+) -> Path:
+    """Train with the settings of a YAML file, overrides first; returns the folder of the finished model.
 
-    InputError for settings, data or rewards that cannot be used, or a collapse with `stop_on_collapse`; `StoppedError`
-    after a signal; MachineError for a machine that is too small.
+    `track` follows the checks of the data, `progress` shows the training (without it its notes are logged), and
+    `show_samples` takes a step and its sampled responses. InputError for settings, data or rewards that cannot be used,
+    or a collapse with `stop_on_collapse`; `StoppedError` after a signal; MachineError if the machine is too small.
     """
     os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")  # the rollout function is pinned with TRL
-    trl = library("trl")
+    trl = require("trl", "train")
     recipe = read_recipe(path, overrides, ours=GrpoSettings, theirs=trl.GRPOConfig, unread=UNREAD)
     arguments = make_arguments(recipe)
     check_packages(arguments)
@@ -64,14 +77,15 @@ def train(path: str | Path, overrides: Sequence[str] = (), *, resume: bool = Fal
         checkpoint=checkpoint,
         room=arguments.max_completion_length,
         leave_out_long=recipe.ours.leave_out_long,
+        track=track,
     )
     facts = {"stage": "grpo", "records": len(data), "labels": dict(sorted(Counter(data["label"]).items()))}
-    run = write_run(recipe, arguments, facts, resume=resume)
+    run = write_run_record(recipe, arguments, facts, resume=resume)
 
-    from lad_reasoner.train.monitor import CollapseGuard, Samples
+    # Importing it needs TRL, whose absence `require` has reported by now.
     from lad_reasoner.train.trainer import GRPOMonitor, StructuredGRPOTrainer
 
-    with recipe.blamed():
+    with recipe.translated_errors():
         trainer = StructuredGRPOTrainer(
             checkpoint,
             kl=recipe.ours.kl,
@@ -81,10 +95,10 @@ def train(path: str | Path, overrides: Sequence[str] = (), *, resume: bool = Fal
             train_dataset=data,
             peft_config=adapter(recipe.ours, checkpoint.model),
         )
-    samples = Samples(recipe.out / SAMPLES, recipe.ours.sample_steps)
+    samples = Samples(recipe.out / SAMPLES, recipe.ours.sample_steps, show_samples)
     watch = GRPOMonitor(trainer, samples, CollapseGuard(recipe.ours.guard_steps), stop=recipe.ours.stop_on_collapse)
     trainer.add_callback(watch)
-    run_trainer(trainer, recipe, resume=resume)
+    run_trainer(trainer, recipe, resume=resume, progress=progress)
     curves = recipe.out / CURVES
     if trainer.is_world_process_zero():
         draw_curves({recipe.out.name: trainer.state.log_history}, curves)
@@ -94,7 +108,7 @@ def train(path: str | Path, overrides: Sequence[str] = (), *, resume: bool = Fal
 
 
 def check_packages(arguments: Any) -> None:
-    """MachineError for a package that the settings ask for and that is not installed."""
+    """MachineError if a package that the settings need is not installed."""
     optimizer = str(getattr(arguments.optim, "value", arguments.optim))
     bits = any(word in optimizer for word in ("8bit", "bnb", "paged")) and "torch" not in optimizer
     needs = {
@@ -103,25 +117,25 @@ def check_packages(arguments: Any) -> None:
     }
     for package, (setting, needed, instead) in needs.items():
         if needed and importlib.util.find_spec(package) is None:
-            raise MachineError(f"{setting} needs {package}: pip install {package}, or say {instead}")
+            raise MachineError(f"{setting} needs {package}: pip install {package}, or set {instead}")
 
 
 def make_arguments(recipe: Recipe[GrpoSettings]) -> Any:
-    """TRL's GRPOConfig from a recipe: what our keys decide is put under TRL's names. InputError for contradictions."""
+    """TRL's GRPOConfig from a recipe, with our keys under TRL's names. InputError for settings that contradict."""
     from lad_reasoner.train.rollouts import response_regex
 
     ours, theirs, where = recipe.ours, recipe.theirs, recipe.path
     if ours.kl == "none" and theirs.get("beta"):
-        raise InputError(f"{where}: beta: nothing reads it with kl: none; say kl: reward or kl: loss")
+        raise InputError(f"{where}: beta: has no effect with kl: none; set kl: reward or kl: loss")
     if ours.kl != "none" and not theirs.get("beta", 0) > 0:
-        raise InputError(f"{where}: beta must be above 0, the coefficient of the KL; give one, or say kl: none")
+        raise InputError(f"{where}: beta, the coefficient of the KL, must be above 0; or set kl: none")
     if ours.kl == "reward" and theirs.get("multi_objective_aggregation") == "normalize_then_sum":
-        raise InputError(f"{where}: kl: reward needs multi_objective_aggregation: sum_then_normalize; or say kl: loss")
+        raise InputError(f"{where}: kl: reward needs multi_objective_aggregation: sum_then_normalize; or set kl: loss")
     weights = theirs.get("reward_weights")
     if weights is not None and len(weights) != len(ours.rewards):
         raise InputError(f"{where}: reward_weights has {len(weights)} numbers for {len(ours.rewards)} rewards")
     theirs["importance_sampling_level"] = ours.importance
-    arguments = recipe.arguments(library("trl").GRPOConfig)
+    arguments = recipe.arguments(require("trl", "train").GRPOConfig)
     if arguments.use_vllm and arguments.vllm_structured_outputs_regex is None:
         arguments.vllm_structured_outputs_regex = response_regex(arguments.max_completion_length)
     return arguments

@@ -1,45 +1,43 @@
-"""What one wants to see while GRPO runs: sampled responses now and then, and a warning when the policy collapses."""
+"""Two views of a GRPO run while it trains: sampled responses, and a warning when the policy collapses."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
-
 from lad_reasoner.files.jsonl import repair_records
+from lad_reasoner.files.whole import write_whole
 
 LOW, HIGH = 0.05, 0.95  # the yes-rate of a policy that still tells pairs apart
-SHOWN = 4  # responses in a table
 
 SPREAD = (
-    "all responses of each group earned the same for {steps} logged steps, so nothing is learned; the pairs are too "
-    "easy or too hard for this model, or its responses are alike: raise temperature or num_generations, or start from "
-    "a model after SFT"
+    "all responses of each group got the same reward for {steps} logged steps, so nothing is learned; the pairs are "
+    "too easy or too hard for this model, or its responses are alike: raise temperature or num_generations, or start "
+    "from a model after SFT"
 )
 YES = (
-    "{share:.0%} of the answers were yes for {steps} logged steps ({labels:.0%} of the labels are); likely the labels "
-    "are out of balance (data pairs --balanced), learning_rate is too high, or beta too low"
+    "{share:.0%} of the answers were yes for {steps} logged steps ({labels:.0%} of the labels are); likely causes: "
+    "unbalanced labels (data pairs --balanced), learning_rate too high, beta too low"
 )
+
+Sample = Mapping[str, Any]  # id, label, answer, rewards by name, tokens, response, advantage
 
 
 @dataclass
 class CollapseGuard:
-    """Counts the logged steps on which the policy no longer tells pairs apart, or no group of responses differs.
+    """Counts the logged steps in a row on which the policy gives one answer only, or no group of responses differs.
 
-    After `patience` such steps in a row it says so, with the likely cause, and again after as many more.
+    After `patience` such steps, and after every further `patience`, it warns and names the likely cause.
     """
 
     patience: int
     bad: dict[str, int] = field(default_factory=lambda: {"yes": 0, "spread": 0})
 
     def look(self, logs: Mapping[str, Any]) -> str:
-        """The warning that these figures give rise to, or nothing; figures that are absent are passed over."""
+        """The warning for one logged step, or an empty string; absent values are ignored."""
         share, same = logs.get("yes_rate"), logs.get("zero_spread")
         problems = []
         if share is not None and self._count("yes", not LOW <= share <= HIGH):
@@ -55,47 +53,28 @@ class CollapseGuard:
 
 
 class Samples:
-    """Sampled responses, every `every` steps: a table on stderr, and all of that step's appended to a JSONL file."""
+    """Sampled responses of every `every`-th step: appended to a JSONL file and handed to `show`."""
 
-    def __init__(self, path: Path, every: int, console: Console | None = None) -> None:
-        self.path, self.every = path, every
-        self.console = console or Console(stderr=True, highlight=False)
+    def __init__(self, path: Path, every: int, show: Callable[[int, Sequence[Sample]], None] | None = None) -> None:
+        self.path, self.every, self.show = path, every, show
 
     def due(self, step: int) -> bool:
-        """Whether samples of this step are wanted."""
+        """Whether the samples of this step are wanted."""
         return step == 1 or step % self.every == 0
 
-    def add(self, step: int, samples: Sequence[Mapping[str, Any]]) -> None:
-        """Append the samples of a step and show a few, no two of one pair where there are enough pairs."""
+    def add(self, step: int, samples: Sequence[Sample]) -> None:
+        """Append the samples of a step and show them."""
         with self.path.open("a", encoding="utf-8") as file:
             file.writelines(json.dumps({"step": step, **sample}, ensure_ascii=False) + "\n" for sample in samples)
-        self.console.print(sample_table(step, samples))
+        if self.show is not None:
+            self.show(step, samples)
 
     def forget(self, step: int) -> None:
-        """Drop what was sampled after this step: the run goes on from there and will sample it again."""
+        """Drop the samples of later steps: a run that resumes at this step will sample them again."""
         if not self.path.exists():
             return
         repair_records(self.path)
         lines = self.path.read_text(encoding="utf-8").splitlines(keepends=True)
         kept = [line for line in lines if json.loads(line)["step"] <= step]
         if len(kept) < len(lines):
-            half = self.path.with_name(f"{self.path.name}.half")
-            half.write_text("".join(kept), encoding="utf-8")
-            half.replace(self.path)
-
-
-def sample_table(step: int, samples: Sequence[Mapping[str, Any]]) -> Table:
-    """The first response of each of the first pairs; what the model wrote is shown as text only."""
-    first = list({sample["id"]: sample for sample in reversed(samples)}.values())[::-1]
-    table = Table(title=f"Sampled at step {step}", title_justify="left", show_lines=True, show_header=False)
-    for sample in first[:SHOWN]:
-        right = sample["answer"] == sample["label"]
-        rewards = ", ".join(f"{name.removesuffix('_reward')} {value:g}" for name, value in sample["rewards"].items())
-        line = Text(f"{sample['id']}: label {sample['label']}, answer ").append(
-            sample["answer"], style="green" if right else "red"
-        )
-        line.append(f", {rewards}, advantage {sample.get('advantage', 0):+.2f}\n").append(
-            sample["response"], style="dim"
-        )
-        table.add_row(line)
-    return table
+            write_whole(self.path, "".join(kept))

@@ -1,10 +1,11 @@
-"""The end of a training run: a plain Hugging Face folder, which is only there once a fresh process has read it back.
+"""The end of a training run: a plain Hugging Face folder, which appears only after a new process has read it back.
 
     publish(trainer, recipe, run, records)      # -> RUN/model
 
-Adapters are merged. Weights have the precision of the checkpoint that was trained from. Processor, chat template and
-pixel budget are inside; README.md is the model card. A new Python process loads the folder and must answer a few
-records greedily, word for word, as the trained weights do in this process; else the folder is not given its name.
+Adapters are merged. The weights have the precision of the checkpoint that training started from. The folder holds
+processor, chat template, pixel budget and, as README.md, the model card. A new Python process loads it and must give
+the same greedy answers to a few records, word for word, as the trained weights in this process; otherwise it keeps its
+temporary name.
 """
 
 from __future__ import annotations
@@ -20,25 +21,29 @@ from typing import Any
 
 import torch
 
-from lad_reasoner.errors import LadError, MachineError
+from lad_reasoner.data.sets.built_set import read_manifest
+from lad_reasoner.errors import LadError, MachineError, require
 from lad_reasoner.files.pictures import read_picture
+from lad_reasoner.files.whole import write_whole
 from lad_reasoner.judges.vlm.checkpoint import Checkpoint, find_folder, load_checkpoint
+from lad_reasoner.train.dataset import plain_messages
 from lad_reasoner.train.session import SHOWN
-from lad_reasoner.train.settings import Recipe, library
+from lad_reasoner.train.settings import Recipe
 
 MODEL, CHECK = "model", "check.json"
 ASKED = 4  # records whose answers are compared
-WORDS = 64  # tokens of such an answer
+TOKENS = 64  # the longest answer
+# Environment variables with which a launcher would make the new process part of its run.
 LAUNCHER = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "GROUP_RANK")
 
 
 def publish(
     trainer: Any, recipe: Recipe[Any], run: Mapping[str, Any], records: Any, *, pictures: Sequence[Path] = ()
 ) -> Path:
-    """Write RUN/model from what the trainer holds now; returns the folder.
+    """Write RUN/model from the trainer's current weights; returns the folder.
 
-    Called by every process, since the weights may lie on several; the first one writes. `records` is the data set that
-    was trained on, `pictures` are put into the card. MachineError where the reloaded model answers otherwise.
+    Every process must call it, since each may hold a part of the weights; the first one writes. `records` is the
+    training set; `pictures` go into the card. MachineError if the reloaded model gives other answers.
     """
     target = recipe.out / MODEL
     trained = trainer.deepspeed if trainer.is_deepspeed_enabled else trainer.model
@@ -48,20 +53,21 @@ def publish(
     checkpoint = assemble(recipe, state, getattr(trainer.model, "peft_config", {}).get("default"))
     half = recipe.out / f"{MODEL}.half"
     shutil.rmtree(half, ignore_errors=True)
-    save(checkpoint, half, find_folder(recipe.ours.model))
+    save_folder(checkpoint, half, find_folder(recipe.ours.model))
     write_card(half, recipe, run, trainer.state.log_history, pictures)
-    plain = records.with_format(None)
-    asked = [plain[at] for at in range(0, len(plain), max(1, len(plain) // ASKED))][:ASKED]
-    prompts = [{"id": row["id"], "prompt": row["prompt"], "images": row["images"]} for row in asked]
+    # Without its format the data set holds paths, not pictures, so that the prompts can be written as JSON.
+    rows = records.with_format(None).select_columns(["id", "prompt", "images"])
+    prompts = [rows[at] for at in range(0, len(rows), max(1, len(rows) // ASKED))][:ASKED]
     check = recipe.out / CHECK
-    check.write_text(json.dumps({"prompts": prompts}), encoding="utf-8")
+    write_whole(check, json.dumps({"prompts": prompts}))
     reloaded = ask_fresh(half, check)
+    # Words may differ between precisions, so this process answers in the one that the new process loaded.
     dtype = getattr(torch, reloaded["dtype"])
     for parameter in checkpoint.model.parameters():
         parameter.data = parameter.data.to(dtype)
-    expected = answer(checkpoint, prompts)
-    check.write_text(json.dumps({"prompts": prompts, "answers": expected}), encoding="utf-8")
-    compare(half, prompts, expected, reloaded["answers"])
+    expected = greedy_answers(checkpoint, prompts)
+    write_whole(check, json.dumps({"prompts": prompts, "answers": expected}))
+    compare_answers(half, prompts, expected, reloaded["answers"])
     shutil.rmtree(target, ignore_errors=True)
     half.rename(target)
     if recipe.theirs.get("push_to_hub"):
@@ -70,30 +76,31 @@ def publish(
 
 
 def verify(folder: str | Path, check: str | Path) -> None:
-    """Ask the folder again in a fresh process; MachineError where it does not answer as check.json says."""
+    """Ask the folder again in a new process; MachineError if its answers are not those in check.json."""
     content = json.loads(Path(check).read_text(encoding="utf-8"))
-    compare(Path(folder), content["prompts"], content["answers"], ask_fresh(folder, check)["answers"])
+    compare_answers(Path(folder), content["prompts"], content["answers"], ask_fresh(folder, check)["answers"])
 
 
-def compare(
+def compare_answers(
     folder: Path, prompts: Sequence[Mapping[str, Any]], expected: Sequence[str], answers: Sequence[str]
 ) -> None:
-    """MachineError for the first record that is answered otherwise."""
+    """MachineError for the first record whose answer differs."""
     for row, wanted, given in zip(prompts, expected, answers, strict=True):
         if wanted != given:
             raise MachineError(
-                f"{folder}: reloaded, it answers {row['id']} with {given[:60]!r} and not {wanted[:60]!r}; do not use it"
+                f"{folder}: the reloaded model answers {row['id']} with {given[:60]!r} instead of {wanted[:60]!r}; "
+                "do not use it"
             )
 
 
 def assemble(recipe: Recipe[Any], state: Mapping[str, torch.Tensor], lora: Any) -> Checkpoint:
-    """The checkpoint that was trained from with the trained weights in it, adapters merged, in its own precision."""
+    """The original checkpoint with the trained weights in it, adapters merged, in its own precision."""
     settings = recipe.ours
     checkpoint = load_checkpoint(settings.model, max_pixels=settings.max_pixels, device="cpu", dtype="float32")
     own = stored_dtype(find_folder(settings.model))
     model = checkpoint.model
     if lora is not None:
-        model = library("peft").get_peft_model(model, lora)
+        model = require("peft", "train").get_peft_model(model, lora)
     model.load_state_dict(state, strict=True)
     if lora is not None:
         model = model.merge_and_unload()
@@ -104,28 +111,28 @@ def assemble(recipe: Recipe[Any], state: Mapping[str, torch.Tensor], lora: Any) 
 
 
 def stored_dtype(folder: Path) -> torch.dtype:
-    """The precision that a checkpoint's config.json names; float32 where it names none."""
+    """The precision that a checkpoint's config.json names; float32 if it names none."""
     fields = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     inner = fields.get("text_config") or {}
-    name = next((part[key] for part in (fields, inner) for key in ("dtype", "torch_dtype") if part.get(key)), "float32")
+    # Older configs say `torch_dtype`; some models name the precision in the part for the language model only.
+    names = [fields.get("dtype"), fields.get("torch_dtype"), inner.get("dtype"), inner.get("torch_dtype")]
+    name = next(filter(None, names), "float32")
     return {"bfloat16": torch.bfloat16, "float16": torch.float16}.get(name, torch.float32)
 
 
-def save(checkpoint: Checkpoint, folder: Path, base: Path) -> None:
-    """Weights, configs, tokenizer, processor; and the settings for films, which others' servers want to see."""
+def save_folder(checkpoint: Checkpoint, folder: Path, base: Path) -> None:
+    """Write weights, configs, tokenizer, processor, and the video settings of `base`, which some servers require."""
     checkpoint.model.save_pretrained(folder)
     checkpoint.processor.save_pretrained(folder)
-    checkpoint.processor.image_processor.save_pretrained(folder)  # in a file of its own, where older programs look
-    films = "video_preprocessor_config.json"
-    if (base / films).is_file() and not (folder / films).exists():
-        shutil.copyfile(base / films, folder / films)
+    checkpoint.processor.image_processor.save_pretrained(folder)  # also in a file of its own, where older programs look
+    video = "video_preprocessor_config.json"
+    if (base / video).is_file() and not (folder / video).exists():
+        shutil.copyfile(base / video, folder / video)
 
 
 @torch.inference_mode()
-def answer(checkpoint: Checkpoint, prompts: Sequence[Mapping[str, Any]]) -> list[str]:
+def greedy_answers(checkpoint: Checkpoint, prompts: Sequence[Mapping[str, Any]]) -> list[str]:
     """Greedy answers, one record at a time, end tokens included."""
-    from lad_reasoner.train.dataset import plain_messages
-
     model, processor = checkpoint.model, checkpoint.processor
     answers = []
     for row in prompts:
@@ -133,15 +140,15 @@ def answer(checkpoint: Checkpoint, prompts: Sequence[Mapping[str, Any]]) -> list
         images = [checkpoint.fit(read_picture(path).image) for path in row["images"]]
         inputs = processor(text=[text], images=[images], add_special_tokens=False, return_tensors="pt")
         inputs = inputs.to(model.device, dtype=model.dtype)
-        written = model.generate(**inputs, do_sample=False, max_new_tokens=WORDS)
+        written = model.generate(**inputs, do_sample=False, max_new_tokens=TOKENS)
         answers.append(processor.tokenizer.decode(written[0, inputs["input_ids"].shape[1] :]))
     return answers
 
 
 def ask_fresh(folder: str | Path, check: str | Path) -> dict[str, Any]:
-    """What a new Python process, which only knows the folder, answers: `answers`, and the `dtype` it computed in.
+    """The `answers` of a new Python process that knows only the folder, and the `dtype` that it computed in.
 
-    It computes on the CPU, as the comparison here does.
+    It computes on the CPU, as this process does for the comparison.
     """
     environment = {
         name: value
@@ -152,7 +159,7 @@ def ask_fresh(folder: str | Path, check: str | Path) -> dict[str, Any]:
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     if done.returncode:
         problem = (done.stderr.strip().splitlines() or ["no message"])[-1]
-        raise MachineError(f"{folder}: cannot be loaded by a fresh process ({problem[:300]})")
+        raise MachineError(f"{folder}: a new process cannot load it ({problem[:300]})")
     return dict(json.loads(done.stdout.splitlines()[-1]))
 
 
@@ -163,9 +170,7 @@ def write_card(
     history: Sequence[Mapping[str, Any]],
     pictures: Sequence[Path],
 ) -> None:
-    """README.md: what it was made from, with which settings, how the training went."""
-    from lad_reasoner.data.sets.built_set import read_manifest
-
+    """Write README.md, the model card: data, licences, course of the training, settings."""
     data = read_manifest(recipe.ours.data)
     logged = [line for line in history if "loss" in line]
     columns = [name for name in SHOWN if any(name in line for line in logged)]
@@ -202,30 +207,30 @@ def _row(values: Sequence[Any]) -> str:
 
 
 def _thin(lines: Sequence[Mapping[str, Any]], most: int) -> list[Mapping[str, Any]]:
-    """At most so many of the lines, evenly, the last one among them."""
+    """At most so many of the lines, evenly spaced, the first and the last one included."""
     if len(lines) <= most:
         return list(lines)
     return [lines[round(at * (len(lines) - 1) / (most - 1))] for at in range(most)]
 
 
 def push(folder: Path, recipe: Recipe[Any]) -> None:
-    """Send the finished folder to the hub, under `hub_model_id` or the run's name. MachineError where that fails."""
+    """Push the finished folder to the hub, under `hub_model_id` or the run's name. MachineError if that fails."""
     theirs = recipe.theirs
     name = theirs.get("hub_model_id") or recipe.out.name
-    hub = library("huggingface_hub").HfApi(token=theirs.get("hub_token"))
+    hub = require("huggingface_hub", "train").HfApi(token=theirs.get("hub_token"))
     try:
         made = hub.create_repo(name, private=theirs.get("hub_private_repo"), exist_ok=True)
         hub.upload_folder(repo_id=made.repo_id, folder_path=folder, commit_message="Trained with LAD-Reasoner")
-    except Exception as error:  # no network, no login, no right, a full account: all of the hub's own kinds
+    except Exception as error:  # no network, no login, no right, a full account: each an error of the hub's own kind
         problem = " ".join(str(error).split())[:200]
-        raise MachineError(f"{name}: cannot be pushed ({problem}); the model is whole in {folder}") from None
+        raise MachineError(f"{name}: cannot be pushed ({problem}); the model is complete in {folder}") from None
 
 
 def _main(folder: str, check: str) -> None:
     checkpoint = load_checkpoint(folder, device="cpu")
     prompts = json.loads(Path(check).read_text(encoding="utf-8"))["prompts"]
     dtype = str(checkpoint.model.dtype).removeprefix("torch.")
-    print(json.dumps({"dtype": dtype, "answers": answer(checkpoint, prompts)}))
+    print(json.dumps({"dtype": dtype, "answers": greedy_answers(checkpoint, prompts)}))
 
 
 if __name__ == "__main__":

@@ -14,11 +14,10 @@ from typing import Any
 
 import torch
 
-from lad_reasoner.errors import InputError
+from lad_reasoner.errors import InputError, require
 from lad_reasoner.judges.vlm.checkpoint import Checkpoint
 from lad_reasoner.judges.vlm.decoding import StructuredDecoding, Written
 from lad_reasoner.judges.vlm.grammar import make_grammar
-from lad_reasoner.train.settings import library
 
 _ANSWER = re.compile(r"</think>\s*<answer>\s*(?=(yes|no))", re.IGNORECASE)
 
@@ -80,7 +79,7 @@ class Rollouts:
         decoding = StructuredDecoding(self.grammar, self.budget)
         # The contexts of TRL's own generation: weights that are spread over processes are gathered.
         with (
-            library("trl.models.utils").unwrap_model_for_generation(
+            require("trl.models.utils", "train").unwrap_model_for_generation(
                 trainer.model_wrapped,
                 trainer.accelerator,
                 gather_deepspeed3_params=trainer.args.ds3_gather_for_generation,

@@ -5,9 +5,9 @@
 Reads from top to bottom: settings, model, data, TRL's trainer, the run, the finished model. The loss is the mean over
 the answers' tokens of the negative log-likelihood; the question and its picture only condition it.
 
-**Deviations.** The paper trains with LLaMA-Factory and gives epochs, rate and batch (section 5.1); all else is TRL's
-default, or said in configs/paper/sft.yaml. Whether its vision tower was trained is not said: it is here, unless
-`freeze_vision` is set.
+**Deviations.** The paper trains with LLaMA-Factory and gives epochs, learning rate and batch size (section 5.1);
+everything else is TRL's default or stated in configs/paper/sft.yaml. The paper does not say whether its vision tower
+was trained; here it is, unless `freeze_vision` is set.
 """
 
 from __future__ import annotations
@@ -16,12 +16,16 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+from lad_reasoner.errors import require
+from lad_reasoner.progress import Track, silent
 from lad_reasoner.train.dataset import load_set
 from lad_reasoner.train.publish import publish
-from lad_reasoner.train.session import adapter, load_trainee, run_trainer
-from lad_reasoner.train.settings import Settings, library, read_recipe, write_run
+from lad_reasoner.train.run_record import write_run_record
+from lad_reasoner.train.session import ProgressDisplay, run_trainer
+from lad_reasoner.train.settings import TrainSettings, read_recipe
+from lad_reasoner.train.trainee import adapter, load_trainee
 
-# Settings of TRL's SFTConfig that this stage does not read.
+# Settings of TRL's SFTConfig that have no effect in this stage, and why.
 UNREAD = dict.fromkeys(
     ("packing", "packing_strategy", "eval_packing", "padding_free", "pad_to_multiple_of", "truncation_mode"),
     "a record with its pictures is padded to the longest of its batch, whole",
@@ -33,14 +37,21 @@ UNREAD |= dict.fromkeys(
 )
 
 
-def train(path: str | Path, overrides: Sequence[str] = (), *, resume: bool = False) -> Path:
-    """Train as the YAML file says, words of the command line winning; returns the folder of the finished model.
+def train(
+    path: str | Path,
+    overrides: Sequence[str] = (),
+    *,
+    resume: bool = False,
+    track: Track = silent,
+    progress: ProgressDisplay | None = None,
+) -> Path:
+    """Train with the settings of a YAML file, overrides first; returns the folder of the finished model.
 
-    InputError for settings or data that cannot be used, `StoppedError` after a signal, MachineError for a machine
-    that is too small.
+    `track` follows the checks of the data, `progress` shows the training; without it its notes are logged. InputError
+    for settings or data that cannot be used, `StoppedError` after a signal, MachineError if the machine is too small.
     """
-    trl = library("trl")
-    recipe = read_recipe(path, overrides, ours=Settings, theirs=trl.SFTConfig, unread=UNREAD)
+    trl = require("trl", "train")
+    recipe = read_recipe(path, overrides, ours=TrainSettings, theirs=trl.SFTConfig, unread=UNREAD)
     arguments = recipe.arguments(trl.SFTConfig)
     checkpoint = load_trainee(recipe.ours)
     data = load_set(
@@ -49,11 +60,12 @@ def train(path: str | Path, overrides: Sequence[str] = (), *, resume: bool = Fal
         checkpoint=checkpoint,
         max_length=recipe.theirs.get("max_length"),
         leave_out_long=recipe.ours.leave_out_long,
+        track=track,
     )
     facts = {"stage": "sft", "records": len(data), "labels": dict(sorted(Counter(data["label"]).items()))}
-    run = write_run(recipe, arguments, facts, resume=resume)
-    arguments.max_length = None  # no record is longer, and none is to be cut
-    with recipe.blamed():
+    run = write_run_record(recipe, arguments, facts, resume=resume)
+    arguments.max_length = None  # every record fits, so none may be cut
+    with recipe.translated_errors():
         trainer = trl.SFTTrainer(
             model=checkpoint.model,
             args=arguments,
@@ -61,5 +73,5 @@ def train(path: str | Path, overrides: Sequence[str] = (), *, resume: bool = Fal
             processing_class=checkpoint.processor,
             peft_config=adapter(recipe.ours, checkpoint.model),
         )
-    run_trainer(trainer, recipe, resume=resume)
+    run_trainer(trainer, recipe, resume=resume, progress=progress)
     return publish(trainer, recipe, run, data)

@@ -16,16 +16,16 @@ from typing import Any
 import torch
 
 from lad_reasoner.answers import parse_response
+from lad_reasoner.errors import require
 from lad_reasoner.judges.vlm.checkpoint import Checkpoint
 from lad_reasoner.judges.vlm.qwen_speedups import share_pictures, speed_up
 from lad_reasoner.train.monitor import CollapseGuard, Samples
 from lad_reasoner.train.objective import group_advantages, penalised_rewards, sequence_kl, zero_spread
 from lad_reasoner.train.rewards import response_text
 from lad_reasoner.train.rollouts import Rollouts, find_chosen
-from lad_reasoner.train.settings import library
 
-GRPOTrainer: Any = library("trl").GRPOTrainer
-TrainerCallback: Any = library("transformers").TrainerCallback
+GRPOTrainer: Any = require("trl", "train").GRPOTrainer
+TrainerCallback: Any = require("transformers", "train").TrainerCallback
 
 # Inputs of a model beside ids and mask, under the names that TRL gives them.
 MODEL_INPUTS = (
@@ -133,7 +133,7 @@ class StructuredGRPOTrainer(GRPOTrainer):  # type: ignore[misc]
         # TRL leaves them out where the policy is still the one that sampled: then the ratio of the loss is 1.
         ids = torch.cat([output["prompt_ids"], output["completion_ids"]], 1)  # (B, prompt + T)
         mask = torch.cat([output["prompt_mask"], output["completion_mask"]], 1)
-        without_checkpoints = library("trl.models.utils").disable_gradient_checkpointing
+        without_checkpoints = require("trl.models.utils", "train").disable_gradient_checkpointing
         with torch.no_grad(), without_checkpoints(self.model, self.args.gradient_checkpointing_kwargs):
             logps, _, _ = self._get_per_token_logps_and_entropies(
                 self.model,

@@ -1,0 +1,150 @@
+"""run.json, the record of a training run: settings, versions, git state, hashes of the data.
+
+    run = write_run_record(recipe, arguments, {"stage": "sft"}, resume=False)
+    read_run_record("runs/sft")["seed"]
+
+A resumed run must have the settings and the data that it was started with, except those that change no weight.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import math
+import subprocess
+import sys
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from lad_reasoner.data.sets.built_set import DECISIONS, MANIFEST, METADATA, hash_file
+from lad_reasoner.errors import InputError
+from lad_reasoner.files.whole import write_whole
+from lad_reasoner.train.settings import Recipe
+
+RUN = "run.json"
+SECRET = "hub_token"
+PACKAGES = ("lad-reasoner", "torch", "transformers", "trl", "accelerate", "peft", "datasets")
+# These may change when a run is resumed: logging, saving, data loading, memory against time. None changes a weight.
+FREE = frozenset(
+    {"logging_steps", "logging_first_step", "report_to", "run_name", "save_steps", "save_strategy", "save_total_limit"}
+    | {"disable_tqdm", "log_level", "push_to_hub", "hub_model_id", "hub_private_repo", SECRET}
+    | {"dataloader_num_workers", "dataloader_pin_memory", "dataloader_prefetch_factor"}
+    | {"gradient_checkpointing", "gradient_checkpointing_kwargs", "activation_checkpointing"}
+)
+# These too, as long as their product with the processes stays: smaller parts where memory ran out, other machines.
+PARTS = ("per_device_train_batch_size", "gradient_accumulation_steps")
+
+
+def write_run_record(recipe: Recipe[Any], config: Any, facts: Mapping[str, Any], *, resume: bool) -> dict[str, Any]:
+    """Write run.json into the run folder and return it.
+
+    `config` is an instance of TRL's config class, of which every field is kept; `facts` are the stage's own. With
+    `resume`, InputError names the setting in which the run of the folder differs. Without it, InputError where the
+    folder already holds a run; a run.json alone is no hindrance, since that run never started.
+    """
+    data = recipe.ours.data
+    hashes = {name: hash_file(data / name) for name in (MANIFEST, METADATA, DECISIONS) if (data / name).is_file()}
+    run: dict[str, Any] = {
+        "config": recipe.ours.model_dump(mode="json") | _without_secret(recipe.theirs),
+        "data": {"folder": str(data), "sha256": hashes},
+        "seed": config.seed,
+        **facts,
+        "file": str(recipe.path),
+        "resolved": _without_secret(config.to_dict()),
+        "versions": _versions(),
+        "git": _git(),
+        "processes": config.world_size,
+        "started": [datetime.now(UTC).isoformat(timespec="seconds")],
+    }
+    run = json.loads(json.dumps(run, default=str))  # as it will be read back, so that two records compare
+    if config.process_index != 0:
+        return run
+    earlier = read_run_record(recipe.out)
+    has_checkpoint = any(recipe.out.glob("checkpoint-*"))
+    if resume and earlier is not None:
+        if has_checkpoint:
+            _check_same(earlier, run, recipe)
+        run["started"] = [*earlier.get("started", []), *run["started"]]
+    elif not resume and (has_checkpoint or (earlier is not None and _holds_work(recipe.out))):
+        raise InputError(f"{recipe.out}: already holds a run; use --resume, or give another --output_dir")
+    recipe.out.mkdir(parents=True, exist_ok=True)
+    write_whole(recipe.out / RUN, json.dumps(run, indent=2, ensure_ascii=False) + "\n")
+    return run
+
+
+def _without_secret(settings: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in settings.items() if name != SECRET}
+
+
+def _holds_work(folder: Path) -> bool:
+    """Whether a run folder holds more than its record, half of one, and the lock."""
+    return any(not path.name.startswith((RUN, ".lock")) for path in folder.iterdir())
+
+
+def read_run_record(folder: str | Path) -> dict[str, Any] | None:
+    """run.json of a run folder; None if there is none. InputError if it is damaged."""
+    path = Path(folder) / RUN
+    if not path.is_file():
+        return None
+    try:
+        run = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InputError(f"{path}: not JSON ({error}); give another --output_dir") from None
+    if not isinstance(run, dict):
+        raise InputError(f"{path}: not a run record; give another --output_dir")
+    return run
+
+
+def _check_same(earlier: Mapping[str, Any], run: Mapping[str, Any], recipe: Recipe[Any]) -> None:
+    """InputError if a resumed run has other settings or data than it was started with."""
+    before, now = earlier.get("config") or {}, run["config"]
+    for key in sorted({*before, *now} - FREE - {"output_dir", "use_cpu", "data", *PARTS}):
+        if before.get(key) != now.get(key):
+            raise InputError(
+                f"{recipe.path}: {key} is {now.get(key)}, but the run in {recipe.out} was started with "
+                f"{before.get(key)}; change it back, or give another --output_dir"
+            )
+    records_before, records_now = _step_records(earlier), _step_records(run)
+    if records_before != records_now:
+        raise InputError(
+            f"{recipe.path}: a step has {records_now} records ({' x '.join(PARTS)} x processes), but the run in "
+            f"{recipe.out} was started with {records_before}; make them the same again"
+        )
+    if (earlier.get("data") or {}).get("sha256") != run["data"]["sha256"]:
+        raise InputError(f"{recipe.ours.data}: has changed since the run was started; give another --output_dir")
+
+
+def _step_records(run: Mapping[str, Any]) -> int:
+    resolved = run.get("resolved") or {}
+    return math.prod([run.get("processes", 1), *(resolved.get(part, 1) for part in PARTS)])
+
+
+def _versions() -> dict[str, str]:
+    versions = {"python": sys.version.split()[0]}
+    for name in PACKAGES:
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    if "lad-reasoner" not in versions:  # run from its source, without an installation
+        from lad_reasoner import __version__
+
+        versions["lad-reasoner"] = __version__
+    return versions
+
+
+def _git() -> dict[str, Any] | None:
+    """Commit of this package's source and whether it was changed since; None where it is installed without git."""
+    folder = Path(__file__).parents[1]
+
+    def git(*words: str) -> str:
+        command = ["git", "-C", str(folder), *words]
+        return subprocess.run(command, capture_output=True, text=True, timeout=20, check=True).stdout.strip()
+
+    try:
+        git("ls-files", "--error-unmatch", "__init__.py")  # fails if another repository surrounds the installation
+        return {"commit": git("rev-parse", "HEAD"), "changed": bool(git("status", "--porcelain", "."))}
+    except (OSError, subprocess.SubprocessError):
+        return None

@@ -1,0 +1,63 @@
+"""The model that is trained: its weights in their precision, the vision tower frozen or not, an adapter or none.
+
+    checkpoint = load_trainee(recipe.ours)
+    trainer = trl.SFTTrainer(checkpoint.model, peft_config=adapter(recipe.ours, checkpoint.model), …)
+
+**Deviations.** The paper does not say in which precision its weights were kept. All weights are trained in float32
+(with bfloat16 arithmetic on a GPU) unless `dtype` says otherwise: at the paper's learning rate of 1e-6 most steps are
+smaller than half the distance of two bfloat16 numbers and would be lost.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import torch
+
+from lad_reasoner.errors import InputError, require
+from lad_reasoner.judges.vlm.checkpoint import Checkpoint, load_checkpoint
+from lad_reasoner.train.settings import TrainSettings
+
+
+def load_trainee(settings: TrainSettings) -> Checkpoint:
+    """The checkpoint to train, on the CPU; the trainer moves it to its device.
+
+    InputError if `max_pixels` is given and the processor has no pixel budget, since the finished model could not keep
+    it, or if `freeze_vision` is set and the model has no vision tower.
+    """
+    dtype = settings.dtype or ("bfloat16" if settings.lora is not None and torch.cuda.is_available() else "float32")
+    checkpoint = load_checkpoint(settings.model, max_pixels=settings.max_pixels, device="cpu", dtype=dtype)
+    if checkpoint.max_pixels is not None:
+        raise InputError(f"max_pixels: the processor of {settings.model} has no pixel budget; remove the key")
+    if settings.freeze_vision:
+        vision_tower(checkpoint.model).requires_grad_(False)
+    return checkpoint
+
+
+def vision_tower(model: Any) -> Any:
+    """The module that encodes pictures; InputError if the model has none of its own."""
+    tower = model.get_encoder(modality="image")
+    # Transformers returns the model itself, or its base, where it knows no encoder.
+    if not any(tower is module for module in list(model.modules())[1:]) or tower is model.base_model:
+        raise InputError(f"freeze_vision: {type(model).__name__} has no separate vision tower; remove the key")
+    return tower
+
+
+def adapter(settings: TrainSettings, model: Any) -> Any:
+    """PEFT's LoraConfig for `lora`, by default on every linear layer; None without `lora`.
+
+    With `freeze_vision` the vision tower gets no adapter.
+    """
+    if settings.lora is None:
+        return None
+    frozen = {}
+    if settings.freeze_vision:
+        tower = vision_tower(model)
+        name = next(name for name, module in model.named_modules() if module is tower)
+        frozen = {"exclude_modules": rf"{re.escape(name)}\..*"}
+    wanted = {"task_type": "CAUSAL_LM", "target_modules": "all-linear", **frozen, **settings.lora}
+    try:
+        return require("peft", "train").LoraConfig(**wanted)
+    except (ValueError, TypeError) as error:
+        raise InputError(f"lora: {' '.join(str(error).split())}") from None
