@@ -19,12 +19,12 @@ from lad_reasoner.judges.vlm.checkpoint import load_checkpoint
 from lad_reasoner.micro import training
 from lad_reasoner.micro.build import build_model, build_tokenizer, save_micro
 from lad_reasoner.micro.language import Script, batch_loss
-from lad_reasoner.micro.lessons import Teacher
+from lad_reasoner.micro.lessons import ExerciseSampler
 from lad_reasoner.micro.perception import MEASURES, SIGN_WEIGHT, Heads, names_in, rarity, see, teach
 from lad_reasoner.micro.pool import Chunk, Shot, draw_chunk, fill_pool, read_pool
-from lad_reasoner.micro.training import MicroConfig, Run, read_config
-from lad_reasoner.micro.trust import lesson_of, respond
-from lad_reasoner.micro.vision import augment, lesson_loss, measure, to_pixels
+from lad_reasoner.micro.training import MicroConfig, MicroRun, read_config
+from lad_reasoner.micro.trust import lesson_of, own_responses
+from lad_reasoner.micro.vision import augment_shots, lesson_loss, reading_accuracy, to_pixels
 from lad_reasoner.miniloco import EVALUATION, TRAINING
 from lad_reasoner.miniloco.words import differing
 from lad_reasoner.prompts import build_prompt
@@ -45,7 +45,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory, shots: list[Shot]) -> Path:
     """A small micro of random weights."""
     torch.manual_seed(0)
     rng = np.random.default_rng(0)
-    texts = [example.answer for _ in range(20) for example in Teacher(shots).draw(rng, 4, 0.5)]
+    texts = [exercise.answer for _ in range(20) for exercise in ExerciseSampler(shots).draw(rng, 4, 0.5)]
     tokenizer = build_tokenizer([*texts, build_prompt(1)])
     path = tmp_path_factory.mktemp("micro")
     save_micro(build_model(tokenizer, **SMALL), tokenizer, path)
@@ -101,23 +101,23 @@ def test_seeing_is_what_transformers_computes(folder: Path, shots: list[Shot]) -
 def test_reading_is_what_transformers_computes(folder: Path, shots: list[Shot]) -> None:
     checkpoint = load_checkpoint(folder)
     model, processor = checkpoint.model, checkpoint.processor
-    teacher, script = Teacher(shots), Script(checkpoint.processor, shots)
+    sampler, script = ExerciseSampler(shots), Script(checkpoint.processor, shots)
     rng = np.random.default_rng(1)
     for singles in (0.0, 1.0):
-        examples = teacher.draw(rng, 3, singles)
-        pixels = torch.from_numpy(np.stack([shots[i].pixels for e in examples for i in e.pictures]))
+        exercises = sampler.draw(rng, 3, singles)
+        pixels = torch.from_numpy(np.stack([shots[i].pixels for e in exercises for i in e.pictures]))
         with torch.no_grad():
             features = see(model.model.visual, to_pixels(pixels))
-            batch = script.batch(examples, features.reshape(len(examples), -1, features.shape[-1]))
+            batch = script.batch(exercises, features.reshape(len(exercises), -1, features.shape[-1]))
             mine = batch_loss(model, batch)
             total = weight = torch.zeros(())
-            for example, answer, weights in zip(examples, batch.answers, batch.weights, strict=True):
-                content = [{"type": "image"} for _ in example.pictures] + [{"type": "text", "text": example.question}]
+            for exercise, answer, weights in zip(exercises, batch.answers, batch.weights, strict=True):
+                content = [{"type": "image"} for _ in exercise.pictures] + [{"type": "text", "text": exercise.question}]
                 text = processor.apply_chat_template(
                     [{"role": "user", "content": content}], tokenize=False, add_generation_prompt=True
                 )
-                images = [Image.fromarray(np.asarray(shots[i].pixels)) for i in example.pictures]
-                inputs = processor(text=[text + example.answer + "<|im_end|>"], images=[images], return_tensors="pt")
+                images = [Image.fromarray(np.asarray(shots[i].pixels)) for i in exercise.pictures]
+                inputs = processor(text=[text + exercise.answer + "<|im_end|>"], images=[images], return_tensors="pt")
                 length = int((weights > 0).nonzero().max()) + 1
                 assert inputs["input_ids"][0, -length:].tolist() == answer[:length].tolist()
                 logits = model(**inputs).logits[0, -length - 1 : -1]
@@ -130,21 +130,21 @@ def test_picture_tokens_are_asked_where_they_are(folder: Path, shots: list[Shot]
     checkpoint = load_checkpoint(folder)
     model, processor = checkpoint.model, checkpoint.processor
     script, locate = Script(processor, shots), torch.nn.Linear(model.config.text_config.hidden_size, 2)
-    (example,) = Teacher(shots).draw(np.random.default_rng(3), 1, 0.0)
-    images = [Image.fromarray(np.asarray(shots[i].pixels)) for i in example.pictures]
-    rows, columns = (side // 28 for side in shots[example.pictures[0]].pixels.shape[:2])
+    (exercise,) = ExerciseSampler(shots).draw(np.random.default_rng(3), 1, 0.0)
+    images = [Image.fromarray(np.asarray(shots[i].pixels)) for i in exercise.pictures]
+    rows, columns = (side // 28 for side in shots[exercise.pictures[0]].pixels.shape[:2])
     assert (rows, columns) != (1, 1)
     wanted = [
         (2 * row / (rows - 1) - 1, 2 * column / (columns - 1) - 1) for row in range(rows) for column in range(columns)
     ]
-    content = [{"type": "image"}, {"type": "image"}, {"type": "text", "text": example.question}]
+    content = [{"type": "image"}, {"type": "image"}, {"type": "text", "text": exercise.question}]
     text = processor.apply_chat_template(
         [{"role": "user", "content": content}], tokenize=False, add_generation_prompt=True
     )
     inputs = processor(text=[text], images=[images], return_tensors="pt")
     with torch.no_grad():
         features = see(model.model.visual, to_pixels(torch.from_numpy(np.stack([np.asarray(i) for i in images]))))
-        batch = script.batch([example], features.reshape(1, -1, features.shape[-1]))
+        batch = script.batch([exercise], features.reshape(1, -1, features.shape[-1]))
         found = (batch_loss(model, batch, locate) - batch_loss(model, batch)).item()
         states = model(**inputs, output_hidden_states=True).hidden_states
         half = states[(len(states) - 1) // 2][0][inputs["input_ids"][0] == processor.image_token_id]
@@ -153,17 +153,17 @@ def test_picture_tokens_are_asked_where_they_are(folder: Path, shots: list[Shot]
 
 
 def test_a_pair_shares_its_rule_and_begins_with_a_good_picture(shots: list[Shot]) -> None:
-    teacher, rng = Teacher(shots), np.random.default_rng(2)
+    sampler, rng = ExerciseSampler(shots), np.random.default_rng(2)
     anomalous, lots = [], []
     for _ in range(60):
-        for example in teacher.draw(rng, 2, 0.0):
-            reference, query = (shots[i] for i in example.pictures)
+        for exercise in sampler.draw(rng, 2, 0.0):
+            reference, query = (shots[i] for i in exercise.pictures)
             assert reference.group == query.group
             assert reference.good
-            assert example.pictures[0] != example.pictures[1]
-            response = parse_response(example.answer)
-            assert example.verdict is not None
-            rest = example.answer[example.verdict :]
+            assert exercise.pictures[0] != exercise.pictures[1]
+            response = parse_response(exercise.answer)
+            assert exercise.verdict is not None
+            rest = exercise.answer[exercise.verdict :]
             anomalous.append(not query.good)
             if query.good and differing(reference.facts, query.facts):
                 # Nobody has told yet whether this matters: the answer is drawn by lot.
@@ -177,17 +177,17 @@ def test_a_pair_shares_its_rule_and_begins_with_a_good_picture(shots: list[Shot]
 
 
 def test_questions_about_one_picture_are_answered_from_its_facts(shots: list[Shot]) -> None:
-    teacher, rng = Teacher(shots), np.random.default_rng(3)
+    sampler, rng = ExerciseSampler(shots), np.random.default_rng(3)
     kinds = set()
     for number in range(len(shots)):
         for _ in range(10):
-            example = teacher.single(rng, number)
-            kinds.add(example.question.split(":")[0])
-            if example.question.startswith("How many"):
-                group = example.question.partition(": ")[2].rstrip("?")
+            exercise = sampler.single(rng, number)
+            kinds.add(exercise.question.split(":")[0])
+            if exercise.question.startswith("How many"):
+                group = exercise.question.partition(": ")[2].rstrip("?")
                 things = [*shots[number].facts["items"], *shots[number].facts.get("sights", [])]
                 count = sum(f"{thing.get('colour', '')} {thing['what']}".strip() == group for thing in things)
-                assert example.answer == f"x{count}." if count < 10 else "x10+."
+                assert exercise.answer == f"x{count}." if count < 10 else "x10+."
     assert kinds == {"What does the image show?", "How many are there", "Where is it"}
 
 
@@ -236,7 +236,7 @@ def test_a_moved_picture_moves_its_lesson(shots: list[Shot]) -> None:
     columns = shots[0].pixels.shape[1] // 28
     wide = (-1, columns, len(names))
     assert np.array_equal(moved.what.reshape(wide)[:, 1:], still.what.reshape(wide)[:, :-1])
-    pixels, _ = augment([shots[0]], names, np.random.default_rng(0))
+    pixels, _ = augment_shots([shots[0]], names, np.random.default_rng(0))
     assert pixels.shape == (1, 3, *shots[0].pixels.shape[:2])
     assert pixels.abs().max() <= 1
 
@@ -251,35 +251,36 @@ def test_signs_of_defects_weigh_more_than_common_parts(shots: list[Shot]) -> Non
 
 
 def test_own_responses_become_lessons(folder: Path, shots: list[Shot]) -> None:
-    example = next(e for e in Teacher(shots).draw(np.random.default_rng(0), 8, 0.0) if "<answer>yes" in e.answer)
+    drawn = ExerciseSampler(shots).draw(np.random.default_rng(0), 8, 0.0)
+    exercise = next(e for e in drawn if "<answer>yes" in e.answer)
     own = "<think>Reference to query: tablet x1 to x1 same. Everything is in order.</think><answer>no</answer>"
-    lesson = lesson_of(example, own)
+    lesson = lesson_of(exercise, own)
     assert lesson.answer == own.replace("no</answer>", "yes</answer>")
-    assert lesson_of(example, "No list.<answer>no</answer>") == replace(
-        example, answer="No list.<answer>yes</answer>", verdict=len("No list.<answer>"), given=True
+    assert lesson_of(exercise, "No list.<answer>no</answer>") == replace(
+        exercise, answer="No list.<answer>yes</answer>", verdict=len("No list.<answer>"), given=True
     )
-    assert lesson_of(example, "") == example
-    assert example.answer[: example.verdict].startswith("<think>Reference to query: ")
-    assert example.answer[: example.verdict].endswith(("same.", "less.", "more."))
+    assert lesson_of(exercise, "") == exercise
+    assert exercise.answer[: exercise.verdict].startswith("<think>Reference to query: ")
+    assert exercise.answer[: exercise.verdict].endswith(("same.", "less.", "more."))
     processor = load_checkpoint(folder).processor
-    batch = Script(processor, shots).batch([lesson, example], torch.zeros(2, 1, 1))
+    batch = Script(processor, shots).batch([lesson, exercise], torch.zeros(2, 1, 1))
     learned = [
         processor.tokenizer.decode(row[weights > 0]).removesuffix("<|im_end|>")
         for row, weights in zip(batch.answers, batch.weights, strict=True)
     ]
-    assert learned == ["yes</answer>", example.answer]  # what stands before an own answer is given
+    assert learned == ["yes</answer>", exercise.answer]  # what stands before an own answer is given
 
 
 def test_own_responses_are_kept(folder: Path, shots: list[Shot], tmp_path: Path) -> None:
-    examples, file = Teacher(shots).draw(np.random.default_rng(0), 3, 0.0), tmp_path / "own.jsonl"
-    said = list(respond(folder, shots, examples, file))
-    assert [example for example, _ in said] == examples
+    exercises, file = ExerciseSampler(shots).draw(np.random.default_rng(0), 3, 0.0), tmp_path / "own.jsonl"
+    said = list(own_responses(folder, shots, exercises, file))
+    assert [exercise for exercise, _ in said] == exercises
     assert all("<answer>" in response for _, response in said)
     lines = file.read_text().splitlines()
     file.write_text("\n".join(lines[:2]) + "\n" + lines[2][:10])  # killed while writing the third
-    assert list(respond(folder, shots, examples, file)) == said
+    assert list(own_responses(folder, shots, exercises, file)) == said
     assert file.read_text().splitlines() == lines
-    assert list(respond(tmp_path / "no model", shots, examples, file)) == said
+    assert list(own_responses(tmp_path / "no model", shots, exercises, file)) == said
 
 
 def test_the_loss_of_a_perfect_answer_is_small(folder: Path, shots: list[Shot]) -> None:
@@ -301,7 +302,7 @@ def test_the_loss_of_a_perfect_answer_is_small(folder: Path, shots: list[Shot]) 
     tokens = torch.zeros(len(some), lessons[0].number.size, 128)
     knowing: Any = Knowing()
     assert lesson_loss(knowing, tokens, lessons) < 0.01 < lesson_loss(heads, tokens, lessons)
-    figures = measure(load_checkpoint(folder).model.model.visual, heads, some, names)
+    figures = reading_accuracy(load_checkpoint(folder).model.model.visual, heads, some, names)
     assert set(figures) == {"what", "colour", "number", "measures", "precision"}
     assert all(0 <= value <= 1 for value in figures.values())
 
@@ -349,32 +350,32 @@ class Silent:
 
 @pytest.mark.slow
 def test_an_interrupted_run_ends_with_the_same_weights(tmp_path: Path) -> None:
-    straight = Run(small_config(tmp_path / "one"), Silent()).train()
+    straight = MicroRun(small_config(tmp_path / "one"), Silent()).train()
     (tmp_path / "two").mkdir()
     (tmp_path / "one" / "pool").rename(tmp_path / "two" / "pool")
     # Once in the middle of the first stage, once at the very end of the second, once in the last.
     for stop_after in (2, 6, 2):
         with pytest.raises(KeyboardInterrupt):
-            Run(small_config(tmp_path / "two"), Silent(stop_after)).train()
+            MicroRun(small_config(tmp_path / "two"), Silent(stop_after)).train()
     watcher = Silent()
-    resumed = Run(small_config(tmp_path / "two"), watcher).train()
+    resumed = MicroRun(small_config(tmp_path / "two"), watcher).train()
     assert watcher.stages == ["pictures 14/14", "pictures 14/14", "responses 0/4", "trust 2/4"]
     assert (straight / "model.safetensors").read_bytes() == (resumed / "model.safetensors").read_bytes()
     checkpoint = load_checkpoint(resumed)
     assert checkpoint.scope.startswith("micro only knows rendered")
     # A finished stage can be made longer; how far to trust its responses is learned anew then.
     watcher = Silent()
-    Run(small_config(tmp_path / "two", steps=5), watcher).train()
+    MicroRun(small_config(tmp_path / "two", steps=5), watcher).train()
     assert watcher.stages == [
         *("pictures 14/14", "vision 4/5", "language 4/5", "pictures 14/14", "responses 0/4", "trust 0/5"),
     ]
 
 
 def test_a_run_folder_belongs_to_one_config(tmp_path: Path) -> None:
-    Run(small_config(tmp_path), Silent())
-    Run(small_config(tmp_path, steps=9), Silent())
+    MicroRun(small_config(tmp_path), Silent())
+    MicroRun(small_config(tmp_path, steps=9), Silent())
     with pytest.raises(InputError, match="begun with another seed"):
-        Run(small_config(tmp_path).model_copy(update={"seed": 1}), Silent())
+        MicroRun(small_config(tmp_path).model_copy(update={"seed": 1}), Silent())
 
 
 @pytest.mark.parametrize(

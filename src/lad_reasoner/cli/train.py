@@ -62,14 +62,14 @@ def train_micro(
     config: Annotated[Path, typer.Argument(metavar="CONFIG", help="YAML file with the run folder and the sizes.")],
 ) -> None:
     """Pretrain the built-in model from random weights; an interrupted run is resumed."""
-    from lad_reasoner.micro.training import Run, read_config
+    from lad_reasoner.micro.training import MicroRun, read_config
     from lad_reasoner.report.terminal import TrainingProgress
 
     settings = read_config(config)
     # SIGTERM ends the run as Ctrl-C does: what was learned is saved first.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     with TrainingProgress() as progress:
-        folder = Run(settings, progress).train()
+        folder = MicroRun(settings, progress).train()
     print(f"model: {folder}")
 
 

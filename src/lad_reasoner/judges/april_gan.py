@@ -39,11 +39,11 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from lad_reasoner.errors import InputError
+from lad_reasoner.errors import InputError, require
 from lad_reasoner.judge import PicturePair
 from lad_reasoner.judges.evidence.backbone import pixel_statistics
 from lad_reasoner.judges.trivial import Opinion
-from lad_reasoner.judges.vlm.checkpoint import check_weights, find_folder, library
+from lad_reasoner.judges.vlm.checkpoint import check_weights, find_folder
 from lad_reasoner.records import Prediction
 from lad_reasoner.text import printable
 
@@ -83,7 +83,7 @@ class AprilGan:
     def __init__(self, clip: str, layers: str | Path | None = None) -> None:
         folder = find_folder(clip)
         check_weights(folder, clip)
-        transformers = library()
+        transformers = require("transformers", "hf")
         kind = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type")
         if kind != "clip":
             raise InputError(

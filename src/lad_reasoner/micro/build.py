@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from lad_reasoner.judges.vlm.checkpoint import library
+from lad_reasoner.errors import require
 
 PATCH, MERGE = 14, 2
 MAX_PIXELS = 224 * 224
@@ -43,7 +43,7 @@ TEMPLATE = (
 
 def build_tokenizer(texts: Iterable[str], *, size: int = 768) -> Any:
     """A byte-level BPE tokenizer with Qwen's special tokens, trained on these texts."""
-    tokenizers, transformers = library("tokenizers"), library()
+    tokenizers, transformers = require("tokenizers", "hf"), require("transformers", "hf")
     made = tokenizers.Tokenizer(tokenizers.models.BPE())
     # A digit is a token of its own, and so is a tag: numbers and answers are read one by one.
     pieces = tokenizers.Regex(r"</?(think|answer)>|\d| ?\p{L}+|\s|[^\s\p{L}\d<]+|<")
@@ -78,7 +78,7 @@ def build_model(
     text_depth: int = 4,
 ) -> Any:
     """A Qwen2.5-VL with random weights; widths are multiples of 64."""
-    transformers = library()
+    transformers = require("transformers", "hf")
     ids = {token: tokenizer.convert_tokens_to_ids(token) for token in SPECIAL}
     ends: dict[str, Any] = {
         "bos_token_id": None,

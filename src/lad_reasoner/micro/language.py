@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 
 from lad_reasoner.judges.vlm.qwen_speedups import rotate_halves
-from lad_reasoner.micro.lessons import Example
+from lad_reasoner.micro.lessons import Exercise
 from lad_reasoner.micro.perception import rms_norm, see
 from lad_reasoner.micro.pool import CELL, Shot
 from lad_reasoner.micro.vision import to_pixels
@@ -124,7 +124,7 @@ def batch_loss(model: Any, batch: Batch, locate: torch.nn.Module | None = None) 
 
 
 class Script:
-    """Turns examples into batches, with the prompts of the checkpoint's own chat template."""
+    """Turns exercises into batches, with the prompts of the checkpoint's own chat template."""
 
     def __init__(self, processor: Any, shots: Sequence[Shot]) -> None:
         self.processor, self.shots = processor, shots
@@ -146,18 +146,18 @@ class Script:
             self.prompts[key] = ([torch.tensor(part) for part in (*parts, last[:1])], last[1:])
         return self.prompts[key]
 
-    def batch(self, examples: Sequence[Example], features: torch.Tensor) -> Batch:
-        """Examples with equally many pictures of one shape; features (examples, pictures * tokens, width)."""
+    def batch(self, exercises: Sequence[Exercise], features: torch.Tensor) -> Batch:
+        """Exercises with equally many pictures of one shape; features (exercises, pictures * tokens, width)."""
         end = self.processor.tokenizer.eos_token_id
         rows: list[list[int]] = []
         weights: list[list[float]] = []
-        for example in examples:
-            question = self._prompt(len(example.pictures), example.question)[1]
-            cut = len(example.answer) if example.verdict is None else example.verdict
-            head, tail = self._ids(example.answer[:cut]), self._ids(example.answer[cut:])
+        for exercise in exercises:
+            question = self._prompt(len(exercise.pictures), exercise.question)[1]
+            cut = len(exercise.answer) if exercise.verdict is None else exercise.verdict
+            head, tail = self._ids(exercise.answer[:cut]), self._ids(exercise.answer[cut:])
             rows.append([*question, *head, *tail, end])
-            weight = [0.0] * len(question) + [float(not example.given)] * len(head) + [1.0] * (len(tail) + 1)
-            if example.verdict is not None:
+            weight = [0.0] * len(question) + [float(not exercise.given)] * len(head) + [1.0] * (len(tail) + 1)
+            if exercise.verdict is not None:
                 # The answer stands before its end tag and the end of text.
                 weight[len(question) + len(head)] = weight[-3] = VERDICT_WEIGHT
             weights.append(weight)
@@ -166,7 +166,7 @@ class Script:
         for number, (row, weight) in enumerate(zip(rows, weights, strict=True)):
             answers[number, : len(row)] = torch.tensor(row)
             weighed[number, : len(row)] = torch.tensor(weight)
-        first = examples[0]
+        first = exercises[0]
         height, width = self.shots[first.pictures[0]].pixels.shape[:2]
         before = self._prompt(len(first.pictures), first.question)[0]
         return Batch(features, before, answers, weighed, (height // CELL, width // CELL))

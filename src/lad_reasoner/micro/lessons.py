@@ -30,7 +30,7 @@ def _shares(weights: Sequence[float]) -> NDArray[np.float64]:
 
 
 @dataclass(frozen=True)
-class Example:
+class Exercise:
     """A question about one or two pictures and its answer.
 
     `verdict` is where in the answer the judgement begins; what stands before it may be given, and is not learned then.
@@ -43,8 +43,8 @@ class Example:
     given: bool = False
 
 
-class Teacher:
-    """Draws examples from the shots of a pool.
+class ExerciseSampler:
+    """Draws exercises from the shots of a pool.
 
     A batch has pictures of one shape. Families and products take part with equal weight, a family counting double,
     since each of its groups is another product.
@@ -67,15 +67,15 @@ class Teacher:
         self.shapes = [(members, _shares([weight[g] for g in members])) for members in shapes.values()]
         self.chances = _shares([sum(weight[g] for g in members) for members in shapes.values()])
 
-    def draw(self, rng: np.random.Generator, size: int, singles: float) -> list[Example]:
-        """A batch of examples: all of pairs, or, with the chance `singles`, all of single pictures."""
+    def draw(self, rng: np.random.Generator, size: int, singles: float) -> list[Exercise]:
+        """A batch of exercises: all of pairs, or, with the chance `singles`, all of single pictures."""
         members, shares = self.shapes[int(rng.choice(len(self.shapes), p=self.chances))]
         chosen = [members[int(i)] for i in rng.choice(len(members), size, p=shares)]
         if rng.random() >= singles:
             return [self.pair(rng, group) for group in chosen]
         return [self.single(rng, int(rng.choice([*self.good[g], *self.bad[g]]))) for g in chosen]
 
-    def pair(self, rng: np.random.Generator, group: str) -> Example:
+    def pair(self, rng: np.random.Generator, group: str) -> Exercise:
         """A reference and a query of one rule; every second query is good.
 
         Where a good query differs from its reference, in what the rule leaves free, the answer is drawn by lot.
@@ -91,23 +91,23 @@ class Teacher:
         begin = answer.index(". ") + 1  # after the list
         if self.shots[query].good and GOOD not in answer and rng.integers(2):
             answer = format_response(parse_response(answer).reasoning, anomalous=True)
-        return Example((reference, query), build_prompt(1), answer, begin)
+        return Exercise((reference, query), build_prompt(1), answer, begin)
 
-    def single(self, rng: np.random.Generator, number: int) -> Example:
+    def single(self, rng: np.random.Generator, number: int) -> Exercise:
         """A question about one picture."""
         shot = self.shots[number]
         counts, items = count_groups(shot.facts), shot.facts["items"]
         draw = rng.random()
         if draw < 0.6 or not counts or not items:
-            return Example((number,), DESCRIBE, describe(shot.facts) + ".")
+            return Exercise((number,), DESCRIBE, describe(shot.facts) + ".")
         if draw < 0.8:
             group = str(rng.choice(list(counts)))
             count = counts[group]
-            return Example((number,), f"How many are there: {group}?", f"x{count if count < MANY else f'{MANY}+'}.")
+            return Exercise((number,), f"How many are there: {group}?", f"x{count if count < MANY else f'{MANY}+'}.")
         item = items[int(rng.integers(len(items)))]
         if sum(group_of(other) == group_of(item) for other in items) > 1:
-            return Example((number,), DESCRIBE, describe(shot.facts) + ".")
-        return Example((number,), f"Where is it: {group_of(item)}?", self._place(shot, item["centre"]) + ".")
+            return Exercise((number,), DESCRIBE, describe(shot.facts) + ".")
+        return Exercise((number,), f"Where is it: {group_of(item)}?", self._place(shot, item["centre"]) + ".")
 
     @staticmethod
     def _place(shot: Shot, centre: Sequence[float]) -> str:

@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from lad_reasoner.files.whole import write_whole
 from lad_reasoner.miniloco.catalogue import CATALOGUE
 from lad_reasoner.miniloco.families.free import FAMILIES, draw_product
 from lad_reasoner.miniloco.render import make_scene, render
@@ -90,15 +91,9 @@ def draw_chunk(chunk: Chunk, folder: Path) -> int:
         lines.append({"group": name, "offset": offset, "facts": facts})
         pixels.append(np.asarray(image).tobytes())
         offset += len(pixels[-1])
-    _write(folder / f"{chunk.stem}.rgb", b"".join(pixels))
-    _write(folder / f"{chunk.stem}.jsonl", "".join(json.dumps(line) + "\n" for line in lines).encode())
+    write_whole(folder / f"{chunk.stem}.rgb", b"".join(pixels))
+    write_whole(folder / f"{chunk.stem}.jsonl", "".join(json.dumps(line) + "\n" for line in lines))
     return len(lines)
-
-
-def _write(path: Path, content: bytes) -> None:
-    half = path.with_suffix(path.suffix + ".part")
-    half.write_bytes(content)
-    half.replace(path)
 
 
 def fill_pool(folder: Path, chunks: list[Chunk], *, workers: int) -> Iterator[int]:

@@ -27,18 +27,20 @@ import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from lad_reasoner.errors import InputError
-from lad_reasoner.judges.vlm.checkpoint import library, load_checkpoint
+from lad_reasoner.errors import InputError, require
+from lad_reasoner.files.whole import write_whole
+from lad_reasoner.judges.vlm.checkpoint import load_checkpoint
 from lad_reasoner.micro import build
 from lad_reasoner.micro.language import Script, batch_loss, compile_layers, look_at_all
-from lad_reasoner.micro.lessons import Example, Teacher
+from lad_reasoner.micro.lessons import Exercise, ExerciseSampler
 from lad_reasoner.micro.perception import Heads, compile_blocks, names_in, rarity, see
 from lad_reasoner.micro.pool import Chunk, fill_pool, read_pool
-from lad_reasoner.micro.trust import lesson_of, respond
-from lad_reasoner.micro.vision import Deck, augment, lesson_loss, measure
+from lad_reasoner.micro.trust import lesson_of, own_responses
+from lad_reasoner.micro.vision import Deck, augment_shots, lesson_loss, reading_accuracy
 from lad_reasoner.miniloco.catalogue import TRAINING
 from lad_reasoner.miniloco.families.free import FAMILIES
 from lad_reasoner.prompts import build_prompt
+from lad_reasoner.text import first_problem
 
 HELD_OUT = 40  # every fortieth group of free scenes is kept for measuring
 FRESH = 1000  # number of the first chunk that only the last stage sees
@@ -49,7 +51,7 @@ STAGES: tuple[Stage, ...] = ("vision", "language", "trust")
 
 
 class StageConfig(BaseModel):
-    """One stage: its steps, the examples of a step, the highest learning rate."""
+    """One stage: its steps, the exercises of a step, the highest learning rate."""
 
     model_config = ConfigDict(extra="forbid")
     steps: int = Field(ge=0)
@@ -93,19 +95,16 @@ class Watcher(Protocol):
 
 def read_config(path: Path) -> MicroConfig:
     """The config of a YAML file; InputError names the file and the field."""
-    yaml = library("yaml")
-
+    yaml = require("yaml", "train", "pyyaml")
     try:
         fields = yaml.safe_load(path.read_text(encoding="utf-8"))
         return MicroConfig.model_validate(fields)
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from None
     except yaml.YAMLError as error:
-        raise InputError(f"{path}: is no YAML ({str(error).splitlines()[0]})") from None
+        raise InputError(f"{path}: not valid YAML ({str(error).splitlines()[0]})") from None
     except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"]) or "the file"
-        raise InputError(f"{path}: {field}: {first['msg']}") from None
+        raise InputError(f"{path}: {first_problem(error)}") from None
 
 
 def fresh_chunks(config: MicroConfig) -> list[Chunk]:
@@ -130,7 +129,7 @@ def pool_chunks(config: MicroConfig) -> list[Chunk]:
     ]
 
 
-class Run:
+class MicroRun:
     """One run in its folder: pool, model, optimizer, and what was done so far."""
 
     def __init__(self, config: MicroConfig, watcher: Watcher) -> None:
@@ -150,7 +149,7 @@ class Run:
             differing = sorted(key for key in mine if mine[key] != kept.get(key))
             if differing:
                 raise InputError(f"{self.folder}: was begun with another {differing[0]}; give another `out`")
-        file.write_text(json.dumps(mine, indent=2) + "\n", encoding="utf-8")
+        write_whole(file, json.dumps(mine, indent=2) + "\n")
 
     def train(self) -> Path:
         """All stages that are not done yet; returns the folder of the finished model."""
@@ -184,12 +183,12 @@ class Run:
     def _build(self) -> None:
         config = self.config
         torch.manual_seed(config.seed)
-        teacher, rng = Teacher(self.shots), np.random.default_rng(config.seed)
-        texts = [example.answer for _ in range(100) for example in teacher.draw(rng, 20, 0.2)]
+        sampler, rng = ExerciseSampler(self.shots), np.random.default_rng(config.seed)
+        texts = [exercise.answer for _ in range(100) for exercise in sampler.draw(rng, 20, 0.2)]
         kept = self.folder / "model"
         if (kept / "tokenizer.json").is_file():
             # What was learned of a vocabulary holds for that vocabulary only.
-            self.tokenizer = library().PreTrainedTokenizerFast.from_pretrained(kept)
+            self.tokenizer = require("transformers", "hf").PreTrainedTokenizerFast.from_pretrained(kept)
         else:
             self.tokenizer = build.build_tokenizer([*texts, *[build_prompt(1), build_prompt(2)] * 20])
         self.model = build.build_model(
@@ -201,7 +200,7 @@ class Run:
         )
         self.heads = Heads(config.text_width, len(self.names))
         self.locate = torch.nn.Linear(config.text_width, 2)
-        self.teacher = teacher
+        self.sampler = sampler
         self.done: dict[str, int] = dict.fromkeys(STAGES, 0)
         self.moments: dict[str, torch.Tensor] = {}
         state = self._state_file()
@@ -214,11 +213,11 @@ class Run:
         return self.folder / "state.safetensors"
 
     def _restore(self, file: Path) -> None:
-        tensors = library("safetensors.torch").load_file(file)
+        tensors = require("safetensors.torch", "hf").load_file(file)
         for part, module in (("model", self.model), ("heads", self.heads), ("locate", self.locate)):
             own = {key[len(part) + 1 :]: value for key, value in tensors.items() if key.startswith(f"{part}.")}
             module.load_state_dict(own, strict=False)
-        with library("safetensors").safe_open(file, "pt") as opened:
+        with require("safetensors", "hf").safe_open(file, "pt") as opened:
             kept = json.loads(opened.metadata()["done"])
         self.done = {stage: kept.get(stage, 0) for stage in STAGES}
         self.moments = {key: value for key, value in tensors.items() if key.startswith(("first.", "second."))}
@@ -232,10 +231,9 @@ class Run:
                 moments = optimizer.state[parameter]
                 if moments:
                     tensors |= {f"first.{name}": moments["exp_avg"], f"second.{name}": moments["exp_avg_sq"]}
-        half = self._state_file().with_suffix(".part")
         tensors = {key: value.detach().contiguous() for key, value in tensors.items()}
-        library("safetensors.torch").save_file(tensors, half, metadata={"done": json.dumps(self.done)})
-        half.replace(self._state_file())
+        content = require("safetensors.torch", "hf").save(tensors, metadata={"done": json.dumps(self.done)})
+        write_whole(self._state_file(), content)
 
     def _train_stage(self, stage: Stage) -> None:
         settings: StageConfig = getattr(self.config, stage)
@@ -303,7 +301,7 @@ class Run:
             deck = Deck(self.shots)
 
             def vision(rng: np.random.Generator, done: float) -> torch.Tensor:
-                pixels, lessons = augment(deck.draw(rng, size), self.names, rng)
+                pixels, lessons = augment_shots(deck.draw(rng, size), self.names, rng)
                 with torch.autocast("cpu", torch.bfloat16):
                     tokens = see(visual, pixels)
                 return lesson_loss(self.heads, tokens, lessons, self.rare)
@@ -316,10 +314,10 @@ class Run:
             def language(rng: np.random.Generator, done: float) -> torch.Tensor:
                 # One picture before two: what is seen must be put into words before it can be compared.
                 singles = max(self.config.singles, 1 - 8 * done)
-                examples = self.teacher.draw(rng, size, singles)
-                rows = torch.stack([torch.cat([features[i] for i in example.pictures]) for example in examples])
+                exercises = self.sampler.draw(rng, size, singles)
+                rows = torch.stack([torch.cat([features[i] for i in exercise.pictures]) for exercise in exercises])
                 with torch.autocast("cpu", torch.bfloat16):
-                    return batch_loss(self.model, script.batch(examples, rows), self.locate)
+                    return batch_loss(self.model, script.batch(exercises, rows), self.locate)
 
             return language
 
@@ -330,15 +328,16 @@ class Run:
         self._draw(chunks)
         wanted = {chunk.stem for chunk in chunks}
         shots = [shot for shot in read_pool(self.folder / "pool") if shot.chunk in wanted]
-        teacher, rng = Teacher(shots), np.random.default_rng(self.config.seed)
+        sampler, rng = ExerciseSampler(shots), np.random.default_rng(self.config.seed)
         count = self.config.responses
-        examples = [example for _ in range(math.ceil(count / size)) for example in teacher.draw(rng, size, 0)][:count]
+        batches = [sampler.draw(rng, size, 0) for _ in range(math.ceil(count / size))]
+        exercises = [exercise for batch in batches for exercise in batch][:count]
         file = self.folder / f"responses-{self.done['vision']}-{self.done['language']}.jsonl"
         self.watcher.stage("responses", 0, count)
-        lessons: dict[tuple[int, ...], list[Example]] = {}
-        for example, response in respond(self.folder / "model", shots, examples, file):
-            shape = shots[example.pictures[0]].pixels.shape
-            lessons.setdefault(shape, []).append(lesson_of(example, response))
+        lessons: dict[tuple[int, ...], list[Exercise]] = {}
+        for exercise, response in own_responses(self.folder / "model", shots, exercises, file):
+            shape = shots[exercise.pictures[0]].pixels.shape
+            lessons.setdefault(shape, []).append(lesson_of(exercise, response))
             self.watcher.advance(1)
         shares = np.asarray([len(some) for some in lessons.values()], np.float64)
         script, features = Script(processor, shots), look_at_all(self.model.model.visual, shots)
@@ -346,7 +345,7 @@ class Run:
         def trust(rng: np.random.Generator, done: float) -> torch.Tensor:
             some = list(lessons.values())[int(rng.choice(len(shares), p=shares / shares.sum()))]
             chosen = [some[int(i)] for i in rng.integers(len(some), size=size)]
-            rows = torch.stack([torch.cat([features[i] for i in example.pictures]) for example in chosen])
+            rows = torch.stack([torch.cat([features[i] for i in exercise.pictures]) for exercise in chosen])
             with torch.autocast("cpu", torch.bfloat16):
                 return batch_loss(self.model, script.batch(chosen, rows))
 
@@ -359,7 +358,7 @@ class Run:
     def _report(self, stage: Stage, losses: Sequence[float]) -> None:
         text = f"{stage} step {self.done[stage]}: loss {np.mean(losses[-500:]):.3f}"
         if stage == "vision":
-            found = measure(self.model.model.visual, self.heads, self.held[:400], self.names)
+            found = reading_accuracy(self.model.model.visual, self.heads, self.held[:400], self.names)
             text += ", seen right " + ", ".join(f"{key} {value:.3f}" for key, value in found.items())
         self.watcher.note(text)
 

@@ -19,7 +19,7 @@ from lad_reasoner.files.jsonl import append_record, read_records, repair_records
 from lad_reasoner.files.pictures import Picture, read_picture
 from lad_reasoner.judge import PicturePair
 from lad_reasoner.judges.vlm.transformers_engine import load_judge
-from lad_reasoner.micro.lessons import Example
+from lad_reasoner.micro.lessons import Exercise
 from lad_reasoner.micro.pool import Shot
 from lad_reasoner.records import Record
 
@@ -34,35 +34,35 @@ class OwnResponse(Record):
     response: str
 
 
-def respond(
-    model: Path, shots: Sequence[Shot], examples: Sequence[Example], file: Path
-) -> Iterator[tuple[Example, str]]:
-    """Each example and the response of the checkpoint in the folder `model` to it; `file` keeps what was said."""
+def own_responses(
+    model: Path, shots: Sequence[Shot], exercises: Sequence[Exercise], file: Path
+) -> Iterator[tuple[Exercise, str]]:
+    """Each exercise and the response of the checkpoint in the folder `model` to it; `file` keeps what was said."""
     said: list[OwnResponse] = []
     if file.is_file():
         repair_records(file)
         said = list(read_records(file, OwnResponse))
-    yield from zip(examples, (own.response for own in said), strict=False)
-    if len(said) >= len(examples):
+    yield from zip(exercises, (own.response for own in said), strict=False)
+    if len(said) >= len(exercises):
         return
     judge = load_judge(str(model))
-    for start in range(len(said), len(examples), BATCH):
-        batch = examples[start : start + BATCH]
-        shown = [[_picture(shots[number]) for number in example.pictures] for example in batch]
+    for start in range(len(said), len(exercises), BATCH):
+        batch = exercises[start : start + BATCH]
+        shown = [[_picture(shots[number]) for number in exercise.pictures] for exercise in batch]
         judgements = judge.judge_pairs([PicturePair(references, query) for *references, query in shown])
-        for example, judgement in zip(batch, judgements, strict=True):
-            one, other = example.pictures
+        for exercise, judgement in zip(batch, judgements, strict=True):
+            one, other = exercise.pictures
             append_record(file, OwnResponse(pictures=(one, other), response=judgement.response))
-            yield example, judgement.response
+            yield exercise, judgement.response
 
 
 def _picture(shot: Shot) -> Picture:
     return read_picture(Image.fromarray(np.array(shot.pixels)))
 
 
-def lesson_of(example: Example, response: str) -> Example:
-    """The answer of the example after the reasoning of a response to it; the example itself if there is no answer."""
+def lesson_of(exercise: Exercise, response: str) -> Exercise:
+    """The answer of the exercise after the reasoning of a response to it; the exercise itself if there is no answer."""
     if ANSWER not in response:
-        return example
+        return exercise
     own = response.partition(ANSWER)[0] + ANSWER
-    return replace(example, answer=own + example.answer.partition(ANSWER)[2], verdict=len(own), given=True)
+    return replace(exercise, answer=own + exercise.answer.partition(ANSWER)[2], verdict=len(own), given=True)

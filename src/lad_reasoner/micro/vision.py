@@ -38,7 +38,7 @@ class Deck:
         return [self.shots[members[int(i)]] for i in rng.integers(len(members), size=size)]
 
 
-def augment(
+def augment_shots(
     batch: Sequence[Shot], names: dict[str, int], rng: np.random.Generator
 ) -> tuple[torch.Tensor, list[Lesson]]:
     """The batch moved, lit and perhaps mirrored at random, and what its tokens show now."""
@@ -85,7 +85,7 @@ def lesson_loss(
 
 
 @torch.no_grad()
-def measure(
+def reading_accuracy(
     visual: Any, heads: Heads, shots: Sequence[Shot], names: dict[str, int], size: int = 32
 ) -> dict[str, float]:
     """Shares of the parts whose name, colour, number, measures are read right, and of the named ones that are there."""

@@ -25,8 +25,8 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from lad_reasoner.errors import InputError, MissingExtraError
-from lad_reasoner.judges.vlm.checkpoint import check_weights, find_folder, library, load_checkpoint
+from lad_reasoner.errors import InputError, MissingExtraError, require
+from lad_reasoner.judges.vlm.checkpoint import check_weights, find_folder, load_checkpoint
 
 DEFAULT_BACKBONE = "efficientnet-lite0"
 
@@ -197,7 +197,7 @@ class VisionTower:
 
 def _can_write(folder: Path) -> bool:
     """Whether a folder's model answers in words."""
-    known = library("transformers.models.auto.modeling_auto").MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
+    known = require("transformers.models.auto.modeling_auto", "hf").MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
     try:
         return json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type") in known
     except (ValueError, AttributeError):

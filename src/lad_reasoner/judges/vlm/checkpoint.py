@@ -9,8 +9,6 @@ what resolution; here the pixel budget is the checkpoint's own unless another is
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 import json
 import math
 import re
@@ -22,9 +20,10 @@ from typing import Any
 import torch
 from PIL import Image
 
-from lad_reasoner.errors import InputError, LadError, MachineError, MissingExtraError
+from lad_reasoner.errors import InputError, LadError, MachineError, require
 from lad_reasoner.judges.vlm.qwen_speedups import speed_up
 
+EXTRA = "hf"  # the optional dependencies that load a checkpoint
 EXAMPLE = "Qwen/Qwen2.5-VL-3B-Instruct"
 WEIGHTS = Path(__file__).parents[2] / "weights"
 # These ship inside the package; micro is micro-base after SFT and GRPO.
@@ -92,7 +91,7 @@ def load_checkpoint(
     check_weights(folder, name)
     _check_processor(folder, name)
     if not sys.stderr.isatty():  # a log file fills up with the bar's redraws
-        library("transformers.utils.logging").disable_progress_bar()
+        require("transformers.utils.logging", EXTRA).disable_progress_bar()
     config = _load_config(folder, name)
     processor = _load_processor(folder, name, config)
     budget = _set_budget(processor.image_processor, max_pixels)
@@ -117,7 +116,9 @@ def find_folder(name: str) -> Path:
         raise InputError(
             f"{name}: no such model; give {', '.join(BUILT_IN)}, a model's folder, or a hub name such as {EXAMPLE}"
         )
-    hub, errors = library("huggingface_hub"), library("huggingface_hub.errors")
+    # Without it the download would be in vain.
+    require("transformers", EXTRA)
+    hub, errors = require("huggingface_hub", EXTRA), require("huggingface_hub.errors", EXTRA)
     try:
         return Path(hub.snapshot_download(name, allow_patterns=_FILES, ignore_patterns=_OTHER_FILES))
     except (errors.RepositoryNotFoundError, errors.HFValidationError):
@@ -130,13 +131,6 @@ def find_folder(name: str) -> Path:
         ) from None
     except OSError as error:
         raise MachineError(f"{name}: cannot be downloaded ({_first_line(error)})") from None
-
-
-def library(module: str = "transformers") -> Any:
-    """A module of the optional dependency, without its types: what is checked must not hang on it being installed."""
-    if importlib.util.find_spec("transformers") is None:
-        raise MissingExtraError("transformers", "hf")
-    return importlib.import_module(module)
 
 
 def check_weights(folder: Path, name: object) -> None:
@@ -164,14 +158,15 @@ def _check_processor(folder: Path, name: object) -> None:
 
 def _load_config(folder: Path, name: object) -> Any:
     """The config; raises `InputError` if it is damaged or not that of a vision-language model."""
-    known = library("transformers.models.auto.configuration_auto").CONFIG_MAPPING
-    vision_language = library("transformers.models.auto.modeling_auto").MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
+    loader = require("transformers", EXTRA).AutoConfig
+    known = require("transformers.models.auto.configuration_auto", EXTRA).CONFIG_MAPPING
+    vision_language = require("transformers.models.auto.modeling_auto", EXTRA).MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
     try:
         # Read by hand first: for an unknown type Transformers' own error is a page long.
         fields = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         kind = fields.get("model_type")
         if kind in known:
-            config = library().AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+            config = loader.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
     except Exception as error:
         raise InputError(f"{name}: its config.json cannot be read ({_first_line(error)})") from None
     if kind not in known:
@@ -184,9 +179,9 @@ def _load_config(folder: Path, name: object) -> Any:
 
 def _load_processor(folder: Path, name: object, config: Any) -> Any:
     """The processor, padding on the left; raises `InputError` if it is damaged or cannot take pictures."""
-    loader = library().AutoProcessor
-    known = library("transformers.models.auto.processing_auto").PROCESSOR_MAPPING.get(type(config), None)
-    complete = library("transformers.utils.import_utils").is_torchvision_available()
+    loader = require("transformers", EXTRA).AutoProcessor
+    known = require("transformers.models.auto.processing_auto", EXTRA).PROCESSOR_MAPPING.get(type(config), None)
+    complete = require("transformers.utils.import_utils", EXTRA).is_torchvision_available()
     try:
         if not complete and known is not None and "video_processor" in known.get_attributes():
             loader = _without_video(known)
@@ -255,7 +250,7 @@ def _load_weights(folder: Path, name: object, *, device: str | None, dtype: str 
         dtype = "float32"
     options: dict[str, Any] = {"device_map": "auto"} if target == "auto" else {}
     try:
-        model, report = library().AutoModelForImageTextToText.from_pretrained(
+        model, report = require("transformers", EXTRA).AutoModelForImageTextToText.from_pretrained(
             folder,
             dtype=dtype or "auto",
             use_safetensors=True,
