@@ -39,7 +39,7 @@ def test_built_checked_and_exported(folder: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "MiniLOCO/bolt_plate" in done.stdout
     assert done.stdout.splitlines()[-1] == "7 records (1 no, 6 yes) in sft"
-    assert "left out: 2 good, and there are enough good ones" in done.stderr
+    assert "left out: 2 are good pictures beyond --good-share" in done.stderr
     done = run("data", "pairs", "m", "--out", "pairs", "--balanced", "--references", "2", cwd=folder)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == "6 records (3 no, 3 yes) in pairs"

@@ -12,8 +12,9 @@ from lad_reasoner.answers import parse_response
 from lad_reasoner.data.layouts import find_samples
 from lad_reasoner.data.mmad import read_mmad
 from lad_reasoner.data.sets.built_set import read_entries
-from lad_reasoner.data.sets.pool import Material, gather
-from lad_reasoner.data.sets.sft import build_pairs, build_sft, plan_pairs, plan_sft
+from lad_reasoner.data.sets.pairs import build_pairs, plan_pairs
+from lad_reasoner.data.sets.pool import Pool, gather
+from lad_reasoner.data.sets.sft import build_sft, plan_sft
 from lad_reasoner.data.teachers.offline import OfflineTeacher
 from lad_reasoner.judges.vlm.checkpoint import load_checkpoint
 from lad_reasoner.miniloco import write_benchmark
@@ -39,7 +40,7 @@ def load(folder: Path, cache: Path) -> Any:
     return data["train"]
 
 
-def found(folder: Path) -> Material:
+def found(folder: Path) -> Pool:
     return gather([find_samples(folder / "source")])
 
 

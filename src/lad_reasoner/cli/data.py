@@ -12,7 +12,7 @@ import typer
 from lad_reasoner.errors import InputError
 
 if TYPE_CHECKING:
-    from lad_reasoner.data.sets.pool import Material
+    from lad_reasoner.data.sets.pool import Pool
     from lad_reasoner.data.teachers.teacher import Teacher
 
 Framework = Literal["llama-factory", "easyr1", "ms-swift"]
@@ -94,13 +94,13 @@ def sft(
 
     hints = read_mmad(mmad, knowledge)
     asked = _load_teacher(teacher, teacher_model, prices, budget, cache or out / "teacher.jsonl", concurrency)
-    material = _gather(sources, mvtec_ad, visa)
-    plan = plan_sft(material, hints, good_share=good_share, per_picture=per_picture, seed=seed)
+    pool = _gather(sources, mvtec_ad, visa)
+    plan = plan_sft(pool, hints, good_share=good_share, per_picture=per_picture, seed=seed, track=track)
     if dry_run:
         estimate = asked.estimate(plan.requests)
         expected = estimate.expected
         cost = "unknown without --prices" if expected.cost is None else f"{expected.cost:.4g}"
-        _print_refused({reason: len(names) for reason, names in material.refused.items()})
+        _print_refused({reason: len(names) for reason, names in pool.refused.items()})
         print(
             f"{estimate.requests} questions about {len({asked.item.name for asked in plan.asked})} pictures, "
             f"{estimate.on_disk} of them answered on disk; {expected.answers} to ask: about {expected.input_tokens} "
@@ -147,7 +147,7 @@ def pairs(
     By default of the eight classes of MVTec AD whose anomalies are about number, colour, existence or function (984
     pairs); what is chosen, and why, is printed.
     """
-    from lad_reasoner.data.sets.sft import CLASSES, build_pairs, plan_pairs
+    from lad_reasoner.data.sets.pairs import CLASSES, build_pairs, plan_pairs
     from lad_reasoner.report.terminal import track
 
     plan = plan_pairs(
@@ -160,6 +160,7 @@ def pairs(
         good_good=good_good,
         shuffle=shuffle,
         seed=seed,
+        track=track,
     )
     for _ in track(build_pairs(out, plan), len(plan.pairs), "Pairing"):
         pass
@@ -243,7 +244,7 @@ def export(
     print(f"{written.records} records in {out}; start with:\n  {written.command}")
 
 
-def _gather(sources: list[Path] | None, mvtec_ad: Path | None, visa: Path | None) -> Material:
+def _gather(sources: list[Path] | None, mvtec_ad: Path | None, visa: Path | None) -> Pool:
     from lad_reasoner.data.layouts import find_samples
     from lad_reasoner.data.sets.pool import gather
 

@@ -27,8 +27,8 @@ from lad_reasoner.data.review.decisions import FILE
 from lad_reasoner.data.review.page import MAX_BODY, ReviewServer
 from lad_reasoner.data.review.session import Review
 from lad_reasoner.data.sets.built_set import read_entries
+from lad_reasoner.data.sets.pairs import build_pairs, plan_pairs
 from lad_reasoner.data.sets.pool import gather
-from lad_reasoner.data.sets.sft import build_pairs, plan_pairs
 from lad_reasoner.errors import InputError
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")

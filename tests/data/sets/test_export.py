@@ -17,8 +17,9 @@ from lad_reasoner.data.mmad import read_mmad
 from lad_reasoner.data.review.decisions import Decision, append_decision
 from lad_reasoner.data.sets.built_set import read_entries
 from lad_reasoner.data.sets.export import export_set
+from lad_reasoner.data.sets.pairs import build_pairs, plan_pairs
 from lad_reasoner.data.sets.pool import gather
-from lad_reasoner.data.sets.sft import build_pairs, build_sft, plan_pairs, plan_sft
+from lad_reasoner.data.sets.sft import build_sft, plan_sft
 from lad_reasoner.errors import InputError
 
 

@@ -12,19 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from lad_reasoner.data.sets.answer_check import COMPLAINTS, NO_FORM, Answer, complain, echoes, reason_of
 from lad_reasoner.data.sets.questions import (
-    COMPLAINTS,
-    KINDS,
-    NO_FORM,
+    QUESTIONS,
     WORDINGS,
-    Answer,
     Question,
     artifact_type,
     ask_teacher,
-    complain,
-    echoes,
     product_of,
-    reason_of,
     wording,
 )
 from lad_reasoner.records import Label
@@ -155,7 +150,7 @@ def test_seven_words_in_a_row_are_an_echo(words: list[str]) -> None:
     assert not echoes(" ".join(words[:6]), hint)
 
 
-@given(st.text(max_size=200), st.sampled_from(KINDS), st.sampled_from(["yes", "no"]), st.booleans())
+@given(st.text(max_size=200), st.sampled_from(QUESTIONS), st.sampled_from(["yes", "no"]), st.booleans())
 def test_no_text_is_too_strange_to_be_judged(text: str, question: Question, label: Label, says: bool) -> None:
     reason = complain(Answer(anomalous=says, answer=text), question, label, HINT)
     assert reason is None or reason in COMPLAINTS
@@ -163,7 +158,7 @@ def test_no_text_is_too_strange_to_be_judged(text: str, question: Question, labe
         assert reason is not None
 
 
-@pytest.mark.parametrize("question", KINDS)
+@pytest.mark.parametrize("question", QUESTIONS)
 def test_a_question_does_not_give_its_answer_away(question: Question) -> None:
     assert len(set(WORDINGS[question])) == len(WORDINGS[question]) >= 3
     asked = [wording(question, "metal nut", turn) for turn in range(6)]

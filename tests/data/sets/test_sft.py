@@ -18,19 +18,10 @@ from lad_reasoner.data.layouts import find_samples
 from lad_reasoner.data.mmad import read_mmad
 from lad_reasoner.data.public_sets import MVTEC_AD
 from lad_reasoner.data.sets.built_set import Entry, read_entries, read_manifest
-from lad_reasoner.data.sets.pool import TWICE, UNREADABLE, Material, gather
-from lad_reasoner.data.sets.questions import KINDS
-from lad_reasoner.data.sets.sft import (
-    ALONE,
-    CLASSES,
-    GOOD_ENOUGH,
-    NOT_CHOSEN,
-    OTHER_KIND,
-    build_pairs,
-    build_sft,
-    plan_pairs,
-    plan_sft,
-)
+from lad_reasoner.data.sets.pairs import ALONE, CLASSES, NOT_CHOSEN, OTHER_KIND, build_pairs, plan_pairs
+from lad_reasoner.data.sets.pool import TWICE, UNREADABLE, Pool, gather
+from lad_reasoner.data.sets.questions import QUESTIONS
+from lad_reasoner.data.sets.sft import GOOD_ENOUGH, MASK_UNREADABLE, build_sft, plan_sft
 from lad_reasoner.data.teachers.offline import OfflineTeacher
 from lad_reasoner.data.teachers.teacher import Request, Unanswered
 from lad_reasoner.errors import InputError, MachineError
@@ -56,7 +47,7 @@ def miniloco(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def material(*folders: Path) -> Material:
+def material(*folders: Path) -> Pool:
     return gather([find_samples(folder) for folder in folders])
 
 
@@ -71,7 +62,7 @@ def own(folder: Path, *, good: int = 4, bad: int = 6, train: int = 0) -> Path:
     return folder
 
 
-def pairs(out: Path, found: Material, **settings: Any) -> list[Entry]:
+def pairs(out: Path, found: Pool, **settings: Any) -> list[Entry]:
     list(build_pairs(out, plan_pairs(found, **settings)))
     return read_entries(out)
 
@@ -94,7 +85,7 @@ def test_every_anomalous_picture_and_a_tenth_good(mvtec: Path, tmp_path: Path) -
     assert max(classes.values()) - min(classes.values()) <= 1
     assert len(classes) == min(15, labels["no"])
     questions = Counter(entry.question for entry in entries)
-    assert set(questions) == set(KINDS)
+    assert set(questions) == set(QUESTIONS)
     assert max(questions.values()) - min(questions.values()) <= 2  # one of each label
     manifest = read_manifest(tmp_path)
     assert manifest["complete"] is True
@@ -124,7 +115,7 @@ def test_a_picture_can_be_asked_about_in_several_ways(miniloco: Path) -> None:
     for asked in plan.asked:
         by_picture.setdefault(asked.item.name, set()).add(asked.question)
     assert len(by_picture) == 2 * (3 + 3 + 3)  # too few good ones: all are taken
-    assert all(questions == set(KINDS) for questions in by_picture.values())
+    assert all(questions == set(QUESTIONS) for questions in by_picture.values())
 
 
 def test_the_student_never_sees_what_the_teacher_is_told(mvtec: Path, tmp_path: Path) -> None:
@@ -161,7 +152,7 @@ def test_what_mmad_knows_of_other_pictures_is_counted_and_other_hints_need_anoth
     refused = read_manifest(tmp_path / "out")["refused"]
     told = {reason: found["names"] for reason, found in refused.items() if "MMAD" in reason}
     assert sum(map(len, told.values())) == 3
-    assert told["known to MMAD, but absent from the sources"] == ["MVTec AD/cable/missing_wire/999"]
+    assert told["keys of MMAD: absent from the sources"] == ["MVTec AD/cable/missing_wire/999"]
     [asked] = [r for r in teacher.asked if str(r.pictures[0]).endswith("cable/test/missing_wire/000.png")]
     assert "Where? there" in asked.messages[0]["content"][1]["text"]
     with pytest.raises(InputError, match="other settings \\(mmad_sha256"):
@@ -252,7 +243,7 @@ def test_damaged_pictures_and_masks_are_left_out(tmp_path: Path) -> None:
     assert manifest["labels"] == {"yes": 2}
     assert manifest["refused"][UNREADABLE]["count"] == 1
     assert "001.png" in manifest["refused"][UNREADABLE]["names"][0]
-    assert manifest["refused"]["have a mask that cannot be read"]["count"] == 1
+    assert manifest["refused"][MASK_UNREADABLE]["count"] == 1
 
 
 # Pairs

@@ -11,7 +11,8 @@ import pytest
 from PIL import Image
 
 from lad_reasoner.data.mmad import Hint
-from lad_reasoner.data.sets.questions import KINDS, QUESTIONS_VERSION, Answer, ask_teacher
+from lad_reasoner.data.sets.answer_check import Answer
+from lad_reasoner.data.sets.questions import QUESTIONS, QUESTIONS_VERSION, ask_teacher
 from lad_reasoner.data.teachers.offline import NO_FACTS, OfflineTeacher, describe_parts, write_answer
 from lad_reasoner.data.teachers.teacher import Answered, Request, Teacher, Unanswered
 from lad_reasoner.miniloco import CATALOGUE, TRAINING, draw_picture
@@ -33,7 +34,7 @@ def test_all_kinds_and_defects_of_a_product(product: str, tmp_path: Path) -> Non
     for kind, count in (("good", 2), ("logical", len(CATALOGUE[product].defects)), ("structural", 4)):
         for index in range(count):
             facts = draw_picture(product, "test", kind, index, size=64).facts  # type: ignore[arg-type]
-            for question in KINDS:
+            for question in QUESTIONS:
                 asked.append(request(facts, question, "no" if kind == "good" else "yes"))
                 drawn.append((facts, question))
     Image.fromarray(np.full((8, 8), 255, np.uint8)).save(mask)

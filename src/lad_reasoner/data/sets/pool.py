@@ -1,6 +1,9 @@
-"""What a training set is made from: the samples of several sources, each once, with the names that they get in the set.
+"""The pool that a training set is made from: the samples of several sources, each once, with their names in the set.
 
-What `sources.why_not_train` refuses is left out here, so nothing of a benchmark reaches a builder.
+    pool = gather([find_samples("mvtec"), find_samples("visa")])
+    pool.tests()        # test pictures, of which sets are made
+
+What `layouts.why_not_train` refuses is left out here, so no builder ever gets a picture of a benchmark.
 """
 
 from __future__ import annotations
@@ -11,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cache
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from lad_reasoner.data.layouts import Source, is_public, why_not_train
@@ -19,13 +22,13 @@ from lad_reasoner.data.mmad import name_of
 from lad_reasoner.data.sets.built_set import Entry, hash_file
 from lad_reasoner.errors import ImageError, InputError
 from lad_reasoner.files.pictures import read_picture
+from lad_reasoner.progress import Track, silent
 from lad_reasoner.records import Sample
-from lad_reasoner.report.terminal import track
 from lad_reasoner.text import printable
 
 TWICE = "are in two of the sources"
 UNREADABLE = "cannot be read"
-NAMES_TOLD = 20  # of each reason, in the manifest
+NAMES_IN_MANIFEST = 20  # of each reason
 
 
 @dataclass(frozen=True)
@@ -42,15 +45,24 @@ class Item:
         """The name without its suffix: the beginning of its records' identifiers."""
         return self.name.rpartition(".")[0]
 
+    @property
+    def class_name(self) -> tuple[str, str]:
+        """(data set, class)."""
+        return self.sample.dataset, self.sample.category
+
     def masks(self) -> dict[str, str]:
         """Name in the set -> file."""
         files = self.sample.masks
         return {f"masks/{self.stem}/{at:03d}{Path(file).suffix}": file for at, file in enumerate(files)}
 
+    def sha256(self) -> str:
+        """Of the picture's file."""
+        return _hash_picture(self.sample.image)
+
 
 @dataclass
-class Material:
-    """What may be trained on. `refused`: reason -> pictures that were left out."""
+class Pool:
+    """The pictures that may be trained on. `refused`: reason -> pictures that were left out."""
 
     items: list[Item]
     folders: list[str]
@@ -61,80 +73,90 @@ class Material:
         self.refused.setdefault(reason, []).append(name)
 
     def tests(self) -> list[Item]:
-        """What a source calls its test pictures; all of a source without splits. InputError where there are none."""
+        """The test pictures; all of a source without splits. InputError if there are none."""
         tests = [item for item in self.items if item.sample.split in ("test", None)]
         if not tests:
             raise InputError(f"{', '.join(self.folders)}: no test pictures; give the folder above train/ and test/")
         return tests
 
-    def readable(self, items: Iterable[Item]) -> list[Item]:
-        """Those whose picture can be decoded; the others are refused, each once."""
-        chosen = list(items)
-        files = [item.sample.image for item in chosen]
-        if len(files) > 1:
-            with ThreadPoolExecutor() as pool:
-                errors = list(track(pool.map(_error, files), len(files), "Reading pictures"))
-        else:
-            errors = [_error(file) for file in files]
-        for error in filter(None, errors):
-            if error not in self.refused.get(UNREADABLE, ()):
-                self.refuse(UNREADABLE, error)
-        return [item for item, error in zip(chosen, errors, strict=True) if not error]
+    def readable(self, items: Sequence[Item], track: Track = silent) -> list[Item]:
+        """The items whose picture can be decoded; the others are refused, each once."""
+        with ThreadPoolExecutor() as threads:
+            errors = threads.map(_read_error, [item.sample.image for item in items])
+            for _ in track(errors, len(items), "Reading pictures"):
+                pass
+        return [item for item in items if self.is_readable(item)]
+
+    def is_readable(self, item: Item) -> bool:
+        """Whether the picture can be decoded; it is refused, once, if not."""
+        error = _read_error(item.sample.image)
+        if error and error not in self.refused.get(UNREADABLE, ()):
+            self.refuse(UNREADABLE, error)
+        return not error
 
     def facts(self, used: Iterable[Item]) -> dict[str, Any]:
-        """What the manifest says of refusals and sources.
+        """The manifest's part about refusals and sources.
 
         A source's hash is that of the names and hashes of the pictures used from it.
         """
         hashes = {folder: hashlib.sha256() for folder in self.folders}
         counts: Counter[str] = Counter()
         for item in {item.name: item for item in used}.values():
-            hashes[item.folder].update(f"{item.source} {digest(item)}\n".encode())
+            hashes[item.folder].update(f"{item.source} {item.sha256()}\n".encode())
             counts[item.folder] += 1
-        return {
-            "refused": {
-                reason: {"count": len(names), "names": names[:NAMES_TOLD]} for reason, names in self.refused.items()
-            },
-            "sources": [
-                {"folder": folder, "pictures": counts[folder], "sha256": value.hexdigest()}
-                for folder, value in hashes.items()
-            ],
-        }
+        refused = {}
+        for reason, names in self.refused.items():
+            refused[reason] = {"count": len(names), "names": names[:NAMES_IN_MANIFEST]}
+        sources = []
+        for folder, value in hashes.items():
+            sources.append({"folder": folder, "pictures": counts[folder], "sha256": value.hexdigest()})
+        return {"refused": refused, "sources": sources}
 
 
-def gather(sources: Sequence[Source]) -> Material:
-    """All samples of the sources that may be trained on, each once. InputError when none is left."""
-    material = Material([], [str(source.folder) for source in sources])
-    seen: set[Any] = set()
+def gather(sources: Sequence[Source]) -> Pool:
+    """All samples of the sources that may be trained on, each once. InputError if none is left."""
+    pool = Pool([], [str(source.folder) for source in sources])
+    keys: set[object] = set()
     names: Counter[str] = Counter()
     for source in sources:
-        for why, pictures in source.refused.items():
-            material.refused.setdefault(why, []).extend(pictures)
+        for reason, pictures in source.refused.items():
+            pool.refused.setdefault(reason, []).extend(pictures)
         for sample in source.samples:
-            image = Path(sample.image)
-            # A table speaks of the folder that it lies in, VisA's of the one above.
-            path = next(image.relative_to(f) for f in (source.folder, *source.folder.parents) if f in image.parents)
+            path = _path_in_source(sample, source)
             key: object = (name_of(sample), sample.split) if is_public(sample) else Path(sample.image).resolve()
-            reason = why_not_train(sample) or (TWICE if key in seen else None)
-            if reason:
-                material.refuse(reason, printable(path.as_posix()))
+            refusal = why_not_train(sample) or (TWICE if key in keys else None)
+            if refusal:
+                pool.refuse(refusal, printable(path.as_posix()))
                 continue
-            seen.add(key)
-            parts = path.parts if sample.category.rpartition("/")[2] in path.parts else (sample.category, *path.parts)
-            name = "/".join((sample.dataset, *parts)).replace(" ", "_").casefold()
+            keys.add(key)
+            name = _name_in_set(sample, path)
             names[name] += 1
             if names[name] > 1:  # two of the user's own folders of the same name
                 stem, _, suffix = name.rpartition(".")
                 name = f"{stem}-{names[name]}.{suffix}"
-            material.items.append(Item(sample, name, path.as_posix(), str(source.folder)))
-    if not material.items:
-        reasons = "; ".join(f"{len(refused)} {reason}" for reason, refused in material.refused.items())
+            pool.items.append(Item(sample, name, path.as_posix(), str(source.folder)))
+    if not pool.items:
+        reasons = "; ".join(f"{len(refused)} {reason}" for reason, refused in pool.refused.items())
         raise InputError(f"nothing is left to train on ({reasons}); give another source")
-    return material
+    return pool
+
+
+def _path_in_source(sample: Sample, source: Source) -> PurePath:
+    """Relative to the source's folder; a table lies in the folder that it describes, VisA's one folder deeper."""
+    image = Path(sample.image)
+    folder = next(folder for folder in (source.folder, *source.folder.parents) if folder in image.parents)
+    return image.relative_to(folder)
+
+
+def _name_in_set(sample: Sample, path: PurePath) -> str:
+    """data_set/class/…/picture.png, in lower case and without blanks."""
+    has_class = sample.category.rpartition("/")[2] in path.parts
+    parts = path.parts if has_class else (sample.category, *path.parts)
+    return "/".join((sample.dataset, *parts)).replace(" ", "_").casefold()
 
 
 def make_entry(items: Sequence[Item], query: int = 0, **fields: Any) -> Entry:
-    """The record of these pictures, of which the one at `query` is asked about or judged."""
+    """The record of these pictures; the question or the label is about the one at `query`."""
     sample = items[query].sample
     return Entry(
         images_file_names=tuple(f"images/{item.name}" for item in items),
@@ -156,19 +178,14 @@ def files_of(items: Sequence[Item], query: Item) -> Mapping[str, str]:
     return {f"images/{item.name}": item.sample.image for item in items} | query.masks()
 
 
-def digest(item: Item) -> str:
-    """SHA-256 of the picture's file."""
-    return _digest(item.sample.image)
-
-
 @cache
-def _digest(path: str) -> str:
+def _hash_picture(path: str) -> str:
     return hash_file(path)
 
 
 @cache
-def _error(path: str) -> str:
-    """Why a picture cannot be read, or nothing."""
+def _read_error(path: str) -> str:
+    """Why a picture cannot be read; empty if it can."""
     try:
         read_picture(path)
     except ImageError as error:

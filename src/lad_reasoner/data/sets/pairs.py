@@ -1,0 +1,243 @@
+"""The pairs of the paper (section 4.1): test pictures beside good ones, labelled yes or no.
+
+    pool = gather([find_samples("mvtec")])
+    for identifier in build_pairs("pairs", plan_pairs(pool)):
+        ...
+
+The paper has "approximately 984" from "several MVTec classes" with "number, color, existence, and functional anomalies"
+and does not name them. `CLASSES` are the five classes that have a defect called `color`, and three whose defects are
+about existence, number, place or function: their test pictures are exactly 984.
+
+Deviations: pictures that cannot be read, and pictures that `why_not_train` refuses, are left out and counted.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lad_reasoner.data.kinds import SAMPLE_KINDS, UNKNOWN_KIND
+from lad_reasoner.data.sets.built_set import Builder
+from lad_reasoner.data.sets.pool import Item, Pool, files_of, make_entry
+from lad_reasoner.errors import InputError
+from lad_reasoner.progress import Track, silent
+from lad_reasoner.prompts import PROMPT_VERSION, build_messages
+
+# Class of MVTec AD -> why its anomalies are like logical ones; `data pairs` prints this table.
+CLASSES = {
+    "cable": "existence and number: missing cable, missing wire; colour: cable swap",
+    "capsule": "function: squeezed, poked or cracked, its content gets out; existence: faulty imprint",
+    "carpet": "colour: spots of another colour",
+    "leather": "colour: spots of another colour",
+    "metal_nut": "colour: stained; function: flipped, bent",
+    "pill": "colour: wrong or spotted; existence: faulty imprint; the wrong type of pill",
+    "transistor": "existence and place: missing or misplaced; function: bent or cut leads",
+    "wood": "colour: stained",
+}
+PUBLIC = ("MVTec AD", "VisA")
+
+NOT_CHOSEN = "are of a class that was not chosen"
+OTHER_KIND = "are of a kind that was not chosen"
+ALONE = "have too few other good pictures for a reference"
+BALANCED_OUT = "were dropped to balance yes and no"
+
+ClassName = tuple[str, str]  # (data set, class)
+
+
+@dataclass(frozen=True, eq=False)
+class PlannedPair:
+    """A pair before it is written. `at` is the place of the query among the pictures."""
+
+    id: str
+    references: tuple[Item, ...]
+    query: Item
+    at: int
+
+
+@dataclass(frozen=True, eq=False)
+class PairPlan:
+    """The pairs of a set; `recipe` is all that they depend on."""
+
+    pool: Pool
+    recipe: Mapping[str, Any]
+    pairs: Sequence[PlannedPair]
+
+
+def plan_pairs(
+    pool: Pool,
+    *,
+    classes: Sequence[str] | None = None,
+    kinds: Sequence[str] | None = None,
+    references: int = 1,
+    per_picture: int = 1,
+    balanced: bool = False,
+    good_good: bool = False,
+    shuffle: bool = False,
+    seed: int = 0,
+    track: Track = silent,
+) -> PairPlan:
+    """Each test picture of the chosen classes with `references` good training pictures of its class.
+
+    `classes` None: `CLASSES` of the public data sets, and all classes of others. `kinds` None: queries of all
+    `SAMPLE_KINDS`. Each picture is a query `per_picture` times, with other references each time if there are enough.
+    `good_good` adds pairs of good training pictures until a class has as many good queries as anomalous ones or runs
+    out of pictures; `balanced` then drops, at random, the surplus of one label in each class. `shuffle` puts the query
+    first in about half of the pairs. If a source has no training pictures, its other good ones are the references.
+    What is drawn for a class depends on the seed and on this class alone.
+
+    A query with too few good pictures beside it is refused. InputError for unknown kinds and classes, and for a class
+    of which all queries are refused.
+    """
+    recipe = {
+        "classes": classes,
+        "kinds": kinds,
+        "references": references,
+        "per_picture": per_picture,
+        "balanced": balanced,
+        "good_good": good_good,
+        "shuffle": shuffle,
+        "seed": seed,
+        "folders": pool.folders,
+        "prompt_version": PROMPT_VERSION,
+    }
+    by_class = _choose_classes(pool, classes)
+    tests = _choose_kinds(pool, [item for item in pool.tests() if item.class_name in by_class], kinds)
+    usable = {item.name for item in pool.readable(tests, track)}
+    generators = {name: random.Random(f"{seed}/{'/'.join(name)}") for name in by_class}
+    good_pictures: dict[ClassName, list[Item]] = {}  # to draw references from
+    queries: list[Item] = []
+    for name, items in by_class.items():
+        good = [item for item in items if item.sample.label == "no"]
+        good_pictures[name] = [item for item in good if item.sample.split == "train"] or good
+        chosen = [item for item in items if item.name in usable]
+        if good_good:
+            chosen += _draw_good_queries(pool, chosen, good_pictures[name], generators[name])
+        if balanced:
+            chosen = _balance(pool, chosen, generators[name])
+        queries += chosen
+    pairs: list[PlannedPair] = []
+    paired: set[ClassName] = set()
+    short: dict[ClassName, int] = {}
+    for query in track(queries, len(queries), "Drawing references"):
+        name = query.class_name
+        drawn = _draw_references(pool, query, good_pictures[name], references * per_picture, generators[name])
+        if len(drawn) < references:
+            pool.refuse(ALONE, query.source)
+            short[name] = len(drawn)
+            continue
+        paired.add(name)
+        for n in range(per_picture):
+            beside = tuple(drawn[(n * references + k) % len(drawn)] for k in range(references))
+            at = generators[name].choice((0, references)) if shuffle else references
+            pairs.append(PlannedPair(f"{query.stem}:{n}" if per_picture > 1 else query.stem, beside, query, at))
+    for name in short.keys() - paired:
+        raise InputError(
+            f"{name[1]}: {references} references are wanted, but a query has {short[name]} good pictures beside it; "
+            "give fewer --references, or more pictures"
+        )
+    return PairPlan(pool, recipe, pairs)
+
+
+def build_pairs(out: str | Path, plan: PairPlan) -> Iterator[str]:
+    """Build the pairs or resume their build; yields the identifier of each once it is on disk."""
+    with Builder(out, "pair", plan.recipe) as builder:
+        for pair in plan.pairs:
+            items = [*pair.references]
+            items.insert(pair.at, pair.query)
+            messages = build_messages(len(pair.references), query_first=pair.at == 0)
+            entry = make_entry(
+                items,
+                pair.at,
+                id=pair.id,
+                task="pair",
+                messages=messages,
+                prompt=messages,
+                prompt_version=PROMPT_VERSION,
+            )
+            builder.add(entry, files_of(items, pair.query))
+            yield pair.id
+        used: list[Item] = []
+        from_test = 0
+        for pair in plan.pairs:
+            used += [*pair.references, pair.query]
+            from_test += sum(item.sample.split != "train" for item in pair.references)
+        facts = {**plan.pool.facts(used), "references_from_test": from_test}
+        builder.finish([pair.id for pair in plan.pairs], facts)
+
+
+def _choose_classes(pool: Pool, classes: Sequence[str] | None) -> dict[ClassName, list[Item]]:
+    """The chosen classes, each with its pictures; the test pictures of the others are refused."""
+    chosen: dict[ClassName, list[Item]] = defaultdict(list)
+    for item in pool.items:
+        dataset, category = item.class_name
+        if classes is not None:
+            wanted = category in classes
+        else:
+            wanted = dataset not in PUBLIC or (dataset == "MVTec AD" and category in CLASSES)
+        if wanted:
+            chosen[item.class_name].append(item)
+        elif item.sample.split in ("test", None):
+            pool.refuse(NOT_CHOSEN, item.source)
+    absent = set(classes or ()) - {category for _, category in chosen}
+    if absent:
+        categories = ", ".join(dict.fromkeys(item.sample.category for item in pool.items))
+        raise InputError(f"--classes {', '.join(sorted(absent))}: not among the sources' classes ({categories})")
+    if not chosen:
+        raise InputError(f"the sources have none of the default classes ({', '.join(CLASSES)}); give --classes")
+    return chosen
+
+
+def _choose_kinds(pool: Pool, tests: list[Item], kinds: Sequence[str] | None) -> list[Item]:
+    """The test pictures of these kinds; the others are refused."""
+    if kinds is None:
+        return tests
+    unknown = set(kinds) - {*SAMPLE_KINDS}
+    if unknown:
+        raise InputError(f"--kinds {', '.join(sorted(unknown))}: no such kind; give some of {', '.join(SAMPLE_KINDS)}")
+    chosen = []
+    for item in tests:
+        if (item.sample.kind or UNKNOWN_KIND) in kinds:
+            chosen.append(item)
+        else:
+            pool.refuse(OTHER_KIND, item.source)
+    return chosen
+
+
+def _draw_good_queries(
+    pool: Pool, queries: Sequence[Item], good_pictures: Sequence[Item], rng: random.Random
+) -> list[Item]:
+    """Good training pictures, as many as there are more anomalous queries than good ones."""
+    bad = sum(item.sample.label == "yes" for item in queries)
+    spare = [item for item in good_pictures if item.sample.split == "train"]
+    wanted = max(0, min(len(spare), bad - (len(queries) - bad)))
+    return [item for item in rng.sample(spare, wanted) if pool.is_readable(item)]
+
+
+def _balance(pool: Pool, queries: Sequence[Item], rng: random.Random) -> list[Item]:
+    """As many queries of one label as of the other; the surplus is refused."""
+    by_label = {label: [item for item in queries if item.sample.label == label] for label in ("yes", "no")}
+    fewest = min(map(len, by_label.values()))
+    kept: set[str] = set()
+    for members in by_label.values():
+        kept.update(item.name for item in rng.sample(members, fewest))
+    for item in queries:
+        if item.name not in kept:
+            pool.refuse(BALANCED_OUT, item.source)
+    return [item for item in queries if item.name in kept]
+
+
+def _draw_references(
+    pool: Pool, query: Item, good_pictures: Sequence[Item], wanted: int, rng: random.Random
+) -> list[Item]:
+    """Up to `wanted` good pictures, none of which is the query, by name or by content."""
+    drawn: list[Item] = []
+    for item in rng.sample(good_pictures, len(good_pictures)):
+        if len(drawn) == wanted:
+            break
+        if item.name != query.name and item.sha256() != query.sha256() and pool.is_readable(item):
+            drawn.append(item)
+    return drawn
