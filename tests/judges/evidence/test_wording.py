@@ -11,9 +11,9 @@ from helpers.shots import shot
 from lad_reasoner.answers import parse_response
 from lad_reasoner.files.pictures import Picture
 from lad_reasoner.judges.evidence.matching import Matcher, Measurement
-from lad_reasoner.judges.evidence.regions import CORE, MAP_STEP, ONE_SIDED, SMALLEST, find_regions, name_colour
+from lad_reasoner.judges.evidence.regions import CORE, MAP_STEP, ONE_SIDED, SMALLEST_REGION, find_regions, name_colour
 from lad_reasoner.judges.evidence.registration import in_view, isotropic_grid, sample
-from lad_reasoner.judges.evidence.wording import KINDS, VISIBLY_LIGHTER, respond
+from lad_reasoner.judges.evidence.wording import KIND_WORDS, VISIBLY_LIGHTER, write_response
 from lad_reasoner.text import place_words
 
 REGION = re.compile(
@@ -57,7 +57,7 @@ def measured_regions(comparison: Measurement, query: Image.Image, limit: float) 
     regions = []
     for label in range(1, count + 1):
         inside = (labels == label) & (heat >= CORE * heat[labels == label].max())
-        if inside.mean() < SMALLEST and heat[inside].max() < heat.max():
+        if inside.mean() < SMALLEST_REGION and heat[inside].max() < heat.max():
             continue
         y, x = np.nonzero(inside)
         ratio = missing[inside].mean() / max(added[inside].mean(), 1e-9)
@@ -91,7 +91,7 @@ def test_every_claim_is_true(kind: str, index: int, references: int, matcher: Ma
     comparison = judge.compare(working)
     limit = judge.spread.limit
     found = find_regions(comparison, working, limit)
-    response = parse_response(respond(comparison, found, judge.spread, references=references, query=query))
+    response = parse_response(write_response(comparison, found, judge.spread, references=references, query=query))
     assert response.structured
     text, anomalous = response.reasoning, comparison.statistic > limit
     assert response.answer == ("yes" if anomalous else "no")
@@ -152,7 +152,7 @@ def check_region(claim: re.Match[str], region: dict[str, object]) -> None:
     assert (int(claim["x"]), int(claim["y"])) == pytest.approx((100 * x, 100 * y), abs=0.51)
     assert claim["place"] == place_words(x, y)
     assert float(claim["area"]) == pytest.approx(100 * float(region["area"]), abs=0.06)  # type: ignore[arg-type]
-    assert claim["kind"] == KINDS[str(region["kind"])]
+    assert claim["kind"] == KIND_WORDS[str(region["kind"])]
     assert float(claim["strength"]) == pytest.approx(float(region["strength"]), abs=0.06)  # type: ignore[arg-type]
     if claim["shape"] == "round":
         spread_x, spread_y = region["spread"]  # type: ignore[misc]
@@ -173,7 +173,7 @@ def test_a_stretched_query_says_so_and_is_measured_in_its_own_pixels(one_shot: M
     good = shot("good", 1)
     tall = Picture("tall", good.image.resize((384, 576)), 384, 576)  # twice as high
     comparison = one_shot.compare(one_shot.fit(tall))
-    text = respond(comparison, [], one_shot.spread, references=1, query=tall)
+    text = write_response(comparison, [], one_shot.spread, references=1, query=tall)
     assert "was stretched to that of the reference. Compared" in text
     moved = re.search(r"shifted (\d+) pixels (?:left|right) and (\d+) (?:up|down)", text)
     assert moved

@@ -15,7 +15,8 @@ from lad_reasoner.judge import Judge, Judgement, PicturePair, judge_one_by_one
 from lad_reasoner.judges.evidence.backbone import DEFAULT_BACKBONE, load_backbone
 from lad_reasoner.judges.evidence.matching import Matcher
 from lad_reasoner.judges.evidence.regions import Region, find_regions
-from lad_reasoner.judges.evidence.wording import PROMPT_VERSION, respond
+from lad_reasoner.judges.evidence.wording import PROMPT_VERSION
+from lad_reasoner.judges.evidence.wording import write_response as respond
 from lad_reasoner.records import Box
 
 HEAT_SIDE = 96  # cells of the long side of the map that is handed out

@@ -1,5 +1,9 @@
 """How much good pictures of a product differ among themselves, and what that makes of a new difference.
 
+    spread = NormalSpread.estimate(augmented=[0.11, 0.13], observed=[])
+    spread.limit                                     # 0.19, the statistic at which the score is 0.5
+    spread.score(0.30)                               # 0.93
+
 The statistic of a comparison (see `matching.py`) is a cosine distance s > 0 whose logarithm is close to normally
 distributed among good pictures. Its centre and width are estimated from what there is:
 
@@ -41,19 +45,25 @@ class NormalSpread:
     def estimate(
         cls, augmented: Sequence[float], observed: Sequence[float], weight: float | None = None
     ) -> NormalSpread:
-        """From statistics of augmented copies, and of good pictures that were really observed.
+        """From statistics (cosine distances) of augmented copies, and of good pictures that were really observed.
 
-        `weight` is how many independent pictures the observed ones are worth; their number by default.
+        `augmented` must not be empty. `weight` is how many independent pictures the observed ones are worth; their
+        number by default.
         """
         typical = max(1e-6, sum(augmented) / len(augmented))
         guess = PRIOR_OFFSET + PRIOR_SLOPE * math.log(typical)
         logs = [math.log(value) for value in observed if value > COPY * typical]
-        count = (len(observed) if weight is None else weight) * len(logs) / max(1, len(observed))
+        worth = len(observed) if weight is None else weight
+        count = worth * len(logs) / max(1, len(observed))  # less the share of the copies, which are no pictures
         mean = sum(logs) / len(logs) if logs else guess
         centre = (CENTRE_WEIGHT * guess + count * mean) / (CENTRE_WEIGHT + count)
+        # As in a conjugate normal model: the prior width and the observed one, each by its degrees of freedom.
         freedom = max(0.0, count - 1)
-        variance = sum((value - mean) ** 2 for value in logs) / (len(logs) - 1) if freedom and len(logs) > 1 else 0.0
+        variance = 0.0
+        if freedom and len(logs) > 1:
+            variance = sum((value - mean) ** 2 for value in logs) / (len(logs) - 1)
         spread = (WIDTH_WEIGHT * PRIOR_WIDTH**2 + freedom * variance) / (WIDTH_WEIGHT + freedom)
+        # A new picture lies off the estimated centre by its own variation and by the estimate's error.
         error = CENTRE_ERROR**2 * CENTRE_WEIGHT / (CENTRE_WEIGHT + count)
         return cls(centre, math.sqrt(spread + error), len(logs))
 
@@ -64,5 +74,6 @@ class NormalSpread:
 
     def score(self, statistic: float) -> float:
         """In (0, 1), 0.5 at the limit of normal variation."""
+        # Clamped, since identical pictures have a distance of 0 and the exponential of large numbers overflows.
         z = (math.log(max(statistic, 1e-9)) - math.log(self.limit)) / self.width
         return 1 / (1 + math.exp(-max(-50.0, min(50.0, z))))

@@ -1,6 +1,10 @@
 """From distances to things one can say: regions, where they are, how large, what kind, which colours, which shape.
 
-Everything here is measured; `reasoning.py` only puts it into words.
+    strongest, *others = find_regions(measurement, query, matcher.spread.limit)
+    strongest.kind, strongest.shape                  # ("missing", "round")
+    name_colour(strongest.query_rgb)                 # "dark green"
+
+Everything here is measured; `wording.py` only puts it into words.
 """
 
 from __future__ import annotations
@@ -18,12 +22,12 @@ from scipy import ndimage
 from lad_reasoner.judges.evidence.matching import Measurement
 from lad_reasoner.judges.evidence.registration import in_view, isotropic_grid, sample
 
-Kind = Literal["missing", "added", "changed"]
+Change = Literal["missing", "added", "changed"]
 
 MAP_STEP = 4  # pixels of the working picture for one cell of the map in which regions are found
 CORE = 0.5  # of a region's peak: what is weaker is the halo of overlapping patches
 ONE_SIDED = 1.2  # one direction's mean must be this much larger for "missing" or "added"
-SMALLEST = 1 / 600  # of the picture: about one patch; smaller ones are the fringe of larger ones
+SMALLEST_REGION = 1 / 600  # of the picture: about one patch; smaller ones are the fringe of larger ones
 MAX_REGIONS = 6
 ELONGATED, ROUND = 3.0, 1.3  # ratio of a region's principal axes
 
@@ -51,16 +55,16 @@ class Region:
     height: float
     centre_x: float
     centre_y: float
-    area: float
-    added: float
-    missing: float
-    strength: float
-    elongation: float
-    reference_rgb: tuple[int, int, int] | None
+    area: float  # fraction of the picture's area
+    added: float  # mean distance
+    missing: float  # mean distance
+    strength: float  # largest distance, in units of the limit of normal variation
+    elongation: float  # ratio of the principal axes
+    reference_rgb: tuple[int, int, int] | None  # None where the reference shows too little of it
     query_rgb: tuple[int, int, int]
 
     @property
-    def kind(self) -> Kind:
+    def kind(self) -> Change:
         """`missing`: the query lacks what the reference shows; `added`: the query shows what no reference does."""
         if self.missing > ONE_SIDED * self.added:
             return "missing"
@@ -82,15 +86,19 @@ def find_regions(measurement: Measurement, query: Image.Image, limit: float) -> 
     """
     width, height = query.width // MAP_STEP, query.height // MAP_STEP
     distances = measurement.anomaly_map(width, height)
-    labels, count = ndimage.label(distances > min(limit, 0.8 * float(distances.max())), structure=np.ones((3, 3)))
+    largest = distances.max()
+    # Cells that touch at a corner belong together: a thin slanted part is one region.
+    labels, count = ndimage.label(distances > min(limit, 0.8 * float(largest)), structure=np.ones((3, 3)))
     added = _enlarge(measurement.added, width, height)
     missing = _enlarge(measurement.missing_in_query, width, height)
     colours = _Colours(measurement, query, width, height)
     regions = []
     for label in range(1, count + 1):
-        inside = labels == label
-        inside &= distances >= CORE * distances[inside].max()
-        if inside.mean() < SMALLEST and distances[inside].max() < distances.max():
+        inside = labels == label  # (height, width)
+        peak = distances[inside].max()
+        inside &= distances >= CORE * peak
+        # The strongest region stays however small it is, so that there always is one.
+        if inside.mean() < SMALLEST_REGION and peak < largest:
             continue
         rows, columns = np.nonzero(inside)
         reference_rgb, query_rgb = colours.where_they_differ(inside)
@@ -105,7 +113,7 @@ def find_regions(measurement: Measurement, query: Image.Image, limit: float) -> 
                 area=float(inside.mean()),
                 added=float(added[inside].mean()),
                 missing=float(missing[inside].mean()),
-                strength=float(distances[inside].max()) / limit,
+                strength=float(peak) / limit,
                 elongation=_elongation(rows, columns),
                 reference_rgb=reference_rgb,
                 query_rgb=query_rgb,
@@ -115,14 +123,15 @@ def find_regions(measurement: Measurement, query: Image.Image, limit: float) -> 
 
 
 def _enlarge(values: torch.Tensor, width: int, height: int) -> NDArray[np.float32]:
-    full = torch.nn.functional.interpolate(values[None, None], size=(height, width), mode="bilinear")
-    return np.asarray(full[0, 0], dtype=np.float32)
+    """Values (rows, columns) of patches -> (height, width) of the map's cells."""
+    cells = torch.nn.functional.interpolate(values[None, None], size=(height, width), mode="bilinear")
+    return np.asarray(cells[0, 0], dtype=np.float32)
 
 
 def _elongation(rows: NDArray[np.intp], columns: NDArray[np.intp]) -> float:
     """Ratio of the principal axes (standard deviations, each cell counted as a square of side 1)."""
-    cells = np.stack([rows, columns]).astype(float)
-    covariance = np.cov(cells, bias=True) + np.eye(2) / 12
+    cells = np.stack([rows, columns]).astype(float)  # (2, cells)
+    covariance = np.cov(cells, bias=True) + np.eye(2) / 12  # 1/12 is the variance of a square's points
     low, high = np.linalg.eigvalsh(covariance)
     return float(np.sqrt(high / low))
 
@@ -132,23 +141,24 @@ class _Colours:
 
     def __init__(self, measurement: Measurement, query: Image.Image, width: int, height: int) -> None:
         size = (width, height)
-        self.query = np.asarray(query.resize(size, Image.Resampling.BOX), dtype=np.float32)
         view = np.array(measurement.view.resize(size, Image.Resampling.BOX), dtype=np.float32)
-        where = measurement.similarity.inverse.apply(isotropic_grid(height, width))
-        moved = sample(torch.from_numpy(view).permute(2, 0, 1), where)
-        self.reference = np.asarray(moved.permute(1, 2, 0))
-        self.seen = np.asarray(in_view(where, height, width))
+        points = measurement.similarity.inverse.apply(isotropic_grid(height, width))  # (height, width, 2)
+        moved = sample(torch.from_numpy(view).permute(2, 0, 1), points)
+        self.query = np.asarray(query.resize(size, Image.Resampling.BOX), dtype=np.float32)  # (height, width, 3)
+        self.reference = np.asarray(moved.permute(1, 2, 0))  # (height, width, 3)
+        self.shown = np.asarray(in_view(points, height, width))  # (height, width), what the reference shows
 
     def where_they_differ(self, inside: NDArray[np.bool_]) -> tuple[tuple[int, int, int] | None, tuple[int, int, int]]:
         """Median colours of reference and query over that half of the region's cells that differ most.
 
         Only cells that the reference shows count; where it shows less than half of the region, it has no colour.
         """
-        seen = inside & self.seen
-        if 2 * seen.sum() < inside.sum():
+        comparable = inside & self.shown
+        if 2 * comparable.sum() < inside.sum():
             return None, _median(self.query[inside])
-        query, reference = self.query[seen], self.reference[seen]
+        query, reference = self.query[comparable], self.reference[comparable]  # (cells, 3)
         difference = np.abs(query - reference).sum(1)
+        # The other half is mostly the ground around the part, which has the same colour in both.
         most = difference >= np.median(difference)
         return _median(reference[most]), _median(query[most])
 
@@ -167,8 +177,11 @@ def name_colour(rgb: tuple[int, int, int]) -> str:
     if saturation < 0.14 or saturation * value < 0.09:
         if value > 0.9:
             return "white"
-        return "light grey" if value > 0.7 else "grey" if value > 0.38 else "dark grey"
+        if value > 0.38:
+            return "light grey" if value > 0.7 else "grey"
+        return "dark grey"
     name = next(name for name, end in HUES if hue * 360 < end)
+    # Brown is what a dark orange is called, and a dull dark red.
     if (name == "orange" and value < 0.72) or (name == "red" and value < 0.5 and saturation < 0.75):
         return "brown" if value > 0.32 else "dark brown"
     if value < 0.42:

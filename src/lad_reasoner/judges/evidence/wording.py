@@ -1,4 +1,12 @@
-"""The measurement in words, in the response grammar: every number and word is read from `Measurement` and `Region`."""
+"""The measurement in words, in the response grammar: every number and word is read from `Measurement` and `Region`.
+
+<think>1 region stands out. Region 1 (lower left, 24 % from the left and 83 % from the top) covers 1.5 % of the
+picture: something that the reference shows is missing; where the reference is red, the query is dark green; the
+difference reaches 1.5 times the limit. Compared patch by patch in both directions with the reference; the query is
+shifted 5 pixels right and 3 up, turned 0 degrees clockwise, and 0.98 times as large. The limit is a guess from
+altered copies of one reference. Overall the difference is 1.25 times the limit: more than normal variation
+explains.</think><answer>yes</answer>
+"""
 
 from __future__ import annotations
 
@@ -15,30 +23,32 @@ PROMPT_VERSION = "evidence-1"  # of this wording; there is no prompt
 STRETCHED = 0.12  # relative difference of the aspects; rounding to whole patches explains less
 VISIBLY_LIGHTER = 60  # of 765, the sum of three channels: what one sees side by side
 
-KINDS = {
+KIND_WORDS = {
     "missing": "something that the reference shows is missing",
     "added": "something is there that the reference does not show",
     "changed": "what is there looks different from the reference",
 }
 
 
-def respond(
+def write_response(
     measurement: Measurement, regions: Sequence[Region], spread: NormalSpread, *, references: int, query: Picture
 ) -> str:
-    """The response `<think>…</think><answer>yes|no</answer>`; `regions` are not looked at when the answer is no."""
+    """The response `<think>…</think><answer>yes|no</answer>`; `regions` are ignored where the answer is no.
+
+    `references` is their number, and `query` the picture before it was brought to working size.
+    """
     anomalous = spread.score(measurement.statistic) >= 0.5
     if anomalous:
         sentences = [_count(len(regions))]
-        sentences += [_region(i, region) for i, region in enumerate(regions[:MAX_REGIONS], 1)]
+        sentences += [_region(number, region) for number, region in enumerate(regions[:MAX_REGIONS], 1)]
     else:
         sentences = [_largest_difference(measurement)]
     sentences.append(_how_compared(measurement, references, query))
     if not spread.observed:
         sentences.append("The limit is a guess from altered copies of one reference.")
     conclusion = "more than normal variation explains" if anomalous else "within normal variation"
-    sentences.append(
-        f"Overall the difference is {measurement.statistic / spread.limit:.2f} times the limit: {conclusion}."
-    )
+    ratio = measurement.statistic / spread.limit
+    sentences.append(f"Overall the difference is {ratio:.2f} times the limit: {conclusion}.")
     return format_response(" ".join(sentences), anomalous)
 
 
@@ -50,17 +60,18 @@ def _count(count: int) -> str:
 
 
 def _region(number: int, region: Region) -> str:
-    where = f"{place_words(region.centre_x, region.centre_y)}, {_percent(region.centre_x, region.centre_y)}"
-    parts = [
-        f"Region {number} ({where}) covers {100 * region.area:.1f} % of the picture: {KINDS[region.kind]}",
-        f"the region is {region.shape}" if region.shape else None,
-        _colours(region),
-        f"the difference reaches {region.strength:.1f} times the limit",
-    ]
-    return "; ".join(part for part in parts if part) + "."
+    place = _place(region.centre_x, region.centre_y)
+    clauses = [f"Region {number} ({place}) covers {100 * region.area:.1f} % of the picture: {KIND_WORDS[region.kind]}"]
+    if region.shape:
+        clauses.append(f"the region is {region.shape}")
+    if colours := _colours(region):
+        clauses.append(colours)
+    clauses.append(f"the difference reaches {region.strength:.1f} times the limit")
+    return "; ".join(clauses) + "."
 
 
 def _colours(region: Region) -> str | None:
+    """The clause about colours; None where one name fits both and they are about equally light."""
     now = name_colour(region.query_rgb)
     if region.reference_rgb is None:
         return f"the query is {now} there"
@@ -68,35 +79,41 @@ def _colours(region: Region) -> str | None:
     if now != before:
         return f"where the reference is {before}, the query is {now}"
     lighter = sum(region.query_rgb) - sum(region.reference_rgb)
-    if abs(lighter) >= VISIBLY_LIGHTER:
-        return f"both are {now}, the query {'lighter' if lighter > 0 else 'darker'}"
-    return None
+    if abs(lighter) < VISIBLY_LIGHTER:
+        return None
+    return f"both are {now}, the query {'lighter' if lighter > 0 else 'darker'}"
 
 
 def _largest_difference(measurement: Measurement) -> str:
     rows, columns = measurement.added.shape
     row, column = divmod(int(measurement.differences.argmax()), columns)
-    x, y = (column + 0.5) / columns, (row + 0.5) / rows
-    return f"The largest difference is {place_words(x, y)}, {_percent(x, y)}."
+    return f"The largest difference is {_place((column + 0.5) / columns, (row + 0.5) / rows)}."
 
 
 def _how_compared(measurement: Measurement, references: int, query: Picture) -> str:
-    which = "the reference"
+    compared_with = "the reference"
     if references > 1:
-        which = f"{references} references, of which number {measurement.reference + 1} is nearest"
+        compared_with = f"{references} references, of which number {measurement.reference + 1} is nearest"
     move = measurement.similarity
     width, height = measurement.view.size
-    half = max(width, height) / 2
-    right, down = round(move.dx * half * query.width / width), round(move.dy * half * query.height / height)
-    stretched = abs(query.width / query.height * height / width - 1) > STRETCHED
-    note = "The query has another aspect and was stretched to that of the reference. " if stretched else ""
+    half = max(width, height) / 2  # pixels of the working size for one isotropic unit
+    # The reader has the picture as it was given, so shifts are in its pixels.
+    right = round(move.dx * half * query.width / width)
+    down = round(move.dy * half * query.height / height)
+    # The view is turned by multiples of 45 degrees and the query against the view; the sum goes from -180 to 179.
     degrees = round((measurement.degrees + move.degrees + 180) % 360 - 180)
-    return (
-        f"{note}Compared patch by patch in both directions with {which}; the query is shifted {abs(right)} pixels "
-        f"{'left' if right < 0 else 'right'} and {abs(down)} {'up' if down < 0 else 'down'}, turned {abs(degrees)} "
-        f"degrees {'anticlockwise' if degrees < 0 else 'clockwise'}, and {move.scale:.2f} times as large."
+    sideways = "left" if right < 0 else "right"
+    upwards = "up" if down < 0 else "down"
+    turned = "anticlockwise" if degrees < 0 else "clockwise"
+    sentence = (
+        f"Compared patch by patch in both directions with {compared_with}; "
+        f"the query is shifted {abs(right)} pixels {sideways} and {abs(down)} {upwards}, "
+        f"turned {abs(degrees)} degrees {turned}, and {move.scale:.2f} times as large."
     )
+    if abs(query.width / query.height * height / width - 1) > STRETCHED:
+        return f"The query has another aspect and was stretched to that of the reference. {sentence}"
+    return sentence
 
 
-def _percent(x: float, y: float) -> str:
-    return f"{100 * x:.0f} % from the left and {100 * y:.0f} % from the top"
+def _place(x: float, y: float) -> str:
+    return f"{place_words(x, y)}, {100 * x:.0f} % from the left and {100 * y:.0f} % from the top"
