@@ -18,7 +18,7 @@ import base64
 import io
 import textwrap
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +28,6 @@ from numpy.typing import NDArray
 from lad_reasoner.errors import InputError, require
 from lad_reasoner.estimate import Estimate
 from lad_reasoner.evaluation.comparison import RunComparison
-from lad_reasoner.evaluation.metrics import Estimates
 from lad_reasoner.records import Prediction
 from lad_reasoner.report.gallery import GalleryExample, SystemAnswer, choose_examples
 
@@ -95,42 +94,48 @@ def _draw_sizes(comparison: RunComparison) -> Canvas:
     """Figure 6: accuracy on the left, F1 on the right, both pooled over images."""
     sizes = {name: run.settings.parameters for name, (_, run) in comparison.runs.items()}
     known = [size for size in sizes.values() if size]
-    nowhere = min(known) / 6 if known else 1.0
-    canvas, colours = _canvas(11, 4.6), _colours(list(sizes))
-    for number, (field, title) in enumerate((("accuracy", "Accuracy (%)"), ("f1", "F1 (%)")), 1):
-        axes = canvas.add_subplot(1, 2, number)
-        for name, size in sizes.items():
-            figure: Estimate = getattr(comparison.measured[name].pooled, field)
-            if figure.value is None:
-                continue
-            x, y = size or nowhere, 100 * figure.value
-            if figure.interval:
-                axes.plot([x, x], [100 * end for end in figure.interval], color=colours[name], linewidth=1, alpha=0.6)
-            # The area grows with the logarithm: 72 billion would hide all else otherwise.
-            area = 60 * (1 + np.log10(size / min(known))) ** 1.5 if size else 60
-            label = f"{_short(name)} ({_say_size(size)})"
-            fill = {"facecolor": colours[name], "alpha": 0.75} if size else {"facecolor": "none"}
-            axes.scatter([x], [y], s=area, edgecolor=colours[name], linewidth=1.5, label=label, zorder=3, **fill)
+    smallest, largest = min(known, default=6), max(known, default=1)
+    margin = smallest / 6  # where systems of unknown size stand
+    ticks = [10.0**power for power in range(13) if known and smallest / 3 <= 10.0**power <= 3 * largest]
+    canvas = _canvas(11, 4.6)
+    left, right = canvas.subplots(1, 2)
+    for axes, field, title in ((left, "accuracy", "Accuracy (%)"), (right, "f1", "F1 (%)")):
+        estimates = {name: getattr(metrics.pooled, field) for name, metrics in comparison.measured.items()}
+        _draw_bubbles(axes, estimates, sizes, smallest, margin)
         for name, style in (("always-yes", "--"), ("always-no", ":")):
-            value = getattr(comparison.measured[name].pooled, field).value
-            if value is not None:
+            if (value := estimates[name].value) is not None:
                 axes.axhline(100 * value, linestyle=style, color=GREY, linewidth=1, label=f"{name} (a constant)")
         axes.set_xscale("log")
-        axes.set_xlim(nowhere / 2, max(known, default=1.0) * 3)
-        ticks = [10.0**power for power in range(13) if known and min(known) / 3 <= 10.0**power <= 3 * max(known)]
+        axes.set_xlim(margin / 2, largest * 3)
         axes.set_xticks(ticks, [_say_size(round(tick)) for tick in ticks])
         axes.minorticks_off()
         if len(known) < len(sizes):
-            axes.axvline(nowhere * 2, color="#dddddd", linewidth=1, zorder=0)
-            axes.text(nowhere, 1, "unknown", ha="center", va="bottom", fontsize=7, color=GREY)
-        axes.set_ylim(0, 100)
-        axes.set_xlabel("parameters")
-        axes.set_ylabel(title)
+            axes.axvline(margin * 2, color="#dddddd", linewidth=1, zorder=0)
+            axes.text(margin, 1, "unknown", ha="center", va="bottom", fontsize=7, color=GREY)
+        axes.set(ylim=(0, 100), xlabel="parameters", ylabel=title)
         axes.grid(alpha=0.2)
-        if number == 2:
-            axes.legend(fontsize=8, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5), labelspacing=1.1)
+    right.legend(fontsize=8, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5), labelspacing=1.1)
     canvas.suptitle(f"{comparison.pairs} pairs; bars are 95 % intervals", fontsize=9, color=GREY)
     return canvas
+
+
+def _draw_bubbles(
+    axes: Axes, estimates: Mapping[str, Estimate], sizes: Mapping[str, int | None], smallest: float, margin: float
+) -> None:
+    """A bubble for each system with its 95 % interval; hollow, at `margin`, if its size is unknown."""
+    colours = _colours(list(sizes))
+    for name, size in sizes.items():
+        value, interval = estimates[name].value, estimates[name].interval
+        if value is None:
+            continue
+        x = size or margin
+        if interval:
+            axes.plot([x, x], [100 * end for end in interval], color=colours[name], linewidth=1, alpha=0.6)
+        # The area grows with the logarithm of the size: otherwise 72 billion would hide all else.
+        area = 60 * (1 + np.log10(size / smallest)) ** 1.5 if size else 60
+        label = f"{_short(name)} ({_say_size(size)})"
+        fill: dict[str, Any] = {"facecolor": colours[name], "alpha": 0.75} if size else {"facecolor": "none"}
+        axes.scatter([x], [100 * value], s=area, edgecolor=colours[name], linewidth=1.5, label=label, zorder=3, **fill)
 
 
 def _say_size(size: int | None) -> str:
@@ -143,41 +148,36 @@ def _say_size(size: int | None) -> str:
 
 
 def _draw_roc(comparison: RunComparison) -> Canvas | None:
-    """ROC curves, pooled; None where no system gives scores, or all pairs have one label."""
-    drawn = {
-        name: (curve, comparison.measured[name].pooled)
-        for name, (_, run) in comparison.runs.items()
-        if (curve := roc_curve(run.predictions)) is not None
-    }
-    if not drawn:
-        return None
+    """ROC curves, pooled; None if no system gives scores, or all pairs have one label."""
     canvas, colours = _canvas(5.6, 5.2), _colours(list(comparison.runs))
     axes = canvas.add_subplot()
     axes.plot([0, 100], [0, 100], color=GREY, linewidth=1, linestyle=":")
-    for name, ((false, true), figures) in drawn.items():
-        label = f"{_short(name)}, AUROC {figures.auroc.percent()} {figures.auroc.percent_interval()}"
-        axes.plot(100 * false, 100 * true, color=colours[name], linewidth=1.6, label=label)
-        axes.plot(*_verdict(figures), "o", color=colours[name], markersize=7, markeredgecolor="white")
-    axes.set_xlabel("good products called anomalous (%)")
-    axes.set_ylabel("anomalies found (%)")
-    axes.set_aspect("equal")
+    empty = True
+    for name, (_, run) in comparison.runs.items():
+        curve, pooled = roc_curve(run.predictions), comparison.measured[name].pooled
+        matrix = pooled.confusion
+        if curve is None or matrix is None:
+            continue
+        empty = False
+        label = f"{_short(name)}, AUROC {pooled.auroc.percent()} {pooled.auroc.percent_interval()}"
+        axes.plot(*(100 * rates for rates in curve), color=colours[name], linewidth=1.6, label=label)
+        # The verdict is one point: the rates at the threshold that the system itself chose.
+        false, true = matrix.fp / (matrix.fp + matrix.tn), matrix.tp / (matrix.tp + matrix.fn)
+        axes.plot([100 * false], [100 * true], "o", color=colours[name], markersize=7, markeredgecolor="white")
+    if empty:
+        return None
+    axes.set(xlabel="good products called anomalous (%)", ylabel="anomalies found (%)", aspect="equal")
     axes.grid(alpha=0.2)
     axes.set_title(f"{comparison.pairs} pairs, pooled; the dot is the verdict", fontsize=9, color=GREY)
     axes.legend(fontsize=8, frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.12))
     return canvas
 
 
-def _verdict(figures: Estimates) -> tuple[list[float], list[float]]:
-    matrix = figures.confusion
-    assert matrix is not None  # pooled figures have one
-    return [100 * matrix.fp / (matrix.fp + matrix.tn)], [100 * matrix.tp / (matrix.tp + matrix.fn)]
-
-
 def roc_curve(predictions: Sequence[Prediction]) -> tuple[Floats, Floats] | None:
-    """(false positive rates, true positive rates) from (0, 0) to (1, 1), a point for each different score.
+    """(false positive rates, true positive rates) from (0, 0) to (1, 1), one point for each distinct score.
 
-    None without scores, or with one label only. An invalid answer is wrong at every threshold, as in metrics.py: the
-    area below is its AUROC.
+    None without scores, or if all labels are the same. An invalid answer is wrong at every threshold, as in metrics.py:
+    the area under the curve is its AUROC.
     """
     if not all(line.scored or line.verdict.answer == "invalid" for line in predictions):
         return None
@@ -185,13 +185,17 @@ def roc_curve(predictions: Sequence[Prediction]) -> tuple[Floats, Floats] | None
     invalid = np.array([line.verdict.answer == "invalid" for line in predictions])
     if anomalous.all() or not anomalous.any():
         return None
-    score = np.array([line.verdict.score for line in predictions])
-    score = np.where(invalid, np.where(anomalous, -np.inf, np.inf), score)
-    cuts = np.unique(score)[::-1]
-    false, true = (
-        np.array([0.0, *((score[members] >= cut).mean() for cut in cuts)]) for members in (~anomalous, anomalous)
-    )
-    return false, true
+    scores = np.array([line.verdict.score for line in predictions])
+    # Wrong at every threshold: below all scores if anomalous, above all if good.
+    scores = np.where(invalid, np.where(anomalous, -np.inf, np.inf), scores)
+    thresholds = np.unique(scores)[::-1]
+    return _shares_above(scores[~anomalous], thresholds), _shares_above(scores[anomalous], thresholds)
+
+
+def _shares_above(scores: Floats, thresholds: Floats) -> Floats:
+    """The share of scores at or above each threshold, (1 + thresholds,): it begins with 0, above them all."""
+    above = len(scores) - np.searchsorted(np.sort(scores), thresholds)
+    return np.append(0.0, above / len(scores))
 
 
 def _draw_agreement(comparison: RunComparison) -> Canvas:
@@ -201,9 +205,9 @@ def _draw_agreement(comparison: RunComparison) -> Canvas:
     side = 1.6 + 0.95 * len(names)
     canvas = _canvas(side + 1.2, side)
     axes = canvas.add_subplot()
-    for row, one in enumerate(names):
-        for column, other in enumerate(names):
-            duel = comparison.duel(one, other)
+    for row, first in enumerate(names):
+        for column, second in enumerate(names):
+            duel = comparison.duel(first, second)
             if duel is None:
                 continue
             values[row, column] = duel.agreement
