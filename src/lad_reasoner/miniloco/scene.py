@@ -23,9 +23,7 @@ Kind = Literal["good", "logical", "structural"]
 
 @dataclass(frozen=True)
 class Item:
-    """One part of the product. `size` is its longest extent; `shows` is what is printed on it, if anything
-    is.
-    """
+    """One part of the product. `size` is its longest extent; `shows` names the print on it, if it has one."""
 
     what: str
     x: float
@@ -49,7 +47,7 @@ class Fill:
 
 @dataclass(frozen=True)
 class Connection:
-    """What joins two places; an end that is plugged into nothing is the empty string."""
+    """A cable or the like between two places; an end that is plugged into nothing is the empty string."""
 
     what: str
     colour: str
@@ -83,7 +81,7 @@ class Mark:
 
 @dataclass(frozen=True)
 class Defect:
-    """What is wrong, in a name of the product's list and in words. `value` is its grey value in masks."""
+    """A fault, by its name in the product's list and in words. `value` is its grey value in masks."""
 
     name: str
     words: str
@@ -93,7 +91,7 @@ class Defect:
 
 @dataclass(frozen=True)
 class Scene:
-    """All that the picture shows of the product; `width` and `height` of the frame, the longer of them 1."""
+    """All that the picture shows of the product. The longer of the frame's `width` and `height` is 1."""
 
     product: str
     width: float
@@ -104,16 +102,16 @@ class Scene:
     kind: Kind = "good"
     defect: Defect | None = None
     marks: tuple[Mark, ...] = ()
-    # What the painter needs and no fact names: shapes of cables, the tilt of a bag.
+    # For the painter, and named in no fact: shapes of cables, the tilt of a bag.
     layout: Mapping[str, Any] = field(default_factory=dict)
 
     def all(self, what: str, **wanted: str) -> tuple[Item, ...]:
         """The items of this name whose fields have the wanted values, in the order of the scene."""
-        return tuple(
-            item
-            for item in self.items
-            if item.what == what and all(getattr(item, key) == value for key, value in wanted.items())
-        )
+
+        def matches(item: Item) -> bool:
+            return item.what == what and all(getattr(item, field) == value for field, value in wanted.items())
+
+        return tuple(item for item in self.items if matches(item))
 
     def counts(self) -> dict[str, int]:
         """How many items of each name there are."""
@@ -121,7 +119,9 @@ class Scene:
 
     def without(self, *gone: Item) -> Scene:
         """The scene less these items."""
-        return replace(self, items=tuple(item for item in self.items if not any(item is g for g in gone)))
+        # By identity: two equal items are still two parts.
+        left = tuple(item for item in self.items if not any(item is other for other in gone))
+        return replace(self, items=left)
 
     def plus(self, *new: Item) -> Scene:
         """The scene and these items, painted after the others."""
@@ -129,7 +129,8 @@ class Scene:
 
     def change(self, item: Item, **fields: Any) -> Scene:
         """The scene with some fields of one item replaced."""
-        return replace(self, items=tuple(replace(i, **fields) if i is item else i for i in self.items))
+        changed = replace(item, **fields)
+        return replace(self, items=tuple(changed if other is item else other for other in self.items))
 
     def exchange(self, one: Item, two: Item, *fields: str) -> Scene:
         """The scene with the values of these fields of two items exchanged."""
@@ -138,50 +139,48 @@ class Scene:
         return self.change(one, **of_two).change(two, **of_one)
 
     def fill_at(self, place: str) -> Fill | None:
-        """What fills the vessel of this name, if it is there."""
+        """The filling at this place, if there is one."""
         return next((fill for fill in self.fills if fill.place == place), None)
 
     def change_fill(self, fill: Fill, **fields: Any) -> Scene:
         """The scene with some fields of one fill replaced."""
-        return replace(self, fills=tuple(replace(f, **fields) if f is fill else f for f in self.fills))
+        changed = replace(fill, **fields)
+        return replace(self, fills=tuple(changed if other is fill else other for other in self.fills))
 
     def broken(self, words: str, *regions: Region) -> Scene:
         """The scene with its logical defect put into words; `make_scene` adds name and grey value."""
         return replace(self, kind="logical", defect=Defect(name="", words=words, regions=regions))
 
     def facts(self) -> dict[str, Any]:
-        """What is true of the picture, ready for JSON; `render` adds the centres in pixels."""
+        """All that is true of the picture, ready for JSON; `render` adds the centres in pixels."""
         return {
             "product": self.product,
             "kind": self.kind,
-            "items": [
-                {
-                    "what": item.what,
-                    "colour": item.colour,
-                    "place": item.place,
-                    "shows": item.shows,
-                    "size": round(item.size, 4),
-                    "angle": round(item.angle % 360, 1),
-                }
-                for item in self.items
-            ],
+            "items": [_item_facts(item) for item in self.items],
             "counts": self.counts(),
-            "fills": [
-                {"what": f.what, "colour": f.colour, "level": round(f.level, 3), "place": f.place} for f in self.fills
-            ],
-            "connections": [
-                {"what": c.what, "colour": c.colour, "start": c.start, "end": c.end} for c in self.connections
-            ],
+            "fills": [{**vars(fill), "level": round(fill.level, 3)} for fill in self.fills],
+            "connections": [{**vars(connection)} for connection in self.connections],
             "defect": self.defect.name if self.defect else None,
             "defect_words": self.defect.words if self.defect else None,
         }
+
+
+def _item_facts(item: Item) -> dict[str, Any]:
+    return {
+        "what": item.what,
+        "colour": item.colour,
+        "place": item.place,
+        "shows": item.shows,
+        "size": round(item.size, 4),
+        "angle": round(item.angle % 360, 1),
+    }
 
 
 # Where a thing lies, and how it is turned: (x, y, angle).
 Pose = tuple[float, float, float]
 # A patch of the product: (x, y, radius).
 Spot = tuple[float, float, float]
-# What there is to see at (x, y) that is no item.
+# Something at (x, y) that can be seen but is no item, such as an empty compartment.
 Sight = tuple[str, float, float]
 # Breaks the rule of a good scene in one way.
 Break = Callable[[Scene, np.random.Generator], Scene]
@@ -199,7 +198,7 @@ class Product:
     paint: Callable[[Canvas, Scene], None]
     # Where a structural flaw can sit without hiding or changing a part.
     spots: Callable[[Scene], list[Spot]]
-    # What there is to see that is no item, such as an empty compartment.
+    # Added to the facts of broken scenes.
     sights: Callable[[Scene], list[Sight]] | None = None
 
 
