@@ -4,14 +4,15 @@
     picture = render(scene, size=384, seed=8)          # .image, .facts, .mask
     for record in write_benchmark("out", products=EVALUATION, per_class=50): ...
 
-`EVALUATION` products are after the five of MVTec LOCO AD and are never trained on; `TRAINING` products show
-between them every kind of logic but none of those five compositions.
+`EVALUATION` products are after the five of MVTec LOCO AD and are never trained on. `TRAINING` products show between
+them every kind of logic but none of those five compositions.
 
-    scene.py       what a picture shows, as data: Scene, Item, Fill, Connection, Defect, Product
+    scene.py       the content of a picture as data: Scene, Item, Fill, Connection, Defect, Product
+    colours.py     the colours that facts name
     products/      one product a module: rule, check, good scenes, ways to break them, painting
     catalogue.py   all products by name
     families/      free scenes for pretraining: products drawn at random from families
-    painting/      from signed distances to shaded things; what parts lie in, or are joined by; structural flaws
+    painting/      from signed distances to shaded things: canvas, surfaces, parts, containers, structural flaws
     camera.py      pose, light, colour balance, blur and noise of a shot
     render.py      seeds -> scenes -> photographs with facts and masks
     words.py       facts in words: the responses that micro learns to write, and how true their claims are

@@ -1,5 +1,4 @@
-"""What the camera does to every picture: pose, light, colour balance, blur and noise, all drawn from one
-seed.
+"""The camera's part in every picture: pose, light, colour balance, blur and noise, all drawn from one seed.
 
 The pose is also applied to item centres and masks, so that facts stay true of the final picture.
 """
@@ -19,9 +18,7 @@ from lad_reasoner.miniloco.painting.shapes import Array
 
 @dataclass(frozen=True)
 class Camera:
-    """One shot: where the camera stands and how it sees. Lengths in units of the long side, angles in
-    degrees.
-    """
+    """One shot: where the camera stands and how it sees. Lengths in units of the long side, angles in degrees."""
 
     width: float
     height: float

@@ -16,7 +16,7 @@ from lad_reasoner.miniloco.catalogue import CATALOGUE
 from lad_reasoner.miniloco.painting import flaws
 from lad_reasoner.miniloco.painting.paint import Canvas
 from lad_reasoner.miniloco.painting.shapes import box, ellipse, moved
-from lad_reasoner.miniloco.scene import Defect, Kind, Product, Scene
+from lad_reasoner.miniloco.scene import Kind, Product, Scene, pick
 
 SUPERSAMPLING = 2
 Seed = int | Sequence[int]
@@ -25,7 +25,7 @@ Paint = Callable[[Canvas, Scene], None]
 
 @dataclass(frozen=True)
 class Rendered:
-    """A photograph of a scene, what is true of it, and (height, width) uint8 of the defect's grey value."""
+    """A photograph of a scene, its facts, and its mask: (height, width), the defect's grey value or 0."""
 
     image: Image.Image
     facts: dict[str, Any]
@@ -41,7 +41,8 @@ def product_named(name: str) -> Product:
 
 def defect_values(product: str | Product) -> dict[str, int]:
     """Grey value in masks of each defect of a product: logical ones first, then the structural ones."""
-    return {defect: 255 - i for i, defect in enumerate((*_product(product).defects, *flaws.NAMES))}
+    names = (*_product(product).defects, *flaws.NAMES)
+    return {name: 255 - index for index, name in enumerate(names)}
 
 
 def _product(product: str | Product) -> Product:
@@ -49,28 +50,31 @@ def _product(product: str | Product) -> Product:
 
 
 def make_scene(product: str | Product, *, seed: Seed, kind: Kind = "good", defect: str | None = None) -> Scene:
-    """A scene of the product; with `kind` logical or structural a defect of that kind, drawn unless named."""
-    made = _product(product)
+    """A scene of the product. With `kind` logical or structural it has a defect of that kind, drawn unless named.
+
+    InputError for an unknown product, or a defect that the product does not have.
+    """
+    known = _product(product)
     rng = np.random.default_rng(seed)
-    scene = made.good(rng)
+    scene = known.good(rng)
     if kind == "good":
         return scene
-    names = tuple(made.defects) if kind == "logical" else flaws.NAMES
-    name = names[int(rng.integers(len(names)))] if defect is None else defect
+    names = tuple(known.defects) if kind == "logical" else flaws.NAMES
+    name = pick(rng, names) if defect is None else defect
     if name not in names:
-        raise InputError(f"{made.name} has no {kind} defect {name!r}; there are: {', '.join(names)}")
-    scene = made.defects[name](scene, rng) if kind == "logical" else flaws.flawed(scene, name, made.spots(scene), rng)
+        raise InputError(f"{known.name} has no {kind} defect {name!r}; there are: {', '.join(names)}")
+    scene = known.defects[name](scene, rng) if kind == "logical" else flaws.flawed(scene, name, known.spots(scene), rng)
     assert scene.defect is not None
-    found: Defect = replace(scene.defect, name=name, value=defect_values(product)[name])
-    if made.sights is not None:
-        scene = replace(scene, layout={**scene.layout, "sights": tuple(made.sights(scene))})
-    return replace(scene, kind=kind, defect=found)
+    defect_of_scene = replace(scene.defect, name=name, value=defect_values(product)[name])
+    if known.sights is not None:
+        scene = replace(scene, layout={**scene.layout, "sights": tuple(known.sights(scene))})
+    return replace(scene, kind=kind, defect=defect_of_scene)
 
 
 def render(scene: Scene, *, size: int = 224, seed: Seed = 0, paint: Paint | None = None) -> Rendered:
     """Photograph a scene, `size` pixels on the long side; the seed draws light, textures, pose and noise.
 
-    `paint` is the painter of a product that is not in the catalogue.
+    `paint` is the painter of a product that is not in the catalogue. InputError for a size below 32.
     """
     if size < 32:
         raise InputError(f"size {size} is too small to show anything; use 32 pixels or more")
@@ -90,22 +94,26 @@ def render(scene: Scene, *, size: int = 224, seed: Seed = 0, paint: Paint | None
         fact["size"] = round(item.size * camera.zoom * size, 1)
     sights = scene.layout.get("sights", ())
     if sights:
-        facts["sights"] = [
-            {"what": what, "centre": [round(v, 1) for v in camera.project(x, y, size)]} for what, x, y in sights
-        ]
+        facts["sights"] = []
+    for what, scene_x, scene_y in sights:
+        x, y = camera.project(scene_x, scene_y, size)
+        facts["sights"].append({"what": what, "centre": [round(x, 1), round(y, 1)]})
     facts["width"], facts["height"] = image.size
     return Rendered(image, facts, _mask(scene, camera, size))
 
 
 def _mask(scene: Scene, camera: Camera, size: int) -> NDArray[np.uint8]:
+    # (height, width) each: the scene's coordinates of every pixel.
     x, y = camera.grid(size)
     mask = np.zeros(x.shape, np.uint8)
     if scene.defect is None:
         return mask
     for region in scene.defect.regions:
         shape = ellipse(region.width / 2, region.height / 2) if region.round else box(region.width, region.height)
-        mask[moved(shape, region.x, region.y, region.angle)(x, y) <= 0] = scene.defect.value
+        distance = moved(shape, region.x, region.y, region.angle)(x, y)
+        mask[distance <= 0] = scene.defect.value
     for mark in scene.marks:
         # A hair line is widened a little, as a person who paints masks does.
-        mask[moved(flaws.outline(mark), mark.x, mark.y, mark.angle)(x, y) <= 0.004] = scene.defect.value
+        distance = moved(flaws.outline(mark), mark.x, mark.y, mark.angle)(x, y)
+        mask[distance <= 0.004] = scene.defect.value
     return mask

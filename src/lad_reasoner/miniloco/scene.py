@@ -1,9 +1,7 @@
-"""What a rendered picture shows, as pure data: the scene, and the facts that a reader of the picture may
-claim.
+"""The content of a picture as pure data: the scene, and the facts that a reader of the picture may claim.
 
-Lengths are in units of the frame's long side, x to the right, y downwards, (0, 0) the frame's upper left
-corner. Angles are in degrees, clockwise in the picture. A scene says nothing about light, noise or camera:
-`render` adds those.
+Lengths are in units of the frame's long side, x to the right, y downwards, (0, 0) the frame's upper left corner. Angles
+are in degrees, clockwise in the picture. A scene says nothing about light, noise or camera: `render` adds those.
 """
 
 from __future__ import annotations

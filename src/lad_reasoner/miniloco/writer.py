@@ -1,4 +1,4 @@
-"""Writes MiniLOCO to disk in MVTec LOCO AD's layout, one picture after the other, in constant memory.
+"""MiniLOCO on disk in MVTec LOCO AD's layout, written picture by picture in constant memory.
 
     OUT/<product>.png                                    contact sheet
     OUT/<product>/train/good/000.png                     PNG, RGB
@@ -6,11 +6,11 @@
                   test/{good,logical_anomalies,structural_anomalies}/000.png
                   ground_truth/<kind>/000/000.png        PNG, 8 bit: 0, or the grey value of the defect
                   defects_config.json                    the grey value of each defect
-                  facts.jsonl                            one line a picture: what is true of it
-                  rule.txt                               what a good picture obeys
+                  facts.jsonl                            one line a picture: its facts
+                  rule.txt                               the rule that good pictures obey
 
-Deviations from MVTec LOCO AD: a defect has one mask file, also where it touches two places; saturation
-thresholds are always relative and 1. The licence is this package's: every picture is drawn by its code.
+Deviations from MVTec LOCO AD: a defect that touches two places has one mask file all the same; saturation thresholds
+are always relative and 1. The licence is this package's: every picture is drawn by its code.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def draw_picture(product: str, split: str, kind: Kind, index: int, *, size: int 
 
 
 def count_pictures(products: Sequence[str] | None = None, *, per_class: int) -> int:
-    """How many records `write_benchmark` will yield."""
+    """The number of records that `write_benchmark` will yield."""
     return len(CATALOGUE if products is None else products) * len(GROUPS) * per_class
 
 
@@ -65,13 +65,11 @@ def write_benchmark(
     seed: int = 0,
     overwrite: bool = False,
 ) -> Iterator[dict[str, Any]]:
-    """Write `per_class` pictures of each test kind, of training and of validation for each product (default:
-    all).
+    """Write `per_class` pictures of each test kind, of training and of validation for each product (default: all).
 
-    Yields the line of facts.jsonl of each picture once it is on disk. Arguments are checked before the first
-    picture. A larger `per_class` begins with the very pictures of a smaller one. InputError for unknown
-    products, numbers out of range, or an OUT/<product> that exists (with `overwrite` an earlier benchmark
-    there is replaced).
+    Yields the line of facts.jsonl of each picture once it is on disk. Arguments are checked before the first picture.
+    A larger `per_class` begins with the very pictures of a smaller one. InputError for unknown products, numbers out of
+    range, or an OUT/<product> that exists (with `overwrite` an earlier benchmark there is replaced).
     """
     chosen = tuple(CATALOGUE if products is None else products)
     if per_class < 1:
@@ -102,16 +100,7 @@ def _write(root: Path, products: Sequence[str], per_class: int, size: int, seed:
         folder = root / product
         folder.mkdir(parents=True)
         (folder / "rule.txt").write_text(product_named(product).rule + "\n", encoding="utf-8")
-        config = [
-            {
-                "defect_name": name,
-                "pixel_value": value,
-                "saturation_threshold": 1,
-                "relative_saturation": True,
-            }
-            for name, value in defect_values(product).items()
-        ]
-        (folder / "defects_config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+        _write_config(folder, product)
         sheet = _Sheet()
         with (folder / "facts.jsonl").open("w", encoding="utf-8") as facts:
             for split, kind_folder, kind in GROUPS:
@@ -125,6 +114,14 @@ def _write(root: Path, products: Sequence[str], per_class: int, size: int, seed:
                         sheet.add(drawn)
                     yield record
         sheet.save(root / f"{product}.png")
+
+
+def _write_config(folder: Path, product: str) -> None:
+    config = []
+    for name, value in defect_values(product).items():
+        saturation = {"saturation_threshold": 1, "relative_saturation": True}
+        config.append({"defect_name": name, "pixel_value": value, **saturation})
+    (folder / "defects_config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
 
 
 def _save(folder: Path, split: str, kind_folder: str, index: int, drawn: Rendered) -> dict[str, Any]:

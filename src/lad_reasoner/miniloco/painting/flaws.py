@@ -7,9 +7,9 @@ from dataclasses import replace
 import numpy as np
 
 from lad_reasoner.miniloco.colours import mix
-from lad_reasoner.miniloco.painting.paint import Canvas, smoothstep
+from lad_reasoner.miniloco.painting.paint import Canvas, Window, smoothstep
 from lad_reasoner.miniloco.painting.shapes import Array, Shape, disc, polyline
-from lad_reasoner.miniloco.scene import Defect, Mark, Scene, pick
+from lad_reasoner.miniloco.scene import Defect, Mark, Scene, Spot, pick
 
 NAMES = ("scratch", "stain", "crack", "dent")
 _WORDS = {
@@ -20,18 +20,18 @@ _WORDS = {
 }
 
 
-def flawed(scene: Scene, name: str, spots: list[tuple[float, float, float]], rng: np.random.Generator) -> Scene:
+def flawed(scene: Scene, name: str, spots: list[Spot], rng: np.random.Generator) -> Scene:
     """The same scene with one structural flaw on one of the spots (x, y, radius)."""
     x, y, radius = pick(rng, spots)
     length = float(np.clip(radius * rng.uniform(1.1, 1.7), 0.05, 0.22))
-    swing, away = rng.uniform(0, 2 * np.pi), radius * 0.35 * rng.uniform(0, 1)
+    direction, away = rng.uniform(0, 2 * np.pi), radius * 0.35 * rng.uniform(0, 1)
     mark = Mark(
-        name,
-        float(x + away * np.cos(swing)),
-        float(y + away * np.sin(swing)),
-        length,
-        float(rng.uniform(0, 360)),
-        int(rng.integers(2**31)),
+        what=name,
+        x=float(x + away * np.cos(direction)),
+        y=float(y + away * np.sin(direction)),
+        length=length,
+        angle=float(rng.uniform(0, 360)),
+        seed=int(rng.integers(2**31)),
     )
     return replace(scene, kind="structural", marks=(mark,), defect=Defect(name, _WORDS[name]))
 
@@ -67,37 +67,56 @@ def outline(mark: Mark) -> Shape:
         return polyline(_walk(mark, 0.07, 9), 0.0032)
     if mark.what == "stain":
         return _blot(mark, mark.length * 0.34)
-    return disc(max(mark.length * 0.28, 0.022))
+    return disc(_dent_radius(mark))
 
 
 def paint_mark(canvas: Canvas, mark: Mark) -> None:
-    """Lay the flaw over what has been painted."""
+    """Lay the flaw over the picture."""
     window = canvas.window((mark.x, mark.y), (mark.length * 0.6, mark.length * 0.6), mark.angle)
     if window is None:
         return
-    distance = outline(mark)(window.x, window.y)
+    painters = {"scratch": _scratch, "crack": _crack, "stain": _stain, "dent": _dent}
+    painters[mark.what](canvas, mark, window)
+
+
+def _scratch(canvas: Canvas, mark: Mark, window: Window) -> None:
     below = canvas.pixels[window.rows, window.columns]
-    if mark.what == "scratch":
-        # The burr on the far side of a scratch throws a thin shadow; the groove itself shines.
-        lower = outline(mark)(window.x, window.y - 0.003)
-        below *= (1 - 0.45 * canvas.cover(lower))[..., None]
-        dark = float(below.mean()) < 0.3
-        canvas.blend(window, 0.75 * canvas.cover(distance), (0.66, 0.65, 0.63) if dark else (0.97, 0.97, 0.95))
-    elif mark.what == "crack":
-        lower = outline(mark)(window.x, window.y - 0.004)
-        canvas.blend(window, 0.35 * canvas.cover(lower), (0.85, 0.84, 0.82))
-        canvas.blend(window, 0.9 * canvas.cover(distance), (0.05, 0.04, 0.04))
-    elif mark.what == "stain":
-        soft = canvas.cover(distance, 0.012) * (0.72 + 0.10 * np.clip(canvas.noise(window, 0.012), -2, 2))
-        dark = float(below.mean()) < 0.3
-        canvas.blend(window, np.clip(soft, 0, 0.92), mix("brown", "grey", 0.75) if dark else (0.23, 0.15, 0.09))
-    else:
-        radius = max(mark.length * 0.28, 0.022)
-        lx, ly, _ = canvas.light
-        turn = np.radians(mark.angle)
-        c, s = np.float32(np.cos(turn)), np.float32(np.sin(turn))
-        towards = ((c * lx + s * ly) * window.x + (c * ly - s * lx) * window.y) / radius
-        inside = 1 - smoothstep(np.hypot(window.x, window.y), radius * 0.75, radius)
-        # A hollow is dark on the lamp's side and bright on the far side.
-        below *= (1 - np.clip(1.3 * towards, -0.6, 0.75) * inside)[..., None]
-        below += (0.22 * np.clip(-towards, 0, 1) * inside)[..., None]
+    # The burr on the far side of a scratch throws a thin shadow; the groove itself shines.
+    lower = outline(mark)(window.x, window.y - 0.003)
+    below *= (1 - 0.45 * canvas.cover(lower))[..., None]
+    tone = (0.66, 0.65, 0.63) if _is_dark(below) else (0.97, 0.97, 0.95)
+    canvas.blend(window, 0.75 * canvas.cover(outline(mark)(window.x, window.y)), tone)
+
+
+def _crack(canvas: Canvas, mark: Mark, window: Window) -> None:
+    lower = outline(mark)(window.x, window.y - 0.004)
+    canvas.blend(window, 0.35 * canvas.cover(lower), (0.85, 0.84, 0.82))
+    canvas.blend(window, 0.9 * canvas.cover(outline(mark)(window.x, window.y)), (0.05, 0.04, 0.04))
+
+
+def _stain(canvas: Canvas, mark: Mark, window: Window) -> None:
+    thickness = 0.72 + 0.10 * np.clip(canvas.noise(window, 0.012), -2, 2)
+    soft = canvas.cover(outline(mark)(window.x, window.y), 0.012) * thickness
+    is_dark = _is_dark(canvas.pixels[window.rows, window.columns])
+    canvas.blend(window, np.clip(soft, 0, 0.92), mix("brown", "grey", 0.75) if is_dark else (0.23, 0.15, 0.09))
+
+
+def _dent(canvas: Canvas, mark: Mark, window: Window) -> None:
+    below = canvas.pixels[window.rows, window.columns]
+    radius = _dent_radius(mark)
+    lx, ly, _ = canvas.light
+    turn = np.radians(mark.angle)
+    c, s = np.float32(np.cos(turn)), np.float32(np.sin(turn))
+    towards = ((c * lx + s * ly) * window.x + (c * ly - s * lx) * window.y) / radius
+    inside = 1 - smoothstep(np.hypot(window.x, window.y), radius * 0.75, radius)
+    # A hollow is dark on the lamp's side and bright on the far side.
+    below *= (1 - np.clip(1.3 * towards, -0.6, 0.75) * inside)[..., None]
+    below += (0.22 * np.clip(-towards, 0, 1) * inside)[..., None]
+
+
+def _dent_radius(mark: Mark) -> float:
+    return max(mark.length * 0.28, 0.022)
+
+
+def _is_dark(pixels: Array) -> bool:
+    return float(pixels.mean()) < 0.3

@@ -1,9 +1,8 @@
 """The canvas: shaded solids, soft shadows, textures and lettering, painted into one float picture.
 
-Coordinates are the scene's (long side = 1); only the canvas knows pixels. Everything is painted larger than
-the final picture (supersampled) and a margin beyond the frame, which the camera needs for its shift and turn.
-Values are display RGB in [0, 1]; shading happens there too, which is not physics but is what small
-photographs look like.
+Coordinates are the scene's (long side = 1); only the canvas knows pixels. Everything is painted larger than the final
+picture (supersampled) and with a margin beyond the frame, which the camera needs for its shift and turn. Values are
+display RGB in [0, 1]. Shading happens in them too: that is not physics, but small photographs look like it.
 """
 
 from __future__ import annotations
@@ -90,9 +89,7 @@ class Canvas:
         )
 
     def window(self, at: tuple[float, float], reach: tuple[float, float], angle: float = 0.0) -> Window | None:
-        """The pixels about a point that a part of half width and half height `reach` can touch; None for
-        none.
-        """
+        """The pixels about a point that a part of half width and half height `reach` can touch, or None."""
         u = self.unit
         c, s = float(np.cos(np.radians(angle))), float(np.sin(np.radians(angle)))
         # One pixel more than the part, for its soft edge and for the slopes of its relief.
@@ -114,9 +111,9 @@ class Canvas:
 
     def everywhere(self) -> Window:
         """The whole canvas, with the scene's own coordinates."""
-        found = self.window((0.0, 0.0), (2.0, 2.0))
-        assert found is not None
-        return found
+        window = self.window((0.0, 0.0), (2.0, 2.0))
+        assert window is not None
+        return window
 
     def blend(self, window: Window, alpha: Array, colour: Array | Colour | str) -> None:
         """Lay a colour (one, or one a pixel) over the window; alpha is (height, width) in [0, 1]."""
@@ -127,8 +124,10 @@ class Canvas:
         target += step
 
     def fork(self) -> np.random.Generator:
-        """A generator for one texture. How much it is asked for depends on the resolution, so it must not be
-        `rng` itself: all that is drawn after the texture would change with the size of the picture.
+        """A generator for one texture.
+
+        The number of its draws depends on the resolution. Were they drawn from `rng` itself, all that is drawn after
+        the texture would change with the size of the picture.
         """
         return np.random.default_rng(int(self.rng.integers(2**63)))
 
@@ -221,8 +220,7 @@ class Canvas:
         steep_y *= half
         steep_x *= half
         scale = 1 / np.sqrt(1 + steep_x * steep_x + steep_y * steep_y)
-        # Towards the lamp, before the shortening of a tilted surface; both light and highlight are built on
-        # it.
+        # How far the surface leans away from the lamp, before it is normalised; light and highlight are built on it.
         leaning = steep_x * lx
         leaning += steep_y * ly
         light = np.maximum((lz - leaning) * scale, 0)
@@ -290,7 +288,7 @@ class Canvas:
         self.blend(window, alpha.astype(np.float32) * opacity, colour)
 
     def picture(self) -> Image.Image:
-        """What has been painted so far, in 8 bit, margin included."""
+        """The painted picture in 8 bit, margin included."""
         return Image.fromarray((np.clip(self.pixels, 0, 1) * 255 + 0.5).astype(np.uint8))
 
 
