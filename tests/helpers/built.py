@@ -44,9 +44,9 @@ def build(folder: Path, *, per_kind: int = 2, size: int = 96) -> list[dict[str, 
                     "licence": "Apache-2.0",
                     "prompt_version": "test-1",
                 }
-                asked = [{"type": "image"}, {"type": "text", "text": "Is anything wrong with this product?"}]
-                told = [{"type": "text", "text": ANSWERS[kind]}]
-                turns = [{"role": "user", "content": asked}, {"role": "assistant", "content": told}]
+                question = [{"type": "image"}, {"type": "text", "text": "Is anything wrong with this product?"}]
+                answer = [{"type": "text", "text": ANSWERS[kind]}]
+                turns = [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
                 sft = {
                     "task": "sft",
                     "question": "anomaly",

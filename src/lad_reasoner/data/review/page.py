@@ -54,9 +54,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     server: ReviewServer
     protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = (
-        True  # head and body are sent one after the other, and Nagle's algorithm would delay each body by 40 ms
-    )
+    # Head and body are sent one after the other; Nagle's algorithm would delay each body by 40 ms.
+    disable_nagle_algorithm = True
     timeout = 60  # seconds until an idle connection is closed
 
     def log_message(self, format: str, *args: Any) -> None:
@@ -97,7 +96,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._refuse(HTTPStatus.FORBIDDEN, "Nothing was saved: this page belongs to an earlier run. Open / again.")
             return
         if self.path == "/undo":
-            self._post(form, lambda: review.undo())
+            self._post(form, review.undo)
         elif self.path == "/decide":
             self._post(form, lambda: self._decide(form))
         else:

@@ -14,7 +14,8 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -94,13 +95,14 @@ class RemoteTeacher:
         with ThreadPoolExecutor(self.concurrency) as pool:
             outcomes = pool.map(lambda request: self._converse(request, self._look_up), requests)
             for request, outcome in zip(requests, outcomes, strict=True):
-                size = _count_input(request, []) if outcome is None else None
-                if outcome is None and size is not None:
-                    expected.add(size, answer_tokens, prices)
-                elif outcome is None or (isinstance(outcome, Unanswered) and outcome.reason == "picture"):
+                if outcome is not None:
+                    no_picture = isinstance(outcome, Unanswered) and outcome.reason == "picture"
+                    unreadable += no_picture
+                    on_disk += not no_picture
+                elif (input_tokens := _count_input(request, [])) is None:
                     unreadable += 1
                 else:
-                    on_disk += 1
+                    expected.add(input_tokens, answer_tokens, prices)
         return CostEstimate(len(requests), on_disk, unreadable, expected)
 
     def ask_many(self, requests: Sequence[Request]) -> Iterator[tuple[int, Outcome]]:
@@ -118,11 +120,8 @@ class RemoteTeacher:
                     waiting.append(index)
                 else:
                     yield index, outcome
-
-            def ask(index: int) -> Outcome | None:
-                return self._converse(requests[index], lambda *question: self._ask(service, *question))
-
-            futures: dict[Future[Outcome | None], int] = {pool.submit(ask, index): index for index in waiting}
+            ask = partial(self._ask, service)
+            futures = {pool.submit(self._converse, requests[index], ask): index for index in waiting}
             failed = 0
             try:
                 for future in as_completed(futures):
