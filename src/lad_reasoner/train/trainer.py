@@ -88,10 +88,12 @@ class StructuredGRPOTrainer(GRPOTrainer):  # type: ignore[misc]
         prompt_ids, ids, chosen, _, *rest = super()._generate(prompts)
         grammar = self.rollouts.grammar
         if chosen is None:  # vLLM does not tell which tokens its regular expression forced
-            chosen = [[int(choice) for choice in find_chosen([grammar.text(token) for token in row])] for row in ids]
+            pieces = [[grammar.text(token) for token in row] for row in ids]
+            chosen = [[int(choice) for choice in find_chosen(texts)] for texts in pieces]
         # TRL would drop special tokens, and with them tags that are added tokens.
-        texts = [grammar.decode([token for token in row if token not in grammar.ends]) for row in ids]
-        return prompt_ids, ids, chosen, [[{"role": "assistant", "content": text}] for text in texts], *rest
+        responses = [grammar.decode([token for token in row if token not in grammar.ends]) for row in ids]
+        completions = [[{"role": "assistant", "content": response}] for response in responses]
+        return prompt_ids, ids, chosen, completions, *rest
 
     def _calculate_rewards(
         self, inputs: list[dict[str, Any]], prompts: Any, completions: list[Any], completion_ids_list: list[list[int]]

@@ -80,9 +80,12 @@ class StructuredDecoding:
     def max_new_tokens(self) -> int:
         """The most tokens that a response can take, its end included."""
         grammar = self.grammar
-        endings = (grammar.full, grammar.short)
-        longest = max(len(e.prefix) + 1 + len(a.rest) for e in endings for a in (e.yes, e.no))
-        return len(grammar.start) + self.budget + len(grammar.filler) + longest + 1
+        lengths: list[int] = []
+        for ending in (grammar.full, grammar.short):
+            rest = max(len(ending.yes.rest), len(ending.no.rest))
+            lengths.append(len(ending.prefix) + 1 + rest)  # 1 is the token that begins the answer
+        # Opening tag, reasoning, the filler of a blank one, ending with the answer, end of text.
+        return len(grammar.start) + self.budget + len(grammar.filler) + max(lengths) + 1
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         """Mask the logits `scores` (rows, vocabulary); `input_ids` is (rows, prompt and tokens so far)."""
