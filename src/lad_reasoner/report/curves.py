@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from lad_reasoner.errors import InputError, require
+from lad_reasoner.files.whole import write_whole
 
 History = Sequence[Mapping[str, Any]]  # what a Trainer logged: {"step": 1, "reward": 0.5, …}
 
@@ -66,7 +68,9 @@ def draw_curves(runs: Mapping[str, History], path: Path) -> Path:
         if title == "Yes-rate":
             axes.set_ylim(-0.03, 1.03)
     path.parent.mkdir(parents=True, exist_ok=True)
-    canvas.savefig(path, dpi=120)
+    png = io.BytesIO()
+    canvas.savefig(png, dpi=120)
+    write_whole(path, png.getvalue())
     return path
 
 

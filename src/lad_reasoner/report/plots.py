@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 from lad_reasoner.errors import InputError, require
 from lad_reasoner.estimate import Estimate
 from lad_reasoner.evaluation.comparison import RunComparison
+from lad_reasoner.files.whole import write_whole
 from lad_reasoner.records import Prediction
 from lad_reasoner.report.gallery import GalleryExample, SystemAnswer, choose_examples
 
@@ -62,8 +63,10 @@ def draw_plots(out: Path, comparison: RunComparison) -> list[Path]:
         for name, canvas in canvases.items():
             if canvas is None:
                 continue
+            png = io.BytesIO()
+            canvas.savefig(png, dpi=150, bbox_inches="tight", facecolor="white")
             try:
-                canvas.savefig(out / name, dpi=150, bbox_inches="tight", facecolor="white")
+                write_whole(out / name, png.getvalue())
             except OSError as error:
                 raise InputError(f"--out {out}: {error.strerror}; choose a folder that can be written") from None
             written.append(out / name)
