@@ -35,6 +35,7 @@ def test_the_record_of_a_run(tmp_path: Path) -> None:
     assert len(run["data"]["sha256"]["manifest.json"]) == 64
     assert run["git"] is None or len(run["git"]["commit"]) == 40
 
+    (recipe.out / ".lock").touch()  # what a run that ended before its first step leaves
     faster = read(path, "--learning_rate", "1")
     for resume in (True, False):  # nothing was done yet that could be lost
         write_run_record(faster, faster.arguments(trl.SFTConfig), {}, resume=resume)

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from jinja2 import Environment, PackageLoader
 
 from lad_reasoner.data.sets.built_set import read_manifest
 from lad_reasoner.errors import LadError, MachineError, require
@@ -172,38 +173,34 @@ def write_card(
 ) -> None:
     """Write README.md, the model card: data, licences, course of the training, settings."""
     data = read_manifest(recipe.ours.data)
+    base = recipe.ours.model
     logged = [line for line in history if "loss" in line]
     columns = [name for name in SHOWN if any(name in line for line in logged)]
-    base = recipe.ours.model
-    lines = ["---", "library_name: transformers", "pipeline_tag: image-text-to-text"]
-    lines += [f"base_model: {base}"] if "/" in base and not Path(base).exists() else []
-    lines += ["tags: [anomaly-detection, lad-reasoner]", "---", "", f"# {recipe.out.name}", ""]
-    lines += [f"Trained from `{base}` with LAD-Reasoner ({run['stage']}).", "", "## Data", ""]
-    classes = ", ".join(f"{name} ({sum(counts.values())})" for name, counts in data.get("classes", {}).items())
-    lines += [
-        f"{run['records']} records ({', '.join(f'{n} {label}' for label, n in run['labels'].items())}) of {classes}.",
-        f"Licences of the pictures: {', '.join(data.get('licences', {})) or 'unknown'}.",
-        "",
-        *(f"- {name}: SHA-256 {value}" for name, value in run["data"]["sha256"].items()),
-        "",
-        "## Training",
-        "",
-        f"| step | {' | '.join(columns)} |",
-        "|---" * (len(columns) + 1) + "|",
-        *(_row([line["step"], *(line.get(name) for name in columns)]) for line in _thin(logged, 20)),
-        "",
-    ]
+    rows = [[line["step"], *(_cell(line.get(name)) for name in columns)] for line in _thin(logged, 20)]
+    kept = {key: run[key] for key in ("config", "seed", "versions", "git", "processes")}
     for picture in pictures:
         shutil.copyfile(picture, folder / picture.name)
-        lines += [f"![{picture.stem}]({picture.name})", ""]
-    kept = {key: run[key] for key in ("config", "seed", "versions", "git", "processes")}
-    lines += ["## Settings", "", "```json", json.dumps(kept, indent=2, ensure_ascii=False), "```", ""]
-    (folder / "README.md").write_text("\n".join(lines), encoding="utf-8")
+    markdown = Environment(
+        loader=PackageLoader("lad_reasoner"), trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
+    )
+    card = markdown.get_template("model_card.md").render(
+        name=recipe.out.name,
+        base=base,
+        on_hub="/" in base and not Path(base).exists(),
+        run=run,
+        labels=[f"{count} {label}" for label, count in run["labels"].items()],
+        classes=[f"{name} ({sum(counts.values())})" for name, counts in data.get("classes", {}).items()],
+        licences=data.get("licences", {}),
+        columns=columns,
+        rows=rows,
+        pictures=pictures,
+        settings=json.dumps(kept, indent=2, ensure_ascii=False),
+    )
+    (folder / "README.md").write_text(card, encoding="utf-8")
 
 
-def _row(values: Sequence[Any]) -> str:
-    step, *rest = values
-    return f"| {step} | {' | '.join('–' if value is None else f'{float(value):.4f}' for value in rest)} |"
+def _cell(value: Any) -> str:
+    return "–" if value is None else f"{float(value):.4f}"
 
 
 def _thin(lines: Sequence[Mapping[str, Any]], most: int) -> list[Mapping[str, Any]]:
