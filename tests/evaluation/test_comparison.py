@@ -26,6 +26,7 @@ from lad_reasoner.evaluation.comparison import (
 )
 from lad_reasoner.evaluation.metrics import PairedTest
 from lad_reasoner.records import Prediction
+from lad_reasoner.report.gallery import write_gallery_page
 
 DATA = Path(os.environ.get("LAD_DATA", Path(__file__).parents[3] / "shared/data"))
 FIRST = from_matrix("pushpins", 5, 2, 1, 6) + from_matrix("juice_bottle", 3, 3, 2, 2)
@@ -82,6 +83,7 @@ def test_mcnemar_between_each_two(comparison: RunComparison) -> None:
 def test_three_ways_to_write_it_down(comparison: RunComparison, tmp_path: Path) -> None:
     out = tmp_path / "out"
     write_comparison(out, comparison)
+    write_gallery_page(out, comparison)
     assert sorted(path.name for path in out.iterdir()) == [
         *("gallery.html", "mcnemar.csv", "table1.csv", "table1.md", "table1.tex")
     ]
@@ -181,7 +183,7 @@ def test_published_rows_are_checked(tmp_path: Path) -> None:
         table.write_text(f"\ufeffmodel,class,accuracy,f1\n{rows}", encoding="utf-8")
         with pytest.raises(InputError, match=said):
             compare_runs(runs, published=table, resamples=0)
-    with pytest.raises(InputError, match="cannot be read as CSV"):
+    with pytest.raises(InputError, match=r"none.csv: No such file"):
         compare_runs(runs, published=tmp_path / "none.csv")
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from lad_reasoner.evaluation.contamination import ROWS, note_on
+from lad_reasoner.evaluation.contamination import contamination, note_on
 from lad_reasoner.judges.trivial import BASELINES
 
 SAID = {
@@ -38,6 +38,7 @@ def test_what_learns_nothing_needs_no_note() -> None:
 
 def test_every_row_is_reached_and_has_a_source() -> None:
     notes = {note_on(name) for name in SAID}
-    for row in ROWS:
-        assert row.source
-        assert any(note.endswith(f"{row.why} ({row.source})") for note in notes), row.pattern
+    for system in contamination()["systems"]:
+        assert system["source"]
+        assert system["saw"] in contamination()["sentences"]
+        assert any(note.endswith(f"{system['why']} ({system['source']})") for note in notes), system["pattern"]

@@ -8,10 +8,10 @@ from playwright.sync_api import sync_playwright
 
 from helpers.browser import CHROMIUM, EVIL, launch, watch
 from helpers.runs import picture, prediction, said, write_run
-from lad_reasoner.evaluation.comparison import RunComparison, compare_runs, write_comparison
+from lad_reasoner.evaluation.comparison import RunComparison, compare_runs
 from lad_reasoner.evaluation.run import THUMBNAILS
 from lad_reasoner.evaluation.thumbnails import save_thumbnail
-from lad_reasoner.report.gallery import choose_examples, render_gallery
+from lad_reasoner.report.gallery import choose_examples, render_gallery, write_gallery_page
 
 
 def lines(answer: str, text: str) -> list:  # type: ignore[type-arg]
@@ -59,8 +59,7 @@ def test_each_opinion_is_marked(comparison: RunComparison) -> None:
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine; `make test` installs it where allowed")
 def test_in_a_browser(comparison: RunComparison, tmp_path: Path) -> None:
-    write_comparison(tmp_path / "out", comparison)
-    file = tmp_path / "out/gallery.html"
+    file = write_gallery_page(tmp_path, comparison)
     with sync_playwright() as playwright:
         browser = launch(playwright)
         page = browser.new_context(offline=True).new_page()

@@ -206,10 +206,12 @@ def compare(
 ) -> None:
     """Runs on the same pairs side by side: Table 1 of the paper, McNemar tests, figures, and what each system says."""
     from lad_reasoner.evaluation.comparison import compare_runs, to_markdown, write_comparison
+    from lad_reasoner.report.gallery import write_gallery_page
     from lad_reasoner.report.plots import draw_plots
 
     comparison = compare_runs(runs, published=published)
     write_comparison(out, comparison)
+    write_gallery_page(out, comparison)
     print(to_markdown(comparison), end="")
     print(f"tables: {out / 'table1.md'}, table1.csv, table1.tex, mcnemar.csv, gallery.html", file=sys.stderr)
     try:

@@ -5,15 +5,14 @@
 
     table1.md  table1.csv  table1.tex     accuracy and F1, overall and by class, then what the paper leaves out
     mcnemar.csv                           exact McNemar of each two systems, how often they agree, and their difference
-    gallery.html                          reference, query, and what each system says (see gallery.py)
 
-`plots.draw_plots` draws the pictures that belong to it.
+report/gallery.py and report/plots.py make the page and the plots that go with them.
 
 The constant answers always stand below the runs. p-values are not corrected for how many there are.
 
 Deviations from the paper: its "overall" is pooled over images in five rows and a mean over classes in two; here both
-have columns. Rows that are only printed somewhere (`published`) are marked, and their overall stands in the column that
-it is the figure of: that of the mean, where the mean of their classes gives it.
+have columns. Rows printed elsewhere (`published`) are marked. Their overall stands in the column of the mean if it is
+the mean of their classes, else in the pooled column.
 """
 
 from __future__ import annotations
@@ -37,7 +36,9 @@ from lad_reasoner.evaluation.metrics import (
     compare_predictions,
     compute_metrics,
 )
-from lad_reasoner.evaluation.run import Recorded, measure_run, read_run, trivial_runs
+from lad_reasoner.evaluation.run import Recorded, RunMetrics, measure_run, read_run, trivial_runs
+from lad_reasoner.files.tables import read_table_rows
+from lad_reasoner.files.whole import write_whole
 
 # As in the paper's Table 1, and in its order.
 SHORT = {
@@ -50,6 +51,7 @@ SHORT = {
 POOLED, MEAN, OURS, SCORE = "Overall (pooled)", "Overall (mean)", "Pooled", "From the score"
 PUBLISHED = " (published)"
 EXPLANATION = "Explanation"
+BASICS = ("Acc", "F1")  # all that the paper prints
 PUBLISHED_COLUMNS = ("model", "class", "accuracy", "f1")
 
 Column = tuple[str, str]  # group, name
@@ -57,22 +59,24 @@ Column = tuple[str, str]  # group, name
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of printed cells; `names` go with `cells`."""
+    """Printed cells: `cells[i]` is the row of `names[i]`, without the columns that it has nothing for."""
 
     columns: list[Column]
     names: list[str]
     cells: list[dict[Column, str]]
 
     def rows(self) -> list[list[str]]:
-        """Each row's cells in the order of the columns; `–` where there is none."""
-        return [[row.get(column, "–") for column in self.columns] for row in self.cells]
+        """Each name and its cells in the order of the columns; `–` for a missing one."""
+        named = zip(self.names, self.cells, strict=True)
+        return [[name, *(row.get(column, "–") for column in self.columns)] for name, row in named]
 
 
 @dataclass(frozen=True)
 class RunComparison:
-    """The table, how many pairs it is about, and each two systems against each other.
+    """Runs on the same `pairs` (their number), side by side.
 
-    `runs` are the systems that were run, with their folders; `measured` also the constant answers; `duels` both.
+    `runs` are the systems that were run, with their folders; `measured` and `duels` (of each two) also have the
+    constant answers.
     """
 
     pairs: int
@@ -83,7 +87,7 @@ class RunComparison:
     notes: list[str]
 
     def duel(self, one: str, other: str) -> PairedTest | None:
-        """Two systems against each other, in whatever order; None for one against itself."""
+        """The paired test of two systems, in either order; None for one against itself."""
         return self.duels.get((one, other)) or self.duels.get((other, one))
 
 
@@ -100,56 +104,79 @@ def compare_runs(
     benchmarks = sorted({run.settings.benchmark for run in runs})
     if len(benchmarks) > 1:
         raise InputError(f"runs on {' and '.join(benchmarks)}; compare runs on the same benchmark")
-    models = [run.settings.model for run in runs]
-    names = _names(folders, models)
-    systems = dict(zip(names, (run.predictions for run in runs), strict=True))
-    first, *others = systems.values()
-    for name, folder, other in zip(names[1:], folders[1:], others, strict=True):
-        try:
-            compare_predictions(first, other, resamples=0)
-        except InputError as error:
-            raise InputError(f"{folders[0]} and {folder} ({names[0]}, {name}): {error}") from None
-    notes = [f"{name}: {note}" for name, run in zip(names, runs, strict=True) for note in run.settings.notes]
-    measured: dict[str, Metrics] = {}
-    explained: dict[str, dict[Column, str]] = {}
-    for name, lines in systems.items():
-        metrics = measured[name] = measure_run(lines, resamples=resamples)
-        if metrics.explanations:
-            explained[name] = _explanation_cells(metrics.explanations)
-        if metrics.failed:
-            notes.append(f"{name}: {len(metrics.failed)} queries could not be judged and count as wrong")
-    if len(first) < runs[0].settings.pairs:
-        notes.append(f"{len(first)} of the {runs[0].settings.pairs} pairs of {benchmarks[0]}: not the whole benchmark")
-    trivial = trivial_runs(first)
-    measured |= {name: compute_metrics(lines, resamples=resamples) for name, lines in trivial.items()}
-    columns = _columns(list(measured[names[0]].by_class))
-    columns += [column for column in _EXPLAINED if any(column in cells for cells in explained.values())]
-    cells = [_cells(metrics) | explained.get(name, {}) for name, metrics in measured.items()]
-    rows = _read_published(Path(published), measured[names[0]].by_class) if published else {}
-    if rows:
-        notes.append("published: as printed, not measured on these pairs")
-    if benchmarks == ["mvtec-loco"]:
-        printed = [(name, name.removesuffix(PUBLISHED)) for name in rows]
-        told = [(name, note_on(system)) for name, system in [*zip(names, models, strict=True), *printed]]
-        notes += [f"{name}: {note}" for name, note in told if note]
+    names = _name_systems(folders, [run.settings.model for run in runs])
+    systems = dict(zip(names, runs, strict=True))
+    _refuse_different_pairs(folders, systems)
+    trivial = trivial_runs(runs[0].predictions)
+    run_metrics = {name: measure_run(run.predictions, resamples=resamples) for name, run in systems.items()}
+    measured: dict[str, Metrics] = {**run_metrics}
+    for name, lines in trivial.items():
+        measured[name] = compute_metrics(lines, resamples=resamples)
+    printed = _read_published(Path(published), measured[names[0]].by_class) if published else {}
+    predictions = {name: run.predictions for name, run in systems.items()} | trivial
+    duels = {}
+    for one, other in combinations(predictions, 2):
+        duels[one, other] = compare_predictions(predictions[one], predictions[other], resamples=resamples)
     return RunComparison(
-        pairs=len(first),
-        table=Table(columns, [*rows, *measured], [*rows.values(), *cells]),
-        runs={name: (Path(folder), run) for name, folder, run in zip(names, folders, runs, strict=True)},
+        pairs=len(runs[0].predictions),
+        table=_make_table(printed, measured, run_metrics),
+        runs={name: (Path(folder), run) for folder, (name, run) in zip(folders, systems.items(), strict=True)},
         measured=measured,
-        duels={
-            (one, other): compare_predictions(lines, theirs, resamples=resamples)
-            for (one, lines), (other, theirs) in combinations((systems | trivial).items(), 2)
-        },
-        notes=list(dict.fromkeys(notes)),
+        duels=duels,
+        notes=_make_notes(systems, run_metrics, printed),
     )
 
 
-def _names(folders: Sequence[str | Path], models: Sequence[str]) -> list[str]:
-    """A system is called as its model, a checkpoint by the last two parts of its path (`sft/model`).
+def _refuse_different_pairs(folders: Sequence[str | Path], systems: Mapping[str, Recorded]) -> None:
+    (first_name, first), *others = systems.items()
+    for folder, (name, run) in zip(folders[1:], others, strict=True):
+        try:
+            compare_predictions(first.predictions, run.predictions, resamples=0)
+        except InputError as error:
+            raise InputError(f"{folders[0]} and {folder} ({first_name}, {name}): {error}") from None
 
-    Where two runs, or a run and a constant answer, would share a name, the folder of the run is added.
+
+def _make_table(
+    printed: Mapping[str, dict[Column, str]], measured: Mapping[str, Metrics], runs: Mapping[str, RunMetrics]
+) -> Table:
+    """Published rows, the runs, the constant answers; columns on explanations only if some run has explanations."""
+    names, rows = [*printed], [*printed.values()]
+    for name, metrics in measured.items():
+        explanations = runs[name].explanations if name in runs else None
+        names.append(name)
+        rows.append(_cells(metrics) | (_explanation_cells(explanations) if explanations else {}))
+    columns = _columns(next(iter(measured.values())).by_class)
+    columns += [column for column in _EXPLAINED if any(column in row for row in rows)]
+    return Table(columns, names, rows)
+
+
+def _make_notes(
+    systems: Mapping[str, Recorded], metrics: Mapping[str, RunMetrics], printed: Collection[str]
+) -> list[str]:
+    """Notes on the runs, on the pairs, on published rows, and on what the systems saw in training; each once."""
+    notes = [f"{name}: {note}" for name, run in systems.items() for note in run.settings.notes]
+    for name, run in metrics.items():
+        if run.failed:
+            notes.append(f"{name}: {len(run.failed)} queries could not be judged and count as wrong")
+    first = next(iter(systems.values()))  # benchmark and pairs are the same for all
+    pairs, benchmark = len(first.predictions), first.settings.benchmark
+    if pairs < first.settings.pairs:
+        notes.append(f"{pairs} of the {first.settings.pairs} pairs of {benchmark}: not the whole benchmark")
+    if printed:
+        notes.append("published: as printed, not measured on these pairs")
+    if benchmark == "mvtec-loco":
+        models = {name: run.settings.model for name, run in systems.items()}
+        models |= {name: name.removesuffix(PUBLISHED) for name in printed}
+        notes += [f"{name}: {note}" for name, model in models.items() if (note := note_on(model))]
+    return list(dict.fromkeys(notes))
+
+
+def _name_systems(folders: Sequence[str | Path], models: Sequence[str]) -> list[str]:
+    """A run is named after its model, or after the last two parts of a checkpoint's path (`sft/model`).
+
+    The run's folder is added to a name that another run, or a constant answer, has as well.
     """
+    # With a colon it is no path but a name such as evidence:CHECKPOINT.
     models = [model if ":" in model else "/".join(Path(model).parts[-2:]) for model in models]
     taken = [*models, "always-yes", "always-no"]
     names = [
@@ -162,12 +189,12 @@ def _names(folders: Sequence[str | Path], models: Sequence[str]) -> list[str]:
     return names
 
 
-def _columns(classes: Sequence[str]) -> list[Column]:
-    order = list(SHORT)
-    classes = sorted(classes, key=lambda name: (order.index(name) if name in SHORT else len(order), name))
-    groups = [POOLED, *(SHORT.get(name, name) for name in classes), MEAN]
+def _columns(classes: Collection[str]) -> list[Column]:
+    papers = [name for name in SHORT if name in classes]
+    others = sorted(name for name in classes if name not in SHORT)
+    groups = [POOLED, *(SHORT.get(name, name) for name in (*papers, *others)), MEAN]
     ours = ("Acc 95 %", "F1 95 %", "TPR", "TNR", "Bal. acc.", "Bal. acc. 95 %", "MCC")
-    columns = [(group, name) for group in groups for name in ("Acc", "F1")]
+    columns = [(group, name) for group in groups for name in BASICS]
     columns += [(OURS, name) for name in ours]
     return columns + [(SCORE, name) for name in ("AUROC", "AUROC 95 %")]
 
@@ -181,30 +208,30 @@ _EXPLAINED: list[Column] = [
 ]
 
 
-def _explanation_cells(found: Explanations) -> dict[Column, str]:
-    """As in the report; only those that this benchmark allows."""
+def _explanation_cells(explanations: Explanations) -> dict[Column, str]:
+    """As in the report. A benchmark without facts has no claims to check, one without known defects none to name."""
     cells = {
-        "Contradicts": found.contradicting.percent(),
-        "Empty": found.empty.percent(),
-        "Repeated": found.repeated.percent(),
-        "Words": str(found.mean_words),
+        "Contradicts": explanations.contradicting.percent(),
+        "Empty": explanations.empty.percent(),
+        "Repeated": explanations.repeated.percent(),
+        "Words": str(explanations.mean_words),
     }
-    if found.faithfulness and found.claiming:
-        cells["True claims"] = found.faithfulness[ALL].precision.percent()
-        cells["Facts claimed"] = found.faithfulness[ALL].recall.percent()
-    if found.naming:
-        cells["Names the defect"] = found.naming.defect.percent()
-        cells["Names others"] = found.naming.others_named.percent()
+    if explanations.faithfulness and explanations.claiming:
+        cells["True claims"] = explanations.faithfulness[ALL].precision.percent()
+        cells["Facts claimed"] = explanations.faithfulness[ALL].recall.percent()
+    if explanations.naming:
+        cells["Names the defect"] = explanations.naming.defect.percent()
+        cells["Names others"] = explanations.naming.others_named.percent()
     return {(EXPLANATION, name): cell for name, cell in cells.items()}
 
 
 def _cells(metrics: Metrics) -> dict[Column, str]:
     pooled = metrics.pooled
     groups: dict[str, Estimates] = {POOLED: pooled, MEAN: metrics.mean_over_classes}
-    groups |= {SHORT.get(name, name): figures for name, figures in metrics.by_class.items()}
+    groups |= {SHORT.get(name, name): estimates for name, estimates in metrics.by_class.items()}
     cells = {}
-    for group, figures in groups.items():
-        cells[group, "Acc"], cells[group, "F1"] = figures.accuracy.percent(), figures.f1.percent()
+    for group, estimates in groups.items():
+        cells[group, "Acc"], cells[group, "F1"] = estimates.accuracy.percent(), estimates.f1.percent()
     return cells | {
         (OURS, "Acc 95 %"): pooled.accuracy.percent_interval(),
         (OURS, "F1 95 %"): pooled.f1.percent_interval(),
@@ -221,52 +248,53 @@ def _cells(metrics: Metrics) -> dict[Column, str]:
 def _read_published(path: Path, measured: Collection[str]) -> dict[str, dict[Column, str]]:
     """Rows that a paper printed: a line for each model and class, and one for its `Overall`; in percent.
 
-    The paper's classes are let pass where the runs have none of them.
+    Of classes that no run has, only the paper's are allowed.
     """
     known = ["Overall", *dict.fromkeys((*measured, *SHORT.values(), *SHORT))]
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            lines = list(csv.DictReader(file))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{path}: cannot be read as CSV ({error})") from None
-    found: dict[str, dict[str, tuple[float, float]]] = {}
-    for number, line in enumerate(lines, 2):
+    models: dict[str, dict[str, tuple[float, float]]] = {}  # model -> class -> accuracy, F1
+    header, rows = read_table_rows(path)
+    for where, cells in rows:
+        line = dict(zip(header, cells, strict=False))
         try:
             model, name, values = line["model"], line["class"], (float(line["accuracy"]), float(line["f1"]))
-        except (KeyError, TypeError, ValueError):
+        except (KeyError, ValueError):
             values = math.nan, math.nan
         if not all(0 <= value <= 100 for value in values):
-            raise InputError(f"{path}:{number}: needs the columns {', '.join(PUBLISHED_COLUMNS)}, in percent")
+            raise InputError(f"{where}: needs the columns {', '.join(PUBLISHED_COLUMNS)}, in percent")
         if name not in known:
-            raise InputError(f"{path}:{number}: no class {name!r} in these runs; give one of {', '.join(known)}")
-        if name in found.setdefault(model, {}):
-            raise InputError(f"{path}:{number}: {model} has a line on {name} already; remove one")
-        found[model][name] = values
-    if not found:
+            raise InputError(f"{where}: no class {name!r} in these runs; give one of {', '.join(known)}")
+        if name in models.setdefault(model, {}):
+            raise InputError(f"{where}: {model} has a line on {name} already; remove one")
+        models[model][name] = values
+    if not models:
         raise InputError(f"{path}: no rows in it; give a header {','.join(PUBLISHED_COLUMNS)} and lines below it")
-    rows = {}
-    for model, classes in found.items():
-        cells: dict[Column, str] = {}
-        of_classes = [values[0] for name, values in classes.items() if name != "Overall"]
-        for name, values in classes.items():
-            is_mean = bool(of_classes) and abs(sum(of_classes) / len(of_classes) - values[0]) <= 0.1
-            group = (MEAN if is_mean else POOLED) if name == "Overall" else SHORT.get(name, name)
-            cells[group, "Acc"], cells[group, "F1"] = (f"{value:.1f}" for value in values)
-        rows[f"{model}{PUBLISHED}"] = cells
-    return rows
+    return {f"{model}{PUBLISHED}": _published_cells(classes) for model, classes in models.items()}
+
+
+def _published_cells(classes: Mapping[str, tuple[float, float]]) -> dict[Column, str]:
+    cells: dict[Column, str] = {}
+    accuracies = [accuracy for name, (accuracy, _) in classes.items() if name != "Overall"]
+    for name, values in classes.items():
+        group = SHORT.get(name, name)
+        if name == "Overall":
+            # The paper does not say which overall it is; rounding moves a mean of rounded values by at most 0.1.
+            is_mean = bool(accuracies) and abs(sum(accuracies) / len(accuracies) - values[0]) <= 0.1
+            group = MEAN if is_mean else POOLED
+        for column, value in zip(BASICS, values, strict=True):
+            cells[group, column] = f"{value:.1f}"
+    return cells
 
 
 def to_markdown(comparison: RunComparison) -> str:
     """The table, the McNemar matrix, and the notes."""
     table = comparison.table
     heads = ["Model", *(f"{group} {name}" for group, name in table.columns)]
-    rows = [[name, *cells] for name, cells in zip(table.names, table.rows(), strict=True)]
     names = list(comparison.measured)
     matrix = [[one, *(_p_value(comparison.duel(one, other)) for other in names)] for one in names]
     agreement = [[one, *(_agreement(comparison.duel(one, other)) for other in names)] for one in names]
     parts = [
         f"{comparison.pairs} pairs. In percent; intervals are 95 % bootstraps over images, stratified by class.",
-        _markdown(heads, rows),
+        _markdown(heads, table.rows()),
         "p-values of exact McNemar tests between each two (two-sided, not corrected for their number):",
         _markdown(["", *names], matrix),
         "agreement: pairs on which each two give the same answer, in percent:",
@@ -292,7 +320,7 @@ def _markdown(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 def to_csv(table: Table) -> str:
     """One header line, one line a row."""
     heads = ["model", *(f"{group} {name}" for group, name in table.columns)]
-    return _csv([heads, *([name, *cells] for name, cells in zip(table.names, table.rows(), strict=True))])
+    return _csv([heads, *table.rows()])
 
 
 def _csv(rows: Sequence[Sequence[str]]) -> str:
@@ -312,10 +340,7 @@ def to_latex(table: Table) -> str:
         f"{above} \\\\",
         f"{below} \\\\",
         "\\midrule",
-        *(
-            f"{' & '.join(map(_tex, [name, *cells]))} \\\\"
-            for name, cells in zip(table.names, table.rows(), strict=True)
-        ),
+        *(f"{' & '.join(map(_tex, row))} \\\\" for row in table.rows()),
         "\\bottomrule",
         "\\end{tabular}",
     ]
@@ -334,26 +359,27 @@ def _tex(text: str) -> str:
 
 
 def write_comparison(out: Path, comparison: RunComparison) -> None:
-    """Tables and gallery.html in a folder; InputError where it cannot be written."""
-    from lad_reasoner.report.gallery import render_gallery
-
-    heads = ["first", "second", "both right", "only first right", "only second right", "both wrong", "p", "agreement"]
-    duels = [[*heads, "accuracy difference", "95 %"]]
-    for (one, other), duel in comparison.duels.items():
-        counts = (duel.both_right, duel.only_first_right, duel.only_second_right, duel.both_wrong)
-        accuracy = duel.pooled.accuracy
-        shares = (f"{duel.p_value:.3g}", f"{duel.agreement:.3f}", accuracy.percent(), accuracy.percent_interval())
-        duels.append([one, other, *map(str, counts), *shares])
+    """Write the tables into the folder `out`; InputError if it cannot be written."""
     texts = {
         "table1.md": to_markdown(comparison),
         "table1.csv": to_csv(comparison.table),
         "table1.tex": to_latex(comparison.table),
-        "mcnemar.csv": _csv(duels),
-        "gallery.html": render_gallery(comparison),
+        "mcnemar.csv": _duels_to_csv(comparison.duels),
     }
     try:
         out.mkdir(parents=True, exist_ok=True)
         for name, text in texts.items():
-            (out / name).write_text(text, encoding="utf-8")
+            write_whole(out / name, text)
     except OSError as error:
         raise InputError(f"--out {out}: {error.strerror}; choose a folder that can be written") from None
+
+
+def _duels_to_csv(duels: Mapping[tuple[str, str], PairedTest]) -> str:
+    counts = ("both_right", "only_first_right", "only_second_right", "both_wrong")
+    heads = ["first", "second", *(count.replace("_", " ") for count in counts), "p", "agreement"]
+    rows = [[*heads, "accuracy difference", "95 %"]]
+    for names, duel in duels.items():
+        difference = duel.pooled.accuracy
+        row = [*names, *(str(getattr(duel, count)) for count in counts), f"{duel.p_value:.3g}", f"{duel.agreement:.3f}"]
+        rows.append([*row, difference.percent(), difference.percent_interval()])
+    return _csv(rows)
