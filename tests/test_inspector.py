@@ -18,7 +18,7 @@ from lad_reasoner.errors import ImageError, InputError, LadError, MachineError
 from lad_reasoner.files.pictures import Picture, read_picture
 from lad_reasoner.inspector import READ_AHEAD, Examination
 from lad_reasoner.judge import Judgement
-from lad_reasoner.judges.evidence.backbone import EfficientNetLite0
+from lad_reasoner.judges.evidence.efficientnet import EfficientNetLite0
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""Drawn pictures: coloured discs on a grey ground."""
+"""Drawn pictures: coloured discs on a grey ground, and two coloured halves."""
 
 from PIL import Image, ImageDraw
 
@@ -14,6 +14,13 @@ def scene(*discs: tuple[int, int, tuple[int, int, int]], size: tuple[int, int] =
     for x, y, colour in discs:
         draw.ellipse((x - 30, y - 30, x + 30, y + 30), fill=colour, outline=(0, 0, 0), width=4)
     return read_picture(image)
+
+
+def halves(size: tuple[int, int] = (128, 96)) -> Image.Image:
+    """Red on the left, blue on the right."""
+    image = Image.new("RGB", size, (200, 40, 40))
+    image.paste((30, 60, 220), (size[0] // 2, 0, *size))
+    return image
 
 
 RED, BLUE = (200, 30, 30), (30, 30, 200)

