@@ -374,7 +374,7 @@ def test_an_interrupted_run_ends_with_the_same_weights(tmp_path: Path) -> None:
 def test_a_run_folder_belongs_to_one_config(tmp_path: Path) -> None:
     MicroRun(small_config(tmp_path), Silent())
     MicroRun(small_config(tmp_path, steps=9), Silent())
-    with pytest.raises(InputError, match="begun with another seed"):
+    with pytest.raises(InputError, match="started with another seed"):
         MicroRun(small_config(tmp_path).model_copy(update={"seed": 1}), Silent())
 
 

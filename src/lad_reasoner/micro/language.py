@@ -119,8 +119,8 @@ def batch_loss(model: Any, batch: Batch, locate: torch.nn.Module | None = None) 
     shown = torch.cat([torch.full((part.shape[1],), bool(index % 2)) for index, part in enumerate(parts)])
     row, column = torch.meshgrid(*(torch.linspace(-1, 1, side) for side in batch.grid), indexing="ij")
     wanted = torch.stack([row, column], -1).flatten(0, 1).repeat(len(batch.before) - 1, 1)
-    found = locate(half[:, : len(shown)][:, shown]).float()
-    return loss + F.smooth_l1_loss(found, wanted.expand_as(found), beta=0.1)
+    located = locate(half[:, : len(shown)][:, shown]).float()
+    return loss + F.smooth_l1_loss(located, wanted.expand_as(located), beta=0.1)
 
 
 class Script:
@@ -175,7 +175,7 @@ class Script:
 @torch.no_grad()
 def look_at_all(visual: Any, shots: Sequence[Shot], size: int = 64) -> list[torch.Tensor]:
     """The tokens (tokens, width) of every picture, in bfloat16."""
-    found: list[torch.Tensor | None] = [None] * len(shots)
+    looked: list[torch.Tensor | None] = [None] * len(shots)
     by_shape: dict[tuple[int, ...], list[int]] = {}
     for number, shot in enumerate(shots):
         by_shape.setdefault(shot.pixels.shape, []).append(number)
@@ -186,6 +186,6 @@ def look_at_all(visual: Any, shots: Sequence[Shot], size: int = 64) -> list[torc
             with torch.autocast("cpu", torch.bfloat16):
                 tokens = see(visual, pixels).bfloat16()
             for number, token in zip(numbers, tokens, strict=True):
-                found[number] = token.clone()
-    assert all(token is not None for token in found)
-    return [token for token in found if token is not None]
+                looked[number] = token.clone()
+    assert all(token is not None for token in looked)
+    return [token for token in looked if token is not None]

@@ -155,23 +155,23 @@ def teach(shot: Shot, names: dict[str, int], dx: int = 0, dy: int = 0, mirrored:
         y = y + dy
         if not (0 <= x < width and 0 <= y < height):
             continue
-        here = (int(y // CELL), int(x // CELL))
+        cell = (int(y // CELL), int(x // CELL))
         group = group_of(thing)
-        kinds.setdefault(here, set()).add(group)
-        for row in {int(max(y - BORDER, 0) // CELL), here[0], int(min(y + BORDER, height - 1) // CELL)}:
-            for column in {int(max(x - BORDER, 0) // CELL), here[1], int(min(x + BORDER, width - 1) // CELL)}:
-                value = 1 if (row, column) == here else -1
+        kinds.setdefault(cell, set()).add(group)
+        for row in {int(max(y - BORDER, 0) // CELL), cell[0], int(min(y + BORDER, height - 1) // CELL)}:
+            for column in {int(max(x - BORDER, 0) // CELL), cell[1], int(min(x + BORDER, width - 1) // CELL)}:
+                value = 1 if (row, column) == cell else -1
                 for table, index in ((what, names.get(thing["what"])), (colour, _colour(thing))):
                     if index is not None and table[row, column, index] != 1:
                         table[row, column, index] = value
         if "size" in thing:
-            measures[here][0] = math.log2(thing["size"] / CELL)
+            measures[cell][0] = math.log2(thing["size"] / CELL)
         level = int(thing["what"][6:]) / 10 if thing["what"].startswith("level ") else levels.get(thing["what"])
         if level is not None:
-            measures[here][1] = level
+            measures[cell][1] = level
         if thing.get("place"):
-            measures[here][2] = math.log2(beside[thing["what"], thing["place"]])
-        number[here] = min(counts[group], MOST) if len(kinds[here]) == 1 else -1
+            measures[cell][2] = math.log2(beside[thing["what"], thing["place"]])
+        number[cell] = min(counts[group], MOST) if len(kinds[cell]) == 1 else -1
     return Lesson(
         what.reshape(-1, len(names)),
         colour.reshape(-1, len(COLOUR_NAMES)),

@@ -81,10 +81,10 @@ def draw_chunk(chunk: Chunk, folder: Path) -> int:
         drawn = render(scene, size=chunk.size, seed=[*stream, index, 2], paint=product.paint)
         image = fit_grid(drawn.image)
         facts = drawn.facts
-        for seen in (*facts["items"], *facts.get("sights", ())):
-            seen["centre"] = [
-                round(seen["centre"][0] * image.width / facts["width"], 1),
-                round(seen["centre"][1] * image.height / facts["height"], 1),
+        for thing in (*facts["items"], *facts.get("sights", ())):
+            thing["centre"] = [
+                round(thing["centre"][0] * image.width / facts["width"], 1),
+                round(thing["centre"][1] * image.height / facts["height"], 1),
             ]
         facts["width"], facts["height"] = image.size
         name = chunk.name if chunk.name in CATALOGUE else f"{chunk.stem}-{group}"

@@ -148,7 +148,7 @@ class MicroRun:
             kept = json.loads(file.read_text(encoding="utf-8"))
             differing = sorted(key for key in mine if mine[key] != kept.get(key))
             if differing:
-                raise InputError(f"{self.folder}: was begun with another {differing[0]}; give another `out`")
+                raise InputError(f"{self.folder}: this run was started with another {differing[0]}; give another `out`")
         write_whole(file, json.dumps(mine, indent=2) + "\n")
 
     def train(self) -> Path:
@@ -339,12 +339,12 @@ class MicroRun:
             shape = shots[exercise.pictures[0]].pixels.shape
             lessons.setdefault(shape, []).append(lesson_of(exercise, response))
             self.watcher.advance(1)
-        shares = np.asarray([len(some) for some in lessons.values()], np.float64)
+        shares = np.asarray([len(group) for group in lessons.values()], np.float64)
         script, features = Script(processor, shots), look_at_all(self.model.model.visual, shots)
 
         def trust(rng: np.random.Generator, done: float) -> torch.Tensor:
-            some = list(lessons.values())[int(rng.choice(len(shares), p=shares / shares.sum()))]
-            chosen = [some[int(i)] for i in rng.integers(len(some), size=size)]
+            group = list(lessons.values())[int(rng.choice(len(shares), p=shares / shares.sum()))]
+            chosen = [group[int(i)] for i in rng.integers(len(group), size=size)]
             rows = torch.stack([torch.cat([features[i] for i in exercise.pictures]) for exercise in chosen])
             with torch.autocast("cpu", torch.bfloat16):
                 return batch_loss(self.model, script.batch(chosen, rows))
@@ -358,8 +358,8 @@ class MicroRun:
     def _report(self, stage: Stage, losses: Sequence[float]) -> None:
         text = f"{stage} step {self.done[stage]}: loss {np.mean(losses[-500:]):.3f}"
         if stage == "vision":
-            found = reading_accuracy(self.model.model.visual, self.heads, self.held[:400], self.names)
-            text += ", seen right " + ", ".join(f"{key} {value:.3f}" for key, value in found.items())
+            accuracy = reading_accuracy(self.model.model.visual, self.heads, self.held[:400], self.names)
+            text += ", seen right " + ", ".join(f"{key} {value:.3f}" for key, value in accuracy.items())
         self.watcher.note(text)
 
 

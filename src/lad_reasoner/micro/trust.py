@@ -51,8 +51,8 @@ def own_responses(
         shown = [[_picture(shots[number]) for number in exercise.pictures] for exercise in batch]
         judgements = judge.judge_pairs([PicturePair(references, query) for *references, query in shown])
         for exercise, judgement in zip(batch, judgements, strict=True):
-            one, other = exercise.pictures
-            append_record(file, OwnResponse(pictures=(one, other), response=judgement.response))
+            reference, query = exercise.pictures
+            append_record(file, OwnResponse(pictures=(reference, query), response=judgement.response))
             yield exercise, judgement.response
 
 

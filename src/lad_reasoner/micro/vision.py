@@ -53,9 +53,9 @@ def augment_shots(
         columns = np.clip(np.arange(width) - dx, 0, width - 1)
         pictures.append(pixels[rows][:, columns])
         lessons.append(teach(shot, names, dx, dy, mirrored))
-    seen = to_pixels(torch.from_numpy(np.stack(pictures)))
+    moved = to_pixels(torch.from_numpy(np.stack(pictures)))
     light = torch.from_numpy(rng.normal(1, 0.06, (len(batch), 1, 1, 1)) * rng.normal(1, 0.02, (len(batch), 3, 1, 1)))
-    return ((seen + 1) * light.float() - 1).clamp(-1, 1), lessons
+    return ((moved + 1) * light.float() - 1).clamp(-1, 1), lessons
 
 
 def lesson_loss(
@@ -113,5 +113,5 @@ def reading_accuracy(
         wanted = np.concatenate([lesson.measures for lesson in lessons])
         right["measures"] += int((np.abs(measures - wanted) < NEAR).sum())
         total["measures"] += int((~np.isnan(wanted)).sum())
-    found = {key: right[key] / max(total[key], 1) for key in right}
-    return {**found, "precision": right["what"] / max(claimed, 1)}
+    shares = {key: right[key] / max(total[key], 1) for key in right}
+    return {**shares, "precision": right["what"] / max(claimed, 1)}
