@@ -180,10 +180,10 @@ KEY = "VisA/candle/test/bad/000.JPG"
         ('{"a": ', r"m\.json: Invalid JSON"),
         ("[]", r"m\.json: Input should be (an object|a valid dictionary)"),
         (json.dumps({KEY: []}), rf"m\.json: {KEY}: Input should be"),
-        (json.dumps({KEY: {}}), rf"m\.json: {KEY}: conversation: Field required"),
+        (json.dumps({KEY: {}}), rf"m\.json: {KEY}\.conversation: Field required"),
         (
             json.dumps({KEY: {"conversation": [{"Question": "?"}]}}),
-            rf"m\.json: {KEY}: conversation: 0: Answer: Field req",
+            rf"m\.json: {KEY}\.conversation\.0\.Answer: Field req",
         ),
     ],
 )
@@ -202,7 +202,7 @@ def test_a_file_that_is_no_text_or_absent(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"gone\.json: No such file or directory; give MMAD's domain_knowledge\.json"):
         read_mmad(None, tmp_path / "gone.json")
     write(tmp_path / "k.json", {"MVTec": {"bottle": {"good": 3}}})
-    with pytest.raises(InputError, match=r"k\.json: MVTec: bottle: good: Input should be a valid string"):
+    with pytest.raises(InputError, match=r"k\.json: MVTec\.bottle\.good: Input should be a valid string"):
         read_mmad(None, tmp_path / "k.json")
 
 

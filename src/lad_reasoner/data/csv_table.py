@@ -21,7 +21,7 @@ from lad_reasoner.files.listing import Parts
 from lad_reasoner.files.tables import read_table_header, read_table_rows
 from lad_reasoner.records import Kind, Sample, Split
 
-# What folders and labels are called, and the kind that this says; None: anomalous, of a kind that is not said.
+# Usual names of folders and labels -> the kind of their pictures; None: anomalous, of unknown kind.
 WORDS: dict[str, Kind | None] = {
     **dict.fromkeys(
         ("good", "normal", "ok", "io", "pass", "passed", "flawless", "anomaly_free", "defect_free"), "good"
@@ -56,12 +56,12 @@ COLUMNS = {
 
 
 def word(name: str) -> str:
-    """`Not OK` -> `not_ok`: how names are compared with the words above."""
+    """`Not OK` -> `not_ok`: the form in which names are compared with the words above."""
     return "_".join(name.casefold().replace("-", " ").replace("_", " ").split())
 
 
 def has_samples(table: Path) -> bool:
-    """Whether a CSV file's header names the columns that are needed."""
+    """Whether the header of a CSV file has the columns image and label."""
     return {"image", "label"} <= _find_columns(read_table_header(table)).keys()
 
 
@@ -69,7 +69,7 @@ def read_table(table: Path, folder: Path, files: set[Parts], refused: dict[str, 
     """The samples of a table in the order of its rows; `files` are all files below `folder`.
 
     Rows whose picture is absent, or lies outside the folder, are added to `refused` (reason -> names). InputError with
-    file, line and column for a row that cannot be understood.
+    file, line and column for a cell that is empty or unknown.
     """
     notes = _visa_defects(folder, files)
     samples = []
@@ -78,13 +78,13 @@ def read_table(table: Path, folder: Path, files: set[Parts], refused: dict[str, 
             raise InputError(f"{where}: image: the cell is empty; name a picture")
         label, split_word = word(row.get("label", "")), word(row.get("split", ""))
         if label not in LABELS:
-            raise InputError(f"{where}: label: {label!r} is not known; write good, bad, logical or structural")
+            raise InputError(f"{where}: label: {label!r} is unknown; write good, bad, logical or structural")
         if split_word and split_word not in SPLITS:
-            raise InputError(f"{where}: split: {split_word!r} is not known; write train, validation or test")
+            raise InputError(f"{where}: split: {split_word!r} is unknown; write train, validation or test")
         kind = LABELS[label]
         image = _inside(row["image"], folder)
         if image is None:
-            refused.setdefault(f"{table.name} leads out of the folder", []).append(row["image"])
+            refused.setdefault(f"named in {table.name}, but outside its folder", []).append(row["image"])
             continue
         if image not in files:
             refused.setdefault(f"named in {table.name}, but absent", []).append(row["image"])

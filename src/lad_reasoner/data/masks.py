@@ -1,4 +1,4 @@
-"""Ground-truth masks: read, named by their grey values, and told in words.
+"""Ground-truth masks: read, named by their grey values, and described in words.
 
 In MVTec LOCO AD and MiniLOCO a mask's grey value names a defect and an anomaly may have several files; VisA's values
 are small numbers. So whatever is not black is anomalous.
@@ -18,12 +18,12 @@ from scipy import ndimage
 from lad_reasoner.errors import ImageError, InputError
 from lad_reasoner.files.pictures import MAX_PIXELS
 from lad_reasoner.records import Record, Sample
-from lad_reasoner.text import place_words, printable
+from lad_reasoner.text import first_problem, place_words, printable
 
-MAX_PLACES = 4  # more are counted, not told one by one
-SMALLEST = 0.05  # of all that is anomalous: smaller specks belong to the places that are told
-WIDE = 0.6  # of both sides: a region that reaches so far is in no one place
-JPEG_NOISE = 127  # what is not black in a lossy file may be noise
+MAX_PLACES = 4  # regions that are described one by one
+SMALLEST = 0.05  # share of the anomalous area: smaller specks belong to the larger regions
+WIDE = 0.6  # share of both sides: a region that reaches so far is in no single place
+JPEG_NOISE = 127  # a lossy file has grey around its black: only brighter values count
 
 
 class _Defect(Record):
@@ -53,7 +53,7 @@ def read_mask(files: Sequence[str | Path]) -> NDArray[np.bool_]:
 def name_defects(sample: Sample) -> tuple[str, ...]:
     """The defects of a picture of MVTec LOCO AD or MiniLOCO, by the grey values of its masks and defects_config.json.
 
-    InputError where the file is absent or malformed, or does not name a value.
+    InputError if the file is absent or malformed, or does not name a value.
     """
     if not sample.masks:
         return ()
@@ -63,24 +63,22 @@ def name_defects(sample: Sample) -> tuple[str, ...]:
     except OSError as error:
         raise InputError(f"{printable(config)}: {error.strerror}; it names the defects, copy it beside test/") from None
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        field = ".".join(str(part) for part in first["loc"])
-        raise InputError(f"{printable(config)}: {field}: {first['msg']}; copy it again") from None
+        raise InputError(f"{printable(config)}: {first_problem(error)}; copy it again") from None
     names = {entry.pixel_value: entry.defect_name for entry in entries}
-    found = []
+    defects: dict[str, None] = {}  # in the order of the files, each once
     for file in sample.masks:
-        for value in np.unique(_read_values(file)):
-            if value and int(value) not in names:
+        values = _read_values(file)
+        for value in np.unique(values[values != 0]):
+            if int(value) not in names:
                 raise InputError(f"{printable(file)}: the value {value} is not named in {printable(config)}")
-            if value and names[int(value)] not in found:
-                found.append(names[int(value)])
-    return tuple(found)
+            defects[names[int(value)]] = None
+    return tuple(defects)
 
 
 def describe_mask(mask: NDArray[np.bool_]) -> str:
-    """Where and how large: `upper left, 3.1 % of the picture`. Empty for a mask that is black.
+    """Where and how large: `upper left, 3.1 % of the picture`; empty for a black mask.
 
-    What lies around its own centre, as a ring does, is `around the centre`; what reaches over most of both sides is
+    A region around its own centre, such as a ring, is `around the centre`; one that reaches over most of both sides is
     `all over`.
     """
     total = int(mask.sum())
@@ -88,7 +86,8 @@ def describe_mask(mask: NDArray[np.bool_]) -> str:
         return ""
     labels, _ = ndimage.label(mask, structure=np.ones((3, 3)))
     areas = np.bincount(labels.ravel())[1:]
-    order = [int(at) for at in np.argsort(-areas, kind="stable") if areas[at] >= SMALLEST * total][:MAX_PLACES]
+    largest_first = np.argsort(-areas, kind="stable")
+    order = [int(at) for at in largest_first if areas[at] >= SMALLEST * total][:MAX_PLACES]
     boxes = ndimage.find_objects(labels)
     places = [_where(labels[boxes[at]] == at + 1, boxes[at], mask.shape) for at in order]
     whole = f"{_percent(total / mask.size)} of the picture"
@@ -113,7 +112,7 @@ def _percent(share: float) -> str:
 
 
 def _read_values(file: str | Path) -> NDArray[np.integer]:
-    """Grey values as they stand in the file; of colours the largest channel, without transparency."""
+    """(height, width) integers: grey values as in the file; of colours the largest channel, without transparency."""
     name = printable(file)
     try:
         with Image.open(file) as image:

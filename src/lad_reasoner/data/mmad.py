@@ -1,4 +1,4 @@
-"""MMAD's annotations as hints for the teacher, and what must not be handed out.
+"""MMAD's annotations as hints for the teacher, without those of benchmarks.
 
     mmad = read_mmad("mmad.json", "domain_knowledge.json")
     mmad.hint(sample)       # -> Hint: class, defect, place, what MMAD says
@@ -12,8 +12,8 @@ AD and GoodsAD. `mmad.json` is one object, picture -> entry:
 
 `domain_knowledge.json` is data set -> class -> defect -> text.
 
-A key is no path here: it is compared with the samples that `sources.py` found, so nothing outside them is ever opened.
-MMAD's own mask_path and lists of templates are not read; a sample knows its masks, and `curate.py` draws references.
+Keys are never opened as paths: they are compared with the samples that `layouts.find_samples` found. MMAD's own
+mask_path and lists of templates are not read; a sample knows its masks, and `sets/pairs.py` draws references.
 
 The paper (section 3.2) gives the teacher "MMAD annotations as semantic priors". Deviations: the right option of each
 question is quoted, not its wrong ones; whether there is a defect at all is known from the data set, not asked of MMAD;
@@ -33,14 +33,14 @@ from lad_reasoner.data.masks import describe_mask, read_mask
 from lad_reasoner.data.public_sets import LOCO, WRONG_IN_DS_MVTEC
 from lad_reasoner.errors import InputError
 from lad_reasoner.records import Record, Sample
-from lad_reasoner.text import printable
+from lad_reasoner.text import first_problem, printable
 
 # (data set, class, defect or `good` or VisA's `bad`, number of the picture)
 Name = tuple[str, str, str, str]
 
 DATASETS = {"DS-MVTec": "MVTec AD", "MVTec-AD": "MVTec AD", "MVTec": "MVTec AD", "VisA": "VisA"}
 BENCHMARK = "MVTec LOCO AD is the benchmark"
-OUTSIDE = "leads out of its folder"
+OUTSIDE = "a path out of the folder"
 OTHER = "of a data set that is not trained on"
 FORM = "not DATASET/CLASS/FOLDER/DEFECT/FILE"
 WRONG = "a metal nut among DS-MVTec's pills"
@@ -61,7 +61,7 @@ class Question(Record):
 
     @property
     def right(self) -> str | None:
-        """The text of the right option, or None where there is no such option."""
+        """The text of the right option, or None if there is no such option."""
         return self.options.get(self.answer.strip().rstrip(".").upper())
 
 
@@ -73,9 +73,8 @@ class _Entry(Record):
 class Hint:
     """What the teacher is told about a picture before it looks.
 
-    `defect` is None where the data set does not name it, `where` is empty where there is no mask, `knowledge` is MMAD's
-    text on this defect of this class, or on its good pictures; `said` are (question, right option) about this very
-    picture.
+    `defect` is None if the data set does not name it, `where` is empty if there is no mask. `knowledge` is MMAD's text
+    on this defect of this class, or on its good pictures. `said` are (question, right option) about this picture.
     """
 
     category: str
@@ -87,7 +86,7 @@ class Hint:
 
     @property
     def text(self) -> str:
-        """The hint as lines of text, to be put into a prompt."""
+        """The hint as lines of text, for a prompt."""
         defect = _spoken(self.defect or "there is one") if self.anomalous else "none"
         lines = [f"Product: {_spoken(self.category)}", f"Defect: {defect}"]
         lines += [f"Where: {self.where}"] if self.where else []
@@ -98,14 +97,14 @@ class Hint:
 
 @dataclass(frozen=True)
 class Mmad:
-    """What MMAD knows. `refused`: reason -> keys that were left out."""
+    """MMAD's questions and texts. `refused`: reason -> keys that were left out."""
 
     questions: Mapping[Name, tuple[Question, ...]]
     knowledge: Mapping[tuple[str, str, str], str]
     refused: Mapping[str, tuple[str, ...]]
 
     def hint(self, sample: Sample) -> Hint:
-        """The hint for one picture; where MMAD says nothing about it, what its data set says.
+        """The hint for one picture; only from its data set if MMAD says nothing about it.
 
         ImageError for a mask that cannot be read.
         """
@@ -122,26 +121,22 @@ class Mmad:
 
     def absent(self, samples: Iterable[Sample]) -> tuple[Name, ...]:
         """Pictures that MMAD asks about and that are not among the samples."""
-        here = {name_of(sample) for sample in samples}
-        return tuple(name for name in self.questions if name not in here)
+        names = {name_of(sample) for sample in samples}
+        return tuple(name for name in self.questions if name not in names)
 
 
 def name_of(sample: Sample) -> Name:
-    """How MMAD calls a sample, whatever layout it lies in."""
-    folder = "bad" if sample.dataset == "VisA" else sample.defect or "bad"
-    return (
-        sample.dataset,
-        sample.category,
-        "good" if sample.kind == "good" else folder,
-        Path(sample.image).stem.casefold(),
-    )
+    """MMAD's name of a sample, the same in every layout."""
+    defect = "bad" if sample.dataset == "VisA" else sample.defect or "bad"
+    folder = "good" if sample.kind == "good" else defect
+    return sample.dataset, sample.category, folder, Path(sample.image).stem.casefold()
 
 
 def read_mmad(questions: str | Path | None = None, knowledge: str | Path | None = None) -> Mmad:
-    """Read MMAD's question file and its domain knowledge; either may be missing.
+    """Read MMAD's question file and its domain knowledge; either may be None.
 
     Keys of MVTec LOCO AD, of other data sets, of pictures known to be wrong, and keys that are paths out of the folder
-    are refused and counted. InputError with file, key and field for a file that is not of MMAD's form.
+    are refused and counted. InputError with file, key and field if a file is malformed.
     """
     refused: dict[str, list[str]] = {}
     asked: dict[Name, tuple[Question, ...]] = {}
@@ -152,10 +147,13 @@ def read_mmad(questions: str | Path | None = None, knowledge: str | Path | None 
             if name is None:
                 refused.setdefault(reason, []).append(printable(key))
                 continue
-            wrong = [question for question in entry.conversation if question.right is None]
-            if wrong:
-                refused.setdefault(ANSWER, []).extend([f"{printable(key)}: {one.question}" for one in wrong])
-            asked[name] = (*asked.get(name, ()), *(one for one in entry.conversation if one.right is not None))
+            answerable = []
+            for question in entry.conversation:
+                if question.right is None:
+                    refused.setdefault(ANSWER, []).append(f"{printable(key)}: {question.question}")
+                else:
+                    answerable.append(question)
+            asked[name] = (*asked.get(name, ()), *answerable)
     if knowledge is not None:
         for dataset, classes in _read(knowledge, dict[str, dict[str, dict[str, str]]], "domain_knowledge.json").items():
             for category, defects in classes.items():
@@ -170,7 +168,7 @@ def read_mmad(questions: str | Path | None = None, knowledge: str | Path | None 
 
 def _parse(key: str) -> tuple[str, Name | None]:
     """(reason of the refusal, None), or ("", the picture's name)."""
-    path = PureWindowsPath(key)  # takes either slash
+    path = PureWindowsPath(key)  # splits at either slash
     if path.anchor or ".." in path.parts:
         return OUTSIDE, None
     reason = _refusal(*(*path.parts, "", "")[:2])
@@ -201,8 +199,4 @@ def _read(path: str | Path, form: type[Form], what: str) -> Form:
     except OSError as error:
         raise InputError(f"{printable(path)}: {error.strerror}; give MMAD's {what}") from None
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ": ".join(str(part) for part in first["loc"])
-        raise InputError(
-            f"{printable(path)}: {where + ': ' if where else ''}{first['msg']}; give MMAD's {what}"
-        ) from None
+        raise InputError(f"{printable(path)}: {first_problem(error)}; give MMAD's {what}") from None

@@ -60,7 +60,7 @@ def load_set(
     if tasks:
         raise InputError(f"{printable(folder)}: contains {WORDS[tasks[0]]}; this stage trains on {WORDS[kind]}")
     # It opens every picture, so only one of several processes does it.
-    problems = check_set(folder).errors if first_process() else {}
+    problems = check_set(folder, track=track).errors if first_process() else {}
     if problems:
         reason, names = next(iter(problems.items()))
         more = f"; {len(problems) - 1} more kinds of error, see lad-reasoner data check" if len(problems) > 1 else ""

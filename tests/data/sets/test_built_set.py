@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lad_reasoner.data.sets.built_set import Builder, Entry, put_file, read_entries, read_manifest, summarise
+from lad_reasoner.data.sets.built_set import Builder, Entry, put_file, read_entries, read_manifest, summarise_set
 from lad_reasoner.errors import InputError, RecordError
 from lad_reasoner.prompts import FORMAT, QUESTION, build_messages, build_prompt
 
@@ -94,7 +94,7 @@ def test_folders_that_are_no_sets(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="No such file"):
         read_manifest(tmp_path)
     (tmp_path / "manifest.json").write_text("<html>")
-    with pytest.raises(InputError, match="not JSON"):
+    with pytest.raises(InputError, match="not valid JSON"):
         read_manifest(tmp_path)
     (tmp_path / "manifest.json").write_text("[]")
     with pytest.raises(InputError, match="not a manifest"):
@@ -103,12 +103,12 @@ def test_folders_that_are_no_sets(tmp_path: Path) -> None:
     with pytest.raises(RecordError, match=r"metadata\.jsonl:1: images_file_names"):
         read_entries(tmp_path)
     (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match="is a file"):
+    with pytest.raises(InputError, match="a file; give a folder"):
         Builder(tmp_path / "file", "sft", RECIPE)
 
 
 def test_counts() -> None:
-    found = summarise([entry("a"), entry("b", label="no", kind="good"), entry("c", category="k", masks=("m.png",))])
+    found = summarise_set([entry("a"), entry("b", label="no", kind="good"), entry("c", category="k", masks=("m.png",))])
     assert found["classes"] == {"d/c": {"no": 1, "yes": 1}, "d/k": {"yes": 1}}
     assert found["labels"] == {"no": 1, "yes": 2}
     assert found["kinds"] == {"good": 1, "unknown": 2}

@@ -83,12 +83,15 @@ def set_all(**fields: Any) -> Callable[[list[Line]], object]:
 @pytest.mark.parametrize(
     ("reason", "edit"),
     [
-        ("the identifier is there twice", lambda lines: lines.append(lines[0])),
+        ("two records have the same identifier", lambda lines: lines.append(lines[0])),
         ("label and kind contradict each other", lambda lines: lines[-1].update(kind="structural")),
         ("labelled good, but has a defect or a mask", lambda lines: lines[-1].update(defect="scratch")),
-        ("places in the messages and pictures do not match", lambda lines: lines[0]["messages"][0]["content"].pop(0)),
-        ("places in the messages and pictures do not match", lambda lines: lines[0].update(query=7)),
-        ("the turns are not those of its task", lambda lines: lines[0].update(task="sft")),
+        (
+            "the messages' places do not match the pictures",
+            lambda lines: lines[0]["messages"][0]["content"].pop(0),
+        ),
+        ("the messages' places do not match the pictures", lambda lines: lines[0].update(query=7)),
+        ("the roles of the messages are wrong for the task", lambda lines: lines[0].update(task="sft")),
         ("MVTec LOCO AD and MiniLOCO's evaluation products are benchmarks", set_all(category="pushpins")),
         (
             "MVTec LOCO AD and MiniLOCO's evaluation products are benchmarks",

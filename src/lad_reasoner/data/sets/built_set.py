@@ -1,17 +1,17 @@
-"""A built data set on disk: written record by record, so that an interrupted build goes on, and read back.
+"""A built data set on disk: written record by record, so that an interrupted build can be resumed, and read back.
 
     OUT/metadata.jsonl      a line a record (`Entry`), pictures by relative path
         images/  masks/     hard links to the sources where the file system allows, else copies
-        manifest.json       what was built from what: counts, refusals, hashes, licences, prompts, teacher, cost
+        manifest.json       sources, counts, refusals, hashes, licences, prompts, teacher, cost
         README.md           the data set card
-        teacher.jsonl       the answers that were paid for (SFT with a service only)
+        teacher.jsonl       all answers of the service (SFT with a service only)
         decisions.jsonl     the review's decisions
 
 `datasets.load_dataset(OUT)` reads it: the key `images_file_names` becomes a column `images` of pictures. `messages` is
 what TRL's SFTTrainer takes; pairs have the same under `prompt`, the name that its GRPOTrainer asks for.
 
-The card's header is not decoration. Without it `datasets` would tell the splits from folder names, and take `test/` and
-even MiniLOCO's test_tubes for a test split.
+The card's header is needed. Without it `datasets` would guess the splits from folder names, and take `test/` and even
+MiniLOCO's test_tubes for a test split.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from typing import Any, Literal
 
 from lad_reasoner.errors import InputError, MachineError
 from lad_reasoner.files.jsonl import read_records, repair_records
+from lad_reasoner.files.whole import write_whole
 from lad_reasoner.records import Kind, Label, Record
 from lad_reasoner.text import printable
 
@@ -62,8 +63,9 @@ data = load_dataset("path/to/this/folder", split="train")
 class Entry(Record):
     """A line of metadata.jsonl.
 
-    `images_file_names` are in the order of the places in `messages`; `query` is the index of the one that is judged,
-    the last unless the order was shuffled. `label` is yes for anomalous. `source` is the query's path in its source.
+    `images_file_names` are in the order of the places in `messages`; `query` is the index of the picture that is
+    judged, the last unless the order was shuffled. `label` is yes for anomalous. `source` is the query's path in its
+    source.
     """
 
     id: str
@@ -84,16 +86,16 @@ class Entry(Record):
     prompt_version: str
 
     def line(self) -> str:
-        """As JSON, without the fields that this task does not have."""
+        """JSON with a line end, without the fields that this task does not have."""
         absent = {name for name in ("prompt", "question") if getattr(self, name) is None}
         return self.model_dump_json(exclude=absent) + "\n"
 
 
 class Builder:
-    """Writes one data set; used in a `with` block. `done` are the identifiers that an earlier, cut-off build wrote.
+    """Writes one data set, in a `with` block. `done` are the identifiers that an earlier, interrupted build wrote.
 
-    `recipe` is all that decides what is built; it goes into the manifest at once. InputError for a folder with anything
-    else in it, or with a set of another recipe.
+    `recipe` is all that the set depends on; it goes into the manifest at once. InputError if the folder holds anything
+    else, or a set of another recipe.
     """
 
     def __init__(self, out: str | Path, task: Literal["sft", "pair"], recipe: Mapping[str, Any]) -> None:
@@ -115,7 +117,7 @@ class Builder:
     def add(self, entry: Entry, files: Mapping[str, str | Path]) -> None:
         """Put the files in their places (name in the set -> original), then write the line.
 
-        A record that is there already is passed over. MachineError when the disk is full; what was written stays.
+        A record that is already there is skipped. MachineError if the disk is full; what was written stays.
         """
         if entry.id in self.done:
             return
@@ -126,7 +128,7 @@ class Builder:
             self._file.flush()
         except OSError as error:
             raise MachineError(
-                f"{self.out}: {error.strerror}; free some space and start again, what was built is kept"
+                f"{self.out}: {error.strerror}; free some space and start again; the records so far are kept"
             ) from None
         self.done.add(entry.id)
 
@@ -134,27 +136,26 @@ class Builder:
         """Sort the lines into this order of identifiers, write manifest and card; returns the manifest."""
         self._file.close()
         entries = {entry.id: entry for entry in read_entries(self.out)}
-        lines = [entries[name].line() for name in order if name in entries]
-        _replace(self.out / METADATA, "".join(lines))
         kept = [entries[name] for name in order if name in entries]
-        manifest = self._write_manifest({"complete": complete, **summarise(kept), **facts})
+        write_whole(self.out / METADATA, "".join(entry.line() for entry in kept))
+        manifest = self._write_manifest({"complete": complete, **summarise_set(kept), **facts})
         labels = ", ".join(f"{count} {label}" for label, count in manifest["labels"].items())
         title = {"sft": "Questions and answers about products", "pair": "Reference and query pairs"}[self.task]
         licences = ", ".join(manifest["licences"])
         card = CARD_TEXT.format(title=title, records=len(kept), labels=labels, licences=licences)
-        _replace(self.out / CARD, card)
+        write_whole(self.out / CARD, card)
         return manifest
 
     def _write_manifest(self, facts: Mapping[str, Any]) -> dict[str, Any]:
         manifest = {"task": self.task, "recipe": self.recipe, **facts}
-        _replace(self.out / MANIFEST, json.dumps(manifest, indent=2, ensure_ascii=False) + "\n")
+        write_whole(self.out / MANIFEST, json.dumps(manifest, indent=2, ensure_ascii=False) + "\n")
         return manifest
 
 
 def read_entries(folder: str | Path) -> list[Entry]:
-    """The records of a built set, in its order; a last line that a crash cut off is passed over.
+    """The records of a built set, in its order; a last line that a crash cut off is skipped.
 
-    InputError for a folder without metadata.jsonl, RecordError (file, line, field) for a line that is no record.
+    InputError if the folder has no metadata.jsonl, RecordError (file, line, field) if a line is not a record.
     """
     path = Path(folder) / METADATA
     if not path.is_file():
@@ -163,31 +164,31 @@ def read_entries(folder: str | Path) -> list[Entry]:
 
 
 def read_manifest(folder: str | Path) -> dict[str, Any]:
-    """manifest.json; InputError where it is absent or no JSON object."""
+    """manifest.json; InputError if it is absent or not a JSON object."""
     path = Path(folder) / MANIFEST
     try:
         manifest = json.loads(path.read_bytes())
     except OSError as error:
         raise InputError(f"{printable(path)}: {error.strerror}; give a folder that `lad-reasoner data` built") from None
     except ValueError as error:
-        raise InputError(f"{printable(path)}: not JSON ({error}); build the set again") from None
+        raise InputError(f"{printable(path)}: not valid JSON ({error}); build the set again") from None
     if not isinstance(manifest, dict):
         raise InputError(f"{printable(path)}: not a manifest; build the set again")
     return manifest
 
 
-def summarise(entries: Sequence[Entry]) -> dict[str, Any]:
+def summarise_set(entries: Sequence[Entry]) -> dict[str, Any]:
     """Counts of a set: by class and label, kind, label, question, licence and prompt version."""
     classes: dict[str, Counter[str]] = {}
     for entry in entries:
         classes.setdefault(f"{entry.dataset}/{entry.category}", Counter())[entry.label] += 1
-    questions = {"questions": _count(entry.question for entry in entries if entry.question)}
+    questions = _count(entry.question for entry in entries if entry.question)
     return {
         "records": len(entries),
         "classes": {name: dict(sorted(counts.items())) for name, counts in classes.items()},
         "kinds": _count(entry.kind or "unknown" for entry in entries),
         "labels": _count(entry.label for entry in entries),
-        **(questions if questions["questions"] else {}),
+        **({"questions": questions} if questions else {}),
         "licences": _count(entry.licence for entry in entries),
         "prompt_versions": _count(entry.prompt_version for entry in entries),
         "masks_missing": sum(entry.label == "yes" and not entry.masks for entry in entries),
@@ -208,28 +209,28 @@ def _check_folder(out: Path, task: str, recipe: Mapping[str, Any]) -> None:
     if not out.exists():
         return
     if not out.is_dir():
-        raise InputError(f"--out {printable(out)}: is a file; give a folder")
+        raise InputError(f"--out {printable(out)}: a file; give a folder")
     if not (out / MANIFEST).exists():
-        strange = sorted(path.name for path in out.iterdir() if path.name.removesuffix(".lock") not in _OURS)
-        if strange:
+        others = sorted(path.name for path in out.iterdir() if path.name.removesuffix(".lock") not in _OURS)
+        if others:
             raise InputError(
-                f"--out {printable(out)}: holds {printable(strange[0])} and no {MANIFEST}; give an empty folder"
+                f"--out {printable(out)}: holds {printable(others[0])} and no {MANIFEST}; give an empty folder"
             )
         return
     before = read_manifest(out)
     if before.get("task") != task:
         raise InputError(f"--out {printable(out)}: holds a set of another task; give another folder")
-    there = before.get("recipe") or {}
-    for name in {**there, **recipe}:
-        if there.get(name) != recipe.get(name):
+    earlier = before.get("recipe") or {}
+    for name in {**earlier, **recipe}:
+        if earlier.get(name) != recipe.get(name):
             raise InputError(
-                f"--out {printable(out)}: was built with other settings ({name}: {there.get(name)} there, "
+                f"--out {printable(out)}: was built with other settings ({name}: {earlier.get(name)} there, "
                 f"{recipe.get(name)} here); give another folder"
             )
 
 
 def put_file(original: Path, target: Path) -> None:
-    """A hard link, or a copy that is only seen when it is whole; nothing where the target is there already."""
+    """A hard link, or a copy where links are not possible, never half of one; an existing target stays."""
     if target.exists():
         return
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -237,15 +238,6 @@ def put_file(original: Path, target: Path) -> None:
     try:
         os.link(original, target)
     except OSError:  # another file system, or one without links
-        half = target.with_name(f"{target.name}.half")
-        shutil.copyfile(original, half)
-        half.replace(target)
-
-
-def _replace(path: Path, text: str) -> None:
-    half = path.with_name(f"{path.name}.half")
-    with half.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    half.replace(path)
+        part = target.with_name(f"{target.name}.part")
+        shutil.copyfile(original, part)
+        part.replace(target)

@@ -1,19 +1,19 @@
-"""Is a built set fit to train on? Everything is looked at again on the disk; nothing that the builder said is believed.
+"""Is a built set fit to train on? The check reads everything again from the disk and trusts nothing in the manifest.
 
     report = check_set("pairs", benchmarks=[find_samples("mvtec_loco")])
     report.errors       # reason -> names: training must not start
     report.warnings     # reason -> names: worth knowing
 
-Exact duplicates are told by their bytes. Near ones by a perceptual hash: whether the brightness of the picture, reduced
-to a small grid, falls from left to right and from top to bottom, 512 bits in all. Pictures of one product from one
-camera are much alike, so only a difference of at most `NEAR` bits counts, and it stays a warning, for a person to look
-at.
+Exact duplicates have the same bytes. Near duplicates have nearly the same perceptual hash: the picture is reduced to a
+small grid, and each bit says whether the brightness falls to the right, or downwards; 512 bits in all. Pictures of one
+product from one camera are much alike, so only a difference of at most `NEAR` bits counts, and it is a warning, for a
+person to look at.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -25,34 +25,35 @@ from PIL import Image
 
 from lad_reasoner.data.layouts import Source, why_not_train
 from lad_reasoner.data.masks import read_mask
-from lad_reasoner.data.sets.built_set import Entry, hash_file, read_entries, read_manifest, summarise
+from lad_reasoner.data.sets.built_set import Entry, hash_file, read_entries, read_manifest, summarise_set
 from lad_reasoner.data.sets.tokens import record_tokens
 from lad_reasoner.errors import ImageError
 from lad_reasoner.files.pictures import read_picture
+from lad_reasoner.progress import Track, silent
 from lad_reasoner.records import Sample
-from lad_reasoner.report.terminal import track
 
 NEAR = 8  # of 512 bits
 GRID = 16
 
 INCOMPLETE = "the build is not complete; run the same command again"
-FEW = "too few records of one label: a model that always says the other is nearly right"
+FEW = "too few records of one label: a model that always gives the other answer is nearly right"
 FEWEST = 0.05  # share of the rarer label
+ROLES = {"sft": ["user", "assistant"], "pair": ["user"]}
 
 
 @dataclass(frozen=True)
-class Look:
-    """What is seen of a file: its bytes' hash, its size, its perceptual hash; or the error."""
+class Fingerprint:
+    """A picture's SHA-256, its (width, height), and its perceptual hash as packed bits; or the error."""
 
     sha256: str = ""
     size: tuple[int, int] = (0, 0)
-    bits: NDArray[np.uint8] = field(default_factory=lambda: np.zeros(GRID * GRID * 2 // 8, np.uint8))
+    bits: NDArray[np.uint8] = field(default_factory=lambda: np.zeros(GRID * GRID * 2 // 8, np.uint8))  # (64,)
     error: str = ""
 
 
 @dataclass
-class Report:
-    """What was found; `longest` is the number of tokens of the longest prompt and answer together."""
+class CheckReport:
+    """Errors and warnings (reason -> names); `longest` is the largest number of tokens of a prompt with its answer."""
 
     summary: dict[str, Any]
     longest: int = 0
@@ -61,15 +62,15 @@ class Report:
 
     @property
     def fit(self) -> bool:
-        """Whether to train."""
+        """Whether training may start."""
         return not self.errors
 
     def error(self, reason: str, name: str) -> None:
-        """Something because of which training must not start."""
+        """Add a fault because of which training must not start."""
         self.errors.setdefault(reason, []).append(name)
 
     def warn(self, reason: str, name: str) -> None:
-        """Something that is worth knowing."""
+        """Add a fact that is worth knowing."""
         self.warnings.setdefault(reason, []).append(name)
 
 
@@ -79,50 +80,50 @@ def check_set(
     benchmarks: Sequence[Source] = (),
     max_tokens: int | None = None,
     max_pixels: int | None = None,
-) -> Report:
-    """Look at every record, picture and mask of a built set.
+    track: Track = silent,
+) -> CheckReport:
+    """Check every record, picture and mask of a built set.
 
-    `benchmarks` are looked for in the set (leakage). Records of more than `max_tokens` tokens, with pictures resized to
-    `max_pixels`, are errors. InputError for a folder that holds no built set.
+    Pictures of `benchmarks` must not be in the set. Records of more than `max_tokens` tokens, with pictures resized to
+    `max_pixels`, are errors. InputError if the folder does not hold a built set.
     """
     folder = Path(folder)
     entries = read_entries(folder)
-    report = Report(summarise(entries))
+    report = CheckReport(summarise_set(entries))
     if not entries:
         report.error("the set is empty", folder.name)
     if read_manifest(folder).get("complete") is not True:
         report.error(INCOMPLETE, folder.name)
-    seen: set[str] = set()
+    for name, count in Counter(entry.id for entry in entries).items():
+        if count > 1:
+            report.error("two records have the same identifier", name)
     for entry in entries:
-        if entry.id in seen:
-            report.error("the identifier is there twice", entry.id)
-        seen.add(entry.id)
         _check_record(entry, report)
-    looks = _check_pictures(folder, entries, report)
+    pictures = _check_pictures(folder, entries, report, track)
     _check_masks(folder, entries, report)
-    _check_labels(entries, looks, report)
+    _check_labels(entries, pictures, report)
     for entry in entries:
-        sizes = [looks[name].size for name in entry.images_file_names]
+        sizes = [pictures[name].size for name in entry.images_file_names]
         if all(min(size) > 0 for size in sizes):
             tokens = sum(record_tokens(entry.messages, sizes, max_pixels))
             report.longest = max(report.longest, tokens)
             if max_tokens is not None and tokens > max_tokens:
                 report.error(f"more than {max_tokens} tokens", f"{entry.id} ({tokens})")
-    _check_leaks(looks, benchmarks, report)
+    for benchmark in benchmarks:
+        _check_leaks(pictures, benchmark, report, track)
     return report
 
 
-def _check_record(entry: Entry, report: Report) -> None:
-    places = sum(part.get("type") == "image" for message in entry.messages for part in _parts(message))
+def _check_record(entry: Entry, report: CheckReport) -> None:
+    places = _count_places(entry)
     if places != len(entry.images_file_names) or not 0 <= entry.query < places:
-        report.error("places in the messages and pictures do not match", entry.id)
+        report.error("the messages' places do not match the pictures", entry.id)
     if entry.kind is not None and (entry.label == "no") != (entry.kind == "good"):
         report.error("label and kind contradict each other", entry.id)
     if entry.label == "no" and (entry.defect or entry.masks):
         report.error("labelled good, but has a defect or a mask", entry.id)
-    roles = [message.get("role") for message in entry.messages]
-    if roles != (["user", "assistant"] if entry.task == "sft" else ["user"]):
-        report.error("the turns are not those of its task", entry.id)
+    if [message.get("role") for message in entry.messages] != ROLES[entry.task]:
+        report.error("the roles of the messages are wrong for the task", entry.id)
     for name in (*entry.images_file_names, *entry.masks):
         if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
             report.error("a path leads out of the folder", entry.id)
@@ -130,42 +131,55 @@ def _check_record(entry: Entry, report: Report) -> None:
         sample = Sample(
             image=path, dataset=entry.dataset, category=entry.category, split=None, kind=entry.kind, licence=""
         )
-        if (reason := why_not_train(sample)) is not None:
+        reason = why_not_train(sample)
+        if reason is not None:
             report.error(reason, entry.id)
             break
 
 
-def _parts(message: dict[str, Any]) -> list[dict[str, Any]]:
-    content = message.get("content")
-    return content if isinstance(content, list) else []
+def _count_places(entry: Entry) -> int:
+    """Places for pictures in the messages, whose content may be malformed."""
+    places = 0
+    for message in entry.messages:
+        content = message.get("content")
+        if isinstance(content, list):
+            places += sum(part.get("type") == "image" for part in content)
+    return places
 
 
-def _check_pictures(folder: Path, entries: Sequence[Entry], report: Report) -> dict[str, Look]:
+def _query_of(entry: Entry) -> str:
+    """The name of the query; the last picture if `query` is beyond it."""
+    return entry.images_file_names[min(entry.query, len(entry.images_file_names) - 1)]
+
+
+def _check_pictures(
+    folder: Path, entries: Sequence[Entry], report: CheckReport, track: Track
+) -> dict[str, Fingerprint]:
     names = list(dict.fromkeys(name for entry in entries for name in entry.images_file_names))
-    looks = _look_at(folder, names)
-    for look in looks.values():
-        if look.error:
-            report.error("a picture cannot be read", look.error)
+    pictures = _fingerprints(folder, names, track)
+    for picture in pictures.values():
+        if picture.error:
+            report.error("a picture cannot be read", picture.error)
     for entry in entries:
-        query = looks[entry.images_file_names[min(entry.query, len(entry.images_file_names) - 1)]]
-        others = [looks[name] for at, name in enumerate(entry.images_file_names) if at != entry.query]
-        if query.sha256 and any(other.sha256 == query.sha256 for other in others):
+        sha256 = pictures[_query_of(entry)].sha256
+        references = [name for at, name in enumerate(entry.images_file_names) if at != entry.query]
+        if sha256 and any(pictures[name].sha256 == sha256 for name in references):
             report.error("a picture is its own reference", entry.id)
-    same: dict[str, list[str]] = defaultdict(list)
-    for name, look in looks.items():
-        if look.sha256:
-            same[look.sha256].append(name)
-    for group in same.values():
-        if len(group) > 1:
-            report.warn("the same picture under several names", " = ".join(group[:3]))
-    firsts = [group[0] for group in same.values()]
-    for one, other in _near(looks, firsts, looks, firsts):
-        if one < other:
-            report.warn("nearly the same picture", f"{one} ~ {other}")
-    return looks
+    by_content: dict[str, list[str]] = defaultdict(list)
+    for name, picture in pictures.items():
+        if picture.sha256:
+            by_content[picture.sha256].append(name)
+    for copies in by_content.values():
+        if len(copies) > 1:
+            report.warn("the same picture under several names", " = ".join(copies[:3]))
+    distinct = {copies[0]: pictures[copies[0]] for copies in by_content.values()}
+    for first, second in _near(distinct, distinct):
+        if first < second:
+            report.warn("nearly the same picture", f"{first} ~ {second}")
+    return pictures
 
 
-def _check_masks(folder: Path, entries: Sequence[Entry], report: Report) -> None:
+def _check_masks(folder: Path, entries: Sequence[Entry], report: CheckReport) -> None:
     checked: set[tuple[str, ...]] = set()
     for entry in entries:
         if entry.label == "yes" and not entry.masks:
@@ -179,12 +193,12 @@ def _check_masks(folder: Path, entries: Sequence[Entry], report: Report) -> None
                 report.error("a mask cannot be read", str(error))
 
 
-def _check_labels(entries: Sequence[Entry], looks: dict[str, Look], report: Report) -> None:
+def _check_labels(entries: Sequence[Entry], pictures: Mapping[str, Fingerprint], report: CheckReport) -> None:
     labels: dict[str, set[str]] = defaultdict(set)
     for entry in entries:
-        query = looks[entry.images_file_names[min(entry.query, len(entry.images_file_names) - 1)]]
-        labels[query.sha256 or entry.id].add(entry.label)
-        if len(labels[query.sha256 or entry.id]) > 1:
+        content = pictures[_query_of(entry)].sha256 or entry.id
+        labels[content].add(entry.label)
+        if len(labels[content]) > 1:
             report.error("one picture is labelled good and anomalous", entry.id)
     counts = [sum(entry.label == label for entry in entries) for label in ("yes", "no")]
     if entries and min(counts) == 0:
@@ -193,47 +207,45 @@ def _check_labels(entries: Sequence[Entry], looks: dict[str, Look], report: Repo
         report.warn(FEW, f"{counts[0]} yes, {counts[1]} no")
 
 
-def _check_leaks(looks: dict[str, Look], benchmarks: Sequence[Source], report: Report) -> None:
-    """Pictures of a benchmark that the set holds, by content, whatever they are called."""
-    for source in benchmarks:
-        found = _look_at(Path(), [sample.image for sample in source.samples])
-        known = {look.sha256: name for name, look in looks.items() if look.sha256}
-        for name, look in found.items():
-            if look.sha256 in known:
-                report.error("a picture of the benchmark", f"{known[look.sha256]} = {name}")
-        for one, other in _near(looks, list(looks), found, list(found)):
-            if looks[one].sha256 != found[other].sha256:
-                report.warn("nearly a picture of the benchmark", f"{one} ~ {other}")
+def _check_leaks(pictures: Mapping[str, Fingerprint], benchmark: Source, report: CheckReport, track: Track) -> None:
+    """Pictures of the benchmark that are in the set, by content, whatever their names."""
+    others = _fingerprints(Path(), [sample.image for sample in benchmark.samples], track)
+    known = {picture.sha256: name for name, picture in pictures.items() if picture.sha256}
+    for name, other in others.items():
+        if other.sha256 in known:
+            report.error("a picture of the benchmark", f"{known[other.sha256]} = {name}")
+    for name, near in _near(pictures, others):
+        if pictures[name].sha256 != others[near].sha256:
+            report.warn("nearly a picture of the benchmark", f"{name} ~ {near}")
 
 
-def _look_at(folder: Path, names: Sequence[str]) -> dict[str, Look]:
-    with ThreadPoolExecutor() as pool:
-        looks = track(pool.map(lambda name: _look(folder / name), names), len(names), "Looking at pictures")
-        return dict(zip(names, looks, strict=True))
+def _fingerprints(folder: Path, names: Sequence[str], track: Track) -> dict[str, Fingerprint]:
+    with ThreadPoolExecutor() as threads:
+        fingerprints = threads.map(_fingerprint, [folder / name for name in names])
+        return dict(zip(names, track(fingerprints, len(names), "Checking pictures"), strict=True))
 
 
-def _look(path: Path) -> Look:
+def _fingerprint(path: Path) -> Fingerprint:
     try:
         picture = read_picture(path)
         grey = picture.image.convert("L").resize((GRID + 1, GRID + 1), Image.Resampling.BOX)
     except ImageError as error:
-        return Look(error=str(error))
-    values = np.asarray(grey, np.int16)
+        return Fingerprint(error=str(error))
+    values = np.asarray(grey, np.int16)  # (GRID + 1, GRID + 1); int16 because differences of uint8 wrap around
     falls = [values[:GRID, 1:] < values[:GRID, :-1], values[1:, :GRID] < values[:-1, :GRID]]
-    return Look(hash_file(path), (picture.width, picture.height), np.packbits(np.stack(falls)))
+    return Fingerprint(hash_file(path), (picture.width, picture.height), np.packbits(np.stack(falls)))
 
 
-def _near(
-    looks: dict[str, Look], names: Sequence[str], others: dict[str, Look], other_names: Sequence[str]
-) -> list[tuple[str, str]]:
-    """Pairs whose hashes differ in at most `NEAR` bits. Pictures without any contrast are like all others: left out."""
-    left = [name for name in names if looks[name].bits.any()]
-    right = [name for name in other_names if others[name].bits.any()]
-    if not left or not right:
+def _near(pictures: Mapping[str, Fingerprint], others: Mapping[str, Fingerprint]) -> list[tuple[str, str]]:
+    """Pairs of names whose hashes differ in at most `NEAR` bits."""
+    # A picture without any contrast has no bits and would be like all others.
+    other_names = [name for name, other in others.items() if other.bits.any()]
+    if not other_names:
         return []
-    bits = np.stack([others[name].bits for name in right])
-    found = []
-    for name in left:
-        apart = np.bitwise_count(bits ^ looks[name].bits).sum(1)
-        found += [(name, right[at]) for at in np.flatnonzero(apart <= NEAR)]
-    return found
+    bits = np.stack([others[name].bits for name in other_names])  # (others, 64)
+    near = []
+    for name, picture in pictures.items():
+        if picture.bits.any():
+            distances = np.bitwise_count(bits ^ picture.bits).sum(1)
+            near += [(name, other_names[at]) for at in np.flatnonzero(distances <= NEAR)]
+    return near
