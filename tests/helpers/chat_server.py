@@ -106,8 +106,8 @@ def fingerprint(body: dict[str, Any]) -> str:
 
 
 def _token(token: str, others: dict[str, float]) -> dict[str, Any]:
-    told = [{"token": other, "logprob": logprob, "bytes": None} for other, logprob in others.items()]
-    return {"token": token, "logprob": others.get(token, 0.0), "bytes": None, "top_logprobs": told}
+    alternatives = [{"token": other, "logprob": logprob, "bytes": None} for other, logprob in others.items()]
+    return {"token": token, "logprob": others.get(token, 0.0), "bytes": None, "top_logprobs": alternatives}
 
 
 class _Server(ThreadingHTTPServer):

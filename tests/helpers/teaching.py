@@ -44,9 +44,9 @@ def question(picture: Path | None, text: str = "What is wrong?", **changes: Any)
 
 def answers(asked: RemoteTeacher, requests: Sequence[Request]) -> list[Outcome]:
     """In the order of the requests; each must have come once."""
-    found = list(asked.ask_many(requests))
-    assert sorted(index for index, _ in found) == list(range(len(requests)))
-    return [outcome for _, outcome in sorted(found, key=lambda pair: pair[0])]
+    outcomes = list(asked.ask_many(requests))
+    assert sorted(index for index, _ in outcomes) == list(range(len(requests)))
+    return [outcome for _, outcome in sorted(outcomes, key=lambda pair: pair[0])]
 
 
 def always(text: str) -> Any:

@@ -40,9 +40,9 @@ def first(*acts: Act) -> Any:
 
 def test_answer_tokens_and_key() -> None:
     with ChatServer(first(), usage={"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 15}) as server:
-        found = ask(server)
+        completion = ask(server)
     # 5 tokens of hidden thinking are in the total only, and are charged as output.
-    assert found == Completion(text="two", finish="stop", model="tiny-001", input_tokens=7, output_tokens=8)
+    assert completion == Completion(text="two", finish="stop", model="tiny-001", input_tokens=7, output_tokens=8)
     assert server.bodies == [BODY]
     assert server.headers[0]["Authorization"] == f"Bearer {KEY}"
 
@@ -50,8 +50,8 @@ def test_answer_tokens_and_key() -> None:
 @pytest.mark.parametrize("usage", ["none", {}, {"prompt_tokens": -1}, "many", 3, [1]])
 def test_an_answer_without_a_usable_bill_is_kept(usage: Any) -> None:
     with ChatServer(first(), usage=usage) as server:
-        found = ask(server)
-    assert (found.text, found.input_tokens, found.output_tokens) == ("two", None, None)
+        completion = ask(server)
+    assert (completion.text, completion.input_tokens, completion.output_tokens) == ("two", None, None)
     assert server.paid.total() == 1
 
 
@@ -186,9 +186,9 @@ def test_the_key_reaches_no_log_no_error_and_no_answer(caplog: pytest.LogCapture
     caplog.set_level(logging.DEBUG)
     echo = lambda body, before: Act("answer", f"you sent {KEY}")  # noqa: E731
     with ChatServer(echo) as server, service(server.url) as chat:
-        found = chat.complete(BODY)
+        completion = chat.complete(BODY)
         assert KEY not in repr(chat) + repr(chat._client.headers)
-    assert found.text == "you sent [key]"
+    assert completion.text == "you sent [key]"
     assert caplog.records  # the library does log
     assert KEY not in caplog.text
 

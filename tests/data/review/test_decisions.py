@@ -41,8 +41,11 @@ def test_the_last_line_of_an_id_counts_and_undo_takes_it_back(tmp_path: Path) ->
     assert read_decisions(tmp_path) == {}
     for line in (("a", "accept"), ("b", "reject"), ("a", "edit", "better"), ("c", "accept"), ("c", "undo")):
         append_decision(tmp_path, *words(line).values())
-    found = read_decisions(tmp_path)
-    assert [(d.id, d.decision, d.answer) for d in found.values()] == [("b", "reject", None), ("a", "edit", "better")]
+    decisions = read_decisions(tmp_path)
+    assert [(d.id, d.decision, d.answer) for d in decisions.values()] == [
+        ("b", "reject", None),
+        ("a", "edit", "better"),
+    ]
     lines = (tmp_path / FILE).read_text().splitlines()
     assert len(lines) == 5  # nothing is ever rewritten
     assert json.loads(lines[2]).keys() == {"id", "decision", "answer", "time"}
@@ -113,12 +116,15 @@ def test_acceptance_has_wilsons_interval() -> None:
 def test_what_stays_is_what_the_last_lines_say(lines: list[tuple[str, str]]) -> None:
     from lad_reasoner.data.review.decisions import apply
 
-    found: dict[str, Decision] = {}
+    decisions: dict[str, Decision] = {}
     for name, word in lines:
-        apply(found, Decision.model_validate({"id": name, "decision": word, "answer": "x" if word == "edit" else None}))
+        apply(
+            decisions,
+            Decision.model_validate({"id": name, "decision": word, "answer": "x" if word == "edit" else None}),
+        )
     last = dict(lines)
-    assert {name: decision.decision for name, decision in found.items()} == {
+    assert {name: decision.decision for name, decision in decisions.items()} == {
         name: word for name, word in last.items() if word != "undo"
     }
-    kept = [record["id"] for record in decided([sft(name) for name in "abc"], found)]
+    kept = [record["id"] for record in decided([sft(name) for name in "abc"], decisions)]
     assert kept == [name for name in "abc" if last.get(name) != "reject"]

@@ -174,16 +174,16 @@ def test_keys_of_the_browser_and_keys_held_down_decide_nothing(page: Page, folde
 
 def test_everything_is_reached_with_tab_and_says_what_it_is(page: Page, server: ReviewServer, folder: Path) -> None:
     go_to(page, server, "sft-bolt_plate-logical-0")
-    seen = []
+    labels = []
     for _ in range(6):
         page.keyboard.press("Tab")
         focused = page.evaluate(
             """() => { const it = document.activeElement, style = getComputedStyle(it);
                        return {text: it.innerText, outline: style.outlineStyle + " " + style.outlineWidth}; }"""
         )
-        seen.append(" ".join(focused["text"].split()))
+        labels.append(" ".join(focused["text"].split()))
         assert focused["outline"] == "solid 3px"
-    assert seen == ["Accept a", "Reject r", "Edit e", "Previous ←", "Next →", "Mask m"]
+    assert labels == ["Accept a", "Reject r", "Edit e", "Previous ←", "Next →", "Mask m"]
     page.locator("#reject").focus()
     press(page, "Enter")
     assert lines(folder) == [("sft-bolt_plate-logical-0", "reject")]

@@ -215,11 +215,11 @@ def test_the_budget_covers_earlier_runs_and_is_passed_only_by_what_is_under_way(
     with ChatServer(always(GOOD)) as server:
         answers(teacher(server.url, tmp_path), requests[:5])
         limited = teacher(server.url, tmp_path, prices=prices, budget=12, concurrency=4)
-        found = answers(limited, requests)
-        done = sum(isinstance(outcome, Answered) for outcome in found)
+        outcomes = answers(limited, requests)
+        done = sum(isinstance(outcome, Answered) for outcome in outcomes)
         assert 12 <= done <= 12 + 3
         assert server.paid.total() == done
-        left = [outcome for outcome in found if isinstance(outcome, Unanswered)]
+        left = [outcome for outcome in outcomes if isinstance(outcome, Unanswered)]
         assert {outcome.reason for outcome in left} == {"budget"}
         assert "the budget of 12 is spent (1" in left[0].error
         more = teacher(server.url, tmp_path, prices=prices, budget=100)
@@ -279,8 +279,8 @@ def test_a_service_that_fails_all_is_given_up_and_one_that_fails_some_is_not(tmp
     requests = [question(None, str(i)) for i in range(300)]
     with ChatServer(behave) as server:
         some = teacher(server.url, tmp_path, concurrency=1)
-        found = answers(some, requests[:60])
-        assert [isinstance(outcome, Answered) for outcome in found] == [i % 3 == 0 for i in range(60)]
+        outcomes = answers(some, requests[:60])
+        assert [isinstance(outcome, Answered) for outcome in outcomes] == [i % 3 == 0 for i in range(60)]
         asked = teacher(server.url, tmp_path, concurrency=1)
         with pytest.raises(ServiceError, match=r"status 400.*\(10 requests in a row failed; answers are kept\)"):
             answers(asked, requests)
@@ -459,9 +459,9 @@ def test_a_thousand_requests_with_trouble_killed_and_resumed(tmp_path: Path) -> 
         assert paid_by_then - 8 <= len(kept) <= paid_by_then
 
         resumed = thousand(server.url, tmp_path)
-        found = answers(resumed, thousand_questions(tmp_path))
+        outcomes = answers(resumed, thousand_questions(tmp_path))
 
-    assert all(isinstance(outcome, Answered) for outcome in found)  # none lost
+    assert all(isinstance(outcome, Answered) for outcome in outcomes)  # none lost
     assert resumed.recalled.answers == len(kept)
     assert resumed.paid.answers == server.paid.total() - paid_by_then
     # Paid twice can only be what the kill cut off between the server's last byte and the disk.
@@ -470,7 +470,7 @@ def test_a_thousand_requests_with_trouble_killed_and_resumed(tmp_path: Path) -> 
     assert max(server.paid.values()) <= 2
     lines = list(read_records(tmp_path / "teacher.jsonl", Exchange))
     assert len({line.key for line in lines}) == len(lines) == len(server.paid)
-    wrong = server.acts.total() - server.acts["answer"] + sum(len(outcome.complaints) for outcome in found)
+    wrong = server.acts.total() - server.acts["answer"] + sum(len(outcome.complaints) for outcome in outcomes)
     assert 0.25 < wrong / server.acts.total() < 0.35
     assert {"429", "500", "503", "drop", "half", "raw", "hang"} <= set(server.acts)
     everything = b"".join(path.read_bytes() for path in tmp_path.glob("teacher*"))
