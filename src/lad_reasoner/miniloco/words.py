@@ -1,7 +1,7 @@
 """MiniLOCO's facts in words: the responses that micro learns to write, and how true their claims are.
 
 A response names part by part how many of it the reference and the query show and whether that is the same, more or
-less; then what is wrong:
+less; then the fault:
 
     Reference to query: steel bolt x1 to x1 same, steel nut x2 to x1 less. One nut is missing.
 
@@ -34,7 +34,7 @@ Levels = Mapping[str, Sequence[int]]
 HEAD = "Reference to query:"
 GOOD = "Everything is in order."
 MANY = 10
-# Walls belong to the box, and the filling of a compartment is told by its level or by the parts in it.
+# Walls belong to the box; the filling of a compartment is named with its level.
 _NOT_COUNTED = re.compile(r"separator|holding \d+|level \d+|juice \w+|cereal|banana chips|almonds")
 _LABEL_PLACE = re.compile(r"(?:vessel \d+, )?(upper|middle|lower|left|right|too high|too low)")
 _COMPARTMENT = re.compile(r"([a-z ]+) compartment")
@@ -65,7 +65,7 @@ def signs_in(facts: Facts) -> set[str]:
 
 
 def count_groups(facts: Facts) -> dict[str, int]:
-    """How many parts and other sights of each name a picture shows, ordered by what they are."""
+    """The number of parts and other sights of each name in a picture, ordered by kind and then by colour."""
     counts: Counter[tuple[str, str]] = Counter()
     for thing in (*facts["items"], *facts.get("sights", ())):
         if not _NOT_COUNTED.fullmatch(thing["what"]):
@@ -74,7 +74,7 @@ def count_groups(facts: Facts) -> dict[str, int]:
 
 
 def describe(facts: Facts) -> str:
-    """One line on what a picture shows."""
+    """The content of a picture in one line."""
     places = _places(facts)
     amounts = [(group, f"{group} {_say_number(number)}") for group, number in count_groups(facts).items()]
     for what, levels in _tenths(facts).items():
@@ -157,7 +157,8 @@ def _pair_sorts(sorts: Sequence[str], before: Mapping[str, Any], now: Mapping[st
     new = [sort for sort in sorts if sort not in before]
     if len(gone) != 1 or len(new) != 1:
         return [(sort, sort) for sort in sorts]
-    return [(sort, new[0] if sort == gone[0] else sort) for sort in sorts if sort != new[0]]
+    partners = {gone[0]: new[0]}
+    return [(sort, partners.get(sort, sort)) for sort in sorts if sort != new[0]]
 
 
 def _by_kind(kinds: Mapping[str, str]) -> list[tuple[str, list[str]]]:

@@ -22,7 +22,7 @@ SLACK, OFF = 0.03, 0.02
 
 @dataclass(frozen=True)
 class Vessel:
-    """What the rule says of one vessel; `labels` is FRUIT or a text for each place that has a label."""
+    """The rule for one vessel; `labels` is FRUIT or a text for each place that has a label."""
 
     form: str
     labels: tuple[tuple[str, str], ...]
@@ -108,7 +108,8 @@ class Rules:
     def good(self, rng: np.random.Generator) -> Scene:
         """A scene that keeps the rule."""
         poses, items, fills = self._stand(rng), [], []
-        for index, (vessel, (x, table, scale)) in enumerate(zip(self.plan, poses, strict=True)):
+        for index, vessel in enumerate(self.plan):
+            x, table, scale = poses[index]
             juice = vessel.juice or str(pick(rng, list(JUICES)))
             level = vessel.level + jitter(rng, SLACK) * 0.9
             fills.append(Fill(f"{juice} juice", JUICES[juice][0], level, self.name(index)))
@@ -132,7 +133,7 @@ class Rules:
         return [item for item in scene.all(what) if int(np.argmin(np.abs(xs - item.x))) == index]
 
     def fill(self, scene: Scene, index: int) -> Fill | None:
-        """What is in a vessel, if it is there."""
+        """The filling of a vessel, if the vessel is there."""
         return scene.fill_at(self.name(index))
 
     def at(self, scene: Scene, index: int, height: float) -> tuple[float, float]:
@@ -160,7 +161,7 @@ class Rules:
         return replace(scene, layout={**scene.layout, "sights": tuple(sights)})
 
     def check(self, scene: Scene) -> list[str]:
-        """What breaks the rule."""
+        """The breaches of the rule, in words; empty for a good scene."""
         broken = []
         for index, vessel in enumerate(self.plan):
             name, fill = self.the(index), self.fill(scene, index)

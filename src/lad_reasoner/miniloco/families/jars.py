@@ -35,7 +35,7 @@ def _draw_labels(rng: np.random.Generator) -> tuple[tuple[str, str], ...]:
 
 
 def draw(rng: np.random.Generator) -> Product:
-    """A product of its own: how many vessels, which labels they bear and where, how full of what they are."""
+    """A product of its own: the number of vessels, their labels, juices and levels."""
     number = 1 + int(rng.choice(3, p=[0.45, 0.30, 0.25]))
     alike, level = bool(rng.random() < 0.6), float(rng.uniform(0.25, 0.9))
     same_level = bool(rng.random() < 0.75)

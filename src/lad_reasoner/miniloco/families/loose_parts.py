@@ -19,7 +19,7 @@ _SMALL = ("nut", "washer", "pushpin", "tablet")
 
 
 def draw(rng: np.random.Generator) -> Product:
-    """A set of parts and what it lies on."""
+    """A set of parts, and the ground on which it lies."""
     ground, height = str(pick(rng, _GROUNDS)), float(pick(rng, _HEIGHTS))
     while True:
         wanted, tone = _draw_wanted(ground, rng), _draw_tone(ground, rng)

@@ -1,4 +1,4 @@
-"""The rule of one draw of loose parts: what lies where on what ground, its good scenes, its check, its painting."""
+"""The rule of one draw of loose parts: the parts and their ground, good scenes, check, painting."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ class Rules:
         return fruits <= 4 and long_screws <= 4 and (fruits < 3 or total <= 9) and not crowded
 
     def strangers(self, like: Sort) -> list[str]:
-        """What the scene should not hold and would be seen in it; no fruit in place of something small."""
+        """Names of parts that do not belong there and would be seen; no fruit in place of something small."""
         wanted = {what for what, _ in self.wanted}
         others = [what for what in sorts.SIZES if what not in wanted and what not in sorts.FRUITS]
         if like[0] in sorts.FRUITS:
@@ -126,7 +126,7 @@ class Rules:
         return Scene(NAME, 1.0, self.height, shuffled, layout={"pose": pose, "sights": ()})
 
     def check(self, scene: Scene) -> list[str]:
-        """What breaks the rule."""
+        """The breaches of the rule, in words; empty for a good scene."""
         counts = count_sorts(scene)
         broken = []
         for sort in {**self.wanted, **counts}:

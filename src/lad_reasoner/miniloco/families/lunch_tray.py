@@ -18,7 +18,7 @@ _WIDE, _GAP = 0.86, 0.045
 
 
 def draw(rng: np.random.Generator) -> Product:
-    """A tray and what belongs into it."""
+    """A tray, and the contents of its compartments."""
     height = float(pick(rng, (0.8, 0.8, 0.8, 0.685)))
     compartments = _draw_compartments(height - 0.16, rng)
     contents = _draw_contents(compartments, rng)

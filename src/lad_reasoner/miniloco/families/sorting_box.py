@@ -13,7 +13,7 @@ from lad_reasoner.miniloco.scene import Product, pick
 
 
 def draw(rng: np.random.Generator) -> Product:
-    """A box, its grid and what is sorted into it."""
+    """A box with its grid, and the parts that are sorted into it."""
     while True:
         rules = _draw_rules(rng)
         visible = all(sorts.stands_out(colour, rules.floor) for _, colour in rules.rows)

@@ -1,4 +1,4 @@
-"""The rule of one draw of a sorting box: its grid and what each row holds, good scenes, check, painting."""
+"""The rule of one draw of a sorting box: its grid, the parts in each row, good scenes, check, painting."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _WALL = 0.010
 
 
 def items_in(scene: Scene, cell: Cell) -> list[Item]:
-    """What lies in a compartment."""
+    """The items in a compartment."""
     return [item for item in scene.items if item.place == cell_place(cell)]
 
 
@@ -38,7 +38,7 @@ class Rules:
     grid: tuple[int, int]
     # Width and height of a compartment.
     cell: tuple[float, float]
-    # What each row holds, and how many of it each of its compartments.
+    # The sort of parts in each row, and how many of them lie in each compartment.
     rows: tuple[Sort, ...]
     number: int
     # The size of all parts, relative to that in `sorts.SIZES`.
@@ -49,7 +49,7 @@ class Rules:
 
     @property
     def floor(self) -> Colour:
-        """What parts are seen against: an opaque floor, or the ground through a clear one."""
+        """The colour behind the parts: an opaque floor, or the ground through a clear one."""
         return self.colour or mix(self.ground, (0.10, 0.10, 0.12), 0.55)
 
     def cells(self) -> list[Cell]:
@@ -57,7 +57,7 @@ class Rules:
         return [(row, column) for row in range(self.grid[0]) for column in range(self.grid[1])]
 
     def sort_in(self, cell: Cell) -> Sort:
-        """What a compartment should hold."""
+        """The sort of parts that a compartment should hold."""
         return self.rows[cell[0]]
 
     def room(self, cell: Cell) -> tuple[float, float, float, float]:
@@ -102,7 +102,7 @@ class Rules:
         return [what for what in ("pushpin", *OTHERS) if sorts.SIZES[what] * self.factor <= longest]
 
     def strangers(self, old: Sort) -> list[Sort]:
-        """What may lie by mistake where a part of this sort should, and is seen there."""
+        """Sorts that could lie by mistake in place of this one, and would be seen there."""
         possible = [(what, colour) for what in {old[0], *self.fitting()} for colour in sorts.colours_of(what)]
         return [sort for sort in possible if sort != old and sorts.stands_out(sort[1], self.floor)]
 
@@ -133,7 +133,7 @@ class Rules:
         return self.with_sights(scene)
 
     def check(self, scene: Scene) -> list[str]:
-        """What breaks the rule."""
+        """The breaches of the rule, in words; empty for a good scene."""
         broken = []
         for cell in self.cells():
             wanted = self.sort_in(cell)
@@ -149,15 +149,15 @@ class Rules:
 
     def with_sights(self, scene: Scene, *more: Sight) -> Scene:
         """The scene with how many parts each compartment holds, whether that is nothing or too much, and more."""
-        seen: list[Sight] = []
+        sights: list[Sight] = []
         for cell in self.cells():
             number, at = len(items_in(scene, cell)), self.middle(scene, cell)
-            seen.append((f"holding {number}", *at))
+            sights.append((f"holding {number}", *at))
             if number == 0:
-                seen.append(("empty compartment", *at))
+                sights.append(("empty compartment", *at))
             elif number > self.number:
-                seen.append(("crowded compartment", *at))
-        return replace(scene, layout={**scene.layout, "sights": (*seen, *more)})
+                sights.append(("crowded compartment", *at))
+        return replace(scene, layout={**scene.layout, "sights": (*sights, *more)})
 
     def spots(self, scene: Scene) -> list[Spot]:
         """Patches of the parts for structural flaws."""

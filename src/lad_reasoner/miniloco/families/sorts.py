@@ -1,4 +1,4 @@
-"""The loose parts of free scenes: what sorts there are, how large they are, what they cover, how they are painted."""
+"""The loose parts of free scenes: their sorts and sizes, the ground that they cover, where they find room, painting."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ COLOURS = {
 }
 FRUITS = ("tangerine", "nectarine")
 _SCREW_HEAD = 0.058
-NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight")
+NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 
 
 def colours_of(what: str) -> tuple[str, ...]:
@@ -56,12 +56,9 @@ def words(sort: Sort, number: int = 1) -> str:
     """'two red pushpins', 'one nut', 'no washers': the colour is named where there is a choice."""
     what, colour = sort
     named = f"{colour} {what}" if len(colours_of(what)) > 1 else what
-    return f"{NUMBERS[number]} {named}" + ("" if number == 1 else "es" if named.endswith("s") else "s")
-
-
-def names(sort: Sort) -> str:
-    """The sort in the plural, without a number: 'red pushpins'."""
-    return words(sort, 0).removeprefix("no ")
+    if number != 1:
+        named += "es" if named.endswith("s") else "s"
+    return f"{NUMBERS[number]} {named}"
 
 
 def stands_out(colour: str, ground: Colour) -> bool:
@@ -107,8 +104,8 @@ def lay(
 ) -> tuple[Item, float]:
     """A part lying at any angle at a free spot of a room, and how far it is from the next part.
 
-    The room is (left, top, right, bottom) as seen from the pose (x, y, angle) of what holds it. Where no spot is
-    free the part lies where it hides the others least.
+    The room is (left, top, right, bottom) from the pose of the container. If no spot is free, the part lies where it
+    hides the others least.
     """
     left, top, right, bottom = room
     others = np.concatenate([np.zeros((0, 3)), *(footprint(item) for item in taken)])

@@ -1,4 +1,4 @@
-"""What a compartment of a lunch tray holds: an exact set of fruit, or bulk in one or two layers."""
+"""The contents of a compartment of a lunch tray: an exact set of fruit, or bulk in one or two layers."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from lad_reasoner.miniloco.families.sorts import NUMBERS
 from lad_reasoner.miniloco.scene import jitter, pick
 
-_TENTHS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 MIX = ("banana chips", "almonds")
 # A border between layers may be this far from where the rule says.
 SLACK = 0.06
@@ -16,7 +16,7 @@ _INGREDIENTS = (("cereal",), ("banana chips",), ("almonds",), MIX)
 
 
 def _few(number: int, what: str) -> str:
-    return f"{_TENTHS[number]} {what}" + ("" if number == 1 else "s")
+    return f"{NUMBERS[number]} {what}" + ("" if number == 1 else "s")
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Fruits:
         return " and ".join(listed) or "no fruit"
 
     def words(self) -> str:
-        """What a rule says of the compartment."""
+        """The rule for the compartment, as the end of a sentence."""
         return f"holds exactly {self.holds()}"
 
     def varied(self, rng: np.random.Generator) -> Fruits:
@@ -41,7 +41,7 @@ class Fruits:
         return self
 
     def wrong(self) -> list[tuple[str, Fruits]]:
-        """Names of defects, and what is then in the compartment."""
+        """Defects of the compartment by name, each with the fruit that is then in it."""
         t, n = self.tangerines, self.nectarines
         options = [
             ("missing_fruit", t - 1, n),
@@ -56,7 +56,7 @@ class Fruits:
         return [(name, Fruits(a, b)) for name, a, b in options if a >= 0 and b >= 0]
 
     def broken_by(self, content: Content) -> list[str]:
-        """What is wrong with a compartment that should hold this."""
+        """The faults of a compartment that should hold this and holds `content`."""
         return [] if content == self else [f"holds {content.holds()}, not {self.holds()}"]
 
 
@@ -86,12 +86,12 @@ class Bulk:
         return " and ".join(layer.words() for layer in self.layers) or "nothing"
 
     def words(self) -> str:
-        """What a rule says of the compartment."""
+        """The rule for the compartment, as the end of a sentence."""
         first = self.layers[0]
         if len(self.layers) == 1:
             return f"is full of {first.words()}"
         side, other = ("upper", "below") if self.upright else ("left", "on the right")
-        share = _TENTHS[round(first.high * 10)]
+        share = NUMBERS[round(first.high * 10)]
         rest = self.layers[1].words()
         return f"is full: its {side} part, about {share} tenths, is {first.words()}, the rest {other} is {rest}"
 
@@ -125,21 +125,21 @@ class Bulk:
         return levels
 
     def sights(self) -> list[tuple[str, float, float]]:
-        """What is to be seen where: along and across the layers, in parts of the compartment from its middle."""
-        seen, reached = [], 0.0
+        """Ingredients and empty floor: name, place along and across the layers, in parts of the compartment."""
+        sights, reached = [], 0.0
         end = Layer((), 1.0, 1.0)
         for layer in (*self.layers, end):
             if layer.low - reached > 0.01:
-                seen.append(("empty floor", (reached + layer.low) / 2 - 0.5, 0.0))
+                sights.append(("empty floor", (reached + layer.low) / 2 - 0.5, 0.0))
             for i, what in enumerate(layer.parts):
                 # The two ingredients of a mix are named side by side.
                 across = 0.0 if len(layer.parts) == 1 else 0.14 * (2 * i - 1)
-                seen.append((what, (layer.low + layer.high) / 2 - 0.5, across))
+                sights.append((what, (layer.low + layer.high) / 2 - 0.5, across))
             reached = layer.high
-        return seen
+        return sights
 
     def broken_by(self, content: Content) -> list[str]:
-        """What is wrong with a compartment that should hold this."""
+        """The faults of a compartment that should hold this and holds `content`."""
         if not isinstance(content, Bulk) or content.parts() != self.parts():
             return [f"holds {content.holds()}, not {self.holds()}"]
         if content.upright != self.upright:
@@ -188,7 +188,7 @@ class Bulk:
 
 
 Content = Fruits | Bulk
-# A wrong filling, what is wrong in words, and the layer where that is seen (None: everywhere).
+# A wrong filling, its fault in words, and the layer that shows it (None: the whole filling).
 Wrong = tuple[Bulk, str, Layer | None]
 
 

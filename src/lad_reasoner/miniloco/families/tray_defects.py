@@ -16,8 +16,7 @@ from lad_reasoner.miniloco.scene import Break, Scene, by_name, pick, pick_two
 class Defects:
     """Every way in which some compartment of the tray can be wrong.
 
-    What is wrong inside a compartment is made by its content: a method of `Bulk` is named after its defect, and
-    `Fruits.wrong` names its defects.
+    The contents make their own faults: a method of `Bulk` is named after its defect, and `Fruits.wrong` gives names.
     """
 
     rules: Rules
@@ -82,7 +81,7 @@ class Defects:
         return broken
 
     def _can_swap(self) -> bool:
-        """Whether there are several compartments, each with room for what any other holds."""
+        """Whether there are several compartments, each with room for the content of any other."""
         contents = self.rules.contents
         for place in contents:
             if not all(self.rules.at(place).has_room_for(content) for content in contents.values()):

@@ -1,4 +1,4 @@
-"""The rule of one draw of a lunch tray: its compartments and what they hold, good scenes, check, painting."""
+"""The rule of one draw of a lunch tray: its compartments and their contents, good scenes, check, painting."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _COLOURS = {"tangerine": "orange", "nectarine": "red"}
 _FILL_COLOURS = {"cereal": "brown", "banana chips": "yellow", "almonds": "brown"}
 # How far the outer sides of a filling reach up the walls.
 _WALL = 0.022
-# What each compartment holds, by its place.
+# The content of each compartment, by its place.
 Contents = Mapping[str, Content]
 
 
@@ -98,7 +98,7 @@ class Rules:
         return Scene(NAME, 1.0, self.height, tuple(items), tuple(fills), layout=layout)
 
     def check(self, scene: Scene) -> list[str]:
-        """What breaks the rule."""
+        """The breaches of the rule, in words; empty for a good scene."""
         broken = []
         for place, wanted in self.contents.items():
             content = scene.layout["contents"][place]

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from lad_reasoner.miniloco.colours import Colour
 from lad_reasoner.miniloco.painting import surfaces
 from lad_reasoner.miniloco.painting.connectors import (
     PITCH,
@@ -57,14 +58,17 @@ class Rules:
 
     # The numbers of clamps that the connectors of a pair may have, by the pair's name.
     numbers: dict[str, tuple[int, ...]]
+    # How many cables join each pair.
     cables: int
     # Colour of cables by number of clamps; empty if any will do.
     colours: dict[int, str]
     palette: tuple[str, ...]
     height: float
+    # The largest number of clamps for which the frame has room.
     most: int
+    # "mesh", "mat" or "metal", and the colour of a mat.
     ground: str
-    tone: tuple[float, float, float]
+    tone: Colour
 
     def words(self) -> str:
         """The rule in words."""
@@ -107,20 +111,22 @@ class Rules:
         """A scene that keeps the rule."""
         numbers = {pair: int(pick(rng, choices)) for pair, choices in self.numbers.items()}
         placed = self._stand(numbers, rng)
-        deepest = 0.05 if len(numbers) == 1 else 0.028
-        sags = {pair: float(rng.uniform(-0.035 if len(numbers) == 1 else -0.028, deepest)) for pair in numbers}
+        # How far the cables of a pair hang down, or up: less in frames with two pairs.
+        highest, deepest = (-0.035, 0.05) if len(numbers) == 1 else (-0.028, 0.028)
+        sags = {pair: float(rng.uniform(highest, deepest)) for pair in numbers}
         bare = Scene(NAME, 1.0, self.height, tuple(placed), layout={"sags": sags, "mesh": tuple(rng.uniform(0, 1, 2))})
-        wires = [
-            self.wire(bare, pair, (int(row), int(row)), self.colour(number, rng), rng)
-            for pair, number in numbers.items()
-            for row in sorted(rng.choice(number, self.cables, replace=False))
-        ]
+        wires: list[Wire] = []
+        for pair, number in numbers.items():
+            rows = [int(row) for row in sorted(rng.choice(number, self.cables, replace=False))]
+            wires += [self.wire(bare, pair, (row, row), self.colour(number, rng), rng) for row in rows]
         return self.built(bare, placed, wires)
 
     def colour(self, number: int, rng: np.random.Generator) -> str:
+        """The colour of a cable between connectors with this number of clamps."""
         return self.colours[number] if self.colours else str(pick(rng, self.palette))
 
     def wire(self, scene: Scene, pair: str, rows: tuple[int, int], colour: str, rng: np.random.Generator) -> Wire:
+        """A cable of a pair, from a row (from 0) on the left to one on the right."""
         left, right = (connector_at(scene, f"{pair}{side}") for side in SIDES)
         # Cables of a pair hang alike, so that their rows can be told apart.
         sag = scene.layout["sags"][pair] + jitter(rng, 0.006)
@@ -147,7 +153,7 @@ class Rules:
         return replace(scene, items=(*placed, *cables), connections=joined, layout=layout)
 
     def check(self, scene: Scene) -> list[str]:
-        """What breaks the rule."""
+        """The breaches of the rule, in words; empty for a good scene."""
         broken = []
         for pair, choices in self.numbers.items():
             facing_each_other = pair_of(connectors(scene), pair)
@@ -195,4 +201,5 @@ def pair_of(placed: list[Item], pair: str) -> list[Item]:
 
 
 def connector_at(scene: Scene, place: str) -> Item:
+    """The connector at a place of a good scene."""
     return next(item for item in connectors(scene) if item.place == place)

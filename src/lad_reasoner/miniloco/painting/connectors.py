@@ -96,10 +96,10 @@ def changes_row(start: str, end: str) -> bool:
 
 def cable_sights(start: str, end: str, path: Points) -> list[Sight]:
     """Where an end is plugged into nothing, and the middle of a cable that changes its row."""
-    seen = [("loose end", *at) for plugged, at in ((start, path[0]), (end, path[-1])) if not plugged]
+    sights = [("loose end", *at) for plugged, at in ((start, path[0]), (end, path[-1])) if not plugged]
     if changes_row(start, end):
-        seen.append(("crossing row", *middle_of(path)))
-    return seen
+        sights.append(("crossing row", *middle_of(path)))
+    return sights
 
 
 def span(path: Points, height: float = 0.05) -> Region:

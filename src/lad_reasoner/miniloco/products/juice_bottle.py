@@ -196,11 +196,11 @@ def spots(scene: Scene) -> list[Spot]:
 def sights(scene: Scene) -> list[Sight]:
     """An empty bottle, a fruit that is not that of the juice, a label that sits too high or too low."""
     (juice,) = scene.fills
-    seen = [("wrong height", item.x, item.y) for item in scene.items if item.place.startswith("too ")]
+    points = [("wrong height", item.x, item.y) for item in scene.items if item.place.startswith("too ")]
     if juice.level == 0:
-        return [*seen, ("empty vessel", *_at(scene, 0, -0.30))]
+        return [*points, ("empty vessel", *_at(scene, 0, -0.30))]
     wrong = [item for item in scene.all("fruit picture") if f"{item.shows} juice" != juice.what]
-    return seen + [("mismatch", item.x, item.y) for item in wrong]
+    return points + [("mismatch", item.x, item.y) for item in wrong]
 
 
 def paint(canvas: Canvas, scene: Scene) -> None:

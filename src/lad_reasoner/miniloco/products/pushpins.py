@@ -138,17 +138,17 @@ def spots(scene: Scene) -> list[Spot]:
 def sights(scene: Scene) -> list[Sight]:
     """Compartments that are empty or hold more than one pin, and where a separator is missing."""
     pose: Pose = scene.layout["pose"]
-    seen: list[Sight] = []
+    points: list[Sight] = []
     walls = {wall.place for wall in scene.all("separator")}
     for row in range(ROWS):
         for column in range(COLUMNS):
             count = len(scene.all("pushpin", place=boxes.cell_place((row, column))))
             if count != 1:
                 region = _region(scene, (row, column))
-                seen.append(("crowded compartment" if count else "empty compartment", region.x, region.y))
+                points.append(("crowded compartment" if count else "empty compartment", region.x, region.y))
             if column < COLUMNS - 1 and boxes.separator_place((row, column)) not in walls:
-                seen.append(("missing separator", *_separator_at(pose, row, column)))
-    return seen
+                points.append(("missing separator", *_separator_at(pose, row, column)))
+    return points
 
 
 def paint(canvas: Canvas, scene: Scene) -> None:

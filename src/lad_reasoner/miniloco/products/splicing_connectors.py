@@ -143,8 +143,7 @@ def _cable_cut(scene: Scene, rng: np.random.Generator) -> Scene:
 def _missing_connector(scene: Scene, rng: np.random.Generator) -> Scene:
     gone = pick(rng, connectors(scene))
     (cable,) = scene.connections
-    left_gone = gone.place == "left"
-    loose = replace(cable, start="" if left_gone else cable.start, end=cable.end if left_gone else "")
+    loose = replace(cable, start="") if gone.place == "left" else replace(cable, end="")
     words = f"the {gone.place} connector is missing"
     return replace(scene.without(gone), connections=(loose,)).broken(words, around_connector(gone))
 
@@ -194,13 +193,13 @@ def spots(scene: Scene) -> list[Spot]:
 
 def sights(scene: Scene) -> list[Sight]:
     """Cable ends that are plugged into nothing, cables between different rows, unequal connectors."""
-    seen: list[Sight] = []
+    points: list[Sight] = []
     for cable, (_, path) in zip(scene.connections, scene.layout["paths"], strict=True):
-        seen += cable_sights(cable.start, cable.end, path)
+        points += cable_sights(cable.start, cable.end, path)
     both = connectors(scene)
     if len({clamps(connector) for connector in both}) > 1:
-        seen.append(("unequal connectors", (both[0].x + both[1].x) / 2, (both[0].y + both[1].y) / 2))
-    return seen
+        points.append(("unequal connectors", (both[0].x + both[1].x) / 2, (both[0].y + both[1].y) / 2))
+    return points
 
 
 def paint(canvas: Canvas, scene: Scene) -> None:

@@ -57,7 +57,7 @@ def check(scene: Scene) -> list[str]:
     broken = []
     for column in range(COLUMNS):
         pair = [scene.all("sachet", place=_place(row, column)) for row in range(2)]
-        if any(len(found) != 1 for found in pair):
+        if any(len(sachets) != 1 for sachets in pair):
             broken.append(f"a sachet is missing in column {column + 1}")
         elif pair[0][0].colour != pair[1][0].colour:
             broken.append(f"column {column + 1} holds {pair[0][0].colour} above {pair[1][0].colour}")
