@@ -179,7 +179,7 @@ def _measure(reference: torch.Tensor, layers: torch.Tensor, parameters: torch.Te
     square = (error**2).mean(1, keepdim=True)  # (starts, 1, rows, columns)
     weight = visible / (1 + CAUCHY * square)  # derivative of the Cauchy loss below, up to the factor CAUCHY
     cost = (torch.log1p(CAUCHY * square) * visible).sum((1, 2, 3)) / visible.sum((1, 2, 3)).clamp(min=1)
-    # Without this, the cheapest transform is one that moves all that differs out of view.
+    # Without this, the cheapest transform may be one that moves all that differs out of view.
     cost = cost + 1e3 * (visible.mean((1, 2, 3)) < MIN_OVERLAP)
 
     # Chain rule: slopes of the query times the points' derivatives by a, b, dx, dy. Mean and contrast count as
