@@ -401,7 +401,7 @@ def test_all_pairs_that_differ_are_said_up_to_five() -> None:
     with pytest.raises(InputError) as caught:
         compare_predictions(first, second)
     names = "; ".join(f"{i}.png only in the first run" for i in range(5))
-    assert str(caught.value) == f"compare runs on the same pairs: {names}; and 2 more"
+    assert str(caught.value) == f"compare runs on the same pairs: {names} and 2 more"
     twice = [prediction("0.png", True, "yes", references=("s.png",)), prediction("0.png", True, "yes")]
     with pytest.raises(InputError, match=r"same pairs: 0\.png only in the second run$"):
         compare_predictions(twice[:1], twice)

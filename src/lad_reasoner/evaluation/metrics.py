@@ -1,16 +1,16 @@
-"""From prediction records to figures, and from two runs to a paired test: pure functions, nothing is read or drawn.
+"""From prediction records to metrics, and from two runs to a paired test: pure functions, nothing is read or drawn.
 
-The positive class is "anomalous" (label yes). An invalid answer is a wrong answer in every figure: it stays in the
-denominators, and where the score is used it ranks at the wrong end. What is not defined (TPR without anomalous
+The positive class is "anomalous" (label yes). An invalid answer is a wrong answer in every metric: it stays in the
+denominators, and where the score is used it ranks at the wrong end. A metric that is not defined (TPR without anomalous
 queries, AUROC of a system without scores) is None, which tables show as "–"; never NaN, never a warning.
 
 Intervals are 95 % percentile bootstraps over the predictions, drawn within each class (category) with a seed: the same
-predictions, in any order, give the same intervals. Every figure gets one, by defect too, except where it would say
-nothing: a figure that all resamples repeat (5 of 5 right), or that half of them do not define. Of few predictions (some
-dozens) they are somewhat too narrow; those of F1-max, a maximum over noise, always.
+predictions, in any order, give the same intervals. Every metric has one, by defect too, except where it would say
+nothing: where all resamples give the same value (5 of 5 right), or half of them do not define it. With some dozens of
+predictions they are somewhat too narrow; those of F1-max, a maximum over noise, always.
 
 All resamples are computed at once, as weights of the predictions. scikit-learn takes one weighting at a time and needs
-forty times as long for AUROC and average precision alone; the tests hold every figure here to scikit-learn's.
+forty times as long for AUROC and average precision alone; the tests compare every metric with scikit-learn's.
 
 Deviations from the paper: it gives accuracy and F1 only (Table 1), its "overall" is pooled over images in five rows and
 a mean over classes in two; both are given here, each under its name. The paper leaves structural anomalies out:
@@ -20,7 +20,7 @@ a mean over classes in two; both are given here, each under its name. The paper 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -31,12 +31,13 @@ from scipy.stats import binomtest
 from lad_reasoner.errors import InputError
 from lad_reasoner.estimate import LEVEL, Estimate
 from lad_reasoner.records import Pair, Prediction, Record
+from lad_reasoner.text import listed
 
 RESAMPLES = 2000
 NAMED = 5  # pairs that are spelled out where two runs differ
 UNNAMED = "unnamed"  # the class of pairs without a category
 VERDICT_METRICS = ("accuracy", "f1", "precision", "tpr", "tnr", "balanced_accuracy", "mcc")
-# These look at every threshold, with the test labels in hand: never in one column with those of a fixed verdict.
+# These try every threshold on the test labels: a table must not mix them with the metrics of a fixed verdict.
 SCORE_METRICS = ("auroc", "average_precision", "f1_max_on_test_labels")
 _BLOCK = 200_000  # resamples times predictions at once: what fits the processor's cache is a third faster
 
@@ -55,12 +56,12 @@ class Confusion(Record):
 
 
 class Estimates(Record):
-    """All figures of one set of predictions. A mean over classes and a difference have no `confusion`.
+    """All metrics of one set of predictions. A mean over classes and a difference have no `confusion`.
 
     precision: TP / (TP + FP). balanced_accuracy: mean of TPR and TNR. mcc: Matthews' correlation, 0 for one constant
-    answer. auroc: share of (anomalous, good) pairs in the right order, a tie is half. average_precision: mean precision
-    at the anomalous queries. f1_max_on_test_labels: the highest F1 of any threshold, chosen on the labels that it is
-    measured on.
+    answer. auroc: share of (anomalous, good) pairs in the right order; a tie counts half. average_precision: mean
+    precision at the anomalous queries. f1_max_on_test_labels: the highest F1 of any threshold, chosen on the labels
+    that it is measured on.
     """
 
     confusion: Confusion | None = None
@@ -77,7 +78,7 @@ class Estimates(Record):
 
 
 class Summary(Record):
-    """Both meanings of "overall". The mean over classes is None where a class lacks the figure."""
+    """Both meanings of "overall". The mean over classes of a metric is None if a class does not define it."""
 
     pooled: Estimates
     mean_over_classes: Estimates
@@ -86,8 +87,8 @@ class Summary(Record):
 class Metrics(Summary):
     """What `metrics.json` holds.
 
-    A kind is measured against all good queries, a defect (key `category/defect`) against the good ones of its
-    category; a query with two defects counts for both.
+    The anomalous queries of a kind are measured with all good queries, those of a defect (key `category/defect`) with
+    the good ones of their category; a query with two defects counts for both.
     """
 
     by_class: dict[str, Estimates]
@@ -98,10 +99,10 @@ class Metrics(Summary):
 
 
 class PairedTest(Summary):
-    """Two runs on the same pairs. The figures are differences, first minus second, with paired intervals.
+    """Two runs on the same pairs. The metrics are differences, first minus second, with paired intervals.
 
-    `agreement` is the share of pairs with the same answer; `p_value` is exact McNemar's, two-sided: how likely it is
-    that right answers which only one run has fall so unevenly between two equal runs.
+    `agreement` is the share of pairs with the same answer; `p_value` is exact McNemar's, two-sided: the probability
+    that two equally good runs differ so unevenly in the pairs that only one of them gets right.
     """
 
     both_right: int
@@ -115,26 +116,23 @@ class PairedTest(Summary):
 
 
 def compute_metrics(predictions: Sequence[Prediction], *, resamples: int = RESAMPLES, seed: int = 0) -> Metrics:
-    """All figures of a run; `resamples=0` leaves out the intervals.
+    """All metrics of a run; `resamples=0` leaves out the intervals.
 
     Raises `InputError` for no predictions, a pair without a label, and a pair that was predicted twice.
     """
     run = _Run.of(predictions)
     everything, good = np.ones(len(run.pairs), bool), ~run.anomalous
-    pooled, by_class = _overall(run, everything, resamples, seed)
+    overall = _overall(run, everything, resamples, seed)
     by_kind = {}
     for kind in sorted({pair.kind for pair in run.pairs if pair.kind and pair.kind != "good"}):
         members = good | np.array([pair.kind == kind for pair in run.pairs])
-        of_kind, classes = _overall(run, members, resamples, seed)
-        by_kind[kind] = Summary(pooled=of_kind.figures(), mean_over_classes=_mean(classes.values()).figures())
+        by_kind[kind] = _overall(run, members, resamples, seed).summary()
+    by_defect = _bootstrap(run, run.defects(), resamples, seed)
     return Metrics(
-        pooled=pooled.figures(),
-        mean_over_classes=_mean(by_class.values()).figures(),
-        by_class={name: estimate.figures() for name, estimate in by_class.items()},
+        **dict(overall.summary()),
+        by_class={name: bootstrap.estimates() for name, bootstrap in overall.by_class.items()},
         by_kind=by_kind,
-        by_defect={
-            defect: estimate.figures() for defect, estimate in _estimate(run, run.defects(), resamples, seed).items()
-        },
+        by_defect={defect: bootstrap.estimates() for defect, bootstrap in by_defect.items()},
         resamples=resamples,
         seed=seed,
     )
@@ -143,31 +141,33 @@ def compute_metrics(predictions: Sequence[Prediction], *, resamples: int = RESAM
 def estimate_share(
     parts: Sequence[int], wholes: Sequence[int], strata: Sequence[str], *, resamples: int = RESAMPLES, seed: int = 0
 ) -> Estimate:
-    """The sum of `parts` over that of `wholes`, one of each a prediction, with an interval stratified by `strata`."""
+    """The sum of `parts` over the sum of `wholes`, each with one number per prediction.
+
+    The interval is a bootstrap over the predictions, within each of the `strata`.
+    """
     part, whole = np.asarray(parts, np.float64), np.asarray(wholes, np.float64)
-    samples = [_ratio(w @ part, w @ whole) for w in _resample(np.asarray(strata), resamples, seed)]
+    samples = [_ratio(weights @ part, weights @ whole) for weights in _resample(np.asarray(strata), resamples, seed)]
     value = part.sum() / whole.sum() if whole.sum() else np.nan
-    return _figure(float(value), np.concatenate([np.empty(0), *samples]))
+    return _to_estimate(float(value), np.concatenate([np.empty(0), *samples]))
 
 
 def compare_predictions(
     first: Sequence[Prediction], second: Sequence[Prediction], *, resamples: int = RESAMPLES, seed: int = 0
 ) -> PairedTest:
-    """Exact McNemar (McNemar 1947; scipy.stats.binomtest) and a paired bootstrap of two runs, whatever their order.
+    """Exact McNemar (McNemar 1947; scipy.stats.binomtest) and a paired bootstrap of two runs, each in any order.
 
     Raises `InputError` as `compute_metrics` does, and when the runs are not about the same pairs: it says which differ.
     """
     one, other = _Run.of(first), _Run.of(second)
     _refuse_other_pairs(one.pairs, other.pairs)
     everything = np.ones(len(one.pairs), bool)
-    # The same seed and the same classes: the two runs are drawn alike.
-    pooled, by_class = _overall(one, everything, resamples, seed)
-    other_pooled, other_by_class = _overall(other, everything, resamples, seed)
+    # With the same seed and classes both runs see the same resamples: that is what pairs the bootstrap.
+    overall, other_overall = (_overall(run, everything, resamples, seed) for run in (one, other))
     only_first, only_second = int((one.right & ~other.right).sum()), int((~one.right & other.right).sum())
     unequal = only_first + only_second
     return PairedTest(
-        pooled=(pooled - other_pooled).figures(),
-        mean_over_classes=(_mean(by_class.values()) - _mean(other_by_class.values())).figures(),
+        pooled=(overall.pooled - other_overall.pooled).estimates(),
+        mean_over_classes=(overall.mean() - other_overall.mean()).estimates(),
         both_right=int((one.right & other.right).sum()),
         only_first_right=only_first,
         only_second_right=only_second,
@@ -181,29 +181,26 @@ def compare_predictions(
 
 def _refuse_other_pairs(first: Sequence[Pair], second: Sequence[Pair]) -> None:
     """Both are sorted by query; a query may stand there several times, with other references each time."""
-    differences = [
-        f"{query} only in the {where} run"
-        for where, names in (
-            ("first", Counter(pair.query for pair in first) - Counter(pair.query for pair in second)),
-            ("second", Counter(pair.query for pair in second) - Counter(pair.query for pair in first)),
-        )
-        for query in names
-    ]
-    if not differences:
-        differences = [
-            f"{mine.query} has {field} {ours!r} in the first run, {other!r} in the second"
-            for mine, theirs in zip(first, second, strict=True)
-            for field in ("references", "label", "kind", "category", "defect")
-            if (ours := getattr(mine, field)) != (other := getattr(theirs, field))
-        ]
+    queries, other_queries = (Counter(pair.query for pair in pairs) for pairs in (first, second))
+    differences = [f"{query} only in the first run" for query in queries - other_queries]
+    differences += [f"{query} only in the second run" for query in other_queries - queries]
+    if not differences:  # only now does each pair stand beside the one with the same query
+        for pair, other in zip(first, second, strict=True):
+            differences += _differing_fields(pair, other)
     if differences:
-        rest = f"; and {len(differences) - NAMED} more" if len(differences) > NAMED else ""
-        raise InputError(f"compare runs on the same pairs: {'; '.join(differences[:NAMED])}{rest}")
+        raise InputError(f"compare runs on the same pairs: {listed(differences, NAMED, '; ')}")
+
+
+def _differing_fields(first: Pair, second: Pair) -> Iterator[str]:
+    for field in ("references", "label", "kind", "category", "defect"):
+        value, other = getattr(first, field), getattr(second, field)
+        if value != other:
+            yield f"{first.query} has {field} {value!r} in the first run, {other!r} in the second"
 
 
 @dataclass(frozen=True, eq=False)
 class _Run:
-    """Predictions as columns, sorted by query; `score` is None where a prediction came without one."""
+    """Predictions as columns of one length, sorted by query; `score` is None where a prediction came without one."""
 
     pairs: list[Pair]
     category: NDArray[np.str_]
@@ -216,6 +213,7 @@ class _Run:
     def of(cls, predictions: Sequence[Prediction]) -> Self:
         if not predictions:
             raise InputError("no predictions; there is nothing to measure")
+        # The bootstrap draws rows by their number: sorted, it draws the same ones whatever the order of the lines.
         rows = sorted(predictions, key=lambda row: (row.pair.query, row.pair.references))
         pairs = [row.pair for row in rows]
         for before, pair in zip([None, *pairs], pairs, strict=False):
@@ -225,27 +223,28 @@ class _Run:
                 raise InputError(f"{pair.query}: predicted twice with the same references; remove one of the lines")
         answer = np.array([row.verdict.answer for row in rows])
         anomalous = np.array([pair.label == "yes" for pair in pairs])
-        scored = all(row.scored or row.verdict.answer == "invalid" for row in rows)
+        score = None
+        if all(row.scored or row.verdict.answer == "invalid" for row in rows):
+            # An invalid answer on a good query ranks first. One on an anomalous query does so too, but is never
+            # counted as a hit, see _score_values.
+            score = np.array([row.verdict.score for row in rows]) + np.where(answer == "invalid", np.inf, 0)
         return cls(
             pairs=pairs,
             category=np.array([pair.category or UNNAMED for pair in pairs]),
             anomalous=anomalous,
             answer=answer,
             right=answer == np.where(anomalous, "yes", "no"),
-            # An invalid answer on a good query ranks first; one on an anomalous query is never found, see _values.
-            score=np.array([row.verdict.score for row in rows]) + np.where(answer == "invalid", np.inf, 0)
-            if scored
-            else None,
+            score=score,
         )
 
     def defects(self) -> dict[str, Bools]:
         """`category/defect` -> the queries with it, and the good ones of its category."""
-        found: dict[str, Bools] = {}
+        members: dict[str, Bools] = {}
         for row, (pair, category) in enumerate(zip(self.pairs, self.category.tolist(), strict=True)):
             for name in pair.defect_names():
                 key = f"{category}/{name}"
-                found.setdefault(key, ~self.anomalous & (self.category == category))[row] = True
-        return dict(sorted(found.items()))
+                members.setdefault(key, ~self.anomalous & (self.category == category))[row] = True
+        return dict(sorted(members.items()))
 
     def confusion(self, members: Bools) -> Confusion:
         def count(which: Bools) -> int:
@@ -261,55 +260,68 @@ class _Run:
 
 
 @dataclass(frozen=True, eq=False)
-class _Estimate:
-    """`point` (figures,) and `samples` (resamples, figures), NaN where not defined."""
+class _Bootstrap:
+    """The metrics of one set of predictions, and of its resamples; NaN where not defined."""
 
-    point: Floats
-    samples: Floats
+    point: Floats  # (metrics,)
+    samples: Floats  # (resamples, metrics)
     confusion: Confusion | None = None
 
-    def __sub__(self, other: _Estimate) -> _Estimate:
-        return _Estimate(self.point - other.point, self.samples - other.samples)
+    def __sub__(self, other: _Bootstrap) -> _Bootstrap:
+        return _Bootstrap(self.point - other.point, self.samples - other.samples)
 
-    def figures(self) -> Estimates:
+    def estimates(self) -> Estimates:
         names = VERDICT_METRICS + SCORE_METRICS
-        figures = {name: _figure(float(self.point[i]), self.samples[:, i]) for i, name in enumerate(names)}
-        return Estimates(confusion=self.confusion, **figures)
+        columns = {name: _to_estimate(float(self.point[i]), self.samples[:, i]) for i, name in enumerate(names)}
+        return Estimates(confusion=self.confusion, **columns)
 
 
-def _figure(value: float, samples: Floats) -> Estimate:
+@dataclass(frozen=True, eq=False)
+class _Overall:
+    pooled: _Bootstrap
+    by_class: dict[str, _Bootstrap]
+
+    def mean(self) -> _Bootstrap:
+        """Over the classes, for each resample of its own: its interval is that of the mean. NaN if one class is."""
+        classes = self.by_class.values()
+        point = np.mean([bootstrap.point for bootstrap in classes], axis=0)
+        return _Bootstrap(point, np.mean([bootstrap.samples for bootstrap in classes], axis=0))
+
+    def summary(self) -> Summary:
+        return Summary(pooled=self.pooled.estimates(), mean_over_classes=self.mean().estimates())
+
+
+def _to_estimate(value: float, samples: Floats) -> Estimate:
+    """`samples` (resamples,) give the interval."""
     if np.isnan(value):
         return Estimate(value=None)
     defined = samples[~np.isnan(samples)]
+    # An interval from the few resamples that define a metric would be about other data than the rest.
     if 2 * len(defined) <= len(samples) or defined.min() == defined.max():
         return Estimate(value=value)
     low, high = np.quantile(defined, ((1 - LEVEL) / 2, (1 + LEVEL) / 2))
     return Estimate(value=value, interval=(float(low), float(high)))
 
 
-def _mean(estimates: Iterable[_Estimate]) -> _Estimate:
-    points, samples = zip(*((estimate.point, estimate.samples) for estimate in estimates), strict=True)
-    return _Estimate(np.mean(points, axis=0), np.mean(samples, axis=0))
-
-
-def _overall(run: _Run, members: Bools, resamples: int, seed: int) -> tuple[_Estimate, dict[str, _Estimate]]:
+def _overall(run: _Run, members: Bools, resamples: int, seed: int) -> _Overall:
     """Of the members: pooled, and each class for itself."""
     classes = {name: members & (run.category == name) for name in sorted(set(run.category.tolist()))}
-    by_class = _estimate(run, {"": members, **classes}, resamples, seed)
-    return by_class.pop(""), by_class
+    by_class = _bootstrap(run, {"": members, **classes}, resamples, seed)
+    return _Overall(by_class.pop(""), by_class)
 
 
-def _estimate(run: _Run, sets: dict[str, Bools], resamples: int, seed: int) -> dict[str, _Estimate]:
-    """The figures of each set of predictions; all sets, and all calls with one seed, see the same resamples."""
-    whole = np.ones((1, len(run.pairs)))
-    samples: dict[str, list[Floats]] = {name: [_values(run, members, whole)] for name, members in sets.items()}
+def _bootstrap(run: _Run, sets: dict[str, Bools], resamples: int, seed: int) -> dict[str, _Bootstrap]:
+    """The metrics of each set of predictions; all sets, and all calls with one seed, see the same resamples."""
+    once = np.ones((1, len(run.pairs)))  # the predictions themselves: each is drawn once
+    values: dict[str, list[Floats]] = {name: [_values(run, members, once)] for name, members in sets.items()}
     for weights in _resample(run.category, resamples, seed):
         for name, members in sets.items():
-            samples[name].append(_values(run, members, weights))
-    return {
-        name: _Estimate(point[0], np.concatenate([point[:0], *blocks]), run.confusion(sets[name]))
-        for name, (point, *blocks) in samples.items()
-    }
+            values[name].append(_values(run, members, weights))
+    bootstraps = {}
+    for name, (point, *blocks) in values.items():
+        samples = np.concatenate([point[:0], *blocks])  # (0, metrics) where there are no blocks
+        bootstraps[name] = _Bootstrap(point[0], samples, run.confusion(sets[name]))
+    return bootstraps
 
 
 def _resample(strata: NDArray[np.str_], resamples: int, seed: int) -> Iterator[Floats]:
@@ -321,19 +333,21 @@ def _resample(strata: NDArray[np.str_], resamples: int, seed: int) -> Iterator[F
         weights = np.empty((count, len(strata)))
         for stratum in np.unique(strata):
             rows = np.flatnonzero(strata == stratum)
+            # Row i of `drawn` (count, rows) lies in a number range of its own, so that one bincount serves all.
             drawn = rng.integers(len(rows), size=(count, len(rows))) + len(rows) * np.arange(count)[:, None]
             weights[:, rows] = np.bincount(drawn.ravel(), minlength=drawn.size).reshape(drawn.shape)
         yield weights
 
 
 def _values(run: _Run, members: Bools, weights: Floats) -> Floats:
-    """(resamples, figures) of the members, each counted as often as (resamples, predictions) `weights` say."""
+    """(resamples, metrics) of the members, each counted as often as (resamples, predictions) `weights` say."""
     rows = np.flatnonzero(members)
     if run.score is not None:
-        rows = rows[np.argsort(-run.score[rows])]
+        rows = rows[np.argsort(-run.score[rows])]  # falling, as _score_values needs them
     weights, anomalous, right = weights[:, rows], run.anomalous[rows], run.right[rows]
+    # (rows, 4): each row is in one cell of the confusion matrix.
     cells = np.stack([anomalous & right, anomalous & ~right, ~anomalous & ~right, ~anomalous & right], axis=1)
-    tp, fn, fp, tn = (weights @ cells.astype(float)).T
+    tp, fn, fp, tn = (weights @ cells.astype(float)).T  # (resamples,) each, as all that follow
     positive, negative = tp + fn, fp + tn
     mixed = positive * negative > 0
     tpr, tnr = _ratio(tp, positive), _ratio(tn, negative)
@@ -350,16 +364,28 @@ def _values(run: _Run, members: Bools, weights: Floats) -> Floats:
     ]
     if run.score is None or not len(rows):
         return np.stack([*verdict, *(np.full(len(weights), np.nan) for _ in SCORE_METRICS)], axis=1)
-    score = run.score[rows]
-    starts = np.flatnonzero(np.append(True, score[1:] != score[:-1]))  # of each group of equal scores, falling
+    ranked = _score_values(run.score[rows], anomalous, weights)
+    return np.stack([*verdict, *(np.where(mixed, values, np.nan) for values in ranked)], axis=1)
+
+
+def _score_values(score: Floats, anomalous: Bools, weights: Floats) -> list[Floats]:
+    """SCORE_METRICS, (resamples,) each, of rows with falling scores: `score` and `anomalous` (rows,).
+
+    A threshold can only lie between groups of equal scores, so that all sums are over groups.
+    """
+    starts = np.flatnonzero(np.append(True, score[1:] != score[:-1]))  # the first row of each group
+    # Anomalous and good queries of each group, (resamples, groups). An infinite score is an invalid answer: no hit.
     hits = np.add.reduceat(weights * (anomalous & np.isfinite(score)), starts, axis=1)
     alarms = np.add.reduceat(weights * ~anomalous, starts, axis=1)
-    all_hits, all_alarms = hits.cumsum(axis=1), alarms.cumsum(axis=1)  # when all down to here are called anomalous
+    # The same when all groups down to this one are called anomalous.
+    all_hits, all_alarms = hits.cumsum(axis=1), alarms.cumsum(axis=1)
+    positive, negative = weights @ anomalous.astype(float), weights @ (~anomalous).astype(float)
+    # A hit is in the right order with all good queries below its group, and in half with those within it.
     ordered = (hits * (negative[:, None] - all_alarms + alarms / 2)).sum(axis=1)
-    found = (hits * _ratio(all_hits, all_hits + all_alarms)).sum(axis=1, where=hits > 0)
-    f1_max = _ratio(2 * all_hits, all_hits + all_alarms + positive[:, None]).max(axis=1)
-    ranked = [_ratio(ordered, positive * negative), _ratio(found, positive), f1_max]
-    return np.stack([*verdict, *(np.where(mixed, values, np.nan) for values in ranked)], axis=1)
+    precisions = (hits * _ratio(all_hits, all_hits + all_alarms)).sum(axis=1, where=hits > 0)
+    # F1 = 2 TP / (TP + FP + positive)
+    f1 = _ratio(2 * all_hits, all_hits + all_alarms + positive[:, None])
+    return [_ratio(ordered, positive * negative), _ratio(precisions, positive), f1.max(axis=1)]
 
 
 def _ratio(part: Floats, whole: Floats, otherwise: float = np.nan) -> Floats:
