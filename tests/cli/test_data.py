@@ -70,7 +70,7 @@ def test_the_table_of_classes_is_printed_with_its_reasons(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("args", "word"),
     [
-        (["pairs", "--out", "x"], "--mvtec-ad or --visa"),
+        (["pairs", "--out", "x"], "give a folder, --mvtec-ad or --visa"),
         (["pairs", "loco", "--out", "x"], "nothing is left to train on"),
         (["pairs", "nowhere", "--out", "x"], "nowhere: no such folder"),
         (["pairs", "m/bolt_plate/train", "--out", "x"], "no test pictures"),
@@ -100,7 +100,7 @@ def test_the_offline_teacher_knows_nothing_of_photographs(folder: Path) -> None:
     done = run("data", "sft", "mvtec", "--teacher", "offline", "--out", "offline", cwd=folder)
     assert done.returncode == 1
     assert "left out: 71 the offline teacher writes about MiniLOCO's pictures only" in done.stderr
-    assert done.stderr.endswith("offline: no question was answered; see above why\n")
+    assert done.stderr.endswith("offline: no question was answered; the reasons are printed above\n")
 
 
 def test_help_ends_with_an_example() -> None:
@@ -163,7 +163,7 @@ def test_a_budget_that_is_spent_leaves_the_rest_for_later(tmp_path: Path) -> Non
         command = ["data", "sft", "lamp", "--out", "sft", "--teacher", server.url, "--teacher-model", "t"]
         poor = run(*command, "--prices", "1,1", "--budget", "5", "--concurrency", "1", cwd=tmp_path)
         assert poor.returncode == 1
-        assert "26 questions are not asked yet; start the same command again" in poor.stderr  # one was asked twice
+        assert "26 questions are still to be asked; run the same command again" in poor.stderr  # one was asked twice
         assert "the budget was spent" in poor.stderr
         assert sum(server.paid.values()) == 5
         rich = run(*command, "--prices", "1,1", "--budget", "100", "--concurrency", "1", cwd=tmp_path)

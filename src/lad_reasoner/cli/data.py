@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from lad_reasoner.errors import InputError
+from lad_reasoner.text import listed
 
 if TYPE_CHECKING:
     from lad_reasoner.data.sets.pool import Pool
@@ -21,26 +22,28 @@ data = typer.Typer(help="Build, review, check and export data sets.", no_args_is
 
 Sources = Annotated[
     list[Path] | None,
-    typer.Argument(metavar="[SOURCE]...", help="Folders or tables of any layout that is known, your own included."),
+    typer.Argument(metavar="[SOURCE]...", help="Folders or CSV files; their layout is recognised."),
 ]
 MvtecAd = Annotated[Path | None, typer.Option(metavar="DIR", help="MVTec AD, or its DS-MVTec form.")]
 Visa = Annotated[Path | None, typer.Option(metavar="DIR", help="VisA, with split_csv/1cls.csv or converted.")]
-Out = Annotated[Path, typer.Option(metavar="DIR", help="Folder of the built set; an interrupted build goes on there.")]
-Seed = Annotated[int, typer.Option(min=0, help="Decides all that is drawn.")]
-Built = Annotated[Path, typer.Argument(metavar="DIR", help="A set that `data sft` or `data pairs` built.")]
+Out = Annotated[Path, typer.Option(metavar="DIR", help="Folder for the set; an interrupted build is resumed.")]
+Seed = Annotated[int, typer.Option(min=0, help="Seed of all random draws.")]
+Built = Annotated[Path, typer.Argument(metavar="DIR", help="A set built by `data sft` or `data pairs`.")]
 
 
 @data.command(epilog="Example: lad-reasoner data miniloco data/miniloco --products screw_bag,pushpins --per-class 20")
 def miniloco(
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder for the pictures; one folder a product.")],
+    out: Annotated[
+        Path, typer.Argument(metavar="OUT", help="Folder for the pictures; each product gets a folder in it.")
+    ],
     products: Annotated[
-        str, typer.Option(metavar="LIST", help="Names with commas, or `evaluation`, `training`, `all`.")
+        str, typer.Option(metavar="LIST", help="Product names with commas between, or `evaluation`, `training`, `all`.")
     ] = "evaluation",
-    per_class: Annotated[int, typer.Option(min=1, help="Pictures of each kind, in each split.")] = 100,
-    size: Annotated[int, typer.Option(min=64, max=4096, help="Pixels of the long side.")] = 224,
-    seed: Annotated[int, typer.Option(min=0)] = 0,
+    per_class: Annotated[int, typer.Option(min=1, help="Number of pictures of each kind in each split.")] = 100,
+    size: Annotated[int, typer.Option(min=64, max=4096, help="Long side of a picture in pixels.")] = 224,
+    seed: Seed = 0,
 ) -> None:
-    """Render MiniLOCO, the built-in benchmark, in MVTec LOCO AD's folder layout with facts for every picture."""
+    """Render MiniLOCO, the built-in benchmark: MVTec LOCO AD's folder layout, with facts about every picture."""
     from lad_reasoner.miniloco import EVALUATION, PRODUCTS, TRAINING, count_pictures, write_benchmark
     from lad_reasoner.report.terminal import track
 
@@ -61,7 +64,8 @@ def sft(
     teacher: Annotated[
         str,
         typer.Option(
-            metavar="URL", help="An OpenAI-compatible service, or `offline` (writes from MiniLOCO's facts; free)."
+            metavar="URL",
+            help="An OpenAI-compatible service, or `offline`: free answers about MiniLOCO from its facts.",
         ),
     ],
     sources: Sources = None,
@@ -69,51 +73,56 @@ def sft(
     visa: Visa = None,
     mmad: Annotated[Path | None, typer.Option(metavar="FILE", help="MMAD's mmad.json, for hints.")] = None,
     knowledge: Annotated[Path | None, typer.Option(metavar="FILE", help="MMAD's domain_knowledge.json.")] = None,
-    teacher_model: Annotated[str | None, typer.Option(metavar="NAME", help="Model of the service.")] = None,
+    teacher_model: Annotated[str | None, typer.Option(metavar="NAME", help="Model that the service uses.")] = None,
     prices: Annotated[
-        str | None, typer.Option(metavar="IN,OUT", help="Cost of a million input and of a million output tokens.")
+        str | None, typer.Option(metavar="IN,OUT", help="Prices of a million input and a million output tokens.")
     ] = None,
-    budget: Annotated[float | None, typer.Option(min=0, help="Stop when this much is spent (needs --prices).")] = None,
+    budget: Annotated[float | None, typer.Option(min=0, help="Stop once this much is spent (needs --prices).")] = None,
     cache: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Where answers are kept; default: teacher.jsonl in --out.")
+        Path | None, typer.Option(metavar="FILE", help="File that keeps all answers; default: teacher.jsonl in --out.")
     ] = None,
-    concurrency: Annotated[int, typer.Option(min=1, help="Requests at a time.")] = 8,
+    concurrency: Annotated[int, typer.Option(min=1, help="Number of concurrent requests.")] = 8,
     good_share: Annotated[float, typer.Option(min=0, max=1, help="Share of good pictures in the set.")] = 0.1,
-    per_picture: Annotated[int, typer.Option(min=1, max=5, help="Kinds of question asked of each picture.")] = 1,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it would take and cost; ask nothing.")] = False,
+    per_picture: Annotated[
+        int, typer.Option(min=1, max=5, help="Questions about each picture, of different kinds.")
+    ] = 1,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the number of questions and the expected cost; ask nothing.")
+    ] = False,
     seed: Seed = 0,
 ) -> None:
-    """Build the SFT set: questions about test pictures, answered by a teacher that is told what to look for.
+    """Build the SFT set: questions about test pictures, answered by a teacher that gets hints.
 
-    Takes every anomalous test picture and as many good ones as --good-share says: 2,731 of MVTec AD and VisA, as in the
-    paper. The service's key is read from the environment variable LAD_TEACHER_KEY.
+    Takes all anomalous test pictures, and good ones up to --good-share of the set: 2,731 pictures of MVTec AD and VisA,
+    as in the paper. The service's key is read from the environment variable LAD_TEACHER_KEY.
     """
     from lad_reasoner.data.mmad import read_mmad
     from lad_reasoner.data.sets.sft import build_sft, plan_sft
     from lad_reasoner.report.terminal import track
 
     hints = read_mmad(mmad, knowledge)
-    asked = _load_teacher(teacher, teacher_model, prices, budget, cache or out / "teacher.jsonl", concurrency)
+    answering = _load_teacher(teacher, teacher_model, prices, budget, cache or out / "teacher.jsonl", concurrency)
     pool = _gather(sources, mvtec_ad, visa)
     plan = plan_sft(pool, hints, good_share=good_share, per_picture=per_picture, seed=seed, track=track)
     if dry_run:
-        estimate = asked.estimate(plan.requests)
+        estimate = answering.estimate(plan.requests)
         expected = estimate.expected
         cost = "unknown without --prices" if expected.cost is None else f"{expected.cost:.4g}"
+        pictures = {asked.item.name for asked in plan.asked}
         _print_refused({reason: len(names) for reason, names in pool.refused.items()})
         print(
-            f"{estimate.requests} questions about {len({asked.item.name for asked in plan.asked})} pictures, "
+            f"{estimate.requests} questions about {len(pictures)} pictures, "
             f"{estimate.on_disk} of them answered on disk; {expected.answers} to ask: about {expected.input_tokens} "
             f"input and {expected.output_tokens} output tokens, cost {cost}"
         )
         return
-    for _ in track(build_sft(out, plan, asked), len(plan.asked), "Asking"):
+    for _ in track(build_sft(out, plan, answering), len(plan.asked), "Asking"):
         pass
     manifest = _print_built(out)
     if not manifest["complete"]:
-        raise InputError(f"{out}: {manifest['unasked']} questions are not asked yet; start the same command again")
+        raise InputError(f"{out}: {manifest['unasked']} questions are still to be asked; run the same command again")
     if not manifest["records"]:
-        raise InputError(f"{out}: no question was answered; see above why")
+        raise InputError(f"{out}: no question was answered; the reasons are printed above")
 
 
 @data.command(
@@ -127,33 +136,37 @@ def pairs(
     visa: Visa = None,
     classes: Annotated[
         str | None,
-        typer.Option(metavar="LIST", help="Classes with commas; default: those of the table, and all of your own."),
+        typer.Option(metavar="LIST", help="Classes with commas between; default: eight of MVTec AD, all of your own."),
     ] = None,
     kinds: Annotated[
         str | None,
-        typer.Option(metavar="LIST", help="Queries: good, logical, structural, other, with commas; default: all."),
+        typer.Option(
+            metavar="LIST", help="Kinds of queries with commas between: good, logical, structural, other; default: all."
+        ),
     ] = None,
-    references: Annotated[int, typer.Option(min=1, metavar="K", help="Good pictures beside each query.")] = 1,
-    per_picture: Annotated[int, typer.Option(min=1, metavar="N", help="Pairs of each test picture.")] = 1,
-    balanced: Annotated[bool, typer.Option("--balanced", help="As many yes as no in each class.")] = False,
-    good_good: Annotated[
-        bool, typer.Option("--good-good", help="Fill up with pairs of good training pictures where yes prevails.")
+    references: Annotated[int, typer.Option(min=1, metavar="K", help="Number of good pictures beside each query.")] = 1,
+    per_picture: Annotated[int, typer.Option(min=1, metavar="N", help="Number of pairs of each test picture.")] = 1,
+    balanced: Annotated[
+        bool, typer.Option("--balanced", help="Drop pairs until each class has as many yes as no.")
     ] = False,
-    shuffle: Annotated[bool, typer.Option("--shuffle", help="Query first in about half of the pairs.")] = False,
+    good_good: Annotated[
+        bool, typer.Option("--good-good", help="Add pairs of good training pictures to classes with more yes than no.")
+    ] = False,
+    shuffle: Annotated[bool, typer.Option("--shuffle", help="Put the query first in about half of the pairs.")] = False,
     seed: Seed = 0,
 ) -> None:
     """Build the GRPO pairs: each test picture beside good training pictures of its class, labelled yes or no.
 
-    By default of the eight classes of MVTec AD whose anomalies are about number, colour, existence or function (984
-    pairs); what is chosen, and why, is printed.
+    Of MVTec AD it takes by default the eight classes whose anomalies are about number, colour, existence or function
+    (984 pairs), and prints the reason for each.
     """
     from lad_reasoner.data.sets.pairs import CLASSES, build_pairs, plan_pairs
     from lad_reasoner.report.terminal import track
 
     plan = plan_pairs(
         _gather(sources, mvtec_ad, visa),
-        classes=_listed(classes),
-        kinds=_listed(kinds),
+        classes=_split(classes),
+        kinds=_split(kinds),
         references=references,
         per_picture=per_picture,
         balanced=balanced,
@@ -167,7 +180,7 @@ def pairs(
     _print_built(out, CLASSES)
 
 
-def _listed(names: str | None) -> list[str] | None:
+def _split(names: str | None) -> list[str] | None:
     return None if names is None else [name.strip() for name in names.split(",") if name.strip()]
 
 
@@ -176,12 +189,12 @@ def review(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A built data set; decisions.jsonl is written there.")],
     sample: Annotated[
         int,
-        typer.Option(min=1, help="Records to look at: a random sample by class and label; all, if there are fewer."),
+        typer.Option(min=1, help="Size of the random sample, spread over classes and labels."),
     ] = 200,
     seed: Annotated[int, typer.Option(min=0, help="Another seed draws another sample.")] = 0,
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes any that is free.")] = 8765,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the page; 0 takes any free port.")] = 8765,
 ) -> None:
-    """Accept, reject and edit a sample of a data set in the browser; an interrupted review goes on where it stopped."""
+    """Accept, reject or edit a sample of a data set in the browser; an interrupted review is resumed."""
     from contextlib import suppress
 
     from lad_reasoner.data.review.page import ReviewServer
@@ -202,22 +215,22 @@ def check(
         list[Path] | None, typer.Option(metavar="DIR", help="Pictures that must not be in the set; repeatable.")
     ] = None,
     max_tokens: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="Longest record that the training takes.")
+        int | None, typer.Option(min=1, metavar="N", help="Limit of the training: longer records are errors.")
     ] = None,
     max_pixels: Annotated[
-        int | None, typer.Option(min=784, metavar="N", help="Pixel budget of a picture, for counting tokens.")
+        int | None, typer.Option(min=784, metavar="N", help="Pixel budget of a picture, to count its tokens.")
     ] = None,
 ) -> None:
-    """Say whether a built set is fit to train on; exits with 1 if it is not."""
+    """Check whether a built set is fit to train on; exit code 1 if it is not."""
     from lad_reasoner.data.layouts import find_samples
     from lad_reasoner.data.sets.check import check_set
+    from lad_reasoner.report.terminal import track
 
     benchmarks = [find_samples(path) for path in benchmark or ()]
-    report = check_set(folder, benchmarks=benchmarks, max_tokens=max_tokens, max_pixels=max_pixels)
-    for word, found in (("error", report.errors), ("warning", report.warnings)):
-        for reason, names in found.items():
-            more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-            print(f"{word}: {len(names)}: {reason}: {'; '.join(names[:3])}{more}")
+    report = check_set(folder, benchmarks=benchmarks, max_tokens=max_tokens, max_pixels=max_pixels, track=track)
+    for word, problems in (("error", report.errors), ("warning", report.warnings)):
+        for reason, names in problems.items():
+            print(f"{word}: {len(names)}: {reason}: {listed(names, separator='; ')}")
     licences = ", ".join(f"{name} ({count})" for name, count in report.summary["licences"].items())
     print(f"licences: {licences}")
     labels = ", ".join(f"{count} {label}" for label, count in report.summary["labels"].items())
@@ -230,17 +243,18 @@ def check(
 @data.command(epilog="Example: lad-reasoner data export data/sft --to llama-factory --out data/sft-llama-factory")
 def export(
     folder: Built,
-    to: Annotated[Framework, typer.Option(help="The framework that is to read it.")],
+    to: Annotated[Framework, typer.Option(help="Framework that will read it.")],
     out: Annotated[Path, typer.Option(metavar="DIR", help="A new folder.")],
     max_pixels: Annotated[
         int | None,
-        typer.Option(min=784, metavar="N", help="Pixel budget of a picture; default: the largest one's size."),
+        typer.Option(min=784, metavar="N", help="Pixel budget of a picture; default: that of the largest."),
     ] = None,
 ) -> None:
-    """Write a built set for another framework, with settings that keep it from shrinking or dropping pictures."""
+    """Write a built set for another framework, with settings that do not shrink or drop pictures."""
     from lad_reasoner.data.sets.export import export_set
+    from lad_reasoner.report.terminal import track
 
-    written = export_set(folder, out, to=to, max_pixels=max_pixels)
+    written = export_set(folder, out, to=to, max_pixels=max_pixels, track=track)
     print(f"{written.records} records in {out}; start with:\n  {written.command}")
 
 
@@ -248,19 +262,19 @@ def _gather(sources: list[Path] | None, mvtec_ad: Path | None, visa: Path | None
     from lad_reasoner.data.layouts import find_samples
     from lad_reasoner.data.sets.pool import gather
 
-    found = []
+    gathered = []
     for flag, name, folder in (("--mvtec-ad", "MVTec AD", mvtec_ad), ("--visa", "VisA", visa)):
-        if folder is not None:
-            found.append(find_samples(folder))
-            datasets = {sample.dataset for sample in found[-1].samples}
-            if datasets != {name}:
-                raise InputError(
-                    f"{flag} {folder}: holds {', '.join(sorted(datasets))}; give {name}, or leave {flag} out"
-                )
-    found += [find_samples(folder) for folder in sources or ()]
-    if not found:
-        raise InputError("no pictures are given; name a folder, or use --mvtec-ad or --visa")
-    return gather(found)
+        if folder is None:
+            continue
+        source = find_samples(folder)
+        datasets = {sample.dataset for sample in source.samples}
+        if datasets != {name}:
+            raise InputError(f"{flag} {folder}: holds {', '.join(sorted(datasets))}; give {name}, or leave {flag} out")
+        gathered.append(source)
+    gathered += [find_samples(folder) for folder in sources or ()]
+    if not gathered:
+        raise InputError("no source is given; give a folder, --mvtec-ad or --visa")
+    return gather(gathered)
 
 
 def _load_teacher(
@@ -276,7 +290,7 @@ def _load_teacher(
     if "://" not in name:
         raise InputError(f"--teacher {name}: neither `offline` nor an address such as http://localhost:8000/v1")
     if model is None:
-        raise InputError("--teacher-model is missing; name the model that the service is to use")
+        raise InputError("--teacher-model is missing; give the model that the service should use")
     cost = None if prices is None else parse_prices(prices)
     return RemoteTeacher(name, model, cache=cache, prices=cost, budget=budget, concurrency=concurrency, attempts=2)
 
@@ -287,7 +301,7 @@ def _print_refused(counts: Mapping[str, int]) -> None:
 
 
 def _print_built(out: Path, reasons: Mapping[str, str] | None = None) -> dict[str, Any]:
-    """What was built, class by class; returns the manifest."""
+    """Print the classes with their counts, and the refusals; returns the manifest."""
     from rich.console import Console
     from rich.table import Table
 
@@ -300,7 +314,7 @@ def _print_built(out: Path, reasons: Mapping[str, str] | None = None) -> dict[st
         why = [reasons.get(category, "") if name.startswith("MVTec AD/") else ""] if reasons else []
         table.add_row(name, str(counts.get("yes", 0)), str(counts.get("no", 0)), *why)
     Console().print(table)
-    _print_refused({reason: told["count"] for reason, told in manifest["refused"].items()})
+    _print_refused({reason: refused["count"] for reason, refused in manifest["refused"].items()})
     for reason, count in manifest.get("answers_refused", {}).items():
         print(f"answers refused: {count} {reason}", file=sys.stderr)
     labels = ", ".join(f"{count} {label}" for label, count in manifest["labels"].items())
