@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -121,6 +121,19 @@ def test_lengths_are_those_of_the_processor(tmp_path: Path, save: Callable[[Path
             )
             made = checkpoint.processor(text=[text], images=[row["images"]], add_special_tokens=False)
             assert len(made["input_ids"][0]) == length
+
+
+def test_checking_and_measuring_can_be_followed(tmp_path: Path, qwen: Checkpoint) -> None:
+    followed: list[tuple[str, int, int]] = []
+
+    def track(items: Iterable[Any], total: int, description: str) -> Iterator[Any]:
+        passed = list(items)
+        followed.append((description, total, len(passed)))
+        yield from passed
+
+    folder = build(tmp_path / "pairs", task="pair", records=3)
+    load_set(folder, kind="pair", checkpoint=qwen, track=track)
+    assert followed == [("Checking pictures", 6, 6), ("Measuring pictures", 6, 6)]
 
 
 def test_records_that_are_too_long(tmp_path: Path, qwen: Checkpoint, caplog: pytest.LogCaptureFixture) -> None:

@@ -3,9 +3,9 @@
     data = load_set("runs/sft", kind="sft", checkpoint=checkpoint)
     data[0]     # prompt, completion, images; id, label, kind, category
 
-Whatever `lad-reasoner data check` calls an error stops training too: an incomplete set, a benchmark's picture, only one
-label, a picture that is missing or unreadable. The decisions of a review are applied. Records longer than the model's
-context are counted and named: TRL would cut off their answers.
+Whatever `lad-reasoner data check` calls an error stops training too: an incomplete set, a picture of a benchmark, only
+one label, a picture that is missing or unreadable. The decisions of a review are applied. Records that are longer than
+the model's context are counted and named: TRL would cut off their answers.
 
 An SFT record is split into `prompt` and `completion`, because TRL then takes the loss on the completion alone for any
 chat template; in whole conversations it finds the answer only if the template marks what the model generates. Pictures
@@ -133,10 +133,10 @@ def _fitting(
     problem = f"{len(long)} of {len(rows)} records are longer than {why}, {limit}"
     problem += f" with {room} for the response" if room else ""
     if not leave_out or not fitting:
-        mend = "raise it, lower max_pixels" if why == "max_length" else "lower max_pixels"
-        mend += " or max_completion_length" if room else ""
-        mend += ", or set leave_out_long: true" if fitting else ""
-        raise InputError(f"{printable(folder)}: {problem}: {listed(long)}; {mend}")
+        remedy = "raise it, lower max_pixels" if why == "max_length" else "lower max_pixels"
+        remedy += " or max_completion_length" if room else ""
+        remedy += ", or set leave_out_long: true" if fitting else ""
+        raise InputError(f"{printable(folder)}: {problem}: {listed(long)}; {remedy}")
     if first_process():
         logger.warning("%s: dropped, %s: %s", printable(folder), problem, listed(long))
     return fitting

@@ -177,22 +177,22 @@ def out_of_memory(trainer: Any, recipe: Recipe[Any], error: BaseException) -> st
     """The message for memory that ran out: what to lower, and to which value, to train as similarly as possible."""
     args = trainer.args
     batch, steps = args.per_device_train_batch_size, args.gradient_accumulation_steps
-    mends = []
+    remedies = []
     if not args.gradient_checkpointing:
-        mends.append("--gradient_checkpointing true")
+        remedies.append("--gradient_checkpointing true")
     if batch > 1:
-        mends.append(
+        remedies.append(
             f"--per_device_train_batch_size {batch // 2} --gradient_accumulation_steps {steps * batch // (batch // 2)} "
             f"instead of {batch} and {steps} (the same steps in smaller parts)"
         )
     tokens = getattr(args, "max_completion_length", None)
     if tokens:
-        mends.append(f"--max_completion_length {max(1, tokens // 2)} instead of {tokens}")
+        remedies.append(f"--max_completion_length {max(1, tokens // 2)} instead of {tokens}")
     pictures = trainer.processing_class.image_processor
     if "image_grid_thw" in pictures.model_input_names:  # a processor with a pixel budget, see judges/vlm/checkpoint.py
         budget = int(pictures.size["longest_edge"])
-        mends.append(f"--max_pixels {max(SMALLEST, min(USUAL, budget // 2))} instead of {budget}")
+        remedies.append(f"--max_pixels {max(SMALLEST, min(USUAL, budget // 2))} instead of {budget}")
     if recipe.ours.lora is None:
-        mends.append("--lora.r 16 (an adapter instead of all weights)")
+        remedies.append("--lora.r 16 (an adapter instead of all weights)")
     where = f"{args.device}" if str(args.device) != "cpu" else "this machine"
-    return f"not enough memory on {where} ({' '.join(str(error).split())[:120]}); try {', or '.join(mends)}"
+    return f"not enough memory on {where} ({' '.join(str(error).split())[:120]}); try {', or '.join(remedies)}"

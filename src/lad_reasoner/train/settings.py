@@ -100,8 +100,8 @@ class Recipe(Generic[Ours]):
         try:
             yield
         except (torch.OutOfMemoryError, MemoryError):
-            mend = "; try --lora.r 16 (trains an adapter instead of all weights)" if self.ours.lora is None else ""
-            raise MachineError(f"{self.path}: not enough memory to start training {self.ours.model}{mend}") from None
+            remedy = "; try --lora.r 16 (trains an adapter instead of all weights)" if self.ours.lora is None else ""
+            raise MachineError(f"{self.path}: not enough memory to start training {self.ours.model}{remedy}") from None
         except (ValueError, TypeError, ArithmeticError, RuntimeError, ImportError) as error:
             kind = MachineError if "install" in str(error) else InputError
             raise kind(f"{self.path}: {' '.join(str(error).split())[:300]}") from None

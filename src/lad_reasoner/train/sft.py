@@ -28,12 +28,12 @@ from lad_reasoner.train.trainee import adapter, load_trainee
 # Settings of TRL's SFTConfig that have no effect in this stage, and why.
 UNREAD = dict.fromkeys(
     ("packing", "packing_strategy", "eval_packing", "padding_free", "pad_to_multiple_of", "truncation_mode"),
-    "a record with its pictures is padded to the longest of its batch, whole",
+    "records are padded to the longest of their batch and never cut",
 )
 UNREAD |= dict.fromkeys(("assistant_only_loss", "completion_only_loss"), "the loss is on the answer only")
 UNREAD |= dict.fromkeys(
     ("dataset_text_field", "dataset_kwargs", "dataset_num_proc", "shuffle_dataset"),
-    "the data set is what `lad-reasoner data sft` built; its order is drawn from seed",
+    "the data set is used as `lad-reasoner data sft` built it, in an order drawn from seed",
 )
 
 
