@@ -1,4 +1,8 @@
-"""Words of lists found in free text: the lists of defect_words.toml, plurals, denials, sentences."""
+"""Finds the words of lists in free text: the lists of defect_words.toml, plurals, denials, sentences.
+
+hits = Phrases({"nut": ["nut", "hex nut"]}).find(normalise("Two hex nuts."))
+hits[0].start, hits[0].end, hits[0].names           # 4, 12, {"nut"}
+"""
 
 from __future__ import annotations
 
@@ -11,7 +15,8 @@ from importlib.resources import files
 from typing import Any
 
 DENIED_WITHIN = 6  # words between a denial and what it denies
-_LETTERS = 3
+_ACROSS_CLAUSES = 4  # words by which a comma or a conjunction separates
+_PREFIX = 3  # letters by which phrases are looked up
 _WORD = re.compile(r"\w+")
 _SENTENCE = re.compile(r"(?<=[.!?])\s+|[\n;]+")
 _CLAUSE = re.compile(r"[,;:()]|\b(?:but|while|whereas|however|although|though|and|except)\b")
@@ -20,7 +25,7 @@ _SPELLINGS = {"color": "colour", "gray": "grey", "’": "'", "centered": "centre
 
 @cache
 def word_lists() -> Mapping[str, Any]:
-    """defect_words.toml, as it stands."""
+    """defect_words.toml, parsed."""
     return tomllib.loads(files("lad_reasoner").joinpath("defect_words.toml").read_text(encoding="utf-8"))
 
 
@@ -44,7 +49,7 @@ def clauses(sentence: str) -> list[str]:
 
 @dataclass(frozen=True)
 class PhraseHit:
-    """A phrase in a text: from where to where, and the names of the lists that hold it."""
+    """A phrase in a text, `text[start:end]`, and the names of the lists that hold it."""
 
     start: int
     end: int
@@ -60,60 +65,66 @@ class Phrases:
             for phrase in phrases:
                 names.setdefault(phrase, set()).add(name)
         # By the first letters of a phrase, so that most words of a text are passed over at once.
-        self._starting: dict[str, list[tuple[re.Pattern[str], frozenset[str]]]] = {}
+        self._by_prefix: dict[str, list[tuple[re.Pattern[str], frozenset[str]]]] = {}
         for phrase in sorted(names, key=len, reverse=True):  # at one place the longest wins
             entry = re.compile(_pattern(phrase)), frozenset(names[phrase])
-            self._starting.setdefault(phrase[:_LETTERS], []).append(entry)
+            self._by_prefix.setdefault(phrase[:_PREFIX], []).append(entry)
 
     def find(self, text: str) -> list[PhraseHit]:
-        """All phrases in a normalised text, none of them within another."""
+        """All phrases in a normalised text, from left to right, none of them within another."""
         hits: list[PhraseHit] = []
         for word in _WORD.finditer(text):
-            start = word.start()
-            if hits and start < hits[-1].end:
+            if hits and word.start() < hits[-1].end:
                 continue
-            for length in range(_LETTERS, 0, -1):  # phrases shorter than that stand under all their letters
-                for pattern, names in self._starting.get(text[start : start + length], ()):
-                    match = pattern.match(text, start)
-                    if match:
-                        hits.append(PhraseHit(start, match.end(), names))
-                        break
-                else:
-                    continue
-                break
+            hit = self._find_at(text, word.start())
+            if hit:
+                hits.append(hit)
         return hits
+
+    def _find_at(self, text: str, start: int) -> PhraseHit | None:
+        for length in range(_PREFIX, 0, -1):  # a phrase shorter than the prefix is its own
+            for pattern, names in self._by_prefix.get(text[start : start + length], ()):
+                match = pattern.match(text, start)
+                if match:
+                    return PhraseHit(start, match.end(), names)
+        return None
 
 
 def _pattern(phrase: str) -> str:
+    # In a phrase of several words any white space may stand between them.
     escaped = re.escape(phrase).replace(r"\*", r"\w*").replace(r"\ ", r"\s+")
     return rf"{escaped}(?:e?s)?(?!\w)"
 
 
 @cache
 def grammar(name: str) -> Phrases:
-    """A list of the section `grammar`."""
+    """The list `name` of the section `grammar`."""
     return Phrases({name: word_lists()["grammar"][name]})
 
 
 def denial(sentence: str, start: int) -> int | None:
-    """Where the word stands that denies what begins at `start`: in the same clause, a few words before; or None."""
-    begin = max((end.end() for end in _CLAUSE.finditer(sentence, 0, start)), default=0)
-    for hit in reversed(grammar("denials").find(sentence[begin:start])):
-        between = sentence[begin + hit.end : start]
+    """Where the word begins that denies the phrase at `start`; None if none does.
+
+    It stands before it in the same clause, at most `DENIED_WITHIN` words away.
+    """
+    clause_start = max((end.end() for end in _CLAUSE.finditer(sentence, 0, start)), default=0)
+    for hit in reversed(grammar("denials").find(sentence[clause_start:start])):
+        between = sentence[clause_start + hit.end : start]
         if len(between.split()) <= DENIED_WITHIN:
-            return begin + hit.start
+            return clause_start + hit.start
     return None
 
 
 def distance(sentence: str, one: PhraseHit, other: PhraseHit) -> int:
-    """Words between two hits; a comma or a conjunction counts as four more."""
+    """Words between two hits, in either order; a comma or a conjunction counts as `_ACROSS_CLAUSES` more."""
     between = sentence[min(one.end, other.end) : max(one.start, other.start)]
-    return len(between.split()) + 4 * sum(1 for _ in _CLAUSE.finditer(between))
+    return len(between.split()) + _ACROSS_CLAUSES * len(_CLAUSE.findall(between))
 
 
 def is_place(sentence: str, hit: PhraseHit) -> bool:
-    """Whether it follows a preposition of place, with up to two words between."""
-    return any(
-        len(sentence[place.end : hit.start].split()) <= 2 and not _CLAUSE.search(sentence[place.end : hit.start])
-        for place in grammar("places").find(sentence[: hit.start])
-    )
+    """Whether a preposition of place stands before it, with up to two words between: `on the right gear`."""
+    for place in grammar("places").find(sentence[: hit.start]):
+        between = sentence[place.end : hit.start]
+        if len(between.split()) <= 2 and not _CLAUSE.search(between):
+            return True
+    return False

@@ -27,10 +27,11 @@ from typing import Any
 
 from lad_reasoner.miniloco.colours import COLOURS
 from lad_reasoner.miniloco.words import MANY, count_groups, find_amounts
+from lad_reasoner.text import NUMBER_WORDS
 from lad_reasoner.word_lists import Phrases, clauses, grammar, normalise, sentences, word_lists
 
 TENTH = 0.1 + 1e-6
-NUMBERS: Sequence[str] = word_lists()["grammar"]["numbers"]  # from zero on
+NUMBERS = ("zero", *NUMBER_WORDS[1:])
 
 Facts = Mapping[str, Any]
 # A count is (group,), a colour (part, colour), a level (part, tenths), a connection (part, colour, start, end).

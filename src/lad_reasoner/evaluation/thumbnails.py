@@ -4,24 +4,26 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import io
 from pathlib import Path
 
 from lad_reasoner.files.pictures import Picture
+from lad_reasoner.files.whole import write_whole
 
 SIDE = 176  # pixels
 
 
 def save_thumbnail(folder: Path, picture: Picture) -> None:
-    """Keep a small copy, unless there is one of this name."""
+    """Keep a small copy, unless there already is one for this name."""
     path = _path(folder, picture.name)
     if path.exists():
         return
     folder.mkdir(parents=True, exist_ok=True)
     small = picture.image.copy()
     small.thumbnail((SIDE, SIDE))
-    part = path.with_suffix(".part")
-    small.save(part, "JPEG", quality=80)
-    part.replace(path)
+    buffer = io.BytesIO()
+    small.save(buffer, "JPEG", quality=80)
+    write_whole(path, buffer.getvalue())
 
 
 def read_thumbnail(folder: Path, name: str) -> str:
@@ -33,5 +35,5 @@ def read_thumbnail(folder: Path, name: str) -> str:
 
 
 def _path(folder: Path, name: str) -> Path:
-    """Named by a hash, since a picture's name may hold anything, such as `../`."""
+    # A picture's name may hold anything, such as `../`, a hash may not.
     return folder / f"{hashlib.sha256(name.encode()).hexdigest()[:24]}.jpg"
