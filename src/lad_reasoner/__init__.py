@@ -31,19 +31,27 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from lad_reasoner.evaluation.run import evaluate
+    from lad_reasoner.api import evaluate
     from lad_reasoner.inspector import Inspector, load_model
     from lad_reasoner.records import Failure, Pair, Verdict
-    from lad_reasoner.train.rewards import accuracy_reward, structure_reward
+    from lad_reasoner.rewards import accuracy_reward, structure_reward
+
+# Pydantic and Pillow load only when asked for, so that `lad-reasoner --help` answers at once.
+_HOME = {
+    "Failure": "records",
+    "Inspector": "inspector",
+    "Pair": "records",
+    "Verdict": "records",
+    "accuracy_reward": "rewards",
+    "evaluate": "api",
+    "load_model": "inspector",
+    "structure_reward": "rewards",
+}
 
 
 def __getattr__(name: str) -> Any:
-    # Pydantic and Pillow load only when asked for, so that `lad-reasoner --help` answers at once.
+    if name not in _HOME:
+        raise AttributeError(f"module 'lad_reasoner' has no attribute {name!r}")
     from importlib import import_module
 
-    for module in ("rewards", "records", "inspector", "evaluation.run"):
-        if name in __all__:
-            found = getattr(import_module(f"lad_reasoner.{module}"), name, None)
-            if found is not None:
-                return found
-    raise AttributeError(f"module 'lad_reasoner' has no attribute {name!r}")
+    return getattr(import_module(f"lad_reasoner.{_HOME[name]}"), name)

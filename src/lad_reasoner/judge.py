@@ -1,78 +1,82 @@
-"""What stands behind `--model`: the interface that every judge fulfils.
+"""The contract of every judge: a function from pairs of pictures to judgements.
 
-A judge has a `name`, a `prompt_version`, a `batch_size`, `notes`, and two steps:
+    class Brightness:
+        name, prompt_version, batch_size, notes, parameters = "brightness", "brightness-1", 1, (), None
 
-    study(references)      looks at the references once and keeps what it needs of them
-    judge_many(queries)    answers each in the response grammar, with a score and, where it can, boxes and a map
+        def judge(self, pairs: Sequence[PicturePair]) -> list[Judgement]:
+            return [Judgement("yes" if too_dark(pair) else "no") for pair in pairs]
 
-or both in one, where each query has references of its own:
-
-    judge_pairs(pairs)     the same for pairs; what was studied before may be forgotten
-
-`batch_size` is how many queries it likes to get at once; a query gets the same judgement alone and among others.
-`notes` are sentences that whoever reads the verdicts should know, such as what the judge was made for. A judge that
-knows how many weights its network has says so in `parameters`; it may lack this.
+A judge holds no state that one call leaves for the next: several inspectors share it, in several threads. What it
+computes of references it may keep in a bounded cache whose keys are `PicturePair.references`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lad_reasoner.answers import Answer, parse_response
 from lad_reasoner.files.pictures import Picture
 from lad_reasoner.records import Box
 
 
 @dataclass(frozen=True, eq=False)
 class PicturePair:
-    """One or more references, and the query to compare with them; `category` names the product, where it is known."""
+    """One or more references, and the query to compare with them; `category` names the product, where it is known.
 
-    references: Sequence[Picture]
+    The same `Picture` objects stand in all pairs that share references, so that `references` can be the key of a cache.
+    """
+
+    references: tuple[Picture, ...]
     query: Picture
     category: str = ""
 
 
 @dataclass(frozen=True, eq=False)
 class Judgement:
-    """What a judge says about one query.
+    """What a judge says about one pair.
 
-    `boxes` are in pixels of the query. `heat` (rows, columns), if any, is the anomaly map in units of the limit of
-    normal variation: what is above 1 is more than that. `boxes_from` names the judge that these two come from, where it
-    is another one. `scored` is false where the judge only answers: `score` then repeats the answer.
+    `score` in [0, 1] is None where the judge only answers. `boxes` are in pixels of the query. `heat` (rows, columns)
+    is the anomaly map in units of the limit of normal variation: above 1 is more than normal. `boxes_from` names the
+    judge that made boxes and map, where it is another one.
     """
 
-    response: str
-    score: float
+    answer: Answer
+    score: float | None = None
+    response: str = ""
+    reasoning: str = ""
     boxes: tuple[Box, ...] = ()
-    heat: NDArray[np.float32] | None = None
     boxes_from: str = ""
+    heat: NDArray[np.float32] | None = None
     tokens: int = 0
-    scored: bool = True
+
+    @classmethod
+    def of(cls, response: str, score: float | None = None, **rest: Any) -> Judgement:
+        """From a response in the grammar: outside training, responses are parsed here only."""
+        parsed = parse_response(response)
+        return cls(parsed.answer, score, response, parsed.reasoning, **rest)
 
 
 class Judge(Protocol):
-    """See the module's docstring."""
+    """See the module's docstring.
+
+    `batch_size` is how many pairs it likes to get at once. `notes` are sentences that a reader of its verdicts should
+    know, such as what it was made for. `parameters` is the number of weights of its network, or None.
+    """
 
     name: str
     prompt_version: str
     batch_size: int
     notes: tuple[str, ...]
+    parameters: int | None
 
-    def study(self, references: Sequence[Picture]) -> None: ...
+    def judge(self, pairs: Sequence[PicturePair]) -> list[Judgement]:
+        """One judgement a pair, in their order; the same for a pair alone and among others.
 
-    def judge_many(self, queries: Sequence[Picture]) -> list[Judgement]: ...
-
-    def judge_pairs(self, pairs: Sequence[PicturePair]) -> list[Judgement]: ...
-
-
-def judge_one_by_one(judge: Judge, pairs: Sequence[PicturePair]) -> list[Judgement]:
-    """`judge_pairs` of a judge that gains nothing from seeing several pairs at once."""
-    judgements = []
-    for pair in pairs:
-        judge.study(pair.references)
-        judgements += judge.judge_many([pair.query])
-    return judgements
+        Raises InputError when it cannot take one of the pairs, MachineError for want of memory or of a server.
+        """
+        ...

@@ -1,8 +1,8 @@
-"""Predictions of any other system, read from its file: what `eval --predictions FILE` scores.
+"""Predictions of any other system, read from its file: what `eval --model file:PATH` scores.
 
-    predictor = ImportedPredictions("scores.csv", benchmark, columns="image=path,score=anomaly_score", threshold=0.7)
+    judge = load_judge("file:scores.csv", benchmark=benchmark, columns="image=path,score=anomaly_score", threshold=0.7)
 
-    image,score,answer,text            which of these a file has, and how it calls them, is seen from `COLUMNS` or told
+    image,score,answer,text            columns are recognised by the names in COLUMNS, or given with `columns`
     /data/loco/pushpins/test/good/000.png,0.31,,
     pushpins/test/logical_anomalies/004.png,0.82,yes,"Yes, there is an anomaly: a pin is missing."
 
@@ -19,9 +19,7 @@ about any image of the benchmark is refused.
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 import json
 import math
 import re
@@ -32,14 +30,14 @@ from difflib import get_close_matches
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from lad_reasoner.answers import Answer, parse_response
+from lad_reasoner.answers import Answer
 from lad_reasoner.data.csv_table import LABELS, word
 from lad_reasoner.data.mmad import DETECTION
 from lad_reasoner.errors import InputError
 from lad_reasoner.evaluation.benchmark import Benchmark
-from lad_reasoner.judge import PicturePair
-from lad_reasoner.judges.trivial import Opinion
-from lad_reasoner.text import printable
+from lad_reasoner.files.tables import read_table_rows
+from lad_reasoner.judge import Judgement, PicturePair
+from lad_reasoner.text import listed, printable
 
 # Our names -> what other systems call them (anomalib, AnomalyGPT, MMAD and our own among them).
 COLUMNS = {
@@ -66,25 +64,28 @@ class _Said:
 
 
 class ImportedPredictions:
-    """See the module's docstring and `baselines.Predictor`. The name is that of the file.
+    """See the module's docstring and `judge.Judge`. The name is that of the file.
 
     InputError, with file and line or column, for what cannot be read, for a column that is not there, and for scores
     beyond [0, 1] without a `threshold` where there are no answers; with an image, where none is in the benchmark.
     """
 
     batch_size = 16
+    parameters: int | None = None
 
     def __init__(
         self,
         path: str | Path,
-        benchmark: Benchmark,
+        benchmark: Benchmark | None = None,
         *,
         columns: str | None = None,
         threshold: float | None = None,
     ) -> None:
+        if benchmark is None:
+            raise InputError(f"file:{path}: it knows the pictures of a benchmark only; use it with `lad-reasoner eval`")
         self.path = Path(path)
         if threshold is not None and not math.isfinite(threshold):
-            raise InputError(f"--threshold {threshold}: give a number")
+            raise InputError(f"threshold {threshold}: give a number")
         content = _read(self.path)
         rows = list(_detection_rows(_rows(self.path, content)))
         if not rows:
@@ -99,7 +100,7 @@ class ImportedPredictions:
             values = [said.score for _, said, _ in lines if said.score is not None]
             raise InputError(
                 f"{printable(path)}: scores from {min(values):g} to {max(values):g} and no answers; "
-                "say with --threshold from which score on an image is anomalous"
+                "say with -M threshold=… from which score on an image is anomalous"
             )
         images = _Images(benchmark)
         self._said: dict[str, _Said] = {}
@@ -115,24 +116,24 @@ class ImportedPredictions:
         if not self._said:
             raise InputError(
                 f"{printable(path)}: none of its images is in {benchmark.name}, such as {unknown[0]}; "
-                "give another --benchmark or --root, or say with --columns image=… where they stand"
+                "give another --benchmark or --root, or say with -M columns=image=… which column names them"
             )
         self.name = printable(self.path.stem)
         setting = f"{columns}\n{threshold}\n".encode()
         self.prompt_version = f"file-{hashlib.sha256(setting + content).hexdigest()[:12]}"
         self.notes = tuple(self._notes(unknown, doubled, only_scores))
 
-    def predict(self, pairs: Sequence[PicturePair]) -> list[Opinion]:
+    def judge(self, pairs: Sequence[PicturePair]) -> list[Judgement]:
         """What the file says about each query; InputError for one that it says nothing about."""
-        return [self._opinion(pair.query.name) for pair in pairs]
+        return [self._judge(pair.query.name) for pair in pairs]
 
-    def _opinion(self, query: str) -> Opinion:
+    def _judge(self, query: str) -> Judgement:
         said = self._said.get(query)
         if said is None or (said.answer is None and said.score is None):
             raise InputError(f"{query}: no prediction in {printable(self.path.name)}")
         score = None if said.score is None else self._place(said.score)
         answer = said.answer or ("yes" if said.score is not None and said.score >= self._limit else "no")
-        return Opinion(answer, score, reasoning=parse_response(said.text).reasoning or said.text, response=said.text)
+        return Judgement(answer, score, said.text, reasoning=Judgement.of(said.text).reasoning or said.text)
 
     def _place(self, score: float) -> float:
         """In [0, 1], with the threshold at 0.5."""
@@ -147,8 +148,7 @@ class ImportedPredictions:
             yield f"it gives scores only: from {self._limit:g} on the answer is yes"
         for images, what in ((unknown, "are not in the benchmark"), (doubled, "had a line before, which counts")):
             if images:
-                rest = f" and {len(images) - NAMED} more" if len(images) > NAMED else ""
-                yield f"{len(images)} lines left out, whose images {what}: {'; '.join(images[:NAMED])}{rest}"
+                yield f"{len(images)} lines left out, whose images {what}: {listed(images, NAMED, '; ')}"
 
 
 class _Images:
@@ -185,7 +185,7 @@ def _read(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise InputError(f"--predictions {printable(path)}: {error.strerror}") from None
+        raise InputError(f"file:{printable(path)}: {error.strerror}") from None
 
 
 def _rows(path: Path, content: bytes) -> Iterator[Row]:
@@ -201,7 +201,7 @@ def _rows(path: Path, content: bytes) -> Iterator[Row]:
             if line.strip():
                 yield from _from_json(f"{shown}:{number}", [_load(shown, number, line)], numbered=False)
     else:
-        yield from _from_table(shown, text)
+        yield from _from_table(path, text)
 
 
 def _load(shown: str, line: int, text: str, mend: str = "") -> Any:
@@ -212,22 +212,15 @@ def _load(shown: str, line: int, text: str, mend: str = "") -> Any:
         raise InputError(f"{shown}:{at}: no JSON ({why}){mend}") from None
 
 
-def _from_table(shown: str, text: str) -> Iterator[Row]:
-    delimiter = max(",;\t", key=io.StringIO(text, newline="").readline().count)
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-    try:
-        header = next(reader, [])
-        doubled = [name for name in header if name and header.count(name) > 1]
-        if doubled:
-            raise InputError(f"{shown}:1: two columns are called {doubled[0]}; rename one")
-        for cells in reader:
-            where = f"{shown}:{reader.line_num}"
-            if any(cells[len(header) :]):
-                raise InputError(f"{where}: more cells than columns; put texts that hold {delimiter!r} in quotes")
-            if cells:
-                yield where, dict.fromkeys(header, "") | dict(zip(header, cells, strict=False))
-    except csv.Error as error:
-        raise InputError(f"{shown}:{reader.line_num}: not a table that can be read ({error})") from None
+def _from_table(path: Path, text: str) -> Iterator[Row]:
+    header, rows = read_table_rows(path, text)
+    for name in header:
+        if name and header.count(name) > 1:
+            raise InputError(f"{printable(path)}:1: two columns are called {name}; rename one")
+    for where, cells in rows:
+        if any(cells[len(header) :]):
+            raise InputError(f"{where}: more cells than columns; put texts that hold the delimiter in quotes")
+        yield where, dict.fromkeys(header, "") | dict(zip(header, cells, strict=False))
 
 
 def _from_json(where: str, content: Any, *, numbered: bool = True) -> Iterator[Row]:
@@ -281,19 +274,19 @@ def _find_columns(path: Path, rows: Sequence[Row], told: str | None) -> dict[str
         ours, equals, name = (text.strip() for text in item.partition("="))
         if not equals or ours not in COLUMNS:
             raise InputError(
-                f"--columns {item.strip()}: write one of {', '.join(COLUMNS)}, then = and the file's column"
+                f"columns {item.strip()}: write one of {', '.join(COLUMNS)}, then = and the file's column"
             )
         if name not in there:
             near = get_close_matches(name, there, 1)
             hint = f"did you mean {near[0]}?" if near else f"it has {listed}"
-            raise InputError(f"--columns {item.strip()}: no column {name} in {printable(path)}; {hint}")
+            raise InputError(f"columns {item.strip()}: no column {name} in {printable(path)}; {hint}")
         names[ours] = name
     if "image" not in names:
-        raise InputError(f"{printable(path)}: no column with the images; say which with --columns image=… of {listed}")
+        raise InputError(f"{printable(path)}: no column with the images; say which with -M columns=image=… of {listed}")
     if not {"score", "answer", "text"} & names.keys():
         raise InputError(
             f"{printable(path)}: no column with scores or answers; "
-            f"say which with --columns score=… (or answer=, text=) of {listed}"
+            f"say which with -M columns=score=… (or answer=, text=) of {listed}"
         )
     return names
 
@@ -322,7 +315,7 @@ def _said(where: str, row: Mapping[str, Any], names: Mapping[str, str]) -> _Said
         found = _read_answer(str(answer))
     elif text:
         begins = _BEGINS.match(text)
-        found = parse_response(text).answer
+        found = Judgement.of(text).answer
         if found == "invalid" and begins and "<" not in text:
             found = "yes" if begins[1].lower() == "yes" else "no"
     return _Said(found, number, text)

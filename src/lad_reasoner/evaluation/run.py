@@ -1,6 +1,6 @@
-"""Runs a predictor over a benchmark: one line of predictions.jsonl a query, in a folder that can be gone on with.
+"""Runs a judge over a benchmark: one line of predictions.jsonl a query, in a folder where an unfinished run is resumed.
 
-    run = Run("runs/micro", predictor, open_benchmark("miniloco"))
+    run = Run("runs/micro", load_judge("micro"), open_benchmark("miniloco"))
     for prediction in run.predict(): ...
     metrics = measure_run(read_run("runs/micro").predictions)
 
@@ -8,35 +8,31 @@
     RUN/predictions.jsonl    appended and pushed to the disk query by query
     RUN/thumbnails/          each picture that was shown, small, for the report
     RUN/metrics.json         computed from predictions.jsonl alone
-    RUN/report.html          from the same lines and the thumbnails (see evaluation_page.py)
+    RUN/report.html          from the same lines and the thumbnails (see report/evaluation.py)
 
-What is on the disk is never asked again. A query that cannot be read, or that the predictor cannot take, becomes a line
-with an `error` and counts as wrong. What fails for want of memory or of a server ends the run instead: the next start
-goes on from there.
+What is on the disk is never asked again. A query that cannot be read, or that the judge cannot take, becomes a line with
+an `error` and counts as wrong. Want of memory or of a server ends the run instead: the next start resumes it.
 """
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
 
 from pydantic import ValidationError
 
-from lad_reasoner.errors import InputError, MachineError, RecordError
-from lad_reasoner.evaluation.benchmark import Benchmark, Facts, default_kinds, draw_pairs, limit_pairs, open_benchmark
+from lad_reasoner.errors import InputError, RecordError
+from lad_reasoner.evaluation.benchmark import Benchmark, Facts, default_kinds, draw_pairs, limit_pairs
 from lad_reasoner.evaluation.explanations import Explanations, measure_explanations
 from lad_reasoner.evaluation.metrics import RESAMPLES, Metrics, Summary, compute_metrics
 from lad_reasoner.evaluation.thumbnails import save_thumbnail
 from lad_reasoner.files.jsonl import append_record, read_records, repair_records
-from lad_reasoner.files.pictures import Picture
-from lad_reasoner.files.whole import lock
+from lad_reasoner.files.whole import lock, write_whole
 from lad_reasoner.judge import Judge, PicturePair
-from lad_reasoner.judges.trivial import BASELINES, JudgePredictor, Opinion, Predictor, load_baseline
-from lad_reasoner.records import Pair, Prediction, Record, Verdict
+from lad_reasoner.records import Failure, Pair, Prediction, Record, Verdict
+from lad_reasoner.runner import ANSWER_SCORES, Judged, run
+from lad_reasoner.text import first_problem
 
 SETTINGS, PREDICTIONS, METRICS, THUMBNAILS = "settings.json", "predictions.jsonl", "metrics.json", "thumbnails"
 
@@ -67,7 +63,7 @@ class RunMetrics(Metrics):
     """What metrics.json holds.
 
     `trivial` are the constant answers on the same pairs. `explanations` are None where nothing was explained.
-    `failed` are the queries with an error instead of an opinion, which count as wrong, and why.
+    `failed` are the queries with an error instead of a judgement, which count as wrong, and why.
     """
 
     trivial: dict[str, Summary]
@@ -86,7 +82,7 @@ class Recorded:
 
 
 class Run:
-    """A predictor on a benchmark, from where the folder `out` stands.
+    """A judge on a benchmark, from where the folder `out` stands.
 
     `done` predictions are there already, `todo` pairs are still to be asked. InputError when the folder holds other
     settings (it names the first that differs) or something else, while another process works there, and for what
@@ -96,7 +92,7 @@ class Run:
     def __init__(
         self,
         out: str | Path,
-        predictor: Predictor,
+        judge: Judge,
         benchmark: Benchmark,
         *,
         references: int = 1,
@@ -104,19 +100,19 @@ class Run:
         kinds: Sequence[str] | None = None,
         limit: int | None = None,
     ) -> None:
-        self.out, self.predictor, self.benchmark = Path(out), predictor, benchmark
+        self.out, self.judge, self.benchmark = Path(out), judge, benchmark
         pairs, notes = draw_pairs(benchmark, references=references, seed=seed, kinds=kinds)
         settings = Settings(
             benchmark=benchmark.name,
             fingerprint=benchmark.fingerprint,
-            model=predictor.name,
-            prompt_version=predictor.prompt_version,
+            model=judge.name,
+            prompt_version=judge.prompt_version,
             references=references,
             seed=seed,
             kinds=tuple(sorted(default_kinds(benchmark.name) if kinds is None else set(kinds))),
             pairs=len(pairs),
-            notes=(*predictor.notes, *benchmark.notes, *notes),
-            parameters=getattr(predictor, "parameters", None),
+            notes=(*judge.notes, *benchmark.notes, *notes),
+            parameters=judge.parameters,
         )
         self.settings = _settle(self.out, settings)
         with lock(self.out, "--out"):
@@ -125,103 +121,59 @@ class Run:
         wanted = pairs if limit is None else limit_pairs(pairs, limit)
         self.todo = [pair for pair in wanted if pair.query not in asked]
         self.done = len(asked)
+        self._known: dict[str, _Known] = {}
 
     def predict(self) -> Iterator[Prediction]:
         """Ask what is still to be asked; each prediction is on the disk before it is handed out.
 
         InputError where another process writes into the folder.
         """
-        size = self.predictor.batch_size
-        batches = [self.todo[start : start + size] for start in range(0, len(self.todo), size)]
-        with lock(self.out, "--out"), ThreadPoolExecutor(1, thread_name_prefix="read") as pool:
-            coming = pool.submit(self._look, batches[0]) if batches else None
-            for following in [*batches[1:], []]:
-                if coming is None:
-                    return
-                looks = coming.result()
-                coming = pool.submit(self._look, following) if following else None
-                yield from self._record(looks)
+        with lock(self.out, "--out"):
+            for pair, result in run(self.judge, self.todo, self._read):
+                prediction = self._predict(pair, result)
+                append_record(self.out / PREDICTIONS, prediction)
+                yield prediction
 
-    def _look(self, pairs: Sequence[Pair]) -> list[_Look]:
-        return [_look(self.benchmark, pair) for pair in pairs]
+    def _read(self, pair: Pair) -> PicturePair:
+        """The pictures of a pair; what else is known of it is kept until it is judged."""
+        defect = self.benchmark.defect(pair.query)
+        # Known even of a pair whose pictures cannot be read.
+        self._known[pair.query] = _Known(defect)
+        *references, query = [self.benchmark.read(name) for name in (*pair.references, pair.query)]
+        for picture, _ in (*references, query):
+            save_thumbnail(self.out / THUMBNAILS, picture)
+        facts = tuple(facts for _, facts in (*references, query) if facts is not None)
+        if len(facts) == len(references) + 1:
+            self._known[pair.query] = _Known(defect, facts)
+        return PicturePair(tuple(picture for picture, _ in references), query[0], pair.category or "")
 
-    def _record(self, looks: Sequence[_Look]) -> Iterator[Prediction]:
-        opinions = self._ask([look for look in looks if look.shown])
-        for look in looks:
-            seconds, opinion = (0.0, look.error) if look.error else next(opinions)
-            if look.shown:
-                for picture in (*look.shown.references, look.shown.query):
-                    save_thumbnail(self.out / THUMBNAILS, picture)
-            prediction = self._conclude(look, opinion, seconds)
-            append_record(self.out / PREDICTIONS, prediction)
-            yield prediction
-
-    def _ask(self, looks: Sequence[_Look]) -> Iterator[tuple[float, Opinion | str]]:
-        """All at once; where that fails one by one, so that only the faulty ones fail, or memory is enough."""
-        start = time.perf_counter()
-        opinions: list[Opinion] = []
-        try:
-            opinions = self.predictor.predict([look.shown for look in looks if look.shown]) if looks else []
-        except InputError as error:
-            if len(looks) == 1:
-                yield 0.0, str(error)
-                return
-        except MachineError:
-            if len(looks) == 1:
-                raise
-        if opinions:
-            seconds = (time.perf_counter() - start) / len(looks)
-            yield from ((seconds, opinion) for opinion in opinions)
-        else:
-            for look in looks:
-                yield from self._ask([look])
-
-    def _conclude(self, look: _Look, said: Opinion | str, seconds: float) -> Prediction:
-        opinion = Opinion("invalid", None) if isinstance(said, str) else said
-        repeated = {"yes": 1.0, "no": 0.0, "invalid": 0.5}[opinion.answer]
+    def _predict(self, pair: Pair, result: Judged | Failure) -> Prediction:
+        known = self._known.pop(pair.query)
+        pair = pair.model_copy(update={"defect": known.defect})
+        if isinstance(result, Judged):
+            scored = result.judgement.score is not None
+            return Prediction(pair=pair, verdict=result.verdict, scored=scored, facts=known.facts)
         verdict = Verdict(
-            query=look.pair.query,
-            references=look.pair.references,
-            answer=opinion.answer,
-            anomalous=opinion.answer == "yes",
-            score=repeated if opinion.score is None else opinion.score,
-            reasoning=opinion.reasoning,
-            response=opinion.response,
-            boxes=opinion.boxes,
-            boxes_from=opinion.boxes_from,
-            model=self.predictor.name,
-            prompt_version=self.predictor.prompt_version,
-            tokens=opinion.tokens,
-            seconds=round(seconds, 4),
+            query=pair.query,
+            references=pair.references,
+            answer="invalid",
+            anomalous=False,
+            score=ANSWER_SCORES["invalid"],
+            reasoning="",
+            response="",
+            model=self.judge.name,
+            prompt_version=self.judge.prompt_version,
+            seconds=0,
         )
-        return Prediction(
-            pair=look.pair,
-            verdict=verdict,
-            scored=opinion.score is not None,
-            error=said if isinstance(said, str) else "",
-            facts=look.facts,
-        )
+        return Prediction(pair=pair, verdict=verdict, scored=False, error=result.error, facts=known.facts)
 
 
 @dataclass(frozen=True)
-class _Look:
-    """A pair with its pictures, or with the reason why they cannot be shown."""
+class _Known:
+    """What a benchmark knows of a pair beside its pictures: the query's defect, the facts of all its pictures."""
 
-    pair: Pair
-    shown: PicturePair | None = None
+    defect: str | None
     facts: tuple[Facts, ...] = ()
-    error: str = ""
-
-
-def _look(benchmark: Benchmark, pair: Pair) -> _Look:
-    pair = pair.model_copy(update={"defect": benchmark.defect(pair.query)})
-    try:
-        seen: list[tuple[Picture, Facts | None]] = [benchmark.read(name) for name in (*pair.references, pair.query)]
-    except InputError as error:
-        return _Look(pair, error=str(error))
-    *references, query = (picture for picture, _ in seen)
-    facts = tuple(facts for _, facts in seen if facts is not None)
-    return _Look(pair, PicturePair(references, query, pair.category or ""), facts if len(facts) == len(seen) else ())
 
 
 def _settle(out: Path, settings: Settings) -> Settings:
@@ -238,9 +190,7 @@ def _settle(out: Path, settings: Settings) -> Settings:
         raise InputError(f"{out}: holds {PREDICTIONS} without {SETTINGS}; give another --out")
     try:
         out.mkdir(parents=True, exist_ok=True)
-        part = path.with_suffix(".part")
-        part.write_text(settings.model_dump_json(indent=2) + "\n", encoding="utf-8")
-        part.replace(path)  # whole or not at all
+        write_whole(path, settings.model_dump_json(indent=2) + "\n")
     except OSError as error:
         raise InputError(f"--out {out}: {error.strerror}; choose a folder that can be written") from None
     return settings
@@ -257,9 +207,7 @@ def _read_settings(out: Path) -> Settings:
     except FileNotFoundError:
         raise InputError(f"{out}: no {SETTINGS} in it; give the --out folder of an evaluation") from None
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        field = ".".join(map(str, first["loc"]))
-        raise RecordError(f"{path}: {field + ': ' if field else ''}{first['msg']}; give another --out") from None
+        raise RecordError(f"{path}: {first_problem(error)}; give another --out") from None
 
 
 def _read_lines(out: Path) -> list[Prediction]:
@@ -311,49 +259,9 @@ def trivial_runs(predictions: Sequence[Prediction]) -> dict[str, list[Prediction
     }
 
 
-def finish(out: str | Path) -> tuple[Recorded, RunMetrics, Path]:
-    """Write metrics.json and report.html from what a run's folder holds; returns run, figures and the report's path."""
-    from lad_reasoner.report.evaluation import write_evaluation_page
-
+def write_metrics(out: str | Path) -> tuple[Recorded, RunMetrics]:
+    """Write metrics.json from what a run's folder holds; returns the run and its metrics."""
     recorded = read_run(out)
     metrics = measure_run(recorded.predictions)
-    (Path(out) / METRICS).write_text(metrics.model_dump_json(indent=2) + "\n", encoding="utf-8")
-    return recorded, metrics, write_evaluation_page(Path(out), recorded, metrics)
-
-
-def evaluate(
-    model: str | Judge | Predictor,
-    benchmark: str = "miniloco",
-    *,
-    out: str | Path,
-    root: str | Path | None = None,
-    references: int = 1,
-    seed: int = 0,
-    kinds: Sequence[str] | None = None,
-    limit: int | None = None,
-) -> RunMetrics:
-    """Judge a benchmark, or what is left of it, into the folder `out`; returns the figures of all its lines.
-
-    `model` is the name of a baseline or one for `load_model`, or what `load_model` returns, or any predictor (see
-    baselines.py); the rest is as in `open_benchmark`, `draw_pairs` and `Run`. In a terminal a bar shows how far it is.
-    """
-    from lad_reasoner.report.terminal import track
-
-    predictor = _predictor(model, seed)
-    run = Run(
-        out, predictor, open_benchmark(benchmark, root), references=references, seed=seed, kinds=kinds, limit=limit
-    )
-    for _ in track(run.predict(), len(run.todo), "Judging", beside_results=False):
-        pass
-    return finish(out)[1]
-
-
-def _predictor(model: str | Judge | Predictor, seed: int) -> Predictor:
-    if isinstance(model, str):
-        if model in BASELINES:
-            return load_baseline(model, seed=seed)
-        from lad_reasoner.inspector import load_model
-
-        return JudgePredictor(load_model(model))
-    # What can judge pairs is a judge; the interfaces are told apart by this alone.
-    return JudgePredictor(cast(Judge, model)) if hasattr(model, "judge_pairs") else model
+    write_whole(Path(out) / METRICS, metrics.model_dump_json(indent=2) + "\n")
+    return recorded, metrics

@@ -1,1 +1,128 @@
-"""Judges: from pairs of pictures to judgements."""
+"""All judges by name.
+
+    judge = load_judge("micro", votes=8)
+    judge = load_judge("Qwen/Qwen2.5-VL-7B-Instruct", server="http://localhost:8000/v1")
+
+A name is one of `JUDGES`, `evidence:NAME` (evidence on that vision model), `file:PATH` (predictions of another system),
+with the option `server` a model of that service, and otherwise a vision-language checkpoint: a folder or a hub name.
+To add a judge, write a class with the contract of judge.py and give it a line in `JUDGES`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from difflib import get_close_matches
+from importlib import import_module
+from inspect import Parameter, signature
+from pathlib import Path
+from typing import Any
+
+from lad_reasoner.errors import InputError
+from lad_reasoner.judge import Judge
+from lad_reasoner.text import first_problem
+
+# Name -> "module:loader", imported when it is asked for.
+JUDGES = {
+    "evidence": "lad_reasoner.judges.evidence.judge:Evidence",
+    "micro": "lad_reasoner.judges.vlm.judge:load_checkpoint_judge",
+    "micro-base": "lad_reasoner.judges.vlm.judge:load_checkpoint_judge",
+    "always-yes": "lad_reasoner.judges.trivial:always_yes",
+    "always-no": "lad_reasoner.judges.trivial:always_no",
+    "random": "lad_reasoner.judges.trivial:answer_at_random",
+    "pixel-difference": "lad_reasoner.judges.trivial:compare_pixels",
+    "colour-histogram": "lad_reasoner.judges.trivial:compare_colours",
+    "april-gan": "lad_reasoner.judges.april_gan:AprilGan",
+    "april-gan-zero": "lad_reasoner.judges.april_gan:load_zero_shot",
+}
+# What else a name can be -> its loader.
+CHECKPOINT, SERVED, FILE = "NAME", "NAME with server=URL", "file:PATH"
+LOADERS = {
+    CHECKPOINT: "lad_reasoner.judges.vlm.judge:load_checkpoint_judge",
+    SERVED: "lad_reasoner.judges.hosted:load_hosted",
+    FILE: "lad_reasoner.evaluation.imported:ImportedPredictions",
+}
+
+
+def load_judge(
+    name: str = "evidence", *, evidence: bool = False, defaults: Mapping[str, Any] | None = None, **options: Any
+) -> Judge:
+    """The judge of this name.
+
+    `options` are those of its loader (`lad-reasoner judges` lists them); None is as good as not given. `defaults` are
+    for options that are not given, where the loader has them. With `evidence` the built-in judge adds its map and boxes
+    to the verdicts of another one. InputError for an unknown name, and for an option that the judge does not take.
+    """
+    given = {key: value for key, value in options.items() if value is not None}
+    if evidence:
+        if name.partition(":")[0] == "evidence":
+            raise InputError("evidence: it has its map and boxes already; evidence=True is for another model")
+        lent = {"backbone": given.pop("backbone")} if "backbone" in given else {}
+        # Loaded first: it is there, or refused, at once.
+        lender = load_judge("evidence", **lent)
+        return add_evidence(load_judge(name, defaults=defaults, **given), lender)
+    loader, bound = _find_loader(name, served="server" in given)
+    taken = {key: parameter for key, parameter in loader_options(loader).items() if key not in bound}
+    for key in given:
+        if key not in taken:
+            near = get_close_matches(key, taken, 1)
+            offer = f"did you mean {near[0]}?" if near else f"it takes {', '.join(taken) or 'none'}"
+            raise InputError(f"{name}: no option {key}; {offer}")
+    filled = {key: value for key, value in (defaults or {}).items() if key in taken} | given
+    for key, parameter in taken.items():
+        if key in filled:
+            filled[key] = _convert(name, key, filled[key], parameter.annotation)
+        elif parameter.default is Parameter.empty:
+            raise InputError(f"{name}: give its {key} with -M {key}=…")
+    return loader(**bound, **filled)  # type: ignore[no-any-return]
+
+
+def add_evidence(judge: Judge, lender: Judge | None = None) -> Judge:
+    """The judge, with the map and the boxes of `evidence` beside its verdicts."""
+    from lad_reasoner.judges.evidence.judge import WithEvidence
+
+    return WithEvidence(judge, lender or load_judge("evidence"))
+
+
+def import_loader(name: str) -> Callable[..., Any]:
+    """The loader behind a line of `JUDGES` or `LOADERS`."""
+    module, _, attribute = (JUDGES | LOADERS)[name].partition(":")
+    return getattr(import_module(module), attribute)  # type: ignore[no-any-return]
+
+
+def loader_options(loader: Callable[..., Any]) -> dict[str, Parameter]:
+    """A loader's options by name, with annotations and defaults; what stands in a judge's name is none."""
+    parameters = signature(loader, eval_str=True).parameters
+    return {key: parameter for key, parameter in parameters.items() if key not in ("name", "path")}
+
+
+def _find_loader(name: str, *, served: bool) -> tuple[Callable[..., Any], dict[str, str]]:
+    """The loader of this name, and the arguments that stand in the name."""
+    kind, _, rest = name.partition(":")
+    if kind == "file":
+        return import_loader(FILE), {"path": rest}
+    if kind == "evidence" and rest:
+        return import_loader("evidence"), {"backbone": rest}
+    if name in JUDGES:
+        line = name
+    elif served:
+        line = SERVED
+    elif "/" in name or Path(name).exists():
+        line = CHECKPOINT
+    else:
+        near = get_close_matches(name, JUDGES, 1)
+        hint = f"did you mean {near[0]}?" if near else f"give {', '.join(JUDGES)}, a model's folder, or a hub name"
+        raise InputError(f"{name}: no such model; {hint}")
+    loader = import_loader(line)
+    return loader, {"name": name} if "name" in signature(loader).parameters else {}
+
+
+def _convert(name: str, key: str, value: Any, annotation: Any) -> Any:
+    """The value as the loader wants it: what comes from a command line is text."""
+    if not isinstance(value, str) or annotation is Parameter.empty:
+        return value
+    from pydantic import TypeAdapter, ValidationError
+
+    try:
+        return TypeAdapter(annotation).validate_python(value)
+    except ValidationError as error:
+        raise InputError(f"{name}: option {key}={value}: {first_problem(error)}") from None

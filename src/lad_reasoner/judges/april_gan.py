@@ -10,7 +10,7 @@ the authors trained, plus the cosine distance to the most similar patch of the r
 
 The authors' score is (p + m') / 2 with m' = m, stretched so that the test pictures of a class go from 0 to 1: none can
 be judged before all are there (*transductive*), and one of them always gets m' = 1. Here m' = m / (2 * depths), at most
-1, which any picture can have alone; `rescale_run` makes the authors' version of a finished run. The answer is yes
+1, which any picture can have alone; `evaluation.transductive` makes the authors' version of a finished run. The answer is yes
 from 0.5 on (the LAD-Reasoner paper, its experiments); the authors of APRIL-GAN set no threshold.
 
 Deviations from the authors' program: float32 throughout; position embeddings are widened by Transformers (bicubic, no
@@ -26,11 +26,9 @@ from __future__ import annotations
 import hashlib
 import json
 import pickle
-import shutil
 import warnings
-from collections import defaultdict
 from collections.abc import Sequence
-from functools import cache
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -40,17 +38,15 @@ import torch.nn.functional as F
 from PIL import Image
 
 from lad_reasoner.errors import InputError, require
-from lad_reasoner.judge import PicturePair
+from lad_reasoner.files.pictures import Picture
+from lad_reasoner.judge import Judgement, PicturePair
 from lad_reasoner.judges.evidence.backbone import pixel_statistics
-from lad_reasoner.judges.trivial import Opinion
 from lad_reasoner.judges.vlm.checkpoint import check_weights, find_folder
-from lad_reasoner.records import Prediction
 from lad_reasoner.text import printable
 
 SIDE = 518  # pixels: every picture is stretched to a square of this size
 SHARPNESS = 100.0  # of the softmax over cosines: CLIP's own
 ALONE = "each picture is scored by itself; the authors stretch the maps over all test pictures of a class"
-TRANSDUCTIVE = "transductive"  # what the folder in a run's folder is called, and its model's name ends with
 
 STATES = (
     ("{}", "flawless {}", "perfect {}", "unblemished {}", "{} without flaw", "{} without defect", "{} without damage"),
@@ -72,7 +68,7 @@ PHOTOS = (
 
 
 class AprilGan:
-    """See the module's docstring and `baselines.Predictor`; few-shot with `layers`, zero-shot without.
+    """See the module's docstring and `judge.Judge`; few-shot with `layers`, zero-shot without.
 
     `clip` is a folder or hub name of a CLIP with safetensors. Raises InputError for what is none, and for layers that
     are none or do not fit.
@@ -109,24 +105,29 @@ class AprilGan:
         digest = hashlib.sha256(Path(layers).read_bytes()).hexdigest()[:12] if layers else "no layers"
         self.prompt_version = f"april-gan-1 ({clip}, {digest})"
         self.notes: tuple[str, ...] = (ALONE,) if layers else ()
-        self._told = cache(self._tell)
+        # Bounded: a run has some tens of products, and each pair may have references of its own.
+        self._words = lru_cache(128)(self._embed_states)
+        self._known = lru_cache(4)(self._look_at_references)
 
-    def predict(self, pairs: Sequence[PicturePair]) -> list[Opinion]:
+    @torch.inference_mode()
+    def judge(self, pairs: Sequence[PicturePair]) -> list[Judgement]:
         """Judge pair after pair; the response holds p and, few-shot, m."""
         return [self._judge(pair) for pair in pairs]
 
-    @torch.inference_mode()
-    def _judge(self, pair: PicturePair) -> Opinion:
-        words = self._told(pair.category.replace("_", " ").strip() or "object")
+    def _judge(self, pair: PicturePair) -> Judgement:
+        words = self._words(pair.category.replace("_", " ").strip() or "object")
         embedding, patches = self._look(pair.query.image)
         p = float((SHARPNESS * embedding @ words).softmax(dim=-1)[1])
         if not self.layers:
-            return _opinion(p, {"p": p})
-        known = [self._look(reference.image)[1] for reference in pair.references]
-        m = float(self._map(patches, known, words).max())
-        return _opinion((p + min(1.0, m / (2 * len(self.layers)))) / 2, {"p": p, "m": m})
+            return _judgement(p, {"p": p})
+        m = float(self._map(patches, self._known(pair.references), words).max())
+        return _judgement((p + min(1.0, m / (2 * len(self.layers)))) / 2, {"p": p, "m": m})
 
-    def _tell(self, product: str) -> torch.Tensor:
+    def _look_at_references(self, references: tuple[Picture, ...]) -> list[list[torch.Tensor]]:
+        """Patches (patches, width) of each depth, of each reference."""
+        return [self._look(reference.image)[1] for reference in references]
+
+    def _embed_states(self, product: str) -> torch.Tensor:
         """Unit-length embeddings (channels, 2) of a good and of a damaged product."""
         return torch.stack([self._embed(product, states) for states in STATES], dim=1)
 
@@ -166,8 +167,13 @@ class AprilGan:
         return F.interpolate(grid, size=(self.side, self.side), mode="bilinear", align_corners=True)[0]
 
 
-def _opinion(score: float, raw: dict[str, float]) -> Opinion:
-    return Opinion("yes" if score >= 0.5 else "no", score, response=json.dumps(raw))
+def load_zero_shot(clip: str) -> AprilGan:
+    """APRIL-GAN without references: CLIP and words only."""
+    return AprilGan(clip)
+
+
+def _judgement(score: float, raw: dict[str, float]) -> Judgement:
+    return Judgement("yes" if score >= 0.5 else "no", score, response=json.dumps(raw))
 
 
 def _load_layers(path: Path, width: int, channels: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
@@ -198,46 +204,3 @@ def _load_layers(path: Path, width: int, channels: int) -> list[tuple[torch.Tens
             shapes = f"{tuple(weight.shape)}, not {(channels, width)}"
             raise InputError(f"{shown}: made for another CLIP: a layer of {shapes}; give the CLIP it was trained with")
     return [(weight, bias) for weight, bias in found]
-
-
-def rescale(predictions: Sequence[Prediction]) -> list[Prediction]:
-    """The authors' version of few-shot lines: m stretched over all pictures of a class; 0 where all are equal.
-
-    Lines without m stay as they are.
-    """
-    maps: defaultdict[str | None, list[float]] = defaultdict(list)
-    raw = [{} if line.error else json.loads(line.verdict.response) for line in predictions]
-    for line, said in zip(predictions, raw, strict=True):
-        if "m" in said:
-            maps[line.pair.category].append(said["m"])
-    rescaled = []
-    for line, said in zip(predictions, raw, strict=True):
-        if "m" in said:
-            low, high = min(maps[line.pair.category]), max(maps[line.pair.category])
-            score = (said["p"] + ((said["m"] - low) / (high - low) if high > low else 0.0)) / 2
-            answer = "yes" if score >= 0.5 else "no"
-            changes = {"answer": answer, "anomalous": answer == "yes", "score": score}
-            line = line.model_copy(update={"verdict": line.verdict.model_copy(update=changes)})
-        rescaled.append(line)
-    return rescaled
-
-
-def rescale_run(run: str | Path) -> Path:
-    """Make the authors' version of a few-shot run, as a run in its folder `transductive`; replaces an earlier one."""
-    from lad_reasoner.evaluation.run import PREDICTIONS, SETTINGS, THUMBNAILS, read_run
-
-    recorded, out = read_run(run), Path(run) / TRANSDUCTIVE
-    note = f"transductive: scores depend on all {len(recorded.predictions)} test pictures that were judged"
-    name = f"{recorded.settings.model}-{TRANSDUCTIVE}"
-    notes = (note, *(other for other in recorded.settings.notes if other != ALONE))
-    settings = recorded.settings.model_copy(update={"model": name, "notes": notes})
-    lines = [
-        line.model_copy(update={"verdict": line.verdict.model_copy(update={"model": name})})
-        for line in rescale(recorded.predictions)
-    ]
-    out.mkdir(exist_ok=True)
-    (out / SETTINGS).write_text(settings.model_dump_json(indent=2) + "\n", encoding="utf-8")
-    (out / PREDICTIONS).write_text("".join(line.model_dump_json() + "\n" for line in lines), encoding="utf-8")
-    if (Path(run) / THUMBNAILS).is_dir():
-        shutil.copytree(Path(run) / THUMBNAILS, out / THUMBNAILS, dirs_exist_ok=True)
-    return out

@@ -10,7 +10,7 @@ The score is P(yes) / (P(yes) + P(no)) at the answer from the service's log-prob
 token that is not among the likeliest ones that it tells, the probability is taken as 0. Elsewhere there is no score.
 
 Every answer that was paid for is kept (`ledger.py`). What fails for all pairs (network, key, budget) is a
-`MachineError`, so that an evaluation ends and can be gone on with; a pair that the service refuses is an `InputError`.
+`MachineError`, so that an evaluation ends and can be resumed; a pair that the service refuses is an `InputError`.
 
 Of the `WISHES` a service may refuse some: what its refusal names is left out from then on. Where it names none, and
 nothing was answered so far, one after the other is tried without.
@@ -31,13 +31,11 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
-from lad_reasoner.answers import parse_response
 from lad_reasoner.errors import InputError, MachineError, MissingExtraError, ServiceError
-from lad_reasoner.files.pictures import Picture
 from lad_reasoner.judge import Judgement, PicturePair
 from lad_reasoner.prompts import PROMPT_VERSION, build_messages
 from lad_reasoner.remote.ledger import BudgetSpentError, Exchange, Ledger
-from lad_reasoner.remote.prices import Bill, Prices
+from lad_reasoner.remote.prices import Bill, Prices, parse_prices
 
 if TYPE_CHECKING:
     from lad_reasoner.remote.client import ChatService, Completion, Token
@@ -56,10 +54,11 @@ class HostedJudge:
 
     `url` is the base address (`https://…/v1`); the key comes from the environment variable LAD_SERVER_KEY. `cache` is a
     file of JSON lines, by default one in the user's cache folder. For `prices` and `budget` see `ledger.Ledger`, for
-    `timeout`, `patience` and `backoff` `chat.ChatService`.
+    `timeout`, `patience` and `backoff` `client.ChatService`.
     """
 
     prompt_version = PROMPT_VERSION
+    parameters: int | None = None
 
     def __init__(
         self,
@@ -85,28 +84,21 @@ class HostedJudge:
             f"{model} was asked at {self._url.removesuffix('/chat/completions')}; its responses are as it wrote them.",
         )
         self._wishes, self._answered = dict(WISHES), False
-        self._lock = threading.Lock()
+        self._lock, self._one_batch = threading.Lock(), threading.Lock()
 
-    def study(self, references: Sequence[Picture]) -> None:
-        """Keep the references: they are sent with each query."""
-        self.references = references
-
-    def judge_many(self, queries: Sequence[Picture]) -> list[Judgement]:
-        """Judge several queries at a time, in their order."""
-        return self.judge_pairs([PicturePair(self.references, query) for query in queries])
-
-    def judge_pairs(self, pairs: Sequence[PicturePair]) -> list[Judgement]:
-        """The same for pairs. When one fails, the others are still asked, and their answers kept for the next call."""
-        try:
-            with self.ledger.hold(), self._open_service() as service, ThreadPoolExecutor(self.concurrency) as pool:
-                try:
-                    futures = [pool.submit(self._judge, service, pair) for pair in pairs]
-                    wait(futures)
-                finally:  # only Ctrl-C leaves some waiting
-                    service.stop()
-                    pool.shutdown(cancel_futures=True)
-        except InputError as error:  # the file of answers: no pair is at fault
-            raise MachineError(str(error)) from None
+    def judge(self, pairs: Sequence[PicturePair]) -> list[Judgement]:
+        """Judge several at a time. When one fails, the others are still asked, and their answers kept for later."""
+        with self._one_batch:  # the ledger's lock is one process's, not one thread's
+            try:
+                with self.ledger.hold(), self._open_service() as service, ThreadPoolExecutor(self.concurrency) as pool:
+                    try:
+                        futures = [pool.submit(self._judge, service, pair) for pair in pairs]
+                        wait(futures)
+                    finally:  # only Ctrl-C leaves some waiting
+                        service.stop()
+                        pool.shutdown(cancel_futures=True)
+            except InputError as error:  # the file of answers: no pair is at fault
+                raise MachineError(str(error)) from None
         return [future.result() for future in futures]
 
     def receipt(self) -> str:
@@ -134,13 +126,7 @@ class HostedJudge:
         except BudgetSpentError as error:
             raise MachineError(f"{error}; give more with --budget, answers are kept") from None
         self._answered = True
-        answer = parse_response(exchange.text).answer
-        return Judgement(
-            response=exchange.text,
-            score={"yes": 1.0, "no": 0.0, "invalid": 0.5}[answer] if exchange.score is None else exchange.score,
-            scored=exchange.score is not None,
-            tokens=exchange.output_tokens,
-        )
+        return Judgement.of(exchange.text, exchange.score, tokens=exchange.output_tokens)
 
     def _key(self, pictures: Sequence[Image.Image]) -> str:
         """The hash of the request as it is wished, with each picture's pixels in the picture's place."""
@@ -179,7 +165,7 @@ class HostedJudge:
             model=completion.model,
             input_tokens=completion.input_tokens or 0,
             output_tokens=completion.output_tokens or 0,
-            score=score_answer(completion.written) if parse_response(text).structured else None,
+            score=None if Judgement.of(text).answer == "invalid" else score_answer(completion.written),
         )
 
     def _complete(self, service: ChatService, body: dict[str, Any]) -> Completion:
@@ -198,6 +184,20 @@ class HostedJudge:
                 with self._lock:  # what was granted to one pair is asked for all
                     self._wishes = {name: wishes[name] for name in self._wishes if name in wishes}
                 return completion
+
+
+def load_hosted(
+    name: str,
+    *,
+    server: str,
+    cache: Path | None = None,
+    prices: str | None = None,
+    budget: float | None = None,
+    concurrency: int = 8,
+) -> HostedJudge:
+    """The model of this name at `server`; `prices` are those of a million input and output tokens, such as 0.1,0.4."""
+    costs = None if prices is None else parse_prices(prices)
+    return HostedJudge(server, name, cache=cache, prices=costs, budget=budget, concurrency=concurrency)
 
 
 def default_cache() -> Path:

@@ -1,17 +1,19 @@
 """The built-in judge for photographs: no training, no download, a verdict with place and reason from one good picture.
 
-`matching.py` measures the difference, `spread.py` says how much of it is normal, `regions.py` finds what differs,
-`reasoning.py` puts it into words. The paper has no such judge; it answers in the same grammar as the paper's model.
+`matching.py` measures the difference, `normal_variation.py` says how much of it is normal, `regions.py` finds what
+differs, `wording.py` puts it into words. The paper has no such judge; it answers in the same grammar as the paper's model.
 `WithEvidence` lends its map and its boxes to a judge that has none.
 """
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import lru_cache
 
 from lad_reasoner.files.pictures import Picture
-from lad_reasoner.judge import Judge, Judgement, PicturePair, judge_one_by_one
+from lad_reasoner.judge import Judge, Judgement, PicturePair
 from lad_reasoner.judges.evidence.backbone import DEFAULT_BACKBONE, load_backbone
 from lad_reasoner.judges.evidence.matching import Matcher
 from lad_reasoner.judges.evidence.regions import Region, find_regions
@@ -19,11 +21,12 @@ from lad_reasoner.judges.evidence.wording import PROMPT_VERSION
 from lad_reasoner.judges.evidence.wording import write_response as respond
 from lad_reasoner.records import Box
 
+STUDIED = 4  # sets of references that are kept in memory, the least recently used goes first
 HEAT_SIDE = 96  # cells of the long side of the map that is handed out
 
 
 class Evidence:
-    """See `judge.Judge`."""
+    """See `judge.Judge`. `backbone` is another vision model, by hub name or folder."""
 
     prompt_version = PROMPT_VERSION
     batch_size = 1
@@ -33,32 +36,35 @@ class Evidence:
         self.backbone = load_backbone(backbone or DEFAULT_BACKBONE)
         self.name = "evidence" if backbone is None else f"evidence:{backbone}"
         self.parameters: int | None = getattr(self.backbone, "parameters", None)
+        self._matchers = lru_cache(STUDIED)(self._study)
+        self._studying = threading.Lock()
 
-    def study(self, references: Sequence[Picture]) -> None:
-        self.matcher = Matcher(references, self.backbone)
+    def judge(self, pairs: Sequence[PicturePair]) -> list[Judgement]:
+        """Judge pair after pair; references that were studied before are not studied again."""
+        judgements = []
+        for pair in pairs:
+            with self._studying:  # two threads that bring the same references study them once
+                matcher = self._matchers(pair.references)
+            judgements.append(_judge(matcher, pair.query))
+        return judgements
 
-    def judge_many(self, queries: Sequence[Picture]) -> list[Judgement]:
-        """Judge query after query."""
-        return [self._judge(query) for query in queries]
+    def _study(self, references: tuple[Picture, ...]) -> Matcher:
+        return Matcher(references, self.backbone)
 
-    def judge_pairs(self, pairs: Sequence[PicturePair]) -> list[Judgement]:
-        """Study and judge pair after pair."""
-        return judge_one_by_one(self, pairs)
 
-    def _judge(self, query: Picture) -> Judgement:
-        matcher = self.matcher
-        working = matcher.fit(query)
-        comparison = matcher.compare(working)
-        score = matcher.spread.score(comparison.statistic)
-        regions = find_regions(comparison, working, matcher.spread.limit) if score >= 0.5 else []
-        longest = max(query.width, query.height)
-        width, height = (max(1, round(HEAT_SIDE * side / longest)) for side in (query.width, query.height))
-        return Judgement(
-            response=respond(comparison, regions, matcher.spread, references=len(matcher.views), query=query),
-            score=score,
-            boxes=tuple(_box(region, query) for region in regions),
-            heat=comparison.anomaly_map(width, height) / matcher.spread.limit,
-        )
+def _judge(matcher: Matcher, query: Picture) -> Judgement:
+    working = matcher.fit(query)
+    comparison = matcher.compare(working)
+    score = matcher.spread.score(comparison.statistic)
+    regions = find_regions(comparison, working, matcher.spread.limit) if score >= 0.5 else []
+    longest = max(query.width, query.height)
+    width, height = (max(1, round(HEAT_SIDE * side / longest)) for side in (query.width, query.height))
+    return Judgement.of(
+        respond(comparison, regions, matcher.spread, references=len(matcher.views), query=query),
+        score,
+        boxes=tuple(_box(region, query) for region in regions),
+        heat=comparison.anomaly_map(width, height) / matcher.spread.limit,
+    )
 
 
 class WithEvidence:
@@ -68,30 +74,25 @@ class WithEvidence:
     """
 
     def __init__(self, judge: Judge, evidence: Judge) -> None:
-        self.judge, self.evidence = judge, evidence
+        self.judged_by, self.evidence = judge, evidence
         self.name, self.prompt_version, self.batch_size = judge.name, judge.prompt_version, judge.batch_size
         origin = f"Map and boxes come from {evidence.name}, not from {judge.name}, which gives all the rest."
         self.notes = (*judge.notes, origin)
-        self.parameters: int | None = getattr(judge, "parameters", None)
+        self.parameters = judge.parameters
 
-    def study(self, references: Sequence[Picture]) -> None:
-        """Both look at the references."""
-        self.judge.study(references)
-        self.evidence.study(references)
+    def judge(self, pairs: Sequence[PicturePair]) -> list[Judgement]:
+        """The other judge's judgements, each with the map and the boxes of `evidence`."""
+        judgements = []
+        for judgement, lent in zip(self.judged_by.judge(pairs), self.evidence.judge(pairs), strict=True):
+            judgements.append(
+                replace(judgement, boxes=lent.boxes, heat=lent.heat, boxes_from=self.evidence.name)
+            )
+        return judgements
 
-    def judge_many(self, queries: Sequence[Picture]) -> list[Judgement]:
-        """The other judge's judgements, each with its map and its boxes."""
-        return self._join(self.judge.judge_many(queries), self.evidence.judge_many(queries))
-
-    def judge_pairs(self, pairs: Sequence[PicturePair]) -> list[Judgement]:
-        """The same for pairs."""
-        return self._join(self.judge.judge_pairs(pairs), self.evidence.judge_pairs(pairs))
-
-    def _join(self, said: Sequence[Judgement], seen: Sequence[Judgement]) -> list[Judgement]:
-        return [
-            replace(one, boxes=other.boxes, heat=other.heat, boxes_from=self.evidence.name)
-            for one, other in zip(said, seen, strict=True)
-        ]
+    def receipt(self) -> str:
+        """What the other judge's service was paid, see `HostedJudge.receipt`; empty for a judge without a service."""
+        receipt = getattr(self.judged_by, "receipt", None)
+        return receipt() if receipt else ""
 
 
 def _box(region: Region, query: Picture) -> Box:

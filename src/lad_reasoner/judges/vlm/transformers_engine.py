@@ -16,14 +16,12 @@ from typing import Any, Protocol
 import torch
 from PIL import Image
 
-from lad_reasoner.answers import parse_response
 from lad_reasoner.errors import InputError, MachineError
-from lad_reasoner.files.pictures import Picture
-from lad_reasoner.judge import Judgement, PicturePair
-from lad_reasoner.judges.vlm.checkpoint import Checkpoint, load_checkpoint
+from lad_reasoner.judge import Judgement
+from lad_reasoner.judges.vlm.checkpoint import Checkpoint
 from lad_reasoner.judges.vlm.decoding import Reply, StructuredDecoding
 from lad_reasoner.judges.vlm.grammar import make_grammar
-from lad_reasoner.prompts import PROMPT_VERSION, build_messages
+from lad_reasoner.prompts import build_messages
 
 REASONING_TOKENS = 256  # the budget of a reasoning; the paper's examples have about a hundred words
 BATCH_SIZE = 8  # responses that are generated together
@@ -159,37 +157,7 @@ def _only(model: Any, config: Any) -> Iterator[None]:
 
 def count_votes(replies: Sequence[Reply]) -> Reply:
     """The share of yes as score, and the first response of the majority; a tie is a yes, as a score of 0.5 is."""
-    said_yes = [parse_response(reply.text).answer == "yes" for reply in replies]
+    said_yes = [Judgement.of(reply.text).answer == "yes" for reply in replies]
     share = sum(said_yes) / len(replies)
     chosen = replies[said_yes.index(share >= 0.5)]
     return Reply(chosen.text, share, sum(reply.tokens for reply in replies), chosen.forced)
-
-
-class ModelJudge:
-    """A vision-language model as a judge; see `judge.Judge`."""
-
-    prompt_version = PROMPT_VERSION
-
-    def __init__(self, engine: Engine) -> None:
-        self.engine, self.name = engine, engine.name
-        self.batch_size, self.notes = engine.batch_size, engine.notes
-        self.parameters: int | None = getattr(engine, "parameters", None)
-
-    def study(self, references: Sequence[Picture]) -> None:
-        """Keep the references: the model sees them beside each query."""
-        self.references = references
-
-    def judge_many(self, queries: Sequence[Picture]) -> list[Judgement]:
-        """Judge several queries in the engine's batches, in their order."""
-        return self.judge_pairs([PicturePair(self.references, query) for query in queries])
-
-    def judge_pairs(self, pairs: Sequence[PicturePair]) -> list[Judgement]:
-        """The same for pairs; a batch may hold other references for each."""
-        shown = [[*(reference.image for reference in pair.references), pair.query.image] for pair in pairs]
-        replies = self.engine.respond(shown)
-        return [Judgement(response=reply.text, score=reply.score, tokens=reply.tokens) for reply in replies]
-
-
-def load_judge(name: str, *, votes: int = 1, max_pixels: int | None = None, device: str | None = None) -> ModelJudge:
-    """The checkpoint of this folder or hub name as a judge; raises what `load_checkpoint` raises."""
-    return ModelJudge(TransformersEngine(load_checkpoint(name, max_pixels=max_pixels, device=device), votes=votes))

@@ -1,0 +1,41 @@
+"""What Python calls where the command line has a verb.
+
+    metrics = evaluate("micro", "miniloco", out="runs/micro")
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from lad_reasoner.evaluation.benchmark import open_benchmark
+from lad_reasoner.evaluation.run import Run, RunMetrics
+from lad_reasoner.judge import Judge
+from lad_reasoner.judges import load_judge
+from lad_reasoner.report.evaluation import write_evaluation
+from lad_reasoner.report.terminal import track
+
+
+def evaluate(
+    model: str | Judge,
+    benchmark: str = "miniloco",
+    *,
+    out: str | Path,
+    root: str | Path | None = None,
+    references: int = 1,
+    seed: int = 0,
+    kinds: Sequence[str] | None = None,
+    limit: int | None = None,
+) -> RunMetrics:
+    """Judge a benchmark, or what is left of it, into the folder `out`; returns the metrics of all its lines.
+
+    `model` is a name for `load_judge` or any judge; the rest is as in `open_benchmark`, `draw_pairs` and `Run`. In a
+    terminal a bar shows how far it is.
+    """
+    opened = open_benchmark(benchmark, root)
+    defaults = {"seed": seed, "benchmark": opened, "cache": Path(out) / "answers.jsonl"}
+    judge = load_judge(model, defaults=defaults) if isinstance(model, str) else model
+    run = Run(out, judge, opened, references=references, seed=seed, kinds=kinds, limit=limit)
+    for _ in track(run.predict(), len(run.todo), "Judging", beside_results=False):
+        pass
+    return write_evaluation(out)[1]

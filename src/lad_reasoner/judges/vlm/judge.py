@@ -1,0 +1,39 @@
+"""A vision-language model as a judge: the paper's prompt for each pair, its response in the response grammar."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from lad_reasoner.judge import Judgement, PicturePair
+from lad_reasoner.judges.vlm.checkpoint import load_checkpoint
+from lad_reasoner.judges.vlm.transformers_engine import REASONING_TOKENS, Engine, TransformersEngine
+from lad_reasoner.prompts import PROMPT_VERSION
+
+
+class VlmJudge:
+    """A vision-language model behind an engine; see `judge.Judge`."""
+
+    prompt_version = PROMPT_VERSION
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine, self.name = engine, engine.name
+        self.batch_size, self.notes = engine.batch_size, engine.notes
+        self.parameters: int | None = getattr(engine, "parameters", None)
+
+    def judge(self, pairs: Sequence[PicturePair]) -> list[Judgement]:
+        """One judgement a pair, in the engine's batches; a batch may hold other references for each."""
+        shown = [[*(reference.image for reference in pair.references), pair.query.image] for pair in pairs]
+        return [Judgement.of(reply.text, reply.score, tokens=reply.tokens) for reply in self.engine.respond(shown)]
+
+
+def load_checkpoint_judge(
+    name: str,
+    *,
+    votes: int = 1,
+    max_pixels: int | None = None,
+    device: str | None = None,
+    reasoning_tokens: int = REASONING_TOKENS,
+) -> VlmJudge:
+    """The checkpoint of this folder or hub name as a judge; raises what `load_checkpoint` raises."""
+    checkpoint = load_checkpoint(name, max_pixels=max_pixels, device=device)
+    return VlmJudge(TransformersEngine(checkpoint, votes=votes, reasoning_tokens=reasoning_tokens))
