@@ -1,6 +1,6 @@
 """What Python calls where the command line has a verb.
 
-    metrics = evaluate("micro", "miniloco", out="runs/micro")
+metrics = evaluate("micro", "miniloco", out="runs/micro")
 """
 
 from __future__ import annotations

@@ -273,9 +273,7 @@ def _find_columns(path: Path, rows: Sequence[Row], told: str | None) -> dict[str
     for item in (told or "").split(",") if told else []:
         ours, equals, name = (text.strip() for text in item.partition("="))
         if not equals or ours not in COLUMNS:
-            raise InputError(
-                f"columns {item.strip()}: write one of {', '.join(COLUMNS)}, then = and the file's column"
-            )
+            raise InputError(f"columns {item.strip()}: write one of {', '.join(COLUMNS)}, then = and the file's column")
         if name not in there:
             near = get_close_matches(name, there, 1)
             hint = f"did you mean {near[0]}?" if near else f"it has {listed}"

@@ -10,8 +10,8 @@
     RUN/metrics.json         computed from predictions.jsonl alone
     RUN/report.html          from the same lines and the thumbnails (see report/evaluation.py)
 
-What is on the disk is never asked again. A query that cannot be read, or that the judge cannot take, becomes a line with
-an `error` and counts as wrong. Want of memory or of a server ends the run instead: the next start resumes it.
+What is on the disk is never asked again. A query that cannot be read, or that the judge cannot take, becomes a line
+with an `error` and counts as wrong. Want of memory or of a server ends the run instead: the next start resumes it.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The scores of APRIL-GAN's authors, which depend on all test pictures of a class, from a run in which each was alone.
 
-    page = write_evaluation(rescale_run("runs/april-gan"))
+page = write_evaluation(rescale_run("runs/april-gan"))
 """
 
 from __future__ import annotations

@@ -10,8 +10,8 @@ the authors trained, plus the cosine distance to the most similar patch of the r
 
 The authors' score is (p + m') / 2 with m' = m, stretched so that the test pictures of a class go from 0 to 1: none can
 be judged before all are there (*transductive*), and one of them always gets m' = 1. Here m' = m / (2 * depths), at most
-1, which any picture can have alone; `evaluation.transductive` makes the authors' version of a finished run. The answer is yes
-from 0.5 on (the LAD-Reasoner paper, its experiments); the authors of APRIL-GAN set no threshold.
+1, which any picture can have alone; `evaluation/transductive.py` makes the authors' version of a finished run. The
+answer is yes from 0.5 on (the LAD-Reasoner paper, its experiments); the authors of APRIL-GAN set no threshold.
 
 Deviations from the authors' program: float32 throughout; position embeddings are widened by Transformers (bicubic, no
 antialiasing, corners not aligned); a class is told in words (`metal nut`, they: `metal_nut`); classes that the

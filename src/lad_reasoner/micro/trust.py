@@ -18,7 +18,7 @@ from PIL import Image
 from lad_reasoner.files.jsonl import append_record, read_records, repair_records
 from lad_reasoner.files.pictures import Picture, read_picture
 from lad_reasoner.judge import PicturePair
-from lad_reasoner.judges.vlm.transformers_engine import load_judge
+from lad_reasoner.judges import load_judge
 from lad_reasoner.micro.lessons import Exercise
 from lad_reasoner.micro.pool import Shot
 from lad_reasoner.records import Record
@@ -49,7 +49,7 @@ def own_responses(
     for start in range(len(said), len(exercises), BATCH):
         batch = exercises[start : start + BATCH]
         shown = [[_picture(shots[number]) for number in exercise.pictures] for exercise in batch]
-        judgements = judge.judge_pairs([PicturePair(references, query) for *references, query in shown])
+        judgements = judge.judge([PicturePair(tuple(references), query) for *references, query in shown])
         for exercise, judgement in zip(batch, judgements, strict=True):
             reference, query = exercise.pictures
             append_record(file, OwnResponse(pictures=(reference, query), response=judgement.response))

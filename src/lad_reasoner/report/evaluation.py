@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lad_reasoner.evaluation.explanations import check_line
-from lad_reasoner.evaluation.run import THUMBNAILS, Recorded, RunMetrics
+from lad_reasoner.evaluation.run import THUMBNAILS, Recorded, RunMetrics, write_metrics
 from lad_reasoner.evaluation.thumbnails import read_thumbnail
 from lad_reasoner.files.whole import write_whole
 from lad_reasoner.records import Prediction
@@ -77,3 +77,9 @@ def write_evaluation_page(folder: Path, recorded: Recorded, metrics: RunMetrics)
     path = folder / "report.html"
     write_whole(path, render_evaluation(folder, recorded, metrics))
     return path
+
+
+def write_evaluation(out: str | Path) -> tuple[Recorded, RunMetrics, Path]:
+    """metrics.json and report.html from what a run's folder holds; returns run, metrics and the report's path."""
+    recorded, metrics = write_metrics(out)
+    return recorded, metrics, write_evaluation_page(Path(out), recorded, metrics)

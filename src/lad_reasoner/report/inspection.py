@@ -16,8 +16,8 @@ from PIL import Image
 
 from lad_reasoner.files.pictures import Picture
 from lad_reasoner.files.whole import write_whole
-from lad_reasoner.inspector import Examination
 from lad_reasoner.records import Box, Failure, Kind
+from lad_reasoner.runner import Judged
 from lad_reasoner.templates import picture_uri, render_page
 
 THUMBNAIL_SIDE = 320  # pixels
@@ -55,12 +55,12 @@ class InspectionRow:
 
 
 def inspection_row(
-    result: Examination | Failure, *, kind: Kind | None = None, truth: str | None = None, reference: int = 0
+    result: Judged | Failure, *, kind: Kind | None = None, truth: str | None = None, reference: int = 0
 ) -> InspectionRow:
     """The row of one query. `kind` and `truth` come with its label; `reference` is the number of the one to show."""
     if isinstance(result, Failure):
         return InspectionRow(name=result.query, error=result.error, truth=truth)
-    verdict, picture, heat = result.verdict, result.picture, result.heat
+    verdict, picture, heat = result.verdict, result.pair.query, result.judgement.heat
     made = f"{verdict.model} · {picture.width}×{picture.height} pixels · {verdict.seconds:.2f} s"
     if verdict.boxes_from:
         made += f" · map and boxes from {verdict.boxes_from}"

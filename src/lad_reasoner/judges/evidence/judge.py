@@ -1,7 +1,7 @@
 """The built-in judge for photographs: no training, no download, a verdict with place and reason from one good picture.
 
 `matching.py` measures the difference, `normal_variation.py` says how much of it is normal, `regions.py` finds what
-differs, `wording.py` puts it into words. The paper has no such judge; it answers in the same grammar as the paper's model.
+differs, `wording.py` puts it into words. The paper has no such judge; it answers in the grammar of the paper's model.
 `WithEvidence` lends its map and its boxes to a judge that has none.
 """
 
@@ -84,9 +84,7 @@ class WithEvidence:
         """The other judge's judgements, each with the map and the boxes of `evidence`."""
         judgements = []
         for judgement, lent in zip(self.judged_by.judge(pairs), self.evidence.judge(pairs), strict=True):
-            judgements.append(
-                replace(judgement, boxes=lent.boxes, heat=lent.heat, boxes_from=self.evidence.name)
-            )
+            judgements.append(replace(judgement, boxes=lent.boxes, heat=lent.heat, boxes_from=self.evidence.name))
         return judgements
 
     def receipt(self) -> str:

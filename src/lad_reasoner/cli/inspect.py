@@ -1,0 +1,154 @@
+"""The verb `inspect`: pictures against known-good ones, each with verdict, place and reason."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from lad_reasoner.cli.options import EXIT_ANOMALY, EXIT_INPUT, print_receipt, with_judge_options
+from lad_reasoner.errors import InputError
+
+if TYPE_CHECKING:
+    from lad_reasoner.inspector import Inspector
+    from lad_reasoner.records import Failure, Verdict
+    from lad_reasoner.report.inspection import InspectionRow
+    from lad_reasoner.runner import Judged
+
+
+@with_judge_options
+def inspect(
+    queries: Annotated[
+        list[str], typer.Argument(metavar="QUERY...", help="Pictures, folders or quoted globs to judge.")
+    ],
+    reference: Annotated[
+        list[str],
+        typer.Option("--reference", "-r", metavar="REF", help="Known-good picture, folder or quoted glob; repeatable."),
+    ],
+    model: str,
+    options: dict[str, Any],
+    evidence: Annotated[
+        bool,
+        typer.Option("--evidence", help="Add the map and boxes of `evidence` to a vision-language model's verdict."),
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One verdict a line, as JSON.")] = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Comma-separated values with a header.")] = False,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR", help="Also write report.html and verdicts.jsonl there (replaces an earlier run's)."
+        ),
+    ] = None,
+    fail_on_anomaly: Annotated[bool, typer.Option(help="Exit with 3 when an anomaly was found.")] = False,
+) -> None:
+    """Judge pictures against known-good ones: verdict, place and reason for each."""
+    if as_json and as_csv:
+        raise typer.BadParameter("--json and --csv exclude each other")
+    if evidence and model == "evidence":
+        raise typer.BadParameter("--evidence is for another --model; evidence has its map and boxes already")
+    from lad_reasoner.files.pictures import find_pictures
+    from lad_reasoner.inspector import Inspector
+    from lad_reasoner.judges import load_judge
+
+    wanted = _find_queries(queries)
+    judge = load_judge(model, evidence=evidence, **options)
+    inspector = Inspector(judge, find_pictures(reference))
+    failed = anomalous = 0
+    with _Output(out, inspector) as output:
+        for note in judge.notes:
+            print(f"note: {note}", file=sys.stderr)
+        from lad_reasoner.report.terminal import VerdictTable, track
+
+        show = _print_json if as_json else _CsvPrinter() if as_csv else VerdictTable().add
+        for result in track(inspector.run(wanted), len(wanted), "Inspecting"):
+            record = record_of(result)
+            output.add(result)  # first: what was judged is kept even when nobody reads on
+            show(record)
+            failed += hasattr(record, "error")
+            anomalous += getattr(record, "anomalous", False)
+    print_receipt(judge)
+    if not as_json and not as_csv:
+        print(f"{len(wanted) - failed} judged, {anomalous} anomalous, {failed} not judged")
+    if failed:
+        raise typer.Exit(EXIT_INPUT)
+    if anomalous and fail_on_anomaly:
+        raise typer.Exit(EXIT_ANOMALY)
+
+
+def record_of(result: Judged | Failure) -> Verdict | Failure:
+    """What is written and shown of a result."""
+    return result.verdict if hasattr(result, "verdict") else result
+
+
+def _find_queries(sources: list[str]) -> list[Any]:
+    """The files that the sources name; a source that names none becomes a `Failure` in its place."""
+    from lad_reasoner.files.pictures import find_pictures
+    from lad_reasoner.records import Failure
+    from lad_reasoner.text import printable
+
+    found: list[Any] = []
+    for source in sources:
+        try:
+            found += find_pictures([source])
+        except InputError as error:
+            found.append(Failure(query=printable(source), error=str(error)))
+    return found
+
+
+def _print_json(record: Any) -> None:
+    print(record.model_dump_json(), flush=True)
+
+
+class _CsvPrinter:
+    """A header, then a line a verdict; boxes as x:y:width:height separated by blanks."""
+
+    COLUMNS = ("query", "answer", "score", "boxes", "boxes_from", "reasoning", "model", "seconds", "error")
+
+    def __init__(self) -> None:
+        import csv
+
+        self.writer = csv.DictWriter(sys.stdout, self.COLUMNS, extrasaction="ignore", lineterminator="\n")
+        self.writer.writeheader()
+
+    def __call__(self, record: Any) -> None:
+        values = record.model_dump()
+        values["boxes"] = " ".join(f"{b['x']}:{b['y']}:{b['width']}:{b['height']}" for b in values.get("boxes", ()))
+        self.writer.writerow(values)
+        sys.stdout.flush()
+
+
+class _Output:
+    """`--out`: verdicts are appended as they come; the report is written at the end, even of an interrupted run."""
+
+    def __init__(self, folder: Path | None, inspector: Inspector) -> None:
+        self.folder, self.inspector = folder, inspector
+        self.rows: list[InspectionRow] = []
+
+    def __enter__(self) -> _Output:
+        if self.folder is not None:
+            try:
+                self.folder.mkdir(parents=True, exist_ok=True)
+                (self.folder / "verdicts.jsonl").write_text("")
+            except OSError as error:
+                raise InputError(
+                    f"--out {self.folder}: {error.strerror}; choose a folder that can be written"
+                ) from None
+        return self
+
+    def add(self, result: Judged | Failure) -> None:
+        if self.folder is not None:
+            from lad_reasoner.files.jsonl import append_record
+            from lad_reasoner.report.inspection import inspection_row
+
+            append_record(self.folder / "verdicts.jsonl", record_of(result))
+            self.rows.append(inspection_row(result))
+
+    def __exit__(self, *_: object) -> None:
+        if self.folder is not None:
+            from lad_reasoner.report.inspection import write_inspection_page
+
+            references, notes = self.inspector.references, self.inspector.judge.notes
+            path = write_inspection_page(self.folder, self.rows, references, title="Inspection", notes=notes)
+            print(f"report: {path}", file=sys.stderr)

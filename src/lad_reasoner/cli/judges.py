@@ -1,0 +1,28 @@
+"""The verb `judges`: every judge by name, with its options."""
+
+from __future__ import annotations
+
+import inspect
+
+
+def judges() -> None:
+    """List all judges and the options that each takes with -M."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from lad_reasoner.judges import JUDGES, LOADERS, import_loader, loader_options
+
+    table = Table("judge", "what it is", "options (-M key=value)", show_edge=False)
+    for name in (*JUDGES, *LOADERS):
+        loader = import_loader(name)
+        summary = (inspect.getdoc(loader) or "").partition("\n")[0]
+        options = [_option(key, parameter) for key, parameter in loader_options(loader).items() if key != "benchmark"]
+        table.add_row(name, summary, "\n".join(options))
+    Console().print(table)
+
+
+def _option(key: str, parameter: inspect.Parameter) -> str:
+    """`votes=1`; without a default what kind of value it is: `clip: str`."""
+    if parameter.default is parameter.empty:
+        return f"{key}: {inspect.formatannotation(parameter.annotation)}"
+    return f"{key}={parameter.default}"

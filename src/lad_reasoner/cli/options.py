@@ -1,0 +1,109 @@
+"""What several verbs share: exit codes, and the options that choose a judge, declared once."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from functools import wraps
+from inspect import Parameter, Signature, signature
+from typing import Annotated, Any
+
+import typer
+
+from lad_reasoner.errors import InputError
+
+EXIT_INPUT, EXIT_ANOMALY = 1, 3
+
+# Flag -> its declaration and its default. All but --model go to the judge's loader.
+JUDGE_FLAGS: dict[str, tuple[Any, Any]] = {
+    "model": (
+        Annotated[
+            str,
+            typer.Option(
+                metavar="NAME",
+                help="A judge: evidence, micro, random, …, file:PATH, or a vision-language model: folder or hub name. "
+                "`lad-reasoner judges` lists all.",
+            ),
+        ],
+        "evidence",
+    ),
+    "option": (
+        Annotated[
+            list[str] | None,
+            typer.Option("-M", metavar="KEY=VALUE", help="An option that only this judge has; repeatable."),
+        ],
+        None,
+    ),
+    "server": (
+        Annotated[
+            str | None,
+            typer.Option(
+                metavar="URL",
+                help="Ask --model of an OpenAI-compatible service there, such as http://localhost:8000/v1; its key is "
+                "read from LAD_SERVER_KEY, its answers are kept.",
+            ),
+        ],
+        None,
+    ),
+    "votes": (
+        Annotated[
+            int | None,
+            typer.Option(
+                min=1,
+                help="Responses that a vision-language model samples; the score is the share of yes.",
+            ),
+        ],
+        None,
+    ),
+    "max_pixels": (
+        Annotated[int | None, typer.Option(min=1, help="The most pixels of a picture that a model is shown.")],
+        None,
+    ),
+}
+
+
+def with_judge_options(verb: Callable[..., None]) -> Callable[..., None]:
+    """A verb that takes `model` and `options` (key -> value, for `load_judge`), with the flags that fill them.
+
+    Typer reads the flags from the signature of what is returned.
+    """
+
+    @wraps(verb)
+    def with_flags(*, model: str, option: list[str] | None, **given: Any) -> None:
+        flags = {name: given.pop(name) for name in JUDGE_FLAGS if name in given}
+        options = parse_options(option or []) | {name: value for name, value in flags.items() if value is not None}
+        verb(model=model, options=options, **given)
+
+    parameters = [
+        parameter
+        for name, parameter in signature(verb, eval_str=True).parameters.items()
+        if name not in ("model", "options")
+    ]
+    for name, (annotation, default) in JUDGE_FLAGS.items():
+        parameters.append(Parameter(name, Parameter.KEYWORD_ONLY, default=default, annotation=annotation))
+    # Required parameters stand before optional ones in a signature; as keywords, their order is free.
+    parameters = [parameter.replace(kind=Parameter.KEYWORD_ONLY) for parameter in parameters]
+    with_flags.__signature__ = Signature(parameters)  # type: ignore[attr-defined]
+    with_flags.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return with_flags
+
+
+def parse_options(words: list[str]) -> dict[str, Any]:
+    """`["votes=8", "server=URL"]` -> `{"votes": "8", "server": "URL"}`; InputError for a word without a key."""
+    options: dict[str, Any] = {}
+    for word in words:
+        key, equals, value = word.partition("=")
+        key = key.strip().replace("-", "_")
+        if not equals or not key:
+            raise InputError(f"-M {word}: write KEY=VALUE, such as -M votes=8")
+        if key in ("name", "defaults"):
+            raise InputError(f"-M {word}: no judge takes an option {key}; `lad-reasoner judges` lists them")
+        options[key] = value
+    return options
+
+
+def print_receipt(judge: Any) -> None:
+    """What a judge behind a service was paid, on stderr; nothing for any other."""
+    receipt = getattr(judge, "receipt", None)
+    if receipt and receipt():
+        print(receipt(), file=sys.stderr)
