@@ -64,7 +64,7 @@ class _Said:
 
 
 class ImportedPredictions:
-    """See the module's docstring and `judge.Judge`. The name is that of the file.
+    """Scores or answers of any other system, as CSV, JSON or JSON lines; the name is that of the file.
 
     InputError, with file and line or column, for what cannot be read, for a column that is not there, and for scores
     beyond [0, 1] without a `threshold` where there are no answers; with an image, where none is in the benchmark.

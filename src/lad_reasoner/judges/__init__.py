@@ -31,7 +31,7 @@ JUDGES = {
     "random": "lad_reasoner.judges.trivial:answer_at_random",
     "pixel-difference": "lad_reasoner.judges.trivial:compare_pixels",
     "colour-histogram": "lad_reasoner.judges.trivial:compare_colours",
-    "april-gan": "lad_reasoner.judges.april_gan:AprilGan",
+    "april-gan": "lad_reasoner.judges.april_gan:load_few_shot",
     "april-gan-zero": "lad_reasoner.judges.april_gan:load_zero_shot",
 }
 # What else a name can be -> its loader.

@@ -68,7 +68,7 @@ PHOTOS = (
 
 
 class AprilGan:
-    """See the module's docstring and `judge.Judge`; few-shot with `layers`, zero-shot without.
+    """See the module's docstring; few-shot with `layers`, zero-shot without.
 
     `clip` is a folder or hub name of a CLIP with safetensors. Raises InputError for what is none, and for layers that
     are none or do not fit.
@@ -167,8 +167,13 @@ class AprilGan:
         return F.interpolate(grid, size=(self.side, self.side), mode="bilinear", align_corners=True)[0]
 
 
+def load_few_shot(clip: str, layers: Path) -> AprilGan:
+    """CLIP with its authors' linear `layers` (a baseline of the paper): words, and patches of the references."""
+    return AprilGan(clip, layers)
+
+
 def load_zero_shot(clip: str) -> AprilGan:
-    """APRIL-GAN without references: CLIP and words only."""
+    """CLIP and words only; it does not look at the references."""
     return AprilGan(clip)
 
 

@@ -195,7 +195,7 @@ def load_hosted(
     budget: float | None = None,
     concurrency: int = 8,
 ) -> HostedJudge:
-    """The model of this name at `server`; `prices` are those of a million input and output tokens, such as 0.1,0.4."""
+    """A model behind an OpenAI-compatible service; `prices` for a million input and output tokens, such as 0.1,0.4."""
     costs = None if prices is None else parse_prices(prices)
     return HostedJudge(server, name, cache=cache, prices=costs, budget=budget, concurrency=concurrency)
 

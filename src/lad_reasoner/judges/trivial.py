@@ -59,12 +59,12 @@ def answer_at_random(seed: int = 0) -> ScoreJudge:
 
 
 def compare_pixels() -> ScoreJudge:
-    """`pixel_difference` to the most similar reference."""
+    """Mean difference of the pixels, made small, to the most similar reference."""
     return ScoreJudge("pixel-difference", lambda pair: _score(pixel_difference, pair, PIXEL_LIMIT))
 
 
 def compare_colours() -> ScoreJudge:
-    """`colour_difference` to the most similar reference."""
+    """Difference of the colour histograms to the most similar reference."""
     return ScoreJudge("colour-histogram", lambda pair: _score(colour_difference, pair, COLOUR_LIMIT))
 
 

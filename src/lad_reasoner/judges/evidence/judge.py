@@ -26,7 +26,10 @@ HEAT_SIDE = 96  # cells of the long side of the map that is handed out
 
 
 class Evidence:
-    """See `judge.Judge`. `backbone` is another vision model, by hub name or folder."""
+    """Patch matching on any photographs, nothing to download; `backbone` is another vision model: hub name or folder.
+
+    See `judge.Judge`.
+    """
 
     prompt_version = PROMPT_VERSION
     batch_size = 1

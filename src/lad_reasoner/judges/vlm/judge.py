@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from lad_reasoner.judge import Judgement, PicturePair
 from lad_reasoner.judges.vlm.checkpoint import load_checkpoint
-from lad_reasoner.judges.vlm.transformers_engine import REASONING_TOKENS, Engine, TransformersEngine
+from lad_reasoner.judges.vlm.transformers_engine import BATCH_SIZE, REASONING_TOKENS, Engine, TransformersEngine
 from lad_reasoner.prompts import PROMPT_VERSION
 
 
@@ -33,7 +33,11 @@ def load_checkpoint_judge(
     max_pixels: int | None = None,
     device: str | None = None,
     reasoning_tokens: int = REASONING_TOKENS,
+    batch_size: int = BATCH_SIZE,
 ) -> VlmJudge:
-    """The checkpoint of this folder or hub name as a judge; raises what `load_checkpoint` raises."""
+    """A vision-language model in this process: `micro` is built in, others by folder or hub name.
+
+    Raises what `load_checkpoint` raises.
+    """
     checkpoint = load_checkpoint(name, max_pixels=max_pixels, device=device)
-    return VlmJudge(TransformersEngine(checkpoint, votes=votes, reasoning_tokens=reasoning_tokens))
+    return VlmJudge(TransformersEngine(checkpoint, votes=votes, reasoning_tokens=reasoning_tokens, batch_size=batch_size))

@@ -9,6 +9,7 @@ decodes; greedy is ours.
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol
@@ -70,12 +71,15 @@ class TransformersEngine:
         self.parameters = sum(weight.numel() for weight in checkpoint.model.parameters())
         self.grammar = make_grammar(checkpoint)
         self._prompts: dict[int, str] = {}
+        # Generation changes the model's own settings and the random state for a while: one thread at a time.
+        self._lock = threading.Lock()
 
     def respond(self, pairs: Sequence[Pictures]) -> list[Reply]:
         """One reply for each pair, in their order. Raises `InputError` when the model cannot take so many pictures."""
-        if self.votes > 1:
-            return [self._vote(pair) for pair in pairs]
-        return self._respond_in_batches(pairs, sample=False)
+        with self._lock:
+            if self.votes > 1:
+                return [self._vote(pair) for pair in pairs]
+            return self._respond_in_batches(pairs, sample=False)
 
     def _vote(self, pair: Pictures) -> Reply:
         device = self.checkpoint.model.device
