@@ -16,7 +16,7 @@ judge() { # NAME, then the options that say whom to ask
 judge micro --model micro
 judge micro-base --model micro-base
 judge evidence --model evidence
-judge pixel-difference --baseline pixel-difference
-judge random --baseline random
+judge pixel-difference --model pixel-difference
+judge random --model random
 lad-reasoner compare "$runs/micro" "$runs/micro-base" "$runs/evidence" "$runs/pixel-difference" "$runs/random" \
     --out "$runs/comparison"

@@ -56,7 +56,7 @@ def steps(out: Path, *, quick: bool) -> list[list[str]]:
     for name in ("pixel-difference", "base", "sft", "grpo", "lad"):
         judge = {"base": ["--model", BASE]}.get(name, ["--model", str(out / name / "model")])
         if name == "pixel-difference":
-            judge = ["--baseline", name]
+            judge = ["--model", name]
         runs.append(str(out / "runs" / name))
         chain.append(["eval", "--benchmark", "miniloco", "--root", benchmark, *judge, "--out", runs[-1]])
     return [*chain, ["compare", *runs, "--out", str(out / "comparison")]]

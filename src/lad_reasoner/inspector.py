@@ -10,6 +10,7 @@ Several inspectors may share one judge, in several threads.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from operator import itemgetter
 from pathlib import Path
 
 from PIL import Image
@@ -54,13 +55,12 @@ class Inspector:
 
         A query that cannot be read or judged becomes a `Failure`, a `Failure` stays one.
         """
-        # A loop would hold on to the last picture while the next batch is read.
         yield from map(_record, self.run(queries))
 
     def run(self, queries: Iterable[Source | Failure]) -> Iterator[Judged | Failure]:
         """Like `inspect_many`, with the pictures and judgements beside the verdicts."""
-        for _, result in run(self.judge, queries, self._read):
-            yield result
+        # A loop would hold on to the last picture while the next batch is read.
+        yield from map(itemgetter(1), run(self.judge, queries, self._read))
 
     def _read(self, query: Source | Failure) -> PicturePair:
         if isinstance(query, Failure):

@@ -55,8 +55,9 @@ def run(
                 waiting.extend((item, pool.submit(read, item)) for item in islice(items, ahead))
                 if not waiting:
                     return
-                batch = [waiting.popleft() for _ in range(min(judge.batch_size, len(waiting)))]
-                yield from _run_batch(judge, batch)
+                size = min(judge.batch_size, len(waiting))
+                # No name for the batch: it would hold on to its pictures while the next one is read.
+                yield from _run_batch(judge, [waiting.popleft() for _ in range(size)])
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
 

@@ -149,7 +149,7 @@ def test_evidence_beside_a_model(folder: Path, checkpoint: Path, tmp_path: Path)
 
 
 def test_a_backbone_beside_a_model_is_that_of_evidence(folder: Path, checkpoint: Path) -> None:
-    args = ("inspect", "-r", "reference", "query/bad.png", "--model", checkpoint, "--backbone", "nowhere")
+    args = ("inspect", "-r", "reference", "query/bad.png", "--model", checkpoint, "-M", "backbone=nowhere")
     refused, missing = run(*args, cwd=folder), run(*args, "--evidence", cwd=folder)
     assert (refused.returncode, missing.returncode) == (1, 1)
     assert (
@@ -171,7 +171,7 @@ def test_a_backbone_beside_a_model_is_that_of_evidence(folder: Path, checkpoint:
         (["inspect", "-r", "gone.png", "query"], 1, "gone.png: no such file"),
         (["inspect", "-r", "empty", "query"], 1, "empty: no pictures in this folder"),
         (["inspect", "-r", "reference", "query", "--model", "nowhere"], 1, "nowhere"),
-        (["inspect", "-r", "reference", "query", "--backbone", "nowhere"], 1, "nowhere: no such model"),
+        (["inspect", "-r", "reference", "query", "-M", "backbone=nowhere"], 1, "nowhere: no such model"),
         (["inspect", "-r", "reference", "query", "--out", "query/good.png"], 1, "--out query/good.png"),
         (["data", "miniloco", "out", "--products", "teapot"], 1, "teapot"),
         (["teapot"], 2, "teapot"),

@@ -18,7 +18,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_eval_of_a_baseline_goes_on_and_reports_again(root: Path, tmp_path: Path) -> None:
-    options = ("eval", "--benchmark", "folder", "--root", root, "--baseline", "always-yes", "--out", tmp_path / "run")
+    options = ("eval", "--benchmark", "folder", "--root", root, "--model", "always-yes", "--out", tmp_path / "run")
     first = run(*options, "--limit", 3)
     assert first.returncode == 0, first.stderr
     assert "note: 3 of 7 pairs are judged so far" in first.stderr
@@ -33,7 +33,7 @@ def test_eval_of_a_baseline_goes_on_and_reports_again(root: Path, tmp_path: Path
     assert any(row[:2] == ["always-no,", "mean"] for row in rows)
     metrics = (tmp_path / "run/metrics.json").read_bytes()
     assert json.loads(metrics)["pooled"]["confusion"]["tp"] == 3
-    again = run("eval", "--report-only", tmp_path / "run")
+    again = run("report", tmp_path / "run")
     assert (again.returncode, again.stdout) == (0, second.stdout)
     assert (tmp_path / "run/metrics.json").read_bytes() == metrics
 
@@ -54,21 +54,24 @@ def test_eval_of_a_checkpoint_on_rendered_pictures(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "code", "said"),
     [
-        (["--baseline", "random"], 2, "give a folder for the run with --out"),
-        (["--out", "OUT"], 2, "give one of --model, --baseline and --predictions"),
+        (["eval", "--model", "random"], 2, "Missing option '--out'"),
+        (["report", "OUT"], 1, "no settings.json in it; give the --out folder of an evaluation"),
+        (["report", "OUT", "--limit", "3"], 2, "No such option: --limit"),
+        (["eval", "--out", "OUT", "--model", "random", "--votes", "3"], 1, "random: no option votes; it takes seed"),
+        (["eval", "--out", "OUT", "--votes", "3"], 1, "evidence: no option votes; it takes backbone"),
+        (["eval", "--out", "OUT", "--model", "luck"], 1, "luck: no such model; give evidence, micro"),
+        (["eval", "--out", "OUT", "--model", "evidnce"], 1, "evidnce: no such model; did you mean evidence?"),
+        (["eval", "--out", "OUT", "-M", "backbon=x"], 1, "evidence: no option backbon; did you mean backbone?"),
+        (["eval", "--out", "OUT", "-M", "backbone"], 1, "-M backbone: write KEY=VALUE"),
+        (["eval", "--out", "OUT", "-M", "defaults=1"], 1, "-M defaults=1: no judge takes an option defaults"),
         (
-            ["--out", "OUT", "--model", "evidence", "--baseline", "random"],
-            2,
-            "give one of --model, --baseline and --predictions",
+            ["eval", "--out", "OUT", "--model", "random", "-M", "seed=one"],
+            1,
+            "option seed=one: Input should be",
         ),
-        (["--report-only", "OUT", "--model", "evidence"], 2, "--report-only takes a run's folder"),
-        (["--report-only", "OUT", "--limit", "3"], 2, "and nothing else; leave out --limit"),
-        (["--report-only", "OUT"], 1, "no settings.json in it; give the --out folder of an evaluation"),
-        (["--out", "OUT", "--baseline", "random", "--votes", "3"], 2, "--votes belongs to --model, without --server"),
-        (["--out", "OUT", "--model", "evidence", "--votes", "3"], 1, "evidence: it measures and gives a score anyway"),
-        (["--out", "OUT", "--baseline", "luck"], 1, "luck: no such baseline; give one of always-yes"),
-        (["--out", "OUT", "--baseline", "random", "--benchmark", "visa"], 1, "visa: give its folder with --root"),
-        (["--out", "OUT", "--baseline", "random", "--kinds", "bad"], 1, "kind 'bad': no such kind"),
+        (["eval", "--out", "OUT", "--model", "april-gan"], 1, "april-gan: give its clip with -M clip="),
+        (["eval", "--out", "OUT", "--model", "random", "--benchmark", "visa"], 1, "visa: give its folder with --root"),
+        (["eval", "--out", "OUT", "--model", "random", "--kinds", "bad"], 1, "kind 'bad': no such kind"),
     ],
 )
 def test_wrong_usage_is_said_in_one_line(
@@ -80,7 +83,7 @@ def test_wrong_usage_is_said_in_one_line(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     given = [str(tmp_path / "run") if option == "OUT" else option for option in options]
-    monkeypatch.setattr(sys, "argv", ["lad-reasoner", "eval", *given])
+    monkeypatch.setattr(sys, "argv", ["lad-reasoner", *given])
     monkeypatch.setenv("COLUMNS", "120")
     with pytest.raises(SystemExit) as left:
         main()

@@ -225,5 +225,5 @@ def test_the_script_of_the_miniloco_table_names_all_rows(tmp_path: Path) -> None
     assert list(rows.values()) == ["micro", "micro-base", "evidence", "pixel-difference", "random"]
     assert all("eval --benchmark miniloco --limit 50 " in call for call in evals)
     assert last == f"compare {' '.join(rows)} --out {tmp_path}/runs/comparison"
-    done = call("eval", "--benchmark", "miniloco", "--limit", 1, "--baseline", "random", "--out", tmp_path / "one")
+    done = call("eval", "--benchmark", "miniloco", "--limit", 1, "--model", "random", "--out", tmp_path / "one")
     assert done.returncode == 0, done.stderr

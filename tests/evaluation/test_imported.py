@@ -18,9 +18,9 @@ from helpers.planted import lamps, plant
 from lad_reasoner.errors import InputError
 from lad_reasoner.evaluation.benchmark import Benchmark, open_benchmark
 from lad_reasoner.evaluation.imported import ImportedPredictions
-from lad_reasoner.evaluation.run import Run, finish, read_run
-from lad_reasoner.judge import PicturePair
-from lad_reasoner.judges.trivial import Opinion
+from lad_reasoner.evaluation.run import Run, read_run
+from lad_reasoner.judge import Judgement, PicturePair
+from lad_reasoner.report.evaluation import write_evaluation
 
 COMMAND = str(Path(sys.executable).with_name("lad-reasoner"))
 CLASSES = ("pushpins", "screw_bag")
@@ -54,11 +54,11 @@ def write(tmp_path: Path) -> Write:
     return write
 
 
-def opinions(predictor: ImportedPredictions, benchmark: Benchmark, *names: str) -> list[Opinion]:
+def judgements(judge: ImportedPredictions, benchmark: Benchmark, *names: str) -> list[Judgement]:
     found = []
     for name in names:
         picture, _ = benchmark.read(name)
-        found += predictor.predict([PicturePair([picture], picture)])
+        found += judge.judge([PicturePair((picture,), picture)])
     return found
 
 
@@ -92,11 +92,11 @@ FILES: dict[str, tuple[str, Any, str | None]] = {
 
 @pytest.mark.parametrize(("name", "content", "columns"), FILES.values(), ids=FILES)
 def test_files_that_are_understood(write: Write, loco: Benchmark, name: str, content: Any, columns: str | None) -> None:
-    predictor = ImportedPredictions(write(name, content), loco, columns=columns)
-    found = opinions(predictor, loco, GOOD, BAD)
+    judge = ImportedPredictions(write(name, content), loco, columns=columns)
+    found = judgements(judge, loco, GOOD, BAD)
     assert [(one.answer, one.score) for one in found] == [("no", 0.2), ("yes", 0.9)]
-    assert predictor.name == "a"
-    assert not any("left out" in note for note in predictor.notes)
+    assert judge.name == "a"
+    assert not any("left out" in note for note in judge.notes)
 
 
 def test_answers_in_words_and_texts(write: Write, loco: Benchmark) -> None:
@@ -112,13 +112,13 @@ def test_answers_in_words_and_texts(write: Write, loco: Benchmark) -> None:
     }
     for text, answer in said.items():
         path = write("gpt.jsonl", [{"image": GOOD, "response": text}])
-        (found,) = opinions(ImportedPredictions(path, loco), loco, GOOD)
+        (found,) = judgements(ImportedPredictions(path, loco), loco, GOOD)
         assert (found.answer, found.score, found.response) == (answer, None, text), text
     assert found.reasoning == "**No.** All pins are there"
     words = {"1": "yes", "0": "no", "True": "yes", "anomalous": "yes", "Normal": "no", "NOK": "yes", "good.": "no"}
     for text, answer in (words | {"1.0": "yes", "perhaps": "invalid"}).items():
         path = write("words.csv", f'image,answer,reasoning\n{GOOD},{text},"two, not one"\n')
-        (found,) = opinions(ImportedPredictions(path, loco), loco, GOOD)
+        (found,) = judgements(ImportedPredictions(path, loco), loco, GOOD)
         assert (found.answer, found.reasoning) == (answer, "two, not one"), text
 
 
@@ -146,13 +146,13 @@ def test_mmads_answer_files(write: Write, loco: Benchmark) -> None:
         "question_type": "Anomaly Detection",
         "gpt_answer": "A",
     }
-    predictor = ImportedPredictions(write("answers_1_shot_x.json", [*answers, plain]), loco)
+    judge = ImportedPredictions(write("answers_1_shot_x.json", [*answers, plain]), loco)
     names = [GOOD, BAD, "screw_bag/test/good/001.png", "screw_bag/test/logical_anomalies/001.png"]
-    found = opinions(predictor, loco, *names)
+    found = judgements(judge, loco, *names)
     assert [one.answer for one in found] == ["no", "yes", "invalid", "yes"]
-    assert not any("left out" in note for note in predictor.notes)
+    assert not any("left out" in note for note in judge.notes)
     with pytest.raises(InputError, match=r"screw_bag/test/good/000.png: no prediction in answers_1_shot_x.json"):
-        opinions(predictor, loco, "screw_bag/test/good/000.png")
+        judgements(judge, loco, "screw_bag/test/good/000.png")
 
 
 def test_unknown_doubled_and_missing_images_are_named_and_counted(
@@ -163,10 +163,10 @@ def test_unknown_doubled_and_missing_images_are_named_and_counted(
     lines += [f"bottles/test/good/00{i}.png,0.4\n" for i in range(4)] + ["good/000.png,0.4\n"]
     lines += ["pushpins/test/structural_anomalies/000.png,0.4\n", "pushpins/train/good/000.png,0.4\n"]
     path = write("logsad.csv", "path,score\n" + "".join(lines))
-    predictor = ImportedPredictions(path, loco)
-    run = Run(tmp_path / "run", predictor, loco)
+    judge = ImportedPredictions(path, loco)
+    run = Run(tmp_path / "run", judge, loco)
     assert len(list(run.predict())) == 8
-    recorded, metrics, _ = finish(tmp_path / "run")
+    recorded, metrics, _ = write_evaluation(tmp_path / "run")
     notes = "\n".join(recorded.settings.notes)
     assert "5 lines left out, whose images are not in the benchmark: bottles/test/good/000.png; " in notes
     assert "002.png and 2 more" in notes
@@ -180,17 +180,17 @@ def test_unknown_doubled_and_missing_images_are_named_and_counted(
 
 def test_a_threshold_for_systems_that_only_score(write: Write, loco: Benchmark) -> None:
     path = write("patchcore.csv", f"image,score\n{GOOD},31.5\n{BAD},40\npushpins/test/good/001.png,-2\n")
-    with pytest.raises(InputError, match=r"scores from -2 to 40 and no answers; say with --threshold"):
+    with pytest.raises(InputError, match=r"scores from -2 to 40 and no answers; say with -M threshold"):
         ImportedPredictions(path, loco)
     names = (GOOD, BAD, "pushpins/test/good/001.png")
-    first = opinions(ImportedPredictions(path, loco, threshold=40), loco, *names)
+    first = judgements(ImportedPredictions(path, loco, threshold=40), loco, *names)
     assert [one.answer for one in first] == ["no", "yes", "no"]
     assert first[1].score == 0.5
-    second = opinions(ImportedPredictions(path, loco, threshold=-5), loco, *names)
+    second = judgements(ImportedPredictions(path, loco, threshold=-5), loco, *names)
     assert [one.answer for one in second] == ["yes", "yes", "yes"]
     for found in (first, second):
         assert found[1].score > found[0].score > found[2].score  # type: ignore[operator]
-    with pytest.raises(InputError, match="--threshold nan: give a number"):
+    with pytest.raises(InputError, match="threshold nan: give a number"):
         ImportedPredictions(path, loco, threshold=float("nan"))
 
 
@@ -201,7 +201,7 @@ def test_scores_keep_their_order_and_their_side(
     names = [name for name in loco.samples if "/test/" in name][: len(scores)]
     path = tmp_path_factory.mktemp("scores") / "scores.json"
     path.write_text(json.dumps(dict(zip(names, scores, strict=True))))
-    found = opinions(ImportedPredictions(path, loco, threshold=threshold), loco, *names)
+    found = judgements(ImportedPredictions(path, loco, threshold=threshold), loco, *names)
     placed = [one.score or 0.0 for one in found]
     assert all(0 <= score <= 1 for score in placed)
     assert [one.answer == "yes" for one in found] == [score >= threshold for score in scores]
@@ -221,14 +221,14 @@ REFUSED: dict[str, tuple[str, Any, str | None, str]] = {
         "a.csv",
         "path,score\nx.png,1\n",
         "points=score",
-        "--columns points=score: write one of image, category",
+        "columns points=score: write one of image, category",
     ),
-    "no mapping": ("a.csv", "path,score\nx.png,1\n", "score", "--columns score: write one of image"),
+    "no mapping": ("a.csv", "path,score\nx.png,1\n", "score", "columns score: write one of image"),
     "no images": (
         "a.csv",
         "name,score\nx.png,1\n",
         None,
-        "no column with the images; .*--columns image=… of name, score",
+        "no column with the images; .*-M columns=image=… of name, score",
     ),
     "no scores": ("a.csv", "path,value\nx.png,1\n", None, "no column with scores or answers; .* of path, value"),
     "no number": ("a.csv", f"path,score\n{GOOD},high\n", None, r"a.csv:2: score: 'high' is no finite number"),
@@ -290,13 +290,13 @@ def test_files_that_are_refused(
 
 def test_what_ends_no_line_stays_in_its_cell(write: Write, loco: Benchmark) -> None:
     path = write("a.csv", f"path,text,,\n{GOOD},No.\u2028All there.,,\n\n{BAD},Yes\n")
-    predictor = ImportedPredictions(path, loco)
-    assert opinions(predictor, loco, GOOD, BAD)[0].response == "No.\u2028All there."
-    assert [one.answer for one in opinions(predictor, loco, GOOD, BAD)] == ["no", "yes"]
+    judge = ImportedPredictions(path, loco)
+    assert judgements(judge, loco, GOOD, BAD)[0].response == "No.\u2028All there."
+    assert [one.answer for one in judgements(judge, loco, GOOD, BAD)] == ["no", "yes"]
 
 
 def test_files_that_cannot_be_read(write: Write, loco: Benchmark, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"--predictions .*nowhere.csv: No such file"):
+    with pytest.raises(InputError, match=r"file:.*nowhere.csv: No such file"):
         ImportedPredictions(tmp_path / "nowhere.csv", loco)
     (tmp_path / "latin.csv").write_bytes(b"path,score\nsch\xf6n.png,1\n")
     with pytest.raises(InputError, match="not UTF-8"):
@@ -321,19 +321,19 @@ def test_the_verb(write: Write, tmp_path: Path) -> None:
     rows = [f"/x/lamp/test/good/00{i}.png,{i}\n" for i in range(4)]
     rows += [f"/x/lamp/test/logical_anomalies/00{i}.png,{i + 2}\n" for i in range(3)]
     path = write("Their System.csv", "path,points\n" + "".join(rows))
-    options = ["eval", "--benchmark", "folder", "--root", root, "--predictions", path, "--out", tmp_path / "run"]
+    options = ["eval", "--benchmark", "folder", "--root", root, "--model", f"file:{path}", "--out", tmp_path / "run"]
     environment = {**os.environ, "COLUMNS": "120"}
 
     def run(*more: object) -> subprocess.CompletedProcess[str]:
         command = [COMMAND, *map(str, options), *map(str, more)]
         return subprocess.run(command, capture_output=True, text=True, env=environment)
 
-    done = run("--columns", "score=points", "--threshold", 2)
+    done = run("-M", "columns=score=points", "-M", "threshold=2")
     assert done.returncode == 0, done.stderr
     assert "Their System on folder" in done.stdout
     assert "note: it gives scores only: from 2 on the answer is yes" in done.stderr
     answers = [line.verdict.answer for line in read_run(tmp_path / "run").predictions]
     assert answers == ["no", "no", "yes", "yes", "yes", "yes", "yes"]
-    done = run("--columns", "score=points")
+    done = run("-M", "columns=score=points")
     assert (done.returncode, done.stderr.count("\n")) == (1, 1)
-    assert "say with --threshold from which score on an image is anomalous" in done.stderr
+    assert "say with -M threshold=… from which score on an image is anomalous" in done.stderr

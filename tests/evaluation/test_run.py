@@ -24,13 +24,15 @@ from lad_reasoner.answers import format_response
 from lad_reasoner.errors import InputError, LadError, MachineError, RecordError
 from lad_reasoner.evaluation.benchmark import Benchmark, open_benchmark
 from lad_reasoner.evaluation.explanations import check_line
-from lad_reasoner.evaluation.run import Run, finish, measure_run, read_run
+from lad_reasoner.evaluation.run import Run, measure_run, read_run
 from lad_reasoner.judge import Judgement, PicturePair
-from lad_reasoner.judges.trivial import JudgePredictor, Opinion, load_baseline
+from lad_reasoner.judges import load_judge
 from lad_reasoner.judges.vlm.checkpoint import load_checkpoint
-from lad_reasoner.judges.vlm.transformers_engine import ModelJudge, TransformersEngine
+from lad_reasoner.judges.vlm.judge import VlmJudge
+from lad_reasoner.judges.vlm.transformers_engine import TransformersEngine
 from lad_reasoner.miniloco.words import write_response
 from lad_reasoner.records import Prediction
+from lad_reasoner.report.evaluation import write_evaluation
 from lad_reasoner.report.rows import remarks
 
 COMMAND = str(Path(sys.executable).with_name("lad-reasoner"))
@@ -40,13 +42,14 @@ class Stub:
     """Says no to everything, remembers what it was asked, and fails on the queries in `faults`."""
 
     name, prompt_version, notes = "stub", "stub-1", ("a note on the stub",)
+    parameters: int | None = None
 
     def __init__(self, batch_size: int = 1, faults: dict[str, type[LadError]] | None = None, most: int = 99) -> None:
         self.batch_size, self.faults, self.most = batch_size, faults or {}, most
         self.asked: list[list[str]] = []
         self.references: list[str] = []
 
-    def predict(self, pairs: Sequence[PicturePair]) -> list[Opinion]:
+    def judge(self, pairs: Sequence[PicturePair]) -> list[Judgement]:
         self.asked.append([Path(pair.query.name).as_posix() for pair in pairs])
         if len(pairs) > self.most:
             raise MachineError("not enough memory for so many")
@@ -54,7 +57,7 @@ class Stub:
             if pair.query.name in self.faults:
                 raise self.faults[pair.query.name](f"{pair.query.name}: cannot take it")
         self.references += [pair.references[0].name for pair in pairs]
-        return [Opinion("no", 0.25, reasoning="fine", response="<think>fine</think><answer>no</answer>") for _ in pairs]
+        return [Judgement.of("<think>fine</think><answer>no</answer>", 0.25) for _ in pairs]
 
 
 @pytest.fixture
@@ -161,7 +164,7 @@ def test_a_larger_limit_goes_on(lamp: Benchmark, tmp_path: Path) -> None:
 def test_folders_that_are_no_runs_are_refused(lamp: Benchmark, tmp_path: Path) -> None:
     run = tmp_path / "run"
     with pytest.raises(InputError, match=r"no settings.json in it; give the --out folder of an evaluation"):
-        finish(run)
+        write_evaluation(run)
     run.mkdir()
     (run / "predictions.jsonl").write_text("{}\n")
     with pytest.raises(InputError, match=r"holds predictions.jsonl without settings.json; give another --out"):
@@ -174,7 +177,7 @@ def test_folders_that_are_no_runs_are_refused(lamp: Benchmark, tmp_path: Path) -
         Run(tmp_path / "file/run", Stub(), lamp)
     Run(tmp_path / "empty", Stub(), lamp)
     with pytest.raises(InputError, match="no predictions in it yet"):
-        finish(tmp_path / "empty")
+        write_evaluation(tmp_path / "empty")
 
 
 def test_what_cannot_be_judged_is_a_line_and_counts_as_wrong(lamp: Benchmark, tmp_path: Path) -> None:
@@ -190,7 +193,7 @@ def test_what_cannot_be_judged_is_a_line_and_counts_as_wrong(lamp: Benchmark, tm
     assert (metrics.pooled.accuracy.value, metrics.pooled.tnr.value) == (0.5, 0.5)
     assert {Path(query).stem for query in metrics.failed} == {"001", "003"}
     assert all(error in {lines[name].error for name in ("001", "003")} for error in metrics.failed.values())
-    recorded, metrics, page = finish(tmp_path / "run")
+    recorded, metrics, page = write_evaluation(tmp_path / "run")
     assert any(
         note.startswith("2 queries could not be judged and count as wrong: ") for note in remarks(recorded, metrics)
     )
@@ -233,14 +236,14 @@ def test_figures_come_from_the_lines_in_any_order() -> None:
 
 def test_report_only_writes_the_same_again(lamp: Benchmark, tmp_path: Path) -> None:
     list(Run(tmp_path / "run", Stub(), lamp).predict())
-    finish(tmp_path / "run")
+    write_evaluation(tmp_path / "run")
     shutil.rmtree(tmp_path / "lamps")
     (tmp_path / "run").rename(tmp_path / "moved")
     files = [tmp_path / "moved" / name for name in ("metrics.json", "report.html")]
     before = [file.read_bytes() for file in files]
     for file in files:
         file.unlink()
-    finish(tmp_path / "moved")
+    write_evaluation(tmp_path / "moved")
     assert [file.read_bytes() for file in files] == before
     metrics = json.loads(before[0])
     assert metrics["pooled"]["confusion"] == {"tp": 0, "fn": 3, "fp": 0, "tn": 4, "invalid": 0}
@@ -263,8 +266,8 @@ class Telling(Stub):
         super().__init__()
         self.benchmark = benchmark
 
-    def predict(self, pairs: Sequence[PicturePair]) -> list[Opinion]:
-        opinions = []
+    def judge(self, pairs: Sequence[PicturePair]) -> list[Judgement]:
+        judgements = []
         for pair in pairs:
             reference, query = (self.benchmark.read(one.name)[1] for one in (pair.references[0], pair.query))
             assert reference
@@ -274,15 +277,14 @@ class Telling(Stub):
                 said = format_response(
                     "Reference: purple whale x3. Query: nothing. A whale is missing.", anomalous=True
                 )
-            text = said.removeprefix("<think>").partition("</think>")[0]
-            opinions.append(Opinion("yes" if "yes</answer>" in said else "no", None, reasoning=text, response=said))
-        return opinions
+            judgements.append(Judgement.of(said))
+        return judgements
 
 
 def test_faithfulness_is_measured_against_the_facts(tmp_path: Path) -> None:
     benchmark = open_benchmark("miniloco")
     list(Run(tmp_path / "run", Telling(benchmark), benchmark, limit=4, references=2).predict())
-    recorded, metrics, _ = finish(tmp_path / "run")
+    recorded, metrics, _ = write_evaluation(tmp_path / "run")
     checked = {line.pair.kind: check_line(line) for line in recorded.predictions}
     good, bad = checked["good"], checked["logical"]
     assert good.true == good.claims > 3
@@ -313,7 +315,7 @@ def test_a_checkpoint_is_asked_in_batches_across_references(tmp_path: Path) -> N
     runs = []
     for size in (1, 3):
         engine = TransformersEngine(checkpoint, reasoning_tokens=12, batch_size=size)
-        run = Run(tmp_path / f"run{size}", JudgePredictor(ModelJudge(engine)), benchmark)
+        run = Run(tmp_path / f"run{size}", VlmJudge(engine), benchmark)
         assert run.settings.parameters == sum(weight.numel() for weight in checkpoint.model.parameters())
         runs.append([line.model_dump(exclude={"verdict": {"seconds", "score"}}) for line in run.predict()])
     assert runs[0] == runs[1]
@@ -325,7 +327,7 @@ def test_a_checkpoint_is_asked_in_batches_across_references(tmp_path: Path) -> N
 def test_evaluate_is_all_of_it(tmp_path: Path) -> None:
     lamps(tmp_path / "lamps")
     figures = []
-    for name, model in (("name", "always-yes"), ("predictor", load_baseline("always-yes")), ("judge", Yes())):
+    for name, model in (("name", "always-yes"), ("trivial", load_judge("always-yes")), ("judge", Yes())):
         metrics = lad_reasoner.evaluate(
             model, "folder", root=tmp_path / "lamps", out=tmp_path / name, kinds=["good", "logical"]
         )
@@ -343,8 +345,8 @@ class Yes:
 
     name, prompt_version, batch_size, notes, parameters = "yes", "yes-1", 4, (), 7
 
-    def judge_pairs(self, pairs: Sequence[PicturePair]) -> list[Judgement]:
-        return [Judgement(response=format_response("I say so.", anomalous=True), score=1.0) for _ in pairs]
+    def judge(self, pairs: Sequence[PicturePair]) -> list[Judgement]:
+        return [Judgement.of(format_response("I say so.", anomalous=True), 1.0) for _ in pairs]
 
 
 def lines_without_seconds(run: Path) -> list[dict[str, Any]]:
@@ -361,7 +363,7 @@ def test_a_thousand_pairs_killed_five_times(tmp_path: Path) -> None:
     randomness = random.Random(7)
 
     def start(run: Path) -> subprocess.Popen[bytes]:
-        options = ["--benchmark", "folder", "--root", root, "--baseline", "random", "--out", run]
+        options = ["--benchmark", "folder", "--root", root, "--model", "random", "--out", run]
         return subprocess.Popen([COMMAND, "eval", *options], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
     run, counts = tmp_path / "killed", []

@@ -25,10 +25,11 @@ from lad_reasoner.cli.app import app
 from lad_reasoner.errors import InputError
 from lad_reasoner.evaluation.benchmark import open_benchmark
 from lad_reasoner.evaluation.run import Run, read_run
+from lad_reasoner.evaluation.transductive import rescale, rescale_run
 from lad_reasoner.files.pictures import read_picture
 from lad_reasoner.judge import PicturePair
-from lad_reasoner.judges.april_gan import PHOTOS, SIDE, STATES, AprilGan, rescale, rescale_run
-from lad_reasoner.judges.trivial import load_baseline
+from lad_reasoner.judges import load_judge
+from lad_reasoner.judges.april_gan import PHOTOS, SIDE, STATES, AprilGan
 
 Array = NDArray[np.float64]
 
@@ -177,9 +178,9 @@ def widen(values: Array) -> Array:
 def pairs() -> list[PicturePair]:
     pictures = [read_picture(tiny.picture(seed, 80, 64)) for seed in range(4)]
     return [
-        PicturePair(pictures[:2], pictures[2], "metal_nut"),
-        PicturePair(pictures[1:2], pictures[3], "metal_nut"),
-        PicturePair(pictures[:1], pictures[3], ""),
+        PicturePair(tuple(pictures[:2]), pictures[2], "metal_nut"),
+        PicturePair((pictures[1],), pictures[3], "metal_nut"),
+        PicturePair((pictures[0],), pictures[3], ""),
     ]
 
 
@@ -187,13 +188,13 @@ def test_score_equals_the_recomputation(clip: Path, layers: Path) -> None:
     shown, theirs = pairs(), Recomputed(clip, linear_layers())
     few, zero = AprilGan(str(clip), layers), AprilGan(str(clip))
     expected = [theirs.raw(pair, product) for pair, product in zip(shown, ["metal nut"] * 2 + ["object"], strict=True)]
-    found = few.predict(shown)
+    found = few.judge(shown)
     assert [json.loads(one.response) for one in found] == [
         {"p": pytest.approx(p, abs=1e-4), "m": pytest.approx(m, abs=1e-3)} for p, m in expected
     ]
     assert [one.score for one in found] == [pytest.approx((p + min(1, m / 8)) / 2, abs=1e-3) for p, m in expected]
     assert [one.answer for one in found] == ["yes" if one.score and one.score >= 0.5 else "no" for one in found]
-    assert [one.score for one in zero.predict(shown)] == [pytest.approx(p, abs=1e-4) for p, _ in expected]
+    assert [one.score for one in zero.judge(shown)] == [pytest.approx(p, abs=1e-4) for p, _ in expected]
     assert len({round(m, 2) for _, m in expected}) == 3
     assert len({round(p, 2) for p, _ in expected}) == 2  # of the class more than of the picture
     assert (few.name, zero.name, few.depths) == ("april-gan", "april-gan-zero", [1, 2, 3, 4])
@@ -207,8 +208,9 @@ def test_depths_are_spread_evenly(clip: Path, tmp_path: Path) -> None:
 
 def test_the_same_layers_as_safetensors(clip: Path, layers: Path, tmp_path: Path) -> None:
     save_file(linear_layers(), tmp_path / "same.safetensors")
-    ours = load_baseline("april-gan", clip=str(clip), layers=tmp_path / "same.safetensors")
-    assert ours.predict(pairs()[:1]) == AprilGan(str(clip), layers).predict(pairs()[:1])
+    ours = load_judge("april-gan", clip=str(clip), layers=str(tmp_path / "same.safetensors"))
+    (first,), (second,) = ours.judge(pairs()[:1]), AprilGan(str(clip), layers).judge(pairs()[:1])
+    assert (first.answer, first.score, first.response) == (second.answer, second.score, second.response)
 
 
 class Hostile:
@@ -233,7 +235,7 @@ def test_layers_that_are_none(clip: Path, tmp_path: Path, monkeypatch: pytest.Mo
         "other.pth": r"no layers of APRIL-GAN in it \(fc.0.weight",
         "wide.pth": r"made for another CLIP: a layer of \(12, 20\), not \(12, 16\)",
         "empty.pth": "no layers of APRIL-GAN",
-        "nowhere.pth": "--layers nowhere.pth: no such file",
+        "nowhere.pth": "layers nowhere.pth: no such file",
     }
     for name, words in said.items():
         with pytest.raises(InputError, match=words):
@@ -244,12 +246,12 @@ def test_layers_that_are_none(clip: Path, tmp_path: Path, monkeypatch: pytest.Mo
 def test_what_is_no_clip(tmp_path: Path, layers: Path) -> None:
     with pytest.raises(InputError, match="a qwen2_5_vl, not a CLIP"):
         AprilGan(str(tiny.save_qwen(tmp_path / "qwen")), layers)
-    with pytest.raises(InputError, match="april-gan: give CLIP's folder or hub name with --clip"):
-        load_baseline("april-gan", layers=layers)
-    with pytest.raises(InputError, match="april-gan needs its authors' linear layers, --layers FILE"):
-        load_baseline("april-gan", clip="x")
-    with pytest.raises(InputError, match="april-gan-zero has no use for them"):
-        load_baseline("april-gan-zero", clip="x", layers=layers)
+    with pytest.raises(InputError, match="april-gan: give its clip with -M clip="):
+        load_judge("april-gan", layers=layers)
+    with pytest.raises(InputError, match="april-gan: give its layers with -M layers="):
+        load_judge("april-gan", clip="x")
+    with pytest.raises(InputError, match="april-gan-zero: no option layers; it takes clip"):
+        load_judge("april-gan-zero", clip="x", layers=layers)
 
 
 def test_the_transductive_version_stretches_each_class(clip: Path, layers: Path, tmp_path: Path) -> None:
@@ -278,8 +280,20 @@ def test_the_transductive_version_stretches_each_class(clip: Path, layers: Path,
 
 def test_the_verb_writes_both(clip: Path, layers: Path, tmp_path: Path) -> None:
     root, run = lamps(tmp_path / "lamps"), tmp_path / "run"
-    words = ["eval", "--benchmark", "folder", "--root", root, "--baseline", "april-gan", "--clip", clip, "--out", run]
-    done = CliRunner().invoke(app, [*map(str, words), "--layers", str(layers), "--limit", "3"])
+    words = [
+        "eval",
+        "--benchmark",
+        "folder",
+        "--root",
+        root,
+        "--model",
+        "april-gan",
+        "-M",
+        f"clip={clip}",
+        "--out",
+        run,
+    ]
+    done = CliRunner().invoke(app, [*map(str, words), "-M", f"clip={clip}", "-M", f"layers={layers}", "--limit", "3"])
     assert done.exit_code == 0, done.output
     assert "each picture is scored by itself" in done.stderr
     assert (run / "transductive/report.html").is_file()

@@ -80,11 +80,10 @@ def by_colour(body: dict[str, Any], before: int) -> Act:
 def test_what_is_asked_and_what_comes_back(tmp_path: Path) -> None:
     with ChatServer(by_colour) as server:
         asked = judge(server, tmp_path)
-        asked.study([shade(7), shade(9)])
-        low, high = asked.judge_many([shade(51), shade(204)])
+        references = (shade(7), shade(9))
+        low, high = asked.judge([PicturePair(references, shade(51)), PicturePair(references, shade(204))])
     assert (low.response, high.response) == (GOOD, BAD)
     assert (low.score, high.score) == (pytest.approx(0.2, abs=0.02), pytest.approx(0.8, abs=0.02))
-    assert low.scored
     assert low.tokens == 20
     (message,) = server.bodies[0]["messages"]
     assert server.bodies[0] == {"model": "big", "messages": [message], **WISHES}
@@ -147,10 +146,8 @@ def test_without_usable_logprobs_there_is_an_answer_and_no_score(tmp_path: Path,
     choice = {"index": 0, "message": {"content": BAD}, "logprobs": logprobs, "finish_reason": "stop"}
     with ChatServer(lambda body, before: Act("raw", json.dumps({"choices": [choice]}))) as server:
         asked = judge(server, tmp_path)
-        (found,) = asked.judge_pairs([pair(3)])
-        (opinion,) = JudgePredictor(asked).predict([pair(3)])
-    assert (found.response, found.score, found.scored) == (BAD, 1.0, False)
-    assert (opinion.answer, opinion.score) == ("yes", None)
+        (found,) = asked.judge([pair(3)])
+    assert (found.response, found.answer, found.score) == (BAD, "yes", None)
 
 
 @pytest.mark.parametrize(
@@ -159,7 +156,7 @@ def test_without_usable_logprobs_there_is_an_answer_and_no_score(tmp_path: Path,
 def test_what_is_not_structured_is_invalid(tmp_path: Path, text: str) -> None:
     written = [("<answer>", {}), ("yes", {"yes": -0.1, "no": -2.0}), ("</answer>", {})]
     with ChatServer(lambda body, before: Act("answer", text, written=written)) as server:
-        (opinion,) = JudgePredictor(judge(server, tmp_path)).predict([pair(3)])
+        (opinion,) = judge(server, tmp_path).judge([pair(3)])
     assert (opinion.answer, opinion.score, opinion.response) == ("invalid", None, text)
 
 
@@ -169,8 +166,8 @@ def test_reasoning_that_the_service_took_out_is_put_back(tmp_path: Path) -> None
         Act("answer", GOOD, reasoning="Hidden thoughts of another kind."),
     ]
     with ChatServer(lambda body, before: acts[before]) as server:
-        (joined,) = judge(server, tmp_path).judge_pairs([pair(3)])
-        (own,) = judge(server, tmp_path, cache=tmp_path / "other.jsonl").judge_pairs([pair(3)])
+        (joined,) = judge(server, tmp_path).judge([pair(3)])
+        (own,) = judge(server, tmp_path, cache=tmp_path / "other.jsonl").judge([pair(3)])
     assert parse_response(joined.response).reasoning == "A lamp is missing."
     assert parse_response(joined.response).answer == "yes"
     assert own.response == GOOD
@@ -180,13 +177,13 @@ def test_nothing_is_paid_twice(tmp_path: Path) -> None:
     prices = Prices(2.0, 10.0)
     with ChatServer(by_colour) as server:
         first = judge(server, tmp_path, prices=prices)
-        said = first.judge_pairs([pair(3), pair(250), pair(3)])
+        said = first.judge([pair(3), pair(250), pair(3)])
         second = judge(server, tmp_path, prices=prices)
-        again = second.judge_pairs([pair(250), pair(3), pair(4)])
+        again = second.judge([pair(250), pair(3), pair(4)])
         assert server.paid.total() == 3
         changed = [
-            judge(server, tmp_path).judge_pairs([PicturePair([shade(8)], shade(3))]),
-            HostedJudge(server.url, "bigger", cache=tmp_path / "answers.jsonl").judge_pairs([pair(3)]),
+            judge(server, tmp_path).judge([PicturePair((shade(8),), shade(3))]),
+            HostedJudge(server.url, "bigger", cache=tmp_path / "answers.jsonl").judge([pair(3)]),
         ]
         assert (server.paid.total(), len(changed)) == (5, 2)
     assert [one.score for one in again[:2]] == [said[1].score, said[0].score]
@@ -225,9 +222,9 @@ def test_what_the_service_does_not_take_is_left_out(
 ) -> None:
     with ChatServer(refusing(*names, words=words)) as server:
         asked = judge(server, tmp_path, concurrency=1)
-        found = asked.judge_pairs([pair(3), pair(250), pair(4)])
+        found = asked.judge([pair(3), pair(250), pair(4)])
     assert [one.response for one in found] == [GOOD, BAD, GOOD]
-    assert [one.scored for one in found] == ["logprobs" in left] * 3
+    assert [one.score is not None for one in found] == ["logprobs" in left] * 3
     assert [set(body) - {"model", "messages"} for body in server.bodies[-2:]] == [left, left]  # learned once
     assert server.paid.total() == 3
     assert set(WISHES) - left == set(asked.receipt().partition("does not take ")[2].split(", "))
@@ -239,8 +236,8 @@ def test_fewer_alternatives_where_twenty_are_too_many(tmp_path: Path) -> None:
         return Act("status", "top_logprobs must be at most 5", status=400) if many else by_colour(body, before)
 
     with ChatServer(act) as server:
-        found = judge(server, tmp_path, concurrency=1).judge_pairs([pair(3), pair(4)])
-    assert all(one.scored for one in found)
+        found = judge(server, tmp_path, concurrency=1).judge([pair(3), pair(4)])
+    assert all(one.score is not None for one in found)
     assert [body["top_logprobs"] for body in server.bodies] == [20, 5, 5]
 
 
@@ -252,9 +249,9 @@ def test_a_refused_picture_is_that_pictures_fault(tmp_path: Path) -> None:
     with ChatServer(act) as server:
         asked = judge(server, tmp_path, concurrency=1)
         with pytest.raises(ServiceError, match=r"status 400: .*content policy \(it has answered nothing so far\)"):
-            asked.judge_pairs([pair(250)])
+            asked.judge([pair(250)])
         with pytest.raises(InputError, match="status 400: the request is refused: content policy"):
-            asked.judge_pairs([pair(3), pair(250), pair(5)])
+            asked.judge([pair(3), pair(250), pair(5)])
         assert server.paid.total() == 2  # the others were answered, and are kept
 
 
@@ -288,12 +285,12 @@ def test_the_file_of_answers_is_one_runs(tmp_path: Path) -> None:
             FileLock(tmp_path / "answers.jsonl.lock"),
             pytest.raises(MachineError, match="another process is using it"),
         ):
-            asked.judge_pairs([pair(3)])
+            asked.judge([pair(3)])
         with pytest.raises(InputError, match="a budget needs prices"):
             judge(server, tmp_path, budget=1.0)
         (tmp_path / "answers.jsonl").write_text("{}\n")
         with pytest.raises(MachineError, match=r"answers.jsonl:1: key"):
-            asked.judge_pairs([pair(3)])
+            asked.judge([pair(3)])
     assert server.bodies == []
     with pytest.raises(InputError, match="must begin with http"):
         HostedJudge("localhost:8000", "big")
@@ -303,7 +300,7 @@ def test_a_spent_budget_ends_the_run_and_more_goes_on(tmp_path: Path, lamp: Benc
     cost = (100 * 2.0 + 20 * 10.0) / 1e6
     with ChatServer(by_colour) as server:
         poor = judge(server, tmp_path, prices=Prices(2.0, 10.0), budget=10.5 * cost, concurrency=1)
-        with pytest.raises(MachineError, match=r"the budget of 0.0042 is spent .*give more with --budget"):
+        with pytest.raises(MachineError, match=r"the budget of 0.0042 is spent .*give more with -M budget="):
             list(Run(tmp_path / "run", JudgePredictor(poor), lamp).predict())
         assert server.paid.total() == 11
         rich = judge(server, tmp_path, prices=Prices(2.0, 10.0), budget=1.0)
@@ -364,13 +361,13 @@ def test_a_service_that_was_given_up_is_not_waited_for_again(tmp_path: Path) -> 
         for _ in range(2):
             tried = len(server.bodies)
             with pytest.raises(ServiceError, match="given up after"):
-                asked.judge_pairs([pair(3)])
+                asked.judge([pair(3)])
         assert len(server.bodies) == tried + 1 > 3
         silent = False
-        assert asked.judge_pairs([pair(3)])[0].response == GOOD
+        assert asked.judge([pair(3)])[0].response == GOOD
         silent, tried = True, len(server.bodies)
         with pytest.raises(ServiceError, match="given up after 0 s"):
-            asked.judge_pairs([pair(4)])
+            asked.judge([pair(4)])
         assert len(server.bodies) > tried + 2  # it was there in between
 
 
@@ -382,9 +379,9 @@ def test_inspector_and_load_model(tmp_path: Path) -> None:
     assert (verdict.answer, verdict.model, verdict.tokens) == ("yes", "big", 20)
     assert (tmp_path / "cache/lad-reasoner/answers.jsonl").is_file()
     assert with_boxes.notes[-1] == "Map and boxes come from evidence, not from big, which gives all the rest."
-    with pytest.raises(InputError, match="evidence: it needs no server"):
+    with pytest.raises(InputError, match="evidence: no option server; it takes backbone"):
         load_model(server="http://localhost:1/v1")
-    with pytest.raises(InputError, match="votes, max_pixels and device are for a model in this process"):
+    with pytest.raises(InputError, match="big: no option votes; it takes server, cache, prices, budget, concurrency"):
         load_model("big", server="http://localhost:1/v1", votes=3)
 
 
@@ -405,7 +402,7 @@ def test_the_verbs(tmp_path: Path) -> None:
     root = lamps(tmp_path / "lamps")
     options = ["eval", "--benchmark", "folder", "--root", root, "--model", "big", "--out", tmp_path / "run"]
     with ChatServer(by_colour) as server:
-        done = run(*options, "--server", server.url, "--prices", "2,10", "--concurrency", 3)
+        done = run(*options, "--server", server.url, "-M", "prices=2,10", "-M", "concurrency=3")
         assert done.returncode == 0, done.stderr
         assert "paid: 7 answers (700 input and 140 output tokens, cost 0.0028); already in" in done.stderr
         assert len(list(read_records(tmp_path / "run/answers.jsonl", Exchange))) == 7
@@ -421,9 +418,9 @@ def test_the_verbs(tmp_path: Path) -> None:
     assert "paid: 0 answers (0 input and 0 output tokens); already in" in done.stderr
     assert len(read_run(tmp_path / "run").predictions) == 7
     assert read_run(tmp_path / "run").settings.notes[0].startswith(f"big was asked at {server.url};")
-    refused = run(*options[:-1], tmp_path / "other", "--server", "http://127.0.0.1:9/v1", "--prices", "cheap")
+    refused = run(*options[:-1], tmp_path / "other", "--server", "http://127.0.0.1:9/v1", "-M", "prices=cheap")
     assert refused.returncode == 1
-    assert "--prices cheap: give two numbers with a comma" in refused.stderr
+    assert "prices cheap: give two numbers with a comma" in refused.stderr
 
 
 @cache

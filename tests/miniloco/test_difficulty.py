@@ -8,6 +8,7 @@ from rendered import best_balanced_accuracy, draw_pairs
 
 from lad_reasoner.files.pictures import read_picture
 from lad_reasoner.inspector import load_model
+from lad_reasoner.judge import PicturePair
 from lad_reasoner.judges.trivial import colour_difference, pixel_difference
 from lad_reasoner.miniloco import (
     EVALUATION,
@@ -38,8 +39,8 @@ def test_the_evidence_judge_does_not_solve_them_either() -> None:
     right: dict[bool, list[bool]] = {True: [], False: []}
     for product in EVALUATION:
         pairs = list(draw_pairs(product, 8, size=160, seed=3))
-        judge.study([read_picture(pairs[0].reference.image)])
-        judgements = judge.judge_many([read_picture(pair.query.image) for pair in pairs])
+        references = (read_picture(pairs[0].reference.image),)
+        judgements = judge.judge([PicturePair(references, read_picture(pair.query.image)) for pair in pairs])
         for pair, judgement in zip(pairs, judgements, strict=True):
             right[pair.anomalous].append((judgement.score >= 0.5) == pair.anomalous)
     balanced = (np.mean(right[True]) + np.mean(right[False])) / 2

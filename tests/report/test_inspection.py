@@ -7,30 +7,36 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from PIL import Image
 from playwright.sync_api import Page, sync_playwright
 
 from helpers.browser import CHROMIUM, EVIL, launch, watch
 from helpers.verdicts import verdict
 from lad_reasoner.files.pictures import Picture
-from lad_reasoner.inspector import Examination
-from lad_reasoner.records import Box, Failure
+from lad_reasoner.judge import Judgement, PicturePair
+from lad_reasoner.records import Box, Failure, Verdict
 from lad_reasoner.report.inspection import inspection_row as row
 from lad_reasoner.report.inspection import render_inspection, write_inspection_page
+from lad_reasoner.runner import Judged
 
 
 def picture(name: str = "p.png", colour: tuple[int, int, int] = (40, 90, 160)) -> Picture:
     return Picture(name, Image.new("RGB", (640, 480), colour), 640, 480)
 
 
-def examination(query: str = "q.png", score: float = 0.8, reasoning: str = "a hole") -> Examination:
+def judged(verdict: Verdict, query: Picture, heat: NDArray[np.float32] | None) -> Judged:
+    return Judged(verdict, PicturePair((picture(),), query), Judgement(verdict.answer, heat=heat))
+
+
+def examination(query: str = "q.png", score: float = 0.8, reasoning: str = "a hole") -> Judged:
     answer = "yes" if score >= 0.5 else "no"
     box = Box(x=64, y=48, width=128, height=96, strength=1.5)
     heat = np.linspace(0, 2, 96 * 72, dtype=np.float32).reshape(72, 96)
     record = verdict(
         query=query, score=score, answer=answer, anomalous=answer == "yes", reasoning=reasoning, boxes=(box,)
     )
-    return Examination(record, picture(query), heat)
+    return judged(record, picture(query), heat)
 
 
 @pytest.fixture(scope="module")
@@ -112,7 +118,7 @@ def test_boxes_are_numbered_in_the_order_of_the_verdict() -> None:
 
 def test_a_judge_that_says_not_where_gets_no_map(page: Page, tmp_path: Path) -> None:
     plain = verdict(model="some-model", query="q.png", score=0.9, answer="yes", anomalous=True, boxes=())
-    bare = row(Examination(plain, picture(), None))
+    bare = row(judged(plain, picture(), None))
     complaints = opened(page, tmp_path, [bare, row(Failure(query="d.png", error="d.png: the file is empty"))])
     assert page.locator("thead th").all_inner_texts() == ["Reference", "Query", "Verdict"]
     assert page.locator("tbody tr:first-child td").count() == page.locator("tbody tr:last-child td").count() == 3
@@ -120,7 +126,7 @@ def test_a_judge_that_says_not_where_gets_no_map(page: Page, tmp_path: Path) -> 
     assert page.locator("thead th").all_inner_texts() == ["Reference", "Query", "Difference", "Verdict"]
     assert page.inner_text("tbody tr:last-child td:nth-child(3)") == "no map from some-model"
     assert page.locator("[aria-label='difference map']").count() == 1
-    boxed = row(Examination(examination().verdict, picture(), None))
+    boxed = row(judged(examination().verdict, picture(), None))
     opened(page, tmp_path, [boxed])
     assert page.locator("[aria-label='difference map'] .box").count() == 1
     assert page.locator("tbody img").count() == 0

@@ -82,14 +82,12 @@ class AprilGan:
         transformers = require("transformers", "hf")
         kind = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type")
         if kind != "clip":
-            raise InputError(
-                f"--clip {clip}: a {kind}, not a CLIP; give one, such as openai/clip-vit-large-patch14-336"
-            )
+            raise InputError(f"clip {clip}: a {kind}, not a CLIP; give one, such as openai/clip-vit-large-patch14-336")
         try:
             model = transformers.CLIPModel.from_pretrained(folder, use_safetensors=True, dtype=torch.float32)
             self._tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
         except (OSError, ValueError, RuntimeError) as error:
-            raise InputError(f"--clip {clip}: cannot be loaded ({str(error).splitlines()[0][:200]})") from None
+            raise InputError(f"clip {clip}: cannot be loaded ({str(error).splitlines()[0][:200]})") from None
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
         self.model: Any = model.eval().to(self.device)
         self.mean, self.std = pixel_statistics(folder)
@@ -183,7 +181,7 @@ def _judgement(score: float, raw: dict[str, float]) -> Judgement:
 
 def _load_layers(path: Path, width: int, channels: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
     """Weight (channels, width) and bias (channels) of each linear layer."""
-    shown = f"--layers {printable(path)}"
+    shown = f"layers {printable(path)}"
     try:
         if path.suffix == ".safetensors":
             from safetensors.torch import load_file

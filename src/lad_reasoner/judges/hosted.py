@@ -124,7 +124,7 @@ class HostedJudge:
         try:
             exchange = self.ledger.obtain(key, lambda: self._ask(service, key, pictures))
         except BudgetSpentError as error:
-            raise MachineError(f"{error}; give more with --budget, answers are kept") from None
+            raise MachineError(f"{error}; give more with -M budget=…, answers are kept") from None
         self._answered = True
         return Judgement.of(exchange.text, exchange.score, tokens=exchange.output_tokens)
 

@@ -20,13 +20,13 @@ class Prices:
 
 
 def parse_prices(text: str) -> Prices:
-    """`0.1,0.4`, as given with --prices; InputError for anything else."""
+    """`0.1,0.4`, as given on the command line; InputError for anything else."""
     try:
         prices = Prices(*map(float, text.split(",")))
     except (TypeError, ValueError):
         prices = Prices(math.nan, math.nan)
     if not (0 <= prices.input < math.inf and 0 <= prices.output < math.inf):
-        raise InputError(f"--prices {text}: give two numbers with a comma, such as 0.1,0.4")
+        raise InputError(f"prices {text}: give two numbers with a comma, such as 0.1,0.4")
     return prices
 
 

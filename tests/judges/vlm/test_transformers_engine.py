@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -17,11 +17,12 @@ from helpers import tiny
 from lad_reasoner import Failure, Inspector, Verdict, load_model
 from lad_reasoner.answers import parse_response
 from lad_reasoner.errors import InputError, MachineError
-from lad_reasoner.files.pictures import read_picture
-from lad_reasoner.judge import PicturePair
+from lad_reasoner.files.pictures import Picture, read_picture
+from lad_reasoner.judge import Judgement, PicturePair
 from lad_reasoner.judges.vlm.checkpoint import Checkpoint, load_checkpoint
 from lad_reasoner.judges.vlm.decoding import Reply
-from lad_reasoner.judges.vlm.transformers_engine import ModelJudge, TransformersEngine, count_votes
+from lad_reasoner.judges.vlm.judge import VlmJudge
+from lad_reasoner.judges.vlm.transformers_engine import TransformersEngine, count_votes
 from lad_reasoner.prompts import PROMPT_VERSION, QUESTION, build_messages, build_prompt
 
 ARCHITECTURES: dict[str, Callable[[Path], Path]] = {
@@ -50,10 +51,13 @@ def qwen(folder_of: Callable[[str], Path]) -> Checkpoint:
     return load_checkpoint(folder_of("qwen2.5-vl"))
 
 
-def judge(checkpoint: Checkpoint, references: int = 1, **options: Any) -> ModelJudge:
-    made = ModelJudge(TransformersEngine(checkpoint, **{"reasoning_tokens": 24, **options}))
-    made.study([read_picture(tiny.picture(100 + number)) for number in range(references)])
-    return made
+def judge(checkpoint: Checkpoint, **options: Any) -> VlmJudge:
+    return VlmJudge(TransformersEngine(checkpoint, **{"reasoning_tokens": 24, **options}))
+
+
+def ask(model: VlmJudge, queries: Sequence[Picture], references: int = 1) -> list[Judgement]:
+    shown = tuple(read_picture(tiny.picture(100 + number)) for number in range(references))
+    return model.judge([PicturePair(shown, query) for query in queries])
 
 
 @pytest.mark.parametrize("name", list(ARCHITECTURES))
@@ -81,9 +85,9 @@ def test_inspector_gives_the_same_verdict_as_with_evidence(
 
 def test_a_query_gets_the_same_alone_and_in_a_batch(checkpoint: Checkpoint) -> None:
     pictures = [read_picture(image) for image in QUERIES]
-    alone = [judge(checkpoint).judge_many([picture])[0] for picture in pictures]
-    together = judge(checkpoint, batch_size=len(pictures)).judge_many(pictures)
-    in_twos = judge(checkpoint, batch_size=2).judge_many(pictures)
+    alone = [ask(judge(checkpoint), [picture])[0] for picture in pictures]
+    together = ask(judge(checkpoint, batch_size=len(pictures)), pictures)
+    in_twos = ask(judge(checkpoint, batch_size=2), pictures)
     scores = [judgement.score for judgement in alone]
     assert max(scores) - min(scores) > 0.05  # the query matters, so that the next lines can fail
     for batched in (together, in_twos):
@@ -94,13 +98,14 @@ def test_a_query_gets_the_same_alone_and_in_a_batch(checkpoint: Checkpoint) -> N
 
 def test_pairs_with_references_of_their_own_share_a_batch(qwen: Checkpoint) -> None:
     pictures = [read_picture(image) for image in QUERIES]
-    pairs = [PicturePair(pictures[at : at + 1 + at % 2], pictures[-1]) for at in range(4)]  # one or two references
+    pairs = [
+        PicturePair(tuple(pictures[at : at + 1 + at % 2]), pictures[-1]) for at in range(4)
+    ]  # one or two references
     model = judge(qwen, batch_size=2)
-    together = model.judge_pairs(pairs)
+    together = model.judge(pairs)
     assert len({judgement.score for judgement in together}) == 4  # the reference matters
     for pair, judgement in zip(pairs, together, strict=True):
-        model.study(pair.references)
-        (alone,) = model.judge_many([pair.query])
+        (alone,) = model.judge([pair])
         assert judgement.score == pytest.approx(alone.score, abs=1e-3)
         assert judgement.response == alone.response
 
@@ -111,8 +116,8 @@ def test_the_inspector_judges_in_batches_and_gives_the_same(qwen: Checkpoint, tm
         image.save(path)
     in_batches = judge(qwen, batch_size=3)
     sizes: list[int] = []
-    judge_many = in_batches.judge_many
-    in_batches.judge_many = lambda queries: sizes.append(len(queries)) or judge_many(queries)  # type: ignore
+    judge_pairs = in_batches.judge
+    in_batches.judge = lambda pairs: sizes.append(len(pairs)) or judge_pairs(pairs)  # type: ignore
     inspector = Inspector(in_batches, [tiny.picture(100)])
     together = list(inspector.inspect_many(paths))
     assert sizes == [3, 2]
@@ -140,8 +145,8 @@ def test_a_picture_that_the_model_cannot_take_fails_alone(qwen: Checkpoint) -> N
 
 def test_references_matter(checkpoint: Checkpoint) -> None:
     query = read_picture(QUERIES[0])
-    one, two = judge(checkpoint), judge(checkpoint, references=3)
-    assert abs(one.judge_many([query])[0].score - two.judge_many([query])[0].score) > 1e-4
+    (one,), (three,) = ask(judge(checkpoint), [query]), ask(judge(checkpoint), [query], references=3)
+    assert abs(one.score - three.score) > 1e-4  # type: ignore[operator]
 
 
 def test_score_is_the_models_own_probability(checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -174,14 +179,14 @@ def test_votes(qwen: Checkpoint) -> None:
     torch.manual_seed(7)
     expected = torch.rand(3)
     torch.manual_seed(7)
-    voted = judge(qwen, votes=5, batch_size=2).judge_many(pictures)
+    voted = ask(judge(qwen, votes=5, batch_size=2), pictures)
     assert torch.equal(torch.rand(3), expected)  # sampling leaves the program's own random numbers alone
     assert [judgement.score * 5 for judgement in voted] == pytest.approx([round(j.score * 5) for j in voted])
     for judgement in voted:
         response = parse_response(judgement.response)
         assert response.structured
         assert (response.answer == "yes") == (judgement.score >= 0.5)
-    again = judge(qwen, votes=5, batch_size=2).judge_many(pictures[1:])
+    again = ask(judge(qwen, votes=5, batch_size=2), pictures[1:])
     assert [j.response for j in again] == [j.response for j in voted[1:]]
     assert judge(qwen, votes=5).batch_size == 1  # the votes of a query are a batch of their own
     replies = TransformersEngine(qwen, reasoning_tokens=24, seed=3)._respond_in_batches(
@@ -227,7 +232,7 @@ def test_a_template_that_opens_the_reasoning_does_not_open_it_twice(qwen: Checkp
 
 def test_the_checkpoints_own_settings_are_left_as_they_were(qwen: Checkpoint) -> None:
     own = qwen.model.generation_config
-    judge(qwen).judge_many([read_picture(QUERIES[0])])
+    ask(judge(qwen), [read_picture(QUERIES[0])])
     assert qwen.model.generation_config is own
     assert own.repetition_penalty == 1.3
 
@@ -248,7 +253,7 @@ def test_too_little_memory_is_one_line(qwen: Checkpoint, monkeypatch: pytest.Mon
 
     monkeypatch.setattr(qwen.model, "generate", generate)
     with pytest.raises(MachineError, match="lower batch_size or max_pixels"):
-        judge(qwen).judge_many([read_picture(QUERIES[0])])
+        ask(judge(qwen), [read_picture(QUERIES[0])])
 
 
 def test_unusable_options(qwen: Checkpoint, folder_of: Callable[[str], Path]) -> None:
@@ -261,14 +266,14 @@ def test_unusable_options(qwen: Checkpoint, folder_of: Callable[[str], Path]) ->
 
 def test_options_reach_the_engine(folder_of: Callable[[str], Path]) -> None:
     made = load_model(str(folder_of("llava")), votes=3, max_pixels=56 * 56)
-    assert isinstance(made, ModelJudge)
+    assert isinstance(made, VlmJudge)
     assert isinstance(made.engine, TransformersEngine)
     assert (made.engine.votes, made.engine.checkpoint.max_pixels) == (3, 56 * 56)
     assert made.name == f"{folder_of('llava')} (3 votes)"
 
 
 def test_transformers_is_imported_only_when_a_checkpoint_is_loaded() -> None:
-    code = "import sys, lad_reasoner.engines; sys.exit('transformers' in sys.modules)"
+    code = "import sys, lad_reasoner.judges.vlm.transformers_engine; sys.exit('transformers' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

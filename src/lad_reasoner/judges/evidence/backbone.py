@@ -68,9 +68,7 @@ class TransformersBackbone:
         vision = getattr(config, "vision_config", config)
         patch = getattr(vision, "patch_size", None)
         if not isinstance(patch, int):
-            raise InputError(
-                f"--backbone {name}: a {config.model_type} has no patch tokens; choose a vision transformer"
-            )
+            raise InputError(f"backbone {name}: a {config.model_type} has no patch tokens; choose a vision transformer")
         self.multiple = patch
         self.parameters = sum(weight.numel() for weight in self.model.parameters())
         self.mean, self.std = pixel_statistics(folder)
@@ -100,7 +98,7 @@ class VisionTower:
         self.name, self.model, self.processor = name, checkpoint.model, checkpoint.processor.image_processor
         if "image_grid_thw" not in self.processor.model_input_names:
             raise InputError(
-                f"--backbone {name}: a {self.model.config.model_type} has no rows and columns of tokens; "
+                f"backbone {name}: a {self.model.config.model_type} has no rows and columns of tokens; "
                 "give a model of the Qwen-VL family, or a vision model alone"
             )
         self.multiple = self.processor.patch_size * self.processor.merge_size

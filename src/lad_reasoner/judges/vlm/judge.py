@@ -40,4 +40,6 @@ def load_checkpoint_judge(
     Raises what `load_checkpoint` raises.
     """
     checkpoint = load_checkpoint(name, max_pixels=max_pixels, device=device)
-    return VlmJudge(TransformersEngine(checkpoint, votes=votes, reasoning_tokens=reasoning_tokens, batch_size=batch_size))
+    return VlmJudge(
+        TransformersEngine(checkpoint, votes=votes, reasoning_tokens=reasoning_tokens, batch_size=batch_size)
+    )
