@@ -43,8 +43,10 @@ class Inspector:
         if not references:
             raise InputError("no references: give at least one picture of a good product with --reference")
         self.references = tuple(read_picture(reference) for reference in references)
-        judge = load_judge(model) if isinstance(model, str) else model
-        self.judge = add_evidence(judge) if evidence else judge
+        if isinstance(model, str):
+            self.judge = load_judge(model, evidence=evidence)
+        else:
+            self.judge = add_evidence(model) if evidence else model
 
     def inspect(self, query: Source) -> Verdict:
         """Judge one query; raises `InputError` when it cannot be read or the judge cannot take it."""

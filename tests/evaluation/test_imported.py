@@ -244,7 +244,7 @@ REFUSED: dict[str, tuple[str, Any, str | None, str]] = {
     "half a line": ("a.jsonl2", "", None, "a.jsonl2: no predictions in it"),
     "a number": ("a.json", "3", None, "a.json: neither a list nor an object"),
     "a list of numbers": ("a.json", "[3]", None, "a.json: number 1: not an object"),
-    "a broken quote": ("a.csv", 'path,score\n"x.png,1\n', None, "a.csv:2: not a table that can be read"),
+    "a broken quote": ("a.csv", 'path,score\n"x.png,1\n', None, "a.csv:2: not valid CSV"),
     "brackets too deep": ("a.json", "[" * 100_000, None, "a.json:1: no JSON"),
     "a number too long": ("a.json", '{"x.png": ' + "9" * 5000 + "}", None, "a.json:1: no JSON"),
     "a number too large": (
@@ -269,7 +269,7 @@ REFUSED: dict[str, tuple[str, Any, str | None, str]] = {
         "a.csv",
         f"path,text\n{GOOD},no\n{GOOD},Yes, a pin\n",
         None,
-        "a.csv:3: more cells than columns; put texts that hold ',' in quotes",
+        "a.csv:3: more cells than columns; put texts that hold the delimiter in quotes",
     ),
     "images of others": (
         "a.csv",

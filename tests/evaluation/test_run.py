@@ -112,7 +112,7 @@ def test_two_do_not_write_into_one_folder(lamp: Benchmark, tmp_path: Path) -> No
     predicting = Run(run, Stub(), lamp).predict()
     next(predicting)
     for begin in (lambda: Run(run, late, lamp), lambda: next(waiting.predict())):
-        with pytest.raises(InputError, match="run: another process works there; wait for it, or give another --out"):
+        with pytest.raises(InputError, match="run: another process is using it; wait for it, or give another --out"):
             begin()
     predicting.close()
     assert late.asked == []

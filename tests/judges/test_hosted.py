@@ -33,7 +33,6 @@ from lad_reasoner.inspector import Inspector, load_model
 from lad_reasoner.judge import PicturePair
 from lad_reasoner.judges import hosted
 from lad_reasoner.judges.hosted import WISHES, HostedJudge, score_answer
-from lad_reasoner.judges.trivial import JudgePredictor
 from lad_reasoner.judges.vlm.checkpoint import BUILT_IN, load_checkpoint
 from lad_reasoner.judges.vlm.transformers_engine import TransformersEngine
 from lad_reasoner.prompts import build_prompt
@@ -267,7 +266,7 @@ def test_what_fails_for_all_ends_the_run_and_judges_nothing(
     tmp_path: Path, lamp: Benchmark, act: Act, said: str
 ) -> None:
     with ChatServer(lambda body, before: act) as server, pytest.raises(MachineError, match=said):
-        asked = JudgePredictor(judge(server, tmp_path, patience=0.2))
+        asked = judge(server, tmp_path, patience=0.2)
         list(Run(tmp_path / "run", asked, lamp).predict())
     assert not (tmp_path / "run/predictions.jsonl").exists()
 
@@ -301,10 +300,10 @@ def test_a_spent_budget_ends_the_run_and_more_goes_on(tmp_path: Path, lamp: Benc
     with ChatServer(by_colour) as server:
         poor = judge(server, tmp_path, prices=Prices(2.0, 10.0), budget=10.5 * cost, concurrency=1)
         with pytest.raises(MachineError, match=r"the budget of 0.0042 is spent .*give more with -M budget="):
-            list(Run(tmp_path / "run", JudgePredictor(poor), lamp).predict())
+            list(Run(tmp_path / "run", poor, lamp).predict())
         assert server.paid.total() == 11
         rich = judge(server, tmp_path, prices=Prices(2.0, 10.0), budget=1.0)
-        list(Run(tmp_path / "run", JudgePredictor(rich), lamp).predict())
+        list(Run(tmp_path / "run", rich, lamp).predict())
         assert server.paid.total() == 40
     assert max(server.paid.values()) == 1
     assert len(read_run(tmp_path / "run").predictions) == 40
@@ -317,10 +316,10 @@ def without_seconds(run: Path) -> list[dict[str, Any]]:
 
 def test_an_evaluation_with_a_third_of_the_requests_failing_loses_nothing(tmp_path: Path, lamp: Benchmark) -> None:
     with ChatServer(by_colour) as server:
-        list(Run(tmp_path / "calm", JudgePredictor(judge(server, tmp_path)), lamp).predict())
+        list(Run(tmp_path / "calm", judge(server, tmp_path), lamp).predict())
     with ChatServer(faulty(by_colour)) as server:
         asked = judge(server, tmp_path, cache=tmp_path / "other.jsonl", timeout=0.4, patience=60.0)
-        list(Run(tmp_path / "stormy", JudgePredictor(asked), lamp).predict())
+        list(Run(tmp_path / "stormy", asked, lamp).predict())
     assert without_seconds(tmp_path / "stormy") == without_seconds(tmp_path / "calm")
     assert not any(line["error"] for line in without_seconds(tmp_path / "calm"))
     assert len({line["verdict"]["score"] for line in without_seconds(tmp_path / "calm")}) > 20
@@ -335,14 +334,14 @@ def test_a_server_that_stops_halfway_is_gone_on_with(tmp_path: Path, lamp: Bench
         return by_colour(body, before) if server.paid.total() < 20 else Act("drop")
 
     with ChatServer(until_twenty) as server:
-        asked = JudgePredictor(judge(server, tmp_path, patience=0.3))
+        asked = judge(server, tmp_path, patience=0.3)
         with pytest.raises(ServiceError, match="given up after"):
             list(Run(tmp_path / "run", asked, lamp).predict())
         paid = server.paid.total()
         kept = {exchange.key for exchange in read_records(tmp_path / "answers.jsonl", Exchange)}
     assert 20 <= paid == len(kept) < 40
     with ChatServer(by_colour) as server:  # another port, and so another service
-        asked = JudgePredictor(judge(server, tmp_path))
+        asked = judge(server, tmp_path)
         run = Run(tmp_path / "run", asked, lamp)
         assert 16 <= run.done <= paid  # a batch of sixteen at least
         list(run.predict())
@@ -445,7 +444,7 @@ def test_micro_behind_a_failing_server_says_what_it_says_here(tmp_path: Path) ->
     benchmark = open_benchmark("miniloco")
     with ChatServer(faulty(by_micro)) as server:
         asked = judge(server, tmp_path, timeout=3.0, patience=60.0, concurrency=2)
-        list(Run(tmp_path / "run", JudgePredictor(asked), benchmark, limit=4).predict())
+        list(Run(tmp_path / "run", asked, benchmark, limit=4).predict())
         shown = {json.dumps(body["messages"]): pictures(body) for body in server.bodies}
     lines = read_run(tmp_path / "run").predictions
     assert len(lines) == len(shown) == len(server.paid) == 4
@@ -500,7 +499,7 @@ def test_transformers_serve_behind_failures_loses_nothing(tmp_path: Path) -> Non
                 backoff=0.05,
                 concurrency=2,  # the service answers one after the other: more would only wait, and be asked again
             )
-            predictor = JudgePredictor(asked)
+            predictor = asked
             lines = list(Run(tmp_path / "run", predictor, open_benchmark("miniloco"), limit=10).predict())
     finally:
         process.terminate()
