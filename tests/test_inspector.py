@@ -2,6 +2,7 @@
 
 import weakref
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -12,13 +13,13 @@ from transformers import Dinov2Config, Dinov2Model
 import lad_reasoner
 from helpers import tiny
 from helpers.shots import shot
-from lad_reasoner import Failure, Inspector, Verdict, load_model, parse_response
+from lad_reasoner import Failure, Inspector, Verdict, load_model, parse_response, runner
 from lad_reasoner import inspector as module
 from lad_reasoner.errors import ImageError, InputError, LadError, MachineError
 from lad_reasoner.files.pictures import Picture, read_picture
-from lad_reasoner.inspector import READ_AHEAD, Examination
-from lad_reasoner.judge import Judgement
+from lad_reasoner.judge import Judgement, PicturePair
 from lad_reasoner.judges.evidence.efficientnet import EfficientNetLite0
+from lad_reasoner.runner import READ_AHEAD, Judged
 
 
 @pytest.fixture(scope="module")
@@ -37,8 +38,9 @@ def inspector(folder: Path) -> Inspector:
 
 
 def test_the_verdict_is_whole(inspector: Inspector, folder: Path) -> None:
-    examination = inspector.examine(folder / "bad.png")
-    verdict = examination.verdict
+    (judged,) = inspector.run([folder / "bad.png"])
+    assert isinstance(judged, Judged)
+    verdict, heat = judged.verdict, judged.judgement.heat
     assert verdict.answer == "yes"
     assert verdict.anomalous
     assert 0.5 <= verdict.score <= 1
@@ -47,19 +49,19 @@ def test_the_verdict_is_whole(inspector: Inspector, folder: Path) -> None:
     assert verdict.reasoning == parse_response(verdict.response).reasoning
     assert (verdict.model, verdict.prompt_version, verdict.tokens) == ("evidence", "evidence-1", 0)
     assert 0 < verdict.seconds < 60
-    width, height = examination.picture.width, examination.picture.height
+    width, height = judged.pair.query.width, judged.pair.query.height
     for box in verdict.boxes:
         assert 0 <= box.x < box.x + box.width <= width + 1
         assert 0 <= box.y < box.y + box.height <= height + 1
     assert verdict.boxes
-    assert examination.heat is not None
+    assert heat is not None
     # The map and the boxes speak of the same thing.
-    scale = width / examination.heat.shape[1]
-    row, column = np.unravel_index(examination.heat.argmax(), examination.heat.shape)
+    scale = width / heat.shape[1]
+    row, column = np.unravel_index(heat.argmax(), heat.shape)
     box = verdict.boxes[0]
     assert box.x - scale <= (column + 0.5) * scale <= box.x + box.width + scale
     assert box.y - scale <= (row + 0.5) * scale <= box.y + box.height + scale
-    assert examination.heat.max() == pytest.approx(box.strength, rel=0.1)
+    assert heat.max() == pytest.approx(box.strength, rel=0.1)
 
 
 def test_a_good_query(inspector: Inspector, folder: Path) -> None:
@@ -95,19 +97,17 @@ class Batches:
     """A judge that remembers its batches, and refuses those that hold a picture of the width `fault`."""
 
     name, prompt_version, notes = "batches", "test", ()
+    parameters: int | None = None
 
     def __init__(self, batch_size: int, fault: int = 0, error: type[LadError] = InputError, most: int = 99) -> None:
         self.batch_size, self.fault, self.error, self.most = batch_size, fault, error, most
         self.batches: list[list[int]] = []
 
-    def study(self, references: Sequence[Picture]) -> None:
-        self.references = references
-
-    def judge_many(self, queries: Sequence[Picture]) -> list[Judgement]:
-        self.batches.append([query.width for query in queries])
-        if self.fault in self.batches[-1] or len(queries) > self.most:
+    def judge(self, pairs: Sequence[PicturePair]) -> list[Judgement]:
+        self.batches.append([pair.query.width for pair in pairs])
+        if self.fault in self.batches[-1] or len(pairs) > self.most:
             raise self.error("cannot take these pictures")
-        return [Judgement(f"<think>{query.width}</think><answer>no</answer>", 0.1) for query in queries]
+        return [Judgement.of(f"<think>{pair.query.width}</think><answer>no</answer>", 0.1) for pair in pairs]
 
 
 def plain(width: int) -> Image.Image:
@@ -179,7 +179,7 @@ def test_a_batch_that_is_too_much_for_the_machine_is_judged_one_by_one() -> None
 
 def test_the_time_of_a_batch_is_shared(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter([10.0, 16.0, 20.0, 21.0])
-    monkeypatch.setattr(module.time, "perf_counter", lambda: next(clock))
+    monkeypatch.setattr(runner.time, "perf_counter", lambda: next(clock))
     results = Inspector(Batches(3), [plain(50)]).inspect_many([plain(width) for width in range(20, 24)])
     assert [result.seconds for result in results if isinstance(result, Verdict)] == [2.0, 2.0, 2.0, 1.0]
 
@@ -187,18 +187,19 @@ def test_the_time_of_a_batch_is_shared(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_evidence_lends_its_map_and_boxes_and_nothing_else(inspector: Inspector, folder: Path) -> None:
     both = Inspector(Batches(2), [folder / "reference.png"], evidence=True)
     paths = [folder / "bad.png", folder / "broken.png", folder / "good.png"]
-    bad, broken, good = both.examine_many(paths)
+    bad, broken, good = both.run(paths)
     assert isinstance(broken, Failure)
     for result, path in ((bad, paths[0]), (good, paths[2])):
-        seen = inspector.examine(path)
-        assert isinstance(result, Examination)
+        (seen,) = inspector.run([path])
+        assert isinstance(result, Judged)
+        assert isinstance(seen, Judged)
         assert (result.verdict.model, result.verdict.prompt_version) == ("batches", "test")
         assert (result.verdict.answer, result.verdict.score, result.verdict.reasoning) == ("no", 0.1, "384")
         assert result.verdict.boxes == seen.verdict.boxes
         assert (result.verdict.boxes_from, seen.verdict.boxes_from) == ("evidence", "")
-        assert result.heat is not None
-        assert seen.heat is not None
-        assert np.array_equal(result.heat, seen.heat)
+        assert result.judgement.heat is not None
+        assert seen.judgement.heat is not None
+        assert np.array_equal(result.judgement.heat, seen.judgement.heat)
     assert inspector.inspect(paths[0]).boxes
     (note,) = both.judge.notes
     assert note.startswith("Map and boxes come from evidence, not from batches")
@@ -209,10 +210,11 @@ def test_the_lent_evidence_may_have_another_backbone(tmp_path: Path) -> None:
     vision = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "image_size": 56, "patch_size": 14}
     Dinov2Model(Dinov2Config(**vision)).save_pretrained(tmp_path / "vision")
     lent = load_model(str(tmp_path / "model"), evidence=True, backbone=str(tmp_path / "vision"))
-    result = Inspector(lent, [tiny.picture(1)]).examine(tiny.picture(2))
+    (result,) = Inspector(lent, [tiny.picture(1)]).run([tiny.picture(2)])
+    assert isinstance(result, Judged)
     assert result.verdict.model == str(tmp_path / "model")
     assert result.verdict.boxes_from == f"evidence:{tmp_path / 'vision'}"
-    assert result.heat is not None
+    assert result.judgement.heat is not None
 
 
 def test_evidence_is_not_added_to_itself(folder: Path) -> None:
@@ -222,11 +224,42 @@ def test_evidence_is_not_added_to_itself(folder: Path) -> None:
         load_model(str(folder), evidence=True, backbone="nowhere")
 
 
+@pytest.mark.parametrize("name", ["evidence", "micro"])
+def test_inspectors_share_a_judge_in_several_threads(name: str) -> None:
+    """Each verdict is made against the references that it names, whoever else asks the judge meanwhile."""
+    products = ("circuit_board", "bolt_plate")
+    references = {product: shot("good", 0, product, "train").image for product in products}
+    queries = [shot(kind, 0, product).image for product in products for kind in ("good", "logical")]
+    expected = {}
+    for product in products:
+        alone = Inspector(load_model(name), [references[product]])
+        expected[product] = [without_time(alone.inspect(query)) for query in queries]
+    assert expected["circuit_board"] != expected["bolt_plate"]
+
+    shared = load_model(name)
+    inspectors = {product: Inspector(shared, [references[product]]) for product in products}
+    # One after the other: what the second one looked at must not change the first one's verdicts.
+    for product in products:
+        inspectors[product].inspect(queries[0])
+    for product in products:
+        assert without_time(inspectors[product].inspect(queries[1])) == expected[product][1]
+    with ThreadPoolExecutor(4) as pool:
+        orders = [(product, number) for number in range(len(queries)) for product in products] * 2
+        futures = [pool.submit(inspectors[product].inspect, queries[number]) for product, number in orders]
+        for (product, number), future in zip(orders, futures, strict=True):
+            assert without_time(future.result()) == expected[product][number]
+
+
+def without_time(verdict: Verdict) -> Verdict:
+    return verdict.model_copy(update={"seconds": 0.0})
+
+
 def test_references_are_paid_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[object] = []
     features = EfficientNetLite0.features
     monkeypatch.setattr(EfficientNetLite0, "features", lambda self, *args: seen.append(1) or features(self, *args))
     inspector = Inspector(references=[folder / "reference.png"])
+    inspector.inspect(folder / "good.png")
     paid = len(seen)
     inspector.inspect(folder / "good.png")
     inspector.inspect(folder / "bad.png")
@@ -265,7 +298,7 @@ def test_errors(folder: Path) -> None:
         Inspector(references=[])
     with pytest.raises(ImageError, match=r"gone\.png: no such file"):
         Inspector(references=[folder / "gone.png"])
-    with pytest.raises(InputError, match="evidense: no such model; give evidence"):
+    with pytest.raises(InputError, match=r"evidense: no such model; did you mean evidence\?"):
         load_model("evidense")
     with pytest.raises(LadError, match="nowhere"):
         load_model(str(folder / "nowhere"))

@@ -3,7 +3,7 @@
 import pytest
 
 from lad_reasoner.evaluation.contamination import contamination, note_on
-from lad_reasoner.judges.trivial import BASELINES
+from lad_reasoner.judges import JUDGES
 
 SAID = {
     "AnomalyGPT-train_supervised": "saw MVTec LOCO AD in training: these weights",
@@ -33,7 +33,8 @@ def test_note(name: str, said: str) -> None:
 
 
 def test_what_learns_nothing_needs_no_note() -> None:
-    assert [name for name in BASELINES if not note_on(name)] == list(BASELINES[:5])
+    trivial = ["always-yes", "always-no", "random", "pixel-difference", "colour-histogram"]
+    assert [name for name in JUDGES if not note_on(name)] == trivial
 
 
 def test_every_row_is_reached_and_has_a_source() -> None:

@@ -24,8 +24,8 @@ from helpers.scenes import halves
 from lad_reasoner.errors import InputError
 from lad_reasoner.files.pictures import read_picture
 from lad_reasoner.judge import PicturePair
+from lad_reasoner.judges import load_judge
 from lad_reasoner.judges.evidence.backbone import load_backbone
-from lad_reasoner.judges.trivial import load_baseline
 from lad_reasoner.judges.vlm.checkpoint import load_checkpoint
 
 SMALL = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
@@ -73,11 +73,11 @@ def test_the_vision_tower_of_a_model_that_writes(tmp_path: Path) -> None:
 
 
 def test_evidence_with_a_models_own_vision_tower() -> None:
-    pair = PicturePair([read_picture(halves())], read_picture(halves().transpose(Image.Transpose.ROTATE_180)))
-    predictor = load_baseline("evidence:micro")
-    assert predictor.name == "evidence:micro"
-    (opinion,) = predictor.predict([pair])
-    (usual,) = load_baseline("evidence").predict([pair])
+    pair = PicturePair((read_picture(halves()),), read_picture(halves().transpose(Image.Transpose.ROTATE_180)))
+    judge = load_judge("evidence:micro")
+    assert judge.name == "evidence:micro"
+    (opinion,) = judge.judge([pair])
+    (usual,) = load_judge("evidence").judge([pair])
     assert opinion.score is not None
     assert opinion.response.startswith("<think>")
     assert opinion.response != usual.response
