@@ -143,12 +143,14 @@ class _Sheet:
         self.rows: dict[str, list[tuple[Image.Image, str]]] = {}
 
     def add(self, drawn: Rendered) -> None:
+        """Put a picture at the end of its kind's row."""
         small = drawn.image.copy()
         small.thumbnail((224, 224))
         caption = (drawn.facts["defect"] or "good").replace("_", " ")
         self.rows.setdefault(drawn.facts["kind"], []).append((small, caption))
 
     def save(self, path: Path) -> None:
+        """Write the sheet; captions that are too long are cut."""
         pictures = [picture for row in self.rows.values() for picture, _ in row]
         wide, tall = pictures[0].width + 6, pictures[0].height + _CAPTION + 6
         columns = max(len(row) for row in self.rows.values())

@@ -32,9 +32,11 @@ class Vessel:
 
     @property
     def shape(self) -> Form:
+        """The form of this name."""
         return FORMS[self.form]
 
     def height(self, place: str) -> float:
+        """How high above the table a label at this place sits."""
         return dict(self.shape.labels)[place]
 
     @property
@@ -214,10 +216,12 @@ class Rules:
         return worn
 
     def spots(self, scene: Scene) -> list[Spot]:
+        """Patches of labels and glass for structural flaws."""
         labels = [(worn.label.x, worn.label.y, 0.05) for worn in self.labels(scene)]
         return labels + [(*self.at(scene, i, 0.25), 0.05) for i in range(len(self.plan))]
 
     def paint(self, canvas: Canvas, scene: Scene) -> None:
+        """The table, the vessels with their juices, the labels."""
         surfaces.mat(canvas, self.ground, unevenness=0.15 if self.dark else 0.05)
         poses = scene.layout["poses"]
         strip: Colour = (0.055, 0.058, 0.065) if self.dark else mix(self.ground, "white", 0.12)

@@ -28,7 +28,7 @@ SIZES = {
     "tangerine": 0.200,
     "nectarine": 0.200,
 }
-COLOURS = {
+PART_COLOURS = {
     "bolt": ("steel", "brass"),
     "pushpin": ("yellow", "red", "blue", "green", "white", "pink"),
     "tablet": ("white", "yellow", "orange", "pink", "blue", "green"),
@@ -42,7 +42,7 @@ NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight",
 
 def colours_of(what: str) -> tuple[str, ...]:
     """The colours that a part of this name comes in."""
-    return COLOURS.get(what, ("steel",))
+    return PART_COLOURS.get(what, ("steel",))
 
 
 def any_sort(what: str, rng: np.random.Generator) -> Sort:

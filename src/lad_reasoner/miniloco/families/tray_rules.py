@@ -15,7 +15,6 @@ from lad_reasoner.miniloco.painting.shapes import Array, Shape, moved
 from lad_reasoner.miniloco.scene import Fill, Item, Region, Scene, Sight, Spot, jitter
 
 NAME = "lunch_tray"
-_COLOURS = {"tangerine": "orange", "nectarine": "red"}
 _FILL_COLOURS = {"cereal": "brown", "banana chips": "yellow", "almonds": "brown"}
 # How far the outer sides of a filling reach up the walls.
 _WALL = 0.022
@@ -104,7 +103,7 @@ class Rules:
             content = scene.layout["contents"][place]
             # Fruit is counted as it lies there.
             if isinstance(wanted, Fruits) and scene.fill_at(place) is None:
-                tangerines, nectarines = (len(scene.all(what, place=place)) for what in _COLOURS)
+                tangerines, nectarines = (len(scene.all(what, place=place)) for what in food.FRUIT_COLOURS)
                 content = Fruits(tangerines, nectarines)
             broken += [f"the {place}: {words}" for words in wanted.broken_by(content)]
         return broken
@@ -168,7 +167,7 @@ def _lay_fruits(
     for kind, (x, y), angle in zip(kinds, spots, angles, strict=True):
         at = middle[0] + compartment.x + x, middle[1] + compartment.y + y
         varied = size * float(rng.uniform(0.97, 1.03))
-        items.append(Item(kind, *at, varied, _COLOURS[kind], compartment.place, angle))
+        items.append(Item(kind, *at, varied, food.FRUIT_COLOURS[kind], compartment.place, angle))
     return items
 
 

@@ -12,7 +12,6 @@ from lad_reasoner.miniloco.families.wiring_rules import NAME, NUMBERS, Rules
 from lad_reasoner.miniloco.painting.connectors import CABLE_TONES
 from lad_reasoner.miniloco.scene import Product, pick
 
-COLOURS = tuple(CABLE_TONES)
 # Mats of middling tones: white and black cables stand out from all of them.
 MATS = ((0.70, 0.62, 0.50), (0.36, 0.42, 0.48), (0.52, 0.53, 0.55), (0.44, 0.50, 0.40), (0.58, 0.46, 0.38))
 
@@ -30,7 +29,7 @@ def draw(rng: np.random.Generator) -> Product:
     tied = int(rng.integers(3))
     # Black cables would be lost in the holes of the mesh.
     ground = "mesh" if rng.random() < 0.5 else str(pick(rng, ["mat", "mat", "metal"]))
-    palette = tuple(c for c in COLOURS if c != "black" or ground != "mesh")
+    palette = tuple(c for c in CABLE_TONES if c != "black" or ground != "mesh")
     table = [str(c) for c in rng.choice(palette, len(NUMBERS), replace=False)]
     # One colour, one for each number of clamps, or any.
     colours = dict.fromkeys(NUMBERS, table[0]) if tied == 0 else dict(zip(NUMBERS, table, strict=True))

@@ -43,6 +43,7 @@ def board(canvas: Canvas, middle: tuple[float, float], colour: Colour) -> None:
 
 
 def chip(canvas: Canvas, chip: Item) -> None:
+    """A chip with its pins, notch and print; upright its notch points up."""
     size, angle = chip.size, chip.angle
     width, height = size * 0.60, size
     pins = 7 if size > 0.17 else 5
@@ -83,6 +84,7 @@ def chip(canvas: Canvas, chip: Item) -> None:
 
 
 def resistor(canvas: Canvas, part: Item) -> None:
+    """A resistor with four rings, lying on its wires."""
     at, angle = (part.x, part.y), part.angle
     canvas.solid(capsule(0.118, 0.0032), at, "steel", METAL, angle=angle, bevel=0.003, lift=0.004)
     sand = (0.74, 0.58, 0.40)
@@ -93,6 +95,7 @@ def resistor(canvas: Canvas, part: Item) -> None:
 
 
 def capacitor(canvas: Canvas, part: Item) -> None:
+    """A round capacitor seen from above, scored with a star."""
     at, radius = (part.x, part.y), part.size / 2
     canvas.solid(disc(radius), at, (0.12, 0.14, 0.22), PLASTIC, bevel=radius * 0.25, lift=0.030)
     canvas.solid(disc(radius * 0.84), at, (0.70, 0.71, 0.73), METAL, bevel=radius * 0.12)
@@ -102,6 +105,7 @@ def capacitor(canvas: Canvas, part: Item) -> None:
 
 
 def connector(canvas: Canvas, part: Item) -> None:
+    """A pin header of four pins in a coloured housing."""
     canvas.solid(box(0.18, 0.080, 0.006), (part.x, part.y), part.colour, PLASTIC, bevel=0.008, lift=0.022)
     rim = mix(part.colour, "black", 0.28)
     canvas.solid(box(0.158, 0.050, 0.004), (part.x, part.y - 0.006), rim, PLASTIC, bevel=0.008, rise=-1)
@@ -120,6 +124,7 @@ def connector(canvas: Canvas, part: Item) -> None:
 
 
 def lamp(canvas: Canvas, lamp: Item) -> None:
+    """A lamp that shines in its colour."""
     radius, at = lamp.size / 2, (lamp.x, lamp.y)
     glow = canvas.window(at, (0.09, 0.09))
     if glow is not None:

@@ -11,6 +11,7 @@ from lad_reasoner.miniloco.painting.paint import MATT, Canvas, Material, Window,
 from lad_reasoner.miniloco.painting.shapes import Array, Shape, disc, ellipse, offset
 from lad_reasoner.miniloco.scene import Item
 
+FRUIT_COLOURS = {"tangerine": "orange", "nectarine": "red"}
 # How far apart chips and almonds lie.
 TOPPING_PITCH = 0.049
 # Where a topping lies, and a draw in [0, 1) that decides which one it is.

@@ -35,6 +35,7 @@ def _handle(canvas: Canvas, tool: Item, middle: float, length: float, width: flo
 
 
 def screwdriver(canvas: Canvas, tool: Item) -> None:
+    """A screwdriver, large or small by its name."""
     grip = tool.size * 0.42
     blade = offset(tool.x, tool.y, tool.angle, 0, -tool.size * 0.20)
     width = 0.017 if "large" in tool.what else 0.013
@@ -53,6 +54,7 @@ def screwdriver(canvas: Canvas, tool: Item) -> None:
 
 
 def hammer(canvas: Canvas, tool: Item) -> None:
+    """A hammer with face and claw."""
     stem = offset(tool.x, tool.y, tool.angle, 0, -0.05)
     canvas.solid(
         box(0.36, 0.026, 0.006),
@@ -75,6 +77,7 @@ def hammer(canvas: Canvas, tool: Item) -> None:
 
 
 def wrench(canvas: Canvas, tool: Item) -> None:
+    """A wrench: an open jaw above, a hexagonal eye below."""
     half = tool.size / 2
     jaw = minus(disc(0.046), moved(box(0.036, 0.070, 0.004), 0, -0.030, 12))
     eye = minus(disc(0.041), hexagon(0.044))
@@ -89,6 +92,7 @@ def wrench(canvas: Canvas, tool: Item) -> None:
 
 
 def brush(canvas: Canvas, tool: Item) -> None:
+    """A flat brush with its collar."""
     half = tool.size / 2
     hair = offset(tool.x, tool.y, tool.angle, 0, -half + 0.055)
     bristles = Material(gloss=0.03, polish=8, speckle=0.16, pitch=0.0035)

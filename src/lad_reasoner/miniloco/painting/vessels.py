@@ -1,5 +1,6 @@
-"""Glass vessels of juice and the labels on them. Lengths of a form are parts of a vessel of its own unit, which
-`Stand` puts into the scene.
+"""Glass vessels of juice and the labels on them.
+
+A form has a unit of its own, in which the vessel is about 1 tall; a `Stand` puts it into the scene.
 """
 
 from __future__ import annotations
@@ -91,7 +92,20 @@ def _slim() -> Form:
     brim = 0.865
     heights = (0.0, 0.012, 0.03, 0.47, 0.505, 0.54, 0.57, 0.595, 0.615, 0.635, 0.66, brim, 0.9)
     halves = (0.105, 0.116, 0.120, 0.119, 0.1165, 0.107, 0.094, 0.081, 0.0745, 0.071, 0.0695, 0.0695, 0.0695)
-    rings = ((0.004, 0.134, 0.45), (0.016, 0.142, 0.22), (0.036, 0.160, 0.42), (0.056, 0.160, 0.36))
+    neck_gleams = [
+        Gleam(box(0.006, 0.14, 0.003), dx, -0.685, light)
+        for dx, light in ((-0.052, 0.22), (-0.012, 0.20), (0.022, 0.12), (0.057, 0.28))
+    ]
+    # The rim, and the turns of the thread, which lie a little askew.
+    rings = [
+        Gleam(box(wide, 0.006, 0.003), 0.0, -brim + dy, light, 0.004, tilt)
+        for dy, wide, light, tilt in (
+            (0.004, 0.134, 0.45, 0.0),
+            (0.016, 0.142, 0.22, 0.0),
+            (0.036, 0.160, 0.42, 2.0),
+            (0.056, 0.160, 0.36, 2.0),
+        )
+    ]
     return Form(
         profile=tuple(zip(heights, halves, strict=True)),
         brim=brim,
@@ -104,16 +118,10 @@ def _slim() -> Form:
             Gleam(box(0.005, 0.42, 0.002), -0.108, -0.29, 0.34),
             Gleam(box(0.005, 0.40, 0.002), 0.109, -0.28, 0.42),
             Gleam(box(0.003, 0.33, 0.001), 0.098, -0.25, 0.25),
-            *(
-                Gleam(box(0.006, 0.14, 0.003), dx, -0.685, light)
-                for dx, light in ((-0.052, 0.22), (-0.012, 0.20), (0.022, 0.12), (0.057, 0.28))
-            ),
+            *neck_gleams,
         ),
         mouth_gleams=(
-            *(
-                Gleam(box(wide, 0.006, 0.003), 0.0, -brim + dy, light, 0.004, 2.0 if 0.02 < dy < 0.06 else 0.0)
-                for dy, wide, light in rings
-            ),
+            *rings,
             Gleam(outline(box(0.164, 0.030, 0.006), 0.004), 0.0, -brim + 0.092, 0.50, 0.003),
             *(Gleam(box(0.012, 0.11, 0.004), dx, -brim + 0.055, 0.12, 0.008) for dx in (-0.045, 0.0, 0.048)),
         ),
@@ -130,6 +138,10 @@ def _wide(
     half = max(half for _, half in profile)
     middle = labels[1]
     mouth = 0.05
+    rings = [
+        Gleam(box(2 * neck + more, 0.006, 0.003), 0.0, -brim + dy, light, 0.004)
+        for dy, more, light in ((0.004, 0.0, 0.45), (0.018, 0.012, 0.30), (0.046, 0.006, 0.24))
+    ]
     return Form(
         profile=(*profile, (brim + 0.04, neck)),
         brim=brim,
@@ -143,10 +155,7 @@ def _wide(
             Gleam(box(0.003, tall * 0.75, 0.001), half * 0.82, -middle + 0.02, 0.25),
         ),
         mouth_gleams=(
-            *(
-                Gleam(box(2 * neck + more, 0.006, 0.003), 0.0, -brim + dy, light, 0.004)
-                for dy, more, light in ((0.004, 0.0, 0.45), (0.018, 0.012, 0.30), (0.046, 0.006, 0.24))
-            ),
+            *rings,
             *(Gleam(box(0.008, mouth, 0.003), dx * neck, -brim + 0.055, 0.14, 0.008) for dx in (-0.7, 0.2, 0.75)),
         ),
         labels=tuple(zip(("upper", "middle", "lower"), labels, strict=True)),

@@ -26,7 +26,6 @@ SLOTS = {
     4: ((-0.32, -0.22), (-0.17, -0.10), (-0.30, 0.06), (-0.17, 0.21)),
 }
 CEREAL_RATIO = (0.54, 0.66)
-COLOURS = {"tangerine": "orange", "nectarine": "red"}
 LEFT, RIGHT = "left compartment", "right compartment"
 
 
@@ -43,7 +42,11 @@ def _fruits(middle: Point, kinds: list[str], side: int, rng: np.random.Generator
         dx = (slots[slot][0] + jitter(rng, slack)) * -side
         dy = slots[slot][1] + jitter(rng, slack * 0.5)
         size = float(rng.uniform(*sizes))
-        items.append(Item(kind, middle[0] + dx, middle[1] + dy, size, COLOURS[kind], place, float(rng.uniform(0, 360))))
+        items.append(
+            Item(
+                kind, middle[0] + dx, middle[1] + dy, size, food.FRUIT_COLOURS[kind], place, float(rng.uniform(0, 360))
+            )
+        )
     return items
 
 

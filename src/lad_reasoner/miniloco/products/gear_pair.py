@@ -32,7 +32,7 @@ RULE = (
 WIDTH, HEIGHT = 1.0, 0.68
 TEETH = {"large gear": 20, "small gear": 12}
 MODULE = 0.0195
-COLOURS = {"large gear": "brass", "small gear": "steel"}
+GEAR_COLOURS = {"large gear": "brass", "small gear": "steel"}
 
 
 def _radius(what: str) -> float:
@@ -42,7 +42,7 @@ def _radius(what: str) -> float:
 
 def _gear(what: str, x: float, y: float, mark: float) -> Item:
     """A gear whose mark lies in direction `mark` (degrees, clockwise from the right)."""
-    return Item(what, x, y, 2 * (_radius(what) + 0.8 * MODULE), COLOURS[what], angle=mark)
+    return Item(what, x, y, 2 * (_radius(what) + 0.8 * MODULE), GEAR_COLOURS[what], angle=mark)
 
 
 def good(rng: np.random.Generator) -> Scene:
@@ -69,13 +69,14 @@ def _on(gear: Item) -> str:
 
 
 def gears_of(scene: Scene) -> list[Item]:
+    """The gears that are there, from left to right in a good scene."""
     return [item for item in scene.items if item.what in TEETH]
 
 
 def check(scene: Scene) -> list[str]:
     broken = []
     gears = gears_of(scene)
-    for what, colour in COLOURS.items():
+    for what, colour in GEAR_COLOURS.items():
         same_size = scene.all(what)
         if len(same_size) != 1:
             broken.append(f"{len(same_size)} {what}s, not one")

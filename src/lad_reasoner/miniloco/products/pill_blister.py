@@ -33,7 +33,7 @@ WIDTH, HEIGHT = 1.0, 0.56
 ROWS, COLUMNS = ("upper row", "lower row"), 5
 PITCH_X, PITCH_Y = 0.172, 0.215
 TABLET = 0.098
-COLOURS = ("white", "yellow", "orange", "pink", "blue", "green")
+TABLET_COLOURS = ("white", "yellow", "orange", "pink", "blue", "green")
 
 
 def _pocket(pose: Pose, row: int, column: int) -> tuple[float, float]:
@@ -54,7 +54,7 @@ def _tablet(pose: Pose, row: int, column: int, colour: str, rng: np.random.Gener
 
 def good(rng: np.random.Generator) -> Scene:
     pose = draw_pose(rng, (0.5, 0.28), reach=(0.02, 0.02), tilt=2.0, limit=4)
-    colours = pick_two(COLOURS, rng)
+    colours = pick_two(TABLET_COLOURS, rng)
     tablets: list[Item] = []
     for row in range(2):
         tablets += [_tablet(pose, row, column, colours[row], rng) for column in range(COLUMNS)]
@@ -99,7 +99,7 @@ def _two_missing_tablets(scene: Scene, rng: np.random.Generator) -> Scene:
 
 def _wrong_colour(scene: Scene, rng: np.random.Generator) -> Scene:
     item = pick(rng, scene.items)
-    colour = str(pick(rng, [c for c in COLOURS if c != item.colour]))
+    colour = str(pick(rng, [c for c in TABLET_COLOURS if c != item.colour]))
     words = f"the tablet in {item.place} is {colour}, the others of its row are {item.colour}"
     return scene.change(item, colour=colour).broken(words, around(item))
 

@@ -45,7 +45,7 @@ LENGTHS = {
     "brush": 0.48,
 }
 SLOTS = (0.185, 0.350, 0.490, 0.645, 0.815)
-COLOURS = ("red", "yellow", "green", "blue", "orange")
+HANDLE_COLOURS = ("red", "yellow", "green", "blue", "orange")
 FOAMS = {"grey": (0.20, 0.21, 0.23), "blue": (0.16, 0.23, 0.36), "green": (0.17, 0.27, 0.22)}
 
 
@@ -54,7 +54,7 @@ def _place(index: int) -> str:
 
 
 def good(rng: np.random.Generator) -> Scene:
-    colour, foam = str(pick(rng, COLOURS)), str(pick(rng, list(FOAMS)))
+    colour, foam = str(pick(rng, HANDLE_COLOURS)), str(pick(rng, list(FOAMS)))
     shift = (jitter(rng, 0.012), jitter(rng, 0.012))
     items = []
     for index, what in enumerate(ORDER):
@@ -98,7 +98,7 @@ def _exchanged_tools(scene: Scene, rng: np.random.Generator) -> Scene:
 
 def _wrong_handle(scene: Scene, rng: np.random.Generator) -> Scene:
     item = pick(rng, [item for item in scene.items if item.what in HANDLED])
-    colour = str(pick(rng, [c for c in COLOURS if c != item.colour]))
+    colour = str(pick(rng, [c for c in HANDLE_COLOURS if c != item.colour]))
     words = f"the handle of the {item.what} is {colour}, all others are {item.colour}"
     return scene.change(item, colour=colour).broken(words, _around(item))
 

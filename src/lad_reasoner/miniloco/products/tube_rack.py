@@ -23,7 +23,7 @@ NUMBER = 6
 PITCH = 0.142
 TOP, BOTTOM = 0.20, 0.655
 RADIUS = 0.037
-COLOURS = ("red", "orange", "yellow", "green", "blue", "purple")
+LIQUID_COLOURS = ("red", "orange", "yellow", "green", "blue", "purple")
 GOOD_LEVEL = (0.56, 0.66)
 # Levels that differ by less than twice this are the same.
 SAME = 0.02
@@ -39,7 +39,7 @@ def good(rng: np.random.Generator) -> Scene:
     items, fills = [], []
     for index in range(NUMBER):
         x = left + index * PITCH + jitter(rng, 0.004)
-        colour = str(pick(rng, COLOURS))
+        colour = str(pick(rng, LIQUID_COLOURS))
         items.append(Item("tube", x, (TOP + BOTTOM) / 2, BOTTOM - TOP, "", _place(index)))
         items.append(Item("stopper", x, TOP - 0.022, 0.085, colour, _place(index)))
         fills.append(Fill("liquid", colour, level + jitter(rng, SAME) / 2, _place(index)))
@@ -109,7 +109,7 @@ def _missing_stopper(scene: Scene, rng: np.random.Generator) -> Scene:
 
 def _wrong_stopper(scene: Scene, rng: np.random.Generator) -> Scene:
     stopper = pick(rng, scene.all("stopper"))
-    colour = str(pick(rng, [c for c in COLOURS if c != stopper.colour]))
+    colour = str(pick(rng, [c for c in LIQUID_COLOURS if c != stopper.colour]))
     words = f"in {stopper.place} the stopper is {colour}, the liquid is {stopper.colour}"
     return scene.change(stopper, colour=colour).broken(words, _around(stopper))
 
