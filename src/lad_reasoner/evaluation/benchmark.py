@@ -12,7 +12,7 @@ benchmark's folder, so that runs on two machines can be compared.
 `miniloco` without a folder renders each picture when it is read: the same pictures that `lad-reasoner data miniloco`
 writes.
 
-Deviations from the paper (section 4.2): it shows one reference and does not say which; here a seed says so.
+Deviations from the paper (section 4.2): it shows one reference and does not say which; here a seed decides.
 """
 
 from __future__ import annotations
@@ -56,8 +56,9 @@ Facts = dict[str, Any]
 
 
 class Benchmark(ABC):
-    """Samples by name, in natural order. `notes` tell a reader of the metrics what this copy lacks.
+    """Samples by name, in natural order, with their pictures and facts.
 
+    `pools`: class -> names of the good pictures that references are drawn from. `notes` say what this copy lacks.
     `fingerprint` changes with the names, labels and file sizes of the samples.
     """
 
@@ -68,7 +69,7 @@ class Benchmark(ABC):
         self.fingerprint = _fingerprint(samples, sizes)
         self.pools = _pools(samples)
         self._references = {name for pool in self.pools.values() for name in pool}
-        self._read_reference = lru_cache(kept)(self._read)
+        self._read_reference = lru_cache(kept)(self._read)  # of this benchmark alone: a decorator's would be of all
 
     def read(self, name: str) -> tuple[Picture, Facts | None]:
         """The picture, and its facts where they are known. ImageError for a picture that cannot be read.
@@ -79,7 +80,8 @@ class Benchmark(ABC):
         return self._read_reference(name) if name in self._references else self._read(name)
 
     @abstractmethod
-    def _read(self, name: str) -> tuple[Picture, Facts | None]: ...
+    def _read(self, name: str) -> tuple[Picture, Facts | None]:
+        """As `read`, without the cache."""
 
     def defect(self, name: str) -> str | None:
         """The names of its defects, joined by semicolons; None for a good picture and for unknown names."""
@@ -106,7 +108,7 @@ class FolderBenchmark(Benchmark):
             return sample.defect
         try:
             return ";".join(name_defects(sample))
-        except InputError:  # a run needs no names of defects
+        except InputError:  # masks or defects_config.json are missing; verdicts can be measured without names
             return None
 
 
@@ -198,13 +200,13 @@ def _note_masks(samples: Mapping[str, Sample]) -> str:
 
 
 def _note_defects(samples: Mapping[str, Sample]) -> str:
-    unnamed = set()
-    for sample in samples.values():
-        if sample.dataset == "MVTec LOCO AD" and sample.masks:
-            # CLASS/ground_truth/KIND/NUMBER/MASK.png
-            config = Path(sample.masks[0]).absolute().parents[3] / "defects_config.json"
-            if sample.category not in unnamed and not config.is_file():
-                unnamed.add(sample.category)
+    # MVTec LOCO AD: CLASS/ground_truth/KIND/NUMBER/MASK.png, and CLASS/defects_config.json
+    folders = {
+        sample.category: Path(sample.masks[0]).absolute().parents[3]
+        for sample in samples.values()
+        if sample.dataset == "MVTec LOCO AD" and sample.masks
+    }
+    unnamed = [category for category, folder in folders.items() if not (folder / "defects_config.json").is_file()]
     return f"no defects_config.json for {', '.join(sorted(unnamed))}: their defects are not named" if unnamed else ""
 
 
@@ -223,7 +225,7 @@ def _pools(samples: Mapping[str, Sample]) -> dict[str, list[str]]:
     for name, sample in samples.items():
         if sample.kind == "good" and sample.split != "validation":
             (train if sample.split == "train" else rest)[sample.category].append(name)
-    return rest | train
+    return rest | train  # other good pictures only for a class without training pictures
 
 
 def draw_pairs(
@@ -280,11 +282,11 @@ def limit_pairs(pairs: Sequence[Pair], limit: int) -> list[Pair]:
 
     A larger limit gives the same pairs and more.
     """
-    turns: dict[tuple[str | None, str | None], int] = defaultdict(int)
-    order = []
-    for at, pair in enumerate(pairs):
+    sizes: dict[tuple[str | None, str | None], int] = defaultdict(int)  # pairs of each group so far
+    order = []  # (round in which the pair has its turn, its index)
+    for index, pair in enumerate(pairs):
         group = pair.category, pair.kind
-        order.append((turns[group], at))
-        turns[group] += 1
-    chosen = sorted(at for _, at in sorted(order)[:limit])
-    return [pairs[at] for at in chosen]
+        order.append((sizes[group], index))
+        sizes[group] += 1
+    chosen = sorted(index for _, index in sorted(order)[:limit])
+    return [pairs[index] for index in chosen]

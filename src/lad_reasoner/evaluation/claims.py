@@ -48,7 +48,7 @@ _LEVEL = re.compile(
     r"|(?<![\d.])(?P<after>\d{1,3}) ?(?:%|percent) (?:full|filled|of the (?:bottle|tube|glass))"
     r"|\b(?P<half>half) (?:full|filled)"
 )
-# Three forms; a group of the same number is the other end.
+# The two ends, in one of three forms.
 _JOINED = re.compile(
     r"\bfrom (?P<one>[^.,]{3,40}?) (?:to|into) (?P<other>[^.,]{3,40})"
     r"|\bbetween (?P<one2>[^.,]{3,40}?) and (?P<other2>[^.,]{3,40})"
@@ -97,14 +97,14 @@ class PartName:
             return part == self.words
         if not self.words:
             return True
-        # The first known phrase decides: "nuts" is one with the names {nut}, "wire" one with {wire, cable}.
+        # The first known phrase decides. The names of a hit are the parts that it may mean: {wire, cable} of "wires".
         for hit in _parts().find(self.words):
             return any(part == name or part.endswith(f" {name}") or part.startswith(f"{name} ") for name in hit.names)
         return part == self.words
 
 
-# The four sorts of statements. `check` gives the support of one in the picture that it is about; `other` is the other
-# picture of the pair; None where the statement cannot be checked. `facts` are all that could truly be stated.
+# The four sorts of statements. `check` holds one against the picture that it is about, `scene`, and returns None if it
+# cannot be checked; `other` is the other picture of the pair. `facts` are all facts that could be stated.
 
 
 @dataclass(frozen=True)
@@ -160,8 +160,8 @@ class Level:
     def check(self, scene: _Scene, other: _Scene) -> Support | None:
         fills = [(part, level) for part, level in scene.fills if self.name.fits(part)]
         if not fills:
-            # "Filled to 60 %", of nothing named, where neither picture shows a filling: it is about something else.
-            # What is not there may be called empty.
+            # A filling that is not there may be said to be at 0. But "60 %" of no named part, where neither picture
+            # shows any filling, is about something else.
             return Support(self.tenths == 0) if self.name.words or other.fills else None
         near = [(part, level) for part, level in fills if abs(level - self.tenths / 10) <= TENTH]
         return _supported({(part, round(10 * level)) for part, level in near})
@@ -233,26 +233,25 @@ def _supported(facts: set[Any]) -> Support:
 
 
 def check_reasoning(reasoning: str, references: Sequence[Facts], query: Facts) -> dict[str, ClaimScore]:
-    """The score of each sort. Of several references the one is meant of which most claims are true."""
-    claims = list(dict.fromkeys(find_claims(reasoning)))
-    candidates = [_check(claims, _Scene(reference), _Scene(query)) for reference in references]
+    """The score of each sort. Of several references that counts which makes the most claims true."""
+    claims = list(dict.fromkeys(find_claims(reasoning)))  # a claim made twice counts once
+    query_scene = _Scene(query)
+    candidates = []
+    for reference in references:
+        scenes = _Scene(reference), query_scene
+        candidates.append({sort: _check_sort(kind, claims, scenes) for sort, kind in _CLASSES.items()})
     return max(candidates, key=lambda scores: sum(score.true for score in scores.values()))
-
-
-def _check(claims: Sequence[Claim], reference: _Scene, query: _Scene) -> dict[str, ClaimScore]:
-    scenes = reference, query
-    return {sort: _check_sort(kind, claims, scenes) for sort, kind in _CLASSES.items()}
 
 
 def _check_sort(kind: type[Statement], claims: Sequence[Claim], scenes: tuple[_Scene, _Scene]) -> ClaimScore:
     facts = {(picture, fact) for picture, scene in enumerate(scenes) for fact in kind.facts(scene)}
-    told: set[tuple[int, Fact]] = set()
+    told: set[tuple[int, Fact]] = set()  # (picture, fact)
     true = checked = 0
     for claim in claims:
         if not isinstance(claim.statement, kind):
             continue
         support = claim.statement.check(scenes[claim.picture], scenes[1 - claim.picture])
-        if support is None:  # it cannot be checked: no claim
+        if support is None:  # it cannot be checked, and does not count as a claim
             continue
         checked += 1
         true += support.true

@@ -20,7 +20,7 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations, groupby
 from pathlib import Path
@@ -40,7 +40,7 @@ from lad_reasoner.evaluation.run import Recorded, RunMetrics, measure_run, read_
 from lad_reasoner.files.tables import read_table_rows
 from lad_reasoner.files.whole import write_whole
 
-# As in the paper's Table 1, and in its order.
+# The classes in the order of the paper's Table 1, and how it abbreviates them.
 SHORT = {
     "juice_bottle": "JB",
     "breakfast_box": "BB",
@@ -113,6 +113,7 @@ def compare_runs(
     for name, lines in trivial.items():
         measured[name] = compute_metrics(lines, resamples=resamples)
     printed = _read_published(Path(published), measured[names[0]].by_class) if published else {}
+    # A system that does not beat a constant answer should not be mistaken for one that works.
     predictions = {name: run.predictions for name, run in systems.items()} | trivial
     duels = {}
     for one, other in combinations(predictions, 2):
@@ -289,36 +290,38 @@ def to_markdown(comparison: RunComparison) -> str:
     """The table, the McNemar matrix, and the notes."""
     table = comparison.table
     heads = ["Model", *(f"{group} {name}" for group, name in table.columns)]
-    names = list(comparison.measured)
-    matrix = [[one, *(_p_value(comparison.duel(one, other)) for other in names)] for one in names]
-    agreement = [[one, *(_agreement(comparison.duel(one, other)) for other in names)] for one in names]
     parts = [
         f"{comparison.pairs} pairs. In percent; intervals are 95 % bootstraps over images, stratified by class.",
         _markdown(heads, table.rows()),
         "p-values of exact McNemar tests between each two (two-sided, not corrected for their number):",
-        _markdown(["", *names], matrix),
+        _markdown_matrix(comparison, lambda duel: f"{duel.p_value:.2g}"),
         "agreement: pairs on which each two give the same answer, in percent:",
-        _markdown(["", *names], agreement),
+        _markdown_matrix(comparison, lambda duel: f"{100 * duel.agreement:.1f}"),
         *(f"- {note}" for note in comparison.notes),
     ]
     return "\n\n".join(parts) + "\n"
 
 
-def _p_value(duel: PairedTest | None) -> str:
-    return "" if duel is None else f"{duel.p_value:.2g}"
-
-
-def _agreement(duel: PairedTest | None) -> str:
-    return "" if duel is None else f"{100 * duel.agreement:.1f}"
+def _markdown_matrix(comparison: RunComparison, cell: Callable[[PairedTest], str]) -> str:
+    """Each system against each other; nothing on the diagonal."""
+    names = list(comparison.measured)
+    rows = []
+    for one in names:
+        duels = [comparison.duel(one, other) for other in names]
+        rows.append([one, *(cell(duel) if duel else "" for duel in duels)])
+    return _markdown(["", *names], rows)
 
 
 def _markdown(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [heads, ["---"] * len(heads), *rows]
-    return "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines)
+    lines = []
+    for cells in (heads, ["---"] * len(heads), *rows):
+        escaped = [cell.replace("|", "\\|") for cell in cells]
+        lines.append(f"| {' | '.join(escaped)} |")
+    return "\n".join(lines)
 
 
 def to_csv(table: Table) -> str:
-    """One header line, one line a row."""
+    """One header line, and a line for each row."""
     heads = ["model", *(f"{group} {name}" for group, name in table.columns)]
     return _csv([heads, *table.rows()])
 
@@ -331,6 +334,7 @@ def _csv(rows: Sequence[Sequence[str]]) -> str:
 
 def to_latex(table: Table) -> str:
     """A `tabular` for the package booktabs, with the groups above their columns."""
+    # A group spans its columns, which stand side by side.
     groups = [(group, len(list(members))) for group, members in groupby(table.columns, key=lambda column: column[0])]
     above = " & ".join(["", *(f"\\multicolumn{{{width}}}{{c}}{{{_tex(group)}}}" for group, width in groups)])
     below = " & ".join(["Model", *(_tex(name) for _, name in table.columns)])
@@ -348,6 +352,7 @@ def to_latex(table: Table) -> str:
 
 
 _TEX: Mapping[int, str] = str.maketrans(
+    # Model names come from files and services: nothing in them may be read as a command.
     {letter: f"\\{letter}" for letter in "&%$#_{}"}
     | {"~": "\\textasciitilde{}", "^": "\\textasciicircum{}", "\\": "\\textbackslash{}", "–": "--"}
     | {"[": "{[}", "]": "{]}"}  # a row that begins with one would be an option of the line break before it
