@@ -16,28 +16,29 @@ if TYPE_CHECKING:
     from lad_reasoner.data.sets.pool import Pool
     from lad_reasoner.data.teachers.teacher import Teacher
 
+RENDER_FIRST = "Example: lad-reasoner data miniloco m --products training --per-class 5 &&"
 Framework = Literal["llama-factory", "easyr1", "ms-swift"]
 
 data = typer.Typer(help="Build, review, check and export data sets.", no_args_is_help=True)
 
 Sources = Annotated[
-    list[Path] | None,
-    typer.Argument(metavar="[SOURCE]...", help="Folders or CSV files; their layout is recognised."),
+    list[Path] | None, typer.Argument(metavar="[SOURCE]...", help="Folders or CSV files; their layout is recognised.")
 ]
 MvtecAd = Annotated[Path | None, typer.Option(metavar="DIR", help="MVTec AD, or its DS-MVTec form.")]
 Visa = Annotated[Path | None, typer.Option(metavar="DIR", help="VisA, with split_csv/1cls.csv or converted.")]
 Out = Annotated[Path, typer.Option(metavar="DIR", help="Folder for the set; an interrupted build is resumed.")]
 Seed = Annotated[int, typer.Option(min=0, help="Seed of all random draws.")]
+MaxPixels = Annotated[
+    int | None, typer.Option(min=784, metavar="N", help="Pixel budget of a picture; default: no limit.")
+]
 Built = Annotated[Path, typer.Argument(metavar="DIR", help="A set built by `data sft` or `data pairs`.")]
 
 
 @data.command(epilog="Example: lad-reasoner data miniloco data/miniloco --products screw_bag,pushpins --per-class 20")
 def miniloco(
-    out: Annotated[
-        Path, typer.Argument(metavar="OUT", help="Folder for the pictures; each product gets a folder in it.")
-    ],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder for the pictures, one folder for each product.")],
     products: Annotated[
-        str, typer.Option(metavar="LIST", help="Product names with commas between, or `evaluation`, `training`, `all`.")
+        str, typer.Option(metavar="LIST", help="Products with commas between, or `evaluation`, `training`, `all`.")
     ] = "evaluation",
     per_class: Annotated[int, typer.Option(min=1, help="Number of pictures of each kind in each split.")] = 100,
     size: Annotated[int, typer.Option(min=64, max=4096, help="Long side of a picture in pixels.")] = 224,
@@ -48,25 +49,18 @@ def miniloco(
     from lad_reasoner.report.terminal import track
 
     groups = {"evaluation": EVALUATION, "training": TRAINING, "all": PRODUCTS}
-    names = list(groups.get(products) or [name.strip() for name in products.split(",") if name.strip()])
+    names = list(groups.get(products) or _split(products) or ())
     records: Iterator[dict[str, Any]] = write_benchmark(out, products=names, per_class=per_class, size=size, seed=seed)
     total = count_pictures(names, per_class=per_class)
     written = sum(1 for _ in track(records, total, "Rendering"))
     print(f"{written} pictures of {', '.join(names)} in {out}")
 
 
-@data.command(
-    epilog="Example: lad-reasoner data miniloco m --products training --per-class 5 && "
-    "lad-reasoner data sft m --teacher offline --out sft"
-)
+@data.command(epilog=f"{RENDER_FIRST} lad-reasoner data sft m --teacher offline --out sft")
 def sft(
     out: Out,
     teacher: Annotated[
-        str,
-        typer.Option(
-            metavar="URL",
-            help="An OpenAI-compatible service, or `offline`: free answers about MiniLOCO from its facts.",
-        ),
+        str, typer.Option(metavar="URL", help="An OpenAI-compatible service, or `offline`: free, about MiniLOCO only.")
     ],
     sources: Sources = None,
     mvtec_ad: MvtecAd = None,
@@ -74,21 +68,15 @@ def sft(
     mmad: Annotated[Path | None, typer.Option(metavar="FILE", help="MMAD's mmad.json, for hints.")] = None,
     knowledge: Annotated[Path | None, typer.Option(metavar="FILE", help="MMAD's domain_knowledge.json.")] = None,
     teacher_model: Annotated[str | None, typer.Option(metavar="NAME", help="Model that the service uses.")] = None,
-    prices: Annotated[
-        str | None, typer.Option(metavar="IN,OUT", help="Prices of a million input and a million output tokens.")
-    ] = None,
+    prices: Annotated[str | None, typer.Option(metavar="IN,OUT", help="Prices of a million tokens in and out.")] = None,
     budget: Annotated[float | None, typer.Option(min=0, help="Stop once this much is spent (needs --prices).")] = None,
     cache: Annotated[
         Path | None, typer.Option(metavar="FILE", help="File that keeps all answers; default: teacher.jsonl in --out.")
     ] = None,
     concurrency: Annotated[int, typer.Option(min=1, help="Number of concurrent requests.")] = 8,
     good_share: Annotated[float, typer.Option(min=0, max=1, help="Share of good pictures in the set.")] = 0.1,
-    per_picture: Annotated[
-        int, typer.Option(min=1, max=5, help="Questions about each picture, of different kinds.")
-    ] = 1,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print the number of questions and the expected cost; ask nothing.")
-    ] = False,
+    per_picture: Annotated[int, typer.Option(min=1, max=5, help="Number of questions about each picture.")] = 1,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the expected cost; ask nothing.")] = False,
     seed: Seed = 0,
 ) -> None:
     """Build the SFT set: questions about test pictures, answered by a teacher that gets hints.
@@ -125,29 +113,22 @@ def sft(
         raise InputError(f"{out}: no question was answered; the reasons are printed above")
 
 
-@data.command(
-    epilog="Example: lad-reasoner data miniloco m --products training --per-class 5 && "
-    "lad-reasoner data pairs m --out pairs --balanced"
-)
+@data.command(epilog=f"{RENDER_FIRST} lad-reasoner data pairs m --out pairs --balanced")
 def pairs(
     out: Out,
     sources: Sources = None,
     mvtec_ad: MvtecAd = None,
     visa: Visa = None,
     classes: Annotated[
-        str | None,
-        typer.Option(metavar="LIST", help="Classes with commas between; default: eight of MVTec AD, all of your own."),
+        str | None, typer.Option(metavar="LIST", help="Classes with commas; default: 8 of MVTec AD, all of your own.")
     ] = None,
     kinds: Annotated[
-        str | None,
-        typer.Option(
-            metavar="LIST", help="Kinds of queries with commas between: good, logical, structural, other; default: all."
-        ),
+        str | None, typer.Option(metavar="LIST", help="Of the queries: good, logical, structural, other; default: all.")
     ] = None,
     references: Annotated[int, typer.Option(min=1, metavar="K", help="Number of good pictures beside each query.")] = 1,
     per_picture: Annotated[int, typer.Option(min=1, metavar="N", help="Number of pairs of each test picture.")] = 1,
     balanced: Annotated[
-        bool, typer.Option("--balanced", help="Drop pairs until each class has as many yes as no.")
+        bool, typer.Option("--balanced", help="Drop pairs to balance yes and no in each class.")
     ] = False,
     good_good: Annotated[
         bool, typer.Option("--good-good", help="Add pairs of good training pictures to classes with more yes than no.")
@@ -187,10 +168,7 @@ def _split(names: str | None) -> list[str] | None:
 @data.command(epilog="Example: lad-reasoner data review data/sft --sample 200")
 def review(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A built data set; decisions.jsonl is written there.")],
-    sample: Annotated[
-        int,
-        typer.Option(min=1, help="Size of the random sample, spread over classes and labels."),
-    ] = 200,
+    sample: Annotated[int, typer.Option(min=1, help="Size of the sample, spread over classes and labels.")] = 200,
     seed: Annotated[int, typer.Option(min=0, help="Another seed draws another sample.")] = 0,
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the page; 0 takes any free port.")] = 8765,
 ) -> None:
@@ -214,12 +192,8 @@ def check(
     benchmark: Annotated[
         list[Path] | None, typer.Option(metavar="DIR", help="Pictures that must not be in the set; repeatable.")
     ] = None,
-    max_tokens: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="Limit of the training: longer records are errors.")
-    ] = None,
-    max_pixels: Annotated[
-        int | None, typer.Option(min=784, metavar="N", help="Pixel budget of a picture, to count its tokens.")
-    ] = None,
+    max_tokens: Annotated[int | None, typer.Option(min=1, metavar="N", help="Longer records are errors.")] = None,
+    max_pixels: MaxPixels = None,
 ) -> None:
     """Check whether a built set is fit to train on; exit code 1 if it is not."""
     from lad_reasoner.data.layouts import find_samples
@@ -245,10 +219,7 @@ def export(
     folder: Built,
     to: Annotated[Framework, typer.Option(help="Framework that will read it.")],
     out: Annotated[Path, typer.Option(metavar="DIR", help="A new folder.")],
-    max_pixels: Annotated[
-        int | None,
-        typer.Option(min=784, metavar="N", help="Pixel budget of a picture; default: that of the largest."),
-    ] = None,
+    max_pixels: MaxPixels = None,
 ) -> None:
     """Write a built set for another framework, with settings that do not shrink or drop pictures."""
     from lad_reasoner.data.sets.export import export_set

@@ -14,12 +14,13 @@ function reads them all, also several data sets side by side. A CSV file, yours 
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 from pydantic import ConfigDict
 
@@ -39,7 +40,7 @@ from lad_reasoner.files.jsonl import read_records
 from lad_reasoner.files.listing import Parts, list_files, natural_path
 from lad_reasoner.files.pictures import SUFFIXES
 from lad_reasoner.records import Kind, Record, Sample, Split
-from lad_reasoner.text import printable
+from lad_reasoner.text import listed, printable
 
 LOCO_FOLDERS = frozenset({"good", "logical_anomalies", "structural_anomalies"})
 EXPECTED = (
@@ -77,7 +78,7 @@ def find_samples(folder: str | Path) -> Source:
         samples = read_table(path, base, set(list_files(base)), refused)
         if not samples:
             raise InputError(
-                f"{printable(path)}: no picture of it can be used ({_counts(refused) or 'it has no rows'})"
+                f"{printable(path)}: no picture of it can be used ({count_reasons(refused) or 'it has no rows'})"
             )
         return _sort(path, base, samples, refused)
     if not path.is_dir():
@@ -157,11 +158,12 @@ def _describe(files: list[Parts], refused: Mapping[str, list[str]]) -> str:
         suffixes = sorted({Path(parts[-1]).suffix or "without a suffix" for parts in files})
         return f"found no pictures, {len(files)} other files" + (f" ({', '.join(suffixes[:5])})" if suffixes else "")
     folders = list(dict.fromkeys("/".join(parts[:-1]) or "the folder itself" for parts in pictures))
-    shown = ", ".join(folders[:5]) + (f" and {len(folders) - 5} more" if len(folders) > 5 else "")
-    return printable(f"found {len(pictures)} pictures in {shown} ({_counts(refused) or 'all of them masks'})")
+    reasons = count_reasons(refused) or "all of them masks"
+    return printable(f"found {len(pictures)} pictures in {listed(folders, 5)} ({reasons})")
 
 
-def _counts(refused: Mapping[str, list[str]]) -> str:
+def count_reasons(refused: Mapping[str, Sequence[str]]) -> str:
+    """`3 cannot be read; 1 are in two of the sources`; empty without refusals."""
     return "; ".join(f"{len(names)} {reason}" for reason, names in refused.items())
 
 
@@ -344,19 +346,22 @@ def _is_picture(parts: Parts) -> bool:
 # The layouts
 
 
-class Layout(Protocol):
-    """How a data set lies on disk."""
+class Layout(ABC):
+    """How a data set lies on disk. `dataset` is its name, None for a set that is named after its folder."""
 
+    dataset: str | None = None
+
+    @abstractmethod
     def recognises(self, folder: ClassFolder) -> bool:
         """Whether the pictures of a class lie in this layout."""
-        ...
 
     def sample(self, folder: ClassFolder, picture: PicturePath) -> Sample | Refusal:
-        """What a picture of a class that was recognised shows."""
-        ...
+        """What a picture of a class that was recognised shows; by default what the known words in its path say."""
+        kind, defect = _said_by_folder(picture)
+        return folder.sample(picture, self.dataset, kind, defect=defect)
 
 
-class MiniLoco:
+class MiniLoco(Layout):
     """MiniLOCO, Apache-2.0: MVTec LOCO AD's layout with facts.jsonl, written by `lad-reasoner data miniloco`.
 
     facts.jsonl has a line for each picture (miniloco/writer.py).
@@ -368,18 +373,20 @@ class MiniLoco:
         pushpins/facts.jsonl
     """
 
+    dataset = "MiniLOCO"
+
     def recognises(self, folder: ClassFolder) -> bool:
         return "flat" not in folder.shapes and folder.has("facts.jsonl") and folder.has("defects_config.json")
 
-    def sample(self, folder: ClassFolder, picture: PicturePath) -> Sample:
-        kind, defect = _said_by_folder(picture)
+    def sample(self, folder: ClassFolder, picture: PicturePath) -> Sample | Refusal:
         facts = folder.facts.get("/".join(picture.parts[len(folder.top) :]))
         if facts is None:  # a crash cut the last line off
-            return folder.sample(picture, "MiniLOCO", kind, defect=defect)
-        return folder.sample(picture, "MiniLOCO", kind, defect=facts.defect, facts=facts.model_dump())
+            return super().sample(folder, picture)
+        kind, _ = _said_by_folder(picture)
+        return folder.sample(picture, self.dataset, kind, defect=facts.defect, facts=facts.model_dump())
 
 
-class LocoAd:
+class LocoAd(Layout):
     """MVTec LOCO AD (Bergmann et al., IJCV 2022), CC BY-NC-SA 4.0.
 
     1,778 pictures for training, 305 for validation, 1,568 for testing (575 good, 561 logical, 432 structural). Each
@@ -391,15 +398,13 @@ class LocoAd:
         pushpins/defects_config.json
     """
 
+    dataset = "MVTec LOCO AD"
+
     def recognises(self, folder: ClassFolder) -> bool:
         return folder.has_only(LOCO_FOLDERS) and (folder.name in LOCO or folder.has("defects_config.json"))
 
-    def sample(self, folder: ClassFolder, picture: PicturePath) -> Sample:
-        kind, defect = _said_by_folder(picture)
-        return folder.sample(picture, "MVTec LOCO AD", kind, defect=defect)
 
-
-class MvtecAd:
+class MvtecAd(Layout):
     """MVTec AD (Bergmann et al., CVPR 2019), CC BY-NC-SA 4.0.
 
     3,629 pictures for training, 1,725 for testing: bottle 83, cable 150, capsule 132, carpet 117, grid 78, hazelnut
@@ -410,14 +415,16 @@ class MvtecAd:
         bottle/ground_truth/broken_large/000_mask.png
     """
 
+    dataset = "MVTec AD"
+
     def recognises(self, folder: ClassFolder) -> bool:
         return folder.name in MVTEC_AD and folder.has_only(MVTEC_AD[folder.name] | {"good"})
 
     def sample(self, folder: ClassFolder, picture: PicturePath) -> Sample | Refusal:
         if picture.folder == "good":
-            return folder.sample(picture, "MVTec AD", "good")
+            return folder.sample(picture, self.dataset, "good")
         kind: Kind = "logical" if (folder.name, picture.folder) in LOGICAL else "structural"
-        return folder.sample(picture, "MVTec AD", kind, defect=picture.folder)
+        return folder.sample(picture, self.dataset, kind, defect=picture.folder)
 
 
 def _refuse_metal_nut(folder: ClassFolder, picture: PicturePath) -> Refusal | None:
@@ -442,7 +449,7 @@ class DsMvtec(MvtecAd):
         return _refuse_metal_nut(folder, picture) or super().sample(folder, picture)
 
 
-class Visa:
+class Visa(Layout):
     """VisA (Zou et al., ECCV 2022), CC BY 4.0, converted to MVTec AD's layout.
 
     8,659 pictures for training, 2,162 for testing (962 good, 1,200 anomalous) by its one-class list.
@@ -458,15 +465,13 @@ class Visa:
         candle/image_anno.csv                       what is wrong, in words
     """
 
+    dataset = "VisA"
+
     def recognises(self, folder: ClassFolder) -> bool:
         return folder.name in VISA and folder.has_only(frozenset({"good", "bad"}))
 
-    def sample(self, folder: ClassFolder, picture: PicturePath) -> Sample:
-        kind, defect = _said_by_folder(picture)
-        return folder.sample(picture, "VisA", kind, defect=defect)
 
-
-class GoodBad:
+class GoodBad(Layout):
     """A data set of your own: good/ and bad/, or another of `csv_table.WORDS`, at any depth.
 
     `bad/` may have a folder for each defect. MVTec AD's layout with defects of your own is read too.
@@ -491,7 +496,7 @@ class GoodBad:
                 return Refusal(f"are in {picture.folder}/, which says neither good nor bad")
             defect = picture.folder
         split = None if picture.shape == "image" else picture.split
-        return folder.sample(picture, None, kind, defect=defect, split=split)
+        return folder.sample(picture, self.dataset, kind, defect=defect, split=split)
 
 
 # The first that recognises a class reads it.

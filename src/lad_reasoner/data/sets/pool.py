@@ -17,7 +17,7 @@ from functools import cache
 from pathlib import Path, PurePath
 from typing import Any
 
-from lad_reasoner.data.layouts import Source, is_public, why_not_train
+from lad_reasoner.data.layouts import Source, count_reasons, is_public, why_not_train
 from lad_reasoner.data.mmad import name_of
 from lad_reasoner.data.sets.built_set import Entry, hash_file
 from lad_reasoner.errors import ImageError, InputError
@@ -136,8 +136,7 @@ def gather(sources: Sequence[Source]) -> Pool:
                 name = f"{stem}-{names[name]}.{suffix}"
             pool.items.append(Item(sample, name, path.as_posix(), str(source.folder)))
     if not pool.items:
-        reasons = "; ".join(f"{len(refused)} {reason}" for reason, refused in pool.refused.items())
-        raise InputError(f"nothing is left to train on ({reasons}); give another source")
+        raise InputError(f"nothing is left to train on ({count_reasons(pool.refused)}); give another source")
     return pool
 
 
