@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from helpers.skeletons import TEST
 from lad_reasoner.data.layouts import Source, find_samples, read_layouts, why_not_train
 from lad_reasoner.data.public_sets import LOGICAL, MVTEC_AD
 from lad_reasoner.errors import InputError, RecordError
@@ -24,13 +25,6 @@ DATA = Path(os.environ.get("LAD_PHOTOGRAPHS", Path(__file__).parents[3] / "share
 needs_data = pytest.mark.skipif(
     not (DATA / "real").is_dir(), reason=f"no data in {DATA}; set LAD_PHOTOGRAPHS to the folder `real` in it"
 )
-
-# Test pictures of MVTec AD: all, and the good ones among them (Bergmann et al., CVPR 2019, table 1).
-TEST = {
-    **{"bottle": (83, 20), "cable": (150, 58), "capsule": (132, 23), "carpet": (117, 28), "grid": (78, 21)},
-    **{"hazelnut": (110, 40), "leather": (124, 32), "metal_nut": (115, 22), "pill": (167, 26), "screw": (160, 41)},
-    **{"tile": (117, 33), "toothbrush": (42, 12), "transistor": (100, 60), "wood": (79, 19), "zipper": (151, 32)},
-}
 
 
 def plant(folder: Path, names: Iterable[str]) -> Path:

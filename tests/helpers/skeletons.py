@@ -5,10 +5,15 @@ from __future__ import annotations
 import csv
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 
+from lad_reasoner.data.layouts import find_samples
 from lad_reasoner.data.public_sets import MVTEC_AD
+from lad_reasoner.data.sets.built_set import Entry, read_entries
+from lad_reasoner.data.sets.pairs import build_pairs, plan_pairs
+from lad_reasoner.data.sets.pool import Pool, gather
 from lad_reasoner.data.teachers.teacher import Answered, CostEstimate, Outcome, Request, Unanswered
 from lad_reasoner.remote.prices import Bill
 
@@ -60,6 +65,28 @@ def visa(folder: Path, rows: Sequence[dict[str, str]]) -> Path:
     for number, row in enumerate(rows):
         draw(folder / row["image"], 1_000_000 + number)
     return folder
+
+
+def own_folder(folder: Path, *, good: int = 4, bad: int = 6, train: int = 0) -> Path:
+    """A folder of one's own: good/ and bad/, with splits if there are training pictures."""
+    for i in range(train):
+        draw(folder / f"train/good/{i}.png", 5000 + i)
+    for i in range(good):
+        draw(folder / ("test" if train else "") / f"good/{i}.png", i)
+    for i in range(bad):
+        draw(folder / ("test" if train else "") / f"bad/{i}.png", 1000 + i)
+    return folder
+
+
+def pool_of(*folders: Path) -> Pool:
+    """What may be trained on in these folders."""
+    return gather([find_samples(folder) for folder in folders])
+
+
+def write_pairs(out: Path, pool: Pool, **settings: Any) -> list[Entry]:
+    """A built set of pairs, and its records."""
+    list(build_pairs(out, plan_pairs(pool, **settings)))
+    return read_entries(out)
 
 
 class FakeTeacher:

@@ -1,0 +1,163 @@
+"""The builder of pairs: queries and references, balance, order, and a build that was cut off and resumed."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from helpers.skeletons import own_folder, pool_of, write_pairs
+from lad_reasoner.data.public_sets import MVTEC_AD
+from lad_reasoner.data.sets.built_set import read_entries, read_manifest
+from lad_reasoner.data.sets.pairs import ALONE, CLASSES, NOT_CHOSEN, OTHER_KIND, build_pairs, plan_pairs
+from lad_reasoner.errors import InputError, MachineError
+from lad_reasoner.miniloco import write_benchmark
+from lad_reasoner.prompts import PROMPT_VERSION, QUESTION
+
+
+def test_pairs_of_the_tables_classes(mvtec: Path, tmp_path: Path) -> None:
+    assert set(CLASSES) <= set(MVTEC_AD)
+    assert {name for name, defects in MVTEC_AD.items() if "color" in defects} < set(CLASSES)
+    found = pool_of(mvtec)
+    queries = [item for item in found.tests() if item.sample.category in CLASSES]
+    entries = write_pairs(tmp_path, found)
+    assert len(entries) == len(queries)
+    assert {entry.category for entry in entries} == set(CLASSES)
+    for entry in entries:
+        reference, query = entry.images_file_names
+        assert "/train/good/" in reference
+        assert "/test/" in query
+        assert reference.split("/")[2] == query.split("/")[2] == entry.category
+        assert entry.query == 1
+        assert entry.label == ("no" if "/test/good/" in query else "yes")
+        assert (tmp_path / query).read_bytes() == (mvtec / entry.source).read_bytes()
+        [first, second, text] = entry.messages[0]["content"]
+        assert first == second == {"type": "image"}
+        assert QUESTION in text["text"]
+        assert entry.prompt == entry.messages
+        assert entry.prompt_version == PROMPT_VERSION
+        assert bool(entry.masks) == (entry.label == "yes")
+    manifest = read_manifest(tmp_path)
+    assert manifest["refused"][NOT_CHOSEN]["count"] == len(found.tests()) - len(queries)
+    assert manifest["references_from_test"] == 0
+    assert manifest["sources"][0]["pictures"] == len({n for entry in entries for n in entry.images_file_names})
+
+
+def test_a_seed_repeats_and_a_class_depends_on_itself_alone(mvtec: Path) -> None:
+    def drawn(**settings: Any) -> dict[str, list[str]]:
+        plan = plan_pairs(pool_of(mvtec), **settings)
+        return {pair.id: [item.name for item in pair.references] for pair in plan.pairs}
+
+    everything = drawn(seed=3)
+    assert drawn(seed=3) == everything
+    assert drawn(seed=4) != everything
+    pill = drawn(seed=3, classes=["pill"])
+    assert pill == {name: references for name, references in everything.items() if "/pill/" in name}
+    with pytest.raises(InputError, match=r"pillow: not among the sources' classes \(bottle, cable"):
+        drawn(classes=["pillow"])
+
+
+def test_several_references_and_several_pairs_of_a_picture(mvtec: Path) -> None:
+    plan = plan_pairs(pool_of(mvtec), references=2, per_picture=2)
+    by_query: dict[str, list[set[str]]] = {}
+    for pair in plan.pairs:
+        names = {item.name for item in pair.references}
+        assert len(names) == 2
+        by_query.setdefault(pair.query.name, []).append(names)
+    assert len({pair.id for pair in plan.pairs}) == len(plan.pairs)
+    assert all(len(sets) == 2 and not sets[0] & sets[1] for sets in by_query.values())
+    with pytest.raises(InputError, match="6 references are wanted, but a query has 5 good pictures"):
+        plan_pairs(pool_of(mvtec), references=6)
+
+
+def test_only_queries_of_the_wanted_kinds(tmp_path: Path) -> None:
+    list(write_benchmark(tmp_path / "source", products=["bolt_plate"], per_class=2, size=64))
+    plan = plan_pairs(pool_of(tmp_path / "source"), kinds=["good", "logical"])
+    assert Counter(pair.query.sample.kind for pair in plan.pairs) == {"good": 2, "logical": 2}
+    list(build_pairs(tmp_path / "out", plan))
+    assert read_manifest(tmp_path / "out")["refused"][OTHER_KIND]["count"] == 2
+    with pytest.raises(InputError, match="--kinds mad: no such kind; give some of good, logical, structural, other"):
+        plan_pairs(pool_of(tmp_path / "source"), kinds=["good", "mad"])
+
+
+def test_balanced_and_good_good(tmp_path: Path) -> None:
+    found = pool_of(own_folder(tmp_path / "lamp", good=2, bad=9, train=4))
+    plain = plan_pairs(found)
+    assert Counter(pair.query.sample.label for pair in plain.pairs) == {"yes": 9, "no": 2}
+    balanced = plan_pairs(found, balanced=True)
+    assert Counter(pair.query.sample.label for pair in balanced.pairs) == {"yes": 2, "no": 2}
+    filled = plan_pairs(found, good_good=True)
+    assert Counter(pair.query.sample.label for pair in filled.pairs) == {"yes": 9, "no": 2 + 4}
+    both = plan_pairs(found, good_good=True, balanced=True)
+    assert Counter(pair.query.sample.label for pair in both.pairs) == {"yes": 6, "no": 6}
+    for pair in (*filled.pairs, *both.pairs):
+        assert pair.query.name not in {item.name for item in pair.references}
+        assert all("/train/" in item.name for item in pair.references)
+
+
+def test_no_picture_is_its_own_reference_not_even_a_copy_of_it(tmp_path: Path) -> None:
+    folder = own_folder(tmp_path / "lamp", good=3, bad=2)
+    (folder / "good/copy.png").write_bytes((folder / "good/0.png").read_bytes())
+    for seed in range(20):
+        for pair in plan_pairs(pool_of(folder), seed=seed, references=2).pairs:
+            contents = [Path(item.sample.image).read_bytes() for item in pair.references]
+            assert Path(pair.query.sample.image).read_bytes() not in contents
+    list(build_pairs(tmp_path / "out", plan_pairs(pool_of(folder))))
+    assert read_manifest(tmp_path / "out")["references_from_test"] == 6  # this source has no training pictures
+
+
+def test_the_only_good_picture_is_a_reference_and_no_query(tmp_path: Path) -> None:
+    found = pool_of(own_folder(tmp_path / "lamp", good=1, bad=3))
+    plan = plan_pairs(found)
+    assert [pair.query.sample.label for pair in plan.pairs] == ["yes"] * 3
+    assert found.refused == {ALONE: ["good/0.png"]}
+
+
+def test_shuffled_pictures_say_where_the_query_is(mvtec: Path, tmp_path: Path) -> None:
+    entries = write_pairs(tmp_path, pool_of(mvtec), shuffle=True, references=2)
+    places = Counter(entry.query for entry in entries)
+    assert set(places) == {0, 2}
+    assert min(places.values()) > 0.3 * len(entries)
+    for entry in entries:
+        assert "/test/" in entry.images_file_names[entry.query]
+        text = entry.messages[0]["content"][-1]["text"]
+        assert text.startswith("The first image is the query" if entry.query == 0 else "The first 2 images are ref")
+
+
+def test_pairs_that_were_cut_off_go_on(mvtec: Path, tmp_path: Path) -> None:
+    build = build_pairs(tmp_path, plan_pairs(pool_of(mvtec)))
+    for _ in range(random.Random(0).randrange(5, 20)):
+        next(build)
+    build.close()
+    done = [entry.id for entry in read_entries(tmp_path)]
+    entries = write_pairs(tmp_path, pool_of(mvtec))
+    assert [entry.id for entry in entries][: len(done)] == done
+    assert read_manifest(tmp_path)["complete"] is True
+    assert len({entry.id for entry in entries}) == len(entries)
+
+
+def test_a_full_disk_is_said_in_one_line(mvtec: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("lad_reasoner.data.sets.built_set.put_file", full)
+    with pytest.raises(MachineError, match="No space left on device; free some space and start again"):
+        write_pairs(tmp_path, pool_of(mvtec))
+    monkeypatch.undo()
+    assert len(write_pairs(tmp_path, pool_of(mvtec))) == len(plan_pairs(pool_of(mvtec)).pairs)
+
+
+def test_copies_where_links_are_not_possible(mvtec: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(18, "Invalid cross-device link")
+
+    monkeypatch.setattr("os.link", refuse)
+    entries = write_pairs(tmp_path, pool_of(mvtec), classes=["pill"])
+    for entry in entries:
+        path = tmp_path / entry.images_file_names[1]
+        assert path.read_bytes() == (mvtec / entry.source).read_bytes()
+        assert path.stat().st_nlink == 1
+    assert not list(tmp_path.rglob("*.part"))
