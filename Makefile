@@ -21,18 +21,19 @@ test: $(READY)
 reproduce: $(READY)
 	$(BIN)/python benchmarks/reproduce.py $(ARGS)
 
-# Lint, format, types.
+# Lint, format, types, and that imports between rooms only go down.
 check: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 format: $(READY)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf .venv runs .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv runs .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 
 # One environment for everything, rebuilt only when what it is built from changes. torch goes first and alone, so
 # that a CPU build that is already there serves all that asks for torch.

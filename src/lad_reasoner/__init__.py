@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from lad_reasoner.answers import Response, parse_response
 from lad_reasoner.errors import LadError
+from lad_reasoner.version import __version__ as __version__
 
 # Threads that spin long while they wait make PyTorch twenty times slower as soon as another program wants a core.
 # OpenMP reads this when PyTorch is first imported.
 os.environ.setdefault("GOMP_SPINCOUNT", "5000")
 
-__version__ = "0.1.0"
 __all__ = [
     "Failure",
     "Inspector",

@@ -17,7 +17,7 @@ from helpers.skeletons import TEST
 from lad_reasoner.data.layouts import Source, find_samples, read_layouts, why_not_train
 from lad_reasoner.data.public_sets import LOGICAL, MVTEC_AD
 from lad_reasoner.errors import InputError, RecordError
-from lad_reasoner.files.listing import list_files, natural, natural_path
+from lad_reasoner.files.pictures import list_files, natural, natural_path
 from lad_reasoner.miniloco import write_benchmark
 from lad_reasoner.records import Sample
 

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from lad_reasoner.errors import ImageError, InputError
-from lad_reasoner.files.pictures import KEPT_SIDE, find_pictures, read_picture
+from lad_reasoner.files.pictures import KEPT_SIDE, find_pictures, list_files, read_picture
 
 
 def gradient(width: int = 64, height: int = 48) -> Image.Image:
@@ -117,3 +117,21 @@ def test_find_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_pillow_images_are_taken_as_they_are() -> None:
     picture = read_picture(gradient())
     assert (picture.name, picture.width, picture.height) == ("picture", 64, 48)
+
+
+def test_a_folder_is_walked_in_one_order_by_all(tmp_path: Path) -> None:
+    """Natural order, links followed once: the order in which `eval` meets the same pictures."""
+    folder = tmp_path / "pictures"
+    (folder / "b").mkdir(parents=True)
+    for name in ("10.png", "9.png", "b/1.png", "._9.png"):
+        Image.new("RGB", (20, 20)).save(folder / name)
+    (folder / "notes.txt").write_text("not a picture")
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    Image.new("RGB", (20, 20)).save(elsewhere / "2.png")
+    (folder / "linked").symlink_to(elsewhere)
+    (folder / "circle").symlink_to(folder)
+    names = [path.relative_to(folder).as_posix() for path in find_pictures([folder])]
+    assert names == ["9.png", "10.png", "b/1.png", "linked/2.png"]
+    assert names == ["/".join(parts) for parts in list_files(folder) if parts[-1].endswith(".png")]
+    assert find_pictures([str(folder / "*.png")]) == [folder / "9.png", folder / "10.png"]

@@ -62,7 +62,7 @@ def main() -> None:
 
 def _show_version(wanted: bool) -> None:
     if wanted:
-        from lad_reasoner import __version__
+        from lad_reasoner.version import __version__
 
         print(f"lad-reasoner {__version__}")
         raise typer.Exit

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from lad_reasoner.data.public_sets import LICENCES, UNKNOWN_LICENCE, VISA
 from lad_reasoner.errors import InputError
-from lad_reasoner.files.listing import Parts
+from lad_reasoner.files.pictures import Parts
 from lad_reasoner.files.tables import read_table_header, read_table_rows
 from lad_reasoner.records import Kind, Sample, Split
 

@@ -37,8 +37,7 @@ from lad_reasoner.data.public_sets import (
 )
 from lad_reasoner.errors import InputError
 from lad_reasoner.files.jsonl import read_records
-from lad_reasoner.files.listing import Parts, list_files, natural_path
-from lad_reasoner.files.pictures import SUFFIXES
+from lad_reasoner.files.pictures import SUFFIXES, Parts, list_files, natural_path
 from lad_reasoner.records import Kind, Record, Sample, Split
 from lad_reasoner.text import listed, printable
 

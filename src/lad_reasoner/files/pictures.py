@@ -8,9 +8,13 @@ are too small or too large are refused.
 from __future__ import annotations
 
 import glob
+import os
+import re
 import warnings
+from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +27,11 @@ SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp",
 MIN_SIDE = 16  # pixels: below this there is nothing to compare
 MAX_PIXELS = 80_000_000  # refuses decompression bombs, lets a 50-megapixel camera pass
 KEPT_SIDE = 1536  # pixels: no judge looks closer, and a folder of large pictures must fit into memory
+
+_DIGITS = re.compile(r"(\d+)")
+_JUNK = frozenset({"__macosx", "thumbs.db", "desktop.ini"})
+
+Parts = tuple[str, ...]  # of a path: `("bottle", "test", "good", "000.png")`
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,7 +122,7 @@ def _to_rgb(image: Image.Image, name: str) -> Image.Image:
 
 
 def find_pictures(sources: Iterable[str | Path]) -> list[Path]:
-    """Files, folders and globs -> the files they name, in the given order, folders and globs sorted by name.
+    """Files, folders and globs -> the files they name, in the given order, folders and globs in natural order.
 
     A file that does not exist stays in the list, so that reading it says so and the others are still judged. Raises
     `InputError` for a folder without pictures and for a glob that matches nothing.
@@ -146,15 +155,59 @@ def _matches(pattern: str) -> list[Path]:
     # Path.glob takes no absolute patterns.
     paths = [Path(match) for match in glob.glob(pattern, recursive=True)]  # noqa: PTH207
     shortest_last = sorted(paths, key=lambda path: -len(path.parts))
-    return sorted({path.resolve(): path for path in shortest_last}.values())
+    once = {path.resolve(): path for path in shortest_last}.values()
+    return sorted(once, key=lambda path: natural_path(path.parts))
 
 
 def _pictures_below(folder: Path) -> list[Path]:
-    """Pictures of a folder and its folders; hidden ones are passed over, links to folders not followed."""
-    return sorted(
-        file
-        for file in folder.rglob("*")
-        if file.suffix.lower() in SUFFIXES
-        and not any(part.startswith(".") for part in file.relative_to(folder).parts)
-        and file.is_file()
-    )
+    """Pictures of a folder and of the folders in it, in the order of `list_files`."""
+    return [folder.joinpath(*parts) for parts in list_files(folder) if Path(parts[-1]).suffix.lower() in SUFFIXES]
+
+
+def list_files(folder: Path) -> list[Parts]:
+    """All files below a folder, each as its parts relative to it: `("bottle", "test", "good", "000.png")`.
+
+    Natural order: `9.png` before `10.png`. Hidden names and what desktops leave behind are passed over. Links are
+    followed, but each folder is entered once, and by its own name rather than by a link's where it has both. InputError
+    for a folder that cannot be read.
+    """
+    files: list[Parts] = []
+    entered: set[tuple[int, int]] = set()
+    waiting: deque[Parts] = deque([()])
+    linked: deque[Parts] = deque()
+    while waiting or linked:
+        below = waiting.popleft() if waiting else linked.popleft()
+        path = folder.joinpath(*below)
+        try:
+            status = path.stat()
+            if (status.st_dev, status.st_ino) in entered:
+                continue
+            entered.add((status.st_dev, status.st_ino))
+            with os.scandir(path) as scan:
+                entries = sorted(scan, key=lambda entry: natural(entry.name))
+        except OSError as error:
+            raise InputError(f"{printable(path)}: {error.strerror}; give a folder that can be read") from None
+        for entry in entries:
+            if entry.name.startswith(".") or entry.name.casefold() in _JUNK:
+                continue
+            parts = (*below, entry.name)
+            try:
+                if entry.is_dir():
+                    (linked if entry.is_symlink() else waiting).append(parts)
+                elif entry.is_file():
+                    files.append(parts)
+            except OSError:  # a link that leads to itself
+                continue
+    return sorted(files, key=natural_path)
+
+
+@lru_cache(maxsize=65536)
+def natural(name: str) -> tuple[tuple[str | int, ...], str]:
+    """Sorting key of one name: numbers by value, letters without regard to case."""
+    pieces = _DIGITS.split(name.casefold())
+    return tuple(int(piece) if i % 2 else piece for i, piece in enumerate(pieces)), name
+
+
+def natural_path(parts: Parts) -> tuple[tuple[tuple[str | int, ...], str], ...]:
+    """Sorting key of a path."""
+    return tuple(natural(part) for part in parts)

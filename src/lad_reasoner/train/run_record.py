@@ -129,7 +129,7 @@ def _versions() -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:
             continue
     if "lad-reasoner" not in versions:  # run from its source, without an installation
-        from lad_reasoner import __version__
+        from lad_reasoner.version import __version__
 
         versions["lad-reasoner"] = __version__
     return versions
