@@ -65,8 +65,8 @@ def area(scores: Sequence[float], anomalous: Sequence[bool]) -> float:
 
 def judge_pairs(judge: Judge, pairs: Sequence[Pair]) -> list[Judgement]:
     """The judge's judgement of each pair."""
-    return judge.judge_pairs(
-        [PicturePair([read_picture(pair.reference.image)], read_picture(pair.query.image)) for pair in pairs]
+    return judge.judge(
+        [PicturePair((read_picture(pair.reference.image),), read_picture(pair.query.image)) for pair in pairs]
     )
 
 

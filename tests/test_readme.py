@@ -10,8 +10,7 @@ from typing import Any
 import pytest
 
 from lad_reasoner.errors import require
-from lad_reasoner.train import grpo as train_grpo
-from lad_reasoner.train import sft as train_sft
+from lad_reasoner.train import grpo, sft
 from lad_reasoner.train.settings import TrainSettings, read_recipe
 
 ROOT = Path(__file__).parents[1]
@@ -20,11 +19,11 @@ BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
 
 # Any setting may follow these verbs; they are read as a run would read them.
 STAGES: dict[str, dict[str, Any]] = {
-    "train sft": {"ours": TrainSettings, "theirs": require("trl", "train").SFTConfig, "unread": train_sft.UNREAD},
+    "train sft": {"ours": TrainSettings, "theirs": require("trl", "train").SFTConfig, "unread": sft.UNREAD},
     "train grpo": {
-        "ours": train_grpo.GrpoSettings,
+        "ours": grpo.GrpoSettings,
         "theirs": require("trl", "train").GRPOConfig,
-        "unread": train_grpo.UNREAD,
+        "unread": grpo.UNREAD,
     },
 }
 

@@ -13,7 +13,7 @@ from typer.main import get_command
 from lad_reasoner.cli.app import app
 
 trl = pytest.importorskip("trl")
-from lad_reasoner.train import sft as train_sft  # noqa: E402
+from lad_reasoner.train import sft  # noqa: E402
 from lad_reasoner.train.grpo import UNREAD, GrpoSettings, make_arguments  # noqa: E402
 from lad_reasoner.train.settings import TrainSettings, read_recipe  # noqa: E402
 
@@ -38,9 +38,7 @@ def test_every_step_is_a_command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
             assert context.params["resume"]
             path, words = context.params["config"], context.args
             if step[1] == "sft":
-                recipe: Any = read_recipe(
-                    path, words, ours=TrainSettings, theirs=trl.SFTConfig, unread=train_sft.UNREAD
-                )
+                recipe: Any = read_recipe(path, words, ours=TrainSettings, theirs=trl.SFTConfig, unread=sft.UNREAD)
                 arguments = recipe.arguments(trl.SFTConfig)
             else:
                 recipe = read_recipe(path, words, ours=GrpoSettings, theirs=trl.GRPOConfig, unread=UNREAD)

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from lad_reasoner.cli.app import app
 from lad_reasoner.cli.train import show_samples
 from lad_reasoner.errors import StoppedError
-from lad_reasoner.train import sft as train_sft
+from lad_reasoner.train import sft
 
 runner = CliRunner()
 
@@ -25,7 +25,7 @@ def test_every_key_goes_to_the_recipe(monkeypatch: pytest.MonkeyPatch) -> None:
         given.append((path, overrides, resume))
         return Path("runs/x/model")
 
-    monkeypatch.setattr(train_sft, "train", train)
+    monkeypatch.setattr(sft, "train_sft", train)
     words = ["--max_steps", "-1", "--resume", "--lora.r=8", "--freeze_vision"]
     done = runner.invoke(app, ["train", "sft", "recipe.yaml", *words])
     assert (done.exit_code, done.output) == (0, "model: runs/x/model\n")
@@ -65,7 +65,7 @@ def test_a_run_that_was_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
     def train(*_: Any, **__: Any) -> Path:
         raise StoppedError("stopped at step 3 of 8", 15)
 
-    monkeypatch.setattr(train_sft, "train", train)
+    monkeypatch.setattr(sft, "train_sft", train)
     done = runner.invoke(app, ["train", "sft", "recipe.yaml"])
     assert done.exit_code == 143
     assert done.stderr == "lad-reasoner: stopped at step 3 of 8\n"

@@ -1,4 +1,4 @@
-"""`train_grpo.train` in a process of its own, which ends itself where it is told to.
+"""`train_grpo` in a process of its own, which ends itself where it is told to.
 
     python -m watched_grpo FOLDER KILL_AT publish|keep CONFIG [--key value …]
     torchrun --nproc_per_node 2 -m watched_grpo …
@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from lad_reasoner.train import grpo as train_grpo
+from lad_reasoner.train import grpo
 from lad_reasoner.train.publish import publish
 from lad_reasoner.train.trainer import StructuredGRPOTrainer
 
@@ -54,5 +54,5 @@ def watched_publish(trainer: Any, recipe: Any, run: Any, records: Any, *, pictur
 
 StructuredGRPOTrainer._compute_loss = watched_loss
 StructuredGRPOTrainer.train = watched_train
-train_grpo.publish = watched_publish
-train_grpo.train(sys.argv[4], sys.argv[5:])
+grpo.publish = watched_publish
+grpo.train_grpo(sys.argv[4], sys.argv[5:])

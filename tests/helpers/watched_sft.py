@@ -18,7 +18,7 @@ import torch
 import trl
 
 from lad_reasoner.cli import app as cli
-from lad_reasoner.train import sft as train_sft
+from lad_reasoner.train import sft
 
 
 def watched_step(log: Path, seconds: float = 0) -> Any:
@@ -53,5 +53,5 @@ if __name__ == "__main__":
     log, seconds, kill_at, *sys.argv[1:] = sys.argv[1:]
     trl.SFTTrainer.training_step = watched_step(Path(log), float(seconds))
     trl.SFTTrainer._save_optimizer_and_scheduler = killed_save(int(kill_at))
-    train_sft.publish = lambda trainer, recipe, run, records: recipe.out
+    sft.publish = lambda trainer, recipe, run, records: recipe.out
     cli.main()

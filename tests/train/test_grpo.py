@@ -19,7 +19,7 @@ from helpers.tutored import build, write_recipe
 from lad_reasoner.answers import parse_response
 from lad_reasoner.cli.train import show_samples
 from lad_reasoner.errors import InputError, MachineError
-from lad_reasoner.train import grpo as train_grpo
+from lad_reasoner.train import grpo
 from lad_reasoner.train.grpo import UNREAD, GrpoSettings, check_packages, make_arguments
 from lad_reasoner.train.rollouts import Rollouts
 from lad_reasoner.train.settings import TrainSettings, read_recipe
@@ -66,7 +66,7 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
         trainers.append(trainer)
         return Path(recipe.out)
 
-    monkeypatch.setattr(train_grpo, "publish", keep)
+    monkeypatch.setattr(grpo, "publish", keep)
     return trainers
 
 
@@ -175,14 +175,14 @@ def test_packages_that_are_missing(folder: Path, monkeypatch: pytest.MonkeyPatch
 def test_what_trl_refuses_is_told_with_the_file(folder: Path) -> None:
     path = write_recipe(folder, **{**SETTINGS, "kl": "none", "beta": 0})
     with pytest.raises(InputError, match=r"recipe.yaml: .*sync_ref_model"):
-        train_grpo.train(path, ["--sync_ref_model", "true"])
+        grpo.train_grpo(path, ["--sync_ref_model", "true"])
     with pytest.raises(InputError, match=r"recipe\.yaml: Unknown loss type: gspo"):  # seen in the first step only
-        train_grpo.train(path, ["--loss_type", "gspo"])
+        grpo.train_grpo(path, ["--loss_type", "gspo"])
 
 
 def test_a_run_and_what_it_leaves(folder: Path, trained: list[Any], capfd: pytest.CaptureFixture[str]) -> None:
     path = write_recipe(folder, **SETTINGS, max_steps=2, sample_steps=1, lora="{r: 4}", freeze_vision="true")
-    out = train_grpo.train(path, ["--report_to", "tensorboard"], show_samples=show_samples)
+    out = grpo.train_grpo(path, ["--report_to", "tensorboard"], show_samples=show_samples)
     [trainer] = trained
     assert trainer.ref_model is None  # the frozen model is the one without its adapter
     history = [line for line in trainer.state.log_history if "loss" in line]
@@ -224,7 +224,7 @@ def test_a_reward_that_fails(
     monkeypatch.delitem(sys.modules, "own_reward", raising=False)
     path = write_recipe(folder, **SETTINGS, rewards="[structure, 'own_reward:reward']")
     with pytest.raises(InputError, match=message):
-        train_grpo.train(path)
+        grpo.train_grpo(path)
     assert not trained
 
 
@@ -240,7 +240,7 @@ def test_a_reward_that_fails(
 def test_a_reward_that_is_not_there(folder: Path, name: str, message: str) -> None:
     path = write_recipe(folder, **SETTINGS, rewards=f"[structure, '{name}']")
     with pytest.raises(InputError, match=message):
-        train_grpo.train(path)
+        grpo.train_grpo(path)
 
 
 def test_a_collapse_stops_the_run_if_asked_to(
@@ -248,11 +248,11 @@ def test_a_collapse_stops_the_run_if_asked_to(
 ) -> None:
     settings = {**SETTINGS, "reward_weights": "[1.0]", "kl": "none", "beta": 0}
     path = write_recipe(folder, **settings, rewards="[structure]", max_steps=3, guard_steps=2)
-    train_grpo.train(path, ["--output_dir", str(folder / "warned")])
+    grpo.train_grpo(path, ["--output_dir", str(folder / "warned")])
     assert trained[0].state.global_step == 3
     assert "all responses of each group got the same reward for 2 logged steps" in capsys.readouterr().err
     with pytest.raises(InputError, match=r"stopped at step 2: .*all responses of each group"):
-        train_grpo.train(path, ["--stop_on_collapse", "true"])
+        grpo.train_grpo(path, ["--stop_on_collapse", "true"])
     assert (folder / "run" / "checkpoint-2").is_dir()
     assert (folder / "run" / "curves.png").exists()
     assert len(trained) == 1
@@ -262,12 +262,12 @@ def test_sets_that_cannot_be_trained_on(folder: Path, stock: Path) -> None:
     one = build(folder / "one-label", task="pair", records=4, labels=("yes",))
     path = write_recipe(folder, **SETTINGS)
     with pytest.raises(InputError, match="label"):
-        train_grpo.train(path, ["--data", str(one)])
+        grpo.train_grpo(path, ["--data", str(one)])
     build(folder / "questions", records=4)
     with pytest.raises(InputError, match="this stage trains on pairs"):
-        train_grpo.train(path, ["--data", str(folder / "questions")])
+        grpo.train_grpo(path, ["--data", str(folder / "questions")])
     with pytest.raises(InputError, match=r"6 of 6 records are longer than the model's context, 1024 with 1000.*r00"):
-        train_grpo.train(path, ["--max_completion_length", "1000"])
+        grpo.train_grpo(path, ["--max_completion_length", "1000"])
 
 
 def test_memory_that_runs_out(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -276,7 +276,7 @@ def test_memory_that_runs_out(folder: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
     monkeypatch.setattr("lad_reasoner.train.rollouts.Rollouts.__call__", full)
     with pytest.raises(MachineError, match="--max_completion_length 24 instead of 48"):
-        train_grpo.train(write_recipe(folder, **SETTINGS))
+        grpo.train_grpo(write_recipe(folder, **SETTINGS))
 
 
 def test_a_picture_that_is_lost_on_the_way(folder: Path, trained: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -291,7 +291,7 @@ def test_a_picture_that_is_lost_on_the_way(folder: Path, trained: list[Any], mon
 
     monkeypatch.setattr(Rollouts, "__call__", lose)
     with pytest.raises(InputError, match=r"\.png.*the checkpoints in .* are kept: repair it, .*--resume"):
-        train_grpo.train(write_recipe(folder, **SETTINGS, max_steps=3))
+        grpo.train_grpo(write_recipe(folder, **SETTINGS, max_steps=3))
     assert (folder / "run" / "checkpoint-1").is_dir()
     assert not trained
 
@@ -324,11 +324,11 @@ def test_killed_in_the_middle_and_gone_on_with(folder: Path, trained: list[Any])
     """SIGKILL between sampling and the optimizer's step; the end is that of a run that nothing happened to."""
     path = write_recipe(folder, **SETTINGS, max_steps=4, sample_steps=1)
     killed = start(folder, "--output_dir", str(folder / "chain"), kill_at=2)
-    train_grpo.train(path, ["--output_dir", str(folder / "whole")])
+    grpo.train_grpo(path, ["--output_dir", str(folder / "whole")])
     assert killed.wait(timeout=300) == -signal.SIGKILL, killed.communicate()
     killed.communicate()
     assert sorted(path.name for path in (folder / "chain").glob("checkpoint-*")) == ["checkpoint-1", "checkpoint-2"]
-    train_grpo.train(path, ["--output_dir", str(folder / "chain")], resume=True)
+    grpo.train_grpo(path, ["--output_dir", str(folder / "chain")], resume=True)
 
     whole, chain = trained
     assert whole.state.global_step == chain.state.global_step == 4

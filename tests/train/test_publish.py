@@ -17,7 +17,7 @@ from helpers.tutored import build, write_recipe
 from lad_reasoner.errors import MachineError
 from lad_reasoner.judges.vlm.checkpoint import load_checkpoint
 from lad_reasoner.train import publish as publishing
-from lad_reasoner.train import sft as train_sft
+from lad_reasoner.train import sft
 from lad_reasoner.train.publish import assemble, greedy_answers, push, stored_dtype, verify, write_card
 from lad_reasoner.train.settings import Recipe, TrainSettings, read_recipe
 
@@ -33,7 +33,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tiny.save_qwen(folder / "model")
     build(folder / "data", records=6)
     path = write_recipe(folder, max_steps=3, lora="{r: 4, lora_alpha: 16}", max_pixels=2000, seed=3)
-    assert train_sft.train(path) == folder / "run" / "model"
+    assert sft.train_sft(path) == folder / "run" / "model"
     return folder
 
 
@@ -116,7 +116,7 @@ def test_a_folder_that_answers_otherwise_gets_no_name(folder: Path, tmp_path: Pa
         state=SimpleNamespace(log_history=[]),
     )
     run = json.loads((folder / "run" / "run.json").read_text())
-    data = train_sft.load_set(folder / "data", kind="sft")
+    data = sft.load_set(folder / "data", kind="sft")
     monkeypatch.setattr(publishing, "ask_fresh", lambda *_: {"dtype": "float32", "answers": ["no idea"] * 4})
     with pytest.raises(MachineError, match="answers r00 with 'no idea'"):
         publishing.publish(trainer, recipe, run, data)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from helpers.tutored import write_recipe
 from lad_reasoner.errors import InputError, MachineError
 from lad_reasoner.train import settings as recipes
-from lad_reasoner.train import sft as train_sft
+from lad_reasoner.train import sft
 from lad_reasoner.train.fields import field_names
 from lad_reasoner.train.settings import Recipe, TrainSettings, machine_defaults, read_recipe
 
@@ -105,7 +105,7 @@ def test_every_setting_that_nothing_reads_is_one_of_theirs() -> None:
     """Else the list would go stale without being seen."""
     known = {*field_names(trl.SFTConfig), *field_names(trl.GRPOConfig)}
     assert set(recipes.ELSEWHERE) <= known
-    assert set(train_sft.UNREAD) <= set(field_names(trl.SFTConfig))
+    assert set(sft.UNREAD) <= set(field_names(trl.SFTConfig))
 
 
 @pytest.mark.parametrize(

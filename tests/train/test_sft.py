@@ -24,7 +24,7 @@ from lad_reasoner.data.review.decisions import Decision, append_decision
 from lad_reasoner.errors import InputError, MachineError
 from lad_reasoner.files.pictures import read_picture
 from lad_reasoner.judges.vlm.checkpoint import load_checkpoint
-from lad_reasoner.train import sft as train_sft
+from lad_reasoner.train import sft
 from lad_reasoner.train.checkpoints import is_whole
 from lad_reasoner.train.publish import assemble
 from lad_reasoner.train.settings import TrainSettings, read_recipe
@@ -58,13 +58,13 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
         trainers.append(trainer)
         return Path(recipe.out)
 
-    monkeypatch.setattr(train_sft, "publish", keep)
+    monkeypatch.setattr(sft, "publish", keep)
     return trainers
 
 
 def test_only_the_answer_is_learned(folder: Path, trained: list[Any]) -> None:
     """Labels and loss, against a mask that is made by hand from the chat template's text."""
-    train_sft.train(write_recipe(folder, learning_rate=0.0))
+    sft.train_sft(write_recipe(folder, learning_rate=0.0))
     [trainer] = trained
     rows = [trainer.train_dataset[at] for at in range(3)]
     batch = trainer.data_collator([dict(row) for row in rows])
@@ -95,7 +95,7 @@ def test_only_the_answer_is_learned(folder: Path, trained: list[Any]) -> None:
 
 @pytest.mark.parametrize("frozen", [True, False])
 def test_a_frozen_vision_tower_stays_as_it_was(folder: Path, trained: list[Any], frozen: bool) -> None:
-    train_sft.train(write_recipe(folder, freeze_vision=str(frozen).lower(), max_steps=2))
+    sft.train_sft(write_recipe(folder, freeze_vision=str(frozen).lower(), max_steps=2))
     before, after = (
         load_file(folder / "model" / "model.safetensors"),
         load_file(folder / "run" / "checkpoint-2" / "model.safetensors"),
@@ -110,7 +110,7 @@ def test_a_frozen_vision_tower_stays_as_it_was(folder: Path, trained: list[Any],
 
 def test_a_merged_adapter_answers_as_it_did(folder: Path, trained: list[Any]) -> None:
     path = write_recipe(folder, max_steps=3, lora="{r: 4, lora_alpha: 16}", freeze_vision="true")
-    train_sft.train(path)
+    sft.train_sft(path)
     [trainer] = trained
     unmerged = trainer.model.eval()
     names = [name for name, parameter in unmerged.named_parameters() if parameter.requires_grad]
@@ -132,7 +132,7 @@ def test_what_a_review_rejected_is_not_trained_on(tmp_path: Path, stock: Path, t
     (tmp_path / "model").symlink_to(stock / "model")
     build(tmp_path / "data", records=6)
     append_decision(tmp_path / "data", Decision(id="r02", decision="reject"))
-    train_sft.train(write_recipe(tmp_path))
+    sft.train_sft(write_recipe(tmp_path))
     [trainer] = trained
     assert trainer.train_dataset["id"] == ["r00", "r01", "r03", "r04", "r05"]
     run = json.loads((tmp_path / "run" / "run.json").read_text())
@@ -146,7 +146,7 @@ def test_memory_that_runs_out(folder: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
     monkeypatch.setattr(trl.SFTTrainer, "training_step", full)
     with pytest.raises(MachineError) as raised:
-        train_sft.train(write_recipe(folder, per_device_train_batch_size=8, gradient_accumulation_steps=2))
+        sft.train_sft(write_recipe(folder, per_device_train_batch_size=8, gradient_accumulation_steps=2))
     message = str(raised.value)
     assert "--gradient_checkpointing true" in message
     assert "--per_device_train_batch_size 4 --gradient_accumulation_steps 4 instead of 8 and 2" in message
@@ -168,18 +168,18 @@ def test_a_picture_that_is_lost_on_the_way(tmp_path: Path, stock: Path, monkeypa
     with pytest.raises(
         InputError, match=r"images/\d\d\.png: .*damaged.*kept: repair it, then run the same command with --resume"
     ):
-        train_sft.train(write_recipe(tmp_path, max_steps=3, save_steps=1))
+        sft.train_sft(write_recipe(tmp_path, max_steps=3, save_steps=1))
     assert is_whole(tmp_path / "run" / "checkpoint-1")
 
 
 def test_settings_that_only_the_trainer_can_judge(folder: Path, trained: list[Any]) -> None:
     with pytest.raises(InputError, match=r"recipe\.yaml: Target modules .*nothing_such.* not found"):
-        train_sft.train(write_recipe(folder), ["--lora.target_modules", "[nothing_such]"])
+        sft.train_sft(write_recipe(folder), ["--lora.target_modules", "[nothing_such]"])
     with pytest.raises(MachineError, match=r"recipe\.yaml: You need to install `bitsandbytes`"):
-        train_sft.train(write_recipe(folder), ["--optim", "adamw_bnb_8bit"])
+        sft.train_sft(write_recipe(folder), ["--optim", "adamw_bnb_8bit"])
     with pytest.raises(InputError, match=r"recipe\.yaml: Invalid learning rate: -1\.0"):
-        train_sft.train(write_recipe(folder), ["--learning_rate", "-1"])
-    train_sft.train(write_recipe(folder))  # in the same folder, where nothing was begun
+        sft.train_sft(write_recipe(folder), ["--learning_rate", "-1"])
+    sft.train_sft(write_recipe(folder))  # in the same folder, where nothing was begun
     assert [trainer.state.global_step for trainer in trained] == [1]
     assert not (folder / "run" / "README.md").exists()  # the card is the model's
 
@@ -187,17 +187,17 @@ def test_settings_that_only_the_trainer_can_judge(folder: Path, trained: list[An
 @pytest.mark.parametrize("lora", ["null", "{r: 4}"])
 def test_going_on_restores_every_weight(folder: Path, trained: list[Any], lora: str) -> None:
     path = write_recipe(folder, max_steps=4, save_steps=2, lora=lora)
-    train_sft.train(path)
+    sft.train_sft(path)
     last, kept = folder / "run" / "checkpoint-4", folder / "kept"
     last.rename(kept)
-    train_sft.train(path, ["--gradient_checkpointing", "true"], resume=True)
+    sft.train_sft(path, ["--gradient_checkpointing", "true"], resume=True)
     [weights] = [file.name for file in kept.glob("*.safetensors")]
     torch.testing.assert_close(load_file(last / weights), load_file(kept / weights), rtol=0, atol=0)
     moments = [torch.load(end / "optimizer.pt", weights_only=True) for end in (last, kept)]
     torch.testing.assert_close(*moments, rtol=0, atol=0)
     assert trained[1].state.global_step == 4
 
-    train_sft.train(path, resume=True)  # nothing is left to do
+    sft.train_sft(path, resume=True)  # nothing is left to do
     assert trained[2].state.global_step == 4
     assert not (folder / "run" / "checkpoint-5").exists()
     before, after = trained[1].model.state_dict(), trained[2].model.state_dict()
@@ -209,7 +209,7 @@ def test_a_model_without_a_chat_template(tmp_path: Path, stock: Path) -> None:
     (tmp_path / "data").symlink_to(stock / "data")
     (tmp_path / "model" / "chat_template.jinja").unlink()
     with pytest.raises(InputError, match="no chat template"):
-        train_sft.train(write_recipe(tmp_path))
+        sft.train_sft(write_recipe(tmp_path))
 
 
 class Chain:
@@ -226,14 +226,14 @@ class Chain:
             patched.setattr(trl.SFTTrainer, "training_step", watched_step(self.log))
             torch.set_num_threads(1)
             try:
-                train_sft.train(self.recipe, ["--output_dir", str(self.out)], resume=resume)
+                sft.train_sft(self.recipe, ["--output_dir", str(self.out)], resume=resume)
             finally:
                 torch.set_num_threads(threads)
 
     def start(self, *words: str, seconds: float = 0, kill_at: int = -1) -> subprocess.Popen[str]:
         command = [sys.executable, "-m", "helpers.watched_sft", str(self.log), str(seconds), str(kill_at)]
         command += ["train", "sft", str(self.recipe), "--output_dir", str(self.out), *words]
-        paths = [str(Path(__file__).parents[1]), str(Path(train_sft.__file__).parents[1])]
+        paths = [str(Path(__file__).parents[1]), str(Path(sft.__file__).parents[1])]
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"}
         return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 

@@ -14,10 +14,10 @@ from typing import Annotated
 import typer
 
 from lad_reasoner.cli.data import data
-from lad_reasoner.cli.demo import demo
-from lad_reasoner.cli.evaluate import compare, evaluate, report
-from lad_reasoner.cli.inspect import inspect
-from lad_reasoner.cli.judges import judges
+from lad_reasoner.cli.demo import demo_verb
+from lad_reasoner.cli.evaluate import compare_verb, eval_verb, report_verb
+from lad_reasoner.cli.inspect import inspect_verb
+from lad_reasoner.cli.judges import judges_verb
 from lad_reasoner.cli.options import EXIT_INPUT
 from lad_reasoner.cli.train import train
 from lad_reasoner.errors import LadError
@@ -31,12 +31,12 @@ app = typer.Typer(
 )
 # Verb -> function, with an example that stands under its --help.
 VERBS: dict[str, tuple[Callable[..., None], str]] = {
-    "inspect": (inspect, "lad-reasoner inspect --reference good.png --out report/ query1.png query2.png folder/"),
-    "demo": (demo, "lad-reasoner demo --out runs/demo"),
-    "eval": (evaluate, "lad-reasoner eval --benchmark miniloco --model random --limit 20 --out runs/r"),
-    "report": (report, "lad-reasoner report runs/r"),
-    "compare": (compare, "lad-reasoner compare runs/random runs/pixels --out runs/comparison"),
-    "judges": (judges, "lad-reasoner judges"),
+    "inspect": (inspect_verb, "lad-reasoner inspect --reference good.png --out report/ query1.png query2.png folder/"),
+    "demo": (demo_verb, "lad-reasoner demo --out runs/demo"),
+    "eval": (eval_verb, "lad-reasoner eval --benchmark miniloco --model random --limit 20 --out runs/r"),
+    "report": (report_verb, "lad-reasoner report runs/r"),
+    "compare": (compare_verb, "lad-reasoner compare runs/random runs/pixels --out runs/comparison"),
+    "judges": (judges_verb, "lad-reasoner judges"),
 }
 for name, (verb, example) in VERBS.items():
     app.command(name, epilog=f"Example: {example}")(verb)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from lad_reasoner.report.inspection import InspectionRow
 
 
-def demo(
+def demo_verb(
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where pictures and the report go.")] = Path("runs/demo"),
 ) -> None:
     """The main job on built-in pictures: renders products with known defects, judges them, writes a report."""

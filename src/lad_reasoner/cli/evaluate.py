@@ -15,7 +15,7 @@ BENCHMARK_NAMES = "miniloco, mvtec-loco, mvtec-ad, visa, or folder (good/ and ba
 
 
 @with_judge_options
-def evaluate(
+def eval_verb(
     model: str,
     options: dict[str, Any],
     out: Annotated[Path, typer.Option(metavar="RUN", help="Run folder; an unfinished run is resumed.")],
@@ -66,10 +66,10 @@ def evaluate(
         from lad_reasoner.evaluation.transductive import rescale_run
 
         print(f"report of the authors' transductive scores: {write_evaluation(rescale_run(out))[2]}", file=sys.stderr)
-    report(out)
+    report_verb(out)
 
 
-def report(
+def report_verb(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run of `eval`.")],
 ) -> None:
     """Metrics and report of a run, anew from its lines; no judge is asked."""
@@ -81,7 +81,7 @@ def report(
     print(f"report: {page}", file=sys.stderr)
 
 
-def compare(
+def compare_verb(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Folders of two or more runs of `eval`.")],
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where the tables go.")] = Path("runs/comparison"),
     published: Annotated[

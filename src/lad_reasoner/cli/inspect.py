@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @with_judge_options
-def inspect(
+def inspect_verb(
     queries: Annotated[
         list[str], typer.Argument(metavar="QUERY...", help="Pictures, folders or quoted globs to judge.")
     ],

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 
 
-def judges() -> None:
+def judges_verb() -> None:
     """List all judges and the options that each takes with -M."""
     from rich.console import Console
     from rich.table import Table

@@ -38,11 +38,11 @@ ANY_KEY: dict[str, Any] = {
     **ANY_KEY,
     epilog="Example: lad-reasoner train sft configs/micro/sft.yaml --max_steps 10 --output_dir runs/sft-trial",
 )
-def train_sft(context: typer.Context, config: Config, resume: Resume = False) -> None:
+def _sft(context: typer.Context, config: Config, resume: Resume = False) -> None:
     """Stage one: fine-tune on questions and answers that `data sft` built. Any key of CONFIG may follow it."""
-    from lad_reasoner.train import sft
+    from lad_reasoner.train.sft import train_sft
 
-    _run(sft.train, context, config, resume)
+    _run(train_sft, context, config, resume)
 
 
 @train.command(
@@ -50,15 +50,15 @@ def train_sft(context: typer.Context, config: Config, resume: Resume = False) ->
     **ANY_KEY,
     epilog="Example: lad-reasoner train grpo configs/micro/grpo.yaml --max_steps 2 --output_dir runs/grpo-trial",
 )
-def train_grpo(context: typer.Context, config: Config, resume: Resume = False) -> None:
+def _grpo(context: typer.Context, config: Config, resume: Resume = False) -> None:
     """Stage two: reinforce correct, well-formed answers on pairs of `data pairs`. Any key of CONFIG may follow it."""
-    from lad_reasoner.train import grpo
+    from lad_reasoner.train.grpo import train_grpo
 
-    _run(grpo.train, context, config, resume, show_samples=show_samples)
+    _run(train_grpo, context, config, resume, show_samples=show_samples)
 
 
 @train.command("micro", epilog="Example: lad-reasoner train micro configs/micro/base.yaml")
-def train_micro(
+def _micro(
     config: Annotated[Path, typer.Argument(metavar="CONFIG", help="YAML file with the run folder and the sizes.")],
 ) -> None:
     """Pretrain the built-in model from random weights; an interrupted run is resumed."""

@@ -21,7 +21,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -39,6 +39,7 @@ from lad_reasoner.micro.trust import lesson_of, own_responses
 from lad_reasoner.micro.vision import Deck, augment_shots, lesson_loss, reading_accuracy
 from lad_reasoner.miniloco.catalogue import TRAINING
 from lad_reasoner.miniloco.families.free import FAMILIES
+from lad_reasoner.progress import ProgressDisplay
 from lad_reasoner.prompts import build_prompt
 from lad_reasoner.text import first_problem
 
@@ -83,16 +84,6 @@ class MicroConfig(BaseModel):
     responses: int = Field(ge=1, description="own responses that the last stage learns from")
 
 
-class Watcher(Protocol):
-    """Told what happens, to show it."""
-
-    def stage(self, name: str, done: int, total: int) -> None: ...
-
-    def advance(self, count: int, text: str = "") -> None: ...
-
-    def note(self, text: str) -> None: ...
-
-
 def read_config(path: Path) -> MicroConfig:
     """The config of a YAML file; InputError names the file and the field."""
     yaml = require("yaml", "train", "pyyaml")
@@ -132,8 +123,8 @@ def pool_chunks(config: MicroConfig) -> list[Chunk]:
 class MicroRun:
     """One run in its folder: pool, model, optimizer, and what was done so far."""
 
-    def __init__(self, config: MicroConfig, watcher: Watcher) -> None:
-        self.config, self.watcher = config, watcher
+    def __init__(self, config: MicroConfig, progress: ProgressDisplay) -> None:
+        self.config, self.progress = config, progress
         self.folder = config.out
         self.folder.mkdir(parents=True, exist_ok=True)
         self._keep_settings()
@@ -176,9 +167,9 @@ class MicroRun:
 
     def _draw(self, chunks: list[Chunk]) -> None:
         there = sum((self.folder / "pool" / f"{chunk.stem}.jsonl").is_file() for chunk in chunks)
-        self.watcher.stage("pictures", there, len(chunks))
+        self.progress.stage("pictures", there, len(chunks))
         for count in fill_pool(self.folder / "pool", chunks, workers=self.config.workers):
-            self.watcher.advance(1, f"{count} more")
+            self.progress.advance(1, f"{count} more")
 
     def _build(self) -> None:
         config = self.config
@@ -244,7 +235,7 @@ class MicroRun:
         named = self._trained(stage)
         optimizer = self._optimizer(named, self.done[stage])
         loss_of = self._losses(stage, settings.batch)
-        self.watcher.stage(stage, self.done[stage], settings.steps)
+        self.progress.stage(stage, self.done[stage], settings.steps)
         saved, losses = time.monotonic(), list[float]()
         try:
             while self.done[stage] < settings.steps:
@@ -259,7 +250,7 @@ class MicroRun:
                 optimizer.zero_grad()
                 self.done[stage] = step + 1
                 losses.append(loss.item())
-                self.watcher.advance(1, f"loss {np.mean(losses[-100:]):.3f}")
+                self.progress.advance(1, f"loss {np.mean(losses[-100:]):.3f}")
                 if len(losses) % 500 == 0:
                     self._report(stage, losses)
                 if time.monotonic() - saved > SAVE_SECONDS:
@@ -333,12 +324,12 @@ class MicroRun:
         batches = [sampler.draw(rng, size, 0) for _ in range(math.ceil(count / size))]
         exercises = [exercise for batch in batches for exercise in batch][:count]
         file = self.folder / f"responses-{self.done['vision']}-{self.done['language']}.jsonl"
-        self.watcher.stage("responses", 0, count)
+        self.progress.stage("responses", 0, count)
         lessons: dict[tuple[int, ...], list[Exercise]] = {}
         for exercise, response in own_responses(self.folder / "model", shots, exercises, file):
             shape = shots[exercise.pictures[0]].pixels.shape
             lessons.setdefault(shape, []).append(lesson_of(exercise, response))
-            self.watcher.advance(1)
+            self.progress.advance(1)
         shares = np.asarray([len(group) for group in lessons.values()], np.float64)
         script, features = Script(processor, shots), look_at_all(self.model.model.visual, shots)
 
@@ -360,7 +351,7 @@ class MicroRun:
         if stage == "vision":
             accuracy = reading_accuracy(self.model.model.visual, self.heads, self.held[:400], self.names)
             text += ", seen right " + ", ".join(f"{key} {value:.3f}" for key, value in accuracy.items())
-        self.watcher.note(text)
+        self.progress.note(text)
 
 
 def _schedule(step: int, steps: int) -> float:

@@ -21,14 +21,14 @@ from typing import Any, Literal
 from pydantic import Field
 
 from lad_reasoner.errors import InputError, MachineError, require
-from lad_reasoner.progress import Track, silent
+from lad_reasoner.progress import ProgressDisplay, Track, silent
 from lad_reasoner.report.curves import draw_curves
 from lad_reasoner.train.dataset import load_set
 from lad_reasoner.train.monitor import CollapseGuard, Sample, Samples
 from lad_reasoner.train.publish import publish
 from lad_reasoner.train.rewards import load_reward
 from lad_reasoner.train.run_record import write_run_record
-from lad_reasoner.train.session import ProgressDisplay, run_trainer
+from lad_reasoner.train.session import run_trainer
 from lad_reasoner.train.settings import Recipe, TrainSettings, read_recipe
 from lad_reasoner.train.trainee import adapter, load_trainee
 
@@ -49,7 +49,7 @@ class GrpoSettings(TrainSettings):
     stop_on_collapse: bool = Field(False, description="stop at this warning")
 
 
-def train(
+def train_grpo(
     path: str | Path,
     overrides: Sequence[str] = (),
     *,

@@ -16,12 +16,13 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from lad_reasoner.errors import ImageError, InputError, MachineError, StoppedError, require
 from lad_reasoner.files.whole import lock
+from lad_reasoner.progress import ProgressDisplay
 from lad_reasoner.train.checkpoints import newest_checkpoint, restore_weights
 from lad_reasoner.train.settings import Recipe
 
@@ -32,16 +33,6 @@ logger = logging.getLogger(__name__)
 
 SMALLEST, USUAL = 28 * 28, 512 * 28 * 28  # pixels of a picture: one token of the Qwen-VL family, and 512
 SHOWN = ("loss", "reward")  # logged values shown in the terminal and in the model card
-
-
-class ProgressDisplay(Protocol):
-    """Shows a run while it is entered: a bar for the stage that runs, and notes that stay."""
-
-    def __enter__(self) -> Any: ...
-    def __exit__(self, *_: object) -> None: ...
-    def stage(self, name: str, done: int, total: int) -> None: ...
-    def advance(self, count: int) -> None: ...
-    def note(self, text: str) -> None: ...
 
 
 def first_process() -> bool:

@@ -17,11 +17,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lad_reasoner.errors import require
-from lad_reasoner.progress import Track, silent
+from lad_reasoner.progress import ProgressDisplay, Track, silent
 from lad_reasoner.train.dataset import load_set
 from lad_reasoner.train.publish import publish
 from lad_reasoner.train.run_record import write_run_record
-from lad_reasoner.train.session import ProgressDisplay, run_trainer
+from lad_reasoner.train.session import run_trainer
 from lad_reasoner.train.settings import TrainSettings, read_recipe
 from lad_reasoner.train.trainee import adapter, load_trainee
 
@@ -37,7 +37,7 @@ UNREAD |= dict.fromkeys(
 )
 
 
-def train(
+def train_sft(
     path: str | Path,
     overrides: Sequence[str] = (),
     *,
