@@ -20,7 +20,7 @@ Claims are found by word lists and patterns. A claim in other words is not found
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -228,8 +228,10 @@ def _group(part: str, colour: str) -> str:
     return f"{colour} {part}".strip()
 
 
-def _supported(facts: set[Any]) -> Support:
-    return Support(bool(facts), frozenset(facts))
+def _supported(facts: Iterable[Fact]) -> Support:
+    """By these facts; without any the claim is false."""
+    supporting = frozenset(facts)
+    return Support(bool(supporting), supporting)
 
 
 def check_reasoning(reasoning: str, references: Sequence[Facts], query: Facts) -> dict[str, ClaimScore]:
