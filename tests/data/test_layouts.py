@@ -14,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from helpers.skeletons import TEST
-from lad_reasoner.data.layouts import Source, find_samples, read_layouts, why_not_train
+from lad_reasoner.data.class_folders import find_classes
+from lad_reasoner.data.layouts import LAYOUTS, Source, find_samples, read_layouts, why_not_train
 from lad_reasoner.data.public_sets import LOGICAL, MVTEC_AD
 from lad_reasoner.errors import InputError, RecordError
 from lad_reasoner.files.pictures import list_files, natural, natural_path
@@ -116,6 +117,29 @@ def test_ds_mvtec_without_its_wrong_pictures(tmp_path: Path) -> None:
         assert [name[-7:] for name in names] == [f"{i:03d}.png" for i in range(22)]
         (color,) = [sample for sample in source.samples if sample.defect == "color"]
         assert color.masks == (str(tmp_path / "DS-MVTec/pill/mask/color/000_mask.png"),)
+
+
+def test_metal_nuts_are_refused_where_further_folders_lie_beside_them(tmp_path: Path) -> None:
+    source = find_samples(plant(tmp_path, [f"pill/image/{name}.png" for name in ("good/000", "good/022", "notes/1")]))
+    assert shown(source) == {"pill/image/good/022.png": (None, "good", None)}
+    assert source.refused == {
+        "are metal nuts among DS-MVTec's pills": ("pill/image/good/000.png",),
+        "are in notes/, which says neither good nor bad": ("pill/image/notes/1.png",),
+    }
+
+
+def test_the_tree_in_each_docstring_is_recognised() -> None:
+    trees = {
+        "MiniLOCO": ["test/good/0.png", "facts.jsonl", "defects_config.json"],
+        "MVTec LOCO AD": ["test/logical_anomalies/000.png", "defects_config.json"],
+        "MVTec AD": ["test/broken_large/000.png"],
+        "VisA": ["test/bad/000.JPG"],
+        None: ["bad/scratch/1.png"],
+    }
+    for dataset, files in trees.items():
+        name = "candle" if dataset == "VisA" else "bottle"
+        [folder] = find_classes(Path("/data"), [(name, *file.split("/")) for file in files], {})
+        assert next(layout for layout in LAYOUTS if layout.recognises(folder)).dataset == dataset
 
 
 def test_a_public_picture_in_two_layouts_counts_once(tmp_path: Path) -> None:

@@ -91,6 +91,7 @@ class MaskFiles:
         return beside
 
     def of(self, picture: PicturePath) -> tuple[str, ...]:
+        """The masks of a picture; none for one without."""
         in_folder = (*picture.top, picture.folder, *picture.below, picture.stem)
         beside = (*picture.parts[:-1], picture.stem)
         return tuple(self.by_key.get(in_folder) or self.by_key.get(beside) or ())
@@ -116,6 +117,7 @@ class ClassFolder:
         self.shapes = {picture.shape for picture in pictures}
 
     def has(self, name: str) -> bool:
+        """Whether a file of this name lies in the folder itself."""
         return (*self.top, name) in self.masks.files
 
     def has_only(self, folders: frozenset[str]) -> bool:

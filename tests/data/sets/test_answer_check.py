@@ -151,3 +151,16 @@ def test_no_text_is_too_strange_to_be_judged(text: str, question: Question, labe
     assert reason is None or reason in COMPLAINTS
     if says != (label == "yes"):
         assert reason is not None
+
+
+def test_the_form_of_an_answer_stays() -> None:
+    """It is part of each request to a service; another one would pay for all answers on disk again."""
+    schema = Answer.model_json_schema()
+    assert schema["title"] == Answer.__name__ == "Answer"
+    assert schema["description"] == (
+        "What the teacher writes. Checked against the request's facts where these are given as context."
+    )
+    assert {name: field["description"] for name, field in schema["properties"].items()} == {
+        "anomalous": "whether the picture shows an anomaly of any kind",
+        "answer": "the answer to the question: two to five full sentences in plain English",
+    }
