@@ -100,7 +100,7 @@ def main() -> None:
         "--model", action="append", default=[], help="evidence, micro, a folder, a hub name; repeatable"
     )
     parser.add_argument("--number", type=int, default=100, help="good and logical queries of each product")
-    parser.add_argument("--votes", type=int, default=1, help="responses sampled to each pair")
+    parser.add_argument("--votes", type=int, help="responses sampled to each pair")
     parser.add_argument("--seed", type=int, default=SEED)
     parser.add_argument("--wrong", type=int, default=0, help="also print so many wrong responses of each product")
     options = parser.parse_args()

@@ -32,7 +32,7 @@ from lad_reasoner.files.pictures import Picture, read_picture
 from lad_reasoner.inspector import Inspector, load_model
 from lad_reasoner.judge import PicturePair
 from lad_reasoner.judges import hosted
-from lad_reasoner.judges.hosted import WISHES, HostedJudge, score_answer
+from lad_reasoner.judges.hosted import OPTIONAL, HostedJudge, score_answer
 from lad_reasoner.judges.vlm.checkpoint import BUILT_IN, load_checkpoint
 from lad_reasoner.judges.vlm.transformers_engine import TransformersEngine
 from lad_reasoner.prompts import build_prompt
@@ -63,7 +63,7 @@ def shade(red: int) -> Picture:
 
 
 def pair(red: int) -> PicturePair:
-    return PicturePair([shade(7)], shade(red))
+    return PicturePair((shade(7),), shade(red))
 
 
 def by_colour(body: dict[str, Any], before: int) -> Act:
@@ -85,7 +85,7 @@ def test_what_is_asked_and_what_comes_back(tmp_path: Path) -> None:
     assert (low.score, high.score) == (pytest.approx(0.2, abs=0.02), pytest.approx(0.8, abs=0.02))
     assert low.tokens == 20
     (message,) = server.bodies[0]["messages"]
-    assert server.bodies[0] == {"model": "big", "messages": [message], **WISHES}
+    assert server.bodies[0] == {"model": "big", "messages": [message], **OPTIONAL}
     assert message["role"] == "user"
     assert [part["type"] for part in message["content"]] == ["image_url"] * 3 + ["text"]
     assert message["content"][-1]["text"] == build_prompt(2)
@@ -155,8 +155,8 @@ def test_without_usable_logprobs_there_is_an_answer_and_no_score(tmp_path: Path,
 def test_what_is_not_structured_is_invalid(tmp_path: Path, text: str) -> None:
     written = [("<answer>", {}), ("yes", {"yes": -0.1, "no": -2.0}), ("</answer>", {})]
     with ChatServer(lambda body, before: Act("answer", text, written=written)) as server:
-        (opinion,) = judge(server, tmp_path).judge([pair(3)])
-    assert (opinion.answer, opinion.score, opinion.response) == ("invalid", None, text)
+        (judgement,) = judge(server, tmp_path).judge([pair(3)])
+    assert (judgement.answer, judgement.score, judgement.response) == ("invalid", None, text)
 
 
 def test_reasoning_that_the_service_took_out_is_put_back(tmp_path: Path) -> None:
@@ -226,7 +226,7 @@ def test_what_the_service_does_not_take_is_left_out(
     assert [one.score is not None for one in found] == ["logprobs" in left] * 3
     assert [set(body) - {"model", "messages"} for body in server.bodies[-2:]] == [left, left]  # learned once
     assert server.paid.total() == 3
-    assert set(WISHES) - left == set(asked.receipt().partition("does not take ")[2].split(", "))
+    assert set(OPTIONAL) - left == set(asked.receipt().partition("does not take ")[2].split(", "))
 
 
 def test_fewer_alternatives_where_twenty_are_too_many(tmp_path: Path) -> None:
@@ -293,6 +293,9 @@ def test_the_file_of_answers_is_one_runs(tmp_path: Path) -> None:
     assert server.bodies == []
     with pytest.raises(InputError, match="must begin with http"):
         HostedJudge("localhost:8000", "big")
+    for concurrency in (0, -1):  # batches without a pair would never end
+        with pytest.raises(InputError, match=f"concurrency is {concurrency}; give at least 1"):
+            HostedJudge("http://localhost:1/v1", "big", concurrency=concurrency)
 
 
 def test_a_spent_budget_ends_the_run_and_more_goes_on(tmp_path: Path, lamp: Benchmark) -> None:
@@ -499,8 +502,7 @@ def test_transformers_serve_behind_failures_loses_nothing(tmp_path: Path) -> Non
                 backoff=0.05,
                 concurrency=2,  # the service answers one after the other: more would only wait, and be asked again
             )
-            predictor = asked
-            lines = list(Run(tmp_path / "run", predictor, open_benchmark("miniloco"), limit=10).predict())
+            lines = list(Run(tmp_path / "run", asked, open_benchmark("miniloco"), limit=10).predict())
     finally:
         process.terminate()
         process.wait(20)
@@ -509,7 +511,7 @@ def test_transformers_serve_behind_failures_loses_nothing(tmp_path: Path) -> Non
     assert server.acts["raw"] == 10 < server.acts.total()
     assert [line.verdict.answer in ("yes", "no") for line in lines] == [True] * 10
     assert all(line.verdict.reasoning.startswith("Reference to query: ") and line.verdict.tokens > 5 for line in lines)
-    assert not any(line.scored for line in lines)  # it passes over the wish for log-probabilities
+    assert not any(line.scored for line in lines)  # it ignores the parameter `logprobs`
     assert measure_run(lines, resamples=0).pooled.auroc.value is None
     assert isinstance(lines[0], Prediction)
 

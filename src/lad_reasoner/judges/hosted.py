@@ -1,19 +1,19 @@
-"""A model behind an OpenAI-compatible service as a judge: vLLM, SGLang, hosted models, Gemini's endpoint for it.
+"""A model behind an OpenAI-compatible service as a judge: vLLM, SGLang, hosted models, Gemini.
 
     judge = HostedJudge("http://localhost:8000/v1", "Qwen/Qwen2.5-VL-72B-Instruct")
 
-It gets the prompt that every model gets, with the pictures as JPEG, several pairs at a time. Nothing makes its
-responses structured, as decoding in this process does: those that are not stay invalid. A service that takes the
-reasoning out of the text (a "reasoning parser") gets it put back.
+The model gets the same prompt as every other model, with the pictures as JPEG; several pairs are asked at a time. The
+service decodes freely, without the structured decoding of this process, so a response may be invalid. If the service
+moves the reasoning out of the text (a "reasoning parser"), it is put back.
 
-The score is P(yes) / (P(yes) + P(no)) at the answer from the service's log-probabilities, where it gives them; of a
-token that is not among the likeliest ones that it tells, the probability is taken as 0. Elsewhere there is no score.
+The score is P(yes) / (P(yes) + P(no)) at the answer, from the service's log-probabilities; a token that is not among
+the alternatives has probability 0. A service without log-probabilities gives no score.
 
-Every answer that was paid for is kept (`ledger.py`). What fails for all pairs (network, key, budget) is a
-`MachineError`, so that an evaluation ends and can be resumed; a pair that the service refuses is an `InputError`.
+Every paid answer is kept (`remote/ledger.py`). A failure that concerns all pairs (network, key, budget) is a
+`MachineError`: an evaluation ends and can be resumed. A pair that the service rejects is an `InputError`.
 
-Of the `WISHES` a service may refuse some: what its refusal names is left out from then on. Where it names none, and
-nothing was answered so far, one after the other is tried without.
+Some services reject optional parameters; one named in the error is dropped for all later requests. If the error names
+none and nothing has been answered yet, the optional parameters are dropped one after the other.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
-from lad_reasoner.errors import InputError, MachineError, MissingExtraError, ServiceError
+from lad_reasoner.errors import InputError, MachineError, ServiceError, require
 from lad_reasoner.judge import Judgement, PicturePair
 from lad_reasoner.prompts import PROMPT_VERSION, build_messages
 from lad_reasoner.remote.ledger import BudgetSpentError, Exchange, Ledger
@@ -41,8 +41,9 @@ if TYPE_CHECKING:
     from lad_reasoner.remote.client import ChatService, Completion, Token
 
 KEY_VARIABLE = "LAD_SERVER_KEY"
-# Ended somewhere, with as many alternatives at the answer as services give, and greedy; what is dearest comes last.
-WISHES: dict[str, Any] = {"max_completion_tokens": 4096, "logprobs": True, "top_logprobs": 20, "temperature": 0}
+# A length limit, as many alternatives at the answer as services give, and greedy decoding. The parameter that matters
+# most comes last, since they are dropped in this order.
+OPTIONAL: dict[str, Any] = {"max_completion_tokens": 4096, "logprobs": True, "top_logprobs": 20, "temperature": 0}
 FEWER_ALTERNATIVES = 5
 
 _ANSWER = re.compile(r"<answer>\s*(yes|no)\s*</answer>", re.IGNORECASE)
@@ -53,8 +54,9 @@ class HostedJudge:
     """See `judge.Judge` and the module's docstring.
 
     `url` is the base address (`https://…/v1`); the key comes from the environment variable LAD_SERVER_KEY. `cache` is a
-    file of JSON lines, by default one in the user's cache folder. For `prices` and `budget` see `ledger.Ledger`, for
-    `timeout`, `patience` and `backoff` `client.ChatService`.
+    file of JSON lines, by default one in the user's cache folder. `prices` and `budget` are those of
+    `remote.ledger.Ledger`; `timeout`, `patience` and `backoff` those of `remote.client.ChatService`. InputError for an
+    address, a key or a number that cannot be used.
     """
 
     prompt_version = PROMPT_VERSION
@@ -73,48 +75,52 @@ class HostedJudge:
         patience: float = 120.0,
         backoff: float = 1.0,
     ) -> None:
+        if concurrency < 1:
+            raise InputError(f"concurrency is {concurrency}; give at least 1")
         self.name, self.concurrency = model, concurrency
-        self.batch_size = 2 * concurrency  # so that a slow answer does not leave all others idle
+        self.batch_size = 2 * concurrency  # so that one slow answer does not leave the other connections idle
         self.ledger = Ledger(cache or default_cache(), prices=prices, budget=budget)
         self._lost = False
         self._url, self._times = url, {"timeout": timeout, "patience": patience, "backoff": backoff}
-        with self._open_service() as service:  # refuses a wrong address or key at once
+        with self._open_service() as service:  # rejects an unusable address or key at once
             self._url = service.url
         self.notes: tuple[str, ...] = (
-            f"{model} was asked at {self._url.removesuffix('/chat/completions')}; its responses are as it wrote them.",
+            f"{model} was asked at {self._url.removesuffix('/chat/completions')}; its responses are unchanged.",
         )
-        self._wishes, self._answered = dict(WISHES), False
+        self._accepted, self._answered = dict(OPTIONAL), False
         self._lock, self._one_batch = threading.Lock(), threading.Lock()
 
     def judge(self, pairs: Sequence[PicturePair]) -> list[Judgement]:
-        """Judge several at a time. When one fails, the others are still asked, and their answers kept for later."""
-        with self._one_batch:  # the ledger's lock is one process's, not one thread's
+        """Judge several pairs at a time. When one fails, the others are still asked and their answers kept."""
+        with self._one_batch:  # the ledger's lock keeps out other processes, not other threads
             try:
                 with self.ledger.hold(), self._open_service() as service, ThreadPoolExecutor(self.concurrency) as pool:
                     try:
                         futures = [pool.submit(self._judge, service, pair) for pair in pairs]
                         wait(futures)
-                    finally:  # only Ctrl-C leaves some waiting
+                    finally:  # after Ctrl-C some requests are still waiting
                         service.stop()
                         pool.shutdown(cancel_futures=True)
-            except InputError as error:  # the file of answers: no pair is at fault
+            except InputError as error:  # from the file of answers, not from a pair
                 raise MachineError(str(error)) from None
         return [future.result() for future in futures]
 
     def receipt(self) -> str:
-        """What was paid, and what was there already, in one line."""
-        paid, recalled = self.ledger.paid, self.ledger.recalled
-        left_out = [name for name in WISHES if name not in self._wishes]
-        lines = [f"paid: {_told(paid)}", f"already in {self.ledger.path}: {_told(recalled)}"]
-        lines += [f"the service does not take {', '.join(left_out)}"] if left_out else []
-        return "; ".join(lines)
+        """Answers paid now, answers found in the cache, and dropped parameters, in one line."""
+        dropped = [name for name in OPTIONAL if name not in self._accepted]
+        parts = [
+            f"paid: {_describe(self.ledger.paid)}",
+            f"already in {self.ledger.path}: {_describe(self.ledger.recalled)}",
+        ]
+        if dropped:
+            parts.append(f"the service does not take {', '.join(dropped)}")
+        return "; ".join(parts)
 
     def _open_service(self) -> ChatService:
-        try:
-            from lad_reasoner.remote.client import ChatService
-        except ImportError as error:
-            raise MissingExtraError(error.name or "httpx2", "hosted") from None
-        # A service that was just given up gets one try, when the pairs are asked again one by one.
+        require("httpx2", "hosted")
+        from lad_reasoner.remote.client import ChatService
+
+        # After a failed batch the runner asks pair by pair: a service that did not answer gets one try then.
         times = self._times | ({"patience": 0.0} if self._lost else {})
         return ChatService(self._url, key_variable=KEY_VARIABLE, **times)
 
@@ -129,10 +135,10 @@ class HostedJudge:
         return Judgement.of(exchange.text, exchange.score, tokens=exchange.output_tokens)
 
     def _key(self, pictures: Sequence[Image.Image]) -> str:
-        """The hash of the request as it is wished, with each picture's pixels in the picture's place."""
-        shown = [{"size": image.size, "sha256": hashlib.sha256(image.tobytes()).hexdigest()} for image in pictures]
-        asked = {"url": self._url, "prompt_version": PROMPT_VERSION, **self._body(shown), **WISHES}
-        return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
+        """The hash of the request with all optional parameters, and with hashes of the pixels for the pictures."""
+        hashes = [{"size": image.size, "sha256": hashlib.sha256(image.tobytes()).hexdigest()} for image in pictures]
+        request = {"url": self._url, "prompt_version": PROMPT_VERSION, **self._body(hashes), **OPTIONAL}
+        return hashlib.sha256(json.dumps(request, sort_keys=True).encode()).hexdigest()
 
     def _body(self, pictures: Sequence[Any]) -> dict[str, Any]:
         following = iter(pictures)
@@ -152,7 +158,7 @@ class HostedJudge:
         except ServiceError:
             self._lost = True
             raise
-        except InputError as error:  # key, model or address: no other pair would be answered either
+        except InputError as error:  # key, model or address: every other pair would fail, too
             raise ServiceError(str(error)) from None
         self._lost = False
         text = completion.text
@@ -171,18 +177,18 @@ class HostedJudge:
     def _complete(self, service: ChatService, body: dict[str, Any]) -> Completion:
         from lad_reasoner.remote.client import RefusedError
 
-        wishes = self._wishes
+        parameters = self._accepted
         while True:
             try:
-                completion = service.complete({**body, **wishes})
+                completion = service.complete({**body, **parameters})
             except RefusedError as error:
-                fewer = _fewer(wishes, str(error), anything=self._answered)
-                if fewer == wishes:
+                remaining = _drop_rejected(parameters, str(error), answered=self._answered)
+                if remaining == parameters:
                     raise
-                wishes = fewer
+                parameters = remaining
             else:
-                with self._lock:  # what was granted to one pair is asked for all
-                    self._wishes = {name: wishes[name] for name in self._wishes if name in wishes}
+                with self._lock:  # other threads may have dropped others meanwhile
+                    self._accepted = {name: parameters[name] for name in self._accepted if name in parameters}
                 return completion
 
 
@@ -195,32 +201,33 @@ def load_hosted(
     budget: float | None = None,
     concurrency: int = 8,
 ) -> HostedJudge:
-    """A model behind an OpenAI-compatible service; `prices` for a million input and output tokens, such as 0.1,0.4."""
+    """A model behind an OpenAI-compatible service; `prices` of a million input and output tokens, such as 0.1,0.4."""
     costs = None if prices is None else parse_prices(prices)
     return HostedJudge(server, name, cache=cache, prices=costs, budget=budget, concurrency=concurrency)
 
 
 def default_cache() -> Path:
-    """Where answers are kept when no run folder is there to keep them."""
+    """The file of answers for judges without a run folder."""
     return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "lad-reasoner/answers.jsonl"
 
 
 def score_answer(written: Sequence[Token]) -> float | None:
-    """P(yes) / (P(yes) + P(no)) where the answer begins, or None where the tokens do not tell.
+    """P(yes) / (P(yes) + P(no)) where the answer begins; None if there is no answer or neither word is an alternative.
 
-    A token may begin before the answer (`>yes`), hold only a part of it (`y`) or go on after it (`yes</`).
+    A token may begin before the answer (`>yes`), hold only a part of it (`y`) or end after it (`yes</`).
     """
-    found = list(_ANSWER.finditer("".join(token.token for token in written)))
-    if not found:
+    answers = list(_ANSWER.finditer("".join(token.token for token in written)))
+    if not answers:
         return None
-    begins, at = found[-1].start(1), 0
+    answer_start, token_start = answers[-1].start(1), 0
     for token in written:
-        if at + len(token.token) > begins:
+        if token_start + len(token.token) > answer_start:
             break
-        at += len(token.token)
-    before = token.token[: begins - at]
+        token_start += len(token.token)
+    before = token.token[: answer_start - token_start]  # what the token holds before the answer
+    logprobs = {alternative.token: alternative.logprob for alternative in (*token.top_logprobs, token)}
     yes = no = 0.0
-    for text, logprob in {one.token: one.logprob for one in (*token.top_logprobs, token)}.items():
+    for text, logprob in logprobs.items():
         if not before.strip():
             word = text.lstrip().lower()
         elif text.startswith(before):
@@ -232,19 +239,23 @@ def score_answer(written: Sequence[Token]) -> float | None:
     return yes / (yes + no) if yes + no > 0 else None
 
 
-def _fewer(wishes: dict[str, Any], refusal: str, *, anything: bool) -> dict[str, Any]:
-    """The wishes without those that the refusal names; the same where it is not about them."""
-    words = refusal.casefold().replace("max_tokens", "max_completion_tokens")
-    if "logprobs" in words and wishes.get("top_logprobs", 0) > FEWER_ALTERNATIVES:
-        return {**wishes, "top_logprobs": FEWER_ALTERNATIVES}
-    named = {name for name in wishes if name in words}
-    if not named and not anything:
-        named = set(list(wishes)[:1])
-    if "logprobs" in named:
-        named.add("top_logprobs")  # which is refused without it
-    return {name: value for name, value in wishes.items() if name not in named}
+def _drop_rejected(parameters: dict[str, Any], message: str, *, answered: bool) -> dict[str, Any]:
+    """The parameters without those that the error message names.
+
+    If it names none, the first one is dropped as long as the service has not `answered` any pair: after that the pair
+    itself is at fault.
+    """
+    words = message.casefold().replace("max_tokens", "max_completion_tokens")
+    if "logprobs" in words and parameters.get("top_logprobs", 0) > FEWER_ALTERNATIVES:
+        return {**parameters, "top_logprobs": FEWER_ALTERNATIVES}
+    rejected = {name for name in parameters if name in words}
+    if not rejected and not answered:
+        rejected = set(list(parameters)[:1])
+    if "logprobs" in rejected:
+        rejected.add("top_logprobs")  # services reject it without `logprobs`
+    return {name: value for name, value in parameters.items() if name not in rejected}
 
 
-def _told(bill: Bill) -> str:
+def _describe(bill: Bill) -> str:
     cost = "" if bill.cost is None else f", cost {bill.cost:.4g}"
     return f"{bill.answers} answers ({bill.input_tokens} input and {bill.output_tokens} output tokens{cost})"

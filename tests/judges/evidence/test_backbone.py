@@ -76,11 +76,11 @@ def test_evidence_with_a_models_own_vision_tower() -> None:
     pair = PicturePair((read_picture(halves()),), read_picture(halves().transpose(Image.Transpose.ROTATE_180)))
     judge = load_judge("evidence:micro")
     assert judge.name == "evidence:micro"
-    (opinion,) = judge.judge([pair])
+    (judgement,) = judge.judge([pair])
     (usual,) = load_judge("evidence").judge([pair])
-    assert opinion.score is not None
-    assert opinion.response.startswith("<think>")
-    assert opinion.response != usual.response
+    assert judgement.score is not None
+    assert judgement.response.startswith("<think>")
+    assert judgement.response != usual.response
 
 
 def test_unusable_backbones_say_so(tmp_path: Path) -> None:
