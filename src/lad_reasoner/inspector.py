@@ -30,9 +30,9 @@ load_model = load_judge  # the public name
 class Inspector:
     """Compares queries with references.
 
-    `references` are one or more pictures of good products (paths or Pillow images). Raises `ImageError` when one of
-    them cannot be read, `InputError` when there are none. With `evidence` the built-in judge adds its map and boxes to
-    the verdicts of another model.
+    `references` are one or more pictures of good products (paths or Pillow images). Raises `ImageError` if one of them
+    cannot be read, `InputError` without references. With `evidence` the built-in judge adds its map and boxes to the
+    verdicts of another model.
     """
 
     def __init__(
@@ -49,19 +49,19 @@ class Inspector:
             self.judge = add_evidence(model) if evidence else model
 
     def inspect(self, query: Source) -> Verdict:
-        """Judge one query; raises `InputError` when it cannot be read or the judge cannot take it."""
+        """Judge one query; raises `InputError` if it cannot be read or judged."""
         return judge_batch(self.judge, [self._read(query)])[0].verdict
 
     def inspect_many(self, queries: Iterable[Source | Failure]) -> Iterator[Verdict | Failure]:
-        """Judge many queries, in order and in the judge's batches; a batch's verdicts come as soon as it is done.
+        """Judge many queries, in order and in the judge's batches; verdicts come batch by batch.
 
-        A query that cannot be read or judged becomes a `Failure`, a `Failure` stays one.
+        A query that cannot be read or judged becomes a `Failure`; a `Failure` among the queries is passed through.
         """
         yield from map(_record, self.run(queries))
 
     def run(self, queries: Iterable[Source | Failure]) -> Iterator[Judged | Failure]:
-        """Like `inspect_many`, with the pictures and judgements beside the verdicts."""
-        # A loop would hold on to the last picture while the next batch is read.
+        """Like `inspect_many`, with the pictures and the judgement of each verdict."""
+        # A loop variable would keep the last picture in memory while the next batch is read.
         yield from map(itemgetter(1), run(self.judge, queries, self._read))
 
     def _read(self, query: Source | Failure) -> PicturePair:

@@ -3,8 +3,8 @@
     for pair, result in run(judge, pairs, read):
         ...                        # Judged: verdict, pictures, judgement; Failure: why there is no verdict
 
-It decodes pictures ahead in a thread, judges in the judge's batches, isolates the pair that a batch fails for, shares
-out the time of a batch, and makes the `Verdict`.
+It decodes pictures ahead in a thread, judges in batches, isolates the faulty pair of a failed batch, divides the time
+of a batch among its pairs, and makes the `Verdict`.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ from lad_reasoner.judge import Judge, Judgement, PicturePair
 from lad_reasoner.records import Failure, Verdict
 from lad_reasoner.text import printable
 
-READ_AHEAD = 4  # pairs that are decoded while the judge looks at others
-ANSWER_SCORES: dict[Answer, float] = {"yes": 1.0, "no": 0.0, "invalid": 0.5}  # for a judge that only answers
+READ_AHEAD = 4  # pairs that are decoded while the judge works on others
+ANSWER_SCORES: dict[Answer, float] = {"yes": 1.0, "no": 0.0, "invalid": 0.5}  # for a judge without scores
 
 Item = TypeVar("Item")
 
 
 @dataclass(frozen=True, eq=False)
 class Judged:
-    """A verdict, with the pictures and the judgement that it was made from."""
+    """A verdict, and the pictures and the judgement behind it."""
 
     verdict: Verdict
     pair: PicturePair
@@ -41,22 +41,23 @@ class Judged:
 def run(
     judge: Judge, items: Iterable[Item], read: Callable[[Item], PicturePair]
 ) -> Iterator[tuple[Item, Judged | Failure]]:
-    """Each item with its verdict, or with the reason why there is none; in order.
+    """Each item with its verdict or its failure, in order.
 
-    `read` decodes an item's pictures in a thread, at most a batch (or `READ_AHEAD`) ahead. An InputError of `read` or
-    of the judge becomes a `Failure` of that item alone; a MachineError that a single pair raises ends the run.
+    `read` decodes an item's pictures in a thread, at most a batch (or `READ_AHEAD`) ahead; the first verdict waits
+    until so many items are there. An InputError of `read` or of the judge becomes a `Failure` of that item alone. A
+    MachineError is raised if the judge raises it for a single pair.
     """
-    items = iter(items)
+    items, batch_size = iter(items), max(1, judge.batch_size)
     with ThreadPoolExecutor(1, thread_name_prefix="read") as pool:
         waiting: deque[tuple[Item, Future[PicturePair]]] = deque()
         try:
             while True:
-                ahead = max(judge.batch_size, READ_AHEAD) - len(waiting)
+                ahead = max(batch_size, READ_AHEAD) - len(waiting)
                 waiting.extend((item, pool.submit(read, item)) for item in islice(items, ahead))
                 if not waiting:
                     return
-                size = min(judge.batch_size, len(waiting))
-                # No name for the batch: it would hold on to its pictures while the next one is read.
+                size = min(batch_size, len(waiting))
+                # The batch has no name, which would keep its pictures in memory while the next batch is read.
                 yield from _run_batch(judge, [waiting.popleft() for _ in range(size)])
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
@@ -79,7 +80,7 @@ def _run_batch(
 
 
 def _judge(judge: Judge, pairs: Sequence[PicturePair]) -> Iterator[Judged | Failure]:
-    """All at once; where that fails one by one, so that only the faulty pair fails, or memory is enough."""
+    """The whole batch at once; if that fails, pair by pair: only the faulty pair fails, and each needs less memory."""
     if not pairs:
         return
     try:
@@ -97,10 +98,15 @@ def _judge(judge: Judge, pairs: Sequence[PicturePair]) -> Iterator[Judged | Fail
 
 
 def judge_batch(judge: Judge, pairs: Sequence[PicturePair]) -> list[Judged]:
-    """One call of the judge, its time shared out among the pairs; raises what the judge raises."""
+    """One call of the judge, its time divided among the pairs.
+
+    Raises what the judge raises, and ValueError if it does not return one judgement for each pair.
+    """
     start = time.perf_counter()
     judgements = judge.judge(pairs)
     seconds = (time.perf_counter() - start) / len(pairs)
+    if len(judgements) != len(pairs):
+        raise ValueError(f"{judge.name}: returned {len(judgements)} judgements for {len(pairs)} pairs")
     return [
         Judged(_make_verdict(judge, pair, judgement, seconds), pair, judgement)
         for pair, judgement in zip(pairs, judgements, strict=True)
@@ -108,7 +114,7 @@ def judge_batch(judge: Judge, pairs: Sequence[PicturePair]) -> list[Judged]:
 
 
 def _make_verdict(judge: Judge, pair: PicturePair, judgement: Judgement, seconds: float) -> Verdict:
-    """The record of one judgement that took so many seconds."""
+    """The record of one judgement; `seconds` is its share of the batch."""
     return Verdict(
         query=pair.query.name,
         references=tuple(reference.name for reference in pair.references),

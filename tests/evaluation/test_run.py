@@ -106,6 +106,28 @@ def test_what_is_there_is_not_asked_again(lamp: Benchmark, tmp_path: Path) -> No
     assert third.asked == []
 
 
+def test_one_run_can_be_continued_after_a_stop(lamp: Benchmark, tmp_path: Path) -> None:
+    stub = Stub(batch_size=2)
+    run = Run(tmp_path / "run", stub, lamp)
+    predicting = run.predict()
+    next(predicting)
+    predicting.close()
+    with (tmp_path / "run/predictions.jsonl").open("a") as file:
+        file.write('{"pair":{"references":["lamp/tr')
+    assert len(list(run.predict())) == 6
+    assert list(run.predict()) == []
+    assert [line.pair.query for line in read_run(tmp_path / "run").predictions] == [f"lamp/test/{name}" for name in ALL]
+
+
+def test_lines_that_another_run_added_meanwhile_are_skipped(lamp: Benchmark, tmp_path: Path) -> None:
+    early, late = Stub(), Stub()
+    waiting = Run(tmp_path / "run", late, lamp)
+    list(Run(tmp_path / "run", early, lamp, limit=5).predict())
+    assert len(list(waiting.predict())) == 2
+    assert sorted(queries(early) + queries(late)) == ALL
+    assert len(read_run(tmp_path / "run").predictions) == 7
+
+
 def test_two_do_not_write_into_one_folder(lamp: Benchmark, tmp_path: Path) -> None:
     run, late = tmp_path / "run", Stub()
     waiting = Run(run, late, lamp)
@@ -167,7 +189,7 @@ def test_folders_that_are_no_runs_are_refused(lamp: Benchmark, tmp_path: Path) -
         write_evaluation(run)
     run.mkdir()
     (run / "predictions.jsonl").write_text("{}\n")
-    with pytest.raises(InputError, match=r"holds predictions.jsonl without settings.json; give another --out"):
+    with pytest.raises(InputError, match=r"contains predictions.jsonl without settings.json; give another --out"):
         Run(run, Stub(), lamp)
     (run / "settings.json").write_text('{"benchmark": 3}')
     with pytest.raises(RecordError, match=r"settings.json: benchmark: .*; give another --out"):

@@ -1,17 +1,17 @@
-"""Runs a judge over a benchmark: one line of predictions.jsonl a query, in a folder where an unfinished run is resumed.
+"""Runs a judge over a benchmark, one line of predictions.jsonl a query; an unfinished run is resumed.
 
     run = Run("runs/micro", load_judge("micro"), open_benchmark("miniloco"))
     for prediction in run.predict(): ...
     metrics = measure_run(read_run("runs/micro").predictions)
 
-    RUN/settings.json        what was asked of whom; a folder holds lines of one setting only
-    RUN/predictions.jsonl    appended and pushed to the disk query by query
-    RUN/thumbnails/          each picture that was shown, small, for the report
+    RUN/settings.json        judge, benchmark and protocol; all lines of a folder have the same settings
+    RUN/predictions.jsonl    one line a query, flushed to the disk one by one
+    RUN/thumbnails/          small copies of the pictures, for the report
     RUN/metrics.json         computed from predictions.jsonl alone
-    RUN/report.html          from the same lines and the thumbnails (see report/evaluation.py)
+    RUN/report.html          made from the lines and the thumbnails (report/evaluation.py)
 
-What is on the disk is never asked again. A query that cannot be read, or that the judge cannot take, becomes a line
-with an `error` and counts as wrong. Want of memory or of a server ends the run instead: the next start resumes it.
+A query with a line on disk is skipped. A query that cannot be read or judged gets a line with an `error` and counts as
+wrong. A MachineError (memory, server) ends the run; the next start resumes it.
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ SETTINGS, PREDICTIONS, METRICS, THUMBNAILS = "settings.json", "predictions.jsonl
 
 
 class Settings(Record):
-    """What a run asks of whom. Two runs with the same `COMPARED` fields ask the same; the rest is for the reader.
+    """Judge, benchmark and protocol of a run. A run can be resumed if its `COMPARED` fields are the same.
 
-    `pairs` is how many queries the benchmark has with these settings, whatever part of them was asked so far.
-    `parameters` is how many weights the model has, where it says so.
+    `pairs` is the number of queries of the benchmark with these settings, judged or not. `parameters` is the number of
+    weights of the model, or None.
     """
 
     benchmark: str
@@ -60,10 +60,10 @@ COMPARED = ("benchmark", "model", "prompt_version", "references", "seed", "kinds
 
 
 class RunMetrics(Metrics):
-    """What metrics.json holds.
+    """The content of metrics.json.
 
-    `trivial` are the constant answers on the same pairs. `explanations` are None where nothing was explained.
-    `failed` are the queries with an error instead of a judgement, which count as wrong, and why.
+    `trivial` holds the metrics of constant answers on the same pairs. `explanations` is None without explanations.
+    `failed` maps each query without a judgement, which counts as wrong, to its error.
     """
 
     trivial: dict[str, Summary]
@@ -75,18 +75,17 @@ class RunMetrics(Metrics):
 
 @dataclass(frozen=True)
 class Recorded:
-    """What a run's folder holds."""
+    """The content of a run folder."""
 
     settings: Settings
     predictions: list[Prediction]
 
 
 class Run:
-    """A judge on a benchmark, from where the folder `out` stands.
+    """A judge on a benchmark, in the run folder `out`, which is created or resumed.
 
-    `done` predictions are there already, `todo` pairs are still to be asked. InputError when the folder holds other
-    settings (it names the first that differs) or something else, while another process works there, and for what
-    `draw_pairs` refuses.
+    `done` is the number of predictions on disk, `todo` the remaining pairs. InputError if the folder has other settings
+    (it names the first that differs), is not a run folder, or is used by another process, and as `draw_pairs` raises.
     """
 
     def __init__(
@@ -116,28 +115,29 @@ class Run:
         )
         self.settings = _settle(self.out, settings)
         with lock(self.out, "--out"):
-            repair_records(self.out / PREDICTIONS)
-            asked = {line.pair.query for line in _read_lines(self.out)}
+            judged = _judged_queries(self.out)
         wanted = pairs if limit is None else limit_pairs(pairs, limit)
-        self.todo = [pair for pair in wanted if pair.query not in asked]
-        self.done = len(asked)
+        self.todo = [pair for pair in wanted if pair.query not in judged]
+        self.done = len(judged)
         self._known: dict[str, _Known] = {}
 
     def predict(self) -> Iterator[Prediction]:
-        """Ask what is still to be asked; each prediction is on the disk before it is handed out.
+        """Judge the remaining pairs; each prediction is on the disk before it is yielded.
 
-        InputError where another process writes into the folder.
+        InputError if another process uses the folder.
         """
         with lock(self.out, "--out"):
-            for pair, result in run(self.judge, self.todo, self._read):
+            judged = _judged_queries(self.out)  # an earlier call or another process may have added lines
+            todo = [pair for pair in self.todo if pair.query not in judged]
+            for pair, result in run(self.judge, todo, self._read):
                 prediction = self._predict(pair, result)
                 append_record(self.out / PREDICTIONS, prediction)
                 yield prediction
 
     def _read(self, pair: Pair) -> PicturePair:
-        """The pictures of a pair; what else is known of it is kept until it is judged."""
+        """The pictures of a pair; its defect and its facts are kept in `_known` until it is judged."""
         defect = self.benchmark.defect(pair.query)
-        # Known even of a pair whose pictures cannot be read.
+        # Set before the pictures are read: a pair that cannot be read has a line, too.
         self._known[pair.query] = _Known(defect)
         *references, query = [self.benchmark.read(name) for name in (*pair.references, pair.query)]
         for picture, _ in (*references, query):
@@ -170,24 +170,24 @@ class Run:
 
 @dataclass(frozen=True)
 class _Known:
-    """What a benchmark knows of a pair beside its pictures: the query's defect, the facts of all its pictures."""
+    """What a benchmark knows about a pair: the defect of the query, and the facts of all pictures."""
 
     defect: str | None
     facts: tuple[Facts, ...] = ()
 
 
 def _settle(out: Path, settings: Settings) -> Settings:
-    """The settings of this folder: written if it is new, held against those that are there if it is not."""
+    """The settings of the folder: written if it is new, otherwise compared with those on disk."""
     path = out / SETTINGS
     if path.exists():
-        before = _read_settings(out)
+        recorded = _read_settings(out)
         for field in COMPARED:
-            old, new = getattr(before, field), getattr(settings, field)
+            old, new = getattr(recorded, field), getattr(settings, field)
             if old != new:
                 raise InputError(f"{out}: made with {field} {_text(old)}, not {_text(new)}; give another --out")
-        return before
+        return recorded
     if (out / PREDICTIONS).exists():
-        raise InputError(f"{out}: holds {PREDICTIONS} without {SETTINGS}; give another --out")
+        raise InputError(f"{out}: contains {PREDICTIONS} without {SETTINGS}; give another --out")
     try:
         out.mkdir(parents=True, exist_ok=True)
         write_whole(path, settings.model_dump_json(indent=2) + "\n")
@@ -215,22 +215,28 @@ def _read_lines(out: Path) -> list[Prediction]:
     return list(read_records(path, Prediction)) if path.exists() else []
 
 
+def _judged_queries(out: Path) -> set[str]:
+    """The queries with a line; a half line at the end is cut off. The caller holds the lock."""
+    repair_records(out / PREDICTIONS)
+    return {line.pair.query for line in _read_lines(out)}
+
+
 def read_run(out: str | Path) -> Recorded:
-    """Settings and predictions of a run's folder; InputError where there are none, or a line cannot be read."""
+    """Settings and predictions of a run folder; InputError if there are no predictions or a line cannot be read."""
     out = Path(out)
     settings, predictions = _read_settings(out), _read_lines(out)
     if not predictions:
-        raise InputError(f"{out}: no predictions in it yet; run the evaluation first")
+        raise InputError(f"{out}: no predictions yet; run the evaluation first")
     return Recorded(settings, predictions)
 
 
 def measure_run(predictions: Sequence[Prediction], *, resamples: int = RESAMPLES) -> RunMetrics:
     """All metrics of a run; the order of the lines does not matter. Raises what `compute_metrics` raises."""
     lines = sorted(predictions, key=lambda line: line.pair.query)
-    figures = compute_metrics(lines, resamples=resamples)
+    metrics = compute_metrics(lines, resamples=resamples)
     trivial = {name: compute_metrics(constant, resamples=resamples) for name, constant in trivial_runs(lines).items()}
     return RunMetrics(
-        **dict(figures),
+        **dict(metrics),
         trivial={
             name: Summary(pooled=constant.pooled, mean_over_classes=constant.mean_over_classes)
             for name, constant in trivial.items()
@@ -244,23 +250,17 @@ def measure_run(predictions: Sequence[Prediction], *, resamples: int = RESAMPLES
 
 def trivial_runs(predictions: Sequence[Prediction]) -> dict[str, list[Prediction]]:
     """The same pairs as always-yes and always-no answer them."""
-    return {
-        name: [
-            line.model_copy(
-                update={
-                    "verdict": line.verdict.model_copy(update={"answer": answer, "score": score}),
-                    "scored": True,
-                    "error": "",
-                }
-            )
-            for line in predictions
-        ]
-        for name, answer, score in (("always-yes", "yes", 1.0), ("always-no", "no", 0.0))
-    }
+    runs: dict[str, list[Prediction]] = {}
+    for name, answer, score in (("always-yes", "yes", 1.0), ("always-no", "no", 0.0)):
+        runs[name] = []
+        for line in predictions:
+            verdict = line.verdict.model_copy(update={"answer": answer, "score": score})
+            runs[name].append(line.model_copy(update={"verdict": verdict, "scored": True, "error": ""}))
+    return runs
 
 
 def write_metrics(out: str | Path) -> tuple[Recorded, RunMetrics]:
-    """Write metrics.json from what a run's folder holds; returns the run and its metrics."""
+    """Write metrics.json from the predictions of a run folder; returns the run and its metrics."""
     recorded = read_run(out)
     metrics = measure_run(recorded.predictions)
     write_whole(Path(out) / METRICS, metrics.model_dump_json(indent=2) + "\n")

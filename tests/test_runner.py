@@ -1,0 +1,106 @@
+"""The one loop around a judge: consumers that stop early, errors in threads, judges that break the contract."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator, Sequence
+
+import pytest
+from PIL import Image
+
+from lad_reasoner.errors import InputError, MachineError
+from lad_reasoner.files.pictures import Picture
+from lad_reasoner.judge import Judgement, PicturePair
+from lad_reasoner.records import Failure
+from lad_reasoner.runner import Judged, run
+
+
+class Counter:
+    """Answers no; returns `returned` judgements of each batch."""
+
+    name, prompt_version, notes = "counter", "test", ()
+    parameters: int | None = None
+
+    def __init__(self, batch_size: int, returned: int | None = None) -> None:
+        self.batch_size, self.returned = batch_size, returned
+        self.batches: list[int] = []
+
+    def judge(self, pairs: Sequence[PicturePair]) -> list[Judgement]:
+        self.batches.append(len(pairs))
+        return [Judgement("no", 0.0) for _ in pairs][: self.returned]
+
+
+def read(number: int) -> PicturePair:
+    picture = Picture(str(number), Image.new("RGB", (20, 20)), 20, 20)
+    return PicturePair((picture,), picture)
+
+
+@pytest.mark.parametrize("batch_size", [0, -3])
+def test_a_batch_has_at_least_one_pair(batch_size: int) -> None:
+    judge = Counter(batch_size)
+    assert [number for number, _ in run(judge, range(3), read)] == [0, 1, 2]
+    assert judge.batches == [1, 1, 1]
+
+
+@pytest.mark.parametrize("returned", [0, 1])
+def test_a_judge_that_returns_too_few_judgements_is_named(returned: int) -> None:
+    results = run(Counter(2, returned), range(3), read)
+    with pytest.raises(ValueError, match=f"counter: returned {returned} judgements for 2 pairs"):
+        next(results)
+
+
+def reader_threads() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name.startswith("read")]
+
+
+def test_a_consumer_that_stops_early_leaves_no_thread_behind() -> None:
+    started: list[int] = []
+
+    def read_slowly(number: int) -> PicturePair:
+        started.append(number)
+        time.sleep(0.05)
+        return read(number)
+
+    for _ in run(Counter(1), range(100), read_slowly):
+        break
+    assert reader_threads() == []
+    count = len(started)
+    time.sleep(0.1)
+    assert len(started) == count < 10
+
+
+@pytest.mark.parametrize("error", [MachineError, OSError, MemoryError])
+def test_an_error_of_the_reader_ends_the_run(error: type[Exception]) -> None:
+    def fail_at_two(number: int) -> PicturePair:
+        if number == 2:
+            raise error("no")
+        return read(number)
+
+    results = run(Counter(1), range(9), fail_at_two)
+    assert [next(results)[0] for _ in range(2)] == [0, 1]
+    with pytest.raises(error, match="no"):
+        next(results)
+    assert reader_threads() == []
+    assert list(results) == []
+
+
+def test_an_input_error_of_the_reader_is_one_items_failure() -> None:
+    def fail_at_two(number: int) -> PicturePair:
+        if number == 2:
+            raise InputError("two cannot be read")
+        return read(number)
+
+    results = list(run(Counter(4), range(4), fail_at_two))
+    assert [type(result) for _, result in results] == [Judged, Judged, Failure, Judged]
+    assert results[2][1] == Failure(query="2", error="two cannot be read")
+
+
+def test_an_error_of_the_source_ends_the_run() -> None:
+    def numbers() -> Iterator[int]:
+        yield 0
+        raise InputError("the source broke")
+
+    with pytest.raises(InputError, match="the source broke"):
+        list(run(Counter(1), numbers(), read))
+    assert reader_threads() == []
