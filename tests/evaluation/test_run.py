@@ -198,7 +198,7 @@ def test_folders_that_are_no_runs_are_refused(lamp: Benchmark, tmp_path: Path) -
     with pytest.raises(InputError, match=r"--out .*choose a folder that can be written"):
         Run(tmp_path / "file/run", Stub(), lamp)
     Run(tmp_path / "empty", Stub(), lamp)
-    with pytest.raises(InputError, match="no predictions in it yet"):
+    with pytest.raises(InputError, match="no predictions yet"):
         write_evaluation(tmp_path / "empty")
 
 
