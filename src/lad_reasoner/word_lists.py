@@ -7,12 +7,12 @@ hits[0].start, hits[0].end, hits[0].names           # 4, 12, {"nut"}
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from importlib.resources import files
 from typing import Any
+
+from lad_reasoner.packaged import read_packaged
 
 DENIED_WITHIN = 6  # words between a denial and what it denies
 _ACROSS_CLAUSES = 4  # words by which a comma or a conjunction separates
@@ -26,7 +26,7 @@ _SPELLINGS = {"color": "colour", "gray": "grey", "’": "'", "centered": "centre
 @cache
 def word_lists() -> Mapping[str, Any]:
     """defect_words.toml, parsed."""
-    return tomllib.loads(files("lad_reasoner").joinpath("defect_words.toml").read_text(encoding="utf-8"))
+    return read_packaged(__file__, "defect_words.toml")
 
 
 def normalise(text: str) -> str:

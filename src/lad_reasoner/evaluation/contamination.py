@@ -9,19 +9,17 @@ knows has published it.
 from __future__ import annotations
 
 import re
-import tomllib
-from collections.abc import Mapping
 from functools import cache
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from lad_reasoner.packaged import read_packaged
+
 
 @cache
-def contamination() -> Mapping[str, Any]:
+def contamination() -> dict[str, Any]:
     """contamination.toml, parsed."""
-    path = files("lad_reasoner.evaluation").joinpath("contamination.toml")
-    return tomllib.loads(path.read_text(encoding="utf-8"))
+    return read_packaged(__file__, "contamination.toml")
 
 
 def note_on(name: str) -> str:

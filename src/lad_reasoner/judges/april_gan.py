@@ -42,29 +42,16 @@ from lad_reasoner.files.pictures import Picture
 from lad_reasoner.judge import Judgement, PicturePair
 from lad_reasoner.judges.evidence.backbone import pixel_statistics
 from lad_reasoner.judges.vlm.checkpoint import check_weights, find_folder
+from lad_reasoner.packaged import read_packaged
 from lad_reasoner.text import printable
 
 SIDE = 518  # pixels: every picture is stretched to a square of this size
 SHARPNESS = 100.0  # of the softmax over cosines: CLIP's own
 ALONE = "each picture is scored by itself; the authors stretch the maps over all test pictures of a class"
 
-STATES = (
-    ("{}", "flawless {}", "perfect {}", "unblemished {}", "{} without flaw", "{} without defect", "{} without damage"),
-    ("damaged {}", "broken {}", "{} with flaw", "{} with defect", "{} with damage"),
-)
-PHOTOS = (
-    *(
-        f"a {kind} photo of {of} {{}}."
-        for kind in ("bad", "low resolution", "cropped", "bright")
-        for of in ("a", "the")
-    ),
-    *(f"a {kind} photo of {of} {{}}." for kind in ("dark", "close-up", "black and white") for of in ("a", "the")),
-    *(f"a {kind} photo of {of} {{}}." for kind in ("jpeg corrupted", "blurry", "good") for of in ("a", "the")),
-    *(f"a photo of {of} {{}}." for of in ("my", "the cool", "a cool", "the", "one", "a", "a large", "the large")),
-    *(f"a photo of {of} {{}}." for of in ("a small", "the small")),
-    *(f"there is {of} {{}} in the scene." for of in ("a", "the")),
-    *(f"this is {of} {{}} in the scene." for of in ("a", "the", "one")),
-)
+_SENTENCES = read_packaged(__file__, "april_gan.toml")
+STATES = (_SENTENCES["good"], _SENTENCES["damaged"])
+PHOTOS = _SENTENCES["photos"]
 
 
 class AprilGan:

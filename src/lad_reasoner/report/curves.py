@@ -9,24 +9,11 @@ from typing import Any
 
 from lad_reasoner.errors import InputError, require
 from lad_reasoner.files.whole import write_whole
+from lad_reasoner.packaged import read_packaged
 
 History = Sequence[Mapping[str, Any]]  # what a Trainer logged: {"step": 1, "reward": 0.5, …}
 
-# Title of a panel -> names in the log.
-PANELS = {
-    "Reward": ("reward", "reward_penalised", "rewards/structure_reward/mean", "rewards/accuracy_reward/mean"),
-    "Response length (tokens)": ("response_length",),
-    "KL to the frozen model (per token)": ("kl",),
-    "Yes-rate": ("yes_rate", "label_yes_rate"),
-}
-LABELS = {
-    "reward": "weighted sum",
-    "reward_penalised": "less the KL",
-    "rewards/structure_reward/mean": "structure",
-    "rewards/accuracy_reward/mean": "accuracy",
-    "yes_rate": "answers",
-    "label_yes_rate": "labels",
-}
+PANELS: dict[str, dict[str, str]] = read_packaged(__file__, "curves.toml")
 
 
 def read_curve(history: History, name: str) -> list[tuple[int, float]]:
@@ -56,10 +43,10 @@ def draw_curves(runs: Mapping[str, History], path: Path) -> Path:
         raise InputError(f"{path}: no step was logged, so there are no curves")
     canvas = require("matplotlib.figure", "train").Figure(figsize=(10, 6.5), layout="constrained")
     several = len(runs) > 1
-    for axes, (title, names) in zip(canvas.subplots(2, 2).flat, PANELS.items(), strict=True):
+    for axes, (title, labels) in zip(canvas.subplots(2, 2).flat, PANELS.items(), strict=True):
         for run, history in runs.items():
-            for name in names[:1] if several else names:
-                _draw_line(axes, read_curve(history, name), run if several else LABELS.get(name, name))
+            for name in list(labels)[:1] if several else labels:
+                _draw_line(axes, read_curve(history, name), run if several else labels[name])
         axes.set(title=title, xlabel="step")
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(alpha=0.3)

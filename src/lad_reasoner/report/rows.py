@@ -9,24 +9,12 @@ from lad_reasoner.estimate import Estimate
 from lad_reasoner.evaluation.explanations import ALL, Explanations, Faithfulness, Naming
 from lad_reasoner.evaluation.metrics import Estimates
 from lad_reasoner.evaluation.run import Recorded, RunMetrics, Settings
+from lad_reasoner.packaged import read_packaged
 from lad_reasoner.text import listed
 
-# Field of `Estimates` -> heading. The two groups never share a table: the first is about fixed verdicts, the second
-# looks at every threshold, with the test labels in hand.
-VERDICT_HEADINGS = {
-    "accuracy": "Accuracy",
-    "f1": "F1",
-    "precision": "Precision",
-    "tpr": "TPR",
-    "tnr": "TNR",
-    "balanced_accuracy": "Balanced acc.",
-    "mcc": "MCC",
-}
-SCORE_HEADINGS = {
-    "auroc": "AUROC",
-    "average_precision": "Average precision",
-    "f1_max_on_test_labels": "F1-max (threshold chosen on the test labels)",
-}
+_TABLE = read_packaged(__file__, "rows.toml")
+VERDICT_HEADINGS: dict[str, str] = _TABLE["verdict_headings"]
+SCORE_HEADINGS: dict[str, str] = _TABLE["score_headings"]
 EXPLAINED = (
     "Measured with word lists (defect_words.toml): what is put in other words is not recognised. A reasoning names a "
     "defect if one sentence has its object and, next to it, its change. The share of other defects that the same "

@@ -29,11 +29,10 @@ from lad_reasoner.train.publish import publish
 from lad_reasoner.train.rewards import load_reward
 from lad_reasoner.train.run_record import write_run_record
 from lad_reasoner.train.session import run_trainer
-from lad_reasoner.train.settings import Recipe, TrainSettings, read_recipe
+from lad_reasoner.train.settings import TRL, Recipe, TrainSettings, read_recipe
 from lad_reasoner.train.trainee import adapter, load_trainee
 
-# TRL's settings that have no effect in this stage, and what to do instead.
-UNREAD = {"importance_sampling_level": "set importance: token or sequence"}
+UNREAD: dict[str, str] = TRL["without_effect"]["grpo"]
 SAMPLES, CURVES = "samples.jsonl", "curves.png"
 
 

@@ -21,18 +21,12 @@ from typing import Any
 from lad_reasoner.data.sets.built_set import DECISIONS, MANIFEST, METADATA, hash_file
 from lad_reasoner.errors import InputError
 from lad_reasoner.files.whole import write_whole
-from lad_reasoner.train.settings import Recipe
+from lad_reasoner.train.settings import TRL, Recipe
 
 RUN = "run.json"
 SECRET = "hub_token"
 PACKAGES = ("lad-reasoner", "torch", "transformers", "trl", "accelerate", "peft", "datasets")
-# These may change when a run is resumed: logging, saving, data loading, memory against time. None changes a weight.
-FREE = frozenset(
-    {"logging_steps", "logging_first_step", "report_to", "run_name", "save_steps", "save_strategy", "save_total_limit"}
-    | {"disable_tqdm", "log_level", "push_to_hub", "hub_model_id", "hub_private_repo", SECRET}
-    | {"dataloader_num_workers", "dataloader_pin_memory", "dataloader_prefetch_factor"}
-    | {"gradient_checkpointing", "gradient_checkpointing_kwargs", "activation_checkpointing"}
-)
+FREE = frozenset(TRL["free_on_resume"])  # these may change when a run is resumed
 # These too, as long as their product with the processes stays: smaller parts where memory ran out, other machines.
 PARTS = ("per_device_train_batch_size", "gradient_accumulation_steps")
 

@@ -25,26 +25,14 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from lad_reasoner.errors import InputError, MachineError, require
+from lad_reasoner.packaged import read_packaged
 from lad_reasoner.train.fields import check_fields, field_names, nearest, setting_problem, takes_truth
 
 # Read when huggingface_hub is imported, so it is set here, before TRL: TRL would report each run to its makers.
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
-# TRL's settings that have no effect in either stage, and what to do instead.
-ELSEWHERE = {
-    "model_init_kwargs": "set `model`, `dtype` and `max_pixels`",
-    "trust_remote_code": "code of a checkpoint is never run",
-    "enable_jit_checkpoint": "SIGTERM always saves a checkpoint",
-    "do_train": "this command always trains",
-}
-ELSEWHERE |= dict.fromkeys(("resume_from_checkpoint", "restore_callback_states_from_checkpoint"), "use --resume")
-ELSEWHERE |= dict.fromkeys(("eval_strategy", "eval_steps", "eval_on_start"), "measure with `lad-reasoner eval`")
-ELSEWHERE |= dict.fromkeys(("do_eval", "do_predict"), "measure with `lad-reasoner eval`")
-ELSEWHERE |= dict.fromkeys(("load_best_model_at_end", "metric_for_best_model"), "measure with `lad-reasoner eval`")
-ELSEWHERE |= dict.fromkeys(
-    ("chat_template_path", "eos_token", "pad_token"), "tokenizer and template are the model's own"
-)
-ELSEWHERE |= dict.fromkeys(("hub_strategy", "hub_always_push", "hub_revision"), "push_to_hub sends the finished model")
+TRL: dict[str, Any] = read_packaged(__file__, "trl.toml")
+ELSEWHERE: dict[str, str] = TRL["without_effect"]["any_stage"]
 
 
 class TrainSettings(BaseModel):

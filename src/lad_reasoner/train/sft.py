@@ -22,19 +22,10 @@ from lad_reasoner.train.dataset import load_set
 from lad_reasoner.train.publish import publish
 from lad_reasoner.train.run_record import write_run_record
 from lad_reasoner.train.session import run_trainer
-from lad_reasoner.train.settings import TrainSettings, read_recipe
+from lad_reasoner.train.settings import TRL, TrainSettings, read_recipe
 from lad_reasoner.train.trainee import adapter, load_trainee
 
-# Settings of TRL's SFTConfig that have no effect in this stage, and why.
-UNREAD = dict.fromkeys(
-    ("packing", "packing_strategy", "eval_packing", "padding_free", "pad_to_multiple_of", "truncation_mode"),
-    "records are padded to the longest of their batch and never cut",
-)
-UNREAD |= dict.fromkeys(("assistant_only_loss", "completion_only_loss"), "the loss is on the answer only")
-UNREAD |= dict.fromkeys(
-    ("dataset_text_field", "dataset_kwargs", "dataset_num_proc", "shuffle_dataset"),
-    "the data set is used as `lad-reasoner data sft` built it, in an order drawn from seed",
-)
+UNREAD: dict[str, str] = TRL["without_effect"]["sft"]
 
 
 def train_sft(

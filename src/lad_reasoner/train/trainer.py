@@ -23,23 +23,10 @@ from lad_reasoner.train.monitor import CollapseGuard, Samples
 from lad_reasoner.train.objective import group_advantages, penalised_rewards, sequence_kl, zero_spread
 from lad_reasoner.train.rewards import response_text
 from lad_reasoner.train.rollouts import Rollouts, find_chosen
+from lad_reasoner.train.settings import TRL
 
 GRPOTrainer: Any = require("trl", "train").GRPOTrainer
 TrainerCallback: Any = require("transformers", "train").TrainerCallback
-
-# Inputs of a model beside ids and mask, under the names that TRL gives them.
-MODEL_INPUTS = (
-    "pixel_values",
-    "image_grid_thw",
-    "num_images",
-    "pixel_attention_mask",
-    "spatial_shapes",
-    "num_tiles",
-    "image_sizes",
-    "token_type_ids",
-    "mm_token_type_ids",
-    "image_position_ids",
-)
 
 
 class StructuredGRPOTrainer(GRPOTrainer):  # type: ignore[misc]
@@ -143,7 +130,7 @@ class StructuredGRPOTrainer(GRPOTrainer):  # type: ignore[misc]
                 mask,
                 output["completion_ids"].size(1),
                 batch_size=self.args.per_device_train_batch_size,
-                **{name: output[name] for name in MODEL_INPUTS if name in output},
+                **{name: output[name] for name in TRL["model_inputs"] if name in output},
             )
         return logps
 
