@@ -96,11 +96,14 @@ def test_no_test_imports_another() -> None:
 
 
 def test_the_package_is_imported_quickly() -> None:
-    milliseconds = []
+    # Processor time, since an import on a busy machine takes several times as long by the clock.
+    code = (
+        "import sys, time; start = time.process_time(); import lad_reasoner; "
+        "print(time.process_time() - start, *sys.modules)"
+    )
+    seconds = []
     for _ in range(3):
-        command = [sys.executable, "-X", "importtime", "-c", "import lad_reasoner"]
-        lines = subprocess.run(command, capture_output=True, text=True, check=True).stderr
-        cumulative = re.search(r"\|\s+(\d+) \| lad_reasoner$", lines, re.MULTILINE)  # in microseconds
-        assert cumulative
-        milliseconds.append(int(cumulative[1]) / 1000)
-    assert min(milliseconds) < 60
+        time, *modules = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.split()
+        seconds.append(float(time))
+        assert not {"numpy", "PIL", "pydantic", "rich", "torch", "typer"} & set(modules)
+    assert min(seconds) < 0.06

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from lad_reasoner.errors import require
-from lad_reasoner.judges import FILE, SERVED, import_loader, loader_options
+from lad_reasoner.judges import FILE, JUDGES, LOADERS, SERVED, import_loader, loader_options
 from lad_reasoner.train import grpo, sft
 from lad_reasoner.train.settings import TrainSettings, read_recipe
 
@@ -90,6 +90,12 @@ def test_examples_that_are_not_run_use_real_options() -> None:
             assert option in usages[verb], (verb, option)
         for key in re.findall(r"-M (\w+)=", rest):
             assert key in loader_options(import_loader(loader_of(rest))), (rest, key)
+
+
+def test_the_changelog_names_real_options() -> None:
+    keys = set(re.findall(r"-M ([a-z_]+)=", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")))
+    assert len(keys) == 9
+    assert keys <= {key for name in JUDGES | LOADERS for key in loader_options(import_loader(name))}
 
 
 def loader_of(example: str) -> str:
