@@ -37,6 +37,14 @@ def test_every_key_goes_to_the_recipe(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "CONFIG comes first" in done.output
 
 
+def test_the_share_of_the_update_that_was_published_is_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "run.json").write_text('{"published": {"dtype": "bfloat16", "update_kept": 0.114}}')
+    monkeypatch.setattr(sft, "train_sft", lambda *_, **__: tmp_path / "model")
+    done = runner.invoke(app, ["train", "sft", "recipe.yaml"])
+    assert done.stderr == "the model holds 11.4 % of the update, in bfloat16\n"
+    assert done.stdout == f"model: {tmp_path / 'model'}\n"
+
+
 def sample(name: str, response: str = "<think>a</think><answer>yes</answer>") -> dict[str, object]:
     rewards = {"structure_reward": 1.0, "accuracy_reward": 0.0}
     return {"id": name, "label": "no", "answer": "yes", "rewards": rewards, "advantage": -0.5, "response": response}

@@ -18,8 +18,9 @@ from lad_reasoner.errors import MachineError
 from lad_reasoner.judges.vlm.checkpoint import load_checkpoint
 from lad_reasoner.train import publish as publishing
 from lad_reasoner.train import sft
-from lad_reasoner.train.publish import assemble, greedy_answers, push, stored_dtype, verify, write_card
+from lad_reasoner.train.publish import assemble, greedy_answers, push, round_weights, update_kept, verify, write_card
 from lad_reasoner.train.settings import Recipe, TrainSettings, read_recipe
+from lad_reasoner.train.trainee import load_trainee
 
 trl = pytest.importorskip("trl")
 # Their own deprecations are not ours to mend.
@@ -131,28 +132,101 @@ def test_a_folder_that_cannot_be_loaded(folder: Path, tmp_path: Path) -> None:
         publishing.ask_fresh(tmp_path, folder / "run" / "check.json")
 
 
-def test_weights_keep_the_precision_of_what_they_were_trained_from(folder: Path) -> None:
-    recipe = read(folder, "--model", "micro-base", "--max_pixels", "null")
+def test_weights_keep_the_precision_of_training(folder: Path) -> None:
+    recipe = read(folder, "--model", "micro-base", "--max_pixels", "null")  # micro-base is stored in bfloat16
     state = load_checkpoint("micro-base").model.state_dict()
-    assembled = assemble(recipe, state, None).model
-    assert {parameter.dtype for parameter in assembled.parameters()} == {torch.bfloat16}
+    assembled = assemble(recipe, state, None)
+    assert {parameter.dtype for parameter in assembled.model.parameters()} == {torch.float32}
+    rounded = round_weights(assembled, "bfloat16").model
+    assert {parameter.dtype for parameter in rounded.parameters()} == {torch.bfloat16}
     lacking = {name: value for name, value in state.items() if "norm" not in name}
     with pytest.raises(RuntimeError, match="Missing key"):
         assemble(recipe, lacking, None)
 
 
-@pytest.mark.parametrize(
-    ("fields", "dtype"),
-    [
-        ({"dtype": "bfloat16"}, torch.bfloat16),
-        ({"torch_dtype": "float16"}, torch.float16),
-        ({"text_config": {"dtype": "bfloat16"}}, torch.bfloat16),
-        ({}, torch.float32),
-    ],
-)
-def test_the_precision_of_a_checkpoint(tmp_path: Path, fields: dict[str, Any], dtype: torch.dtype) -> None:
-    (tmp_path / "config.json").write_text(json.dumps(fields))
-    assert stored_dtype(tmp_path) is dtype
+@pytest.fixture
+def stepped(folder: Path, tmp_path: Path) -> tuple[Any, dict[str, torch.Tensor]]:
+    """The trainer of a model whose start is stored in bfloat16, after small steps; and its weights."""
+    base = round_weights(load_checkpoint(folder / "model", device="cpu"), "bfloat16")
+    publishing.save_folder(base, tmp_path / "base", folder / "model")
+    model = round_weights(base, "float32").model
+    torch.manual_seed(0)
+    for parameter in model.parameters():
+        parameter.data += 5e-5 * torch.randn_like(parameter).sign()  # 50 steps at 1e-6, one way
+    trainer = SimpleNamespace(
+        is_deepspeed_enabled=False,
+        model=model,
+        accelerator=SimpleNamespace(get_state_dict=lambda trained: trained.state_dict()),
+        is_world_process_zero=lambda: True,
+        state=SimpleNamespace(log_history=[]),
+    )
+    return trainer, {name: weight.clone() for name, weight in model.state_dict().items()}
+
+
+def publish_here(monkeypatch: Any, folder: Path, trainer: Any, out: Path, *words: str) -> Path:
+    """`publish` with the answers of this process, for speed."""
+
+    def ask(model: Path, check: Path) -> dict[str, Any]:
+        content = json.loads(check.read_text())
+        checkpoint = load_checkpoint(model, device="cpu", dtype=content["dtype"])
+        return {"answers": greedy_answers(checkpoint, content["prompts"])}
+
+    monkeypatch.setattr(publishing, "ask_fresh", ask)
+    out.mkdir()
+    words = ("--output_dir", str(out), "--lora", "null", *words)
+    run = json.loads((folder / "run" / "run.json").read_text())
+    return publishing.publish(trainer, read(folder, *words), run, sft.load_set(folder / "data", kind="sft"))
+
+
+def test_small_steps_are_not_rounded_away(
+    folder: Path, stepped: Any, tmp_path: Path, monkeypatch: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    trainer, trained = stepped
+    base = ("--model", str(tmp_path / "base"))
+    caplog.set_level("INFO", logger="lad_reasoner")
+    whole = publish_here(monkeypatch, folder, trainer, tmp_path / "whole", *base)
+    saved = load_checkpoint(whole, device="cpu").model.state_dict()
+    assert all(torch.equal(saved[name], weight) for name, weight in trained.items())
+    run = json.loads((tmp_path / "whole" / "run.json").read_text())
+    assert run["published"] == {"dtype": "float32", "update_kept": 1.0}
+    assert "whole/model holds 100.0 % of the update" in caplog.text
+    assert "are float32 and hold 100.0 % of the update" in (whole / "README.md").read_text()
+
+    rounded = publish_here(monkeypatch, folder, trainer, tmp_path / "rounded", *base, "--save_dtype", "bfloat16")
+    assert {weight.dtype for weight in load_file(rounded / "model.safetensors").values()} == {torch.bfloat16}
+    kept = json.loads((tmp_path / "rounded" / "run.json").read_text())["published"]["update_kept"]
+    assert 0 <= kept < 0.5
+    warning = [record.message for record in caplog.records if record.levelname == "WARNING"][-1]
+    assert f"holds {100 * kept:.1f} % of the update; leave save_dtype out" in warning
+    # A run that goes on from the published folder, and its frozen model, start from what was trained.
+    following = read(folder, "--model", str(whole), "--max_pixels", "null", "--lora", "null")
+    start = load_trainee(following.ours).model.state_dict()
+    assert all(torch.equal(start[name], weight) for name, weight in trained.items())
+
+
+def test_a_folder_that_lost_the_update_gets_no_name(
+    folder: Path, stepped: Any, tmp_path: Path, monkeypatch: Any
+) -> None:
+    def save_rounded(checkpoint: Any, *where: Path) -> None:
+        save(round_weights(checkpoint, "bfloat16"), *where)
+
+    save = publishing.save_folder
+    monkeypatch.setattr(publishing, "save_folder", save_rounded)
+    with pytest.raises(MachineError, match=r"holds \d+\.\d% of the update, not the trained weights"):
+        publish_here(monkeypatch, folder, stepped[0], tmp_path / "run", "--model", str(tmp_path / "base"))
+    assert not (tmp_path / "run" / "model").exists()
+
+
+def test_the_share_of_an_update() -> None:
+    def share(start: float, trained: float, saved: float) -> float:
+        here = SimpleNamespace(model=SimpleNamespace(state_dict=lambda: {"w": torch.tensor([0.0, saved])}))
+        return update_kept({"w": torch.tensor([0.0, start])}, {"w": torch.tensor([0.0, trained])}, here)  # type: ignore[arg-type]
+
+    assert share(1, 3, 3) == 1
+    assert share(1, 3, 2) == 0.5
+    assert share(1, 3, 1) == share(1, 3, 9) == 0
+    assert share(1, 1, 1) == 1
+    assert share(1, 1, 2) == 0
 
 
 def test_pushing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

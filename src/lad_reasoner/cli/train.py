@@ -75,6 +75,7 @@ def _micro(
 
 def _run(stage: Callable[..., Path], context: typer.Context, config: str, resume: bool, **views: Any) -> None:
     from lad_reasoner.report.terminal import TrainingProgress, track
+    from lad_reasoner.train.run_record import read_run_record
     from lad_reasoner.train.session import first_process
 
     if config.startswith("--"):
@@ -87,6 +88,10 @@ def _run(stage: Callable[..., Path], context: typer.Context, config: str, resume
         raise typer.Exit(128 + stop.number) from None
     if first_process():
         print(f"model: {folder}")
+        published = (read_run_record(folder.parent) or {}).get("published")
+        if published:
+            kept = f"{100 * published['update_kept']:.1f} % of the update"
+            print(f"the model holds {kept}, in {published['dtype']}", file=sys.stderr)
 
 
 def show_samples(step: int, samples: Sequence[Sample], console: Console | None = None) -> None:

@@ -64,8 +64,13 @@ def write_run_record(recipe: Recipe[Any], config: Any, facts: Mapping[str, Any],
     elif not resume and (has_checkpoint or (earlier is not None and _holds_work(recipe.out))):
         raise InputError(f"{recipe.out}: already holds a run; use --resume, or give another --output_dir")
     recipe.out.mkdir(parents=True, exist_ok=True)
-    write_whole(recipe.out / RUN, json.dumps(run, indent=2, ensure_ascii=False) + "\n")
+    save_run_record(recipe.out, run)
     return run
+
+
+def save_run_record(folder: Path, run: Mapping[str, Any]) -> None:
+    """Write run.json into an existing folder."""
+    write_whole(folder / RUN, json.dumps(run, indent=2, ensure_ascii=False) + "\n")
 
 
 def _without_secret(settings: Mapping[str, Any]) -> dict[str, Any]:

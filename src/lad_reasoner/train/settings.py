@@ -48,6 +48,9 @@ class TrainSettings(BaseModel):
     dtype: Literal["float32", "bfloat16"] | None = Field(
         None, description="precision of the weights during training; float32 unless `lora` is given"
     )
+    save_dtype: Literal["float32", "bfloat16", "float16"] | None = Field(
+        None, description="precision of the published weights; that of training unless given"
+    )
     freeze_vision: bool = Field(False, description="do not train the vision tower")
     lora: dict[str, Any] | None = None
     leave_out_long: bool = Field(False, description="drop records longer than the context instead of stopping")
