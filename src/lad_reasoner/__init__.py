@@ -38,14 +38,10 @@ if TYPE_CHECKING:
 
 # Pydantic and Pillow load only when asked for, so that `lad-reasoner --help` answers at once.
 _HOME = {
-    "Failure": "records",
-    "Inspector": "inspector",
-    "Pair": "records",
-    "Verdict": "records",
-    "accuracy_reward": "rewards",
+    **dict.fromkeys(("Failure", "Pair", "Verdict"), "records"),
+    **dict.fromkeys(("Inspector", "load_model"), "inspector"),
+    **dict.fromkeys(("accuracy_reward", "structure_reward"), "rewards"),
     "evaluate": "api",
-    "load_model": "inspector",
-    "structure_reward": "rewards",
 }
 
 

@@ -23,22 +23,17 @@ def build_prompt(references: int, *, query_first: bool = False) -> str:
     """
     if references < 1:
         raise ValueError("a prompt needs at least one reference")
+    question = QUESTION if references == 1 else QUESTION.replace("reference?", "references?")
     if query_first:
         rest = "the second is the reference" if references == 1 else f"the last {references} images are references"
-        question = QUESTION if references == 1 else QUESTION.replace("reference?", "references?")
         return f"The first image is the query, {rest}. {question} {FORMAT}"
     if references == 1:
-        return f"The first image is the reference, the second is the query. {QUESTION} {FORMAT}"
-    question = QUESTION.replace("reference?", "references?")
+        return f"The first image is the reference, the second is the query. {question} {FORMAT}"
     return f"The first {references} images are references, the last is the query. {question} {FORMAT}"
 
 
 def build_messages(references: int, *, query_first: bool = False) -> list[dict[str, Any]]:
     """The conversation for a chat template: places for the references, one for the query, then the text."""
     places: list[dict[str, Any]] = [{"type": "image"} for _ in range(references + 1)]
-    return [
-        {
-            "role": "user",
-            "content": [*places, {"type": "text", "text": build_prompt(references, query_first=query_first)}],
-        }
-    ]
+    question = {"type": "text", "text": build_prompt(references, query_first=query_first)}
+    return [{"role": "user", "content": [*places, question]}]

@@ -39,15 +39,10 @@ from lad_reasoner.evaluation.metrics import (
 from lad_reasoner.evaluation.run import Recorded, RunMetrics, measure_run, read_run, trivial_runs
 from lad_reasoner.files.tables import read_table_rows
 from lad_reasoner.files.whole import write_whole
+from lad_reasoner.packaged import read_packaged
 
-# The classes in the order of the paper's Table 1, and how it abbreviates them.
-SHORT = {
-    "juice_bottle": "JB",
-    "breakfast_box": "BB",
-    "screw_bag": "SB",
-    "splicing_connectors": "SC",
-    "pushpins": "PP",
-}
+_TABLE = read_packaged(__file__, "comparison.toml")
+SHORT: dict[str, str] = _TABLE["classes"]
 POOLED, MEAN, OURS, SCORE = "Overall (pooled)", "Overall (mean)", "Pooled", "From the score"
 PUBLISHED = " (published)"
 EXPLANATION = "Explanation"
@@ -146,7 +141,7 @@ def _make_table(
         explanations = runs[name].explanations if name in runs else None
         names.append(name)
         rows.append(_cells(metrics) | (_explanation_cells(explanations) if explanations else {}))
-    columns = _columns(next(iter(measured.values())).by_class)
+    columns = [*_cells(next(iter(measured.values())))]
     columns += [column for column in _EXPLAINED if any(column in row for row in rows)]
     return Table(columns, names, rows)
 
@@ -190,23 +185,7 @@ def _name_systems(folders: Sequence[str | Path], models: Sequence[str]) -> list[
     return names
 
 
-def _columns(classes: Collection[str]) -> list[Column]:
-    papers = [name for name in SHORT if name in classes]
-    others = sorted(name for name in classes if name not in SHORT)
-    groups = [POOLED, *(SHORT.get(name, name) for name in (*papers, *others)), MEAN]
-    ours = ("Acc 95 %", "F1 95 %", "TPR", "TNR", "Bal. acc.", "Bal. acc. 95 %", "MCC")
-    columns = [(group, name) for group in groups for name in BASICS]
-    columns += [(OURS, name) for name in ours]
-    return columns + [(SCORE, name) for name in ("AUROC", "AUROC 95 %")]
-
-
-_EXPLAINED: list[Column] = [
-    (EXPLANATION, name)
-    for name in (
-        *("True claims", "Facts claimed", "Names the defect", "Names others", "Contradicts"),
-        *("Empty", "Repeated", "Words"),
-    )
-]
+_EXPLAINED: list[Column] = [(EXPLANATION, name) for name in _TABLE["explanation"]]
 
 
 def _explanation_cells(explanations: Explanations) -> dict[Column, str]:
@@ -227,9 +206,13 @@ def _explanation_cells(explanations: Explanations) -> dict[Column, str]:
 
 
 def _cells(metrics: Metrics) -> dict[Column, str]:
-    pooled = metrics.pooled
-    groups: dict[str, Estimates] = {POOLED: pooled, MEAN: metrics.mean_over_classes}
-    groups |= {SHORT.get(name, name): estimates for name, estimates in metrics.by_class.items()}
+    """In the order of the columns: overall and by class, the paper's classes first, then what the paper leaves out."""
+    pooled, classes = metrics.pooled, metrics.by_class
+    papers = [name for name in SHORT if name in classes]
+    groups: dict[str, Estimates] = {POOLED: pooled}
+    for name in (*papers, *sorted(classes.keys() - SHORT)):
+        groups[SHORT.get(name, name)] = classes[name]
+    groups[MEAN] = metrics.mean_over_classes
     cells = {}
     for group, estimates in groups.items():
         cells[group, "Acc"], cells[group, "F1"] = estimates.accuracy.percent(), estimates.f1.percent()

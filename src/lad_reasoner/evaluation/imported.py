@@ -37,16 +37,11 @@ from lad_reasoner.errors import InputError
 from lad_reasoner.evaluation.benchmark import Benchmark
 from lad_reasoner.files.tables import read_table_rows
 from lad_reasoner.judge import Judgement, PicturePair
+from lad_reasoner.packaged import read_packaged
 from lad_reasoner.text import listed, printable
 
-# Our names -> what other systems call them (anomalib, AnomalyGPT, MMAD and our own among them).
-COLUMNS = {
-    "image": ("image", "image_path", "path", "file", "filename", "file_name", "img_path", "query"),
-    "category": ("category", "class", "cls_name", "object", "product"),
-    "score": ("score", "anomaly_score", "pred_score", "pred_scores", "image_score"),
-    "answer": ("answer", "pred_label", "pred", "prediction", "verdict"),
-    "text": ("text", "response", "output", "reasoning", "explanation"),
-}
+# Our names -> what other systems call them.
+COLUMNS: dict[str, list[str]] = read_packaged(__file__, "imported.toml")["columns"]
 NAMED = 3  # images in a note
 
 Row = tuple[str, Mapping[str, Any]]  # `file:line`, column -> value
@@ -254,10 +249,9 @@ def _detection_rows(rows: Iterable[Row]) -> Iterator[Row]:
         if not isinstance(options, dict):
             raise InputError(f"{where}: options: not an object from letters to texts")
         words = {str(letter): word(str(option)).rstrip(".") for letter, option in options.items()}
-        kind = (
-            row.get("question_type") or row.get("type") or (DETECTION if set(words.values()) <= {"yes", "no"} else "")
-        )
-        if kind == DETECTION:
+        is_yes_or_no = set(words.values()) <= {"yes", "no"}
+        kind = row.get("question_type") or row.get("type")
+        if kind == DETECTION or (not kind and is_yes_or_no):
             letter = str(row["gpt_answer"]).strip().rstrip(".")
             yield where, {**row, "answer": words.get(letter, letter)}
 
