@@ -12,9 +12,7 @@ Several masks are separated by `;` or `|`.
 from __future__ import annotations
 
 import os
-import tomllib
 from collections.abc import Iterator, Mapping, Sequence
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +20,10 @@ from lad_reasoner.data.public_sets import LICENCES, UNKNOWN_LICENCE, VISA
 from lad_reasoner.errors import InputError
 from lad_reasoner.files.pictures import Parts
 from lad_reasoner.files.tables import read_table_header, read_table_rows
+from lad_reasoner.packaged import read_packaged
 from lad_reasoner.records import Kind, Sample, Split
 
-_NAMES = tomllib.loads(files(__package__).joinpath("words.toml").read_text(encoding="utf-8"))
+_NAMES = read_packaged(__file__, "words.toml")
 
 
 def _invert(names: Mapping[str, Sequence[str]]) -> dict[str, Any]:

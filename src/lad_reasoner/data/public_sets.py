@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import tomllib
-from importlib.resources import files
+from lad_reasoner.packaged import read_packaged
 
-_TABLE = tomllib.loads(files(__package__).joinpath("public_sets.toml").read_text(encoding="utf-8"))
+_TABLE = read_packaged(__file__, "public_sets.toml")
 _MVTEC_AD = _TABLE["MVTec AD"]
 
 LICENCES: dict[str, str] = {dataset: facts["licence"] for dataset, facts in _TABLE.items()}

@@ -1,4 +1,4 @@
-"""The HTML pages: Jinja templates that extend `base.html`, one function that renders them, pictures as data URIs.
+"""HTML pages (Jinja templates that extend `base.html`) and cards in Markdown, rendered; pictures as data URIs.
 
     render_page("gallery.html", title="a <b>", picture_uris=[picture_uri(image, "JPEG", quality=82)], …)
 
@@ -15,12 +15,19 @@ from typing import Any
 from jinja2 import Environment, PackageLoader
 from PIL import Image
 
-_ENVIRONMENT = Environment(loader=PackageLoader("lad_reasoner"), autoescape=True)
+_PACKAGE = PackageLoader("lad_reasoner")
+_ENVIRONMENT = Environment(loader=_PACKAGE, autoescape=True)
+_MARKDOWN = Environment(loader=_PACKAGE, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True)
 
 
 def render_page(template: str, **values: Any) -> str:
     """The page as a string; `picture_uris` are the pictures that it shows as backgrounds, "" for a missing one."""
     return _ENVIRONMENT.get_template(template).render(values)
+
+
+def render_markdown(template: str, **values: Any) -> str:
+    """A card as a string; nothing is escaped, and lines of Jinja's statements leave no trace."""
+    return _MARKDOWN.get_template(template).render(values)
 
 
 def picture_uri(image: Image.Image, encoding: str, **options: Any) -> str:

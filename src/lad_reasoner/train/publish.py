@@ -22,13 +22,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from jinja2 import Environment, PackageLoader
 
 from lad_reasoner.data.sets.built_set import read_manifest
 from lad_reasoner.errors import LadError, MachineError, require
 from lad_reasoner.files.pictures import read_picture
 from lad_reasoner.files.whole import write_whole
 from lad_reasoner.judges.vlm.checkpoint import Checkpoint, find_folder, load_checkpoint
+from lad_reasoner.templates import render_markdown
 from lad_reasoner.train.dataset import plain_messages
 from lad_reasoner.train.run_record import save_run_record
 from lad_reasoner.train.session import SHOWN
@@ -211,10 +211,8 @@ def write_card(
     kept = {key: run[key] for key in ("config", "seed", "versions", "git", "processes")}
     for picture in pictures:
         shutil.copyfile(picture, folder / picture.name)
-    markdown = Environment(
-        loader=PackageLoader("lad_reasoner"), trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
-    )
-    card = markdown.get_template("model_card.md").render(
+    card = render_markdown(
+        "model_card.md",
         name=recipe.out.name,
         base=base,
         on_hub="/" in base and not Path(base).exists(),

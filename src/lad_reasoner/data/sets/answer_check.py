@@ -11,32 +11,24 @@ Deviation: in the paper people looked over samples of the answers, and nothing w
 from __future__ import annotations
 
 import re
-import tomllib
 import unicodedata
-from importlib.resources import files
 
 from pydantic import BaseModel, Field, ValidationInfo, model_validator
 from pydantic_core import PydanticCustomError
 
 from lad_reasoner.data.sets.questions import Question
+from lad_reasoner.packaged import read_packaged
 from lad_reasoner.records import Label
 
-# reason (as counted in the manifest) -> what the teacher is told
-COMPLAINTS = {
-    "not usable text": "the answer must be plain English sentences, complete, without tags or markup",
-    "contradicts the label": "the answer contradicts what is known about the picture: it shows {truth}",
-    "echoes the hint": "the answer copies the wording of the hint; use your own words",
-    "mentions the hint": "the answer speaks of a hint, an annotation, a mask or what you were told; say what is seen",
-}
-TRUTHS = {"yes": "an anomaly", "no": "a good product"}
+_LISTS = read_packaged(__file__, "answer_check.toml")
+COMPLAINTS: dict[str, str] = _LISTS["complaints"]
+TRUTHS: dict[str, str] = _LISTS["truths"]
 NO_FORM = "no answer in the wanted form"
 
 LONGEST_ECHO = 7  # words in a row; fewer are shared by chance ("in the upper left of the picture")
 SHORTEST = 3  # words
 ENGLISH_SHARE = 0.1  # of the words, at least; plain English has about a third
 LATIN_SHARE = 0.9  # of the letters, at least
-
-_LISTS = tomllib.loads(files(__package__).joinpath("answer_check.toml").read_text(encoding="utf-8"))
 
 
 def _any_of(name: str) -> str:

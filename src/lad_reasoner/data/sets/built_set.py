@@ -29,35 +29,12 @@ from lad_reasoner.errors import InputError, MachineError
 from lad_reasoner.files.jsonl import read_records, repair_records
 from lad_reasoner.files.whole import write_whole
 from lad_reasoner.records import Kind, Label, Record
+from lad_reasoner.templates import render_markdown
 from lad_reasoner.text import printable
 
-METADATA, MANIFEST, CARD, TEACHER, DECISIONS = (
-    "metadata.jsonl",
-    "manifest.json",
-    "README.md",
-    "teacher.jsonl",
-    "decisions.jsonl",
-)
+METADATA, MANIFEST, CARD = "metadata.jsonl", "manifest.json", "README.md"
+TEACHER, DECISIONS = "teacher.jsonl", "decisions.jsonl"
 _OURS = frozenset({METADATA, MANIFEST, CARD, TEACHER, DECISIONS})
-
-CARD_TEXT = """---
-configs:
-- config_name: default
-  data_files:
-  - split: train
-    path: [metadata.jsonl, "images/**"]
----
-
-# {title}
-
-{records} records ({labels}), built by `lad-reasoner data`; see manifest.json. Licences of the pictures: {licences}.
-
-```python
-from datasets import load_dataset
-
-data = load_dataset("path/to/this/folder", split="train")
-```
-"""
 
 
 class Entry(Record):
@@ -142,7 +119,7 @@ class Builder:
         labels = ", ".join(f"{count} {label}" for label, count in manifest["labels"].items())
         title = {"sft": "Questions and answers about products", "pair": "Reference and query pairs"}[self.task]
         licences = ", ".join(manifest["licences"])
-        card = CARD_TEXT.format(title=title, records=len(kept), labels=labels, licences=licences)
+        card = render_markdown("data_card.md", title=title, records=len(kept), labels=labels, licences=licences)
         write_whole(self.out / CARD, card)
         return manifest
 

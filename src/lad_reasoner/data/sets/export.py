@@ -22,10 +22,8 @@ from __future__ import annotations
 import json
 import math
 import shlex
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
 
@@ -34,6 +32,7 @@ from lad_reasoner.data.sets.built_set import Entry, put_file, read_entries
 from lad_reasoner.data.sets.tokens import MIN_PIXELS, needed_pixels, record_tokens
 from lad_reasoner.errors import InputError, require
 from lad_reasoner.files.pictures import read_picture
+from lad_reasoner.packaged import read_packaged
 from lad_reasoner.progress import Track, silent
 from lad_reasoner.text import printable
 
@@ -42,21 +41,6 @@ STEP = 64  # tokens: limits are rounded up to a multiple
 RESPONSE = 1024  # tokens for a reasoning; the paper does not say
 TASKS = {"llama-factory": ("sft",), "easyr1": ("pair",), "ms-swift": ("sft", "pair")}
 WORDS = {"sft": "an SFT set", "pair": "a set of pairs"}
-
-REWARD = '''"""The paper's reward: half for the structure, half for the right answer. Needs lad-reasoner."""
-
-from lad_reasoner.answers import parse_response
-
-
-def compute_score(reward_inputs):
-    scores = []
-    for given in reward_inputs:
-        response = parse_response(given["response"])
-        accuracy = float(response.answer == given["ground_truth"])
-        structure = float(response.structured)
-        scores.append({"overall": 0.5 * structure + 0.5 * accuracy, "format": structure, "accuracy": accuracy})
-    return scores
-'''
 
 
 @dataclass(frozen=True)
@@ -142,7 +126,7 @@ def _round_up(tokens: int) -> int:
 
 def _settings() -> dict[str, Any]:
     # The order of the settings is that of the files that are written.
-    return tomllib.loads(files(__package__).joinpath("export.toml").read_text(encoding="utf-8"))
+    return read_packaged(__file__, "export.toml")
 
 
 def _llama_factory(out: Path, entries: Sequence[Entry], limits: SetLimits) -> str:
@@ -166,8 +150,9 @@ def _easyr1(out: Path, entries: Sequence[Entry], limits: SetLimits) -> str:
         [message] = _with_places(entry.messages)
         lines.append({"problem": message["content"], "answer": entry.label, "images": entry.images_file_names})
     _write_lines(out / DATA, lines)
-    (out / "reward.py").write_text(REWARD, encoding="utf-8")
-    config = _settings()["easyr1"]
+    settings = _settings()
+    (out / "reward.py").write_text(settings["easyr1 reward"], encoding="utf-8")
+    config = settings["easyr1"]
     config["data"] |= {"train_files": str(out / DATA), "val_files": str(out / DATA), "image_dir": str(out)}
     config["data"] |= {"max_prompt_length": limits.prompt, "max_response_length": RESPONSE}
     config["data"] |= {"min_pixels": limits.min_pixels, "max_pixels": limits.max_pixels, "format_prompt": None}

@@ -24,20 +24,12 @@ from lad_reasoner.data.kinds import SAMPLE_KINDS, UNKNOWN_KIND
 from lad_reasoner.data.sets.built_set import Builder
 from lad_reasoner.data.sets.pool import Item, Pool, files_of, make_entry
 from lad_reasoner.errors import InputError
+from lad_reasoner.packaged import read_packaged
 from lad_reasoner.progress import Track, silent
 from lad_reasoner.prompts import PROMPT_VERSION, build_messages
 
 # Class of MVTec AD -> why its anomalies are like logical ones; `data pairs` prints this table.
-CLASSES = {
-    "cable": "existence and number: missing cable, missing wire; colour: cable swap",
-    "capsule": "function: squeezed, poked or cracked, its content gets out; existence: faulty imprint",
-    "carpet": "colour: spots of another colour",
-    "leather": "colour: spots of another colour",
-    "metal_nut": "colour: stained; function: flipped, bent",
-    "pill": "colour: wrong or spotted; existence: faulty imprint; the wrong type of pill",
-    "transistor": "existence and place: missing or misplaced; function: bent or cut leads",
-    "wood": "colour: stained",
-}
+CLASSES: dict[str, str] = read_packaged(__file__, "pairs.toml")["classes"]
 PUBLIC = ("MVTec AD", "VisA")
 
 NOT_CHOSEN = "are of a class that was not chosen"

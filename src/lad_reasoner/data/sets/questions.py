@@ -9,10 +9,9 @@ Deviations: the paper prints neither its questions nor its prompt. These are our
 
 from __future__ import annotations
 
-import tomllib
-from importlib.resources import files
 from typing import Any, Literal, get_args
 
+from lad_reasoner.packaged import read_packaged
 from lad_reasoner.records import Label
 
 Question = Literal["describe", "where", "kind", "function", "anomaly"]
@@ -20,7 +19,7 @@ QUESTIONS: tuple[Question, ...] = get_args(Question)
 
 QUESTIONS_VERSION = "sft-1"  # goes up with every change of a word that the student or the teacher reads
 
-_TEXTS = tomllib.loads(files(__package__).joinpath("questions.toml").read_text(encoding="utf-8"))
+_TEXTS = read_packaged(__file__, "questions.toml")
 WORDINGS: dict[Question, list[str]] = _TEXTS["wordings"]
 
 
