@@ -96,7 +96,7 @@ def test_files_that_are_understood(write: Write, loco: Benchmark, name: str, con
     found = judgements(judge, loco, GOOD, BAD)
     assert [(one.answer, one.score) for one in found] == [("no", 0.2), ("yes", 0.9)]
     assert judge.name == "a"
-    assert not any("left out" in note for note in judge.notes)
+    assert not any("dropped" in note for note in judge.notes)
 
 
 def test_answers_in_words_and_texts(write: Write, loco: Benchmark) -> None:
@@ -150,7 +150,7 @@ def test_mmads_answer_files(write: Write, loco: Benchmark) -> None:
     names = [GOOD, BAD, "screw_bag/test/good/001.png", "screw_bag/test/logical_anomalies/001.png"]
     found = judgements(judge, loco, *names)
     assert [one.answer for one in found] == ["no", "yes", "invalid", "yes"]
-    assert not any("left out" in note for note in judge.notes)
+    assert not any("dropped" in note for note in judge.notes)
     with pytest.raises(InputError, match=r"screw_bag/test/good/000.png: no prediction in answers_1_shot_x.json"):
         judgements(judge, loco, "screw_bag/test/good/000.png")
 
@@ -168,10 +168,10 @@ def test_unknown_doubled_and_missing_images_are_named_and_counted(
     assert len(list(run.predict())) == 8
     recorded, metrics, _ = write_evaluation(tmp_path / "run")
     notes = "\n".join(recorded.settings.notes)
-    assert "5 lines left out, whose images are not in the benchmark: bottles/test/good/000.png; " in notes
+    assert "5 lines dropped, because the benchmark has no such image: bottles/test/good/000.png; " in notes
     assert "002.png and 2 more" in notes
-    assert f"2 lines left out, whose images had a line before, which counts: {BAD}; x/{GOOD}" in notes
-    assert "it gives scores only: from 0.5 on the answer is yes" in notes
+    assert f"2 lines dropped, because the image has an earlier line: {BAD}; x/{GOOD}" in notes
+    assert "the file has scores only: the answer is yes from 0.5 on" in notes
     missing = [line.error for line in recorded.predictions if line.error]
     assert len(missing) == len(metrics.failed) == 3
     assert "pushpins/test/logical_anomalies/001.png: no prediction in logsad.csv" in missing
@@ -180,7 +180,10 @@ def test_unknown_doubled_and_missing_images_are_named_and_counted(
 
 def test_a_threshold_for_systems_that_only_score(write: Write, loco: Benchmark) -> None:
     path = write("patchcore.csv", f"image,score\n{GOOD},31.5\n{BAD},40\npushpins/test/good/001.png,-2\n")
-    with pytest.raises(InputError, match=r"scores from -2 to 40 and no answers; say with -M threshold"):
+    with pytest.raises(
+        InputError,
+        match=r"scores from -2 to 40 and no answers; give the lowest score of an anomalous image with -M threshold",
+    ):
         ImportedPredictions(path, loco)
     names = (GOOD, BAD, "pushpins/test/good/001.png")
     first = judgements(ImportedPredictions(path, loco, threshold=40), loco, *names)
@@ -228,11 +231,11 @@ REFUSED: dict[str, tuple[str, Any, str | None, str]] = {
         "a.csv",
         "name,score\nx.png,1\n",
         None,
-        "no column with the images; .*-M columns=image=… of name, score",
+        "no column of images; .*-M columns=image=…, one of name, score",
     ),
-    "no scores": ("a.csv", "path,value\nx.png,1\n", None, "no column with scores or answers; .* of path, value"),
-    "no number": ("a.csv", f"path,score\n{GOOD},high\n", None, r"a.csv:2: score: 'high' is no finite number"),
-    "not finite": ("a.csv", f"path,score\n{GOOD},nan\n", None, r"a.csv:2: score: 'nan' is no finite number"),
+    "no scores": ("a.csv", "path,value\nx.png,1\n", None, "no column of scores or answers; .* one of path, value"),
+    "no number": ("a.csv", f"path,score\n{GOOD},high\n", None, r"a.csv:2: score: 'high' is not a finite number"),
+    "not finite": ("a.csv", f"path,score\n{GOOD},nan\n", None, r"a.csv:2: score: 'nan' is not a finite number"),
     "an empty name": (
         "a.csv",
         f"path,score\n{GOOD},0.1\n,0.2\n",
@@ -240,24 +243,24 @@ REFUSED: dict[str, tuple[str, Any, str | None, str]] = {
         "a.csv:3: path: the cell is empty; name an image",
     ),
     "nothing": ("a.csv", "path,score\n", None, "a.csv: no predictions in it"),
-    "half a JSON": ("a.json", '[{"image": "x.png",', None, "a.json:1: no JSON"),
+    "half a JSON": ("a.json", '[{"image": "x.png",', None, "a.json:1: not valid JSON"),
     "half a line": ("a.jsonl2", "", None, "a.jsonl2: no predictions in it"),
-    "a number": ("a.json", "3", None, "a.json: neither a list nor an object"),
-    "a list of numbers": ("a.json", "[3]", None, "a.json: number 1: not an object"),
+    "a number": ("a.json", "3", None, "a.json: must be a list or an object"),
+    "a list of numbers": ("a.json", "[3]", None, "a.json: number 1: must be an object"),
     "a broken quote": ("a.csv", 'path,score\n"x.png,1\n', None, "a.csv:2: not valid CSV"),
-    "brackets too deep": ("a.json", "[" * 100_000, None, "a.json:1: no JSON"),
-    "a number too long": ("a.json", '{"x.png": ' + "9" * 5000 + "}", None, "a.json:1: no JSON"),
+    "brackets too deep": ("a.json", "[" * 100_000, None, "a.json:1: not valid JSON"),
+    "a number too long": ("a.json", '{"x.png": ' + "9" * 5000 + "}", None, "a.json:1: not valid JSON"),
     "a number too large": (
         "a.json",
         '{"x.png": 1' + "0" * 400 + "}",
         None,
-        "a.json: number 1: score: '10+' is no finite number",
+        "a.json: number 1: score: '10+' is not a finite number",
     ),
     "options that are none": (
         "a.json",
         '[{"image": "x.png", "question": {"options": ["Yes", "No"]}, "gpt_answer": "A"}]',
         None,
-        "a.json: number 1: options: not an object",
+        "a.json: number 1: options: must be an object",
     ),
     "one name for two columns": (
         "a.csv",
@@ -269,13 +272,13 @@ REFUSED: dict[str, tuple[str, Any, str | None, str]] = {
         "a.csv",
         f"path,text\n{GOOD},no\n{GOOD},Yes, a pin\n",
         None,
-        "a.csv:3: more cells than columns; put texts that hold the delimiter in quotes",
+        "a.csv:3: more cells than columns; put texts with the delimiter in quotes",
     ),
     "images of others": (
         "a.csv",
         "path,score\nx/y.png,1\nz.png,1\n",
         None,
-        "a.csv: none of its images is in mvtec-loco, such as x/y.png; give another --benchmark or --root",
+        "a.csv: contains no image of mvtec-loco, only others such as x/y.png; give another --benchmark or --root",
     ),
 }
 
@@ -302,7 +305,7 @@ def test_files_that_cannot_be_read(write: Write, loco: Benchmark, tmp_path: Path
     with pytest.raises(InputError, match="not UTF-8"):
         ImportedPredictions(tmp_path / "latin.csv", loco)
     (tmp_path / "half.jsonl").write_text('{"image": "x.png", "score": 1}\n{"image": ')
-    with pytest.raises(InputError, match=r"half.jsonl:2: no JSON"):
+    with pytest.raises(InputError, match=r"half.jsonl:2: not valid JSON"):
         ImportedPredictions(tmp_path / "half.jsonl", loco)
 
 
@@ -331,9 +334,9 @@ def test_the_verb(write: Write, tmp_path: Path) -> None:
     done = run("-M", "columns=score=points", "-M", "threshold=2")
     assert done.returncode == 0, done.stderr
     assert "Their System on folder" in done.stdout
-    assert "note: it gives scores only: from 2 on the answer is yes" in done.stderr
+    assert "note: the file has scores only: the answer is yes from 2 on" in done.stderr
     answers = [line.verdict.answer for line in read_run(tmp_path / "run").predictions]
     assert answers == ["no", "no", "yes", "yes", "yes", "yes", "yes"]
     done = run("-M", "columns=score=points")
     assert (done.returncode, done.stderr.count("\n")) == (1, 1)
-    assert "say with -M threshold=… from which score on an image is anomalous" in done.stderr
+    assert "give the lowest score of an anomalous image with -M threshold=…" in done.stderr

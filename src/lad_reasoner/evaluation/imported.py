@@ -7,14 +7,13 @@
     pushpins/test/logical_anomalies/004.png,0.82,yes,"Yes, there is an anomaly: a pin is missing."
 
 A file is CSV (commas, semicolons or tabs), JSON lines, or JSON: a list of objects, or one object image -> score, answer
-or object. MMAD's answer files are read as they are: of each image the question on anomaly detection. An image is found
-by the end of its path, or by class, folder and file name. The answer comes from `answer` (any of `tables.LABELS`), else
-from `text` (a structured response, or one that begins with yes or no), else from the score: yes from `threshold` on.
+or object. In MMAD's answer files the question on anomaly detection is read. An image is found by the end of its path,
+or by class, folder and file name. The answer comes from `answer` (a label of data/words.toml), otherwise from `text` (a
+structured response, or one that begins with yes or no), otherwise from the score: yes from `threshold` on.
 
-Scores that are not in [0, 1], or have another threshold than 0.5, are mapped to [0, 1] with their order kept and the
-threshold at 0.5. Lines about images that are not in the benchmark and second lines about an image are counted and named
-in the notes; a query without a line counts as wrong, as every query that could not be judged. A file that says nothing
-about any image of the benchmark is refused.
+Scores outside [0, 1], or with a threshold other than 0.5, are mapped to [0, 1]; their order is kept and the threshold
+becomes 0.5. Lines about unknown images and second lines about an image are dropped, counted and named in the notes; a
+query without a line counts as wrong. A file without any image of the benchmark is refused.
 """
 
 from __future__ import annotations
@@ -35,34 +34,35 @@ from lad_reasoner.data.csv_table import LABELS, word
 from lad_reasoner.data.mmad import DETECTION
 from lad_reasoner.errors import InputError
 from lad_reasoner.evaluation.benchmark import Benchmark
+from lad_reasoner.files.pictures import Parts
 from lad_reasoner.files.tables import read_table_rows
 from lad_reasoner.judge import Judgement, PicturePair
 from lad_reasoner.packaged import read_packaged
 from lad_reasoner.text import listed, printable
 
-# Our names -> what other systems call them.
+# Our name of a column -> names in files of other systems and in ours.
 COLUMNS: dict[str, list[str]] = read_packaged(__file__, "imported.toml")["columns"]
-NAMED = 3  # images in a note
 
 Row = tuple[str, Mapping[str, Any]]  # `file:line`, column -> value
-Parts = tuple[str, ...]
 
-_BEGINS = re.compile(r"\W*(yes(?!\W*(?:or\W+)?no\b)|no(?!\W*(?:or\W+)?yes\b))\b", re.IGNORECASE)
+_FIRST_WORD = re.compile(r"\W*(yes(?!\W*(?:or\W+)?no\b)|no(?!\W*(?:or\W+)?yes\b))\b", re.IGNORECASE)
 _OPTION = re.compile(r"^\s*([A-Z])\s*[.:)]\s*(.+?)\s*$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
-class _Said:
+class _Line:
+    """The prediction in one row; the answer may be missing, or the score."""
+
     answer: Answer | None
     score: float | None
     text: str
 
 
 class ImportedPredictions:
-    """Scores or answers of any other system, as CSV, JSON or JSON lines; the name is that of the file.
+    """Scores or answers of any other system, as CSV, JSON or JSON lines; named after the file.
 
-    InputError, with file and line or column, for what cannot be read, for a column that is not there, and for scores
-    beyond [0, 1] without a `threshold` where there are no answers; with an image, where none is in the benchmark.
+    InputError, with file and line or column, if a row cannot be read, a column is missing, or the file has scores
+    outside [0, 1] without answers or a `threshold`; with an image, if no image is in the benchmark.
     """
 
     batch_size = 16
@@ -77,7 +77,7 @@ class ImportedPredictions:
         threshold: float | None = None,
     ) -> None:
         if benchmark is None:
-            raise InputError(f"file:{path}: it knows the pictures of a benchmark only; use it with `lad-reasoner eval`")
+            raise InputError(f"file:{path}: only judges pictures of a benchmark; use it with `lad-reasoner eval`")
         self.path = Path(path)
         if threshold is not None and not math.isfinite(threshold):
             raise InputError(f"threshold {threshold}: give a number")
@@ -86,73 +86,80 @@ class ImportedPredictions:
         if not rows:
             raise InputError(f"{printable(path)}: no predictions in it")
         names = _find_columns(self.path, rows, columns)
-        lines = [(where, _said(where, row, names), _name(where, row, names)) for where, row in rows]
+        lines, images = [], []
+        for where, row in rows:
+            lines.append(_read_line(where, row, names))
+            images.append(_read_image(where, row, names))
+        scores = [line.score for line in lines if line.score is not None]
         self._limit = 0.5 if threshold is None else threshold
-        self._threshold = threshold
-        self._within = all(said.score is None or 0 <= said.score <= 1 for _, said, _ in lines)
-        only_scores = all(said.answer is None for _, said, _ in lines)
-        if only_scores and threshold is None and not self._within:
-            values = [said.score for _, said, _ in lines if said.score is not None]
+        self._origin = threshold or 0.0  # of the mapping to [0, 1]
+        # Scores in [0, 1] with the limit 0.5 stay as they are.
+        self._keeps_scores = threshold in (None, 0.5) and all(0 <= score <= 1 for score in scores)
+        only_scores = all(line.answer is None for line in lines)
+        if only_scores and threshold is None and not self._keeps_scores:
             raise InputError(
-                f"{printable(path)}: scores from {min(values):g} to {max(values):g} and no answers; "
-                "say with -M threshold=… from which score on an image is anomalous"
+                f"{printable(path)}: scores from {min(scores):g} to {max(scores):g} and no answers; "
+                "give the lowest score of an anomalous image with -M threshold=…"
             )
-        images = _Images(benchmark)
-        self._said: dict[str, _Said] = {}
-        unknown, doubled = [], []
-        for _, said, (image, category) in lines:
-            name = images.find(image, category)
+        index = _ImageIndex(benchmark)
+        self._lines: dict[str, _Line] = {}
+        unknown, repeated = [], []
+        for line, (image, category) in zip(lines, images, strict=True):
+            name = index.find(image, category)
             if name is None:
                 unknown.append(image)
-            elif name in self._said:
-                doubled.append(image)
+            elif name in self._lines:
+                repeated.append(image)
             else:
-                self._said[name] = said
-        if not self._said:
+                self._lines[name] = line
+        if not self._lines:
             raise InputError(
-                f"{printable(path)}: none of its images is in {benchmark.name}, such as {unknown[0]}; "
-                "give another --benchmark or --root, or say with -M columns=image=… which column names them"
+                f"{printable(path)}: contains no image of {benchmark.name}, only others such as {unknown[0]}; "
+                "give another --benchmark or --root, or the column of the images with -M columns=image=…"
             )
         self.name = printable(self.path.stem)
         setting = f"{columns}\n{threshold}\n".encode()
         self.prompt_version = f"file-{hashlib.sha256(setting + content).hexdigest()[:12]}"
-        self.notes = tuple(self._notes(unknown, doubled, only_scores))
+        self.notes = tuple(self._notes(unknown, repeated, only_scores))
 
     def judge(self, pairs: Sequence[PicturePair]) -> list[Judgement]:
-        """What the file says about each query; InputError for one that it says nothing about."""
+        """The file's prediction for each query; InputError for a query without one."""
         return [self._judge(pair.query.name) for pair in pairs]
 
     def _judge(self, query: str) -> Judgement:
-        said = self._said.get(query)
-        if said is None or (said.answer is None and said.score is None):
+        line = self._lines.get(query)
+        if line is None or (line.answer is None and line.score is None):
             raise InputError(f"{query}: no prediction in {printable(self.path.name)}")
-        score = None if said.score is None else self._place(said.score)
-        answer = said.answer or ("yes" if said.score is not None and said.score >= self._limit else "no")
-        return Judgement(answer, score, said.text, reasoning=Judgement.of(said.text).reasoning or said.text)
+        score = None if line.score is None else self._map_score(line.score)
+        answer = line.answer or ("yes" if line.score is not None and line.score >= self._limit else "no")
+        return Judgement(answer, score, line.text, reasoning=Judgement.of(line.text).reasoning or line.text)
 
-    def _place(self, score: float) -> float:
-        """In [0, 1], with the threshold at 0.5."""
-        if self._within and self._threshold in (None, 0.5):
+    def _map_score(self, score: float) -> float:
+        """A score in [0, 1], 0.5 at the threshold."""
+        if self._keeps_scores:
             return score
-        beyond = (score - (self._threshold or 0.0)) / (abs(self._threshold or 0.0) or 1.0)
-        return 0.5 + math.atan(beyond) / math.pi
+        distance = (score - self._origin) / (abs(self._origin) or 1.0)
+        return 0.5 + math.atan(distance) / math.pi
 
-    def _notes(self, unknown: Sequence[str], doubled: Sequence[str], only_scores: bool) -> Iterator[str]:
-        yield f"answers and scores are those of {printable(self.path.name)}, not made here"
+    def _notes(self, unknown: Sequence[str], repeated: Sequence[str], only_scores: bool) -> Iterator[str]:
+        yield f"answers and scores come from {printable(self.path.name)}; they were not made here"
         if only_scores:
-            yield f"it gives scores only: from {self._limit:g} on the answer is yes"
-        for images, what in ((unknown, "are not in the benchmark"), (doubled, "had a line before, which counts")):
+            yield f"the file has scores only: the answer is yes from {self._limit:g} on"
+        for images, reason in (
+            (unknown, "the benchmark has no such image"),
+            (repeated, "the image has an earlier line"),
+        ):
             if images:
-                yield f"{len(images)} lines left out, whose images {what}: {listed(images, NAMED, '; ')}"
+                yield f"{len(images)} lines dropped, because {reason}: {listed(images, separator='; ')}"
 
 
-class _Images:
-    """Finds the benchmark's name of an image that another system calls by a path of its own."""
+class _ImageIndex:
+    """Finds the benchmark's name of an image for the path in another system's file."""
 
     def __init__(self, benchmark: Benchmark) -> None:
-        self.names: dict[Parts, str] = {}
-        self.ends: defaultdict[Parts, list[str]] = defaultdict(list)
-        self.places: defaultdict[Parts, list[str]] = defaultdict(list)  # class, folder, file
+        self.names: dict[Parts, str] = {}  # all parts -> name; also of training pictures, which match no query
+        self.ends: defaultdict[Parts, list[str]] = defaultdict(list)  # last parts -> names
+        self.places: defaultdict[Parts, list[str]] = defaultdict(list)  # class, folder, file -> names
         self.categories = {sample.category for sample in benchmark.samples.values()}
         for name, sample in benchmark.samples.items():
             parts = PurePosixPath(name).parts
@@ -163,17 +170,18 @@ class _Images:
                 self.places[(sample.category, *parts[-2:])].append(name)
 
     def find(self, image: str, category: str = "") -> str | None:
-        """None for one that is not there, or could be several."""
+        """The name; None if the benchmark has no such image, or several."""
         parts = tuple(part for part in PurePosixPath(image.replace("\\", "/")).parts if part not in ("/", "."))
         if category and category not in parts:
             parts = (category, *parts)
         for start in range(len(parts)):
             if parts[start:] in self.names:
                 return self.names[parts[start:]]
-        found = self.ends.get(parts, [])
-        for known in [part for part in parts if part in self.categories]:
-            found = found or self.places.get((known, *parts[-2:]), [])
-        return found[0] if len(found) == 1 else None
+        names = self.ends.get(parts, [])
+        for part in parts:
+            if not names and part in self.categories:
+                names = self.places.get((part, *parts[-2:]), [])
+        return names[0] if len(names) == 1 else None
 
 
 def _read(path: Path) -> bytes:
@@ -190,7 +198,7 @@ def _rows(path: Path, content: bytes) -> Iterator[Row]:
     except UnicodeDecodeError:
         raise InputError(f"{shown}: not UTF-8; save it as UTF-8 text") from None
     if path.suffix.lower() == ".json":
-        yield from _from_json(shown, _load(shown, 1, text, "; name JSON lines .jsonl"))
+        yield from _from_json(shown, _load(shown, 1, text, "; a file of JSON lines must end in .jsonl"))
     elif path.suffix.lower() in (".jsonl", ".ndjson"):
         for number, line in enumerate(text.split("\n"), 1):
             if line.strip():
@@ -199,122 +207,134 @@ def _rows(path: Path, content: bytes) -> Iterator[Row]:
         yield from _from_table(path, text)
 
 
-def _load(shown: str, line: int, text: str, mend: str = "") -> Any:
+def _load(shown: str, line: int, text: str, remedy: str = "") -> Any:
     try:
         return json.loads(text)
-    except (ValueError, RecursionError) as error:  # also a number too long, brackets too deep
-        at, why = (line + error.lineno - 1, error.msg) if isinstance(error, json.JSONDecodeError) else (line, error)
-        raise InputError(f"{shown}:{at}: no JSON ({why}){mend}") from None
+    except (ValueError, RecursionError) as error:  # RecursionError: brackets nested too deep
+        reason = str(error)
+        if isinstance(error, json.JSONDecodeError):
+            line, reason = line + error.lineno - 1, error.msg
+        raise InputError(f"{shown}:{line}: not valid JSON ({reason}){remedy}") from None
 
 
 def _from_table(path: Path, text: str) -> Iterator[Row]:
     header, rows = read_table_rows(path, text)
     for name in header:
         if name and header.count(name) > 1:
-            raise InputError(f"{printable(path)}:1: two columns are called {name}; rename one")
+            raise InputError(f"{printable(path)}:1: two columns have the name {name}; rename one")
     for where, cells in rows:
         if any(cells[len(header) :]):
-            raise InputError(f"{where}: more cells than columns; put texts that hold the delimiter in quotes")
+            raise InputError(f"{where}: more cells than columns; put texts with the delimiter in quotes")
         yield where, dict.fromkeys(header, "") | dict(zip(header, cells, strict=False))
 
 
 def _from_json(where: str, content: Any, *, numbered: bool = True) -> Iterator[Row]:
     if isinstance(content, dict):
-        content = [
-            {"image": image, **(said if isinstance(said, dict) else _value(said))} for image, said in content.items()
-        ]
+        content = [{"image": image, **_as_columns(value)} for image, value in content.items()]
     if not isinstance(content, list):
-        raise InputError(f"{where}: neither a list nor an object of predictions")
+        raise InputError(f"{where}: must be a list or an object of predictions")
     for number, row in enumerate(content, 1):
-        at = f"{where}: number {number}" if numbered else where
+        place = f"{where}: number {number}" if numbered else where
         if not isinstance(row, dict):
-            raise InputError(f"{at}: not an object with an image and what was said about it")
-        yield at, row
+            raise InputError(f"{place}: must be an object with an image and a score or an answer")
+        yield place, row
 
 
-def _value(said: object) -> dict[str, object]:
-    number = isinstance(said, float) or (isinstance(said, int) and not isinstance(said, bool))
-    return {"score" if number else "answer": said}
+def _as_columns(value: Any) -> dict[str, Any]:
+    """The value of an image: an object of columns, a score or an answer."""
+    if isinstance(value, dict):
+        return value
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return {"score" if is_number else "answer": value}
 
 
 def _detection_rows(rows: Iterable[Row]) -> Iterator[Row]:
-    """Of MMAD's answers those to the question whether there is an anomaly, in words; other files as they are."""
+    """Rows of MMAD: those of the question on anomaly detection, with the answer in words. Other rows are unchanged."""
     for where, row in rows:
         if "gpt_answer" not in row or "question" not in row:
             yield where, row
             continue
-        question = row["question"]
-        asked = question if isinstance(question, dict) else {"text": question}
-        options = asked.get("options") or row.get("options") or dict(_OPTION.findall(str(asked.get("text"))))
+        question = row["question"] if isinstance(row["question"], dict) else {"text": row["question"]}
+        options = question.get("options") or row.get("options") or dict(_OPTION.findall(str(question.get("text"))))
         if not isinstance(options, dict):
-            raise InputError(f"{where}: options: not an object from letters to texts")
+            raise InputError(f"{where}: options: must be an object from letters to texts")
         words = {str(letter): word(str(option)).rstrip(".") for letter, option in options.items()}
         is_yes_or_no = set(words.values()) <= {"yes", "no"}
         kind = row.get("question_type") or row.get("type")
+        # Files without types: only the question on anomaly detection has yes and no for options.
         if kind == DETECTION or (not kind and is_yes_or_no):
             letter = str(row["gpt_answer"]).strip().rstrip(".")
             yield where, {**row, "answer": words.get(letter, letter)}
 
 
-def _find_columns(path: Path, rows: Sequence[Row], told: str | None) -> dict[str, str]:
-    """Our name -> the file's name of each column."""
-    there = list(dict.fromkeys(name for _, row in rows for name in row))
-    listed = ", ".join(there[:20])
+def _find_columns(path: Path, rows: Sequence[Row], columns: str | None) -> dict[str, str]:
+    """Our name -> the file's name of each column; `columns` (`image=path,score=…`) comes before the usual names."""
+    header = list(dict.fromkeys(name for _, row in rows for name in row))
+    shown = ", ".join(header[:20])
     names: dict[str, str] = {}
-    for ours, theirs in COLUMNS.items():
-        known = [name for alias in theirs for name in there if word(name) == alias]
-        names |= {ours: known[0]} if known else {}
-    for item in (told or "").split(",") if told else []:
-        ours, equals, name = (text.strip() for text in item.partition("="))
-        if not equals or ours not in COLUMNS:
+    for column, aliases in COLUMNS.items():
+        matches = [name for alias in aliases for name in header if word(name) == alias]
+        if matches:
+            names[column] = matches[0]
+    for item in columns.split(",") if columns else []:
+        column, equals, name = (text.strip() for text in item.partition("="))
+        if not equals or column not in COLUMNS:
             raise InputError(f"columns {item.strip()}: write one of {', '.join(COLUMNS)}, then = and the file's column")
-        if name not in there:
-            near = get_close_matches(name, there, 1)
-            hint = f"did you mean {near[0]}?" if near else f"it has {listed}"
+        if name not in header:
+            near = get_close_matches(name, header, 1)
+            hint = f"did you mean {near[0]}?" if near else f"it has {shown}"
             raise InputError(f"columns {item.strip()}: no column {name} in {printable(path)}; {hint}")
-        names[ours] = name
+        names[column] = name
     if "image" not in names:
-        raise InputError(f"{printable(path)}: no column with the images; say which with -M columns=image=… of {listed}")
+        raise InputError(f"{printable(path)}: no column of images; give it with -M columns=image=…, one of {shown}")
     if not {"score", "answer", "text"} & names.keys():
         raise InputError(
-            f"{printable(path)}: no column with scores or answers; "
-            f"say which with -M columns=score=… (or answer=, text=) of {listed}"
+            f"{printable(path)}: no column of scores or answers; "
+            f"give it with -M columns=score=… (or answer=, text=), one of {shown}"
         )
     return names
 
 
-def _name(where: str, row: Mapping[str, Any], names: Mapping[str, str]) -> tuple[str, str]:
-    image, category = (str(row.get(names.get(ours, ""), "") or "").strip() for ours in ("image", "category"))
+def _read_image(where: str, row: Mapping[str, Any], names: Mapping[str, str]) -> tuple[str, str]:
+    """Path and class of a row's image; the class may be empty."""
+    image, category = (str(row.get(names.get(column, ""), "") or "").strip() for column in ("image", "category"))
     if not image:
         raise InputError(f"{where}: {names['image']}: the cell is empty; name an image")
     return printable(image), category
 
 
-def _said(where: str, row: Mapping[str, Any], names: Mapping[str, str]) -> _Said:
-    cells = {ours: row.get(name) for ours, name in names.items()}
-    score, answer = cells.get("score"), cells.get("answer")
+def _read_line(where: str, row: Mapping[str, Any], names: Mapping[str, str]) -> _Line:
+    cells = {column: row.get(name) for column, name in names.items()}
     text = str(cells.get("text") or "").strip()
-    number = None
-    if score is not None and str(score).strip():
+    score = None
+    cell = cells.get("score")
+    if cell is not None and str(cell).strip():
         try:
-            number = float(score)
+            score = float(cell)
         except (TypeError, ValueError, OverflowError):
-            number = math.nan
-        if not math.isfinite(number):
-            raise InputError(f"{where}: {names['score']}: {str(score)[:40]!r} is no finite number")
-    found: Answer | None = None
-    if answer is not None and str(answer).strip():
-        found = _read_answer(str(answer))
+            score = math.nan
+        if not math.isfinite(score):
+            raise InputError(f"{where}: {names['score']}: {str(cell)[:40]!r} is not a finite number")
+    answer: Answer | None = None
+    cell = cells.get("answer")
+    if cell is not None and str(cell).strip():
+        answer = _read_answer(str(cell))
     elif text:
-        begins = _BEGINS.match(text)
-        found = Judgement.of(text).answer
-        if found == "invalid" and begins and "<" not in text:
-            found = "yes" if begins[1].lower() == "yes" else "no"
-    return _Said(found, number, text)
+        answer = _answer_of_text(text)
+    return _Line(answer, score, text)
+
+
+def _answer_of_text(text: str) -> Answer:
+    """The answer of a structured response, or the yes or no with which a text without tags begins."""
+    answer = Judgement.of(text).answer
+    first = _FIRST_WORD.match(text)
+    if answer == "invalid" and first and "<" not in text:
+        return "yes" if first[1].lower() == "yes" else "no"
+    return answer
 
 
 def _read_answer(text: str) -> Answer:
-    """Any word of `LABELS`, also as a number with a point; what is none of them is invalid."""
+    """A label, also as a number with a decimal point; any other word is invalid."""
     label = word(text.strip().rstrip(".").removesuffix(".0"))
     if label not in LABELS:
         return "invalid"
