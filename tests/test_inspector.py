@@ -202,7 +202,7 @@ def test_evidence_lends_its_map_and_boxes_and_nothing_else(inspector: Inspector,
         assert np.array_equal(result.judgement.heat, seen.judgement.heat)
     assert inspector.inspect(paths[0]).boxes
     (note,) = both.judge.notes
-    assert note.startswith("Map and boxes come from evidence, not from batches")
+    assert note.startswith("Map and boxes come from evidence, everything else from batches")
 
 
 def test_the_lent_evidence_may_have_another_backbone(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What Python calls where the command line has a verb.
+"""The verb `eval` as a Python function.
 
 metrics = evaluate("micro", "miniloco", out="runs/micro")
 """
@@ -27,10 +27,10 @@ def evaluate(
     kinds: Sequence[str] | None = None,
     limit: int | None = None,
 ) -> RunMetrics:
-    """Judge a benchmark, or what is left of it, into the folder `out`; returns the metrics of all its lines.
+    """Judge a benchmark into the run folder `out`, resuming an unfinished run; returns the metrics of all predictions.
 
-    `model` is a name for `load_judge` or any judge; the rest is as in `open_benchmark`, `draw_pairs` and `Run`. In a
-    terminal a bar shows how far it is.
+    `model` is a name for `load_judge`, or a judge; the other arguments are those of `open_benchmark`, `draw_pairs` and
+    `Run`. A terminal shows a progress bar.
     """
     opened = open_benchmark(benchmark, root)
     defaults = {"seed": seed, "benchmark": opened, "cache": Path(out) / "answers.jsonl"}

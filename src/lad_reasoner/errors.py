@@ -1,13 +1,13 @@
 """Every error that this package raises on purpose.
 
-    LadError                    one clear line for the user: what is wrong, where, and the mend
-    ├── InputError              a file, folder, field or flag that the user gave
-    │   ├── ImageError          a picture that cannot be read, or must not be
-    │   └── RecordError         a line of JSON that is not what it should be
-    ├── StoppedError            somebody stopped the work; what was done is saved
-    └── MachineError            something that is missing on this machine
-        ├── MissingExtraError   an optional dependency; the message holds the pip line
-        └── ServiceError        a server on the network fails, is silent, or talks nonsense
+    LadError                    one clear line for the user: what is wrong, where, and the remedy
+    ├── InputError              a file, folder, field or flag that the user gave cannot be used
+    │   ├── ImageError          a picture cannot be read, or is refused
+    │   └── RecordError         a line of JSON lines is invalid
+    ├── StoppedError            a signal stopped the work; its progress is saved
+    └── MachineError            the machine lacks something
+        ├── MissingExtraError   an optional dependency; the message has the pip line
+        └── ServiceError        a server fails, does not answer, or sends invalid answers
 
 The command line prints the message of any `LadError` without a traceback and exits with 1.
 """
@@ -31,11 +31,11 @@ class ImageError(InputError):
 
 
 class RecordError(InputError):
-    """A JSON line does not hold the record that it should."""
+    """A line of JSON lines is not a valid record."""
 
 
 class StoppedError(LadError):
-    """Work was stopped by a signal (`number`) after what was done had been saved."""
+    """A signal (`number`) stopped the work; its progress is saved."""
 
     def __init__(self, message: str, number: int) -> None:
         super().__init__(message)
@@ -54,11 +54,11 @@ class MissingExtraError(MachineError):
 
 
 class ServiceError(MachineError):
-    """A server on the network fails, is silent, or talks nonsense."""
+    """A server fails, does not answer, or sends invalid answers."""
 
 
 def require(module: str, extra: str, package: str = "") -> ModuleType:
-    """The module, or MissingExtraError with the pip line; `package` where the module has another name than that."""
+    """The module, or MissingExtraError with the pip line; `package` is its name for pip if that is another one."""
     try:
         return import_module(module)
     except ModuleNotFoundError as error:

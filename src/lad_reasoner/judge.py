@@ -6,8 +6,8 @@
         def judge(self, pairs: Sequence[PicturePair]) -> list[Judgement]:
             return [Judgement("yes" if too_dark(pair) else "no") for pair in pairs]
 
-A judge holds no state that one call leaves for the next: several inspectors share it, in several threads. What it
-computes of references it may keep in a bounded cache whose keys are `PicturePair.references`.
+A judge keeps no state between calls: several inspectors may share it, in several threads. What it computes from
+references may be cached, in a bounded cache keyed by `PicturePair.references`.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from lad_reasoner.records import Box
 
 @dataclass(frozen=True, eq=False)
 class PicturePair:
-    """One or more references, and the query to compare with them; `category` names the product, where it is known.
+    """One or more references, and the query to compare with them; `category` is the name of the product, if known.
 
-    The same `Picture` objects stand in all pairs that share references, so that `references` can be the key of a cache.
+    Pairs that share references share the `Picture` objects, so that `references` can be the key of a cache.
     """
 
     references: tuple[Picture, ...]
@@ -40,9 +40,9 @@ class PicturePair:
 class Judgement:
     """What a judge says about one pair.
 
-    `score` in [0, 1] is None where the judge only answers. `boxes` are in pixels of the query. `heat` (rows, columns)
-    is the anomaly map in units of the limit of normal variation: above 1 is more than normal. `boxes_from` names the
-    judge that made boxes and map, where it is another one.
+    `score` in [0, 1] is None if the judge gives answers only. `boxes` are in pixels of the query. `heat` (rows,
+    columns) is the anomaly map in units of the limit of normal variation: above 1 is more than normal. `boxes_from`
+    names the judge that made boxes and map if it is another one.
     """
 
     answer: Answer
@@ -56,7 +56,7 @@ class Judgement:
 
     @classmethod
     def of(cls, response: str, score: float | None = None, **rest: Any) -> Judgement:
-        """From a response in the grammar: outside training, responses are parsed here only."""
+        """Parse a response; the only place outside training that does."""
         parsed = parse_response(response)
         return cls(parsed.answer, score, response, parsed.reasoning, **rest)
 
@@ -64,8 +64,8 @@ class Judgement:
 class Judge(Protocol):
     """See the module's docstring.
 
-    `batch_size` is how many pairs it likes to get at once. `notes` are sentences that a reader of its verdicts should
-    know, such as what it was made for. `parameters` is the number of weights of its network, or None.
+    `batch_size` is the number of pairs of one call. `notes` are sentences for readers of its verdicts, such as what it
+    was made for. `parameters` is the number of weights of its network, or None.
     """
 
     name: str
@@ -75,8 +75,8 @@ class Judge(Protocol):
     parameters: int | None
 
     def judge(self, pairs: Sequence[PicturePair]) -> list[Judgement]:
-        """One judgement a pair, in their order; the same for a pair alone and among others.
+        """One judgement for each pair, in order; a pair gets the same judgement in any batch.
 
-        Raises InputError when it cannot take one of the pairs, MachineError for want of memory or of a server.
+        Raises InputError if it cannot judge one of the pairs, MachineError if memory or a server fails.
         """
         ...

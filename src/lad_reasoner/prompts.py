@@ -1,25 +1,25 @@
 """The prompt that every vision-language model gets, in training and in use alike.
 
 The question is the paper's, word for word (section 4.1.2, one reference). Of its format the paper shows only a
-"predefined template" (section 4.2), `<think> think process </think><answer> yes or no </answer>`; how the model was
-told is not said, so the last sentence is ours, and so is the first, which tells the pictures apart. All of it stands in
-the user's turn, because the chat templates of several models refuse a system turn.
+"predefined template" (section 4.2), `<think> think process </think><answer> yes or no </answer>`, and no instruction:
+the last sentence is ours, and so is the first, which says which picture is which. The whole prompt is in the user's
+turn, because the chat templates of several models reject a system turn.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-PROMPT_VERSION = "rlad-1"  # goes up with every change of a word below, since answers depend on it
+PROMPT_VERSION = "rlad-1"  # must change with every word below, since answers depend on it
 
 QUESTION = "Can you find any anomaly in the query image compared to the reference?"
 FORMAT = "Respond with <think>your reasoning</think><answer>yes or no</answer>."
 
 
 def build_prompt(references: int, *, query_first: bool = False) -> str:
-    """The text of the user's turn for this many references; raises `ValueError` for none.
+    """The text of the user's turn for this many references; raises `ValueError` for fewer than one.
 
-    The query comes last, as everywhere outside training sets that are built with shuffled pictures.
+    The query comes last, except in training sets that are built with shuffled pictures.
     """
     if references < 1:
         raise ValueError("a prompt needs at least one reference")
@@ -33,7 +33,7 @@ def build_prompt(references: int, *, query_first: bool = False) -> str:
 
 
 def build_messages(references: int, *, query_first: bool = False) -> list[dict[str, Any]]:
-    """The conversation for a chat template: places for the references, one for the query, then the text."""
+    """The conversation for a chat template: placeholders for the references and the query, then the text."""
     places: list[dict[str, Any]] = [{"type": "image"} for _ in range(references + 1)]
     question = {"type": "text", "text": build_prompt(references, query_first=query_first)}
     return [{"role": "user", "content": [*places, question]}]

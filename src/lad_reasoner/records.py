@@ -1,4 +1,4 @@
-"""What is written to disk and handed around: pairs, verdicts, predictions."""
+"""The records on disk: samples, pairs, verdicts, failures, predictions."""
 
 from __future__ import annotations
 
@@ -30,11 +30,10 @@ class Box(Record):
 
 
 class Sample(Record):
-    """A picture of a data set, with what its source says about it.
+    """A picture of a data set and its labels.
 
-    `kind` is None for an anomalous picture of which the source does not say what kind of anomaly it shows, `split` None
-    where the source has no splits. `masks` are files in which all that is not black is anomalous. `facts` is the line
-    of MiniLOCO's facts.jsonl.
+    `kind` is None for an anomalous picture of unknown kind, `split` is None if the data set has no splits. In the files
+    of `masks`, every pixel that is not black is anomalous. `facts` is the line of MiniLOCO's facts.jsonl.
     """
 
     image: str
@@ -54,7 +53,7 @@ class Sample(Record):
 
 
 class Pair(Record):
-    """References and a query, with what is known about it. `label` is yes for anomalous.
+    """The names of references and of a query, with the labels of the query; `label` is yes for anomalous.
 
     Several defects in one query are joined by semicolons.
     """
@@ -67,15 +66,15 @@ class Pair(Record):
     category: str | None = None
 
     def defect_names(self) -> list[str]:
-        """Each defect of the query by its own name; none for a good one."""
+        """The names of the query's defects; empty for a good query."""
         return [name for name in (self.defect or "").split(";") if name]
 
 
 class Verdict(Record):
     """One judged query, and how the verdict was made.
 
-    A `score` of 0.5 is the boundary, `seconds` are this query's (of a batch its share). `boxes_from` names the judge
-    that the boxes come from, where it is not `model`.
+    A `score` of 0.5 is the boundary. `seconds` is the query's share of its batch. `boxes_from` names the judge that
+    made the boxes if it is not `model`.
     """
 
     query: str
@@ -103,9 +102,9 @@ class Failure(Record):
 class Prediction(Record):
     """A verdict on a labelled pair.
 
-    `scored` is false for a system that answers without a score: its verdict's score only repeats the answer. `error`
-    says why there is no opinion on this pair; its answer is then invalid, which counts as wrong. `facts` are MiniLOCO's
-    of each reference and, at the end, of the query.
+    `scored` is false for a judge without scores: the verdict's score only repeats the answer. `error` is the reason why
+    the pair has no judgement; its answer is then invalid, which counts as wrong. `facts` are MiniLOCO's facts of each
+    reference and, last, of the query.
     """
 
     pair: Pair

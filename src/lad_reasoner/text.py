@@ -1,4 +1,4 @@
-"""Small pieces of text that every room writes: names, lists, numbers and places in words, the fault of a record."""
+"""Small pieces of text: printable names, lists, numbers and places in words, the first problem of a record."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ NUMBER_WORDS = ("no", "one", "two", "three", "four", "five", "six", "seven", "ei
 
 
 def printable(name: object) -> str:
-    """A file's name as text that can be written anywhere: bytes that are not UTF-8 are spelled out."""
+    """A file's name as valid UTF-8; other bytes are escaped."""
     return str(name).encode("utf-8", "backslashreplace").decode("utf-8")
 
 

@@ -99,7 +99,7 @@ def test_bad_queries_are_named_and_the_others_judged(folder: Path, tmp_path: Pat
     results = {line["query"]: line for line in map(json.loads, done.stdout.splitlines())}
     reasons = {
         "hollow": "no pictures in this folder",
-        "*.webp": "nothing matches",
+        "*.webp": "no file matches",
         "gone.png": "no such file",
         "empty.png": "the file is empty",
         "fake.jpg": "not a picture",
@@ -136,7 +136,7 @@ def test_evidence_beside_a_model(folder: Path, checkpoint: Path, tmp_path: Path)
     changed = {key for key in alone if verdict[key] != alone[key]} - {"seconds"}
     assert changed == {"boxes", "boxes_from"}
     assert verdict["boxes"] == json.loads(run(*args[:4], "--json", cwd=folder).stdout)["boxes"] != []
-    origin = f"Map and boxes come from evidence, not from {checkpoint}, which gives all the rest."
+    origin = f"Map and boxes come from evidence, everything else from {checkpoint}."
     assert done.stderr.splitlines()[:2] == ["note: It only knows <discs>.", f"note: {origin}"]
     html = (tmp_path / "report.html").read_text()
     assert origin in html
@@ -213,7 +213,7 @@ def test_names_that_are_no_text_and_names_that_are_none(folder: Path, tmp_path: 
     lines = [json.loads(line) for line in done.stdout.splitlines()]
     assert [line["query"] for line in lines] == ["b\\udcffd.png", "z <b>\n.png", "a" * 300 + ".png", ""]
     assert [line.get("answer") for line in lines] == ["no", "no", None, None]
-    assert lines[3]["error"].startswith("an empty name")
+    assert lines[3]["error"].startswith("the name is empty")
     assert "z &lt;b&gt;" in (tmp_path / "out/report.html").read_text()
 
 

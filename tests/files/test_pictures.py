@@ -110,7 +110,7 @@ def test_find_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="empty: no pictures in this folder"):
         find_pictures(["empty"])
-    with pytest.raises(InputError, match=r"\*\.webp: nothing matches"):
+    with pytest.raises(InputError, match=r"\*\.webp: no file matches"):
         find_pictures(["*.webp"])
 
 

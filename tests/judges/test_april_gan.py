@@ -229,12 +229,12 @@ def test_layers_that_are_none(clip: Path, tmp_path: Path, monkeypatch: pytest.Mo
     torch.save({"trainable_linearlayer": linear_layers(width=20)}, "wide.pth")
     Path("empty.pth").write_bytes(b"")
     said = {
-        "hostile.pth": "holds more than tensors, which could run code, and is not opened",
-        "plain.pth": "holds more than tensors, which could run code, and is not opened",
-        "bare.pth": r"no layers of APRIL-GAN \(KeyError",
-        "other.pth": r"no layers of APRIL-GAN in it \(fc.0.weight",
+        "hostile.pth": "contains more than tensors, which can run code; it was not opened",
+        "plain.pth": "contains more than tensors, which can run code; it was not opened",
+        "bare.pth": r"not layers of APRIL-GAN \(KeyError",
+        "other.pth": r"contains no layers of APRIL-GAN \(fc.0.weight",
         "wide.pth": r"made for another CLIP: a layer of \(12, 20\), not \(12, 16\)",
-        "empty.pth": "no layers of APRIL-GAN",
+        "empty.pth": "not layers of APRIL-GAN",
         "nowhere.pth": "layers nowhere.pth: no such file",
     }
     for name, words in said.items():

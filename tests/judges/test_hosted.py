@@ -380,7 +380,7 @@ def test_inspector_and_load_model(tmp_path: Path) -> None:
         with_boxes = load_model("big", server=server.url, evidence=True)
     assert (verdict.answer, verdict.model, verdict.tokens) == ("yes", "big", 20)
     assert (tmp_path / "cache/lad-reasoner/answers.jsonl").is_file()
-    assert with_boxes.notes[-1] == "Map and boxes come from evidence, not from big, which gives all the rest."
+    assert with_boxes.notes[-1] == "Map and boxes come from evidence, everything else from big."
     with pytest.raises(InputError, match="evidence: no option server; it takes backbone"):
         load_model(server="http://localhost:1/v1")
     with pytest.raises(InputError, match="big: no option votes; it takes server, cache, prices, budget, concurrency"):

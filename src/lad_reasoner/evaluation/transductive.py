@@ -1,4 +1,4 @@
-"""The scores of APRIL-GAN's authors, which depend on all test pictures of a class, from a run in which each was alone.
+"""The transductive scores of APRIL-GAN's authors, computed from a finished run without them.
 
 page = write_evaluation(rescale_run("runs/april-gan"))
 """
@@ -19,20 +19,21 @@ TRANSDUCTIVE = "transductive"  # the name of the folder in a run's folder, and t
 
 
 def rescale(predictions: Sequence[Prediction]) -> list[Prediction]:
-    """The authors' version of few-shot lines: m stretched over all pictures of a class; 0 where all are equal.
+    """The authors' version of few-shot predictions: m rescaled to [0, 1] over all pictures of a class.
 
-    Lines without m stay as they are.
+    It is 0 if all m of the class are equal. Predictions without m are unchanged.
     """
-    maps: defaultdict[str | None, list[float]] = defaultdict(list)
-    raw = [{} if line.error else json.loads(line.verdict.response) for line in predictions]
-    for line, said in zip(predictions, raw, strict=True):
-        if "m" in said:
-            maps[line.pair.category].append(said["m"])
+    maps: defaultdict[str | None, list[float]] = defaultdict(list)  # class -> m of its pictures
+    raw_scores = [{} if line.error else json.loads(line.verdict.response) for line in predictions]
+    for line, raw in zip(predictions, raw_scores, strict=True):
+        if "m" in raw:
+            maps[line.pair.category].append(raw["m"])
     rescaled = []
-    for line, said in zip(predictions, raw, strict=True):
-        if "m" in said:
+    for line, raw in zip(predictions, raw_scores, strict=True):
+        if "m" in raw:
             low, high = min(maps[line.pair.category]), max(maps[line.pair.category])
-            score = (said["p"] + ((said["m"] - low) / (high - low) if high > low else 0.0)) / 2
+            m = (raw["m"] - low) / (high - low) if high > low else 0.0
+            score = (raw["p"] + m) / 2
             answer = "yes" if score >= 0.5 else "no"
             changes = {"answer": answer, "anomalous": answer == "yes", "score": score}
             line = line.model_copy(update={"verdict": line.verdict.model_copy(update=changes)})
@@ -41,7 +42,7 @@ def rescale(predictions: Sequence[Prediction]) -> list[Prediction]:
 
 
 def rescale_run(run: str | Path) -> Path:
-    """Make the authors' version of a few-shot run, as a run in its folder `transductive`; replaces an earlier one."""
+    """Write the authors' version of a few-shot run to its folder `transductive`, replacing an earlier one."""
     recorded, out = read_run(run), Path(run) / TRANSDUCTIVE
     note = f"transductive: scores depend on all {len(recorded.predictions)} test pictures that were judged"
     name = f"{recorded.settings.model}-{TRANSDUCTIVE}"

@@ -1,1 +1,1 @@
-"""Files: pictures read from the outside world, JSON lines, files that are whole or not there."""
+"""Files: pictures from the outside world, JSON lines, tables, atomic writes and locks."""

@@ -17,7 +17,7 @@ RecordType = TypeVar("RecordType", bound=Record)
 
 
 def append_record(path: str | Path, record: Record) -> None:
-    """Append one line and push it to the disk, so that a crash loses at most the line being written."""
+    """Append one line and flush it to the disk, so that a crash loses at most this line."""
     with Path(path).open("a", encoding="utf-8") as file:
         file.write(record.model_dump_json() + "\n")
         file.flush()
@@ -27,8 +27,8 @@ def append_record(path: str | Path, record: Record) -> None:
 def read_records(path: str | Path, kind: type[RecordType]) -> Iterator[RecordType]:
     """The records of a JSONL file, one at a time.
 
-    A last line without its end was cut off by a crash and is passed over. Any other line that is no such record raises
-    `RecordError` with file, line and field.
+    A last line without a line end was cut off by a crash and is skipped. Any other invalid line raises `RecordError`
+    with file, line and field.
     """
     with Path(path).open("rb") as file:
         for number, line in enumerate(file, 1):
@@ -46,7 +46,7 @@ def _parse(line: bytes, kind: type[RecordType], where: str) -> RecordType:
 
 
 def repair_records(path: str | Path) -> int:
-    """Cut a half line off the end, before appending to the file; returns the bytes that were cut."""
+    """Remove an incomplete last line before more are appended; returns the number of bytes removed."""
     path = Path(path)
     if not path.exists():
         return 0

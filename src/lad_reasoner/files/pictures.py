@@ -1,8 +1,7 @@
 """Pictures from the outside world: found, checked, and brought to 8-bit RGB.
 
-Whatever a camera or a person may hand over is either judged or refused with a reason: EXIF rotation is applied,
-greyscale, 16-bit, CMYK, palette and transparent pictures are converted, truncated files, animations, and pictures that
-are too small or too large are refused.
+EXIF rotation is applied. Greyscale, 16-bit, CMYK, palette and transparent pictures are converted. Truncated files,
+animations, and pictures that are too small or too large are refused with a reason.
 """
 
 from __future__ import annotations
@@ -25,8 +24,8 @@ from lad_reasoner.text import printable
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".ppm", ".pgm", ".jp2"})
 MIN_SIDE = 16  # pixels: below this there is nothing to compare
-MAX_PIXELS = 80_000_000  # refuses decompression bombs, lets a 50-megapixel camera pass
-KEPT_SIDE = 1536  # pixels: no judge looks closer, and a folder of large pictures must fit into memory
+MAX_PIXELS = 80_000_000  # keeps out decompression bombs; a 50-megapixel camera has fewer
+KEPT_SIDE = 1536  # pixels: no judge needs more, and several pictures must fit into memory
 
 _DIGITS = re.compile(r"(\d+)")
 _JUNK = frozenset({"__macosx", "thumbs.db", "desktop.ini"})
@@ -50,7 +49,7 @@ class Picture:
 def read_picture(source: str | Path | Image.Image) -> Picture:
     """Read one picture, upright and in RGB.
 
-    Raises `ImageError` with the file's name and the mend when it cannot be used.
+    Raises `ImageError` with the file's name and a remedy if it cannot be used.
     """
     if isinstance(source, Image.Image):
         return _to_picture(source, getattr(source, "filename", "") or "picture")
@@ -122,41 +121,41 @@ def _to_rgb(image: Image.Image, name: str) -> Image.Image:
 
 
 def find_pictures(sources: Iterable[str | Path]) -> list[Path]:
-    """Files, folders and globs -> the files they name, in the given order, folders and globs in natural order.
+    """The files of paths, folders and globs, in the given order; those of a folder or a glob in natural order.
 
-    A file that does not exist stays in the list, so that reading it says so and the others are still judged. Raises
-    `InputError` for a folder without pictures and for a glob that matches nothing.
+    A missing file stays in the list: reading it fails, and the others are still judged. Raises `InputError` for a
+    folder without pictures and for a glob without matches.
     """
-    found: list[Path] = []
+    files: list[Path] = []
     for source in sources:
         if not str(source):
-            raise InputError("an empty name; give a picture, a folder or a quoted glob")
+            raise InputError("the name is empty; give a picture, a folder or a quoted glob")
         path = Path(source)
         if len(path.name) > 255:
-            found.append(path)  # no such file can be; reading it says so
+            files.append(path)  # too long for a file system: `is_dir` would raise, reading says that it is missing
         elif path.is_dir():
-            inside = _pictures_below(path)
-            if not inside:
-                kinds = " ".join(sorted(SUFFIXES))
-                raise InputError(f"{source}: no pictures in this folder (looked for {kinds})")
-            found += inside
+            pictures = _pictures_below(path)
+            if not pictures:
+                raise InputError(f"{source}: no pictures in this folder (looked for {' '.join(sorted(SUFFIXES))})")
+            files += pictures
         elif not path.exists() and glob.has_magic(str(source)):
             matches = _matches(str(source))
             if not matches:
-                raise InputError(f"{source}: nothing matches this pattern")
-            found += [file for match in matches for file in (_pictures_below(match) if match.is_dir() else [match])]
+                raise InputError(f"{source}: no file matches this pattern")
+            for match in matches:
+                files += _pictures_below(match) if match.is_dir() else [match]
         else:
-            found.append(path)
-    return found
+            files.append(path)
+    return files
 
 
 def _matches(pattern: str) -> list[Path]:
-    """What a glob matches, by name; once each, also where links lead in circles."""
-    # Path.glob takes no absolute patterns.
+    """The matches of a glob in natural order, each file once, also where links lead in circles."""
+    # Path.glob does not accept absolute patterns.
     paths = [Path(match) for match in glob.glob(pattern, recursive=True)]  # noqa: PTH207
     shortest_last = sorted(paths, key=lambda path: -len(path.parts))
-    once = {path.resolve(): path for path in shortest_last}.values()
-    return sorted(once, key=lambda path: natural_path(path.parts))
+    unique = {path.resolve(): path for path in shortest_last}  # the shortest path of a file overwrites the others
+    return sorted(unique.values(), key=lambda path: natural_path(path.parts))
 
 
 def _pictures_below(folder: Path) -> list[Path]:
@@ -167,9 +166,9 @@ def _pictures_below(folder: Path) -> list[Path]:
 def list_files(folder: Path) -> list[Parts]:
     """All files below a folder, each as its parts relative to it: `("bottle", "test", "good", "000.png")`.
 
-    Natural order: `9.png` before `10.png`. Hidden names and what desktops leave behind are passed over. Links are
-    followed, but each folder is entered once, and by its own name rather than by a link's where it has both. InputError
-    for a folder that cannot be read.
+    Natural order: `9.png` before `10.png`. Hidden files and those of desktops (Thumbs.db …) are skipped. Links are
+    followed, but each folder is entered once, by its own name rather than by a link's. InputError if a folder cannot be
+    read.
     """
     files: list[Parts] = []
     entered: set[tuple[int, int]] = set()
@@ -196,7 +195,7 @@ def list_files(folder: Path) -> list[Parts]:
                     (linked if entry.is_symlink() else waiting).append(parts)
                 elif entry.is_file():
                     files.append(parts)
-            except OSError:  # a link that leads to itself
+            except OSError:  # a link to itself
                 continue
     return sorted(files, key=natural_path)
 

@@ -3,9 +3,9 @@
     judge = load_judge("micro", votes=8)
     judge = load_judge("Qwen/Qwen2.5-VL-7B-Instruct", server="http://localhost:8000/v1")
 
-A name is one of `JUDGES`, `evidence:NAME` (evidence on that vision model), `file:PATH` (predictions of another system),
-with the option `server` a model of that service, and otherwise a vision-language checkpoint: a folder or a hub name.
-To add a judge, write a class with the contract of judge.py and give it a line in `JUDGES`.
+A name is one of `JUDGES`, `evidence:NAME` (evidence with that vision model), `file:PATH` (predictions of another
+system), with the option `server` a model of that service, or a vision-language checkpoint: a folder or a hub name. To
+add a judge, write a class with the contract of judge.py and add a line to `JUDGES`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from lad_reasoner.errors import InputError
 from lad_reasoner.judge import Judge
 from lad_reasoner.text import first_problem
 
-# Name -> "module:loader", imported when it is asked for.
+# Name -> "module:loader", imported on demand.
 JUDGES = {
     "evidence": "lad_reasoner.judges.evidence.judge:Evidence",
     "micro": "lad_reasoner.judges.vlm.judge:load_checkpoint_judge",
@@ -34,7 +34,7 @@ JUDGES = {
     "april-gan": "lad_reasoner.judges.april_gan:load_few_shot",
     "april-gan-zero": "lad_reasoner.judges.april_gan:load_zero_shot",
 }
-# What else a name can be -> its loader.
+# Other kinds of names -> their loaders.
 CHECKPOINT, SERVED, FILE = "NAME", "NAME with server=URL", "file:PATH"
 LOADERS = {
     CHECKPOINT: "lad_reasoner.judges.vlm.judge:load_checkpoint_judge",
@@ -48,16 +48,16 @@ def load_judge(
 ) -> Judge:
     """The judge of this name.
 
-    `options` are those of its loader (`lad-reasoner judges` lists them); None is as good as not given. `defaults` are
-    for options that are not given, where the loader has them. With `evidence` the built-in judge adds its map and boxes
-    to the verdicts of another one. InputError for an unknown name, and for an option that the judge does not take.
+    `options` are those of its loader (`lad-reasoner judges` lists them); None means not given. `defaults` fill options
+    that are not given, if the loader has them. With `evidence` the built-in judge adds its map and boxes to the
+    verdicts of another judge. InputError for an unknown name or option.
     """
     given = {key: value for key, value in options.items() if value is not None}
     if evidence:
         if name.partition(":")[0] == "evidence":
-            raise InputError("evidence: it has its map and boxes already; evidence=True is for another model")
+            raise InputError("evidence: already has a map and boxes; use evidence=True with another model")
         lent = {"backbone": given.pop("backbone")} if "backbone" in given else {}
-        # Loaded first: it is there, or refused, at once.
+        # Loaded first, so that a wrong backbone is refused before a large model is loaded.
         lender = load_judge("evidence", **lent)
         return add_evidence(load_judge(name, defaults=defaults, **given), lender)
     loader, bound = _find_loader(name, served="server" in given)
@@ -65,7 +65,7 @@ def load_judge(
     for key in given:
         if key not in taken:
             near = get_close_matches(key, taken, 1)
-            offer = f"did you mean {near[0]}?" if near else f"it takes {', '.join(taken) or 'none'}"
+            offer = f"did you mean {near[0]}?" if near else f"it takes {', '.join(taken) or 'no options'}"
             raise InputError(f"{name}: no option {key}; {offer}")
     filled = {key: value for key, value in (defaults or {}).items() if key in taken} | given
     for key, parameter in taken.items():
@@ -77,7 +77,7 @@ def load_judge(
 
 
 def add_evidence(judge: Judge, lender: Judge | None = None) -> Judge:
-    """The judge, with the map and the boxes of `evidence` beside its verdicts."""
+    """The judge, with the map and the boxes of `evidence` added to its verdicts."""
     from lad_reasoner.judges.evidence.judge import WithEvidence
 
     return WithEvidence(judge, lender or load_judge("evidence"))
@@ -90,13 +90,13 @@ def import_loader(name: str) -> Callable[..., Any]:
 
 
 def loader_options(loader: Callable[..., Any]) -> dict[str, Parameter]:
-    """A loader's options by name, with annotations and defaults; what stands in a judge's name is none."""
+    """The options of a loader by name, without the arguments that are part of the judge's name."""
     parameters = signature(loader, eval_str=True).parameters
     return {key: parameter for key, parameter in parameters.items() if key not in ("name", "path")}
 
 
 def _find_loader(name: str, *, served: bool) -> tuple[Callable[..., Any], dict[str, str]]:
-    """The loader of this name, and the arguments that stand in the name."""
+    """The loader of this name, and the arguments that are part of the name."""
     kind, _, rest = name.partition(":")
     if kind == "file":
         return import_loader(FILE), {"path": rest}
@@ -117,7 +117,7 @@ def _find_loader(name: str, *, served: bool) -> tuple[Callable[..., Any], dict[s
 
 
 def _convert(name: str, key: str, value: Any, annotation: Any) -> Any:
-    """The value as the loader wants it: what comes from a command line is text."""
+    """The value in the type of the loader's parameter; values from the command line are text."""
     if not isinstance(value, str) or annotation is Parameter.empty:
         return value
     from pydantic import TypeAdapter, ValidationError

@@ -5,20 +5,20 @@
 
 Words: the picture's CLIP embedding against the mean embeddings of 245 sentences about a good and 175 about a damaged
 product of this name; `p` is the softmax for damaged. Zero-shot, `p` is the score. Few-shot, `m` is the largest value of
-a map: over several depths of CLIP, the same softmax for each patch, brought into CLIP's space by a linear layer that
+a map: over several depths of CLIP, the same softmax for each patch, mapped into CLIP's space by a linear layer that
 the authors trained, plus the cosine distance to the most similar patch of the references.
 
-The authors' score is (p + m') / 2 with m' = m, stretched so that the test pictures of a class go from 0 to 1: none can
-be judged before all are there (*transductive*), and one of them always gets m' = 1. Here m' = m / (2 * depths), at most
-1, which any picture can have alone; `evaluation/transductive.py` makes the authors' version of a finished run. The
-answer is yes from 0.5 on (the LAD-Reasoner paper, its experiments); the authors of APRIL-GAN set no threshold.
+The authors' score is (p + m') / 2, where m' is m rescaled to [0, 1] over the test pictures of a class: no picture can
+be judged before all are known (*transductive*), and one of them always has m' = 1. Here m' = m / (2 * depths), at most
+1, which needs no other picture; `evaluation/transductive.py` makes the authors' version of a finished run. The answer
+is yes from 0.5 on (the LAD-Reasoner paper, its experiments); the authors of APRIL-GAN set no threshold.
 
-Deviations from the authors' program: float32 throughout; position embeddings are widened by Transformers (bicubic, no
-antialiasing, corners not aligned); a class is told in words (`metal nut`, they: `metal_nut`); classes that the
-benchmark does not name are an `object`.
+Deviations from the authors' program: float32 throughout; Transformers interpolates the position embeddings (bicubic, no
+antialiasing, corners not aligned); class names are written with blanks (`metal nut`, theirs: `metal_nut`); a pair
+without a class is an `object`.
 
-The layers are the authors' .pth files (a dict with `trainable_linearlayer`), opened so that nothing but tensors is
-unpickled, or the same tensors (`fc.0.weight` …) as safetensors.
+The layers are the authors' .pth files (a dict with `trainable_linearlayer`), of which only tensors are unpickled, or
+the same tensors (`fc.0.weight` …) as safetensors.
 """
 
 from __future__ import annotations
@@ -57,8 +57,8 @@ PHOTOS = _SENTENCES["photos"]
 class AprilGan:
     """See the module's docstring; few-shot with `layers`, zero-shot without.
 
-    `clip` is a folder or hub name of a CLIP with safetensors. Raises InputError for what is none, and for layers that
-    are none or do not fit.
+    `clip` is a folder or hub name of a CLIP with safetensors. Raises InputError if it is not a CLIP, or if the layers
+    are missing or do not match it.
     """
 
     batch_size = 1
@@ -69,7 +69,9 @@ class AprilGan:
         transformers = require("transformers", "hf")
         kind = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type")
         if kind != "clip":
-            raise InputError(f"clip {clip}: a {kind}, not a CLIP; give one, such as openai/clip-vit-large-patch14-336")
+            raise InputError(
+                f"clip {clip}: is a {kind}, not a CLIP; give a CLIP such as openai/clip-vit-large-patch14-336"
+            )
         try:
             model = transformers.CLIPModel.from_pretrained(folder, use_safetensors=True, dtype=torch.float32)
             self._tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
@@ -127,9 +129,9 @@ class AprilGan:
         resized = image.resize((self.side, self.side), Image.Resampling.BICUBIC)
         pixels = (np.asarray(resized, dtype=np.float32) / 255 - self.mean) / self.std
         x = torch.from_numpy(pixels).permute(2, 0, 1)[None].float().to(self.device)
-        seen = self.model.vision_model(pixel_values=x, interpolate_pos_encoding=True, output_hidden_states=True)
-        embedding = F.normalize(self.model.visual_projection(seen.pooler_output)[0], dim=-1)
-        return embedding, [seen.hidden_states[depth][0, 1:] for depth in self.depths]
+        output = self.model.vision_model(pixel_values=x, interpolate_pos_encoding=True, output_hidden_states=True)
+        embedding = F.normalize(self.model.visual_projection(output.pooler_output)[0], dim=-1)
+        return embedding, [output.hidden_states[depth][0, 1:] for depth in self.depths]
 
     def _map(
         self, patches: Sequence[torch.Tensor], known: Sequence[Sequence[torch.Tensor]], words: torch.Tensor
@@ -153,12 +155,12 @@ class AprilGan:
 
 
 def load_few_shot(clip: str, layers: Path) -> AprilGan:
-    """CLIP with its authors' linear `layers` (a baseline of the paper): words, and patches of the references."""
+    """APRIL-GAN, a baseline of the paper: CLIP with its authors' linear `layers`, words and reference patches."""
     return AprilGan(clip, layers)
 
 
 def load_zero_shot(clip: str) -> AprilGan:
-    """CLIP and words only; it does not look at the references."""
+    """APRIL-GAN without references: CLIP and words only."""
     return AprilGan(clip)
 
 
@@ -176,21 +178,21 @@ def _load_layers(path: Path, width: int, channels: int) -> list[tuple[torch.Tens
             tensors: Any = load_file(path)
         else:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # on pickles of another make, which are refused or read all the same
+                warnings.simplefilter("ignore")  # about old pickles, which are read or refused all the same
                 tensors = torch.load(path, map_location="cpu", weights_only=True)["trainable_linearlayer"]
-        found: list[Any] = []
-        while f"fc.{len(found)}.weight" in tensors:
-            found.append(tuple(tensors[f"fc.{len(found)}.{part}"].float() for part in ("weight", "bias")))
+        layers: list[Any] = []
+        while f"fc.{len(layers)}.weight" in tensors:
+            layers.append(tuple(tensors[f"fc.{len(layers)}.{part}"].float() for part in ("weight", "bias")))
     except FileNotFoundError:
         raise InputError(f"{shown}: no such file") from None
     except pickle.UnpicklingError:
-        raise InputError(f"{shown}: holds more than tensors, which could run code, and is not opened") from None
-    except Exception as error:  # a file of any other kind fails in its own way
-        raise InputError(f"{shown}: no layers of APRIL-GAN ({type(error).__name__}: {str(error)[:100]})") from None
-    if not found:
-        raise InputError(f"{shown}: no layers of APRIL-GAN in it (fc.0.weight, …)")
-    for weight, bias in found:
+        raise InputError(f"{shown}: contains more than tensors, which can run code; it was not opened") from None
+    except Exception as error:  # other files fail with errors of many kinds
+        raise InputError(f"{shown}: not layers of APRIL-GAN ({type(error).__name__}: {str(error)[:100]})") from None
+    if not layers:
+        raise InputError(f"{shown}: contains no layers of APRIL-GAN (fc.0.weight, …)")
+    for weight, bias in layers:
         if tuple(weight.shape) != (channels, width) or tuple(bias.shape) != (channels,):
             shapes = f"{tuple(weight.shape)}, not {(channels, width)}"
-            raise InputError(f"{shown}: made for another CLIP: a layer of {shapes}; give the CLIP it was trained with")
-    return [(weight, bias) for weight, bias in found]
+            raise InputError(f"{shown}: made for another CLIP (a layer is {shapes}); give the CLIP of its training")
+    return [(weight, bias) for weight, bias in layers]

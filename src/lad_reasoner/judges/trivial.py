@@ -1,12 +1,12 @@
 """Judges that every other judge has to beat.
 
-    always-yes  always-no  random        what no look at the pictures is worth
-    pixel-difference                     mean absolute difference of the pictures, made small
-    colour-histogram                     difference of their colours, wherever these are
+    always-yes  always-no  random        answers without a look at the pictures
+    pixel-difference                     mean absolute difference of the pictures at a small size
+    colour-histogram                     difference of their colours, regardless of place
 
-With several references, pixel difference and colour histogram take the most similar one. Their limit is the median
-difference of two good pictures of MiniLOCO's training products, so that their verdicts mean little; of interest is the
-ranking by their score. The paper has none of these rows.
+With several references, pixel difference and colour histogram use the most similar one. Their limit is the median
+difference of two good pictures of MiniLOCO's training products, so their verdicts mean little; their ranking by score
+is the baseline. The paper has no such rows.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ SMALL = 96  # pixels of the long side for the pixel difference
 
 
 class ScoreJudge:
-    """A function of one pair that gives a score, as a judge; it answers yes from 0.5 on."""
+    """A judge made of a function that scores one pair; it answers yes from 0.5 on."""
 
     prompt_version = "none"
     batch_size = 1
@@ -44,32 +44,32 @@ class ScoreJudge:
 
 
 def always_yes() -> ScoreJudge:
-    """Anomalous, whatever it is."""
+    """Answers yes to every pair."""
     return ScoreJudge("always-yes", lambda _: 1.0)
 
 
 def always_no() -> ScoreJudge:
-    """Good, whatever it is."""
+    """Answers no to every pair."""
     return ScoreJudge("always-no", lambda _: 0.0)
 
 
 def answer_at_random(seed: int = 0) -> ScoreJudge:
-    """A score drawn by the seed and the query's name."""
+    """A random score, drawn from the seed and the query's name."""
     return ScoreJudge("random", lambda pair: random.Random(f"{seed}/{pair.query.name}").random())
 
 
 def compare_pixels() -> ScoreJudge:
-    """Mean difference of the pixels, made small, to the most similar reference."""
+    """Mean pixel difference from the most similar reference, at a small size."""
     return ScoreJudge("pixel-difference", lambda pair: _score(pixel_difference, pair, PIXEL_LIMIT))
 
 
 def compare_colours() -> ScoreJudge:
-    """Difference of the colour histograms to the most similar reference."""
+    """Difference of the colour histograms from the most similar reference."""
     return ScoreJudge("colour-histogram", lambda pair: _score(colour_difference, pair, COLOUR_LIMIT))
 
 
 def pixel_difference(reference: Image.Image, query: Image.Image) -> float:
-    """Mean absolute difference in grey values (0 to 255) of the two pictures, brought to one small size."""
+    """Mean absolute difference in grey values (0 to 255) of the two pictures, resized to one small size."""
     scale = SMALL / max(query.size)
     width, height = (max(1, round(side * scale)) for side in query.size)
     small = [np.asarray(image.convert("RGB").resize((width, height)), np.float64) for image in (reference, query)]

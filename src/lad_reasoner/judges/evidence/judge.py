@@ -1,8 +1,8 @@
 """The built-in judge for photographs: no training, no download, a verdict with place and reason from one good picture.
 
-`matching.py` measures the difference, `normal_variation.py` says how much of it is normal, `regions.py` finds what
-differs, `wording.py` puts it into words. The paper has no such judge; it answers in the grammar of the paper's model.
-`WithEvidence` lends its map and its boxes to a judge that has none.
+`matching.py` measures the difference, `normal_variation.py` estimates how much is normal, `regions.py` finds the
+regions that differ, `wording.py` describes them. The paper has no such judge; its responses follow the grammar of the
+paper's model. `WithEvidence` adds its map and boxes to another judge.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from lad_reasoner.judges.evidence.wording import PROMPT_VERSION
 from lad_reasoner.judges.evidence.wording import write_response as respond
 from lad_reasoner.records import Box
 
-STUDIED = 4  # sets of references that are kept in memory, the least recently used goes first
-HEAT_SIDE = 96  # cells of the long side of the map that is handed out
+STUDIED = 4  # sets of references kept in memory; the least recently used is dropped first
+HEAT_SIDE = 96  # cells of the long side of the returned map
 
 
 class Evidence:
-    """Patch matching on any photographs, nothing to download; `backbone` is another vision model: hub name or folder.
+    """Patch matching on any photographs, without a download; `backbone`: another vision model, hub name or folder.
 
     See `judge.Judge`.
     """
@@ -43,10 +43,10 @@ class Evidence:
         self._studying = threading.Lock()
 
     def judge(self, pairs: Sequence[PicturePair]) -> list[Judgement]:
-        """Judge pair after pair; references that were studied before are not studied again."""
+        """Judge pair after pair; what is computed from the references is cached."""
         judgements = []
         for pair in pairs:
-            with self._studying:  # two threads that bring the same references study them once
+            with self._studying:  # two threads with the same references study them once
                 matcher = self._matchers(pair.references)
             judgements.append(_judge(matcher, pair.query))
         return judgements
@@ -73,25 +73,25 @@ def _judge(matcher: Matcher, query: Picture) -> Judgement:
 class WithEvidence:
     """Another judge's answer, score and reasoning, with the map and the boxes of `evidence`; see `judge.Judge`.
 
-    The two know nothing of each other: boxes may stand beside a no, and none beside a yes.
+    The two judges are independent: a no may have boxes, a yes may have none.
     """
 
     def __init__(self, judge: Judge, evidence: Judge) -> None:
         self.judged_by, self.evidence = judge, evidence
         self.name, self.prompt_version, self.batch_size = judge.name, judge.prompt_version, judge.batch_size
-        origin = f"Map and boxes come from {evidence.name}, not from {judge.name}, which gives all the rest."
+        origin = f"Map and boxes come from {evidence.name}, everything else from {judge.name}."
         self.notes = (*judge.notes, origin)
         self.parameters = judge.parameters
 
     def judge(self, pairs: Sequence[PicturePair]) -> list[Judgement]:
-        """The other judge's judgements, each with the map and the boxes of `evidence`."""
+        """The judgements of the other judge, with the map and the boxes of `evidence`."""
         judgements = []
         for judgement, lent in zip(self.judged_by.judge(pairs), self.evidence.judge(pairs), strict=True):
             judgements.append(replace(judgement, boxes=lent.boxes, heat=lent.heat, boxes_from=self.evidence.name))
         return judgements
 
     def receipt(self) -> str:
-        """What the other judge's service was paid, see `HostedJudge.receipt`; empty for a judge without a service."""
+        """The receipt of the other judge, see `HostedJudge.receipt`; empty if it has no service."""
         receipt = getattr(self.judged_by, "receipt", None)
         return receipt() if receipt else ""
 

@@ -21,9 +21,9 @@ class VlmJudge:
         self.parameters: int | None = getattr(engine, "parameters", None)
 
     def judge(self, pairs: Sequence[PicturePair]) -> list[Judgement]:
-        """One judgement a pair, in the engine's batches; a batch may hold other references for each."""
-        shown = [[*(reference.image for reference in pair.references), pair.query.image] for pair in pairs]
-        return [Judgement.of(reply.text, reply.score, tokens=reply.tokens) for reply in self.engine.respond(shown)]
+        """One judgement for each pair, in the engine's batches; pairs of a batch may have different references."""
+        pictures = [[*(reference.image for reference in pair.references), pair.query.image] for pair in pairs]
+        return [Judgement.of(reply.text, reply.score, tokens=reply.tokens) for reply in self.engine.respond(pictures)]
 
 
 def load_checkpoint_judge(

@@ -43,9 +43,9 @@ class Engine(Protocol):
 class TransformersEngine:
     """A checkpoint in this process.
 
-    `batch_size` responses are generated together. With `votes` above one, that many are sampled at `temperature` from a
-    fixed `seed`, all of a pair in batches of their own, so that a pair gets the same votes alone and among others; the
-    name then says how many, since it is another system.
+    `batch_size` responses are generated together. With `votes` above one, that many are sampled at `temperature` with a
+    fixed `seed`. The votes of a pair have batches of their own, so that a pair gets the same votes in any batch. The
+    name then includes the number of votes, since it is another system.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class TransformersEngine:
         if min(votes, reasoning_tokens, batch_size) < 1:
             raise InputError("votes, reasoning_tokens and batch_size must be at least 1")
         if temperature <= 0:
-            raise InputError("temperature must be above 0; one vote is greedy anyway")
+            raise InputError("temperature must be above 0; one vote is always greedy")
         self.name = checkpoint.name if votes == 1 else f"{checkpoint.name} ({votes} votes)"
         self.checkpoint = checkpoint
         self.notes: tuple[str, ...] = (checkpoint.scope,) if checkpoint.scope else ()
@@ -71,11 +71,11 @@ class TransformersEngine:
         self.parameters = sum(weight.numel() for weight in checkpoint.model.parameters())
         self.grammar = make_grammar(checkpoint)
         self._prompts: dict[int, str] = {}
-        # Generation changes the model's own settings and the random state for a while: one thread at a time.
+        # Generation temporarily changes the model's settings and the random state: one thread at a time.
         self._lock = threading.Lock()
 
     def respond(self, pairs: Sequence[Pictures]) -> list[Reply]:
-        """One reply for each pair, in their order. Raises `InputError` when the model cannot take so many pictures."""
+        """One reply for each pair, in order. Raises `InputError` if the model cannot take so many pictures."""
         with self._lock:
             if self.votes > 1:
                 return [self._vote(pair) for pair in pairs]
@@ -124,15 +124,15 @@ class TransformersEngine:
     def _prepare(self, pairs: Sequence[Pictures]) -> Any:
         checkpoint = self.checkpoint
         prompts = [self._prompt(len(pair)) for pair in pairs]
-        begins = checkpoint.processor.tokenizer.bos_token
+        bos = checkpoint.processor.tokenizer.bos_token
         try:
             inputs = checkpoint.processor(
                 text=prompts,
                 images=[[checkpoint.fit(image) for image in pair] for pair in pairs],
                 padding=True,
                 return_tensors="pt",
-                # Templates that write the beginning of text themselves must not get a second one.
-                add_special_tokens=not (begins and prompts[0].startswith(begins)),
+                # Some templates begin with this token; a second one must not be added.
+                add_special_tokens=not (bos and prompts[0].startswith(bos)),
             )
         except ValueError as error:
             raise InputError(f"{self.name}: cannot take these pictures ({error})") from None
@@ -143,14 +143,14 @@ class TransformersEngine:
             text = self.checkpoint.processor.apply_chat_template(
                 build_messages(pictures - 1), add_generation_prompt=True, tokenize=False
             )
-            # Templates of reasoning models open the tag themselves; here it is the first thing written.
+            # Templates of reasoning models end with the opening tag, which the grammar writes itself.
             self._prompts[pictures] = re.sub(r"<think>\s*\Z", "", text)
         return self._prompts[pictures]
 
 
 @contextmanager
 def _only(model: Any, config: Any) -> Iterator[None]:
-    """Nothing but this generation config: a checkpoint's own (temperature, repetition penalty) would fill its gaps."""
+    """Generate with this config alone; the checkpoint's own would add its temperature or repetition penalty."""
     own = model.generation_config
     model.generation_config = config
     try:
@@ -160,8 +160,8 @@ def _only(model: Any, config: Any) -> Iterator[None]:
 
 
 def count_votes(replies: Sequence[Reply]) -> Reply:
-    """The share of yes as score, and the first response of the majority; a tie is a yes, as a score of 0.5 is."""
-    said_yes = [Judgement.of(reply.text).answer == "yes" for reply in replies]
-    share = sum(said_yes) / len(replies)
-    chosen = replies[said_yes.index(share >= 0.5)]
+    """The share of yes as score, and the first response of the majority; a tie counts as yes, like a score of 0.5."""
+    votes = [Judgement.of(reply.text).answer == "yes" for reply in replies]
+    share = sum(votes) / len(replies)
+    chosen = replies[votes.index(share >= 0.5)]
     return Reply(chosen.text, share, sum(reply.tokens for reply in replies), chosen.forced)
