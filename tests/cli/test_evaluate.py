@@ -24,7 +24,7 @@ def test_eval_of_a_baseline_goes_on_and_reports_again(root: Path, tmp_path: Path
     assert "note: 3 of 7 pairs are judged so far" in first.stderr
     second = run(*options)
     assert second.returncode == 0, second.stderr
-    assert "3 pairs are there already, 4 to go" in second.stderr
+    assert "resumed with 3 pairs judged and 4 left" in second.stderr
     assert second.stderr.splitlines()[-1] == f"report: {tmp_path / 'run/report.html'}"
     assert "always-yes on folder · 1 reference a query, seed 0" in second.stdout
     rows = [line.split() for line in second.stdout.splitlines()]

@@ -233,7 +233,7 @@ def test_layers_that_are_none(clip: Path, tmp_path: Path, monkeypatch: pytest.Mo
         "plain.pth": "contains more than tensors, which can run code; it was not opened",
         "bare.pth": r"not layers of APRIL-GAN \(KeyError",
         "other.pth": r"contains no layers of APRIL-GAN \(fc.0.weight",
-        "wide.pth": r"made for another CLIP: a layer of \(12, 20\), not \(12, 16\)",
+        "wide.pth": r"made for another CLIP \(a layer is \(12, 20\), not \(12, 16\)\)",
         "empty.pth": "not layers of APRIL-GAN",
         "nowhere.pth": "layers nowhere.pth: no such file",
     }

@@ -48,7 +48,7 @@ def test_remarks_say_what_is_missing() -> None:
     run = recorded(lines, pairs=9, notes=("from the benchmark",))
     assert remarks(run, measure_run(lines, resamples=0)) == [
         "from the benchmark",
-        "3 of 9 pairs are judged so far; the metrics are of these pairs",
+        "3 of 9 pairs are judged so far; the metrics cover these pairs only",
         "1 queries could not be judged and count as wrong: a.png: the file is empty",
         "1 responses have no valid answer and count as wrong",
     ]

@@ -29,7 +29,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-# Verb -> function, with an example that stands under its --help.
+# Verb -> its function, and the example at the end of its --help.
 VERBS: dict[str, tuple[Callable[..., None], str]] = {
     "inspect": (inspect_verb, "lad-reasoner inspect --reference good.png --out report/ query1.png query2.png folder/"),
     "demo": (demo_verb, "lad-reasoner demo --out runs/demo"),
@@ -48,7 +48,7 @@ def main() -> None:
     """Entry point of `lad-reasoner`: every expected error becomes one line on stderr."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # some terminals cannot show a █
+            stream.reconfigure(errors="backslashreplace")  # for terminals that cannot show a █
     try:
         app()
     except OSError as error:

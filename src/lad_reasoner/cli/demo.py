@@ -1,4 +1,4 @@
-"""The verb `demo`: the main job on built-in pictures."""
+"""The verb `demo`: an inspection of built-in pictures."""
 
 from __future__ import annotations
 
@@ -16,9 +16,11 @@ if TYPE_CHECKING:
 
 
 def demo_verb(
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Where pictures and the report go.")] = Path("runs/demo"),
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for the pictures and the report.")] = Path(
+        "runs/demo"
+    ),
 ) -> None:
-    """The main job on built-in pictures: renders products with known defects, judges them, writes a report."""
+    """Inspect built-in pictures: renders products with known defects, judges them, writes a report."""
     from rich.console import Console
 
     from lad_reasoner.cli.demo_products import PARTS, render_part, summarise
@@ -37,7 +39,7 @@ def demo_verb(
         try:
             judge = load_judge(part.judge)
         except MissingExtraError as error:
-            results.append(f"{part.judge}: left out, {error}")
+            results.append(f"{part.judge}: skipped, {error}")
             continue
         notes += [f"{part.judge}: {note}" for note in judge.notes]
         first = len(rows)

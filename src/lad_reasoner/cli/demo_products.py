@@ -1,7 +1,7 @@
-"""The main job on built-in pictures: rendered products, good references, queries with known defects.
+"""The pictures of the demo: rendered products, good references, queries with known defects.
 
-`evidence` judges two rigid products with four references each, `micro` the five evaluation products of MiniLOCO, which
-it was never trained on, with one reference each, as the paper does.
+`evidence` judges two rigid products with four references each. `micro` judges the five evaluation products of MiniLOCO,
+on which it was not trained, with one reference each, as in the paper.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ SEED = 2025
 
 @dataclass(frozen=True)
 class Part:
-    """One half of the demo: a judge and what it is shown."""
+    """One half of the demo: a judge and its pictures."""
 
     judge: str
     products: tuple[str, ...]
@@ -39,7 +39,7 @@ PARTS = (
 
 @dataclass(frozen=True)
 class DemoQuery:
-    """A picture on disk and what is known about it."""
+    """A picture on disk, with its label in words."""
 
     path: Path
     kind: Kind
@@ -57,7 +57,7 @@ class DemoProduct:
 
 
 def render_part(part: Part, folder: Path) -> Iterator[DemoProduct]:
-    """Render its products one after the other into `folder/<product>/{reference,query}/`, which is replaced."""
+    """Render the products of a part one by one into `folder/<product>/{reference,query}/`, replacing earlier ones."""
     for name in part.products:
         product = CATALOGUE[name]
         shutil.rmtree(folder / name, ignore_errors=True)
@@ -82,7 +82,7 @@ def _save(part: Part, folder: Path, product: str, split: str, kind: Kind, index:
 
 
 def summarise(rows: Sequence[InspectionRow]) -> str:
-    """How many verdicts are right, accuracy, and balanced accuracy: the mean of good and anomalous queries' shares."""
+    """The number of right verdicts, accuracy, and balanced accuracy (the mean over good and anomalous queries)."""
     good = [bool(row.right) for row in rows if row.truth == "good"]
     bad = [bool(row.right) for row in rows if row.truth != "good"]
     balanced = (sum(good) / len(good) + sum(bad) / len(bad)) / 2

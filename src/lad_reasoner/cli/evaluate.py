@@ -27,17 +27,17 @@ def eval_verb(
     references: Annotated[
         int, typer.Option(min=1, help="References of each query, drawn from the good training pictures of its class.")
     ] = 1,
-    seed: Annotated[int, typer.Option(min=0, help="Another seed draws other references.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed that draws the references.")] = 0,
     kinds: Annotated[
         str | None,
         typer.Option(
             metavar="LIST",
-            help="Queries: good, logical, structural, other, with commas. Default: good,logical for miniloco and "
-            "mvtec-loco (the paper's protocol), all for others.",
+            help="Kinds of queries, with commas: good, logical, structural, other. Default: good,logical for miniloco "
+            "and mvtec-loco (the paper's protocol), all kinds for the others.",
         ),
     ] = None,
     limit: Annotated[
-        int | None, typer.Option(min=1, help="Only so many queries, from all classes and kinds in turn.")
+        int | None, typer.Option(min=1, help="At most so many queries, taken from all classes and kinds in turn.")
     ] = None,
 ) -> None:
     """Measure a judge on a benchmark: predictions.jsonl, metrics.json and report.html; resumes where it stopped."""
@@ -53,12 +53,12 @@ def eval_verb(
     wanted = None if kinds is None else [kind.strip() for kind in kinds.split(",")]
     run = Run(out, judge, opened, references=references, seed=seed, kinds=wanted, limit=limit)
     if run.done:
-        print(f"{out}: {run.done} pairs are there already, {len(run.todo)} to go", file=sys.stderr)
+        print(f"{out}: resumed with {run.done} pairs judged and {len(run.todo)} left", file=sys.stderr)
     try:
         for _ in track(run.predict(), len(run.todo), "Judging", beside_results=False):
             pass
     except (MachineError, KeyboardInterrupt):
-        print(f"{out}: what was judged is kept; the same command resumes the run", file=sys.stderr)
+        print(f"{out}: all verdicts so far are kept; the same command resumes the run", file=sys.stderr)
         raise
     finally:
         print_receipt(judge)
@@ -70,9 +70,9 @@ def eval_verb(
 
 
 def report_verb(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run of `eval`.")],
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder of `eval`.")],
 ) -> None:
-    """Metrics and report of a run, anew from its lines; no judge is asked."""
+    """Write metrics and report of a run again, from its predictions; no judge is needed."""
     from lad_reasoner.report.evaluation import write_evaluation
     from lad_reasoner.report.terminal import show_metrics
 
@@ -82,14 +82,19 @@ def report_verb(
 
 
 def compare_verb(
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Folders of two or more runs of `eval`.")],
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Where the tables go.")] = Path("runs/comparison"),
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Two or more run folders of `eval`.")],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for tables, plots and gallery.")] = Path(
+        "runs/comparison"
+    ),
     published: Annotated[
         Path | None,
-        typer.Option(metavar="CSV", help="Also rows printed elsewhere, marked: model,class,accuracy,f1 in percent."),
+        typer.Option(
+            metavar="CSV",
+            help="File with published results to add, marked as such: model,class,accuracy,f1 in percent.",
+        ),
     ] = None,
 ) -> None:
-    """Runs on the same pairs side by side: Table 1 of the paper, McNemar tests, plots, and what each system says."""
+    """Compare runs on the same pairs: Table 1 of the paper, McNemar tests, plots, and a gallery of answers."""
     from lad_reasoner.evaluation.comparison import compare_runs, to_markdown, write_comparison
     from lad_reasoner.report.gallery import write_gallery_page
     from lad_reasoner.report.plots import draw_plots
@@ -102,6 +107,6 @@ def compare_verb(
     try:
         plots = draw_plots(out, comparison)
     except MissingExtraError as error:
-        print(f"no figures: {error}", file=sys.stderr)
+        print(f"no plots: {error}", file=sys.stderr)
     else:
-        print(f"figures: {', '.join(str(path) for path in plots)}", file=sys.stderr)
+        print(f"plots: {', '.join(str(path) for path in plots)}", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""The verb `inspect`: pictures against known-good ones, each with verdict, place and reason."""
+"""The verb `inspect`: compares pictures with known-good ones; a verdict, a place and a reason for each."""
 
 from __future__ import annotations
 
@@ -38,21 +38,21 @@ def inspect_verb(
     out: Annotated[
         Path | None,
         typer.Option(
-            metavar="DIR", help="Also write report.html and verdicts.jsonl there (replaces an earlier run's)."
+            metavar="DIR", help="Also write report.html and verdicts.jsonl to this folder, replacing earlier ones."
         ),
     ] = None,
-    fail_on_anomaly: Annotated[bool, typer.Option(help="Exit with 3 when an anomaly was found.")] = False,
+    fail_on_anomaly: Annotated[bool, typer.Option(help="Exit with code 3 if an anomaly was found.")] = False,
 ) -> None:
     """Judge pictures against known-good ones: verdict, place and reason for each."""
     if as_json and as_csv:
         raise typer.BadParameter("--json and --csv exclude each other")
     if evidence and model == "evidence":
-        raise typer.BadParameter("--evidence is for another --model; evidence has its map and boxes already")
+        raise typer.BadParameter("evidence already has a map and boxes; --evidence is for another --model")
     from lad_reasoner.files.pictures import find_pictures
     from lad_reasoner.inspector import Inspector
     from lad_reasoner.judges import load_judge
 
-    wanted = _find_queries(queries)
+    files = _find_queries(queries)
     judge = load_judge(model, evidence=evidence, **options)
     inspector = Inspector(judge, find_pictures(reference))
     failed = anomalous = 0
@@ -62,15 +62,15 @@ def inspect_verb(
         from lad_reasoner.report.terminal import VerdictTable, track
 
         show = _print_json if as_json else _CsvPrinter() if as_csv else VerdictTable().add
-        for result in track(inspector.run(wanted), len(wanted), "Inspecting"):
+        for result in track(inspector.run(files), len(files), "Inspecting"):
             record = record_of(result)
-            output.add(result)  # first: what was judged is kept even when nobody reads on
+            output.add(result)  # first, so that it is kept even if stdout was closed
             show(record)
             failed += hasattr(record, "error")
             anomalous += getattr(record, "anomalous", False)
     print_receipt(judge)
     if not as_json and not as_csv:
-        print(f"{len(wanted) - failed} judged, {anomalous} anomalous, {failed} not judged")
+        print(f"{len(files) - failed} judged, {anomalous} anomalous, {failed} not judged")
     if failed:
         raise typer.Exit(EXIT_INPUT)
     if anomalous and fail_on_anomaly:
@@ -78,23 +78,23 @@ def inspect_verb(
 
 
 def record_of(result: Judged | Failure) -> Verdict | Failure:
-    """What is written and shown of a result."""
+    """The record of a result, which is written and shown."""
     return result.verdict if hasattr(result, "verdict") else result
 
 
 def _find_queries(sources: list[str]) -> list[Any]:
-    """The files that the sources name; a source that names none becomes a `Failure` in its place."""
+    """The files of all sources; a source without files becomes a `Failure` in its place."""
     from lad_reasoner.files.pictures import find_pictures
     from lad_reasoner.records import Failure
     from lad_reasoner.text import printable
 
-    found: list[Any] = []
+    queries: list[Any] = []
     for source in sources:
         try:
-            found += find_pictures([source])
+            queries += find_pictures([source])
         except InputError as error:
-            found.append(Failure(query=printable(source), error=str(error)))
-    return found
+            queries.append(Failure(query=printable(source), error=str(error)))
+    return queries
 
 
 def _print_json(record: Any) -> None:
@@ -102,7 +102,7 @@ def _print_json(record: Any) -> None:
 
 
 class _CsvPrinter:
-    """A header, then a line a verdict; boxes as x:y:width:height separated by blanks."""
+    """A header, then one line for each verdict; boxes as x:y:width:height separated by blanks."""
 
     COLUMNS = ("query", "answer", "score", "boxes", "boxes_from", "reasoning", "model", "seconds", "error")
 
@@ -120,7 +120,7 @@ class _CsvPrinter:
 
 
 class _Output:
-    """`--out`: verdicts are appended as they come; the report is written at the end, even of an interrupted run."""
+    """`--out`: each verdict is appended at once; the report is written at the end, also of an interrupted run."""
 
     def __init__(self, folder: Path | None, inspector: Inspector) -> None:
         self.folder, self.inspector = folder, inspector

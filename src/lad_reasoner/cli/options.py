@@ -1,4 +1,4 @@
-"""What several verbs share: exit codes, and the options that choose a judge, declared once."""
+"""Exit codes, and the options that choose a judge, declared once for all verbs."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from lad_reasoner.errors import InputError
 
 EXIT_INPUT, EXIT_ANOMALY = 1, 3
 
-# Flag -> its declaration and its default. All but --model go to the judge's loader.
+# Flag -> its declaration and its default. All flags but --model are options of the judge's loader.
 JUDGE_FLAGS: dict[str, tuple[Any, Any]] = {
     "model": (
         Annotated[
             str,
             typer.Option(
                 metavar="NAME",
-                help="A judge: evidence, micro, random, …, file:PATH, or a vision-language model: folder or hub name. "
-                "`lad-reasoner judges` lists all.",
+                help="A judge (evidence, micro, random …; `lad-reasoner judges` lists them), file:PATH, or the folder "
+                "or hub name of a vision-language model.",
             ),
         ],
         "evidence",
@@ -30,7 +30,7 @@ JUDGE_FLAGS: dict[str, tuple[Any, Any]] = {
     "option": (
         Annotated[
             list[str] | None,
-            typer.Option("-M", metavar="KEY=VALUE", help="An option that only this judge has; repeatable."),
+            typer.Option("-M", metavar="KEY=VALUE", help="An option of this judge; repeatable."),
         ],
         None,
     ),
@@ -39,8 +39,8 @@ JUDGE_FLAGS: dict[str, tuple[Any, Any]] = {
             str | None,
             typer.Option(
                 metavar="URL",
-                help="Ask --model of an OpenAI-compatible service there, such as http://localhost:8000/v1; its key is "
-                "read from LAD_SERVER_KEY, its answers are kept.",
+                help="Address of an OpenAI-compatible service that runs --model, such as http://localhost:8000/v1; the "
+                "key is read from LAD_SERVER_KEY, answers are cached.",
             ),
         ],
         None,
@@ -50,22 +50,27 @@ JUDGE_FLAGS: dict[str, tuple[Any, Any]] = {
             int | None,
             typer.Option(
                 min=1,
-                help="Responses that a vision-language model samples; the score is the share of yes.",
+                help="Number of responses sampled from a vision-language model; the score is the share of yes.",
             ),
         ],
         None,
     ),
     "max_pixels": (
-        Annotated[int | None, typer.Option(min=1, help="The most pixels of a picture that a model is shown.")],
+        Annotated[
+            int | None,
+            typer.Option(
+                min=1, help="Pixel budget of a picture for a vision-language model; larger ones are scaled down."
+            ),
+        ],
         None,
     ),
 }
 
 
 def with_judge_options(verb: Callable[..., None]) -> Callable[..., None]:
-    """A verb that takes `model` and `options` (key -> value, for `load_judge`), with the flags that fill them.
+    """Add the judge flags to a verb that takes `model` and `options` (key -> value, for `load_judge`).
 
-    Typer reads the flags from the signature of what is returned.
+    Typer reads the flags from the signature of the returned function.
     """
 
     @wraps(verb)
@@ -81,7 +86,7 @@ def with_judge_options(verb: Callable[..., None]) -> Callable[..., None]:
     ]
     for name, (annotation, default) in JUDGE_FLAGS.items():
         parameters.append(Parameter(name, Parameter.KEYWORD_ONLY, default=default, annotation=annotation))
-    # Required parameters stand before optional ones in a signature; as keywords, their order is free.
+    # Keyword-only: otherwise a required parameter could not follow one with a default.
     parameters = [parameter.replace(kind=Parameter.KEYWORD_ONLY) for parameter in parameters]
     with_flags.__signature__ = Signature(parameters)  # type: ignore[attr-defined]
     with_flags.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
@@ -103,7 +108,7 @@ def parse_options(words: list[str]) -> dict[str, Any]:
 
 
 def print_receipt(judge: Any) -> None:
-    """What a judge behind a service was paid, on stderr; nothing for any other."""
+    """Print the receipt of a judge behind a service on stderr; other judges have none."""
     receipt = getattr(judge, "receipt", None)
     if receipt and receipt():
         print(receipt(), file=sys.stderr)

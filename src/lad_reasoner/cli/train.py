@@ -26,7 +26,7 @@ Resume = Annotated[
     bool,
     typer.Option("--resume", help="Resume from the newest complete checkpoint in the run folder, if any."),
 ]
-# What follows CONFIG as --key value belongs to the config, whose reader knows the keys.
+# Words after CONFIG (--key value) are passed to the reader of the config, which knows the keys.
 ANY_KEY: dict[str, Any] = {
     "context_settings": {"allow_extra_args": True, "ignore_unknown_options": True},
     "options_metavar": "[--resume] [--key value]...",
@@ -66,7 +66,7 @@ def _micro(
     from lad_reasoner.report.terminal import TrainingProgress
 
     settings = read_config(config)
-    # SIGTERM ends the run as Ctrl-C does: what was learned is saved first.
+    # SIGTERM ends the run like Ctrl-C: a checkpoint is saved first.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     with TrainingProgress() as progress:
         folder = MicroRun(settings, progress).train()

@@ -80,6 +80,6 @@ def write_evaluation_page(folder: Path, recorded: Recorded, metrics: RunMetrics)
 
 
 def write_evaluation(out: str | Path) -> tuple[Recorded, RunMetrics, Path]:
-    """metrics.json and report.html from what a run's folder holds; returns run, metrics and the report's path."""
+    """Write metrics.json and report.html of a run folder; returns the run, its metrics and the path of the report."""
     recorded, metrics = write_metrics(out)
     return recorded, metrics, write_evaluation_page(Path(out), recorded, metrics)

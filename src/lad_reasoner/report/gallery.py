@@ -1,4 +1,4 @@
-"""Pictures beside what several systems say of them, as in the paper's Figures 4 and 7: the page, and its examples.
+"""The gallery: pictures with the answers of several systems, as in the paper's Figures 4 and 7.
 
     write_gallery_page(out, comparison)             gallery.html: one file, nothing loaded from elsewhere, text escaped
     examples = choose_examples(comparison, 8)       the same examples, for the plot (see plots.py)
@@ -31,7 +31,7 @@ SHOWN = 60  # pairs on the page
 
 @dataclass(frozen=True)
 class SystemAnswer:
-    """What one system says of a pair; `text` is its reasoning or response, or why there is none."""
+    """The answer of one system to a pair; `text` is its reasoning, its response, or the error."""
 
     system: str
     answer: str
@@ -58,7 +58,7 @@ class GalleryExample:
 
 
 def choose_examples(comparison: RunComparison, most: int) -> list[GalleryExample]:
-    """At most `most` pairs, with what every run says of them."""
+    """At most `most` pairs, with the answers of all runs."""
     systems = {
         name: {_key(prediction.pair): prediction for prediction in run.predictions}
         for name, (_, run) in comparison.runs.items()
@@ -104,7 +104,7 @@ def render_gallery(comparison: RunComparison) -> str:
     examples = choose_examples(comparison, SHOWN)
     summary = f"{len(examples)} of {comparison.pairs} pairs"
     if examples:
-        summary += "; classes and kinds take turns, whatever the systems said."
+        summary += "; taken from all classes and kinds in turn, independent of the answers."
     numbers: dict[str, int] = {}  # picture -> its number on the page: pairs share references
     for example in examples:
         for uri in (*example.references, example.query):

@@ -16,7 +16,7 @@ _TABLE = read_packaged(__file__, "rows.toml")
 VERDICT_HEADINGS: dict[str, str] = _TABLE["verdict_headings"]
 SCORE_HEADINGS: dict[str, str] = _TABLE["score_headings"]
 EXPLAINED = (
-    "Measured with word lists (defect_words.toml): what is put in other words is not recognised. A reasoning names a "
+    "Measured with word lists (defect_words.toml): other words are not recognised. A reasoning names a "
     "defect if one sentence has its object and, next to it, its change. The share of other defects that the same "
     "texts name shows how far to trust that. Facts are those of both pictures."
 )
@@ -53,7 +53,7 @@ def metrics_rows(metrics: RunMetrics) -> list[MetricsRow]:
 
 
 def trivial_rows(metrics: RunMetrics) -> list[MetricsRow]:
-    """The constant answers on the same pairs: what a judge gets that does not look at the pictures."""
+    """Constant answers on the same pairs: the result without a look at the pictures."""
     rows = []
     for name, summary in metrics.trivial.items():
         rows.append(_metrics_row(f"{name}, pooled", summary.pooled, trivial=True))
@@ -111,7 +111,7 @@ def _naming_rows(naming: Naming) -> list[ExplanationRow]:
         _share_row("names its object", count, naming.object),
         _share_row("names its change", count, naming.change),
         _share_row("names the defect, where the answer was yes", f"of {naming.found}", naming.when_found),
-        _share_row("names other defects of the class, which are not there", f"of {naming.others}", naming.others_named),
+        _share_row("names other defects of the class, which are absent", f"of {naming.others}", naming.others_named),
     ]
 
 
@@ -133,11 +133,11 @@ def _share_row(name: str, count: str, share: Estimate) -> ExplanationRow:
 
 
 def remarks(recorded: Recorded, metrics: RunMetrics) -> list[str]:
-    """Sentences that a reader of the metrics must know."""
+    """Remarks on the metrics: missing pairs, failures, notes of the run."""
     settings, judged = recorded.settings, len(recorded.predictions)
     sentences = list(settings.notes)
     if judged < settings.pairs:
-        sentences.append(f"{judged} of {settings.pairs} pairs are judged so far; the metrics are of these pairs")
+        sentences.append(f"{judged} of {settings.pairs} pairs are judged so far; the metrics cover these pairs only")
     if metrics.failed:
         errors = listed(list(metrics.failed.values()), separator="; ")
         sentences.append(f"{len(metrics.failed)} queries could not be judged and count as wrong: {errors}")

@@ -1,4 +1,4 @@
-"""What a person sees in the terminal: verdicts line by line, a bar for each score, the progress of long work."""
+"""The output in the terminal: verdicts line by line, a bar for each score, metrics, progress bars."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ Item = TypeVar("Item")
 
 
 def track(items: Iterable[Item], total: int, description: str, *, beside_results: bool = True) -> Iterator[Item]:
-    """A progress bar with rate and time left on stderr; none where stderr is no terminal.
+    """A progress bar with rate and time left on stderr, if stderr is a terminal.
 
-    None either where results appear `beside_results`, line by line on the same terminal.
+    With `beside_results` there is no bar if stdout is a terminal, too: results are printed there line by line.
     """
     silent = not sys.stderr.isatty() or (beside_results and sys.stdout.isatty())
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _Rate(), TimeRemainingColumn())
@@ -51,7 +51,7 @@ class _Rate(ProgressColumn):
 
 
 class TrainingProgress:
-    """A bar for the stage that runs, with rate and time left, and a line for each measurement; all on stderr."""
+    """A bar for the current stage with its time left, and a line for each note; all on stderr."""
 
     def __init__(self) -> None:
         self.console = Console(stderr=True, highlight=False)
@@ -75,12 +75,12 @@ class TrainingProgress:
         self.note(f"{name}: {done} of {total} done")
 
     def advance(self, count: int, text: str = "") -> None:
-        """So many steps more."""
+        """Move the bar by `count` steps."""
         assert self.task is not None, "advance comes after stage"
         self.bar.update(self.task, advance=count, text=text)
 
     def note(self, text: str) -> None:
-        """A line that stays, with the time."""
+        """Print a line with the time, above the bar."""
         self.console.print(f"{datetime.now():%H:%M:%S} {text}")
 
 
@@ -92,7 +92,7 @@ def score_bar(score: float) -> str:
 
 
 class VerdictTable:
-    """Prints a line for each result as soon as it is there; columns keep their places."""
+    """Prints each result at once, in columns of fixed width."""
 
     def __init__(self, console: Console | None = None) -> None:
         self.console = console or Console()
@@ -127,16 +127,16 @@ WIDE = 140  # columns, where the output goes to a file
 
 
 def show_metrics(recorded: Recorded, metrics: RunMetrics) -> None:
-    """The figures of a run: a table for the verdicts, one for the scores, one for the explanations if there are any."""
-    from lad_reasoner.report import rows as overview
+    """Print the metrics of a run: tables for the verdicts, the scores, and the explanations if there are any."""
+    from lad_reasoner.report import rows as metric_rows
 
     console = Console(highlight=False, width=None if sys.stdout.isatty() else WIDE)
-    settings, rows = recorded.settings, overview.metrics_rows(metrics)
-    described = overview.describe_settings(settings)
+    settings, rows = recorded.settings, metric_rows.metrics_rows(metrics)
+    described = metric_rows.describe_settings(settings)
     console.print(Text(settings.model, style="bold").append(f" on {described}", style="not bold"))
     for title, headings, shown in (
-        ("Verdicts (%)", overview.VERDICT_HEADINGS, [*rows, *overview.trivial_rows(metrics)]),
-        ("Scores, at every threshold (%)", overview.SCORE_HEADINGS, rows),
+        ("Verdicts (%)", metric_rows.VERDICT_HEADINGS, [*rows, *metric_rows.trivial_rows(metrics)]),
+        ("Scores, at every threshold (%)", metric_rows.SCORE_HEADINGS, rows),
     ):
         table = Table(title=f"\n{title}", title_justify="left", show_edge=False)
         table.add_column("", overflow="fold")
@@ -146,11 +146,11 @@ def show_metrics(recorded: Recorded, metrics: RunMetrics) -> None:
             cells = [value if interval == "–" else f"{value}\n{interval}" for value, interval in line.cells(headings)]
             table.add_row(Text(line.name), line.count, *cells, style="italic" if line.trivial else None)
         console.print(table)
-    reasons = overview.explanation_rows(metrics)
+    reasons = metric_rows.explanation_rows(metrics)
     if reasons:
         table = Table(title="\nExplanations", title_justify="left", show_edge=False, show_header=False)
         for reason in reasons:
             table.add_row(*map(Text, reason))
         console.print(table)
-    for remark in overview.remarks(recorded, metrics):
+    for remark in metric_rows.remarks(recorded, metrics):
         print(f"note: {remark}", file=sys.stderr)
