@@ -1,7 +1,7 @@
 """micro: a Qwen2.5-VL of a few million parameters, its tokenizer, and its folder on disk.
 
-It is the paper's model class at a thousandth of its size, so that all that serves micro serves Qwen2.5-VL-3B. Every
-block of its vision tower attends to the whole picture: at 224 pixels there is nothing to save by windows.
+It has the model class of the paper's model at a thousandth of its size, so that all code for micro works for
+Qwen2.5-VL-3B. Every block of its vision tower attends to the whole picture: at 224 pixels windows would save nothing.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def build_tokenizer(texts: Iterable[str], *, size: int = 768) -> Any:
     """A byte-level BPE tokenizer with Qwen's special tokens, trained on these texts."""
     tokenizers, transformers = require("tokenizers", "hf"), require("transformers", "hf")
     made = tokenizers.Tokenizer(tokenizers.models.BPE())
-    # A digit is a token of its own, and so is a tag: numbers and answers are read one by one.
+    # Each digit is one token, and so is each tag: numbers and answers are read one by one.
     pieces = tokenizers.Regex(r"</?(think|answer)>|\d| ?\p{L}+|\s|[^\s\p{L}\d<]+|<")
     split = tokenizers.pre_tokenizers.Split(pieces, "isolated")
     level = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
@@ -130,7 +130,7 @@ def build_model(
 def save_micro(model: Any, tokenizer: Any, folder: Path) -> None:
     """Write a plain Hugging Face folder: bfloat16 safetensors, tokenizer, picture and film processor, pixel budget."""
     folder.mkdir(parents=True, exist_ok=True)
-    # A copy: the model itself may be in training, and must not be rounded.
+    # A copy: the model may still be in training, and must not be rounded.
     copy.deepcopy(model).to(torch.bfloat16).save_pretrained(folder)
     tokenizer.chat_template = TEMPLATE
     tokenizer.save_pretrained(folder)

@@ -1,7 +1,7 @@
-"""Stage two of micro's pretraining: the language part learns to read the vision tower's tokens, which stay as they are.
+"""Stage two of micro's pretraining: the language part learns to read the tokens of the frozen vision tower.
 
-The tokens of all pictures are computed once. `read` is the language part of Qwen2.5-VL over whole sequences; it
-computes what Transformers' own forward does, but can be compiled as one function a layer.
+The tokens of all pictures are computed once. `read` is the language part of Qwen2.5-VL over whole sequences; it gives
+the same result as Transformers' own forward, but each layer can be compiled as one function.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from lad_reasoner.micro.perception import rms_norm, see
 from lad_reasoner.micro.pool import CELL, Shot
 from lad_reasoner.micro.vision import to_pixels
 
-VERDICT_WEIGHT = 4.0  # of the token that begins the verdict, and of the answer: two among eighty
+VERDICT_WEIGHT = 4.0  # in the loss, of the first token of the verdict and of the answer: two tokens of about eighty
 
 
 @dataclass
@@ -58,7 +58,7 @@ _layer = layer_forward
 
 
 def compile_layers(*, wanted: bool) -> None:
-    """Let PyTorch fuse the small steps of a layer, or leave them as they are."""
+    """Compile the layers, so that PyTorch fuses their small steps; without `wanted` undo that."""
     global _layer
     _layer = torch.compile(layer_forward) if wanted else layer_forward
 
@@ -93,10 +93,10 @@ def places_of(batch: Batch, length: int) -> torch.Tensor:
 
 
 def batch_loss(model: Any, batch: Batch, locate: torch.nn.Module | None = None) -> torch.Tensor:
-    """Weighted mean cross-entropy of the answers' tokens, and how far `locate` is from where picture tokens are.
+    """Weighted mean cross-entropy of the answers' tokens, plus the error of `locate` at the places of picture tokens.
 
-    Attention only knows how far tokens are from each other. From 33,000 steps with questions about places micro did not
-    learn that the prompt around a picture tells each of its tokens where it is, so each is asked.
+    Attention depends on the distances between tokens only. In 33,000 steps with questions about places micro did not
+    learn to derive a token's place from the prompt around the picture, so `locate` asks each token for it.
     """
     language, embed = model.model.language_model, model.model.language_model.embed_tokens
     rows, tokens = len(batch.features), batch.grid[0] * batch.grid[1]
@@ -124,7 +124,7 @@ def batch_loss(model: Any, batch: Batch, locate: torch.nn.Module | None = None) 
 
 
 class Script:
-    """Turns exercises into batches, with the prompts of the checkpoint's own chat template."""
+    """Turns exercises into batches, with the checkpoint's chat template."""
 
     def __init__(self, processor: Any, shots: Sequence[Shot]) -> None:
         self.processor, self.shots = processor, shots
@@ -158,7 +158,7 @@ class Script:
             rows.append([*question, *head, *tail, end])
             weight = [0.0] * len(question) + [float(not exercise.given)] * len(head) + [1.0] * (len(tail) + 1)
             if exercise.verdict is not None:
-                # The answer stands before its end tag and the end of text.
+                # The answer comes before its end tag and the end of text.
                 weight[len(question) + len(head)] = weight[-3] = VERDICT_WEIGHT
             weights.append(weight)
         length = max(map(len, rows))

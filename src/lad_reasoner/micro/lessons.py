@@ -1,8 +1,8 @@
-"""Questions and answers about the pool's pictures, from easy to hard: micro's lessons in words.
+"""Questions and answers about the pictures of the pool, from easy to hard: micro's lessons in words.
 
-About one picture: describe it, how many, where. About two: the prompt that all models get and its response. Whether a
-difference that a rule allows matters is left open: the answer is drawn by lot. That is for the paper's stages to teach,
-and when the lessons taught it, these gained nothing (docs/miniature.md).
+About one picture: its description, how many, where. About two: the prompt of all models and a response. If a good query
+differs from its reference in a way that its rule allows, the answer is random: the paper's stages teach whether that
+matters. When these lessons taught it, the paper's stages gained nothing (docs/miniature.md).
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def _shares(weights: Sequence[float]) -> NDArray[np.float64]:
 class Exercise:
     """A question about one or two pictures and its answer.
 
-    `verdict` is where in the answer the judgement begins; what stands before it may be given, and is not learned then.
+    `verdict` is the place in the answer where the judgement begins. The part before it is not learned if `given`.
     """
 
     pictures: tuple[int, ...]  # numbers of shots
@@ -46,8 +46,8 @@ class Exercise:
 class ExerciseSampler:
     """Draws exercises from the shots of a pool.
 
-    A batch has pictures of one shape. Families and products take part with equal weight, a family counting double,
-    since each of its groups is another product.
+    A batch has pictures of one shape. All products have equal weight; a family has twice the weight, since each of its
+    groups is another product.
     """
 
     def __init__(self, shots: Sequence[Shot]) -> None:
@@ -59,8 +59,8 @@ class ExerciseSampler:
         # A pair needs two good pictures of its rule, or a good one and a broken one.
         groups = [g for g, good in self.good.items() if len(good) > 1 and g in self.bad]
         product = {g: self.shots[self.good[g][0]].facts["product"] for g in groups}
-        often = Counter(product.values())
-        weight = {g: (2 if product[g] in FAMILIES else 1) / often[product[g]] for g in groups}
+        sizes = Counter(product.values())  # groups of each product
+        weight = {g: (2 if product[g] in FAMILIES else 1) / sizes[product[g]] for g in groups}
         shapes: dict[tuple[int, ...], list[str]] = {}
         for group in groups:
             shapes.setdefault(shots[self.good[group][0]].pixels.shape, []).append(group)
@@ -78,7 +78,7 @@ class ExerciseSampler:
     def pair(self, rng: np.random.Generator, group: str) -> Exercise:
         """A reference and a query of one rule; every second query is good.
 
-        Where a good query differs from its reference, in what the rule leaves free, the answer is drawn by lot.
+        If a good query differs from its reference in a way that the rule allows, the answer is random.
         """
         good = self.good[group]
         first, second = (int(v) for v in rng.choice(len(good), 2, replace=False))

@@ -1,11 +1,11 @@
-"""What micro's vision tower learns first: to say for each picture token what part has its middle there.
+"""The first lessons of micro's vision tower: for each picture token, the part whose centre it shows.
 
-The renderer knows what is where, so every token gets its own lesson: what, which colour, how many of it the picture
-shows, how large it is, how full, how many share its place. That teaches a tower of random weights several times faster
-than the words of a caption do. The heads are thrown away afterwards.
+The renderer knows all parts and their places, so every token has a lesson of its own: the part's name and colour, the
+number of such parts, its size, its fill level, and how many share its place. A tower of random weights learns several
+times faster from these than from captions. The heads are dropped afterwards.
 
-`see` is the vision tower of Qwen2.5-VL for pictures of one size, all of them at once; it computes what Transformers'
-own forward does, which handles them one by one.
+`see` is the vision tower of Qwen2.5-VL for all pictures of one size at once; it gives the same result as Transformers'
+own forward, which handles them one by one.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from lad_reasoner.micro.pool import CELL, Shot
 from lad_reasoner.miniloco.colours import COLOURS
 from lad_reasoner.miniloco.words import group_of, signs_in
 
-MOST = 16  # larger numbers are all the same to it
-SIGN_WEIGHT = 8.0  # of a sign of a defect in the loss, beside 1 of a common part
-BORDER = 4.0  # pixels: a middle so close to the next cell may be seen in either
+MOST = 16  # larger numbers count as this one
+SIGN_WEIGHT = 8.0  # in the loss, of a sign of a defect; a common part has 1
+BORDER = 4.0  # pixels: a centre so close to the next cell may belong to either
 COLOUR_NAMES = tuple(COLOURS)
 MEASURES = ("size", "level", "beside")
 
@@ -41,7 +41,7 @@ def see(visual: Any, pictures: torch.Tensor) -> torch.Tensor:
     # The order of the processor: the patches of a token follow each other.
     grid = pictures.reshape(count, 3, rows // merge, merge, patch, columns // merge, merge, patch)
     patches = grid.permute(0, 2, 5, 3, 6, 1, 4, 7).reshape(count, rows * columns, 3 * patch * patch)
-    # A picture is a film of two equal frames: its two kernels can be added up.
+    # The model sees a picture as a film of two equal frames, so its two kernels can be added up.
     kernel: torch.Tensor = visual.patch_embed.proj.weight.sum(2).flatten(1)
     hidden = F.linear(patches, kernel)
     cos, sin = _rotations(visual, rows, columns)
@@ -90,10 +90,10 @@ _block = block_forward
 
 
 def compile_blocks(*, wanted: bool) -> None:
-    """Let PyTorch fuse the small steps of a block, which is worth its minute in training only, or leave them."""
+    """Compile the blocks, which takes a minute and pays in training only; without `wanted` undo that."""
     global _block
     if wanted:
-        torch._dynamo.config.recompile_limit = 32  # a shape of pictures each
+        torch._dynamo.config.recompile_limit = 32  # one for each shape of pictures
     _block = torch.compile(block_forward, dynamic=False) if wanted else block_forward
 
 
@@ -101,10 +101,10 @@ def compile_blocks(*, wanted: bool) -> None:
 class Lesson:
     """What the tokens of one picture show.
 
-    `what` (tokens, names) and `colour` (tokens, colours) are 1, 0, or -1 where it cannot be told; `number` (tokens,) is
-    how many of the part in this token the picture shows, -1 where there is none or more than one kind. `measures`
-    (tokens, MEASURES), nan where there is nothing to measure: how many times the part must be doubled from a cell's
-    size, its fill level (0 to 1), and how often one must be doubled to count the like parts in its place.
+    `what` (tokens, names) and `colour` (tokens, colours) are 1 or 0, and -1 if uncertain. `number` (tokens,) is the
+    number of such parts in the picture, -1 if the token shows no part or several kinds. `measures` (tokens, MEASURES)
+    are log2 of the part's size in cells, its fill level (0 to 1), and log2 of the number of equal parts in its place;
+    nan where there is nothing to measure.
     """
 
     what: NDArray[np.int8]
@@ -119,12 +119,12 @@ def names_in(shots: Sequence[Shot]) -> list[str]:
 
 
 def rarity(shots: Sequence[Shot], names: dict[str, int]) -> torch.Tensor:
-    """(names,): how much the loss of a part that is there counts: 1 if it is common, up to 5 if it is rare.
+    """(names,): weight in the loss of a visible part: 1 if it is common, up to 5 if it is rare.
 
-    The signs of defects count most: they are relations of several parts, and the slowest to be seen.
+    Signs of defects have the largest weight: they are relations between several parts, and are learned last.
     """
-    often = Counter(thing["what"] for shot in shots for thing in _things(shot))
-    shown = torch.tensor([float(often[name]) for name in names])
+    counts = Counter(thing["what"] for shot in shots for thing in _things(shot))
+    shown = torch.tensor([float(counts[name]) for name in names])
     weights = (shown.median() / shown.clamp(1)).sqrt().clamp(1, 5)
     for sign in {name for shot in shots for name in signs_in(shot.facts)}:
         weights[names[sign]] = SIGN_WEIGHT
@@ -136,7 +136,7 @@ def _things(shot: Shot) -> list[dict[str, Any]]:
 
 
 def teach(shot: Shot, names: dict[str, int], dx: int = 0, dy: int = 0, mirrored: bool = False) -> Lesson:
-    """The lesson of a picture that was moved by (dx, dy) pixels, and mirrored before that."""
+    """The lesson of a picture that was mirrored, if at all, and then moved by (dx, dy) pixels."""
     height, width = shot.pixels.shape[:2]
     rows, columns = height // CELL, width // CELL
     what = np.zeros((rows, columns, len(names)), np.int8)
@@ -186,7 +186,7 @@ def _colour(thing: dict[str, Any]) -> int | None:
 
 
 class Heads(torch.nn.Module):
-    """Reads what, colour, number and measures off a token."""
+    """Predicts name, colour, number and measures from a token."""
 
     def __init__(self, width: int, names: int) -> None:
         super().__init__()

@@ -1,9 +1,9 @@
-"""The pictures that micro learns from, drawn once by worker processes and kept on disk as raw pixels with their facts.
+"""The training pictures of micro, drawn once by worker processes and kept on disk as raw pixels with their facts.
 
-A pool is a folder of chunks. A chunk holds groups of pictures that share one rule: any two pictures of a group whose
-first is good make a pair. A training product is one rule, so all its pictures are one group; a free scene's family
-draws a new product, and so a new rule, for every few pictures. Chunks are written whole or not at all: an interrupted
-run goes on with the missing ones.
+A pool is a folder of chunks. A chunk has groups of pictures with one rule: any two pictures of a group, of which the
+first is good, make a pair. A training product has one rule, so all its pictures are one group; a family of free scenes
+draws a new product, and so a new rule, for every `GROUP` pictures. Chunks are written atomically; a resumed run draws
+the missing ones.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ GROUP = 6  # pictures of one free product: half of them good
 
 @dataclass(frozen=True)
 class Shot:
-    """One picture of a pool: its rule's group, what is true of it, and where its pixels are."""
+    """One picture of a pool: the group of its rule, its facts and its pixels."""
 
     chunk: str
     group: str
@@ -47,7 +47,7 @@ class Shot:
 
 @dataclass(frozen=True)
 class Chunk:
-    """What one file of a pool holds: pictures of one product or one family."""
+    """The content of one file of a pool: pictures of one product or one family."""
 
     name: str
     number: int
@@ -67,7 +67,7 @@ def fit_grid(image: Image.Image, cell: int = CELL) -> Image.Image:
 
 
 def draw_chunk(chunk: Chunk, folder: Path) -> int:
-    """Draw the pictures of a chunk and write them; returns how many."""
+    """Draw the pictures of a chunk and write them; returns their number."""
     stream = [chunk.seed, zlib.crc32(chunk.name.encode()), chunk.number]
     product = None if chunk.name in FAMILIES else CATALOGUE[chunk.name]
     lines, pixels, offset = list[dict[str, Any]](), list[bytes](), 0
@@ -97,7 +97,7 @@ def draw_chunk(chunk: Chunk, folder: Path) -> int:
 
 
 def fill_pool(folder: Path, chunks: list[Chunk], *, workers: int) -> Iterator[int]:
-    """Draw the chunks that are not there yet; yields the number of pictures of each chunk once it is on disk."""
+    """Draw the missing chunks; yields the number of pictures of each chunk when it is on disk."""
     folder.mkdir(parents=True, exist_ok=True)
     missing = [chunk for chunk in chunks if not (folder / f"{chunk.stem}.jsonl").is_file()]
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
@@ -105,7 +105,7 @@ def fill_pool(folder: Path, chunks: list[Chunk], *, workers: int) -> Iterator[in
 
 
 def read_pool(folder: Path) -> list[Shot]:
-    """All pictures of a pool; their pixels stay on disk until they are looked at."""
+    """All pictures of a pool; their pixels stay on disk until they are used."""
     shots = []
     for file in sorted(folder.glob("*.jsonl")):
         raw = np.memmap(file.with_suffix(".rgb"), dtype=np.uint8, mode="r")

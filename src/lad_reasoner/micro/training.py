@@ -1,17 +1,17 @@
-"""Pretraining of micro from random weights: draw a pool of pictures, learn to see, to read, and how far to trust it.
+"""Pretraining of micro from random weights: a pool of pictures, then the stages vision, language and trust.
 
     lad-reasoner train micro configs/micro/base.yaml
 
 1. pool: pictures of the training products and of free scenes (never of the evaluation products) with their facts.
-2. vision: the vision tower learns to name, colour and count what each of its tokens shows (`perception.py`).
-3. language: the vision tower rests; the language part learns to describe one picture and to compare two
+2. vision: the vision tower learns name, colour and number of the parts in each of its tokens (`perception.py`).
+3. language: the vision tower is frozen; the language part learns to describe one picture and to compare two
    (`lessons.py`).
-4. trust: the language part responds to pictures that no stage before has seen, and learns what it should have answered
-   after its own reasoning (`trust.py`).
+4. trust: the language part responds to pictures of no earlier stage, and learns the right answer after its own
+   reasoning (`trust.py`).
 
-What a step sees is drawn from the seed, the stage and the step's number alone, and checkpoints hold the optimizer: an
-interrupted run that is started again goes on as if nothing had happened. The paper starts from Qwen2.5-VL-3B; micro has
-no such start, so this replaces its pretraining.
+The data of a step depends on the seed, the stage and the step's number only, and checkpoints contain the optimizer: a
+resumed run ends with the same weights as an uninterrupted one. The paper starts from Qwen2.5-VL-3B; this replaces that
+model's pretraining.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ from lad_reasoner.progress import ProgressDisplay
 from lad_reasoner.prompts import build_prompt
 from lad_reasoner.text import first_problem
 
-HELD_OUT = 40  # every fortieth group of free scenes is kept for measuring
-FRESH = 1000  # number of the first chunk that only the last stage sees
+HELD_OUT = 40  # every fortieth group of free scenes is used for measuring only
+FRESH = 1000  # number of the first chunk for the last stage only
 SAVE_SECONDS = 180.0
 
 Stage = Literal["vision", "language", "trust"]
@@ -61,7 +61,7 @@ class StageConfig(BaseModel):
 
 
 class MicroConfig(BaseModel):
-    """All that decides what micro-base becomes."""
+    """All settings of a run."""
 
     model_config = ConfigDict(extra="forbid")
     out: Path
@@ -99,7 +99,7 @@ def read_config(path: Path) -> MicroConfig:
 
 
 def fresh_chunks(config: MicroConfig) -> list[Chunk]:
-    """The chunks that only the last stage sees."""
+    """The chunks for the last stage only."""
     return [
         Chunk(name, FRESH + i, config.chunk, config.size, config.seed)
         for i in range(config.fresh_chunks)
@@ -108,7 +108,7 @@ def fresh_chunks(config: MicroConfig) -> list[Chunk]:
 
 
 def pool_chunks(config: MicroConfig) -> list[Chunk]:
-    """All chunks of the stages before the last one, families and products taking turns."""
+    """The chunks for the earlier stages, products and families in turn."""
     wanted = [(name, config.product_chunks) for name in TRAINING]
     wanted += [(name, config.family_chunks) for name in FAMILIES]
     most = max(config.product_chunks, config.family_chunks)
@@ -121,7 +121,7 @@ def pool_chunks(config: MicroConfig) -> list[Chunk]:
 
 
 class MicroRun:
-    """One run in its folder: pool, model, optimizer, and what was done so far."""
+    """One run in its folder: pool, model, optimizer, and the steps done in each stage."""
 
     def __init__(self, config: MicroConfig, progress: ProgressDisplay) -> None:
         self.config, self.progress = config, progress
@@ -130,7 +130,7 @@ class MicroRun:
         self._keep_settings()
 
     def _keep_settings(self) -> None:
-        """A run folder belongs to one config, up to how long its stages are."""
+        """Write config.json; InputError if the folder was made with other settings than the lengths of the stages."""
         mine = self.config.model_dump(
             mode="json", exclude={"out", "workers", "compile", "fresh_chunks", "responses", *STAGES}
         )
@@ -143,7 +143,7 @@ class MicroRun:
         write_whole(file, json.dumps(mine, indent=2) + "\n")
 
     def train(self) -> Path:
-        """All stages that are not done yet; returns the folder of the finished model."""
+        """Run all remaining stages; returns the folder of the finished model."""
         self._draw(pool_chunks(self.config))
         shots = read_pool(self.folder / "pool")
         wanted = {chunk.stem for chunk in pool_chunks(self.config)}
@@ -160,14 +160,14 @@ class MicroRun:
         return self.export()
 
     def export(self) -> Path:
-        """Write the model as it is now as a plain Hugging Face folder; returns the folder."""
+        """Write the current model as a plain Hugging Face folder; returns the folder."""
         target = self.folder / "model"
         build.save_micro(self.model, self.tokenizer, target)
         return target
 
     def _draw(self, chunks: list[Chunk]) -> None:
-        there = sum((self.folder / "pool" / f"{chunk.stem}.jsonl").is_file() for chunk in chunks)
-        self.progress.stage("pictures", there, len(chunks))
+        done = sum((self.folder / "pool" / f"{chunk.stem}.jsonl").is_file() for chunk in chunks)
+        self.progress.stage("pictures", done, len(chunks))
         for count in fill_pool(self.folder / "pool", chunks, workers=self.config.workers):
             self.progress.advance(1, f"{count} more")
 
@@ -178,7 +178,7 @@ class MicroRun:
         texts = [exercise.answer for _ in range(100) for exercise in sampler.draw(rng, 20, 0.2)]
         kept = self.folder / "model"
         if (kept / "tokenizer.json").is_file():
-            # What was learned of a vocabulary holds for that vocabulary only.
+            # The weights belong to this vocabulary.
             self.tokenizer = require("transformers", "hf").PreTrainedTokenizerFast.from_pretrained(kept)
         else:
             self.tokenizer = build.build_tokenizer([*texts, *[build_prompt(1), build_prompt(2)] * 20])
@@ -231,7 +231,7 @@ class MicroRun:
         if self.done[stage] >= settings.steps:
             return
         if stage != "trust":
-            self.done["trust"] = 0  # the responses that it learns from will be others
+            self.done["trust"] = 0  # its responses come from the weights of the earlier stages
         named = self._trained(stage)
         optimizer = self._optimizer(named, self.done[stage])
         loss_of = self._losses(stage, settings.batch)
@@ -257,7 +257,7 @@ class MicroRun:
                     self._save(optimizer, named, finished=False)
                     saved = time.monotonic()
         finally:
-            # Also when interrupted: what was learned is kept.
+            # Also when interrupted, so that no step is lost.
             self._save(optimizer, named, finished=self.done[stage] >= settings.steps)
         self._report(stage, losses)
 
@@ -278,7 +278,7 @@ class MicroRun:
         optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.98), fused=True)
         for name, parameter in named.items():
             if step == 0 or f"first.{name}" not in self.moments:
-                continue  # a stage that begins, or one that was finished and is now to be longer
+                continue  # a new stage, or a finished one that is now longer
             optimizer.state[parameter] = {
                 "step": torch.tensor(float(step)),
                 "exp_avg": self.moments[f"first.{name}"],
@@ -303,7 +303,7 @@ class MicroRun:
             features = look_at_all(visual, self.shots)
 
             def language(rng: np.random.Generator, done: float) -> torch.Tensor:
-                # One picture before two: what is seen must be put into words before it can be compared.
+                # Single pictures first: micro must describe a picture before it can compare two.
                 singles = max(self.config.singles, 1 - 8 * done)
                 exercises = self.sampler.draw(rng, size, singles)
                 rows = torch.stack([torch.cat([features[i] for i in exercise.pictures]) for exercise in exercises])
@@ -343,7 +343,7 @@ class MicroRun:
         return trust
 
     def _processor(self) -> Any:
-        """The processor of the model as it will be saved."""
+        """The processor of the saved model."""
         return load_checkpoint(self.export()).processor
 
     def _report(self, stage: Stage, losses: Sequence[float]) -> None:

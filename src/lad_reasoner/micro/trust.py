@@ -1,9 +1,9 @@
-"""The last stage of micro's pretraining: the language part reads its own responses, and learns how far to trust them.
+"""The last stage of micro's pretraining: the language part learns how far to trust its own reasoning.
 
-Until then it only ever answered after a reasoning that is true. Its own is not always: it is about pictures that it
-learned nothing from, and some are misread. So it learns the answer of the lesson after its own reasoning about fresh
-pictures, and the answer only, which makes a score of its probability. To learn the true verdict after its own list, and
-the true response, too, made it see signs of defects where there are none.
+In the lessons before, the reasoning is always true. Its own is not: it is about new pictures, and some are misread. So
+it learns the right answer after its own reasoning about fresh pictures. Only the answer is learned, so that its
+probability becomes a score. In trials that also taught the true verdict after its own list, or the true response, micro
+reported defects in good pictures.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ ANSWER = "<answer>"
 
 
 class OwnResponse(Record):
-    """What the model said to a pair of fresh pictures, by their numbers."""
+    """The model's response to a pair of fresh pictures, given by their numbers."""
 
     pictures: tuple[int, int]
     response: str
@@ -37,19 +37,19 @@ class OwnResponse(Record):
 def own_responses(
     model: Path, shots: Sequence[Shot], exercises: Sequence[Exercise], file: Path
 ) -> Iterator[tuple[Exercise, str]]:
-    """Each exercise and the response of the checkpoint in the folder `model` to it; `file` keeps what was said."""
-    said: list[OwnResponse] = []
+    """Each exercise with the response of the checkpoint in the folder `model`; `file` keeps the responses."""
+    kept: list[OwnResponse] = []
     if file.is_file():
         repair_records(file)
-        said = list(read_records(file, OwnResponse))
-    yield from zip(exercises, (own.response for own in said), strict=False)
-    if len(said) >= len(exercises):
+        kept = list(read_records(file, OwnResponse))
+    yield from zip(exercises, (own.response for own in kept), strict=False)
+    if len(kept) >= len(exercises):
         return
     judge = load_judge(str(model))
-    for start in range(len(said), len(exercises), BATCH):
+    for start in range(len(kept), len(exercises), BATCH):
         batch = exercises[start : start + BATCH]
-        shown = [[_picture(shots[number]) for number in exercise.pictures] for exercise in batch]
-        judgements = judge.judge([PicturePair(tuple(references), query) for *references, query in shown])
+        pictures = [[_picture(shots[number]) for number in exercise.pictures] for exercise in batch]
+        judgements = judge.judge([PicturePair(tuple(references), query) for *references, query in pictures])
         for exercise, judgement in zip(batch, judgements, strict=True):
             reference, query = exercise.pictures
             append_record(file, OwnResponse(pictures=(reference, query), response=judgement.response))
@@ -61,7 +61,7 @@ def _picture(shot: Shot) -> Picture:
 
 
 def lesson_of(exercise: Exercise, response: str) -> Exercise:
-    """The answer of the exercise after the reasoning of a response to it; the exercise itself if there is no answer."""
+    """The exercise with the reasoning of the response before its answer; unchanged if the response has no answer."""
     if ANSWER not in response:
         return exercise
     own = response.partition(ANSWER)[0] + ANSWER

@@ -1,4 +1,4 @@
-"""Stage one of micro's pretraining: the vision tower learns to name, colour and count what each picture token shows."""
+"""Stage one of micro's pretraining: the vision tower learns name, colour and number of the parts in each token."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ import torch.nn.functional as F
 from lad_reasoner.micro.perception import MEASURES, Heads, Lesson, see, teach
 from lad_reasoner.micro.pool import Shot
 
-SHIFT = 8  # pixels that a picture may be moved each way
-NEAR = 0.15  # a measure so close is read right
-MEASURE_WEIGHT = 2.0  # each measure that is off by a tenth costs a tenth
+SHIFT = 8  # pixels: the largest random shift in each direction
+NEAR = 0.15  # largest error of a measure that counts as right
+MEASURE_WEIGHT = 2.0  # in the loss: an error of a tenth costs about a tenth
 
 
 def to_pixels(pictures: torch.Tensor) -> torch.Tensor:
@@ -41,14 +41,14 @@ class Deck:
 def augment_shots(
     batch: Sequence[Shot], names: dict[str, int], rng: np.random.Generator
 ) -> tuple[torch.Tensor, list[Lesson]]:
-    """The batch moved, lit and perhaps mirrored at random, and what its tokens show now."""
+    """The batch with random shifts, light and mirroring, and its lessons."""
     pictures, lessons = [], []
     for shot in batch:
         dx, dy = (int(v) for v in rng.integers(-SHIFT, SHIFT + 1, 2))
         mirrored = bool(rng.integers(2))
         pixels = shot.pixels[:, ::-1] if mirrored else shot.pixels
         height, width = pixels.shape[:2]
-        # The edge is repeated where the picture was moved away.
+        # The edge is repeated into the space that a shift leaves.
         rows = np.clip(np.arange(height) - dy, 0, height - 1)
         columns = np.clip(np.arange(width) - dx, 0, width - 1)
         pictures.append(pixels[rows][:, columns])
@@ -61,9 +61,9 @@ def augment_shots(
 def lesson_loss(
     heads: Heads, tokens: torch.Tensor, lessons: Sequence[Lesson], rare: torch.Tensor | None = None
 ) -> torch.Tensor:
-    """How far the heads are from the lessons: cross-entropy of each and distance of measures, per picture part.
+    """The loss of the heads per part: cross-entropies, and the error of the measures.
 
-    `rare` (names,) weighs parts.
+    `rare` (names,) are the weights of parts.
     """
     what, colour, number, measures = heads(tokens.flatten(0, 1))
     loss = torch.zeros(())
@@ -88,7 +88,7 @@ def lesson_loss(
 def reading_accuracy(
     visual: Any, heads: Heads, shots: Sequence[Shot], names: dict[str, int], size: int = 32
 ) -> dict[str, float]:
-    """Shares of the parts whose name, colour, number, measures are read right, and of the named ones that are there."""
+    """Shares of parts whose name, colour, number and measures are right, and of named parts that are visible."""
     right = {"what": 0, "colour": 0, "number": 0, "measures": 0}
     total = {"what": 0, "colour": 0, "number": 0, "measures": 0}
     claimed = 0

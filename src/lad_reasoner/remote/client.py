@@ -1,11 +1,11 @@
 """The client of a service that speaks the OpenAI chat-completions protocol: vLLM, SGLang, hosted models, Gemini.
 
-The client retries failures that may be temporary: 429, 5xx, timeouts, broken connections, and answers that are no chat
-completion (a proxy's page, half a JSON). The waits grow exponentially, are random, and honour `Retry-After`. An error
-that a retry cannot mend, such as a wrong key, is raised at once.
+The client retries failures that may be temporary: 429, 5xx, timeouts, broken connections, and answers that are not
+chat completions (a proxy's page, half a JSON). The waits grow exponentially, are random, and respect `Retry-After`.
+Other errors, such as a wrong key, are raised at once.
 
-The key comes from the environment and goes into one header. It is blanked out of everything that the service sends
-back, so that it cannot reach a file, a log or an error message.
+The key comes from the environment and is sent in one header. It is removed from everything that the service sends back,
+so that it cannot reach a file, a log or an error message.
 """
 
 from __future__ import annotations
@@ -33,15 +33,15 @@ from lad_reasoner.records import Record
 RETRIED = frozenset({408, 409, 425, 429})  # statuses that are retried, besides all from 500 on
 LONGEST_WAIT = 60.0  # seconds between two tries, unless the service asks for more
 LARGEST_ANSWER = 16 * 2**20  # bytes; a chat completion has a few thousand
-SHORTEST_SECRET = 12  # characters; a shorter key is a word such as `none`, as for a server of your own
-EXCERPT = 200  # characters of a service's own words in an error message
+SHORTEST_SECRET = 12  # characters; a shorter key is a word such as `none` for a server of your own
+EXCERPT = 200  # characters of a service's message that are quoted in an error
 
 
 class Alternative(Record):
-    """A token that the model could have written, and the logarithm of its probability."""
+    """A token and the logarithm of its probability."""
 
     token: str
-    logprob: float = Field(le=1)  # services round; a value far above 0 is no logarithm of a probability
+    logprob: float = Field(le=1)  # services round; a value far above 0 is not a log-probability
 
 
 class Token(Alternative):
@@ -140,9 +140,9 @@ class ChatService:
                 for chunk in response.iter_bytes():
                     content += chunk
                     if len(content) > LARGEST_ANSWER:
-                        raise _TemporaryError("an answer without end")
+                        raise _TemporaryError("the answer is too long")
                     if time.monotonic() > end:
-                        raise _TemporaryError(f"no whole answer within {self.timeout:g} s")
+                        raise _TemporaryError(f"no complete answer within {self.timeout:g} s")
         except httpx2.TimeoutException:
             raise _TemporaryError(f"no answer within {self.timeout:g} s") from None
         except httpx2.RequestError as error:
@@ -154,20 +154,20 @@ class ChatService:
         status = response.status_code
         if status == 200:
             return
-        said = self._excerpt(content)
+        excerpt = self._excerpt(content)
         if status in RETRIED or status >= 500:
             retry_after = _seconds(response.headers.get("Retry-After", ""))
             asks = f", it asks to wait {retry_after:.0f} s" if retry_after else ""
-            raise _TemporaryError(f"status {status}{asks}{said}", retry_after)
-        if status in (401, 403):  # without the service's own words, which often quote a part of the key
-            mend = "is refused, or may not use this model" if self._key else "is not set"
-            raise InputError(f"{self.url}: status {status}: the key in the variable {self._key_variable} {mend}")
+            raise _TemporaryError(f"status {status}{asks}{excerpt}", retry_after)
+        if status in (401, 403):  # without the service's message, which often quotes a part of the key
+            fault = "is refused, or may not use this model" if self._key else "is not set"
+            raise InputError(f"{self.url}: status {status}: the key in the variable {self._key_variable} {fault}")
         if status == 404:
-            mend = f"no model {model!r} there, or a wrong address (most end in /v1)"
-            raise InputError(f"{self.url}: status 404: {mend}{said}")
+            fault = f"no model {model!r} there, or a wrong address (most end in /v1)"
+            raise InputError(f"{self.url}: status 404: {fault}{excerpt}")
         if status < 400 or status == 405:
             raise InputError(f"{self.url}: status {status}: not the address of such a service (most end in /v1)")
-        raise RefusedError(f"{self.url}: status {status}: the request is refused{said}")
+        raise RefusedError(f"{self.url}: status {status}: the request is refused{excerpt}")
 
     def _read(self, content: bytes) -> Completion:
         try:
@@ -176,19 +176,19 @@ class ChatService:
             raise _TemporaryError(f"an answer that is not a chat completion{self._excerpt(content)}") from None
         choice, usage = body.choices[0], body.usage
         message = choice.message
-        thought = message.reasoning_content or message.reasoning
+        reasoning = message.reasoning_content or message.reasoning
         return Completion(
             text=self._blank(message.content) if isinstance(message.content, str) else "",
             finish=self._blank(choice.finish_reason or ""),
             model=self._blank(body.model or ""),
             input_tokens=usage.prompt_tokens if usage else None,
             output_tokens=max(usage.completion_tokens, usage.total_tokens - usage.prompt_tokens) if usage else None,
-            reasoning=self._blank(thought) if isinstance(thought, str) else "",
+            reasoning=self._blank(reasoning) if isinstance(reasoning, str) else "",
             written=choice.logprobs,
         )
 
     def _excerpt(self, content: bytes) -> str:
-        """A colon and the service's own words on one line; nothing if the body is empty."""
+        """A colon and the beginning of the service's message on one line; empty if the body is."""
         text = content.decode("utf-8", "replace")
         with contextlib.suppress(ValueError, TypeError, KeyError):
             text = str(json.loads(text)["error"]["message"])
@@ -200,7 +200,7 @@ class ChatService:
 
 
 class _TemporaryError(Exception):
-    """A failure that the next try may not meet."""
+    """A failure after which another try may succeed."""
 
     def __init__(self, message: str, retry_after: float = 0.0) -> None:
         super().__init__(message)

@@ -1,11 +1,11 @@
-"""Paid answers of a service: each is on disk before it is used, and none is paid twice.
+"""Paid answers of a service, kept on disk, so that no answer is paid twice.
 
     ledger = Ledger("answers.jsonl", prices=Prices(0.1, 0.4), budget=5.0)
     with ledger.hold():
         exchange = ledger.obtain(key, ask)    # from the disk, or from `ask()` and then kept
 
-A line's key is the hash of everything that the answer depends on. One case cannot be avoided: if a kill or a timeout
-cuts off a request, the service may charge for it without an answer.
+A line's key is the hash of everything that the answer depends on. If a kill or a timeout cuts off a request, the
+service may charge for it without an answer; this cannot be avoided.
 """
 
 from __future__ import annotations
@@ -107,15 +107,15 @@ class Ledger:
         if self.budget is not None and spent >= self.budget:
             raise BudgetSpentError(f"the budget of {self.budget:g} is spent ({spent:.4g})")
         if shutil.disk_usage(self.path.parent).free < ROOM:
-            raise MachineError(f"{self.path}: the disk is full; free some space and start again, answers are kept")
+            raise MachineError(f"{self.path}: the disk is full; free some space and run again, answers are kept")
 
     def _keep(self, exchange: Exchange) -> None:
         with self._lock:
             try:
                 append_record(self.path, exchange)
             except OSError as error:
-                repair_records(self.path)  # other threads' answers must not follow on half a line
-                raise MachineError(f"{self.path}: {error.strerror}; an answer could not be kept") from None
+                repair_records(self.path)  # other threads append their answers, which must not follow half a line
+                raise MachineError(f"{self.path}: {error.strerror}; an answer could not be saved") from None
             self.known[exchange.key] = exchange
         self._charge(self.paid, exchange)
 

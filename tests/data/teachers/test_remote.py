@@ -362,7 +362,7 @@ def test_a_write_that_fails_stops_the_run_and_leaves_whole_lines(tmp_path: Path)
     with ChatServer(always(GOOD)) as server:
         command = [sys.executable, "-c", FILE_LIMIT, server.url, str(tmp_path)]
         ended = subprocess.run(command, capture_output=True, text=True, env=_environment(), check=False)
-        assert "teacher.jsonl: File too large; an answer could not be kept" in ended.stderr
+        assert "teacher.jsonl: File too large; an answer could not be saved" in ended.stderr
         assert len(server.bodies) < 20
         content = (tmp_path / "teacher.jsonl").read_bytes()
         assert content.endswith(b"\n") and 1 <= content.count(b"\n") < 10
