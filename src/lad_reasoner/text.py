@@ -24,7 +24,7 @@ def listed(names: Sequence[object], limit: int = 3, separator: str = ", ") -> st
 
 
 def first_problem(error: ValidationError) -> str:
-    """The first fault that Pydantic found: `field.of.record: what is wrong`, without the input."""
+    """The first problem of a Pydantic error: `field.of.record: problem`, without the input."""
     problem = error.errors(include_url=False, include_input=False)[0]
     field = ".".join(str(part) for part in problem["loc"])
     return f"{field}: {problem['msg']}" if field else str(problem["msg"])

@@ -64,7 +64,7 @@ class Phrases:
         for name, phrases in lists.items():
             for phrase in phrases:
                 names.setdefault(phrase, set()).add(name)
-        # By the first letters of a phrase, so that most words of a text are passed over at once.
+        # By the first letters of a phrase, so that most words of a text are skipped at once.
         self._by_prefix: dict[str, list[tuple[re.Pattern[str], frozenset[str]]]] = {}
         for phrase in sorted(names, key=len, reverse=True):  # at one place the longest wins
             entry = re.compile(_pattern(phrase)), frozenset(names[phrase])

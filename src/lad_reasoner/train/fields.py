@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 
 def check_fields(values: Mapping[str, Any], config: Any) -> dict[str, Any]:
-    """The values, converted to the types of a dataclass's fields; ValueError `field: what is wrong`."""
+    """The values, converted to the types of a dataclass's fields; ValueError `field: problem`."""
     fields = field_names(config)
     hints = typing.get_type_hints(config)
     checked = {}

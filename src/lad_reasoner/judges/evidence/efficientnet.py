@@ -78,7 +78,7 @@ class _Block:
     def __call__(self, x: Tensor) -> Tensor:
         h = x if self.expand is None else F.relu6(_convolve(x, self.expand, kernel=1))
         h = F.relu6(_convolve(h, self.filter, kernel=self.kernel, stride=self.stride, groups=h.shape[1]))
-        h = _convolve(h, self.project, kernel=1)  # no ReLU6 here: few channels, of which it would lose too much
+        h = _convolve(h, self.project, kernel=1)  # without ReLU6, which would lose too much of so few channels
         return h + x if h.shape == x.shape else h
 
 

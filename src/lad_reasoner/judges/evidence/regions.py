@@ -25,7 +25,7 @@ from lad_reasoner.judges.evidence.registration import in_view, isotropic_grid, s
 Change = Literal["missing", "added", "changed"]
 
 MAP_STEP = 4  # pixels of the working picture for one cell of the map in which regions are found
-CORE = 0.5  # of a region's peak: what is weaker is the halo of overlapping patches
+CORE = 0.5  # of a region's peak: weaker cells are the halo of overlapping patches
 ONE_SIDED = 1.2  # one direction's mean must be this much larger for "missing" or "added"
 SMALLEST_REGION = 1 / 600  # of the picture: about one patch; smaller ones are the fringe of larger ones
 MAX_REGIONS = 6

@@ -197,7 +197,7 @@ def _load_processor(folder: Path, name: object, config: Any) -> Any:
     if not (getattr(processor, "chat_template", None) or tokenizer.chat_template):
         raise InputError(f"{name}: no chat template in it; choose the chat (instruct) version of the model")
     _check_template(processor, name)
-    tokenizer.padding_side = "left"  # a decoder goes on from the last token, which must not be padding
+    tokenizer.padding_side = "left"  # a decoder continues after the last token, which must not be padding
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     return processor
@@ -259,7 +259,7 @@ def _load_weights(folder: Path, name: object, *, device: str | None, dtype: str 
             output_loading_info=True,
             **options,
         )
-        # Transformers only warns of missing tensors, and goes on with random numbers in their place.
+        # Transformers only warns of missing tensors and replaces them by random numbers.
         if report["missing_keys"]:
             missing = sorted(report["missing_keys"])
             raise InputError(f"{name}: its weights lack {len(missing)} tensors, such as {missing[0]}; copy them again")

@@ -127,7 +127,7 @@ class Grammar:
         return self._forbidden[state]
 
     def closing(self, content: str) -> Closing | None:
-        """How a reasoning that holds the end tag goes on; None if it does not hold it."""
+        """The state after a reasoning with the end tag; None if it has no end tag."""
         _, tag, tail = content.partition(END)
         if not tag:
             return None
@@ -172,7 +172,7 @@ class Grammar:
         def apart(word: str) -> list[int]:
             return self._encode(lead + ANSWER) + self._encode(f"{word}</answer>")
 
-        # As in training data first; a tokenizer that merges the word with what is around it writes the word apart.
+        # First as in training data; then apart, for tokenizers that merge the word with the text around it.
         for write in (together, apart):
             yes, no = write("yes"), write("no")
             split = next((n for n, (a, b) in enumerate(zip(yes, no, strict=False)) if a != b), -1)
@@ -217,7 +217,7 @@ class Grammar:
 
     def _find_never(self, placeholders: Iterable[int]) -> torch.Tensor:
         """Additive mask (size,): -inf for special tokens, markers of pictures and tools, and ids without a token."""
-        # Tags may be added tokens themselves: what is forced stays allowed.
+        # Tags may be added tokens themselves: forced tokens stay allowed.
         own = {*self.start, *self.filler}
         for ending in (self.full, self.short):
             own |= {*ending.prefix, ending.yes.first, *ending.yes.rest, ending.no.first, *ending.no.rest}
