@@ -287,6 +287,9 @@ def test_the_file_of_answers_is_one_runs(tmp_path: Path) -> None:
             asked.judge([pair(3)])
         with pytest.raises(InputError, match="a budget needs prices"):
             judge(server, tmp_path, budget=1.0)
+        for budget in (-1.0, math.nan):
+            with pytest.raises(InputError, match=f"budget is {budget:g}; give at least 0"):
+                judge(server, tmp_path, prices=Prices(1.0, 1.0), budget=budget)
         (tmp_path / "answers.jsonl").write_text("{}\n")
         with pytest.raises(MachineError, match=r"answers.jsonl:1: key"):
             asked.judge([pair(3)])

@@ -53,6 +53,8 @@ class Ledger:
     def __init__(self, path: str | Path, *, prices: Prices | None = None, budget: float | None = None) -> None:
         if budget is not None and prices is None:
             raise InputError("a budget needs prices: give the cost of a million input and of a million output tokens")
+        if budget is not None and not budget >= 0:  # also false for nan, which no sum would ever reach
+            raise InputError(f"budget is {budget:g}; give at least 0")
         self.path, self.prices, self.budget = Path(path), prices, budget
         nothing = None if prices is None else 0.0
         self.paid, self.recalled = Bill(cost=nothing), Bill(cost=nothing)

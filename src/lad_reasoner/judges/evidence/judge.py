@@ -26,7 +26,7 @@ HEAT_SIDE = 96  # cells of the long side of the returned map
 
 
 class Evidence:
-    """Patch matching on any photographs, without a download; `backbone`: another vision model, hub name or folder.
+    """Patch matching on any photographs; `backbone` is the folder or hub name of another vision model.
 
     See `judge.Judge`.
     """
