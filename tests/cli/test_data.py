@@ -52,7 +52,7 @@ def test_built_checked_and_exported(folder: Path) -> None:
     assert done.returncode == 1
     assert "error: 6: more than 10 tokens" in done.stdout
     assert done.stdout.endswith("NOT fit to train on\n")
-    done = run("data", "export", "pairs", "--to", "easyr1", "--out", "easy", cwd=folder)
+    done = run("data", "export", "pairs", "--to", "easyr1", "--model", "runs/sft", "--out", "easy", cwd=folder)
     assert done.returncode == 0, done.stderr
     assert yaml.safe_load((folder / "easy/config.yaml").read_text())["data"]["answer_key"] == "answer"
     done = run("data", "export", "pairs", "--to", "llama-factory", "--out", "no", cwd=folder)

@@ -219,13 +219,16 @@ def export(
     folder: Built,
     to: Annotated[Framework, typer.Option(help="Framework that will read it.")],
     out: Annotated[Path, typer.Option(metavar="DIR", help="A new folder.")],
+    model: Annotated[
+        str | None, typer.Option(metavar="MODEL", help="Start of the training: folder or hub name. Pairs need it.")
+    ] = None,
     max_pixels: MaxPixels = None,
 ) -> None:
     """Write a built set for another framework, with settings that do not shrink or drop pictures."""
     from lad_reasoner.data.sets.export import export_set
     from lad_reasoner.report.terminal import track
 
-    written = export_set(folder, out, to=to, max_pixels=max_pixels, track=track)
+    written = export_set(folder, out, to=to, model=model, max_pixels=max_pixels, track=track)
     print(f"{written.records} records in {out}; start with:\n  {written.command}")
 
 

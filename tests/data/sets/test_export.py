@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
-import shlex
+import os
+import subprocess
+import sys
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
+import transformers
 import yaml
 from PIL import Image
 
@@ -54,11 +59,72 @@ def text_of(message: dict[str, Any]) -> str:
     return text
 
 
+MODEL = "Qwen/Qwen2.5-VL-3B-Instruct"
+FIELDS = json.loads(Path(__file__).with_name("framework_fields.json").read_text(encoding="utf-8"))
+THEIRS = {field.name for field in dataclasses.fields(transformers.Seq2SeqTrainingArguments)}
+CLASSES = {  # part of EasyR1's config -> class of its fields
+    "data": "DataConfig",
+    "algorithm": "AlgorithmConfig",
+    "trainer": "TrainerConfig",
+    "worker": "WorkerConfig",
+    "worker.actor": "ActorConfig",
+    "worker.actor.model": "ModelConfig",
+    "worker.actor.optim": "OptimConfig",
+    "worker.ref": "RefConfig",
+    "worker.ref.fsdp": "FSDPConfig",
+    "worker.rollout": "RolloutConfig",
+    "worker.reward": "RewardConfig",
+}
+
+
+def unknown_to_easyr1(config: dict[str, Any], where: str = "") -> list[str]:
+    """Keys that no class of its config has; OmegaConf refuses a structured config with one of these."""
+    unknown = []
+    for name, value in config.items():
+        place = f"{where}.{name}".lstrip(".")
+        if where and name not in FIELDS["easyr1"]["classes"][CLASSES[where]]:
+            unknown.append(place)
+        elif isinstance(value, dict):
+            unknown += unknown_to_easyr1(value, place)
+    return unknown
+
+
+def start(script: Path, *, gpus: int | None = None) -> tuple[list[str], dict[str, str]]:
+    """(argv, environment) with which train.sh starts a program; a stand-in takes the program's place."""
+    bin = script.parent.with_name("bin")
+    bin.mkdir(exist_ok=True)
+    (bin / "stand_in").write_text(
+        f"#!{sys.executable}\nimport json, os, sys\nprint(json.dumps([sys.argv, dict(os.environ)]))\n"
+    )
+    (bin / "stand_in").chmod(0o755)
+    for name in ("swift", "llamafactory-cli"):
+        if not (bin / name).exists():
+            (bin / name).symlink_to(bin / "stand_in")
+    environment = {**os.environ, "PATH": f"{bin}:{os.environ['PATH']}"}
+    environment |= {} if gpus is None else {"NPROC_PER_NODE": str(gpus)}
+    command = ["sh", str(script), "own"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    words, environment = json.loads(done.stdout)
+    assert words.pop() == "own"
+    return [Path(words[0]).name, *words[1:]], environment
+
+
 def test_llama_factory(sft: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     written = export_set(sft, out, to="llama-factory")
     settings = yaml.safe_load((out / "train.yaml").read_text())
-    assert written.command == f"llamafactory-cli train {out / 'train.yaml'}"
+    assert written.command == f"sh {out / 'train.sh'}"
+    assert not set(settings) - set(FIELDS["llama-factory"]["own"]) - THEIRS
+    assert settings["model_name_or_path"] == MODEL
+    # 16 records a step on any number of GPUs, with the schedule of configs/paper/sft.yaml.
+    for gpus in (None, 1, 8):
+        words, environment = start(out / "train.sh", gpus=gpus)
+        steps = 16 // (gpus or 1)
+        expected = ["llamafactory-cli", "train", str(out / "train.yaml"), f"gradient_accumulation_steps={steps}"]
+        assert (words, environment["NPROC_PER_NODE"]) == (expected, str(gpus or 1))
+    assert (settings["per_device_train_batch_size"], settings["gradient_accumulation_steps"]) == (1, 16)
+    assert (settings["lr_scheduler_type"], settings["warmup_ratio"]) == ("cosine", 0.1)
     info = json.loads((Path(settings["dataset_dir"]) / "dataset_info.json").read_text())[settings["dataset"]]
     assert info["formatting"] == "sharegpt"
     columns, tags = info["columns"], info["tags"]
@@ -80,7 +146,7 @@ def test_llama_factory(sft: Path, tmp_path: Path) -> None:
 
 def test_easyr1(pairs: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    export_set(pairs, out, to="easyr1")
+    export_set(pairs, out, to="easyr1", model="runs/sft/model")
     config = yaml.safe_load((out / "config.yaml").read_text())
     data = config["data"]
     found = lines(Path(data["train_files"]))
@@ -97,9 +163,20 @@ def test_easyr1(pairs: Path, tmp_path: Path) -> None:
     assert config["worker"]["rollout"]["limit_images"] == 3
     assert config["trainer"]["max_steps"] == 50
     assert config["worker"]["actor"]["optim"]["lr"] == 1e-6
+    assert unknown_to_easyr1(config) == []
+    assert config["worker"]["actor"]["model"]["model_path"] == "runs/sft/model"
+    assert config["worker"]["rollout"]["n"] == 8
+    # The KL in the reward, as in equation 7: in the loss its estimator `kl` has no gradient.
+    algorithm = config["algorithm"]
+    assert (algorithm["disable_kl"], algorithm["use_kl_loss"], algorithm["kl_penalty"]) == (False, False, "kl")
+    assert "wandb" not in config["trainer"]["logger"]
+    tokens = data["max_prompt_length"] + data["max_response_length"]
+    assert config["worker"]["rollout"]["max_num_batched_tokens"] >= tokens  # its rollouts refuse less
+    assert config["worker"]["ref"]["fsdp"]["torch_dtype"] == "fp32"
     path, function = config["worker"]["reward"]["reward_function"].split(":")
     scope: dict[str, Any] = {}
     exec(Path(path).read_text(), scope)
+    assert scope["REWARD_TYPE"] == "batch"
     scores = scope[function](
         [
             {"response": "<think>One is missing.</think><answer>yes</answer>", "ground_truth": "yes"},
@@ -110,24 +187,30 @@ def test_easyr1(pairs: Path, tmp_path: Path) -> None:
     assert [score["overall"] for score in scores] == [1.0, 0.5, 0.0]
 
 
-def options(script: Path) -> tuple[dict[str, str], list[str], dict[str, str]]:
-    """(environment, command, options) of a shell script of one command."""
-    [line] = [line for line in script.read_text().splitlines() if not line.startswith("#")]
-    words = shlex.split(line)
-    assert words.pop() == "$@"
-    environment = dict(word.split("=", 1) for word in words if "=" in word and not word.startswith("-"))
-    words = words[len(environment) :]
-    first = next(at for at, word in enumerate(words) if word.startswith("--"))
-    return environment, words[:first], dict(zip(words[first::2], words[first + 1 :: 2], strict=True))
+def swift_options(words: list[str]) -> dict[str, list[str]]:
+    """The values of each option."""
+    options: dict[str, list[str]] = {}
+    for word in words:
+        if word.startswith("--"):
+            options[word.removeprefix("--")] = []
+        else:
+            options[next(reversed(options))].append(word)
+    assert not set(options) - set(FIELDS["ms-swift"]["own"]) - THEIRS
+    return options
 
 
 def test_ms_swift_sft(sft: Path, tmp_path: Path) -> None:
     export_set(sft, tmp_path / "o ut", to="ms-swift")
-    environment, command, flags = options(tmp_path / "o ut/train.sh")
-    assert command == ["swift", "sft"]
-    assert environment["MAX_PIXELS"] == flags["--max_pixels"] == str(1036 * 1036)
-    assert int(flags["--max_length"]) >= 37 * 37 + 50
-    for line, entry in zip(lines(Path(flags["--dataset"])), read_entries(sft), strict=True):
+    words, environment = start(tmp_path / "o ut/train.sh", gpus=4)
+    assert words[:2] == ["swift", "sft"]
+    options = swift_options(words[2:])
+    assert [environment["MAX_PIXELS"]] == options["max_pixels"] == [str(1036 * 1036)]
+    assert int(options["max_length"][0]) >= 37 * 37 + 50
+    # All weights, in the precision that keeps small steps; 16 records a step.
+    assert (options["tuner_type"], options["torch_dtype"]) == (["full"], ["float32"])
+    assert (options["per_device_train_batch_size"], options["gradient_accumulation_steps"]) == (["1"], ["4"])
+    assert options["model"] == [MODEL]
+    for line, entry in zip(lines(Path(options["dataset"][0])), read_entries(sft), strict=True):
         assert line.keys() == {"messages", "images"}
         assert [message["role"] for message in line["messages"]] == ["user", "assistant"]
         assert line["messages"][0]["content"].count("<image>") == len(line["images"]) == 1
@@ -136,12 +219,22 @@ def test_ms_swift_sft(sft: Path, tmp_path: Path) -> None:
 
 
 def test_ms_swift_pairs(pairs: Path, tmp_path: Path) -> None:
-    export_set(pairs, tmp_path / "out", to="ms-swift")
-    _, command, flags = options(tmp_path / "out/train.sh")
-    assert command == ["swift", "rlhf"]
-    assert flags["--rlhf_type"] == "grpo"
-    assert int(flags["--max_length"]) >= 2 * 37 * 37
-    found = lines(Path(flags["--dataset"]))
+    (tmp_path / "sft model").mkdir()
+    export_set(pairs, tmp_path / "out", to="ms-swift", model=str(tmp_path / "sft model"))
+    for gpus in (1, 8):
+        words, _ = start(tmp_path / "out/train.sh", gpus=gpus)
+        options = swift_options(words[2:])
+        at_once, steps = (
+            int(options[name][0]) for name in ("per_device_train_batch_size", "gradient_accumulation_steps")
+        )
+        assert at_once * steps * gpus == 64 * 8  # 64 pairs a step, which 8 generations divide
+    assert options["num_generations"] == ["8"]
+    assert words[:2] == ["swift", "rlhf"]
+    assert options["rlhf_type"] == ["grpo"]
+    assert options["model"] == [str(tmp_path / "sft model")]
+    assert (options["tuner_type"], options["torch_dtype"]) == (["full"], ["float32"])
+    assert int(options["max_length"][0]) >= 2 * 37 * 37
+    found = lines(Path(options["dataset"][0]))
     assert [line["solution"] for line in found] == [entry.label for entry in read_entries(pairs)]
     for line in found:
         assert "label" not in line  # that is another thing there
@@ -149,8 +242,37 @@ def test_ms_swift_pairs(pairs: Path, tmp_path: Path) -> None:
         assert message["content"].count("<image>") == len(line["images"]) == 3
 
 
+def test_the_rewards_of_ms_swift(pairs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    export_set(pairs, tmp_path / "out", to="ms-swift", model=MODEL)
+    options = swift_options(start(tmp_path / "out/train.sh")[0][2:])
+    rewards: dict[str, Any] = {}
+    swift = ModuleType("swift.rewards")
+    swift.__dict__.update(ORM=object, orms=rewards)
+    monkeypatch.setitem(sys.modules, "swift", ModuleType("swift"))
+    monkeypatch.setitem(sys.modules, "swift.rewards", swift)
+    exec(Path(options["external_plugins"][0]).read_text(), {})
+    assert list(rewards) == options["reward_funcs"]
+    assert [float(weight) for weight in options["reward_weights"]] == [0.5, 0.5]
+    texts = ["<think>One is missing.</think><answer>yes</answer>"] * 2 + ["yes"]
+    structure, accuracy = (reward()(completions=texts, solution=["yes", "no", "yes"]) for reward in rewards.values())
+    assert (structure, accuracy) == ([1, 1, 0], [1, 0, 0])
+
+
+def test_a_number_of_gpus_that_does_not_divide_the_batch(sft: Path, tmp_path: Path) -> None:
+    export_set(sft, tmp_path / "out", to="llama-factory")
+    environment = {**os.environ, "NPROC_PER_NODE": "3"}
+    done = subprocess.run(["sh", str(tmp_path / "out/train.sh")], env=environment, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (1, "NPROC_PER_NODE must divide 16\n")
+
+
+def test_pairs_need_the_model_that_grpo_starts_from(pairs: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="--model: is missing; GRPO starts from the model after SFT"):
+        export_set(pairs, tmp_path / "out", to="easyr1")
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_smaller_budget_of_pixels(pairs: Path, tmp_path: Path) -> None:
-    export_set(pairs, tmp_path / "out", to="easyr1", max_pixels=28 * 28 * 100)
+    export_set(pairs, tmp_path / "out", to="easyr1", model=MODEL, max_pixels=28 * 28 * 100)
     data = yaml.safe_load((tmp_path / "out/config.yaml").read_text())["data"]
     assert data["max_pixels"] == 28 * 28 * 100
     assert 3 * 9 < data["max_prompt_length"] < 3 * 100 + 200
@@ -164,7 +286,7 @@ def test_what_the_review_decided(sft: Path, pairs: Path, tmp_path: Path) -> None
     assert lines(tmp_path / "out/data.jsonl")[0]["messages"][1]["content"] == "The shade is torn."
     entries = read_entries(pairs)
     append_decision(pairs, Decision(id=entries[0].id, decision="edit", answer="no"))
-    export_set(pairs, tmp_path / "easy", to="easyr1")
+    export_set(pairs, tmp_path / "easy", to="easyr1", model=MODEL)
     assert [line["answer"] for line in lines(tmp_path / "easy/data.jsonl")] == ["no", *(e.label for e in entries[1:])]
     for entry in entries:
         append_decision(pairs, Decision(id=entry.id, decision="reject"))

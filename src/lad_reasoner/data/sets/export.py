@@ -1,12 +1,12 @@
 """A built set in the form that another framework reads, to train as the paper did.
 
-    export_set("sft", "out", to="llama-factory")    # SFT sets: LLaMA-Factory, ms-swift
-    export_set("pairs", "out", to="easyr1")         # pairs: EasyR1, ms-swift
+    export_set("sft", "out", to="llama-factory")                           # SFT sets: LLaMA-Factory, ms-swift
+    export_set("pairs", "out", to="easyr1", model="runs/paper-sft/model")  # pairs: EasyR1, ms-swift
 
     OUT/data.jsonl   images/     the records and their pictures
-        LLaMA-Factory: dataset_info.json, train.yaml
+        LLaMA-Factory: dataset_info.json, train.yaml, train.sh
         EasyR1: config.yaml, reward.py
-        ms-swift: train.sh
+        ms-swift: train.sh, with pairs rewards.py
 
 The settings beside the data (export.toml) replace defaults that would spoil it silently. LLaMA-Factory scales pictures
 to 768x768 pixels (`image_max_pixels`) and cuts conversations at 2,048 tokens (`cutoff_len`). EasyR1 drops prompts of
@@ -38,9 +38,11 @@ from lad_reasoner.text import printable
 
 DATA = "data.jsonl"
 STEP = 64  # tokens: limits are rounded up to a multiple
-RESPONSE = 1024  # tokens for a reasoning; the paper does not say
+SFT_BATCH, PAIR_BATCH = 16, 64  # records of a step (section 5.2)
+RESPONSE = 320  # tokens: a reasoning of 256, as inspection allows, and its tags; the paper does not say
 TASKS = {"llama-factory": ("sft",), "easyr1": ("pair",), "ms-swift": ("sft", "pair")}
 WORDS = {"sft": "an SFT set", "pair": "a set of pairs"}
+BASE = "Qwen/Qwen2.5-VL-3B-Instruct"
 
 
 @dataclass(frozen=True)
@@ -67,13 +69,15 @@ def export_set(
     out: str | Path,
     *,
     to: Literal["llama-factory", "easyr1", "ms-swift"],
+    model: str | None = None,
     max_pixels: int | None = None,
     track: Track = silent,
 ) -> Exported:
     """Write `folder` to `out`, which must be new or empty.
 
+    `model` is what the training starts from, a folder or a hub name; for an SFT set Qwen2.5-VL-3B unless given.
     `max_pixels` is the pixel budget of a picture; by default that of the largest. InputError if the framework does not
-    train on such a set, and if the review left no record.
+    train on such a set, if pairs come without `model`, and if the review left no record.
     """
     folder, out = Path(folder), Path(out).absolute()
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
@@ -86,6 +90,11 @@ def export_set(
     if task not in TASKS[to]:
         others = " or ".join(name for name, tasks in TASKS.items() if task in tasks)
         raise InputError(f"--to {to}: does not train on {WORDS[task]}; give --to {others}")
+    if model is None and task == "pair":
+        raise InputError(
+            f"--model: is missing; GRPO starts from the model after SFT, or without that stage from {BASE}"
+        )
+    model = str(Path(model).expanduser().absolute()) if model and Path(model).expanduser().exists() else model or BASE
     names = list(dict.fromkeys(name for entry in entries for name in entry.images_file_names))
     sizes = {name: _size(folder / name) for name in track(names, len(names), "Measuring pictures")}
     limits = _measure(entries, sizes, max_pixels)
@@ -93,7 +102,7 @@ def export_set(
     for name in names:
         put_file(folder / name, out / name)
     write = {"llama-factory": _llama_factory, "easyr1": _easyr1, "ms-swift": _ms_swift}[to]
-    return Exported(len(entries), write(out, entries, limits))
+    return Exported(len(entries), write(out, entries, limits, model))
 
 
 def _size(path: Path) -> tuple[int, int]:
@@ -129,21 +138,22 @@ def _settings() -> dict[str, Any]:
     return read_packaged(__file__, "export.toml")
 
 
-def _llama_factory(out: Path, entries: Sequence[Entry], limits: SetLimits) -> str:
+def _llama_factory(out: Path, entries: Sequence[Entry], limits: SetLimits, model: str) -> str:
     """https://github.com/hiyouga/LLaMA-Factory: data/README.md (sharegpt, with the tags of chat messages)."""
     lines = [{"messages": _with_places(entry.messages), "images": entry.images_file_names} for entry in entries]
     _write_lines(out / DATA, lines)
     settings = _settings()
     info = json.dumps(settings["llama-factory dataset"], indent=2)
     (out / "dataset_info.json").write_text(info + "\n", encoding="utf-8")
-    train = settings["llama-factory"]
+    train = settings["llama-factory"] | {"model_name_or_path": model}
     train |= {"image_max_pixels": limits.max_pixels, "image_min_pixels": limits.min_pixels, "cutoff_len": limits.whole}
     train |= {"dataset_dir": str(out), "media_dir": str(out), "output_dir": str(out / "checkpoint")}
     _write_yaml(out / "train.yaml", train)
-    return f"llamafactory-cli train {shlex.quote(str(out / 'train.yaml'))}"
+    steps = train["gradient_accumulation_steps"]
+    return _write_script(out, ["llamafactory-cli train", shlex.quote(str(out / "train.yaml"))], parts=steps)
 
 
-def _easyr1(out: Path, entries: Sequence[Entry], limits: SetLimits) -> str:
+def _easyr1(out: Path, entries: Sequence[Entry], limits: SetLimits, model: str) -> str:
     """https://github.com/hiyouga/EasyR1: examples/config.yaml; lines with `problem`, `answer` and paths of `images`."""
     lines = []
     for entry in entries:
@@ -156,14 +166,17 @@ def _easyr1(out: Path, entries: Sequence[Entry], limits: SetLimits) -> str:
     config["data"] |= {"train_files": str(out / DATA), "val_files": str(out / DATA), "image_dir": str(out)}
     config["data"] |= {"max_prompt_length": limits.prompt, "max_response_length": RESPONSE}
     config["data"] |= {"min_pixels": limits.min_pixels, "max_pixels": limits.max_pixels, "format_prompt": None}
-    config["worker"]["rollout"]["limit_images"] = limits.pictures
+    rollout = config["worker"]["rollout"]
+    rollout["limit_images"] = limits.pictures
+    rollout["max_num_batched_tokens"] = max(rollout["max_num_batched_tokens"], limits.prompt + RESPONSE)
+    config["worker"]["actor"]["model"]["model_path"] = model
     config["worker"]["reward"]["reward_function"] = f"{out / 'reward.py'}:compute_score"
     config["trainer"]["save_checkpoint_path"] = str(out / "checkpoint")
     _write_yaml(out / "config.yaml", config)
     return f"python3 -m verl.trainer.main config={shlex.quote(str(out / 'config.yaml'))}"
 
 
-def _ms_swift(out: Path, entries: Sequence[Entry], limits: SetLimits) -> str:
+def _ms_swift(out: Path, entries: Sequence[Entry], limits: SetLimits, model: str) -> str:
     """https://swift.readthedocs.io: Custom dataset, Command line parameters. Pairs carry their label as `solution`.
 
     A field called `label` means another thing there (KTO, classification). Paths of pictures are absolute, as its
@@ -178,18 +191,32 @@ def _ms_swift(out: Path, entries: Sequence[Entry], limits: SetLimits) -> str:
             line["solution"] = entry.label
         lines.append(line)
     _write_lines(out / DATA, lines)
-    options = _settings()[f"ms-swift {task}"]
-    options |= {"dataset": str(out / DATA), "max_pixels": limits.max_pixels, "output_dir": str(out / "checkpoint")}
+    settings = _settings()
+    options = settings[f"ms-swift {task}"] | {"model": model, "dataset": str(out / DATA)}
+    options |= {"max_pixels": limits.max_pixels, "output_dir": str(out / "checkpoint")}
     if task == "sft":
-        command, note = "swift sft", ""
+        verb, parts = "sft", SFT_BATCH
         options["max_length"] = limits.whole
     else:
-        command = "swift rlhf --rlhf_type grpo"
-        note = "# Add --reward_funcs: the label stands in the column `solution`.\n"
+        verb, parts = "rlhf", PAIR_BATCH * options["num_generations"] // options["per_device_train_batch_size"]
+        (out / "rewards.py").write_text(settings["ms-swift rewards"], encoding="utf-8")
         options |= {"max_length": limits.prompt, "max_completion_length": RESPONSE}
-    words = [f"MAX_PIXELS={limits.max_pixels}", f"MIN_PIXELS={limits.min_pixels}", command]
-    words += [f"--{name} {shlex.quote(str(value))}" for name, value in options.items()]
-    (out / "train.sh").write_text(f'{note}{" ".join(words)} "$@"\n', encoding="utf-8")
+        options["external_plugins"] = str(out / "rewards.py")
+    words = [f"MAX_PIXELS={limits.max_pixels}", f"MIN_PIXELS={limits.min_pixels}", f"swift {verb}"]
+    for name, value in options.items():
+        values = value if isinstance(value, list) else [value]
+        words += [f"--{name}", *(shlex.quote(str(part)) for part in values)]
+    size = options["per_device_train_batch_size"]
+    return _write_script(out, words, parts=parts, size=size, accumulation="--gradient_accumulation_steps ")
+
+
+def _write_script(
+    out: Path, words: Sequence[str], *, parts: int, size: int = 1, accumulation: str = "gradient_accumulation_steps="
+) -> str:
+    """Write train.sh, in which a step has `parts` parts of `size` records; returns the command that starts it."""
+    command = " ".join([*words, f"{accumulation}$(({parts} / NPROC_PER_NODE))"])
+    script = _settings()["script"].format(parts=parts, size=size, command=command)
+    (out / "train.sh").write_text(script, encoding="utf-8")
     return f"sh {shlex.quote(str(out / 'train.sh'))}"
 
 
