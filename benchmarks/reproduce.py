@@ -1,6 +1,6 @@
 """The paper in miniature: micro-base, SFT, GRPO and its two ablations, each measured on products it never saw.
 
-    python benchmarks/reproduce.py              # under an hour on two cores; goes on where it was stopped
+    python benchmarks/reproduce.py              # under an hour on two cores; resumes where it was stopped
     python benchmarks/reproduce.py --quick      # the same chain in a few minutes; its figures mean nothing
 
 Every step is a command of `lad-reasoner`, printed as it is run. What comes out lies in the folder: four trained
@@ -54,11 +54,9 @@ def steps(out: Path, *, quick: bool) -> list[list[str]]:
         chain.append(["train", stage, f"configs/micro/{stage}.yaml", "--resume", *settings])
     runs = []
     for name in ("pixel-difference", "base", "sft", "grpo", "lad"):
-        judge = {"base": ["--model", BASE]}.get(name, ["--model", str(out / name / "model")])
-        if name == "pixel-difference":
-            judge = ["--model", name]
+        model = {"pixel-difference": name, "base": BASE}.get(name, str(out / name / "model"))
         runs.append(str(out / "runs" / name))
-        chain.append(["eval", "--benchmark", "miniloco", "--root", benchmark, *judge, "--out", runs[-1]])
+        chain.append(["eval", "--benchmark", "miniloco", "--root", benchmark, "--model", model, "--out", runs[-1]])
     return [*chain, ["compare", *runs, "--out", str(out / "comparison")]]
 
 

@@ -73,5 +73,5 @@ def test_eval_of_real_loco_pictures(tmp_path: Path) -> None:
     table = to_markdown(compare_runs(folders))
     print(table)
     assert table.startswith("25 pairs.")
-    with pytest.raises(InputError, match=r"micro and .*evidence .*only in the first run; and 15 more$"):
+    with pytest.raises(InputError, match=r"micro and .*evidence .*only in the first run and 15 more$"):
         compare_runs([tmp_path / "micro", tmp_path / "evidence"])
