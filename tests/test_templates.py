@@ -6,7 +6,8 @@ import pytest
 from PIL import Image
 
 from helpers.browser import EVIL
-from lad_reasoner.templates import picture_uri, render_page
+from lad_reasoner.files.pictures import picture_uri
+from lad_reasoner.templates import render_page
 
 PAGES = ("evaluation.html", "gallery.html", "inspection.html", "review.html")
 

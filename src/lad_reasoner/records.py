@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from lad_reasoner.answers import Answer
 
 Kind = Literal["good", "logical", "structural"]
+UNKNOWN_KIND = "other"  # of an anomalous picture whose source does not say what kind of anomaly it shows
+SAMPLE_KINDS = (*get_args(Kind), UNKNOWN_KIND)  # what `--kinds` chooses from
 Label = Literal["yes", "no"]
 Split = Literal["train", "validation", "test"]
 

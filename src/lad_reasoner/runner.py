@@ -107,17 +107,20 @@ def judge_batch(judge: Judge, pairs: Sequence[PicturePair]) -> list[Judged]:
     seconds = (time.perf_counter() - start) / len(pairs)
     if len(judgements) != len(pairs):
         raise ValueError(f"{judge.name}: returned {len(judgements)} judgements for {len(pairs)} pairs")
-    return [
-        Judged(_make_verdict(judge, pair, judgement, seconds), pair, judgement)
-        for pair, judgement in zip(pairs, judgements, strict=True)
-    ]
+    judged = []
+    for pair, judgement in zip(pairs, judgements, strict=True):
+        references = tuple(reference.name for reference in pair.references)
+        judged.append(Judged(make_verdict(judge, pair.query.name, references, judgement, seconds), pair, judgement))
+    return judged
 
 
-def _make_verdict(judge: Judge, pair: PicturePair, judgement: Judgement, seconds: float) -> Verdict:
+def make_verdict(
+    judge: Judge, query: str, references: tuple[str, ...], judgement: Judgement, seconds: float
+) -> Verdict:
     """The record of one judgement; `seconds` is its share of the batch."""
     return Verdict(
-        query=pair.query.name,
-        references=tuple(reference.name for reference in pair.references),
+        query=query,
+        references=references,
         answer=judgement.answer,
         anomalous=judgement.answer == "yes",
         score=ANSWER_SCORES[judgement.answer] if judgement.score is None else judgement.score,

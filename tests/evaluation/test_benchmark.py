@@ -12,11 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from helpers.planted import lamps, plant, png
-from lad_reasoner.data.kinds import SAMPLE_KINDS
 from lad_reasoner.errors import ImageError, InputError
 from lad_reasoner.evaluation.benchmark import KEPT_FILES, Benchmark, draw_pairs, limit_pairs, open_benchmark
 from lad_reasoner.miniloco import write_benchmark
-from lad_reasoner.records import Pair
+from lad_reasoner.records import SAMPLE_KINDS, Pair
 
 DATA = Path(os.environ.get("LAD_DATA", Path(__file__).parents[3] / "shared/data"))
 LISTING = DATA / "mvtec_loco_listing.csv"

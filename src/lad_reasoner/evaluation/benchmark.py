@@ -28,13 +28,12 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from lad_reasoner.data.kinds import SAMPLE_KINDS, UNKNOWN_KIND
 from lad_reasoner.data.layouts import find_samples
 from lad_reasoner.data.masks import name_defects
 from lad_reasoner.data.public_sets import LICENCES, LOCO, MVTEC_AD, VISA
 from lad_reasoner.errors import InputError
 from lad_reasoner.files.pictures import Picture, read_picture
-from lad_reasoner.records import Kind, Pair, Sample
+from lad_reasoner.records import SAMPLE_KINDS, UNKNOWN_KIND, Kind, Pair, Sample
 from lad_reasoner.text import printable
 
 # The name of a benchmark -> the data set of its samples; None takes any.

@@ -29,9 +29,9 @@ from lad_reasoner.evaluation.metrics import RESAMPLES, Metrics, Summary, compute
 from lad_reasoner.evaluation.thumbnails import save_thumbnail
 from lad_reasoner.files.jsonl import append_record, read_records, repair_records
 from lad_reasoner.files.whole import lock, write_whole
-from lad_reasoner.judge import Judge, PicturePair
-from lad_reasoner.records import Failure, Pair, Prediction, Record, Verdict
-from lad_reasoner.runner import ANSWER_SCORES, Judged, run
+from lad_reasoner.judge import Judge, Judgement, PicturePair
+from lad_reasoner.records import Failure, Pair, Prediction, Record
+from lad_reasoner.runner import Judged, make_verdict, run
 from lad_reasoner.text import first_problem
 
 SETTINGS, PREDICTIONS, METRICS, THUMBNAILS = "settings.json", "predictions.jsonl", "metrics.json", "thumbnails"
@@ -153,18 +153,7 @@ class Run:
         if isinstance(result, Judged):
             scored = result.judgement.score is not None
             return Prediction(pair=pair, verdict=result.verdict, scored=scored, facts=known.facts)
-        verdict = Verdict(
-            query=pair.query,
-            references=pair.references,
-            answer="invalid",
-            anomalous=False,
-            score=ANSWER_SCORES["invalid"],
-            reasoning="",
-            response="",
-            model=self.judge.name,
-            prompt_version=self.judge.prompt_version,
-            seconds=0,
-        )
+        verdict = make_verdict(self.judge, pair.query, pair.references, Judgement("invalid"), seconds=0)
         return Prediction(pair=pair, verdict=verdict, scored=False, error=result.error, facts=known.facts)
 
 

@@ -48,17 +48,8 @@ def _parse(line: bytes, kind: type[RecordType], where: str) -> RecordType:
 def repair_records(path: str | Path) -> int:
     """Remove an incomplete last line before more are appended; returns the number of bytes removed."""
     path = Path(path)
-    if not path.exists():
-        return 0
-    with path.open("r+b") as file:
-        end = position = file.seek(0, os.SEEK_END)
-        while position > 0:
-            start = max(0, position - 65536)
-            file.seek(start)
-            newline = file.read(position - start).rfind(b"\n")
-            if newline >= 0:
-                position = start + newline + 1
-                break
-            position = start
-        file.truncate(position)
-        return end - position
+    content = path.read_bytes() if path.exists() else b""
+    whole = content.rfind(b"\n") + 1
+    if whole < len(content):
+        os.truncate(path, whole)
+    return len(content) - whole

@@ -6,7 +6,9 @@ animations, and pictures that are too small or too large are refused with a reas
 
 from __future__ import annotations
 
+import base64
 import glob
+import io
 import os
 import re
 import warnings
@@ -15,6 +17,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -210,3 +213,10 @@ def natural(name: str) -> tuple[tuple[str | int, ...], str]:
 def natural_path(parts: Parts) -> tuple[tuple[tuple[str | int, ...], str], ...]:
     """Sorting key of a path."""
     return tuple(natural(part) for part in parts)
+
+
+def picture_uri(image: Image.Image, encoding: str, **options: Any) -> str:
+    """`data:image/jpeg;base64,…`; `encoding` is one of Pillow's formats, `options` are its."""
+    buffer = io.BytesIO()
+    image.save(buffer, encoding, **options)
+    return f"data:image/{encoding.lower()};base64,{base64.b64encode(buffer.getvalue()).decode()}"

@@ -10,9 +10,7 @@ so that it cannot reach a file, a log or an error message.
 
 from __future__ import annotations
 
-import base64
 import contextlib
-import io
 import json
 import os
 import random
@@ -28,6 +26,7 @@ from PIL import Image
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError, field_validator
 
 from lad_reasoner.errors import InputError, ServiceError
+from lad_reasoner.files.pictures import picture_uri
 from lad_reasoner.records import Record
 
 RETRIED = frozenset({408, 409, 425, 429})  # statuses that are retried, besides all from 500 on
@@ -72,10 +71,7 @@ class RefusedError(ServiceError):
 
 def picture_part(image: Image.Image) -> dict[str, Any]:
     """A picture as a part of a message: a JPEG of high quality, without metadata."""
-    buffer = io.BytesIO()
-    image.save(buffer, "JPEG", quality=95, subsampling=0)
-    url = f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"
-    return {"type": "image_url", "image_url": {"url": url}}
+    return {"type": "image_url", "image_url": {"url": picture_uri(image, "JPEG", quality=95, subsampling=0)}}
 
 
 class ChatService:

@@ -14,11 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from lad_reasoner.files.pictures import Picture
+from lad_reasoner.files.pictures import Picture, picture_uri
 from lad_reasoner.files.whole import write_whole
 from lad_reasoner.records import Box, Failure, Kind
 from lad_reasoner.runner import Judged
-from lad_reasoner.templates import picture_uri, render_page
+from lad_reasoner.templates import render_page
 
 THUMBNAIL_SIDE = 320  # pixels
 HEAT_FROM, HEAT_TO = 0.6, 2.0  # in limits of normal variation: the map begins to show, the map is full

@@ -1,4 +1,4 @@
-"""HTML pages (Jinja templates that extend `base.html`) and cards in Markdown, rendered; pictures as data URIs.
+"""HTML pages (Jinja templates that extend `base.html`) and cards in Markdown, rendered.
 
     render_page("gallery.html", title="a <b>", picture_uris=[picture_uri(image, "JPEG", quality=82)], …)
 
@@ -8,12 +8,9 @@ review page of data/review and the reports of report/ extend one base, so the te
 
 from __future__ import annotations
 
-import base64
-import io
 from typing import Any
 
 from jinja2 import Environment, PackageLoader
-from PIL import Image
 
 _PACKAGE = PackageLoader("lad_reasoner")
 _ENVIRONMENT = Environment(loader=_PACKAGE, autoescape=True)
@@ -28,10 +25,3 @@ def render_page(template: str, **values: Any) -> str:
 def render_markdown(template: str, **values: Any) -> str:
     """A card as a string; nothing is escaped, and lines of Jinja's statements leave no trace."""
     return _MARKDOWN.get_template(template).render(values)
-
-
-def picture_uri(image: Image.Image, encoding: str, **options: Any) -> str:
-    """`data:image/jpeg;base64,…`; `encoding` is one of Pillow's formats, `options` are its."""
-    buffer = io.BytesIO()
-    image.save(buffer, encoding, **options)
-    return f"data:image/{encoding.lower()};base64,{base64.b64encode(buffer.getvalue()).decode()}"

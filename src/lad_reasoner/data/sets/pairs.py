@@ -20,13 +20,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lad_reasoner.data.kinds import SAMPLE_KINDS, UNKNOWN_KIND
 from lad_reasoner.data.sets.built_set import Builder
 from lad_reasoner.data.sets.pool import Item, Pool, files_of, make_entry
 from lad_reasoner.errors import InputError
 from lad_reasoner.packaged import read_packaged
 from lad_reasoner.progress import Track, silent
 from lad_reasoner.prompts import PROMPT_VERSION, build_messages
+from lad_reasoner.records import SAMPLE_KINDS, UNKNOWN_KIND
 
 # Class of MVTec AD -> why its anomalies are like logical ones; `data pairs` prints this table.
 CLASSES: dict[str, str] = read_packaged(__file__, "pairs.toml")["classes"]

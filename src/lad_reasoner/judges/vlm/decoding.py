@@ -146,7 +146,7 @@ class StructuredDecoding:
         if closing is None:
             row.state = self.grammar.state(content)
         else:
-            row.queue, row.ending = list(closing.prefix), closing.ending
+            row.queue, row.ending = list(closing.prefix), closing
 
     def _constrain(self, row: _Row, raw: torch.Tensor, masked: torch.Tensor) -> None:
         """Change `masked` (vocabulary,) so that only what the grammar allows can be chosen for this row.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -50,14 +50,6 @@ class ReasoningState:
 
     part: str
     blank: bool
-
-
-@dataclass(frozen=True)
-class Closing:
-    """The end tag is written: the ids that are still missing before the answer, and the answers."""
-
-    prefix: tuple[int, ...]
-    ending: Ending
 
 
 class Grammar:
@@ -126,14 +118,14 @@ class Grammar:
             self._forbidden[state] = self._tensor(ids)
         return self._forbidden[state]
 
-    def closing(self, content: str) -> Closing | None:
-        """The state after a reasoning with the end tag; None if it has no end tag."""
+    def closing(self, content: str) -> Ending | None:
+        """The ending of a reasoning with the end tag, its prefix what is still missing; None if it has no end tag."""
         _, tag, tail = content.partition(END)
         if not tag:
             return None
         if tail in self._tails:
-            return Closing(self._tails[tail], self.full)  # the last token may have begun the next tag, as `><` does
-        return Closing(self.short.prefix, self.short)
+            return replace(self.full, prefix=self._tails[tail])  # the last token may have begun the next tag: `><`
+        return self.short
 
     def overlap(self, ids: list[int]) -> int:
         """How many of the last ids already are the start of the full ending, token by token."""
