@@ -14,9 +14,9 @@ test: $(READY)
 	  { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -qq && \
 	    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium >/dev/null; } || \
 	  echo "no Chromium: the page tests will be skipped" >&2
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2
 
-# The paper in miniature: SFT, GRPO, both ablations, Table 1; under an hour on two cores, and goes on where it stopped.
+# The paper in miniature: SFT, GRPO, both ablations, Table 1; under an hour on two cores, and resumes where it stopped.
 # `make reproduce ARGS=--quick` tries the chain.
 reproduce: $(READY)
 	$(BIN)/python benchmarks/reproduce.py $(ARGS)
