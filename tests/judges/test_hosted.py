@@ -13,6 +13,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -150,7 +151,7 @@ def test_without_usable_logprobs_there_is_an_answer_and_no_score(tmp_path: Path,
 
 
 @pytest.mark.parametrize(
-    "text", ["yes", "<answer>yes</answer>", "<think></think><answer>no</answer>", f"{BAD}{BAD}", ""]
+    "text", ["yes", "<answer>yes</answer>", "<think></think><answer>no</answer>", f"{BAD}{BAD}", f"{GOOD}</think>"]
 )
 def test_what_is_not_structured_is_invalid(tmp_path: Path, text: str) -> None:
     written = [("<answer>", {}), ("yes", {"yes": -0.1, "no": -2.0}), ("</answer>", {})]
@@ -170,6 +171,246 @@ def test_reasoning_that_the_service_took_out_is_put_back(tmp_path: Path) -> None
     assert parse_response(joined.response).reasoning == "A lamp is missing."
     assert parse_response(joined.response).answer == "yes"
     assert own.response == GOOD
+
+
+def raw(finish: str = "stop", model: str = "big", **message: Any) -> Act:
+    """A completion with this message."""
+    choice = {"index": 0, "message": {"role": "assistant", **message}, "finish_reason": finish}
+    usage = {"prompt_tokens": 100, "completion_tokens": 20}
+    return Act("raw", json.dumps({"model": model, "choices": [choice], "usage": usage}))
+
+
+RESTATED = "The form is <think>…</think><Answer>yes or no</answer>. A lamp is missing."
+FORMS = {
+    "the template opened the reasoning": {
+        "content": "A lamp is missing, the rest is alike.\n</think>\n\n<answer>yes</answer>",
+        "reasoning_content": None,
+    },
+    "the same with a quoted form": {"content": "Form: <answer>yes or no</answer>. Gone.</think><answer>yes</answer>"},
+    "typed parts": {
+        "content": [
+            {"type": "thinking", "thinking": [{"type": "text", "text": "Compare the lamps."}]},
+            {"type": "text", "text": BAD},
+        ]
+    },
+    "typed reasoning": {
+        "content": [
+            {"type": "reasoning", "text": "A lamp is missing."},
+            {"type": "output_text", "text": "<answer>"},
+            {"type": "output_text", "text": "yes</answer>"},
+        ]
+    },
+    "one part": {"content": {"type": "text", "text": BAD}},
+    "the form quoted in a separate reasoning": {"content": "<answer>yes</answer>", "reasoning_content": RESTATED},
+    "another name": {"content": "</think><answer>yes</answer>", "reasoning": "A lamp is missing."},
+    "all taken for reasoning": {"content": None, "reasoning_content": BAD},
+}
+
+
+@pytest.mark.parametrize("message", FORMS.values(), ids=FORMS)
+def test_forms_of_an_answer_that_services_give(tmp_path: Path, message: dict[str, Any]) -> None:
+    with ChatServer(lambda body, before: raw(**message)) as server:
+        (judgement,) = judge(server, tmp_path).judge([pair(3)])
+        (again,) = judge(server, tmp_path).judge([pair(3)])
+    assert (judgement.answer, again.response) == ("yes", judgement.response)
+    assert judgement.reasoning
+    assert "<" not in judgement.reasoning
+    assert len(server.bodies) == 1
+
+
+FREE_FORM = {
+    "two ends": {"content": "a</think><answer>yes</answer></think><answer>no</answer>"},
+    "quoted in the text itself": {"content": f"<think>{RESTATED}</think><answer>yes</answer>"},
+    "a refusal beside the text": {"content": None, "refusal": "I cannot help with that."},
+    "words before": {"content": f"Sure. {BAD}"},
+}
+
+
+@pytest.mark.parametrize("message", FREE_FORM.values(), ids=FREE_FORM)
+def test_what_the_grammar_does_not_hold_stays_invalid(tmp_path: Path, message: dict[str, Any]) -> None:
+    with ChatServer(lambda body, before: raw(**message)) as server:
+        (judgement,) = judge(server, tmp_path).judge([pair(3)])
+    assert judgement.answer == "invalid"
+    assert judgement.response == message["content"] or judgement.response == message.get("refusal")
+
+
+@pytest.mark.parametrize("message", [{"content": None}, {"content": " \n"}, {"content": []}, {}], ids=str)
+def test_an_empty_answer_is_tried_again_and_never_kept(tmp_path: Path, message: dict[str, Any]) -> None:
+    prices = Prices(2.0, 10.0)
+    with ChatServer(lambda body, before: raw(**message) if before < 2 else by_colour(body, before)) as server:
+        asked = judge(server, tmp_path, prices=prices)
+        assert asked.judge([pair(3)])[0].response == GOOD
+        again = judge(server, tmp_path, prices=prices)
+        assert again.judge([pair(3)])[0].response == GOOD
+    assert len(server.bodies) == 3
+    for bill in (asked.ledger.paid, again.ledger.recalled):  # one answer, but three were paid
+        assert (bill.answers, bill.input_tokens, bill.output_tokens) == (1, 300, 60)
+
+
+def test_a_service_that_only_gives_empty_answers_fails_and_is_asked_again(tmp_path: Path, lamp: Benchmark) -> None:
+    healthy = False
+    with ChatServer(lambda body, before: by_colour(body, before) if healthy else raw(content=None)) as server:
+        with pytest.raises(ServiceError, match="an empty answer; given up"):
+            list(Run(tmp_path / "run", judge(server, tmp_path, patience=0.2), lamp).predict())
+        healthy = True
+        list(Run(tmp_path / "run", judge(server, tmp_path), lamp).predict())
+    lines = read_run(tmp_path / "run").predictions
+    assert len(lines) == 40
+    assert all(line.verdict.answer != "invalid" for line in lines)
+
+
+def test_empty_answers_are_covered_by_the_budget(tmp_path: Path) -> None:
+    with ChatServer(lambda body, before: raw(content="")) as server:
+        poor = judge(server, tmp_path, prices=Prices(2.0, 10.0), budget=3 * 0.0004 - 1e-9)
+        with pytest.raises(MachineError, match=r"the budget of 0\.0012 is spent"):
+            poor.judge([pair(3)])
+    assert len(server.bodies) == 3
+
+
+def test_an_empty_line_that_an_older_version_kept_is_asked_again(tmp_path: Path) -> None:
+    with ChatServer(by_colour) as server:
+        judge(server, tmp_path).judge([pair(3)])
+        (line,) = read_records(tmp_path / "answers.jsonl", Exchange)
+        (tmp_path / "answers.jsonl").write_text(line.model_copy(update={"text": ""}).model_dump_json() + "\n")
+        asked = judge(server, tmp_path)
+        assert asked.judge([pair(3)])[0].response == GOOD
+    assert (asked.ledger.paid.answers, asked.ledger.paid.input_tokens) == (1, 100)
+    assert (asked.ledger.recalled.answers, asked.ledger.recalled.input_tokens) == (0, 100)
+
+
+def test_a_cut_off_answer_is_told_and_asked_again_with_another_limit(tmp_path: Path) -> None:
+    def limited(body: dict[str, Any], before: int) -> Act:
+        if pictures(body)[-1].getpixel((0, 0))[0] < 100 or body["max_completion_tokens"] > 5000:  # type: ignore[index]
+            return raw(content=GOOD)
+        return raw("length", content=None, reasoning_content="I look at the lamps " * 40)
+
+    with ChatServer(limited) as server:
+        asked = judge(server, tmp_path)
+        cut, whole = asked.judge([pair(250), pair(3)])
+        assert (cut.answer, whole.answer) == ("invalid", "no")
+        told = "; 1 responses were cut off at the limit of 4096 tokens; give more with -M max_tokens=…"
+        assert asked.receipt().endswith(told)
+        assert len(server.bodies) == 2  # the same again would be cut off again
+        more = judge(server, tmp_path, max_tokens=8192)
+        assert [judgement.answer for judgement in more.judge([pair(250), pair(3)])] == ["no", "no"]
+        assert "cut off" not in more.receipt()
+    assert [body["max_completion_tokens"] for body in server.bodies[2:]] == [8192]
+    assert (more.ledger.paid.answers, more.ledger.recalled.answers) == (1, 1)
+    assert more.ledger.recalled.input_tokens == 200
+    with pytest.raises(InputError, match="max_tokens is 0"):
+        judge(server, tmp_path, max_tokens=0)
+
+
+def test_a_whole_response_at_the_limit_is_kept(tmp_path: Path) -> None:
+    with ChatServer(lambda body, before: raw("length", content=BAD)) as server:
+        for _ in range(2):
+            assert judge(server, tmp_path).judge([pair(3)])[0].answer == "yes"
+    assert len(server.bodies) == 1
+
+
+def test_a_cut_off_answer_is_paid_once_although_its_batch_is_asked_again(tmp_path: Path) -> None:
+    def mixed(body: dict[str, Any], before: int) -> Act:
+        red = pictures(body)[-1].getpixel((0, 0))[0]  # type: ignore[index]
+        if red > 200:
+            return raw(content=BAD)
+        return raw("length", content="<think>Hm") if red < 100 else Act("status", "content policy", status=400)
+
+    with ChatServer(mixed) as server:
+        inspector = Inspector(judge(server, tmp_path, concurrency=2), [Image.new("RGB", (32, 24))])
+        queries = [Image.new("RGB", (32, 24), (red, 0, 0)) for red in (250, 50, 150)]
+        inspector.inspect(queries[0])
+        good, cut, refused = inspector.inspect_many(queries)
+        assert len(server.bodies) == 4  # only the refused one comes twice
+        assert inspector.inspect(queries[1]).answer == "invalid"
+        assert len(server.bodies) == 5
+    assert (good.answer, cut.answer) == ("yes", "invalid")  # type: ignore[union-attr]
+    assert "content policy" in refused.error  # type: ignore[union-attr]
+
+
+WORDS = {
+    402: "Insufficient Balance",
+    400: "Your credit balance is too low to access the API.",
+    403: "Your credit balance is too low to access the API.",
+    429: '"You exceeded your current quota", "code": "insufficient_quota',
+}
+
+
+@pytest.mark.parametrize("status", WORDS)
+def test_an_account_that_runs_dry_stops_the_run_and_the_next_start_asks_the_rest(
+    tmp_path: Path, lamp: Benchmark, status: int
+) -> None:
+    paid_up = 5
+
+    def dry(body: dict[str, Any], before: int) -> Act:
+        refusal = Act("status", json.dumps({"error": {"message": WORDS[status]}}), status=status)
+        return by_colour(body, before) if len(server.bodies) <= paid_up else refusal
+
+    with ChatServer(dry) as server:
+        with pytest.raises(MachineError, match=rf"status {status}: the account cannot pay: .*(alance|quota)"):
+            list(Run(tmp_path / "run", judge(server, tmp_path), lamp).predict())
+        assert all(not line.error for line in _lines(tmp_path / "run"))
+        paid_up = 10**6
+        list(Run(tmp_path / "run", judge(server, tmp_path), lamp).predict())
+    lines = read_run(tmp_path / "run").predictions
+    assert len(lines) == server.paid.total() == 40
+    assert not any(line.error for line in lines)
+
+
+def _lines(run: Path) -> list[Prediction]:
+    path = run / "predictions.jsonl"
+    return list(read_records(path, Prediction)) if path.exists() else []
+
+
+def test_several_rejected_pairs_in_a_row_stop_the_run(tmp_path: Path, lamp: Benchmark) -> None:
+    def closed(body: dict[str, Any], before: int) -> Act:
+        closing = Act("status", "this workspace is closed", status=400)
+        return by_colour(body, before) if len(server.bodies) <= 5 else closing
+
+    with ChatServer(closed) as server:
+        said = r"workspace is closed \(\d+ pairs in a row were rejected; answers are kept\)"
+        with pytest.raises(MachineError, match=said):
+            list(Run(tmp_path / "run", judge(server, tmp_path), lamp).predict())
+    assert all(not line.error for line in _lines(tmp_path / "run"))
+
+
+def test_a_request_that_is_given_up_does_not_end_the_patience_of_others(tmp_path: Path, lamp: Benchmark) -> None:
+    """One query fails until its patience is spent; asked again on its own, it has all of its patience."""
+    start = time.monotonic()
+
+    def act(body: dict[str, Any], before: int) -> Act:
+        slow = body == server.bodies[0] and time.monotonic() < start + 2.0
+        return Act("status", status=500) if slow else by_colour(body, before)
+
+    with ChatServer(act) as server:
+        list(Run(tmp_path / "run", judge(server, tmp_path, backoff=0.1, patience=1.2), lamp).predict())
+    assert len(read_run(tmp_path / "run").predictions) == 40
+
+
+def test_another_model_that_answers_is_told_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with ChatServer(lambda body, before: raw(model="cheap-model", content=GOOD)) as server:
+        asked = judge(server, tmp_path)
+        asked.judge([pair(3), pair(250)])
+        asked.judge([pair(4)])
+        judge(server, tmp_path, cache=tmp_path / "other.jsonl").judge([pair(4)])
+    assert asked.notes[1:] == ("big was asked, but cheap-model answered.",)
+    assert caplog.text.count("but cheap-model answered") == 2
+
+
+def test_two_judges_share_the_default_file_of_answers(tmp_path: Path) -> None:
+    entered = threading.Barrier(2, timeout=20)
+
+    def both(body: dict[str, Any], before: int) -> Act:
+        if len(server.bodies) <= 2:
+            entered.wait()  # each holds its file at this moment
+        return by_colour(body, before)
+
+    with ChatServer(both) as server:
+        judges = [HostedJudge(server.url, "big") for _ in range(2)]
+        with ThreadPoolExecutor() as pool:
+            said = list(pool.map(lambda one, red: one.judge([pair(red)])[0].response, judges, (3, 250)))
+        again = HostedJudge(server.url, "big").judge([pair(3), pair(250)])
+    assert said == [GOOD, BAD] == [judgement.response for judgement in again]
+    assert len(server.bodies) == 2
 
 
 def test_nothing_is_paid_twice(tmp_path: Path) -> None:

@@ -11,7 +11,8 @@ import pytest
 
 from helpers.chat_server import Act, ChatServer
 from lad_reasoner.errors import InputError, ServiceError
-from lad_reasoner.remote.client import ChatService, Completion, _seconds
+from lad_reasoner.remote import client
+from lad_reasoner.remote.client import ChatService, Completion, _seconds, is_same_model
 
 KEY = "sk-very-secret-0123456789"
 BODY = {"model": "tiny", "messages": [{"role": "user", "content": "How many screws?"}]}
@@ -21,6 +22,7 @@ BODY = {"model": "tiny", "messages": [{"role": "user", "content": "How many scre
 def environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     monkeypatch.setenv("LAD_TEACHER_KEY", KEY)
+    client._last_notice.clear()
 
 
 def service(url: str, **changes: Any) -> ChatService:
@@ -74,10 +76,116 @@ PASSING = {
 
 @pytest.mark.parametrize("act", PASSING.values(), ids=PASSING)
 def test_what_may_pass_is_tried_again(act: Act) -> None:
-    with ChatServer(first(act, act)) as server:
-        assert ask(server).text == "two"
-    assert len(server.bodies) == 3
-    assert server.paid.total() == 1
+    def once_answered(body: dict[str, Any], before: int) -> Act:
+        return act if body == BODY and before < 2 else Act("answer", "two")
+
+    with ChatServer(once_answered) as server, service(server.url) as chat:
+        chat.complete({**BODY, "seed": 1})
+        assert chat.complete(BODY).text == "two"
+    assert len(server.bodies) == 1 + 3
+    assert server.paid.total() == 1 + 1
+
+
+def test_retries_are_told(caplog: pytest.LogCaptureFixture) -> None:
+    with ChatServer(first(Act("status", "busy", status=429), Act("status", "busy", status=429))) as server:
+        ask(server)
+    assert caplog.text.count("status 429: busy; trying again in 0 s") == 1  # not again within ten seconds
+
+
+EVENTS = 'data: {"object": "chat.completion.chunk"}\n\ndata: [DONE]\n\n'
+GARBLED = {
+    "a stream of events": (EVENTS, "not a chat completion: data: "),
+    "a page": ("<html><title>Sign in</title>Company proxy</html>", "not a chat completion: <html>.*Company proxy"),
+    "a router's error": (
+        '{"error": {"message": "Provider returned error", "code": 502}}',
+        "an error with status 200: Provider returned error",
+    ),
+    "an error without a code": ('{"error": "overloaded"}', "not a chat completion: overloaded"),
+}
+
+
+@pytest.mark.parametrize(("text", "words"), GARBLED.values(), ids=GARBLED)
+def test_what_is_no_completion_is_final_at_the_second_time(text: str, words: str) -> None:
+    with ChatServer(lambda body, before: Act("raw", text)) as server, pytest.raises(ServiceError, match=words):
+        ask(server, patience=60.0)
+    assert len(server.bodies) == 2
+
+
+def test_an_error_within_status_200_counts_as_its_code() -> None:
+    dry = Act("raw", '{"error": {"message": "More credits are needed", "code": 402}}')
+    with ChatServer(lambda body, before: dry) as server, pytest.raises(InputError, match=r"status 402: .* cannot pay"):
+        ask(server)
+    assert len(server.bodies) == 1
+
+
+def test_an_empty_answer_is_tried_again_and_its_bill_is_handed_out() -> None:
+    discarded: list[Completion] = []
+    empty = Act("answer", " \n")
+    with ChatServer(first(empty, empty)) as server, service(server.url) as chat:
+        assert chat.complete(BODY, discarded.append).text == "two"
+    assert [completion.input_tokens for completion in discarded] == [100, 100]
+
+
+def test_an_empty_answer_at_the_token_limit_is_returned_at_once() -> None:
+    with ChatServer(lambda body, before: Act("answer", "", headers={"finish": "length"})) as server:
+        assert ask(server).finish == "length"
+    assert len(server.bodies) == 1
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+def test_no_proxy_for_this_machine(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NO_PROXY")
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    with ChatServer(first()) as server, service(server.url.replace("127.0.0.1", host)) as chat:
+        assert chat.complete(BODY).text == "two"
+
+
+def test_a_proxy_is_named_without_its_password(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", "http://me:hush@127.0.0.1:9")
+    named = r"\(through the proxy 127.0.0.1:9\)"
+    with service("http://models.invalid/v1", patience=0.0) as chat, pytest.raises(ServiceError, match=named) as caught:
+        chat.complete(BODY)
+    assert "hush" not in str(caught.value)
+
+
+QUOTES = [KEY[:20], f"{KEY[:5]}***{KEY[-4:]}", f"{KEY[:7]}...", f"Incorrect API key provided: {KEY[:8]}**********6789."]
+
+
+@pytest.mark.parametrize("quote", QUOTES)
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 503])
+def test_no_part_of_the_key_in_any_message(quote: str, status: int, caplog: pytest.LogCaptureFixture) -> None:
+    act = Act("status", json.dumps({"error": {"message": f"the key {quote} is wrong"}}), status=status)
+    with ChatServer(lambda body, before: act) as server:
+        with pytest.raises((InputError, ServiceError)) as caught:
+            ask(server, patience=0.0)
+        caplog.clear()
+        if status == 503:
+            with pytest.raises(ServiceError):
+                ask(server, patience=0.1)
+    for message in (str(caught.value), caplog.text):
+        assert not any(KEY[start : start + 5] in message for start in range(len(KEY) - 4))
+        assert "6789" not in message
+    assert "is wrong" in str(caught.value)
+
+
+MODELS = [
+    ("big", "big", True),
+    ("big", "", True),
+    ("big", "big-001", True),
+    ("gpt-4o", "gpt-4o-2024-08-06", True),
+    ("gpt-4o-latest", "gpt-4o-2024-08-06", True),
+    ("Qwen/Qwen2.5-VL-7B-Instruct", "/models/qwen2.5-vl-7b-instruct", True),
+    ("models/gemini-2.5-flash", "gemini-2.5-flash", True),
+    ("gpt-4o", "gpt-4o-mini-2024-07-18", False),
+    ("big", "cheap-model", False),
+    ("llama-3", "llama-2", False),
+]
+
+
+@pytest.mark.parametrize(("asked", "answered", "same"), MODELS)
+def test_which_names_are_of_the_same_model(asked: str, answered: str, same: bool) -> None:
+    assert is_same_model(asked, answered) is same
 
 
 def test_silence_ends_at_the_timeout_and_is_tried_again() -> None:

@@ -4,13 +4,15 @@
 
 The model gets the same prompt as every other model, with the pictures as JPEG; several pairs are asked at a time. The
 service decodes freely, without the structured decoding of this process, so a response may be invalid. If the service
-moves the reasoning out of the text (a "reasoning parser"), it is put back.
+moves the reasoning out of the text (a "reasoning parser"), or its chat template opens it, it is put back; a tag of the
+grammar that is quoted in such a reasoning gets other brackets.
 
 The score is P(yes) / (P(yes) + P(no)) at the answer, from the service's log-probabilities; a token that is not among
 the alternatives has probability 0. A service without log-probabilities gives no score.
 
-Every paid answer is kept (`remote/ledger.py`). A failure that concerns all pairs (network, key, budget) is a
-`MachineError`: an evaluation ends and can be resumed. A pair that the service rejects is an `InputError`.
+Every paid answer is kept (`remote/ledger.py`), except for empty ones and those that were cut off: the next run asks
+them again. A failure that concerns all pairs (network, key, account, budget, `GIVE_UP_AFTER` rejected pairs in a row)
+is a `MachineError`: an evaluation ends and can be resumed. A pair that the service rejects is an `InputError`.
 
 Some services reject optional parameters; one named in the error is dropped for all later requests. If the error names
 none and nothing has been answered yet, the optional parameters are dropped one after the other.
@@ -20,17 +22,19 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import math
 import os
 import re
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
+from lad_reasoner.answers import TAGS, parse_response
 from lad_reasoner.errors import InputError, MachineError, ServiceError, require
 from lad_reasoner.judge import Judgement, PicturePair
 from lad_reasoner.prompts import PROMPT_VERSION, build_messages
@@ -40,12 +44,16 @@ from lad_reasoner.remote.prices import Bill, Prices, parse_prices
 if TYPE_CHECKING:
     from lad_reasoner.remote.client import ChatService, Completion, Token
 
+logger = logging.getLogger(__name__)
+
 KEY_VARIABLE = "LAD_SERVER_KEY"
 # A length limit, as many alternatives at the answer as services give, and greedy decoding. The parameter that matters
 # most comes last, since they are dropped in this order.
 OPTIONAL: dict[str, Any] = {"max_completion_tokens": 4096, "logprobs": True, "top_logprobs": 20, "temperature": 0}
 FEWER_ALTERNATIVES = 5
+GIVE_UP_AFTER = 5  # rejected pairs in a row: the service will reject the others, too
 
+_TAG = re.compile("|".join(TAGS), re.IGNORECASE)
 _ANSWER = re.compile(r"<answer>\s*(yes|no)\s*</answer>", re.IGNORECASE)
 _MEANS_YES, _MEANS_NO = re.compile(r"(y|ye|yes)(\W|\Z)"), re.compile(r"(n|no)(\W|\Z)")
 
@@ -55,8 +63,9 @@ class HostedJudge:
 
     `url` is the base address (`https://…/v1`); the key comes from the environment variable LAD_SERVER_KEY. `cache` is a
     file of JSON lines, by default one in the user's cache folder. `prices` and `budget` are those of
-    `remote.ledger.Ledger`; `timeout`, `patience` and `backoff` those of `remote.client.ChatService`. InputError for an
-    address, a key or a number that cannot be used.
+    `remote.ledger.Ledger`; `timeout`, `patience` and `backoff` those of `remote.client.ChatService`. `max_tokens` is
+    the limit of a response with its reasoning; with a higher one, only what was cut off is asked again. InputError for
+    an address, a key or a number that cannot be used.
     """
 
     prompt_version = PROMPT_VERSION
@@ -71,39 +80,52 @@ class HostedJudge:
         prices: Prices | None = None,
         budget: float | None = None,
         concurrency: int = 8,
+        max_tokens: int = OPTIONAL["max_completion_tokens"],
         timeout: float = 120.0,
-        patience: float = 120.0,
+        patience: float = 300.0,  # a request that hangs gets a second try
         backoff: float = 1.0,
     ) -> None:
-        if concurrency < 1:
-            raise InputError(f"concurrency is {concurrency}; give at least 1")
+        for option, number in (("concurrency", concurrency), ("max_tokens", max_tokens)):
+            if number < 1:
+                raise InputError(f"{option} is {number}; give at least 1")
         self.name, self.concurrency = model, concurrency
         self.batch_size = 2 * concurrency  # so that one slow answer does not leave the other connections idle
-        self.ledger = Ledger(cache or default_cache(), prices=prices, budget=budget)
-        self._lost = False
+        self.ledger = Ledger(
+            cache or default_cache(), prices=prices, budget=budget, flag="-M cache=FILE", shared=cache is None
+        )
+        self._lost, self._replies = False, 0
+        self._rejected: set[str] = set()  # pairs since the last reply
+        self._cut_off: set[str] = set()
+        self._unusable: dict[str, Exchange] = {}  # of a batch that failed, until the runner asks its pairs one by one
         self._url, self._times = url, {"timeout": timeout, "patience": patience, "backoff": backoff}
         with self._open_service() as service:  # rejects an unusable address or key at once
             self._url = service.url
         self.notes: tuple[str, ...] = (
             f"{model} was asked at {self._url.removesuffix('/chat/completions')}; its responses are unchanged.",
         )
-        self._accepted, self._answered = dict(OPTIONAL), False
+        self._accepted, self._answered = OPTIONAL | {"max_completion_tokens": max_tokens}, False
         self._lock, self._one_batch = threading.Lock(), threading.Lock()
 
     def judge(self, pairs: Sequence[PicturePair]) -> list[Judgement]:
         """Judge several pairs at a time. When one fails, the others are still asked and their answers kept."""
         with self._one_batch:  # the ledger's lock keeps out other processes, not other threads
+            replies = self._replies
+            unusable: dict[str, Exchange] = {}
             try:
                 with self.ledger.hold(), self._open_service() as service, ThreadPoolExecutor(self.concurrency) as pool:
                     try:
-                        futures = [pool.submit(self._judge, service, pair) for pair in pairs]
+                        futures = [pool.submit(self._judge, service, pair, unusable) for pair in pairs]
                         wait(futures)
                     finally:  # after Ctrl-C some requests are still waiting
                         service.stop()
                         pool.shutdown(cancel_futures=True)
             except InputError as error:  # from the file of answers, not from a pair
                 raise MachineError(str(error)) from None
-        return [future.result() for future in futures]
+            failed = any(isinstance(future.exception(), ServiceError) for future in futures)
+            self._lost = replies == self._replies and (failed or self._lost)
+            if any(future.exception() for future in futures):
+                self._unusable |= unusable
+            return [future.result() for future in futures]
 
     def receipt(self) -> str:
         """Answers paid now, answers found in the cache, and dropped parameters, in one line."""
@@ -114,6 +136,10 @@ class HostedJudge:
         ]
         if dropped:
             parts.append(f"the service does not take {', '.join(dropped)}")
+        if self._cut_off:
+            limit = self._accepted.get("max_completion_tokens")
+            at = f"the limit of {limit} tokens; give more with -M max_tokens=…" if limit else "the service's own limit"
+            parts.append(f"{len(self._cut_off)} responses were cut off at {at}")
         return "; ".join(parts)
 
     def _open_service(self) -> ChatService:
@@ -122,16 +148,23 @@ class HostedJudge:
 
         # After a failed batch the runner asks pair by pair: a service that did not answer gets one try then.
         times = self._times | ({"patience": 0.0} if self._lost else {})
-        return ChatService(self._url, key_variable=KEY_VARIABLE, **times)
+        service = ChatService(self._url, key_variable=KEY_VARIABLE, **times)
+        service.answered = self._replies > 0
+        return service
 
-    def _judge(self, service: ChatService, pair: PicturePair) -> Judgement:
+    def _judge(self, service: ChatService, pair: PicturePair, unusable: dict[str, Exchange]) -> Judgement:
         pictures = [*(reference.image for reference in pair.references), pair.query.image]
         key = self._key(pictures)
-        try:
-            exchange = self.ledger.obtain(key, lambda: self._ask(service, key, pictures))
-        except BudgetSpentError as error:
-            raise MachineError(f"{error}; give more with -M budget=…, answers are kept") from None
+        exchange = self._unusable.pop(key, None)
+        if exchange is None:
+            try:
+                exchange = self.ledger.obtain(key, lambda: self._ask(service, key, pictures))
+            except BudgetSpentError as error:
+                raise MachineError(f"{error}; give more with -M budget=…, answers are kept") from None
+            if not exchange.usable:
+                unusable[key] = exchange
         self._answered = True
+        self._compare_model(exchange.model)
         return Judgement.of(exchange.text, exchange.score, tokens=exchange.output_tokens)
 
     def _key(self, pictures: Sequence[Image.Image]) -> str:
@@ -146,41 +179,53 @@ class HostedJudge:
         content = [next(following) if part["type"] == "image" else part for part in message["content"]]
         return {"model": self.name, "messages": [{**message, "content": content}]}
 
+    def _compare_model(self, answered: str) -> None:
+        """Say once that another model answered."""
+        from lad_reasoner.remote.client import is_same_model
+
+        note = f"{self.name} was asked, but {answered} answered."
+        with self._lock:
+            if not is_same_model(self.name, answered) and note not in self.notes:
+                self.notes += (note,)
+                logger.warning("%s: %s", self._url, note)
+
     def _ask(self, service: ChatService, key: str, pictures: Sequence[Image.Image]) -> Exchange:
         from lad_reasoner.remote.client import RefusedError, picture_part
 
-        try:
-            completion = self._complete(service, self._body([picture_part(image) for image in pictures]))
-        except RefusedError as error:
-            if self._answered:
-                raise InputError(str(error)) from None
-            raise ServiceError(f"{error} (it has answered nothing so far)") from None
-        except ServiceError:
-            self._lost = True
-            raise
-        except InputError as error:  # key, model or address: every other pair would fail, too
-            raise ServiceError(str(error)) from None
-        self._lost = False
-        text = completion.text
-        if completion.reasoning and "<think>" not in text:
-            text = f"<think>{completion.reasoning}</think>{text}"
-        return Exchange(
-            key=key,
-            text=text,
-            finish=completion.finish,
-            model=completion.model,
-            input_tokens=completion.input_tokens or 0,
-            output_tokens=completion.output_tokens or 0,
-            score=None if Judgement.of(text).answer == "invalid" else score_answer(completion.written),
-        )
+        def discard(completion: Completion) -> None:
+            self.ledger.discard(_read_completion(key, completion))
+            self.ledger.check_means()
 
-    def _complete(self, service: ChatService, body: dict[str, Any]) -> Completion:
+        try:
+            completion = self._complete(service, self._body([picture_part(image) for image in pictures]), discard)
+        except RefusedError as error:
+            with self._lock:
+                self._rejected.add(key)
+            if not self._answered:
+                raise ServiceError(f"{error} (it has answered nothing so far)") from None
+            if len(self._rejected) >= GIVE_UP_AFTER:
+                reason = f"{len(self._rejected)} pairs in a row were rejected; answers are kept"
+                raise ServiceError(f"{error} ({reason})") from None
+            raise InputError(str(error)) from None
+        except InputError as error:  # key, account, model or address: every other pair would fail, too
+            raise ServiceError(str(error)) from None
+        exchange = _read_completion(key, completion)
+        with self._lock:
+            self._replies += 1
+            self._rejected.clear()
+            if completion.finish == "length" and not exchange.usable:
+                self._cut_off.add(key)
+        return exchange
+
+    def _complete(
+        self, service: ChatService, body: dict[str, Any], discard: Callable[[Completion], None]
+    ) -> Completion:
         from lad_reasoner.remote.client import RefusedError
 
         parameters = self._accepted
         while True:
             try:
-                completion = service.complete({**body, **parameters})
+                completion = service.complete({**body, **parameters}, discard)
             except RefusedError as error:
                 remaining = _drop_rejected(parameters, str(error), answered=self._answered)
                 if remaining == parameters:
@@ -200,15 +245,52 @@ def load_hosted(
     prices: str | None = None,
     budget: float | None = None,
     concurrency: int = 8,
+    max_tokens: int = OPTIONAL["max_completion_tokens"],
 ) -> HostedJudge:
     """A model behind an OpenAI-compatible service; `prices` of a million input and output tokens, such as 0.1,0.4."""
     costs = None if prices is None else parse_prices(prices)
-    return HostedJudge(server, name, cache=cache, prices=costs, budget=budget, concurrency=concurrency)
+    return HostedJudge(
+        server, name, cache=cache, prices=costs, budget=budget, concurrency=concurrency, max_tokens=max_tokens
+    )
 
 
 def default_cache() -> Path:
     """The file of answers for judges without a run folder."""
     return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "lad-reasoner/answers.jsonl"
+
+
+def join_reasoning(text: str, reasoning: str) -> str:
+    """The response that the model wrote, from the text and the reasoning that the service separated from it.
+
+    If the chat template opens the reasoning, the text holds `</think>` without `<think>`. Only a reasoning that is put
+    back loses its quoted tags: of one that stands in the text, nobody knows where it ends.
+    """
+    if not text.strip() and parse_response(reasoning).structured:
+        return reasoning
+    if "<think>" in text:
+        return text
+    if text.count("</think>") == 1:
+        before, _, text = text.partition("</think>")
+        reasoning += before
+    elif not reasoning.strip():
+        return text
+    return f"<think>{_TAG.sub(lambda tag: f'‹{tag[0][1:-1]}›', reasoning)}</think>{text}"
+
+
+def _read_completion(key: str, completion: Completion) -> Exchange:
+    """A completion as a line of the ledger; a cut-off one is usable if its response is whole all the same."""
+    text = join_reasoning(completion.text, completion.reasoning)
+    structured = parse_response(text).structured
+    return Exchange(
+        key=key,
+        text=text,
+        finish=completion.finish,
+        model=completion.model,
+        input_tokens=completion.input_tokens or 0,
+        output_tokens=completion.output_tokens or 0,
+        score=score_answer(completion.written) if structured else None,
+        usable=structured or (completion.finish != "length" and bool(completion.text.strip())),
+    )
 
 
 def score_answer(written: Sequence[Token]) -> float | None:

@@ -1,24 +1,30 @@
 """The client of a service that speaks the OpenAI chat-completions protocol: vLLM, SGLang, hosted models, Gemini.
 
-The client retries failures that may be temporary: 429, 5xx, timeouts, broken connections, and answers that are not
-chat completions (a proxy's page, half a JSON). The waits grow exponentially, are random, and respect `Retry-After`.
-Other errors, such as a wrong key, are raised at once.
+The client retries failures that may be temporary: 429, 5xx, timeouts, broken connections, empty answers, and answers
+that are not chat completions (a proxy's page, half a JSON). The waits grow exponentially, are random, and respect
+`Retry-After`. Other errors, such as a wrong key or an empty account, are raised at once; an answer that is not a chat
+completion is raised at the second time, if the service has answered nothing yet. Retries are logged.
 
 The key comes from the environment and is sent in one header. It is removed from everything that the service sends back,
-so that it cannot reach a file, a log or an error message.
+so that it cannot reach a file, a log or an error message; from error messages, parts of it are removed, too.
 """
 
 from __future__ import annotations
 
 import contextlib
+import ipaddress
 import json
+import logging
 import os
 import random
+import re
 import threading
 import time
-from collections.abc import Mapping
+import urllib.request
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from itertools import groupby
 from typing import Any
 
 import httpx2
@@ -29,11 +35,24 @@ from lad_reasoner.errors import InputError, ServiceError
 from lad_reasoner.files.pictures import picture_uri
 from lad_reasoner.records import Record
 
+logger = logging.getLogger(__name__)
+
 RETRIED = frozenset({408, 409, 425, 429})  # statuses that are retried, besides all from 500 on
 LONGEST_WAIT = 60.0  # seconds between two tries, unless the service asks for more
 LARGEST_ANSWER = 16 * 2**20  # bytes; a chat completion has a few thousand
 SHORTEST_SECRET = 12  # characters; a shorter key is a word such as `none` for a server of your own
+SHORTEST_PART = 6  # characters of a key that an error message must not repeat
 EXCERPT = 200  # characters of a service's message that are quoted in an error
+QUIET = 10.0  # seconds between two messages about retries
+
+# An account that cannot pay, whatever the status: the words of OpenAI, Anthropic, DeepSeek and OpenRouter.
+_EMPTY_ACCOUNT = re.compile(
+    r"insufficient[_ ](quota|balance|funds|credits?)|credit balance|(not enough|out of|no|more) credits", re.IGNORECASE
+)
+_MASKED = re.compile(r"\S*(?:\*{2,}|\.{3}|…|[xX]{4,})\S*")  # a word with a masked middle, as services quote keys
+_REASONING_PARTS = ("thinking", "reasoning", "reasoning_text")
+_VERSION = re.compile(r"(?:[-@:](?:\d[\d.-]*|v\d+|latest|preview|free))*")
+_last_notice: dict[str, float] = {}  # address -> time of the last message about retries
 
 
 class Alternative(Record):
@@ -64,6 +83,11 @@ class Completion(Record):
     reasoning: str = ""
     written: tuple[Token, ...] = ()
 
+    @property
+    def empty(self) -> bool:
+        """Neither text nor reasoning, although no token limit was reached: the next try may bring an answer."""
+        return self.finish != "length" and not (self.text.strip() or self.reasoning.strip())
+
 
 class RefusedError(ServiceError):
     """The service rejects this request; it may accept others."""
@@ -79,7 +103,8 @@ class ChatService:
 
     `url` is the base address (`https://…/v1`). `timeout` is seconds for one try, `patience` seconds for all tries of
     one answer. `backoff` is the longest first wait in seconds; it doubles up to `LONGEST_WAIT`. If the environment
-    variable `key_variable` is not set, no key is sent, as for a server of your own.
+    variable `key_variable` is not set, no key is sent, as for a server of your own. A server on this machine is reached
+    without the proxy of the environment. `answered` says that the service has answered a request before.
 
     Raises `InputError` for an address or a key that cannot be used.
     """
@@ -95,7 +120,10 @@ class ChatService:
         if self._key:
             headers["Authorization"] = f"Bearer {self._key}"
         limits = httpx2.Limits(max_connections=None, max_keepalive_connections=32)
-        self._client = httpx2.Client(headers=headers, timeout=timeout, limits=limits)
+        local = _is_loopback(httpx2.URL(self.url).host)
+        self._client = httpx2.Client(headers=headers, timeout=timeout, limits=limits, trust_env=not local)
+        self._proxy = "" if local else _find_proxy(self.url)
+        self.answered = False
         self._stopped = threading.Event()
 
     def __enter__(self) -> ChatService:
@@ -108,25 +136,45 @@ class ChatService:
         """Start no further try. Requests that wait for their next try give up; requests under way are finished."""
         self._stopped.set()
 
-    def complete(self, body: Mapping[str, Any]) -> Completion:
+    def complete(
+        self, body: Mapping[str, Any], discard: Callable[[Completion], None] = lambda completion: None
+    ) -> Completion:
         """Send a request's body (model, messages, settings) and return the answer.
+
+        An empty answer may have been paid for: it goes to `discard` before the next try.
 
         Raises `InputError` if no request can succeed (wrong key, model or address), `RefusedError` if the service
         rejects this one, and `ServiceError` if the service still fails when the patience is spent.
         """
         payload = json.dumps(body).encode()
-        start, longest = time.monotonic(), self.backoff
+        start, longest, garbled = time.monotonic(), self.backoff, 0
         while not self._stopped.is_set():
             try:
-                return self._try(payload, str(body.get("model", "")))
+                completion = self._try(payload, str(body.get("model", "")))
+                if completion.empty:
+                    discard(completion)
+                    raise _TemporaryError("an empty answer")
+                self.answered = True
+                return completion
             except _TemporaryError as error:
+                garbled += error.garbled
+                if garbled > 1 and not self.answered:
+                    raise ServiceError(f"{self.url}: twice {error}") from None
                 wait = error.retry_after + random.uniform(0, min(longest, LONGEST_WAIT))
                 if time.monotonic() - start + wait >= self.patience:
                     reason = f"{error}; given up after {self.patience:.0f} s of patience"
                     raise ServiceError(f"{self.url}: {reason}") from None
+                self._log_retry(error, wait)
             longest *= 2
             self._stopped.wait(wait)
         raise ServiceError(f"{self.url}: stopped")
+
+    def _log_retry(self, error: _TemporaryError, wait: float) -> None:
+        """One message in `QUIET` seconds, whatever number of requests is retried."""
+        now = time.monotonic()
+        if now - _last_notice.get(self.url, -QUIET) >= QUIET:
+            _last_notice[self.url] = now
+            logger.warning("%s: %s; trying again in %.0f s", self.url, error, wait)
 
     def _try(self, payload: bytes, model: str) -> Completion:
         end = time.monotonic() + self.timeout
@@ -140,24 +188,27 @@ class ChatService:
                     if time.monotonic() > end:
                         raise _TemporaryError(f"no complete answer within {self.timeout:g} s")
         except httpx2.TimeoutException:
-            raise _TemporaryError(f"no answer within {self.timeout:g} s") from None
+            raise _TemporaryError(f"no answer within {self.timeout:g} s{self._proxy}") from None
         except httpx2.RequestError as error:
-            raise _TemporaryError(self._blank(str(error) or type(error).__name__)) from None
-        self._check_status(response, bytes(content), model)
-        return self._read(bytes(content))
+            raise _TemporaryError(self._blank_parts(str(error) or type(error).__name__) + self._proxy) from None
+        retry_after = _seconds(response.headers.get("Retry-After", ""))
+        self._check_status(response.status_code, bytes(content), model, retry_after)
+        return self._read(bytes(content), model)
 
-    def _check_status(self, response: httpx2.Response, content: bytes, model: str) -> None:
-        status = response.status_code
+    def _check_status(self, status: int, content: bytes, model: str, retry_after: float = 0.0) -> None:
         if status == 200:
             return
         excerpt = self._excerpt(content)
-        if status in RETRIED or status >= 500:
-            retry_after = _seconds(response.headers.get("Retry-After", ""))
+        if status == 402 or (status < 500 and _EMPTY_ACCOUNT.search(content.decode("utf-8", "replace"))):
+            raise InputError(f"{self.url}: status {status}: the account cannot pay{excerpt}")
+        if status in RETRIED or status >= 500 or (status < 400 and self.answered):
             asks = f", it asks to wait {retry_after:.0f} s" if retry_after else ""
             raise _TemporaryError(f"status {status}{asks}{excerpt}", retry_after)
-        if status in (401, 403):  # without the service's message, which often quotes a part of the key
+        if status in (401, 403):
             fault = "is refused, or may not use this model" if self._key else "is not set"
-            raise InputError(f"{self.url}: status {status}: the key in the variable {self._key_variable} {fault}")
+            raise InputError(
+                f"{self.url}: status {status}: the key in the variable {self._key_variable} {fault}{excerpt}"
+            )
         if status == 404:
             fault = f"no model {model!r} there, or a wrong address (most end in /v1)"
             raise InputError(f"{self.url}: status 404: {fault}{excerpt}")
@@ -165,48 +216,73 @@ class ChatService:
             raise InputError(f"{self.url}: status {status}: not the address of such a service (most end in /v1)")
         raise RefusedError(f"{self.url}: status {status}: the request is refused{excerpt}")
 
-    def _read(self, content: bytes) -> Completion:
+    def _read(self, content: bytes, model: str) -> Completion:
         try:
             body = _Body.model_validate_json(content)
         except ValidationError:
-            raise _TemporaryError(f"an answer that is not a chat completion{self._excerpt(content)}") from None
+            code = _error_in(content).get("code")
+            if isinstance(code, int) and 400 <= code < 500:  # a router's error, with the status that it got itself
+                self._check_status(code, content, model)
+            kind = "an error with status 200" if code else "an answer that is not a chat completion"
+            raise _TemporaryError(f"{kind}{self._excerpt(content)}{self._proxy}", garbled=True) from None
         choice, usage = body.choices[0], body.usage
         message = choice.message
-        reasoning = message.reasoning_content or message.reasoning
+        text, reasoning = _join_parts(message.content)
+        separate, _ = _join_parts(message.reasoning_content or message.reasoning)
         return Completion(
-            text=self._blank(message.content) if isinstance(message.content, str) else "",
+            text=self._blank(text or _join_parts(message.refusal)[0]),
             finish=self._blank(choice.finish_reason or ""),
             model=self._blank(body.model or ""),
             input_tokens=usage.prompt_tokens if usage else None,
             output_tokens=max(usage.completion_tokens, usage.total_tokens - usage.prompt_tokens) if usage else None,
-            reasoning=self._blank(reasoning) if isinstance(reasoning, str) else "",
+            reasoning=self._blank(separate or reasoning),
             written=choice.logprobs,
         )
 
     def _excerpt(self, content: bytes) -> str:
         """A colon and the beginning of the service's message on one line; empty if the body is."""
-        text = content.decode("utf-8", "replace")
-        with contextlib.suppress(ValueError, TypeError, KeyError):
-            text = str(json.loads(text)["error"]["message"])
-        words = " ".join(self._blank(text).split())
+        text = str(_error_in(content).get("message") or content.decode("utf-8", "replace"))
+        words = " ".join(self._blank_parts(text).split())
         return f": {words[:EXCERPT]}{'…' if len(words) > EXCERPT else ''}" if words else ""
 
-    def _blank(self, text: str) -> str:
-        return text.replace(self._key, "[key]") if len(self._key) >= SHORTEST_SECRET else text
+    def _blank(self, text: str, shortest: int = SHORTEST_SECRET) -> str:
+        """The text without any `shortest` characters that follow one another in the key."""
+        if len(self._key) < SHORTEST_SECRET:
+            return text
+        covered = bytearray(len(text))  # 1 at each character of a part of the key
+        for start in range(len(self._key) - shortest + 1):
+            part = self._key[start : start + shortest]
+            position = text.find(part)
+            while position >= 0:
+                covered[position : position + shortest] = b"\1" * shortest
+                position = text.find(part, position + 1)
+        if not any(covered):
+            return text
+        runs = groupby(zip(covered, text, strict=True), key=lambda pair: pair[0])
+        return "".join("[key]" if secret else "".join(letter for _, letter in run) for secret, run in runs)
+
+    def _blank_parts(self, text: str) -> str:
+        """For error messages: also without short parts, and without keys that are quoted with a masked middle."""
+        if len(self._key) < SHORTEST_SECRET:
+            return text
+        parts = {self._key[start : start + 3] for start in range(len(self._key) - 2)}
+        text = self._blank(text, SHORTEST_PART)
+        return _MASKED.sub(lambda word: "[key]" if any(part in word[0] for part in parts) else word[0], text)
 
 
 class _TemporaryError(Exception):
     """A failure after which another try may succeed."""
 
-    def __init__(self, message: str, retry_after: float = 0.0) -> None:
+    def __init__(self, message: str, retry_after: float = 0.0, garbled: bool = False) -> None:
         super().__init__(message)
-        self.retry_after = retry_after
+        self.retry_after, self.garbled = retry_after, garbled  # garbled: it came with status 200
 
 
 class _Message(BaseModel):
     content: Any = None
     reasoning_content: Any = None
     reasoning: Any = None
+    refusal: Any = None
 
 
 class _Choice(BaseModel):
@@ -242,6 +318,56 @@ class _Body(BaseModel):
             return _Usage.model_validate(value)
         except ValidationError:
             return None
+
+
+def is_same_model(asked: str, answered: str) -> bool:
+    """True if the answering model is the one asked for, perhaps under another path or with its version."""
+    wanted, name = (text.lower().rpartition("/")[2] for text in (asked, answered))
+    wanted = wanted.removesuffix("-latest")
+    return not name or (name.startswith(wanted) and _VERSION.fullmatch(name[len(wanted) :]) is not None)
+
+
+def _join_parts(content: Any) -> tuple[str, str]:
+    """Text and reasoning of a message's content: a string, or typed parts, which may hold parts again."""
+    if isinstance(content, str):
+        return content, ""
+    text = reasoning = ""
+    for part in [content] if isinstance(content, dict) else content if isinstance(content, list) else ():
+        if not isinstance(part, dict):
+            text += part if isinstance(part, str) else ""
+        elif part.get("type") in _REASONING_PARTS or "thinking" in part:
+            thought = next((part[name] for name in (*_REASONING_PARTS, "text", "content") if part.get(name)), "")
+            reasoning += "".join(_join_parts(thought))
+        else:
+            text += _join_parts(part.get("text") or part.get("content"))[0]
+    return text, reasoning
+
+
+def _error_in(content: bytes) -> dict[str, Any]:
+    """The error object of a JSON body, in any of the usual forms; empty if there is none."""
+    with contextlib.suppress(ValueError):
+        body = json.loads(content)
+        if isinstance(body, dict):
+            error = body.get("error") or {"message": body.get("message") or body.get("detail")}
+            return error if isinstance(error, dict) else {"message": error, "code": body.get("code")}
+    return {}
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
+
+
+def _find_proxy(url: str) -> str:
+    """`" (through the proxy host:port)"` if the environment names one for this address; without its password."""
+    address = httpx2.URL(url)
+    proxies = urllib.request.getproxies()
+    proxy = proxies.get(address.scheme) or proxies.get("all")
+    if not proxy or urllib.request.proxy_bypass(address.host):
+        return ""
+    return f" (through the proxy {proxy.rpartition('@')[2].rpartition('//')[2]})"
 
 
 def _address(url: str) -> str:

@@ -4,8 +4,9 @@
     with ledger.hold():
         exchange = ledger.obtain(key, ask)    # from the disk, or from `ask()` and then kept
 
-A line's key is the hash of everything that the answer depends on. If a kill or a timeout cuts off a request, the
-service may charge for it without an answer; this cannot be avoided.
+A line's key is the hash of everything that the answer depends on. An empty or cut-off answer is kept as a bill only,
+under a key of its own: its cost counts, and the next run asks again. If a kill or a
+timeout cuts off a request, the service may charge for it without an answer; this cannot be avoided.
 """
 
 from __future__ import annotations
@@ -14,8 +15,11 @@ import shutil
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from uuid import uuid4
+
+from pydantic import Field
 
 from lad_reasoner.errors import InputError, MachineError
 from lad_reasoner.files.jsonl import append_record, read_records, repair_records
@@ -24,10 +28,12 @@ from lad_reasoner.records import Record
 from lad_reasoner.remote.prices import Bill, Prices
 
 ROOM = 16 * 2**20  # bytes that must be free on the disk before an answer is paid for
+UNUSABLE = ":unusable:"  # stands in the keys of bills without an answer
+SHARES = 8  # processes that may use the default file of answers at the same time
 
 
 class Exchange(Record):
-    """A paid answer. `score` is a judge's, if the service gave one."""
+    """A paid answer. `score` is a judge's, if the service gave one. `usable` is not written: see `Ledger.obtain`."""
 
     key: str
     text: str
@@ -36,6 +42,7 @@ class Exchange(Record):
     input_tokens: int
     output_tokens: int
     score: float | None = None
+    usable: bool = Field(default=True, exclude=True)
 
 
 class BudgetSpentError(Exception):
@@ -46,19 +53,34 @@ class Ledger:
     """A file of `Exchange` lines and their cost; for many threads at once.
 
     `paid` is the bill of the answers that this object asked for, `recalled` the bill of those it found on disk; each
-    answer counts once. `budget`, in the currency of `prices`, covers both; requests under way when it is reached are
-    still paid.
+    answer counts once, an unusable one with its cost only. `budget`, in the currency of `prices`, covers both; requests
+    under way when it is reached are still paid. `flag` is the option that names another file. With `shared`, another
+    process may use the file at the same time: each appends to a file of its own beside it and reads them all.
     """
 
-    def __init__(self, path: str | Path, *, prices: Prices | None = None, budget: float | None = None) -> None:
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        prices: Prices | None = None,
+        budget: float | None = None,
+        flag: str = "file",
+        shared: bool = False,
+    ) -> None:
         if budget is not None and prices is None:
             raise InputError("a budget needs prices: give the cost of a million input and of a million output tokens")
         if budget is not None and not budget >= 0:  # also false for nan, which no sum would ever reach
             raise InputError(f"budget is {budget:g}; give at least 0")
-        self.path, self.prices, self.budget = Path(path), prices, budget
+        self.path, self.prices, self.budget, self.flag = Path(path), prices, budget, flag
+        self._names = [self.path]
+        if shared:
+            beside = (f"{self.path.stem}.{number}{self.path.suffix}" for number in range(1, SHARES))
+            self._names += [self.path.with_name(name) for name in beside]
+        self._own = self.path  # the file that this process appends to
         nothing = None if prices is None else 0.0
         self.paid, self.recalled = Bill(cost=nothing), Bill(cost=nothing)
         self.known: dict[str, Exchange] = {}
+        self._unusable: defaultdict[str, list[Exchange]] = defaultdict(list)
         self._billed: set[str] = set()
         self._lock = threading.Lock()
         self._busy: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
@@ -70,25 +92,43 @@ class Ledger:
         InputError if another process holds it, RecordError for a line that cannot be read.
         """
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        with lock(self.path, "file"):
-            repair_records(self.path)
+        with ExitStack() as stack:
+            for name in self._names:
+                try:
+                    stack.enter_context(lock(name, self.flag))
+                except InputError:
+                    if name == self._names[-1]:
+                        raise
+                else:
+                    self._own = name
+                    break
+            repair_records(self._own)
             self.load()
             yield
 
     def load(self) -> None:
         """Read the lines; writes nothing."""
-        if self.path.exists():
-            self.known = {exchange.key: exchange for exchange in read_records(self.path, Exchange)}
+        self.known.clear()
+        self._unusable.clear()
+        for name in self._names:
+            for exchange in read_records(name, Exchange) if name.exists() else ():
+                key, unusable, _ = exchange.key.partition(UNUSABLE)
+                if unusable or not exchange.text.strip():
+                    self._unusable[key].append(exchange)
+                else:
+                    self.known[key] = exchange
 
     def recall(self, key: str) -> Exchange | None:
-        """The answer on disk; its cost goes on the bill `recalled`."""
+        """The answer on disk; its cost and that of unusable ones before it go on the bill `recalled`."""
+        for bill in self._unusable.get(key, ()):
+            self._charge(self.recalled, bill, answers=0)
         exchange = self.known.get(key)
         if exchange is not None:
             self._charge(self.recalled, exchange)
         return exchange
 
     def obtain(self, key: str, ask: Callable[[], Exchange]) -> Exchange:
-        """The answer on disk, or else that of `ask`, which is kept. Two threads with one key ask once.
+        """The answer on disk, or else that of `ask`, which is kept if `usable`. Two threads with one key ask once.
 
         Raises `BudgetSpentError`, and `MachineError` for a full disk, both before anything is paid.
         """
@@ -97,12 +137,19 @@ class Ledger:
         with busy:
             exchange = self.recall(key)
             if exchange is None:
-                self._check_means()
+                self.check_means()
                 exchange = ask()
-                self._keep(exchange)
+                if exchange.usable:
+                    self._keep(exchange)
+                else:
+                    self.discard(exchange)
             return exchange
 
-    def _check_means(self) -> None:
+    def discard(self, exchange: Exchange) -> None:
+        """Keep the bill of an answer that cannot be used."""
+        self._keep(exchange.model_copy(update={"key": f"{exchange.key}{UNUSABLE}{uuid4().hex}"}), answers=0)
+
+    def check_means(self) -> None:
         """Raise if there is no money for an answer, or no room to keep it."""
         with self._lock:
             spent = (self.paid.cost or 0.0) + (self.recalled.cost or 0.0)
@@ -111,18 +158,21 @@ class Ledger:
         if shutil.disk_usage(self.path.parent).free < ROOM:
             raise MachineError(f"{self.path}: the disk is full; free some space and run again, answers are kept")
 
-    def _keep(self, exchange: Exchange) -> None:
+    def _keep(self, exchange: Exchange, answers: int = 1) -> None:
         with self._lock:
             try:
-                append_record(self.path, exchange)
+                append_record(self._own, exchange)
             except OSError as error:
-                repair_records(self.path)  # other threads append their answers, which must not follow half a line
-                raise MachineError(f"{self.path}: {error.strerror}; an answer could not be saved") from None
-            self.known[exchange.key] = exchange
-        self._charge(self.paid, exchange)
+                repair_records(self._own)  # other threads append their answers, which must not follow half a line
+                raise MachineError(f"{self._own}: {error.strerror}; an answer could not be saved") from None
+            if answers:
+                self.known[exchange.key] = exchange
+        self._charge(self.paid, exchange, answers)
 
-    def _charge(self, bill: Bill, exchange: Exchange) -> None:
+    def _charge(self, bill: Bill, exchange: Exchange, answers: int = 1) -> None:
+        # An empty line of an older version has the key of its question.
+        mark = exchange.key if answers else f"{exchange.key}{UNUSABLE}"
         with self._lock:
-            if exchange.key not in self._billed:
-                self._billed.add(exchange.key)
-                bill.add(exchange.input_tokens, exchange.output_tokens, self.prices)
+            if mark not in self._billed:
+                self._billed.add(mark)
+                bill.add(exchange.input_tokens, exchange.output_tokens, self.prices, answers=answers)

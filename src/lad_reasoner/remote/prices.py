@@ -39,9 +39,9 @@ class Bill:
     output_tokens: int = 0
     cost: float | None = None
 
-    def add(self, input_tokens: int, output_tokens: int, prices: Prices | None) -> None:
-        """One more answer."""
-        self.answers += 1
+    def add(self, input_tokens: int, output_tokens: int, prices: Prices | None, *, answers: int = 1) -> None:
+        """One more answer, or with `answers` 0 only its cost: an unusable one is paid, too."""
+        self.answers += answers
         self.input_tokens += input_tokens
         self.output_tokens += output_tokens
         if prices is not None:

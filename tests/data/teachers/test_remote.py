@@ -118,7 +118,7 @@ def test_everything_that_an_answer_depends_on_is_in_the_key(tmp_path: Path, pict
 
 MALFORMED = {
     "HTML": (PAGE.decode(), "it holds no JSON object"),
-    "empty": ("", "it holds no JSON object"),
+    "no JSON": ("I see a screw.", "it holds no JSON object"),
     "cut off": ('{"anomalous": true, "descr', "it holds no JSON object"),
     "a field is missing": ('{"anomalous": true}', "description: Field required"),
     "a field too many": (GOOD[:-1] + ', "hint": 1}', "hint: Extra inputs are not permitted"),
@@ -148,7 +148,75 @@ def test_an_answer_that_reached_the_token_limit_is_called_cut_off(tmp_path: Path
     with ChatServer(limit) as server:
         (outcome,) = answers(teacher(server.url, tmp_path, attempts=1), [question(picture)])
     assert isinstance(outcome, Unanswered)
-    assert (outcome.reason, outcome.error) == ("malformed", "it was cut off")
+    assert (outcome.reason, outcome.error) == ("service", "it was cut off")
+
+
+def test_a_cut_off_answer_is_asked_again_by_the_next_run(tmp_path: Path, picture: Path) -> None:
+    cut = Act("answer", GOOD[:-9], headers={"finish": "length"})
+    with ChatServer(lambda body, before: cut if before == 0 else Act("answer", GOOD)) as server:
+        (outcome,) = answers(teacher(server.url, tmp_path), [question(picture)])
+        again = teacher(server.url, tmp_path)
+        (reply,) = answers(again, [question(picture)])
+    assert isinstance(outcome, Unanswered) and isinstance(reply, Answered)
+    assert (again.paid.answers, again.paid.output_tokens, again.recalled.answers) == (1, 20, 0)
+    assert again.recalled.output_tokens == 20
+
+
+def test_an_empty_answer_is_tried_again_and_is_not_lost(tmp_path: Path, picture: Path) -> None:
+    with ChatServer(lambda body, before: Act("answer", "" if before < 2 else GOOD)) as server:
+        (reply,) = answers(teacher(server.url, tmp_path), [question(picture)])
+    assert isinstance(reply, Answered)
+    assert reply.complaints == ()
+    assert server.bodies[0] == server.bodies[2]
+
+
+def test_a_service_that_only_gives_empty_answers_fails(tmp_path: Path) -> None:
+    requests = [question(None, str(i)) for i in range(3)]
+    with ChatServer(always("")) as server:
+        outcomes = answers(teacher(server.url, tmp_path, patience=0.2), requests)
+        assert {outcome.reason for outcome in outcomes if isinstance(outcome, Unanswered)} == {"service"}
+        server.behave = always(GOOD)
+        assert all(isinstance(outcome, Answered) for outcome in answers(teacher(server.url, tmp_path), requests))
+
+
+@pytest.mark.parametrize("words", ["This response_format type is unavailable now", "invalid argument"])
+def test_a_service_that_rejects_the_response_format_is_asked_without(tmp_path: Path, words: str) -> None:
+    def act(body: dict[str, Any], before: int) -> Act:
+        refusal = Act("status", json.dumps({"error": {"message": words}}), status=400)
+        return refusal if "response_format" in body else Act("answer", GOOD)
+
+    with ChatServer(act) as server:
+        requests = [question(None, str(i)) for i in range(4)]
+        assert all(isinstance(o, Answered) for o in answers(teacher(server.url, tmp_path, concurrency=1), requests))
+        assert ["response_format" in body for body in server.bodies] == [True, False, False, False, False]
+        assert all(isinstance(o, Answered) for o in answers(teacher(server.url, tmp_path), requests))
+    assert server.paid.total() == 4
+
+
+def test_the_last_words_of_a_failing_service_are_said_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with ChatServer(lambda body, before: Act("status", "no pictures today", status=400)) as server:
+        answers(teacher(server.url, tmp_path), [question(None, str(i)) for i in range(5)])
+    assert caplog.text.count("no pictures today") == 1
+
+
+def test_an_empty_account_stops_the_teacher_and_the_next_start_asks_the_rest(tmp_path: Path) -> None:
+    requests = [question(None, str(i)) for i in range(20)]
+    dry = Act("status", '{"error": {"message": "Insufficient Balance"}}', status=402)
+    with ChatServer(lambda body, before: Act("answer", GOOD) if len(server.bodies) <= 5 else dry) as server:
+        with pytest.raises(InputError, match="status 402: the account cannot pay: Insufficient Balance"):
+            answers(teacher(server.url, tmp_path), requests)
+        server.behave = always(GOOD)
+        assert all(isinstance(outcome, Answered) for outcome in answers(teacher(server.url, tmp_path), requests))
+    assert server.paid.total() == 20
+
+
+def test_another_model_that_answers_the_teachers_questions_is_told_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    body = {"model": "cheap", "choices": [{"message": {"content": GOOD}}]}
+    with ChatServer(lambda asked, before: Act("raw", json.dumps(body))) as server:
+        answers(teacher(server.url, tmp_path), [question(None, str(i)) for i in range(5)])
+    assert caplog.text.count("tiny was asked, but cheap answered") == 1
 
 
 @pytest.mark.parametrize("text", [f"```json\n{GOOD}\n```", f"Here it is:\n{GOOD}", f"<think>hm</think>{GOOD}\n"])

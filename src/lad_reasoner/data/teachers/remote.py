@@ -1,6 +1,9 @@
 """The teacher behind a service: any OpenAI-compatible endpoint that takes pictures.
 
-The ledger (`remote/ledger.py`) keeps every paid answer, so a killed run resumes, and nothing is paid twice.
+The ledger (`remote/ledger.py`) keeps every paid answer, so a killed run resumes, and nothing is paid twice. An empty or
+cut-off answer counts as a failure of the service: the next run asks again.
+
+If the service rejects `response_format`, it is dropped for all later requests: the schema stands in the question, too.
 
 If an answer does not fit the request's schema, the teacher gets it back with a complaint and answers again. This is a
 new question with a line of its own in the ledger, so the rejected answers are kept too.
@@ -13,6 +16,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from functools import partial
@@ -30,7 +35,9 @@ from lad_reasoner.remote.prices import Bill, Prices
 from lad_reasoner.text import first_problem, printable
 
 if TYPE_CHECKING:
-    from lad_reasoner.remote.client import ChatService
+    from lad_reasoner.remote.client import ChatService, Completion
+
+logger = logging.getLogger(__name__)
 
 KEY_VARIABLE = "LAD_TEACHER_KEY"
 GIVE_UP_AFTER = 10  # failed requests in a row: the service will fail the others too
@@ -82,6 +89,9 @@ class RemoteTeacher:
         self.concurrency, self.attempts = concurrency, attempts
         self._times = {"timeout": timeout, "patience": patience, "backoff": backoff}
         self._key_variable = key_variable
+        self._dropped: set[str] = set()  # fields that the service rejects
+        self._models = {""}  # names of the models that answered
+        self._lock = threading.Lock()
 
     def estimate(self, requests: Sequence[Request]) -> CostEstimate:
         """The expected cost of `ask_many`; reads the cache and the pictures' sizes, asks nothing, writes nothing."""
@@ -122,16 +132,22 @@ class RemoteTeacher:
                     yield index, outcome
             ask = partial(self._ask, service)
             futures = {pool.submit(self._converse, requests[index], ask): index for index in waiting}
-            failed = 0
+            failed, last_error = 0, ""
             try:
                 for future in as_completed(futures):
                     outcome = future.result()
                     assert outcome is not None
                     yield futures[future], outcome
-                    failed = failed + 1 if isinstance(outcome, Unanswered) and outcome.reason == "service" else 0
-                    if failed == GIVE_UP_AFTER and isinstance(outcome, Unanswered):
+                    if not isinstance(outcome, Unanswered) or outcome.reason != "service":
+                        failed = 0
+                        continue
+                    failed, last_error = failed + 1, outcome.error
+                    if failed == GIVE_UP_AFTER:
+                        last_error = ""  # the error says it
                         raise ServiceError(f"{outcome.error} ({failed} requests in a row failed; answers are kept)")
             finally:
+                if last_error:
+                    logger.warning("%s", last_error)
                 service.stop()
                 pool.shutdown(cancel_futures=True)
 
@@ -151,6 +167,9 @@ class RemoteTeacher:
                 exchange = obtain(self._key(request, digests, turns), request, turns)
                 if exchange is None:
                     return None
+                if not exchange.usable:
+                    reason = "it was cut off" if exchange.finish == "length" else "it is empty"
+                    return Unanswered("service", reason, tuple(complaints))
                 answer = _check(exchange, request)
                 if not isinstance(answer, str):
                     return Answered(answer, exchange.model or self.name, tuple(complaints))
@@ -174,20 +193,60 @@ class RemoteTeacher:
         return self.ledger.recall(key)
 
     def _ask(self, service: ChatService, key: str, request: Request, turns: list[dict[str, Any]]) -> Exchange:
-        def ask() -> Exchange:
-            body = self._body(request, turns, [_encode(path) for path in request.pictures])
-            completion = service.complete({name: value for name, value in body.items() if value is not None})
+        def read(completion: Completion) -> Exchange:
             size, answer = completion.input_tokens, completion.output_tokens
-            return Exchange(
+            # Some reasoning parsers take a JSON object for reasoning.
+            text = completion.text if completion.text.strip() else completion.reasoning
+            exchange = Exchange(
                 key=key,
-                text=completion.text,
+                text=text,
                 finish=completion.finish,
                 model=completion.model,
                 input_tokens=_count_input(request, turns) or 0 if size is None else size,
-                output_tokens=len(completion.text) // CHARACTERS_A_TOKEN if answer is None else answer,
+                output_tokens=len(text) // CHARACTERS_A_TOKEN if answer is None else answer,
             )
+            whole = completion.finish != "length" or not isinstance(_check(exchange, request), str)
+            return exchange.model_copy(update={"usable": whole and bool(text.strip())})
 
-        return self.ledger.obtain(key, ask)
+        def discard(completion: Completion) -> None:
+            self.ledger.discard(read(completion))
+            self.ledger.check_means()
+
+        def ask() -> Exchange:
+            body = self._body(request, turns, [_encode(path) for path in request.pictures])
+            return read(self._complete(service, body, discard))
+
+        exchange = self.ledger.obtain(key, ask)
+        self._compare_model(exchange.model)
+        return exchange
+
+    def _complete(
+        self, service: ChatService, body: dict[str, Any], discard: Callable[[Completion], None]
+    ) -> Completion:
+        """The answer, if need be without `response_format`."""
+        from lad_reasoner.remote.client import RefusedError
+
+        sent = {name: value for name, value in body.items() if value is not None and name not in self._dropped}
+        try:
+            return service.complete(sent, discard)
+        except RefusedError as error:
+            words = str(error).casefold()
+            named = any(word in words for word in ("response_format", "response format", "json_schema", "json schema"))
+            if "response_format" not in sent or (service.answered and not named):
+                raise
+        completion = service.complete({name: sent[name] for name in sent if name != "response_format"}, discard)
+        self._dropped.add("response_format")
+        return completion
+
+    def _compare_model(self, answered: str) -> None:
+        """Say once that another model answered."""
+        from lad_reasoner.remote.client import is_same_model
+
+        with self._lock:
+            known = answered in self._models
+            self._models.add(answered)
+        if not known and not is_same_model(self.name, answered):
+            logger.warning("%s: %s was asked, but %s answered", self.url, self.name, answered)
 
     def _key(self, request: Request, digests: Sequence[str], turns: Sequence[Mapping[str, Any]]) -> str:
         """The hash of the request as it is sent, with the hash of each picture's file in the picture's place."""
