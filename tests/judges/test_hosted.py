@@ -669,6 +669,36 @@ def test_the_verbs(tmp_path: Path) -> None:
     assert "prices cheap: give two numbers with a comma" in refused.stderr
 
 
+@pytest.mark.parametrize("flags", [(), ("--fail-on-anomaly",), ("--json",)], ids=str)
+def test_invalid_answers_are_not_judged(tmp_path: Path, flags: tuple[str, ...]) -> None:
+    root = lamps(tmp_path / "lamps", good=2, bad=3)
+    options = ["--reference", root / "lamp/train/good/000.png", "--out", tmp_path / "out"]
+    with ChatServer(lambda body, before: raw("length", content=None, reasoning_content="I look …")) as server:
+        done = run("inspect", "--model", "big", "--server", server.url, *options, root / "lamp/test", *flags)
+        cut = run("inspect", "--model", "big", "--server", server.url, *options, root / "lamp/test", *flags)
+    assert (done.returncode, cut.returncode) == (1, 1)
+    assert len(server.bodies) == 10
+    assert "5 responses were cut off at the limit of 4096 tokens; give more with -M max_tokens=…" in done.stderr
+    if flags == ("--json",):
+        assert "5 of 5 queries were not judged: no valid answer" in done.stderr
+        assert [Verdict.model_validate_json(line).answer for line in done.stdout.splitlines()] == ["invalid"] * 5
+    else:
+        assert "0 judged, 0 anomalous, 5 not judged (5 without a valid answer)" in done.stdout
+    assert "0 judged, 0 anomalous, 5 not judged" in (tmp_path / "out/report.html").read_text()
+
+
+def test_a_proxy_is_not_asked_for_a_server_on_this_machine(tmp_path: Path) -> None:
+    root = lamps(tmp_path / "lamps", good=1, bad=1)
+    proxies = {"HTTP_PROXY": "http://127.0.0.1:9", "http_proxy": "http://127.0.0.1:9", "NO_PROXY": "", "no_proxy": ""}
+    with ChatServer(
+        lambda body, before: Act("status", "busy", status=429) if not before else raw(content=BAD)
+    ) as server:
+        options = ["--reference", root / "lamp/train/good/000.png", root / "lamp/test", "--json"]
+        done = run("inspect", "--model", "big", "--server", server.url, *options, **proxies)
+    assert done.returncode == 0, done.stderr
+    assert "status 429: busy; trying again in" in done.stderr
+
+
 @cache
 def micro() -> TransformersEngine:
     return TransformersEngine(load_checkpoint("micro"))

@@ -55,7 +55,7 @@ def inspect_verb(
     files = _find_queries(queries)
     judge = load_judge(model, evidence=evidence, **options)
     inspector = Inspector(judge, find_pictures(reference))
-    failed = anomalous = 0
+    failed = invalid = anomalous = 0
     with _Output(out, inspector) as output:
         for note in judge.notes:
             print(f"note: {note}", file=sys.stderr)
@@ -67,11 +67,16 @@ def inspect_verb(
             output.add(result)  # first, so that it is kept even if stdout was closed
             show(record)
             failed += hasattr(record, "error")
+            invalid += getattr(record, "answer", "") == "invalid"
             anomalous += getattr(record, "anomalous", False)
     print_receipt(judge)
     if not as_json and not as_csv:
-        print(f"{len(files) - failed} judged, {anomalous} anomalous, {failed} not judged")
-    if failed:
+        apart = f" ({invalid} without a valid answer)" if invalid else ""
+        judged = len(files) - failed - invalid
+        print(f"{judged} judged, {anomalous} anomalous, {failed + invalid} not judged{apart}")
+    elif invalid:
+        print(f"{invalid} of {len(files)} queries were not judged: no valid answer", file=sys.stderr)
+    if failed or invalid:
         raise typer.Exit(EXIT_INPUT)
     if anomalous and fail_on_anomaly:
         raise typer.Exit(EXIT_ANOMALY)

@@ -86,11 +86,11 @@ def render_inspection(
     rows: Sequence[InspectionRow], references: Sequence[Picture], *, title: str, notes: Sequence[str] = ()
 ) -> str:
     """The whole page as a string; `notes` stand at its top."""
-    judged = [row for row in rows if not row.error]
+    judged = [row for row in rows if row.answer in ("yes", "no")]
     summary = f"{len(judged)} judged, {sum(row.answer == 'yes' for row in judged)} anomalous"
     if len(judged) < len(rows):
         summary += f", {len(rows) - len(judged)} not judged"
-    known = [row.right for row in judged if row.right is not None]
+    known = [row.right for row in rows if row.right is not None]
     if known:
         summary += f", {sum(known)} of {len(known)} verdicts right"
     return render_page(
