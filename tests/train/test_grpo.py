@@ -18,11 +18,12 @@ from helpers import tiny
 from helpers.tutored import build, write_recipe
 from lad_reasoner.answers import parse_response
 from lad_reasoner.cli.train import show_samples
-from lad_reasoner.errors import InputError, MachineError
+from lad_reasoner.errors import InputError, MachineError, StoppedError
 from lad_reasoner.train import grpo
 from lad_reasoner.train.grpo import UNREAD, GrpoSettings, check_packages, make_arguments
 from lad_reasoner.train.rollouts import Rollouts
 from lad_reasoner.train.settings import TrainSettings, read_recipe
+from lad_reasoner.train.trainer import StructuredGRPOTrainer
 
 trl = pytest.importorskip("trl")
 # Their own deprecations are not ours to mend.
@@ -343,6 +344,39 @@ def test_killed_in_the_middle_and_gone_on_with(folder: Path, trained: list[Any])
     samples = [(folder / name / "samples.jsonl").read_text() for name in ("whole", "chain")]
     assert samples[0] == samples[1]
     assert [json.loads(line)["step"] for line in samples[1].splitlines()] == [1] * 4 + [2] * 4 + [3] * 4 + [4] * 4
+
+
+@pytest.mark.usefixtures("one_thread")
+@pytest.mark.parametrize(
+    "words", [["--num_iterations", "2"], ["--steps_per_generation", "2", "--gradient_accumulation_steps", "1"]]
+)
+def test_a_round_of_several_steps_is_never_cut(
+    folder: Path, trained: list[Any], monkeypatch: pytest.MonkeyPatch, words: list[str]
+) -> None:
+    """Checkpoints stand where new responses are sampled, so that a resumed run samples the same ones."""
+    path = write_recipe(folder, **SETTINGS, max_steps=4, sample_steps=1)
+    grpo.train_grpo(path, ["--output_dir", str(folder / "whole"), *words])
+    steps = sorted(int(path.name.removeprefix("checkpoint-")) for path in (folder / "whole").glob("checkpoint-*"))
+    assert steps == [2, 4]
+
+    loss = StructuredGRPOTrainer._compute_loss
+
+    def signal_once(self: Any, model: Any, inputs: Any) -> Any:
+        if self.state.global_step == 0:
+            os.kill(os.getpid(), signal.SIGTERM)
+            monkeypatch.setattr(StructuredGRPOTrainer, "_compute_loss", loss)
+        return loss(self, model, inputs)
+
+    monkeypatch.setattr(StructuredGRPOTrainer, "_compute_loss", signal_once)
+    own = ["--output_dir", str(folder / "chain"), *words]
+    with pytest.raises(StoppedError, match="stopped at step 2 of 4"):
+        grpo.train_grpo(path, own)
+    grpo.train_grpo(path, own, resume=True)
+    whole, chain = trained
+    for (name, weight), other in zip(whole.model.state_dict().items(), chain.model.state_dict().values(), strict=True):
+        assert torch.equal(weight, other), name
+    samples = [(folder / name / "samples.jsonl").read_text() for name in ("whole", "chain")]
+    assert samples[0] == samples[1]
 
 
 @pytest.mark.slow

@@ -28,7 +28,7 @@ def test_a_signal_is_remembered_and_the_second_one_counts(caplog: pytest.LogCapt
     heard: list[int] = []
     before = signal.signal(signal.SIGTERM, lambda number, _: heard.append(number))
     try:
-        watch = watcher(None)
+        watch = watcher(object(), None)
         with catch_signals(watch):
             signal.raise_signal(signal.SIGTERM)
             assert (watch.number, heard) == (signal.SIGTERM, [])
@@ -43,16 +43,28 @@ def test_a_signal_is_remembered_and_the_second_one_counts(caplog: pytest.LogCapt
 
 @pytest.mark.parametrize("number", [0, signal.SIGINT])
 def test_training_ends_with_a_checkpoint_after_a_signal(number: int) -> None:
-    watch, control = watcher(None), SimpleNamespace(should_training_stop=False, should_save=False)
+    watch, control = watcher(object(), None), SimpleNamespace(should_training_stop=False, should_save=False)
     watch.number = number
     watch.on_step_end(SimpleNamespace(world_size=1), SimpleNamespace(), control)
     assert (control.should_training_stop, control.should_save) == (bool(number), bool(number))
 
 
+def test_a_checkpoint_waits_for_the_end_of_the_round() -> None:
+    trainer, control = SimpleNamespace(), SimpleNamespace(should_training_stop=False, should_save=False)
+    watch, args = watcher(trainer, None), SimpleNamespace(world_size=1)
+    wishes: list[tuple[bool, bool]] = []
+    for step, (saves, number) in enumerate([(True, 0), (False, 0), (False, 2), (False, 2), (True, 2)], start=1):
+        trainer.between_rounds, control.should_save, watch.number = step % 2 == 0, saves, number
+        watch.on_step_end(args, SimpleNamespace(global_step=step, max_steps=5), control)
+        wishes.append((control.should_save, control.should_training_stop))
+    assert wishes[:4] == [(False, False), (True, False), (False, False), (True, True)]
+    assert wishes[4][0]  # the last step of a run, whatever its round
+
+
 def test_without_a_display_the_first_process_logs_what_it_would_show(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "lad_reasoner")
     for first in (True, False):
-        watch, state = watcher(None), SimpleNamespace(global_step=2, max_steps=8, is_world_process_zero=first)
+        watch, state = watcher(object(), None), SimpleNamespace(global_step=2, max_steps=8, is_world_process_zero=first)
         watch.on_train_begin(None, state, None)
         watch.on_log(None, state, None, logs={"loss": "0.5", "reward": 1, "grad_norm": 3})
         watch.on_log(None, state, None, logs={"train_runtime": 3})
@@ -65,9 +77,10 @@ def test_a_display_is_told_stages_steps_and_losses() -> None:
         stage=lambda *facts: shown.append(facts), advance=shown.append, note=lambda text: shown.append(text)
     )
     state = SimpleNamespace(global_step=2, max_steps=8, is_world_process_zero=True)
-    watch = watcher(display)
+    watch = watcher(object(), display)
     watch.on_train_begin(None, state, None)
-    watch.on_step_end(SimpleNamespace(world_size=1), state, None)
+    control = SimpleNamespace(should_training_stop=False, should_save=False)
+    watch.on_step_end(SimpleNamespace(world_size=1), state, control)
     watch.on_log(None, state, None, logs={"loss": 0.25})
     assert shown == [("training", 2, 8), 1, "step 2 of 8: loss 0.2500"]
 

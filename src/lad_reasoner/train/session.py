@@ -2,9 +2,10 @@
 
     run_trainer(trainer, recipe, resume=resume, progress=progress)
 
-After SIGTERM or SIGINT the current step ends, a checkpoint is saved and the process exits; a second signal exits at
-once. `resume` continues from the newest complete checkpoint; one that a kill cut off is removed. The Trainer restores
-the optimizer, the schedule, the random numbers and the place in the data; checkpoints.py restores the weights.
+After SIGTERM or SIGINT the current step ends (in GRPO the round of steps that share their responses), a checkpoint is
+saved and the process exits; a second signal exits at once. `resume` continues from the newest complete checkpoint; one
+that a kill cut off is removed. The Trainer restores the optimizer, the schedule, the random numbers and the place in
+the data; checkpoints.py restores the weights.
 """
 
 from __future__ import annotations
@@ -61,7 +62,7 @@ def _run(trainer: Any, recipe: Recipe[Any], *, resume: bool, progress: ProgressD
     if not sharded and not hasattr(trainer.model, "peft_config"):
         trainer._load_from_checkpoint = partial(restore_weights, trainer.model)
     trainer.create_model_card = lambda **_: None  # publish.py writes our card, not TRL's
-    watch = watcher(progress)
+    watch = watcher(trainer, progress)
     trainer.remove_callback(require("transformers", "train").PrinterCallback)  # it writes to stdout
     trainer.add_callback(watch)
     try:
@@ -96,13 +97,18 @@ class _NothingLeft(Exception):  # noqa: N818
     """Everything is restored and no step is left; the Trainer would still do one more."""
 
 
-def watcher(progress: ProgressDisplay | None) -> Any:
-    """A TrainerCallback that shows progress and, once its `number` is that of a signal, saves and ends the training."""
+def watcher(trainer: Any, progress: ProgressDisplay | None) -> Any:
+    """A TrainerCallback that shows progress and, once its `number` is that of a signal, saves and ends the training.
+
+    Both wait for a step from which a run can be resumed: where `trainer.between_rounds` is false, GRPO has responses in
+    memory that later steps use, and a resumed run would sample others.
+    """
     note = logger.info if progress is None else progress.note
 
     class Watcher(require("transformers", "train").TrainerCallback):  # type: ignore[misc]
         number = 0
         stepped = False
+        due = False  # a checkpoint that waits for the end of its round
 
         def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
             if progress is not None:
@@ -122,10 +128,13 @@ def watcher(progress: ProgressDisplay | None) -> Any:
             if progress is not None:
                 progress.advance(1)
             self.number = agree(self.number, args)
-            if self.number:
-                control.should_training_stop = True
-                # The Trainer saves after the last step, but not if `save_strategy` is no.
-                control.should_save = True
+            # The Trainer saves after the last step, but not if `save_strategy` is no.
+            self.due = self.due or control.should_save or bool(self.number)
+            if getattr(trainer, "between_rounds", True) or state.global_step >= state.max_steps:
+                control.should_save, self.due = self.due, False
+                control.should_training_stop = control.should_training_stop or bool(self.number)
+            else:
+                control.should_save = False
 
     return Watcher()
 

@@ -61,6 +61,11 @@ class StructuredGRPOTrainer(GRPOTrainer):  # type: ignore[misc]
         """The model itself, without adapters around it."""
         return model.get_base_model() if hasattr(model, "get_base_model") else model
 
+    @property
+    def between_rounds(self) -> bool:
+        """Whether the next step samples new responses, `num_iterations` and `steps_per_generation` considered."""
+        return bool(self._step % (self.args.steps_per_generation * self.num_iterations) == 0)
+
     def _own(self, everyone: torch.Tensor, count: int) -> torch.Tensor:
         """This process's `count` rows of what was gathered, (N, …) -> (B, …)."""
         start = self.accelerator.process_index * count
@@ -189,6 +194,8 @@ class GRPOMonitor(TrainerCallback):  # type: ignore[misc]
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         if state.is_world_process_zero and self.samples.due(state.global_step):
             self.samples.add(state.global_step, self.trainer.samples)
+        if self.stopped and self.trainer.between_rounds:
+            control.should_training_stop = control.should_save = True
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
         warning = self.guard.look(logs or {})
@@ -196,6 +203,7 @@ class GRPOMonitor(TrainerCallback):  # type: ignore[misc]
             return
         if state.is_world_process_zero:
             print(f"step {state.global_step}: {warning}", file=sys.stderr)
-        if self.stop:
+        if self.stop and not self.stopped:
             self.stopped = f"stopped at step {state.global_step}: {warning}"
+        if self.stopped and self.trainer.between_rounds:
             control.should_training_stop = control.should_save = True
