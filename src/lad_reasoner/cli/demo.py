@@ -16,9 +16,7 @@ if TYPE_CHECKING:
 
 
 def demo_verb(
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for the pictures and the report.")] = Path(
-        "runs/demo"
-    ),
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for pictures and report.")] = Path("runs/demo"),
 ) -> None:
     """Inspect built-in pictures: renders products with known defects, judges them, writes a report."""
     from rich.console import Console

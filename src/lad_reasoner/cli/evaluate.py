@@ -83,15 +83,10 @@ def report_verb(
 
 def compare_verb(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Two or more run folders of `eval`.")],
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for tables, plots and gallery.")] = Path(
-        "runs/comparison"
-    ),
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder of the results.")] = Path("runs/comparison"),
     published: Annotated[
         Path | None,
-        typer.Option(
-            metavar="CSV",
-            help="File with published results to add, marked as such: model,class,accuracy,f1 in percent.",
-        ),
+        typer.Option(metavar="CSV", help="Published results to add, marked: model,class,accuracy,f1 in percent."),
     ] = None,
 ) -> None:
     """Compare runs on the same pairs: Table 1 of the paper, McNemar tests, plots, and a gallery of answers."""

@@ -46,22 +46,11 @@ JUDGE_FLAGS: dict[str, tuple[Any, Any]] = {
         None,
     ),
     "votes": (
-        Annotated[
-            int | None,
-            typer.Option(
-                min=1,
-                help="Number of responses sampled from a vision-language model; the score is the share of yes.",
-            ),
-        ],
+        Annotated[int | None, typer.Option(min=1, help="Responses to sample; the score is the share of yes.")],
         None,
     ),
     "max_pixels": (
-        Annotated[
-            int | None,
-            typer.Option(
-                min=1, help="Pixel budget of a picture for a vision-language model; larger ones are scaled down."
-            ),
-        ],
+        Annotated[int | None, typer.Option(min=1, help="Pixel budget of a picture; larger ones are scaled down.")],
         None,
     ),
 }

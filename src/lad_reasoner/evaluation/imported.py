@@ -86,16 +86,13 @@ class ImportedPredictions:
         if not rows:
             raise InputError(f"{printable(path)}: no predictions in it")
         names = _find_columns(self.path, rows, columns)
-        lines, images = [], []
-        for where, row in rows:
-            lines.append(_read_line(where, row, names))
-            images.append(_read_image(where, row, names))
-        scores = [line.score for line in lines if line.score is not None]
+        lines = [(_read_line(where, row, names), _read_image(where, row, names)) for where, row in rows]
+        scores = [line.score for line, _ in lines if line.score is not None]
         self._limit = 0.5 if threshold is None else threshold
         self._origin = threshold or 0.0  # of the mapping to [0, 1]
         # Scores in [0, 1] with the limit 0.5 stay as they are.
         self._keeps_scores = threshold in (None, 0.5) and all(0 <= score <= 1 for score in scores)
-        only_scores = all(line.answer is None for line in lines)
+        only_scores = all(line.answer is None for line, _ in lines)
         if only_scores and threshold is None and not self._keeps_scores:
             raise InputError(
                 f"{printable(path)}: scores from {min(scores):g} to {max(scores):g} and no answers; "
@@ -104,7 +101,7 @@ class ImportedPredictions:
         index = _ImageIndex(benchmark)
         self._lines: dict[str, _Line] = {}
         unknown, repeated = [], []
-        for line, (image, category) in zip(lines, images, strict=True):
+        for line, (image, category) in lines:
             name = index.find(image, category)
             if name is None:
                 unknown.append(image)

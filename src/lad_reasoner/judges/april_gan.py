@@ -69,9 +69,7 @@ class AprilGan:
         transformers = require("transformers", "hf")
         kind = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type")
         if kind != "clip":
-            raise InputError(
-                f"clip {clip}: is a {kind}, not a CLIP; give a CLIP such as openai/clip-vit-large-patch14-336"
-            )
+            raise InputError(f"clip {clip}: a {kind}, not a CLIP; give one such as openai/clip-vit-large-patch14-336")
         try:
             model = transformers.CLIPModel.from_pretrained(folder, use_safetensors=True, dtype=torch.float32)
             self._tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
