@@ -14,46 +14,42 @@ from lad_reasoner.errors import InputError
 
 EXIT_INPUT, EXIT_ANOMALY = 1, 3
 
-# Flag -> its declaration and its default. All flags but --model are options of the judge's loader.
-JUDGE_FLAGS: dict[str, tuple[Any, Any]] = {
-    "model": (
-        Annotated[
-            str,
-            typer.Option(
-                metavar="NAME",
-                help="A judge (evidence, micro, random …; `lad-reasoner judges` lists them), file:PATH, or the folder "
-                "or hub name of a vision-language model.",
-            ),
-        ],
-        "evidence",
-    ),
-    "option": (
-        Annotated[
-            list[str] | None,
-            typer.Option("-M", metavar="KEY=VALUE", help="An option of this judge; repeatable."),
-        ],
-        None,
-    ),
-    "server": (
-        Annotated[
-            str | None,
-            typer.Option(
-                metavar="URL",
-                help="Address of an OpenAI-compatible service that runs --model, such as http://localhost:8000/v1; the "
-                "key is read from LAD_SERVER_KEY, answers are cached.",
-            ),
-        ],
-        None,
-    ),
-    "votes": (
-        Annotated[int | None, typer.Option(min=1, help="Responses to sample; the score is the share of yes.")],
-        None,
-    ),
-    "max_pixels": (
-        Annotated[int | None, typer.Option(min=1, help="Pixel budget of a picture; larger ones are scaled down.")],
-        None,
-    ),
-}
+
+def _judge_flags(
+    *,
+    model: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="A judge (evidence, micro, random …; `lad-reasoner judges` lists them), file:PATH, or the folder "
+            "or hub name of a vision-language model.",
+        ),
+    ] = "evidence",
+    option: Annotated[
+        list[str] | None,
+        typer.Option("-M", metavar="KEY=VALUE", help="An option of this judge; repeatable."),
+    ] = None,
+    server: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            help="Address of an OpenAI-compatible service that runs --model, such as http://localhost:8000/v1; the "
+            "key is read from LAD_SERVER_KEY, answers are cached.",
+        ),
+    ] = None,
+    votes: Annotated[
+        int | None,
+        typer.Option(min=1, help="Responses to sample; the score is the share of yes."),
+    ] = None,
+    max_pixels: Annotated[
+        int | None,
+        typer.Option(min=1, help="Pixel budget of a picture; larger ones are scaled down."),
+    ] = None,
+) -> None:
+    """Declares the flags. All but --model are options of the judge's loader."""
+
+
+JUDGE_FLAGS = signature(_judge_flags, eval_str=True).parameters
 
 
 def with_judge_options(verb: Callable[..., None]) -> Callable[..., None]:
@@ -68,15 +64,10 @@ def with_judge_options(verb: Callable[..., None]) -> Callable[..., None]:
         options = parse_options(option or []) | {name: value for name, value in flags.items() if value is not None}
         verb(model=model, options=options, **given)
 
-    parameters = [
-        parameter
-        for name, parameter in signature(verb, eval_str=True).parameters.items()
-        if name not in ("model", "options")
-    ]
-    for name, (annotation, default) in JUDGE_FLAGS.items():
-        parameters.append(Parameter(name, Parameter.KEYWORD_ONLY, default=default, annotation=annotation))
+    own = signature(verb, eval_str=True).parameters
     # Keyword-only: otherwise a required parameter could not follow one with a default.
-    parameters = [parameter.replace(kind=Parameter.KEYWORD_ONLY) for parameter in parameters]
+    parameters = [own[name].replace(kind=Parameter.KEYWORD_ONLY) for name in own if name not in ("model", "options")]
+    parameters += JUDGE_FLAGS.values()
     with_flags.__signature__ = Signature(parameters)  # type: ignore[attr-defined]
     with_flags.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     return with_flags

@@ -31,15 +31,12 @@ from lad_reasoner.data.csv_table import SPLITS, WORDS, has_samples, read_table, 
 from lad_reasoner.data.public_sets import LICENCES, LOCO, LOCO_ROOTS, LOGICAL, MVTEC_AD, VISA, WRONG_IN_DS_MVTEC
 from lad_reasoner.errors import InputError
 from lad_reasoner.files.pictures import Parts, list_files, natural_path
+from lad_reasoner.packaged import read_packaged
 from lad_reasoner.records import Kind, Sample
 from lad_reasoner.text import listed, printable
 
 LOCO_FOLDERS = frozenset({"good", "logical_anomalies", "structural_anomalies"})
-EXPECTED = (
-    "good/ and bad/ (or normal, ok; abnormal, anomaly, nok, ng, logical, structural), CLASS/train/good and "
-    "CLASS/test/DEFECT (MVTec AD, LOCO AD, MiniLOCO), CLASS/image/DEFECT (DS-MVTec), VisA with split_csv/1cls.csv, "
-    "or a CSV file with the columns image and label"
-)
+EXPECTED: str = read_packaged(__file__, "layouts.toml")["expected"]
 
 
 @dataclass(frozen=True)

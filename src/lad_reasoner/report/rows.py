@@ -15,11 +15,7 @@ from lad_reasoner.text import listed
 _TABLE = read_packaged(__file__, "rows.toml")
 VERDICT_HEADINGS: dict[str, str] = _TABLE["verdict_headings"]
 SCORE_HEADINGS: dict[str, str] = _TABLE["score_headings"]
-EXPLAINED = (
-    "Measured with word lists (defect_words.toml): other words are not recognised. A reasoning names a "
-    "defect if one sentence has its object and, next to it, its change. The share of other defects that the same "
-    "texts name shows how far to trust that. Facts are those of both pictures."
-)
+EXPLAINED: str = _TABLE["explained"]
 
 # What was counted, of how many, value, interval.
 ExplanationRow = tuple[str, str, str, str]

@@ -10,18 +10,11 @@ from typing import Any
 
 from lad_reasoner.files.jsonl import repair_records
 from lad_reasoner.files.whole import write_whole
+from lad_reasoner.packaged import read_packaged
 
 LOW, HIGH = 0.05, 0.95  # the yes-rate of a policy that still tells pairs apart
 
-SPREAD = (
-    "all responses of each group got the same reward for {steps} logged steps, so nothing is learned; the pairs are "
-    "too easy or too hard for this model, or its responses are alike: raise temperature or num_generations, or start "
-    "from a model after SFT"
-)
-YES = (
-    "{share:.0%} of the answers were yes for {steps} logged steps ({labels:.0%} of the labels are); likely causes: "
-    "unbalanced labels (data pairs --balanced), learning_rate too high, beta too low"
-)
+WARNINGS: dict[str, str] = read_packaged(__file__, "monitor.toml")
 
 Sample = Mapping[str, Any]  # id, label, answer, rewards by name, tokens, response, advantage
 
@@ -42,9 +35,9 @@ class CollapseGuard:
         problems = []
         if share is not None and self._count("yes", not LOW <= share <= HIGH):
             labels = logs.get("label_yes_rate", 0.5)
-            problems.append(YES.format(share=share, labels=labels, steps=self.bad["yes"]))
+            problems.append(WARNINGS["yes"].format(share=share, labels=labels, steps=self.bad["yes"]))
         if same is not None and self._count("spread", same >= 1):
-            problems.append(SPREAD.format(steps=self.bad["spread"]))
+            problems.append(WARNINGS["spread"].format(steps=self.bad["spread"]))
         return "; ".join(problems)
 
     def _count(self, what: str, bad: bool) -> bool:

@@ -16,10 +16,14 @@ from lad_reasoner.data.sets.questions import product_of
 from lad_reasoner.data.teachers.teacher import Answered, CostEstimate, Outcome, Request, Unanswered
 from lad_reasoner.miniloco import CATALOGUE
 from lad_reasoner.miniloco.words import count_groups
+from lad_reasoner.packaged import read_packaged
 from lad_reasoner.remote.prices import Bill
 from lad_reasoner.text import first_problem, number_word
 
 NO_FACTS = "the offline teacher writes about MiniLOCO's pictures only; this one has no scene facts"
+
+# Kind of the picture -> question -> answer with places for the facts.
+ANSWERS: dict[str, dict[str, str]] = read_packaged(__file__, "offline.toml")
 
 
 class OfflineTeacher:
@@ -55,34 +59,18 @@ def write_answer(facts: Mapping[str, Any]) -> str:
 
     The place comes from the files `facts["masks"]`.
     """
-    scene, question = facts["scene"], facts["question"]
-    product, parts = product_of(scene["product"]), describe_parts(scene)
-    defect = scene["defect_words"]
-    if not defect:
-        return {
-            "describe": f"The picture shows a {product} with {parts}. Everything is in order.",
-            "where": f"Nothing has to be pointed out: the {product} has {parts}, each where it belongs.",
-            "kind": f"There is no anomaly of any kind. The {product} has {parts}, as it should.",
-            "function": f"This {product} would do its job. With {parts}, it is complete and obeys its rule. "
-            f"{_rule(scene)}",
-            "anomaly": f"No, the {product} is as it should be. It has {parts}.",
-        }[question]
-    sentence = f"{defect[0].upper()}{defect[1:]}."
-    where = describe_mask(read_mask(facts["masks"])) if facts["masks"] else ""
+    scene = facts["scene"]
+    defect = scene["defect_words"] or ""
+    where = describe_mask(read_mask(facts["masks"])) if defect and facts["masks"] else ""
     place = f" Look {_in_words(where)}." if where else ""
-    if scene["kind"] == "logical":
-        kind = "the parts are intact, but the product breaks its rule."
-        function = f"The product is not what it has to be, so its function suffers. {_rule(scene)}"
-    else:
-        kind = "the surface is not as it should be."
-        function = "All parts are there and in their places, so it may still work, but it is not in good condition."
-    return {
-        "describe": f"The picture shows a {product} with {parts}. {sentence}{place}",
-        "where": f"{sentence}{place or ' No single place can be pointed at.'}",
-        "kind": f"This is a {scene['kind']} anomaly: {kind} {sentence}",
-        "function": f"{sentence} {function}",
-        "anomaly": f"Yes. {sentence} The {product} has {parts}.",
-    }[question]
+    return ANSWERS[scene["kind"] if defect else "good"][facts["question"]].format(
+        product=product_of(scene["product"]),
+        parts=describe_parts(scene),
+        rule=CATALOGUE[scene["product"]].rule,
+        sentence=f"{defect[:1].upper()}{defect[1:]}.",
+        place=place,
+        place_or_none=place or " No single place can be pointed at.",
+    )
 
 
 def describe_parts(scene: Mapping[str, Any]) -> str:
@@ -103,10 +91,6 @@ def _plural(group: str, number: int) -> str:
     if group.endswith(("x", "ch", "sh")):
         return f"{group}es"
     return f"{group[:-1]}ies" if group.endswith("y") and group[-2] not in "aeiou" else f"{group}s"
-
-
-def _rule(scene: Mapping[str, Any]) -> str:
-    return f"The rule is: {CATALOGUE[scene['product']].rule}"
 
 
 def _fill(fill: Mapping[str, Any]) -> str:
