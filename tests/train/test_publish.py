@@ -182,6 +182,7 @@ def test_small_steps_are_not_rounded_away(
     folder: Path, stepped: Any, tmp_path: Path, monkeypatch: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     trainer, trained = stepped
+    trainer.rollouts = SimpleNamespace(budget=31)
     base = ("--model", str(tmp_path / "base"))
     caplog.set_level("INFO", logger="lad_reasoner")
     whole = publish_here(monkeypatch, folder, trainer, tmp_path / "whole", *base)
@@ -189,6 +190,7 @@ def test_small_steps_are_not_rounded_away(
     assert all(torch.equal(saved[name], weight) for name, weight in trained.items())
     run = json.loads((tmp_path / "whole" / "run.json").read_text())
     assert run["published"] == {"dtype": "float32", "update_kept": 1.0}
+    assert load_checkpoint(whole, device="cpu").reasoning_tokens == 31  # inspection gives as many as training did
     assert "whole/model holds 100.0 % of the update" in caplog.text
     assert "are float32 and hold 100.0 % of the update" in (whole / "README.md").read_text()
 

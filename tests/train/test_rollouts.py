@@ -94,7 +94,7 @@ def test_a_template_that_opens_the_tag_is_refused(checkpoint: Checkpoint, monkey
 def test_what_vllm_may_write_is_structured_where_the_reasoning_is_not_blank(text: str) -> None:
     reasoning = text.removeprefix("<think>").partition("</think>")[0]
     assert parse_response(text).structured == bool(reasoning.strip())
-    assert len(reasoning) <= 40
+    assert len(reasoning) <= 80
 
 
 @given(
@@ -108,14 +108,14 @@ def test_chosen_tokens_are_found_however_the_text_is_cut(reasoning: str, word: s
     tokens = [text[start:end] for start, end in pairwise(places)]
     needed = {*range(7, 8 + len(reasoning)), text.rindex("<answer>") + 8}  # reasoning, `<` of its end, the answer
     for token, start, choice in zip(
-        [*tokens, "<|im_end|>"], [*places], [*find_chosen([*tokens, "<|im_end|>"])], strict=True
+        [*tokens, "<|im_end|>"], [*places], [*find_chosen([*tokens, "<|im_end|>"], 64)], strict=True
     ):
         assert choice == any(start <= place < start + len(token) for place in needed)
 
 
 def test_all_of_a_cut_off_response_is_chosen() -> None:
-    assert find_chosen(["<think>", "a", " b", "<"]) == [False, True, True, True]
-    assert find_chosen(["<thi"]) == [False]
+    assert find_chosen(["<think>", "a", " b", "<"], 64) == [False, True, True, True]
+    assert find_chosen(["<thi"], 64) == [False]
 
 
 def test_both_ways_of_finding_forced_tokens_agree(checkpoint: Checkpoint) -> None:
@@ -123,9 +123,21 @@ def test_both_ways_of_finding_forced_tokens_agree(checkpoint: Checkpoint) -> Non
     written = write(checkpoint, ["One screw is missing."], 60)
     texts = [grammar.text(token) for token in written.ids]
     assert re.fullmatch(response_regex(60), "".join(texts[:-1]))
-    assert find_chosen(texts) == list(written.chosen)
+    assert find_chosen(texts, 60) == list(written.chosen)
+
+
+def test_an_end_that_the_bound_forced_is_not_chosen() -> None:
+    """Four tokens of four characters: nothing but the end tag could follow."""
+    for last, choice in (("dddd", False), ("ddd", True)):
+        texts = ["<think>", "aaaa", "bbbb", "cccc", last, "</", "think", "><answer>", "no", "</answer>", "<|im_end|>"]
+        chosen = [False, True, True, True, True, choice, False, False, True, False, False]
+        assert find_chosen(texts, 4) == chosen
+        assert re.fullmatch(response_regex(4), "".join(texts[:-1]))
+    glued = ["<think>", "aaaa", "bbbb", "cccc", "dddd</", "think><answer>", "no", "</answer>"]
+    assert find_chosen(glued, 4) == [False, True, True, True, True, False, True, False]
 
 
 def test_the_reasoning_of_vllm_is_bounded_in_characters() -> None:
-    assert re.compile(response_regex(256)).fullmatch("<think>" + "x" * 512 + "</think><answer>no</answer>")
-    assert not re.compile(response_regex(256)).fullmatch("<think>" + "x" * 513 + "</think><answer>no</answer>")
+    """As long as decoding in this process allows, at four characters a token."""
+    assert re.compile(response_regex(256)).fullmatch("<think>" + "x" * 1024 + "</think><answer>no</answer>")
+    assert not re.compile(response_regex(256)).fullmatch("<think>" + "x" * 1025 + "</think><answer>no</answer>")

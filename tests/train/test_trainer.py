@@ -34,7 +34,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def make_trainer(folder: Path, *, kl: str = "reward", beta: float = 0.05, **settings: Any) -> Any:
+def make_trainer(
+    folder: Path, *, kl: str = "reward", beta: float = 0.05, structured: bool = True, **settings: Any
+) -> Any:
     from lad_reasoner.train.trainer import StructuredGRPOTrainer
 
     fields = {
@@ -52,6 +54,7 @@ def make_trainer(folder: Path, *, kl: str = "reward", beta: float = 0.05, **sett
         load_checkpoint(folder / "model"),
         kl=kl,
         rollout_batch_size=3,
+        structured=structured,
         args=arguments,
         reward_funcs=[structure_reward, accuracy_reward],
         train_dataset=load_set(folder / "data", kind="pair"),
@@ -91,6 +94,18 @@ def token_logps(folder: Path, model: Any, rows: list[dict[str, Any]], output: di
             logits = model(**inputs).logits[0, start - 1 : -1].double() / TEMPERATURE
         logps[at, : len(ids)] = logits.log_softmax(-1).gather(1, ids[:, None])[:, 0].float()
     return logps
+
+
+def test_free_rollouts_are_all_chosen_and_earn_what_their_form_deserves(folder: Path) -> None:
+    trainer = make_trainer(folder, structured=False)
+    _, output = sample(trainer)
+    assert all(set(row) == {1} for row in output["tool_mask"].tolist())
+    structure = [one["rewards"]["structure_reward"] for one in trainer.samples]
+    assert structure == [parse_response(one["response"]).structured for one in trainer.samples]
+    assert 0 in structure  # a random model does not write the tags by itself
+    assert all(one["tokens"] <= 48 for one in trainer.samples)
+    _, output = sample(make_trainer(folder))
+    assert any(0 in row for row in output["tool_mask"].tolist())
 
 
 def test_the_kl_is_subtracted_from_the_reward_of_the_sequence(folder: Path) -> None:

@@ -42,6 +42,7 @@ class GrpoSettings(TrainSettings):
     rewards: list[str] = Field(["structure", "accuracy"], min_length=1, description="names, or package.module:function")
     kl: Literal["reward", "loss", "none"] = Field("reward", description="where the KL to the frozen model counts")
     importance: Literal["token", "sequence"] = Field("token", description="level of the importance weights")
+    structured: bool = Field(True, description="sample under the response grammar; false: the reward teaches the form")
     rollout_batch_size: int = Field(64, ge=1, description="responses per batch of a process, without vLLM")
     sample_steps: int = Field(10, ge=1, description="steps between two tables of sampled responses")
     guard_steps: int = Field(5, ge=1, description="logged steps of a collapse before the warning")
@@ -89,6 +90,7 @@ def train_grpo(
             checkpoint,
             kl=recipe.ours.kl,
             rollout_batch_size=recipe.ours.rollout_batch_size,
+            structured=recipe.ours.structured,
             args=arguments,
             reward_funcs=rewards,
             train_dataset=data,
@@ -121,8 +123,6 @@ def check_packages(arguments: Any) -> None:
 
 def make_arguments(recipe: Recipe[GrpoSettings]) -> Any:
     """TRL's GRPOConfig from a recipe, with our keys under TRL's names. InputError for settings that contradict."""
-    from lad_reasoner.train.rollouts import response_regex
-
     ours, theirs, where = recipe.ours, recipe.theirs, recipe.path
     if ours.kl == "none" and theirs.get("beta"):
         raise InputError(f"{where}: beta: has no effect with kl: none; set kl: reward or kl: loss")
@@ -134,7 +134,4 @@ def make_arguments(recipe: Recipe[GrpoSettings]) -> Any:
     if weights is not None and len(weights) != len(ours.rewards):
         raise InputError(f"{where}: reward_weights has {len(weights)} numbers for {len(ours.rewards)} rewards")
     theirs["importance_sampling_level"] = ours.importance
-    arguments = recipe.arguments(require("trl", "train").GRPOConfig)
-    if arguments.use_vllm and arguments.vllm_structured_outputs_regex is None:
-        arguments.vllm_structured_outputs_regex = response_regex(arguments.max_completion_length)
-    return arguments
+    return recipe.arguments(require("trl", "train").GRPOConfig)

@@ -63,6 +63,9 @@ def publish(
     rows = records.with_format(None).select_columns(["id", "prompt", "images"])
     prompts = [rows[at] for at in range(0, len(rows), max(1, len(rows) // ASKED))][:ASKED]
     expected = greedy_answers(checkpoint, prompts)
+    rollouts = getattr(trainer, "rollouts", None)
+    if rollouts is not None:  # inspection gives the reasoning as many tokens as training did
+        checkpoint.model.config.reasoning_tokens = rollouts.budget
     exact = checkpoint.model.state_dict()  # stays unrounded: rounding gives the parameters new tensors
     # A merged adapter is a float32 sum, also of weights in bfloat16.
     whole = lora is not None or any(weight.dtype == torch.float32 for weight in state.values())

@@ -1,7 +1,8 @@
 """Structured decoding in GRPO's rollouts: each sampled response follows the grammar, and its forced tokens are known.
 
 `Rollouts` is a `rollout_func` of TRL for generation in this process. With vLLM TRL generates by itself under the
-regular expression of `response_regex`; `find_chosen` then reads from the text which tokens were forced.
+regular expression of `response_regex`; `find_chosen` then reads from the text which tokens were forced. Without
+structure the model writes freely, every token is chosen, and the structure reward has something to teach.
 
 The paper samples "under structured decoding constraints guided by a predefined reasoning template" (section 4.2).
 """
@@ -19,19 +20,22 @@ from lad_reasoner.judges.vlm.checkpoint import Checkpoint
 from lad_reasoner.judges.vlm.decoding import StructuredDecoding, Written
 from lad_reasoner.judges.vlm.grammar import make_grammar
 
+CHARACTERS = 4  # of English text in a token
 _ANSWER = re.compile(r"</think>\s*<answer>\s*(?=(yes|no))", re.IGNORECASE)
 
 
 class Rollouts:
     """Samples a response for each prompt; used as TRL's `rollout_func`.
 
-    `tokens` is the most that a response may take, its tags and its end included. `at_once` is how many responses are
-    generated together. Raises InputError if so few tokens leave no room for a reasoning, or if the chat template opens
-    `<think>` itself.
+    `tokens` is the most that a response may take, its tags and its end included; `budget` is what they leave for the
+    reasoning. `at_once` is how many responses are generated together. Without `structured` they are free. Raises
+    InputError if so few tokens leave no room for a reasoning, or if the chat template opens `<think>` itself.
     """
 
-    def __init__(self, checkpoint: Checkpoint, *, tokens: int, at_once: int, device: Any = None) -> None:
-        self.grammar, self.at_once = make_grammar(checkpoint, device), at_once
+    def __init__(
+        self, checkpoint: Checkpoint, *, tokens: int, at_once: int, structured: bool = True, device: Any = None
+    ) -> None:
+        self.grammar, self.at_once, self.structured = make_grammar(checkpoint, device), at_once, structured
         # Everything but the reasoning; a decoder with a budget of one token knows how much that is.
         frame = StructuredDecoding(self.grammar, 1).max_new_tokens - 1
         if tokens <= frame:
@@ -91,24 +95,37 @@ class Rollouts:
             trainer._dist.summon_full_params(trainer.model_wrapped, recurse=False),
             trainer.accelerator.autocast(),
         ):
-            model.generate(**inputs, generation_config=trainer.generation_config, logits_processor=[decoding])
-        return ids, decoding.written()
+            process = [decoding if self.structured else self._forbid_placeholders]
+            rows = model.generate(**inputs, generation_config=trainer.generation_config, logits_processor=process)
+        if self.structured:
+            return ids, decoding.written()
+        return ids, [self._cut(row) for row in rows[:, inputs["input_ids"].shape[1] :].tolist()]
+
+    def _forbid_placeholders(self, _: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        """The logits (rows, vocabulary) of free sampling, in which tokens that stand for pictures never win."""
+        return scores + self.grammar.never
+
+    def _cut(self, row: Sequence[int]) -> Written:
+        """A free response: the ids up to its end, which is missing if the tokens were spent; all are chosen."""
+        end = next((at for at, token in enumerate(row, start=1) if token in self.grammar.ends), 0)
+        return Written(tuple(row[: end or None]), (True,) * (end or len(row)), forced=not end)
 
 
-def response_regex(tokens: int) -> str:
+def response_regex(budget: int) -> str:
     """A regular expression of the response grammar for vLLM's structured outputs.
 
-    The reasoning holds no `<` and at most so many characters that a response of `tokens` tokens nearly always ends.
+    The reasoning holds no `<`, and at most the characters of `budget` tokens, the same as decoding in this process
+    allows. One of many short tokens can still be cut off.
     """
-    # English text has about four characters a token; half of that leaves room for shorter tokens.
-    return rf"<think>[^<]{{1,{max(1, 2 * tokens)}}}</think><answer>(yes|no)</answer>"
+    return rf"<think>[^<]{{1,{CHARACTERS * budget}}}</think><answer>(yes|no)</answer>"
 
 
-def find_chosen(texts: Sequence[str]) -> list[bool]:
+def find_chosen(texts: Sequence[str], budget: int) -> list[bool]:
     """Whether the model had a choice at each token of a response under `response_regex`; `texts` are the tokens' texts.
 
     Chosen are the tokens of the reasoning, the one in which its end tag begins, and the one in which the answer begins.
-    In a response that was cut off everything after `<think>` counts as chosen.
+    The end of a reasoning as long as `budget` allows is forced. In a response that was cut off everything after
+    `<think>` counts as chosen.
     """
     whole = "".join(texts)
     # Places count characters of `whole`; a token lies in [begin, place).
@@ -116,11 +133,13 @@ def find_chosen(texts: Sequence[str]) -> list[bool]:
     end, answer = len(whole), -1  # of a response that was cut off: no end tag, no answer
     for match in _ANSWER.finditer(whole):
         end, answer = match.span()
+    # Where no character was left, only the end tag could follow.
+    ends = end - reasoning < CHARACTERS * budget
     chosen: list[bool] = []
     place = 0
     for text in texts:
         begin, place = place, place + len(text)
         # The last condition leaves out tokens without text at the end, such as the end of text.
-        thinks = place > reasoning and begin <= end and begin < len(whole)
+        thinks = place > reasoning and begin < end + ends and begin < len(whole)
         chosen.append(thinks or begin <= answer < place)
     return chosen

@@ -1,6 +1,6 @@
 """TRL's GRPOTrainer with what the paper needs and TRL lacks; importing this module needs the extra `train`.
 
-- Rollouts under structured decoding; forced tokens carry no gradient (rollouts.py, objective.py).
+- Rollouts under structured decoding, or free; forced tokens carry no gradient (rollouts.py, objective.py).
 - `kl: reward` subtracts the KL to the frozen model from a sequence's reward (equation 7). TRL has it in the loss only.
 - Rewards by part and by label, yes-rate, lengths, forced ends, KL: logged at every step beside TRL's own metrics.
 
@@ -22,7 +22,7 @@ from lad_reasoner.judges.vlm.qwen_speedups import share_pictures, speed_up
 from lad_reasoner.train.monitor import CollapseGuard, Samples
 from lad_reasoner.train.objective import group_advantages, penalised_rewards, sequence_kl, zero_spread
 from lad_reasoner.train.rewards import response_text
-from lad_reasoner.train.rollouts import Rollouts, find_chosen
+from lad_reasoner.train.rollouts import Rollouts, find_chosen, response_regex
 from lad_reasoner.train.settings import TRL
 
 GRPOTrainer: Any = require("trl", "train").GRPOTrainer
@@ -32,15 +32,26 @@ TrainerCallback: Any = require("transformers", "train").TrainerCallback
 class StructuredGRPOTrainer(GRPOTrainer):  # type: ignore[misc]
     """GRPO on pairs. `kl` says where the KL with coefficient `args.beta` goes: reward, loss or none (beta 0).
 
+    With `structured` the responses are sampled under the response grammar. TRL's `vllm_structured_outputs_regex` is
+    then set unless given.
+
     Shapes in comments: B responses of this process, N of all processes, T tokens at most.
     """
 
-    def __init__(self, checkpoint: Checkpoint, *, kl: str, rollout_batch_size: int, **named: Any) -> None:
+    def __init__(
+        self, checkpoint: Checkpoint, *, kl: str, rollout_batch_size: int, structured: bool = True, **named: Any
+    ) -> None:
         args = named["args"]
         self.kl = kl
         self.rollouts = Rollouts(
-            checkpoint, tokens=args.max_completion_length, at_once=rollout_batch_size, device=args.device
+            checkpoint,
+            tokens=args.max_completion_length,
+            at_once=rollout_batch_size,
+            structured=structured,
+            device=args.device,
         )
+        if args.use_vllm and structured and args.vllm_structured_outputs_regex is None:
+            args.vllm_structured_outputs_regex = response_regex(self.rollouts.budget)
         self.parts = torch.empty(0)  # (N, rewards), a column for each reward function
         self.samples: list[dict[str, Any]] = []  # the last responses of this process
         super().__init__(
@@ -79,9 +90,12 @@ class StructuredGRPOTrainer(GRPOTrainer):  # type: ignore[misc]
         """TRL's, with the responses decoded as inspection does it, and the forced tokens of vLLM's found."""
         prompt_ids, ids, chosen, _, *rest = super()._generate(prompts)
         grammar = self.rollouts.grammar
-        if chosen is None:  # vLLM does not tell which tokens its regular expression forced
+        if chosen is None and not self.rollouts.structured:
+            chosen = [[1] * len(row) for row in ids]
+        elif chosen is None:  # vLLM does not tell which tokens its regular expression forced
             pieces = [[grammar.text(token) for token in row] for row in ids]
-            chosen = [[int(choice) for choice in find_chosen(texts)] for texts in pieces]
+            budget = self.rollouts.budget
+            chosen = [[int(choice) for choice in find_chosen(texts, budget)] for texts in pieces]
         # TRL would drop special tokens, and with them tags that are added tokens.
         responses = [grammar.decode([token for token in row if token not in grammar.ends]) for row in ids]
         completions = [[{"role": "assistant", "content": response}] for response in responses]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -22,7 +23,7 @@ from lad_reasoner.judge import Judgement, PicturePair
 from lad_reasoner.judges.vlm.checkpoint import Checkpoint, load_checkpoint
 from lad_reasoner.judges.vlm.decoding import Reply
 from lad_reasoner.judges.vlm.judge import VlmJudge
-from lad_reasoner.judges.vlm.transformers_engine import TransformersEngine, count_votes
+from lad_reasoner.judges.vlm.transformers_engine import REASONING_TOKENS, TransformersEngine, count_votes
 from lad_reasoner.prompts import PROMPT_VERSION, QUESTION, build_messages, build_prompt
 
 ARCHITECTURES: dict[str, Callable[[Path], Path]] = {
@@ -288,3 +289,12 @@ def test_prompt() -> None:
         assert all(tag in build_prompt(references) for tag in ("<think>", "</think>", "<answer>", "</answer>"))
     with pytest.raises(ValueError, match="at least one reference"):
         build_prompt(0)
+
+
+def test_the_budget_of_a_reasoning_is_the_one_it_was_trained_with(qwen: Checkpoint, tmp_path: Path) -> None:
+    assert TransformersEngine(qwen).reasoning_tokens == REASONING_TOKENS
+    folder = tiny.save_qwen(tmp_path / "model")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "reasoning_tokens": 31}))
+    assert TransformersEngine(load_checkpoint(folder)).reasoning_tokens == 31
+    assert TransformersEngine(load_checkpoint(folder), reasoning_tokens=12).reasoning_tokens == 12

@@ -60,6 +60,12 @@ class Checkpoint:
         printable = "".join(letter if letter.isprintable() else " " for letter in scope)
         return " ".join(printable.split())
 
+    @property
+    def reasoning_tokens(self) -> int | None:
+        """The budget of a reasoning that its config.json states (key `reasoning_tokens`); None if it states none."""
+        budget = getattr(self.model.config, "reasoning_tokens", None)
+        return budget if isinstance(budget, int) and budget > 0 else None
+
     def fit(self, image: Image.Image) -> Image.Image:
         """The picture within the pixel budget."""
         pixels = image.width * image.height

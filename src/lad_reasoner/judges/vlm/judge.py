@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from lad_reasoner.judge import Judgement, PicturePair
 from lad_reasoner.judges.vlm.checkpoint import load_checkpoint
-from lad_reasoner.judges.vlm.transformers_engine import BATCH_SIZE, REASONING_TOKENS, Engine, TransformersEngine
+from lad_reasoner.judges.vlm.transformers_engine import BATCH_SIZE, Engine, TransformersEngine
 from lad_reasoner.prompts import PROMPT_VERSION
 
 
@@ -32,7 +32,7 @@ def load_checkpoint_judge(
     votes: int = 1,
     max_pixels: int | None = None,
     device: str | None = None,
-    reasoning_tokens: int = REASONING_TOKENS,
+    reasoning_tokens: int | None = None,
     batch_size: int = BATCH_SIZE,
 ) -> VlmJudge:
     """A vision-language model in this process: `micro` is built in, others by folder or hub name.

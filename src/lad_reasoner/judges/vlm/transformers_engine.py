@@ -24,7 +24,9 @@ from lad_reasoner.judges.vlm.decoding import Reply, StructuredDecoding
 from lad_reasoner.judges.vlm.grammar import make_grammar
 from lad_reasoner.prompts import build_messages
 
-REASONING_TOKENS = 256  # the budget of a reasoning; the paper's examples have about a hundred words
+REASONING_TOKENS = (
+    256  # the budget of a reasoning unless the checkpoint states one; the paper's have about a hundred words
+)
 BATCH_SIZE = 8  # responses that are generated together
 
 Pictures = Sequence[Image.Image]  # references first, the query last
@@ -53,11 +55,13 @@ class TransformersEngine:
         checkpoint: Checkpoint,
         *,
         votes: int = 1,
-        reasoning_tokens: int = REASONING_TOKENS,
+        reasoning_tokens: int | None = None,
         batch_size: int = BATCH_SIZE,
         temperature: float = 1.0,
         seed: int = 0,
     ) -> None:
+        if reasoning_tokens is None:
+            reasoning_tokens = checkpoint.reasoning_tokens or REASONING_TOKENS
         if min(votes, reasoning_tokens, batch_size) < 1:
             raise InputError("votes, reasoning_tokens and batch_size must be at least 1")
         if temperature <= 0:
