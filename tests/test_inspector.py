@@ -1,5 +1,6 @@
 """The one interface: references once, queries streamed in order, bad ones in their places."""
 
+import io
 import weakref
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -111,7 +112,9 @@ class Batches:
 
 
 def plain(width: int) -> Image.Image:
-    return Image.new("RGB", (width, 50))
+    picture = Image.new("RGB", (width, 50))
+    picture.paste((255, 255, 255), (0, 0, 10, 10))
+    return picture
 
 
 def outcome(results: list[Verdict | Failure]) -> list[str]:
@@ -274,7 +277,6 @@ def test_queries_of_another_kind_are_judged(inspector: Inspector, folder: Path) 
         "tall": good.resize((200, 400)),
         "tiny": good.resize((16, 16)),
         "long": good.resize((2000, 20)),
-        "plain": Image.new("RGB", (300, 200), (255, 255, 255)),
     }.items():
         verdict = inspector.inspect(changed)
         assert verdict.answer in ("yes", "no"), name
@@ -282,11 +284,83 @@ def test_queries_of_another_kind_are_judged(inspector: Inspector, folder: Path) 
     assert inspector.inspect(good.resize((256, 192))).answer == "no"
 
 
-def test_a_plain_reference_is_no_trouble() -> None:
-    plain = Image.new("RGB", (300, 200), (128, 128, 128))
-    inspector = Inspector(references=[plain, plain])
-    assert inspector.inspect(plain).answer == "no"
-    assert inspector.inspect(shot("good", 0).image).answer == "yes"
+@pytest.mark.parametrize("colour", [(0, 0, 0), (128, 128, 128), (255, 255, 255), (9, 9, 12)])
+def test_pictures_that_show_nothing_are_refused(inspector: Inspector, folder: Path, colour: tuple[int, ...]) -> None:
+    blank = Image.new("RGB", (300, 200), colour)
+    with pytest.raises(ImageError, match="picture: the picture has one colour only; look at the camera"):
+        Inspector(references=[folder / "reference.png", blank])
+    with pytest.raises(ImageError, match="one colour only"):
+        inspector.inspect(blank)
+    good, none, bad = inspector.inspect_many([folder / "good.png", blank, folder / "bad.png"])
+    assert isinstance(none, Failure)
+    assert none.query == "picture"
+    assert isinstance(good, Verdict)
+    assert isinstance(bad, Verdict)
+    assert (good.answer, bad.answer) == ("no", "yes")
+
+
+def test_noise_in_the_dark_shows_nothing(inspector: Inspector) -> None:
+    noise = np.random.default_rng(0).poisson(3, (200, 300, 3)).astype(np.uint8)
+    for values, reason in ((noise, "is black"), (255 - noise // 3, "is white")):
+        with pytest.raises(ImageError, match=f"the picture {reason}"):
+            inspector.inspect(values)
+    grey = np.random.default_rng(0).normal(128, 3, (200, 300)).astype(np.uint8)
+    assert inspector.inspect(grey).answer in ("yes", "no")  # a plain surface
+
+
+def test_pictures_in_memory_stay_as_they_are(folder: Path, tmp_path: Path) -> None:
+    """Pillow draws a large JPEG at a fraction of its size once it is told to: not the caller's."""
+    Image.open(folder / "bad.png").resize((3600, 2700)).save(tmp_path / "large.jpg")
+    data = (tmp_path / "large.jpg").read_bytes()
+    (tmp_path / "half.jpg").write_bytes(data[: len(data) // 3])
+    inspector = Inspector(references=Image.open(folder / "reference.png"))  # type: ignore[arg-type]
+    with Image.open(tmp_path / "large.jpg") as image, Image.open(tmp_path / "half.jpg") as half:
+        first = inspector.inspect(image)
+        assert (image.size, image.mode) == ((3600, 2700), "RGB")
+        again = inspector.inspect(image)
+        assert (first.score, first.boxes) == (again.score, again.boxes)
+        for box in first.boxes:
+            assert box.x + box.width <= 3601
+        stream = [folder / "good.png", half, folder / "bad.png", object(), np.zeros((20, 20)), data, io.BytesIO(data)]
+        results = list(inspector.inspect_many(stream))  # type: ignore[arg-type]
+    assert [type(result) for result in results] == [Verdict, Failure, Verdict, Failure, Failure, Verdict, Verdict]
+    errors = [result.error for result in results if isinstance(result, Failure)]
+    assert "half.jpg: the picture is damaged (" in errors[0]
+    assert errors[1].startswith("object is not a picture; give a path")
+    assert errors[2].endswith("an array of float64 has no fixed range; scale it to 0..255 as uint8")
+    with Image.open(tmp_path / "large.jpg") as closed:
+        pass
+    with pytest.raises(ImageError, match=r"large\.jpg: the picture is damaged"):
+        inspector.inspect(closed)
+
+
+def test_arrays_are_judged_as_their_files(inspector: Inspector, folder: Path) -> None:
+    path = folder / "bad.png"
+    expected = inspector.inspect(path)
+    for source in (np.asarray(Image.open(path)), path.read_bytes()):
+        verdict = inspector.inspect(source)
+        assert (verdict.answer, verdict.score, verdict.boxes) == (expected.answer, expected.score, expected.boxes)
+        assert verdict.query == "picture"
+
+
+@pytest.mark.parametrize("bits", [10, 12, 14, 16])
+@pytest.mark.parametrize("suffix", ["tif", "png"])
+def test_depth_is_found_from_the_references(folder: Path, tmp_path: Path, bits: int, suffix: str) -> None:
+    def save(name: str) -> Path:
+        grey = np.asarray(Image.open(folder / name).convert("L")).astype(np.uint32)
+        values = grey * ((1 << bits) - 1) // 255
+        Image.fromarray(values.astype(np.uint16)).save(tmp_path / f"{name}.{suffix}")
+        Image.fromarray(grey.astype(np.uint8)).save(tmp_path / name)
+        return tmp_path / f"{name}.{suffix}"
+
+    names = ["reference.png", "good.png", "bad.png"]
+    reference, *queries = [save(name) for name in names]
+    deep = Inspector(references=[reference])
+    shallow = Inspector(references=[tmp_path / names[0]])
+    for query, name in zip(queries, names[1:], strict=True):
+        assert deep.inspect(query).score == pytest.approx(shallow.inspect(tmp_path / name).score, abs=0.05)
+    notes = [note for note in deep.notes() if "bits" in note]
+    assert notes == ([] if bits == 16 else [f"references: values of {bits} bits were scaled to 8 bits"])
 
 
 def test_a_single_path_is_a_reference(folder: Path) -> None:

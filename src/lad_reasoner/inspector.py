@@ -13,16 +13,15 @@ from collections.abc import Iterable, Iterator, Sequence
 from operator import itemgetter
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 
-from lad_reasoner.errors import InputError
-from lad_reasoner.files.pictures import read_picture
+from lad_reasoner.errors import ImageError, InputError
+from lad_reasoner.files.pictures import DEEP, Picture, PictureSource, find_depth, read_picture, why_blank
 from lad_reasoner.judge import Judge, PicturePair
 from lad_reasoner.judges import add_evidence, load_judge
 from lad_reasoner.records import Failure, Verdict
 from lad_reasoner.runner import Judged, judge_batch, run
-
-Source = str | Path | Image.Image
 
 load_model = load_judge  # the public name
 
@@ -30,44 +29,57 @@ load_model = load_judge  # the public name
 class Inspector:
     """Compares queries with references.
 
-    `references` are one or more pictures of good products (paths or Pillow images). Raises `ImageError` if one of them
-    cannot be read, `InputError` without references. With `evidence` the built-in judge adds its map and boxes to the
+    `references` are one or more pictures of good products: paths, Pillow images, arrays or bytes. What values of 10 to
+    14 bits are stored in files of 16 bits is seen from them. Raises `ImageError` when one of them cannot be read or
+    shows nothing, `InputError` when there are none. With `evidence` the built-in judge adds its map and boxes to the
     verdicts of another model.
     """
 
     def __init__(
-        self, model: str | Judge = "evidence", references: Sequence[Source] = (), *, evidence: bool = False
+        self, model: str | Judge = "evidence", references: Sequence[PictureSource] = (), *, evidence: bool = False
     ) -> None:
-        if isinstance(references, str | Path | Image.Image):
+        if isinstance(references, str | Path | Image.Image | bytes | np.ndarray):
             references = [references]
-        if not references:
+        if len(references) == 0:
             raise InputError("no references: give at least one picture of a good product with --reference")
-        self.references = tuple(read_picture(reference) for reference in references)
+        self.depth = find_depth(references)
+        self.references = tuple(self._read_picture(reference) for reference in references)
         if isinstance(model, str):
             self.judge = load_judge(model, evidence=evidence)
         else:
             self.judge = add_evidence(model) if evidence else model
 
-    def inspect(self, query: Source) -> Verdict:
+    def inspect(self, query: PictureSource) -> Verdict:
         """Judge one query; raises `InputError` if it cannot be read or judged."""
         return judge_batch(self.judge, [self._read(query)])[0].verdict
 
-    def inspect_many(self, queries: Iterable[Source | Failure]) -> Iterator[Verdict | Failure]:
+    def inspect_many(self, queries: Iterable[PictureSource | Failure]) -> Iterator[Verdict | Failure]:
         """Judge many queries, in order and in the judge's batches; verdicts come batch by batch.
 
         A query that cannot be read or judged becomes a `Failure`; a `Failure` among the queries is passed through.
         """
         yield from map(_record, self.run(queries))
 
-    def run(self, queries: Iterable[Source | Failure]) -> Iterator[Judged | Failure]:
+    def run(self, queries: Iterable[PictureSource | Failure]) -> Iterator[Judged | Failure]:
         """Like `inspect_many`, with the pictures and the judgement of each verdict."""
         # A loop variable would keep the last picture in memory while the next batch is read.
         yield from map(itemgetter(1), run(self.judge, queries, self._read))
 
-    def _read(self, query: Source | Failure) -> PicturePair:
+    def _read(self, query: PictureSource | Failure) -> PicturePair:
         if isinstance(query, Failure):
             raise InputError(query.error)
-        return PicturePair(self.references, read_picture(query))
+        return PicturePair(self.references, self._read_picture(query))
+
+    def _read_picture(self, source: PictureSource) -> Picture:
+        picture = read_picture(source) if self.depth == DEEP else read_picture(source, self.depth)
+        if problem := why_blank(picture):
+            raise ImageError(f"{picture.name}: {problem}; look at the camera, and give a picture of the product")
+        return picture
+
+    def notes(self) -> tuple[str, ...]:
+        """Sentences that a reader of the verdicts should know: the judge's, and what was changed in the references."""
+        changes = dict.fromkeys(note for reference in self.references for note in reference.notes)
+        return (*self.judge.notes, *(f"references: {note}" for note in changes))
 
 
 def _record(result: Judged | Failure) -> Verdict | Failure:

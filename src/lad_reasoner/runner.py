@@ -19,6 +19,7 @@ from typing import TypeVar
 
 from lad_reasoner.answers import Answer
 from lad_reasoner.errors import InputError, MachineError
+from lad_reasoner.files.pictures import name_source
 from lad_reasoner.judge import Judge, Judgement, PicturePair
 from lad_reasoner.records import Failure, Verdict
 from lad_reasoner.text import printable
@@ -72,8 +73,9 @@ def _run_batch(
         try:
             pairs.append(future.result())
         except InputError as error:
-            # A pair on disk and a failed query have their name in `query`; a path is its own name.
-            failures[position] = Failure(query=printable(getattr(item, "query", item)), error=str(error))
+            # A pair on disk and a failed query have their name in `query`.
+            name = getattr(item, "query", None) or name_source(item)
+            failures[position] = Failure(query=printable(name), error=str(error))
     results = _judge(judge, pairs)
     for position, (item, _) in enumerate(batch):
         yield item, failures[position] if position in failures else next(results)

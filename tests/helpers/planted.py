@@ -9,7 +9,9 @@ from PIL import Image
 
 def png(shade: int = 128, side: int = 16) -> bytes:
     buffer = io.BytesIO()
-    Image.new("RGB", (side, side), (shade, 90, 160)).save(buffer, "PNG")
+    picture = Image.new("RGB", (side, side), (shade, 90, 160))
+    picture.putpixel((side - 1, side - 1), (0, 0, 0))  # a picture of one colour is refused
+    picture.save(buffer, "PNG")
     return buffer.getvalue()
 
 

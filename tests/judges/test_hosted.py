@@ -619,8 +619,10 @@ def test_a_service_that_was_given_up_is_not_waited_for_again(tmp_path: Path) -> 
 
 def test_inspector_and_load_model(tmp_path: Path) -> None:
     with ChatServer(by_colour) as server:
-        inspector = Inspector(load_model("big", server=server.url), [Image.new("RGB", (32, 24))])
-        verdict = inspector.inspect(Image.new("RGB", (32, 24), (204, 90, 160)))
+        inspector = Inspector(load_model("big", server=server.url), [Image.linear_gradient("L").resize((32, 24))])
+        query = Image.new("RGB", (32, 24), (204, 90, 160))
+        query.paste((0, 0, 0), (16, 12, 32, 24))
+        verdict = inspector.inspect(query)
         with_boxes = load_model("big", server=server.url, evidence=True)
     assert (verdict.answer, verdict.model, verdict.tokens) == ("yes", "big", 20)
     assert (tmp_path / "cache/lad-reasoner/answers.jsonl").is_file()

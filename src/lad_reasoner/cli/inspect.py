@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -48,27 +49,36 @@ def inspect_verb(
         raise typer.BadParameter("--json and --csv exclude each other")
     if evidence and model == "evidence":
         raise typer.BadParameter("evidence already has a map and boxes; --evidence is for another --model")
-    from lad_reasoner.files.pictures import find_pictures
+    from lad_reasoner.files.pictures import describe_passed_over, find_pictures
     from lad_reasoner.inspector import Inspector
     from lad_reasoner.judges import load_judge
 
-    files = _find_queries(queries)
+    passed_over: list[Path] = []
+    files = _find_queries(queries, passed_over)
     judge = load_judge(model, evidence=evidence, **options)
-    inspector = Inspector(judge, find_pictures(reference))
+    inspector = Inspector(judge, find_pictures(reference, passed_over))
     failed = invalid = anomalous = 0
+    changed: Counter[str] = Counter()
     with _Output(out, inspector) as output:
-        for note in judge.notes:
+        output.notes = [*inspector.notes(), *filter(None, [describe_passed_over(passed_over)])]
+        for note in output.notes:
             print(f"note: {note}", file=sys.stderr)
         from lad_reasoner.report.terminal import VerdictTable, track
+        from lad_reasoner.runner import Judged
 
         show = _print_json if as_json else _CsvPrinter() if as_csv else VerdictTable().add
         for result in track(inspector.run(files), len(files), "Inspecting"):
             record = record_of(result)
             output.add(result)  # first, so that it is kept even if stdout was closed
             show(record)
+            if isinstance(result, Judged):
+                changed.update(result.pair.query.notes)
             failed += hasattr(record, "error")
             invalid += getattr(record, "answer", "") == "invalid"
             anomalous += getattr(record, "anomalous", False)
+        for note, number in changed.items():
+            output.notes.append(f"in {number} of {len(files)} queries: {note}")
+            print(f"note: {output.notes[-1]}", file=sys.stderr)
     print_receipt(judge)
     if not as_json and not as_csv:
         apart = f" ({invalid} without a valid answer)" if invalid else ""
@@ -87,7 +97,7 @@ def record_of(result: Judged | Failure) -> Verdict | Failure:
     return result.verdict if hasattr(result, "verdict") else result
 
 
-def _find_queries(sources: list[str]) -> list[Any]:
+def _find_queries(sources: list[str], passed_over: list[Path]) -> list[Any]:
     """The files of all sources; a source without files becomes a `Failure` in its place."""
     from lad_reasoner.files.pictures import find_pictures
     from lad_reasoner.records import Failure
@@ -96,7 +106,7 @@ def _find_queries(sources: list[str]) -> list[Any]:
     queries: list[Any] = []
     for source in sources:
         try:
-            queries += find_pictures([source])
+            queries += find_pictures([source], passed_over)
         except InputError as error:
             queries.append(Failure(query=printable(source), error=str(error)))
     return queries
@@ -130,6 +140,7 @@ class _Output:
     def __init__(self, folder: Path | None, inspector: Inspector) -> None:
         self.folder, self.inspector = folder, inspector
         self.rows: list[InspectionRow] = []
+        self.notes: list[str] = []
 
     def __enter__(self) -> _Output:
         if self.folder is not None:
@@ -154,6 +165,7 @@ class _Output:
         if self.folder is not None:
             from lad_reasoner.report.inspection import write_inspection_page
 
-            references, notes = self.inspector.references, self.inspector.judge.notes
-            path = write_inspection_page(self.folder, self.rows, references, title="Inspection", notes=notes)
+            path = write_inspection_page(
+                self.folder, self.rows, self.inspector.references, title="Inspection", notes=self.notes
+            )
             print(f"report: {path}", file=sys.stderr)

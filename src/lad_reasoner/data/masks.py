@@ -11,12 +11,11 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 from pydantic import TypeAdapter, ValidationError
 from scipy import ndimage
 
 from lad_reasoner.errors import ImageError, InputError
-from lad_reasoner.files.pictures import MAX_PIXELS
+from lad_reasoner.files.pictures import open_picture, orientation, read_turn, turn_upright
 from lad_reasoner.records import Record, Sample
 from lad_reasoner.text import first_problem, place_words, printable
 
@@ -48,6 +47,29 @@ def read_mask(files: Sequence[str | Path]) -> NDArray[np.bool_]:
         union = values > 0 if union is None else union | (values > 0)
     assert union is not None
     return union
+
+
+def read_mask_of(picture: str | Path, files: Sequence[str | Path]) -> NDArray[np.bool_] | None:
+    """As `read_mask`, turned as the picture is by its orientation tag; None for a mask of another shape.
+
+    Annotation tools draw on the stored pixels or on the upright ones. Which of them is seen from the shape; where it is
+    not (half a turn, a mirrored or square picture), the answer is None as well. A mask may be smaller than the picture.
+    ImageError for files that cannot be read.
+    """
+    mask = read_mask(files)
+    turn, width, height = read_turn(picture)
+    upright = _same_aspect(mask.shape, (height, width))
+    stored = _same_aspect(mask.shape, (width, height) if turn >= 5 else (height, width))
+    if turn == 1 or _read_turned(files[0])[1]:
+        return mask if upright else None
+    if upright == stored:
+        return None
+    return mask if upright else turn_upright(mask, turn)
+
+
+def _same_aspect(shape: tuple[int, ...], other: tuple[int, int]) -> bool:
+    """Whether one is the other, scaled, but for rounding to whole pixels."""
+    return abs(shape[0] * other[1] - shape[1] * other[0]) <= max(*shape, *other)
 
 
 def name_defects(sample: Sample) -> tuple[str, ...]:
@@ -112,19 +134,29 @@ def _percent(share: float) -> str:
 
 
 def _read_values(file: str | Path) -> NDArray[np.integer]:
-    """(height, width) integers: grey values as in the file; of colours the largest channel, without transparency."""
+    """As `_read_turned`, without the orientation."""
+    return _read_turned(file)[0]
+
+
+def _read_turned(file: str | Path) -> tuple[NDArray[np.integer], bool]:
+    """(height, width) integers, and whether the file's own orientation tag turned them.
+
+    Grey values are as in the file; of colours the largest channel counts, without transparency.
+    """
     name = printable(file)
     try:
-        with Image.open(file) as image:
-            if image.width * image.height > MAX_PIXELS:
-                raise ImageError(f"{name}: {image.width}x{image.height} pixels is too large for a mask; scale it down")
+        with open_picture(file) as image:
             values = np.asarray(image)
-            if image.mode in ("LA", "RGBA"):
-                values = values[..., :-1]
-            lossy = image.format == "JPEG"
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise ImageError(f"{name}: the mask cannot be read ({error}); copy it again") from None
+            # A TIFF is upright once it is loaded, and has no tag any more.
+            turn = orientation(image)
+            lossy, has_alpha = image.format == "JPEG", image.mode in ("LA", "RGBA")
+    except ImageError as error:
+        reason = str(error).removeprefix(f"{name}: ")
+        raise ImageError(f"{name}: the mask cannot be read ({reason})") from None
+    if has_alpha:
+        values = values[..., :-1]
     values = values.max(axis=2) if values.ndim == 3 else values
     if not np.issubdtype(values.dtype, np.integer):
         values = values.astype(np.uint8) if values.dtype == np.bool_ else (values > 0).astype(np.uint8)
-    return np.where(values > JPEG_NOISE, values, 0) if lossy else values
+    values = turn_upright(values, turn)
+    return np.where(values > JPEG_NOISE, values, 0) if lossy else values, turn > 1

@@ -29,7 +29,7 @@ from typing import TypeVar
 
 from pydantic import Field, TypeAdapter, ValidationError
 
-from lad_reasoner.data.masks import describe_mask, read_mask
+from lad_reasoner.data.masks import describe_mask, read_mask_of
 from lad_reasoner.data.public_sets import LOCO, WRONG_IN_DS_MVTEC
 from lad_reasoner.errors import InputError
 from lad_reasoner.records import Record, Sample
@@ -106,15 +106,16 @@ class Mmad:
     def hint(self, sample: Sample) -> Hint:
         """The hint for one picture; only from its data set if MMAD says nothing about it.
 
-        ImageError for a mask that cannot be read.
+        It says no place if the mask has another shape than the picture. ImageError for a mask that cannot be read.
         """
         name = name_of(sample)
+        mask = read_mask_of(sample.image, sample.masks) if sample.masks else None
         asked = self.questions.get(name, ())
         return Hint(
             category=sample.category,
             anomalous=sample.label == "yes",
             defect=sample.defect,
-            where=describe_mask(read_mask(sample.masks)) if sample.masks else "",
+            where="" if mask is None else describe_mask(mask),
             knowledge=self.knowledge.get(name[:3], ""),
             said=tuple((q.question.strip(), q.right.strip()) for q in asked if q.type != DETECTION and q.right),
         )

@@ -1,39 +1,85 @@
 """Pictures from the outside world: found, checked, and brought to 8-bit RGB.
 
 EXIF rotation is applied. Greyscale, 16-bit, CMYK, palette and transparent pictures are converted. Truncated files,
-animations, and pictures that are too small or too large are refused with a reason.
+animations, and pictures that are too small or too large are refused with a reason. All files of strangers are decoded
+in `open_picture`.
 """
 
 from __future__ import annotations
 
 import base64
+import errno
 import glob
 import io
 import os
 import re
+import sys
+import threading
 import warnings
-from collections import deque
-from collections.abc import Iterable
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
 
 from lad_reasoner.errors import ImageError, InputError
-from lad_reasoner.text import printable
+from lad_reasoner.files.file_kinds import HEAD, describe_kind
+from lad_reasoner.text import listed, printable
 
-SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".ppm", ".pgm", ".jp2"})
+SUFFIXES = frozenset(
+    {".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".bmp", ".dib", ".tif", ".tiff", ".webp", ".gif"}
+    | {".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".j2k", ".jpx", ".avif"}
+)
+# Opened by content. Others are not: Pillow would hand PostScript to Ghostscript, and rare decoders are little tested.
+FORMATS = ("PNG", "JPEG", "TIFF", "GIF", "BMP", "DIB", "PPM", "WEBP", "JPEG2000", "AVIF")  # MPO comes with JPEG
 MIN_SIDE = 16  # pixels: below this there is nothing to compare
 MAX_PIXELS = 80_000_000  # keeps out decompression bombs; a 50-megapixel camera has fewer
 KEPT_SIDE = 1536  # pixels: no judge needs more, and several pictures must fit into memory
+DECODERS = 4  # pictures that are decoded at the same time
+LARGE = 16_000_000  # pixels: pictures above this are decoded one at a time
+STRIP = 256  # rows that are blended with white at a time
+DEEP = 16  # bits of a value in a file of more than 8 bits, where nothing says less
+CLIPPED = 0.01  # share of values: fewer above the depth of the references are not worth a note
+BLANK_RANGE = 3  # grey levels: a channel that spans no more holds no picture
+BLACK, WHITE = 12, 252  # grey levels: a picture that is below or above everywhere shows nothing
 
+_ORIENTATION = 0x0112
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_MAX_SAMPLE_VALUE, _BITS_PER_SAMPLE = 281, 258  # tags of a TIFF
 _DIGITS = re.compile(r"(\d+)")
 _JUNK = frozenset({"__macosx", "thumbs.db", "desktop.ini"})
 
 Parts = tuple[str, ...]  # of a path: `("bottle", "test", "good", "000.png")`
+PictureSource = str | Path | Image.Image | NDArray[Any] | bytes | IO[bytes]
+
+
+class _Slots:
+    """Limits the decoders at work: their memory is what a folder of hostile pictures exhausts."""
+
+    def __init__(self) -> None:
+        self.renew()
+        if hasattr(os, "register_at_fork"):  # a forked worker must not wait for threads that it does not have
+            os.register_at_fork(after_in_child=self.renew)
+
+    def renew(self) -> None:
+        self.any, self.large = threading.BoundedSemaphore(DECODERS), threading.Lock()
+
+
+_slots = _Slots()
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,137 +87,422 @@ class Picture:
     """A picture in memory.
 
     `image` is RGB and at most `KEPT_SIDE` pixels on its long side; `width` and `height` are those of the file, upright.
+    `notes` say what was changed beyond that.
     """
 
     name: str
     image: Image.Image
     width: int
     height: int
+    notes: tuple[str, ...] = ()
 
 
-def read_picture(source: str | Path | Image.Image) -> Picture:
+def read_picture(source: PictureSource, depth: int = DEEP) -> Picture:
     """Read one picture, upright and in RGB.
 
+    `source` is a path, the bytes of a file, an open file, a Pillow image, or an array (height, width) or (height,
+    width, 1, 3 or 4) of uint8, uint16 or bool, in the order red, green, blue. The caller's object stays as it is.
+    `depth` is the number of bits of a value where the file has more than 8 and does not say how many: see `find_depth`.
     Raises `ImageError` with the file's name and a remedy if it cannot be used.
     """
+    with open_picture(source) as image:
+        return _to_picture(image, source, name_source(source), depth)
+
+
+def name_source(source: object) -> str:
+    """A path is its own name; a picture in memory is `picture`, or has the name of its file."""
+    if isinstance(source, bytes | bytearray | memoryview | np.ndarray):
+        return "picture"
+    if isinstance(source, Image.Image) or hasattr(source, "read"):
+        name = getattr(source, "filename", "") or getattr(source, "name", "")
+        return printable(name) if isinstance(name, str | Path) and name else "picture"
+    return printable(source)
+
+
+@contextmanager
+def open_picture(source: PictureSource) -> Iterator[Image.Image]:
+    """An image, not yet decoded; whatever fails here or in the body is an `ImageError` with the file's name.
+
+    Formats are those of `FORMATS`, at most `MAX_PIXELS` pixels and a single frame.
+    """
+    name = name_source(source)
+    large = False
+    with _slots.any:
+        try:
+            with warnings.catch_warnings():
+                # Pillow only warns of bombs and of odd metadata; ours are the limits in _check.
+                warnings.simplefilter("ignore")
+                with _open(source, name) as image:
+                    _check(image, name)
+                    large = image.width * image.height > LARGE and _slots.large.acquire()
+                    yield image
+        except InputError:
+            raise
+        except UnidentifiedImageError:
+            kind = describe_kind(_head(source))
+            problem = kind or "not a picture that can be read; save it as PNG or JPEG"
+            raise ImageError(f"{name}: {problem}") from None
+        except Image.DecompressionBombError:
+            raise ImageError(_too_large(name, "more than 170 million")) from None
+        except PermissionError:
+            raise ImageError(f"{name}: no permission to read it") from None
+        except MemoryError:
+            raise ImageError(f"{name}: not enough memory to decode it; scale the picture down") from None
+        except Exception as error:  # Pillow's decoders raise anything on damaged files: KeyError, struct.error, ...
+            problem = " ".join(str(error).split()) or type(error).__name__
+            raise ImageError(f"{name}: the picture is damaged ({problem}); copy or save it again") from None
+        finally:
+            if large:
+                _slots.large.release()
+
+
+@contextmanager
+def _open(source: PictureSource, name: str) -> Iterator[Image.Image]:
+    stream: Any = io.BytesIO(source) if isinstance(source, bytes | bytearray | memoryview) else source
     if isinstance(source, Image.Image):
-        return _to_picture(source, getattr(source, "filename", "") or "picture")
-    name, path = printable(source), Path(source)
+        # Decoding turns, closes and shrinks a lazily opened image: the caller's is only looked at.
+        yield source
+    elif isinstance(source, np.ndarray):
+        yield _from_array(source, name)
+    elif isinstance(source, str | Path):
+        _check_file(Path(source), name)
+        with Image.open(source, formats=_formats()) as image:
+            yield image
+    elif hasattr(stream, "read"):
+        stream.seek(0)
+        with Image.open(stream, formats=_formats()) as image:
+            yield image
+    else:
+        kinds = "a path, bytes, a Pillow image or an array of uint8"
+        raise InputError(f"{type(source).__name__} is not a picture; give {kinds}")
+
+
+@cache
+def _formats() -> tuple[str, ...]:
+    """Those of `FORMATS` that this Pillow has."""
+    Image.init()
+    return tuple(name for name in FORMATS if name in Image.OPEN)
+
+
+def _check_file(path: Path, name: str) -> None:
+    """ImageError for what is not a file with content."""
     try:
-        if path.is_dir():
-            raise ImageError(f"{name}: a folder, not a picture")
-        if not path.exists():
-            raise ImageError(f"{name}: no such file")
-        if not path.is_file():
-            raise ImageError(f"{name}: not a file")
-        if path.stat().st_size == 0:
-            raise ImageError(f"{name}: the file is empty; copy it again")
-        with warnings.catch_warnings():
-            # Pillow only warns of bombs and of odd metadata; ours is the limit in _to_picture.
-            warnings.simplefilter("ignore")
-            with Image.open(path) as image:
-                return _to_picture(image, name)
-    except UnidentifiedImageError:
-        raise ImageError(f"{name}: not a picture that can be read; save it as PNG or JPEG") from None
-    except Image.DecompressionBombError:
-        raise ImageError(_too_large(name, "more than 170 million")) from None
-    except PermissionError:
-        raise ImageError(f"{name}: no permission to read it") from None
-    except (OSError, SyntaxError, ValueError, EOFError) as error:
-        raise ImageError(f"{name}: the picture is damaged ({error}); copy or save it again") from None
-    except MemoryError:
-        raise ImageError(f"{name}: not enough memory to decode it; scale the picture down") from None
+        status = path.stat()
+    except (OSError, ValueError) as error:
+        raise ImageError(f"{name}: {_why_absent(path, error)}") from None
+    if path.is_dir():
+        readable = os.access(path, os.R_OK | os.X_OK)
+        raise ImageError(f"{name}: a folder" + (", not a picture" if readable else " without permission to read it"))
+    if not path.is_file():
+        raise ImageError(f"{name}: not a file")
+    if status.st_size == 0:
+        raise ImageError(f"{name}: the file is empty; copy it again")
 
 
-def _to_picture(image: Image.Image, name: str) -> Picture:
+def _why_absent(path: Path, error: Exception) -> str:
+    number = getattr(error, "errno", None)
+    if number == errno.ELOOP:
+        return "a link that leads to itself"
+    if number == errno.EACCES:
+        return "no permission to read it"
+    if number == errno.ENAMETOOLONG:
+        return "no such file: the name is too long"
+    if number == errno.ENOENT and path.is_symlink():
+        return f"a link whose target {printable(path.readlink())} does not exist"
+    return "no such file" if number in (None, errno.ENOENT, errno.ENOTDIR) else f"{os.strerror(number)}"
+
+
+def _head(source: PictureSource) -> bytes:
+    """The first bytes of a file; none if they cannot be had."""
+    stream: Any = io.BytesIO(source) if isinstance(source, bytes | bytearray | memoryview) else source
+    try:
+        if isinstance(stream, str | Path):
+            with Path(stream).open("rb") as file:
+                return file.read(HEAD)
+        stream.seek(0)
+        return bytes(stream.read(HEAD))
+    except (OSError, AttributeError):
+        return b""
+
+
+def _from_array(values: NDArray[Any], name: str) -> Image.Image:
+    channels = values.shape[2] if values.ndim == 3 else 1
+    if values.ndim not in (2, 3) or channels not in (1, 3, 4):
+        shape = "x".join(map(str, values.shape))
+        raise InputError(f"{name}: an array of shape {shape} is not a picture; give (height, width) or (..., 3)")
+    if channels == 1:
+        values = values.reshape(values.shape[:2])
+    if values.dtype == np.bool_:
+        values = values.astype(np.uint8) * 255
+    if values.dtype == np.uint16 and channels > 1:
+        raise InputError(f"{name}: an array of uint16 must be grey; scale the colours to uint8")
+    if values.dtype not in (np.uint8, np.uint16):
+        raise InputError(f"{name}: an array of {values.dtype} has no fixed range; scale it to 0..255 as uint8")
+    if 0 in values.shape:
+        raise InputError(f"{name}: the array is empty")
+    return Image.fromarray(np.ascontiguousarray(values))
+
+
+def _check(image: Image.Image, name: str) -> None:
+    """Limits that are checked before anything is decoded."""
     width, height = image.size
     if width * height > MAX_PIXELS:
         raise ImageError(_too_large(name, f"{width}x{height}"))
+    # An MPO file is a camera's JPEG with a preview behind it. Counting the frames would read the whole file.
+    if image.format != "MPO" and getattr(image, "is_animated", False):
+        raise ImageError(f"{name}: holds more than one frame; save the one to inspect as a picture of its own")
+
+
+def _to_picture(image: Image.Image, source: PictureSource, name: str, depth: int) -> Picture:
+    width, height = image.size
     if min(width, height) < MIN_SIDE:
         raise ImageError(f"{name}: {width}x{height} pixels is too small; both sides must have at least {MIN_SIDE}")
-    # An MPO file is a camera's JPEG with a preview behind it.
-    frames = getattr(image, "n_frames", 1)
-    if frames > 1 and image.format != "MPO":
-        raise ImageError(f"{name}: holds {frames} frames; save the one to inspect as a picture of its own")
-    if image.format == "JPEG":
+    if image.format == "JPEG" and image is not source:
         image.draft("RGB", (KEPT_SIDE, KEPT_SIDE))  # decodes a large JPEG at a fraction of its size
-    upright = ImageOps.exif_transpose(image)
-    if upright.size != image.size:
-        width, height = height, width
-    rgb = _to_rgb(upright, name)
+    low = _low_bytes(source, name) if _has_deep_colours(image) and depth < DEEP else None
+    image.load()
+    turn = orientation(image)
+    rgb, notes = _to_rgb(image, name, depth) if low is None else _merge_bytes(image, low, depth)
+    if turn in _TURNS:
+        rgb = rgb.transpose(_TURNS[turn])
     if max(rgb.size) > KEPT_SIDE:
         rgb.thumbnail((KEPT_SIDE, KEPT_SIDE), Image.Resampling.BOX)
-    return Picture(name=name, image=rgb, width=width, height=height)
+    if turn >= 5:  # by a quarter
+        width, height = height, width
+    return Picture(name, rgb.convert("RGB"), width, height, notes)
+
+
+def orientation(image: Image.Image) -> int:
+    """The value of EXIF's orientation tag of a loaded image; 1 (upright) where it is absent or the EXIF is damaged."""
+    try:
+        value = image.getexif().get(_ORIENTATION, 1)
+    except Exception:  # as in open_picture
+        return 1
+    return value if isinstance(value, int) and value in _TURNS else 1
+
+
+def read_turn(source: PictureSource) -> tuple[int, int, int]:
+    """Orientation, and upright width and height, without decoding. Raises ImageError."""
+    with open_picture(source) as image:
+        turn = orientation(image)
+        # Pillow gives the upright size of a TIFF, and the stored one of all other formats.
+        lies = turn >= 5 and image.format != "TIFF"
+        return turn, *(image.size[::-1] if lies else image.size)
+
+
+def turn_upright(values: NDArray[Any], turn: int) -> NDArray[Any]:
+    """(height, width) as stored -> upright, by the orientation of its picture."""
+    if turn not in _TURNS:
+        return values
+    # (rows, columns) of pixel numbers, turned by Pillow and looked up: any type of value, no second table of turns
+    numbers = Image.fromarray(np.arange(values.size, dtype=np.int32).reshape(values.shape))
+    upright: NDArray[Any] = values.ravel()[np.asarray(numbers.transpose(_TURNS[turn]))]
+    return upright
 
 
 def _too_large(name: str, size: str) -> str:
     return f"{name}: {size} pixels; at most {MAX_PIXELS // 1_000_000} megapixels are read, scale the picture down"
 
 
-def _to_rgb(image: Image.Image, name: str) -> Image.Image:
-    """8-bit RGB. 16-bit values are divided by 256, always, so that reference and query keep the same brightness."""
+def _to_rgb(image: Image.Image, name: str, depth: int) -> tuple[Image.Image, tuple[str, ...]]:
+    """8-bit RGB, or L for grey values of more bits, and what was changed."""
     if image.mode.startswith("I"):
-        values = np.asarray(image).astype(np.int64)
-        eight_bit = (np.clip(values, 0, 65535) // 256).astype(np.uint8)
-        return Image.fromarray(eight_bit).convert("RGB")
+        return _to_eight_bit(np.asarray(image), _known_depth(image) or depth)
     if image.mode == "F":
         raise ImageError(f"{name}: floating-point pixels have no fixed range; save it as 8- or 16-bit")
-    if image.has_transparency_data:
-        rgba = image.convert("RGBA")
-        white = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
-        return Image.alpha_composite(white, rgba).convert("RGB")
-    return image.convert("RGB")
+    if not image.has_transparency_data:
+        return image.convert("RGB"), ()
+    rgba = image.convert("RGBA")
+    low, high = rgba.getchannel("A").getextrema()
+    if low == high:
+        notes = () if high == 255 else ("an alpha channel of one value was ignored",)
+        return rgba.convert("RGB"), notes
+    rgb = Image.new("RGB", rgba.size)
+    for top in range(0, rgba.height, STRIP):  # in strips: whole copies of a large picture take gigabytes
+        strip = rgba.crop((0, top, rgba.width, min(top + STRIP, rgba.height)))
+        white = Image.new("RGBA", strip.size, (255, 255, 255, 255))
+        rgb.paste(Image.alpha_composite(white, strip).convert("RGB"), (0, top))
+    return rgb, ()
 
 
-def find_pictures(sources: Iterable[str | Path]) -> list[Path]:
-    """The files of paths, folders and globs, in the given order; those of a folder or a glob in natural order.
+def _to_eight_bit(values: NDArray[Any], depth: int) -> tuple[Image.Image, tuple[str, ...]]:
+    """Of each value the upper 8 of `depth` bits; the same for all pictures, so that they keep their brightness."""
+    top = min((1 << depth) - 1, int(np.iinfo(values.dtype).max))
+    notes = []
+    if depth != DEEP:
+        notes.append(f"values of {depth} bits were scaled to 8 bits")
+        beyond = float((values > top).mean())
+        if beyond > CLIPPED:
+            notes.append(f"values above the {depth} bits of the references were clipped")
+    return Image.fromarray((np.clip(values, 0, top) >> (depth - 8)).astype(np.uint8)), tuple(notes)
 
-    A missing file stays in the list: reading it fails, and the others are still judged. Raises `InputError` for a
-    folder without pictures and for a glob without matches.
+
+def find_depth(sources: Iterable[PictureSource]) -> int:
+    """Bits of a value in the pictures of more than 8 bits: 10, 12 and 14 bits are stored in files of 16.
+
+    The smallest even number of bits that holds all values; `DEEP` where none of the pictures has more than 8 bits, or
+    each says by itself. Raises ImageError for a picture that cannot be read.
     """
-    files: list[Path] = []
+    depths = []
+    for source in sources:
+        with open_picture(source) as image:
+            if image.mode.startswith("I"):
+                bits = _known_depth(image) or int(np.asarray(image).max()).bit_length()
+            elif _has_deep_colours(image):
+                # Pillow keeps the high byte of each value.
+                colours = image.getextrema()[: 1 if image.mode == "LA" else 3]
+                highest = max(int(high) for _, high in colours)  # type: ignore[misc]
+                bits = 8 + highest.bit_length()
+            else:
+                continue
+            depths.append(max(8, bits + bits % 2))
+    return max(depths, default=DEEP)
+
+
+def _known_depth(image: Image.Image) -> int | None:
+    """Bits of a grey value, where the file or its format says so."""
+    if image.format in ("PPM", "JPEG2000"):  # Pillow has scaled them to 16 bits
+        return DEEP
+    tags = getattr(image, "tag_v2", {})
+    bits, most = tags.get(_BITS_PER_SAMPLE, (DEEP,)), tags.get(_MAX_SAMPLE_VALUE, 0)
+    if isinstance(bits, tuple) and bits and 8 < bits[0] < DEEP:
+        return int(bits[0])
+    most = most[0] if isinstance(most, tuple) and most else most
+    return int(most).bit_length() if isinstance(most, int) and 255 < most < 65535 else None
+
+
+def _has_deep_colours(image: Image.Image) -> bool:
+    """Whether Pillow will keep the high byte only of each of its colours."""
+    tiles = getattr(image, "tile", ())
+    return image.mode in ("RGB", "RGBA", "LA") and any(";16" in _raw_mode(tile) for tile in tiles)
+
+
+def _raw_mode(tile: Any) -> str:
+    args = tile[3]
+    return str(args[0] if isinstance(args, tuple) and args else args)
+
+
+def _low_bytes(source: PictureSource, name: str) -> Image.Image | None:
+    """The low bytes of 16-bit colours: those that Pillow keeps when it is told the other byte order."""
+    image: Any  # Pillow's type for images does not have tiles
+    with _open(source, name) as image:
+        if image is source:  # decoding it in the wrong order would change the caller's
+            return None
+        swapped = []
+        for tile in image.tile:
+            raw = _raw_mode(tile)
+            other = raw[:-1] + {"B": "L", "L": "B", "N": "B" if sys.byteorder == "little" else "L"}[raw[-1]]
+            args = (other, *tile[3][1:]) if isinstance(tile[3], tuple) else other
+            swapped.append(tile._replace(args=args))
+        image.tile = swapped
+        low: Image.Image = image.copy()
+        return low
+
+
+def _merge_bytes(high: Image.Image, low: Image.Image, depth: int) -> tuple[Image.Image, tuple[str, ...]]:
+    """RGB from both bytes of each colour. Alpha is left out: cameras of more than 8 bits have none."""
+    planes = []
+    notes: tuple[str, ...] = ()
+    for name in high.getbands():
+        if name != "A":
+            values = np.asarray(high.getchannel(name)).astype(np.uint16) << 8 | np.asarray(low.getchannel(name))
+            plane, plane_notes = _to_eight_bit(values, depth)
+            planes.append(plane)
+            notes = tuple(dict.fromkeys(notes + plane_notes))
+    return (planes[0] if len(planes) == 1 else Image.merge("RGB", planes)), notes
+
+
+def why_blank(picture: Picture) -> str:
+    """Why a picture shows nothing, such as a lens cap or a dead exposure; empty for one that shows something."""
+    extrema = picture.image.getextrema()
+    if all(high - low <= BLANK_RANGE for low, high in extrema):  # type: ignore[misc]
+        return "the picture has one colour only"
+    grey = np.asarray(picture.image.convert("L"))
+    dark, bright = np.percentile(grey, (0.1, 99.9))
+    if bright <= BLACK:
+        return "the picture is black"
+    return "the picture is white" if dark >= WHITE else ""
+
+
+def find_pictures(sources: Iterable[str | Path], passed_over: list[Path] | None = None) -> list[Path]:
+    """Files, folders and globs -> the files they name, in the given order, folders and globs in natural order.
+
+    What cannot be read stays in the list, so that reading it says why and the others are still judged: a file that does
+    not exist, and inside a folder links without a target, locked folders and pipes. `passed_over` receives the files
+    of a folder whose suffix is not a picture's. Raises `InputError` for a folder without pictures and for a glob that
+    matches nothing.
+    """
+    paths: list[Path] = []
+    other = [] if passed_over is None else passed_over
     for source in sources:
         if not str(source):
             raise InputError("the name is empty; give a picture, a folder or a quoted glob")
         path = Path(source)
-        if len(path.name) > 255:
-            files.append(path)  # too long for a file system: `is_dir` would raise, reading says that it is missing
-        elif path.is_dir():
-            pictures = _pictures_below(path)
-            if not pictures:
-                raise InputError(f"{source}: no pictures in this folder (looked for {' '.join(sorted(SUFFIXES))})")
-            files += pictures
-        elif not path.exists() and glob.has_magic(str(source)):
+        if _is_folder(path):
+            inside = _pictures_below(path, other)
+            if not inside:
+                kinds = " ".join(sorted(SUFFIXES))
+                raise InputError(f"{source}: no pictures in this folder (looked for {kinds})")
+            paths += inside
+        elif glob.has_magic(str(source)) and not os.path.lexists(path):
             matches = _matches(str(source))
             if not matches:
                 raise InputError(f"{source}: no file matches this pattern")
             for match in matches:
-                files += _pictures_below(match) if match.is_dir() else [match]
+                paths += _pictures_below(match, other) if _is_folder(match) else [match]
         else:
-            files.append(path)
-    return files
+            paths.append(path)
+    return paths
+
+
+def _is_folder(path: Path) -> bool:
+    """False also where that cannot be told: in a locked folder, by a name that is too long."""
+    try:
+        return path.is_dir()
+    except (OSError, ValueError):
+        return False
 
 
 def _matches(pattern: str) -> list[Path]:
-    """The matches of a glob in natural order, each file once, also where links lead in circles."""
-    # Path.glob does not accept absolute patterns.
+    """What a glob matches, by name; once each, also where links lead in circles."""
+    # Path.glob takes no absolute patterns.
     paths = [Path(match) for match in glob.glob(pattern, recursive=True)]  # noqa: PTH207
     shortest_last = sorted(paths, key=lambda path: -len(path.parts))
-    unique = {path.resolve(): path for path in shortest_last}  # the shortest path of a file overwrites the others
-    return sorted(unique.values(), key=lambda path: natural_path(path.parts))
+    once = {os.path.realpath(path): path for path in shortest_last}.values()
+    return sorted(once, key=lambda path: natural_path(path.parts))
 
 
-def _pictures_below(folder: Path) -> list[Path]:
-    """Pictures of a folder and of the folders in it, in the order of `list_files`."""
-    return [folder.joinpath(*parts) for parts in list_files(folder) if Path(parts[-1]).suffix.lower() in SUFFIXES]
+def _pictures_below(folder: Path, passed_over: list[Path]) -> list[Path]:
+    """Pictures of a folder and of the folders in it, in the order of `list_files`, with what cannot be read."""
+    unreadable: list[Parts] = []
+    files = list_files(folder, unreadable)
+    pictures: list[Path] = []
+    for parts in sorted([*files, *unreadable], key=natural_path):
+        suffix = Path(parts[-1]).suffix.lower()
+        # Without a suffix a link or a locked folder may be a whole folder of pictures.
+        wanted = suffix in SUFFIXES or (not suffix and parts in unreadable)
+        (pictures if wanted else passed_over).append(folder.joinpath(*parts))
+    return pictures
 
 
-def list_files(folder: Path) -> list[Parts]:
+def describe_passed_over(paths: Sequence[Path]) -> str:
+    """`3 files in folders were passed over (2 x .txt, 1 x .heic): a.txt, b.txt, c.heic`; empty for none."""
+    if not paths:
+        return ""
+    counts = Counter(path.suffix.lower() or "without suffix" for path in paths)
+    kinds = listed([f"{number} x {suffix}" for suffix, number in counts.most_common()], limit=6)
+    files = "file in folders was" if len(paths) == 1 else "files in folders were"
+    mend = "; export HEIC as JPEG to have them judged" if {".heic", ".heif"} & counts.keys() else ""
+    return f"{len(paths)} {files} passed over ({kinds}): {listed([printable(path.name) for path in paths])}{mend}"
+
+
+def list_files(folder: Path, unreadable: list[Parts] | None = None) -> list[Parts]:
     """All files below a folder, each as its parts relative to it: `("bottle", "test", "good", "000.png")`.
 
-    Natural order: `9.png` before `10.png`. Hidden files and those of desktops (Thumbs.db …) are skipped. Links are
-    followed, but each folder is entered once, by its own name rather than by a link's. InputError if a folder cannot be
-    read.
+    Natural order: `9.png` before `10.png`. Hidden names and what desktops leave behind are passed over. Links are
+    followed, but each folder is entered once, and by its own name rather than by a link's where it has both.
+    `unreadable` receives links without a target, pipes, sockets, and folders that cannot be read. InputError if the
+    folder itself cannot be read, and for one inside without `unreadable`.
     """
     files: list[Parts] = []
     entered: set[tuple[int, int]] = set()
@@ -188,6 +519,9 @@ def list_files(folder: Path) -> list[Parts]:
             with os.scandir(path) as scan:
                 entries = sorted(scan, key=lambda entry: natural(entry.name))
         except OSError as error:
+            if unreadable is not None and below:
+                unreadable.append(below)
+                continue
             raise InputError(f"{printable(path)}: {error.strerror}; give a folder that can be read") from None
         for entry in entries:
             if entry.name.startswith(".") or entry.name.casefold() in _JUNK:
@@ -196,10 +530,14 @@ def list_files(folder: Path) -> list[Parts]:
             try:
                 if entry.is_dir():
                     (linked if entry.is_symlink() else waiting).append(parts)
-                elif entry.is_file():
-                    files.append(parts)
-            except OSError:  # a link to itself
-                continue
+                    continue
+                is_file = entry.is_file()
+            except OSError:  # a link that leads to itself, a folder whose files may not be looked at
+                is_file = False
+            if is_file:
+                files.append(parts)
+            elif unreadable is not None:
+                unreadable.append(parts)
     return sorted(files, key=natural_path)
 
 

@@ -117,7 +117,7 @@ def gather(sources: Sequence[Source]) -> Pool:
     """All samples of the sources that may be trained on, each once. InputError if none is left."""
     pool = Pool([], [str(source.folder) for source in sources])
     keys: set[object] = set()
-    names: Counter[str] = Counter()
+    stems: Counter[str] = Counter()
     for source in sources:
         for reason, pictures in source.refused.items():
             pool.refused.setdefault(reason, []).extend(pictures)
@@ -130,10 +130,11 @@ def gather(sources: Sequence[Source]) -> Pool:
                 continue
             keys.add(key)
             name = _name_in_set(sample, path)
-            names[name] += 1
-            if names[name] > 1:  # two of the user's own folders of the same name
-                stem, _, suffix = name.rpartition(".")
-                name = f"{stem}-{names[name]}.{suffix}"
+            stem, _, suffix = name.rpartition(".")
+            stems[stem] += 1
+            # Two of the user's own folders of the same name, or a.jpg beside a.png: the stem names records and masks.
+            if stems[stem] > 1:
+                name = f"{stem}-{stems[stem]}.{suffix}"
             pool.items.append(Item(sample, name, path.as_posix(), str(source.folder)))
     if not pool.items:
         raise InputError(f"nothing is left to train on ({count_reasons(pool.refused)}); give another source")

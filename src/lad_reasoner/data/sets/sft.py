@@ -15,6 +15,7 @@ Deviations: pictures that cannot be read, and pictures that `why_not_train` refu
 from __future__ import annotations
 
 import hashlib
+import logging
 import random
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -40,6 +41,9 @@ from lad_reasoner.data.sets.questions import (
 from lad_reasoner.data.teachers.teacher import Answered, Request, Teacher, Unanswered
 from lad_reasoner.errors import ImageError
 from lad_reasoner.progress import Track, silent
+from lad_reasoner.text import listed
+
+logger = logging.getLogger(__name__)
 
 GOOD_SHARE = 0.1
 
@@ -94,21 +98,27 @@ def plan_sft(
         pool.refuse(_mmad_reason("absent from the sources"), "/".join(name))
     readable = pool.readable(_choose(pool, tests, good_share, seed), track)
     turns: Counter[str] = Counter()  # of each label, so that no question is asked of the good ones more often
-    asked = []
+    asked: list[Asked] = []
+    placeless: list[str] = []
     for item in track(readable, len(readable), "Reading masks"):
         sample = item.sample
         turn = turns[sample.label]
         turns[sample.label] += 1
         try:
-            hint = mmad.hint(sample).text
+            hint = mmad.hint(sample)
         except ImageError as error:
             pool.refuse(MASK_UNREADABLE, f"{item.source} ({error})")
             continue
+        if sample.masks and not hint.where:
+            placeless.append(item.source)
         for n in range(per_picture):
             question = QUESTIONS[(turn + n) % len(QUESTIONS)]
             text = wording(question, product_of(sample.category), turn // len(QUESTIONS) + seed)
-            request = _make_request(item, question, text, hint)
+            request = _make_request(item, question, text, hint.text)
             asked.append(Asked(f"{item.stem}:{question}", item, question, text, request))
+    if placeless:
+        masks = f"{len(placeless)} masks are black or have another shape than the picture"
+        logger.warning("%s; the hint says no place: %s", masks, listed(placeless))
     known = repr((sorted(mmad.questions.items()), sorted(mmad.knowledge.items()))).encode()
     recipe = {
         "good_share": good_share,

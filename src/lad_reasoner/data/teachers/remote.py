@@ -24,12 +24,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from PIL import Image
 from pydantic import BaseModel, ValidationError
 
 from lad_reasoner.data.teachers.teacher import Answered, CostEstimate, Outcome, Request, Unanswered, parts_of
 from lad_reasoner.errors import ImageError, ServiceError, require
-from lad_reasoner.files.pictures import KEPT_SIDE, read_picture
+from lad_reasoner.files.pictures import KEPT_SIDE, open_picture, read_picture
 from lad_reasoner.remote.ledger import BudgetSpentError, Exchange, Ledger
 from lad_reasoner.remote.prices import Bill, Prices
 from lad_reasoner.text import first_problem, printable
@@ -299,9 +298,9 @@ def _count_input(request: Request, turns: Sequence[Mapping[str, Any]]) -> int | 
     pixels = 0
     for path in request.pictures:
         try:
-            with Image.open(path) as image:
+            with open_picture(path) as image:
                 width, height = image.size
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        except ImageError:
             return None
         scale = min(1.0, KEPT_SIDE / max(width, height))
         pixels += round(width * scale * height * scale)
