@@ -74,7 +74,7 @@ def _run_batch(
             pairs.append(future.result())
         except InputError as error:
             # A pair on disk and a failed query have their name in `query`.
-            name = getattr(item, "query", None) or name_source(item)
+            name = item.query if hasattr(item, "query") else name_source(item)
             failures[position] = Failure(query=printable(name), error=str(error))
     results = _judge(judge, pairs)
     for position, (item, _) in enumerate(batch):

@@ -21,7 +21,7 @@ import numpy as np
 from PIL import Image
 from scipy import ndimage
 
-from lad_reasoner.data.masks import read_mask_of
+from lad_reasoner.data.masks import read_mask, read_mask_of
 from lad_reasoner.data.review.decisions import (
     Decision,
     acceptance,
@@ -197,9 +197,10 @@ class Review:
         if not entry.masks:
             return None
         picture = self._inside(entry.images_file_names[entry.query])
-        mask = read_mask_of(picture, [self._inside(name) for name in entry.masks])
-        if mask is None:  # where on the picture the mask belongs is unknown
-            return None
+        masks = [self._inside(name) for name in entry.masks]
+        mask = read_mask_of(picture, masks)
+        if mask is None:  # the reviewer sees whether it lies where it should
+            mask = read_mask(masks)
         _, width, height = self.picture(number, entry.query)
         scale = OVERLAY_SIDE / max(width, height)
         size = max(1, round(width * scale)), max(1, round(height * scale))
