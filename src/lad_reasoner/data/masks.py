@@ -54,10 +54,13 @@ def read_mask_of(picture: str | Path, files: Sequence[str | Path]) -> NDArray[np
 
     Annotation tools draw on the stored pixels or on the upright ones. Which of them is seen from the shape; where it is
     not (half a turn, a mirrored or square picture), the answer is None as well. A mask may be smaller than the picture.
-    ImageError for files that cannot be read.
+    It is taken as it is if the picture cannot be read. ImageError for masks that cannot be read.
     """
     mask = read_mask(files)
-    turn, width, height = read_turn(picture)
+    try:
+        turn, width, height = read_turn(picture)
+    except ImageError:
+        return mask
     upright = _same_aspect(mask.shape, (height, width))
     stored = _same_aspect(mask.shape, (width, height) if turn >= 5 else (height, width))
     if turn == 1 or _read_turned(files[0])[1]:
