@@ -14,7 +14,6 @@ import time
 import urllib.error
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ from filelock import FileLock
 from PIL import Image
 
 from helpers.chat_server import Act, ChatServer, faulty, pictures
+from helpers.micro_server import by_micro, micro
 from helpers.planted import lamps
 from lad_reasoner.answers import parse_response
 from lad_reasoner.errors import InputError, MachineError, MissingExtraError, ServiceError
@@ -34,8 +34,7 @@ from lad_reasoner.inspector import Inspector, load_model
 from lad_reasoner.judge import PicturePair
 from lad_reasoner.judges import hosted
 from lad_reasoner.judges.hosted import OPTIONAL, HostedJudge, score_answer
-from lad_reasoner.judges.vlm.checkpoint import BUILT_IN, load_checkpoint
-from lad_reasoner.judges.vlm.transformers_engine import TransformersEngine
+from lad_reasoner.judges.vlm.checkpoint import BUILT_IN
 from lad_reasoner.prompts import build_prompt
 from lad_reasoner.records import Prediction, Verdict
 from lad_reasoner.remote.client import Alternative, Token
@@ -699,24 +698,6 @@ def test_a_proxy_is_not_asked_for_a_server_on_this_machine(tmp_path: Path) -> No
         done = run("inspect", "--model", "big", "--server", server.url, *options, **proxies)
     assert done.returncode == 0, done.stderr
     assert "status 429: busy; trying again in" in done.stderr
-
-
-@cache
-def micro() -> TransformersEngine:
-    return TransformersEngine(load_checkpoint("micro"))
-
-
-_ONE_AT_A_TIME = threading.Lock()
-
-
-def by_micro(body: dict[str, Any], before: int) -> Act:
-    """A real model behind the protocol: pictures in, its own words and probabilities out."""
-    with _ONE_AT_A_TIME:
-        (reply,) = micro().respond([pictures(body)])
-    word = parse_response(reply.text).answer
-    begins = reply.text.rindex(f"{word}</answer>")
-    told = {"yes": math.log(reply.score), "no": math.log1p(-reply.score)}
-    return Act("answer", reply.text, written=[(reply.text[:begins], {}), (word, told), ("</answer>", {})])
 
 
 def test_micro_behind_a_failing_server_says_what_it_says_here(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from lad_reasoner.cli.evaluate import compare_verb, eval_verb, report_verb
 from lad_reasoner.cli.inspect import inspect_verb
 from lad_reasoner.cli.judges import judges_verb
 from lad_reasoner.cli.options import EXIT_INPUT
+from lad_reasoner.cli.server import server
 from lad_reasoner.cli.train import train
 from lad_reasoner.errors import LadError
 
@@ -42,6 +43,7 @@ for name, (verb, example) in VERBS.items():
     app.command(name, epilog=f"Example: {example}")(verb)
 app.add_typer(data, name="data")
 app.add_typer(train, name="train")
+app.add_typer(server, name="server")
 
 
 def main() -> None:

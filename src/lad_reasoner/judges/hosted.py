@@ -127,9 +127,36 @@ class HostedJudge:
                 self._unusable |= unusable
             return [future.result() for future in futures]
 
+    def request(self, pictures: Sequence[Image.Image], prompt: str | None = None) -> Completion:
+        """One completion, past the ledger; with `prompt` instead of the prompt that all models get.
+
+        ServiceError if the service rejects it or fails.
+        """
+        from lad_reasoner.remote.client import picture_part
+
+        parts = [picture_part(image) for image in pictures]
+        if prompt is None:
+            body = self._body(parts)
+        else:
+            content = [*parts, {"type": "text", "text": prompt}]
+            body = {"model": self.name, "messages": [{"role": "user", "content": content}]}
+        with self._open_service() as service:
+            completion = self._complete(service, body, lambda empty: None)
+        self._answered = True
+        return completion
+
+    def dropped_parameters(self) -> list[str]:
+        """The optional parameters that the service rejected so far."""
+        return [name for name in OPTIONAL if name not in self._accepted]
+
+    def describe_connection(self) -> tuple[str, int | None]:
+        """See `ChatService.describe_connection`."""
+        with self._open_service() as service:
+            return service.describe_connection(self.name)
+
     def receipt(self) -> str:
         """Answers paid now, answers found in the cache, and dropped parameters, in one line."""
-        dropped = [name for name in OPTIONAL if name not in self._accepted]
+        dropped = self.dropped_parameters()
         parts = [
             f"paid: {_describe(self.ledger.paid)}",
             f"already in {self.ledger.path}: {_describe(self.ledger.recalled)}",
@@ -293,11 +320,8 @@ def _read_completion(key: str, completion: Completion) -> Exchange:
     )
 
 
-def score_answer(written: Sequence[Token]) -> float | None:
-    """P(yes) / (P(yes) + P(no)) where the answer begins; None if there is no answer or neither word is an alternative.
-
-    A token may begin before the answer (`>yes`), hold only a part of it (`y`) or end after it (`yes</`).
-    """
+def answer_position(written: Sequence[Token]) -> tuple[Token, str] | None:
+    """The token in which the last answer begins, and what it holds before the answer; None if there is no answer."""
     answers = list(_ANSWER.finditer("".join(token.token for token in written)))
     if not answers:
         return None
@@ -306,7 +330,18 @@ def score_answer(written: Sequence[Token]) -> float | None:
         if token_start + len(token.token) > answer_start:
             break
         token_start += len(token.token)
-    before = token.token[: answer_start - token_start]  # what the token holds before the answer
+    return token, token.token[: answer_start - token_start]
+
+
+def score_answer(written: Sequence[Token]) -> float | None:
+    """P(yes) / (P(yes) + P(no)) where the answer begins; None if there is no answer or neither word is an alternative.
+
+    A token may begin before the answer (`>yes`), hold only a part of it (`y`) or end after it (`yes</`).
+    """
+    position = answer_position(written)
+    if position is None:
+        return None
+    token, before = position
     logprobs = {alternative.token: alternative.logprob for alternative in (*token.top_logprobs, token)}
     yes = no = 0.0
     for text, logprob in logprobs.items():

@@ -82,6 +82,7 @@ class Completion(Record):
     output_tokens: int | None
     reasoning: str = ""
     written: tuple[Token, ...] = ()
+    cached_tokens: int | None = None
 
     @property
     def empty(self) -> bool:
@@ -135,6 +136,16 @@ class ChatService:
     def stop(self) -> None:
         """Start no further try. Requests that wait for their next try give up; requests under way are finished."""
         self._stopped.set()
+
+    def describe_connection(self, model: str) -> tuple[str, int | None]:
+        """The proxy on the way to the service, if any, and the model's context in tokens, if the service tells."""
+        with contextlib.suppress(httpx2.HTTPError, ValueError, TypeError, KeyError, AttributeError):
+            response = self._client.get(f"{self.url.removesuffix('/chat/completions')}/models")
+            for entry in response.json()["data"]:
+                lengths = [entry.get(name) for name in ("max_model_len", "context_length", "context_window")]
+                if entry["id"] == model:
+                    return self._proxy, next((length for length in lengths if isinstance(length, int)), None)
+        return self._proxy, None
 
     def complete(
         self, body: Mapping[str, Any], discard: Callable[[Completion], None] = lambda completion: None
@@ -237,6 +248,7 @@ class ChatService:
             output_tokens=max(usage.completion_tokens, usage.total_tokens - usage.prompt_tokens) if usage else None,
             reasoning=self._blank(separate or reasoning),
             written=choice.logprobs,
+            cached_tokens=usage.prompt_tokens_details.get("cached_tokens") if usage else None,
         )
 
     def _excerpt(self, content: bytes) -> str:
@@ -303,6 +315,13 @@ class _Usage(BaseModel):
     prompt_tokens: int = Field(ge=0)
     completion_tokens: int = Field(default=0, ge=0)
     total_tokens: int = Field(default=0, ge=0)
+    prompt_tokens_details: dict[str, int | None] = {}
+
+    @field_validator("prompt_tokens_details", mode="before")
+    @classmethod
+    def _forgive(cls, value: Any) -> Any:
+        counts = value.items() if isinstance(value, dict) else ()
+        return {name: count for name, count in counts if isinstance(count, int)}
 
 
 class _Body(BaseModel):
