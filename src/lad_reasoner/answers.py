@@ -2,8 +2,8 @@
 
 Rewards, inspection and evaluation all call `parse_response`, so that training and measurement cannot disagree.
 
-Deviation from the paper, which rewards "the specified format" without defining it (section 3.3): the grammar is strict,
-so that neither an empty reasoning nor a second answer nor text around the tags earns a reward.
+Deviation from the paper, which rewards "the predefined format" without defining it (section 4.2): the grammar is
+strict, so that neither an empty reasoning nor a second answer nor text around the tags earns a reward.
 """
 
 from __future__ import annotations

@@ -145,6 +145,46 @@ def test_runs_that_cannot_be_compared(tmp_path: Path) -> None:
         compare_runs([whole, elsewhere])
 
 
+def test_copies_of_a_benchmark_are_not_the_same_pairs(tmp_path: Path) -> None:
+    """MiniLOCO drawn with two seeds: the same names, labels and kinds of all pictures."""
+    runs = [write_run(tmp_path / name, FIRST, model=name, fingerprint=name) for name in ("0", "5")]
+    with pytest.raises(InputError, match=r"0 and .*5 \(0, 5\): the same names, but other pictures"):
+        compare_runs(runs, resamples=0)
+
+
+def test_published_rows_of_another_benchmark_are_refused(tmp_path: Path) -> None:
+    """The classes of MiniLOCO have the names of MVTec LOCO AD's."""
+    table = tmp_path / "rows.csv"
+    for benchmark, published, head in (
+        ("miniloco", "paper", ""),
+        ("visa", "paper", ""),
+        ("miniloco", table, "model,class,accuracy,f1\nA,JB,60,3\n"),
+        ("mvtec-loco", table, "benchmark,model,class,accuracy,f1\nminiloco,A,JB,60,3\n"),
+    ):
+        table.write_text(head)
+        folder = tmp_path / f"{benchmark}-{len(list(tmp_path.iterdir()))}"
+        runs = [write_run(folder / name, FIRST, model=name, benchmark=benchmark) for name in ("x", "y")]
+        with pytest.raises(
+            InputError, match=rf"csv:2: a row on .*, but the runs are on {benchmark}; leave --published"
+        ):
+            compare_runs(runs, published=published, resamples=0)
+    table.write_text("benchmark,model,class,accuracy,f1\nminiloco,A,JB,60,3\n")
+    runs = [write_run(tmp_path / f"mini/{name}", FIRST, model=name, benchmark="miniloco") for name in ("x", "y")]
+    assert row(compare_runs(runs, published=table, resamples=0), "A (published)") == {
+        ("JB", "Acc"): "60.0",
+        ("JB", "F1"): "3.0",
+    }
+
+
+def test_the_papers_table_ships(tmp_path: Path) -> None:
+    runs = [write_run(tmp_path / name, FIRST, model=name, benchmark="mvtec-loco") for name in ("x", "y")]
+    comparison = compare_runs(runs, published="paper", resamples=0)
+    assert comparison.table.names[:7] == [f"{name} (published)" for name in (*MEAN_ROWS, *POOLED_ROWS)]
+    best = row(comparison, "LAD-Reasoner (published)")
+    assert (best[POOLED, "Acc"], best[POOLED, "F1"], best["PP", "F1"]) == ("60.4", "63.5", "37.2")
+    assert all((MEAN, "Acc") in row(comparison, f"{name} (published)") for name in MEAN_ROWS)
+
+
 @pytest.mark.skipif(not (DATA / "paper_table1.csv").is_file(), reason=f"no paper_table1.csv in {DATA}; set LAD_DATA")
 def test_the_papers_rows_are_marked_and_their_overall_is_known(tmp_path: Path) -> None:
     runs = [write_run(tmp_path / name, FIRST, model=name) for name in ("x", "y")]

@@ -1,5 +1,8 @@
 """What is said about the training of other systems: by name, with a source, and never more than is known."""
 
+import json
+from pathlib import Path
+
 import pytest
 
 from lad_reasoner.evaluation.contamination import contamination, note_on
@@ -20,8 +23,8 @@ SAID = {
     "evidence:micro": "did not see MVTec LOCO AD in training: its constants",
     "micro (8 votes)": "did not see MVTec LOCO AD in training: it was trained on rendered",
     "micro-base": "did not see MVTec LOCO AD in training: it was trained on rendered",
-    "LAD-Reasoner": "did not see MVTec LOCO AD in training: not in the paper's two sets",
-    "Qwen2.5-VL-3B-GRPO": "did not see MVTec LOCO AD in training: not in the paper's two sets",
+    "LAD-Reasoner": "unknown whether it saw MVTec LOCO AD in training: it is not in the paper's two sets, but",
+    "Qwen2.5-VL-3B-GRPO": "unknown whether it saw MVTec LOCO AD in training: it is not in the paper's two sets, but",
     "Qwen/Qwen2.5-VL-72B-Instruct": "unknown whether it saw MVTec LOCO AD in training: what such models",
     "runs/microscopy": "unknown whether it saw MVTec LOCO AD in training: nothing is recorded about it here",
 }
@@ -30,6 +33,20 @@ SAID = {
 @pytest.mark.parametrize(("name", "said"), SAID.items())
 def test_note(name: str, said: str) -> None:
     assert note_on(name).startswith(said)
+
+
+def test_what_was_trained_here_has_the_note_of_its_base(tmp_path: Path) -> None:
+    base, sft, grpo = "Qwen/Qwen2.5-VL-3B-Instruct", tmp_path / "sft", tmp_path / "grpo"
+    for run, start in ((sft, base), (grpo, str(sft / "model"))):
+        run.mkdir()
+        (run / "run.json").write_text(json.dumps({"config": {"model": start}}))
+    assert note_on(str(sft / "model")) == f"{note_on(base)}; it was trained from {base}"
+    assert note_on(str(grpo / "model")).startswith(note_on(base))
+    (sft / "run.json").write_text(json.dumps({"config": {"model": "micro-base"}}))
+    assert note_on(str(grpo / "model")).startswith("did not see MVTec LOCO AD in training")
+    for broken in ("[]", "{", json.dumps({"config": {"model": str(sft / "model")}})):
+        (sft / "run.json").write_text(broken)
+        assert note_on(str(sft / "model")).endswith("nothing is recorded about it here")
 
 
 def test_what_learns_nothing_needs_no_note() -> None:

@@ -80,7 +80,7 @@ def test_the_configs_that_ship(name: str) -> None:
     recipe = recipe_of(CONFIGS / f"{name}.yaml", "--bf16", "false")
     arguments = make_arguments(recipe)
     assert recipe.ours.rewards == ["structure", "accuracy"]
-    assert arguments.reward_weights == [0.5, 0.5]  # section 5.1
+    assert arguments.reward_weights == [0.5, 0.5]  # section 5.2
     assert recipe.ours.kl == "reward"  # equation 7
     assert arguments.beta > 0
     assert arguments.generation_batch_size % arguments.num_generations == 0

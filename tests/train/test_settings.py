@@ -147,7 +147,7 @@ def test_what_the_machine_decides(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 def test_the_configs_that_ship(name: str) -> None:
     recipe = read(CONFIGS / name / "sft.yaml")
     arguments = recipe.arguments(trl.SFTConfig)
-    if name == "paper":  # section 5.1
+    if name == "paper":  # section 5.2
         batch = arguments.per_device_train_batch_size * arguments.gradient_accumulation_steps
         assert (arguments.num_train_epochs, arguments.learning_rate, batch) == (3, 1e-6, 16)
         assert (recipe.ours.model, recipe.ours.lora) == ("Qwen/Qwen2.5-VL-3B-Instruct", None)

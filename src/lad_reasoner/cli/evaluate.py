@@ -86,7 +86,10 @@ def compare_verb(
     out: Annotated[Path, typer.Option(metavar="DIR", help="Folder of the results.")] = Path("runs/comparison"),
     published: Annotated[
         Path | None,
-        typer.Option(metavar="CSV", help="Published results to add, marked: model,class,accuracy,f1 in percent."),
+        typer.Option(
+            metavar="CSV",
+            help="Published results to add, marked: model,class,accuracy,f1 in percent; `paper`: its Table 1.",
+        ),
     ] = None,
 ) -> None:
     """Compare runs on the same pairs: Table 1 of the paper, McNemar tests, plots, and a gallery of answers."""

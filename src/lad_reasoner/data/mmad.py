@@ -15,7 +15,7 @@ AD and GoodsAD. `mmad.json` is one object, picture -> entry:
 Keys are never opened as paths: they are compared with the samples that `layouts.find_samples` found. MMAD's own
 mask_path and lists of templates are not read; a sample knows its masks, and `sets/pairs.py` draws references.
 
-The paper (section 3.2) gives the teacher "MMAD annotations as semantic priors". Deviations: the right option of each
+The paper (section 4.1.1) gives the teacher "MMAD annotations as semantic priors". Deviations: the right option of each
 question is quoted, not its wrong ones; whether there is a defect at all is known from the data set, not asked of MMAD;
 the place is measured from the mask.
 """

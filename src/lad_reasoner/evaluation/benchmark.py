@@ -12,7 +12,7 @@ benchmark's folder, so that runs on two machines can be compared.
 `miniloco` without a folder renders each picture when it is read: the same pictures that `lad-reasoner data miniloco`
 writes.
 
-Deviations from the paper (section 4.2): it shows one reference and does not say which; here a seed decides.
+Deviations from the paper (section 5.1): it shows one reference and does not say which; here a seed decides.
 """
 
 from __future__ import annotations

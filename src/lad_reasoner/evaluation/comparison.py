@@ -45,6 +45,7 @@ _TABLE = read_packaged(__file__, "comparison.toml")
 SHORT: dict[str, str] = _TABLE["classes"]
 POOLED, MEAN, OURS, SCORE = "Overall (pooled)", "Overall (mean)", "Pooled", "From the score"
 PUBLISHED = " (published)"
+PAPER = Path(__file__).with_name("paper_table1.csv")
 EXPLANATION = "Explanation"
 BASICS = ("Acc", "F1")  # all that the paper prints
 PUBLISHED_COLUMNS = ("model", "class", "accuracy", "f1")
@@ -91,7 +92,8 @@ def compare_runs(
 ) -> RunComparison:
     """Read the runs and set them side by side; `published` is a CSV file of rows printed elsewhere.
 
-    InputError for fewer than two runs, and for runs on different benchmarks or pairs: it says which differ.
+    `published="paper"` stands for the paper's Table 1. InputError for fewer than two runs, for runs on different
+    benchmarks, pairs or pictures, and for rows on another benchmark: it says which differ.
     """
     if len(folders) < 2:
         raise InputError(f"{len(folders)} run to compare; give at least two")
@@ -107,7 +109,10 @@ def compare_runs(
     measured: dict[str, Metrics] = {**run_metrics}
     for name, lines in trivial.items():
         measured[name] = compute_metrics(lines, resamples=resamples)
-    printed = _read_published(Path(published), measured[names[0]].by_class) if published else {}
+    printed = {}
+    if published:
+        path = PAPER if str(published) == "paper" else Path(published)
+        printed = _read_published(path, measured[names[0]].by_class, benchmarks[0])
     # A system that does not beat a constant answer should not be mistaken for one that works.
     predictions = {name: run.predictions for name, run in systems.items()} | trivial
     duels = {}
@@ -130,6 +135,12 @@ def _refuse_different_pairs(folders: Sequence[str | Path], systems: Mapping[str,
             compare_predictions(first.predictions, run.predictions, resamples=0)
         except InputError as error:
             raise InputError(f"{folders[0]} and {folder} ({first_name}, {name}): {error}") from None
+        # Copies of a benchmark, such as MiniLOCO drawn with two seeds, have the same names of pictures.
+        if run.settings.fingerprint != first.settings.fingerprint:
+            raise InputError(
+                f"{folders[0]} and {folder} ({first_name}, {name}): the same names, but other pictures; "
+                "compare runs on one copy of the benchmark"
+            )
 
 
 def _make_table(
@@ -229,10 +240,11 @@ def _cells(metrics: Metrics) -> dict[Column, str]:
     }
 
 
-def _read_published(path: Path, measured: Collection[str]) -> dict[str, dict[Column, str]]:
+def _read_published(path: Path, measured: Collection[str], benchmark: str) -> dict[str, dict[Column, str]]:
     """Rows that a paper printed: a line for each model and class, and one for its `Overall`; in percent.
 
-    Of classes that no run has, only the paper's are allowed.
+    Of classes that no run has, only the paper's are allowed. A column `benchmark` says what the rows were measured on;
+    without it MiniLOCO is refused, whose classes are named like those of MVTec LOCO AD.
     """
     known = ["Overall", *dict.fromkeys((*measured, *SHORT.values(), *SHORT))]
     models: dict[str, dict[str, tuple[float, float]]] = {}  # model -> class -> accuracy, F1
@@ -245,6 +257,9 @@ def _read_published(path: Path, measured: Collection[str]) -> dict[str, dict[Col
             values = math.nan, math.nan
         if not all(0 <= value <= 100 for value in values):
             raise InputError(f"{where}: needs the columns {', '.join(PUBLISHED_COLUMNS)}, in percent")
+        rows_on = line.get("benchmark") or ("mvtec-loco" if benchmark == "miniloco" else benchmark)
+        if rows_on != benchmark:
+            raise InputError(f"{where}: a row on {rows_on}, but the runs are on {benchmark}; leave --published out")
         if name not in known:
             raise InputError(f"{where}: no class {name!r} in these runs; give one of {', '.join(known)}")
         if name in models.setdefault(model, {}):

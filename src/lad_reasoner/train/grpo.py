@@ -5,7 +5,7 @@
 Reads from top to bottom: settings, model, data, trainer, the run, its curves, the finished model. The formulas are in
 objective.py and docs/training.md, the rollouts in rollouts.py, our additions to TRL's trainer in trainer.py.
 
-**Deviations.** The paper trains with EasyR1 and gives steps, learning rate, batch size and weights (section 5.1). It
+**Deviations.** The paper trains with EasyR1 and gives steps, learning rate, batch size and weights (section 5.2). It
 does not give the responses per pair, the clipping and the coefficient of the KL; configs/paper/grpo.yaml states ours.
 """
 

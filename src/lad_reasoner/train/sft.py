@@ -5,7 +5,7 @@
 Reads from top to bottom: settings, model, data, TRL's trainer, the run, the finished model. The loss is the mean over
 the answers' tokens of the negative log-likelihood; the question and its picture only condition it.
 
-**Deviations.** The paper trains with LLaMA-Factory and gives epochs, learning rate and batch size (section 5.1);
+**Deviations.** The paper trains with LLaMA-Factory and gives epochs, learning rate and batch size (section 5.2);
 everything else is TRL's default or stated in configs/paper/sft.yaml. The paper does not say whether its vision tower
 was trained; here it is, unless `freeze_vision` is set.
 """

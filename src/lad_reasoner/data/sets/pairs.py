@@ -1,4 +1,4 @@
-"""The pairs of the paper (section 4.1): test pictures beside good ones, labelled yes or no.
+"""The pairs of the paper (section 4.1.2): test pictures beside good ones, labelled yes or no.
 
     pool = gather([find_samples("mvtec")])
     for identifier in build_pairs("pairs", plan_pairs(pool)):

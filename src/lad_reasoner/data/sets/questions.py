@@ -1,7 +1,7 @@
 """The questions of the SFT set, and how the teacher is asked them; the texts are in questions.toml.
 
 Every question fits a good picture as well as a bad one, so that the question does not give the answer away. The teacher
-gets the artifact type, the hint and the instruction to look beyond it (paper, section 3.2); the student gets the
+gets the artifact type, the hint and the instruction to look beyond it (paper, section 4.1.1); the student gets the
 question alone.
 
 Deviations: the paper prints neither its questions nor its prompt. These are ours.

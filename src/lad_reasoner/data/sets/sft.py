@@ -1,4 +1,4 @@
-"""The SFT set of the paper (section 3.2): questions about test pictures, answered by a teacher.
+"""The SFT set of the paper (section 4.1.1): questions about test pictures, answered by a teacher.
 
     pool = gather([find_samples("mvtec"), find_samples("visa")])
     for identifier in build_sft("sft", plan_sft(pool, mmad), teacher):
