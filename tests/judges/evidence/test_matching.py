@@ -13,6 +13,7 @@ from helpers.shots import shot
 from lad_reasoner.files.pictures import Picture, read_picture
 from lad_reasoner.judges.evidence.backbone import Backbone
 from lad_reasoner.judges.evidence.matching import (
+    MOST_COMMON,
     ORIENTATIONS,
     Matcher,
     augment_shot,
@@ -88,6 +89,23 @@ def test_several_references_measure_normal_variation(matcher: Matcher, one_shot:
         comparison = matcher.compare(matcher.fit(shot("good", i)))
         assert matcher.spread.score(comparison.statistic) < 0.5
         assert comparison.reference in range(4)
+
+
+def test_noise_all_over_a_good_picture_is_no_anomaly(matcher: Matcher) -> None:
+    rng = np.random.default_rng(0)
+    for i in range(2):
+        pixels = np.asarray(shot("good", i).image, dtype=np.float32)
+        noisy = Image.fromarray((pixels + rng.normal(0, 8, pixels.shape)).clip(0, 255).astype(np.uint8))
+        measurement = matcher.compare(matcher.fit(read_picture(noisy)))
+        assert measurement.common > 0.02  # all patches are off
+        assert matcher.spread.score(measurement.statistic) < 0.3  # 0.78 and 0.56 before this was subtracted
+
+
+def test_another_scene_has_not_merely_much_in_common(one_shot: Matcher) -> None:
+    other = shot("good", 0, "screw_bag").image
+    measurement = one_shot.compare(one_shot.fit(read_picture(other)))
+    assert measurement.common == MOST_COMMON
+    assert one_shot.spread.score(measurement.statistic) > 0.9
 
 
 def test_results_do_not_depend_on_what_came_before(one_shot: Matcher) -> None:

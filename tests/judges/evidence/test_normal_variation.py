@@ -8,10 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lad_reasoner.judges.evidence.normal_variation import (
-    CENTRE_ERROR,
     LIMIT_WIDTHS,
-    PRIOR_OFFSET,
-    PRIOR_SLOPE,
+    PRIOR_CENTRE,
     PRIOR_WIDTH,
     NormalSpread,
 )
@@ -32,8 +30,8 @@ def test_half_at_the_limit_and_monotone(augmented: float, observed: list[float])
 
 def test_one_reference_is_the_first_guess() -> None:
     spread = NormalSpread.estimate([0.1, 0.3], [])
-    assert spread.centre == pytest.approx(PRIOR_OFFSET + PRIOR_SLOPE * math.log(0.2))
-    assert spread.width == pytest.approx(math.hypot(PRIOR_WIDTH, CENTRE_ERROR))
+    assert spread.centre == pytest.approx(PRIOR_CENTRE)
+    assert spread.width == pytest.approx(PRIOR_WIDTH)
     assert spread.limit == pytest.approx(math.exp(spread.centre + LIMIT_WIDTHS * spread.width))
 
 
@@ -57,5 +55,5 @@ def test_copies_of_a_reference_are_no_second_shot() -> None:
 
 def test_two_references_say_nothing_about_the_width_but_something_about_the_centre() -> None:
     one, two = NormalSpread.estimate([0.1], []), NormalSpread.estimate([0.1], [0.2, 0.2], weight=1)
-    assert PRIOR_WIDTH < two.width < one.width
-    assert two.centre == pytest.approx((0.5 * one.centre + math.log(0.2)) / 1.5)
+    assert two.width == one.width == pytest.approx(PRIOR_WIDTH)
+    assert two.centre == pytest.approx((one.centre + math.log(0.2)) / 2)

@@ -17,8 +17,10 @@ Dense features of a pretrained network are compared by cosine distance, patch by
   swapped): after bringing the query into register, the distance within a window is mixed in. A product whose parts lie
   about freely shows itself by many such patches, and the place then does not count.
 
-The statistic is the mean of the largest TOP_SHARE distances of either direction; `normal_variation.py` turns it into
-a score. This is not part of the paper, which asks a language model alone; it is the judge that needs no training.
+Light, compression and noise move all patches alike, an anomaly moves a few. So the median distance of the picture is
+subtracted from all of them. The statistic is the mean of the largest TOP_SHARE of the rest in either direction;
+`normal_variation.py` turns it into a score. This is not part of the paper, which asks a language model alone; it is
+the judge that needs no training.
 """
 
 from __future__ import annotations
@@ -47,7 +49,9 @@ WINDOW = 0.12  # of the long side: how far from its place a part of a fixed layo
 FREE_SHARE = 0.10  # of the patches found only elsewhere: from here on the layout is free and places do not count
 ELSEWHERE = 0.05  # a patch is found only elsewhere when its place costs this much cosine distance more
 PLACE_WEIGHT = 0.5  # how much of that extra distance counts
-AUGMENTED = 8  # copies of the references for the first guess of normal variation
+AUGMENTED = 8  # copies of the references, which show how near a copy is
+MOST_COMMON = 0.25  # more in common than light or noise explain: another scene, which must not pass
+FEWER = 0.17  # distances of good pictures fall with this power of the number of references (six real products)
 
 RGB_TO_XYZ = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])  # sRGB, D65
 
@@ -56,8 +60,9 @@ RGB_TO_XYZ = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.01
 class Measurement:
     """What was measured between one query and the references."""
 
-    added: torch.Tensor  # (rows, columns), distances of the query's patches
-    missing: torch.Tensor  # (rows, columns), distances of the patches of `view`
+    added: torch.Tensor  # (rows, columns), distances of the query's patches above `common`
+    missing: torch.Tensor  # (rows, columns), distances of the patches of `view` above `common`
+    common: float  # median distance, which the whole picture has in common
     reference: int  # index of the reference that the query explains best
     degrees: int  # by which `view` is turned clockwise against that reference
     view: Image.Image  # that reference in the orientation that the query explains best, at working size
@@ -165,11 +170,15 @@ class Matcher:
         missing = distances.missing + weight * distances.extra_missing
         # Where the camera moved, a strip of either picture has no counterpart and says nothing about the product.
         places = isotropic_grid(*self.grid).flatten(0, 1)  # (patches, 2)
-        added = torch.where(in_view(similarity.inverse.apply(places), *self.grid), added, 0.0)
-        missing = torch.where(in_view(similarity.apply(places), *self.grid), missing, 0.0)
+        seen_added = in_view(similarity.inverse.apply(places), *self.grid)
+        seen_missing = in_view(similarity.apply(places), *self.grid)
+        common = _common(added[seen_added], missing[seen_missing])
+        added = torch.where(seen_added, (added - common).clamp(min=0), 0.0)
+        missing = torch.where(seen_missing, (missing - common).clamp(min=0), 0.0)
         return Measurement(
             added=added.reshape(self.grid),
             missing=missing.reshape(self.grid),
+            common=common,
             reference=distances.reference,
             degrees=distances.orientation * 360 // ORIENTATIONS,
             view=self.views[distances.reference][distances.orientation],
@@ -203,7 +212,7 @@ class Matcher:
         return distances
 
     def _estimate_spread(self, left_out: Sequence[_Distances]) -> NormalSpread:
-        """From augmented copies and, with several references, from each against the others."""
+        """From each reference against the others; augmented copies show which of them are copies."""
         count = len(self.views)
         rng = np.random.default_rng(0)  # of its own, so that a verdict does not depend on what was drawn before
         augmented = []
@@ -211,8 +220,11 @@ class Matcher:
             copy, seen_copy, seen_reference = augment_shot(self.views[index % count][0], rng, self.grid)
             added, missing = _match(self._features(copy).flatten(0, 1), self.bank[[index % count]])
             # Only the upright view: copies are turned by a few degrees at most.
-            augmented.append((_top(added[seen_copy]) + _top(missing[0, 0][seen_reference])) / 2)
-        observed = [self._measure(distances).statistic for distances in left_out]
+            added, missing = added[seen_copy], missing[0, 0][seen_reference]
+            augmented.append((_top(added) + _top(missing)) / 2 - _common(added, missing))
+        # A query has one reference more than each of these had, and so is nearer.
+        nearer = (1 - 1 / count) ** FEWER
+        observed = [nearer * self._measure(distances).statistic for distances in left_out]
         # Two references give one distance, seen from both ends.
         return NormalSpread.estimate(augmented, observed, weight=count - 1)
 
@@ -240,6 +252,11 @@ def _best_explained(missing: torch.Tensor) -> tuple[int, int]:
 def _place_weight(share: float) -> float:
     """How much of the extra distance counts: the less, the more patches are found only elsewhere."""
     return PLACE_WEIGHT * max(0.0, 1 - share / FREE_SHARE)
+
+
+def _common(added: torch.Tensor, missing: torch.Tensor) -> float:
+    """Median of all distances, tensors (patches,), one of each direction; at most MOST_COMMON."""
+    return min(MOST_COMMON, float(torch.cat([added, missing]).median()))
 
 
 def _top_count(patches: int) -> int:

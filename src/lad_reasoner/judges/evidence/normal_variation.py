@@ -1,17 +1,16 @@
 """How much good pictures of a product differ among themselves, and what that makes of a new difference.
 
     spread = NormalSpread.estimate(augmented=[0.11, 0.13], observed=[])
-    spread.limit                                     # 0.19, the statistic at which the score is 0.5
-    spread.score(0.30)                               # 0.93
+    spread.limit                                     # 0.17, the statistic at which the score is 0.5
+    spread.score(0.30)                               # 0.98
 
 The statistic of a comparison (see `matching.py`) is a cosine distance s > 0 whose logarithm is close to normally
 distributed among good pictures. Its centre and width are estimated from what there is:
 
-- One reference alone is compared with moderately augmented copies of itself (mean distance m). Real good pictures
-  differ more than that, by a factor which varies between products; on a log scale the centre follows m with a slope
-  well below 1, which shrinks an uncertain estimate towards the typical product.
+- One reference alone shows no variation: centre and width are then those of a typical product. Neither altered copies
+  of the reference nor the query's own distances foretell them better (tried on products that were left out).
 - Every statistic of a good picture that is really observed (leave-one-out among several references, or normal
-  pictures) then counts twice as much as that first guess; copies of one shot do not.
+  pictures) counts as much as that first guess; copies of one shot, which are nearer than altered copies are, do not.
 
 The limit of normal variation lies LIMIT_WIDTHS widths above the centre, and the score is the logistic function of the
 distance to the limit in widths: 0.5 at the limit, whatever the product.
@@ -23,19 +22,18 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-# Measured with the default backbone on two real products, one of a rigid and one of a slightly flexible part.
-PRIOR_OFFSET, PRIOR_SLOPE = -1.335, 0.3  # centre = PRIOR_OFFSET + PRIOR_SLOPE * log(m)
-CENTRE_ERROR = 0.13  # of that first guess, as a standard deviation
-CENTRE_WEIGHT = 0.5  # it counts as half an observed good picture
-PRIOR_WIDTH = 0.12  # of log(statistic) among good pictures of a typical product
+# Measured with the default backbone on six real products, rigid and flexible ones, in fixed and in changing light.
+PRIOR_CENTRE = -1.975  # of log(statistic) among good pictures of a typical product
+CENTRE_WEIGHT = 1.0  # the prior centre counts as one observed good picture
+PRIOR_WIDTH = 0.15
 WIDTH_WEIGHT = 4.0  # counts as so many degrees of freedom: a spread needs many pictures to show itself
-LIMIT_WIDTHS = 1.75
+LIMIT_WIDTHS = 1.5
 COPY = 1 / 3  # of m: a reference nearer than this to the others is a copy of one of them, not another shot
 
 
 @dataclass(frozen=True)
 class NormalSpread:
-    """Centre and width of log(statistic) among good pictures; the width holds the error of the centre as well."""
+    """Centre and width of log(statistic) among good pictures."""
 
     centre: float
     width: float
@@ -51,21 +49,18 @@ class NormalSpread:
         number by default.
         """
         typical = max(1e-6, sum(augmented) / len(augmented))
-        guess = PRIOR_OFFSET + PRIOR_SLOPE * math.log(typical)
         logs = [math.log(value) for value in observed if value > COPY * typical]
         worth = len(observed) if weight is None else weight
         count = worth * len(logs) / max(1, len(observed))  # less the share of the copies, which are no pictures
-        mean = sum(logs) / len(logs) if logs else guess
-        centre = (CENTRE_WEIGHT * guess + count * mean) / (CENTRE_WEIGHT + count)
+        mean = sum(logs) / len(logs) if logs else PRIOR_CENTRE
+        centre = (CENTRE_WEIGHT * PRIOR_CENTRE + count * mean) / (CENTRE_WEIGHT + count)
         # As in a conjugate normal model: the prior width and the observed one, each by its degrees of freedom.
         freedom = max(0.0, count - 1)
         variance = 0.0
         if freedom and len(logs) > 1:
             variance = sum((value - mean) ** 2 for value in logs) / (len(logs) - 1)
         spread = (WIDTH_WEIGHT * PRIOR_WIDTH**2 + freedom * variance) / (WIDTH_WEIGHT + freedom)
-        # A new picture lies off the estimated centre by its own variation and by the estimate's error.
-        error = CENTRE_ERROR**2 * CENTRE_WEIGHT / (CENTRE_WEIGHT + count)
-        return cls(centre, math.sqrt(spread + error), len(logs))
+        return cls(centre, math.sqrt(spread), len(logs))
 
     @property
     def limit(self) -> float:

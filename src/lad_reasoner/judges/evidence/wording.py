@@ -3,9 +3,9 @@
 <think>1 region stands out. Region 1 (lower left, 24 % from the left and 83 % from the top) covers 1.5 % of the
 picture: something that the reference shows is missing; where the reference is red, the query is dark green; the
 difference reaches 1.5 times the limit. Compared patch by patch in both directions with the reference; the query is
-shifted 5 pixels right and 3 up, turned 0 degrees clockwise, and 0.98 times as large. The limit is a guess from
-altered copies of one reference. Overall the difference is 1.25 times the limit: more than normal variation
-explains.</think><answer>yes</answer>
+shifted 5 pixels right and 3 up, turned 0 degrees clockwise, and 0.98 times as large. The limit is that
+of a typical product, since one reference shows no variation. Overall the difference is 1.25 times the limit: more
+than normal variation explains.</think><answer>yes</answer>
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from lad_reasoner.judges.evidence.normal_variation import NormalSpread
 from lad_reasoner.judges.evidence.regions import MAX_REGIONS, Region, name_colour
 from lad_reasoner.text import place_words
 
-PROMPT_VERSION = "evidence-1"  # of this wording; there is no prompt
+PROMPT_VERSION = "evidence-2"  # of this wording; there is no prompt
 STRETCHED = 0.12  # relative difference of the aspects; rounding to whole patches explains less
 VISIBLY_LIGHTER = 60  # of 765, the sum of three channels: what one sees side by side
 
@@ -45,7 +45,7 @@ def write_response(
         sentences = [_largest_difference(measurement)]
     sentences.append(_how_compared(measurement, references, query))
     if not spread.observed:
-        sentences.append("The limit is a guess from altered copies of one reference.")
+        sentences.append("The limit is that of a typical product, since one reference shows no variation.")
     conclusion = "more than normal variation explains" if anomalous else "within normal variation"
     ratio = measurement.statistic / spread.limit
     sentences.append(f"Overall the difference is {ratio:.2f} times the limit: {conclusion}.")
