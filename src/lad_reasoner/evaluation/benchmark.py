@@ -93,8 +93,9 @@ class FolderBenchmark(Benchmark):
     def __init__(self, name: str, base: Path, samples: Sequence[Sample], notes: Iterable[str]) -> None:
         named = {Path(os.path.relpath(sample.image, base)).as_posix(): sample for sample in samples}
         sizes = [Path(sample.image).stat().st_size for sample in samples]
-        notes = filter(None, (*notes, *_incomplete(BENCHMARKS[name], named)))
-        super().__init__(name, named, sizes, notes, KEPT_FILES)
+        # What a complete copy of a public data set would have; empty where it is there.
+        lacking = _note_classes(BENCHMARKS[name], named), _note_masks(named), _note_defects(named)
+        super().__init__(name, named, sizes, filter(None, (*notes, *lacking)), KEPT_FILES)
 
     def _read(self, name: str) -> tuple[Picture, Facts | None]:
         sample = self.samples[name]
@@ -177,11 +178,6 @@ def open_benchmark(name: str, root: str | Path | None = None) -> Benchmark:
     if len(chosen) < len(source.samples):
         notes.append(f"{len(source.samples) - len(chosen)} pictures of other data sets left out")
     return FolderBenchmark(name, Path(root) if Path(root).is_dir() else Path(root).parent, chosen, notes)
-
-
-def _incomplete(dataset: str | None, samples: Mapping[str, Sample]) -> list[str]:
-    """Notes on what a complete copy of a public data set would have; empty ones where it is there."""
-    return [_note_classes(dataset, samples), _note_masks(samples), _note_defects(samples)]
 
 
 def _note_classes(dataset: str | None, samples: Mapping[str, Sample]) -> str:

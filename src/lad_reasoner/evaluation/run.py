@@ -223,13 +223,13 @@ def measure_run(predictions: Sequence[Prediction], *, resamples: int = RESAMPLES
     """All metrics of a run; the order of the lines does not matter. Raises what `compute_metrics` raises."""
     lines = sorted(predictions, key=lambda line: line.pair.query)
     metrics = compute_metrics(lines, resamples=resamples)
-    trivial = {name: compute_metrics(constant, resamples=resamples) for name, constant in trivial_runs(lines).items()}
+    trivial = {}
+    for name, constant in trivial_runs(lines).items():
+        summary = compute_metrics(constant, resamples=resamples)
+        trivial[name] = Summary(pooled=summary.pooled, mean_over_classes=summary.mean_over_classes)
     return RunMetrics(
         **dict(metrics),
-        trivial={
-            name: Summary(pooled=constant.pooled, mean_over_classes=constant.mean_over_classes)
-            for name, constant in trivial.items()
-        },
+        trivial=trivial,
         explanations=measure_explanations(lines, resamples=resamples),
         failed={line.pair.query: line.error for line in lines if line.error},
         mean_seconds=round(sum(line.verdict.seconds for line in lines) / len(lines), 4),

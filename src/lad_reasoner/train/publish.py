@@ -100,12 +100,6 @@ def publish(
     return target
 
 
-def verify(folder: str | Path, check: str | Path) -> None:
-    """Ask the folder again in a new process; MachineError if its answers are not those in check.json."""
-    content = json.loads(Path(check).read_text(encoding="utf-8"))
-    compare_answers(Path(folder), content["prompts"], content["answers"], ask_fresh(folder, check)["answers"])
-
-
 def compare_answers(
     folder: Path, prompts: Sequence[Mapping[str, Any]], expected: Sequence[str], answers: Sequence[str]
 ) -> None:

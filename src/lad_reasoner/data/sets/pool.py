@@ -178,9 +178,7 @@ def files_of(items: Sequence[Item], query: Item) -> Mapping[str, str]:
     return {f"images/{item.name}": item.sample.image for item in items} | query.masks()
 
 
-@cache
-def _hash_picture(path: str) -> str:
-    return hash_file(path)
+_hash_picture = cache(hash_file)
 
 
 @cache

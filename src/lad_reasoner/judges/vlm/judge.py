@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from lad_reasoner.judge import Judgement, PicturePair
 from lad_reasoner.judges.vlm.checkpoint import load_checkpoint
-from lad_reasoner.judges.vlm.transformers_engine import BATCH_SIZE, Engine, TransformersEngine
+from lad_reasoner.judges.vlm.transformers_engine import BATCH_SIZE, TransformersEngine
 from lad_reasoner.prompts import PROMPT_VERSION
 
 
@@ -15,10 +15,10 @@ class VlmJudge:
 
     prompt_version = PROMPT_VERSION
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: TransformersEngine) -> None:
         self.engine, self.name = engine, engine.name
         self.batch_size, self.notes = engine.batch_size, engine.notes
-        self.parameters: int | None = getattr(engine, "parameters", None)
+        self.parameters: int | None = engine.parameters
 
     def judge(self, pairs: Sequence[PicturePair]) -> list[Judgement]:
         """One judgement for each pair, in the engine's batches; pairs of a batch may have different references."""

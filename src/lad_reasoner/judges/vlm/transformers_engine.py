@@ -1,9 +1,8 @@
-"""Engines run a vision-language model; the judge turns references and a query into its prompt.
+"""The engine runs a vision-language model; the judge turns references and a query into its prompt.
 
-An engine has a `name`, a `batch_size`, `notes` (see `judge.py`) and `respond(pairs)`: for each pair of pictures
-(references first, the query last) one `Reply` of the response grammar, `batch_size` pairs at a time. The answer is
-greedy, or a vote over several sampled responses, whose score is the share of yes. The paper does not say how it
-decodes; greedy is ours.
+`respond(pairs)` gives one `Reply` of the response grammar for each pair of pictures (references first, the query last);
+`name`, `batch_size` and `notes` are those of the judge (see `judge.py`). The answer is greedy, or a vote over several
+sampled responses, whose score is the share of yes. The paper does not say how it decodes; greedy is ours.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ import re
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from PIL import Image
@@ -30,16 +29,6 @@ REASONING_TOKENS = (
 BATCH_SIZE = 8  # responses that are generated together
 
 Pictures = Sequence[Image.Image]  # references first, the query last
-
-
-class Engine(Protocol):
-    """See the module's docstring."""
-
-    name: str
-    batch_size: int
-    notes: tuple[str, ...]
-
-    def respond(self, pairs: Sequence[Pictures]) -> list[Reply]: ...
 
 
 class TransformersEngine:
