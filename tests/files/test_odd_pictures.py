@@ -1,0 +1,250 @@
+"""Files of cameras, phones, downloads and attackers: each is read as it should be, or refused in one line."""
+
+from __future__ import annotations
+
+import io
+import os
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image, TiffImagePlugin
+
+from lad_reasoner.data.layouts import find_samples
+from lad_reasoner.data.masks import read_mask_of
+from lad_reasoner.data.sets.pool import gather
+from lad_reasoner.errors import ImageError
+from lad_reasoner.files.pictures import describe_passed_over, find_depth, find_pictures, read_picture
+
+
+def scene(width: int = 64, height: int = 48) -> Image.Image:
+    y, x = np.mgrid[:height, :width]
+    return Image.fromarray(np.stack([x * 255 // width, y * 255 // height, (x ^ y) * 2], -1).astype(np.uint8))
+
+
+def encoded(image: Image.Image, encoding: str, **options: object) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, encoding, **options)
+    return buffer.getvalue()
+
+
+def error_of(path: Path) -> str:
+    with pytest.raises(ImageError) as caught:
+        read_picture(path)
+    message = str(caught.value)
+    assert "\n" not in message
+    assert message.startswith(f"{path}: ")
+    return message.removeprefix(f"{path}: ")
+
+
+def test_every_cut_of_pages_and_films_is_an_image_error() -> None:
+    turned = [scene().rotate(90, expand=True), scene().rotate(180)]
+    for encoding, options in (("TIFF", {}), ("GIF", {}), ("TIFF", {"compression": "tiff_lzw"}), ("PNG", {})):
+        data = encoded(scene(), encoding, save_all=True, append_images=turned, **options)
+        for length in range(1, len(data), 37):
+            try:
+                read_picture(data[:length])
+            except ImageError as error:
+                assert "\n" not in str(error)
+
+
+@pytest.mark.parametrize("tag", [0x0100, 0x0106, 0x010E, 0x011A, 0x011B, 0x013B, 0x0140, 0x014D, 0x0155, 0x02BC])
+@pytest.mark.parametrize("kind", [1, 2, 3, 5, 8, 9, 11, 12, 13])
+def test_whole_jpegs_with_one_odd_exif_entry_are_read_upright(tag: int, kind: int) -> None:
+    entries = struct.pack("<HHII", 0x0112, 3, 1, 6) + struct.pack("<HHII", tag, kind, 1, 26)
+    exif = b"Exif\0\0II*\0" + struct.pack("<IH", 8, 2) + entries + bytes(64)
+    picture = read_picture(encoded(scene(), "JPEG", exif=exif))
+    assert (picture.width, picture.height) == picture.image.size == (48, 64)
+
+
+def test_junk_exif_means_upright() -> None:
+    for encoding in ("PNG", "JPEG", "WEBP"):
+        data = encoded(scene(), encoding, exif=b"Exif\0\0" + bytes(range(7, 60)))
+        assert read_picture(data).image.size == (64, 48), encoding
+
+
+def test_postscript_is_never_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the suffix: Pillow would call Ghostscript."""
+    ran = tmp_path / "ran"
+    program = tmp_path / "bin" / "gs"
+    program.parent.mkdir()
+    program.write_text(f"#!/bin/sh\ntouch {ran}\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+    path = tmp_path / "x.png"
+    path.write_bytes(encoded(scene(), "EPS"))
+    assert error_of(path) == "a PostScript document, which is never run; export it as PNG or JPEG"
+    assert not ran.exists()
+
+
+HEIC = b"\x00\x00\x00\x18ftypheic\x00\x00\x00\x00mif1heic" + bytes(2000)
+KINDS = {
+    "lfs.png": (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n", "a Git LFS pointer"),
+    "login.png": (b"\xef\xbb\xbf\n<!DOCTYPE html><html></html>", "a web page, not a picture"),
+    "denied.jpg": (b'<?xml version="1.0"?><Error><Code>AccessDenied</Code></Error>', "an XML text, not a picture"),
+    "drawing.png": (b'<?xml version="1.0"?>\n<svg width="9"/>', "an SVG drawing; export it as PNG"),
+    "error.png": (b'{"error": "not found"}', "a JSON text, not a picture"),
+    "phone.jpg": (HEIC, "a HEIC picture, as phones save it; export it as JPEG or PNG"),
+    "manual.png": (b"%PDF-1.7\n", "a PDF document; export the page as PNG"),
+    "packed.jpg": (b"PK\x03\x04" + bytes(90), "an archive; unpack it first"),
+    "sky.png": (b"SIMPLE  =                    T", "a FITS file"),
+    "zeros.png": (bytes(5000), "a file of zeros, as a broken copy leaves it; copy it again"),
+    "icon.png": (encoded(scene(), "ICO"), "an icon file, which is not supported"),
+}
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_what_a_file_really_is_and_the_remedy(name: str, tmp_path: Path) -> None:
+    content, words = KINDS[name]
+    (tmp_path / name).write_bytes(content)
+    assert error_of(tmp_path / name).startswith(words)
+
+
+def bmp32(rgb: NDArray[np.uint8], alpha: int) -> bytes:
+    """A BMP of 32 bits with an alpha mask, as frame grabbers write it."""
+    height, width, _ = rgb.shape
+    data = np.dstack([rgb[..., ::-1], np.full((height, width), alpha, np.uint8)])[::-1].tobytes()
+    head = struct.pack("<IiiHHIIiiII", 124, width, height, 1, 32, 3, len(data), 2835, 2835, 0, 0)
+    head += struct.pack("<IIII", 0xFF0000, 0xFF00, 0xFF, 0xFF000000) + b"BGRs"
+    head += bytes(124 - len(head))
+    return b"BM" + struct.pack("<IHHI", 138 + len(data), 0, 0, 138) + head + data
+
+
+@pytest.mark.parametrize("alpha", [0, 1, 128, 255])
+def test_an_alpha_channel_of_one_value_says_nothing(alpha: int) -> None:
+    rgb = np.asarray(scene())
+    rgba = Image.fromarray(np.dstack([rgb, np.full(rgb.shape[:2], alpha, np.uint8)]))
+    for data in (bmp32(rgb, alpha), encoded(rgba, "PNG"), encoded(rgba, "TIFF"), np.asarray(rgba)):
+        picture = read_picture(data)
+        assert np.array_equal(np.asarray(picture.image), rgb)
+        assert picture.notes == (() if alpha == 255 else ("an alpha channel of one value was ignored",))
+    half = np.asarray(rgba).copy()
+    half[:10, :, 3], half[10:, :, 3] = 0, 255
+    values = np.asarray(read_picture(half).image)
+    assert (values[:10] == 255).all()
+    assert np.array_equal(values[10:], rgb[10:])
+
+
+def png16(values: NDArray[np.uint16]) -> bytes:
+    """RGB of 16 bits, which Pillow cannot write."""
+    height, width, _ = values.shape
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", width, height, 16, 2, 0, 0, 0)
+    start = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header)
+    return start + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize("bits", [8, 10, 12, 14, 16])
+def test_depth_of_grey_and_of_colours(bits: int) -> None:
+    rgb = np.asarray(scene()).astype(np.uint32)
+    rgb[0, 0] = 255
+    deep = (rgb * ((1 << bits) - 1) // 255).astype(np.uint16)
+    grey = Image.fromarray(deep[..., 0])
+    wide = Image.fromarray(deep[..., 0].astype(np.int32))
+    for data in (png16(deep), encoded(grey, "PNG"), encoded(grey, "TIFF"), encoded(wide, "TIFF")):
+        assert find_depth([data]) == bits
+        values = np.asarray(read_picture(data, bits).image).astype(int)
+        expected = rgb if data == png16(deep) else rgb[..., :1]
+        assert np.abs(values - expected).max() <= 1
+
+
+def test_depth_by_the_files_own_field_and_of_several() -> None:
+    dark = Image.fromarray(np.asarray(scene())[..., 0].astype(np.uint16) * 2)
+    field = TiffImagePlugin.ImageFileDirectory_v2()
+    field[281] = 4095
+    told = encoded(dark, "TIFF", tiffinfo=field)
+    assert find_depth([encoded(dark, "TIFF")]) == 10
+    assert find_depth([told]) == 12
+    assert np.asarray(read_picture(told).image).max() == np.asarray(dark).max() >> 4
+    bright = Image.fromarray(np.asarray(dark) * 7)
+    assert find_depth([encoded(dark, "PNG"), encoded(scene(), "PNG"), encoded(bright, "PNG")]) == 12
+    assert (
+        read_picture(encoded(bright, "PNG"), 10).notes[1] == "values above the 10 bits of the references were clipped"
+    )
+    assert find_depth([encoded(scene(), "PNG")]) == 16
+
+
+def test_all_forms_that_are_opened_are_found_by_their_names(tmp_path: Path) -> None:
+    forms = {"a.jfif": "JPEG", "b.jpe": "JPEG", "c.avif": "AVIF", "d.mpo": "MPO", "e.dib": "DIB", "f.pbm": "PPM"}
+    forms |= {"g.j2k": "JPEG2000", "H.JPG": "JPEG", "i.webp": "WEBP", "j.pnm": "PPM"}
+    for name, encoding in forms.items():
+        scene().save(tmp_path / name, encoding)
+    for name in ("IMG.HEIC", "notes.txt", "Thumbs.db", ".DS_Store", "more.txt", "README"):
+        (tmp_path / name).write_bytes(b"x")
+    passed_over: list[Path] = []
+    assert [path.name for path in find_pictures([tmp_path], passed_over)] == [*forms]
+    for name in forms:
+        assert read_picture(tmp_path / name).image.size == (64, 48)
+    said = describe_passed_over(passed_over)
+    assert said.startswith("4 files in folders were passed over (2 x .txt, 1 x .heic, 1 x without suffix): IMG.HEIC, ")
+    assert said.endswith("export HEIC as JPEG to have them judged")
+    assert describe_passed_over([]) == ""
+
+
+def test_what_cannot_be_read_in_a_folder_is_named(tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    (folder / "deep").mkdir(parents=True)
+    scene().save(folder / "a.png")
+    scene().save(folder / "deep/z.png")
+    (folder / "gone.png").symlink_to(tmp_path / "nowhere.png")
+    (folder / "lot_b").symlink_to(tmp_path / "not mounted")
+    (folder / "round.png").symlink_to(folder / "round.png")
+    os.mkfifo(folder / "pipe.png")
+    found = find_pictures([folder])
+    assert [path.name for path in found] == ["a.png", "z.png", "gone.png", "lot_b", "pipe.png", "round.png"]
+    assert error_of(folder / "gone.png") == f"a link whose target {tmp_path / 'nowhere.png'} does not exist"
+    assert error_of(folder / "lot_b").startswith("a link whose target")
+    assert error_of(folder / "round.png") == "a link that leads to itself"
+    assert error_of(folder / "pipe.png") == "not a file"
+    for name in ("x" * 300 + ".png", "/".join(["deep" * 20] * 80) + "/a.png"):
+        assert find_pictures([folder / name]) == [folder / name]
+        assert error_of(folder / name) == "no such file: the name is too long"
+
+
+@pytest.mark.parametrize("turn", [5, 6, 7, 8])
+def test_a_mask_is_turned_as_its_picture(turn: int, tmp_path: Path) -> None:
+    stored = np.zeros((48, 64), np.uint8)
+    stored[5:15, 40:60] = 255
+    exif = Image.Exif()
+    exif[0x0112] = turn
+    marked = np.asarray(scene()) // 2
+    marked[stored > 0] = 255
+    for suffix in ("png", "tif"):
+        Image.fromarray(marked).save(tmp_path / f"picture.{suffix}", exif=exif)
+        picture = read_picture(tmp_path / f"picture.{suffix}")
+        white = (np.asarray(picture.image) == 255).all(2)
+        Image.fromarray(stored).save(tmp_path / "stored.png")
+        Image.fromarray(stored).save(tmp_path / "tagged.png", exif=exif)
+        Image.fromarray((white * 255).astype(np.uint8)).save(tmp_path / "upright.png")
+        for name in ("stored.png", "tagged.png", "upright.png"):
+            mask = read_mask_of(tmp_path / f"picture.{suffix}", [tmp_path / name])
+            assert mask is not None, name
+            assert np.array_equal(mask, white), name
+
+
+def test_a_mask_of_another_shape_says_no_place(tmp_path: Path) -> None:
+    scene().save(tmp_path / "picture.png")
+    for size, fits in (((64, 48), True), ((32, 24), True), ((48, 64), False), ((64, 64), False)):
+        Image.new("L", size, 255).save(tmp_path / "mask.png")
+        assert (read_mask_of(tmp_path / "picture.png", [tmp_path / "mask.png"]) is not None) is fits
+    exif = Image.Exif()
+    exif[0x0112] = 3  # half a turn: the shape does not say whether the mask is turned too
+    scene().save(tmp_path / "picture.png", exif=exif)
+    Image.new("L", (64, 48), 255).save(tmp_path / "mask.png")
+    assert read_mask_of(tmp_path / "picture.png", [tmp_path / "mask.png"]) is None
+
+
+def test_two_pictures_of_one_stem_are_two_records(tmp_path: Path) -> None:
+    for kind in ("good", "crack"):
+        (tmp_path / "test" / kind).mkdir(parents=True)
+        for number, suffix in enumerate(("jpg", "png")):
+            scene().rotate(number * 180).save(tmp_path / "test" / kind / f"a.{suffix}")
+    items = gather([find_samples(tmp_path)]).items
+    assert len({item.stem for item in items}) == len(items) == 4
