@@ -125,6 +125,10 @@ def pairs(
     kinds: Annotated[
         str | None, typer.Option(metavar="LIST", help="Of the queries: good, logical, structural, other; default: all.")
     ] = None,
+    defects: Annotated[
+        str | None,
+        typer.Option(metavar="LIST", help="Of MVTec AD: number, color, existence, functional; default: all."),
+    ] = None,
     references: Annotated[int, typer.Option(min=1, metavar="K", help="Number of good pictures beside each query.")] = 1,
     per_picture: Annotated[int, typer.Option(min=1, metavar="N", help="Number of pairs of each test picture.")] = 1,
     balanced: Annotated[
@@ -148,6 +152,7 @@ def pairs(
         _gather(sources, mvtec_ad, visa),
         classes=_split(classes),
         kinds=_split(kinds),
+        defects=_split(defects),
         references=references,
         per_picture=per_picture,
         balanced=balanced,

@@ -9,13 +9,40 @@ from typing import Any
 
 import pytest
 
-from helpers.skeletons import own_folder, pool_of, write_pairs
+from helpers.skeletons import TEST, own_folder, pool_of, write_pairs
 from lad_reasoner.data.public_sets import MVTEC_AD
 from lad_reasoner.data.sets.built_set import read_entries, read_manifest
-from lad_reasoner.data.sets.pairs import ALONE, CLASSES, NOT_CHOSEN, OTHER_KIND, build_pairs, plan_pairs
+from lad_reasoner.data.sets.pairs import (
+    ALONE,
+    CLASSES,
+    DEFECTS,
+    NOT_CHOSEN,
+    OTHER_DEFECT,
+    OTHER_KIND,
+    build_pairs,
+    plan_pairs,
+)
 from lad_reasoner.errors import InputError, MachineError
 from lad_reasoner.miniloco import write_benchmark
 from lad_reasoner.prompts import PROMPT_VERSION, QUESTION
+
+# Anomalous test pictures of MVTec AD by the folders of its defects.
+ANOMALIES: dict[str, dict[str, int]] = {
+    "cable": {
+        **{"bent_wire": 13, "cable_swap": 12, "combined": 11, "cut_inner_insulation": 14, "cut_outer_insulation": 10},
+        **{"missing_cable": 12, "missing_wire": 10, "poke_insulation": 10},
+    },
+    "capsule": {"crack": 23, "faulty_imprint": 22, "poke": 21, "scratch": 23, "squeeze": 20},
+    "carpet": {"color": 19, "cut": 17, "hole": 17, "metal_contamination": 17, "thread": 19},
+    "leather": {"color": 19, "cut": 19, "fold": 17, "glue": 19, "poke": 18},
+    "metal_nut": {"bent": 25, "color": 22, "flip": 23, "scratch": 23},
+    "pill": {
+        **{"color": 25, "combined": 17, "contamination": 21, "crack": 26, "faulty_imprint": 19, "pill_type": 9},
+        "scratch": 24,
+    },
+    "transistor": {"bent_lead": 10, "cut_lead": 10, "damaged_case": 10, "misplaced": 10},
+    "wood": {"color": 8, "combined": 11, "hole": 10, "liquid": 10, "scratch": 21},
+}
 
 
 def test_pairs_of_the_tables_classes(mvtec: Path, tmp_path: Path) -> None:
@@ -44,6 +71,28 @@ def test_pairs_of_the_tables_classes(mvtec: Path, tmp_path: Path) -> None:
     assert manifest["refused"][NOT_CHOSEN]["count"] == len(found.tests()) - len(queries)
     assert manifest["references_from_test"] == 0
     assert manifest["sources"][0]["pictures"] == len({n for entry in entries for n in entry.images_file_names})
+
+
+def test_defects_by_the_papers_words(mvtec: Path) -> None:
+    for category, counts in ANOMALIES.items():
+        everything, good = TEST[category]
+        assert counts.keys() == MVTEC_AD[category]
+        assert sum(counts.values()) == everything - good
+    chosen = {tuple(name.split("/")) for names in DEFECTS.values() for name in names}
+    assert sum(sum(counts.values()) for counts in ANOMALIES.values()) == 716
+    assert sum(ANOMALIES[category][defect] for category, defect in chosen) == 319
+    assert sum(TEST[category][1] for category in CLASSES) == 268
+    pool = pool_of(mvtec)
+    whole = plan_pairs(pool_of(mvtec))
+    plan = plan_pairs(pool, defects=["color", "number"])
+    queries = [pair.query.sample for pair in plan.pairs]
+    asked = {f"{query.category}/{query.defect}" for query in queries if query.label == "yes"}
+    assert asked == {*DEFECTS["color"], *DEFECTS["number"]}
+    assert sum(query.label == "no" for query in queries) == sum(pair.query.sample.label == "no" for pair in whole.pairs)
+    assert len(pool.refused[OTHER_DEFECT]) == len(whole.pairs) - len(plan.pairs) > 0
+    assert "defects" not in whole.recipe
+    with pytest.raises(InputError, match="--defects colour: no such word; give some of number, color"):
+        plan_pairs(pool, defects=["colour"])
 
 
 def test_a_seed_repeats_and_a_class_depends_on_itself_alone(mvtec: Path) -> None:

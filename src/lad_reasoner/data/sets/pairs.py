@@ -6,9 +6,12 @@
 
 The paper has "approximately 984" from "several MVTec classes" with "number, color, existence, and functional anomalies"
 and does not name them. `CLASSES` are the five classes that have a defect called `color`, and three whose defects are
-about existence, number, place or function: their test pictures are exactly 984.
+about existence, number, place or function: their test pictures are exactly 984. So are those of 45 other choices of
+classes. 397 of the 716 anomalies have a defect whose name none of these words describes; with `defects` they are left
+out (`DEFECTS`, 587 pairs).
 
-Deviations: pictures that cannot be read, and pictures that `why_not_train` refuses, are left out and counted.
+Deviations: VisA, which section 1 names beside MVTec AD and section 4.1.2 does not, is left out unless classes of it are
+named; pictures that cannot be read, and pictures that `why_not_train` refuses, are left out and counted.
 """
 
 from __future__ import annotations
@@ -29,11 +32,14 @@ from lad_reasoner.prompts import PROMPT_VERSION, build_messages
 from lad_reasoner.records import SAMPLE_KINDS, UNKNOWN_KIND
 
 # Class of MVTec AD -> why its anomalies are like logical ones; `data pairs` prints this table.
-CLASSES: dict[str, str] = read_packaged(__file__, "pairs.toml")["classes"]
+_TABLE = read_packaged(__file__, "pairs.toml")
+CLASSES: dict[str, str] = _TABLE["classes"]
+DEFECTS: dict[str, list[str]] = _TABLE["defects"]  # word of the paper -> class/defect
 PUBLIC = ("MVTec AD", "VisA")
 
 NOT_CHOSEN = "are of a class that was not chosen"
 OTHER_KIND = "are of a kind that was not chosen"
+OTHER_DEFECT = "have a defect that was not chosen"
 ALONE = "have too few other good pictures for a reference"
 BALANCED_OUT = "were dropped to balance yes and no"
 
@@ -64,6 +70,7 @@ def plan_pairs(
     *,
     classes: Sequence[str] | None = None,
     kinds: Sequence[str] | None = None,
+    defects: Sequence[str] | None = None,
     references: int = 1,
     per_picture: int = 1,
     balanced: bool = False,
@@ -75,14 +82,15 @@ def plan_pairs(
     """Each test picture of the chosen classes with `references` good training pictures of its class.
 
     `classes` None: `CLASSES` of the public data sets, and all classes of others. `kinds` None: queries of all
-    `SAMPLE_KINDS`. Each picture is a query `per_picture` times, with other references each time if there are enough.
+    `SAMPLE_KINDS`. `defects` None: all anomalies, otherwise those of these words of `DEFECTS`. Each picture is a query
+    `per_picture` times, with other references each time if there are enough.
     `good_good` adds pairs of good training pictures until a class has as many good queries as anomalous ones or runs
     out of pictures; `balanced` then drops, at random, the surplus of one label in each class. `shuffle` puts the query
     first in about half of the pairs. If a source has no training pictures, its other good ones are the references.
     What is drawn for a class depends on the seed and on this class alone.
 
-    A query with too few good pictures beside it is refused. InputError for unknown kinds and classes, and for a class
-    of which all queries are refused.
+    A query with too few good pictures beside it is refused. InputError for unknown kinds, defects and classes, and for
+    a class of which all queries are refused.
     """
     recipe = {
         "classes": classes,
@@ -96,8 +104,11 @@ def plan_pairs(
         "folders": pool.folders,
         "prompt_version": PROMPT_VERSION,
     }
+    if defects is not None:  # a set that was begun without the choice can still be resumed
+        recipe["defects"] = defects
     by_class = _choose_classes(pool, classes)
     tests = _choose_kinds(pool, [item for item in pool.tests() if item.class_name in by_class], kinds)
+    tests = _choose_defects(pool, tests, defects)
     usable = {item.name for item in pool.readable(tests, track)}
     generators = {name: random.Random(f"{seed}/{'/'.join(name)}") for name in by_class}
     good_pictures: dict[ClassName, list[Item]] = {}  # to draw references from
@@ -196,6 +207,23 @@ def _choose_kinds(pool: Pool, tests: list[Item], kinds: Sequence[str] | None) ->
             chosen.append(item)
         else:
             pool.refuse(OTHER_KIND, item.source)
+    return chosen
+
+
+def _choose_defects(pool: Pool, tests: list[Item], defects: Sequence[str] | None) -> list[Item]:
+    """The good test pictures and those with a defect of these words; the others are refused."""
+    if defects is None:
+        return tests
+    unknown = set(defects) - DEFECTS.keys()
+    if unknown:
+        raise InputError(f"--defects {', '.join(sorted(unknown))}: no such word; give some of {', '.join(DEFECTS)}")
+    wanted = {name for word in defects for name in DEFECTS[word]}
+    chosen = []
+    for item in tests:
+        if item.sample.label == "no" or f"{item.sample.category}/{item.sample.defect}" in wanted:
+            chosen.append(item)
+        else:
+            pool.refuse(OTHER_DEFECT, item.source)
     return chosen
 
 
