@@ -75,7 +75,8 @@ def test_links_lead_somewhere() -> None:
 
 
 def test_examples_that_are_not_run_use_real_options() -> None:
-    examples = re.findall(r"^lad-reasoner ((?:data |train )?\w+)(.*)$", "".join(blocks_of("text")), re.MULTILINE)
+    example = r"^lad-reasoner ((?:data |train |server )?\w+)(.*)$"
+    examples = re.findall(example, "".join(blocks_of("text")), re.MULTILINE)
     assert len(examples) >= 12
     usages: dict[str, str] = {}
     for verb, rest in examples:

@@ -20,7 +20,7 @@ PAGE = b"<!doctype html><html><body><h1>Bad gateway</h1></body></html>"
 
 
 class Act:
-    """What the server does with one request. `kind`: answer, status, raw, hang, drop or half.
+    """What the server does with one request. `kind`: answer, status, raw, hang, drip, drop or half.
 
     An answer may have a `reasoning` beside its text, and `written`: (token, {token: log-probability}) for each token.
     """
@@ -172,6 +172,16 @@ class _Handler(BaseHTTPRequestHandler):
     def _hang(self, act: Act, *_: object) -> None:
         self.chat.closing.wait(float(act.text))
         self._drop(act)
+
+    def _drip(self, act: Act, *_: object) -> None:
+        """A header of which a byte comes every tenth of a second, for so many seconds."""
+        self.close_connection = True
+        self.wfile.write(b"HTTP/1.1 200 OK\r\nX-Slow: ")
+        for _ in range(round(10 * float(act.text))):
+            self.wfile.write(b"a")
+            self.wfile.flush()
+            if self.chat.closing.wait(0.1):
+                return
 
     def _drop(self, *_: object) -> None:
         self.close_connection = True

@@ -307,6 +307,13 @@ def test_a_whole_response_at_the_limit_is_kept(tmp_path: Path) -> None:
     assert len(server.bodies) == 1
 
 
+def two_coloured(red: int) -> Image.Image:
+    """Not blank, so that it is judged."""
+    image = Image.new("RGB", (32, 24), (red, 90, 160))
+    image.paste((0, 0, 0), (16, 0, 32, 24))
+    return image
+
+
 def test_a_cut_off_answer_is_paid_once_although_its_batch_is_asked_again(tmp_path: Path) -> None:
     def mixed(body: dict[str, Any], before: int) -> Act:
         red = pictures(body)[-1].getpixel((0, 0))[0]  # type: ignore[index]
@@ -315,8 +322,8 @@ def test_a_cut_off_answer_is_paid_once_although_its_batch_is_asked_again(tmp_pat
         return raw("length", content="<think>Hm") if red < 100 else Act("status", "content policy", status=400)
 
     with ChatServer(mixed) as server:
-        inspector = Inspector(judge(server, tmp_path, concurrency=2), [Image.new("RGB", (32, 24))])
-        queries = [Image.new("RGB", (32, 24), (red, 0, 0)) for red in (250, 50, 150)]
+        inspector = Inspector(judge(server, tmp_path, concurrency=2), [two_coloured(7)])
+        queries = [two_coloured(red) for red in (250, 50, 150)]
         inspector.inspect(queries[0])
         good, cut, refused = inspector.inspect_many(queries)
         assert len(server.bodies) == 4  # only the refused one comes twice

@@ -195,6 +195,13 @@ def test_silence_ends_at_the_timeout_and_is_tried_again() -> None:
         assert time.monotonic() - start < 3
 
 
+def test_a_header_that_drips_ends_at_the_timeout() -> None:
+    with ChatServer(first(Act("drip", "30"))) as server:
+        start = time.monotonic()
+        assert ask(server, timeout=0.5).text == "two"
+        assert time.monotonic() - start < 3
+
+
 @pytest.mark.parametrize("date", [False, True])
 def test_retry_after_is_honoured(date: bool) -> None:
     wait = format_datetime(datetime.now(UTC) + timedelta(seconds=2), usegmt=True) if date else "0.5"

@@ -17,8 +17,8 @@ def _keep_the_verb() -> None:
     """Typer drops the name of an only verb otherwise."""
 
 
-@server.command(epilog="Example: lad-reasoner server check http://localhost:8000/v1 --model NAME")
-def check(
+@server.command("check", epilog="Example: lad-reasoner server check http://localhost:8000/v1 --model NAME")
+def check_verb(
     url: Annotated[str, typer.Argument(metavar="URL", help="An OpenAI-compatible service; its key: LAD_SERVER_KEY.")],
     model: Annotated[str, typer.Option(metavar="NAME", help="Model of the service.")],
 ) -> None:

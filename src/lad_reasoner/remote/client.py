@@ -22,6 +22,7 @@ import threading
 import time
 import urllib.request
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from itertools import groupby
@@ -188,6 +189,26 @@ class ChatService:
             logger.warning("%s: %s; trying again in %.0f s", self.url, error, wait)
 
     def _try(self, payload: bytes, model: str) -> Completion:
+        sent: Future[tuple[httpx2.Response, bytes]] = Future()
+
+        def send() -> None:
+            try:
+                sent.set_result(self._send(payload))
+            except Exception as error:
+                sent.set_exception(error)
+
+        # The library's own timeout starts anew with each byte of a header. A thread that is left behind ends with its
+        # connection, and does not keep the process alive.
+        threading.Thread(target=send, daemon=True).start()
+        try:
+            response, content = sent.result(self.timeout)
+        except TimeoutError:
+            raise _TemporaryError(f"no answer within {self.timeout:g} s{self._proxy}") from None
+        retry_after = _seconds(response.headers.get("Retry-After", ""))
+        self._check_status(response.status_code, content, model, retry_after)
+        return self._read(content, model)
+
+    def _send(self, payload: bytes) -> tuple[httpx2.Response, bytes]:
         end = time.monotonic() + self.timeout
         try:
             with self._client.stream("POST", self.url, content=payload) as response:
@@ -202,9 +223,7 @@ class ChatService:
             raise _TemporaryError(f"no answer within {self.timeout:g} s{self._proxy}") from None
         except httpx2.RequestError as error:
             raise _TemporaryError(self._blank_parts(str(error) or type(error).__name__) + self._proxy) from None
-        retry_after = _seconds(response.headers.get("Retry-After", ""))
-        self._check_status(response.status_code, bytes(content), model, retry_after)
-        return self._read(bytes(content), model)
+        return response, bytes(content)
 
     def _check_status(self, status: int, content: bytes, model: str, retry_after: float = 0.0) -> None:
         if status == 200:
