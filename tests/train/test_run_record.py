@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 
 from helpers.tutored import build, write_recipe
 from lad_reasoner.errors import InputError
-from lad_reasoner.train.run_record import read_run_record, write_run_record
+from lad_reasoner.train.run_record import hash_weights, read_run_record, write_run_record
 from lad_reasoner.train.settings import Recipe, TrainSettings, read_recipe
 
 trl = pytest.importorskip("trl")
@@ -81,3 +82,19 @@ def test_another_process_leaves_the_record_alone(tmp_path: Path, monkeypatch: py
     run = write_run_record(recipe, arguments, {"stage": "sft"}, resume=False)
     assert run["stage"] == "sft"
     assert not (tmp_path / "run").exists()
+
+
+def test_the_weights_that_a_run_started_from_are_kept(tmp_path: Path) -> None:
+    build(tmp_path / "data", records=2)
+    recipe = read(write_recipe(tmp_path))
+    arguments = recipe.arguments(trl.SFTConfig)
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "model.safetensors").write_bytes(b"weights")
+    before = hash_weights(recipe.ours.model)
+    assert before == {"model.safetensors": hashlib.sha256(b"weights").hexdigest()}
+    assert write_run_record(recipe, arguments, {"weights": before}, resume=False)["weights"] == before
+    (recipe.out / "checkpoint-1").mkdir()
+    write_run_record(recipe, arguments, {"weights": hash_weights(recipe.ours.model)}, resume=True)
+    (tmp_path / "model" / "model.safetensors").write_bytes(b"others")
+    with pytest.raises(InputError, match="model: has changed since the run was started"):
+        write_run_record(recipe, arguments, {"weights": hash_weights(recipe.ours.model)}, resume=True)

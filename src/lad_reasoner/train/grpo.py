@@ -27,7 +27,7 @@ from lad_reasoner.train.dataset import load_set
 from lad_reasoner.train.monitor import CollapseGuard, Sample, Samples
 from lad_reasoner.train.publish import publish
 from lad_reasoner.train.rewards import load_reward
-from lad_reasoner.train.run_record import write_run_record
+from lad_reasoner.train.run_record import hash_weights, write_run_record
 from lad_reasoner.train.session import run_trainer
 from lad_reasoner.train.settings import TRL, Recipe, TrainSettings, read_recipe
 from lad_reasoner.train.trainee import adapter, load_trainee
@@ -79,7 +79,8 @@ def train_grpo(
         leave_out_long=recipe.ours.leave_out_long,
         track=track,
     )
-    facts = {"stage": "grpo", "records": len(data), "labels": dict(sorted(Counter(data["label"]).items()))}
+    facts: dict[str, Any] = {"stage": "grpo", "weights": hash_weights(recipe.ours.model)}
+    facts |= {"records": len(data), "labels": dict(sorted(Counter(data["label"]).items()))}
     run = write_run_record(recipe, arguments, facts, resume=resume)
 
     # Importing it needs TRL, whose absence `require` has reported by now.

@@ -1,4 +1,4 @@
-"""run.json, the record of a training run: settings, versions, git state, hashes of the data.
+"""run.json, the record of a training run: settings, versions, git state, hashes of the data and the first weights.
 
     run = write_run_record(recipe, arguments, {"stage": "sft"}, resume=False)
     read_run_record("runs/sft")["seed"]
@@ -21,6 +21,7 @@ from typing import Any
 from lad_reasoner.data.sets.built_set import DECISIONS, MANIFEST, METADATA, hash_file
 from lad_reasoner.errors import InputError
 from lad_reasoner.files.whole import write_whole
+from lad_reasoner.judges.vlm.checkpoint import find_folder
 from lad_reasoner.train.settings import TRL, Recipe
 
 RUN = "run.json"
@@ -73,6 +74,11 @@ def save_run_record(folder: Path, run: Mapping[str, Any]) -> None:
     write_whole(folder / RUN, json.dumps(run, indent=2, ensure_ascii=False) + "\n")
 
 
+def hash_weights(model: str) -> dict[str, str]:
+    """SHA-256 of each weight file of the checkpoint that a run starts from."""
+    return {file.name: hash_file(file) for file in sorted(find_folder(model).glob("*.safetensors"))}
+
+
 def _without_secret(settings: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in settings.items() if name != SECRET}
 
@@ -111,6 +117,8 @@ def _check_same(earlier: Mapping[str, Any], run: Mapping[str, Any], recipe: Reci
             f"{recipe.path}: a step has {records_now} records ({' x '.join(PARTS)} x processes), but the run in "
             f"{recipe.out} was started with {records_before}; make them the same again"
         )
+    if earlier.get("weights", run.get("weights")) != run.get("weights"):
+        raise InputError(f"{recipe.ours.model}: has changed since the run was started; give another --output_dir")
     if (earlier.get("data") or {}).get("sha256") != run["data"]["sha256"]:
         raise InputError(f"{recipe.ours.data}: has changed since the run was started; give another --output_dir")
 

@@ -15,12 +15,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from lad_reasoner.errors import require
 from lad_reasoner.progress import ProgressDisplay, Track, silent
 from lad_reasoner.train.dataset import load_set
 from lad_reasoner.train.publish import publish
-from lad_reasoner.train.run_record import write_run_record
+from lad_reasoner.train.run_record import hash_weights, write_run_record
 from lad_reasoner.train.session import run_trainer
 from lad_reasoner.train.settings import TRL, TrainSettings, read_recipe
 from lad_reasoner.train.trainee import adapter, load_trainee
@@ -53,7 +54,8 @@ def train_sft(
         leave_out_long=recipe.ours.leave_out_long,
         track=track,
     )
-    facts = {"stage": "sft", "records": len(data), "labels": dict(sorted(Counter(data["label"]).items()))}
+    facts: dict[str, Any] = {"stage": "sft", "weights": hash_weights(recipe.ours.model)}
+    facts |= {"records": len(data), "labels": dict(sorted(Counter(data["label"]).items()))}
     run = write_run_record(recipe, arguments, facts, resume=resume)
     arguments.max_length = None  # every record fits, so none may be cut
     with recipe.translated_errors():
