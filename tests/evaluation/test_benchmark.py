@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from helpers.planted import lamps, plant, png
 from lad_reasoner.errors import ImageError, InputError
@@ -53,6 +54,28 @@ def test_the_papers_protocol_on_all_real_names(tmp_path: Path) -> None:
     assert note.startswith("993 anomalous pictures have no mask")
     with_structural, _ = draw_pairs(benchmark, kinds=SAMPLE_KINDS)
     assert len(with_structural) == 1568
+
+
+def test_depth_is_found_for_each_class(tmp_path: Path) -> None:
+    """A 12-bit camera beside an 8-bit one: its pictures are not read 16 times too dark."""
+    folder = lamps(tmp_path)
+    grey = np.arange(256, dtype=np.uint16).reshape(16, 16)
+    for name in ("train/good/000", "test/good/000", "test/crack/000"):
+        path = folder / "gauge" / f"{name}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(grey * 16 + 15).save(path)
+    benchmark = open_benchmark("folder", folder)
+    assert "bits of the values in files of 16 bits, seen from the references: gauge 12" in benchmark.notes
+    values = np.asarray(benchmark.read("gauge/test/crack/000.png")[0].image)[..., 0]
+    assert np.array_equal(values, grey)
+
+
+def test_a_picture_that_shows_nothing_is_not_judged(tmp_path: Path) -> None:
+    folder = lamps(tmp_path)
+    Image.new("L", (64, 64), 7).save(folder / "lamp/test/good/000.png")
+    benchmark = open_benchmark("folder", folder)
+    with pytest.raises(ImageError, match=r"lamp/test/good/000\.png: the picture has one colour only"):
+        benchmark.read("lamp/test/good/000.png")
 
 
 def test_references_hang_on_seed_and_query_alone(lamp: Benchmark) -> None:

@@ -31,10 +31,10 @@ from typing import Any
 from lad_reasoner.data.layouts import find_samples
 from lad_reasoner.data.masks import name_defects
 from lad_reasoner.data.public_sets import LICENCES, LOCO, MVTEC_AD, VISA
-from lad_reasoner.errors import InputError
-from lad_reasoner.files.pictures import Picture, read_picture
+from lad_reasoner.errors import ImageError, InputError
+from lad_reasoner.files.pictures import DEEP, Picture, find_depth, read_picture, why_blank
 from lad_reasoner.records import SAMPLE_KINDS, UNKNOWN_KIND, Kind, Pair, Sample
-from lad_reasoner.text import printable
+from lad_reasoner.text import listed, printable
 
 # The name of a benchmark -> the data set of its samples; None takes any.
 BENCHMARKS: dict[str, str | None] = {
@@ -49,6 +49,7 @@ PAPERS_KINDS = ("good", "logical")
 PAPERS_QUERIES = 1136  # good and logical test pictures of MVTec LOCO AD
 RENDERED_PER_KIND = 100  # queries of a class, and references to draw from
 KEPT_FILES = 32  # references in memory, up to 7 MB each
+DEPTH_FROM = 8  # pictures of a class
 KEPT_RENDERED = 256  # the same of MiniLOCO: smaller, and rendering one again takes longer than reading a file
 
 Facts = dict[str, Any]
@@ -96,10 +97,24 @@ class FolderBenchmark(Benchmark):
         # What a complete copy of a public data set would have; empty where it is there.
         lacking = _note_classes(BENCHMARKS[name], named), _note_masks(named), _note_defects(named)
         super().__init__(name, named, sizes, filter(None, (*notes, *lacking)), KEPT_FILES)
+        self._depths = {category: self._find_depth(names) for category, names in self.pools.items()}
+        deep = [f"{category} {depth}" for category, depth in self._depths.items() if depth != DEEP]
+        if deep:
+            self.notes += (f"bits of the values in files of 16 bits, seen from the references: {listed(deep)}",)
+
+    def _find_depth(self, names: Sequence[str]) -> int:
+        """Bits of a value in a class, from the first of the pictures that references are drawn from."""
+        try:
+            return find_depth(self.samples[name].image for name in names[:DEPTH_FROM])
+        except ImageError:  # the verdict of a pair will name it
+            return DEEP
 
     def _read(self, name: str) -> tuple[Picture, Facts | None]:
         sample = self.samples[name]
-        return replace(read_picture(sample.image), name=name), sample.facts
+        picture = replace(read_picture(sample.image, self._depths.get(sample.category, DEEP)), name=name)
+        if problem := why_blank(picture):
+            raise ImageError(f"{name}: {problem}")
+        return picture, sample.facts
 
     def defect(self, name: str) -> str | None:
         """As above. MVTec LOCO AD encodes them in the grey values of its masks, which are read only here."""

@@ -312,7 +312,7 @@ def _to_rgb(image: Image.Image, name: str, depth: int) -> tuple[Image.Image, tup
         raise ImageError(f"{name}: floating-point pixels have no fixed range; save it as 8- or 16-bit")
     if not image.has_transparency_data:
         return image.convert("RGB"), ()
-    rgba = image.convert("RGBA")
+    rgba = image if image.mode == "RGBA" else image.convert("RGBA")
     low, high = rgba.getchannel("A").getextrema()
     if low == high:
         notes = () if high == 255 else ("an alpha channel of one value was ignored",)
