@@ -1,4 +1,4 @@
-"""What a file that is no picture is, by its first bytes, and how to get a picture out of it.
+"""What a file really is that cannot be opened as a picture, by its first bytes, and what to do about it."""
 
 describe_kind(b"%PDF-1.7 ...")   # "a PDF document; export the page as PNG"
 """
