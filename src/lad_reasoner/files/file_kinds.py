@@ -1,4 +1,4 @@
-"""What a file really is that cannot be opened as a picture, by its first bytes, and what to do about it."""
+"""Recognises files that cannot be opened as pictures by their first bytes, and says what to do about them.
 
 describe_kind(b"%PDF-1.7 ...")   # "a PDF document; export the page as PNG"
 """
