@@ -379,16 +379,26 @@ def test_several_rejected_pairs_in_a_row_stop_the_run(tmp_path: Path, lamp: Benc
     assert all(not line.error for line in _lines(tmp_path / "run"))
 
 
-def test_a_request_that_is_given_up_does_not_end_the_patience_of_others(tmp_path: Path, lamp: Benchmark) -> None:
-    """One query fails until its patience is spent; asked again on its own, it has all of its patience."""
-    start = time.monotonic()
+def test_a_request_that_is_given_up_does_not_end_the_patience_of_others(
+    tmp_path: Path, lamp: Benchmark, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One query fails until its patience is spent, and once more when it is asked again on its own."""
+    late = 0
 
     def act(body: dict[str, Any], before: int) -> Act:
-        slow = body == server.bodies[0] and time.monotonic() < start + 2.0
-        return Act("status", status=500) if slow else by_colour(body, before)
+        nonlocal late
+        if body != server.bodies[0]:
+            return by_colour(body, before)
+        late += len(opened) > 1
+        return by_colour(body, before) if late > 1 else Act("status", status=500)
 
     with ChatServer(act) as server:
-        list(Run(tmp_path / "run", judge(server, tmp_path, backoff=0.1, patience=1.2), lamp).predict())
+        asked = judge(server, tmp_path, backoff=0.1, patience=1.2)
+        opened: list[object] = []
+        open_service = asked._open_service
+        monkeypatch.setattr(asked, "_open_service", lambda: opened.append(service := open_service()) or service)
+        list(Run(tmp_path / "run", asked, lamp).predict())
+    assert late == 2
     assert len(read_run(tmp_path / "run").predictions) == 40
 
 
@@ -693,6 +703,29 @@ def test_invalid_answers_are_not_judged(tmp_path: Path, flags: tuple[str, ...]) 
     else:
         assert "0 judged, 0 anomalous, 5 not judged (5 without a valid answer)" in done.stdout
     assert "0 judged, 0 anomalous, 5 not judged" in (tmp_path / "out/report.html").read_text()
+
+
+def test_an_evaluation_that_judged_nothing_ends_with_one(tmp_path: Path) -> None:
+    root = lamps(tmp_path / "lamps", good=1, bad=2)
+    options = ["eval", "--benchmark", "folder", "--root", root, "--model", "big", "--out", tmp_path / "run"]
+    with ChatServer(lambda body, before: raw("length", content=None)) as server:
+        done = run(*options, "--server", server.url)
+    assert done.returncode == 1
+    assert "3 responses were cut off at the limit of 4096 tokens" in done.stderr
+    assert done.stderr.endswith("run: nothing was judged: no response has a valid answer\n")
+    assert (tmp_path / "run/report.html").is_file()
+
+
+@pytest.mark.parametrize("text", ["data: {}\n\ndata: [DONE]\n\n", "<html>Sign in</html>", '{"error": {"code": 502}}'])
+def test_an_evaluation_of_what_is_no_completion_ends_soon(tmp_path: Path, text: str) -> None:
+    root = lamps(tmp_path / "lamps", good=1, bad=2)
+    options = ["eval", "--benchmark", "folder", "--root", root, "--model", "big", "--out", tmp_path / "run"]
+    with ChatServer(lambda body, before: Act("raw", text)) as server:
+        done = run(*options, "--server", server.url)
+    assert done.returncode == 1
+    assert len(server.bodies) <= 2 * 3 + 1
+    assert text.split()[0] in done.stderr.splitlines()[-1]
+    assert "patience" not in done.stderr
 
 
 def test_a_proxy_is_not_asked_for_a_server_on_this_machine(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from lad_reasoner.cli.options import print_receipt, with_judge_options
-from lad_reasoner.errors import MachineError, MissingExtraError
+from lad_reasoner.errors import InputError, MachineError, MissingExtraError
 
 BENCHMARK_NAMES = "miniloco, mvtec-loco, mvtec-ad, visa, or folder (good/ and bad/, or a CSV file)."
 
@@ -42,7 +42,7 @@ def eval_verb(
 ) -> None:
     """Measure a judge on a benchmark: predictions.jsonl, metrics.json and report.html; resumes where it stopped."""
     from lad_reasoner.evaluation.benchmark import open_benchmark
-    from lad_reasoner.evaluation.run import Run
+    from lad_reasoner.evaluation.run import Run, read_run
     from lad_reasoner.judges import load_judge
     from lad_reasoner.report.evaluation import write_evaluation
     from lad_reasoner.report.terminal import track
@@ -67,6 +67,8 @@ def eval_verb(
 
         print(f"report of the authors' transductive scores: {write_evaluation(rescale_run(out))[2]}", file=sys.stderr)
     report_verb(out)
+    if all(prediction.verdict.answer == "invalid" for prediction in read_run(out).predictions):
+        raise InputError(f"{out}: nothing was judged: no response has a valid answer")
 
 
 def report_verb(

@@ -170,8 +170,8 @@ class ChatService:
                 return completion
             except _TemporaryError as error:
                 garbled += error.garbled
-                if garbled > 1 and not self.answered:
-                    raise ServiceError(f"{self.url}: twice {error}") from None
+                if not self.answered and (garbled > 1 or (error.garbled and not self.patience)):
+                    raise ServiceError(f"{self.url}: {error}") from None
                 wait = error.retry_after + random.uniform(0, min(longest, LONGEST_WAIT))
                 if time.monotonic() - start + wait >= self.patience:
                     reason = f"{error}; given up after {self.patience:.0f} s of patience"
