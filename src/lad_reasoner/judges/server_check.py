@@ -1,4 +1,4 @@
-"""What a service can do as a judge, measured with a dozen small requests.
+"""What a service can do as a judge, measured with fewer than twenty small requests.
 
     for finding in check_server("http://localhost:8000/v1", "Qwen/Qwen2.5-VL-7B-Instruct"):
         print(finding.name, finding.result)
