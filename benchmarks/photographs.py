@@ -2,7 +2,8 @@
 
     python benchmarks/photographs.py ../shared/data/real [--draws 2] [--most 40] [--sets bottle hazelnut]
 
-A line for each data set and number of references, means over the draws of the references:
+A line for each data set and number of references, means over the draws of the references with 95 % intervals
+(bootstrap over the queries):
 
 - AUROC of the score; balanced accuracy, TPR and TNR of the verdict (score 0.5);
 - oracle: balanced accuracy of the best single threshold on the same pictures; regret: what the verdict loses to it.
@@ -32,11 +33,14 @@ from lad_reasoner.judges.evidence.backbone import Backbone
 from lad_reasoner.judges.evidence.judge import Evidence
 from lad_reasoner.judges.evidence.matching import Matcher
 
+DRAWS = 5  # of the references
+MOST = 1000  # good and bad queries of a category
 COUNTS = (1, 4, 10)  # references
 CHANGED = 12  # good pictures of a set that are changed
 
 
 Values = NDArray[np.float64]
+Estimate = tuple[float, float, float]  # mean, and the ends of its 95 % interval
 Scores = list[Values]  # of the good and of the bad queries
 
 
@@ -120,25 +124,43 @@ def oracle(bad: Values, good: Values) -> float:
 
 
 def summarise(good: Values, bad: Values) -> dict[str, float]:
-    tpr, tnr = float(np.mean(bad >= 0.5)), float(np.mean(good < 0.5))
+    tpr = float(np.mean(bad >= 0.5))
+    if not len(good):
+        return {"TPR": tpr}
+    tnr = float(np.mean(good < 0.5))
     best, balanced = oracle(bad, good), (tpr + tnr) / 2
     measures = {"AUROC": auroc(bad, good), "verdict": balanced, "oracle": best, "regret": best - balanced}
     return {**measures, "TPR": tpr, "TNR": tnr}
 
 
-def evaluate(categories: Sequence[Category], count: int, judge: Evidence, draws: int, most: int) -> dict[str, float]:
-    """Measure -> mean over the draws; categories are pooled. TPR alone where there is no good query."""
-    summaries = []
+def evaluate(
+    categories: Sequence[Category], count: int, judge: Evidence, draws: int = DRAWS, most: int = MOST
+) -> dict[str, Estimate]:
+    """Measure -> its mean over the draws with a 95 % interval; categories are pooled. No good query: TPR alone."""
+    large = [category for category in categories if len(category.pool) >= count]
+    runs = []
     for seed in range(draws):
-        large = [category for category in categories if len(category.pool) >= count]
         pooled = [scores(category, draw(category, count, seed), judge, most) for category in large]
-        good, bad = (np.concatenate(values) for values in zip(*pooled, strict=True))
-        if not len(good):
-            return {"TPR": float(np.mean(bad >= 0.5))}
-        summaries.append(summarise(good, bad))
+        runs.append([np.concatenate(values) for values in zip(*pooled, strict=True)])
         if all(len(category.pool) == count for category in categories):
             break  # there is one draw only
+    means = _mean_over_draws(runs)
+    rng = np.random.default_rng(0)
+    samples = [_mean_over_draws([_resample_all(run, rng) for run in runs]) for _ in range(500)]
+    estimates = {}
+    for key, mean in means.items():
+        low, high = np.quantile([sample[key] for sample in samples], (0.025, 0.975))
+        estimates[key] = (mean, float(low), float(high))
+    return estimates
+
+
+def _mean_over_draws(runs: Sequence[Scores]) -> dict[str, float]:
+    summaries = [summarise(good, bad) for good, bad in runs]
     return {key: float(np.mean([summary[key] for summary in summaries])) for key in summaries[0]}
+
+
+def _resample_all(run: Scores, rng: np.random.Generator) -> Scores:
+    return [rng.choice(values, len(values)) if len(values) else values for values in run]
 
 
 def harmless(category: Category, judge: Evidence) -> dict[str, float]:
@@ -195,11 +217,16 @@ def localise(category: Category, reference: Path, backbone: Backbone) -> tuple[f
     return float(area), float(np.mean(hits))
 
 
+def _percent(estimate: Estimate) -> str:
+    mean, low, high = (100 * value for value in estimate)
+    return f"{mean:.1f} [{low:.1f}, {high:.1f}]"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="The evidence judge on real photographs.")
     parser.add_argument("root", type=Path)
-    parser.add_argument("--draws", type=int, default=5)
-    parser.add_argument("--most", type=int, default=1000)
+    parser.add_argument("--draws", type=int, default=DRAWS)
+    parser.add_argument("--most", type=int, default=MOST)
     parser.add_argument("--sets", nargs="*")
     options = parser.parse_args()
     judge = Evidence()
@@ -210,10 +237,10 @@ def main() -> None:
         largest = max(len(category.pool) for category in sets[name])
         for count in sorted({min(count, largest) for count in COUNTS}):
             result = evaluate(sets[name], count, judge, options.draws, options.most)
-            cells = "  ".join(f"{key} {100 * value:5.1f}" for key, value in result.items())
+            cells = "  ".join(f"{key} {_percent(estimate)}" for key, estimate in result.items())
             print(f"{name:17s} k = {count:2d}  {cells}", flush=True)
             if "regret" in result and count in regrets:
-                regrets[count].append(100 * result["regret"])
+                regrets[count].append(100 * result["regret"][0])
     for count, values in regrets.items():
         if values:
             print(f"regret, mean of {len(values)} sets, k = {count}: {np.mean(values):.1f}, largest {max(values):.1f}")

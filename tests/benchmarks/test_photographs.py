@@ -11,6 +11,7 @@ from lad_reasoner.errors import InputError
 from lad_reasoner.evaluation.comparison import compare_runs, to_markdown
 from lad_reasoner.evaluation.run import read_run
 from lad_reasoner.judges.evidence.backbone import Backbone
+from lad_reasoner.judges.evidence.judge import Evidence
 
 ROOT = Path(os.environ.get("LAD_PHOTOGRAPHS", Path(__file__).parents[3] / "shared/data/real"))
 
@@ -20,25 +21,25 @@ pytestmark = [
 ]
 
 
-@pytest.mark.parametrize(("name", "auroc", "accuracy"), [("toy_aliens", 0.98, 0.85), ("mvtec_ad_bottle", 0.99, 0.90)])
-def test_one_reference(name: str, auroc: float, accuracy: float, backbone: Backbone) -> None:
-    result = evaluate(load_sets(ROOT)[name], 1, backbone)
+@pytest.mark.parametrize(("name", "auroc", "accuracy"), [("toy_aliens", 0.98, 0.85), ("bottle", 0.99, 0.90)])
+def test_one_reference(name: str, auroc: float, accuracy: float) -> None:
+    result = evaluate(load_sets(ROOT)[name], 1, Evidence())
     assert result["AUROC"][0] >= auroc
-    assert result["balanced accuracy"][0] >= accuracy
+    assert result["verdict"][0] >= accuracy
 
 
 @pytest.mark.parametrize("name", ["toy_aliens", "transistor"])
-def test_more_references_do_no_harm(name: str, backbone: Backbone) -> None:
+def test_more_references_do_no_harm(name: str) -> None:
     """The interval of the mean over the draws is the noise that is allowed for."""
     sets = load_sets(ROOT)
-    one, four = (evaluate(sets[name], count, backbone) for count in (1, 4))
-    for measure in ("AUROC", "balanced accuracy"):
+    one, four = (evaluate(sets[name], count, Evidence()) for count in (1, 4))
+    for measure in ("AUROC", "verdict"):
         mean, low, _ = one[measure]
         assert four[measure][0] >= mean - (mean - low)
 
 
 def test_where_it_looks(backbone: Backbone) -> None:
-    (bottle,) = load_sets(ROOT)["mvtec_ad_bottle"]
+    (bottle,) = load_sets(ROOT)["bottle"]
     area, pointing = localise(bottle, draw(bottle, 1, 0)[0], backbone)
     assert area >= 0.95
     assert pointing >= 0.90
