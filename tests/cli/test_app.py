@@ -200,6 +200,34 @@ def test_help_is_quick_and_every_example_is_there() -> None:
         assert f"Example: lad-reasoner {' '.join(verb)}" in " ".join(text.split())
 
 
+def test_what_a_folder_holds_beside_pictures_is_named_and_counted(folder: Path, tmp_path: Path) -> None:
+    """Damaged files, links without a target and pipes end as one line each; their neighbours are judged."""
+    queries = tmp_path / "queries"
+    queries.mkdir()
+    shutil.copy(folder / "query/good.png", queries / "a_good.png")
+    shutil.copy(folder / "query/bad.png", queries / "z_bad.png")
+    page = Image.open(folder / "query/good.png").resize((40, 30))
+    page.save(tmp_path / "pages.tif", save_all=True, append_images=[page])
+    data = (tmp_path / "pages.tif").read_bytes()
+    (queries / "cut.tif").write_bytes(data[: len(data) * 2 // 5])
+    page.save(queries / "script.png", "EPS")
+    (queries / "gone.png").symlink_to(tmp_path / "nowhere")
+    os.mkfifo(queries / "pipe.png")
+    (queries / "IMG_1.HEIC").write_bytes(b"x")
+    (queries / "notes.txt").write_text("x")
+    done = run("inspect", "-r", folder / "reference", queries, "--json", "--out", tmp_path / "out")
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    judged = {Path(line["query"]).name: line["answer"] for line in lines if "answer" in line}
+    failed = [Path(line["query"]).name for line in lines if "error" in line]
+    assert judged == {"a_good.png": "no", "z_bad.png": "yes"}
+    assert failed == ["cut.tif", "gone.png", "pipe.png", "script.png"]
+    said = "2 files in folders were passed over (1 x .heic, 1 x .txt): IMG_1.HEIC, notes.txt; export HEIC as JPEG"
+    assert done.stderr.count(said) == 1
+    assert said in (tmp_path / "out/report.html").read_text()
+
+
 def test_names_that_are_no_text_and_names_that_are_none(folder: Path, tmp_path: Path) -> None:
     shutil.copy(folder / "query/good.png", os.fsencode(tmp_path) + b"/b\xffd.png")
     shutil.copy(folder / "query/good.png", tmp_path / "z <b>\n.png")
