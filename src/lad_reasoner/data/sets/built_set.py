@@ -19,7 +19,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -215,6 +214,4 @@ def put_file(original: Path, target: Path) -> None:
     try:
         os.link(original, target)
     except OSError:  # another file system, or one without links
-        part = target.with_name(f"{target.name}.part")
-        shutil.copyfile(original, part)
-        part.replace(target)
+        write_whole(target, original.read_bytes())

@@ -15,6 +15,7 @@ from lad_reasoner.miniloco.painting.boxes import Cell, cell_place, separator_pla
 from lad_reasoner.miniloco.painting.paint import Canvas
 from lad_reasoner.miniloco.painting.shapes import offset
 from lad_reasoner.miniloco.scene import Item, Region, Scene, Sight, Spot, jitter
+from lad_reasoner.text import number_word
 
 NAME = "sorting_box"
 # The grid of the evaluation product pushpins: rows, columns.
@@ -80,7 +81,7 @@ class Rules:
         """The rule in words."""
         rows, columns = self.grid
         box = (
-            f"A box of {rows * columns} compartments, {sorts.NUMBERS[rows]} rows of {sorts.NUMBERS[columns]}, with a "
+            f"A box of {rows * columns} compartments, {number_word(rows)} rows of {number_word(columns)}, with a "
             "separator between neighbours."
         )
         if len(set(self.rows)) == 1:

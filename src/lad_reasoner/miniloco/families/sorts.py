@@ -11,6 +11,7 @@ from lad_reasoner.miniloco.painting import food, parts
 from lad_reasoner.miniloco.painting.paint import Canvas
 from lad_reasoner.miniloco.painting.shapes import Array, offset
 from lad_reasoner.miniloco.scene import Item, Pose, pick
+from lad_reasoner.text import number_word
 
 # A name and a colour.
 Sort = tuple[str, str]
@@ -37,7 +38,6 @@ PART_COLOURS = {
 }
 FRUITS = ("tangerine", "nectarine")
 _SCREW_HEAD = 0.058
-NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 
 
 def colours_of(what: str) -> tuple[str, ...]:
@@ -58,7 +58,7 @@ def words(sort: Sort, number: int = 1) -> str:
     named = f"{colour} {what}" if len(colours_of(what)) > 1 else what
     if number != 1:
         named += "es" if named.endswith("s") else "s"
-    return f"{NUMBERS[number]} {named}"
+    return f"{number_word(number)} {named}"
 
 
 def stands_out(colour: str, ground: Colour) -> bool:

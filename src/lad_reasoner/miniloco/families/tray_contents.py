@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from lad_reasoner.miniloco.families.sorts import NUMBERS
 from lad_reasoner.miniloco.scene import jitter, pick
+from lad_reasoner.text import number_word
 
 MIX = ("banana chips", "almonds")
 # A border between layers may be this far from where the rule says.
@@ -16,7 +16,7 @@ _INGREDIENTS = (("cereal",), ("banana chips",), ("almonds",), MIX)
 
 
 def _few(number: int, what: str) -> str:
-    return f"{NUMBERS[number]} {what}" + ("" if number == 1 else "s")
+    return f"{number_word(number)} {what}" + ("" if number == 1 else "s")
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ class Bulk:
         if len(self.layers) == 1:
             return f"is full of {first.words()}"
         side, other = ("upper", "below") if self.upright else ("left", "on the right")
-        share = NUMBERS[round(first.high * 10)]
+        share = number_word(round(first.high * 10))
         rest = self.layers[1].words()
         return f"is full: its {side} part, about {share} tenths, is {first.words()}, the rest {other} is {rest}"
 
