@@ -76,7 +76,7 @@ class Verdict(Record):
     """One judged query, and how the verdict was made.
 
     A `score` of 0.5 is the boundary. `seconds` is the query's share of its batch. `boxes_from` names the judge that
-    made the boxes if it is not `model`.
+    made the boxes if it is not `model`. `headline` says it in at most 15 words; empty if the judge writes none.
     """
 
     query: str
@@ -84,6 +84,7 @@ class Verdict(Record):
     answer: Answer
     anomalous: bool
     score: float = Field(ge=0, le=1)
+    headline: str = ""
     reasoning: str
     response: str
     boxes: tuple[Box, ...] = ()

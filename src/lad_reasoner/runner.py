@@ -126,6 +126,7 @@ def make_verdict(
         answer=judgement.answer,
         anomalous=judgement.answer == "yes",
         score=ANSWER_SCORES[judgement.answer] if judgement.score is None else judgement.score,
+        headline=judgement.headline,
         reasoning=judgement.reasoning,
         response=judgement.response,
         boxes=judgement.boxes,

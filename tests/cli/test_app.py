@@ -72,6 +72,12 @@ def test_table_out_and_fail_on_anomaly(folder: Path) -> None:
     assert done.returncode == 3
     assert "ANOMALOUS" in done.stdout
     assert "2 judged, 1 anomalous, 0 not judged" in done.stdout
+    assert "Compared patch by patch" not in done.stdout  # the headline stands for it
+    headlines = [json.loads(line)["headline"] for line in (folder / "out/verdicts.jsonl").read_text().splitlines()]
+    assert headlines[1].startswith("Nothing stands out. 0.")
+    assert " ".join(headlines[0].split()[:3]) in " ".join(done.stdout.split())
+    told = run("inspect", "-r", "reference/*.png", "query", "--verbose", cwd=folder).stdout
+    assert " ".join(told.split()).count("Compared patch by patch") == 2
     assert done.stderr == "report: out/report.html\n"
     lines = (folder / "out/verdicts.jsonl").read_text().splitlines()
     assert [json.loads(line)["answer"] for line in lines] == ["yes", "no"]

@@ -62,6 +62,13 @@ def names(page: Page) -> list[str]:
     return page.locator("tbody tr:not([hidden])").evaluate_all("rows => rows.map(row => row.dataset.name)")
 
 
+def test_the_headline_stands_above_the_reasoning() -> None:
+    record = examination().verdict.model_copy(update={"headline": "Missing at <centre>: a part."})
+    html = render_inspection([row(judged(record, picture(), None))], [picture()], title="t")
+    assert '<div class="headline">Missing at &lt;centre&gt;: a part.</div>' in html
+    assert 'class="headline"' not in render_inspection([row(examination())], [picture()], title="t")
+
+
 def test_sorting_and_filtering(page: Page, tmp_path: Path) -> None:
     rows = [row(examination(f"{name}.png", score)) for name, score in (("b", 0.2), ("a", 0.9), ("c", 0.6))]
     rows.append(row(Failure(query="d.png", error="d.png: the file is empty")))

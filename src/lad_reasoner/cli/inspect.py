@@ -34,6 +34,7 @@ def inspect_verb(
         bool,
         typer.Option("--evidence", help="Add the map and boxes of `evidence` to a vision-language model's verdict."),
     ] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", help="Print the whole reasoning, not its headline.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One verdict a line, as JSON.")] = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Comma-separated values with a header.")] = False,
     out: Annotated[
@@ -66,7 +67,7 @@ def inspect_verb(
         from lad_reasoner.report.terminal import VerdictTable, track
         from lad_reasoner.runner import Judged
 
-        show = _print_json if as_json else _CsvPrinter() if as_csv else VerdictTable().add
+        show = _print_json if as_json else _CsvPrinter() if as_csv else VerdictTable(verbose=verbose).add
         for result in track(inspector.run(files), len(files), "Inspecting"):
             record = record_of(result)
             output.add(result)  # first, so that it is kept even if stdout was closed
@@ -119,7 +120,7 @@ def _print_json(record: Any) -> None:
 class _CsvPrinter:
     """A header, then one line for each verdict; boxes as x:y:width:height separated by blanks."""
 
-    COLUMNS = ("query", "answer", "score", "boxes", "boxes_from", "reasoning", "model", "seconds", "error")
+    COLUMNS = ("query", "answer", "score", "boxes", "boxes_from", "headline", "reasoning", "model", "seconds", "error")
 
     def __init__(self) -> None:
         import csv

@@ -36,6 +36,7 @@ class InspectionRow:
     answer: str = "error"
     verdict: str = "not judged"
     score: float = -1.0  # sorts failures last
+    headline: str = ""
     reasoning: str = ""
     made: str = ""
     model: str = ""
@@ -69,6 +70,7 @@ def inspection_row(
         answer=verdict.answer,
         verdict=VERDICTS[verdict.answer],
         score=round(verdict.score, 4),
+        headline=verdict.headline,
         reasoning=verdict.reasoning or verdict.response,
         model=verdict.model,
         made=made,

@@ -92,10 +92,10 @@ def score_bar(score: float) -> str:
 
 
 class VerdictTable:
-    """Prints each result at once, in columns of fixed width."""
+    """Prints each result at once, in columns of fixed width; with `verbose` the reasoning in place of its headline."""
 
-    def __init__(self, console: Console | None = None) -> None:
-        self.console = console or Console()
+    def __init__(self, console: Console | None = None, *, verbose: bool = False) -> None:
+        self.console, self.verbose = console or Console(), verbose
         self.console.print(self._grid(Text("VERDICT"), Text("SCORE"), Text("QUERY and reasoning")), style="bold")
 
     def add(self, result: Verdict | Failure, truth: str | None = None) -> None:
@@ -111,8 +111,10 @@ class VerdictTable:
         verdict = Text(WORDS[result.answer], style=f"bold {style}")
         score = Text(score_bar(result.score), style=style).append(f" {result.score:.2f}")
         self.console.print(self._grid(verdict, score, name))
-        if result.answer != "no":
-            self.console.print(self._grid(Text(""), Text(""), Text(result.reasoning or result.response, style="dim")))
+        reasoning = result.reasoning or result.response
+        text = reasoning if self.verbose else result.headline or reasoning
+        if self.verbose or result.answer != "no":
+            self.console.print(self._grid(Text(""), Text(""), Text(text, style="dim")))
 
     def _grid(self, *cells: Text) -> Table:
         grid = Table.grid(padding=(0, 1))

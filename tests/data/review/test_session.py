@@ -189,5 +189,5 @@ def test_what_is_no_data_set_is_named(tmp_path: Path) -> None:
 def test_a_damaged_picture_is_an_error_of_its_own(folder: Path) -> None:
     (folder / "images/bolt_plate/good_0.png").write_bytes(b"<html>")
     review = Review(folder, sample=99)
-    with pytest.raises(ImageError, match=r"good_0\.png: not a picture"):
+    with pytest.raises(ImageError, match=r"good_0\.png: a web page, not a picture"):
         review.picture(review.numbers["sft-bolt_plate-good-0"], 0)

@@ -11,9 +11,17 @@ from helpers.shots import shot
 from lad_reasoner.answers import parse_response
 from lad_reasoner.files.pictures import Picture
 from lad_reasoner.judges.evidence.matching import Matcher, Measurement
-from lad_reasoner.judges.evidence.regions import CORE, MAP_STEP, ONE_SIDED, SMALLEST_REGION, find_regions, name_colour
+from lad_reasoner.judges.evidence.regions import (
+    CORE,
+    MAP_STEP,
+    ONE_SIDED,
+    SMALLEST_REGION,
+    Region,
+    find_regions,
+    name_colour,
+)
 from lad_reasoner.judges.evidence.registration import in_view, isotropic_grid, sample
-from lad_reasoner.judges.evidence.wording import KIND_WORDS, VISIBLY_LIGHTER, write_response
+from lad_reasoner.judges.evidence.wording import KIND_WORDS, VISIBLY_LIGHTER, write_headline, write_response
 from lad_reasoner.text import place_words
 
 REGION = re.compile(
@@ -126,6 +134,30 @@ def test_every_claim_is_true(kind: str, index: int, references: int, matcher: Ma
         assert largest["place"] == place_words(x, y)
         text = LARGEST.sub("", text)
     assert not text.strip(), f"claims that this test does not know: {text}"
+    check_headline(write_headline(comparison, found if anomalous else [], judge.spread), comparison, found, limit)
+
+
+HEADLINE = re.compile(
+    r"(\w+) at (.+?)(?: \(\+(\d+)\))?: an? (.+?)(?: (round|elongated))? part\. ([\d.]+) times the limit\."
+)
+
+
+def check_headline(headline: str, comparison: Measurement, regions: list[Region], limit: float) -> None:
+    assert len(headline.split()) <= 15
+    ratio = comparison.statistic / limit
+    if ratio <= 1:
+        assert headline == f"Nothing stands out. {ratio:.2f} times the limit."
+        return
+    claim = HEADLINE.fullmatch(headline)
+    assert claim, headline
+    kind, place, others, colour, shape, told = claim.groups()
+    strongest = regions[0]
+    assert kind.lower() == strongest.kind
+    assert place == place_words(strongest.centre_x, strongest.centre_y)
+    assert int(others or 0) == len(regions) - 1
+    assert colour in (name_colour(strongest.query_rgb), name_colour(strongest.reference_rgb or strongest.query_rgb))
+    assert shape == strongest.shape
+    assert float(told) == pytest.approx(ratio, abs=0.006)
 
 
 def check_comparison(text: str, comparison: Measurement, references: int, query: Picture) -> str:

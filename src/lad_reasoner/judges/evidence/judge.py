@@ -17,8 +17,7 @@ from lad_reasoner.judge import Judge, Judgement, PicturePair
 from lad_reasoner.judges.evidence.backbone import DEFAULT_BACKBONE, load_backbone
 from lad_reasoner.judges.evidence.matching import Matcher
 from lad_reasoner.judges.evidence.regions import Region, find_regions
-from lad_reasoner.judges.evidence.wording import PROMPT_VERSION
-from lad_reasoner.judges.evidence.wording import write_response as respond
+from lad_reasoner.judges.evidence.wording import PROMPT_VERSION, write_headline, write_response
 from lad_reasoner.records import Box
 
 STUDIED = 4  # sets of references kept in memory; the least recently used is dropped first
@@ -63,8 +62,9 @@ def _judge(matcher: Matcher, query: Picture) -> Judgement:
     longest = max(query.width, query.height)
     width, height = (max(1, round(HEAT_SIDE * side / longest)) for side in (query.width, query.height))
     return Judgement.of(
-        respond(comparison, regions, matcher.spread, references=len(matcher.views), query=query),
+        write_response(comparison, regions, matcher.spread, references=len(matcher.views), query=query),
         score,
+        headline=write_headline(comparison, regions, matcher.spread),
         boxes=tuple(_box(region, query) for region in regions),
         heat=comparison.anomaly_map(width, height) / matcher.spread.limit,
     )

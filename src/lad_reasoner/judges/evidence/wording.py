@@ -30,6 +30,31 @@ KIND_WORDS = {
 }
 
 
+HEADLINE_KINDS = {"missing": "Missing", "added": "Added", "changed": "Changed"}
+
+
+def write_headline(measurement: Measurement, regions: Sequence[Region], spread: NormalSpread) -> str:
+    """The strongest region, and how far the picture is from the limit, in at most 15 words.
+
+    `Missing at lower right (+2): a grey round part. 1.80 times the limit.`
+    """
+    ratio = f"{measurement.statistic / spread.limit:.2f} times the limit."
+    if spread.score(measurement.statistic) < 0.5:
+        return f"Nothing stands out. {ratio}"
+    if not regions:
+        return f"The whole picture differs. {ratio}"
+    strongest, others = regions[0], len(regions) - 1
+    # Of a missing part the reference shows the colour.
+    rgb = strongest.query_rgb
+    if strongest.kind == "missing" and strongest.reference_rgb is not None:
+        rgb = strongest.reference_rgb
+    part = " ".join([name_colour(rgb), *([strongest.shape] if strongest.shape else []), "part"])
+    article = "an" if part[0] in "aeiou" else "a"
+    more = f" (+{others})" if others else ""
+    place = place_words(strongest.centre_x, strongest.centre_y)
+    return f"{HEADLINE_KINDS[strongest.kind]} at {place}{more}: {article} {part}. {ratio}"
+
+
 def write_response(
     measurement: Measurement, regions: Sequence[Region], spread: NormalSpread, *, references: int, query: Picture
 ) -> str:
