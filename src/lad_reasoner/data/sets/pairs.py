@@ -7,7 +7,7 @@
 The paper has "approximately 984" from "several MVTec classes" with "number, color, existence, and functional anomalies"
 and does not name them. `CLASSES` are the five classes that have a defect called `color`, and three whose defects are
 about existence, number, place or function: their test pictures are exactly 984. So are those of 45 other choices of
-classes. 397 of the 716 anomalies have a defect whose name none of these words describes; with `defects` they are left
+classes. Some of the 716 anomalies have a defect whose name none of these words describes; with `defects` they are left
 out (`DEFECTS`).
 
 Deviations: VisA, which section 1 names beside MVTec AD and section 4.1.2 does not, is left out unless classes of it are
