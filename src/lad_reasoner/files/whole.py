@@ -28,7 +28,8 @@ def write_whole(path: str | Path, content: str | bytes) -> None:
 def lock(path: str | Path, flag: str) -> Iterator[None]:
     """Hold the lock of a file or of a run folder; the system releases it when the process ends in any way.
 
-    InputError if another process holds it; the message tells the user to give another `flag`.
+    InputError if another process holds it; the message tells the user to give another `flag`. Where a network file
+    system has no such locks, filelock falls back to a lock file and warns.
     """
     from filelock import FileLock, Timeout
 
@@ -41,8 +42,5 @@ def lock(path: str | Path, flag: str) -> Iterator[None]:
         raise InputError(
             f"{printable(path)}: another process is using it; wait for it, or give another {flag}"
         ) from None
-    except NotImplementedError:  # some network file systems have no locks
-        yield
-        return
     with held:
         yield
