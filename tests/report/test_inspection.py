@@ -181,3 +181,12 @@ def test_truth_and_self_containedness() -> None:
     assert "bolt missing" in html
     assert not re.findall(r"""(?:src|href)=["'](?!data:)|url\((?!data:)|https?://""", html)
     assert "Truth" not in render_inspection([row(examination())], [picture()], title="t")
+
+
+def test_references_of_several_shapes_keep_theirs(page: Page, tmp_path: Path) -> None:
+    wide = picture("wide.png")
+    tall = Picture("tall.png", Image.new("RGB", (240, 480), (40, 90, 160)), 240, 480)
+    path = write_inspection_page(tmp_path, [row(examination())], [wide, tall], title="t")
+    page.goto(path.as_uri())
+    shapes = page.locator(".references .pic").evaluate_all("all => all.map(one => one.offsetWidth / one.offsetHeight)")
+    assert shapes == pytest.approx([640 / 480, 240 / 480], rel=0.03)
