@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import struct
+import tracemalloc
 import zlib
 from pathlib import Path
 
@@ -78,6 +79,30 @@ def test_postscript_is_never_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     path.write_bytes(encoded(scene(), "EPS"))
     assert error_of(path) == "a PostScript document, which is never run; export it as PNG or JPEG"
     assert not ran.exists()
+
+
+def test_libtiff_writes_nothing_to_stderr(capfd: pytest.CaptureFixture[str]) -> None:
+    """It would write `tempfile.tif: …`, without the name of the file."""
+    data = bytearray(encoded(scene(), "TIFF", compression="tiff_lzw"))
+    data[8:200] = bytes(range(192))
+    with pytest.raises(ImageError):
+        read_picture(bytes(data))
+    assert capfd.readouterr().err == ""
+
+
+def test_large_pictures_leave_memory_to_others(tmp_path: Path) -> None:
+    """JPEG 2000 takes 20 bytes a pixel, so that its limit is lower; values of 32 bits are converted in strips."""
+    Image.new("L", (8000, 8000)).save(tmp_path / "large.jp2")
+    assert error_of(tmp_path / "large.jp2") == (
+        "8000x8000 pixels; at most 50 megapixels are read, scale the picture down"
+    )
+    values = np.arange(8000 * 500, dtype=np.int32).reshape(500, 8000) % 65536
+    tracemalloc.start()
+    picture = read_picture(encoded(Image.fromarray(values), "TIFF"))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert picture.image.size == (1536, 96)
+    assert peak < 60_000_000  # two copies of 16 MB, the file and the array, and strips
 
 
 HEIC = b"\x00\x00\x00\x18ftypheic\x00\x00\x00\x00mif1heic" + bytes(2000)

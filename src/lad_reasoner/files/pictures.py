@@ -8,9 +8,11 @@ in `open_picture`.
 from __future__ import annotations
 
 import base64
+import ctypes
 import errno
 import glob
 import io
+import logging
 import os
 import re
 import sys
@@ -18,7 +20,7 @@ import threading
 import warnings
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from pathlib import Path
@@ -43,7 +45,8 @@ MAX_PIXELS = 80_000_000  # keeps out decompression bombs; a 50-megapixel camera 
 KEPT_SIDE = 1536  # pixels: no judge needs more, and several pictures must fit into memory
 DECODERS = 4  # pictures that are decoded at the same time
 LARGE = 16_000_000  # pixels: pictures above this are decoded one at a time
-STRIP = 256  # rows that are blended with white at a time
+MAX_JPEG2000 = 50_000_000  # pixels: its decoder takes 20 bytes for each
+STRIP = 256  # rows that are converted at a time: whole copies of a large picture take gigabytes
 DEEP = 16  # bits of a value in a file of more than 8 bits, where nothing says less
 CLIPPED = 0.01  # share of values: fewer above the depth of the references are not worth a note
 BLANK_RANGE = 3  # grey levels: a channel that spans no more holds no picture
@@ -181,6 +184,10 @@ def _open(source: PictureSource, name: str) -> Iterator[Image.Image]:
 def _formats() -> tuple[str, ...]:
     """Those of `FORMATS` that this Pillow has."""
     Image.init()
+    with suppress(AttributeError, OSError):  # Pillow without libtiff, or with one inside it
+        # It writes errors to stderr, without the file's name; Pillow's exceptions say the same.
+        ctypes.CDLL(Image.core.__file__).TIFFSetErrorHandler(None)  # type: ignore[attr-defined]
+    logging.getLogger("PIL").addHandler(logging.NullHandler())  # otherwise such errors go to stderr, too
     return tuple(name for name in FORMATS if name in Image.OPEN)
 
 
@@ -246,8 +253,9 @@ def _from_array(values: NDArray[Any], name: str) -> Image.Image:
 def _check(image: Image.Image, name: str) -> None:
     """Limits that are checked before anything is decoded."""
     width, height = image.size
-    if width * height > MAX_PIXELS:
-        raise ImageError(_too_large(name, f"{width}x{height}"))
+    limit = MAX_JPEG2000 if image.format == "JPEG2000" else MAX_PIXELS
+    if width * height > limit:
+        raise ImageError(_too_large(name, f"{width}x{height}", limit))
     # An MPO file is a camera's JPEG with a preview behind it. Counting the frames would read the whole file.
     if image.format != "MPO" and getattr(image, "is_animated", False):
         raise ImageError(f"{name}: holds more than one frame; save the one to inspect as a picture of its own")
@@ -300,8 +308,8 @@ def turn_upright(values: NDArray[Any], turn: int) -> NDArray[Any]:
     return upright
 
 
-def _too_large(name: str, size: str) -> str:
-    return f"{name}: {size} pixels; at most {MAX_PIXELS // 1_000_000} megapixels are read, scale the picture down"
+def _too_large(name: str, size: str, limit: int = MAX_PIXELS) -> str:
+    return f"{name}: {size} pixels; at most {limit // 1_000_000} megapixels are read, scale the picture down"
 
 
 def _to_rgb(image: Image.Image, name: str, depth: int) -> tuple[Image.Image, tuple[str, ...]]:
@@ -318,7 +326,7 @@ def _to_rgb(image: Image.Image, name: str, depth: int) -> tuple[Image.Image, tup
         notes = () if high == 255 else ("an alpha channel of one value was ignored",)
         return rgba.convert("RGB"), notes
     rgb = Image.new("RGB", rgba.size)
-    for top in range(0, rgba.height, STRIP):  # in strips: whole copies of a large picture take gigabytes
+    for top in range(0, rgba.height, STRIP):
         strip = rgba.crop((0, top, rgba.width, min(top + STRIP, rgba.height)))
         white = Image.new("RGBA", strip.size, (255, 255, 255, 255))
         rgb.paste(Image.alpha_composite(white, strip).convert("RGB"), (0, top))
@@ -327,14 +335,19 @@ def _to_rgb(image: Image.Image, name: str, depth: int) -> tuple[Image.Image, tup
 
 def _to_eight_bit(values: NDArray[Any], depth: int) -> tuple[Image.Image, tuple[str, ...]]:
     """Of each value the upper 8 of `depth` bits; the same for all pictures, so that they keep their brightness."""
-    top = min((1 << depth) - 1, int(np.iinfo(values.dtype).max))
+    highest = min((1 << depth) - 1, int(np.iinfo(values.dtype).max))
+    grey = np.empty(values.shape, np.uint8)
+    beyond = 0
+    for top in range(0, len(values), STRIP):
+        strip = values[top : top + STRIP]
+        grey[top : top + STRIP] = np.clip(strip, 0, highest) >> (depth - 8)
+        beyond += int((strip > highest).sum())
     notes = []
     if depth != DEEP:
         notes.append(f"values of {depth} bits were scaled to 8 bits")
-        beyond = float((values > top).mean())
-        if beyond > CLIPPED:
+        if beyond > CLIPPED * values.size:
             notes.append(f"values above the {depth} bits of the references were clipped")
-    return Image.fromarray((np.clip(values, 0, top) >> (depth - 8)).astype(np.uint8)), tuple(notes)
+    return Image.fromarray(grey), tuple(notes)
 
 
 def find_depth(sources: Iterable[PictureSource]) -> int:
