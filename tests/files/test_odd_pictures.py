@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import os
 import struct
+import threading
+import time
 import tracemalloc
 import zlib
 from pathlib import Path
@@ -18,7 +20,14 @@ from lad_reasoner.data.layouts import find_samples
 from lad_reasoner.data.masks import read_mask_of
 from lad_reasoner.data.sets.pool import gather
 from lad_reasoner.errors import ImageError
-from lad_reasoner.files.pictures import describe_passed_over, find_depth, find_pictures, read_picture
+from lad_reasoner.files.pictures import (
+    DECODERS,
+    describe_passed_over,
+    find_depth,
+    find_pictures,
+    map_pictures,
+    read_picture,
+)
 
 
 def scene(width: int = 64, height: int = 48) -> Image.Image:
@@ -103,6 +112,24 @@ def test_large_pictures_leave_memory_to_others(tmp_path: Path) -> None:
     tracemalloc.stop()
     assert picture.image.size == (1536, 96)
     assert peak < 60_000_000  # two copies of 16 MB, the file and the array, and strips
+
+
+def test_a_few_threads_decode_however_many_pictures_and_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: 64)
+    decoding, most, guard = 0, 0, threading.Lock()
+
+    def decode(number: int) -> int:
+        nonlocal decoding, most
+        with guard:
+            decoding += 1
+            most = max(most, decoding)
+        time.sleep(0.002)
+        with guard:
+            decoding -= 1
+        return number
+
+    assert list(map_pictures(decode, range(64))) == [*range(64)]
+    assert 1 < most <= DECODERS
 
 
 HEIC = b"\x00\x00\x00\x18ftypheic\x00\x00\x00\x00mif1heic" + bytes(2000)

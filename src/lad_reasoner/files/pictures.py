@@ -19,12 +19,13 @@ import sys
 import threading
 import warnings
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,6 +47,7 @@ KEPT_SIDE = 1536  # pixels: no judge needs more, and several pictures must fit i
 DECODERS = 4  # pictures that are decoded at the same time
 LARGE = 16_000_000  # pixels: pictures above this are decoded one at a time
 MAX_JPEG2000 = 50_000_000  # pixels: its decoder takes 20 bytes for each
+BLOCK = 64 * 1024**2  # bytes: glibc gives blocks above 32 MB back as soon as they are freed
 STRIP = 256  # rows that are converted at a time: whole copies of a large picture take gigabytes
 DEEP = 16  # bits of a value in a file of more than 8 bits, where nothing says less
 CLIPPED = 0.01  # share of values: fewer above the depth of the references are not worth a note
@@ -67,6 +69,7 @@ _DIGITS = re.compile(r"(\d+)")
 _JUNK = frozenset({"__macosx", "thumbs.db", "desktop.ini"})
 
 Parts = tuple[str, ...]  # of a path: `("bottle", "test", "good", "000.png")`
+Result = TypeVar("Result")
 PictureSource = str | Path | Image.Image | NDArray[Any] | bytes | IO[bytes]
 
 
@@ -110,6 +113,12 @@ def read_picture(source: PictureSource, depth: int = DEEP) -> Picture:
     """
     with open_picture(source) as image:
         return _to_picture(image, source, name_source(source), depth)
+
+
+def map_pictures(function: Callable[[Any], Result], sources: Iterable[Any]) -> Iterator[Result]:
+    """The function's results in the order of the sources, from as many threads as pictures are decoded at a time."""
+    with ThreadPoolExecutor(DECODERS, thread_name_prefix="decode") as threads:
+        yield from threads.map(function, sources)
 
 
 def name_source(source: object) -> str:
@@ -169,7 +178,8 @@ def _open(source: PictureSource, name: str) -> Iterator[Image.Image]:
         yield _from_array(source, name)
     elif isinstance(source, str | Path):
         _check_file(Path(source), name)
-        with Image.open(source, formats=_formats()) as image:
+        # Closing, unlike the end of Pillow's own `with`, frees the pixels before the next decoder starts.
+        with closing(Image.open(source, formats=_formats())) as image:
             yield image
     elif hasattr(stream, "read"):
         stream.seek(0)
@@ -182,11 +192,14 @@ def _open(source: PictureSource, name: str) -> Iterator[Image.Image]:
 
 @cache
 def _formats() -> tuple[str, ...]:
-    """Those of `FORMATS` that this Pillow has."""
+    """Those of `FORMATS` that this Pillow has; when first asked, Pillow is told what a process with threads needs."""
     Image.init()
+    core: Any = Image.core  # type: ignore[attr-defined]
+    # Smaller blocks of pixels would stay with the thread that decoded them, instead of going back to the system.
+    core.set_block_size(BLOCK)
     with suppress(AttributeError, OSError):  # Pillow without libtiff, or with one inside it
         # It writes errors to stderr, without the file's name; Pillow's exceptions say the same.
-        ctypes.CDLL(Image.core.__file__).TIFFSetErrorHandler(None)  # type: ignore[attr-defined]
+        ctypes.CDLL(core.__file__).TIFFSetErrorHandler(None)
     logging.getLogger("PIL").addHandler(logging.NullHandler())  # otherwise such errors go to stderr, too
     return tuple(name for name in FORMATS if name in Image.OPEN)
 

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,7 +25,7 @@ from lad_reasoner.data.review.decisions import decided, read_decisions
 from lad_reasoner.data.sets.built_set import read_entries
 from lad_reasoner.data.sets.check import check_set
 from lad_reasoner.errors import InputError, require
-from lad_reasoner.files.pictures import read_picture
+from lad_reasoner.files.pictures import map_pictures, read_picture
 from lad_reasoner.judges.vlm.checkpoint import Checkpoint
 from lad_reasoner.progress import Track, silent
 from lad_reasoner.text import listed, printable
@@ -155,9 +154,8 @@ def row_lengths(rows: Sequence[Mapping[str, Any]], checkpoint: Checkpoint, *, tr
     """
     processor = checkpoint.processor
     paths = list(dict.fromkeys(path for row in rows for path in row["images"]))
-    with ThreadPoolExecutor() as pool:
-        measured = track(pool.map(_size, paths), len(paths), "Measuring pictures")
-        sizes = dict(zip(paths, measured, strict=True))
+    measured = track(map_pictures(_size, paths), len(paths), "Measuring pictures")
+    sizes = dict(zip(paths, measured, strict=True))
     tokens_of_size = _picture_tokens(set(sizes.values()), processor)
     lengths = []
     for row in rows:

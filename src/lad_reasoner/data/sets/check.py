@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -28,7 +27,7 @@ from lad_reasoner.data.masks import read_mask
 from lad_reasoner.data.sets.built_set import Entry, hash_file, read_entries, read_manifest, summarise_set
 from lad_reasoner.data.sets.tokens import record_tokens
 from lad_reasoner.errors import ImageError
-from lad_reasoner.files.pictures import read_picture
+from lad_reasoner.files.pictures import map_pictures, read_picture
 from lad_reasoner.progress import Track, silent
 from lad_reasoner.records import Sample
 
@@ -220,9 +219,8 @@ def _check_leaks(pictures: Mapping[str, Fingerprint], benchmark: Source, report:
 
 
 def _fingerprints(folder: Path, names: Sequence[str], track: Track) -> dict[str, Fingerprint]:
-    with ThreadPoolExecutor() as threads:
-        fingerprints = threads.map(_fingerprint, [folder / name for name in names])
-        return dict(zip(names, track(fingerprints, len(names), "Checking pictures"), strict=True))
+    fingerprints = map_pictures(_fingerprint, [folder / name for name in names])
+    return dict(zip(names, track(fingerprints, len(names), "Checking pictures"), strict=True))
 
 
 def _fingerprint(path: Path) -> Fingerprint:

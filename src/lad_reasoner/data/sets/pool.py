@@ -11,7 +11,6 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path, PurePath
@@ -21,7 +20,7 @@ from lad_reasoner.data.layouts import Source, count_reasons, is_public, why_not_
 from lad_reasoner.data.mmad import name_of
 from lad_reasoner.data.sets.built_set import Entry, hash_file
 from lad_reasoner.errors import ImageError, InputError
-from lad_reasoner.files.pictures import read_picture
+from lad_reasoner.files.pictures import map_pictures, read_picture
 from lad_reasoner.progress import Track, silent
 from lad_reasoner.records import Sample
 from lad_reasoner.text import printable
@@ -81,10 +80,9 @@ class Pool:
 
     def readable(self, items: Sequence[Item], track: Track = silent) -> list[Item]:
         """The items whose picture can be decoded; the others are refused, each once."""
-        with ThreadPoolExecutor() as threads:
-            errors = threads.map(_read_error, [item.sample.image for item in items])
-            for _ in track(errors, len(items), "Reading pictures"):
-                pass
+        errors = map_pictures(_read_error, [item.sample.image for item in items])
+        for _ in track(errors, len(items), "Reading pictures"):
+            pass
         return [item for item in items if self.is_readable(item)]
 
     def is_readable(self, item: Item) -> bool:
