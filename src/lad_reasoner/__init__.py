@@ -17,13 +17,19 @@ from lad_reasoner.version import __version__ as __version__
 os.environ.setdefault("GOMP_SPINCOUNT", "5000")
 
 __all__ = [
+    "Box",
     "Failure",
     "Inspector",
+    "Judge",
+    "Judgement",
     "LadError",
     "Pair",
+    "PicturePair",
     "Response",
     "Verdict",
+    "__version__",
     "accuracy_reward",
+    "compare",
     "evaluate",
     "load_model",
     "parse_response",
@@ -31,17 +37,19 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from lad_reasoner.api import evaluate
+    from lad_reasoner.api import compare, evaluate
     from lad_reasoner.inspector import Inspector, load_model
-    from lad_reasoner.records import Failure, Pair, Verdict
+    from lad_reasoner.judge import Judge, Judgement, PicturePair
+    from lad_reasoner.records import Box, Failure, Pair, Verdict
     from lad_reasoner.rewards import accuracy_reward, structure_reward
 
 # Pydantic and Pillow load only when asked for, so that `lad-reasoner --help` answers at once.
 _HOME = {
-    **dict.fromkeys(("Failure", "Pair", "Verdict"), "records"),
+    **dict.fromkeys(("compare", "evaluate"), "api"),
+    **dict.fromkeys(("Judge", "Judgement", "PicturePair"), "judge"),
+    **dict.fromkeys(("Box", "Failure", "Pair", "Verdict"), "records"),
     **dict.fromkeys(("Inspector", "load_model"), "inspector"),
     **dict.fromkeys(("accuracy_reward", "structure_reward"), "rewards"),
-    "evaluate": "api",
 }
 
 
@@ -51,3 +59,7 @@ def __getattr__(name: str) -> Any:
     from importlib import import_module
 
     return getattr(import_module(f"lad_reasoner.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,6 +1,7 @@
-"""The verb `eval` as a Python function.
+"""The verbs `eval` and `compare` as Python functions.
 
 metrics = evaluate("micro", "miniloco", out="runs/micro")
+comparison = compare(["runs/random", "runs/micro"])
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lad_reasoner.evaluation.benchmark import open_benchmark
+from lad_reasoner.evaluation.comparison import RunComparison, compare_runs, write_comparison
 from lad_reasoner.evaluation.run import Run, RunMetrics
 from lad_reasoner.judge import Judge
 from lad_reasoner.judges import load_judge
@@ -39,3 +41,16 @@ def evaluate(
     for _ in track(run.predict(), len(run.todo), "Judging", beside_results=False):
         pass
     return write_evaluation(out)[1]
+
+
+def compare(
+    runs: Sequence[str | Path], *, out: str | Path | None = None, published: str | Path | None = None
+) -> RunComparison:
+    """Compare run folders of `evaluate` on the same pairs; with `out` the tables are written there, too.
+
+    `published` is a CSV file of results to add, or `paper`. InputError for runs on other pairs.
+    """
+    comparison = compare_runs(runs, published=None if published is None else Path(published))
+    if out is not None:
+        write_comparison(Path(out), comparison)
+    return comparison

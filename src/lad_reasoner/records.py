@@ -102,6 +102,34 @@ class Failure(Record):
     error: str
 
 
+class ResultLine(Record):
+    """A line of `inspect --json`: a verdict or a failure, with the same keys in both.
+
+    `error` is null in a verdict; of a failure only `query` and `error` are not null.
+    """
+
+    query: str
+    references: tuple[str, ...] | None = None
+    answer: Answer | None = None
+    anomalous: bool | None = None
+    score: float | None = None
+    headline: str | None = None
+    reasoning: str | None = None
+    response: str | None = None
+    boxes: tuple[Box, ...] | None = None
+    boxes_from: str | None = None
+    model: str | None = None
+    prompt_version: str | None = None
+    tokens: int | None = None
+    seconds: float | None = None
+    error: str | None = None
+
+    @classmethod
+    def of(cls, record: Verdict | Failure) -> ResultLine:
+        """The line of a verdict or a failure."""
+        return cls.model_validate(record.model_dump())
+
+
 class Prediction(Record):
     """A verdict on a labelled pair.
 

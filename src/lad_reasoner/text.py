@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -21,6 +21,12 @@ def listed(names: Sequence[object], limit: int = 3, separator: str = ", ") -> st
     shown = separator.join(str(name) for name in names[:limit])
     rest = len(names) - limit
     return f"{shown} and {rest} more" if rest > 0 else shown
+
+
+def label_counts(counts: Mapping[str, int]) -> str:
+    """`{"yes": 6, "no": 1}` -> `6 anomalous, 1 good`, the anomalous ones first."""
+    words = {"yes": "anomalous", "no": "good"}
+    return ", ".join(f"{counts.get(label, 0)} {word}" for label, word in words.items())
 
 
 def first_problem(error: ValidationError) -> str:

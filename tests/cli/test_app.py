@@ -60,7 +60,8 @@ def test_csv(folder: Path) -> None:
         cwd=folder,
     )
     rows = list(csv.DictReader(done.stdout.splitlines()))
-    assert [row["answer"] for row in rows] == ["yes", ""]
+    assert [(row["answer"], row["anomalous"]) for row in rows] == [("yes", "True"), ("", "")]
+    assert rows[0]["references"] == "reference/0.png;reference/1.png"
     assert rows[1]["error"] == "query/no.png: no such file"
     x, _, width, _ = map(int, rows[0]["boxes"].split()[0].split(":"))
     assert 0 <= x < x + width <= 385
@@ -225,8 +226,9 @@ def test_what_a_folder_holds_beside_pictures_is_named_and_counted(folder: Path, 
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
     lines = [json.loads(line) for line in done.stdout.splitlines()]
-    judged = {Path(line["query"]).name: line["answer"] for line in lines if "answer" in line}
-    failed = [Path(line["query"]).name for line in lines if "error" in line]
+    assert len({tuple(line) for line in lines}) == 1  # verdicts and failures have the same keys
+    judged = {Path(line["query"]).name: line["answer"] for line in lines if line["answer"]}
+    failed = [Path(line["query"]).name for line in lines if line["error"]]
     assert judged == {"a_good.png": "no", "z_bad.png": "yes"}
     assert failed == ["cut.tif", "gone.png", "pipe.png", "script.png"]
     said = "2 files in folders were passed over (1 x .heic, 1 x .txt): IMG_1.HEIC, notes.txt; export HEIC as JPEG"

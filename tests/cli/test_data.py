@@ -38,11 +38,11 @@ def test_built_checked_and_exported(folder: Path) -> None:
     done = run("data", "sft", "m", "--teacher", "offline", "--out", "sft", cwd=folder)
     assert done.returncode == 0, done.stderr
     assert "MiniLOCO/bolt_plate" in done.stdout
-    assert done.stdout.splitlines()[-1] == "7 records (1 no, 6 yes) in sft"
+    assert done.stdout.splitlines()[-1] == "7 records (6 anomalous, 1 good) in sft"
     assert "left out: 2 are good pictures beyond --good-share" in done.stderr
     done = run("data", "pairs", "m", "--out", "pairs", "--balanced", "--references", "2", cwd=folder)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[-1] == "6 records (3 no, 3 yes) in pairs"
+    assert done.stdout.splitlines()[-1] == "6 records (3 anomalous, 3 good) in pairs"
     for name in ("sft", "pairs"):
         done = run("data", "check", name, "--benchmark", "loco", cwd=folder)
         assert done.returncode == 0, done.stdout

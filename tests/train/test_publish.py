@@ -87,7 +87,7 @@ def test_the_folder_is_whole(folder: Path) -> None:
 def test_the_card(folder: Path) -> None:
     card = (folder / "run" / "model" / "README.md").read_text()
     assert card.startswith("---\nlibrary_name: transformers\n")
-    assert "6 records (3 no, 3 yes) of mine/screws (6)." in card
+    assert "6 records (3 anomalous, 3 good) of mine/screws (6)." in card
     assert "Licences of the pictures: mine." in card
     assert len(re.findall(r"^\| [123] \| \d+\.\d{4} \|$", card, re.MULTILINE)) == 3
     settings = json.loads(re.search(r"```json\n(.*?)```", card, re.DOTALL)[1])  # type: ignore[index]

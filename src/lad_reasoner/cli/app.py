@@ -13,8 +13,10 @@ from typing import Annotated
 
 import typer
 
+from lad_reasoner.cli.completion import PROGRAM, completion_verb, prepare_completion
 from lad_reasoner.cli.data import data
 from lad_reasoner.cli.demo import demo_verb
+from lad_reasoner.cli.environment import env_verb
 from lad_reasoner.cli.evaluate import compare_verb, eval_verb, report_verb
 from lad_reasoner.cli.inspect import inspect_verb
 from lad_reasoner.cli.judges import judges_verb
@@ -25,12 +27,14 @@ from lad_reasoner.errors import LadError
 
 app = typer.Typer(
     help="Logical anomaly detection that reasons in plain words.",
+    epilog="Start: lad-reasoner inspect --reference good.png query.png",
+    context_settings={"help_option_names": ["-h", "--help"]},  # of all verbs
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-# Verb -> its function, and the example at the end of its --help.
+# Verb -> its function, the main job first, and the example at the end of its --help.
 VERBS: dict[str, tuple[Callable[..., None], str]] = {
     "inspect": (inspect_verb, "lad-reasoner inspect --reference good.png --out report/ query1.png query2.png folder/"),
     "demo": (demo_verb, "lad-reasoner demo --out runs/demo"),
@@ -38,6 +42,8 @@ VERBS: dict[str, tuple[Callable[..., None], str]] = {
     "report": (report_verb, "lad-reasoner report runs/r"),
     "compare": (compare_verb, "lad-reasoner compare runs/random runs/pixels --out runs/comparison"),
     "judges": (judges_verb, "lad-reasoner judges"),
+    "env": (env_verb, "lad-reasoner env"),
+    "completion": (completion_verb, "lad-reasoner completion bash"),
 }
 for name, (verb, example) in VERBS.items():
     app.command(name, epilog=f"Example: {example}")(verb)
@@ -51,8 +57,9 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # for terminals that cannot show a █
+    prepare_completion()
     try:
-        app()
+        app(prog_name=PROGRAM)  # also under `python -m lad_reasoner`
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         print(f"lad-reasoner: {where}{error.strerror or error}", file=sys.stderr)

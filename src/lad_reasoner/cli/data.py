@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from lad_reasoner.errors import InputError
-from lad_reasoner.text import listed
+from lad_reasoner.text import label_counts, listed
 
 if TYPE_CHECKING:
     from lad_reasoner.data.sets.pool import Pool
@@ -22,12 +22,12 @@ Framework = Literal["llama-factory", "easyr1", "ms-swift"]
 data = typer.Typer(help="Build, review, check and export data sets.", no_args_is_help=True)
 
 Sources = Annotated[
-    list[Path] | None, typer.Argument(metavar="[SOURCE]...", help="Folders or CSV files; their layout is recognised.")
+    list[Path] | None, typer.Argument(metavar="SOURCE", help="Folders or CSV files; their layout is recognised.")
 ]
 MvtecAd = Annotated[Path | None, typer.Option(metavar="DIR", help="MVTec AD, or its DS-MVTec form.")]
 Visa = Annotated[Path | None, typer.Option(metavar="DIR", help="VisA, with split_csv/1cls.csv or converted.")]
 Out = Annotated[Path, typer.Option(metavar="DIR", help="Folder for the set; an interrupted build is resumed.")]
-Seed = Annotated[int, typer.Option(min=0, help="Seed of all random draws.")]
+Seed = Annotated[int, typer.Option(metavar="N", min=0, help="Seed of all random draws.")]
 MaxPixels = Annotated[
     int | None, typer.Option(min=784, metavar="N", help="Pixel budget of a picture; default: no limit.")
 ]
@@ -40,8 +40,10 @@ def miniloco(
     products: Annotated[
         str, typer.Option(metavar="LIST", help="Products with commas between, or `evaluation`, `training`, `all`.")
     ] = "evaluation",
-    per_class: Annotated[int, typer.Option(min=1, help="Number of pictures of each kind in each split.")] = 100,
-    size: Annotated[int, typer.Option(min=64, max=4096, help="Long side of a picture in pixels.")] = 224,
+    per_class: Annotated[
+        int, typer.Option(metavar="N", min=1, help="Number of pictures of each kind in each split.")
+    ] = 100,
+    size: Annotated[int, typer.Option(metavar="N", min=64, max=4096, help="Long side of a picture in pixels.")] = 224,
     seed: Seed = 0,
 ) -> None:
     """Render MiniLOCO, the built-in benchmark: MVTec LOCO AD's folder layout, with facts about every picture."""
@@ -69,13 +71,19 @@ def sft(
     knowledge: Annotated[Path | None, typer.Option(metavar="FILE", help="MMAD's domain_knowledge.json.")] = None,
     teacher_model: Annotated[str | None, typer.Option(metavar="NAME", help="Model that the service uses.")] = None,
     prices: Annotated[str | None, typer.Option(metavar="IN,OUT", help="Prices of a million tokens in and out.")] = None,
-    budget: Annotated[float | None, typer.Option(min=0, help="Stop once this much is spent (needs --prices).")] = None,
+    budget: Annotated[
+        float | None, typer.Option(metavar="SUM", min=0, help="Stop once this much is spent (needs --prices).")
+    ] = None,
     cache: Annotated[
         Path | None, typer.Option(metavar="FILE", help="File that keeps all answers; default: teacher.jsonl in --out.")
     ] = None,
-    concurrency: Annotated[int, typer.Option(min=1, help="Number of concurrent requests.")] = 8,
-    good_share: Annotated[float, typer.Option(min=0, max=1, help="Share of good pictures in the set.")] = 0.1,
-    per_picture: Annotated[int, typer.Option(min=1, max=5, help="Number of questions about each picture.")] = 1,
+    concurrency: Annotated[int, typer.Option(metavar="N", min=1, help="Number of concurrent requests.")] = 8,
+    good_share: Annotated[
+        float, typer.Option(metavar="SHARE", min=0, max=1, help="Share of good pictures in the set.")
+    ] = 0.1,
+    per_picture: Annotated[
+        int, typer.Option(metavar="N", min=1, max=5, help="Number of questions about each picture.")
+    ] = 1,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the expected cost; ask nothing.")] = False,
     seed: Seed = 0,
 ) -> None:
@@ -132,15 +140,18 @@ def pairs(
     references: Annotated[int, typer.Option(min=1, metavar="K", help="Number of good pictures beside each query.")] = 1,
     per_picture: Annotated[int, typer.Option(min=1, metavar="N", help="Number of pairs of each test picture.")] = 1,
     balanced: Annotated[
-        bool, typer.Option("--balanced", help="Drop pairs to balance yes and no in each class.")
+        bool, typer.Option("--balanced", help="Drop pairs until each class has as many good as anomalous ones.")
     ] = False,
     good_good: Annotated[
-        bool, typer.Option("--good-good", help="Add pairs of good training pictures to classes with more yes than no.")
+        bool,
+        typer.Option(
+            "--good-good", help="Add pairs of good training pictures to classes with more anomalous than good."
+        ),
     ] = False,
     shuffle: Annotated[bool, typer.Option("--shuffle", help="Put the query first in about half of the pairs.")] = False,
     seed: Seed = 0,
 ) -> None:
-    """Build the GRPO pairs: each test picture beside good training pictures of its class, labelled yes or no.
+    """Build the GRPO pairs: each test picture beside good training pictures of its class, labelled anomalous or good.
 
     Of MVTec AD it takes by default the eight classes whose anomalies are about number, colour, existence or function
     (984 pairs), and prints the reason for each.
@@ -173,9 +184,13 @@ def _split(names: str | None) -> list[str] | None:
 @data.command(epilog="Example: lad-reasoner data review data/sft --sample 200")
 def review(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A built data set; decisions.jsonl is written there.")],
-    sample: Annotated[int, typer.Option(min=1, help="Size of the sample, spread over classes and labels.")] = 200,
-    seed: Annotated[int, typer.Option(min=0, help="Another seed draws another sample.")] = 0,
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the page; 0 takes any free port.")] = 8765,
+    sample: Annotated[
+        int, typer.Option(metavar="N", min=1, help="Size of the sample, spread over classes and labels.")
+    ] = 200,
+    seed: Annotated[int, typer.Option(metavar="N", min=0, help="Another seed draws another sample.")] = 0,
+    port: Annotated[
+        int, typer.Option(metavar="PORT", min=0, max=65535, help="Port of the page; 0 takes any free port.")
+    ] = 8765,
 ) -> None:
     """Accept, reject or edit a sample of a data set in the browser; an interrupted review is resumed."""
     from contextlib import suppress
@@ -212,7 +227,7 @@ def check(
             print(f"{word}: {len(names)}: {reason}: {listed(names, separator='; ')}")
     licences = ", ".join(f"{name} ({count})" for name, count in report.summary["licences"].items())
     print(f"licences: {licences}")
-    labels = ", ".join(f"{count} {label}" for label, count in report.summary["labels"].items())
+    labels = label_counts(report.summary["labels"])
     verdict = "fit to train on" if report.fit else "NOT fit to train on"
     print(f"{report.summary['records']} records ({labels}), longest about {report.longest} tokens: {verdict}")
     if not report.fit:
@@ -222,7 +237,7 @@ def check(
 @data.command(epilog="Example: lad-reasoner data export data/sft --to llama-factory --out data/sft-llama-factory")
 def export(
     folder: Built,
-    to: Annotated[Framework, typer.Option(help="Framework that will read it.")],
+    to: Annotated[Framework, typer.Option(metavar="FRAMEWORK", help="llama-factory, easyr1 or ms-swift.")],
     out: Annotated[Path, typer.Option(metavar="DIR", help="A new folder.")],
     model: Annotated[
         str | None, typer.Option(metavar="MODEL", help="Start of the training: folder or hub name. Pairs need it.")
@@ -296,6 +311,6 @@ def _print_built(out: Path, reasons: Mapping[str, str] | None = None) -> dict[st
     _print_refused({reason: refused["count"] for reason, refused in manifest["refused"].items()})
     for reason, count in manifest.get("answers_refused", {}).items():
         print(f"answers refused: {count} {reason}", file=sys.stderr)
-    labels = ", ".join(f"{count} {label}" for label, count in manifest["labels"].items())
+    labels = label_counts(manifest["labels"])
     print(f"{manifest['records']} records ({labels}) in {out}")
     return manifest

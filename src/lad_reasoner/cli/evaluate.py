@@ -25,9 +25,12 @@ def eval_verb(
         typer.Option(metavar="PATH", help="The benchmark's folder; without it miniloco is rendered."),
     ] = None,
     references: Annotated[
-        int, typer.Option(min=1, help="References of each query, drawn from the good training pictures of its class.")
+        int,
+        typer.Option(
+            metavar="N", min=1, help="References of each query, drawn from the good training pictures of its class."
+        ),
     ] = 1,
-    seed: Annotated[int, typer.Option(min=0, help="Seed that draws the references.")] = 0,
+    seed: Annotated[int, typer.Option(metavar="N", min=0, help="Seed that draws the references.")] = 0,
     kinds: Annotated[
         str | None,
         typer.Option(
@@ -37,7 +40,8 @@ def eval_verb(
         ),
     ] = None,
     limit: Annotated[
-        int | None, typer.Option(min=1, help="At most so many queries, taken from all classes and kinds in turn.")
+        int | None,
+        typer.Option(metavar="N", min=1, help="At most so many queries, taken from all classes and kinds in turn."),
     ] = None,
 ) -> None:
     """Measure a judge on a benchmark: predictions.jsonl, metrics.json and report.html; resumes where it stopped."""
@@ -84,7 +88,7 @@ def report_verb(
 
 
 def compare_verb(
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Two or more run folders of `eval`.")],
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN", help="Two or more run folders of `eval`.")],
     out: Annotated[Path, typer.Option(metavar="DIR", help="Folder of the results.")] = Path("runs/comparison"),
     published: Annotated[
         Path | None,

@@ -21,9 +21,7 @@ if TYPE_CHECKING:
 
 @with_judge_options
 def inspect_verb(
-    queries: Annotated[
-        list[str], typer.Argument(metavar="QUERY...", help="Pictures, folders or quoted globs to judge.")
-    ],
+    queries: Annotated[list[str], typer.Argument(metavar="QUERY", help="Pictures, folders or quoted globs to judge.")],
     reference: Annotated[
         list[str],
         typer.Option("--reference", "-r", metavar="REF", help="Known-good picture, folder or quoted glob; repeatable."),
@@ -113,14 +111,19 @@ def _find_queries(sources: list[str], passed_over: list[Path]) -> list[Any]:
     return queries
 
 
-def _print_json(record: Any) -> None:
-    print(record.model_dump_json(), flush=True)
+def _print_json(record: Verdict | Failure) -> None:
+    from lad_reasoner.records import ResultLine
+
+    print(ResultLine.of(record).model_dump_json(), flush=True)
 
 
 class _CsvPrinter:
-    """A header, then one line for each verdict; boxes as x:y:width:height separated by blanks."""
+    """A header, then one line for each query; boxes are x:y:width:height with blanks between, references have `;`."""
 
-    COLUMNS = ("query", "answer", "score", "boxes", "boxes_from", "headline", "reasoning", "model", "seconds", "error")
+    COLUMNS = (
+        *("query", "anomalous", "score", "headline", "reasoning", "boxes", "boxes_from"),
+        *("references", "answer", "model", "prompt_version", "tokens", "seconds", "error"),
+    )
 
     def __init__(self) -> None:
         import csv
@@ -131,6 +134,7 @@ class _CsvPrinter:
     def __call__(self, record: Any) -> None:
         values = record.model_dump()
         values["boxes"] = " ".join(f"{b['x']}:{b['y']}:{b['width']}:{b['height']}" for b in values.get("boxes", ()))
+        values["references"] = ";".join(values.get("references", ()))
         self.writer.writerow(values)
         sys.stdout.flush()
 
@@ -157,9 +161,10 @@ class _Output:
     def add(self, result: Judged | Failure) -> None:
         if self.folder is not None:
             from lad_reasoner.files.jsonl import append_record
+            from lad_reasoner.records import ResultLine
             from lad_reasoner.report.inspection import inspection_row
 
-            append_record(self.folder / "verdicts.jsonl", record_of(result))
+            append_record(self.folder / "verdicts.jsonl", ResultLine.of(record_of(result)))
             self.rows.append(inspection_row(result))
 
     def __exit__(self, *_: object) -> None:

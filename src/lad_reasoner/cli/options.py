@@ -21,8 +21,8 @@ def _judge_flags(
         str,
         typer.Option(
             metavar="NAME",
-            help="A judge (evidence, micro, random …; `lad-reasoner judges` lists them), file:PATH, or the folder "
-            "or hub name of a vision-language model.",
+            help="A judge (evidence, micro, random …; `lad-reasoner judges` lists them), file:PATH, your own "
+            "package.module:Class, or the folder or hub name of a vision-language model.",
         ),
     ] = "evidence",
     option: Annotated[
@@ -39,11 +39,11 @@ def _judge_flags(
     ] = None,
     votes: Annotated[
         int | None,
-        typer.Option(min=1, help="Responses to sample; the score is the share of yes."),
+        typer.Option(metavar="N", min=1, help="Responses to sample; the score is the share that says anomalous."),
     ] = None,
     max_pixels: Annotated[
         int | None,
-        typer.Option(min=1, help="Pixel budget of a picture; larger ones are scaled down."),
+        typer.Option(metavar="N", min=1, help="Pixel budget of a picture; larger ones are scaled down."),
     ] = None,
 ) -> None:
     """Declares the flags. All but --model are options of the judge's loader."""

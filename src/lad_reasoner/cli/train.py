@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from lad_reasoner.errors import StoppedError
 
@@ -26,6 +27,42 @@ Resume = Annotated[
     bool,
     typer.Option("--resume", help="Resume from the newest complete checkpoint in the run folder, if any."),
 ]
+
+
+class _SftCommand(TyperCommand):
+    """A verb whose --help lists the keys of CONFIG, read from the settings themselves only when it is asked for."""
+
+    trl_config = "SFTConfig"
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        super().format_options(ctx, formatter)
+        from lad_reasoner.train.fields import describe_keys
+
+        with formatter.section("Keys of CONFIG, also given as --key value"):
+            formatter.write_dl(
+                [(key, f"{text} [{default or 'required'}]") for key, default, text in describe_keys(self.settings())]
+            )
+        formatter.write_paragraph()
+        formatter.write_text(
+            f"All other keys are those of TRL's {self.trl_config}, such as output_dir, learning_rate, max_steps: "
+            f"https://huggingface.co/docs/trl/{self.trl_config.removesuffix('Config').lower()}_trainer"
+        )
+
+    def settings(self) -> type[Any]:
+        from lad_reasoner.train.settings import TrainSettings
+
+        return TrainSettings
+
+
+class _GrpoCommand(_SftCommand):
+    trl_config = "GRPOConfig"
+
+    def settings(self) -> type[Any]:
+        from lad_reasoner.train.grpo import GrpoSettings
+
+        return GrpoSettings
+
+
 # Words after CONFIG (--key value) are passed to the reader of the config, which knows the keys.
 ANY_KEY: dict[str, Any] = {
     "context_settings": {"allow_extra_args": True, "ignore_unknown_options": True},
@@ -35,6 +72,7 @@ ANY_KEY: dict[str, Any] = {
 
 @train.command(
     "sft",
+    cls=_SftCommand,
     **ANY_KEY,
     epilog="Example: lad-reasoner train sft configs/micro/sft.yaml --max_steps 10 --output_dir runs/sft-trial",
 )
@@ -47,6 +85,7 @@ def _sft(context: typer.Context, config: Config, resume: Resume = False) -> None
 
 @train.command(
     "grpo",
+    cls=_GrpoCommand,
     **ANY_KEY,
     epilog="Example: lad-reasoner train grpo configs/micro/grpo.yaml --max_steps 2 --output_dir runs/grpo-trial",
 )

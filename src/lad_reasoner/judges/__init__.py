@@ -4,8 +4,9 @@
     judge = load_judge("Qwen/Qwen2.5-VL-7B-Instruct", server="http://localhost:8000/v1")
 
 A name is one of `JUDGES`, `evidence:NAME` (evidence with that vision model), `file:PATH` (predictions of another
-system), with the option `server` a model of that service, or a vision-language checkpoint: a folder or a hub name. To
-add a judge, write a class with the contract of judge.py and add a line to `JUDGES`.
+system), with the option `server` a model of that service, `package.module:Class` (your own judge), or a vision-language
+checkpoint: a folder or a hub name. To add a judge to the package, write a class with the contract of judge.py and add a
+line to `JUDGES`.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from inspect import Parameter, signature
 from pathlib import Path
 from typing import Any
 
+from lad_reasoner.dotted import import_dotted, is_dotted
 from lad_reasoner.errors import InputError
 from lad_reasoner.judge import Judge
 from lad_reasoner.text import first_problem
@@ -36,6 +38,7 @@ JUDGES = {
 }
 # Other kinds of names -> their loaders.
 CHECKPOINT, SERVED, FILE = "NAME", "NAME with server=URL", "file:PATH"
+CONTRACT = ("name", "prompt_version", "batch_size", "notes", "parameters", "judge")  # of judge.py
 LOADERS = {
     CHECKPOINT: "lad_reasoner.judges.vlm.judge:load_checkpoint_judge",
     SERVED: "lad_reasoner.judges.hosted:load_hosted",
@@ -73,7 +76,11 @@ def load_judge(
             filled[key] = _convert(name, key, filled[key], parameter.annotation)
         elif parameter.default is Parameter.empty:
             raise InputError(f"{name}: give its {key} with -M {key}=…")
-    return loader(**bound, **filled)  # type: ignore[no-any-return]
+    judge = loader(**bound, **filled)
+    lacking = [each for each in CONTRACT if not hasattr(judge, each)]
+    if lacking:
+        raise InputError(f"{name}: not a judge: it has no {', '.join(lacking)}; see lad_reasoner.Judge")
+    return judge  # type: ignore[no-any-return]
 
 
 def add_evidence(judge: Judge, lender: Judge | None = None) -> Judge:
@@ -102,6 +109,11 @@ def _find_loader(name: str, *, served: bool) -> tuple[Callable[..., Any], dict[s
         return import_loader(FILE), {"path": rest}
     if kind == "evidence" and rest:
         return import_loader("evidence"), {"backbone": rest}
+    if is_dotted(name) and not Path(name).exists():
+        own = import_dotted(name, "--model ")
+        if not callable(own):
+            raise InputError(f"--model {name}: not a class or function that makes a judge")
+        return own, {}
     if name in JUDGES:
         line = name
     elif served:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import json
 import typing
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -38,6 +39,15 @@ def check_fields(values: Mapping[str, Any], config: Any) -> dict[str, Any]:
 def field_names(config: Any) -> list[str]:
     """The fields that the constructor of a dataclass takes."""
     return [field.name for field in dataclasses.fields(config) if field.init]
+
+
+def describe_keys(model: type[BaseModel]) -> list[tuple[str, str, str]]:
+    """(key, default, description) of each of our own keys; the default of a key that must be given is empty."""
+    keys = []
+    for name, field in model.model_fields.items():
+        default = "" if field.is_required() else json.dumps(field.get_default(call_default_factory=True))
+        keys.append((name, default, field.description or ""))
+    return keys
 
 
 def takes_truth(name: str, config: Any) -> bool:

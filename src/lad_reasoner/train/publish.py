@@ -29,6 +29,7 @@ from lad_reasoner.files.pictures import read_picture
 from lad_reasoner.files.whole import write_whole
 from lad_reasoner.judges.vlm.checkpoint import Checkpoint, find_folder, load_checkpoint
 from lad_reasoner.templates import render_markdown
+from lad_reasoner.text import label_counts
 from lad_reasoner.train.dataset import plain_messages
 from lad_reasoner.train.run_record import save_run_record
 from lad_reasoner.train.session import SHOWN
@@ -214,7 +215,7 @@ def write_card(
         base=base,
         on_hub="/" in base and not Path(base).exists(),
         run=run,
-        labels=[f"{count} {label}" for label, count in run["labels"].items()],
+        labels=label_counts(run["labels"]),
         classes=[f"{name} ({sum(counts.values())})" for name, counts in data.get("classes", {}).items()],
         licences=data.get("licences", {}),
         columns=columns,

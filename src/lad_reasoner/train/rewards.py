@@ -7,13 +7,13 @@ Your own reward is a function of the same signature, given by name as `package.m
 
 from __future__ import annotations
 
-import importlib
 import math
 from collections.abc import Callable, Sequence
 from functools import wraps
 from typing import Any
 
 from lad_reasoner.answers import parse_response
+from lad_reasoner.dotted import import_dotted, is_dotted
 from lad_reasoner.errors import InputError
 
 # TRL's completion: a text, or for chat prompts a conversation whose last turn is the response.
@@ -70,13 +70,9 @@ def load_reward(name: str) -> Callable[..., list[float | None]]:
 
 def _import_reward(name: str) -> Callable[..., Any]:
     """The function `package.module:function`; InputError if it cannot be imported or is not a function."""
-    module, colon, function = name.partition(":")
-    if not colon:
+    if not is_dotted(name):
         raise InputError(f"rewards: {name}: no such reward; give {', '.join(REWARDS)} or package.module:function")
-    try:
-        reward: Any = getattr(importlib.import_module(module), function)
-    except Exception as error:  # a user's module can fail in any way while it is imported
-        raise InputError(f"rewards: {name}: cannot be imported ({type(error).__name__}: {error})") from None
+    reward: Any = import_dotted(name, "rewards: ")
     if not callable(reward):
         raise InputError(f"rewards: {name}: not a function")
     return reward  # type: ignore[no-any-return]

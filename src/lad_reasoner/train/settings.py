@@ -52,7 +52,7 @@ class TrainSettings(BaseModel):
         None, description="precision of the published weights; that of training unless given"
     )
     freeze_vision: bool = Field(False, description="do not train the vision tower")
-    lora: dict[str, Any] | None = None
+    lora: dict[str, Any] | None = Field(None, description="train an adapter with these keys of PEFT's LoraConfig")
     leave_out_long: bool = Field(False, description="drop records longer than the context instead of stopping")
 
     @field_validator("lora")

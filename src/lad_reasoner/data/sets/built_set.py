@@ -29,7 +29,7 @@ from lad_reasoner.files.jsonl import read_records, repair_records
 from lad_reasoner.files.whole import write_whole
 from lad_reasoner.records import Kind, Label, Record
 from lad_reasoner.templates import render_markdown
-from lad_reasoner.text import printable
+from lad_reasoner.text import label_counts, printable
 
 METADATA, MANIFEST, CARD = "metadata.jsonl", "manifest.json", "README.md"
 TEACHER, DECISIONS = "teacher.jsonl", "decisions.jsonl"
@@ -115,7 +115,7 @@ class Builder:
         kept = [entries[name] for name in order if name in entries]
         write_whole(self.out / METADATA, "".join(entry.line() for entry in kept))
         manifest = self._write_manifest({"complete": complete, **summarise_set(kept), **facts})
-        labels = ", ".join(f"{count} {label}" for label, count in manifest["labels"].items())
+        labels = label_counts(manifest["labels"])
         title = {"sft": "Questions and answers about products", "pair": "Reference and query pairs"}[self.task]
         licences = ", ".join(manifest["licences"])
         card = render_markdown("data_card.md", title=title, records=len(kept), labels=labels, licences=licences)

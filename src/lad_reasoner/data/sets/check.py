@@ -30,6 +30,7 @@ from lad_reasoner.errors import ImageError
 from lad_reasoner.files.pictures import map_pictures, read_picture
 from lad_reasoner.progress import Track, silent
 from lad_reasoner.records import Sample
+from lad_reasoner.text import label_counts
 
 NEAR = 8  # of 512 bits
 GRID = 16
@@ -203,7 +204,7 @@ def _check_labels(entries: Sequence[Entry], pictures: Mapping[str, Fingerprint],
     if entries and min(counts) == 0:
         report.error("all records have the same label", entries[0].label)
     elif entries and min(counts) < FEWEST * len(entries):
-        report.warn(FEW, f"{counts[0]} yes, {counts[1]} no")
+        report.warn(FEW, label_counts(dict(zip(("yes", "no"), counts, strict=True))))
 
 
 def _check_leaks(pictures: Mapping[str, Fingerprint], benchmark: Source, report: CheckReport, track: Track) -> None:

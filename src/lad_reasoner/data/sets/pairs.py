@@ -41,7 +41,7 @@ NOT_CHOSEN = "are of a class that was not chosen"
 OTHER_KIND = "are of a kind that was not chosen"
 OTHER_DEFECT = "have a defect that was not chosen"
 ALONE = "have too few other good pictures for a reference"
-BALANCED_OUT = "were dropped to balance yes and no"
+BALANCED_OUT = "were dropped to balance anomalous and good"
 
 ClassName = tuple[str, str]  # (data set, class)
 
