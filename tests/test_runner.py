@@ -104,3 +104,43 @@ def test_an_error_of_the_source_ends_the_run() -> None:
     with pytest.raises(InputError, match="the source broke"):
         list(run(Counter(1), numbers(), read))
     assert reader_threads() == []
+
+
+@pytest.mark.parametrize("batch_size", [1, 8])
+def test_a_live_source_gets_its_verdict_before_its_next_part(batch_size: int) -> None:
+    judged = threading.Event()
+
+    def camera() -> Iterator[int]:
+        for number in range(3):
+            yield number
+            assert judged.wait(5), "the verdict waits for the next part"
+            judged.clear()
+
+    numbers = []
+    for number, _ in run(Counter(batch_size), camera(), read):
+        numbers.append(number)
+        judged.set()
+    assert numbers == [0, 1, 2]
+
+
+def test_what_has_piled_up_in_a_live_source_is_judged_in_batches() -> None:
+    judge = Counter(4)
+    assert [number for number, _ in run(judge, iter(range(40)), read)] == list(range(40))
+    assert max(judge.batches) == 4
+    assert len(judge.batches) < 20
+
+
+def test_a_live_source_that_is_left_alone_stops_at_its_next_part() -> None:
+    taken: list[int] = []
+
+    def camera() -> Iterator[int]:
+        for number in range(1000):
+            taken.append(number)
+            time.sleep(0.01)
+            yield number
+
+    for _ in run(Counter(1), camera(), read):
+        break
+    time.sleep(0.2)
+    assert len(taken) < 30
+    assert not [thread for thread in threading.enumerate() if thread.name == "source"]

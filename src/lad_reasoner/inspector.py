@@ -51,7 +51,7 @@ class Inspector:
 
     def inspect(self, query: PictureSource) -> Verdict:
         """Judge one query; raises `InputError` if it cannot be read or judged."""
-        return judge_batch(self.judge, [self._read(query)])[0].verdict
+        return judge_batch(self.judge, [self.read_pair(query)])[0].verdict
 
     def inspect_many(self, queries: Iterable[PictureSource | Failure]) -> Iterator[Verdict | Failure]:
         """Judge many queries, in order and in the judge's batches; verdicts come batch by batch.
@@ -63,9 +63,10 @@ class Inspector:
     def run(self, queries: Iterable[PictureSource | Failure]) -> Iterator[Judged | Failure]:
         """Like `inspect_many`, with the pictures and the judgement of each verdict."""
         # A loop variable would keep the last picture in memory while the next batch is read.
-        yield from map(itemgetter(1), run(self.judge, queries, self._read))
+        yield from map(itemgetter(1), run(self.judge, queries, self.read_pair))
 
-    def _read(self, query: PictureSource | Failure) -> PicturePair:
+    def read_pair(self, query: PictureSource | Failure) -> PicturePair:
+        """The query with the references, as a judge takes them; raises `InputError` if it cannot be read."""
         if isinstance(query, Failure):
             raise InputError(query.error)
         return PicturePair(self.references, self._read_picture(query))

@@ -11,11 +11,13 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
-from typing import TypeVar
+from queue import Empty, SimpleQueue
+from threading import Semaphore, Thread
+from typing import Generic, TypeVar
 
 from lad_reasoner.answers import Answer
 from lad_reasoner.errors import InputError, MachineError
@@ -25,6 +27,7 @@ from lad_reasoner.records import Failure, Verdict
 from lad_reasoner.text import printable
 
 READ_AHEAD = 4  # pairs that are decoded while the judge works on others
+PATIENCE = 0.02  # seconds that a batch waits for one more item of a source that makes its items as it goes
 ANSWER_SCORES: dict[Answer, float] = {"yes": 1.0, "no": 0.0, "invalid": 0.5}  # for a judge without scores
 
 Item = TypeVar("Item")
@@ -44,24 +47,108 @@ def run(
 ) -> Iterator[tuple[Item, Judged | Failure]]:
     """Each item with its verdict or its failure, in order.
 
-    `read` decodes an item's pictures in a thread, at most a batch (or `READ_AHEAD`) ahead; the first verdict waits
-    until so many items are there. An InputError of `read` or of the judge becomes a `Failure` of that item alone. A
+    `read` decodes an item's pictures in a thread, at most a batch (or `READ_AHEAD`) ahead. A collection is judged in
+    full batches. Any other source may be live, such as a camera: a batch is then what has arrived, so that no verdict
+    waits for the next part. An InputError of `read` or of the judge becomes a `Failure` of that item alone. A
     MachineError is raised if the judge raises it for a single pair.
     """
-    items, batch_size = iter(items), max(1, judge.batch_size)
+    batch_size = max(1, judge.batch_size)
+    ahead = max(batch_size, READ_AHEAD)
     with ThreadPoolExecutor(1, thread_name_prefix="read") as pool:
-        waiting: deque[tuple[Item, Future[PicturePair]]] = deque()
+
+        def start(item: Item) -> tuple[Item, Future[PicturePair]]:
+            return item, pool.submit(read, item)
+
+        source = _Stock(items, start, ahead) if isinstance(items, Collection) else _Live(items, start, ahead)
         try:
-            while True:
-                ahead = max(batch_size, READ_AHEAD) - len(waiting)
-                waiting.extend((item, pool.submit(read, item)) for item in islice(items, ahead))
-                if not waiting:
-                    return
-                size = min(batch_size, len(waiting))
+            while source.more():
                 # The batch has no name, which would keep its pictures in memory while the next batch is read.
-                yield from _run_batch(judge, [waiting.popleft() for _ in range(size)])
+                yield from _run_batch(judge, source.take(batch_size))
         finally:
+            source.close()
             pool.shutdown(wait=False, cancel_futures=True)
+
+
+class _Stock(Generic[Item]):
+    """A collection: all items are there, so that each batch is full."""
+
+    def __init__(
+        self, items: Iterable[Item], start: Callable[[Item], tuple[Item, Future[PicturePair]]], ahead: int
+    ) -> None:
+        self.items, self.start, self.ahead = iter(items), start, ahead
+        self.waiting: deque[tuple[Item, Future[PicturePair]]] = deque()
+
+    def more(self) -> bool:
+        """Whether an item is left."""
+        self.waiting.extend(map(self.start, islice(self.items, self.ahead - len(self.waiting))))
+        return bool(self.waiting)
+
+    def take(self, count: int) -> list[tuple[Item, Future[PicturePair]]]:
+        """The next items, at most `count`."""
+        return [self.waiting.popleft() for _ in range(min(count, len(self.waiting)))]
+
+    def close(self) -> None:
+        """Nothing to stop."""
+
+
+class _Live(Generic[Item]):
+    """A source that may wait for its next item: a thread asks it, and a batch is what has arrived."""
+
+    def __init__(
+        self, items: Iterable[Item], start: Callable[[Item], tuple[Item, Future[PicturePair]]], ahead: int
+    ) -> None:
+        self.items, self.start, self.ahead = iter(items), start, ahead
+        self.arrived: SimpleQueue[tuple[Item, Future[PicturePair]] | None] = SimpleQueue()  # None is the end
+        self.waiting: deque[tuple[Item, Future[PicturePair]]] = deque()
+        self.wanted = Semaphore(0)
+        self.ordered = 0  # items that are wanted and have not arrived
+        self.error: BaseException | None = None
+        self.ended = self.closed = False
+        # A daemon, since nothing can wake a source that waits for a part that never comes.
+        Thread(target=self._feed, name="source", daemon=True).start()
+
+    def _feed(self) -> None:
+        try:
+            while self.wanted.acquire() and not self.closed:
+                self.arrived.put(self.start(next(self.items)))
+        except StopIteration:
+            pass
+        except BaseException as error:  # raised again where the verdicts are taken
+            self.error = error
+        self.arrived.put(None)
+
+    def more(self) -> bool:
+        """Wait for an item; False at the end. Raises what the source raised."""
+        missing = self.ahead - len(self.waiting) - self.ordered
+        if missing > 0:
+            self.ordered += missing
+            self.wanted.release(missing)
+        if not self.waiting and not self.ended:
+            self._receive(self.arrived.get())
+        if not self.waiting and self.error is not None:
+            raise self.error
+        return bool(self.waiting)
+
+    def take(self, count: int) -> list[tuple[Item, Future[PicturePair]]]:
+        """What has arrived, at most `count` items; waits no longer than `PATIENCE` for each."""
+        try:
+            while len(self.waiting) < count and self.ordered and not self.ended:
+                self._receive(self.arrived.get(timeout=PATIENCE))
+        except Empty:
+            pass
+        return [self.waiting.popleft() for _ in range(min(count, len(self.waiting)))]
+
+    def _receive(self, entry: tuple[Item, Future[PicturePair]] | None) -> None:
+        if entry is None:
+            self.ended = True
+        else:
+            self.ordered -= 1
+            self.waiting.append(entry)
+
+    def close(self) -> None:
+        """The thread stops at its next item."""
+        self.closed = True
+        self.wanted.release()
 
 
 def _run_batch(

@@ -12,7 +12,7 @@ import pytest
 
 from helpers import tiny
 from helpers.tutored import build
-from lad_reasoner.data.review.decisions import Decision, append_decision
+from lad_reasoner.data.review.decisions import ReviewDecision, append_decision
 from lad_reasoner.errors import InputError
 from lad_reasoner.files.pictures import read_picture
 from lad_reasoner.judges.vlm.checkpoint import Checkpoint, load_checkpoint
@@ -54,12 +54,12 @@ def test_pairs(tmp_path: Path) -> None:
 
 def test_what_a_review_decided(tmp_path: Path) -> None:
     folder = build(tmp_path / "sft", records=5)
-    append_decision(folder, Decision(id="r01", decision="reject"))
-    append_decision(folder, Decision(id="r02", decision="edit", answer="None at all."))
+    append_decision(folder, ReviewDecision(id="r01", decision="reject"))
+    append_decision(folder, ReviewDecision(id="r02", decision="edit", answer="None at all."))
     data = load_set(folder, kind="sft")
     assert data["id"] == ["r00", "r02", "r03", "r04"]
     assert data[1]["completion"][0]["content"] == [{"type": "text", "text": "None at all."}]
-    append_decision(folder, Decision(id="r03", decision="reject"))
+    append_decision(folder, ReviewDecision(id="r03", decision="reject"))
     with pytest.raises(InputError, match="only records labelled yes remain after the review"):
         load_set(folder, kind="sft")
 
@@ -138,8 +138,8 @@ def test_checking_and_measuring_can_be_followed(tmp_path: Path, qwen: Checkpoint
 
 def test_records_that_are_too_long(tmp_path: Path, qwen: Checkpoint, caplog: pytest.LogCaptureFixture) -> None:
     folder = build(tmp_path / "sft", records=4)
-    append_decision(folder, Decision(id="r01", decision="edit", answer="a screw " * 500))
-    append_decision(folder, Decision(id="r03", decision="edit", answer="a screw " * 40))
+    append_decision(folder, ReviewDecision(id="r01", decision="edit", answer="a screw " * 500))
+    append_decision(folder, ReviewDecision(id="r03", decision="edit", answer="a screw " * 40))
     assert context(qwen) == 1024
     with pytest.raises(
         InputError, match=r"1 of 4 records are longer than the model's context, 1024: r01 \(\d+ tokens\)"

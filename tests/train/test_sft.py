@@ -20,7 +20,7 @@ from safetensors.torch import load_file
 from helpers import tiny
 from helpers.tutored import build, write_recipe
 from helpers.watched_sft import watched_step
-from lad_reasoner.data.review.decisions import Decision, append_decision
+from lad_reasoner.data.review.decisions import ReviewDecision, append_decision
 from lad_reasoner.errors import InputError, MachineError
 from lad_reasoner.files.pictures import read_picture
 from lad_reasoner.judges.vlm.checkpoint import load_checkpoint
@@ -131,7 +131,7 @@ def test_a_merged_adapter_answers_as_it_did(folder: Path, trained: list[Any]) ->
 def test_what_a_review_rejected_is_not_trained_on(tmp_path: Path, stock: Path, trained: list[Any]) -> None:
     (tmp_path / "model").symlink_to(stock / "model")
     build(tmp_path / "data", records=6)
-    append_decision(tmp_path / "data", Decision(id="r02", decision="reject"))
+    append_decision(tmp_path / "data", ReviewDecision(id="r02", decision="reject"))
     sft.train_sft(write_recipe(tmp_path))
     [trainer] = trained
     assert trainer.train_dataset["id"] == ["r00", "r01", "r03", "r04", "r05"]

@@ -22,6 +22,7 @@ from lad_reasoner.cli.inspect import inspect_verb
 from lad_reasoner.cli.judges import judges_verb
 from lad_reasoner.cli.options import EXIT_INPUT
 from lad_reasoner.cli.server import server
+from lad_reasoner.cli.station import station
 from lad_reasoner.cli.train import train
 from lad_reasoner.errors import LadError
 
@@ -50,6 +51,7 @@ for name, (verb, example) in VERBS.items():
 app.add_typer(data, name="data")
 app.add_typer(train, name="train")
 app.add_typer(server, name="server")
+app.add_typer(station, name="station")
 
 
 def main() -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from lad_reasoner.data.review.decisions import (
     FILE,
-    Decision,
+    ReviewDecision,
     acceptance,
     answer_of,
     append_decision,
@@ -32,8 +32,10 @@ def pair(name: str, label: str) -> dict[str, Any]:
     return {"id": name, "task": "pair", "label": label, "kind": kind, "defect": "missing_bolt", "messages": [USER]}
 
 
-def words(*lines: tuple[str, str] | tuple[str, str, str]) -> dict[str, Decision]:
-    made = [Decision.model_validate(dict(zip(("id", "decision", "answer"), line, strict=False))) for line in lines]
+def words(*lines: tuple[str, str] | tuple[str, str, str]) -> dict[str, ReviewDecision]:
+    made = [
+        ReviewDecision.model_validate(dict(zip(("id", "decision", "answer"), line, strict=False))) for line in lines
+    ]
     return {decision.id: decision for decision in made}
 
 
@@ -52,11 +54,11 @@ def test_the_last_line_of_an_id_counts_and_undo_takes_it_back(tmp_path: Path) ->
 
 
 def test_a_half_line_is_cut_off_and_a_broken_one_is_named(tmp_path: Path) -> None:
-    append_decision(tmp_path, Decision(id="a", decision="accept"))
+    append_decision(tmp_path, ReviewDecision(id="a", decision="accept"))
     with (tmp_path / FILE).open("a") as file:
         file.write('{"id": "b", "deci')
     assert read_decisions(tmp_path).keys() == {"a"}
-    append_decision(tmp_path, Decision(id="c", decision="reject"))
+    append_decision(tmp_path, ReviewDecision(id="c", decision="reject"))
     assert read_decisions(tmp_path).keys() == {"a", "c"}
     for line in ('{"id": "b", "decision": "maybe"}', '{"id": "b", "decision": "edit", "answer": " "}', '{"id": "b"}'):
         (tmp_path / FILE).write_text(line + "\n")
@@ -103,24 +105,24 @@ def test_an_edit_without_an_answer_to_replace_is_refused() -> None:
 
 def test_acceptance_has_wilsons_interval() -> None:
     assert acceptance([]).value is None
-    decisions = [Decision(id=str(i), decision="accept") for i in range(9)]
-    figure = acceptance([*decisions, Decision(id="e", decision="edit", answer="x")])
+    decisions = [ReviewDecision(id=str(i), decision="accept") for i in range(9)]
+    figure = acceptance([*decisions, ReviewDecision(id="e", decision="edit", answer="x")])
     z, n, p = 1.959964, 10, 0.9
     middle, half = p + z**2 / (2 * n), z * (p * (1 - p) / n + z**2 / (4 * n**2)) ** 0.5
     assert figure.value == 0.9
     assert figure.interval == pytest.approx(((middle - half) / (1 + z**2 / n), (middle + half) / (1 + z**2 / n)))
-    assert acceptance([Decision(id="r", decision="reject")]).value == 0
+    assert acceptance([ReviewDecision(id="r", decision="reject")]).value == 0
 
 
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from(["accept", "reject", "edit", "undo"]))))
 def test_what_stays_is_what_the_last_lines_say(lines: list[tuple[str, str]]) -> None:
     from lad_reasoner.data.review.decisions import apply
 
-    decisions: dict[str, Decision] = {}
+    decisions: dict[str, ReviewDecision] = {}
     for name, word in lines:
         apply(
             decisions,
-            Decision.model_validate({"id": name, "decision": word, "answer": "x" if word == "edit" else None}),
+            ReviewDecision.model_validate({"id": name, "decision": word, "answer": "x" if word == "edit" else None}),
         )
     last = dict(lines)
     assert {name: decision.decision for name, decision in decisions.items()} == {

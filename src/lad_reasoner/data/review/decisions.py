@@ -25,7 +25,7 @@ FILE = "decisions.jsonl"
 Word = Literal["accept", "reject", "edit", "undo"]
 
 
-class Decision(Record):
+class ReviewDecision(Record):
     """One line of decisions.jsonl. `answer` is the new text of an edit; `time` is ISO 8601."""
 
     id: str
@@ -40,34 +40,34 @@ class Decision(Record):
         return self
 
 
-def read_decisions(folder: str | Path) -> dict[str, Decision]:
+def read_decisions(folder: str | Path) -> dict[str, ReviewDecision]:
     """The last decision of each id, oldest first; ignores an incomplete last line.
 
     RecordError with file, line and field for any other line that is not a decision.
     """
     path = Path(folder) / FILE
-    decisions: dict[str, Decision] = {}
+    decisions: dict[str, ReviewDecision] = {}
     if path.exists():
-        for decision in read_records(path, Decision):
+        for decision in read_records(path, ReviewDecision):
             apply(decisions, decision)
     return decisions
 
 
-def apply(decisions: dict[str, Decision], decision: Decision) -> None:
+def apply(decisions: dict[str, ReviewDecision], decision: ReviewDecision) -> None:
     """Take over one more line; the order is that of time."""
     decisions.pop(decision.id, None)
     if decision.decision != "undo":
         decisions[decision.id] = decision
 
 
-def append_decision(folder: str | Path, decision: Decision) -> None:
+def append_decision(folder: str | Path, decision: ReviewDecision) -> None:
     """Append a line; it is on disk when this returns. OSError if it cannot be written."""
     path = Path(folder) / FILE
     repair_records(path)  # half a line of an earlier kill or a full disk
     append_record(path, decision)
 
 
-def decided(records: Iterable[Mapping[str, Any]], decisions: Mapping[str, Decision]) -> Iterator[dict[str, Any]]:
+def decided(records: Iterable[Mapping[str, Any]], decisions: Mapping[str, ReviewDecision]) -> Iterator[dict[str, Any]]:
     """The records to train on, in their order: without the rejected records, with the edited answers.
 
     An edited answer replaces the text of the last assistant's turn in `messages`. The answer of a pair is its label:
@@ -116,7 +116,7 @@ def with_answer(record: Mapping[str, Any], answer: str) -> dict[str, Any]:
     raise InputError(f"{record['id']}: an answer was edited, but its messages have no assistant's turn")
 
 
-def acceptance(decisions: Iterable[Decision]) -> Estimate:
+def acceptance(decisions: Iterable[ReviewDecision]) -> Estimate:
     """The share accepted without an edit, with Wilson's 95 % interval; None if there are no decisions.
 
     The interval assumes that the records are drawn independently. Strata and small sets make the true interval

@@ -23,7 +23,7 @@ from scipy import ndimage
 
 from lad_reasoner.data.masks import read_mask, read_mask_of
 from lad_reasoner.data.review.decisions import (
-    Decision,
+    ReviewDecision,
     acceptance,
     answer_of,
     append_decision,
@@ -140,7 +140,7 @@ class Review:
         elif word not in ("accept", "reject"):
             raise InputError("a decision is accept, reject or edit")
         self._append(
-            Decision.model_validate({"id": name, "decision": word, "answer": answer if word == "edit" else None})
+            ReviewDecision.model_validate({"id": name, "decision": word, "answer": answer if word == "edit" else None})
         )
 
     def undo(self) -> int | None:
@@ -149,10 +149,10 @@ class Review:
             last = next(reversed(self.decisions), None)
         if last is None:
             return None
-        self._append(Decision(id=last, decision="undo"))
+        self._append(ReviewDecision(id=last, decision="undo"))
         return self.numbers[last]
 
-    def _append(self, decision: Decision) -> None:
+    def _append(self, decision: ReviewDecision) -> None:
         with self.lock:
             append_decision(self.folder, decision)
             apply(self.decisions, decision)

@@ -1,0 +1,194 @@
+"""Makes a station from pictures: copies them, scores the normal ones, sets the limits.
+
+station = create_station("bottle", references, normals, max_false_alarms=0.02)
+station = calibrate("bottle")                    # the same pictures, scored again by the judge as it is now
+set_limits(station)                              # the limits from the scores that it has; nothing is judged
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from lad_reasoner.errors import InputError, require
+from lad_reasoner.files.whole import lock
+from lad_reasoner.judge import Judge
+from lad_reasoner.progress import Track, silent
+from lad_reasoner.records import Failure
+from lad_reasoner.service.conformal import conformal_limit
+from lad_reasoner.service.inspection import OpenStation, load_station_judge
+from lad_reasoner.service.station import ScoredPicture, Station
+from lad_reasoner.text import first_problem, printable
+from lad_reasoner.version import __version__
+
+REFERENCES, NORMALS, BAD = "references", "normals", "bad"
+
+
+def create_station(
+    out: str | Path,
+    references: Sequence[Path],
+    normals: Sequence[Path] = (),
+    bad: Sequence[Path] = (),
+    *,
+    name: str = "",
+    judge: str = "evidence",
+    evidence: bool = False,
+    options: Mapping[str, Any] | None = None,
+    max_false_alarms: float | None = None,
+    max_unsure: float | None = None,
+    track: Track = silent,
+) -> Station:
+    """Make a station in the new folder `out`, which appears when it is complete.
+
+    `normals` are good pictures that are not references; without them the judge's own limit stands and nothing is
+    promised. `options` are those of the judge's loader. InputError if the folder exists, a picture cannot be used or
+    is given twice, or the normals are too few for the promise.
+    """
+    out = Path(out)
+    require("tomli_w", "serve", "tomli-w")
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise InputError(f"{printable(out)}: exists already; give another -o")
+    _refuse_twice(references, normals, bad)
+    given = {key: value for key, value in (options or {}).items() if value is not None}
+    max_pixels = given.pop("max_pixels", None)
+    try:
+        station = Station(
+            name=name or out.resolve().name,
+            version=__version__,
+            made=datetime.now(UTC).replace(microsecond=0),
+            judge=judge,
+            evidence=evidence,
+            options=given,
+            prompt_version="",
+            max_pixels=None if max_pixels is None else int(max_pixels),
+            references=_names(REFERENCES, references),
+            normals=_unscored(NORMALS, normals),
+            bad=_unscored(BAD, bad),
+            max_false_alarms=max_false_alarms,
+            max_unsure=max_unsure,
+        )
+    except ValidationError as error:
+        raise InputError(f"{printable(out)}: {first_problem(error)}") from None
+    set_limits(station)  # refuses too few normals before anything is judged
+    loaded = load_station_judge(station)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    partial = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
+    try:
+        partial.chmod(0o755)
+        for folder, paths in ((REFERENCES, references), (NORMALS, normals), (BAD, bad)):
+            _copy(paths, partial, folder)
+        station = _score(station, partial, loaded, track)
+        station.save(partial)
+        partial.replace(out)
+    except InputError as error:
+        raise InputError(_by_given_names(str(error), partial, (references, normals, bad))) from None
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return station
+
+
+def calibrate(folder: str | Path, *, judge: Judge | None = None, track: Track = silent, **rates: float) -> Station:
+    """Score the station's own pictures again, and set the limits anew; `rates` replace its promises.
+
+    Raises what `create_station` raises.
+    """
+    folder = Path(folder)
+    with lock(folder, "station"):
+        station = Station.load(folder).model_copy(update=rates)
+        station = _score(station, folder, judge or load_station_judge(station), track)
+        station.save(folder)
+    return station
+
+
+def set_limits(station: Station) -> Station:
+    """The station with the limits that its normals and its promises make; without promises it stays as it is.
+
+    InputError if the normals are too few.
+    """
+    if station.max_false_alarms is None:
+        return station
+    scores = station.normal_scores
+    limit = conformal_limit(scores, station.max_false_alarms)
+    unsure_from = None
+    if station.max_unsure is not None:
+        # The unsure part of the good ones lies below the limit, on top of the false alarms.
+        unsure_from = min(limit, conformal_limit(scores, min(0.999, station.max_false_alarms + station.max_unsure)))
+    return station.model_copy(update={"limit": limit, "unsure_from": unsure_from})
+
+
+def score_pictures(station: OpenStation, paths: Sequence[str], track: Track = silent) -> list[ScoredPicture]:
+    """The scores of pictures of the station's folder; InputError for one that cannot be judged."""
+    scored = []
+    results = station.inspect([station.folder / path for path in paths])
+    for path, decision in zip(paths, track(results, len(paths), "Scoring"), strict=True):
+        if isinstance(decision, Failure):
+            raise InputError(decision.error)
+        if decision.outcome == "invalid" or decision.judged.judgement.score is None:
+            raise InputError(f"{printable(path)}: {station.judge.name} gives no score; a limit needs scores")
+        scored.append(ScoredPicture(picture=path, score=decision.verdict.score))
+    return scored
+
+
+def _score(station: Station, folder: Path, judge: Judge, track: Track) -> Station:
+    """The station as this judge scores its pictures, with its limits."""
+    station = station.model_copy(
+        update={
+            "prompt_version": judge.prompt_version,
+            "version": __version__,
+            "made": datetime.now(UTC).replace(microsecond=0),
+        }
+    )
+    opened = OpenStation(folder, judge, station)
+    pictures = [picture.picture for picture in (*station.normals, *station.bad)]
+    scored = score_pictures(opened, pictures, track)
+    normals, bad = scored[: len(station.normals)], scored[len(station.normals) :]
+    return set_limits(station.model_copy(update={"normals": tuple(normals), "bad": tuple(bad)}))
+
+
+def _names(folder: str, paths: Sequence[Path]) -> tuple[str, ...]:
+    """Numbered, since names of strangers may clash or be hostile: `references/0001.png`."""
+    return tuple(f"{folder}/{number:04}{path.suffix.lower()}" for number, path in enumerate(paths, 1))
+
+
+def _unscored(folder: str, paths: Sequence[Path]) -> tuple[ScoredPicture, ...]:
+    return tuple(ScoredPicture(picture=name, score=0.0) for name in _names(folder, paths))
+
+
+def _copy(paths: Sequence[Path], station: Path, folder: str) -> None:
+    (station / folder).mkdir()
+    for path, name in zip(paths, _names(folder, paths), strict=True):
+        try:
+            shutil.copyfile(path, station / name)
+        except OSError as error:
+            raise InputError(f"{printable(path)}: {error.strerror}") from None
+
+
+def _by_given_names(message: str, station: Path, groups: Sequence[Sequence[Path]]) -> str:
+    """The message with the user's names in place of those of the copies."""
+    for folder, paths in zip((REFERENCES, NORMALS, BAD), groups, strict=True):
+        for path, name in zip(paths, _names(folder, paths), strict=True):
+            message = message.replace(str(station / name), printable(path))
+    return message
+
+
+def _refuse_twice(*groups: Sequence[Path]) -> None:
+    """A normal picture that is a reference, or is there twice, would make the promise false."""
+    first: dict[str, Path] = {}
+    for path in (path for group in groups for path in group):
+        try:
+            digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        except OSError as error:
+            raise InputError(f"{printable(path)}: {error.strerror}") from None
+        if digest in first:
+            raise InputError(
+                f"{printable(path)}: the same picture as {printable(first[digest])}; give each picture once, "
+                "as a reference, as a normal one or as a bad one"
+            )
+        first[digest] = path

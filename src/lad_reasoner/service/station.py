@@ -1,0 +1,148 @@
+"""The station file: all that one inspection point needs, as TOML that a person may read and edit.
+
+    station = Station.load("bottle")                 # the folder, or its station.toml
+    station.limit, station.normals[0].score          # 0.83, 0.12
+    station.model_copy(update={"limit": 0.9}).save("bottle")
+
+    bottle/station.toml        this record
+    bottle/references/         copies of the references
+    bottle/normals/  bad/      copies of the pictures that the limit was made with
+    bottle/studied.safetensors what the judge computed of the references; made anew when it is missing or does not fit
+    bottle/tests.jsonl         the log of `station test`
+
+All paths in the file are relative to the folder, so that a station can be copied to another machine.
+"""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from datetime import datetime
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    FiniteFloat,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+from lad_reasoner.errors import InputError, require
+from lad_reasoner.files.whole import write_whole
+from lad_reasoner.text import first_problem, printable
+
+FILE = "station.toml"
+HEADER = "# A station of LAD-Reasoner. `lad-reasoner station show FOLDER` says what it means.\n"
+
+
+def _check_inside(path: str) -> str:
+    parts = PurePosixPath(path).parts
+    if not parts or path.startswith("/") or ".." in parts or "\\" in path or "\0" in path:
+        raise ValueError("give a path inside the station's folder, with / between its parts")
+    return path
+
+
+PathInside = Annotated[str, AfterValidator(_check_inside)]
+Score = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+Rate = Annotated[float, Field(gt=0, lt=1, allow_inf_nan=False)]
+
+
+class StationRecord(BaseModel):
+    """Frozen and strict: an unknown field is a typing error of the person who edited the file."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
+
+
+class ScoredPicture(StationRecord):
+    """A picture of the calibration, and its score."""
+
+    picture: PathInside
+    score: Score
+
+
+class Station(StationRecord):
+    """The content of station.toml.
+
+    A score above `limit` is an anomaly; above `unsure_from`, if it is given, a person should look. Without a limit the
+    judge's own answer stands. `max_false_alarms` and `max_unsure` are the promised shares of good parts above the two,
+    from which the limits were made at `made`; a limit that was set by hand has none. `options` are those of the judge's
+    loader. `version` is the version of the package.
+    """
+
+    format: Literal[1] = 1
+    name: str = Field(pattern=r"^\w[\w.-]{0,63}$")
+    version: str
+    made: datetime
+    judge: str = "evidence"
+    evidence: bool = False
+    options: dict[str, str | int | FiniteFloat | bool] = {}
+    prompt_version: str
+    max_pixels: int | None = Field(None, ge=1)
+    references: tuple[PathInside, ...] = Field(min_length=1)
+    limit: Score | None = None
+    unsure_from: Score | None = None
+    max_false_alarms: Rate | None = None
+    max_unsure: Rate | None = None
+    normals: tuple[ScoredPicture, ...] = ()
+    bad: tuple[ScoredPicture, ...] = ()
+
+    @field_validator("options")
+    @classmethod
+    def _check_options(cls, options: dict[str, Any]) -> dict[str, Any]:
+        if taken := {"name", "defaults", "evidence", "max_pixels"} & options.keys():
+            raise ValueError(f"{min(taken)} is not an option of a judge; name, evidence and max_pixels are fields")
+        return options
+
+    @model_validator(mode="after")
+    def _check_limits(self) -> Station:
+        if self.unsure_from is not None and (self.limit is None or self.unsure_from > self.limit):
+            raise ValueError("unsure_from must be at most limit, which must be given too")
+        return self
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Station:
+        """Read a station; `folder` may also be its station.toml. InputError names file and field."""
+        path = station_folder(folder) / FILE
+        try:
+            values = tomllib.loads(path.read_text(encoding="utf-8"))
+        except (FileNotFoundError, NotADirectoryError):
+            raise InputError(
+                f"{printable(path)}: no such file; make a station with `lad-reasoner station create`"
+            ) from None
+        except OSError as error:
+            raise InputError(f"{printable(path)}: {error.strerror}") from None
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise InputError(f"{printable(path)}: not valid TOML ({error})") from None
+        try:
+            # By way of JSON, whose arrays are tuples and whose dates are text, also where all else is strict.
+            return cls.model_validate_json(json.dumps(values, default=_text_of))
+        except ValidationError as error:
+            raise InputError(f"{printable(path)}: {first_problem(error)}") from None
+
+    def save(self, folder: str | Path) -> Path:
+        """Write station.toml, all or nothing; returns its path. MissingExtraError without the extra `serve`."""
+        tomli_w = require("tomli_w", "serve", "tomli-w")
+        path = Path(folder) / FILE
+        values = self.model_dump(mode="json", exclude_none=True)
+        write_whole(path, HEADER + tomli_w.dumps(values))
+        return path
+
+    @property
+    def normal_scores(self) -> tuple[float, ...]:
+        """Of the normal pictures, in the order of the file."""
+        return tuple(picture.score for picture in self.normals)
+
+
+def station_folder(path: str | Path) -> Path:
+    """The folder of a station, given as its folder or as its file."""
+    path = Path(path)
+    return path.parent if path.name == FILE else path
+
+
+def _text_of(value: Any) -> str:
+    return str(value.isoformat()) if hasattr(value, "isoformat") else str(value)

@@ -1,0 +1,82 @@
+"""A station in words: what it is made of, what its limit promises, and a histogram of the scores."""
+
+from __future__ import annotations
+
+from lad_reasoner.service.conformal import expected_misses, false_alarm_interval
+from lad_reasoner.service.station import Station
+
+BINS, BAR = 20, 40  # of the histogram: rows, and characters of the longest bar
+
+
+def describe_station(station: Station) -> list[str]:
+    """Lines for a terminal or a log."""
+    counts = f"{len(station.references)} references, {len(station.normals)} normal and {len(station.bad)} bad pictures"
+    lines = [
+        f"{station.name}: {station.judge} ({station.prompt_version}), {counts}",
+        f"made {station.made:%Y-%m-%d %H:%M} with version {station.version}",
+    ]
+    if station.limit is None:
+        return [*lines, "no limit of its own: the judge's answer stands, and no rate of false alarms is promised"]
+    lines.append(f"anomalous above {station.limit:.4f}{_promise(station)}")
+    if station.unsure_from is not None:
+        promised = "" if station.max_unsure is None else f": at most {_percent(station.max_unsure)} of good parts"
+        lines.append(f"unsure above {station.unsure_from:.4f}{promised}")
+    if station.bad:
+        lines += _misses(station)
+    return [*lines, *histogram(station)]
+
+
+def _promise(station: Station) -> str:
+    if station.max_false_alarms is None:
+        return ": set by hand, no rate of false alarms is promised"
+    interval = false_alarm_interval(len(station.normals), station.max_false_alarms)
+    return (
+        f": at most {_percent(station.max_false_alarms)} of good parts; "
+        f"with these normals the true rate is {interval.percent()} % {interval.percent_interval()}"
+    )
+
+
+def _misses(station: Station) -> list[str]:
+    scores = [picture.score for picture in station.bad]
+    assert station.limit is not None
+    passing = station.limit if station.unsure_from is None else station.unsure_from
+    missed = expected_misses(scores, passing)
+    lines = [f"missed: {missed.percent()} % of bad parts {missed.percent_interval()} pass as good"]
+    if passing != station.limit:
+        aside = sum(passing < score <= station.limit for score in scores)
+        lines.append(f"{aside} of {len(scores)} bad pictures are unsure")
+    return lines
+
+
+def histogram(station: Station) -> list[str]:
+    """How many normal (#) and bad (x) pictures have which score, and where the limits lie; empty without pictures."""
+    normals, bad = [0] * BINS, [0] * BINS
+    for counts, pictures in ((normals, station.normals), (bad, station.bad)):
+        for picture in pictures:
+            counts[_row(picture.score)] += 1
+    most = max(map(sum, zip(normals, bad, strict=True)))
+    if not most:
+        return []
+    scale = min(1.0, BAR / most)
+    limits = {"limit": station.limit, "unsure": station.unsure_from}
+    lines = ["scores of normal (#) and bad (x) pictures:"]
+    for row in range(BINS):
+        bar = "#" * _length(normals[row], scale) + "x" * _length(bad[row], scale)
+        marks = [
+            name for name, value in limits.items() if value is not None and min(BINS - 1, int(value * BINS)) == row
+        ]
+        mark = f"  < {' '.join(marks)}" if marks else ""
+        lines.append(f"{row / BINS:.2f} {bar}{mark}")
+    return lines
+
+
+def _row(score: float) -> int:
+    return min(BINS - 1, int(score * BINS))
+
+
+def _length(count: int, scale: float) -> int:
+    return max(1, round(count * scale)) if count else 0
+
+
+def _percent(rate: float) -> str:
+    return f"{100 * rate:.3g} %"

@@ -1,0 +1,87 @@
+"""The station file: written, read back, and edited by hand to nonsense."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from lad_reasoner.errors import InputError
+from lad_reasoner.service.station import FILE, ScoredPicture, Station
+
+STATION = Station(
+    name="lamp",
+    version="1",
+    made=datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC),
+    options={"backbone": "x", "votes": 3, "share": 0.5, "quick": True},
+    prompt_version="evidence-2",
+    max_pixels=100_000,
+    references=("references/0001.png",),
+    limit=0.7,
+    unsure_from=0.5,
+    max_false_alarms=0.02,
+    max_unsure=0.1,
+    normals=(ScoredPicture(picture="normals/0001.png", score=0.25),),
+    bad=(ScoredPicture(picture="bad/0001.png", score=0.95),),
+)
+
+
+def test_a_station_comes_back_as_it_was_saved(tmp_path: Path) -> None:
+    path = STATION.save(tmp_path)
+    assert path == tmp_path / FILE
+    assert Station.load(tmp_path) == Station.load(path) == STATION
+    assert sorted(file.name for file in tmp_path.iterdir()) == [FILE]
+
+
+def test_whole_numbers_and_dates_of_a_hand_are_taken(tmp_path: Path) -> None:
+    text = STATION.save(tmp_path).read_text()
+    text = text.replace("limit = 0.7", "limit = 1").replace('"2026-01-02T03:04:05Z"', "2026-01-02T03:04:05Z")
+    (tmp_path / FILE).write_text(text)
+    assert Station.load(tmp_path).limit == 1
+    assert Station.load(tmp_path).made == STATION.made
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "field"),
+    [
+        ("limit = 0.7", "limit = 7", "limit"),
+        ("limit = 0.7", 'limit = "high"', "limit"),
+        ("limit = 0.7", "limit = nan", "limit"),
+        ("limit = 0.7", "limit = 0.4", "unsure_from must be at most limit"),
+        ("limit = 0.7", "", "unsure_from must be at most limit"),
+        ("limit = 0.7", "limmit = 0.7", "limmit"),
+        ('name = "lamp"', 'name = "../lamp"', "name"),
+        ('name = "lamp"', "", "name"),
+        ("max_pixels = 100000", "max_pixels = 0", "max_pixels"),
+        ('[\n    "references/0001.png",\n]', "[]", "references"),
+        ('"references/0001.png"', '"../secret.png"', "references.0"),
+        ('"references/0001.png"', '"/etc/passwd"', "references.0"),
+        ('"references/0001.png"', "7", "references.0"),
+        ("max_false_alarms = 0.02", "max_false_alarms = 2", "max_false_alarms"),
+        ('picture = "normals/0001.png"', 'picture = ""', "normals.0.picture"),
+        ("score = 0.25", "score = -1", "normals.0.score"),
+        ("quick = true", "name = true", "options"),
+        ("format = 1", "format = 2", "format"),
+        ("format = 1", "format = = 1", "not valid TOML"),
+    ],
+)
+def test_nonsense_is_named(tmp_path: Path, old: str, new: str, field: str) -> None:
+    path = STATION.save(tmp_path)
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+    with pytest.raises(InputError) as caught:
+        Station.load(tmp_path)
+    message = str(caught.value)
+    assert message.startswith(f"{path}: ")
+    assert field in message
+    assert "\n" not in message
+
+
+def test_a_file_that_is_none(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no such file; make a station with"):
+        Station.load(tmp_path / "gone")
+    (tmp_path / FILE).write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(InputError, match="not valid TOML"):
+        Station.load(tmp_path)
