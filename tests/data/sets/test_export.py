@@ -19,7 +19,7 @@ from PIL import Image
 from helpers.skeletons import FakeTeacher, draw, truthful
 from lad_reasoner.data.layouts import find_samples
 from lad_reasoner.data.mmad import read_mmad
-from lad_reasoner.data.review.decisions import Decision, append_decision
+from lad_reasoner.data.review.decisions import ReviewDecision, append_decision
 from lad_reasoner.data.sets.built_set import read_entries
 from lad_reasoner.data.sets.export import export_set
 from lad_reasoner.data.sets.pairs import build_pairs, plan_pairs
@@ -280,16 +280,16 @@ def test_a_smaller_budget_of_pixels(pairs: Path, tmp_path: Path) -> None:
 
 def test_what_the_review_decided(sft: Path, pairs: Path, tmp_path: Path) -> None:
     first, second, *_ = [entry.id for entry in read_entries(sft)]
-    append_decision(sft, Decision(id=first, decision="reject"))
-    append_decision(sft, Decision(id=second, decision="edit", answer="The shade is torn."))
+    append_decision(sft, ReviewDecision(id=first, decision="reject"))
+    append_decision(sft, ReviewDecision(id=second, decision="edit", answer="The shade is torn."))
     assert export_set(sft, tmp_path / "out", to="llama-factory").records == 5
     assert lines(tmp_path / "out/data.jsonl")[0]["messages"][1]["content"] == "The shade is torn."
     entries = read_entries(pairs)
-    append_decision(pairs, Decision(id=entries[0].id, decision="edit", answer="no"))
+    append_decision(pairs, ReviewDecision(id=entries[0].id, decision="edit", answer="no"))
     export_set(pairs, tmp_path / "easy", to="easyr1", model=MODEL)
     assert [line["answer"] for line in lines(tmp_path / "easy/data.jsonl")] == ["no", *(e.label for e in entries[1:])]
     for entry in entries:
-        append_decision(pairs, Decision(id=entry.id, decision="reject"))
+        append_decision(pairs, ReviewDecision(id=entry.id, decision="reject"))
     with pytest.raises(InputError, match="no record is left"):
         export_set(pairs, tmp_path / "none", to="easyr1")
 
