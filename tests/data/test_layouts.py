@@ -291,9 +291,9 @@ def test_own_folders_with_splits_products_and_masks(tmp_path: Path) -> None:
         "a/lamp/test/good/1.png": ("test", "good", None),
         "a/lamp/train/good/1.png": ("train", "good", None),
         "socket/bad/val/1.png": ("validation", None, None),
-        "socket/bad/val/2_mask.png": ("validation", None, None),  # has no picture 2: a name like any other
         "socket/good/val/1.png": ("validation", "good", None),
     }
+    assert source.refused == {"are masks of no picture": ("socket/bad/val/2_mask.png",)}
     masks = {name: sample.masks for name, sample in zip(images(source), source.samples, strict=True) if sample.masks}
     assert masks == {
         "a/lamp/test/bad/1.png": (str(folder / "a/lamp/test/masks/bad/1.png"),),
@@ -376,11 +376,14 @@ def test_each_picture_is_a_sample_or_refused_or_a_mask(tree: set[tuple[tuple[str
         *(n for ns in refused.values() for n in ns),
     ]
     assert len(told) == len(set(told))
-    apart = {"ground_truth", "masks", "rgb_mask"}
-    pictures = {"/".join(parts) for parts in files if parts[-1][-3:] in ("png", "JPG") and apart.isdisjoint(parts)}
-    silent = pictures - set(told)
+    pictures = {"/".join(parts) for parts in files if parts[-1][-3:] in ("png", "JPG") and "rgb_mask" not in parts}
     assert set(told) <= pictures
-    assert all(name.replace("_mask", "") in pictures and "_mask" in name for name in silent)
+    masks = [mask.removeprefix("/data/base/") for sample in samples for mask in sample.masks]
+    assert len(masks) == len(set(masks))
+    assert set(masks) <= pictures - set(told)
+    # What is neither is the mask of a picture that is good or refused: named as a mask, or in a folder of masks.
+    for name in pictures - set(told) - set(masks):
+        assert "_mask" in name or not {"ground_truth", "masks"}.isdisjoint(name.split("/"))
     for sample in samples:
         assert sample.kind != "good" or (sample.defect is None and not sample.masks)
 

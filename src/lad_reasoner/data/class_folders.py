@@ -8,7 +8,8 @@ A layout (layouts.py) decides what each picture shows.
 
 from __future__ import annotations
 
-from collections import defaultdict
+import re
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,15 +18,16 @@ from typing import Any, Literal
 
 from pydantic import ConfigDict
 
-from lad_reasoner.data.csv_table import SPLITS, WORDS, word
+from lad_reasoner.data.folder_words import OTHER_PICTURES, read_name, word
+from lad_reasoner.data.mask_files import MaskFiles
 from lad_reasoner.data.public_sets import LICENCES, MVTEC_AD, UNKNOWN_LICENCE
 from lad_reasoner.files.jsonl import read_records
 from lad_reasoner.files.pictures import SUFFIXES, Parts
 from lad_reasoner.records import Kind, Record, Sample, Split
 from lad_reasoner.text import printable
 
-_MASKS = frozenset({"ground_truth", "mask", "masks"})
 _UNREAD = frozenset({"rgb_mask", "caption"})
+_NUMBER = re.compile(r"\d+")
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,7 @@ class PicturePath:
     """A picture's path, taken apart: `top` / split / `folder` / `below` / name, or `top` / `folder` / `below` / name.
 
     `shape`: split for CLASS/test/DEFECT, image for DS-MVTec's CLASS/image/DEFECT, flat for a folder without a split
-    above it.
+    above it, bare for a path that does not say what the picture shows. `folder` is then the last folder, or empty.
     """
 
     parts: Parts
@@ -41,60 +43,67 @@ class PicturePath:
     folder: str
     below: Parts
     split: Split | None
-    shape: Literal["split", "flat", "image"]
+    shape: Literal["split", "flat", "image", "bare"]
 
     @property
     def stem(self) -> str:
         return Path(self.parts[-1]).stem
 
 
-def parse_path(parts: Parts) -> PicturePath | None:
-    """None for a path without a split and without one of `csv_table.WORDS` in it."""
+class KindFolders:
+    """The folders that have good/, or bad/, directly in them: a sibling of good/ with another name is a defect."""
+
+    def __init__(self, pictures: Sequence[Parts]) -> None:
+        self.good: set[Parts] = set()
+        self.bad: set[Parts] = set()
+        for folders in {parts[:-1] for parts in pictures}:
+            for at, folder in enumerate(folders):
+                name = read_name(folder)
+                if name.has_kind and not name.split:
+                    (self.good if name.kind == "good" else self.bad).add(folders[:at])
+
+
+def parse_path(parts: Parts, siblings: KindFolders) -> PicturePath:
+    """What the folders of a picture say."""
     folders = parts[:-1]
-    words = [word(name) for name in folders]
+    words = [word(folder) for folder in folders]
     if words[-2:-1] == ["image"] and (len(folders) < 3 or folders[-3] in MVTEC_AD):
         return PicturePath(parts, folders[:-2], folders[-1], (), "test", "image")
-    first = next((at for at, name in enumerate(words) if name in WORDS), len(words))  # the folder that is a known word
-    split = next((at for at in range(len(words) - 2, -1, -1) if words[at] in SPLITS and at < first), None)
+    names = [read_name(folder) for folder in folders]
+    first = next((at for at, name in enumerate(names) if name.has_kind), None)
+    if first is not None:
+        if words[max(0, first - 2) : first] == ["data", "images"] and words[first] in ("normal", "anomaly"):
+            return _bare(parts, None)  # VisA's own layout needs its list
+        split = next((at for at in range(first, -1, -1) if names[at].split), None)
+        below = folders[first + 1 :]
+        if split is not None:
+            top = (*folders[:split], *folders[split + 1 : first])
+            return PicturePath(parts, _classes(top), folders[first], below, names[split].split, "split")
+        split_below = next((name.split for name in names[first:] if name.split), None)
+        return PicturePath(parts, _classes(folders[:first]), folders[first], below, split_below, "flat")
+    split = next((at for at in range(len(names) - 1, -1, -1) if names[at].split), None)
     if split is not None:
-        below = folders[split + 2 :]
-        return PicturePath(parts, folders[:split], folders[split + 1], below, SPLITS[words[split]], "split")
-    if first == len(words) or words[max(0, first - 2) : first] == ["data", "images"]:  # the latter: VisA's own layout
-        return None
-    split_below = next((SPLITS[name] for name in words[first:] if name in SPLITS), None)
-    return PicturePath(parts, folders[:first], folders[first], folders[first + 1 :], split_below, "flat")
+        rest = tuple(folder for folder in folders[split + 1 :] if read_name(folder).role != "pictures")
+        if not rest or read_name(rest[0]).role is not None:
+            return _bare(parts, split)
+        return PicturePath(parts, _classes(folders[:split]), rest[0], rest[1:], names[split].split, "split")
+    for at in range(len(folders) - 1, -1, -1):
+        above = folders[:at]
+        if names[at].is_silent and above in siblings.good and above not in siblings.bad:
+            return PicturePath(parts, _classes(above), folders[at], folders[at + 1 :], None, "flat")
+    return _bare(parts, None)
 
 
-class MaskFiles:
-    """The masks among the files of a folder, by the pictures that they belong to."""
+def _bare(parts: Parts, split: int | None) -> PicturePath:
+    folders = parts[:-1]
+    top = folders if split is None else folders[:split]
+    name = read_name(folders[split]).split if split is not None else None
+    return PicturePath(parts, _classes(top), folders[-1] if split is not None else "", (), name, "bare")
 
-    def __init__(self, base: Path, files: frozenset[Parts]) -> None:
-        self.base, self.files = base, files
-        self.by_key: dict[Parts, list[str]] = defaultdict(list)
 
-    def add_if_mask(self, parts: Parts) -> bool:
-        """Whether it is one: masks lie in a folder of their own, or beside their picture as NAME_mask.png."""
-        at = next((at for at, name in enumerate(parts[:-1]) if word(name) in _MASKS), None)
-        name = Path(parts[-1])
-        stem = name.stem.removesuffix("_mask")
-        file = str(self.base.joinpath(*parts))
-        if at is not None:
-            top = parts[: at - 1] if at and word(parts[at - 1]) in SPLITS else parts[:at]
-            folder = (*top, *parts[at + 1 : -1])
-            self.by_key[(*folder, stem)].append(file)
-            self.by_key[folder].append(file)  # MVTec LOCO AD: a folder of masks for a picture
-            return True
-        suffixes = {*SUFFIXES, *(suffix.upper() for suffix in SUFFIXES), name.suffix}
-        beside = stem != name.stem and any((*parts[:-1], stem + suffix) in self.files for suffix in suffixes)
-        if beside:
-            self.by_key[(*parts[:-1], stem)].append(file)
-        return beside
-
-    def of(self, picture: PicturePath) -> tuple[str, ...]:
-        """The masks of a picture; none for one without."""
-        in_folder = (*picture.top, picture.folder, *picture.below, picture.stem)
-        beside = (*picture.parts[:-1], picture.stem)
-        return tuple(self.by_key.get(in_folder) or self.by_key.get(beside) or ())
+def _classes(folders: Parts) -> Parts:
+    """The folders that name a class: `images/` does not."""
+    return tuple(folder for folder in folders if read_name(folder).role != "pictures")
 
 
 class _Facts(Record):
@@ -109,8 +118,10 @@ class _Facts(Record):
 class ClassFolder:
     """One class: the pictures with the same `top`, and what lies beside them."""
 
-    def __init__(self, top: Parts, pictures: Sequence[PicturePath], masks: MaskFiles) -> None:
-        self.top, self.pictures, self.masks = top, pictures, masks
+    def __init__(
+        self, top: Parts, pictures: Sequence[PicturePath], masks: MaskFiles, files: frozenset[Parts] = frozenset()
+    ) -> None:
+        self.top, self.pictures, self.masks, self.files = top, pictures, masks, files
         self.source = masks.base.resolve().name
         self.name = top[-1] if top else self.source
         self.folders = {picture.folder for picture in pictures}
@@ -118,17 +129,32 @@ class ClassFolder:
 
     def has(self, name: str) -> bool:
         """Whether a file of this name lies in the folder itself."""
-        return (*self.top, name) in self.masks.files
+        return (*self.top, name) in self.files
 
     def has_only(self, folders: frozenset[str]) -> bool:
         """Whether every picture lies in SPLIT/FOLDER or image/FOLDER of these folders."""
-        return "flat" not in self.shapes and self.folders <= folders
+        return self.shapes.isdisjoint({"flat", "bare"}) and self.folders <= folders
 
     @cached_property
     def has_good(self) -> bool:
         """Whether SPLIT/good (or another word for it) is there, beside which a folder with any name is a defect."""
         folders = {picture.folder for picture in self.pictures if picture.shape == "split"}
-        return any(WORDS.get(word(folder)) == "good" for folder in folders)
+        return any(read_name(folder).kind == "good" for folder in folders)
+
+    @cached_property
+    def below_good(self) -> frozenset[str]:
+        """Names of folders below good/, numbers as #: a camera or a part, which names no defect below bad/ either."""
+        good = [picture for picture in self.pictures if read_name(picture.folder).kind == "good"]
+        return frozenset(_NUMBER.sub("#", name.casefold()) for picture in good for name in picture.below)
+
+    def kind_and_defect(self, picture: PicturePath) -> tuple[Kind | None, str | None]:
+        """(kind, defect) by the known words: bad/scratch/1.png shows a scratch."""
+        kind = read_name(picture.folder).kind
+        if kind == "good":
+            return kind, None
+        names = [name for name in picture.below if _NUMBER.sub("#", name.casefold()) not in self.below_good]
+        silent = [name for name in names if not (read_name(name).split or read_name(name).role)]
+        return kind, "/".join(silent) or None
 
     @cached_property
     def facts(self) -> dict[str, _Facts]:
@@ -141,38 +167,53 @@ class ClassFolder:
         known = {
             "category": self.name if dataset else "/".join(self.top) or self.name,
             "split": picture.split,
-            "masks": () if kind == "good" else self.masks.of(picture),
+            "masks": () if kind == "good" else self.masks.of(picture.parts),
             "licence": LICENCES[dataset] if dataset else UNKNOWN_LICENCE,
         }
         image = str(self.masks.base.joinpath(*picture.parts))
         return Sample(image=image, dataset=dataset or self.source, kind=kind, **{**known, **fields})
 
 
-def kind_and_defect(picture: PicturePath) -> tuple[Kind | None, str | None]:
-    """(kind, defect) by the known words: bad/scratch/1.png shows a scratch."""
-    kind = WORDS.get(word(picture.folder))
-    if kind == "good":
-        return kind, None
-    return kind, "/".join(name for name in picture.below if word(name) not in SPLITS) or None
-
-
 def find_classes(base: Path, files: Sequence[Parts], refused: dict[str, list[str]]) -> list[ClassFolder]:
-    """The classes among the files below `base`; pictures whose path says nothing are added to `refused`."""
-    masks = MaskFiles(base, frozenset(files))
-    classes: dict[Parts, list[PicturePath]] = defaultdict(list)
-    for parts in filter(is_picture, files):
+    """The classes among the files below `base`; what is neither a picture nor its mask is added to `refused`."""
+    present = frozenset(files)
+    candidates = []
+    for parts in files:
         # MiniLOCO's contact sheets have the name of the product that lies beside them.
-        is_sheet = (*parts[:-1], Path(parts[-1]).stem, "facts.jsonl") in masks.files
-        if is_sheet or masks.add_if_mask(parts) or not _UNREAD.isdisjoint(parts):
+        is_sheet = (*parts[:-1], Path(parts[-1]).stem, "facts.jsonl") in present
+        if is_sheet or not _UNREAD.isdisjoint(parts):
             continue
-        picture = parse_path(parts)
-        if printable("/".join(parts)) != "/".join(parts):
+        if Path(parts[-1]).suffix.lower() in OTHER_PICTURES:
+            refuse_path("have a format that is not read; export them as PNG or JPEG", parts, refused)
+        elif is_picture(parts) and printable("/".join(parts)) != "/".join(parts):
             refuse_path("have a name that is not UTF-8", parts, refused)
-        elif picture is None:
-            refuse_path("are in no folder whose name says what they show", parts, refused)
-        else:
-            classes[picture.top].append(picture)
-    return [ClassFolder(top, pictures, masks) for top, pictures in classes.items()]
+        elif is_picture(parts) and any(read_name(folder).role == "maps" for folder in parts[:-1]):
+            refuse_path("are maps, not pictures, by the name of their folder", parts, refused)
+        elif is_picture(parts):
+            candidates.append(parts)
+    masks = MaskFiles(base, candidates)
+    for parts, reason in masks.refused.items():
+        refuse_path(reason, parts, refused)
+    siblings = KindFolders(masks.pictures)
+    pictures = [parse_path(parts, siblings) for parts in masks.pictures]
+    items = _numbered_items(pictures)
+    classes: dict[tuple[Parts, bool], list[PicturePath]] = defaultdict(list)
+    for picture in pictures:
+        is_bare = picture.shape == "bare"
+        top = picture.top[:-1] if is_bare and _pattern(picture.top) in items else picture.top
+        classes[top, is_bare].append(picture)
+    return [ClassFolder(top, group, masks, present) for (top, _), group in classes.items()]
+
+
+def _numbered_items(pictures: Sequence[PicturePath]) -> set[Parts]:
+    """Patterns of folders that differ in their number only, such as kos01/ to kos50/: parts of one class."""
+    tops = {picture.top for picture in pictures if picture.shape == "bare" and picture.top}
+    counts = Counter(_pattern(top) for top in tops if _NUMBER.search(top[-1]))
+    return {pattern for pattern, number in counts.items() if number > 1}
+
+
+def _pattern(top: Parts) -> Parts:
+    return (*top[:-1], _NUMBER.sub("#", top[-1])) if top else ()
 
 
 def is_picture(parts: Parts) -> bool:

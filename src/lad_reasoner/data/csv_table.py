@@ -12,35 +12,15 @@ Several masks are separated by `;` or `|`.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
+from lad_reasoner.data.folder_words import COLUMNS, LABELS, SPLITS, word
 from lad_reasoner.data.public_sets import LICENCES, UNKNOWN_LICENCE, VISA
 from lad_reasoner.errors import InputError
 from lad_reasoner.files.pictures import Parts
 from lad_reasoner.files.tables import read_table_header, read_table_rows
-from lad_reasoner.packaged import read_packaged
-from lad_reasoner.records import Kind, Sample, Split
-
-_NAMES = read_packaged(__file__, "words.toml")
-
-
-def _invert(names: Mapping[str, Sequence[str]]) -> dict[str, Any]:
-    """Name -> what it stands for; None for `unknown`."""
-    return {name: None if meaning == "unknown" else meaning for meaning in names for name in names[meaning]}
-
-
-# Usual names of folders -> the kind of their pictures; None: anomalous, of unknown kind.
-WORDS: dict[str, Kind | None] = _invert(_NAMES["kinds"])
-LABELS: dict[str, Kind | None] = WORDS | _invert(_NAMES["labels"])
-SPLITS: dict[str, Split] = _invert(_NAMES["splits"])
-COLUMNS: dict[str, list[str]] = _NAMES["columns"]
-
-
-def word(name: str) -> str:
-    """`Not OK` -> `not_ok`: the form in which names are compared with the words above."""
-    return "_".join(name.casefold().replace("-", " ").replace("_", " ").split())
+from lad_reasoner.records import Sample
 
 
 def has_samples(table: Path) -> bool:

@@ -1,4 +1,4 @@
-"""Data sets on disk -> samples: MVTec AD, VisA, MVTec LOCO AD, DS-MVTec, MiniLOCO, and folders of your own.
+"""Data sets on disk -> samples: those of `LAYOUTS`, and folders of your own.
 
     source = find_samples("mvtec_anomaly_detection")
     source.samples      # records.Sample, in natural order
@@ -6,7 +6,8 @@
 
 The layout of each class is recognised by its folders (`LAYOUTS`; each class below shows its folder tree), so one
 function reads them all, also several data sets side by side. A CSV file, yours or VisA's, says itself what it lists
-(csv_table.py).
+(csv_table.py). What the names of folders mean is the same for all layouts (folder_words.py), and so is which files are
+masks (mask_files.py).
 
 **Deviations.** MVTec AD and VisA do not say which defects are logical. Here four of MVTec AD's are
 (`public_sets.LOGICAL`), its others are structural; VisA's have no kind.
@@ -24,12 +25,24 @@ from lad_reasoner.data.class_folders import (
     PicturePath,
     find_classes,
     is_picture,
-    kind_and_defect,
     refuse_path,
 )
-from lad_reasoner.data.csv_table import SPLITS, WORDS, has_samples, read_table, word
-from lad_reasoner.data.public_sets import LICENCES, LOCO, LOCO_ROOTS, LOGICAL, MVTEC_AD, VISA, WRONG_IN_DS_MVTEC
-from lad_reasoner.errors import InputError
+from lad_reasoner.data.csv_table import has_samples, read_table
+from lad_reasoner.data.folder_words import read_name, word
+from lad_reasoner.data.masks import read_mask
+from lad_reasoner.data.public_sets import (
+    BTECH,
+    LICENCES,
+    LOCO,
+    LOCO_ROOTS,
+    LOGICAL,
+    MVTEC_AD,
+    MVTEC_AD_2,
+    REAL_IAD,
+    VISA,
+    WRONG_IN_DS_MVTEC,
+)
+from lad_reasoner.errors import ImageError, InputError
 from lad_reasoner.files.pictures import Parts, list_files, natural_path
 from lad_reasoner.packaged import read_packaged
 from lad_reasoner.records import Kind, Sample
@@ -51,7 +64,8 @@ class Source:
 def find_samples(folder: str | Path) -> Source:
     """The samples below a folder, or of a CSV file, in natural order of their paths.
 
-    No picture is opened: 15,000 files take less than a second. InputError, in one line, if the folder does not exist,
+    Pictures are opened only where names do not tell masks from pictures, or where masks are the only labels: 15,000
+    files take about a second. InputError, in one line, if the folder does not exist,
     if its layout is not recognised (with what it holds and what was expected), and if a table or facts.jsonl is
     malformed (with file and line).
     """
@@ -70,10 +84,14 @@ def find_samples(folder: str | Path) -> Source:
     if not path.is_dir():
         raise InputError(f"{printable(path)}: no such folder")
     # CLASS/test alone is read as what it is: a part of CLASS.
-    base, top = (path.parent, (path.name,)) if word(path.name) in {*SPLITS, "image"} else (path, ())
-    files = [(*top, *parts) for parts in list_files(path)]
-    if top and (base / "ground_truth").is_dir():
-        files += [("ground_truth", *parts) for parts in list_files(base / "ground_truth")]
+    is_part = word(path.name) == "image" or read_name(path.name).split is not None
+    base, top = (path.parent, (path.name,)) if is_part else (path, ())
+    unreadable: list[Parts] = []
+    files = [(*top, *parts) for parts in list_files(path, unreadable)]
+    for parts in unreadable:
+        refuse_path("cannot be read: links without a target, pipes, or locked folders", (*top, *parts), refused)
+    if top:
+        files += _mask_folders(base)
     samples = []
     tables = _tables(base, files)
     for table, prefix in tables.items():
@@ -84,6 +102,12 @@ def find_samples(folder: str | Path) -> Source:
     if not samples:
         raise InputError(f"{printable(path)}: layout not recognised; {_describe(files, refused)}; expected {EXPECTED}")
     return _sort(path, base, samples, refused)
+
+
+def _mask_folders(base: Path) -> list[Parts]:
+    """The files in the folders of masks directly below `base`."""
+    folders = [folder.name for folder in sorted(base.iterdir()) if read_name(folder.name).role == "masks"]
+    return [(name, *parts) for name in folders if (base / name).is_dir() for parts in list_files(base / name, [])]
 
 
 def why_not_train(sample: Sample) -> str | None:
@@ -188,7 +212,7 @@ class Layout(ABC):
 
     def sample(self, folder: ClassFolder, picture: PicturePath) -> Sample | Refusal:
         """What a picture of a class that was recognised shows; by default what the known words in its path say."""
-        kind, defect = kind_and_defect(picture)
+        kind, defect = folder.kind_and_defect(picture)
         return folder.sample(picture, self.dataset, kind, defect=defect)
 
 
@@ -213,7 +237,7 @@ class MiniLoco(Layout):
         facts = folder.facts.get("/".join(picture.parts[len(folder.top) :]))
         if facts is None:  # a crash cut the last line off
             return super().sample(folder, picture)
-        kind, _ = kind_and_defect(picture)
+        kind, _ = folder.kind_and_defect(picture)
         return folder.sample(picture, self.dataset, kind, defect=facts.defect, facts=facts.model_dump())
 
 
@@ -302,15 +326,101 @@ class Visa(Layout):
         return folder.name in VISA and folder.has_only(frozenset({"good", "bad"}))
 
 
-class GoodBad(Layout):
-    """A data set of your own: good/ and bad/, or another of `csv_table.WORDS`, at any depth.
+class MvtecAd2(Layout):
+    """MVTec AD 2 (Heckler-Kram et al., 2025), CC BY-NC-SA 4.0; `test_private/` has no labels and is refused.
 
-    `bad/` may have a folder for each defect. MVTec AD's layout with defects of your own is read too.
+    can/{train,validation}/good/000_regular.png
+    can/test_public/{good,bad}/000_overexposed.png
+    can/test_public/ground_truth/bad/000_overexposed_mask.png
+    can/{test_private,test_private_mixed}/000_regular.png
+    """
+
+    dataset = "MVTec AD 2"
+
+    def recognises(self, folder: ClassFolder) -> bool:
+        has_test = any("test_public" in picture.parts for picture in folder.pictures)
+        return folder.name in MVTEC_AD_2 and has_test and folder.has_only(frozenset({"good", "bad"}))
+
+
+class RealIad(Layout):
+    """Real-IAD (Wang et al., CVPR 2024), CC BY-NC-SA 4.0: 151,050 JPEG pictures, 51,329 masks as PNG beside them.
+
+    The splits of its JSON files are not read: good pictures are references, all others queries.
+
+        audiojack/OK/S0001/audiojack_0001_OK_C1_20231021.jpg
+        audiojack/NG/BX/S0001/audiojack_0001_NG_BX_C1_20231021.jpg     BX: the defect
+        audiojack/NG/BX/S0001/audiojack_0001_NG_BX_C1_20231021.png     its mask
+    """
+
+    dataset = "Real-IAD"
+
+    def recognises(self, folder: ClassFolder) -> bool:
+        is_flat = folder.shapes == {"flat"} and folder.folders <= {"OK", "NG"}
+        return is_flat and folder.name in REAL_IAD and all("_C" in picture.stem for picture in folder.pictures)
+
+
+class BTech(Layout):
+    """BTech or BTAD (Mishra et al., ISIE 2021), CC BY-NC-SA 4.0: 1,799 pictures for training, 741 for testing.
+
+    01/train/ok/0000.bmp                        03: also in BMP, 02: PNG
+    01/test/{ok,ko}/0000.bmp
+    01/ground_truth/ko/0000.png
+    """
+
+    dataset = "BTech"
+
+    def recognises(self, folder: ClassFolder) -> bool:
+        return folder.name in BTECH and folder.has_only(frozenset({"ok", "ko"}))
+
+
+class ByMask(Layout):
+    """Data sets whose only labels are masks: each picture has one, that of a good picture is black.
+
+    KolektorSDD (Tabernik et al., 2019; 399 pictures, 52 with a crack) and KolektorSDD2 (2021; 3,335 pictures, 356
+    anomalous):
+
+        KolektorSDD/kos01/Part0.jpg                 and Part0_label.bmp
+        KolektorSDD2/{train,test}/10000.png         and 10000_GT.png
+
+    Trees of images/ and masks/ that say no more:
+
+        images/1.png, masks/1.png                   or {train,test}/images/1.png, {train,test}/masks/1.png
+    """
+
+    def recognises(self, folder: ClassFolder) -> bool:
+        is_bare = folder.shapes == {"bare"}
+        return is_bare and all(folder.masks.of(picture.parts) for picture in folder.pictures)
+
+    def sample(self, folder: ClassFolder, picture: PicturePath) -> Sample | Refusal:
+        try:
+            is_black = not read_mask(folder.masks.of(picture.parts)).any()
+        except ImageError:
+            return Refusal("have a mask that cannot be read, which is their only label")
+        return folder.sample(picture, self.dataset, "good" if is_black else None)
+
+
+class GoodBad(Layout):
+    """A data set of your own: good/ and bad/, or another word of words.toml, at any depth, or good/ and its siblings.
+
+    `bad/` may have a folder for each defect. MVTec AD's layout with defects of your own is read too. `images/` may lie
+    anywhere in between. Masks lie beside their picture or in a folder of their own (mask_files.py).
 
         lamp/good/1.png
         lamp/bad/1.png                              or lamp/bad/scratch/1.png
         lamp/bad/1_mask.png                         or lamp/masks/bad/1.png
         or lamp/train/good/1.png, lamp/test/{good,scratch,…}/1.png, lamp/ground_truth/scratch/1.png
+
+    anomalib's Folder: every sibling of good/ is a defect, unless bad/ is there as well:
+
+        hazelnut_toy/{good,crack,colour}/01.jpg     and mask/{crack,colour}/01.jpg
+        lamp/{train,test}/normal/images/1.png, lamp/test/anomalous/{images,masks}/1.png
+
+    Exports of Roboflow and sets of Kaggle, also with the split above the class:
+
+        {train,valid,test}/{good,bad}/1_jpg.rf.3f2a.jpg
+        casting_data/{train,test}/{ok_front,def_front}/cast_ok_0_1.jpeg
+        images/{train,test}/{good,bad}/1.png, masks/test/bad/1.png
+        MT_Free/Imgs/1.jpg, MT_Crack/Imgs/{1.jpg,1.png}     Magnetic-Tile-Defect: the mask is the PNG
     """
 
     def recognises(self, folder: ClassFolder) -> bool:
@@ -320,15 +430,36 @@ class GoodBad(Layout):
         metal_nut = _refuse_metal_nut(folder, picture)
         if metal_nut:  # of DS-MVTec with further folders in it
             return metal_nut
-        kind, defect = kind_and_defect(picture)
-        if word(picture.folder) not in WORDS:
+        if picture.shape == "bare":
+            return Refusal(_why_bare(picture))
+        kind, defect = folder.kind_and_defect(picture)
+        if not read_name(picture.folder).has_kind:
             # MVTec AD's way: in test/, beside good/, a folder is a defect.
-            if picture.split == "train" or not folder.has_good:
+            if picture.shape != "flat" and (picture.split == "train" or not folder.has_good):
                 return Refusal(f"are in {picture.folder}/, which says neither good nor bad")
             defect = picture.folder
         split = None if picture.shape == "image" else picture.split
         return folder.sample(picture, self.dataset, kind, defect=defect, split=split)
 
 
+def _why_bare(picture: PicturePath) -> str:
+    if not picture.folder:
+        return "are in no folder whose name says what they show"
+    if read_name(picture.folder).split:
+        return f"are in {picture.folder}/ without labels: no folder in it says good or bad"
+    return f"are in {picture.folder}/, which says neither good nor bad"
+
+
 # The first that recognises a class reads it.
-LAYOUTS: tuple[Layout, ...] = (MiniLoco(), LocoAd(), DsMvtec(), MvtecAd(), Visa(), GoodBad())
+LAYOUTS: tuple[Layout, ...] = (
+    MiniLoco(),
+    LocoAd(),
+    DsMvtec(),
+    MvtecAd(),
+    MvtecAd2(),
+    Visa(),
+    RealIad(),
+    BTech(),
+    ByMask(),
+    GoodBad(),
+)

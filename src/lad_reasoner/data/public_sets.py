@@ -20,3 +20,6 @@ WRONG_IN_DS_MVTEC = frozenset(("pill", "good", f"{number:03d}") for number in ra
 VISA: frozenset[str] = frozenset(_TABLE["VisA"]["classes"])
 LOCO: frozenset[str] = frozenset(_TABLE["MVTec LOCO AD"]["classes"])
 LOCO_ROOTS: frozenset[str] = frozenset(_TABLE["MVTec LOCO AD"]["roots"])
+MVTEC_AD_2: frozenset[str] = frozenset(_TABLE["MVTec AD 2"]["classes"])
+REAL_IAD: frozenset[str] = frozenset(_TABLE["Real-IAD"]["classes"])
+BTECH: frozenset[str] = frozenset(_TABLE["BTech"]["classes"])

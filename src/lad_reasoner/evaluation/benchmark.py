@@ -189,7 +189,10 @@ def open_benchmark(name: str, root: str | Path | None = None) -> Benchmark:
     if not chosen:
         others = ", ".join(sorted({sample.dataset for sample in source.samples}))
         raise InputError(f"{printable(root)}: no {dataset} in it, but {others}; give another --benchmark or --root")
-    notes = [f"{len(names)} pictures left out: they {reason}" for reason, names in source.refused.items()]
+    notes = [
+        f"{len(names)} pictures left out: they {reason} ({listed(list(names))})"
+        for reason, names in source.refused.items()
+    ]
     if len(chosen) < len(source.samples):
         notes.append(f"{len(source.samples) - len(chosen)} pictures of other data sets left out")
     return FolderBenchmark(name, Path(root) if Path(root).is_dir() else Path(root).parent, chosen, notes)

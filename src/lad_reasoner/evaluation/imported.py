@@ -30,7 +30,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from lad_reasoner.answers import Answer
-from lad_reasoner.data.csv_table import LABELS, word
+from lad_reasoner.data.folder_words import LABELS, word
 from lad_reasoner.data.mmad import DETECTION
 from lad_reasoner.errors import InputError
 from lad_reasoner.evaluation.benchmark import Benchmark

@@ -1,0 +1,118 @@
+"""What the names of folders and files say, for all layouts of data sets: split, kind, masks, sort of file.
+
+    read_name("test_public")     # FolderName(split="test")
+    read_name("ok_front")        # FolderName(has_kind=True, kind="good")
+    read_name("ground_truth")    # FolderName(role="masks")
+    mask_stems("000_GT")         # [("000", True)]
+
+The words are in words.toml. A name says something if it is one of them, or one of them beside words that change
+nothing (`fillers`), numbers and single letters: `train_1`, `Test_images`, `val2`, `testSet`, `train_good`. Any other
+name, such as `test_strip`, says nothing.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Literal
+
+from lad_reasoner.packaged import read_packaged
+from lad_reasoner.records import Kind, Split
+
+_NAMES = read_packaged(__file__, "words.toml")
+
+Role = Literal["pictures", "masks", "maps", "unsorted"]
+
+
+def _invert(names: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+    """Name -> what it stands for; None for `unknown`."""
+    return {name: None if meaning == "unknown" else meaning for meaning in names for name in names[meaning]}
+
+
+# Usual names of folders -> the kind of their pictures; None: anomalous, of unknown kind.
+WORDS: dict[str, Kind | None] = _invert(_NAMES["kinds"])
+LABELS: dict[str, Kind | None] = WORDS | _invert(_NAMES["labels"])
+SPLITS: dict[str, Split] = _invert(_NAMES["splits"])
+ROLES: dict[str, Role] = _invert(_NAMES["roles"])
+COLUMNS: dict[str, list[str]] = _NAMES["columns"]
+OTHER_PICTURES = frozenset(_NAMES["names"]["other_pictures"])
+
+_FILLERS = frozenset(_NAMES["names"]["fillers"])
+_PIECES = re.compile(r"[^\W\d_]+|\d+")
+_HUMP = re.compile(r"(?<=[a-z])(?=[A-Z])")  # testSet, NotOK
+
+
+def _mask_pattern(words: Sequence[str]) -> re.Pattern[str]:
+    # Longest first, so that `ground_truth` is not read as a picture named `000_ground` with something at its end.
+    either = "|".join(word.replace("_", "[ _-]?") for word in sorted(words, key=len, reverse=True))
+    return re.compile(
+        rf"(?P<last>.+)[ ._-](?:{either})(?:[ ._-]?\d{{1,3}})?|(?:{either})[ ._-](?P<first>.+)", re.IGNORECASE
+    )
+
+
+_MASKS = _mask_pattern(_NAMES["names"]["masks"])
+_PERHAPS_MASKS = _mask_pattern(_NAMES["names"]["perhaps_masks"])
+
+
+@dataclass(frozen=True)
+class FolderName:
+    """What the name of a folder says. `kind` counts if `has_kind`; it is None for anomalous of unknown kind."""
+
+    split: Split | None = None
+    has_kind: bool = False
+    kind: Kind | None = None
+    role: Role | None = None
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether it says nothing: it may be the name of a class or of a defect."""
+        return self == _SILENT
+
+
+_SILENT = FolderName()
+
+
+def word(name: str) -> str:
+    """`Not OK` -> `not_ok`: the form in which names are compared with the words above."""
+    return "_".join(name.casefold().replace("-", " ").replace("_", " ").split())
+
+
+@lru_cache(maxsize=65536)
+def read_name(name: str) -> FolderName:
+    """See the module's docstring."""
+    exact = word(name)
+    known = _look_up(exact)
+    if known is not None:
+        return known
+    pieces = _PIECES.findall(word(_HUMP.sub("_", name)))
+    telling = [piece for piece in pieces if piece not in _FILLERS and len(piece) > 1 and not piece.isdigit()]
+    known = _look_up("_".join(telling))
+    if known is not None and known.role is None:  # front_label is no folder of masks
+        return known
+    # train_good, ok_test, test_masks: a split at either end of another word
+    for split, rest in ((telling[:1], telling[1:]), (telling[-1:], telling[:-1])):
+        other = _look_up("_".join(rest))
+        if split and split[0] in SPLITS and other is not None and other.split is None:
+            return FolderName(SPLITS[split[0]], other.has_kind, other.kind, other.role)
+    return _SILENT
+
+
+def _look_up(phrase: str) -> FolderName | None:
+    if phrase in SPLITS:
+        return FolderName(split=SPLITS[phrase])
+    if phrase in WORDS:
+        return FolderName(has_kind=True, kind=WORDS[phrase])
+    return FolderName(role=ROLES[phrase]) if phrase in ROLES else None
+
+
+def mask_stems(stem: str) -> Iterator[tuple[str, bool]]:
+    """The stems of the picture that a file may be a mask of by its name: `000_mask` -> (`000`, True).
+
+    False for an ending that ordinary pictures have, too: `bottle_label`.
+    """
+    for pattern, is_certain in ((_MASKS, True), (_PERHAPS_MASKS, False)):
+        match = pattern.fullmatch(stem)
+        if match is not None:
+            yield match["last"] or match["first"], is_certain

@@ -1,0 +1,458 @@
+"""Public data sets and usual trees, built with empty or tiny files: samples, labels, masks and classes are exact.
+
+Numbers and names are those that their authors publish; where those are not known here, a few pictures stand for all.
+"""
+
+from __future__ import annotations
+
+import io
+import time
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from helpers.skeletons import TEST
+from lad_reasoner.data.folder_words import read_name
+from lad_reasoner.data.layouts import Source, find_samples
+from lad_reasoner.data.mask_files import look_at
+from lad_reasoner.data.public_sets import MVTEC_AD
+from lad_reasoner.errors import InputError
+
+Tree = Mapping[str, bytes]  # path -> content
+
+
+def png(*values: int, suffix: str = "PNG") -> bytes:
+    """A tiny mask: black, or with these values."""
+    buffer = io.BytesIO()
+    array = np.zeros((4, 4), np.uint8)
+    array[0, : len(values)] = values
+    Image.fromarray(array).save(buffer, suffix)
+    return buffer.getvalue()
+
+
+def photograph(seed: int) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(np.random.default_rng(seed).integers(0, 256, (32, 32, 3)).astype(np.uint8)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+BLACK, MARKED = png(), png(255, 255)
+# The usual places of the mask of bad/1.jpg, seen from bad/.
+MASKS = [
+    *(f"1{end}.png" for end in ("_mask", "_GT", "-gt", "_ground_truth", ".mask", "_mask_0", "_label", "_seg", "")),
+    *("mask_1.png", "1_segmentation.tif", "1_annotation.bmp", "1.bmp", "gt/1.png", "GT/1_gt.png", "annotations/1.png"),
+    *("../annotations/bad/1.png", "../../set/labels/1.png", "../ground_truth/bad/1/000.png", "../Masks/1.png"),
+]
+
+
+def plant(folder: Path, tree: Tree) -> Path:
+    made = set()
+    for name, content in tree.items():
+        path = folder / name
+        if path.parent not in made:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            made.add(path.parent)
+        path.write_bytes(content)
+    return folder
+
+
+def files(pattern: str, number: int, content: bytes = b"") -> dict[str, bytes]:
+    return {pattern.format(at): content for at in range(number)}
+
+
+def shown(source: Source) -> dict[str, tuple[str | None, str | None, str | None, list[str]]]:
+    """Picture -> (split, kind, defect, masks)."""
+    rows: dict[str, tuple[str | None, str | None, str | None, list[str]]] = {}
+    for sample in source.samples:
+        masks = [Path(mask).relative_to(source.folder).as_posix() for mask in sample.masks]
+        name = Path(sample.image).relative_to(source.folder).as_posix()
+        rows[name] = (sample.split, sample.kind, sample.defect, masks)
+    return rows
+
+
+def btech() -> Tree:
+    tree: dict[str, bytes] = {}
+    for name, suffix, train, ok, ko in (
+        ("01", "bmp", 400, 21, 49),
+        ("02", "png", 399, 30, 200),
+        ("03", "bmp", 1000, 400, 41),
+    ):
+        tree |= files(f"BTech_Dataset_transformed/{name}/train/ok/{{:04}}.{suffix}", train)
+        tree |= files(f"BTech_Dataset_transformed/{name}/test/ok/{{:04}}.{suffix}", ok)
+        tree |= files(f"BTech_Dataset_transformed/{name}/test/ko/{{:04}}.{suffix}", ko)
+        tree |= files(f"BTech_Dataset_transformed/{name}/ground_truth/ko/{{:04}}.png", ko)
+    return tree
+
+
+def real_iad() -> Tree:
+    """A thirtieth of its 151,050 pictures and 51,329 masks."""
+    tree = files("realiad_1024/audiojack/OK/S{0:04}/audiojack_{0:04}_OK_C1_20231021.jpg", 3324)
+    for defect, number in (("BX", 600), ("HS", 611), ("YW", 500)):
+        stem = f"realiad_1024/audiojack/NG/{defect}/S{{0:04}}/audiojack_{{0:04}}_NG_{defect}_C1_20231021"
+        tree |= files(f"{stem}.jpg", number) | files(f"{stem}.png", number)
+    return tree | {"realiad_jsons/audiojack.json": b"{}"}
+
+
+def kolektor() -> Tree:
+    """50 items of 8 pictures, one of 7; 52 have a crack. Masks are BMP files, most of them black."""
+    tree = {}
+    names = [f"kos{item:02}/Part{part}" for item in range(1, 51) for part in range(8)][:399]
+    for at, name in enumerate(names):
+        tree[f"{name}.jpg"] = b""
+        tree[f"{name}_label.bmp"] = png(1, suffix="BMP") if at % 8 == 3 or at in (0, 8) else png(suffix="BMP")
+    return tree
+
+
+def kolektor_2() -> Tree:
+    tree: dict[str, bytes] = {}
+    for split, good, bad in (("train", 2085, 246), ("test", 894, 110)):
+        for at in range(good + bad):
+            tree[f"KolektorSDD2/{split}/{10000 + at}.png"] = b""
+            tree[f"KolektorSDD2/{split}/{10000 + at}_GT.png"] = MARKED if at < bad else BLACK
+    return tree
+
+
+def mpdd() -> Tree:
+    numbers = {"bracket_black": (289, 32, 47), "bracket_brown": (185, 26, 51), "bracket_white": (110, 30, 30)}
+    numbers |= {"connector": (128, 30, 14), "metal_plate": (54, 26, 71), "tubes": (122, 32, 69)}
+    tree: dict[str, bytes] = {}
+    for name, (train, good, bad) in numbers.items():
+        tree |= files(f"{name}/train/good/{{:03}}.png", train) | files(f"{name}/test/good/{{:03}}.png", good)
+        tree |= files(f"{name}/test/flaw/{{:03}}.png", bad) | files(f"{name}/ground_truth/flaw/{{:03}}_mask.png", bad)
+    return tree
+
+
+def magnetic_tile() -> Tree:
+    numbers = {"Blowhole": 115, "Break": 85, "Crack": 57, "Fray": 32, "Uneven": 103}
+    tree = files("MT_Free/Imgs/exp1_num_{}.jpg", 952) | files("MT_Free/Imgs/exp1_num_{}.png", 952, BLACK)
+    for name, number in numbers.items():
+        tree |= files(f"MT_{name}/Imgs/exp1_num_{{}}.jpg", number)
+        tree |= files(f"MT_{name}/Imgs/exp1_num_{{}}.png", number, MARKED)
+    return tree
+
+
+def casting() -> Tree:
+    tree: dict[str, bytes] = {}
+    for split, bad, good in (("train", 3758, 2875), ("test", 453, 262)):
+        tree |= files(f"casting_data/casting_data/{split}/def_front/cast_def_0_{{}}.jpeg", bad)
+        tree |= files(f"casting_data/casting_data/{split}/ok_front/cast_ok_0_{{}}.jpeg", good)
+    return tree
+
+
+def ds_mvtec() -> Tree:
+    tree: dict[str, bytes] = {}
+    for name, (everything, good) in TEST.items():
+        tree |= files(f"DS-MVTec/{name}/image/good/{{:03}}.png", good)
+        for at in range(everything - good):
+            defect = sorted(MVTEC_AD[name])[at % len(MVTEC_AD[name])]
+            file = f"{defect}/{at:03}"
+            tree |= {f"DS-MVTec/{name}/image/{file}.png": b"", f"DS-MVTec/{name}/mask/{file}_mask.png": b""}
+            tree |= {f"DS-MVTec/{name}/rgb_mask/{file}_mask.png": b"", f"DS-MVTec/{name}/caption/{file}.txt": b""}
+    return tree
+
+
+def mvtec_3d() -> Tree:
+    """Bagel of MVTec 3D-AD: pictures in rgb/, depth in xyz/, masks in gt/."""
+    tree = files("bagel/train/good/rgb/{:03}.png", 244) | files("bagel/train/good/xyz/{:03}.tiff", 244)
+    tree |= files("bagel/validation/good/rgb/{:03}.png", 22)
+    for defect in ("good", "combined", "contamination", "crack", "hole"):
+        tree |= files(f"bagel/test/{defect}/rgb/{{:03}}.png", 22) | files(f"bagel/test/{defect}/gt/{{:03}}.png", 22)
+    return tree
+
+
+def mvtec_ad_2() -> Tree:
+    tree: dict[str, bytes] = {}
+    for name in ("can", "fabric", "fruit_jelly", "rice", "sheet_metal", "vial", "wallplugs", "walnuts"):
+        tree |= files(f"mvtec_ad_2/{name}/train/good/{{:03}}_regular.png", 300)
+        tree |= files(f"mvtec_ad_2/{name}/validation/good/{{:03}}_regular.png", 40)
+        tree |= files(f"mvtec_ad_2/{name}/test_public/good/{{:03}}_regular.png", 30)
+        tree |= files(f"mvtec_ad_2/{name}/test_public/bad/{{:03}}_overexposed.png", 90)
+        tree |= files(f"mvtec_ad_2/{name}/test_public/ground_truth/bad/{{:03}}_overexposed_mask.png", 90)
+        tree |= files(f"mvtec_ad_2/{name}/test_private/{{:03}}_regular.png", 200)
+        tree |= files(f"mvtec_ad_2/{name}/test_private_mixed/{{:03}}_mixed.png", 200)
+    return tree
+
+
+def anomalib_folder() -> Tree:
+    tree = files("good/{:02}.jpg", 34) | files("crack/{:02}.jpg", 5) | files("colour/{:02}.jpg", 6)
+    return tree | files("mask/crack/{:02}.jpg", 5) | files("mask/colour/{:02}.jpg", 6)
+
+
+def roboflow() -> Tree:
+    tree: dict[str, bytes] = {"README.roboflow.txt": b"", "README.dataset.txt": b""}
+    for split, number in (("train", 300), ("valid", 60), ("test", 40)):
+        for kind in ("good", "defective"):
+            tree |= files(f"{split}/{kind}/part_{{}}_jpg.rf.3f2a9c.jpg", number)
+    return tree
+
+
+def images_and_masks() -> Tree:
+    tree = files("images/train/good/{}.png", 50) | files("images/test/good/{}.png", 20)
+    return tree | files("images/test/bad/{}.png", 30) | files("masks/test/bad/{}.png", 30)
+
+
+# Tree -> (data set, classes, {(split, kind, number of masks): samples}, pictures refused)
+GOOD, BAD = "good", None
+TREES: dict[str, Any] = {
+    "BTech": (
+        btech,
+        "BTech",
+        {"01", "02", "03"},
+        {("train", GOOD, 0): 1799, ("test", GOOD, 0): 451, ("test", BAD, 1): 290},
+        0,
+    ),
+    "Real-IAD": (real_iad, "Real-IAD", {"audiojack"}, {(None, GOOD, 0): 3324, (None, BAD, 1): 1711}, 0),
+    "KolektorSDD": (kolektor, None, {None}, {(None, GOOD, 0): 347, (None, BAD, 1): 52}, 0),
+    "KolektorSDD2": (
+        kolektor_2,
+        None,
+        {"KolektorSDD2"},
+        {("train", GOOD, 0): 2085, ("train", BAD, 1): 246, ("test", GOOD, 0): 894, ("test", BAD, 1): 110},
+        0,
+    ),
+    "MPDD": (
+        mpdd,
+        None,
+        {"bracket_black", "bracket_brown", "bracket_white", "connector", "metal_plate", "tubes"},
+        {("train", GOOD, 0): 888, ("test", GOOD, 0): 176, ("test", BAD, 1): 282},
+        0,
+    ),
+    "Magnetic-Tile-Defect": (magnetic_tile, None, {None}, {(None, GOOD, 0): 952, (None, BAD, 1): 392}, 0),
+    "casting": (
+        casting,
+        None,
+        {"casting_data/casting_data"},
+        {("train", GOOD, 0): 2875, ("train", BAD, 0): 3758, ("test", GOOD, 0): 262, ("test", BAD, 0): 453},
+        0,
+    ),
+    "DS-MVTec": (
+        ds_mvtec,
+        "MVTec AD",
+        set(TEST),
+        {("test", GOOD, 0): 467 - 22, ("test", "logical", 1): 56, ("test", "structural", 1): 1202},
+        22,
+    ),
+    "MVTec 3D-AD": (
+        mvtec_3d,
+        None,
+        {"bagel"},
+        {("train", GOOD, 0): 244, ("validation", GOOD, 0): 22, ("test", GOOD, 0): 22, ("test", BAD, 1): 88},
+        244,
+    ),
+    "MVTec AD 2": (
+        mvtec_ad_2,
+        "MVTec AD 2",
+        {"can", "fabric", "fruit_jelly", "rice", "sheet_metal", "vial", "wallplugs", "walnuts"},
+        {("train", GOOD, 0): 2400, ("validation", GOOD, 0): 320, ("test", GOOD, 0): 240, ("test", BAD, 1): 720},
+        3200,
+    ),
+    "anomalib's Folder": (anomalib_folder, None, {None}, {(None, GOOD, 0): 34, (None, BAD, 1): 11}, 0),
+    "Roboflow": (
+        roboflow,
+        None,
+        {None},
+        {
+            (split, kind, 0): number
+            for split, number in (("train", 300), ("validation", 60), ("test", 40))
+            for kind in (GOOD, BAD)
+        },
+        0,
+    ),
+    "images/ and masks/": (
+        images_and_masks,
+        None,
+        {None},
+        {("train", GOOD, 0): 50, ("test", GOOD, 0): 20, ("test", BAD, 1): 30},
+        0,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", TREES)
+def test_a_public_tree(tmp_path: Path, name: str) -> None:
+    build, dataset, classes, counts, refused = TREES[name]
+    tree = build()
+    folder = plant(tmp_path / "set", tree)
+    start = time.perf_counter()
+    source = find_samples(folder)
+    assert time.perf_counter() - start < 10  # a second or two where nothing else runs
+    assert {sample.dataset for sample in source.samples} == {dataset or "set"}
+    assert {sample.category for sample in source.samples} == {category or "set" for category in classes}
+    found = Counter((sample.split, sample.kind, len(sample.masks)) for sample in source.samples)
+    assert found == counts
+    assert sum(map(len, source.refused.values())) == refused
+    for sample in source.samples:
+        for mask in sample.masks:  # the name of each is that of its picture
+            assert Path(sample.image).stem in mask
+
+
+def test_real_iad_names_its_defects(tmp_path: Path) -> None:
+    source = find_samples(plant(tmp_path, real_iad()))
+    assert Counter(sample.defect for sample in source.samples) == {None: 3324, "BX": 600, "HS": 611, "YW": 500}
+
+
+@pytest.mark.parametrize(
+    ("name", "split", "kind", "role"),
+    [
+        ("test_public", "test", ..., None),
+        ("test_A", "test", ..., None),
+        ("train_1", "train", ..., None),
+        ("val2", "validation", ..., None),
+        ("Test_images", "test", ..., None),
+        ("testSet", "test", ..., None),
+        ("training set", "train", ..., None),
+        ("train_good", "train", "good", None),
+        ("Test-NG", "test", None, None),
+        ("ok_front", None, "good", None),
+        ("def_front", None, None, None),
+        ("NotOK", None, None, None),
+        ("nOK", None, None, None),
+        ("bad_2", None, None, None),
+        ("normal images", None, "good", None),
+        ("Ground Truth", None, ..., "masks"),
+        ("test_masks", "test", ..., "masks"),
+        ("GT", None, ..., "masks"),
+        ("imgs", None, ..., "pictures"),
+        ("test_strip", None, ..., None),
+        ("ok_button", None, ..., None),
+        ("front_label", None, ..., None),
+        ("validated", None, ..., None),
+        ("01", None, ..., None),
+        ("broken_large", None, ..., None),
+    ],
+)
+def test_what_the_name_of_a_folder_says(name: str, split: str | None, kind: object, role: str | None) -> None:
+    said = read_name(name)
+    assert (said.split, said.role) == (split, role)
+    assert said.has_kind == (kind is not ...)
+    assert said.kind == (None if kind is ... else kind)
+
+
+@pytest.mark.parametrize(
+    "mask",
+    MASKS,
+)
+def test_masks_are_never_judged(tmp_path: Path, mask: str) -> None:
+    tree = files("good/{}.jpg", 3) | files("bad/{}.jpg", 3)
+    folder = plant(tmp_path / "set", tree | {"bad/.keep": b""})
+    path = folder / "bad" / mask
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(MARKED)
+    source = find_samples(folder)
+    assert len(source.samples) == 6
+    assert source.refused == {}
+    masks = {name: row[3] for name, row in shown(source).items() if row[3]}
+    assert masks == {"bad/1.jpg": [path.resolve().relative_to(folder.resolve()).as_posix()]}
+
+
+def test_masks_that_belong_to_no_picture_are_named(tmp_path: Path) -> None:
+    tree = files("good/{}.png", 3) | files("bad/{}.png", 2)
+    tree |= {"masks/bad/1.png": b"", "masks/bad/7.png": b"", "bad/9_mask.png": b"", "masks/odd/5.png": b""}
+    source = find_samples(plant(tmp_path, tree))
+    assert len(source.samples) == 5
+    assert source.refused == {"are masks of no picture": ("masks/bad/7.png", "masks/odd/5.png", "bad/9_mask.png")}
+
+
+def test_a_mask_that_fits_two_pictures_is_that_of_neither(tmp_path: Path) -> None:
+    tree = files("good/{}.png", 3) | {"bad/crack/1.png": b"", "bad/dent/1.png": b"", "masks/1.png": b""}
+    source = find_samples(plant(tmp_path, tree))
+    assert not any(sample.masks for sample in source.samples)
+    assert source.refused == {"are masks that fit several pictures": ("masks/1.png",)}
+
+
+def test_two_photographs_of_one_name_are_two_pictures(tmp_path: Path) -> None:
+    tree: dict[str, bytes] = {}
+    for kind, first in (("good", 0), ("bad", 100)):
+        for at in range(3):
+            tree |= {f"{kind}/{at}.jpg": photograph(first + at), f"{kind}/{at}.png": photograph(first + at + 50)}
+    source = find_samples(plant(tmp_path, tree))
+    assert len(source.samples) == 12
+    assert source.refused == {}
+    # A picture that has its name's ending is one, too, by its pixels: the label of a bottle.
+    plant(tmp_path, {"bad/bottle.png": photograph(7), "bad/bottle_label.png": photograph(8)})
+    assert len(find_samples(tmp_path).samples) == 14
+
+
+def test_a_file_between_mask_and_photograph_is_refused(tmp_path: Path) -> None:
+    values = np.zeros((40, 40), np.uint8)
+    values[:5] = np.arange(200).reshape(5, 40)  # an eighth grey, the rest black
+    Image.fromarray(values).save(tmp_path / "grey.png")
+    assert look_at(tmp_path / "grey.png") == "unclear"
+    folder = plant(tmp_path / "set", files("good/{}.jpg", 2) | {"bad/1.jpg": photograph(1)})
+    (folder / "bad/1.png").write_bytes((tmp_path / "grey.png").read_bytes())
+    source = find_samples(folder)
+    assert source.refused == {"may be masks or pictures (they lie beside a picture of their name)": ("bad/1.png",)}
+    assert len(source.samples) == 3
+
+
+def test_smoothed_masks_and_label_maps_are_masks(tmp_path: Path) -> None:
+    disc = np.zeros((200, 200), np.uint8)
+    disc[60:140, 60:140] = 255
+    Image.fromarray(disc).resize((120, 120), Image.Resampling.BICUBIC).save(tmp_path / "smooth.png")
+    Image.fromarray(disc // 255 * 3).save(tmp_path / "classes.png")
+    Image.fromarray(disc).convert("1").save(tmp_path / "bits.png")
+    Image.fromarray(disc).convert("P").save(tmp_path / "palette.gif")
+    for name in ("smooth.png", "classes.png", "bits.png", "palette.gif"):
+        assert look_at(tmp_path / name) == "mask"
+
+
+def test_siblings_of_good_are_its_defects_unless_bad_is_there(tmp_path: Path) -> None:
+    toy = plant(tmp_path / "toy", files("good/{}.png", 2) | {"crack/1.png": b"", "unsorted/1.png": b""})
+    source = find_samples(toy)
+    assert shown(source)["crack/1.png"] == (None, None, "crack", [])
+    assert source.refused == {"are in no folder whose name says what they show": ("unsorted/1.png",)}
+    both = plant(tmp_path / "both", files("good/{}.png", 2) | {"bad/1.png": b"", "archive/1.png": b""})
+    assert source.refused.keys() == find_samples(both).refused.keys()
+    deep = plant(tmp_path / "deep", {f"{c}/{k}/1.png": b"" for c in ("lamp", "cup") for k in ("good", "dent")})
+    assert {sample.category for sample in find_samples(deep).samples} == {"lamp", "cup"}
+
+
+def test_splits_above_classes_and_images_below_kinds(tmp_path: Path) -> None:
+    tree = {f"{split}/{name}/good/images/1.png": b"" for split in ("train", "test") for name in ("lamp", "cup")}
+    source = find_samples(plant(tmp_path, tree | {"test/lamp/NG/images/1.png": b"", "test/lamp/NG/masks/1.png": b""}))
+    assert {sample.category for sample in source.samples} == {"lamp", "cup"}
+    assert shown(source)["test/lamp/NG/images/1.png"] == ("test", None, None, ["test/lamp/NG/masks/1.png"])
+    assert source.refused == {}
+
+
+def test_a_product_named_like_masks_is_a_product(tmp_path: Path) -> None:
+    tree = files("label/train/good/{}.png", 2) | files("label/test/good/{}.png", 2) | files("label/test/torn/{}.png", 2)
+    source = find_samples(plant(tmp_path, tree | files("label/ground_truth/torn/{}_mask.png", 2)))
+    assert Counter((sample.category, sample.defect, len(sample.masks)) for sample in source.samples) == {
+        ("label", None, 0): 4,
+        ("label", "torn", 1): 2,
+    }
+
+
+def test_pictures_whose_only_label_is_a_mask(tmp_path: Path) -> None:
+    tree = files("images/{}.png", 4) | files("masks/{}.png", 3, BLACK) | {"masks/3.png": MARKED}
+    source = find_samples(plant(tmp_path / "all", tree))
+    assert [sample.kind for sample in source.samples] == ["good"] * 3 + [None]
+    some = plant(tmp_path / "some", {name: data for name, data in tree.items() if name != "masks/0.png"})
+    with pytest.raises(InputError, match="4 are in no folder whose name says what they show"):
+        find_samples(some)
+    broken = plant(tmp_path / "broken", tree | {"masks/0.png": b""})
+    reason = "have a mask that cannot be read, which is their only label"
+    assert find_samples(broken).refused == {reason: ("images/0.png",)}
+
+
+def test_what_is_passed_over_is_named(tmp_path: Path) -> None:
+    plant(tmp_path, files("good/{}.png", 2) | {"bad/1.png": b"", "bad/2.HEIC": b"", "bad/heatmaps/1.png": b""})
+    (tmp_path / "bad/gone.png").symlink_to("nowhere.png")
+    assert find_samples(tmp_path).refused == {
+        "cannot be read: links without a target, pipes, or locked folders": ("bad/gone.png",),
+        "are maps, not pictures, by the name of their folder": ("bad/heatmaps/1.png",),
+        "have a format that is not read; export them as PNG or JPEG": ("bad/2.HEIC",),
+    }
+
+
+def test_a_split_alone_with_masks_beside_it(tmp_path: Path) -> None:
+    plant(tmp_path, mvtec_ad_2())
+    source = find_samples(tmp_path / "mvtec_ad_2/can/test_public")
+    counts = Counter((sample.category, sample.kind, len(sample.masks)) for sample in source.samples)
+    assert counts == {("can", "good", 0): 30, ("can", None, 1): 90}
