@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lad_reasoner.errors import RecordError
 from lad_reasoner.train.monitor import CollapseGuard, Samples
 
 
@@ -76,3 +77,12 @@ def test_what_a_resumed_run_samples_again_is_forgotten(tmp_path: Path) -> None:
         file.write('{"step": 4, "id"')  # a crash cut it off
     samples.forget(2)
     assert [json.loads(line)["step"] for line in path.read_text().splitlines()] == [1, 2]
+
+
+@pytest.mark.parametrize("line", [b"junk", b"[1]", b"{}", b'{"step": "x"}', b"\xff"])
+def test_a_line_that_is_no_sample_is_named(tmp_path: Path, line: bytes) -> None:
+    path = tmp_path / "samples.jsonl"
+    Samples(path, 1).add(1, [sample("a")])
+    path.write_bytes(path.read_bytes() + line + b"\n")
+    with pytest.raises(RecordError, match=r"samples\.jsonl:2: not a sample of this run; remove the line"):
+        Samples(path, 1).forget(2)

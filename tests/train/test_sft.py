@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from helpers import tiny
@@ -202,6 +204,51 @@ def test_going_on_restores_every_weight(folder: Path, trained: list[Any], lora: 
     assert not (folder / "run" / "checkpoint-5").exists()
     before, after = trained[1].model.state_dict(), trained[2].model.state_dict()
     torch.testing.assert_close(before, after, rtol=0, atol=0)
+
+
+def test_a_clock_that_was_set_back_loses_no_checkpoint(folder: Path, trained: list[Any]) -> None:
+    path = write_recipe(folder, max_steps=4, save_steps=2, save_total_limit=1)
+    sft.train_sft(path)
+    last = folder / "run" / "checkpoint-4"
+    earlier = last.rename(folder / "run" / "checkpoint-2")
+    state = json.loads((earlier / "trainer_state.json").read_text())
+    (earlier / "trainer_state.json").write_text(json.dumps({**state, "global_step": 2}))
+    (earlier / "hashes.json").unlink()
+    tomorrow = time.time() + 86400
+    os.utime(earlier, (tomorrow, tomorrow))
+    sft.train_sft(path, resume=True)
+    assert [checkpoint.name for checkpoint in (folder / "run").glob("checkpoint-*")] == ["checkpoint-4"]
+    assert (last / "hashes.json").is_file()
+    assert is_whole(last)
+    assert trained[1].args.save_total_limit == 1
+
+
+@pytest.mark.parametrize(
+    "error",
+    [OSError(28, "No space left on device"), RuntimeError("[enforce fail] No space left"), SafetensorError("I/O")],
+)
+def test_a_disk_that_is_full_is_named_with_its_place(
+    folder: Path, trained: list[Any], monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def fail(*_: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(trl.SFTTrainer, "_save_optimizer_and_scheduler", fail)
+    with pytest.raises(MachineError, match=r"run/checkpoint-1: cannot be written \(.*\); free some space, .*--resume"):
+        sft.train_sft(write_recipe(folder, max_steps=2, save_steps=1))
+    monkeypatch.undo()
+    assert not is_whole(folder / "run" / "checkpoint-1")
+
+
+def test_a_pickle_in_a_checkpoint_is_refused_in_one_line(folder: Path, trained: list[Any]) -> None:
+    path = write_recipe(folder, max_steps=2, save_steps=1)
+    sft.train_sft(path)
+    shutil.rmtree(folder / "run" / "checkpoint-2")
+    earlier = folder / "run" / "checkpoint-1"
+    (earlier / "hashes.json").unlink()  # as an attacker would
+    torch.save({"code": Path}, earlier / "optimizer.pt")
+    with pytest.raises(InputError, match=r"checkpoint-1: holds more than numbers, which is never opened"):
+        sft.train_sft(path, resume=True)
 
 
 def test_a_model_without_a_chat_template(tmp_path: Path, stock: Path) -> None:

@@ -1,7 +1,8 @@
-"""Atomic writes, and locks on files and run folders."""
+"""Whole files: atomic writes, hashes, and locks on files and run folders."""
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,6 +23,12 @@ def write_whole(path: str | Path, content: str | bytes) -> None:
         # Otherwise a power cut may leave an empty file under the new name.
         os.fsync(file.fileno())
     partial.replace(path)
+
+
+def hash_file(path: str | Path) -> str:
+    """SHA-256 of a file's bytes."""
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @contextmanager

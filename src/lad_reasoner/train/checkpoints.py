@@ -1,4 +1,11 @@
-"""Checkpoints of a run: the newest complete one, and its weights put back into the model.
+"""Checkpoints of a run: sealed, rotated, the newest whole one found, and its weights put back into the model.
+
+    seal(folder / "checkpoint-50")                  # once every process has written its part
+    rotate(folder, keep=2)
+    newest_checkpoint(folder)
+
+Whole is a checkpoint with weights, optimizer and random state, each as it was written: the seal has a hash of every
+file. Without one of them the Trainer would resume all the same, and end with other weights.
 
 Weights are restored here because Transformers 5 saves those of several families under other names than the model has:
 its Trainer looks for the model's names, finds none, and would resume with the weights that training started with.
@@ -7,47 +14,120 @@ its Trainer looks for the model's names, finds none, and would resume with the w
 from __future__ import annotations
 
 import json
+import logging
 import shutil
 import zipfile
 from pathlib import Path
 from typing import Any
 
 from lad_reasoner.errors import require
+from lad_reasoner.files.whole import hash_file, write_whole
 from lad_reasoner.judges.vlm.checkpoint import load_checkpoint
 
+logger = logging.getLogger(__name__)
+
 STATE = "trainer_state.json"  # the file that the Trainer writes last
+SEAL = "hashes.json"  # the file that we write after it
+# Files and folders of which one must be there. Under FSDP and DeepSpeed several names are usual.
+PARTS = {
+    "weights": ("*.safetensors", "pytorch_model*", "global_step*"),
+    "optimizer": ("optimizer*", "global_step*"),
+    "random state": ("rng_state*.pth",),
+}
 
 
 def newest_checkpoint(folder: str | Path, *, remove_halves: bool = False) -> Path | None:
-    """The complete checkpoint with the most steps in a run folder; None if there is none.
+    """The whole checkpoint with the most steps in a run folder; None if there is none.
 
-    Incomplete ones are skipped, and with `remove_halves` removed, so that they do not count as one of those to keep.
+    Later ones that are damaged or incomplete are skipped, and with `remove_halves` named in the log and removed: the
+    run will write them again.
     """
-    complete: dict[int, Path] = {}
-    for path in Path(folder).glob("checkpoint-*"):
-        number = path.name.removeprefix("checkpoint-")
-        if not number.isdigit() or not path.is_dir():
-            continue
-        if is_whole(path):
-            complete[int(number)] = path
-        elif remove_halves:
+    for number, path in sorted(_numbered(folder).items(), reverse=True):
+        fault = find_fault(path, number)
+        if not fault:
+            return path
+        if remove_halves:
+            logger.warning("%s: %s; it is removed, and training resumes before it", path, fault)
             shutil.rmtree(path)
-    return complete[max(complete)] if complete else None
+    return None
+
+
+def rotate(folder: str | Path, keep: int | None) -> None:
+    """Remove all but the `keep` checkpoints with the most steps; None keeps all.
+
+    The Trainer goes by the time of the files, and removes the checkpoint that it has just written if the clock was set
+    back.
+    """
+    paths = [path for _, path in sorted(_numbered(folder).items())]
+    for path in paths[: -max(1, keep)] if keep else ():
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def seal(checkpoint: Path) -> None:
+    """Write the hash of every file of a checkpoint into it."""
+    files = sorted(path for path in checkpoint.rglob("*") if path.is_file() and path.name != SEAL)
+    hashes = {path.relative_to(checkpoint).as_posix(): hash_file(path) for path in files}
+    write_whole(checkpoint / SEAL, json.dumps(hashes, indent=2) + "\n")
 
 
 def is_whole(checkpoint: Path) -> bool:
-    """Whether every file of a checkpoint can be opened: its state, all weights, all optimizer and random states."""
-    safetensors = require("safetensors", "train")
+    """Whether nothing of a checkpoint is missing or damaged."""
+    return not find_fault(checkpoint)
+
+
+def find_fault(checkpoint: Path, number: int | None = None) -> str:
+    """What is missing or damaged in the checkpoint of this step; empty if it is whole."""
+    for part, names in PARTS.items():
+        if not any(any(checkpoint.glob(name)) for name in names):
+            return f"has no {part}"
+    # Without a seal it was cut off, or written by an earlier version.
+    fault = _broken_seal(checkpoint) if (checkpoint / SEAL).exists() else _unreadable_file(checkpoint)
+    return fault or _wrong_state(checkpoint, number)
+
+
+def _numbered(folder: str | Path) -> dict[int, Path]:
+    """Number of steps -> checkpoint."""
+    numbered: dict[int, Path] = {}
+    for path in Path(folder).glob("checkpoint-*"):
+        number = path.name.removeprefix("checkpoint-")
+        if number.isdecimal() and path.is_dir():
+            numbered[int(number)] = path
+    return numbered
+
+
+def _broken_seal(checkpoint: Path) -> str:
     try:
-        state = json.loads((checkpoint / STATE).read_text(encoding="utf-8"))
-        for file in checkpoint.rglob("*.safetensors"):
+        hashes = json.loads((checkpoint / SEAL).read_text(encoding="utf-8"))
+        for name, wanted in hashes.items():
+            if hash_file(checkpoint / name) != wanted:
+                return f"{name} is not as it was written"
+    except (OSError, ValueError, AttributeError) as error:
+        return f"is incomplete ({error})"
+    return ""
+
+
+def _unreadable_file(checkpoint: Path) -> str:
+    """A file without a hash that cannot be opened to its end."""
+    safetensors = require("safetensors", "train")
+    for file in sorted(checkpoint.rglob("*.safetensors")):
+        try:
             with safetensors.safe_open(file, "pt"):
                 pass
+        except (OSError, safetensors.SafetensorError):
+            return f"{file.name} is cut off or damaged"
+    for file in sorted([*checkpoint.rglob("*.pt"), *checkpoint.rglob("*.pth")]):
         # A zip file has its directory at the end, which is missing if the file was cut off.
-        archives = [*checkpoint.rglob("*.pt"), *checkpoint.rglob("*.pth")]
-    except (OSError, ValueError, safetensors.SafetensorError):
-        return False
-    return isinstance(state, dict) and "global_step" in state and all(zipfile.is_zipfile(file) for file in archives)
+        if not zipfile.is_zipfile(file):
+            return f"{file.name} is cut off or damaged"
+    return ""
+
+
+def _wrong_state(checkpoint: Path, number: int | None) -> str:
+    try:
+        step = json.loads((checkpoint / STATE).read_text(encoding="utf-8"))["global_step"]
+    except (OSError, ValueError, TypeError, KeyError):
+        return f"has no valid {STATE}"
+    return "" if number in (None, step) else f"{STATE} is of step {step}"
 
 
 def restore_weights(model: Any, checkpoint: str | Path, _wrapped: Any = None) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from lad_reasoner.errors import RecordError
 from lad_reasoner.files.jsonl import repair_records
 from lad_reasoner.files.whole import write_whole
 from lad_reasoner.packaged import read_packaged
@@ -67,7 +68,15 @@ class Samples:
         if not self.path.exists():
             return
         repair_records(self.path)
-        lines = self.path.read_text(encoding="utf-8").splitlines(keepends=True)
-        kept = [line for line in lines if json.loads(line)["step"] <= step]
+        lines = self.path.read_bytes().splitlines(keepends=True)
+        kept = []
+        for number, line in enumerate(lines, 1):
+            try:
+                earlier = json.loads(line)["step"] <= step
+            except (ValueError, TypeError, KeyError):
+                problem = "not a sample of this run; remove the line, then run the same command with --resume"
+                raise RecordError(f"{self.path}:{number}: {problem}") from None
+            if earlier:
+                kept.append(line)
         if len(kept) < len(lines):
-            write_whole(self.path, "".join(kept))
+            write_whole(self.path, b"".join(kept))

@@ -18,9 +18,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from lad_reasoner.data.sets.built_set import DECISIONS, MANIFEST, METADATA, hash_file
+from lad_reasoner.data.sets.built_set import DECISIONS, MANIFEST, METADATA
 from lad_reasoner.errors import InputError
-from lad_reasoner.files.whole import write_whole
+from lad_reasoner.files.whole import hash_file, write_whole
 from lad_reasoner.judges.vlm.checkpoint import find_folder
 from lad_reasoner.train.settings import TRL, Recipe
 

@@ -12,11 +12,13 @@ from __future__ import annotations
 
 import logging
 import os
+import pickle
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -24,7 +26,7 @@ import torch
 from lad_reasoner.errors import ImageError, InputError, MachineError, StoppedError, require
 from lad_reasoner.files.whole import lock
 from lad_reasoner.progress import ProgressDisplay
-from lad_reasoner.train.checkpoints import newest_checkpoint, restore_weights
+from lad_reasoner.train.checkpoints import newest_checkpoint, restore_weights, rotate, seal
 from lad_reasoner.train.settings import Recipe
 
 if TYPE_CHECKING:
@@ -55,7 +57,7 @@ def run_trainer(trainer: Any, recipe: Recipe[Any], *, resume: bool, progress: Pr
 
 def _run(trainer: Any, recipe: Recipe[Any], *, resume: bool, progress: ProgressDisplay | None) -> None:
     main = trainer.is_world_process_zero()
-    start = newest_checkpoint(recipe.out, remove_halves=main) if resume else None
+    start = _find_start(recipe) if resume else None
     if resume and start is None and main:
         logger.warning("%s: no complete checkpoint found; training starts at the first step", recipe.out)
     sharded = trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled  # their checkpoints have the model's own names
@@ -63,6 +65,9 @@ def _run(trainer: Any, recipe: Recipe[Any], *, resume: bool, progress: ProgressD
         trainer._load_from_checkpoint = partial(restore_weights, trainer.model)
     trainer.create_model_card = lambda **_: None  # publish.py writes our card, not TRL's
     watch = watcher(trainer, progress)
+    keep, trainer.args.save_total_limit = trainer.args.save_total_limit, None  # see `rotate`
+    save = trainer._save_checkpoint
+    trainer._save_checkpoint = partial(_save_whole, trainer, recipe.out, save, keep)
     trainer.remove_callback(require("transformers", "train").PrinterCallback)  # it writes to stdout
     trainer.add_callback(watch)
     try:
@@ -79,18 +84,52 @@ def _run(trainer: Any, recipe: Recipe[Any], *, resume: bool, progress: ProgressD
             raise
         with recipe.translated_errors():  # an error before the end of the first step comes from the settings
             raise
+    except pickle.UnpicklingError as error:
+        raise InputError(f"{start}: holds more than numbers, which is never opened ({_first_words(error)})") from None
     except ImageError as error:  # a worker process adds its traceback before the message
         problem = str(error).strip().splitlines()[-1].removeprefix("lad_reasoner.errors.ImageError: ")
         kept = f"the checkpoints in {recipe.out} are kept: repair it, then run the same command with --resume"
         raise InputError(f"{problem}; {kept}") from None
     finally:
         trainer.remove_callback(watch)
+        trainer.args.save_total_limit, trainer._save_checkpoint = keep, save
     if watch.number and trainer.state.global_step < trainer.state.max_steps:
         raise StoppedError(
             f"stopped at step {trainer.state.global_step} of {trainer.state.max_steps} and saved in {recipe.out}; "
             "run the same command with --resume to continue",
             watch.number,
         )
+
+
+def _find_start(recipe: Recipe[Any]) -> Path | None:
+    """The checkpoint to resume from, which the first process finds for all: hashing is slow, and it removes others."""
+    found = [newest_checkpoint(recipe.out, remove_halves=True) if first_process() else None]
+    require("accelerate.utils", "train").broadcast_object_list(found)
+    return found[0]
+
+
+def _save_whole(
+    trainer: Any, out: Path, save: Callable[..., None], keep: int | None, model: Any, trial: Any = None
+) -> None:
+    """The Trainer's saving, then the seal, then the end of older checkpoints. MachineError if it cannot be written."""
+    checkpoint = out / f"checkpoint-{trainer.state.global_step}"
+    try:
+        save(model, trial)
+        trainer.accelerator.wait_for_everyone()
+        if trainer.args.should_save:
+            seal(checkpoint)
+            rotate(out, keep)
+    except torch.OutOfMemoryError:
+        raise
+    except (OSError, RuntimeError, require("safetensors", "train").SafetensorError) as error:
+        problem = getattr(error, "strerror", None) or _first_words(error)
+        raise MachineError(
+            f"{checkpoint}: cannot be written ({problem}); free some space, then run the same command with --resume"
+        ) from None
+
+
+def _first_words(error: BaseException) -> str:
+    return " ".join(str(error).split())[:200]
 
 
 class _NothingLeft(Exception):  # noqa: N818

@@ -16,7 +16,6 @@ MiniLOCO's test_tubes for a test split.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections import Counter
@@ -169,12 +168,6 @@ def summarise_set(entries: Sequence[Entry]) -> dict[str, Any]:
         "prompt_versions": _count(entry.prompt_version for entry in entries),
         "masks_missing": sum(entry.label == "yes" and not entry.masks for entry in entries),
     }
-
-
-def hash_file(path: str | Path) -> str:
-    """SHA-256 of a file's bytes."""
-    with Path(path).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _count(values: Iterable[str]) -> dict[str, int]:

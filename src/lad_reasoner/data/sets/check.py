@@ -24,10 +24,11 @@ from PIL import Image
 
 from lad_reasoner.data.layouts import Source, why_not_train
 from lad_reasoner.data.masks import read_mask
-from lad_reasoner.data.sets.built_set import Entry, hash_file, read_entries, read_manifest, summarise_set
+from lad_reasoner.data.sets.built_set import Entry, read_entries, read_manifest, summarise_set
 from lad_reasoner.data.sets.tokens import record_tokens
 from lad_reasoner.errors import ImageError
 from lad_reasoner.files.pictures import map_pictures, read_picture
+from lad_reasoner.files.whole import hash_file
 from lad_reasoner.progress import Track, silent
 from lad_reasoner.records import Sample
 from lad_reasoner.text import label_counts
