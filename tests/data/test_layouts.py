@@ -475,6 +475,41 @@ def test_a_table_cannot_lead_out_of_its_folder(tmp_path: Path) -> None:
     assert source.refused["named in t.csv, but absent"] == ("gone.png",)
 
 
+ROWS = [("p/g0.png", "0"), ("p/g1.png", "0"), ("p/b0.png", "1"), ("p/b1.png", "1")]
+
+
+LABELS = [("0", "1"), ("0.0", "1.0"), ("0.", "1."), ("0,0", "1,0"), ("OK ", "NOT OK"), ("False", "True")]
+MINUS_ONE = [("1", "-1"), ("1.0", "-1.0"), ("+1", "\u22121"), ("good", "-1")]
+
+
+@pytest.mark.parametrize("labels", LABELS + MINUS_ONE)
+def test_labels_of_tables(tmp_path: Path, labels: tuple[str, str]) -> None:
+    plant(tmp_path, [name for name, _ in ROWS])
+    lines = [f'{name},"{labels[int(label)]}"\n' for name, label in ROWS]
+    (tmp_path / "labels.csv").write_text("image,label\n" + "".join(lines), encoding="utf-8")
+    source = find_samples(tmp_path)
+    assert [sample.kind for sample in source.samples] == [None, None, "good", "good"]
+    has_minus = labels[1].startswith(("-1", "\u2212"))
+    assert [note.partition(":")[0] for note in source.notes] == ["labels.csv"] * has_minus
+    assert not has_minus or "-1 were taken as anomalous" in source.notes[0]
+
+
+def test_minus_one_beside_zero_is_not_guessed(tmp_path: Path) -> None:
+    plant(tmp_path, ["1.png", "2.png", "3.png"])
+    (tmp_path / "t.csv").write_text("image,label\n1.png,0\n2.png,1\n3.png,-1\n")
+    with pytest.raises(InputError, match=r"t\.csv:4: label: '-1' stands beside 0; write good and bad"):
+        find_samples(tmp_path)
+
+
+def test_the_columns_of_a_table_that_is_not_understood_are_named(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("photo;verdict of the line\n1.png;good\n")
+    with pytest.raises(InputError, match="columns image and label; it has photo, verdict of the line"):
+        find_samples(tmp_path / "t.csv")
+    plant(tmp_path, ["1.png"])
+    with pytest.raises(InputError, match=r"t\.csv with the columns photo, verdict of the line; expected"):
+        find_samples(tmp_path)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

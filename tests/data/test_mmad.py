@@ -195,6 +195,12 @@ def test_a_malformed_file_is_named_with_key_and_field(tmp_path: Path, content: s
     assert "\n" not in str(caught.value)
 
 
+def test_a_byte_order_mark_is_no_fault(tmp_path: Path) -> None:
+    path = tmp_path / "mmad.json"
+    path.write_bytes(b"\xef\xbb\xbf{}")  # saved once by Notepad
+    assert read_mmad(path).refused == {}
+
+
 def test_a_file_that_is_no_text_or_absent(tmp_path: Path) -> None:
     (tmp_path / "m.json").write_bytes(b"\xff\xfe{")
     with pytest.raises(InputError, match=r"m\.json: Invalid JSON"):

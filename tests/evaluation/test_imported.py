@@ -178,6 +178,51 @@ def test_unknown_doubled_and_missing_images_are_named_and_counted(
     assert (metrics.pooled.confusion.tp, metrics.pooled.confusion.tn, metrics.pooled.tpr.value) == (1, 4, 0.25)
 
 
+@pytest.mark.parametrize("column", ["pred_label", "score", "prediction"])
+@pytest.mark.parametrize(
+    ("good", "bad"),
+    [("1", "-1"), ("1.0", "-1.0"), ("Normal", "Abnormal"), ("False", "True"), ("0.0", "1.0")],
+)
+def test_labels_of_other_systems(write: Write, loco: Benchmark, column: str, good: str, bad: str) -> None:
+    if column == "score" and good.isalpha():
+        pytest.skip("words are no scores")
+    judge = ImportedPredictions(write("p.csv", f"image,{column}\n{GOOD},{good}\n{BAD},{bad}\n"), loco)
+    assert [one.answer for one in judgements(judge, loco, GOOD, BAD)] == ["no", "yes"]
+    assert ("labels of -1 were taken as anomalous, those of 1 as good" in judge.notes) == bad.startswith("-1")
+
+
+@pytest.mark.parametrize("score", ["tensor(0.9)", "tensor([0.9], device='cuda:0')", "np.float32(0.9)", '"0,9"'])
+def test_scores_as_torch_numpy_and_excel_write_them(write: Write, loco: Benchmark, score: str) -> None:
+    cell = score if score.startswith('"') else f'"{score}"'
+    judge = ImportedPredictions(write("p.csv", f"image,score\n{BAD},{cell}\n"), loco)
+    assert judgements(judge, loco, BAD)[0].score == 0.9
+
+
+def test_answers_that_are_no_label_are_named(write: Write, loco: Benchmark) -> None:
+    judge = ImportedPredictions(write("p.csv", f"image,prediction\n{GOOD},gut\n{BAD},schlecht\n"), loco)
+    assert [one.answer for one in judgements(judge, loco, GOOD, BAD)] == ["invalid", "invalid"]
+    assert "answers that are no known label count as invalid: gut, schlecht" in str(judge.notes)
+
+
+def test_minus_one_beside_zero_is_refused(write: Write, loco: Benchmark) -> None:
+    path = write("p.csv", f"image,pred_label\n{GOOD},0\n{BAD},-1\n")
+    with pytest.raises(InputError, match=r"p\.csv:3: pred_label: '-1' stands beside 0; write yes and no"):
+        ImportedPredictions(path, loco)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le"])
+@pytest.mark.parametrize("name", ["p.csv", "p.jsonl", "p.json"])
+def test_encodings_of_other_systems(tmp_path: Path, loco: Benchmark, name: str, encoding: str) -> None:
+    text = {
+        "p.csv": f"sep=;\r\nimage;score\r\n{GOOD};0.2\r\n{BAD};0.9\r\n",
+        "p.jsonl": f'{{"image": "{GOOD}", "score": 0.2}}\n{{"image": "{BAD}", "score": 0.9}}\n',
+        "p.json": f'{{"{GOOD}": 0.2, "{BAD}": 0.9}}',
+    }
+    path = tmp_path / name
+    path.write_bytes(text[name].encode(encoding))
+    assert [one.score for one in judgements(ImportedPredictions(path, loco), loco, GOOD, BAD)] == [0.2, 0.9]
+
+
 def test_a_threshold_for_systems_that_only_score(write: Write, loco: Benchmark) -> None:
     path = write("patchcore.csv", f"image,score\n{GOOD},31.5\n{BAD},40\npushpins/test/good/001.png,-2\n")
     with pytest.raises(

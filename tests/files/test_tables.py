@@ -39,6 +39,36 @@ def test_what_was_written_is_read(table: list[list[str]], delimiter: str) -> Non
     assert [cells for _, cells in rows] == table
 
 
+PLAIN = "image,label\r\n1.png,good\r\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "line"),
+    [
+        (PLAIN.encode(), 2),
+        (PLAIN.encode("utf-8-sig"), 2),
+        (("sep=;\r\n" + PLAIN.replace(",", ";")).encode("utf-8-sig"), 3),
+        (("sep=,\n" + PLAIN).encode(), 3),
+        (('"sep=\t"\r\n' + PLAIN.replace(",", "\t")).encode(), 3),
+        (("SEP=;;\r\n\r\n" + PLAIN.replace(",", ";")).encode(), 4),
+        (("\r\n\n" + PLAIN).encode(), 4),
+        (PLAIN.encode("utf-16"), 2),
+        (PLAIN.encode("utf-16-le"), 2),
+        (PLAIN.encode("utf-16-be"), 2),
+        (b"\xfe\xff" + PLAIN.encode("utf-16-be"), 2),
+        (PLAIN.replace(",", "|").encode(), 2),
+        (PLAIN.replace("\r\n", "\r").encode(), 2),
+        (PLAIN.replace("image", '"image"').replace("1.png", '"1.png"').encode("utf-8-sig"), 2),
+    ],
+)
+def test_what_excel_powershell_and_notepad_leave(tmp_path: Path, content: bytes, line: int) -> None:
+    path = tmp_path / "t.csv"
+    path.write_bytes(content)
+    header, rows = read_table_rows(path)
+    assert header == read_table_header(path) == ["image", "label"]
+    assert list(rows) == [(f"{path}:{line}", ["1.png", "good"])]
+
+
 def test_faults(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
     with pytest.raises(InputError, match=r"t\.csv: No such file"):

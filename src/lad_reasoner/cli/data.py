@@ -268,6 +268,8 @@ def _gather(sources: list[Path] | None, mvtec_ad: Path | None, visa: Path | None
     gathered += [find_samples(folder) for folder in sources or ()]
     if not gathered:
         raise InputError("no source is given; give a folder, --mvtec-ad or --visa")
+    for note in dict.fromkeys(note for source in gathered for note in source.notes):
+        print(f"note: {note}", file=sys.stderr)
     return gather(gathered)
 
 

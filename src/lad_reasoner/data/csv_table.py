@@ -5,7 +5,8 @@
     pictures/002.png,bad,lamp,test,missing screw,masks/002.png
 
 `image` and `label` are needed, the others may be absent. Paths are relative to the table's folder and must stay inside
-it. Commas, semicolons or tabs. Label: any name of a kind in words.toml; `yes` and `1` mean anomalous.
+it. Commas, semicolons or tabs. Label: any name of a kind in words.toml; `yes` and `1` mean anomalous. Where labels are
+-1 and 1, -1 is anomalous, which is noted.
 Several masks are separated by `;` or `|`.
 """
 
@@ -15,12 +16,13 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from lad_reasoner.data.folder_words import COLUMNS, LABELS, SPLITS, word
+from lad_reasoner.data.folder_words import COLUMNS, SPLITS, read_labels, word
 from lad_reasoner.data.public_sets import LICENCES, UNKNOWN_LICENCE, VISA
 from lad_reasoner.errors import InputError
 from lad_reasoner.files.pictures import Parts
 from lad_reasoner.files.tables import read_table_header, read_table_rows
 from lad_reasoner.records import Sample
+from lad_reasoner.text import printable
 
 
 def has_samples(table: Path) -> bool:
@@ -28,19 +30,28 @@ def has_samples(table: Path) -> bool:
     return {"image", "label"} <= _find_columns(read_table_header(table)).keys()
 
 
-def read_table(table: Path, folder: Path, paths: set[Parts], refused: dict[str, list[str]]) -> list[Sample]:
+def read_table(
+    table: Path, folder: Path, paths: set[Parts], refused: dict[str, list[str]], notes: list[str]
+) -> list[Sample]:
     """The samples of a table in the order of its rows; `paths` are all files below `folder`.
 
-    Rows whose picture is absent, or lies outside the folder, are added to `refused` (reason -> names). InputError with
-    file, line and column for a cell that is empty or unknown.
+    What had to be decided about the labels is added to `notes`. Rows whose picture is absent, or lies outside the
+    folder, are added to `refused` (reason -> names). InputError with file, line and column for a cell that is empty or
+    unknown.
     """
     visa_defects = _visa_defects(folder, paths)
     samples = []
-    for where, row in _read_rows(table):
+    rows = list(_read_rows(table))
+    labels, note = read_labels([row.get("label", "") for _, row in rows])
+    if note:
+        notes.append(f"{printable(table.name)}: {note}")
+    for where, row in rows:
         if not row.get("image"):
             raise InputError(f"{where}: image: the cell is empty; name a picture")
-        label, split_word = word(row.get("label", "")), word(row.get("split", ""))
-        if label not in LABELS:
+        label, split_word = row.get("label", ""), word(row.get("split", ""))
+        if label not in labels:
+            if label.strip().startswith("-1"):
+                raise InputError(f"{where}: label: {label!r} stands beside 0; write good and bad")
             raise InputError(f"{where}: label: {label!r} is unknown; write good, bad, logical or structural")
         if split_word and split_word not in SPLITS:
             raise InputError(f"{where}: split: {split_word!r} is unknown; write train, validation or test")
@@ -53,7 +64,7 @@ def read_table(table: Path, folder: Path, paths: set[Parts], refused: dict[str, 
             continue
         category = row.get("category") or folder.resolve().name
         is_visa = category in VISA and [word(part) for part in image[-4:-2]] == ["data", "images"]
-        kind = LABELS[label]
+        kind = labels[label]
         defect, masks = None, []
         if kind != "good":
             defect = row.get("defect") or visa_defects.get(image)

@@ -41,6 +41,7 @@ OTHER_PICTURES = frozenset(_NAMES["names"]["other_pictures"])
 
 _FILLERS = frozenset(_NAMES["names"]["fillers"])
 _PIECES = re.compile(r"[^\W\d_]+|\d+")
+_NUMBER = re.compile(r"[+-]?\d{1,9}(?:[.,]\d{0,9})?")
 _HUMP = re.compile(r"(?<=[a-z])(?=[A-Z])")  # testSet, NotOK
 
 
@@ -105,6 +106,33 @@ def _look_up(phrase: str) -> FolderName | None:
     if phrase in WORDS:
         return FolderName(has_kind=True, kind=WORDS[phrase])
     return FolderName(role=ROLES[phrase]) if phrase in ROLES else None
+
+
+def read_labels(cells: Sequence[str]) -> tuple[dict[str, Kind | None], str]:
+    """What each text of a column of labels means, and a note on what had to be decided; unknown texts are left out.
+
+    Numbers may have a decimal point (`1.0`). Of -1 and 1 the first is anomalous, as in scikit-learn, and 1 is good; -1
+    beside 0 is unknown.
+    """
+    texts = dict.fromkeys(cells)
+    forms = {text: _label_form(text) for text in texts}
+    present = set(forms.values())
+    labels: dict[str, Kind | None] = dict(LABELS)
+    note = ""
+    if "-1" in present and "0" not in present:
+        labels["-1"] = None
+        if "1" in present:
+            labels["1"] = "good"
+        note = "labels of -1 were taken as anomalous" + (", those of 1 as good" if "1" in present else "")
+    return {text: labels[form] for text, form in forms.items() if form in labels}, note
+
+
+def _label_form(text: str) -> str:
+    text = text.strip().rstrip(".").replace("\u2212", "-")  # Excel's and Word's minus
+    if _NUMBER.fullmatch(text):
+        value = float(text.replace(",", "."))
+        return str(int(value)) if value == int(value) else text
+    return word(text)
 
 
 def mask_stems(stem: str) -> Iterator[tuple[str, bool]]:

@@ -44,6 +44,7 @@ from lad_reasoner.data.public_sets import (
 )
 from lad_reasoner.errors import ImageError, InputError
 from lad_reasoner.files.pictures import Parts, list_files, natural_path
+from lad_reasoner.files.tables import read_table_header
 from lad_reasoner.packaged import read_packaged
 from lad_reasoner.records import Kind, Sample
 from lad_reasoner.text import listed, printable
@@ -54,11 +55,15 @@ EXPECTED: str = read_packaged(__file__, "layouts.toml")["expected"]
 
 @dataclass(frozen=True)
 class Source:
-    """The samples of a folder. `refused`: reason -> pictures that were left out, relative to the folder."""
+    """The samples of a folder. `refused`: reason -> pictures that were left out, relative to the folder.
+
+    `notes` say what had to be decided about labels.
+    """
 
     folder: Path
     samples: tuple[Sample, ...]
     refused: Mapping[str, tuple[str, ...]]
+    notes: tuple[str, ...] = ()
 
 
 def find_samples(folder: str | Path) -> Source:
@@ -71,16 +76,20 @@ def find_samples(folder: str | Path) -> Source:
     """
     path = Path(folder)
     refused: dict[str, list[str]] = {}
+    notes: list[str] = []
     if path.is_file():
         if path.suffix.lower() != ".csv" or not has_samples(path):
-            raise InputError(f"{printable(path)}: give a folder, or a CSV file with the columns image and label")
+            columns = f"; it has {_columns(path)}" if path.suffix.lower() == ".csv" else ""
+            raise InputError(
+                f"{printable(path)}: give a folder, or a CSV file with the columns image and label{columns}"
+            )
         base = path.parents[1] if path.parent.name == "split_csv" else path.parent
-        samples = read_table(path, base, set(list_files(base)), refused)
+        samples = read_table(path, base, set(list_files(base, [])), refused, notes)
         if not samples:
             raise InputError(
                 f"{printable(path)}: no picture of it can be used ({count_reasons(refused) or 'it has no rows'})"
             )
-        return _sort(path, base, samples, refused)
+        return _sort(path, base, samples, refused, notes)
     if not path.is_dir():
         raise InputError(f"{printable(path)}: no such folder")
     # CLASS/test alone is read as what it is: a part of CLASS.
@@ -96,12 +105,14 @@ def find_samples(folder: str | Path) -> Source:
     tables = _tables(base, files)
     for table, prefix in tables.items():
         below = {parts[len(prefix) :] for parts in files if _is_below(parts, prefix)}
-        samples += read_table(table, base.joinpath(*prefix), below, refused)
+        samples += read_table(table, base.joinpath(*prefix), below, refused, notes)
     rest = [parts for parts in files if not any(_is_below(parts, prefix) for prefix in tables.values())]
     samples += read_layouts(base, rest, refused)
     if not samples:
-        raise InputError(f"{printable(path)}: layout not recognised; {_describe(files, refused)}; expected {EXPECTED}")
-    return _sort(path, base, samples, refused)
+        raise InputError(
+            f"{printable(path)}: layout not recognised; {_describe(base, files, refused)}; expected {EXPECTED}"
+        )
+    return _sort(path, base, samples, refused, notes)
 
 
 def _mask_folders(base: Path) -> list[Parts]:
@@ -127,7 +138,7 @@ def is_public(sample: Sample) -> bool:
     return sample.dataset in LICENCES and sample.dataset != "MiniLOCO"
 
 
-def _sort(path: Path, base: Path, samples: list[Sample], refused: dict[str, list[str]]) -> Source:
+def _sort(path: Path, base: Path, samples: list[Sample], refused: dict[str, list[str]], notes: Sequence[str]) -> Source:
     """In natural order, each picture once."""
     kept: dict[tuple[str | None, ...], Sample] = {}
     for sample in sorted(samples, key=lambda sample: natural_path(Path(sample.image).relative_to(base).parts)):
@@ -144,7 +155,7 @@ def _sort(path: Path, base: Path, samples: list[Sample], refused: dict[str, list
             refused.setdefault("have the name of another picture, or differ only in case", []).append(name)
         else:
             kept[key] = sample
-    return Source(path, tuple(kept.values()), {reason: tuple(names) for reason, names in refused.items()})
+    return Source(path, tuple(kept.values()), {reason: tuple(names) for reason, names in refused.items()}, tuple(notes))
 
 
 def _is_below(parts: Parts, prefix: Parts) -> bool:
@@ -161,15 +172,23 @@ def _tables(base: Path, files: list[Parts]) -> dict[Path, Parts]:
     return tables or {base / name: () for name in own}
 
 
-def _describe(files: list[Parts], refused: Mapping[str, list[str]]) -> str:
+def _columns(table: Path) -> str:
+    """The columns of a table that is not understood."""
+    return printable(listed([name.strip() for name in read_table_header(table)], 8)) or "none"
+
+
+def _describe(base: Path, files: list[Parts], refused: Mapping[str, list[str]]) -> str:
     """What an unrecognised folder holds, in a few words."""
+    tables = [parts[0] for parts in files if len(parts) == 1 and parts[0].casefold().endswith(".csv")]
+    columns = "".join(f", {printable(name)} with the columns {_columns(base / name)}" for name in tables[:3])
     pictures = [parts for parts in files if is_picture(parts)]
     if not pictures:
         suffixes = sorted({Path(parts[-1]).suffix or "without a suffix" for parts in files})
-        return f"found no pictures, {len(files)} other files" + (f" ({', '.join(suffixes[:5])})" if suffixes else "")
+        kinds = f" ({', '.join(suffixes[:5])})" if suffixes else ""
+        return f"found no pictures, {len(files)} other files{kinds}{columns}"
     folders = list(dict.fromkeys("/".join(parts[:-1]) or "the folder itself" for parts in pictures))
     reasons = count_reasons(refused) or "all of them masks"
-    return printable(f"found {len(pictures)} pictures in {listed(folders, 5)} ({reasons})")
+    return printable(f"found {len(pictures)} pictures in {listed(folders, 5)} ({reasons}){columns}")
 
 
 def count_reasons(refused: Mapping[str, Sequence[str]]) -> str:

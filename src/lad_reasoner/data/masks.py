@@ -6,6 +6,7 @@ are small numbers. So whatever is not black is anomalous.
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -84,7 +85,7 @@ def name_defects(sample: Sample) -> tuple[str, ...]:
         return ()
     config = Path(sample.masks[0]).parents[3] / "defects_config.json"
     try:
-        entries = TypeAdapter(list[_Defect]).validate_json(config.read_bytes())
+        entries = TypeAdapter(list[_Defect]).validate_json(config.read_bytes().removeprefix(codecs.BOM_UTF8))
     except OSError as error:
         raise InputError(f"{printable(config)}: {error.strerror}; it names the defects, copy it beside test/") from None
     except ValidationError as error:

@@ -22,6 +22,7 @@ the place is measured from the mask.
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
@@ -196,7 +197,7 @@ def _spoken(name: str) -> str:
 
 def _read(path: str | Path, form: type[Form], what: str) -> Form:
     try:
-        return TypeAdapter(form).validate_json(Path(path).read_bytes())
+        return TypeAdapter(form).validate_json(Path(path).read_bytes().removeprefix(codecs.BOM_UTF8))
     except OSError as error:
         raise InputError(f"{printable(path)}: {error.strerror}; give MMAD's {what}") from None
     except ValidationError as error:

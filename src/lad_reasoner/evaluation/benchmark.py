@@ -189,7 +189,8 @@ def open_benchmark(name: str, root: str | Path | None = None) -> Benchmark:
     if not chosen:
         others = ", ".join(sorted({sample.dataset for sample in source.samples}))
         raise InputError(f"{printable(root)}: no {dataset} in it, but {others}; give another --benchmark or --root")
-    notes = [
+    notes = [*source.notes]
+    notes += [
         f"{len(names)} pictures left out: they {reason} ({listed(list(names))})"
         for reason, names in source.refused.items()
     ]

@@ -30,14 +30,15 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from lad_reasoner.answers import Answer
-from lad_reasoner.data.folder_words import LABELS, word
+from lad_reasoner.data.folder_words import read_labels, word
 from lad_reasoner.data.mmad import DETECTION
 from lad_reasoner.errors import InputError
 from lad_reasoner.evaluation.benchmark import Benchmark
 from lad_reasoner.files.pictures import Parts
-from lad_reasoner.files.tables import read_table_rows
+from lad_reasoner.files.tables import decode_text, read_table_rows
 from lad_reasoner.judge import Judgement, PicturePair
 from lad_reasoner.packaged import read_packaged
+from lad_reasoner.records import Kind
 from lad_reasoner.text import listed, printable
 
 # Our name of a column -> names in files of other systems and in ours.
@@ -46,6 +47,9 @@ COLUMNS: dict[str, list[str]] = read_packaged(__file__, "imported.toml")["column
 Row = tuple[str, Mapping[str, Any]]  # `file:line`, column -> value
 
 _FIRST_WORD = re.compile(r"\W*(yes(?!\W*(?:or\W+)?no\b)|no(?!\W*(?:or\W+)?yes\b))\b", re.IGNORECASE)
+_WRAPPED = re.compile(
+    r"(?:tensor|array|np\.float\d+)\(\[*(?P<number>[-+.\de]+)\]*(?:, *[a-z_]+=.*)?\)|(?P<comma>[-+]?\d+,\d+)"
+)
 _OPTION = re.compile(r"^\s*([A-Z])\s*[.:)]\s*(.+?)\s*$", re.MULTILINE)
 
 
@@ -86,7 +90,16 @@ class ImportedPredictions:
         if not rows:
             raise InputError(f"{printable(path)}: no predictions in it")
         names = _find_columns(self.path, rows, columns)
-        lines = [(_read_line(where, row, names), _read_image(where, row, names)) for where, row in rows]
+        if threshold is None and _has_labels_for_scores(rows, names):
+            names["answer"] = names.pop("score")
+        cells = [_cell(row, names, "answer") for _, row in rows]
+        labels, label_note = read_labels(cells)
+        unknown_labels = dict.fromkeys(cell for cell in cells if cell.strip() and cell not in labels)
+        self._label_notes = [label_note] if label_note else []
+        if unknown_labels:
+            words = printable(listed(list(unknown_labels), 5))
+            self._label_notes.append(f"answers that are no known label count as invalid: {words}")
+        lines = [(_read_line(where, row, names, labels), _read_image(where, row, names)) for where, row in rows]
         scores = [line.score for line, _ in lines if line.score is not None]
         self._limit = 0.5 if threshold is None else threshold
         self._origin = threshold or 0.0  # of the mapping to [0, 1]
@@ -140,6 +153,7 @@ class ImportedPredictions:
 
     def _notes(self, unknown: Sequence[str], repeated: Sequence[str], only_scores: bool) -> Iterator[str]:
         yield f"answers and scores come from {printable(self.path.name)}; they were not made here"
+        yield from self._label_notes
         if only_scores:
             yield f"the file has scores only: the answer is yes from {self._limit:g} on"
         for images, reason in (
@@ -190,10 +204,7 @@ def _read(path: Path) -> bytes:
 
 def _rows(path: Path, content: bytes) -> Iterator[Row]:
     shown = printable(path)
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        raise InputError(f"{shown}: not UTF-8; save it as UTF-8 text") from None
+    text = decode_text(content, path)
     if path.suffix.lower() == ".json":
         yield from _from_json(shown, _load(shown, 1, text, "; a file of JSON lines must end in .jsonl"))
     elif path.suffix.lower() in (".jsonl", ".ndjson"):
@@ -300,22 +311,48 @@ def _read_image(where: str, row: Mapping[str, Any], names: Mapping[str, str]) ->
     return printable(image), category
 
 
-def _read_line(where: str, row: Mapping[str, Any], names: Mapping[str, str]) -> _Line:
+def _to_number(cell: Any) -> float:
+    """A score, also as `tensor(0.9, device='cuda:0')` or with a decimal comma; NaN for what is no number."""
+    wrapped = _WRAPPED.fullmatch(str(cell).strip())
+    try:
+        return float(wrapped["number"] or wrapped["comma"].replace(",", ".")) if wrapped else float(cell)
+    except (TypeError, ValueError, OverflowError):
+        return math.nan
+
+
+def _cell(row: Mapping[str, Any], names: Mapping[str, str], column: str) -> str:
+    cell = row.get(names.get(column, ""))
+    return "" if cell is None else str(cell)
+
+
+def _has_labels_for_scores(rows: Sequence[Row], names: Mapping[str, str]) -> bool:
+    """Whether the scores are scikit-learn's labels -1 and 1, and no column has answers."""
+    if "score" not in names or "answer" in names:
+        return False
+    return {_cell(row, names, "score").strip().removesuffix(".0") for _, row in rows} == {"-1", "1"}
+
+
+def _read_line(
+    where: str, row: Mapping[str, Any], names: Mapping[str, str], labels: Mapping[str, Kind | None]
+) -> _Line:
     cells = {column: row.get(name) for column, name in names.items()}
     text = str(cells.get("text") or "").strip()
     score = None
     cell = cells.get("score")
     if cell is not None and str(cell).strip():
-        try:
-            score = float(cell)
-        except (TypeError, ValueError, OverflowError):
-            score = math.nan
+        score = _to_number(cell)
         if not math.isfinite(score):
             raise InputError(f"{where}: {names['score']}: {str(cell)[:40]!r} is not a finite number")
     answer: Answer | None = None
     cell = cells.get("answer")
     if cell is not None and str(cell).strip():
-        answer = _read_answer(str(cell))
+        label = str(cell)
+        if label not in labels and label.strip().startswith("-1"):
+            raise InputError(f"{where}: {names['answer']}: {label!r} stands beside 0; write yes and no")
+        # Any word that is no label is an invalid answer.
+        answer = "invalid"
+        if label in labels:
+            answer = "no" if labels[label] == "good" else "yes"
     elif text:
         answer = _answer_of_text(text)
     return _Line(answer, score, text)
@@ -328,11 +365,3 @@ def _answer_of_text(text: str) -> Answer:
     if answer == "invalid" and first and "<" not in text:
         return "yes" if first[1].lower() == "yes" else "no"
     return answer
-
-
-def _read_answer(text: str) -> Answer:
-    """A label, also as a number with a decimal point; any other word is invalid."""
-    label = word(text.strip().rstrip(".").removesuffix(".0"))
-    if label not in LABELS:
-        return "invalid"
-    return "no" if LABELS[label] == "good" else "yes"
