@@ -21,6 +21,7 @@ from lad_reasoner.cli.evaluate import compare_verb, eval_verb, report_verb
 from lad_reasoner.cli.inspect import inspect_verb
 from lad_reasoner.cli.judges import judges_verb
 from lad_reasoner.cli.options import EXIT_INPUT
+from lad_reasoner.cli.serve import key_verb, serve_verb
 from lad_reasoner.cli.server import server
 from lad_reasoner.cli.station import station
 from lad_reasoner.cli.train import train
@@ -45,6 +46,8 @@ VERBS: dict[str, tuple[Callable[..., None], str]] = {
     "judges": (judges_verb, "lad-reasoner judges"),
     "env": (env_verb, "lad-reasoner env"),
     "completion": (completion_verb, "lad-reasoner completion bash"),
+    "serve": (serve_verb, "lad-reasoner serve bottle/ cap/ --port 8000"),
+    "key": (key_verb, "lad-reasoner key 'line 3' --role operator --key-file keys.toml"),
 }
 for name, (verb, example) in VERBS.items():
     app.command(name, epilog=f"Example: {example}")(verb)

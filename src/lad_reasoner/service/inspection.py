@@ -90,13 +90,14 @@ class OpenStation:
         if verdict.answer == "invalid":
             return Decision(verdict, "invalid", None, result)
         p = p_value(station.normal_scores, verdict.score) if station.normals else None
-        outcome = _outcome(station, verdict)
+        outcome = outcome_of(station, verdict)
         anomalous = outcome == "anomalous"
         verdict = verdict.model_copy(update={"answer": "yes" if anomalous else "no", "anomalous": anomalous})
         return Decision(verdict, outcome, p, result)
 
 
-def _outcome(station: Station, verdict: Verdict) -> Outcome:
+def outcome_of(station: Station, verdict: Verdict) -> Outcome:
+    """By the station's limits; without them the judge's answer stands."""
     if station.limit is None:
         return "anomalous" if verdict.anomalous else "good"
     if verdict.score > station.limit:

@@ -126,11 +126,14 @@ class Station(StationRecord):
 
     def save(self, folder: str | Path) -> Path:
         """Write station.toml, all or nothing; returns its path. MissingExtraError without the extra `serve`."""
-        tomli_w = require("tomli_w", "serve", "tomli-w")
         path = Path(folder) / FILE
-        values = self.model_dump(mode="json", exclude_none=True)
-        write_whole(path, HEADER + tomli_w.dumps(values))
+        write_whole(path, self.to_toml())
         return path
+
+    def to_toml(self) -> str:
+        """The content of station.toml. MissingExtraError without the extra `serve`."""
+        tomli_w = require("tomli_w", "serve", "tomli-w")
+        return HEADER + str(tomli_w.dumps(self.model_dump(mode="json", exclude_none=True)))
 
     @property
     def normal_scores(self) -> tuple[float, ...]:

@@ -1,0 +1,93 @@
+"""The verbs `serve` and `key`. Heavy imports stay inside the verbs, see app.py."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from lad_reasoner.cli.options import with_judge_options
+from lad_reasoner.errors import InputError, require
+
+LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "::1")
+NEEDED = {
+    "fastapi": "",
+    "uvicorn": "",
+    "python_multipart": "python-multipart",
+    "prometheus_client": "prometheus-client",
+}
+
+
+@with_judge_options
+def serve_verb(
+    model: str,
+    options: dict[str, Any],
+    stations: Annotated[
+        list[Path] | None, typer.Argument(metavar="STATION...", help="Folders of stations to serve.")
+    ] = None,
+    host: Annotated[
+        str, typer.Option(metavar="ADDRESS", help="Address to listen at; other than this machine needs --key-file.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen at; 0 for any free one.")] = 8000,
+    key_file: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Keys of those who may ask; `lad-reasoner key` makes it.")
+    ] = None,
+    keep_good: Annotated[
+        float | None, typer.Option(min=0, metavar="DAYS", help="Days that pictures of good parts are kept.")
+    ] = None,
+    keep_rejected: Annotated[
+        float | None, typer.Option(min=0, metavar="DAYS", help="Days that pictures of all other parts are kept.")
+    ] = None,
+    keep_reviewed: Annotated[
+        float | None, typer.Option(min=0, metavar="DAYS", help="Days that pictures with feedback are kept.")
+    ] = None,
+) -> None:
+    """Serve stations over HTTP, until interrupted; --model judges requests that bring their references.
+
+    Requests, verdicts and problems are logged to stderr, one line of JSON each.
+    """
+    for module, package in NEEDED.items():
+        require(module, "serve", package)
+    if key_file is None and host not in LOOPBACK_HOSTS:
+        raise InputError(f"--host {host}: others can reach it, so give --key-file; make one with `lad-reasoner key`")
+    from lad_reasoner.service.api import create_app
+    from lad_reasoner.service.archive import Retention
+    from lad_reasoner.service.keys import Keys
+    from lad_reasoner.service.runtime import Runtime
+    from lad_reasoner.service.server import serve
+    from lad_reasoner.service.telemetry import Telemetry
+
+    keys = None if key_file is None else Keys.read(key_file)
+    telemetry = Telemetry()
+    runtime = Runtime(
+        stations or [],
+        model=model,
+        options=options,
+        retention=Retention(keep_good, keep_rejected, keep_reviewed),
+        observe=telemetry.observe_batch,
+    )
+    if not stations:
+        runtime.inline_judge()  # a wrong --model is refused now, and the first request need not wait
+    serve(create_app(runtime, keys=keys, telemetry=telemetry), host=host, port=port, ready=_say_ready)
+
+
+def _say_ready(url: str) -> None:
+    print(f"serving at {url}", file=sys.stderr, flush=True)
+
+
+def key_verb(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Who gets the key: a person, a line, a program.")],
+    role: Annotated[
+        Literal["operator", "engineer"],
+        typer.Option(help="An operator inspects and says what was wrong; an engineer also changes stations."),
+    ] = "operator",
+    key_file: Annotated[Path, typer.Option(metavar="FILE", help="File that the key's hash is added to.")] = Path(
+        "keys.toml"
+    ),
+) -> None:
+    """Make a key for `serve`: it is printed once; the file holds its hash only."""
+    from lad_reasoner.service.keys import add_key
+
+    print(add_key(key_file, name, role))

@@ -1,0 +1,543 @@
+"""What a station saw, what people said of it, and what was changed: SQLite, with the pictures beside it.
+
+    archive = Archive("bottle", "bottle")                # bottle/archive.sqlite3 and bottle/pictures/
+    inspection = archive.keep([seen])[0]                 # on the disk when this returns
+    archive.review(inspection.id, Opinion.GOOD, who="Ada", reason="light")
+
+A row is never changed and never deleted; triggers refuse it. Retention deletes pictures, not rows. The audit log is a
+chain: each line holds a hash of the line before it, so that `broken_audit` finds one that was changed or taken out.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import logging
+import secrets
+import sqlite3
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field
+
+from lad_reasoner.errors import InputError, MachineError
+from lad_reasoner.files.whole import write_whole
+from lad_reasoner.records import Record, Verdict
+
+logger = logging.getLogger(__name__)
+
+DATABASE, PICTURES = "archive.sqlite3", "pictures"
+PAGE = 100  # rows of one page of the history
+FORMAT = 1  # of the tables
+
+Outcome = Literal["good", "anomalous", "unsure", "not judged"]
+Target = Literal["references", "calibration"]
+State = Literal["preparing", "preview", "live", "rolled back", "discarded"]
+
+# What a person gives as the cause of a wrong verdict; free words go into the note.
+REASONS = (
+    "allowed variation",
+    "light or focus",
+    "position",
+    "dirt or reflection",
+    "missing or extra part",
+    "wrong part or place",
+    "damage",
+    "other",
+)
+
+_TABLES = """
+CREATE TABLE IF NOT EXISTS inspections (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, at TEXT NOT NULL, part TEXT NOT NULL, who TEXT NOT NULL,
+    outcome TEXT NOT NULL, why TEXT NOT NULL, p_value REAL, version INTEGER NOT NULL, verdict TEXT);
+CREATE INDEX IF NOT EXISTS inspections_by_part ON inspections (part);
+CREATE TABLE IF NOT EXISTS pictures (
+    inspection INTEGER PRIMARY KEY REFERENCES inspections, file TEXT NOT NULL UNIQUE, sha256 TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS feedback (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, inspection INTEGER NOT NULL REFERENCES inspections, at TEXT NOT NULL,
+    who TEXT NOT NULL, opinion TEXT NOT NULL, reason TEXT NOT NULL, note TEXT NOT NULL);
+CREATE INDEX IF NOT EXISTS feedback_by_inspection ON feedback (inspection);
+CREATE TABLE IF NOT EXISTS versions (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, at TEXT NOT NULL, who TEXT NOT NULL, why TEXT NOT NULL, file TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS changes (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, at TEXT NOT NULL, who TEXT NOT NULL, target TEXT NOT NULL,
+    inspections TEXT NOT NULL, state TEXT NOT NULL, base INTEGER NOT NULL, version INTEGER,
+    preview TEXT NOT NULL DEFAULT '{}', draft TEXT NOT NULL DEFAULT '');
+CREATE TABLE IF NOT EXISTS audit (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, at TEXT NOT NULL, who TEXT NOT NULL, action TEXT NOT NULL,
+    detail TEXT NOT NULL, chain TEXT NOT NULL);
+"""
+_FINAL = ("inspections", "feedback", "versions", "audit")  # tables whose rows stay as they are
+
+
+class AbsentError(InputError):
+    """There is no station, inspection, picture or change of this name or number."""
+
+
+class Opinion(StrEnum):
+    """What a person says of a part: good after all, or a defect that was missed."""
+
+    GOOD = "good"
+    MISSED = "missed"
+
+
+class Feedback(Record):
+    """One person's opinion of one inspection; the last one counts."""
+
+    at: str
+    who: str
+    opinion: Opinion
+    reason: str = ""
+    note: str = ""
+
+
+class Inspection(Record):
+    """One inspected part, as it is kept and as clients get it.
+
+    `id` is 0 for one that no station keeps. `why` is the reason of an outcome that is no verdict. `version` numbers the
+    station's settings. `picture` says whether the picture is kept.
+    """
+
+    id: int = 0
+    station: str = ""
+    at: str
+    part: str
+    who: str
+    outcome: Outcome
+    why: str = ""
+    p_value: float | None = None
+    version: int = 0
+    picture: bool = False
+    verdict: Verdict | None = None
+    feedback: tuple[Feedback, ...] = ()
+
+    @property
+    def truth(self) -> Literal["good", "anomalous"] | None:
+        """What the last person said."""
+        if not self.feedback:
+            return None
+        return "good" if self.feedback[-1].opinion == Opinion.GOOD else "anomalous"
+
+
+class Change(Record):
+    """Pictures that are accepted as normal: a preview first, then live, and perhaps rolled back.
+
+    `base` is the version of the station that it was made from, `version` the one that it became. `draft` is the station
+    file as it would be.
+    """
+
+    id: int
+    at: str
+    who: str
+    target: Target
+    inspections: tuple[int, ...]
+    state: State
+    base: int
+    version: int | None = None
+    preview: dict[str, Any] = Field({})
+    draft: str = Field("", exclude=True)
+
+
+class AuditLine(Record):
+    """Who did what, and when."""
+
+    id: int
+    at: str
+    who: str
+    action: str
+    detail: dict[str, Any]
+    chain: str
+
+
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """What `keep` is given: an inspection without a number. `content` is the picture's file, byte for byte."""
+
+    part: str
+    who: str
+    outcome: Outcome
+    version: int
+    why: str = ""
+    p_value: float | None = None
+    verdict: Verdict | None = None
+    content: bytes | None = None
+
+
+@dataclass(frozen=True)
+class Retention:
+    """Days that pictures are kept, by outcome; None is for ever. A picture that a person spoke of is reviewed."""
+
+    good: float | None = None
+    rejected: float | None = None
+    reviewed: float | None = None
+
+
+class Archive:
+    """One folder's archive. Several threads, and several processes, may use it at the same time."""
+
+    def __init__(self, folder: str | Path, name: str) -> None:
+        self.folder, self.name = Path(folder), name
+        self._lock = threading.RLock()
+        with _clear_errors(self.folder):
+            (self.folder / PICTURES).mkdir(parents=True, exist_ok=True)
+            self._database = sqlite3.connect(self.folder / DATABASE, check_same_thread=False, isolation_level=None)
+            self._database.row_factory = sqlite3.Row
+            try:
+                self._prepare()
+            except BaseException:
+                self._database.close()
+                raise
+
+    def close(self) -> None:
+        """Closes the database."""
+        with self._lock:
+            self._database.close()
+
+    def keep(self, parts: Sequence[Seen]) -> list[Inspection]:
+        """Write inspections and their pictures in one transaction; they are on the disk when this returns.
+
+        MachineError if the disk is full or fails: then nothing of them is kept.
+        """
+        files: list[Path] = []
+        try:
+            with _clear_errors(self.folder):
+                named = [(seen, self._write_picture(seen.content, files)) for seen in parts]
+            with self._transaction() as database:
+                self._note_clock(database)
+                kept = [self._insert(database, seen, file) for seen, file in named]
+        except BaseException:
+            for path in files:
+                path.unlink(missing_ok=True)
+            raise
+        return kept
+
+    def inspection(self, number: int) -> Inspection:
+        """AbsentError if there is none of this number."""
+        found = self._select("WHERE id = ?", (number,))
+        if not found:
+            raise AbsentError(f"{self.name}: no inspection {number}")
+        return found[0]
+
+    def history(
+        self,
+        *,
+        before: int | None = None,
+        limit: int = PAGE,
+        outcome: str = "",
+        part: str = "",
+        reviewed: bool | None = None,
+        with_picture: bool = False,
+    ) -> list[Inspection]:
+        """The newest first; `before` is the number of the last one of the page before."""
+        clauses, values = ["1"], list[Any]()
+        for clause, value in (("id < ?", before), ("outcome = ?", outcome or None), ("part = ?", part or None)):
+            if value is not None:
+                clauses.append(clause)
+                values.append(value)
+        if reviewed is not None:
+            clauses.append(f"{'' if reviewed else 'NOT '}EXISTS (SELECT 1 FROM feedback WHERE inspection = i.id)")
+        if with_picture:
+            clauses.append("EXISTS (SELECT 1 FROM pictures WHERE inspection = i.id)")
+        return self._select(f"WHERE {' AND '.join(clauses)} ORDER BY id DESC LIMIT ?", (*values, limit))
+
+    def counts(self) -> dict[str, int]:
+        """Outcome -> number of inspections."""
+        rows = self._rows("SELECT outcome, COUNT(*) AS number FROM inspections GROUP BY outcome")
+        return {row["outcome"]: row["number"] for row in rows}
+
+    def content(self, number: int) -> bytes:
+        """The picture's file, byte for byte. AbsentError if there is none, or if it was changed on the disk."""
+        rows = self._rows("SELECT file, sha256 FROM pictures WHERE inspection = ?", (number,))
+        if not rows:
+            raise AbsentError(f"{self.name}: no picture of inspection {number} is kept")
+        try:
+            content: bytes = (self.folder / PICTURES / rows[0]["file"]).read_bytes()
+        except OSError:
+            raise AbsentError(f"{self.name}: the picture of inspection {number} is gone from the disk") from None
+        if hashlib.sha256(content).hexdigest() != rows[0]["sha256"]:
+            raise AbsentError(f"{self.name}: the picture of inspection {number} was changed on the disk")
+        return content
+
+    def review(self, number: int, opinion: Opinion, *, who: str, reason: str = "", note: str = "") -> Inspection:
+        """Keep a person's opinion. AbsentError if there is no such inspection."""
+        self.inspection(number)
+        with self._transaction() as database:
+            database.execute(
+                "INSERT INTO feedback (inspection, at, who, opinion, reason, note) VALUES (?, ?, ?, ?, ?, ?)",
+                (number, utc_now(), who, opinion.value, reason, note),
+            )
+            self._log(database, who, "feedback", inspection=number, opinion=opinion.value, reason=reason, note=note)
+        return self.inspection(number)
+
+    def version(self, file: str, *, who: str, why: str) -> int:
+        """The number of this station file: the newest version if it is the same, else a new one."""
+        with self._transaction() as database:
+            return self._version(database, file, who=who, why=why)
+
+    def version_file(self, number: int) -> str:
+        """The station file of a version."""
+        rows = self._rows("SELECT file FROM versions WHERE id = ?", (number,))
+        if not rows:
+            raise AbsentError(f"{self.name}: no version {number}")
+        return str(rows[0]["file"])
+
+    def begin_change(self, target: Target, inspections: Sequence[int], *, who: str, base: int) -> Change:
+        """A change whose preview is being made; `base` is the version that it starts from."""
+        with self._transaction() as database:
+            row = database.execute(
+                "INSERT INTO changes (at, who, target, inspections, state, base) VALUES (?, ?, ?, ?, 'preparing', ?) "
+                "RETURNING id",
+                (utc_now(), who, target, json.dumps(list(inspections)), base),
+            ).fetchone()
+            self._log(database, who, "preparing", change=row["id"], target=target, inspections=list(inspections))
+        return self.change(row["id"])
+
+    def change(self, number: int) -> Change:
+        """AbsentError if there is none of this number."""
+        rows = self._rows("SELECT * FROM changes WHERE id = ?", (number,))
+        if not rows:
+            raise AbsentError(f"{self.name}: no change {number}")
+        return _change(rows[0])
+
+    def changes(self) -> list[Change]:
+        """The newest first."""
+        return [_change(row) for row in self._rows("SELECT * FROM changes ORDER BY id DESC LIMIT ?", (PAGE,))]
+
+    def move_change(
+        self,
+        number: int,
+        state: State,
+        *,
+        who: str,
+        preview: dict[str, Any] | None = None,
+        draft: str | None = None,
+        version: int | None = None,
+    ) -> Change:
+        """Move a change to its next state; what is given is kept with it."""
+        with self._transaction() as database:
+            database.execute(
+                "UPDATE changes SET state = ?, preview = COALESCE(?, preview), draft = COALESCE(?, draft), "
+                "version = COALESCE(?, version) WHERE id = ?",
+                (state, None if preview is None else json.dumps(preview), draft, version, number),
+            )
+            self._log(database, who, state, change=number, version=version)
+        return self.change(number)
+
+    def note(self, who: str, action: str, **detail: Any) -> None:
+        """Add a line to the audit log."""
+        with self._transaction() as database:
+            self._log(database, who, action, **detail)
+
+    def audit(self, *, before: int | None = None, limit: int = PAGE) -> list[AuditLine]:
+        """The newest first."""
+        top = 2**62 if before is None else before
+        rows = self._rows("SELECT * FROM audit WHERE id < ? ORDER BY id DESC LIMIT ?", (top, limit))
+        return [AuditLine(**{**row, "detail": json.loads(row["detail"])}) for row in map(dict, rows)]
+
+    def broken_audit(self) -> int | None:
+        """The number of the first line of the audit log that does not follow from the one before it; None if all do."""
+        chain, expected = "", 1
+        for row in self._rows("SELECT * FROM audit ORDER BY id"):
+            chain = _link(chain, row["at"], row["who"], row["action"], row["detail"])
+            if row["id"] != expected or row["chain"] != chain:
+                return int(row["id"])
+            expected += 1
+        return None
+
+    def retain(self, retention: Retention, now: datetime | None = None) -> int:
+        """Delete the pictures that are older than the rules allow; returns their number. The rows stay."""
+        now = now or datetime.now(UTC)
+        reviewed = "EXISTS (SELECT 1 FROM feedback WHERE inspection = i.id)"
+        rules = (
+            ("good", retention.good, f"outcome = 'good' AND NOT {reviewed}"),
+            ("rejected", retention.rejected, f"outcome <> 'good' AND NOT {reviewed}"),
+            ("reviewed", retention.reviewed, reviewed),
+        )
+        number = 0
+        for name, days, clause in rules:
+            if days is None:
+                continue
+            limit = (now - timedelta(days=days)).isoformat(timespec="milliseconds")
+            rows = self._rows(
+                f"SELECT p.inspection, p.file FROM pictures p JOIN inspections i ON i.id = p.inspection "
+                f"WHERE i.at < ? AND {clause}",
+                (limit,),
+            )
+            if rows:
+                with self._transaction() as database:
+                    doomed = [(row["inspection"],) for row in rows]
+                    database.executemany("DELETE FROM pictures WHERE inspection = ?", doomed)
+                    self._log(database, "retention", "deleted pictures", rule=name, days=days, number=len(rows))
+                for row in rows:
+                    (self.folder / PICTURES / row["file"]).unlink(missing_ok=True)
+                number += len(rows)
+        return number
+
+    def _prepare(self) -> None:
+        database = self._database
+        database.execute("PRAGMA busy_timeout = 10000")
+        known = database.execute("PRAGMA user_version").fetchone()[0]
+        if known > FORMAT:
+            raise InputError(f"{self.folder / DATABASE}: written by a newer version; update lad-reasoner")
+        database.execute("PRAGMA journal_mode = WAL")
+        database.execute("PRAGMA synchronous = FULL")  # a commit survives a power cut
+        database.execute("PRAGMA foreign_keys = ON")
+        database.executescript(_TABLES)
+        database.execute(f"PRAGMA user_version = {FORMAT}")
+        for table in _FINAL:
+            for verb in ("UPDATE", "DELETE"):
+                database.execute(
+                    f"CREATE TRIGGER IF NOT EXISTS {table}_{verb.lower()} BEFORE {verb} ON {table} "
+                    f"BEGIN SELECT RAISE(ABORT, 'rows of {table} stay as they are'); END"
+                )
+        self._sweep()
+
+    def _sweep(self) -> None:
+        """Delete pictures without a row: a crash came between the two."""
+        kept = {row["file"] for row in self._rows("SELECT file FROM pictures")}
+        limit = datetime.now(UTC).timestamp() - 3600  # another process may be writing its row
+        for path in (self.folder / PICTURES).glob("*/*"):
+            if path.relative_to(self.folder / PICTURES).as_posix() not in kept and path.stat().st_mtime < limit:
+                path.unlink(missing_ok=True)
+
+    def _write_picture(self, content: bytes | None, files: list[Path]) -> tuple[str, str] | None:
+        """Returns the file's name below `pictures/` and its hash."""
+        if content is None:
+            return None
+        digest = hashlib.sha256(content).hexdigest()
+        name = f"{digest[:2]}/{digest[:16]}-{secrets.token_hex(4)}"
+        path = self.folder / PICTURES / name
+        path.parent.mkdir(exist_ok=True)
+        files += [path, path.with_name(f"{path.name}.part")]  # both are removed if the row is not written
+        write_whole(path, content)
+        return name, digest
+
+    def _insert(self, database: sqlite3.Connection, seen: Seen, file: tuple[str, str] | None) -> Inspection:
+        at = utc_now()
+        verdict = None if seen.verdict is None else seen.verdict.model_dump_json()
+        row = database.execute(
+            "INSERT INTO inspections (at, part, who, outcome, why, p_value, version, verdict) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?, ?) RETURNING id",
+            (at, seen.part, seen.who, seen.outcome, seen.why, seen.p_value, seen.version, verdict),
+        ).fetchone()
+        if file is not None:
+            database.execute("INSERT INTO pictures VALUES (?, ?, ?)", (row["id"], *file))
+        return Inspection(
+            id=row["id"],
+            station=self.name,
+            at=at,
+            part=seen.part,
+            who=seen.who,
+            outcome=seen.outcome,
+            why=seen.why,
+            p_value=seen.p_value,
+            version=seen.version,
+            picture=file is not None,
+            verdict=seen.verdict,
+        )
+
+    def _version(self, database: sqlite3.Connection, file: str, *, who: str, why: str) -> int:
+        newest = database.execute("SELECT id, file FROM versions ORDER BY id DESC LIMIT 1").fetchone()
+        if newest is not None and newest["file"] == file:
+            return int(newest["id"])
+        row = database.execute(
+            "INSERT INTO versions (at, who, why, file) VALUES (?, ?, ?, ?) RETURNING id", (utc_now(), who, why, file)
+        ).fetchone()
+        self._log(database, who, "station file", version=row["id"], why=why)
+        return int(row["id"])
+
+    def _note_clock(self, database: sqlite3.Connection) -> None:
+        """Rows are ordered by their numbers; that times run backwards is written down."""
+        newest = database.execute("SELECT at FROM inspections ORDER BY id DESC LIMIT 1").fetchone()
+        now = utc_now()
+        if newest is not None and now < newest["at"]:
+            last = database.execute("SELECT action, at FROM audit ORDER BY id DESC LIMIT 1").fetchone()
+            if last is None or last["action"] != "clock went back" or now < last["at"]:
+                self._log(database, "clock", "clock went back", newest=newest["at"])
+
+    def _log(self, database: sqlite3.Connection, who: str, action: str, **detail: Any) -> None:
+        last = database.execute("SELECT chain FROM audit ORDER BY id DESC LIMIT 1").fetchone()
+        at, text = utc_now(), json.dumps(detail, sort_keys=True)
+        chain = _link(last["chain"] if last else "", at, who, action, text)
+        database.execute(
+            "INSERT INTO audit (at, who, action, detail, chain) VALUES (?, ?, ?, ?, ?)", (at, who, action, text, chain)
+        )
+
+    def _select(self, rest: str, values: Sequence[Any]) -> list[Inspection]:
+        rows = self._rows(
+            "SELECT i.*, EXISTS (SELECT 1 FROM pictures WHERE inspection = i.id) AS picture FROM inspections i " + rest,
+            values,
+        )
+        numbers = [row["id"] for row in rows]
+        marks = ", ".join("?" * len(numbers))
+        feedback: dict[int, list[Feedback]] = {number: [] for number in numbers}
+        for row in self._rows(f"SELECT * FROM feedback WHERE inspection IN ({marks}) ORDER BY id", numbers):
+            feedback[row["inspection"]].append(Feedback(**dict(row)))
+        return [
+            Inspection(
+                **{
+                    **row,
+                    "station": self.name,
+                    "verdict": None if row["verdict"] is None else Verdict.model_validate_json(row["verdict"]),
+                    "feedback": tuple(feedback[row["id"]]),
+                }
+            )
+            for row in map(dict, rows)
+        ]
+
+    def _rows(self, query: str, values: Sequence[Any] = ()) -> list[sqlite3.Row]:
+        with self._lock, _clear_errors(self.folder):
+            return self._database.execute(query, tuple(values)).fetchall()
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        """All or nothing; on the disk at its end."""
+        with self._lock, _clear_errors(self.folder):
+            self._database.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._database
+                self._database.execute("COMMIT")
+            except BaseException:
+                if self._database.in_transaction:
+                    self._database.execute("ROLLBACK")
+                raise
+
+
+@contextmanager
+def _clear_errors(folder: Path) -> Iterator[None]:
+    """Turns the errors of the disk and of SQLite into one clear line."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise MachineError(f"{folder / DATABASE}: {_mend(str(error))}") from None
+    except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        problem = "the disk is full" if full else error.strerror or str(error)
+        raise MachineError(f"{folder}: nothing was kept: {_mend(problem)}") from None
+
+
+def _mend(problem: str) -> str:
+    if "full" in problem:
+        return f"{problem}; make room, or keep pictures for fewer days"
+    return f"{problem}; look at the disk and its permissions"
+
+
+def _change(row: sqlite3.Row) -> Change:
+    values = dict(row)
+    return Change(**{**values, "inspections": json.loads(row["inspections"]), "preview": json.loads(row["preview"])})
+
+
+def _link(chain: str, *parts: str) -> str:
+    return hashlib.sha256("\x1f".join((chain, *parts)).encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def utc_now() -> str:
+    """UTC, in a form that sorts as it reads."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds")

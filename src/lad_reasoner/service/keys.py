@@ -1,0 +1,98 @@
+"""API keys: who may do what. The file holds hashes, so that reading it gives no key away.
+
+key = add_key("keys.toml", "line 3", "operator")    # shown once, kept nowhere
+holder = Keys.read("keys.toml").find(key)           # Holder(name="line 3", role="operator"), or None
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import secrets
+import tomllib
+from pathlib import Path
+from typing import Literal
+
+from pydantic import ConfigDict, Field, ValidationError
+
+from lad_reasoner.errors import InputError, require
+from lad_reasoner.files.whole import write_whole
+from lad_reasoner.records import Record
+from lad_reasoner.text import first_problem, printable
+
+Role = Literal["operator", "engineer"]
+PREFIX = "lad_"  # so that scanners for leaked keys recognise one
+
+
+class Holder(Record):
+    """Who holds a key. An operator inspects and says what was wrong; an engineer also changes stations."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = Field(min_length=1, max_length=100)
+    role: Role
+
+
+class _Line(Holder):
+    sha256: str = Field(pattern="^[0-9a-f]{64}$")
+
+
+class _File(Record):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    keys: tuple[_Line, ...] = Field(min_length=1)
+
+
+class Keys:
+    """The keys of a file."""
+
+    def __init__(self, lines: tuple[_Line, ...]) -> None:
+        self._lines = lines
+
+    @classmethod
+    def read(cls, path: str | Path) -> Keys:
+        """InputError with file and field if it cannot be used."""
+        return cls(_read(Path(path)).keys)
+
+    def find(self, key: str) -> Holder | None:
+        """Who holds this key. All lines are compared, each in constant time, so that time says nothing of a key."""
+        digest = _digest(key)
+        found = None
+        for line in self._lines:
+            if hmac.compare_digest(digest, line.sha256):
+                found = Holder(name=line.name, role=line.role)
+        return found
+
+
+def add_key(path: str | Path, name: str, role: Role) -> str:
+    """Make a key, add its hash to the file, and return the key. InputError if the name has one already."""
+    path = Path(path)
+    lines = _read(path).keys if path.exists() else ()
+    if any(line.name == name for line in lines):
+        raise InputError(f"{printable(path)}: {printable(name)} has a key; give another name, or delete its entry")
+    key = PREFIX + secrets.token_urlsafe(32)
+    try:
+        line = _Line(name=name, role=role, sha256=_digest(key))
+    except ValidationError as error:
+        raise InputError(f"key: {first_problem(error)}") from None
+    tomli_w = require("tomli_w", "serve", "tomli-w")
+    write_whole(path, tomli_w.dumps({"keys": [each.model_dump() for each in (*lines, line)]}))
+    path.chmod(0o600)
+    return key
+
+
+def _read(path: Path) -> _File:
+    try:
+        return _File.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+    except OSError as error:
+        mend = "make one with `lad-reasoner key`"
+        raise InputError(f"--key-file {printable(path)}: {error.strerror}; {mend}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"--key-file {printable(path)}: not valid TOML: {error}") from None
+    except ValidationError as error:
+        raise InputError(f"--key-file {printable(path)}: {first_problem(error)}") from None
+
+
+def _digest(key: str) -> str:
+    """A plain hash is enough: keys are 256 random bits, which nobody can try out."""
+    return hashlib.sha256(key.encode("utf-8", "backslashreplace")).hexdigest()

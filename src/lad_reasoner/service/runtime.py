@@ -1,0 +1,257 @@
+"""All stations of one process: one queue, one judge for stations that use the same, an archive for each.
+
+    runtime = Runtime(["bottle", "cap"])
+    order = runtime.order("bottle", content, part="4711", who="line 3", seconds=5.0)
+    inspection = order.finish(order.future.result())         # on the disk when this returns
+    runtime.station("bottle").archive.history()
+
+The API, the page and every other source go through here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import logging
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from lad_reasoner.errors import InputError
+from lad_reasoner.inspector import Inspector
+from lad_reasoner.judge import Judge
+from lad_reasoner.judges import load_judge
+from lad_reasoner.records import Failure, Verdict
+from lad_reasoner.runner import Judged
+from lad_reasoner.service.archive import AbsentError, Archive, Inspection, Outcome, Retention, Seen, utc_now
+from lad_reasoner.service.inspection import Decision, OpenStation, load_station_judge
+from lad_reasoner.service.queue import BatchQueue
+from lad_reasoner.service.station import FILE, Station, station_folder
+from lad_reasoner.text import listed, printable
+
+logger = logging.getLogger(__name__)
+
+INLINE = 8  # sets of references sent with a request that stay in memory; the least recently used is dropped first
+LATE = "late: the deadline passed before there was a verdict"
+
+
+class LiveStation:
+    """A station that is served: the opened station, the number of its version, and its archive."""
+
+    def __init__(self, folder: str | Path, share: Callable[[Station], Judge]) -> None:
+        self.folder = station_folder(folder)
+        self._share = share
+        self.open = self._open()
+        self.archive = Archive(self.folder, self.name)
+        self.version = self.archive.version(self.file(), who="server", why="start")
+        self.teaching = threading.Lock()  # held while the station's file is changed
+
+    @property
+    def name(self) -> str:
+        return self.open.station.name
+
+    def file(self) -> str:
+        """The station file as it is on the disk."""
+        return (self.folder / FILE).read_text(encoding="utf-8")
+
+    def reload(self, *, who: str, why: str) -> int:
+        """Open the station's file anew; returns its version. InputError, and no change, if it cannot be used."""
+        opened = self._open()
+        if opened.station.name != self.name:
+            raise InputError(f"{printable(self.folder / FILE)}: name: it was {self.name}; a new name needs a restart")
+        version = self.archive.version(self.file(), who=who, why=why)
+        self.open, self.version = opened, version
+        return version
+
+    def problem(self) -> str:
+        """What is wrong with the file on the disk, or that it waits to be loaded; empty if it is the one in use."""
+        try:
+            if self.file() == self.archive.version_file(self.version):
+                return ""
+            Station.load(self.folder)
+        except (InputError, OSError, UnicodeDecodeError) as error:
+            return f"the station file cannot be used, the last good one is in use: {error}"
+        return "the station file was edited; reload the station to use it"
+
+    def _open(self) -> OpenStation:
+        return OpenStation(self.folder, self._share(Station.load(self.folder)))
+
+
+@dataclass(eq=False)
+class Order:
+    """One picture on its way through the queue."""
+
+    future: Future[Judged | Failure]
+    deadline: float  # time.monotonic()
+    part: str
+    who: str
+    content: bytes
+    station: LiveStation | None
+    opened: OpenStation | None
+    version: int
+    published: Callable[[Inspection], None]
+
+    @property
+    def left(self) -> float:
+        """Seconds until the deadline."""
+        return self.deadline - time.monotonic()
+
+    def finish(self, result: Judged | Failure) -> Inspection:
+        """Decide, and keep the inspection. MachineError if it cannot be kept: then there is no verdict either."""
+        if self.left < 0:
+            return self.give_up(LATE)
+        decision = self.opened.decide(result) if self.opened is not None else result
+        if isinstance(decision, Failure):
+            return self.give_up(decision.error)
+        if isinstance(decision, Decision):
+            outcome: Outcome = "not judged" if decision.outcome == "invalid" else decision.outcome
+            return self._keep(outcome, decision.verdict, decision.p_value)
+        answer = decision.verdict.answer
+        outcome = "not judged" if answer == "invalid" else "anomalous" if answer == "yes" else "good"
+        return self._keep(outcome, decision.verdict, None)
+
+    def give_up(self, why: str) -> Inspection:
+        """Not judged: the future is cancelled, and the part is kept without a verdict."""
+        self.future.cancel()
+        return self._keep("not judged", None, None, why)
+
+    def _keep(self, outcome: Outcome, verdict: Verdict | None, p_value: float | None, why: str = "") -> Inspection:
+        if outcome == "not judged" and not why:
+            why = "the judge gave no valid answer"
+        if self.station is None:
+            inspection = Inspection(
+                at=utc_now(), part=self.part, who=self.who, outcome=outcome, why=why, verdict=verdict
+            )
+        else:
+            seen = Seen(self.part, self.who, outcome, self.version, why, p_value, verdict, self.content)
+            (inspection,) = self.station.archive.keep([seen])
+        self.published(inspection)
+        return inspection
+
+
+class Runtime:
+    """Serves stations until `close`.
+
+    `model` and `options` choose the judge of requests that bring their references. `listeners` are called with each
+    inspection, in the thread that made it. InputError if a station cannot be opened.
+    """
+
+    def __init__(
+        self,
+        stations: Sequence[str | Path] = (),
+        *,
+        model: str = "evidence",
+        options: Mapping[str, Any] | None = None,
+        retention: Retention = Retention(),  # noqa: B008 - frozen
+        observe: Callable[[int, float], None] = lambda size, seconds: None,
+    ) -> None:
+        self.model, self.options = model, dict(options or {})
+        self._judges: dict[str, Judge] = {}
+        self._loading = threading.Lock()
+        self._inline: OrderedDict[str, Inspector] = OrderedDict()
+        self.retention = retention
+        self.listeners: list[Callable[[Inspection], None]] = []
+        self.stations: dict[str, LiveStation] = {}
+        for folder in stations:
+            live = LiveStation(folder, self.share_judge)
+            if live.name in self.stations:
+                live.archive.close()
+                raise InputError(f"{printable(folder)}: another station has the name {live.name} too")
+            self.stations[live.name] = live
+        self.queue = BatchQueue(observe=observe)
+
+    def close(self) -> None:
+        """Finish what waits, then close the archives."""
+        self.queue.close()
+        for live in self.stations.values():
+            live.archive.close()
+
+    def station(self, name: str) -> LiveStation:
+        """AbsentError if there is none of this name."""
+        if name not in self.stations:
+            offer = f"there are {listed(list(self.stations))}" if self.stations else "none is served"
+            raise AbsentError(f"no station {printable(name)[:100]}; {offer}")
+        return self.stations[name]
+
+    def order(
+        self,
+        station: str,
+        content: bytes,
+        *,
+        part: str,
+        who: str,
+        seconds: float,
+        references: Sequence[bytes] = (),
+        name: str = "",
+    ) -> Order:
+        """Read a picture and put it into the queue, for at most `seconds`; without a station with its references.
+
+        `name` is what an error calls the picture. Raises ImageError for a picture that cannot be used, AbsentError for
+        an unknown station, QueueFullError if too many wait.
+        """
+        deadline = time.monotonic() + seconds
+        source = io.BytesIO(content)
+        source.name = name or part or "picture"
+        live = self.station(station) if station else None
+        if live is not None:
+            opened, version = live.open, live.version
+            judge, pair = opened.judge, opened.read(source)
+        else:
+            opened, version = None, 0
+            inspector = self._inspector(references)
+            judge, pair = inspector.judge, inspector.read_pair(source)
+        future = self.queue.submit(judge, pair, seconds=deadline - time.monotonic())
+        return Order(future, deadline, part, who, content, live, opened, version, self._publish)
+
+    def retain(self) -> int:
+        """Delete pictures by the rules of retention; returns their number."""
+        return sum(live.archive.retain(self.retention) for live in self.stations.values())
+
+    def share_judge(self, station: Station) -> Judge:
+        """One judge in memory for all stations that use the same with the same options."""
+        pixels = {} if station.max_pixels is None else {"max_pixels": station.max_pixels}
+        return self._share(
+            (station.judge, station.evidence, dict(station.options) | pixels), partial(load_station_judge, station)
+        )
+
+    def inline_judge(self) -> Judge:
+        """The judge of requests that bring their references; loaded by the first of them."""
+        return self._share((self.model, False, self.options), lambda: load_judge(self.model, **self.options))
+
+    def _share(self, key: tuple[str, bool, dict[str, Any]], load: Callable[[], Judge]) -> Judge:
+        name, evidence, options = key
+        text = repr((name, evidence, sorted(options.items())))
+        with self._loading:
+            if text not in self._judges:
+                self._judges[text] = load()
+            return self._judges[text]
+
+    def _inspector(self, references: Sequence[bytes]) -> Inspector:
+        """References that were sent before keep their objects, which are the keys of the judge's cache."""
+        digest = hashlib.sha256(b"".join(hashlib.sha256(reference).digest() for reference in references)).hexdigest()
+        with self._loading:
+            if digest in self._inline:
+                self._inline.move_to_end(digest)
+                return self._inline[digest]
+        judge = self.inline_judge()
+        named = []
+        for number, reference in enumerate(references, 1):
+            source = io.BytesIO(reference)
+            source.name = f"reference {number}"
+            named.append(source)
+        inspector = Inspector(judge, named)
+        with self._loading:
+            self._inline[digest] = inspector
+            while len(self._inline) > INLINE:
+                self._inline.popitem(last=False)
+        return inspector
+
+    def _publish(self, inspection: Inspection) -> None:
+        for listener in list(self.listeners):
+            listener(inspection)

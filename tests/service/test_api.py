@@ -1,0 +1,66 @@
+"""The API over a real socket: what it answers, and what is kept."""
+
+import base64
+import json
+from collections.abc import Iterator
+
+import pytest
+
+from helpers.served import Served, grey_png, multipart, serving
+from helpers.stations import grey_station
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    folder = tmp_path_factory.mktemp("api")
+    station, _ = grey_station(folder, judge="helpers.stations:Grey")
+    with serving(station, "--model", "helpers.stations:Grey", log=folder / "log") as served:
+        yield served
+
+
+def test_a_picture_is_judged_and_kept(served: Served) -> None:
+    answer = served.inspect(grey_png(105), part="4711")
+    assert answer.status == 200, answer.body
+    inspection = answer.json
+    assert inspection["part"] == "4711" and inspection["outcome"] == "good" and inspection["station"] == "station"
+    assert inspection["p_value"] > 0.1 and inspection["verdict"]["answer"] == "no"
+    kept = served.ask("GET", f"/v1/stations/station/inspections/{inspection['id']}")
+    assert kept.json == inspection
+    picture = served.ask("GET", f"/v1/stations/station/inspections/{inspection['id']}/picture")
+    assert picture.headers["Content-Type"] == "image/png" and picture.body.startswith(b"\x89PNG")
+    assert served.inspect(grey_png(250), part="4712").json["outcome"] == "anomalous"
+    newest = served.ask("GET", "/v1/stations/station/inspections?limit=1").json
+    assert [each["part"] for each in newest] == ["4712"]
+
+
+def test_json_and_references_of_the_request(served: Served) -> None:
+    def encoded(shade: int) -> str:
+        return base64.b64encode(grey_png(shade)).decode()
+
+    body = {"references": [encoded(100)], "picture": encoded(250), "part": "x"}
+    answer = served.ask("POST", "/v1/inspect", body)
+    assert answer.status == 200, answer.body
+    assert answer.json["outcome"] == "anomalous" and answer.json["id"] == 0 and answer.json["station"] == ""
+    body, kind = multipart(("reference", grey_png(100), "good.png"), ("picture", grey_png(101), "q.png"))
+    assert served.ask("POST", "/v1/inspect", body, kind).json["outcome"] == "good"
+
+
+def test_a_batch_is_answered_line_by_line(served: Served) -> None:
+    pictures = [("picture", grey_png(shade, seed), f"{seed}.png") for seed, shade in enumerate((100, 250, 101))]
+    body, kind = multipart(("station", "station", ""), *pictures, ("picture", b"no picture", "bad.png"))
+    answer = served.ask("POST", "/v1/batch", body, kind)
+    assert answer.status == 200 and answer.headers["Content-Type"].startswith("application/x-ndjson")
+    lines = [json.loads(line) for line in answer.body.splitlines()]
+    assert [line.get("outcome") for line in lines] == ["good", "anomalous", "good", None]
+    assert lines[3]["query"] == "bad.png" and "bad.png: not a picture" in lines[3]["error"]
+
+
+def test_state_needs_no_station(served: Served) -> None:
+    assert served.ask("GET", "/healthz").json == {"status": "ok"}
+    assert served.ask("GET", "/readyz").json == {"ready": True, "reasons": []}
+    text = served.ask("GET", "/metrics").body.decode()
+    assert 'lad_inspections_total{outcome="good",station="station"}' in text and "lad_batch_size_bucket" in text
+    (card,) = served.ask("GET", "/v1/stations").json
+    assert card["name"] == "station" and card["references"] == 1 and card["normals"] == 20 and card["problem"] == ""
+    paths = served.ask("GET", "/openapi.json").json["paths"]
+    assert paths["/v1/inspect"]["post"]["requestBody"]["content"]["application/json"]["example"]["part"] == "4711"

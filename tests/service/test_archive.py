@@ -1,0 +1,177 @@
+"""The archive: what is kept stays as it is, what goes goes by rule, and a full disk loses nothing."""
+
+import hashlib
+import sqlite3
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from helpers.served import grey_png
+from lad_reasoner.errors import InputError, MachineError
+from lad_reasoner.service.archive import AbsentError, Archive, Opinion, Outcome, Retention, Seen
+
+
+@pytest.fixture
+def archive(tmp_path: Path) -> Iterator[Archive]:
+    archive = Archive(tmp_path, "bottle")
+    yield archive
+    archive.close()
+
+
+def seen(part: str = "1", outcome: Outcome = "good", content: bytes | None = b"picture") -> Seen:
+    return Seen(part=part, who="line 3", outcome=outcome, version=1, content=content)
+
+
+def test_an_inspection_is_read_back_as_it_was_kept(archive: Archive) -> None:
+    first, second = archive.keep([seen("a"), seen("b", "anomalous", grey_png(10))])
+    assert (first.id, second.id) == (1, 2)
+    assert archive.inspection(2) == second and second.picture and second.station == "bottle"
+    assert archive.content(2) == grey_png(10)
+    with pytest.raises(AbsentError, match="bottle: no inspection 3"):
+        archive.inspection(3)
+
+
+def test_another_process_reads_what_was_kept(tmp_path: Path, archive: Archive) -> None:
+    archive.keep([seen("a")])
+    other = Archive(tmp_path, "bottle")
+    assert [each.part for each in other.history()] == ["a"]
+    other.keep([seen("b")])
+    assert [each.part for each in archive.history()] == ["b", "a"]
+    other.close()
+
+
+def test_history_is_filtered_and_paged(archive: Archive) -> None:
+    outcomes: list[Outcome] = ["good", "anomalous", "unsure"]
+    archive.keep([seen(str(number), outcomes[number % 3], None) for number in range(9)])
+    archive.review(2, Opinion.GOOD, who="Ada")
+    assert [each.id for each in archive.history(limit=3)] == [9, 8, 7]
+    assert [each.id for each in archive.history(limit=3, before=7)] == [6, 5, 4]
+    assert [each.id for each in archive.history(outcome="anomalous")] == [8, 5, 2]
+    assert [each.id for each in archive.history(reviewed=True)] == [2]
+    assert len(archive.history(reviewed=False)) == 8 and archive.history(with_picture=True) == []
+    assert [each.id for each in archive.history(part="4")] == [5]
+    assert archive.counts() == {"good": 3, "anomalous": 3, "unsure": 3}
+
+
+def test_the_last_opinion_counts(archive: Archive) -> None:
+    archive.keep([seen()])
+    assert archive.inspection(1).truth is None
+    archive.review(1, Opinion.MISSED, who="Ada", reason="damage", note="a scratch")
+    inspection = archive.review(1, Opinion.GOOD, who="Bo")
+    assert inspection.truth == "good" and [each.who for each in inspection.feedback] == ["Ada", "Bo"]
+
+
+@pytest.mark.parametrize("table", ["inspections", "feedback", "versions", "audit"])
+def test_rows_stay_as_they_are(archive: Archive, tmp_path: Path, table: str) -> None:
+    archive.keep([seen()])
+    archive.review(1, Opinion.GOOD, who="Ada")
+    archive.version("file", who="Ada", why="start")
+    with sqlite3.connect(tmp_path / "archive.sqlite3") as database:
+        for statement in (f"UPDATE {table} SET at = ''", f"DELETE FROM {table}"):
+            with pytest.raises(sqlite3.IntegrityError, match="stay as they are"):
+                database.execute(statement)
+    database.close()
+
+
+def test_an_audit_line_that_was_changed_is_found(archive: Archive, tmp_path: Path) -> None:
+    for number in range(5):
+        archive.note("Ada", "looked", number=number)
+    assert archive.broken_audit() is None
+    assert [line.detail for line in archive.audit(limit=2)] == [{"number": 4}, {"number": 3}]
+    with sqlite3.connect(tmp_path / "archive.sqlite3") as database:
+        database.execute("DROP TRIGGER audit_update")
+        database.execute("UPDATE audit SET who = 'Eve' WHERE id = 3")
+    database.close()
+    assert archive.broken_audit() == 3
+
+
+def test_an_audit_line_that_was_taken_out_is_found(archive: Archive, tmp_path: Path) -> None:
+    for number in range(5):
+        archive.note("Ada", "looked", number=number)
+    with sqlite3.connect(tmp_path / "archive.sqlite3") as database:
+        database.execute("DROP TRIGGER audit_delete")
+        database.execute("DELETE FROM audit WHERE id = 2")
+    database.close()
+    assert archive.broken_audit() == 3
+
+
+def test_pictures_go_by_the_rule_of_their_outcome(archive: Archive) -> None:
+    archive.keep([seen("good"), seen("bad", "anomalous"), seen("unsure", "unsure"), seen("said", "anomalous")])
+    archive.review(4, Opinion.GOOD, who="Ada")
+
+    def left() -> list[str]:
+        return [each.part for each in reversed(archive.history(with_picture=True))]
+
+    later = datetime.now(UTC) + timedelta(days=8)
+    assert archive.retain(Retention(), later) == 0
+    assert archive.retain(Retention(good=10), later) == 0
+    assert archive.retain(Retention(good=7), later) == 1 and left() == ["bad", "unsure", "said"]
+    assert archive.retain(Retention(rejected=7), later) == 2 and left() == ["said"]
+    assert archive.retain(Retention(good=7, rejected=7, reviewed=7), later) == 1 and left() == []
+    assert len(archive.history()) == 4 and not archive.inspection(1).picture
+    assert [path for path in (archive.folder / "pictures").rglob("*") if path.is_file()] == []
+    with pytest.raises(AbsentError, match="no picture of inspection 1 is kept"):
+        archive.content(1)
+    assert archive.audit()[0].detail == {"days": 7, "number": 1, "rule": "reviewed"}
+
+
+def test_a_clock_that_is_set_back_deletes_nothing_and_is_written_down(
+    archive: Archive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive.keep([seen("before")])
+    past = (datetime.now(UTC) - timedelta(days=400)).isoformat(timespec="milliseconds")
+    monkeypatch.setattr("lad_reasoner.service.archive.utc_now", lambda: past)
+    archive.keep([seen("after")])
+    archive.keep([seen("again")])
+    assert [each.part for each in archive.history()] == ["again", "after", "before"]
+    assert [line.action for line in archive.audit()] == ["clock went back"]
+    assert archive.retain(Retention(good=7), datetime.now(UTC) - timedelta(days=400)) == 0
+
+
+def test_a_full_disk_is_one_clear_line_and_loses_nothing(archive: Archive) -> None:
+    archive.keep([seen("kept")])
+    pages = archive._database.execute("PRAGMA page_count").fetchone()[0]
+    archive._database.execute(f"PRAGMA max_page_count = {pages}")
+    with pytest.raises(MachineError, match="disk is full; make room"):
+        archive.keep([seen("x" * 20_000)])
+    archive._database.execute("PRAGMA max_page_count = 1000000")
+    assert [each.part for each in archive.history()] == ["kept"]
+    assert len(list((archive.folder / "pictures").glob("*/*"))) == 1
+    archive.keep([seen("next")])
+    assert archive.history()[0].part == "next"
+
+
+def test_a_picture_that_was_changed_on_the_disk_is_not_given_out(archive: Archive) -> None:
+    archive.keep([seen(content=grey_png(10))])
+    (path,) = (archive.folder / "pictures").glob("*/*")
+    assert path.name.startswith(hashlib.sha256(grey_png(10)).hexdigest()[:16])
+    path.write_bytes(grey_png(20))
+    with pytest.raises(AbsentError, match="was changed on the disk"):
+        archive.content(1)
+    path.unlink()
+    with pytest.raises(AbsentError, match="is gone from the disk"):
+        archive.content(1)
+
+
+def test_a_version_is_a_new_one_only_if_the_file_is_another(archive: Archive) -> None:
+    assert archive.version("a", who="Ada", why="start") == 1
+    assert archive.version("a", who="Ada", why="start") == 1
+    assert archive.version("b", who="Ada", why="edit") == 2
+    assert archive.version_file(1) == "a"
+
+
+def test_a_database_of_a_newer_version_is_refused(tmp_path: Path) -> None:
+    Archive(tmp_path, "bottle").close()
+    with sqlite3.connect(tmp_path / "archive.sqlite3") as database:
+        database.execute("PRAGMA user_version = 99")
+    database.close()
+    with pytest.raises(InputError, match="newer version"):
+        Archive(tmp_path, "bottle")
+
+
+def test_a_database_that_is_none_is_one_clear_line(tmp_path: Path) -> None:
+    (tmp_path / "archive.sqlite3").write_bytes(b"nonsense " * 1000)
+    with pytest.raises(MachineError, match=r"archive.sqlite3: file is not a database"):
+        Archive(tmp_path, "bottle")

@@ -1,0 +1,48 @@
+"""API keys: the file gives none away, and says what is wrong with it."""
+
+import stat
+from pathlib import Path
+
+import pytest
+
+from lad_reasoner.errors import InputError
+from lad_reasoner.service.keys import Holder, Keys, add_key
+
+
+def test_a_key_opens_and_its_file_does_not_hold_it(tmp_path: Path) -> None:
+    file = tmp_path / "keys.toml"
+    first, second = add_key(file, 'line "3" ≠ 🙂', "operator"), add_key(file, "Ada", "engineer")
+    keys = Keys.read(file)
+    assert keys.find(first) == Holder(name='line "3" ≠ 🙂', role="operator")
+    assert keys.find(second) == Holder(name="Ada", role="engineer")
+    assert keys.find("") is None and keys.find(first[:-1]) is None and keys.find("lad_\udcff") is None
+    assert first not in file.read_text() and second not in file.read_text()
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+
+
+def test_a_name_has_one_key(tmp_path: Path) -> None:
+    add_key(tmp_path / "keys.toml", "Ada", "operator")
+    with pytest.raises(InputError, match="Ada has a key"):
+        add_key(tmp_path / "keys.toml", "Ada", "engineer")
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("nonsense", "not valid TOML"),
+        ("", "keys: Field required"),
+        ("keys = []", "keys: .* at least 1 item"),
+        ('[[keys]]\nname = "a"\nrole = "boss"\nsha256 = "' + "0" * 64 + '"', "keys.0.role: "),
+        ('[[keys]]\nname = "a"\nrole = "operator"\nsha256 = "secret"', "keys.0.sha256: "),
+        ('[[keys]]\nname = "a"\nrole = "operator"\nkey = "secret"', "keys.0"),
+    ],
+)
+def test_a_file_that_cannot_be_used_is_named(tmp_path: Path, text: str, problem: str) -> None:
+    (tmp_path / "keys.toml").write_text(text)
+    with pytest.raises(InputError, match=rf"^--key-file .*keys.toml: {problem}"):
+        Keys.read(tmp_path / "keys.toml")
+
+
+def test_an_absent_file_says_how_to_make_one(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="lad-reasoner key"):
+        Keys.read(tmp_path / "keys.toml")
