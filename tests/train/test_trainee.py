@@ -13,7 +13,7 @@ from helpers import tiny
 from lad_reasoner.errors import InputError
 from lad_reasoner.judges.vlm.checkpoint import load_checkpoint
 from lad_reasoner.train.settings import TrainSettings
-from lad_reasoner.train.trainee import adapter, load_trainee, vision_tower
+from lad_reasoner.train.trainee import adapter, check_frozen, load_trainee, vision_tower
 
 pytest.importorskip("trl")
 # Their own deprecations are not ours to mend.
@@ -73,3 +73,32 @@ def test_adapters_keep_off_a_frozen_tower(tmp_path: Path) -> None:
     assert adapter(settings(folder), load_checkpoint(folder).model) is None
     with pytest.raises(InputError, match="lora: "):
         adapter(settings(folder, lora={"r": 2, "init_lora_weights": "loftq"}), load_checkpoint(folder).model)
+
+
+@pytest.mark.parametrize("excluded", [["lm_head"], ["q_proj", "k_proj"], r".*\.q_proj", []])
+def test_modules_that_the_user_excludes_join_the_frozen_tower(tmp_path: Path, excluded: list[str] | str) -> None:
+    peft = pytest.importorskip("peft")
+    folder = tiny.save_qwen(tmp_path / "model")
+    wanted = settings(folder, lora={"r": 2, "exclude_modules": excluded}, freeze_vision=True)
+    model = load_trainee(wanted).model
+    model = peft.get_peft_model(model, adapter(wanted, model))
+    touched = {name for name, _ in model.named_parameters() if "lora_A" in name}
+    assert touched
+    assert not any("visual" in name for name in touched)
+    assert any("q_proj" in name for name in touched) == ("q_proj" not in str(excluded))
+    check_frozen(wanted, model)
+
+
+@pytest.mark.parametrize("key", ["modules_to_save", "whole tower"])
+def test_a_frozen_tower_that_would_be_trained_is_refused(tmp_path: Path, key: str) -> None:
+    peft = pytest.importorskip("peft")
+    folder = tiny.save_qwen(tmp_path / "model")
+    lora = {"r": 2, "modules_to_save": ["visual.merger"]} if key == "modules_to_save" else {"r": 2}
+    wanted = settings(folder, lora=lora, freeze_vision=True)
+    model = load_trainee(wanted).model
+    model = peft.get_peft_model(model, adapter(wanted, model))
+    if key == "whole tower":
+        vision_tower(model.get_base_model()).requires_grad_(True)
+    with pytest.raises(InputError, match=r"freeze_vision: the keys of lora train \d+ tensors of the vision tower"):
+        check_frozen(wanted, model)
+    check_frozen(settings(folder, lora=lora), model)

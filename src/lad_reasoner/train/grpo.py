@@ -30,7 +30,7 @@ from lad_reasoner.train.rewards import load_reward
 from lad_reasoner.train.run_record import hash_weights, write_run_record
 from lad_reasoner.train.session import run_trainer
 from lad_reasoner.train.settings import TRL, Recipe, TrainSettings, read_recipe
-from lad_reasoner.train.trainee import adapter, load_trainee
+from lad_reasoner.train.trainee import adapter, check_frozen, load_trainee
 
 UNREAD: dict[str, str] = TRL["without_effect"]["grpo"]
 SAMPLES, CURVES = "samples.jsonl", "curves.png"
@@ -97,6 +97,7 @@ def train_grpo(
             train_dataset=data,
             peft_config=adapter(recipe.ours, checkpoint.model),
         )
+        check_frozen(recipe.ours, trainer.model)
     samples = Samples(recipe.out / SAMPLES, recipe.ours.sample_steps, show_samples)
     watch = GRPOMonitor(trainer, samples, CollapseGuard(recipe.ours.guard_steps), stop=recipe.ours.stop_on_collapse)
     trainer.add_callback(watch)

@@ -24,7 +24,7 @@ from lad_reasoner.train.publish import publish
 from lad_reasoner.train.run_record import hash_weights, write_run_record
 from lad_reasoner.train.session import run_trainer
 from lad_reasoner.train.settings import TRL, TrainSettings, read_recipe
-from lad_reasoner.train.trainee import adapter, load_trainee
+from lad_reasoner.train.trainee import adapter, check_frozen, load_trainee
 
 UNREAD: dict[str, str] = TRL["without_effect"]["sft"]
 
@@ -66,5 +66,6 @@ def train_sft(
             processing_class=checkpoint.processor,
             peft_config=adapter(recipe.ours, checkpoint.model),
         )
+        check_frozen(recipe.ours, trainer.model)
     run_trainer(trainer, recipe, resume=resume, progress=progress)
     return publish(trainer, recipe, run, data)

@@ -47,17 +47,35 @@ def vision_tower(model: Any) -> Any:
 def adapter(settings: TrainSettings, model: Any) -> Any:
     """PEFT's LoraConfig for `lora`, by default on every linear layer; None without `lora`.
 
-    With `freeze_vision` the vision tower gets no adapter.
+    With `freeze_vision` the vision tower gets no adapter, beside what `lora.exclude_modules` leaves out.
     """
     if settings.lora is None:
         return None
-    frozen = {}
+    wanted = {"task_type": "CAUSAL_LM", "target_modules": "all-linear", **settings.lora}
     if settings.freeze_vision:
         tower = vision_tower(model)
         name = next(name for name, module in model.named_modules() if module is tower)
-        frozen = {"exclude_modules": rf"{re.escape(name)}\..*"}
-    wanted = {"task_type": "CAUSAL_LM", "target_modules": "all-linear", **frozen, **settings.lora}
+        excluded = wanted.get("exclude_modules") or []
+        # PEFT takes one regular expression of whole names, or a list of the ends of names.
+        ends = [rf"(?:.*\.)?{re.escape(str(end))}" for end in excluded] if not isinstance(excluded, str) else [excluded]
+        wanted["exclude_modules"] = "|".join(f"(?:{pattern})" for pattern in (rf"{re.escape(name)}\..*", *ends))
     try:
         return require("peft", "train").LoraConfig(**wanted)
     except (ValueError, TypeError) as error:
         raise InputError(f"lora: {' '.join(str(error).split())}") from None
+
+
+def check_frozen(settings: TrainSettings, model: Any) -> None:
+    """Raise InputError if a weight of the vision tower would be trained in spite of `freeze_vision`.
+
+    `model` is the trainer's: PEFT has wrapped it, and keys of `lora` such as `modules_to_save` have taken effect.
+    """
+    if not settings.freeze_vision:
+        return
+    base = model.get_base_model() if hasattr(model, "get_base_model") else model
+    trained = [name for name, weight in vision_tower(base).named_parameters() if weight.requires_grad]
+    if trained:
+        raise InputError(
+            f"freeze_vision: the keys of lora train {len(trained)} tensors of the vision tower, such as {trained[0]}; "
+            "change them, or remove freeze_vision"
+        )

@@ -298,3 +298,21 @@ def test_the_budget_of_a_reasoning_is_the_one_it_was_trained_with(qwen: Checkpoi
     (folder / "config.json").write_text(json.dumps({**config, "reasoning_tokens": 31}))
     assert TransformersEngine(load_checkpoint(folder)).reasoning_tokens == 31
     assert TransformersEngine(load_checkpoint(folder), reasoning_tokens=12).reasoning_tokens == 12
+
+
+def test_a_prompt_longer_than_the_context_names_the_references_that_fit(
+    qwen: Checkpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(qwen.model.config.get_text_config(), "max_position_embeddings", 500)
+    model, query = judge(qwen), read_picture(tiny.picture(1))
+    with pytest.raises(
+        InputError, match=r"40 references .* its context has 500; give at most \d+ references"
+    ) as caught:
+        ask(model, [query], references=40)
+    most = int(str(caught.value).split("at most ")[1].split()[0])
+    with pytest.raises(InputError, match=f"give at most {most} references"):
+        ask(model, [query], references=most + 1)
+    assert parse_response(ask(model, [query], references=most)[0].response).structured
+    monkeypatch.setattr(qwen.model.config.get_text_config(), "max_position_embeddings", 60)
+    with pytest.raises(InputError, match="its context has 60; give a lower max_pixels"):
+        ask(model, [query])

@@ -7,6 +7,7 @@ sampled responses, whose score is the share of yes. The paper does not say how i
 
 from __future__ import annotations
 
+import math
 import re
 import threading
 from collections.abc import Iterator, Sequence
@@ -105,6 +106,7 @@ class TransformersEngine:
             pad_token_id=self.checkpoint.processor.tokenizer.pad_token_id,
         )
         inputs = self._prepare(pairs)
+        self._check_length(pairs, inputs, decoding.max_new_tokens)
         try:
             with _only(model, config):
                 model.generate(**inputs, generation_config=config, logits_processor=[decoding])
@@ -130,6 +132,28 @@ class TransformersEngine:
         except ValueError as error:
             raise InputError(f"{self.name}: cannot take these pictures ({error})") from None
         return inputs.to(checkpoint.model.device, dtype=checkpoint.model.dtype)
+
+    def _check_length(self, pairs: Sequence[Pictures], inputs: Any, new_tokens: int) -> None:
+        """Raise InputError if a prompt and its response are longer than the context that the model was made for."""
+        context = getattr(self.checkpoint.model.config.get_text_config(), "max_position_embeddings", None)
+        lengths = inputs["attention_mask"].sum(dim=1).tolist()
+        for pair, length in zip(pairs, lengths, strict=True):
+            if not isinstance(context, int) or length + new_tokens <= context:
+                continue
+            text = self._text_tokens(len(pair))
+            each = math.ceil((length - text) / len(pair))  # tokens of one picture, beside its place in the text
+            fitting = len(pair) - 1
+            while fitting and self._text_tokens(fitting + 1) + each * (fitting + 1) + new_tokens > context:
+                fitting -= 1
+            mend = f"give at most {fitting} references, or" if fitting else "give"
+            raise InputError(
+                f"{self.name}: {len(pair) - 1} references and a query are {length} tokens, the response up to "
+                f"{new_tokens}, and its context has {context}; {mend} a lower max_pixels"
+            )
+
+    def _text_tokens(self, pictures: int) -> int:
+        """Tokens of the prompt, with one for each picture."""
+        return len(self.checkpoint.processor.tokenizer(self._prompt(pictures))["input_ids"])
 
     def _prompt(self, pictures: int) -> str:
         if pictures not in self._prompts:
