@@ -12,6 +12,7 @@ Kind = Literal["good", "logical", "structural"]
 UNKNOWN_KIND = "other"  # of an anomalous picture whose source does not say what kind of anomaly it shows
 SAMPLE_KINDS = (*get_args(Kind), UNKNOWN_KIND)  # what `--kinds` chooses from
 Label = Literal["yes", "no"]
+Outcome = Literal["good", "anomalous", "unsure", "invalid"]
 Split = Literal["train", "validation", "test"]
 
 
@@ -77,6 +78,9 @@ class Verdict(Record):
 
     A `score` of 0.5 is the boundary. `seconds` is the query's share of its batch. `boxes_from` names the judge that
     made the boxes if it is not `model`. `headline` says it in at most 15 words; empty if the judge writes none.
+
+    `station`, `outcome` and `p_value` are those of a station, whose limit then decides. An unsure part is not called
+    anomalous. `p_value` is the share of good parts that score at least as high; None without normal pictures.
     """
 
     query: str
@@ -93,6 +97,9 @@ class Verdict(Record):
     prompt_version: str
     tokens: int = 0
     seconds: float = Field(ge=0)
+    station: str = ""
+    outcome: Outcome | None = None
+    p_value: float | None = None
 
 
 class Failure(Record):
@@ -122,6 +129,9 @@ class ResultLine(Record):
     prompt_version: str | None = None
     tokens: int | None = None
     seconds: float | None = None
+    station: str | None = None
+    outcome: Outcome | None = None
+    p_value: float | None = None
     error: str | None = None
 
     @classmethod

@@ -1,7 +1,8 @@
 """The command line: verb -> function. Heavy imports stay inside the verbs, so that `--help` answers at once.
 
 Results go to stdout, all else to stderr. Exit codes: 0 done, 1 the input or the machine is at fault (one line, no
-traceback), 2 wrong usage, 3 all done and an anomaly was found (only with --fail-on-anomaly).
+traceback), 2 wrong usage, 3 all done and an anomaly was found (only with --fail-on-anomaly), 4 the same with none
+anomalous and some unsure (only of a station).
 """
 
 from __future__ import annotations

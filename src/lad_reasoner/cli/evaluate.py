@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lad_reasoner.cli.options import print_receipt, with_judge_options
+from lad_reasoner.cli.options import STATION, print_receipt, with_judge_options
 from lad_reasoner.errors import InputError, MachineError, MissingExtraError
+
+if TYPE_CHECKING:
+    from lad_reasoner.files.pictures import Picture
+    from lad_reasoner.judge import Judge
 
 BENCHMARK_NAMES = "miniloco, mvtec-loco, mvtec-ad, visa, or folder (good/ and bad/, or a CSV file)."
 
@@ -43,6 +48,7 @@ def eval_verb(
         int | None,
         typer.Option(metavar="N", min=1, help="At most so many queries, taken from all classes and kinds in turn."),
     ] = None,
+    station: Annotated[Path | None, STATION] = None,
 ) -> None:
     """Measure a judge on a benchmark: predictions.jsonl, metrics.json and report.html; resumes where it stopped."""
     from lad_reasoner.evaluation.benchmark import open_benchmark
@@ -52,10 +58,22 @@ def eval_verb(
     from lad_reasoner.report.terminal import track
 
     opened = open_benchmark(benchmark, root)
-    defaults = {"seed": seed, "benchmark": opened, "cache": out / "answers.jsonl"}
-    judge = load_judge(model, defaults=defaults, **options)
+    given: list[Picture] = []
+    judge: Judge
+    if station:
+        from lad_reasoner.service.inspection import OpenStation, StationJudge
+
+        if references != 1:
+            raise typer.BadParameter("--station has its own references; leave --references out")
+        judge = StationJudge(OpenStation(station))
+        # Named as in the station's file, wherever its folder is.
+        names = judge.station.station.references
+        given = [replace(picture, name=name) for picture, name in zip(judge.station.references, names, strict=True)]
+    else:
+        defaults = {"seed": seed, "benchmark": opened, "cache": out / "answers.jsonl"}
+        judge = load_judge(model, defaults=defaults, **options)
     wanted = None if kinds is None else [kind.strip() for kind in kinds.split(",")]
-    run = Run(out, judge, opened, references=references, seed=seed, kinds=wanted, limit=limit)
+    run = Run(out, judge, opened, references=references, seed=seed, kinds=wanted, limit=limit, given=given)
     if run.done:
         print(f"{out}: resumed with {run.done} pairs judged and {len(run.todo)} left", file=sys.stderr)
     try:

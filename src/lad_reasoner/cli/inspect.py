@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lad_reasoner.cli.options import EXIT_ANOMALY, EXIT_INPUT, print_receipt, with_judge_options
+from lad_reasoner.cli.options import EXIT_ANOMALY, EXIT_INPUT, EXIT_UNSURE, STATION, print_receipt, with_judge_options
 from lad_reasoner.errors import InputError
 
 if TYPE_CHECKING:
@@ -17,17 +17,19 @@ if TYPE_CHECKING:
     from lad_reasoner.records import Failure, Verdict
     from lad_reasoner.report.inspection import InspectionRow
     from lad_reasoner.runner import Judged
+    from lad_reasoner.service.inspection import OpenStation
 
 
 @with_judge_options
 def inspect_verb(
     queries: Annotated[list[str], typer.Argument(metavar="QUERY", help="Pictures, folders or quoted globs to judge.")],
-    reference: Annotated[
-        list[str],
-        typer.Option("--reference", "-r", metavar="REF", help="Known-good picture, folder or quoted glob; repeatable."),
-    ],
     model: str,
     options: dict[str, Any],
+    reference: Annotated[
+        list[str] | None,
+        typer.Option("--reference", "-r", metavar="REF", help="Known-good picture, folder or quoted glob; repeatable."),
+    ] = None,
+    station: Annotated[Path | None, STATION] = None,
     evidence: Annotated[
         bool,
         typer.Option("--evidence", help="Add the map and boxes of `evidence` to a vision-language model's verdict."),
@@ -41,22 +43,36 @@ def inspect_verb(
             metavar="DIR", help="Also write report.html and verdicts.jsonl to this folder, replacing earlier ones."
         ),
     ] = None,
-    fail_on_anomaly: Annotated[bool, typer.Option(help="Exit with code 3 if an anomaly was found.")] = False,
+    fail_on_anomaly: Annotated[
+        bool, typer.Option(help="Exit with code 3 if an anomaly was found, else with 4 if a part is unsure.")
+    ] = False,
 ) -> None:
     """Judge pictures against known-good ones: verdict, place and reason for each."""
     if as_json and as_csv:
         raise typer.BadParameter("--json and --csv exclude each other")
+    if station and evidence:
+        raise typer.BadParameter("--evidence is a field of the station's file")
     if evidence and model == "evidence":
         raise typer.BadParameter("evidence already has a map and boxes; --evidence is for another --model")
-    from lad_reasoner.files.pictures import describe_passed_over, find_pictures
-    from lad_reasoner.inspector import Inspector
-    from lad_reasoner.judges import load_judge
+    if bool(station) == bool(reference):
+        raise typer.BadParameter("give --reference or --station, one of the two")
+    from lad_reasoner.files.pictures import describe_passed_over
 
     passed_over: list[Path] = []
     files = _find_queries(queries, passed_over)
-    judge = load_judge(model, evidence=evidence, **options)
-    inspector = Inspector(judge, find_pictures(reference, passed_over))
-    failed = invalid = anomalous = 0
+    inspector: Inspector | OpenStation
+    if station:
+        from lad_reasoner.service.inspection import OpenStation
+
+        inspector = OpenStation(station)
+    else:
+        from lad_reasoner.files.pictures import find_pictures
+        from lad_reasoner.inspector import Inspector
+        from lad_reasoner.judges import load_judge
+
+        judge = load_judge(model, evidence=evidence, **options)
+        inspector = Inspector(judge, find_pictures(reference or [], passed_over))
+    failed = invalid = anomalous = unsure = 0
     changed: Counter[str] = Counter()
     with _Output(out, inspector) as output:
         output.notes = [*inspector.notes(), *filter(None, [describe_passed_over(passed_over)])]
@@ -75,20 +91,24 @@ def inspect_verb(
             failed += hasattr(record, "error")
             invalid += getattr(record, "answer", "") == "invalid"
             anomalous += getattr(record, "anomalous", False)
+            unsure += getattr(record, "outcome", "") == "unsure"
         for note, number in changed.items():
             output.notes.append(f"in {number} of {len(files)} queries: {note}")
             print(f"note: {output.notes[-1]}", file=sys.stderr)
-    print_receipt(judge)
+    print_receipt(inspector.judge)
     if not as_json and not as_csv:
         apart = f" ({invalid} without a valid answer)" if invalid else ""
         judged = len(files) - failed - invalid
-        print(f"{judged} judged, {anomalous} anomalous, {failed + invalid} not judged{apart}")
+        aside = f" {unsure} unsure," if unsure else ""
+        print(f"{judged} judged, {anomalous} anomalous,{aside} {failed + invalid} not judged{apart}")
     elif invalid:
         print(f"{invalid} of {len(files)} queries were not judged: no valid answer", file=sys.stderr)
     if failed or invalid:
         raise typer.Exit(EXIT_INPUT)
     if anomalous and fail_on_anomaly:
         raise typer.Exit(EXIT_ANOMALY)
+    if unsure and fail_on_anomaly:
+        raise typer.Exit(EXIT_UNSURE)
 
 
 def record_of(result: Judged | Failure) -> Verdict | Failure:
@@ -121,7 +141,7 @@ class _CsvPrinter:
     """A header, then one line for each query; boxes are x:y:width:height with blanks between, references have `;`."""
 
     COLUMNS = (
-        *("query", "anomalous", "score", "headline", "reasoning", "boxes", "boxes_from"),
+        *("query", "anomalous", "score", "outcome", "p_value", "headline", "reasoning", "boxes", "boxes_from"),
         *("references", "answer", "model", "prompt_version", "tokens", "seconds", "error"),
     )
 
@@ -142,7 +162,7 @@ class _CsvPrinter:
 class _Output:
     """`--out`: each verdict is appended at once; the report is written at the end, also of an interrupted run."""
 
-    def __init__(self, folder: Path | None, inspector: Inspector) -> None:
+    def __init__(self, folder: Path | None, inspector: Inspector | OpenStation) -> None:
         self.folder, self.inspector = folder, inspector
         self.rows: list[InspectionRow] = []
         self.notes: list[str] = []

@@ -12,19 +12,20 @@ import typer
 
 from lad_reasoner.errors import InputError
 
-EXIT_INPUT, EXIT_ANOMALY = 1, 3
+EXIT_INPUT, EXIT_ANOMALY, EXIT_UNSURE = 1, 3, 4
 
 
 def _judge_flags(
     *,
     model: Annotated[
-        str,
+        str | None,
         typer.Option(
             metavar="NAME",
             help="A judge (evidence, micro, random …; `lad-reasoner judges` lists them), file:PATH, your own "
             "package.module:Class, or the folder or hub name of a vision-language model.",
+            show_default="evidence",
         ),
-    ] = "evidence",
+    ] = None,
     option: Annotated[
         list[str] | None,
         typer.Option("-M", metavar="KEY=VALUE", help="An option of this judge; repeatable."),
@@ -49,20 +50,26 @@ def _judge_flags(
     """Declares the flags. All but --model are options of the judge's loader."""
 
 
+STATION = typer.Option(
+    metavar="STATION", help="Station folder, with references, judge and limit; see `lad-reasoner station create`."
+)
 JUDGE_FLAGS = signature(_judge_flags, eval_str=True).parameters
 
 
 def with_judge_options(verb: Callable[..., None]) -> Callable[..., None]:
     """Add the judge flags to a verb that takes `model` and `options` (key -> value, for `load_judge`).
 
-    Typer reads the flags from the signature of the returned function.
+    Typer reads the flags from the signature of the returned function. A verb with `station` takes either that or the
+    flags.
     """
 
     @wraps(verb)
-    def with_flags(*, model: str, option: list[str] | None, **given: Any) -> None:
+    def with_flags(*, model: str | None, option: list[str] | None, **given: Any) -> None:
         flags = {name: given.pop(name) for name in JUDGE_FLAGS if name in given}
         options = parse_options(option or []) | {name: value for name, value in flags.items() if value is not None}
-        verb(model=model, options=options, **given)
+        if given.get("station") and (model or options):
+            raise typer.BadParameter("--station has its own judge and options; leave --model and the like out")
+        verb(model=model or "evidence", options=options, **given)
 
     own = signature(verb, eval_str=True).parameters
     # Keyword-only: otherwise a required parameter could not follow one with a default.

@@ -243,12 +243,18 @@ def _pools(samples: Mapping[str, Sample]) -> dict[str, list[str]]:
 
 
 def draw_pairs(
-    benchmark: Benchmark, *, references: int = 1, seed: int = 0, kinds: Sequence[str] | None = None
+    benchmark: Benchmark,
+    *,
+    references: int = 1,
+    seed: int = 0,
+    kinds: Sequence[str] | None = None,
+    given: Sequence[str] = (),
 ) -> tuple[list[Pair], tuple[str, ...]]:
     """The pairs to judge, in natural order of their queries, and notes on the queries that are left out.
 
-    A good query is left out if its class lends its test pictures as references and has too few others. InputError for
-    unknown kinds, a class with fewer good pictures than `references`, and when no query is left.
+    With the names of `given` references nothing is drawn. Otherwise a good query is left out if its class lends its
+    test pictures as references and has too few others. InputError for unknown kinds, a class with fewer good pictures
+    than `references`, and when no query is left.
     """
     kinds = default_kinds(benchmark.name) if kinds is None else tuple(kinds)
     for kind in kinds:
@@ -260,20 +266,20 @@ def draw_pairs(
     for name, sample in benchmark.samples.items():
         if sample.split not in ("test", None) or (sample.kind or UNKNOWN_KIND) not in kinds:
             continue
-        pool = benchmark.pools.get(sample.category, [])
-        if len(pool) < references:
+        pool = [] if given else benchmark.pools.get(sample.category, [])
+        if not given and len(pool) < references:
             raise InputError(
                 f"{sample.category}: {len(pool)} good pictures to draw {references} references from; "
                 "add some to train/good, or give a smaller --references"
             )
         others = [reference for reference in pool if reference != name]
-        if len(others) < references:
+        if not given and len(others) < references:
             alone.append(name)
             continue
         pairs.append(
             Pair(
                 # Seeded by the query's name: other queries, more or fewer, change nothing.
-                references=tuple(random.Random(f"{seed}/{name}").sample(others, references)),
+                references=tuple(given or random.Random(f"{seed}/{name}").sample(others, references)),
                 query=name,
                 label=sample.label,
                 kind=sample.kind,

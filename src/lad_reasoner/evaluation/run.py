@@ -28,6 +28,7 @@ from lad_reasoner.evaluation.explanations import Explanations, measure_explanati
 from lad_reasoner.evaluation.metrics import RESAMPLES, Metrics, Summary, compute_metrics
 from lad_reasoner.evaluation.thumbnails import save_thumbnail
 from lad_reasoner.files.jsonl import append_record, read_records, repair_records
+from lad_reasoner.files.pictures import Picture
 from lad_reasoner.files.whole import lock, write_whole
 from lad_reasoner.judge import Judge, Judgement, PicturePair
 from lad_reasoner.records import Failure, Pair, Prediction, Record
@@ -84,8 +85,9 @@ class Recorded:
 class Run:
     """A judge on a benchmark, in the run folder `out`, which is created or resumed.
 
-    `done` is the number of predictions on disk, `todo` the remaining pairs. InputError if the folder has other settings
-    (it names the first that differs), is not a run folder, or is used by another process, and as `draw_pairs` raises.
+    `given` are references that all queries share, in place of drawn ones. `done` is the number of predictions on disk,
+    `todo` the remaining pairs. InputError if the folder has other settings (it names the first that differs), is not a
+    run folder, or is used by another process, and as `draw_pairs` raises.
     """
 
     def __init__(
@@ -98,15 +100,17 @@ class Run:
         seed: int = 0,
         kinds: Sequence[str] | None = None,
         limit: int | None = None,
+        given: Sequence[Picture] = (),
     ) -> None:
-        self.out, self.judge, self.benchmark = Path(out), judge, benchmark
-        pairs, notes = draw_pairs(benchmark, references=references, seed=seed, kinds=kinds)
+        self.out, self.judge, self.benchmark, self.given = Path(out), judge, benchmark, tuple(given)
+        names = [picture.name for picture in given]
+        pairs, notes = draw_pairs(benchmark, references=references, seed=seed, kinds=kinds, given=names)
         settings = Settings(
             benchmark=benchmark.name,
             fingerprint=benchmark.fingerprint,
             model=judge.name,
             prompt_version=judge.prompt_version,
-            references=references,
+            references=len(names) or references,
             seed=seed,
             kinds=tuple(sorted(default_kinds(benchmark.name) if kinds is None else set(kinds))),
             pairs=len(pairs),
@@ -139,7 +143,10 @@ class Run:
         defect = self.benchmark.defect(pair.query)
         # Set before the pictures are read: a pair that cannot be read has a line, too.
         self._known[pair.query] = _Known(defect)
-        *references, query = [self.benchmark.read(name) for name in (*pair.references, pair.query)]
+        references: list[tuple[Picture, Facts | None]] = [(picture, None) for picture in self.given]
+        if not self.given:
+            references = [self.benchmark.read(name) for name in pair.references]
+        query = self.benchmark.read(pair.query)
         for picture, _ in (*references, query):
             save_thumbnail(self.out / THUMBNAILS, picture)
         facts = tuple(facts for _, facts in (*references, query) if facts is not None)

@@ -63,12 +63,14 @@ def inspection_row(
         return InspectionRow(name=result.query, error=result.error, truth=truth)
     verdict, picture, heat = result.verdict, result.pair.query, result.judgement.heat
     made = f"{verdict.model} · {picture.width}×{picture.height} pixels · {verdict.seconds:.2f} s"
+    if verdict.p_value is not None:
+        made += f" · p = {verdict.p_value:.2g}"
     if verdict.boxes_from:
         made += f" · map and boxes from {verdict.boxes_from}"
     return InspectionRow(
         name=verdict.query,
         answer=verdict.answer,
-        verdict=VERDICTS[verdict.answer],
+        verdict="unsure" if verdict.outcome == "unsure" else VERDICTS[verdict.answer],
         score=round(verdict.score, 4),
         headline=verdict.headline,
         reasoning=verdict.reasoning or verdict.response,
@@ -90,6 +92,8 @@ def render_inspection(
     """The whole page as a string; `notes` stand at its top."""
     judged = [row for row in rows if row.answer in ("yes", "no")]
     summary = f"{len(judged)} judged, {sum(row.answer == 'yes' for row in judged)} anomalous"
+    if unsure := sum(row.verdict == "unsure" for row in judged):
+        summary += f", {unsure} unsure"
     if len(judged) < len(rows):
         summary += f", {len(rows) - len(judged)} not judged"
     known = [row.right for row in rows if row.right is not None]

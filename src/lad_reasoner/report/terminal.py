@@ -30,6 +30,7 @@ BAR = 10  # characters
 EIGHTHS = " ▏▎▍▌▋▊▉"
 COLOURS = {"yes": "red", "no": "green", "invalid": "yellow"}
 WORDS = {"yes": "ANOMALOUS", "no": "good", "invalid": "invalid"}
+UNSURE_COLOUR, UNSURE_WORD = "yellow", "UNSURE"  # of a station
 
 Item = TypeVar("Item")
 
@@ -107,13 +108,16 @@ class VerdictTable:
             self.console.print(self._grid(Text("not judged", style="yellow"), Text(""), name))
             self.console.print(self._grid(Text(""), Text(""), Text(result.error)))
             return
-        style = COLOURS[result.answer]
-        verdict = Text(WORDS[result.answer], style=f"bold {style}")
+        unsure = result.outcome == "unsure"
+        style = UNSURE_COLOUR if unsure else COLOURS[result.answer]
+        verdict = Text(UNSURE_WORD if unsure else WORDS[result.answer], style=f"bold {style}")
+        if result.p_value is not None:
+            name.append(f"  (p = {result.p_value:.2g})", style="not bold dim")
         score = Text(score_bar(result.score), style=style).append(f" {result.score:.2f}")
         self.console.print(self._grid(verdict, score, name))
         reasoning = result.reasoning or result.response
         text = reasoning if self.verbose else result.headline or reasoning
-        if self.verbose or result.answer != "no":
+        if self.verbose or unsure or result.answer != "no":
             self.console.print(self._grid(Text(""), Text(""), Text(text, style="dim")))
 
     def _grid(self, *cells: Text) -> Table:

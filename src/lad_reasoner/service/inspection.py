@@ -10,32 +10,38 @@ yourself: `run(judge, [(station, picture), …], lambda item: item[0].read(item[
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from lad_reasoner.answers import Answer
 from lad_reasoner.errors import InputError
-from lad_reasoner.files.pictures import PictureSource
+from lad_reasoner.files.pictures import Picture, PictureSource
 from lad_reasoner.inspector import Inspector
-from lad_reasoner.judge import Judge, PicturePair
+from lad_reasoner.judge import Judge, Judgement, PicturePair
 from lad_reasoner.judges import load_judge
-from lad_reasoner.records import Failure, Verdict
+from lad_reasoner.records import Box, Failure, Outcome, Verdict
 from lad_reasoner.runner import Judged, run
 from lad_reasoner.service.conformal import p_value
 from lad_reasoner.service.station import FILE, Station, station_folder
 from lad_reasoner.text import printable
 
-Outcome = Literal["good", "anomalous", "unsure", "invalid"]
+MAP_CORE = 0.6  # of the map's maximum: from here on a cell belongs to a box that the judge did not give
+MOST_BOXES = 3  # of those that are read from the map
 
 
 @dataclass(frozen=True, eq=False)
 class Decision:
     """What a station says about one picture.
 
-    `verdict` is the judge's, its answer by the station's limit (an unsure part is not called anomalous). `p_value` is
-    the share of good parts that score at least as high; None without normals or without a valid answer. `judged` has
-    the pictures, and the map in `judged.judgement.heat`.
+    `verdict` is by the station's limit, and has outcome and p-value too. `p_value` is the share of good parts that
+    score at least as high; None without normals or without a valid answer. `judged` has this verdict, the pictures,
+    and the map in `judged.judgement.heat`.
     """
 
     verdict: Verdict
@@ -70,6 +76,15 @@ class OpenStation:
             )
         self.inspector = Inspector(self.judge, [self.folder / name for name in self.station.references])
 
+    @property
+    def references(self) -> tuple[Picture, ...]:
+        """The references in memory."""
+        return self.inspector.references
+
+    def notes(self) -> tuple[str, ...]:
+        """Sentences that a reader of the verdicts should know."""
+        return self.inspector.notes()
+
     def inspect(self, pictures: Iterable[PictureSource | Failure]) -> Iterator[Decision | Failure]:
         """A decision for each picture, in order, each as soon as the judge has made it.
 
@@ -77,6 +92,11 @@ class OpenStation:
         """
         for _, result in run(self.judge, pictures, self.read):
             yield self.decide(result)
+
+    def run(self, pictures: Iterable[PictureSource | Failure]) -> Iterator[Judged | Failure]:
+        """Like `inspect`, as `Inspector.run` gives its results."""
+        for decision in self.inspect(pictures):
+            yield decision.judged if isinstance(decision, Decision) else decision
 
     def read(self, picture: PictureSource | Failure) -> PicturePair:
         """The picture as the judge takes it. Raises InputError if it cannot be used."""
@@ -86,22 +106,123 @@ class OpenStation:
         """The station's decision on a judged picture; a `Failure` stays one."""
         if isinstance(result, Failure):
             return result
-        verdict, station = result.verdict, self.station
-        if verdict.answer == "invalid":
-            return Decision(verdict, "invalid", None, result)
-        p = p_value(station.normal_scores, verdict.score) if station.normals else None
-        outcome = outcome_of(station, verdict)
-        anomalous = outcome == "anomalous"
-        verdict = verdict.model_copy(update={"answer": "yes" if anomalous else "no", "anomalous": anomalous})
-        return Decision(verdict, outcome, p, result)
+        ruled = self.rule(result.judgement, result.verdict.score, result.pair.query)
+        judgement = ruled.judgement
+        verdict = result.verdict.model_copy(
+            update={
+                "answer": judgement.answer,
+                "anomalous": judgement.answer == "yes",
+                "headline": judgement.headline,
+                "reasoning": judgement.reasoning,
+                "boxes": judgement.boxes,
+                "station": self.station.name,
+                "outcome": ruled.outcome,
+                "p_value": ruled.p_value,
+            }
+        )
+        judged = Judged(verdict, result.pair, judgement)
+        return Decision(verdict, ruled.outcome, ruled.p_value, judged)
+
+    def rule(self, judgement: Judgement, score: float, query: Picture) -> Ruling:
+        """The judgement by the station's limit; where that decides otherwise than the judge, it says so."""
+        if judgement.answer == "invalid":
+            return Ruling(judgement, "invalid", None)
+        station = self.station
+        anomalous = judgement.answer == "yes"
+        outcome = _outcome(station, anomalous, score)
+        p = p_value(station.normal_scores, score) if station.normals else None
+        if outcome != ("anomalous" if anomalous else "good"):
+            # The judge's words were written for another limit.
+            reason = _reason(station, outcome, score)
+            reasoning = f"{judgement.reasoning} {reason}".strip()
+            judgement = replace(judgement, headline=reason, reasoning=reasoning)
+        boxes = judgement.boxes if outcome != "good" else ()
+        if outcome != "good" and not boxes and judgement.heat is not None:
+            boxes = boxes_of_map(judgement.heat, query)
+        answer: Answer = "yes" if outcome == "anomalous" else "no"
+        return Ruling(replace(judgement, answer=answer, boxes=boxes), outcome, p)
+
+
+@dataclass(frozen=True, eq=False)
+class Ruling:
+    """A judgement by a station's limit."""
+
+    judgement: Judgement
+    outcome: Outcome
+    p_value: float | None
+
+
+class StationJudge:
+    """A station as a judge, for all that takes one: the references of a pair are those of the station."""
+
+    def __init__(self, station: OpenStation) -> None:
+        self.station, judge = station, station.judge
+        settings = station.station
+        self.name = f"station {settings.name}"
+        limits = [f"{limit:.6g}" for limit in (settings.limit, settings.unsure_from) if limit is not None]
+        self.prompt_version = " ".join([judge.prompt_version, *limits])
+        self.batch_size, self.parameters = judge.batch_size, judge.parameters
+        self.notes = (*station.notes(), f"judged by {judge.name} with the references and the limit of {settings.name}")
+
+    def judge(self, pairs: Sequence[PicturePair]) -> list[Judgement]:
+        """The judge's judgements, by the station's limit."""
+        own = [PicturePair(self.station.references, pair.query, pair.category) for pair in pairs]
+        judgements = []
+        for pair, judgement in zip(own, self.station.judge.judge(own), strict=True):
+            if judgement.score is None:
+                judgements.append(judgement)
+            else:
+                judgements.append(self.station.rule(judgement, judgement.score, pair.query).judgement)
+        return judgements
+
+    def receipt(self) -> str:
+        """The receipt of the judge, see `HostedJudge.receipt`; empty if it has no service."""
+        receipt = getattr(self.station.judge, "receipt", None)
+        return receipt() if receipt else ""
 
 
 def outcome_of(station: Station, verdict: Verdict) -> Outcome:
     """By the station's limits; without them the judge's answer stands."""
+    return _outcome(station, verdict.anomalous, verdict.score)
+
+
+def _outcome(station: Station, anomalous: bool, score: float) -> Outcome:
     if station.limit is None:
-        return "anomalous" if verdict.anomalous else "good"
-    if verdict.score > station.limit:
+        return "anomalous" if anomalous else "good"
+    if score > station.limit:
         return "anomalous"
-    if station.unsure_from is not None and verdict.score > station.unsure_from:
+    if station.unsure_from is not None and score > station.unsure_from:
         return "unsure"
     return "good"
+
+
+def _reason(station: Station, outcome: Outcome, score: float) -> str:
+    """Why the station's limit makes this outcome, in at most 15 words."""
+    limit, lower = station.limit or 0.0, station.unsure_from or 0.0
+    if outcome == "unsure":
+        return f"Unsure: {score:.4f} lies between the station's limits of {lower:.4f} and {limit:.4f}."
+    if outcome == "anomalous":
+        return f"Anomalous: {score:.4f} is above the station's limit of {limit:.4f}."
+    return f"Good: {score:.4f} is not above the station's limit of {limit:.4f}."
+
+
+def boxes_of_map(heat: NDArray[np.float32], query: Picture) -> tuple[Box, ...]:
+    """Boxes around the strongest cells of a map (rows, columns), strongest first, in pixels of the query."""
+    top = float(heat.max())
+    if top <= 0:
+        return ()
+    labels, _ = ndimage.label(heat >= MAP_CORE * top, structure=np.ones((3, 3)))
+    x_step, y_step = query.width / heat.shape[1], query.height / heat.shape[0]
+    boxes = []
+    for number, (rows, columns) in enumerate(ndimage.find_objects(labels), 1):
+        strength = float(heat[rows, columns][labels[rows, columns] == number].max())
+        boxes.append(
+            Box(
+                x=int(columns.start * x_step),
+                y=int(rows.start * y_step),
+                width=max(1, round((columns.stop - columns.start) * x_step)),
+                height=max(1, round((rows.stop - rows.start) * y_step)),
+                strength=round(strength, 3),
+            )
+        )
+    return tuple(sorted(boxes, key=lambda box: -box.strength)[:MOST_BOXES])

@@ -1,0 +1,144 @@
+"""The verbs of `station`, and `--station` in the others."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from helpers.stations import grey_picture, grey_pictures, grey_station
+from lad_reasoner.cli.app import main
+from lad_reasoner.service.station import FILE
+
+Command = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    """The command line in this process -> exit code, stdout, stderr."""
+
+    def run(*words: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["lad-reasoner", *map(str, words)])
+        monkeypatch.setenv("COLUMNS", "120")
+        with pytest.raises(SystemExit) as left:
+            main()
+        out, err = capsys.readouterr()
+        assert "Traceback" not in err
+        return int(left.value.code or 0), out, err
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def station(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return grey_station(tmp_path_factory.mktemp("grey"), max_unsure=0.2)[0]
+
+
+def test_create_and_show(command: Command, tmp_path: Path) -> None:
+    grey_picture(tmp_path / "good/a.png", 100)
+    grey_pictures(tmp_path / "normal", list(range(100, 120)))
+    grey_pictures(tmp_path / "bad", [104, 200, 210, 240])
+    words = ("station", "create", "--references", tmp_path / "good", "--normal", tmp_path / "normal")
+    pictures = (*words, "--bad", tmp_path / "bad", "--model", "pixel-difference")
+    out = tmp_path / "lamp"
+    code, shown, told = command(*pictures, "--max-false-alarms", 0.1, "--max-unsure", 0.2, "-o", out)
+    assert code == 0, told
+    assert told == f"station: {out}\n"
+    assert shown.startswith("lamp: pixel-difference (none), 1 references, 20 normal and 4 bad pictures\n")
+    assert ": at most 10 % of good parts; with these normals the true rate is 9.5 % [1.2, 24.9]" in shown
+    assert ": at most 20 % of good parts" in shown
+    assert "missed: 25.0 % of bad parts [4.6, 69.9] pass as good" in shown
+    assert shown.count("#") == 21
+    assert shown.count("x") >= 4
+    assert command("station", "show", out)[1] == shown
+    assert command("station", "show", out / FILE)[1] == shown
+    code, _, told = command(*pictures, "-o", out)
+    assert (code, told) == (1, f"lad-reasoner: {out}: exists already; give another -o\n")
+    code, _, told = command(*pictures, "-o", tmp_path / "strict", "--max-false-alarms", 0.02)
+    assert code == 1
+    assert "20 normal pictures are too few to promise 2 % false alarms at most; give 49 or more, or a rate of" in told
+    assert not (tmp_path / "strict").exists()
+
+
+def test_promises_need_normal_pictures(command: Command, tmp_path: Path) -> None:
+    reference = grey_picture(tmp_path / "a.png", 100)
+    words = ("station", "create", "--references", reference, "--model", "random", "-o", tmp_path / "s")
+    code, _, told = command(*words, "--max-false-alarms", 0.1)
+    assert code == 2
+    assert "give --normal" in told
+    code, shown, _ = command(*words)
+    assert code == 0
+    assert "no rate of false alarms is promised" in shown
+
+
+def test_exit_codes_and_outputs_of_an_unsure_part(command: Command, station: Path, tmp_path: Path) -> None:
+    good, unsure, bad = (grey_picture(tmp_path / f"{shade}.png", shade) for shade in (101, 116, 250))
+
+    def code(*words: object) -> int:
+        return command("inspect", "--station", station, *words, "--fail-on-anomaly")[0]
+
+    assert [code(good), code(good, unsure), code(good, unsure, bad)] == [0, 4, 3]
+    assert code(unsure, tmp_path / "gone.png") == 1
+    assert command("inspect", "--station", station, unsure)[0] == 0
+    _, shown, _ = command("inspect", "--station", station, good, unsure, bad, "--out", tmp_path / "out")
+    assert "3 judged, 1 anomalous, 1 unsure, 0 not judged" in shown
+    assert shown.count("UNSURE") == 1
+    assert "Unsure: 0." in shown
+    assert "(p = 0.048)" in shown
+    assert "3 judged, 1 anomalous, 1 unsure" in (tmp_path / "out/report.html").read_text()
+    lines = [
+        json.loads(line) for line in command("inspect", "--station", station, good, unsure, "--json")[1].splitlines()
+    ]
+    assert [(line["station"], line["outcome"], line["anomalous"]) for line in lines] == [
+        ("station", "good", False),
+        ("station", "unsure", False),
+    ]
+    assert lines[0]["p_value"] > lines[1]["p_value"] > 0.1
+    (row,) = csv.DictReader(command("inspect", "--station", station, unsure, "--csv")[1].splitlines())
+    assert row["outcome"] == "unsure"
+    assert float(row["p_value"]) == lines[1]["p_value"]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["inspect", "x.png"], "give --reference or --station"),
+        (["inspect", "--station", "S", "--reference", "x.png", "x.png"], "give --reference or --station"),
+        (["inspect", "--station", "S", "--model", "micro", "x.png"], "--station has its own judge"),
+        (["inspect", "--station", "S", "--model", "evidence", "x.png"], "--station has its own judge"),
+        (["inspect", "--station", "S", "-M", "votes=2", "x.png"], "--station has its own judge"),
+        (["inspect", "--station", "S", "--evidence", "x.png"], "--evidence is a field of the station's file"),
+        (["eval", "--station", "S", "--references", "2", "--out", "x"], "leave --references out"),
+        (["eval", "--station", "S", "--votes", "2", "--out", "x"], "--station has its own judge"),
+    ],
+)
+def test_a_station_brings_its_own(command: Command, station: Path, words: list[str], said: str) -> None:
+    code, _, told = command(*[str(station) if word == "S" else word for word in words])
+    assert code == 2
+    assert said in " ".join(told.replace("│", " ").split())
+
+
+def test_eval_of_a_station(command: Command, station: Path, tmp_path: Path) -> None:
+    grey_pictures(tmp_path / "data/good", [100, 105, 130])
+    grey_pictures(tmp_path / "data/bad", [105, 240])
+    words = ("eval", "--benchmark", "folder", "--root", tmp_path / "data", "--out", tmp_path / "run")
+    code, shown, told = command(*words, "--station", station)
+    assert code == 0, told
+    assert "station station on folder" in shown
+    lines = [json.loads(line) for line in (tmp_path / "run/predictions.jsonl").read_text().splitlines()]
+    assert {tuple(line["pair"]["references"]) for line in lines} == {("references/0001.png",)}
+    answers = {line["pair"]["query"]: line["verdict"]["answer"] for line in lines}
+    assert answers == {
+        "good/000.png": "no",
+        "good/001.png": "no",
+        "good/002.png": "yes",
+        "bad/000.png": "no",
+        "bad/001.png": "yes",
+    }
+    settings = json.loads((tmp_path / "run/settings.json").read_text())
+    assert settings["model"] == "station station"
+    assert settings["references"] == 1
