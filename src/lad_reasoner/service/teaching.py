@@ -24,9 +24,9 @@ from lad_reasoner.errors import InputError, LadError, MachineError
 from lad_reasoner.files.pictures import PictureSource, open_picture
 from lad_reasoner.files.whole import lock, write_whole
 from lad_reasoner.records import Failure, Verdict
+from lad_reasoner.records import Outcome as StationOutcome
 from lad_reasoner.service.archive import Change, Inspection, Target
 from lad_reasoner.service.inspection import Decision, OpenStation, outcome_of
-from lad_reasoner.service.inspection import Outcome as StationOutcome
 from lad_reasoner.service.runtime import LiveStation, Runtime
 from lad_reasoner.service.setup import NORMALS, REFERENCES, set_limits
 from lad_reasoner.service.station import FILE, ScoredPicture, Station
