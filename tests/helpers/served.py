@@ -11,6 +11,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,7 +19,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import uvicorn
 from PIL import Image
+
+from lad_reasoner.service.server import configure, listen
 
 TESTS = Path(__file__).parents[1]
 BOUNDARY = "----the-boundary-of-a-test"
@@ -63,7 +67,7 @@ class Answer:
 class Served:
     """A server at work; `key` is sent with each request."""
 
-    def __init__(self, process: subprocess.Popen[bytes], port: int, log: Path, key: str = "") -> None:
+    def __init__(self, process: subprocess.Popen[bytes] | None, port: int, log: Path, key: str = "") -> None:
         self.process, self.port, self.log, self.key = process, port, log, key
 
     def ask(
@@ -103,6 +107,7 @@ class Served:
 
     def stop(self, number: int = signal.SIGTERM) -> int:
         """Send a signal and wait; returns the exit code."""
+        assert self.process is not None
         self.process.send_signal(number)
         return self.process.wait(40)
 
@@ -110,6 +115,23 @@ class Served:
         """The log."""
         text = self.log.read_text()
         return [json.loads(line) for line in text.splitlines() if line.startswith("{")]
+
+
+@contextmanager
+def serving_here(app: Any, log: Path) -> Iterator[Served]:
+    """Serve an app in a thread of this process, so that a test may reach into it."""
+    with listen("127.0.0.1", 0) as listener:
+        server = uvicorn.Server(configure(app))
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+        thread.start()
+        try:
+            while not server.started:
+                assert thread.is_alive()
+                time.sleep(0.01)
+            yield Served(None, listener.getsockname()[1], log)
+        finally:
+            server.should_exit = True
+            thread.join(40)
 
 
 @contextmanager

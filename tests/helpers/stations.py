@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -22,6 +23,29 @@ class Grey:
     def judge(self, pairs: Sequence[PicturePair]) -> list[Judgement]:
         scores = [abs(_grey(pair.query.image) - _grey(pair.references[0].image)) / 255 for pair in pairs]
         return [Judgement("yes" if score >= 0.5 else "no", score, reasoning="grey") for score in scores]
+
+
+class SlowGrey(Grey):
+    """Takes a fifth of a second for each batch."""
+
+    name = "slow-grey"
+
+    def judge(self, pairs: Sequence[PicturePair]) -> list[Judgement]:
+        time.sleep(0.2)
+        return super().judge(pairs)
+
+
+class NearestGrey(Grey):
+    """The difference from the nearest of the references."""
+
+    name = "nearest-grey"
+
+    def judge(self, pairs: Sequence[PicturePair]) -> list[Judgement]:
+        judgements = []
+        for pair in pairs:
+            each = super().judge([PicturePair((reference,), pair.query) for reference in pair.references])
+            judgements.append(min(each, key=lambda judgement: judgement.score or 0.0))
+        return judgements
 
 
 def _grey(image: Image.Image) -> float:

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from starlette.datastructures import UploadFile
+from starlette.datastructures import FormData, UploadFile
 from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
@@ -134,14 +134,22 @@ def _read_json(body: bytes, form: type[InspectForm] | type[BatchForm]) -> SentFo
 
 async def _read_multipart(request: Request, most: int) -> SentForm:
     limit = 2 * (most + MAX_REFERENCES)
+    parser = _InMemory(request.headers, request.stream(), max_files=limit, max_fields=limit)
     try:
-        form = await _InMemory(request.headers, request.stream(), max_files=limit, max_fields=limit).parse()
+        form = await parser.parse()
+        texts, files = await _sort_fields(form)
     except MultiPartException as error:
         raise InputError(f"the form cannot be read: {error.message}") from None
-    except HTTPException:
-        raise
     except (KeyError, ValueError) as error:  # no boundary, a charset that does not exist
         raise InputError(f"the form cannot be read: {type(error).__name__}") from None
+    finally:  # also when the client is gone in the middle
+        for file in parser._files_to_close_on_error:
+            file.close()
+    return _check_fields(texts, files, most)
+
+
+async def _sort_fields(form: FormData) -> tuple[dict[str, list[str]], dict[str, list[SentFile]]]:
+    """The texts and the files of a form by their fields. InputError for a field that is not known."""
     texts: dict[str, list[str]] = {"station": [], "part": [], "seconds": []}
     files: dict[str, list[SentFile]] = {"picture": [], "reference": []}
     for field, value in form.multi_items():
@@ -155,7 +163,7 @@ async def _read_multipart(request: Request, most: int) -> SentForm:
             raise InputError(
                 f"{printable(field)[:60]}: this field is {kind}; give station, part, seconds, picture, reference"
             )
-    return _check_fields(texts, files, most)
+    return texts, files
 
 
 def _check_fields(texts: dict[str, list[str]], files: dict[str, list[SentFile]], most: int) -> SentForm:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import signal
 import socket
 import sys
 from collections.abc import Callable
@@ -64,8 +65,19 @@ def serve(app: ASGIApp, *, host: str, port: int, ready: Callable[[str], None]) -
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_JsonFormatter())
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
-    listener = _listen(host, port)
-    config = uvicorn.Config(
+    listener = listen(host, port)
+    shown = f"[{host}]" if ":" in host else host
+    ready(f"http://{shown}:{listener.getsockname()[1]}")
+    for number in (signal.SIGINT, signal.SIGTERM):
+        # uvicorn ends what runs and then raises the signal again, which would look like a failure.
+        signal.signal(number, lambda *_: None)
+    with listener:
+        uvicorn.Server(configure(app)).run(sockets=[listener])
+
+
+def configure(app: ASGIApp) -> uvicorn.Config:
+    """How uvicorn serves the app."""
+    return uvicorn.Config(
         app,
         http=_Protocol,
         ws="none",
@@ -76,13 +88,10 @@ def serve(app: ASGIApp, *, host: str, port: int, ready: Callable[[str], None]) -
         timeout_graceful_shutdown=GRACE,
         proxy_headers=False,  # whoever sends them could choose the address in the log
     )
-    shown = f"[{host}]" if ":" in host else host
-    ready(f"http://{shown}:{listener.getsockname()[1]}")
-    with listener:
-        uvicorn.Server(config).run(sockets=[listener])
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def listen(host: str, port: int) -> socket.socket:
+    """A socket that listens there. InputError if the address cannot be used."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         listener = socket.socket(family, kind, protocol)

@@ -129,6 +129,7 @@ class _Preview:
     def _make(self) -> tuple[Station, dict[str, Any]]:
         opened = self.live.open
         before = opened.station
+        self._refuse_twice(before)
         names = [self._copy(number, content) for number, content in self.contents.items()]
         if self.change.target == "references":
             draft = before.model_copy(update={"references": (*before.references, *names)})
@@ -141,6 +142,17 @@ class _Preview:
             draft = set_limits(before.model_copy(update={"normals": normals}))
         candidate = OpenStation(self.live.folder, opened.judge, draft)
         return draft, self._compare(opened, candidate)
+
+    def _refuse_twice(self, station: Station) -> None:
+        """A picture that is a reference scores nothing: among the normals too, it would make the promise false."""
+        known: dict[bytes, str] = {}
+        for name in (*station.references, *(picture.picture for picture in station.normals)):
+            with suppress(OSError):  # whoever needs it says that it is gone
+                known[(self.live.folder / name).read_bytes()] = name
+        for number, content in self.contents.items():
+            if content in known:
+                raise InputError(f"the picture of inspection {number} is the same as {known[content]}")
+            known[content] = f"that of inspection {number}"
 
     def _copy(self, number: int, content: bytes) -> str:
         """Write the picture into the station's folder; returns its name there."""

@@ -1,0 +1,190 @@
+"""Pictures that are accepted as normal: a preview on the archive, live, rolled back; a crash in between."""
+
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from helpers.served import grey_png
+from helpers.stations import grey_station
+from lad_reasoner.errors import InputError
+from lad_reasoner.service.archive import AbsentError, Change, Inspection, Opinion
+from lad_reasoner.service.runtime import LiveStation, Runtime
+from lad_reasoner.service.station import FILE, Station
+from lad_reasoner.service.teaching import (
+    StateError,
+    apply_change,
+    discard_change,
+    propose_change,
+    recover_changes,
+    roll_back_change,
+)
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A station; its reference is grey 100, its normals are 100 to 119."""
+    return grey_station(tmp_path_factory.mktemp("teach"), judge="helpers.stations:NearestGrey")[0]
+
+
+@pytest.fixture
+def runtime(template: Path, tmp_path: Path) -> Iterator[Runtime]:
+    shutil.copytree(template, tmp_path / "station")
+    runtime = Runtime([tmp_path / "station"])
+    yield runtime
+    runtime.close()
+
+
+def inspect(runtime: Runtime, shade: int, seed: int = 0) -> Inspection:
+    order = runtime.order("station", grey_png(shade, seed), part=f"{shade}", who="line", seconds=10)
+    return order.finish(order.future.result(10))
+
+
+def wait(live: LiveStation, change: Change) -> Change:
+    for _ in range(200):
+        change = live.archive.change(change.id)
+        if change.state != "preparing":
+            return change
+        time.sleep(0.05)
+    raise AssertionError("no preview")
+
+
+def accepted(live: LiveStation) -> list[str]:
+    return sorted(path.relative_to(live.folder).as_posix() for path in live.folder.glob("*/accepted-*"))
+
+
+def test_to_the_references_and_back(runtime: Runtime) -> None:
+    live = runtime.station("station")
+    false_alarm, same_again, defect = (inspect(runtime, shade) for shade in (160, 162, 250))
+    for inspection in (false_alarm, same_again):
+        assert inspection.outcome == "anomalous"
+        live.archive.review(inspection.id, Opinion.GOOD, who="Ada")
+    before = live.file()
+
+    change = propose_change(runtime, live, "references", [false_alarm.id], who="Ada")
+    assert change.state == "preparing"
+    change = wait(live, change)
+    assert change.state == "preview", change.preview
+    # The accepted picture itself says nothing: it is left out.
+    assert change.preview["judged"] == 2 and change.preview["unreadable"] == 0
+    assert change.preview["changes"] == [
+        {"id": same_again.id, "part": "162", "before": "anomalous", "after": "good", "truth": "good"}
+    ]
+    assert change.preview["anomalous"] == [2, 1] and change.preview["known_false_alarms"] == [1, 0]
+    assert live.file() == before and inspect(runtime, 163).outcome == "anomalous"  # nothing is live yet
+
+    assert apply_change(live, change.id, who="Ada").state == "live"
+    assert accepted(live) == [f"references/accepted-{change.id}-{false_alarm.id}.png"]
+    taught = inspect(runtime, 163)
+    assert taught.outcome == "good" and taught.version == 2
+    assert inspect(runtime, 250).outcome == "anomalous"
+    assert Station.load(live.folder).references[-1] == accepted(live)[0]
+
+    assert roll_back_change(live, change.id, who="Ada").state == "rolled back"
+    assert live.file() == before and inspect(runtime, 163).outcome == "anomalous"
+    actions = [line.action for line in reversed(live.archive.audit())]
+    assert actions == [
+        "station file",
+        "feedback",
+        "feedback",
+        "preparing",
+        "preview",
+        "station file",
+        "live",
+        "station file",
+        "rolled back",
+    ]
+    assert live.archive.broken_audit() is None and defect.outcome == "anomalous"
+
+
+def test_to_the_calibration(runtime: Runtime) -> None:
+    live = runtime.station("station")
+    numbers = [inspect(runtime, shade).id for shade in (140, 141, 142)]
+    for number in numbers[:2]:
+        live.archive.review(number, Opinion.GOOD, who="Ada")
+    change = wait(live, propose_change(runtime, live, "calibration", numbers[:2], who="Ada"))
+    low, high = change.preview["limit"]
+    assert high > low
+    apply_change(live, change.id, who="Ada")
+    station = live.open.station
+    assert station.limit == high and len(station.normals) == 22 and len(station.references) == 1
+    assert inspect(runtime, 139).outcome == "good"
+
+
+def test_a_missed_defect_is_counted_in_the_preview(runtime: Runtime) -> None:
+    live = runtime.station("station")
+    missed, alarm = inspect(runtime, 105), inspect(runtime, 160)
+    live.archive.review(missed.id, Opinion.MISSED, who="Ada")
+    change = wait(live, propose_change(runtime, live, "references", [alarm.id], who="Ada"))
+    assert change.preview["known_misses"] == [1, 1] and change.preview["judged"] == 1
+
+
+def test_what_cannot_be_done_is_refused(runtime: Runtime) -> None:
+    live = runtime.station("station")
+    number, other = inspect(runtime, 160).id, inspect(runtime, 161).id
+    with pytest.raises(AbsentError, match="no picture of inspection 99 is kept"):
+        propose_change(runtime, live, "references", [number, 99], who="Ada")
+    first = wait(live, propose_change(runtime, live, "references", [number], who="Ada"))
+    second = wait(live, propose_change(runtime, live, "calibration", [number], who="Ada"))
+    with pytest.raises(StateError, match="change 1 is preview, not live"):
+        roll_back_change(live, first.id, who="Ada")
+    apply_change(live, first.id, who="Ada")
+    with pytest.raises(StateError, match="change 1 is live, not preview"):
+        apply_change(live, first.id, who="Ada")
+    with pytest.raises(StateError, match="the station changed since the preview of change 2"):
+        apply_change(live, second.id, who="Ada")
+    assert discard_change(live, second.id, who="Ada").state == "discarded"
+    assert accepted(live) == [f"references/accepted-1-{number}.png"]
+    twice = wait(live, propose_change(runtime, live, "calibration", [number], who="Ada"))
+    same = f"the picture of inspection {number} is the same as references/accepted-1-{number}.png"
+    assert twice.state == "discarded" and twice.preview == {"error": same}
+    third = wait(live, propose_change(runtime, live, "calibration", [other], who="Ada"))
+    apply_change(live, third.id, who="Ada")
+    with pytest.raises(StateError, match="roll back the later change first"):
+        roll_back_change(live, first.id, who="Ada")
+    roll_back_change(live, third.id, who="Ada")
+    assert roll_back_change(live, first.id, who="Ada").state == "rolled back"
+
+
+def test_a_file_that_was_edited_by_hand_is_not_written_over(runtime: Runtime) -> None:
+    live = runtime.station("station")
+    change = wait(live, propose_change(runtime, live, "references", [inspect(runtime, 160).id], who="Ada"))
+    edited = live.file().replace("max_false_alarms = 0.1", "max_false_alarms = 0.2")
+    (live.folder / FILE).write_text(edited)
+    assert "was edited; reload" in live.problem()
+    with pytest.raises(StateError, match="edited by hand; reload the station first"):
+        apply_change(live, change.id, who="Ada")
+    assert live.file() == edited
+    (live.folder / FILE).write_text("nonsense")
+    with pytest.raises(InputError, match="not valid TOML"):
+        live.reload(who="Ada", why="reload")
+    assert "the last good one is in use" in live.problem() and inspect(runtime, 101).outcome == "good"
+
+
+def test_a_preview_that_fails_says_why_and_leaves_nothing(runtime: Runtime) -> None:
+    live = runtime.station("station")
+    number = inspect(runtime, 160).id
+    (live.folder / "normals" / "0003.png").write_bytes(b"broken")
+    change = wait(live, propose_change(runtime, live, "references", [number], who="Ada"))
+    assert change.state == "discarded" and "normals/0003.png" in change.preview["error"]
+    assert accepted(live) == [] and inspect(runtime, 101).outcome == "good"
+
+
+def test_a_crash_leaves_a_change_whole_or_undone(runtime: Runtime) -> None:
+    live = runtime.station("station")
+    number = inspect(runtime, 160).id
+    change = wait(live, propose_change(runtime, live, "references", [number], who="Ada"))
+    # The crash comes after the file was written and before the change is noted as live.
+    (live.folder / FILE).write_text(change.draft)
+    live.archive.begin_change("references", [number], who="Ada", base=live.version)
+    again = Runtime([live.folder])
+    try:
+        revived = again.station("station")
+        recover_changes(revived)
+        assert [each.state for each in revived.archive.changes()] == ["discarded", "live"]
+        assert roll_back_change(revived, change.id, who="Ada").state == "rolled back"
+        assert inspect(again, 163).outcome == "anomalous"
+    finally:
+        again.close()
