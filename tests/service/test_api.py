@@ -2,7 +2,10 @@
 
 import base64
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -64,3 +67,19 @@ def test_state_needs_no_station(served: Served) -> None:
     assert card["name"] == "station" and card["references"] == 1 and card["normals"] == 20 and card["problem"] == ""
     paths = served.ask("GET", "/openapi.json").json["paths"]
     assert paths["/v1/inspect"]["post"]["requestBody"]["content"]["application/json"]["example"]["part"] == "4711"
+
+
+CONFIG = '[parameters]\n"path.station" = "station"\n"path.number" = 1\n"body.station" = "station"\n'
+CHECKS = "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance"
+
+
+def test_schemathesis_finds_no_fault(served: Served, tmp_path: Path) -> None:
+    # Some seconds, most of them for the start of the tool.
+    served.inspect(grey_png(102))  # inspection 1 exists
+    (tmp_path / "schemathesis.toml").write_text(CONFIG)
+    command = [sys.executable, "-m", "schemathesis.cli", "--config-file", tmp_path / "schemathesis.toml", "run"]
+    command += [f"http://127.0.0.1:{served.port}/openapi.json", "--checks", CHECKS, "--phases", "fuzzing"]
+    command += ["--max-examples", "4", "--seed", "1", "--no-color"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stdout[-5000:] + done.stderr
+    assert not any(line.get("status", 0) >= 500 for line in served.lines())

@@ -340,7 +340,7 @@ async def _judge_one(runtime: Runtime, form: SentForm, file: SentFile, holder: H
 
 
 def _add_station_routes(app: FastAPI) -> None:
-    problems = _problems(401, 403, 404, 422, 503)
+    problems = _problems(400, 401, 403, 404, 422, 503)
 
     @app.get("/v1/stations", tags=["stations"], responses=_problems(401, 503))
     def stations(runtime: TheRuntime, holder: AnyHolder) -> list[StationCard]:
@@ -405,7 +405,7 @@ def _add_station_routes(app: FastAPI) -> None:
 
 
 def _add_change_routes(app: FastAPI) -> None:
-    problems = _problems(401, 403, 404, 409, 422, 503)
+    problems = _problems(400, 401, 403, 404, 409, 422, 503)
 
     @app.get("/v1/stations/{station}/changes", tags=["teach"], responses=problems)
     def changes(live: TheStation, holder: AnyHolder) -> list[Change]:
