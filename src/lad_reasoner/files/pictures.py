@@ -550,7 +550,7 @@ def list_files(folder: Path, unreadable: list[Parts] | None = None) -> list[Part
                 continue
             raise InputError(f"{printable(path)}: {error.strerror}; give a folder that can be read") from None
         for entry in entries:
-            if entry.name.startswith(".") or entry.name.casefold() in _JUNK:
+            if is_hidden(entry.name):
                 continue
             parts = (*below, entry.name)
             try:
@@ -565,6 +565,11 @@ def list_files(folder: Path, unreadable: list[Parts] | None = None) -> list[Part
             elif unreadable is not None:
                 unreadable.append(parts)
     return sorted(files, key=natural_path)
+
+
+def is_hidden(name: str) -> bool:
+    """Hidden names, and what desktops leave behind: passed over in every folder."""
+    return name.startswith(".") or name.casefold() in _JUNK
 
 
 @lru_cache(maxsize=65536)

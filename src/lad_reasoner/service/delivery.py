@@ -1,0 +1,108 @@
+"""Hands recorded results to one sink, in a thread of its own: a sink's fault never stops the line.
+
+Results wait in the journal until the sink has them. A failed delivery is reported once, tried again with growing waits,
+and reported once more when it succeeds.
+"""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+import threading
+
+from lad_reasoner.errors import LadError
+from lad_reasoner.service.journal import Journal
+from lad_reasoner.service.sinks.sink import RejectedResultError, Sink
+from lad_reasoner.text import printable
+
+logger = logging.getLogger(__name__)
+
+FIRST_WAIT, LONGEST_WAIT = 0.5, 10.0  # seconds between two tries; each wait is twice the one before
+
+
+class Delivery:
+    """The thread of one sink. `start`, then `wake` after each recorded result, `request_stop` and `join`."""
+
+    def __init__(self, sink: Sink, journal: Journal) -> None:
+        self.sink, self.journal = sink, journal
+        self._open = False
+        self._failing = False
+        self._sent = 0  # number of the last delivered result; the journal may not have taken note of it
+        self._woken, self._stopped = threading.Event(), threading.Event()
+        self._thread = threading.Thread(target=self._run, name=f"to {sink.name}", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def wake(self) -> None:
+        """There are new results."""
+        self._woken.set()
+
+    def request_stop(self) -> None:
+        """Deliver what waits, then end; a sink that fails is not tried again."""
+        self._stopped.set()
+        self._woken.set()
+
+    def join(self, patience: float) -> None:
+        """Wait for the end, for at most so many seconds; what is not delivered by then stays in the journal."""
+        self._thread.join(max(0.0, patience))
+
+    def _run(self) -> None:
+        wait = FIRST_WAIT
+        while True:
+            last = self._stopped.is_set()
+            self._woken.clear()
+            try:
+                self._deliver_all()
+                wait = FIRST_WAIT
+            except Exception as error:  # whatever it is: other sinks and the line go on
+                self._open = False
+                self._report(error)
+                if not last:
+                    self._stopped.wait(wait)
+                    wait = min(2 * wait, LONGEST_WAIT)
+                    self._woken.set()
+            if last:
+                break
+            self._woken.wait()
+        self._close()
+
+    def _deliver_all(self) -> None:
+        if not self._open:
+            self.sink.open()
+            self._open = True
+        while results := self.journal.pending(self.sink.name):
+            for result, file in results:
+                if result.number != self._sent:
+                    try:
+                        self.sink.deliver(result, file)
+                    except RejectedResultError as error:
+                        logger.warning("%s: %s; it is kept, and offered again at the next start", self._name, error)
+                        self.journal.refuse(result.number, self.sink.name)
+                        continue
+                    self._sent = result.number
+                self.journal.deliver(result.number, self.sink.name)
+                self._report_success()
+        self._report_success()
+
+    @property
+    def _name(self) -> str:
+        return printable(self.sink.name)
+
+    def _report(self, error: Exception) -> None:
+        if not self._failing:
+            self._failing = True
+            expected = isinstance(error, LadError | OSError | sqlite3.Error)
+            reason = str(error) if expected else f"{type(error).__name__}: {error}"
+            logger.warning("%s: %s; results are kept and sent when it is back", self._name, " ".join(reason.split()))
+
+    def _report_success(self) -> None:
+        if self._failing:
+            self._failing = False
+            logger.warning("%s: delivers again", self._name)
+
+    def _close(self) -> None:
+        try:
+            self.sink.close()
+        except Exception as error:  # as above
+            logger.warning("%s: %s", self._name, error)

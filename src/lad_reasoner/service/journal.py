@@ -1,0 +1,158 @@
+"""What a watched folder has been through: which pictures have a result, and which sinks still wait for it.
+
+    with Journal(path) as journal:
+        result = journal.record(file, result, ["results.jsonl"])     # one transaction: the result and its deliveries
+        for result, file in journal.pending("results.jsonl"): ...
+            journal.deliver(result.number, "results.jsonl")
+
+SQLite with a write-ahead log, written through to the disk: a result that was recorded outlives SIGKILL and a power cut,
+and a picture without a record is inspected again.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from lad_reasoner.errors import InputError
+from lad_reasoner.service.parts import PartResult, PictureFile, look_at
+from lad_reasoner.text import printable
+
+KEPT = timedelta(days=30)  # results of pictures that are gone; not shorter, because an unmounted share looks empty
+BATCH = 100  # results that are read at a time
+
+_TABLES = """
+CREATE TABLE IF NOT EXISTS results (
+    number INTEGER PRIMARY KEY AUTOINCREMENT,
+    path BLOB NOT NULL,  -- below the folder; bytes, because names need not be valid UTF-8
+    size INTEGER NOT NULL,
+    modified_ns INTEGER NOT NULL,
+    time TEXT NOT NULL,
+    result TEXT NOT NULL DEFAULT '',
+    UNIQUE (path, size, modified_ns)
+);
+CREATE TABLE IF NOT EXISTS pending (
+    sink TEXT NOT NULL,
+    number INTEGER NOT NULL REFERENCES results,
+    refused INTEGER NOT NULL DEFAULT 0,
+    PRIMARY KEY (sink, number)
+) WITHOUT ROWID;
+"""
+
+
+class Journal:
+    """The journal of one watched folder, for several threads; a context manager.
+
+    Raises InputError if `path` cannot be opened, or is not a journal; its methods raise sqlite3.Error if the disk is
+    full.
+    """
+
+    def __init__(self, path: Path, folder: Path) -> None:
+        self.folder = folder
+        self._lock = threading.Lock()
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._connection = sqlite3.connect(path, check_same_thread=False)
+            self._connection.execute("PRAGMA journal_mode = WAL")
+            self._connection.execute("PRAGMA synchronous = FULL")  # a commit is on the disk
+            self._connection.executescript(_TABLES)
+            with self._connection:
+                # What a sink rejected is offered once more at each start.
+                self._connection.execute("UPDATE pending SET refused = 0")
+        except (OSError, sqlite3.Error) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise InputError(
+                f"{printable(path)}: cannot be used as the journal of a watched folder ({reason}); "
+                "free the disk, or move the file away to start anew"
+            ) from None
+
+    def __enter__(self) -> Journal:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._connection.close()
+
+    def knows(self, file: PictureFile) -> bool:
+        """Whether this picture has a result."""
+        query = "SELECT 1 FROM results WHERE path = ? AND size = ? AND modified_ns = ?"
+        with self._lock:
+            return self._connection.execute(query, self._key(file)).fetchone() is not None
+
+    def record(self, file: PictureFile, result: PartResult, sinks: Iterable[str]) -> PartResult:
+        """Write the result, and that the sinks wait for it; returns it with its number."""
+        with self._lock, self._connection:
+            cursor = self._connection.execute(
+                "INSERT INTO results (path, size, modified_ns, time) VALUES (?, ?, ?, ?)",
+                (*self._key(file), result.time.isoformat()),
+            )
+            numbered = result.model_copy(update={"number": cursor.lastrowid})
+            self._connection.execute(
+                "UPDATE results SET result = ? WHERE number = ?", (numbered.model_dump_json(), numbered.number)
+            )
+            self._connection.executemany(
+                "INSERT INTO pending (sink, number) VALUES (?, ?)", [(sink, numbered.number) for sink in sinks]
+            )
+        return numbered
+
+    def pending(self, sink: str) -> list[tuple[PartResult, PictureFile]]:
+        """The next results that this sink waits for, at most `BATCH`, in order; without those that it rejected."""
+        query = (
+            "SELECT result, path, size, modified_ns FROM pending JOIN results USING (number) "
+            "WHERE sink = ? AND NOT refused ORDER BY number LIMIT ?"
+        )
+        with self._lock:
+            rows = self._connection.execute(query, (sink, BATCH)).fetchall()
+        return [
+            (_parse(text), PictureFile(self.folder / os.fsdecode(path), size, modified_ns))
+            for text, path, size, modified_ns in rows
+        ]
+
+    def deliver(self, number: int, sink: str) -> None:
+        """The sink has this result."""
+        with self._lock, self._connection:
+            self._connection.execute("DELETE FROM pending WHERE sink = ? AND number = ?", (sink, number))
+
+    def refuse(self, number: int, sink: str) -> None:
+        """The sink rejected this result; it is kept, and pending again when the journal is next opened."""
+        with self._lock, self._connection:
+            self._connection.execute("UPDATE pending SET refused = 1 WHERE sink = ? AND number = ?", (sink, number))
+
+    def waiting(self) -> dict[str, int]:
+        """Sink -> number of results that it does not have, with those that it rejected."""
+        with self._lock:
+            return dict(self._connection.execute("SELECT sink, COUNT(*) FROM pending GROUP BY sink").fetchall())
+
+    def prune(self) -> int:
+        """Remove delivered results older than `KEPT` whose picture is gone; returns their number."""
+        before = (datetime.now(UTC) - KEPT).isoformat()
+        query = (
+            "SELECT number, path, size, modified_ns FROM results "
+            "WHERE time < ? AND number NOT IN (SELECT number FROM pending)"
+        )
+        with self._lock:
+            rows = self._connection.execute(query, (before,)).fetchall()
+        gone = []
+        for number, path, size, modified_ns in rows:
+            file = PictureFile(self.folder / os.fsdecode(path), size, modified_ns)
+            if look_at(file.path) != file:
+                gone.append((number,))
+        with self._lock, self._connection:
+            self._connection.executemany("DELETE FROM results WHERE number = ?", gone)
+        return len(gone)
+
+    def _key(self, file: PictureFile) -> tuple[bytes, int, int]:
+        return os.fsencode(file.path.relative_to(self.folder)), file.size, file.modified_ns
+
+
+def _parse(text: str) -> PartResult:
+    try:
+        return PartResult.model_validate_json(text)
+    except ValidationError as error:
+        raise InputError(f"the journal holds a result that cannot be read: {error.errors()[0]['msg']}") from None

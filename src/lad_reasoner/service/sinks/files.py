@@ -1,0 +1,127 @@
+"""Results as files: pictures sorted into folders, and JSON lines."""
+
+from __future__ import annotations
+
+import errno
+import filecmp
+import mmap
+import os
+import shutil
+from collections.abc import Iterator
+from itertools import count
+from pathlib import Path
+
+from lad_reasoner.errors import InputError
+from lad_reasoner.files.jsonl import append_record
+from lad_reasoner.files.whole import write_whole
+from lad_reasoner.service.parts import PartOutcome, PartResult, PictureFile, look_at
+from lad_reasoner.service.sinks.sink import RejectedResultError, Sink
+from lad_reasoner.text import printable
+
+FOLDERS: dict[PartOutcome, str] = {"good": "good", "anomalous": "bad", "unsure": "unsure", "invalid": "invalid"}
+
+
+class SortedFolders(Sink):
+    """Copies each picture to good/, bad/, unsure/ or invalid/ below a folder, or moves it there.
+
+    A picture never replaces another: where the name is taken, the number of the result follows it (`0001_17.png`).
+    """
+
+    def __init__(self, name: str, *, move: bool = False) -> None:
+        super().__init__(name)
+        self.root, self.move = Path(name), move
+        if self.root.exists() and not self.root.is_dir():
+            raise InputError(f"--to {printable(name)}: a file; give a folder, or FILE.jsonl for JSON lines")
+
+    def folders(self) -> list[Path]:
+        """All folders that pictures go to."""
+        return [self.root / folder for folder in FOLDERS.values()]
+
+    def deliver(self, result: PartResult, file: PictureFile) -> None:
+        folder = self.root / FOLDERS[result.outcome]
+        folder.mkdir(parents=True, exist_ok=True)
+        names = (folder / name for name in _names(file.path, result.number))
+        if look_at(file.path) != file:
+            if self._took(names, file):
+                return
+            raise RejectedResultError(
+                f"{printable(file.path)}: the picture was removed or overwritten before it could be sorted"
+            )
+        target = next(path for path in names if not path.exists() or filecmp.cmp(path, file.path, shallow=False))
+        if self.move:
+            self._move(file, target)
+        elif not target.exists():
+            _copy(file, target)
+
+    def _took(self, names: Iterator[Path], file: PictureFile) -> bool:
+        """Whether a move that a crash interrupted had already reached its end; a move keeps the time of change."""
+        if not self.move or file.path.exists():
+            return False
+        for path in names:
+            there = look_at(path)
+            if there is None:
+                return False
+            if (there.size, there.modified_ns) == (file.size, file.modified_ns):
+                return True
+        return False
+
+    def _move(self, file: PictureFile, target: Path) -> None:
+        if not target.exists():
+            try:
+                file.path.rename(target)
+                return
+            except OSError as error:
+                if error.errno != errno.EXDEV:  # a rename does not lead to another disk
+                    raise
+            _copy(file, target)
+        file.path.unlink()
+
+
+def _names(path: Path, number: int) -> Iterator[str]:
+    """`0001.png`, `0001_17.png`, `0001_17_2.png` …: the same at each try."""
+    yield path.name
+    yield f"{path.stem}_{number}{path.suffix}"
+    for turn in count(2):
+        yield f"{path.stem}_{number}_{turn}{path.suffix}"
+
+
+def _copy(file: PictureFile, target: Path) -> None:
+    """Copy a whole picture with its time of change; RejectedResultError if it is overwritten meanwhile."""
+    content = file.path.read_bytes()
+    if look_at(file.path) != file:
+        raise RejectedResultError(f"{printable(file.path)}: the picture was overwritten while it was copied")
+    write_whole(target, content)
+    shutil.copystat(file.path, target)
+
+
+class JsonLines(Sink):
+    """Appends one line for each result to a file. After a crash, half a line is removed and no line comes twice."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.path = Path(name)
+        self._last = b""
+        if self.path.is_dir():
+            raise InputError(f"--to {printable(name)}: a folder; give a file for JSON lines")
+
+    def open(self) -> None:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._last = _repair_end(self.path)
+
+    def deliver(self, result: PartResult, file: PictureFile) -> None:
+        # A crash between the line and its entry in the journal concerns the last line only.
+        if self._last != result.model_dump_json().encode():
+            append_record(self.path, result)
+        self._last = b""
+
+
+def _repair_end(path: Path) -> bytes:
+    """Cut off half a line; returns the last whole line. Only the end of the file is read."""
+    if not path.exists() or not path.stat().st_size:
+        return b""
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        size, end = len(content), content.rfind(b"\n") + 1
+        last = content[content.rfind(b"\n", 0, max(0, end - 1)) + 1 : max(0, end - 1)]
+    if end < size:
+        os.truncate(path, end)
+    return last

@@ -1,0 +1,94 @@
+"""Results as signed HTTP requests.
+
+Signed as the Standard Webhooks specification (standardwebhooks.com) has it, so that its libraries verify them:
+`webhook-id`, `webhook-timestamp` (seconds), and `webhook-signature`, `v1,` and the Base64 of HMAC-SHA256 over
+`id.timestamp.body`. The key is read from LAD_WEBHOOK_SECRET: `whsec_` and Base64, or any text.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import hmac
+import ipaddress
+import time
+from typing import Any
+
+from lad_reasoner.errors import InputError, require
+from lad_reasoner.service.parts import PartResult, PictureFile
+from lad_reasoner.service.sinks.sink import (
+    RejectedResultError,
+    Sink,
+    UndeliveredError,
+    parse_sink_address,
+    read_secret,
+)
+
+SECRET = "LAD_WEBHOOK_SECRET"
+TIMEOUT = 10.0  # seconds
+REJECTED = frozenset({400, 413, 415, 422})  # this body is at fault; any other status is the receiver's or the address's
+
+
+class Webhook(Sink):
+    """POSTs each result as JSON. A status of 2xx is a delivery; redirects are not followed."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        httpx2 = require("httpx2", "hosted")
+        scheme = name.partition(":")[0]
+        query = name.partition("?")[2]
+        # A receiver's own ?key=value is its business.
+        address = parse_sink_address(name, port=443, options=tuple(pair.partition("=")[0] for pair in query.split("&")))
+        if address.user:
+            raise InputError(
+                f"--to {scheme}://…: a webhook's address must not hold a user; requests are signed instead"
+            )
+        self._key = _read_key()
+        self._failures = (httpx2.HTTPError, httpx2.InvalidURL)
+        self._client: Any = httpx2.Client(timeout=TIMEOUT, trust_env=not _is_here(address.host))
+
+    def deliver(self, result: PartResult, file: PictureFile) -> None:
+        body = result.model_dump_json().encode()
+        headers = {"Content-Type": "application/json", **sign(self._key, f"{result.station}-{result.number}", body)}
+        try:
+            response = self._client.post(self.name, content=body, headers=headers)
+        except self._failures as error:
+            raise UndeliveredError(str(error) or type(error).__name__) from None
+        if response.status_code in REJECTED:
+            raise RejectedResultError(f"result {result.number} was rejected with status {response.status_code}")
+        if not response.is_success:
+            raise UndeliveredError(f"status {response.status_code}")
+
+    def close(self) -> None:
+        self._client.close()
+
+
+def sign(key: bytes, identity: str, body: bytes) -> dict[str, str]:
+    """The headers of a request; without a signature if there is no key."""
+    # Header values are ASCII, a station's name need not be.
+    identity = identity.encode("ascii", "backslashreplace").decode()
+    headers = {"webhook-id": identity, "webhook-timestamp": str(int(time.time()))}
+    if key:
+        signed = f"{identity}.{headers['webhook-timestamp']}.".encode() + body
+        digest = hmac.new(key, signed, hashlib.sha256).digest()
+        headers["webhook-signature"] = f"v1,{base64.b64encode(digest).decode()}"
+    return headers
+
+
+def _read_key() -> bytes:
+    secret = read_secret(SECRET)
+    if not secret.startswith("whsec_"):
+        return secret.encode()
+    try:
+        return base64.b64decode(secret.removeprefix("whsec_"), validate=True)
+    except binascii.Error:
+        raise InputError(f"{SECRET}: what follows whsec_ is not Base64; copy it again") from None
+
+
+def _is_here(host: str) -> bool:
+    """Whether a host is this machine, which is reached without the proxy of the environment."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -1,0 +1,278 @@
+"""Watches a folder: each new picture is inspected once, recorded, and handed to the sinks.
+
+    with FolderWatcher("incoming", station.inspect, "bottle", journal, sinks) as watcher:
+        for result in watcher.watch(stop): ...
+
+A picture is whole when its file has not changed for `SETTLE` seconds and can be read; what cannot be read counts as
+half written until it has not changed for `PATIENCE` seconds. Events of the file system are hints: the folder is also
+listed every `LISTED` seconds, so that no picture is missed where events are lost, as on network shares.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import sqlite3
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from lad_reasoner.errors import ImageError, InputError, MachineError, require
+from lad_reasoner.files.pictures import SUFFIXES, PictureSource, is_hidden, list_files, natural_path, read_picture
+from lad_reasoner.records import Failure
+from lad_reasoner.service.delivery import Delivery
+from lad_reasoner.service.inspection import Decision
+from lad_reasoner.service.journal import Journal
+from lad_reasoner.service.parts import PartResult, PictureFile, look_at
+from lad_reasoner.service.sinks import Sink
+from lad_reasoner.service.sinks.sink import LineState
+from lad_reasoner.text import printable
+
+logger = logging.getLogger(__name__)
+
+SETTLE = 0.25  # seconds without a change, after which a picture is read
+PATIENCE = 5.0  # seconds without a change, after which an unreadable picture is invalid
+LISTED = 10.0  # seconds between two listings of the folder
+TICK_MS = 50  # how often waiting files are looked at
+PAUSE = 2.0  # seconds before the judge, the journal or a folder that failed is tried again
+LAST_DELIVERIES = 5.0  # seconds for the sinks at the end
+
+Inspect = Callable[[Iterable[PictureSource]], Iterator[Decision | Failure]]
+
+
+@dataclass
+class _Waiting:
+    """A file that is not inspected yet, and since when it has not changed (monotonic seconds)."""
+
+    file: PictureFile
+    since: float
+    unreadable: bool = False
+
+
+class _Snapshot(io.BytesIO):
+    """A file's content at one moment, under its name: a camera may overwrite the file while it is judged."""
+
+    def __init__(self, content: bytes, path: Path) -> None:
+        super().__init__(content)
+        self.name = str(path)
+
+
+class FolderWatcher:
+    """Inspects the pictures of one folder, with the folders in it, as they come; a context manager.
+
+    `inspect` is a station's, `station` its name. A failure of the judge, of the journal or of the folder is logged once
+    and tried again; the pictures wait.
+    """
+
+    def __init__(
+        self, folder: str | Path, inspect: Inspect, station: str, journal: Journal, sinks: Sequence[Sink]
+    ) -> None:
+        self.folder, self.inspect, self.station, self.journal = Path(folder).resolve(), inspect, station, journal
+        self.sinks = sinks
+        self.deliveries = [Delivery(sink, journal) for sink in sinks]
+        self._waiting: dict[Path, _Waiting] = {}
+        self._done: dict[Path, PictureFile] = {}  # of the files that are there
+        self._said: set[str] = set()  # notes and unmended problems
+        self._again = 0.0  # monotonic time before which nothing is inspected, after a failure
+
+    def __enter__(self) -> FolderWatcher:
+        for delivery in self.deliveries:
+            delivery.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        end = time.monotonic() + LAST_DELIVERIES
+        for delivery in self.deliveries:
+            delivery.request_stop()
+        for delivery in self.deliveries:
+            delivery.join(end - time.monotonic())
+
+    def inspect_all(self) -> Iterator[PartResult]:
+        """The pictures that are there now; waits for half-written ones. Raises what the judge and the journal raise."""
+        self._note(self._list())
+        while self._waiting:
+            yield from self._inspect(self._whole())
+            time.sleep(TICK_MS / 1000)
+            self._note(())
+
+    def watch(self, stop: threading.Event, poll: float | None = None) -> Iterator[PartResult]:
+        """Results until `stop` is set.
+
+        With `poll` the folder is looked through every so many seconds, since network shares send no events.
+        """
+        for changed in self._changes(stop, poll):
+            try:
+                self._note(changed)
+                whole = self._whole() if time.monotonic() >= self._again else []
+                if not whole:
+                    continue
+                self._announce("busy")
+                for result in self._inspect(whole):
+                    yield result
+                    if stop.is_set():
+                        return
+            except (MachineError, sqlite3.Error) as error:
+                self._again = time.monotonic() + PAUSE
+                self._fail("the pictures wait", error)
+                self._announce("fault")
+            else:
+                self._recover("the pictures wait")
+                self._announce("ready")
+
+    def _changes(self, stop: threading.Event, poll: float | None) -> Iterator[Iterable[Path]]:
+        """The files that may have changed: every `TICK_MS` what was reported, every `LISTED` seconds all."""
+        watchfiles = require("watchfiles", "serve")
+        while not stop.is_set():
+            # The events come first, then the listing: nothing falls between them.
+            listed = -LISTED
+            try:
+                for changes in watchfiles.watch(
+                    self.folder,
+                    watch_filter=None,
+                    debounce=TICK_MS,
+                    step=10,
+                    stop_event=stop,
+                    rust_timeout=TICK_MS,
+                    yield_on_timeout=True,
+                    raise_interrupt=False,
+                    force_polling=poll is not None,
+                    poll_delay_ms=round(1000 * (poll or 1)),
+                    ignore_permission_denied=True,
+                ):
+                    now = time.monotonic()
+                    if now - listed >= LISTED:
+                        files = self._list()
+                        listed = time.monotonic()
+                        self._recover("the folder is looked for")
+                        yield files
+                    else:
+                        yield [path for _, name in changes if self._is_wanted(path := Path(name))]
+            except (OSError, InputError) as error:  # the share is gone
+                self._fail("the folder is looked for", error)
+                stop.wait(PAUSE)
+
+    def _list(self) -> list[Path]:
+        """All pictures of the folder. InputError if it cannot be read."""
+        unreadable: list[tuple[str, ...]] = []
+        paths = [self.folder.joinpath(*parts) for parts in list_files(self.folder, unreadable)]
+        self._done = {path: self._done[path] for path in paths if path in self._done}
+        for parts in unreadable:
+            name = printable(self.folder.joinpath(*parts))
+            self._say(f"{name}: a link without a target, a pipe or a locked folder; it is passed over")
+        other = Counter(path.suffix.lower() or "no suffix" for path in paths if path.suffix.lower() not in SUFFIXES)
+        for suffix in other:
+            self._say(f"{printable(self.folder)}: files with {suffix} are passed over, since they are not pictures")
+        return [path for path in paths if path.suffix.lower() in SUFFIXES]
+
+    def _is_wanted(self, path: Path) -> bool:
+        below = path.relative_to(self.folder).parts if path.is_relative_to(self.folder) else ()
+        return path.suffix.lower() in SUFFIXES and bool(below) and not any(map(is_hidden, below))
+
+    def _note(self, changed: Iterable[Path]) -> None:
+        """Look at the changed and the waiting files: who is new, who has changed, who is gone."""
+        now = time.monotonic()
+        for path in {*changed, *self._waiting}:
+            file = look_at(path)
+            if file is None:
+                self._waiting.pop(path, None)
+                self._done.pop(path, None)
+            elif self._done.get(path) != file:
+                waiting = self._waiting.get(path)
+                if waiting is None or waiting.file != file:
+                    if self.journal.knows(file):
+                        self._done[path] = file
+                        self._waiting.pop(path, None)
+                    else:
+                        self._waiting[path] = _Waiting(file, now)
+
+    def _whole(self) -> list[_Waiting]:
+        """The files that have not changed for long enough, in the order in which they were written."""
+        now = time.monotonic()
+        whole = [
+            waiting
+            for waiting in self._waiting.values()
+            if now - waiting.since >= (PATIENCE if waiting.unreadable else SETTLE)
+        ]
+        return sorted(whole, key=lambda waiting: (waiting.file.modified_ns, natural_path(waiting.file.path.parts)))
+
+    def _inspect(self, whole: list[_Waiting]) -> Iterator[PartResult]:
+        judged: deque[_Waiting] = deque()
+
+        def read() -> Iterator[PictureSource]:
+            for waiting in whole:
+                snapshot = _read_whole(waiting.file)
+                if snapshot is not None:  # otherwise it is looked at again
+                    judged.append(waiting)
+                    yield snapshot
+
+        for decision in self.inspect(read()):
+            waiting = judged.popleft()
+            if isinstance(decision, Failure) and not waiting.unreadable and _is_unreadable(waiting.file):
+                waiting.unreadable = True  # perhaps half written
+                continue
+            result = self.journal.record(waiting.file, self._result(waiting.file, decision), self._sink_names())
+            self._done[waiting.file.path] = waiting.file
+            self._waiting.pop(waiting.file.path, None)
+            for delivery in self.deliveries:
+                delivery.wake()
+            yield result
+
+    def _result(self, file: PictureFile, decision: Decision | Failure) -> PartResult:
+        failed = isinstance(decision, Failure)
+        return PartResult(
+            time=datetime.now(UTC),
+            station=self.station,
+            part=printable(file.path.stem),
+            picture=printable(file.path.relative_to(self.folder)),
+            outcome="invalid" if failed else decision.outcome,
+            p_value=None if failed else decision.p_value,
+            verdict=None if failed else decision.verdict,
+            error=decision.error if failed else "",
+        )
+
+    def _sink_names(self) -> list[str]:
+        return [sink.name for sink in self.sinks]
+
+    def _announce(self, state: LineState) -> None:
+        for sink in self.sinks:
+            sink.announce(state)
+
+    def _fail(self, consequence: str, error: Exception) -> None:
+        """Say once what is wrong, until `_recover`."""
+        if consequence not in self._said:
+            self._said.add(consequence)
+            logger.warning("%s; %s until this is mended", " ".join(str(error).split()), consequence)
+
+    def _recover(self, consequence: str) -> None:
+        if consequence in self._said:
+            self._said.remove(consequence)
+            logger.warning("%s: goes on", printable(self.folder))
+
+    def _say(self, note: str) -> None:
+        """A note, once."""
+        if note not in self._said:
+            self._said.add(note)
+            logger.warning("%s", note)
+
+
+def _read_whole(file: PictureFile) -> _Snapshot | None:
+    """The content of a file; None if the file is gone or has changed."""
+    try:
+        content = file.path.read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError:
+        content = b""  # whatever reads it says why
+    return _Snapshot(content, file.path) if look_at(file.path) == file else None
+
+
+def _is_unreadable(file: PictureFile) -> bool:
+    try:
+        read_picture(file.path)
+    except ImageError:
+        return True
+    return False

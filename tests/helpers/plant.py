@@ -1,0 +1,162 @@
+"""A plant on loopback: a PLC, a broker, an OPC UA server, a receiver of webhooks; each is its library's own server."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import threading
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+from helpers.verdicts import verdict
+from lad_reasoner.service.parts import PartResult, PictureFile
+
+NOWHERE = PictureFile(Path("/nowhere.png"), 1, 1)  # for sinks that do not look at the picture
+
+
+def part_result(number: int = 1, **changes: Any) -> PartResult:
+    values = {
+        "number": number,
+        "time": datetime(2026, 5, 4, 3, 2, 1, tzinfo=UTC),
+        "station": "bottle",
+        "part": f"part-{number}",
+        "picture": f"part-{number}.png",
+        "outcome": "anomalous",
+        "p_value": 0.01,
+        "verdict": verdict(headline="a hole"),
+    }
+    return PartResult.model_validate({**values, **changes})
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def wait_for(true: Callable[[], bool], seconds: float = 5.0) -> None:
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.01)
+
+
+@contextlib.contextmanager
+def running(start: Callable[[], Awaitable[Any]], stop: Callable[[Any], Awaitable[Any]]) -> Iterator[Any]:
+    """A server of an asyncio library in a thread; gives what `start` returns."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    try:
+        server = asyncio.run_coroutine_threadsafe(_call(start), loop).result(20)
+        try:
+            yield server
+        finally:
+            asyncio.run_coroutine_threadsafe(_call(stop, server), loop).result(20)
+    finally:
+        asyncio.run_coroutine_threadsafe(_end_tasks(), loop).result(20)
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
+
+
+async def _call(function: Callable[..., Awaitable[Any]], *arguments: Any) -> Any:
+    return await function(*arguments)
+
+
+async def _end_tasks() -> None:
+    tasks = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+@contextlib.contextmanager
+def modbus_plc(port: int, registers: int = 200) -> Iterator[None]:
+    from pymodbus.server import ModbusTcpServer
+    from pymodbus.simulator import DataType, SimData, SimDevice
+
+    async def start() -> ModbusTcpServer:
+        device = SimDevice(1, SimData(0, count=registers, datatype=DataType.REGISTERS))
+        server = ModbusTcpServer(device, address=("127.0.0.1", port))
+        await server.serve_forever(background=True)
+        return server
+
+    async def stop(server: ModbusTcpServer) -> None:
+        await server.shutdown()
+
+    with running(start, stop):
+        yield
+
+
+@contextlib.contextmanager
+def mqtt_broker(port: int) -> Iterator[None]:
+    from amqtt.broker import Broker
+
+    config = {
+        "listeners": {"default": {"type": "tcp", "bind": f"127.0.0.1:{port}"}},
+        "plugins": {"amqtt.plugins.authentication.AnonymousAuthPlugin": {"allow_anonymous": True}},
+    }
+
+    async def start() -> Broker:
+        broker = Broker(config)
+        await broker.start()
+        return broker
+
+    async def stop(broker: Broker) -> None:
+        await broker.shutdown()
+
+    with running(start, stop):
+        yield
+
+
+@contextlib.contextmanager
+def opcua_server(port: int, variables: dict[str, Any]) -> Iterator[str]:
+    """Its node `Inspection` has these variables; gives the address of the sink."""
+    from asyncua.sync import Server
+
+    server = Server()
+    server.set_endpoint(f"opc.tcp://127.0.0.1:{port}/")
+    space = server.register_namespace("http://plant.example")
+    node = server.nodes.objects.add_object(f"ns={space};s=Inspection", "Inspection")
+    for name, value in variables.items():
+        node.add_variable(f"ns={space};s=Inspection.{name}", name, value).set_writable()
+    with server:
+        yield f"opc.tcp://127.0.0.1:{port}/?node=ns={space};s=Inspection"
+
+
+class WebhookReceiver:
+    """Takes requests until the end of its `with` block; `answer` gives the status of the next."""
+
+    def __init__(self, answer: Callable[[int], int] = lambda count: 204, port: int = 0) -> None:
+        self.requests: list[tuple[dict[str, str], bytes]] = []
+        owner = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                owner.requests.append(({name.lower(): value for name, value in self.headers.items()}, body))
+                self.send_response(answer(len(owner.requests)))
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+
+            def log_message(self, *_: object) -> None:
+                """Silent."""
+
+        self._http = ThreadingHTTPServer(("127.0.0.1", port), Handler)
+        self.url = f"http://127.0.0.1:{self._http.server_address[1]}/hook"
+
+    def __enter__(self) -> WebhookReceiver:
+        self._thread = threading.Thread(target=self._http.serve_forever, kwargs={"poll_interval": 0.02})
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._http.shutdown()
+        self._http.server_close()
+        self._thread.join()

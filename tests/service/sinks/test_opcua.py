@@ -1,0 +1,75 @@
+"""Results in the variables of an OPC UA server, read back by another client."""
+
+from typing import Any
+
+import pytest
+from asyncua.sync import Client
+
+from helpers.plant import NOWHERE, free_port, opcua_server, part_result
+from lad_reasoner.errors import InputError
+from lad_reasoner.service.sinks import opcua, open_sink
+from lad_reasoner.service.sinks.sink import UndeliveredError
+
+VARIABLES: dict[str, Any] = {
+    "Result": 0,
+    "Part": "",
+    "Score": 0.0,
+    "PValue": 0.0,
+    "Headline": "",
+    "Time": "",
+    "Number": 0,
+}
+
+
+def read_all(address: str) -> dict[str, Any]:
+    url, _, node = address.partition("?node=")
+    with Client(url) as client:
+        children = client.get_node(node).get_children()
+        return {child.read_browse_name().Name: child.read_value() for child in children}
+
+
+def test_a_result_fills_the_variables() -> None:
+    # asyncua's server takes two seconds for each start, and its end is part of the test.
+    port = free_port()
+    with opcua_server(port, VARIABLES) as address:
+        sink = open_sink(address)
+        sink.open()
+        sink.deliver(part_result(9, part="4711"), NOWHERE)
+        assert read_all(address) == {
+            "Result": 2,
+            "Part": "4711",
+            "Score": 0.75,
+            "PValue": 0.01,
+            "Headline": "a hole",
+            "Time": "2026-05-04T03:02:01+00:00",
+            "Number": 9,
+        }
+        sink.deliver(part_result(10, outcome="invalid", verdict=None, p_value=None, error="no file"), NOWHERE)
+        values = read_all(address)
+        assert (values["Result"], values["Score"], values["PValue"]) == (4, opcua.NO_VALUE, opcua.NO_VALUE)
+        assert values["Headline"] == "no file"
+    with pytest.raises(UndeliveredError):
+        sink.deliver(part_result(11), NOWHERE)
+    with opcua_server(port, VARIABLES) as address:
+        sink.open()
+        sink.deliver(part_result(11), NOWHERE)
+        assert read_all(address)["Number"] == 11
+        sink.close()
+
+
+def test_missing_variables_are_named() -> None:
+    with opcua_server(free_port(), {"Result": 0, "Part": ""}) as address:
+        sink = open_sink(address)
+        with pytest.raises(UndeliveredError, match="has no variable Score, PValue, Headline, Time, Number"):
+            sink.open()
+        sink.close()
+        other = open_sink(address.replace("s=Inspection", "s=Nothing"))
+        with pytest.raises(UndeliveredError):
+            other.open()
+        other.close()
+
+
+@pytest.mark.parametrize("address", ["opc.tcp://server", "opc.tcp://server/?node=somewhere"])
+def test_a_node_is_needed(address: str) -> None:
+    with pytest.raises(InputError, match="ns=2;s=Inspection"):
+        open_sink(address)

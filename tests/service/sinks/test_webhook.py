@@ -1,0 +1,79 @@
+"""Results as signed requests, against a receiver on loopback."""
+
+import base64
+import hashlib
+import hmac
+import json
+
+import pytest
+
+from helpers.plant import NOWHERE, WebhookReceiver, free_port, part_result
+from lad_reasoner.errors import InputError
+from lad_reasoner.service.sinks import open_sink
+from lad_reasoner.service.sinks.sink import RejectedResultError, UndeliveredError
+from lad_reasoner.service.sinks.webhook import SECRET, sign
+
+
+def test_a_request_is_signed(monkeypatch: pytest.MonkeyPatch) -> None:
+    key = b"0123456789abcdef01234567"
+    monkeypatch.setenv(SECRET, f"whsec_{base64.b64encode(key).decode()}")
+    with WebhookReceiver() as receiver:
+        sink = open_sink(f"{receiver.url}?line=1")
+        sink.open()
+        sink.deliver(part_result(4), NOWHERE)
+        sink.close()
+    ((headers, body),) = receiver.requests
+    assert headers["webhook-id"] == "bottle-4"
+    signed = f"bottle-4.{headers['webhook-timestamp']}.".encode() + body
+    assert headers["webhook-signature"] == f"v1,{base64.b64encode(hmac.digest(key, signed, hashlib.sha256)).decode()}"
+    assert json.loads(body)["part"] == "part-4"
+
+
+def test_the_signature_of_the_specification(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The example of standardwebhooks.com."""
+    monkeypatch.setattr("time.time", lambda: 1614265330.5)
+    key = base64.b64decode("MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
+    headers = sign(key, "msg_p5jXN8AQM9LWM0D4loKWxJek", b'{"test": 2432232314}')
+    assert headers["webhook-signature"] == "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="
+
+
+def test_without_a_key_there_is_no_signature(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(SECRET, raising=False)
+    with WebhookReceiver() as receiver:
+        sink = open_sink(receiver.url)
+        sink.deliver(part_result(1, station="Prüfplatz"), NOWHERE)
+        sink.close()
+    assert "webhook-signature" not in receiver.requests[0][0]
+
+
+@pytest.mark.parametrize(
+    ("status", "error"),
+    [
+        *[(status, UndeliveredError) for status in (302, 401, 404, 429, 500, 503)],
+        *[(status, RejectedResultError) for status in (400, 413, 422)],
+    ],
+)
+def test_what_a_status_means(status: int, error: type[Exception]) -> None:
+    with WebhookReceiver(lambda _: status) as receiver:
+        sink = open_sink(receiver.url)
+        with pytest.raises(error, match=f"status {status}"):
+            sink.deliver(part_result(), NOWHERE)
+        sink.close()
+    assert len(receiver.requests) == 1, "a redirect is not followed"
+
+
+def test_nobody_there() -> None:
+    sink = open_sink(f"http://127.0.0.1:{free_port()}/")
+    with pytest.raises(UndeliveredError):
+        sink.deliver(part_result(), NOWHERE)
+    sink.close()
+
+
+def test_what_cannot_be_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(InputError, match="user"):
+        open_sink("https://user@host/hook")
+    with pytest.raises(InputError, match="no sink for ftp://"):
+        open_sink("ftp://host/")
+    monkeypatch.setenv(SECRET, "whsec_!")
+    with pytest.raises(InputError, match="not Base64"):
+        open_sink("https://host/hook")
