@@ -26,6 +26,7 @@ from lad_reasoner.cli.serve import key_verb, serve_verb
 from lad_reasoner.cli.server import server
 from lad_reasoner.cli.station import station
 from lad_reasoner.cli.train import train
+from lad_reasoner.cli.watch import watch_verb
 from lad_reasoner.errors import LadError
 
 app = typer.Typer(
@@ -44,6 +45,7 @@ VERBS: dict[str, tuple[Callable[..., None], str]] = {
     "eval": (eval_verb, "lad-reasoner eval --benchmark miniloco --model random --limit 20 --out runs/r"),
     "report": (report_verb, "lad-reasoner report runs/r"),
     "compare": (compare_verb, "lad-reasoner compare runs/random runs/pixels --out runs/comparison"),
+    "watch": (watch_verb, "lad-reasoner watch --station lamp/ --to sorted/ --to results.jsonl incoming/"),
     "judges": (judges_verb, "lad-reasoner judges"),
     "env": (env_verb, "lad-reasoner env"),
     "completion": (completion_verb, "lad-reasoner completion bash"),

@@ -6,13 +6,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from stat import S_ISREG
-from typing import Literal
 
 from lad_reasoner.records import Record, Verdict
+from lad_reasoner.service.inspection import Outcome
 
-PartOutcome = Literal["good", "anomalous", "unsure", "invalid"]
 # What a PLC reads; 0 is left for "no result yet".
-RESULT_CODES: dict[PartOutcome, int] = {"good": 1, "anomalous": 2, "unsure": 3, "invalid": 4}
+RESULT_CODES: dict[Outcome, int] = {"good": 1, "anomalous": 2, "unsure": 3, "invalid": 4}
 
 
 class PartResult(Record):
@@ -28,7 +27,7 @@ class PartResult(Record):
     station: str
     part: str
     picture: str
-    outcome: PartOutcome
+    outcome: Outcome
     p_value: float | None = None
     verdict: Verdict | None = None
     error: str = ""

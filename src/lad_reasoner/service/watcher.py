@@ -10,8 +10,10 @@ listed every `LISTED` seconds, so that no picture is missed where events are los
 
 from __future__ import annotations
 
+import hashlib
 import io
 import logging
+import os
 import sqlite3
 import threading
 import time
@@ -29,6 +31,7 @@ from lad_reasoner.service.inspection import Decision
 from lad_reasoner.service.journal import Journal
 from lad_reasoner.service.parts import PartResult, PictureFile, look_at
 from lad_reasoner.service.sinks import Sink
+from lad_reasoner.service.sinks.files import SortedFolders
 from lad_reasoner.service.sinks.sink import LineState
 from lad_reasoner.text import printable
 
@@ -82,9 +85,14 @@ class FolderWatcher:
     def __enter__(self) -> FolderWatcher:
         for delivery in self.deliveries:
             delivery.start()
+        self._announce("ready")
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.finish()
+
+    def finish(self) -> None:
+        """Deliver what waits, for at most `LAST_DELIVERIES` seconds, and close the sinks."""
         end = time.monotonic() + LAST_DELIVERIES
         for delivery in self.deliveries:
             delivery.request_stop()
@@ -222,17 +230,17 @@ class FolderWatcher:
             yield result
 
     def _result(self, file: PictureFile, decision: Decision | Failure) -> PartResult:
-        failed = isinstance(decision, Failure)
-        return PartResult(
+        result = PartResult(
             time=datetime.now(UTC),
             station=self.station,
             part=printable(file.path.stem),
             picture=printable(file.path.relative_to(self.folder)),
-            outcome="invalid" if failed else decision.outcome,
-            p_value=None if failed else decision.p_value,
-            verdict=None if failed else decision.verdict,
-            error=decision.error if failed else "",
+            outcome="invalid",
         )
+        if isinstance(decision, Failure):
+            return result.model_copy(update={"error": decision.error})
+        values = {"outcome": decision.outcome, "p_value": decision.p_value, "verdict": decision.verdict}
+        return result.model_copy(update=values)
 
     def _sink_names(self) -> list[str]:
         return [sink.name for sink in self.sinks]
@@ -257,6 +265,33 @@ class FolderWatcher:
         if note not in self._said:
             self._said.add(note)
             logger.warning("%s", note)
+
+
+def journal_path(station: Path, folder: Path) -> Path:
+    """Where the station keeps the journal of a watched folder: one for each folder, by its whole path."""
+    path = folder.resolve()
+    digest = hashlib.sha256(os.fsencode(path)).hexdigest()[:8]
+    return station / "watch" / f"{printable(path.name)}-{digest}.sqlite"
+
+
+def check_folders(folder: Path, station: Path, sinks: Sequence[Sink]) -> None:
+    """InputError if the watched folder is none, or holds pictures that no camera put there."""
+    watched = folder.resolve()
+    if not watched.is_dir():
+        raise InputError(f"{printable(folder)}: not a folder; give the folder that the camera writes to")
+    if station.resolve().is_relative_to(watched):
+        raise InputError(f"{printable(station)}: the station lies in the watched folder; move it elsewhere")
+    for sink in sinks:
+        if isinstance(sink, SortedFolders):
+            for target in sink.folders():
+                target = target.resolve()
+                if target.is_relative_to(watched) or watched.is_relative_to(target):
+                    raise InputError(
+                        f"--to {printable(sink.name)}: its pictures would be watched again; give a folder that lies "
+                        f"outside {printable(folder)}"
+                    )
+    if sum(isinstance(sink, SortedFolders) and sink.move for sink in sinks) > 1:
+        raise InputError("--move: a picture can be moved to one folder only; give one folder with --to")
 
 
 def _read_whole(file: PictureFile) -> _Snapshot | None:

@@ -44,7 +44,9 @@ def port() -> Iterator[int]:
 def test_a_result_fills_the_registers(port: int) -> None:
     sink = open_sink(f"modbus://127.0.0.1:{port}/?start=100")
     plc = Plc(port, 100)
-    sink.open()
+    wait_for(lambda: plc.read(modbus.HEARTBEAT) != [0])
+    assert plc.state() == 0, "nobody has said that the line is ready"
+    sink.announce("ready")
     sink.deliver(part_result(70000, part="4711"), NOWHERE)
     assert plc.state() == modbus.READY | modbus.DONE
     assert plc.read(modbus.RESULT) == [2]
@@ -96,7 +98,8 @@ def test_a_plc_that_restarts_gets_its_last_result_again(monkeypatch: pytest.Monk
     monkeypatch.setattr(modbus, "BEAT", 0.05)
     port = free_port()
     sink = open_sink(f"modbus://127.0.0.1:{port}")
-    with pytest.raises(UndeliveredError, match=r"."):
+    sink.announce("ready")
+    with pytest.raises(UndeliveredError):
         sink.deliver(part_result(7), NOWHERE)
     with modbus_plc(port):
         sink.deliver(part_result(7), NOWHERE)

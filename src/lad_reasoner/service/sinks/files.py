@@ -14,11 +14,12 @@ from pathlib import Path
 from lad_reasoner.errors import InputError
 from lad_reasoner.files.jsonl import append_record
 from lad_reasoner.files.whole import write_whole
-from lad_reasoner.service.parts import PartOutcome, PartResult, PictureFile, look_at
+from lad_reasoner.service.inspection import Outcome
+from lad_reasoner.service.parts import PartResult, PictureFile, look_at
 from lad_reasoner.service.sinks.sink import RejectedResultError, Sink
 from lad_reasoner.text import printable
 
-FOLDERS: dict[PartOutcome, str] = {"good": "good", "anomalous": "bad", "unsure": "unsure", "invalid": "invalid"}
+FOLDERS: dict[Outcome, str] = {"good": "good", "anomalous": "bad", "unsure": "unsure", "invalid": "invalid"}
 
 
 class SortedFolders(Sink):

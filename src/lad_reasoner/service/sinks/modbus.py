@@ -65,7 +65,7 @@ class ModbusRegisters(Sink):
         self._acknowledge = parse_number(name, address.options, "acknowledge", 0, 1) == 1
         self._client: Any = library.ModbusTcpClient(address.host, port=address.port, timeout=TIMEOUT, retries=0)
         self._lock = threading.RLock()  # of the client and of what the registers hold; two threads write
-        self._beat, self._line, self._done = 0, READY, False
+        self._beat, self._line, self._done = 0, 0, False  # not ready before the watcher says so
         self._last: PartResult | None = None  # what the registers hold
         self._lost = False  # since the connection was lost, they may hold anything
         self._changed, self._closed = threading.Event(), threading.Event()

@@ -1,0 +1,115 @@
+"""The verb `watch`: pictures of a folder, inspected as they come. Heavy imports stay inside the verb, see app.py."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+from collections import Counter
+from collections.abc import Iterable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lad_reasoner.cli.options import EXIT_INPUT
+
+if TYPE_CHECKING:
+    from lad_reasoner.service.parts import PartResult
+
+
+def watch_verb(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder that the camera writes to.")],
+    station: Annotated[Path, typer.Option(metavar="STATION", help="Folder of the station.")],
+    to: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="SINK",
+            help="Where results go; repeatable: a folder (good/, bad/, unsure/, invalid/), FILE.jsonl, https://, "
+            "mqtt://, modbus:// or opc.tcp://.",
+        ),
+    ] = None,
+    move: Annotated[bool, typer.Option("--move", help="Move pictures to the folder of --to, not copies.")] = False,
+    poll: Annotated[
+        float | None,
+        typer.Option(min=0.1, help="Look through DIR every so many seconds: for network shares, which send no events."),
+    ] = None,
+    once: Annotated[bool, typer.Option("--once", help="Inspect what is there now, deliver it, and end.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One result a line, as JSON.")] = False,
+) -> None:
+    """Inspect the pictures of a folder as they come, each once, and hand the results on.
+
+    Runs until it is stopped; results that could not be delivered are kept in the station and sent at the next start.
+    """
+    from lad_reasoner.files.whole import lock
+    from lad_reasoner.service.inspection import OpenStation
+    from lad_reasoner.service.journal import Journal
+    from lad_reasoner.service.sinks import open_sink
+    from lad_reasoner.service.sinks.files import SortedFolders
+    from lad_reasoner.service.station import station_folder
+    from lad_reasoner.service.watcher import FolderWatcher, check_folders, journal_path
+
+    addresses = list(dict.fromkeys(to or []))
+    sinks = [open_sink(address, move=move) for address in addresses]
+    if move and not any(isinstance(sink, SortedFolders) for sink in sinks):
+        raise typer.BadParameter("--move needs a folder: give it with --to")
+    station = station_folder(station)
+    check_folders(folder, station, sinks)
+    opened = OpenStation(station)
+    for note in opened.inspector.notes():
+        print(f"note: {note}", file=sys.stderr)
+    path = journal_path(station, folder)
+    path.parent.mkdir(exist_ok=True)
+    with ExitStack() as stack:
+        stack.enter_context(lock(path, "DIR"))
+        journal = stack.enter_context(Journal(path, folder.resolve()))
+        journal.prune()
+        watcher = stack.enter_context(FolderWatcher(folder, opened.inspect, opened.station.name, journal, sinks))
+        for address, number in journal.waiting().items():
+            note = "" if address in addresses else f"; --to {address} sends them"
+            print(f"note: {number} results wait for {address}{note}", file=sys.stderr)
+        if once:
+            results = watcher.inspect_all()
+        else:
+            results = watcher.watch(_stop_on_signals(), poll)
+            print(f"watching {folder}", file=sys.stderr)
+        counts = _print_results(results, as_json)
+        watcher.finish()
+        waiting = {address: number for address, number in journal.waiting().items() if address in addresses}
+    print(", ".join(f"{number} {outcome}" for outcome, number in counts.items()) or "no new pictures", file=sys.stderr)
+    for address, number in waiting.items():
+        print(f"{number} results for {address} are kept: the next start sends them", file=sys.stderr)
+    if once and (waiting or counts["invalid"]):
+        raise typer.Exit(EXIT_INPUT)
+
+
+def _stop_on_signals() -> threading.Event:
+    """Set by SIGTERM, as service managers send it, and by Ctrl-C: the current picture is finished."""
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    return stop
+
+
+def _print_results(results: Iterable[PartResult], as_json: bool) -> Counter[str]:
+    """Print each result at once; returns how many there were of each outcome."""
+    counts: Counter[str] = Counter()
+    printing = True
+    for result in results:
+        counts[result.outcome] += 1
+        try:
+            if printing:
+                print(result.model_dump_json() if as_json else _line(result), flush=True)
+        except OSError as error:  # the line goes on without its terminal
+            printing = False
+            print(f"stdout: {error.strerror}; results are no longer printed", file=sys.stderr)
+    return counts
+
+
+def _line(result: PartResult) -> str:
+    """`12:30:01  anomalous  p 0.010  0001.png  a hole in the middle`."""
+    verdict = result.verdict
+    p_value = "       " if result.p_value is None else f"p {result.p_value:.3f}"
+    text = result.error or (verdict.headline if verdict and result.outcome != "good" else "")
+    return f"{result.time.astimezone():%H:%M:%S}  {result.outcome:<9}  {p_value}  {result.picture}  {text}".rstrip()
