@@ -13,7 +13,7 @@ from lad_reasoner.errors import InputError
 from lad_reasoner.service import delivery
 from lad_reasoner.service.delivery import Delivery
 from lad_reasoner.service.journal import KEPT, Journal
-from lad_reasoner.service.parts import PartResult, PictureFile, look_at
+from lad_reasoner.service.parts import PartResult, PictureFile
 from lad_reasoner.service.sinks.sink import RejectedResultError, Sink, UndeliveredError
 
 
@@ -97,7 +97,7 @@ def test_a_file_that_is_no_journal(tmp_path: Path) -> None:
 def test_old_results_go_when_their_picture_is_gone(tmp_path: Path) -> None:
     old = datetime.now(UTC) - KEPT - timedelta(days=1)
     (tmp_path / "there.png").write_bytes(b"x")
-    there = look_at(tmp_path / "there.png")
+    there = PictureFile.at(tmp_path / "there.png")
     assert there is not None
     with Journal(tmp_path / "journal.sqlite", tmp_path) as journal:
         journal.record(there, part_result(time=old), [])

@@ -21,7 +21,7 @@ from lad_reasoner.files.pictures import PictureSource
 from lad_reasoner.service import watcher
 from lad_reasoner.service.inspection import OpenStation
 from lad_reasoner.service.journal import Journal
-from lad_reasoner.service.parts import PartResult, look_at
+from lad_reasoner.service.parts import PartResult, PictureFile
 from lad_reasoner.service.sinks import Sink, open_sink
 from lad_reasoner.service.watcher import FolderWatcher, check_folders, journal_path
 
@@ -362,7 +362,7 @@ def test_each_folder_has_a_journal(tmp_path: Path) -> None:
 
 def test_a_file_that_changes_while_it_is_read_is_left(station: OpenStation, camera: Path) -> None:
     path = grey_picture(camera / "1.png", 101)
-    file = look_at(path)
+    file = PictureFile.at(path)
     assert file is not None
     os.utime(path, ns=(5, 5))
     assert watcher._read_whole(file) is None

@@ -99,3 +99,9 @@ def print_receipt(judge: Any) -> None:
     receipt = getattr(judge, "receipt", None)
     if receipt and receipt():
         print(receipt(), file=sys.stderr)
+
+
+# How long the history of a station keeps pictures; the rows stay.
+KEEP_GOOD = typer.Option(min=0, metavar="DAYS", help="Days that pictures of good parts are kept.")
+KEEP_REJECTED = typer.Option(min=0, metavar="DAYS", help="Days that pictures of all other parts are kept.")
+KEEP_REVIEWED = typer.Option(min=0, metavar="DAYS", help="Days that pictures with feedback are kept.")

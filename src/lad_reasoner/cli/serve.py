@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from lad_reasoner.cli.options import with_judge_options
+from lad_reasoner.cli.options import KEEP_GOOD, KEEP_REJECTED, KEEP_REVIEWED, with_judge_options
 from lad_reasoner.errors import InputError, require
 
 LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "::1")
@@ -34,15 +34,9 @@ def serve_verb(
     key_file: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Keys of those who may ask; `lad-reasoner key` makes it.")
     ] = None,
-    keep_good: Annotated[
-        float | None, typer.Option(min=0, metavar="DAYS", help="Days that pictures of good parts are kept.")
-    ] = None,
-    keep_rejected: Annotated[
-        float | None, typer.Option(min=0, metavar="DAYS", help="Days that pictures of all other parts are kept.")
-    ] = None,
-    keep_reviewed: Annotated[
-        float | None, typer.Option(min=0, metavar="DAYS", help="Days that pictures with feedback are kept.")
-    ] = None,
+    keep_good: Annotated[float | None, KEEP_GOOD] = None,
+    keep_rejected: Annotated[float | None, KEEP_REJECTED] = None,
+    keep_reviewed: Annotated[float | None, KEEP_REVIEWED] = None,
 ) -> None:
     """Serve stations over HTTP, until interrupted; --model judges requests that bring their references.
 

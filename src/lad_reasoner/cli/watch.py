@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lad_reasoner.cli.options import EXIT_INPUT
+from lad_reasoner.cli.options import EXIT_INPUT, KEEP_GOOD, KEEP_REJECTED, KEEP_REVIEWED
 
 if TYPE_CHECKING:
     from lad_reasoner.service.parts import PartResult
@@ -37,16 +37,22 @@ def watch_verb(
     ] = None,
     once: Annotated[bool, typer.Option("--once", help="Inspect what is there now, deliver it, and end.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One result a line, as JSON.")] = False,
+    keep_good: Annotated[float | None, KEEP_GOOD] = None,
+    keep_rejected: Annotated[float | None, KEEP_REJECTED] = None,
+    keep_reviewed: Annotated[float | None, KEEP_REVIEWED] = None,
 ) -> None:
     """Inspect the pictures of a folder as they come, each once, and hand the results on.
 
-    Runs until it is stopped; results that could not be delivered are kept in the station and sent at the next start.
+    Runs until it is stopped. Results that could not be delivered are kept and sent at the next start. The station's
+    history has every part and its picture.
     """
     from lad_reasoner.files.whole import lock
+    from lad_reasoner.service.archive import Retention
     from lad_reasoner.service.inspection import OpenStation
     from lad_reasoner.service.journal import Journal
     from lad_reasoner.service.sinks import open_sink
     from lad_reasoner.service.sinks.files import SortedFolders
+    from lad_reasoner.service.sinks.history import HISTORY, StationHistory
     from lad_reasoner.service.station import station_folder
     from lad_reasoner.service.watcher import FolderWatcher, check_folders, journal_path
 
@@ -59,15 +65,18 @@ def watch_verb(
     opened = OpenStation(station)
     for note in opened.inspector.notes():
         print(f"note: {note}", file=sys.stderr)
+    history = StationHistory(station, opened.station.name, Retention(keep_good, keep_rejected, keep_reviewed))
     path = journal_path(station, folder)
     path.parent.mkdir(exist_ok=True)
     with ExitStack() as stack:
         stack.enter_context(lock(path, "DIR"))
         journal = stack.enter_context(Journal(path, folder.resolve()))
         journal.prune()
-        watcher = stack.enter_context(FolderWatcher(folder, opened.inspect, opened.station.name, journal, sinks))
+        watcher = stack.enter_context(
+            FolderWatcher(folder, opened.inspect, opened.station.name, journal, [history, *sinks])
+        )
         for address, number in journal.waiting().items():
-            note = "" if address in addresses else f"; --to {address} sends them"
+            note = "" if address in (HISTORY, *addresses) else f"; --to {address} sends them"
             print(f"note: {number} results wait for {address}{note}", file=sys.stderr)
         if once:
             results = watcher.inspect_all()
@@ -76,7 +85,7 @@ def watch_verb(
             print(f"watching {folder}", file=sys.stderr)
         counts = _print_results(results, as_json)
         watcher.finish()
-        waiting = {address: number for address, number in journal.waiting().items() if address in addresses}
+        waiting = {address: number for address, number in journal.waiting().items() if address in (HISTORY, *addresses)}
     print(", ".join(f"{number} {outcome}" for outcome, number in counts.items()) or "no new pictures", file=sys.stderr)
     for address, number in waiting.items():
         print(f"{number} results for {address} are kept: the next start sends them", file=sys.stderr)

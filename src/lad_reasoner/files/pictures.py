@@ -464,7 +464,7 @@ def find_pictures(sources: Iterable[str | Path], passed_over: list[Path] | None 
         if not str(source):
             raise InputError("the name is empty; give a picture, a folder or a quoted glob")
         path = Path(source)
-        if _is_folder(path):
+        if is_folder(path):
             inside = _pictures_below(path, other)
             if not inside:
                 kinds = " ".join(sorted(SUFFIXES))
@@ -475,13 +475,13 @@ def find_pictures(sources: Iterable[str | Path], passed_over: list[Path] | None 
             if not matches:
                 raise InputError(f"{source}: no file matches this pattern")
             for match in matches:
-                paths += _pictures_below(match, other) if _is_folder(match) else [match]
+                paths += _pictures_below(match, other) if is_folder(match) else [match]
         else:
             paths.append(path)
     return paths
 
 
-def _is_folder(path: Path) -> bool:
+def is_folder(path: Path) -> bool:
     """False also where that cannot be told: in a locked folder, by a name that is too long."""
     try:
         return path.is_dir()

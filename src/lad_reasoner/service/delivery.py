@@ -21,14 +21,20 @@ FIRST_WAIT, LONGEST_WAIT = 0.5, 10.0  # seconds between two tries; each wait is 
 
 
 class Delivery:
-    """The thread of one sink. `start`, then `wake` after each recorded result, `request_stop` and `join`."""
+    """The thread of one sink. `start`, then `wake` after each recorded result, `request_stop` and `join`.
 
-    def __init__(self, sink: Sink, journal: Journal) -> None:
-        self.sink, self.journal = sink, journal
+    With `after` a result waits until that other delivery has had it.
+    """
+
+    def __init__(self, sink: Sink, journal: Journal, after: Delivery | None = None) -> None:
+        self.sink, self.journal, self.after = sink, journal, after
+        self._followers: list[Delivery] = []
+        if after is not None:
+            after._followers.append(self)
         self._open = False
         self._failing = False
         self._sent = 0  # number of the last delivered result; the journal may not have taken note of it
-        self._woken, self._stopped = threading.Event(), threading.Event()
+        self._woken, self._stopped, self._ended = threading.Event(), threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"to {sink.name}", daemon=True)
 
     def start(self) -> None:
@@ -50,8 +56,8 @@ class Delivery:
     def _run(self) -> None:
         wait = FIRST_WAIT
         while True:
-            last = self._stopped.is_set()
-            self._woken.clear()
+            self._woken.clear()  # first: what is set from here on is not missed
+            last = self._stopped.is_set() and (self.after is None or self.after._ended.is_set())
             try:
                 self._deliver_all()
                 wait = FIRST_WAIT
@@ -59,19 +65,24 @@ class Delivery:
                 self._open = False
                 self._report(error)
                 if not last:
-                    self._stopped.wait(wait)
+                    ending = self.after._ended if self.after and self._stopped.is_set() else self._stopped
+                    ending.wait(wait)
                     wait = min(2 * wait, LONGEST_WAIT)
                     self._woken.set()
             if last:
                 break
             self._woken.wait()
         self._close()
+        self._ended.set()
+        for follower in self._followers:
+            follower.wake()
 
     def _deliver_all(self) -> None:
         if not self._open:
             self.sink.open()
             self._open = True
-        while results := self.journal.pending(self.sink.name):
+        after = self.after.sink.name if self.after else ""
+        while results := self.journal.pending(self.sink.name, after):
             for result, file in results:
                 if result.number != self._sent:
                     try:
@@ -83,6 +94,8 @@ class Delivery:
                     self._sent = result.number
                 self.journal.deliver(result.number, self.sink.name)
                 self._report_success()
+                for follower in self._followers:
+                    follower.wake()
         self._report_success()
 
     @property

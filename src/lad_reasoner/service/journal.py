@@ -21,7 +21,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from lad_reasoner.errors import InputError
-from lad_reasoner.service.parts import PartResult, PictureFile, look_at
+from lad_reasoner.service.parts import PartResult, PictureFile
 from lad_reasoner.text import printable
 
 KEPT = timedelta(days=30)  # results of pictures that are gone; not shorter, because an unmounted share looks empty
@@ -101,14 +101,18 @@ class Journal:
             )
         return numbered
 
-    def pending(self, sink: str) -> list[tuple[PartResult, PictureFile]]:
-        """The next results that this sink waits for, at most `BATCH`, in order; without those that it rejected."""
+    def pending(self, sink: str, after: str = "") -> list[tuple[PartResult, PictureFile]]:
+        """The next results that this sink waits for, at most `BATCH`, in order; without those that it rejected.
+
+        With `after` only those that this other sink does not wait for.
+        """
         query = (
             "SELECT result, path, size, modified_ns FROM pending JOIN results USING (number) "
-            "WHERE sink = ? AND NOT refused ORDER BY number LIMIT ?"
+            "WHERE sink = ? AND NOT refused AND number NOT IN (SELECT number FROM pending WHERE sink = ?) "
+            "ORDER BY number LIMIT ?"
         )
         with self._lock:
-            rows = self._connection.execute(query, (sink, BATCH)).fetchall()
+            rows = self._connection.execute(query, (sink, after, BATCH)).fetchall()
         return [
             (_parse(text), PictureFile(self.folder / os.fsdecode(path), size, modified_ns))
             for text, path, size, modified_ns in rows
@@ -141,7 +145,7 @@ class Journal:
         gone = []
         for number, path, size, modified_ns in rows:
             file = PictureFile(self.folder / os.fsdecode(path), size, modified_ns)
-            if look_at(file.path) != file:
+            if PictureFile.at(file.path) != file:
                 gone.append((number,))
         with self._lock, self._connection:
             self._connection.executemany("DELETE FROM results WHERE number = ?", gone)

@@ -7,8 +7,7 @@ from datetime import datetime
 from pathlib import Path
 from stat import S_ISREG
 
-from lad_reasoner.records import Record, Verdict
-from lad_reasoner.service.inspection import Outcome
+from lad_reasoner.records import Outcome, Record, Verdict
 
 # What a PLC reads; 0 is left for "no result yet".
 RESULT_CODES: dict[Outcome, int] = {"good": 1, "anomalous": 2, "unsure": 3, "invalid": 4}
@@ -41,11 +40,11 @@ class PictureFile:
     size: int
     modified_ns: int
 
-
-def look_at(path: Path) -> PictureFile | None:
-    """The file as it is now; None if there is no such file, or no access to it."""
-    try:
-        status = path.stat()
-    except (OSError, ValueError):
-        return None
-    return PictureFile(path, status.st_size, status.st_mtime_ns) if S_ISREG(status.st_mode) else None
+    @classmethod
+    def at(cls, path: Path) -> PictureFile | None:
+        """The file as it is now; None if there is no such file, or no access to it."""
+        try:
+            status = path.stat()
+        except (OSError, ValueError):
+            return None
+        return cls(path, status.st_size, status.st_mtime_ns) if S_ISREG(status.st_mode) else None

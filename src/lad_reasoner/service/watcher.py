@@ -24,14 +24,23 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from lad_reasoner.errors import ImageError, InputError, MachineError, require
-from lad_reasoner.files.pictures import SUFFIXES, PictureSource, is_hidden, list_files, natural_path, read_picture
+from lad_reasoner.files.pictures import (
+    SUFFIXES,
+    PictureSource,
+    is_folder,
+    is_hidden,
+    list_files,
+    natural_path,
+    read_picture,
+)
 from lad_reasoner.records import Failure
 from lad_reasoner.service.delivery import Delivery
 from lad_reasoner.service.inspection import Decision
 from lad_reasoner.service.journal import Journal
-from lad_reasoner.service.parts import PartResult, PictureFile, look_at
+from lad_reasoner.service.parts import PartResult, PictureFile
 from lad_reasoner.service.sinks import Sink
 from lad_reasoner.service.sinks.files import SortedFolders
+from lad_reasoner.service.sinks.history import HISTORY
 from lad_reasoner.service.sinks.sink import LineState
 from lad_reasoner.text import printable
 
@@ -76,7 +85,7 @@ class FolderWatcher:
     ) -> None:
         self.folder, self.inspect, self.station, self.journal = Path(folder).resolve(), inspect, station, journal
         self.sinks = sinks
-        self.deliveries = [Delivery(sink, journal) for sink in sinks]
+        self.deliveries = _connect(sinks, journal)
         self._waiting: dict[Path, _Waiting] = {}
         self._done: dict[Path, PictureFile] = {}  # of the files that are there
         self._said: set[str] = set()  # notes and unmended problems
@@ -151,14 +160,15 @@ class FolderWatcher:
                     poll_delay_ms=round(1000 * (poll or 1)),
                     ignore_permission_denied=True,
                 ):
-                    now = time.monotonic()
-                    if now - listed >= LISTED:
+                    paths = [Path(name) for _, name in changes]
+                    # What is written to a new folder before its events are on is in no event.
+                    if time.monotonic() - listed >= LISTED or any(map(is_folder, paths)):
                         files = self._list()
                         listed = time.monotonic()
                         self._recover("the folder is looked for")
                         yield files
                     else:
-                        yield [path for _, name in changes if self._is_wanted(path := Path(name))]
+                        yield filter(self._is_wanted, paths)
             except (OSError, InputError) as error:  # the share is gone
                 self._fail("the folder is looked for", error)
                 stop.wait(PAUSE)
@@ -184,7 +194,7 @@ class FolderWatcher:
         """Look at the changed and the waiting files: who is new, who has changed, who is gone."""
         now = time.monotonic()
         for path in {*changed, *self._waiting}:
-            file = look_at(path)
+            file = PictureFile.at(path)
             if file is None:
                 self._waiting.pop(path, None)
                 self._done.pop(path, None)
@@ -267,6 +277,17 @@ class FolderWatcher:
             logger.warning("%s", note)
 
 
+def _connect(sinks: Sequence[Sink], journal: Journal) -> list[Delivery]:
+    """A delivery for each sink. A picture is moved away when the history, which keeps a copy, has had it."""
+    history = [Delivery(sink, journal) for sink in sinks if sink.name == HISTORY]
+    others = []
+    for sink in sinks:
+        if sink.name != HISTORY:
+            moves = isinstance(sink, SortedFolders) and sink.move
+            others.append(Delivery(sink, journal, after=history[0] if moves and history else None))
+    return [*history, *others]
+
+
 def journal_path(station: Path, folder: Path) -> Path:
     """Where the station keeps the journal of a watched folder: one for each folder, by its whole path."""
     path = folder.resolve()
@@ -302,7 +323,7 @@ def _read_whole(file: PictureFile) -> _Snapshot | None:
         return None
     except OSError:
         content = b""  # whatever reads it says why
-    return _Snapshot(content, file.path) if look_at(file.path) == file else None
+    return _Snapshot(content, file.path) if PictureFile.at(file.path) == file else None
 
 
 def _is_unreadable(file: PictureFile) -> bool:

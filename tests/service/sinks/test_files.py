@@ -8,7 +8,7 @@ import pytest
 from helpers.plant import part_result
 from lad_reasoner.errors import InputError
 from lad_reasoner.files.jsonl import read_records
-from lad_reasoner.service.parts import PartResult, PictureFile, look_at
+from lad_reasoner.service.parts import PartResult, PictureFile
 from lad_reasoner.service.sinks import open_sink
 from lad_reasoner.service.sinks.files import SortedFolders
 from lad_reasoner.service.sinks.sink import RejectedResultError
@@ -17,7 +17,7 @@ from lad_reasoner.service.sinks.sink import RejectedResultError
 def picture(path: Path, content: bytes) -> PictureFile:
     path.parent.mkdir(exist_ok=True)
     path.write_bytes(content)
-    file = look_at(path)
+    file = PictureFile.at(path)
     assert file is not None
     return file
 
@@ -34,7 +34,7 @@ def test_each_outcome_has_its_folder(tmp_path: Path, move: bool) -> None:
         file = picture(tmp_path / "in" / f"{outcome}.png", outcome.encode())
         sink.deliver(part_result(number, outcome=outcome), file)
         assert file.path.exists() is not move
-        assert look_at(tmp_path / "out" / outcomes[outcome] / file.path.name) == PictureFile(
+        assert PictureFile.at(tmp_path / "out" / outcomes[outcome] / file.path.name) == PictureFile(
             tmp_path / "out" / outcomes[outcome] / file.path.name, file.size, file.modified_ns
         )
     assert files_below(tmp_path / "out") == {f"{outcomes[name]}/{name}.png": name.encode() for name in outcomes}

@@ -14,8 +14,8 @@ from pathlib import Path
 from lad_reasoner.errors import InputError
 from lad_reasoner.files.jsonl import append_record
 from lad_reasoner.files.whole import write_whole
-from lad_reasoner.service.inspection import Outcome
-from lad_reasoner.service.parts import PartResult, PictureFile, look_at
+from lad_reasoner.records import Outcome
+from lad_reasoner.service.parts import PartResult, PictureFile
 from lad_reasoner.service.sinks.sink import RejectedResultError, Sink
 from lad_reasoner.text import printable
 
@@ -42,7 +42,7 @@ class SortedFolders(Sink):
         folder = self.root / FOLDERS[result.outcome]
         folder.mkdir(parents=True, exist_ok=True)
         names = (folder / name for name in _names(file.path, result.number))
-        if look_at(file.path) != file:
+        if PictureFile.at(file.path) != file:
             if self._took(names, file):
                 return
             raise RejectedResultError(
@@ -59,7 +59,7 @@ class SortedFolders(Sink):
         if not self.move or file.path.exists():
             return False
         for path in names:
-            there = look_at(path)
+            there = PictureFile.at(path)
             if there is None:
                 return False
             if (there.size, there.modified_ns) == (file.size, file.modified_ns):
@@ -89,7 +89,7 @@ def _names(path: Path, number: int) -> Iterator[str]:
 def _copy(file: PictureFile, target: Path) -> None:
     """Copy a whole picture with its time of change; RejectedResultError if it is overwritten meanwhile."""
     content = file.path.read_bytes()
-    if look_at(file.path) != file:
+    if PictureFile.at(file.path) != file:
         raise RejectedResultError(f"{printable(file.path)}: the picture was overwritten while it was copied")
     write_whole(target, content)
     shutil.copystat(file.path, target)

@@ -1,0 +1,59 @@
+"""Results in the station's own history, with their pictures: what the page shows, and what people teach from."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from lad_reasoner.service.archive import Archive, Retention, Seen
+from lad_reasoner.service.parts import PartResult, PictureFile
+from lad_reasoner.service.sinks.sink import Sink
+from lad_reasoner.service.station import FILE
+
+HISTORY = "history"  # the name under which results wait for it
+HOUR = 3600.0  # seconds between two looks for pictures that are older than the rules allow
+
+
+class StationHistory(Sink):
+    """Keeps each result, once, in the archive of the station in `folder`; `retention` is applied every hour."""
+
+    def __init__(self, folder: Path, station: str, retention: Retention) -> None:
+        super().__init__(HISTORY)
+        self.archive, self.retention = Archive(folder, station), retention
+        self._version = self.archive.version((folder / FILE).read_text(encoding="utf-8"), who="watch", why="start")
+        self._retained = -HOUR
+
+    def deliver(self, result: PartResult, file: PictureFile) -> None:
+        if time.monotonic() - self._retained >= HOUR:
+            self.archive.retain(self.retention)
+            self._retained = time.monotonic()
+        # The archive has no numbers but its own: this name tells whether a crash came between the two.
+        who = f"watch {file.path.parent.name} {result.number}"
+        if any(inspection.who == who for inspection in self.archive.history(part=result.part, limit=10)):
+            return
+        self.archive.keep(
+            [
+                Seen(
+                    part=result.part,
+                    who=who,
+                    outcome="not judged" if result.outcome == "invalid" else result.outcome,
+                    version=self._version,
+                    why=result.error,
+                    p_value=result.p_value,
+                    verdict=result.verdict,
+                    content=_content(file),
+                )
+            ]
+        )
+
+    def close(self) -> None:
+        self.archive.close()
+
+
+def _content(file: PictureFile) -> bytes | None:
+    """The picture; None if it was overwritten since: the next part's must not stand beside this verdict."""
+    try:
+        content = file.path.read_bytes()
+    except OSError:
+        return None
+    return content if PictureFile.at(file.path) == file else None
