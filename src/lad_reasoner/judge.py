@@ -42,7 +42,8 @@ class Judgement:
 
     `score` in [0, 1] is None if the judge gives answers only. `boxes` are in pixels of the query. `heat` (rows,
     columns) is the anomaly map in units of the limit of normal variation: above 1 is more than normal. `boxes_from`
-    names the judge that made boxes and map if it is another one. `headline` says it in at most 15 words, if at all.
+    names the judge that made boxes and map if it is another one. `headline` says it in at most 15 words, if at all;
+    `details` say how it was measured, for readers who ask.
     """
 
     answer: Answer
@@ -54,6 +55,7 @@ class Judgement:
     heat: NDArray[np.float32] | None = None
     tokens: int = 0
     headline: str = ""
+    details: str = ""
 
     @classmethod
     def of(cls, response: str, score: float | None = None, **rest: Any) -> Judgement:

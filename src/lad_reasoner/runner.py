@@ -215,6 +215,7 @@ def make_verdict(
         score=ANSWER_SCORES[judgement.answer] if judgement.score is None else judgement.score,
         headline=judgement.headline,
         reasoning=judgement.reasoning,
+        details=judgement.details,
         response=judgement.response,
         boxes=judgement.boxes,
         boxes_from=judgement.boxes_from,

@@ -36,6 +36,11 @@ def first_problem(error: ValidationError) -> str:
     return f"{field}: {problem['msg']}" if field else str(problem["msg"])
 
 
+def counted(number: int, noun: str) -> str:
+    """`0 pixels`, `1 pixel`, `2 pixels`."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
 def number_word(number: int) -> str:
     """`no`, `one` … `twelve`, then digits."""
     return NUMBER_WORDS[number] if number < len(NUMBER_WORDS) else str(number)

@@ -35,6 +35,12 @@ def test_json_round_trip(reasoning: str, score: float, answer: str) -> None:
     assert Prediction.model_validate_json(line) == prediction
 
 
+def test_verdicts_of_older_versions_are_read() -> None:
+    values = verdict(headline="a hole", details="compared").model_dump(exclude={"headline", "details", "boxes_from"})
+    record = Verdict.model_validate(values)
+    assert (record.headline, record.details, record.boxes_from) == ("", "", "")
+
+
 def test_half_a_line_is_passed_over_and_repaired(tmp_path: Path) -> None:
     path = tmp_path / "verdicts.jsonl"
     for i in range(3):

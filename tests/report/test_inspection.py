@@ -69,6 +69,27 @@ def test_the_headline_stands_above_the_reasoning() -> None:
     assert 'class="headline"' not in render_inspection([row(examination())], [picture()], title="t")
 
 
+def test_how_it_was_measured_is_folded_away() -> None:
+    record = examination().verdict.model_copy(update={"details": "Shifted by <1> pixel."})
+    html = render_inspection([row(judged(record, picture(), None))], [picture()], title="t")
+    folded = '<details class="details"><summary>How it was measured</summary><div class="said">'
+    assert f"{folded}Shifted by &lt;1&gt; pixel.</div></details>" in html
+    assert "How it was measured" not in render_inspection([row(examination())], [picture()], title="t")
+
+
+@pytest.mark.parametrize(
+    ("score", "strength", "lent", "weak"),
+    [(0.8, 1.5, "", False), (0.2, 1.5, "", True), (0.8, 0.9, "", True), (0.2, 1.5, "evidence", False)],
+)
+def test_boxes_of_good_verdicts_are_weak(score: float, strength: float, lent: str, weak: bool) -> None:
+    verdict = examination(score=score).verdict
+    boxes = tuple(box.model_copy(update={"strength": strength}) for box in verdict.boxes)
+    record = verdict.model_copy(update={"boxes": boxes, "boxes_from": lent})
+    html = render_inspection([row(judged(record, picture(), None))], [picture()], title="t")
+    assert ('<span class="box weak"' in html) == weak
+    assert ('<span class="box"' in html) != weak
+
+
 def test_sorting_and_filtering(page: Page, tmp_path: Path) -> None:
     rows = [row(examination(f"{name}.png", score)) for name, score in (("b", 0.2), ("a", 0.9), ("c", 0.6))]
     rows.append(row(Failure(query="d.png", error="d.png: the file is empty")))

@@ -1,7 +1,8 @@
 """The HTML report of an inspection: one file, nothing loaded from elsewhere, all text escaped, quick with 1,000 rows.
 
 A picture is stored once (about 10 KB a row) and shown twice, as the query and under the map, if there is one. The map
-is a small transparent PNG that the browser enlarges. Boxes are numbered in the order of the verdict.
+is a small transparent PNG that the browser enlarges. Boxes are numbered in the order of the verdict; those of a good
+verdict are drawn thin.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from PIL import Image
 
 from lad_reasoner.files.pictures import Picture, picture_uri
 from lad_reasoner.files.whole import write_whole
-from lad_reasoner.records import Box, Failure, Kind
+from lad_reasoner.records import Box, Failure, Kind, Verdict
 from lad_reasoner.runner import Judged
 from lad_reasoner.templates import render_page
 
@@ -29,7 +30,8 @@ VERDICTS = {"yes": "anomalous", "no": "good", "invalid": "invalid answer"}
 class InspectionRow:
     """One row of the table, small enough to keep thousands; made by `inspection_row`.
 
-    `picture` and `heat` are data URIs, boxes are in percent of the picture, `aspect` is width / height.
+    `picture` and `heat` are data URIs, boxes are in percent of the picture, `aspect` is width / height. Boxes of a good
+    verdict are weak; of boxes that another judge has lent, those below the limit are.
     """
 
     name: str
@@ -38,6 +40,7 @@ class InspectionRow:
     score: float = -1.0  # sorts failures last
     headline: str = ""
     reasoning: str = ""
+    details: str = ""
     made: str = ""
     model: str = ""
     picture: str = ""
@@ -74,12 +77,13 @@ def inspection_row(
         score=round(verdict.score, 4),
         headline=verdict.headline,
         reasoning=verdict.reasoning or verdict.response,
+        details=verdict.details,
         model=verdict.model,
         made=made,
         picture=_thumbnail(picture),
         aspect=_aspect(picture),
         heat="" if heat is None else _heat_uri(heat),
-        boxes=[_percent_box(box, picture) for box in verdict.boxes],
+        boxes=[_percent_box(box, picture) | {"weak": _is_weak(box, verdict)} for box in verdict.boxes],
         reference=reference,
         truth=truth,
         right=None if kind is None else verdict.answer == ("no" if kind == "good" else "yes"),
@@ -134,6 +138,10 @@ def _percent_box(box: Box, picture: Picture) -> dict[str, float]:
         "height": round(100 * box.height / picture.height, 2),
         "strength": box.strength,
     }
+
+
+def _is_weak(box: Box, verdict: Verdict) -> bool:
+    return box.strength < 1 or (verdict.answer == "no" and not verdict.boxes_from)
 
 
 def _thumbnail(picture: Picture) -> str:

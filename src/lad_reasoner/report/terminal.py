@@ -93,7 +93,10 @@ def score_bar(score: float) -> str:
 
 
 class VerdictTable:
-    """Prints each result at once, in columns of fixed width; with `verbose` the reasoning in place of its headline."""
+    """Prints each result at once, in columns of fixed width.
+
+    With `verbose` the reasoning stands in place of its headline, and below it how that was measured.
+    """
 
     def __init__(self, console: Console | None = None, *, verbose: bool = False) -> None:
         self.console, self.verbose = console or Console(), verbose
@@ -116,8 +119,11 @@ class VerdictTable:
         score = Text(score_bar(result.score), style=style).append(f" {result.score:.2f}")
         self.console.print(self._grid(verdict, score, name))
         reasoning = result.reasoning or result.response
-        text = reasoning if self.verbose else result.headline or reasoning
-        if self.verbose or unsure or result.answer != "no":
+        if self.verbose:
+            texts = [reasoning, *filter(None, [result.details])]
+        else:
+            texts = [result.headline or reasoning] if unsure or result.answer != "no" else []
+        for text in texts:
             self.console.print(self._grid(Text(""), Text(""), Text(text, style="dim")))
 
     def _grid(self, *cells: Text) -> Table:

@@ -24,7 +24,7 @@ CONNECTORS = (("good", 1), ("logical", 1), ("structural", 0))
 
 
 def judge_pictures() -> dict[str, dict[str, Any]]:
-    """Name of a picture -> its score, boxes and response."""
+    """Name of a picture -> its score, boxes and texts."""
     answers = {}
     board = Inspector("evidence", [shot("good", 0, split="train").image])
     for kind, index in BOARDS:
@@ -42,7 +42,8 @@ def judge_pictures() -> dict[str, dict[str, Any]]:
 def judge(inspector: Inspector, query: Picture) -> dict[str, Any]:
     verdict = inspector.inspect(query.image)
     boxes = [box.model_dump() for box in verdict.boxes]
-    return {"score": verdict.score, "boxes": boxes, "response": verdict.response}
+    texts = {"headline": verdict.headline, "response": verdict.response, "details": verdict.details}
+    return {"score": verdict.score, "boxes": boxes, **texts}
 
 
 def arithmetic() -> dict[str, str]:
@@ -60,7 +61,8 @@ def test_scores_boxes_and_words_are_those_written_down() -> None:
         expected = written["answers"][name]
         assert answer["score"] == pytest.approx(expected["score"], abs=tolerance), name
         assert answer["boxes"] == expected["boxes"], name
-        assert answer["response"] == expected["response"], name
+        for text in ("headline", "response", "details"):
+            assert answer[text] == expected[text], name
 
 
 if __name__ == "__main__":

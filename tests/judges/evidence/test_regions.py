@@ -1,8 +1,10 @@
 """Regions: their colours, shapes and kinds are what was drawn."""
 
 import pytest
+from PIL import Image, ImageDraw
 
 from helpers.scenes import BLUE, BOTH, RED, scene
+from lad_reasoner.files.pictures import Picture
 from lad_reasoner.judges.evidence.backbone import Backbone
 from lad_reasoner.judges.evidence.matching import Matcher
 from lad_reasoner.judges.evidence.regions import Region, find_regions, name_colour
@@ -36,6 +38,20 @@ def regions(backbone: Backbone, reference: object, query: object) -> list[Region
     matcher = Matcher([reference], backbone)  # type: ignore[list-item]
     working = matcher.fit(query)  # type: ignore[arg-type]
     return find_regions(matcher.compare(working), working, matcher.spread.limit)
+
+
+def test_the_colour_of_print_is_not_that_of_the_paper(backbone: Backbone) -> None:
+    """Thin red strokes on white: a median over the region would be white in both pictures."""
+    paper = Picture("paper", Image.new("RGB", (384, 384), (245, 245, 245)), 384, 384)
+    printed = paper.image.copy()
+    draw = ImageDraw.Draw(printed)
+    for x in range(150, 240, 10):
+        draw.line((x, 180, x, 210), fill=(210, 20, 30), width=2)
+    (region, *_) = regions(backbone, Picture("printed", printed, 384, 384), paper)
+    assert region.kind == "missing"
+    assert region.reference_rgb is not None
+    assert name_colour(region.reference_rgb) in ("red", "light red")
+    assert name_colour(region.query_rgb) == "white"
 
 
 def test_a_missing_disc(backbone: Backbone) -> None:

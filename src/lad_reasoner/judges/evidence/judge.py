@@ -1,27 +1,41 @@
 """The built-in judge for photographs: no training, no download, a verdict with place and reason from one good picture.
 
 `matching.py` measures the difference, `normal_variation.py` estimates how much is normal, `regions.py` finds the
-regions that differ, `wording.py` describes them. The paper has no such judge; its responses follow the grammar of the
-paper's model. `WithEvidence` adds its map and boxes to another judge.
+regions that differ, `whole_picture.py` finds what happened to the picture as a whole, and `wording.py` describes all of
+it. The paper has no such judge; its responses follow the grammar of the paper's model. `WithEvidence` adds its map and
+boxes to another judge.
 """
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from lad_reasoner.files.pictures import Picture
 from lad_reasoner.judge import Judge, Judgement, PicturePair
-from lad_reasoner.judges.evidence.backbone import DEFAULT_BACKBONE, load_backbone
+from lad_reasoner.judges.evidence.backbone import DEFAULT_BACKBONE, Backbone, load_backbone
 from lad_reasoner.judges.evidence.matching import Matcher
 from lad_reasoner.judges.evidence.regions import Region, find_regions
-from lad_reasoner.judges.evidence.wording import PROMPT_VERSION, write_headline, write_response
+from lad_reasoner.judges.evidence.whole_picture import Look, find_changes, measure_look
+from lad_reasoner.judges.evidence.wording import PROMPT_VERSION, Findings, write_details, write_headline, write_response
 from lad_reasoner.records import Box
 
 STUDIED = 4  # sets of references kept in memory; the least recently used is dropped first
 HEAT_SIDE = 96  # cells of the long side of the returned map
+
+
+@dataclass(frozen=True, eq=False)
+class StudiedReferences:
+    """What is computed from references once; see `measure_query`."""
+
+    matcher: Matcher
+    looks: tuple[Look, ...]
+
+    @classmethod
+    def study(cls, references: Sequence[Picture], backbone: Backbone) -> StudiedReferences:
+        return cls(Matcher(references, backbone), tuple(map(measure_look, references)))
 
 
 class Evidence:
@@ -38,7 +52,7 @@ class Evidence:
         self.backbone = load_backbone(backbone or DEFAULT_BACKBONE)
         self.name = "evidence" if backbone is None else f"evidence:{backbone}"
         self.parameters: int | None = getattr(self.backbone, "parameters", None)
-        self._matchers = lru_cache(STUDIED)(self._study)
+        self._studied = lru_cache(STUDIED)(self._study)
         self._studying = threading.Lock()
 
     def judge(self, pairs: Sequence[PicturePair]) -> list[Judgement]:
@@ -46,34 +60,43 @@ class Evidence:
         judgements = []
         for pair in pairs:
             with self._studying:  # two threads with the same references study them once
-                matcher = self._matchers(pair.references)
-            judgements.append(_judge(matcher, pair.query))
+                studied = self._studied(pair.references)
+            judgements.append(describe(measure_query(studied, pair.query), pair.query))
         return judgements
 
-    def _study(self, references: tuple[Picture, ...]) -> Matcher:
-        return Matcher(references, self.backbone)
+    def _study(self, references: tuple[Picture, ...]) -> StudiedReferences:
+        return StudiedReferences.study(references, self.backbone)
 
 
-def _judge(matcher: Matcher, query: Picture) -> Judgement:
+def measure_query(references: StudiedReferences, query: Picture) -> Findings:
+    """All that the judge says is read from this."""
+    matcher = references.matcher
     working = matcher.fit(query)
     comparison = matcher.compare(working)
-    score = matcher.spread.score(comparison.statistic)
-    regions = find_regions(comparison, working, matcher.spread.limit) if score >= 0.5 else []
+    # Also of a good picture: a station may set a lower limit, and then needs its places.
+    regions = find_regions(comparison, working, matcher.spread.limit)
+    changes = find_changes(comparison, working, measure_look(query), references.looks)
+    return Findings(comparison, matcher.spread, tuple(regions), tuple(changes), references.looks)
+
+
+def describe(findings: Findings, query: Picture) -> Judgement:
+    """The judgement with its texts, boxes and map."""
     longest = max(query.width, query.height)
     width, height = (max(1, round(HEAT_SIDE * side / longest)) for side in (query.width, query.height))
     return Judgement.of(
-        write_response(comparison, regions, matcher.spread, references=len(matcher.views), query=query),
-        score,
-        headline=write_headline(comparison, regions, matcher.spread),
-        boxes=tuple(_box(region, query) for region in regions),
-        heat=comparison.anomaly_map(width, height) / matcher.spread.limit,
+        write_response(findings),
+        findings.score,
+        headline=write_headline(findings),
+        details=write_details(findings, query),
+        boxes=tuple(_box(region, query) for region in findings.regions),
+        heat=findings.measurement.anomaly_map(width, height) / findings.spread.limit,
     )
 
 
 class WithEvidence:
     """Another judge's answer, score and reasoning, with the map and the boxes of `evidence`; see `judge.Judge`.
 
-    The two judges are independent: a no may have boxes, a yes may have none.
+    The two judges are independent: a no may have boxes, a yes weak ones only.
     """
 
     def __init__(self, judge: Judge, evidence: Judge) -> None:

@@ -4,13 +4,16 @@
     strongest.kind, strongest.shape                  # ("missing", "round")
     name_colour(strongest.query_rgb)                 # "dark green"
 
-Everything here is measured; `wording.py` only puts it into words.
+Everything here is measured; `wording.py` only puts it into words. Regions are found whatever the verdict: their
+`strength` says how far above or below the limit they are.
 """
 
 from __future__ import annotations
 
 import colorsys
+from collections import Counter
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 import numpy as np
@@ -23,12 +26,16 @@ from lad_reasoner.judges.evidence.matching import Measurement
 from lad_reasoner.judges.evidence.registration import in_view, isotropic_grid, sample
 
 Change = Literal["missing", "added", "changed"]
+RGB = tuple[int, int, int]
 
 MAP_STEP = 4  # pixels of the working picture for one cell of the map in which regions are found
+FINER = 2  # cells for colours on a cell of that map: strokes of a label are thinner than a cell
 CORE = 0.5  # of a region's peak: weaker cells are the halo of overlapping patches
 ONE_SIDED = 1.2  # one direction's mean must be this much larger for "missing" or "added"
 SMALLEST_REGION = 1 / 600  # of the picture: about one patch; smaller ones are the fringe of larger ones
 MAX_REGIONS = 6
+DEVIATING = 0.5  # of a region's largest colour difference: cells below are ground that both pictures share
+VOTERS = 1000  # cells that name the colours of a region
 ELONGATED, ROUND = 3.0, 1.3  # ratio of a region's principal axes
 
 # Name -> hue in degrees at which the next one begins; after pink comes red again.
@@ -50,14 +57,15 @@ class Region:
     missing: float  # mean distance
     strength: float  # largest distance, in units of the limit of normal variation
     elongation: float  # ratio of the principal axes
-    reference_rgb: tuple[int, int, int] | None  # None where the reference shows too little of it
-    query_rgb: tuple[int, int, int]
+    reference_rgb: RGB | None  # where the colours differ; None where the reference shows too little of it
+    query_rgb: RGB  # at the same cells
 
     @property
     def kind(self) -> Change:
         """`missing`: the query lacks what the reference shows; `added`: the query shows what no reference does."""
         if self.missing > ONE_SIDED * self.added:
-            return "missing"
+            # Most of it lies where the reference shows nothing that could be missing.
+            return "missing" if self.reference_rgb is not None else "changed"
         return "added" if self.added > ONE_SIDED * self.missing else "changed"
 
     @property
@@ -71,8 +79,8 @@ class Region:
 def find_regions(measurement: Measurement, query: Image.Image, limit: float) -> list[Region]:
     """Connected regions in which the distance exceeds `limit`, strongest first.
 
-    `query` is the picture at working size. The threshold is lowered to 80 % of the peak where smoothing has taken the
-    peak below the limit, so that a verdict "yes" always has a place.
+    `query` is the picture at working size. Where the peak is below the limit, the threshold is 80 % of the peak, so
+    that every verdict has a place.
     """
     width, height = query.width // MAP_STEP, query.height // MAP_STEP
     distances = measurement.anomaly_map(width, height)
@@ -127,38 +135,62 @@ def _elongation(rows: NDArray[np.intp], columns: NDArray[np.intp]) -> float:
 
 
 class _Colours:
-    """Both pictures on the map's cells, the reference brought into register."""
+    """Both pictures on cells of MAP_STEP / FINER pixels, the reference brought into register."""
 
     def __init__(self, measurement: Measurement, query: Image.Image, width: int, height: int) -> None:
-        size = (width, height)
-        view = np.array(measurement.view.resize(size, Image.Resampling.BOX), dtype=np.float32)
+        width, height = width * FINER, height * FINER
+        view = np.array(measurement.view.resize((width, height), Image.Resampling.BOX), dtype=np.float32)
         points = measurement.similarity.inverse.apply(isotropic_grid(height, width))  # (height, width, 2)
         moved = sample(torch.from_numpy(view).permute(2, 0, 1), points)
-        self.query = np.asarray(query.resize(size, Image.Resampling.BOX), dtype=np.float32)  # (height, width, 3)
-        self.reference = np.asarray(moved.permute(1, 2, 0))  # (height, width, 3)
+        self.query = np.asarray(query.resize((width, height), Image.Resampling.BOX))  # uint8 (height, width, 3)
+        self.reference = np.asarray(moved.permute(1, 2, 0)).round().astype(np.uint8)  # (height, width, 3)
         self.shown = np.asarray(in_view(points, height, width))  # (height, width), what the reference shows
 
-    def where_they_differ(self, inside: NDArray[np.bool_]) -> tuple[tuple[int, int, int] | None, tuple[int, int, int]]:
-        """Median colours of reference and query over that half of the region's cells that differ most.
+    def where_they_differ(self, inside: NDArray[np.bool_]) -> tuple[RGB | None, RGB]:
+        """The colours of reference and query that a region, cells of the map, shows where the two deviate.
 
-        Only cells that the reference shows count; where it shows less than half of the region, it has no colour.
+        A mean or median would hide red print on white. So every cell that deviates votes, by how much it deviates, for
+        its pair of named colours. Only cells that the reference shows count; where it shows less than half of the
+        region, it has no colour, and the query's is the most common one.
         """
+        inside = inside.repeat(FINER, 0).repeat(FINER, 1)
         comparable = inside & self.shown
         if 2 * comparable.sum() < inside.sum():
-            return None, _median(self.query[inside])
-        query, reference = self.query[comparable], self.reference[comparable]  # (cells, 3)
-        difference = np.abs(query - reference).sum(1)
-        # The other half is mostly the ground around the part, which has the same colour in both.
-        most = difference >= np.median(difference)
-        return _median(reference[most]), _median(query[most])
+            query = _thin_out(self.query[inside])
+            common, _ = Counter(map(_name, query)).most_common(1)[0]
+            return None, _typical(query[[_name(colour) == common for colour in query]])
+        both = np.concatenate([self.reference[comparable], self.query[comparable]], 1)  # (cells, 6)
+        deviation = np.abs(both[:, :3].astype(int) - both[:, 3:]).sum(1)
+        both = _thin_out(both[deviation >= DEVIATING * deviation.max()])
+        pairs = [(_name(cell[:3]), _name(cell[3:])) for cell in both]
+        votes: Counter[tuple[str, str]] = Counter()
+        for pair, cell in zip(pairs, both.astype(int), strict=True):
+            # A vote more for every cell, since nothing deviates in equal pictures.
+            votes[pair] += int(np.abs(cell[:3] - cell[3:]).sum()) + 1
+        winner, _ = votes.most_common(1)[0]
+        chosen = both[[pair == winner for pair in pairs]]
+        return _typical(chosen[:, :3]), _typical(chosen[:, 3:])
 
 
-def _median(colours: NDArray[np.float32]) -> tuple[int, int, int]:
-    red, green, blue = np.median(colours, axis=0)
-    return int(red), int(green), int(blue)
+def _thin_out(cells: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Evenly spaced ones of the cells (cells, channels), at most VOTERS or so."""
+    return cells[:: max(1, len(cells) // VOTERS)]
 
 
-def name_colour(rgb: tuple[int, int, int]) -> str:
+def _typical(colours: NDArray[np.uint8]) -> RGB:
+    """The one of the colours (cells, 3) nearest to their median, which itself may have another name."""
+    distance = np.abs(colours - np.median(colours, axis=0)).sum(1)
+    red, green, blue = colours[distance.argmin()].tolist()
+    return red, green, blue
+
+
+def _name(colour: NDArray[np.uint8]) -> str:
+    red, green, blue = colour.tolist()
+    return name_colour((red, green, blue))
+
+
+@lru_cache(65536)
+def name_colour(rgb: RGB) -> str:
     """The everyday English name of a colour: `dark green`, `light grey`, `brown`."""
     hue, saturation, value = colorsys.rgb_to_hsv(*(channel / 255 for channel in rgb))
     # What the eye calls grey depends on how dark it is.

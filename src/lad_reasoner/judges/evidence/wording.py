@@ -1,80 +1,107 @@
-"""The measurement in words, in the response grammar: every number and word is read from `Measurement` and `Region`.
+"""The measurement in words, in the response grammar: every number and word is read from `Findings`.
 
-<think>1 region stands out. Region 1 (lower left, 24 % from the left and 83 % from the top) covers 1.5 % of the
-picture: something that the reference shows is missing; where the reference is red, the query is dark green; the
-difference reaches 1.5 times the limit. Compared patch by patch in both directions with the reference; the query is
-shifted 5 pixels right and 3 up, turned 0 degrees clockwise, and 0.98 times as large. The limit is that
-of a typical product, since one reference shows no variation. Overall the difference is 1.25 times the limit: more
-than normal variation explains.</think><answer>yes</answer>
+<think>1 region stands out. Region 1, lower left: a red part of the reference is missing, and the query is dark green
+there. It covers 1.4 % of the picture, 24 % from the left and 83 % from the top, and reaches 1.6 times the limit.
+Overall the difference is 1.25 times the limit: more than normal variation explains.</think><answer>yes</answer>
+
+What happened to the picture as a whole, and how all was measured, stands apart, in the details:
+
+The picture is 22 % darker than the reference. Compared patch by patch in both directions with the reference; the query
+is shifted 5 pixels right and 3 up, turned 0 degrees clockwise, and 0.98 times as large. The limit is that of a typical
+product, since one reference shows no variation.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from lad_reasoner.answers import format_response
 from lad_reasoner.files.pictures import Picture
 from lad_reasoner.judges.evidence.matching import Measurement
 from lad_reasoner.judges.evidence.normal_variation import NormalSpread
-from lad_reasoner.judges.evidence.regions import MAX_REGIONS, Region, name_colour
-from lad_reasoner.text import place_words
+from lad_reasoner.judges.evidence.regions import MAX_REGIONS, Change, Region, name_colour
+from lad_reasoner.judges.evidence.whole_picture import Look, WholeChange
+from lad_reasoner.text import counted, place_words
 
-PROMPT_VERSION = "evidence-2"  # of this wording; there is no prompt
-STRETCHED = 0.12  # relative difference of the aspects; rounding to whole patches explains less
+PROMPT_VERSION = "evidence-3"  # of this wording; there is no prompt
 VISIBLY_LIGHTER = 60  # of 765, the sum of three channels: what one sees side by side
 
-KIND_WORDS = {
-    "missing": "something that the reference shows is missing",
-    "added": "something is there that the reference does not show",
-    "changed": "what is there looks different from the reference",
-}
+
+@dataclass(frozen=True, eq=False)
+class Findings:
+    """All that was measured of one query; `regions` and `changes` are in the order of their size."""
+
+    measurement: Measurement
+    spread: NormalSpread
+    regions: tuple[Region, ...]
+    changes: tuple[WholeChange, ...]  # of the whole picture
+    looks: tuple[Look, ...]  # of the references
+
+    @property
+    def score(self) -> float:
+        """In (0, 1); anomalous from 0.5 on."""
+        return self.spread.score(self.measurement.statistic)
+
+    @property
+    def anomalous(self) -> bool:
+        """Whether the answer is yes."""
+        return self.score >= 0.5
+
+    @property
+    def ratio(self) -> float:
+        """The statistic in units of its limit."""
+        return self.measurement.statistic / self.spread.limit
 
 
-HEADLINE_KINDS = {"missing": "Missing", "added": "Added", "changed": "Changed"}
-
-
-def write_headline(measurement: Measurement, regions: Sequence[Region], spread: NormalSpread) -> str:
-    """The strongest region, and how far the picture is from the limit, in at most 15 words.
+def write_headline(findings: Findings) -> str:
+    """What differs most, and how far the picture is from the limit, in at most 15 words.
 
     `Missing at lower right (+2): a grey round part. 1.80 times the limit.`
     """
-    ratio = f"{measurement.statistic / spread.limit:.2f} times the limit."
-    if spread.score(measurement.statistic) < 0.5:
-        return f"Nothing stands out. {ratio}"
-    if not regions:
+    ratio = f"{findings.ratio:.2f} times the limit."
+    whole = f"the picture is {_change_words(findings.changes[0])}" if findings.changes else ""
+    if not findings.anomalous:
+        return f"Nothing stands out{'; ' if whole else ''}{whole}. {ratio}"
+    # Most of the difference is what all patches have in common, which no region shows.
+    if whole and findings.measurement.common > findings.measurement.statistic:
+        return f"{whole.capitalize()}{_others(len(findings.regions))}. {ratio}"
+    if not findings.regions:
         return f"The whole picture differs. {ratio}"
-    strongest, others = regions[0], len(regions) - 1
-    # Of a missing part the reference shows the colour.
-    rgb = strongest.query_rgb
-    if strongest.kind == "missing" and strongest.reference_rgb is not None:
-        rgb = strongest.reference_rgb
-    part = " ".join([name_colour(rgb), *([strongest.shape] if strongest.shape else []), "part"])
-    article = "an" if part[0] in "aeiou" else "a"
-    more = f" (+{others})" if others else ""
+    strongest = findings.regions[0]
     place = place_words(strongest.centre_x, strongest.centre_y)
-    return f"{HEADLINE_KINDS[strongest.kind]} at {place}{more}: {article} {part}. {ratio}"
+    others = _others(len(findings.regions) - 1)
+    return f"{_kind(strongest).capitalize()} at {place}{others}: {_what(strongest)}. {ratio}"
 
 
-def write_response(
-    measurement: Measurement, regions: Sequence[Region], spread: NormalSpread, *, references: int, query: Picture
-) -> str:
-    """The response `<think>…</think><answer>yes|no</answer>`; `regions` are ignored where the answer is no.
-
-    `references` is their number, and `query` the picture before it was brought to working size.
-    """
-    anomalous = spread.score(measurement.statistic) >= 0.5
-    if anomalous:
+def write_response(findings: Findings) -> str:
+    """The response `<think>…</think><answer>yes|no</answer>`; of a good picture only the place of the first region."""
+    regions, references = findings.regions, len(findings.looks)
+    if findings.anomalous:
         sentences = [_count(len(regions))]
-        sentences += [_region(number, region) for number, region in enumerate(regions[:MAX_REGIONS], 1)]
+        sentences += [_region(number, region, references) for number, region in enumerate(regions[:MAX_REGIONS], 1)]
     else:
-        sentences = [_largest_difference(measurement)]
-    sentences.append(_how_compared(measurement, references, query))
-    if not spread.observed:
+        sentences = ["Nothing stands out."]
+        sentences += [f"The largest difference is {_place(region)}." for region in regions[:1]]
+    conclusion = "more than normal variation explains" if findings.anomalous else "within normal variation"
+    sentences.append(f"Overall the difference is {findings.ratio:.2f} times the limit: {conclusion}.")
+    return format_response(" ".join(sentences), findings.anomalous)
+
+
+def write_details(findings: Findings, query: Picture) -> str:
+    """What happened to the whole picture, and how it was measured: method, nearest reference, shift, turn, limit.
+
+    `query` is the picture before it was brought to working size.
+    """
+    sentences = [_whole_picture(change, findings.looks, query) for change in findings.changes]
+    sentences.append(_how_compared(findings.measurement, len(findings.looks), query))
+    if not findings.spread.observed:
         sentences.append("The limit is that of a typical product, since one reference shows no variation.")
-    conclusion = "more than normal variation explains" if anomalous else "within normal variation"
-    ratio = measurement.statistic / spread.limit
-    sentences.append(f"Overall the difference is {ratio:.2f} times the limit: {conclusion}.")
-    return format_response(" ".join(sentences), anomalous)
+    return " ".join(sentences)
+
+
+def _others(count: int) -> str:
+    return f" (+{count})" if count else ""
 
 
 def _count(count: int) -> str:
@@ -84,35 +111,72 @@ def _count(count: int) -> str:
     return f"{count} regions stand out{rest}."
 
 
-def _region(number: int, region: Region) -> str:
-    place = _place(region.centre_x, region.centre_y)
-    clauses = [f"Region {number} ({place}) covers {100 * region.area:.1f} % of the picture: {KIND_WORDS[region.kind]}"]
-    if region.shape:
-        clauses.append(f"the region is {region.shape}")
-    if colours := _colours(region):
-        clauses.append(colours)
-    clauses.append(f"the difference reaches {region.strength:.1f} times the limit")
-    return "; ".join(clauses) + "."
+def _region(number: int, region: Region, references: int) -> str:
+    """Two sentences: what differs, and how much."""
+    where = f"Region {number}, {place_words(region.centre_x, region.centre_y)}"
+    size = f"It covers {100 * region.area:.1f} % of the picture, {_coordinates(region)}"
+    what = _difference(region, references)
+    return f"{where}: {what}. {size}, and reaches {region.strength:.1f} times the limit."
 
 
-def _colours(region: Region) -> str | None:
-    """The clause about colours; None where one name fits both and they are about equally light."""
-    now = name_colour(region.query_rgb)
+def _difference(region: Region, references: int) -> str:
+    now, before = name_colour(region.query_rgb), region.reference_rgb and name_colour(region.reference_rgb)
+    kind, reference = _kind(region), "the reference" if references == 1 else "the nearest reference"
+    if kind == "missing":
+        there = f", and the query is {now} there" if now != before else ""
+        return f"{_what(region)} of {reference} is missing{there}"
+    if kind == "added":
+        there = f", and {reference} is {before} there" if before not in (None, now) else ""
+        shown = "that the reference does not show" if references == 1 else "that no reference shows"
+        return f"{_what(region)} is there {shown}{there}"
     if region.reference_rgb is None:
-        return f"the query is {now} there"
-    before = name_colour(region.reference_rgb)
+        return f"what is there looks different, and the query is {now} there"
     if now != before:
-        return f"where the reference is {before}, the query is {now}"
+        return f"the query is {now} where {reference} is {before}"
     lighter = sum(region.query_rgb) - sum(region.reference_rgb)
     if abs(lighter) < VISIBLY_LIGHTER:
-        return None
+        return f"what is there looks different, though both are {now}"
     return f"both are {now}, the query {'lighter' if lighter > 0 else 'darker'}"
 
 
-def _largest_difference(measurement: Measurement) -> str:
-    rows, columns = measurement.added.shape
-    row, column = divmod(int(measurement.differences.argmax()), columns)
-    return f"The largest difference is {_place((column + 0.5) / columns, (row + 0.5) / rows)}."
+def _kind(region: Region) -> Change:
+    """The kind of a region; of one below the limit nothing is said to be missing or added."""
+    return region.kind if region.strength >= 1 else "changed"
+
+
+def _what(region: Region) -> str:
+    """`a grey round part`, in the reference's colour if it is missing; `red instead of blue` if it has changed."""
+    kind, before = _kind(region), region.reference_rgb
+    now = name_colour(region.query_rgb)
+    if kind == "changed" and before is not None and name_colour(before) != now:
+        return f"{now} instead of {name_colour(before)}"
+    colour = name_colour(before) if kind == "missing" and before else now
+    part = " ".join([colour, *([region.shape] if region.shape else []), "part"])
+    return f"{'an' if part[0] in 'aeiou' else 'a'} {part}"
+
+
+def _change_words(change: WholeChange) -> str:
+    """`22 % darker`, `blurred`: what the picture is."""
+    return f"{change.percent} % {change.kind}" if change.kind in ("darker", "lighter") else change.kind
+
+
+def _whole_picture(change: WholeChange, looks: Sequence[Look], query: Picture) -> str:
+    reference, has = ("the reference", "has") if len(looks) == 1 else ("the references", "have")
+    match change.kind:
+        case "darker" | "lighter":
+            return f"The picture is {_change_words(change)} than {reference}."
+        case "grey":
+            return f"The picture is grey, but {reference} {has} colours."
+        case "blurred":
+            return f"The picture is less sharp than {reference}."
+        case "noisy":
+            return f"The picture is noisier than {reference}."
+        case "compressed":
+            return f"The picture shows more traces of compression than {reference}."
+        case "stretched":
+            return f"The picture has another aspect and was stretched to that of {reference}."
+    more = "more" if change.kind == "smaller" else "fewer"
+    return f"The picture has {query.width} x {query.height} pixels; {reference} {has} {more}."
 
 
 def _how_compared(measurement: Measurement, references: int, query: Picture) -> str:
@@ -130,15 +194,16 @@ def _how_compared(measurement: Measurement, references: int, query: Picture) -> 
     sideways = "left" if right < 0 else "right"
     upwards = "up" if down < 0 else "down"
     turned = "anticlockwise" if degrees < 0 else "clockwise"
-    sentence = (
+    return (
         f"Compared patch by patch in both directions with {compared_with}; "
-        f"the query is shifted {abs(right)} pixels {sideways} and {abs(down)} {upwards}, "
-        f"turned {abs(degrees)} degrees {turned}, and {move.scale:.2f} times as large."
+        f"the query is shifted {counted(abs(right), 'pixel')} {sideways} and {abs(down)} {upwards}, "
+        f"turned {counted(abs(degrees), 'degree')} {turned}, and {move.scale:.2f} times as large."
     )
-    if abs(query.width / query.height * height / width - 1) > STRETCHED:
-        return f"The query has another aspect and was stretched to that of the reference. {sentence}"
-    return sentence
 
 
-def _place(x: float, y: float) -> str:
-    return f"{place_words(x, y)}, {100 * x:.0f} % from the left and {100 * y:.0f} % from the top"
+def _place(region: Region) -> str:
+    return f"at {place_words(region.centre_x, region.centre_y)}, {_coordinates(region)}"
+
+
+def _coordinates(region: Region) -> str:
+    return f"{100 * region.centre_x:.0f} % from the left and {100 * region.centre_y:.0f} % from the top"

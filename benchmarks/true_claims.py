@@ -1,0 +1,481 @@
+"""Is what the evidence judge says true? Every claim of its texts, checked against the arrays that it came from.
+
+    python benchmarks/true_claims.py [--number 500]
+
+Rendered pictures of MiniLOCO, good and defective, every other one changed (a part painted over or copied; the whole
+picture darker, lighter, blurred, noisy, compressed, grey, small or stretched), with one and with three references.
+Headline, reasoning and details are taken apart by regular expressions. What a claim says (kind, place, colour, shape,
+size, number, shift, turn, light …) is computed anew from distances and pixels. A sentence that no expression knows is a
+false claim.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from io import BytesIO
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image, ImageEnhance, ImageFilter
+from scipy import ndimage
+
+from lad_reasoner.files.pictures import Picture
+from lad_reasoner.judge import Judgement
+from lad_reasoner.judges.evidence.backbone import Backbone, load_backbone
+from lad_reasoner.judges.evidence.judge import StudiedReferences, describe, measure_query
+from lad_reasoner.judges.evidence.regions import (
+    CORE,
+    DEVIATING,
+    ELONGATED,
+    FINER,
+    MAP_STEP,
+    ONE_SIDED,
+    ROUND,
+    SMALLEST_REGION,
+    name_colour,
+)
+from lad_reasoner.judges.evidence.registration import in_view, isotropic_grid, sample
+from lad_reasoner.judges.evidence.whole_picture import measure_gain, measure_look
+from lad_reasoner.judges.evidence.wording import VISIBLY_LIGHTER
+from lad_reasoner.miniloco import draw_picture
+from lad_reasoner.text import place_words
+
+PRODUCTS = ("circuit_board", "breakfast_box", "juice_bottle", "pushpins", "screw_bag", "splicing_connectors")
+SIDE = 256  # pixels of a picture
+NEAR = 0.75  # of the votes of the most common colours: as many make another name true
+
+COLOUR = r"(?:(?:dark|light) )?[a-z]+"
+THE_REFERENCE = r"the (?:nearest )?reference"
+PART = rf"an? (?P<colour>{COLOUR})(?: (?P<shape>round|elongated))? part"
+MISSING = re.compile(rf"{PART} of {THE_REFERENCE} is missing(?:, and the query is (?P<now>{COLOUR}) there)?")
+ADDED = re.compile(
+    rf"{PART} is there that (?:the reference does not show|no reference shows)"
+    rf"(?:, and {THE_REFERENCE} is (?P<before>{COLOUR}) there)?"
+)
+CHANGED = re.compile(
+    rf"what is there looks different, (?:and the query is (?P<now>{COLOUR}) there|though both are (?P<both>{COLOUR}))"
+    rf"|the query is (?P<after>{COLOUR}) where {THE_REFERENCE} is (?P<before>{COLOUR})"
+    rf"|both are (?P<alike>{COLOUR}), the query (?P<light>lighter|darker)"
+)
+REGION = re.compile(
+    r"Region (?P<number>\d+), (?P<place>[a-z ]+): (?P<what>[^.]+)\. It covers (?P<area>[\d.]+) % of the picture, "
+    r"(?P<x>\d+) % from the left and (?P<y>\d+) % from the top, and reaches (?P<strength>[\d.]+) times the limit\."
+)
+COUNT = re.compile(
+    r"(?:(1) region stands|(\d+) regions stand) out(?:; the (?P<described>\d+) strongest are described)?\."
+)
+LARGEST = re.compile(
+    r"Nothing stands out\.(?: The largest difference is at (?P<place>[a-z ]+), (?P<x>\d+) % from the left and "
+    r"(?P<y>\d+) % from the top\.)?"
+)
+OVERALL = re.compile(
+    r"Overall the difference is (?P<ratio>[\d.]+) times the limit: "
+    r"(?P<verdict>more than normal variation explains|within normal variation)\.$"
+)
+COMPARED = re.compile(
+    r"Compared patch by patch in both directions with (?:the reference|(?P<references>\d+) references, of which number "
+    r"(?P<nearest>\d+) is nearest); the query is shifted (?P<right>\d+) (?P<pixels>pixels?) (?P<side>left|right) and "
+    r"(?P<down>\d+) (?P<up>up|down), turned (?P<degrees>\d+) (?P<unit>degrees?) (?P<turn>anticlockwise|clockwise), and "
+    r"(?P<scale>[\d.]+) times as large\."
+)
+TYPICAL = "The limit is that of a typical product, since one reference shows no variation."
+WHOLE = re.compile(
+    r"The picture (?:is (?P<percent>\d+) % (?P<light>darker|lighter) than|is (?P<grey>grey), but"
+    r"|is (?P<blurred>less sharp) than|is (?P<noisy>noisier) than|shows (?P<compressed>more traces of compression) than"
+    r"|has (?P<stretched>another aspect) and was stretched to that of"
+    r"|has (?P<width>\d+) x (?P<height>\d+) pixels;) the references?(?: ha(?:s|ve) (?P<rest>colours|more|fewer))?\."
+)
+HEADLINE = re.compile(
+    r"(?:(?P<kind>Missing|Added|Changed) at (?P<place>[a-z ]+?)(?: \(\+(?P<more>\d+)\))?: (?P<what>[^.]+)"
+    r"|(?P<nothing>Nothing stands out)(?:; the picture is (?P<but>[^.]+))?"
+    r"|The picture is (?P<whole>[^.(]+?)(?: \(\+(?P<regions>\d+)\))?"
+    r"|The whole picture differs)\. (?P<ratio>[\d.]+) times the limit\."
+)
+INSTEAD = re.compile(rf"(?P<now>{COLOUR}) instead of (?P<before>{COLOUR})")
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What was said, in which respect, and whether it is true."""
+
+    respect: str
+    text: str
+    true: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Place:
+    """One region, computed anew; `inside` is bool (rows, columns) on the map's cells."""
+
+    inside: NDArray[np.bool_]
+    x: float
+    y: float
+    strength: float
+    kind: str
+    elongation: float
+    pairs: dict[tuple[str | None, str], float]  # names of the reference's and the query's colour -> votes
+    lighter: float  # of the query, sum of three channels where the two deviate
+
+    def says(self, before: str | None, now: str | None) -> bool:
+        """Whether the colours (None: not said) are those of enough votes."""
+        votes = [
+            weight
+            for (reference, query), weight in self.pairs.items()
+            if before in (None, reference) and now in (None, query)
+        ]
+        return sum(votes) >= NEAR * max(self.pairs.values())
+
+
+class Evidence:
+    """One query, its texts, and the arrays."""
+
+    def __init__(self, references: StudiedReferences, query: Picture) -> None:
+        self.references, self.query, self.matcher = references, query, references.matcher
+        findings = measure_query(references, query)
+        self.judgement: Judgement = describe(findings, query)
+        self.working, self.measured = self.matcher.fit(query), findings.measurement
+        self.limit = self.matcher.spread.limit
+        self.ratio = self.measured.statistic / self.limit
+        self.anomalous = self.matcher.spread.score(self.measured.statistic) >= 0.5
+
+    @cached_property
+    def places(self) -> list[Place]:
+        """All regions, from the arrays alone."""
+        width, height = self.working.width // MAP_STEP, self.working.height // MAP_STEP
+        heat = self.measured.anomaly_map(width, height)
+        labels, count = ndimage.label(heat > min(self.limit, 0.8 * heat.max()), structure=np.ones((3, 3)))
+        added, missing = (
+            _grow(values, height, width) for values in (self.measured.added, self.measured.missing_in_query)
+        )
+        places = []
+        for label in range(1, count + 1):
+            inside = (labels == label) & (heat >= CORE * heat[labels == label].max())
+            if inside.mean() < SMALLEST_REGION and heat[inside].max() < heat.max():
+                continue
+            y, x = np.nonzero(inside)
+            gone, new = missing[inside].mean(), added[inside].mean()
+            pairs, lighter = self._colours(inside)
+            known = None not in {before for before, _ in pairs}
+            one_sided = "missing" if gone > ONE_SIDED * new else "added" if new > ONE_SIDED * gone else "changed"
+            places.append(
+                Place(
+                    inside,
+                    float((x.mean() + 0.5) / width),
+                    float((y.mean() + 0.5) / height),
+                    float(heat[inside].max() / self.limit),
+                    one_sided if known or one_sided == "added" else "changed",
+                    _elongation(x, y),
+                    pairs,
+                    lighter,
+                )
+            )
+        return sorted(places, key=lambda place: -place.strength)
+
+    @cached_property
+    def _pictures(self) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_]]:
+        """Query and reference (rows, columns, 3) in register, and where the reference shows something."""
+        columns, rows = (side // MAP_STEP * FINER for side in self.working.size)
+        points = self.measured.similarity.inverse.apply(isotropic_grid(rows, columns))
+        view = np.array(self.measured.view.resize((columns, rows), Image.Resampling.BOX), np.float32)
+        reference = sample(torch.from_numpy(view).permute(2, 0, 1), points).permute(1, 2, 0).numpy()
+        query = np.asarray(self.working.resize((columns, rows), Image.Resampling.BOX), np.float32)
+        return query, reference, in_view(points, rows, columns).numpy()
+
+    def _colours(self, inside: NDArray[np.bool_]) -> tuple[dict[tuple[str | None, str], float], float]:
+        """Votes of the cells that deviate, each named on its own."""
+        query, reference, shown = self._pictures
+        inside = np.kron(inside, np.ones((FINER, FINER), bool))
+        votes: Counter[tuple[str | None, str]] = Counter()
+        if 2 * (inside & shown).sum() < inside.sum():
+            for colour in query[inside]:
+                votes[None, _name(colour)] += 1
+            return dict(votes), 0.0
+        now, before = query[inside & shown], reference[inside & shown]
+        deviation = np.abs(now - before).sum(1)
+        most = deviation >= DEVIATING * deviation.max() - 1
+        for old, new, size in zip(before[most], now[most], deviation[most], strict=True):
+            votes[_name(old), _name(new)] += float(size) + 1
+        return dict(votes), float(np.median((now - before)[most].sum(1)))
+
+    def claims(self) -> Iterator[Claim]:
+        """Every claim of headline, reasoning and details."""
+        yield from self._headline(self.judgement.headline)
+        yield from self._reasoning(self.judgement.reasoning)
+        yield from self._details(self.judgement.details)
+
+    def _headline(self, text: str) -> Iterator[Claim]:
+        yield Claim("length", text, len(text.split()) <= 15)
+        found = HEADLINE.fullmatch(text)
+        if not found:
+            yield Claim("unknown text", text, False)
+            return
+        yield Claim("ratio", text, abs(float(found["ratio"]) - self.ratio) < 0.006)
+        yield Claim("answer", text, bool(found["nothing"]) == (not self.anomalous))
+        for words in filter(None, (found["but"], found["whole"])):
+            yield from self._whole(words, text)
+        if found["whole"]:
+            yield Claim("number", text, int(found["regions"] or 0) == len(self.places))
+            yield Claim("largest", text, self.measured.common > self.measured.statistic)
+        if found["kind"]:
+            first = self.places[0]
+            yield Claim("number", text, int(found["more"] or 0) == len(self.places) - 1)
+            yield Claim("place", text, found["place"] == place_words(first.x, first.y))
+            yield self._kind(found["kind"].lower(), first, text)
+            instead, part = INSTEAD.fullmatch(found["what"]), re.fullmatch(PART, found["what"])
+            if instead:
+                yield Claim("colour", text, first.says(instead["before"], instead["now"]))
+            elif part:
+                colours = (part["colour"], None) if found["kind"] == "Missing" else (None, part["colour"])
+                yield Claim("colour", text, first.says(*colours))
+                yield from self._shape(part["shape"], first, text)
+            else:
+                yield Claim("unknown text", text, False)
+
+    def _reasoning(self, text: str) -> Iterator[Claim]:
+        overall = OVERALL.search(text)
+        if overall:
+            yield Claim("ratio", text, abs(float(overall["ratio"]) - self.ratio) < 0.006)
+            yield Claim("answer", text, overall["verdict"].startswith("more") == self.anomalous)
+        text = OVERALL.sub("", text)
+        count, largest = COUNT.match(text), LARGEST.match(text)
+        if count:
+            number = int(count[1] or count[2])
+            yield Claim("answer", count[0], self.anomalous)
+            yield Claim("number", count[0], number == len(self.places) and (number == 1) == bool(count[1]))
+            yield Claim("number", count[0], int(count["described"] or number) == len(REGION.findall(text)))
+        if largest:
+            yield Claim("answer", largest[0], not self.anomalous)
+            yield Claim("number", largest[0], bool(self.places) == bool(largest["place"]))
+            if largest["place"]:
+                yield from _position(largest, self.places[0])
+        for number, region in enumerate(REGION.finditer(text)):
+            if number == len(self.places):
+                yield Claim("number", region[0], False)
+                break
+            yield Claim("number", region[0], int(region["number"]) == number + 1)
+            yield from self._region(region, self.places[number])
+        for pattern in (COUNT, LARGEST, REGION):
+            text = pattern.sub("", text)
+        if text.strip():
+            yield Claim("unknown text", text, False)
+
+    def _region(self, said: re.Match[str], place: Place) -> Iterator[Claim]:
+        yield from _position(said, place)
+        yield Claim("size", said[0], abs(float(said["area"]) - 100 * place.inside.mean()) < 0.06)
+        yield Claim("strength", said[0], abs(float(said["strength"]) - place.strength) < 0.06)
+        what = said["what"]
+        if missing := MISSING.fullmatch(what):
+            yield self._kind("missing", place, what)
+            yield Claim("colour", what, place.says(missing["colour"], missing["now"] or missing["colour"]))
+            yield from self._shape(missing["shape"], place, what)
+        elif added := ADDED.fullmatch(what):
+            yield self._kind("added", place, what)
+            yield Claim("colour", what, place.says(added["before"], added["colour"]))
+            yield from self._shape(added["shape"], place, what)
+        elif changed := CHANGED.fullmatch(what):
+            yield self._kind("changed", place, what)
+            both = changed["both"] or changed["alike"]
+            now = changed["now"] or changed["after"] or both
+            yield Claim("colour", what, place.says(changed["before"] or both, now))
+            if changed["light"]:
+                yield Claim("light", what, (place.lighter > 0) == (changed["light"] == "lighter"))
+                yield Claim("light", what, abs(place.lighter) >= VISIBLY_LIGHTER / 2)
+        else:
+            yield Claim("unknown text", what, False)
+
+    def _kind(self, kind: str, place: Place, text: str) -> Claim:
+        return Claim("kind", text, kind == (place.kind if place.strength >= 1 else "changed"))
+
+    def _shape(self, shape: str | None, place: Place, text: str) -> Iterator[Claim]:
+        if shape:
+            long = place.elongation >= ELONGATED - 1e-6
+            yield Claim("shape", text, long if shape == "elongated" else place.elongation <= ROUND + 1e-6)
+
+    def _details(self, text: str) -> Iterator[Claim]:
+        compared = COMPARED.search(text)
+        if compared:
+            yield from self._compared(compared)
+        single = len(self.references.looks) == 1
+        yield Claim("limit", text, (TYPICAL in text) == single)
+        for said in WHOLE.finditer(text):
+            yield Claim("singular", said[0], ("the references" not in said[0]) == single)
+            words = next((key for key in ("grey", "blurred", "noisy", "compressed", "stretched") if said[key]), "")
+            if said["light"]:
+                words = f"{said['percent']} % {said['light']}"
+            if said["width"]:
+                words = "smaller" if said["rest"] == "more" else "larger"
+                size = (int(said["width"]), int(said["height"]))
+                yield Claim("size", said[0], size == (self.query.width, self.query.height))
+            yield from self._whole(words, said[0])
+        rest = WHOLE.sub("", COMPARED.sub("", text)).replace(TYPICAL, "")
+        if rest.strip():
+            yield Claim("unknown text", rest, False)
+
+    def _compared(self, said: re.Match[str]) -> Iterator[Claim]:
+        measured, count = self.measured, len(self.references.looks)
+        yield Claim("number", said[0], int(said["references"] or 1) == count)
+        if said["nearest"]:
+            yield Claim("nearest", said[0], int(said["nearest"]) == measured.reference + 1)
+        move, (width, height) = measured.similarity, measured.view.size
+        half = max(width, height) / 2
+        right = int(said["right"]) * (1 if said["side"] == "right" else -1)
+        down = int(said["down"]) * (1 if said["up"] == "down" else -1)
+        shift = (move.dx * half * self.query.width / width, move.dy * half * self.query.height / height)
+        yield Claim("shift", said[0], max(abs(right - shift[0]), abs(down - shift[1])) < 0.51)
+        degrees = int(said["degrees"]) * (1 if said["turn"] == "clockwise" else -1)
+        yield Claim("turn", said[0], abs((degrees - measured.degrees - move.degrees + 180) % 360 - 180) < 0.51)
+        yield Claim("scale", said[0], abs(float(said["scale"]) - move.scale) < 0.006)
+        for number, noun in (("right", "pixels"), ("degrees", "unit")):
+            yield Claim("singular", said[0], (int(said[number]) == 1) == (not said[noun].endswith("s")))
+
+    def _whole(self, words: str, text: str) -> Iterator[Claim]:
+        """A change of the whole picture, against what the references do among themselves."""
+        look, looks = measure_look(self.query), self.references.looks
+        if light := re.fullmatch(r"(\d+) % (darker|lighter)", words):
+            levels = [each.level / looks[self.measured.reference].level for each in looks]
+            low, gain, high = measure_gain(self.measured, self.working)
+            darker = light[2] == "darker"
+            yield Claim("light", text, high < min(levels) if darker else low > max(levels))
+            yield Claim("light", text, abs(int(light[1]) - 100 * abs(gain / np.median(levels) - 1)) < 0.51)
+            return
+        pixels = look.width * look.height
+        aspect = self.measured.view.width / self.measured.view.height
+        checks: dict[str, Callable[[], bool]] = {
+            "blurred": lambda: look.sharpness < min(each.sharpness for each in looks),
+            "noisy": lambda: look.noise > max(each.noise for each in looks),
+            "compressed": lambda: look.blocks > max(each.blocks for each in looks),
+            "grey": lambda: look.chroma < min(each.chroma for each in looks) / 2,
+            "smaller": lambda: pixels < min(each.width * each.height for each in looks),
+            "larger": lambda: pixels > max(each.width * each.height for each in looks),
+            "stretched": lambda: abs(look.width / look.height / aspect - 1) > 0.1,
+        }
+        yield Claim("whole picture", text, words in checks and checks[words]())
+
+
+def _position(said: re.Match[str], place: Place) -> Iterator[Claim]:
+    yield Claim("place", said[0], said["place"] == place_words(place.x, place.y))
+    off = max(abs(int(said["x"]) - 100 * place.x), abs(int(said["y"]) - 100 * place.y))
+    yield Claim("place", said[0], off < 0.51)
+
+
+def _grow(values: torch.Tensor, height: int, width: int) -> NDArray[np.float32]:
+    return torch.nn.functional.interpolate(values[None, None], size=(height, width), mode="bilinear")[0, 0].numpy()
+
+
+def _elongation(x: NDArray[np.intp], y: NDArray[np.intp]) -> float:
+    """Ratio of the principal axes, by singular values."""
+    cells = np.stack([x - x.mean(), y - y.mean()])
+    long, short = (np.linalg.svd(cells, compute_uv=False) ** 2 / len(x) + 1 / 12) ** 0.5
+    return float(long / short)
+
+
+def _name(colour: NDArray[np.float32]) -> str:
+    red, green, blue = colour.tolist()
+    return name_colour((round(red), round(green), round(blue)))
+
+
+def check_query(references: StudiedReferences, query: Picture) -> list[Claim]:
+    """All claims about one query."""
+    return list(Evidence(references, query).claims())
+
+
+def _jpeg(image: Image.Image) -> Image.Image:
+    buffer = BytesIO()
+    image.save(buffer, "JPEG", quality=40)
+    return Image.open(buffer).convert("RGB")
+
+
+def _noisy(image: Image.Image) -> Image.Image:
+    pixels = np.asarray(image, dtype=np.float32)
+    noise = np.random.default_rng(0).normal(0, 8, pixels.shape)
+    return Image.fromarray((pixels + noise).clip(0, 255).astype(np.uint8))
+
+
+def _paint_over(image: Image.Image) -> Image.Image:
+    """A red square on the picture."""
+    changed = image.copy()
+    changed.paste((200, 30, 30), (image.width // 5, image.height // 5, image.width // 3, image.height // 3))
+    return changed
+
+
+def _copy_part(image: Image.Image) -> Image.Image:
+    """The centre, once more in a corner."""
+    changed = image.copy()
+    width, height = image.width // 4, image.height // 4
+    changed.paste(image.crop((width, height, 2 * width, 2 * height)), (2 * width, 2 * height))
+    return changed
+
+
+CHANGES: dict[str, Callable[[Image.Image], Image.Image]] = {
+    "painted over": _paint_over,
+    "copied part": _copy_part,
+    "darker": lambda image: ImageEnhance.Brightness(image).enhance(0.7),
+    "lighter": lambda image: ImageEnhance.Brightness(image).enhance(1.2),
+    "blurred": lambda image: image.filter(ImageFilter.GaussianBlur(2)),
+    "noisy": _noisy,
+    "compressed": _jpeg,
+    "grey": lambda image: image.convert("L").convert("RGB"),
+    "small": lambda image: image.resize((image.width // 2, image.height // 2)),
+    "stretched": lambda image: image.resize((image.width, image.height * 3 // 2)),
+}
+
+
+def draw(product: str, split: str, kind: str, index: int) -> Picture:
+    image = draw_picture(product, split, kind, index, size=SIDE, seed=5).image  # type: ignore[arg-type]
+    return Picture(f"{product}/{kind}_{index}", image, image.width, image.height)
+
+
+def draw_queries(product: str, number: int) -> Iterator[Picture]:
+    """Queries of the three kinds in turn, every other one changed."""
+    kinds, changes = ("good", "logical", "structural"), list(CHANGES.values())
+    for index in range(number):
+        query = draw(product, "test", kinds[index % 3], index // 3)
+        if index % 2:
+            image = changes[index // 2 % len(changes)](query.image)
+            query = Picture(query.name, image, image.width, image.height)
+        yield query
+
+
+def check_product(product: str, number: int, backbone: Backbone) -> list[Claim]:
+    """The claims about `number` queries of a product, by turns with one and with three references."""
+    good = [draw(product, "train", "good", index) for index in range(3)]
+    studied = [StudiedReferences.study(good[:count], backbone) for count in (1, 3)]
+    claims = []
+    for index, query in enumerate(draw_queries(product, number)):
+        claims += check_query(studied[index // 2 % 2], query)
+    return claims
+
+
+def summarise(claims: Sequence[Claim]) -> str:
+    """A line for each respect, and one for all."""
+    lines = []
+    for respect in [*dict.fromkeys(claim.respect for claim in claims), ""]:
+        chosen = [claim for claim in claims if respect in ("", claim.respect)]
+        true = sum(claim.true for claim in chosen)
+        lines.append(f"{respect or 'all':14s} {true} of {len(chosen)} claims true ({100 * true / len(chosen):.1f} %)")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Is what the evidence judge says true?")
+    parser.add_argument("--number", type=int, default=500, help="pictures")
+    number = parser.parse_args().number
+    backbone, claims = load_backbone(), []
+    shares = [number // len(PRODUCTS) + (index < number % len(PRODUCTS)) for index in range(len(PRODUCTS))]
+    for product, share in zip(PRODUCTS, shares, strict=True):
+        claims += check_product(product, share, backbone)
+        print(f"{product}: {sum(not claim.true for claim in claims)} false so far", flush=True)
+    for claim in claims:
+        if not claim.true:
+            print(f"false {claim.respect}: {claim.text}")
+    print(summarise(claims))
+
+
+if __name__ == "__main__":
+    main()
