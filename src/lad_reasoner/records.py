@@ -77,8 +77,8 @@ class Verdict(Record):
     """One judged query, and how the verdict was made.
 
     A `score` of 0.5 is the boundary. `seconds` is the query's share of its batch. `boxes_from` names the judge that
-    made the boxes if it is not `model`. `headline` says it in at most 15 words, and `details` how it was measured; empty
-    if the judge writes none. A good verdict may have boxes too: what differs within the limit.
+    made the boxes if it is not `model`. `headline` says it in at most 15 words, and `details` how it was measured;
+    both are empty if the judge writes none. A good verdict may have boxes too: what differs within the limit.
 
     `station`, `outcome` and `p_value` are those of a station, whose limit then decides. An unsure part is not called
     anomalous. `p_value` is the share of good parts that score at least as high; None without normal pictures.
