@@ -142,3 +142,34 @@ def test_eval_of_a_station(command: Command, station: Path, tmp_path: Path) -> N
     settings = json.loads((tmp_path / "run/settings.json").read_text())
     assert settings["model"] == "station station"
     assert settings["references"] == 1
+
+
+def test_check_test_and_calibrate(command: Command, tmp_path: Path) -> None:
+    out, _ = grey_station(tmp_path, max_unsure=0.2)
+    good, bad = (grey_picture(tmp_path / f"{shade}.png", shade) for shade in (101, 240))
+    code, shown, told = command("station", "check", out)
+    assert code == 0, told
+    assert shown.startswith("20 pictures scored again: the largest change of a score is 0.0000\n")
+    assert "\n  light +20 %  0 of 5 good" in shown
+    grey_pictures(tmp_path / "recent", [119] * 10)
+    code, shown, _ = command("station", "check", out, "--recent", tmp_path / "recent", "--pictures", 1)
+    assert code == 1
+    assert "drift: FOUND in 10 recent pictures" in shown
+
+    masters = ("station", "test", out, "--good", good, "--bad")
+    code, shown, told = command(*masters, bad)
+    assert (code, shown.splitlines()[-1], told) == (0, "passed: the station may judge", "")
+    code, shown, told = command(*masters, good)
+    assert code == 1
+    assert "FAILED bad " in shown
+    assert told == (
+        f"lad-reasoner: {out}: challenge failed, the station is locked: the bad master part {good} was good\n"
+    )
+    code, shown, _ = command("inspect", "--station", out, good, "--json")
+    assert code == 1
+    assert "locked since" in json.loads(shown)["error"]
+    code, shown, _ = command("station", "calibrate", out, "--max-false-alarms", 0.3)
+    assert code == 0
+    assert "at most 30 % of good parts" in shown
+    assert command(*masters, bad)[0] == 0
+    assert command("inspect", "--station", out, good)[0] == 0

@@ -56,6 +56,8 @@ def grey_picture(path: Path, shade: int, side: int = 32) -> Path:
     """A picture of this grey value; the noise, drawn from its path, makes each file another one."""
     rng = np.random.default_rng(list(str(path).encode()))
     pixels = shade + rng.integers(-3, 4, (side, side, 1))
+    pixels[:, : side // 2] += 12  # something to see, since a picture of one colour is refused
+    pixels[:, side // 2 :] -= 12
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(np.broadcast_to(pixels, (side, side, 3)).clip(0, 255).astype(np.uint8)).save(path)
     return path

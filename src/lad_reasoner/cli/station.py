@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lad_reasoner.cli.options import with_judge_options
-from lad_reasoner.errors import require
+from lad_reasoner.cli.options import EXIT_INPUT, with_judge_options
+from lad_reasoner.errors import InputError, require
 
 if TYPE_CHECKING:
     from lad_reasoner.service.station import Station
@@ -78,6 +78,80 @@ def show_verb(folder: Annotated[Path, FOLDER]) -> None:
     from lad_reasoner.service.station import Station
 
     _print_station(Station.load(folder))
+
+
+@station.command("calibrate", epilog="Example: lad-reasoner station calibrate lamp/ --max-false-alarms 0.1")
+def calibrate_verb(
+    folder: Annotated[Path, FOLDER],
+    max_false_alarms: Annotated[
+        float | None, typer.Option(min=0.0001, max=0.9999, help="Another share of good parts called anomalous.")
+    ] = None,
+    max_unsure: Annotated[
+        float | None, typer.Option(min=0.0001, max=0.9999, help="Another share of good parts called unsure.")
+    ] = None,
+) -> None:
+    """Score a station's own pictures again, with the judge as it is now, and set its limits anew."""
+    from lad_reasoner.report.terminal import track
+    from lad_reasoner.service.setup import calibrate
+
+    _print_station(calibrate(folder, max_false_alarms=max_false_alarms, max_unsure=max_unsure, track=track))
+
+
+@station.command("check", epilog="Example: lad-reasoner station check lamp/")
+def check_station_verb(
+    folder: Annotated[Path, FOLDER],
+    recent: Annotated[
+        list[str] | None, typer.Option(metavar="GOOD", help=f"Recent good pictures, to look for drift: {PICTURES}")
+    ] = None,
+    pictures: Annotated[
+        int, typer.Option(metavar="N", min=1, help="Pictures that are changed for the robustness report.")
+    ] = 5,
+) -> None:
+    """Score a station's pictures again, look for drift, and try out light, focus, shift, compression and noise.
+
+    Exits with 1 if a score has changed or a drift was found.
+    """
+    from lad_reasoner.files.pictures import find_pictures
+    from lad_reasoner.report.terminal import track
+    from lad_reasoner.service.inspection import OpenStation
+    from lad_reasoner.service.summary import describe_drift, describe_rescored, describe_robustness
+    from lad_reasoner.service.upkeep import measure_drift, measure_robustness, rescore
+
+    opened = OpenStation(folder, obey_lock=False)
+    rescored = rescore(opened, track)
+    print(describe_rescored(rescored))
+    faults = bool(rescored.changed)
+    if recent:
+        drift = measure_drift(opened, find_pictures(recent), track)
+        print(describe_drift(drift, opened.station))
+        faults = faults or drift.found
+    for line in describe_robustness(measure_robustness(opened, pictures, track)):
+        print(line)
+    if faults:
+        raise typer.Exit(EXIT_INPUT)
+
+
+@station.command("test", epilog="Example: lad-reasoner station test lamp/ --good master_good.png --bad master_bad.png")
+def test_station_verb(
+    folder: Annotated[Path, FOLDER],
+    good: Annotated[list[str], typer.Option(metavar="GOOD", help=f"Known-good master part: {PICTURES}")],
+    bad: Annotated[list[str], typer.Option(metavar="BAD", help=f"Known-bad master part: {PICTURES}")],
+) -> None:
+    """Challenge a station at the start of a shift; it is locked until a challenge is passed.
+
+    Exits with 1 if a good master part is not called good, or a bad one not anomalous. Each challenge is logged.
+    """
+    from lad_reasoner.files.pictures import find_pictures
+    from lad_reasoner.service.challenge import challenge
+
+    record = challenge(folder, good=find_pictures(good), bad=find_pictures(bad))
+    for part in record.parts:
+        score = "" if part.score is None else f"  score {part.score:.4f}"
+        mark, kind = "ok" if part.right else "FAILED", "bad" if part.bad else "good"
+        print(f"{mark:<7}{kind:<5}{part.picture}: {part.outcome or part.error}{score}")
+    if not record.passed:
+        raise InputError(f"{folder}: challenge failed, the station is locked: {record.reason}")
+    print("passed: the station may judge")
 
 
 def _print_station(shown: Station) -> None:

@@ -10,6 +10,7 @@ yourself: `run(judge, [(station, picture), …], lambda item: item[0].read(item[
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -28,7 +29,7 @@ from lad_reasoner.judges import load_judge
 from lad_reasoner.records import Box, Failure, Outcome, Verdict
 from lad_reasoner.runner import Judged, run
 from lad_reasoner.service.conformal import p_value
-from lad_reasoner.service.station import FILE, Station, station_folder
+from lad_reasoner.service.station import FILE, STUDIED, TESTS, Station, station_folder
 from lad_reasoner.text import printable
 
 MAP_CORE = 0.6  # of the map's maximum: from here on a cell belongs to a box that the judge did not give
@@ -60,12 +61,20 @@ class OpenStation:
     """A station with its judge and references in memory.
 
     `judge` is one that several stations share (see `load_station_judge`); by default the station loads its own.
-    `station` is tried out in place of the file's content, such as with one more reference. InputError if the file or a
-    reference cannot be used, or the judge is not the one that the limit was made with.
+    `station` is tried out in place of the file's content, such as with one more reference. Each picture of a locked
+    station is a failure, unless one is tried out or `obey_lock` is false. InputError if the file or a reference cannot
+    be used, or the judge is not the one that the limit was made with.
     """
 
-    def __init__(self, folder: str | Path, judge: Judge | None = None, station: Station | None = None) -> None:
-        self.folder = station_folder(folder)
+    def __init__(
+        self,
+        folder: str | Path,
+        judge: Judge | None = None,
+        station: Station | None = None,
+        *,
+        obey_lock: bool = True,
+    ) -> None:
+        self.folder, self.obey_lock = station_folder(folder), obey_lock and station is None
         self.station = Station.load(self.folder) if station is None else station
         self.judge = load_station_judge(self.station) if judge is None else judge
         if self.judge.prompt_version != self.station.prompt_version:
@@ -75,6 +84,18 @@ class OpenStation:
                 "make it anew with `lad-reasoner station calibrate`"
             )
         self.inspector = Inspector(self.judge, [self.folder / name for name in self.station.references])
+        # What is only tried out leaves the file of the station as it is.
+        self._keep(self.folder / STUDIED if station is None else None)
+
+    def save_studied(self) -> None:
+        """Keep what the judge computed of the references on the disk, for a quick start."""
+        self._keep(self.folder / STUDIED)
+
+    def _keep(self, path: Path | None) -> None:
+        # Only a judge that computes something of references has this.
+        keep = getattr(self.judge, "keep", None)
+        if keep:
+            keep(self.inspector.references, path)
 
     @property
     def references(self) -> tuple[Picture, ...]:
@@ -99,7 +120,9 @@ class OpenStation:
             yield decision.judged if isinstance(decision, Decision) else decision
 
     def read(self, picture: PictureSource | Failure) -> PicturePair:
-        """The picture as the judge takes it. Raises InputError if it cannot be used."""
+        """The picture as the judge takes it. Raises InputError if it cannot be used, or the station is locked."""
+        if self.obey_lock and (reason := why_locked(self.folder)):
+            raise InputError(f"{self.station.name}: {reason}")
         return self.inspector.read_pair(picture)
 
     def decide(self, result: Judged | Failure) -> Decision | Failure:
@@ -136,7 +159,7 @@ class OpenStation:
             reason = _reason(station, outcome, score)
             reasoning = f"{judgement.reasoning} {reason}".strip()
             judgement = replace(judgement, headline=reason, reasoning=reasoning)
-        boxes = judgement.boxes if outcome != "good" else ()
+        boxes = judgement.boxes
         if outcome != "good" and not boxes and judgement.heat is not None:
             boxes = boxes_of_map(judgement.heat, query)
         answer: Answer = "yes" if outcome == "anomalous" else "no"
@@ -179,6 +202,24 @@ class StationJudge:
         """The receipt of the judge, see `HostedJudge.receipt`; empty if it has no service."""
         receipt = getattr(self.station.judge, "receipt", None)
         return receipt() if receipt else ""
+
+
+def why_locked(folder: Path) -> str:
+    """Why the station may not judge: its last challenge failed (see challenge.py). Empty if it may."""
+    try:
+        log = (folder / TESTS).read_bytes()
+    except FileNotFoundError:
+        return ""
+    # The last whole line; one that was cut off by a crash does not count.
+    lines = log[: log.rfind(b"\n") + 1].splitlines()
+    try:
+        last = json.loads(lines[-1]) if lines else {"passed": True}
+        passed, time, reason = last["passed"], last.get("time"), last.get("reason")
+    except (ValueError, TypeError, KeyError):
+        return f"locked, because {TESTS} cannot be read; run `lad-reasoner station test`"
+    if passed is True:
+        return ""
+    return printable(f"locked since {time}: {reason}; run `lad-reasoner station test` with the master parts")
 
 
 def outcome_of(station: Station, verdict: Verdict) -> Outcome:

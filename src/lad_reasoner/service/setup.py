@@ -24,7 +24,7 @@ from lad_reasoner.progress import Track, silent
 from lad_reasoner.records import Failure
 from lad_reasoner.service.conformal import conformal_limit
 from lad_reasoner.service.inspection import OpenStation, load_station_judge
-from lad_reasoner.service.station import ScoredPicture, Station
+from lad_reasoner.service.station import ScoredPicture, Station, station_folder
 from lad_reasoner.text import first_problem, printable
 from lad_reasoner.version import __version__
 
@@ -94,14 +94,23 @@ def create_station(
     return station
 
 
-def calibrate(folder: str | Path, *, judge: Judge | None = None, track: Track = silent, **rates: float) -> Station:
-    """Score the station's own pictures again, and set the limits anew; `rates` replace its promises.
+def calibrate(
+    folder: str | Path,
+    *,
+    max_false_alarms: float | None = None,
+    max_unsure: float | None = None,
+    judge: Judge | None = None,
+    track: Track = silent,
+) -> Station:
+    """Score the station's own pictures again, and set the limits anew; a rate that is given replaces its promise.
 
     Raises what `create_station` raises.
     """
-    folder = Path(folder)
+    folder = station_folder(folder)
+    rates = {"max_false_alarms": max_false_alarms, "max_unsure": max_unsure}
     with lock(folder, "station"):
-        station = Station.load(folder).model_copy(update=rates)
+        station = Station.load(folder)
+        station = station.model_copy(update={name: rate for name, rate in rates.items() if rate is not None})
         station = _score(station, folder, judge or load_station_judge(station), track)
         station.save(folder)
     return station
@@ -148,6 +157,7 @@ def _score(station: Station, folder: Path, judge: Judge, track: Track) -> Statio
     opened = OpenStation(folder, judge, station)
     pictures = [picture.picture for picture in (*station.normals, *station.bad)]
     scored = score_pictures(opened, pictures, track)
+    opened.save_studied()
     normals, bad = scored[: len(station.normals)], scored[len(station.normals) :]
     return set_limits(station.model_copy(update={"normals": tuple(normals), "bad": tuple(bad)}))
 

@@ -36,7 +36,7 @@ from lad_reasoner.errors import InputError, require
 from lad_reasoner.files.whole import write_whole
 from lad_reasoner.text import first_problem, printable
 
-FILE = "station.toml"
+FILE, STUDIED, TESTS = "station.toml", "studied.safetensors", "tests.jsonl"
 HEADER = "# A station of LAD-Reasoner. `lad-reasoner station show FOLDER` says what it means.\n"
 
 

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import get_args
+
+from lad_reasoner.records import Outcome
 from lad_reasoner.service.conformal import expected_misses, false_alarm_interval
 from lad_reasoner.service.station import Station
+from lad_reasoner.service.upkeep import Drift, Rescored, Stood
+from lad_reasoner.text import listed
 
+OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
 BINS, BAR = 20, 40  # of the histogram: rows, and characters of the longest bar
 
 
@@ -45,6 +52,36 @@ def _misses(station: Station) -> list[str]:
     if passing != station.limit:
         aside = sum(passing < score <= station.limit for score in scores)
         lines.append(f"{aside} of {len(scores)} bad pictures are unsure")
+    return lines
+
+
+def describe_rescored(rescored: Rescored) -> str:
+    """One line."""
+    line = f"{rescored.pictures} pictures scored again: the largest change of a score is {rescored.largest:.4f}"
+    if rescored.changed:
+        line += f"; CHANGED: {listed(rescored.changed)}; make the limit anew with `lad-reasoner station calibrate`"
+    return line
+
+
+def describe_drift(drift: Drift, station: Station) -> str:
+    """One line."""
+    promised = "" if station.max_false_alarms is None else f", promised at most {_percent(station.max_false_alarms)}"
+    return (
+        f"drift: {'FOUND' if drift.found else 'none found'} in {drift.pictures} recent pictures "
+        f"(Kolmogorov-Smirnov {drift.statistic:.2f}, p = {drift.p:.2g}); "
+        f"false alarms {drift.alarms.percent()} % {drift.alarms.percent_interval()}{promised}"
+    )
+
+
+def describe_robustness(report: Sequence[Stood]) -> list[str]:
+    """A line for each change."""
+    lines = ["good pictures after a change that does no harm:"]
+    for stood in report:
+        others = ", ".join(
+            f"{stood.outcomes.count(outcome)} {outcome}" for outcome in OUTCOMES[1:] if outcome in stood.outcomes
+        )
+        counted = f"{stood.good} of {len(stood.outcomes)} good"
+        lines.append(f"  {stood.change:<12} {counted}{', ' if others else ''}{others}; mean score {stood.score:.3f}")
     return lines
 
 

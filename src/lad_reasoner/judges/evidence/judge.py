@@ -12,12 +12,15 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from pathlib import Path
+from weakref import WeakKeyDictionary, ref
 
 from lad_reasoner.files.pictures import Picture
 from lad_reasoner.judge import Judge, Judgement, PicturePair
 from lad_reasoner.judges.evidence.backbone import DEFAULT_BACKBONE, Backbone, load_backbone
 from lad_reasoner.judges.evidence.matching import Matcher
 from lad_reasoner.judges.evidence.regions import Region, find_regions
+from lad_reasoner.judges.evidence.studied import load_studied, save_studied
 from lad_reasoner.judges.evidence.whole_picture import Look, find_changes, measure_look
 from lad_reasoner.judges.evidence.wording import PROMPT_VERSION, Findings, write_details, write_headline, write_response
 from lad_reasoner.records import Box
@@ -53,6 +56,7 @@ class Evidence:
         self.name = "evidence" if backbone is None else f"evidence:{backbone}"
         self.parameters: int | None = getattr(self.backbone, "parameters", None)
         self._studied = lru_cache(STUDIED)(self._study)
+        self._kept: WeakKeyDictionary[Picture, _Kept] = WeakKeyDictionary()
         self._studying = threading.Lock()
 
     def judge(self, pairs: Sequence[PicturePair]) -> list[Judgement]:
@@ -60,12 +64,36 @@ class Evidence:
         judgements = []
         for pair in pairs:
             with self._studying:  # two threads with the same references study them once
-                studied = self._studied(pair.references)
+                studied = self._find_kept(pair.references) or self._studied(pair.references)
             judgements.append(describe(measure_query(studied, pair.query), pair.query))
         return judgements
 
+    def keep(self, references: tuple[Picture, ...], path: Path | None = None) -> None:
+        """Hold what is computed of these references in memory as long as they live, and in the file `path`.
+
+        A file of the same references is read instead of studying them; any other is replaced.
+        """
+        with self._studying:
+            studied = load_studied(path, references, self.backbone) if path else None
+            if not isinstance(studied, StudiedReferences):
+                studied = self._find_kept(references) or self._study(references)
+                if path:
+                    save_studied(path, studied, references, self.backbone)
+            # The pictures only weakly: they are the key, whose end is the end of what is kept.
+            self._kept[references[0]] = _Kept(tuple(ref(picture) for picture in references), studied)
+
+    def _find_kept(self, references: tuple[Picture, ...]) -> StudiedReferences | None:
+        kept = self._kept.get(references[0])
+        return kept.studied if kept is not None and tuple(each() for each in kept.pictures) == references else None
+
     def _study(self, references: tuple[Picture, ...]) -> StudiedReferences:
         return StudiedReferences.study(references, self.backbone)
+
+
+@dataclass(frozen=True, eq=False)
+class _Kept:
+    pictures: tuple[ref[Picture], ...]
+    studied: StudiedReferences
 
 
 def measure_query(references: StudiedReferences, query: Picture) -> Findings:
@@ -112,6 +140,12 @@ class WithEvidence:
         for judgement, lent in zip(self.judged_by.judge(pairs), self.evidence.judge(pairs), strict=True):
             judgements.append(replace(judgement, boxes=lent.boxes, heat=lent.heat, boxes_from=self.evidence.name))
         return judgements
+
+    def keep(self, references: tuple[Picture, ...], path: Path | None = None) -> None:
+        """See `Evidence.keep`."""
+        keep = getattr(self.evidence, "keep", None)
+        if keep:
+            keep(references, path)
 
     def receipt(self) -> str:
         """The receipt of the other judge, see `HostedJudge.receipt`; empty if it has no service."""

@@ -1,0 +1,150 @@
+"""Does the limit of a station keep its promise? Promised and real false alarms, and what calibrated verdicts lose.
+
+    python benchmarks/coverage.py [FOLDER] [--scores runs/coverage.json] [--products pushpins] [--model evidence]
+
+FOLDER holds real photographs as `photographs.py` takes them; without it MiniLOCO alone is measured. Every good and bad
+picture is judged once, against four references; the scores are kept in --scores. Then the good ones are split 200
+times at random into normals, which make the limit, and unseen ones. A line for each product and number of normals:
+
+- promised: the largest share of false alarms; expected: what the normals' number makes of it, (allowed + 1) / (n + 1);
+- real: the mean share of unseen good pictures above the limit over the splits, with the 95 % interval of that mean;
+- inside: the share of splits whose false alarms lie in the 95 % interval that `station show` gives;
+- verdict, oracle, regret: balanced accuracy of the calibrated verdict, of the best single threshold on the same unseen
+  pictures, and what the first loses to the second.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+from photographs import Values, draw, load_sets, oracle
+from scipy.stats import betabinom
+
+from lad_reasoner.files.pictures import Picture, read_picture
+from lad_reasoner.judge import Judge, PicturePair
+from lad_reasoner.judges import load_judge
+from lad_reasoner.miniloco import EVALUATION, draw_picture
+from lad_reasoner.service.conformal import allowed_above, conformal_limit, least_normals
+
+REFERENCES, SPLITS = 4, 200
+RENDERED, RENDERED_BAD = 100, 40  # pictures of a product of MiniLOCO
+MOST_BAD = 60  # of a real product
+LEAST_UNSEEN = 8
+PROMISES = ((20, 0.05), (19, 0.05), (39, 0.05), (20, 0.1), (49, 0.02))  # normals, largest share of false alarms
+
+Scores = dict[str, list[float]]  # "good" and "bad"
+
+
+def judged(judge: Judge, references: Sequence[Picture], queries: Iterator[Picture]) -> list[float]:
+    scores = []
+    for query in queries:
+        score = judge.judge([PicturePair(tuple(references), query)])[0].score
+        assert score is not None
+        scores.append(score)
+    return scores
+
+
+def score_rendered(product: str, judge: Judge) -> Scores:
+    def shots(split: str, kind: str, count: int) -> Iterator[Picture]:
+        for index in range(count):
+            drawn = draw_picture(product, split, kind, index)  # type: ignore[arg-type]
+            yield Picture(f"{split}/{kind}/{index}", drawn.image, drawn.image.width, drawn.image.height)
+
+    references = list(shots("train", "good", REFERENCES))
+    good = judged(judge, references, shots("test", "good", RENDERED))
+    return {"good": good, "bad": judged(judge, references, shots("test", "logical", RENDERED_BAD))}
+
+
+def score_photographs(root: Path, judge: Judge) -> Iterator[tuple[str, Scores]]:
+    """Of the data sets that are one product."""
+    for name, categories in load_sets(root).items():
+        if len(categories) > 1:
+            continue
+        (category,) = categories
+        paths = draw(category, REFERENCES, 0)
+        references = [read_picture(path) for path in paths]
+        # Good pictures that can be had, whether the set calls them training or test pictures.
+        good = sorted({*category.good, *category.pool} - set(paths))
+        yield (
+            name,
+            {
+                "good": judged(judge, references, map(read_picture, good)),
+                "bad": judged(judge, references, map(read_picture, category.bad[:MOST_BAD])),
+            },
+        )
+
+
+def measure(good: Values, bad: Values, normals: int, rate: float) -> dict[str, float]:
+    """Means over the splits, in percent."""
+    rng = np.random.default_rng(0)
+    above = allowed_above(normals, rate)
+    unseen_count = len(good) - normals
+    # How many unseen pictures may lie above the limit, in 95 % of all cases.
+    low, high = betabinom(unseen_count, above + 1, normals - above).ppf([0.025, 0.975])
+    real, inside, verdicts, oracles = [], [], [], []
+    for _ in range(SPLITS):
+        order = rng.permutation(len(good))
+        limit = conformal_limit(list(good[order[:normals]]), rate)
+        unseen = good[order[normals:]]
+        alarms = int((unseen > limit).sum())
+        real.append(alarms / unseen_count)
+        inside.append(low <= alarms <= high)
+        verdicts.append((float((bad > limit).mean()) + 1 - real[-1]) / 2)
+        oracles.append(oracle(bad, unseen))
+    error = 1.96 * float(np.std(real)) / SPLITS**0.5
+    measures = {
+        "promised": rate,
+        "expected": (above + 1) / (normals + 1),
+        "real": float(np.mean(real)),
+        "+-": error,
+        "inside": float(np.mean(inside)),
+        "verdict": float(np.mean(verdicts)),
+        "oracle": float(np.mean(oracles)),
+    }
+    measures["regret"] = measures["oracle"] - measures["verdict"]
+    return {name: 100 * value for name, value in measures.items()}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Promised and real false alarms of calibrated limits.")
+    parser.add_argument("root", type=Path, nargs="?")
+    parser.add_argument("--scores", type=Path, default=Path("runs/coverage.json"))
+    parser.add_argument("--products", nargs="*", default=sorted(EVALUATION))
+    parser.add_argument("--model", default="evidence")
+    options = parser.parse_args()
+    scores: dict[str, Scores] = json.loads(options.scores.read_text()) if options.scores.exists() else {}
+    for name, values in _missing(scores, options):
+        scores[name] = values
+        options.scores.parent.mkdir(parents=True, exist_ok=True)
+        options.scores.write_text(json.dumps(scores))
+        print(f"judged {name}: {len(values['good'])} good, {len(values['bad'])} bad", flush=True)
+    regrets: dict[tuple[int, float], list[float]] = {}
+    for name, values in scores.items():
+        good, bad = np.array(values["good"]), np.array(values["bad"])
+        for normals, rate in PROMISES:
+            if len(good) - normals < LEAST_UNSEEN or normals < least_normals(rate):
+                continue
+            measures = measure(good, bad, normals, rate)
+            regrets.setdefault((normals, rate), []).append(measures["regret"])
+            cells = "  ".join(f"{key} {value:.1f}" for key, value in measures.items())
+            print(f"{name:20s} {normals} normals  {cells}")
+    for (normals, rate), values in regrets.items():
+        print(f"{normals} normals, {100 * rate:g} %: mean regret {np.mean(values):.1f}, largest {max(values):.1f}")
+
+
+def _missing(scores: dict[str, Scores], options: argparse.Namespace) -> Iterator[tuple[str, Scores]]:
+    judge = load_judge(options.model)
+    for product in options.products:
+        name = f"MiniLOCO {product}"
+        if name not in scores:
+            yield name, score_rendered(product, judge)
+    if options.root is not None and not any(not name.startswith("MiniLOCO") for name in scores):
+        yield from score_photographs(options.root, judge)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,106 @@
+"""What the judge computed of references, kept in a file."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+
+from helpers.shots import shot
+from lad_reasoner.judge import PicturePair
+from lad_reasoner.judges.evidence.backbone import Backbone
+from lad_reasoner.judges.evidence.judge import Evidence, StudiedReferences
+from lad_reasoner.judges.evidence.matching import Matcher
+from lad_reasoner.judges.evidence.studied import load_studied, save_studied
+from lad_reasoner.judges.evidence.whole_picture import measure_look
+
+REFERENCES = tuple(shot("good", i, split="train") for i in range(4))
+LOOKS = tuple(map(measure_look, REFERENCES))
+
+
+@pytest.fixture(scope="module")
+def file(matcher: Matcher, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("studied") / "studied.safetensors"
+    save_studied(path, StudiedReferences(matcher, LOOKS), REFERENCES, matcher.backbone)
+    return path
+
+
+def test_it_comes_back_as_it_was(file: Path, matcher: Matcher, backbone: Backbone) -> None:
+    studied = load_studied(file, REFERENCES, backbone)
+    assert isinstance(studied, StudiedReferences)
+    assert studied.looks == LOOKS
+    restored = studied.matcher
+    assert vars(restored).keys() == vars(matcher).keys()
+    assert restored.spread == matcher.spread
+    query = shot("logical", 4)
+    old, new = matcher.compare(matcher.fit(query)), restored.compare(restored.fit(query))
+    assert new.statistic == old.statistic
+    assert torch.equal(new.added, old.added)
+    assert new.view.tobytes() == old.view.tobytes()
+
+
+def test_other_references_or_another_order_are_studied(file: Path, backbone: Backbone) -> None:
+    assert load_studied(file, REFERENCES[:3], backbone) is None
+    assert load_studied(file, REFERENCES[::-1], backbone) is None
+    painted = REFERENCES[0].image.copy()
+    painted.putpixel((5, 5), (255, 0, 0))
+    assert load_studied(file, (replace(REFERENCES[0], image=painted), *REFERENCES[1:]), backbone) is None
+
+
+def test_other_weights_are_seen(file: Path, backbone: Backbone, monkeypatch: pytest.MonkeyPatch) -> None:
+    other = Evidence().backbone
+    features = other.features
+    monkeypatch.setattr(other, "features", lambda image, size: features(image, size).flip(-1))
+    assert load_studied(file, REFERENCES, other) is None
+
+
+@pytest.mark.parametrize("kept", [0, 5, 1000])
+def test_a_damaged_file_is_none(file: Path, backbone: Backbone, tmp_path: Path, kept: int) -> None:
+    path = tmp_path / "s.safetensors"
+    assert load_studied(path, REFERENCES, backbone) is None
+    path.write_bytes(file.read_bytes()[:kept])
+    assert load_studied(path, REFERENCES, backbone) is None
+
+
+def test_no_class_of_elsewhere_is_made(
+    file: Path, backbone: Backbone, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with safe_open(file, "pt") as opened:
+        header = opened.metadata()
+    header["content"] = json.dumps({"record": "subprocess:Popen", "fields": {}})
+    path = tmp_path / "hostile.safetensors"
+    save_file(load_file(file), path, header)
+    with caplog.at_level(logging.INFO):
+        assert load_studied(path, REFERENCES, backbone) is None
+    assert "subprocess is not of this room" in caplog.text
+
+
+def test_a_folder_that_cannot_be_written_is_said(
+    matcher: Matcher, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    save_studied(tmp_path / "gone/s.safetensors", matcher, REFERENCES, matcher.backbone)
+    assert "studied again at the next start" in caplog.text
+
+
+def test_a_judge_that_keeps_them_does_not_study_again(
+    file: Path, matcher: Matcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judge, quick = Evidence(), Evidence()
+    monkeypatch.setattr(judge, "_studied", lambda _: StudiedReferences(matcher, LOOKS))
+    fresh = judge.judge([PicturePair(REFERENCES, shot("logical", 4))])[0]
+    monkeypatch.setattr(quick, "_study", lambda _: pytest.fail("studied again"))
+    references = tuple(replace(picture) for picture in REFERENCES)
+    start = time.process_time()
+    quick.keep(references, file)
+    assert time.process_time() - start < 1
+    kept = quick.judge([PicturePair(references, shot("logical", 4))])[0]
+    assert (kept.score, kept.reasoning, kept.boxes) == (fresh.score, fresh.reasoning, fresh.boxes)
+    del references
+    assert len(quick._kept) == 0
