@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test check format reproduce release clean
+.PHONY: demo test check docs format reproduce release clean
 
 # The built-in judge on built-in pictures: terminal table and runs/demo/report.html.
 demo: $(READY)
@@ -21,12 +21,17 @@ test: $(READY)
 reproduce: $(READY)
 	$(BIN)/python benchmarks/reproduce.py $(ARGS)
 
-# Lint, format, types, and that imports between rooms only go down.
+# Lint, format, types, that imports between rooms only go down, and that the documentation has no broken link.
 check: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+# The documentation site: open build/site/index.html.
+docs: $(READY)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 # Wheel and sdist in dist/, both tried in a fresh environment: install, then `lad-reasoner demo`.
 release: $(READY)
@@ -37,7 +42,7 @@ format: $(READY)
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf .venv runs .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf .venv runs build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 
 # One environment for everything, rebuilt only when what it is built from changes. torch goes first and alone, so
 # that a CPU build that is already there serves all that asks for torch.

@@ -1,12 +1,13 @@
 """Builds wheel and sdist, and tries both as a new user would: `make release`.
 
     python .ci/release.py                     # needs the package `build`
-    python .ci/release.py --default-torch     # PyTorch as pip finds it, not the CPU build
+    python .ci/release.py --torch ./wheels    # the CPU build of PyTorch from a folder of wheels
 
 The wheel is installed into a fresh environment with a CPU build of PyTorch; `lad-reasoner demo` runs there in an empty
 folder, with no file of this repository in reach. The sdist must give the same wheel.
 """
 
+import argparse
 import hashlib
 import os
 import subprocess
@@ -20,7 +21,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 DIST = ROOT / "dist"
 MOST_MEGABYTES = 40  # what the README states
-CPU_BUILD = ["--index-url", "https://download.pytorch.org/whl/cpu"]
+CPU_BUILD = ["--index-url", "https://download.pytorch.org/whl/cpu"]  # without the libraries of GPUs
 
 
 def run(*words: object, folder: Path = ROOT) -> None:
@@ -35,9 +36,12 @@ def contents(wheel: Path) -> dict[str, str]:
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--torch", type=Path, help="folder with a CPU wheel of PyTorch")
+    arguments = parser.parse_args()
     for old in DIST.glob("lad_reasoner-*"):
         old.unlink()
-    run(sys.executable, "-m", "build", "--outdir", DIST)
+    run(sys.executable, "-m", "build", "--sdist", "--wheel", "--outdir", DIST)  # both from the tree
     (wheel,) = DIST.glob("*.whl")
     (sdist,) = DIST.glob("*.tar.gz")
     megabytes = wheel.stat().st_size / 1e6
@@ -53,8 +57,9 @@ def main() -> None:
         venv.create(folder / "fresh", with_pip=True)
         scripts = folder / "fresh" / ("Scripts" if sys.platform == "win32" else "bin")
         start = time.monotonic()
-        if "--default-torch" not in sys.argv:
-            run(scripts / "python", "-m", "pip", "install", "--quiet", "torch", *CPU_BUILD)
+        source = ["--find-links", arguments.torch, "--no-index"] if arguments.torch else CPU_BUILD
+        # First and alone, so that the package finds it there.
+        run(scripts / "python", "-m", "pip", "install", "--quiet", "--no-deps", "torch", *source)
         run(scripts / "python", "-m", "pip", "install", "--quiet", wheel)
         print(f"installed after {time.monotonic() - start:.0f} s", flush=True)
         run(scripts / "lad-reasoner", "--version", folder=folder)

@@ -24,7 +24,8 @@ def evaluate(
     *,
     out: str | Path,
     root: str | Path | None = None,
-    references: int = 1,
+    references: int | None = None,
+    references_file: str | Path | None = None,
     seed: int = 0,
     kinds: Sequence[str] | None = None,
     limit: int | None = None,
@@ -34,7 +35,7 @@ def evaluate(
     `model` is a name for `load_judge`, or a judge; the other arguments are those of `open_benchmark`, `draw_pairs` and
     `Run`. A terminal shows a progress bar.
     """
-    opened = open_benchmark(benchmark, root)
+    opened = open_benchmark(benchmark, root, references_file=references_file)
     defaults = {"seed": seed, "benchmark": opened, "cache": Path(out) / "answers.jsonl"}
     judge = load_judge(model, defaults=defaults) if isinstance(model, str) else model
     run = Run(out, judge, opened, references=references, seed=seed, kinds=kinds, limit=limit)

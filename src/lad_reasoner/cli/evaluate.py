@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from lad_reasoner.files.pictures import Picture
     from lad_reasoner.judge import Judge
 
-BENCHMARK_NAMES = "miniloco, mvtec-loco, mvtec-ad, visa, or folder (good/ and bad/, or a CSV file)."
+BENCHMARK_NAMES = (
+    "miniloco, mvtec-loco, mvtec-ad, visa, folder (good/ and bad/, or a CSV file), or manifest (a list of pairs)."
+)
 
 
 @with_judge_options
@@ -27,14 +29,20 @@ def eval_verb(
     benchmark: Annotated[str, typer.Option(metavar="NAME", help=BENCHMARK_NAMES)] = "miniloco",
     root: Annotated[
         Path | None,
-        typer.Option(metavar="PATH", help="The benchmark's folder; without it miniloco is rendered."),
+        typer.Option(metavar="PATH", help="The benchmark's folder or file; without it miniloco is rendered."),
     ] = None,
     references: Annotated[
-        int,
+        int | None,
         typer.Option(
-            metavar="N", min=1, help="References of each query, drawn from the good training pictures of its class."
+            metavar="N",
+            min=1,
+            help="References of each query, drawn from the good training pictures of its class; 1 unless given.",
         ),
-    ] = 1,
+    ] = None,
+    references_file: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Fixed references: one name a line, as in predictions.jsonl."),
+    ] = None,
     seed: Annotated[int, typer.Option(metavar="N", min=0, help="Seed that draws the references.")] = 0,
     kinds: Annotated[
         str | None,
@@ -57,13 +65,13 @@ def eval_verb(
     from lad_reasoner.report.evaluation import write_evaluation
     from lad_reasoner.report.terminal import track
 
-    opened = open_benchmark(benchmark, root)
+    opened = open_benchmark(benchmark, root, references_file=references_file)
     given: list[Picture] = []
     judge: Judge
     if station:
         from lad_reasoner.service.inspection import OpenStation, StationJudge
 
-        if references != 1:
+        if references is not None:
             raise typer.BadParameter("--station has its own references; leave --references out")
         judge = StationJudge(OpenStation(station))
         # Named as in the station's file, wherever its folder is.

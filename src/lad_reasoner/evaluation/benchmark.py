@@ -24,14 +24,16 @@ from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from difflib import get_close_matches
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from lad_reasoner.data.layouts import find_samples
 from lad_reasoner.data.masks import name_defects
-from lad_reasoner.data.public_sets import LICENCES, LOCO, MVTEC_AD, VISA
+from lad_reasoner.data.public_sets import LICENCES, LOCO, MVTEC_AD, UNKNOWN_LICENCE, VISA
 from lad_reasoner.errors import ImageError, InputError
+from lad_reasoner.evaluation.pair_list import read_pair_list, read_reference_names
 from lad_reasoner.files.pictures import DEEP, Picture, find_depth, read_picture, why_blank
 from lad_reasoner.records import SAMPLE_KINDS, UNKNOWN_KIND, Kind, Pair, Sample
 from lad_reasoner.text import listed, printable
@@ -43,6 +45,7 @@ BENCHMARKS: dict[str, str | None] = {
     "mvtec-ad": "MVTec AD",
     "visa": "VisA",
     "folder": None,
+    "manifest": None,
 }
 CLASSES = {"MiniLOCO": LOCO, "MVTec LOCO AD": LOCO, "MVTec AD": frozenset(MVTEC_AD), "VisA": VISA}
 PAPERS_KINDS = ("good", "logical")
@@ -59,7 +62,8 @@ class Benchmark(ABC):
     """Samples by name, in natural order, with their pictures and facts.
 
     `pools`: class -> names of the good pictures that references are drawn from. `notes` say what this copy lacks.
-    `fingerprint` changes with the names, labels and file sizes of the samples.
+    `fingerprint` changes with the names, labels and file sizes of the samples. `fixed`: query -> its references, where
+    they are given and not drawn.
     """
 
     def __init__(
@@ -67,6 +71,7 @@ class Benchmark(ABC):
     ) -> None:
         self.name, self.samples, self.notes = name, samples, tuple(notes)
         self.fingerprint = _fingerprint(samples, sizes)
+        self.fixed: dict[str, tuple[str, ...]] = {}
         self.pools = _pools(samples)
         self._references = {name for pool in self.pools.values() for name in pool}
         self._read_reference = lru_cache(kept)(self._read)  # of this benchmark alone: a decorator's would be of all
@@ -78,6 +83,13 @@ class Benchmark(ABC):
         cache. Queries are read once, and would only push the references out.
         """
         return self._read_reference(name) if name in self._references else self._read(name)
+
+    def fix_references(self, fixed: Mapping[str, tuple[str, ...]]) -> None:
+        """Show these references instead of drawn ones; the fingerprint changes with them."""
+        self.fixed = dict(fixed)
+        self._references |= {name for names in fixed.values() for name in names}
+        lines = (f"{query}\t{names}\n" for query, names in sorted(fixed.items()))
+        self.fingerprint = hashlib.sha256((self.fingerprint + "".join(lines)).encode()).hexdigest()[:16]
 
     @abstractmethod
     def _read(self, name: str) -> tuple[Picture, Facts | None]:
@@ -172,18 +184,72 @@ def default_kinds(name: str) -> tuple[str, ...]:
     return PAPERS_KINDS if name in ("miniloco", "mvtec-loco") else SAMPLE_KINDS
 
 
-def open_benchmark(name: str, root: str | Path | None = None) -> Benchmark:
+def open_benchmark(
+    name: str, root: str | Path | None = None, *, references_file: str | Path | None = None
+) -> Benchmark:
     """The benchmark `name` (one of `BENCHMARKS`) in the folder `root`; `folder` also takes a CSV file.
 
-    No picture is read. InputError for an unknown name, a missing folder, and one that holds another data set; the notes
-    say what an incomplete copy lacks.
+    For `manifest`, `root` is a list of pairs (pair_list.py). The names in `references_file` are the references of all
+    queries of their class. No picture is read. InputError for an unknown name, a missing folder, and one that holds
+    another data set; the notes say what an incomplete copy lacks.
     """
     if name not in BENCHMARKS:
         raise InputError(f"{name}: no such benchmark; give one of {', '.join(BENCHMARKS)}")
-    if root is None:
-        if name != "miniloco":
-            raise InputError(f"{name}: give its folder with --root")
-        return RenderedBenchmark()
+    if root is None and name != "miniloco":
+        raise InputError(f"{name}: give its folder with --root")
+    if name == "manifest":
+        if references_file is not None:
+            raise InputError("--references-file: a manifest has references of its own; leave one of both out")
+        return _open_pair_list(Path(str(root)))
+    benchmark = RenderedBenchmark() if root is None else _open_folder(name, root)
+    if references_file is not None:
+        _fix_references(benchmark, Path(references_file))
+    return benchmark
+
+
+def _open_pair_list(path: Path) -> Benchmark:
+    pairs = read_pair_list(path)
+    samples: dict[str, Sample] = {}
+    for pair in pairs:
+        shared = {"dataset": "own pairs", "category": pair.category, "licence": UNKNOWN_LICENCE}
+        samples[pair.query] = Sample(image=pair.query, split="test", kind=pair.kind, defect=pair.defect, **shared)
+    for pair in pairs:
+        shared = {"dataset": "own pairs", "category": pair.category, "licence": UNKNOWN_LICENCE}
+        for name in pair.references:
+            sample = samples.setdefault(name, Sample(image=name, split="train", kind="good", **shared))
+            if sample.kind != "good":
+                raise InputError(f"{printable(path)}: {printable(name)}: is a reference and labelled anomalous")
+    benchmark = FolderBenchmark("manifest", path.parent, list(samples.values()), ())
+    names = {sample.image: name for name, sample in benchmark.samples.items()}
+    benchmark.fix_references({names[pair.query]: tuple(names[each] for each in pair.references) for pair in pairs})
+    return benchmark
+
+
+def _fix_references(benchmark: Benchmark, path: Path) -> None:
+    """The references of the file for each query of their class."""
+    chosen: dict[str, list[str]] = defaultdict(list)
+    for name in read_reference_names(path):
+        sample = benchmark.samples.get(name)
+        if sample is None:
+            near = get_close_matches(name, benchmark.samples, 1)
+            hint = f"did you mean {near[0]}?" if near else "write names as they stand in predictions.jsonl"
+            raise InputError(f"{printable(path)}: {printable(name)}: no such picture in {benchmark.name}; {hint}")
+        if sample.kind != "good":
+            raise InputError(f"{printable(path)}: {printable(name)}: is labelled anomalous; references must be good")
+        chosen[sample.category].append(name)
+    lacking = sorted(benchmark.pools.keys() - chosen.keys())
+    if lacking:
+        raise InputError(f"{printable(path)}: no reference of {listed(lacking)}; each class needs one")
+    benchmark.fix_references(
+        {
+            name: tuple(chosen[sample.category])
+            for name, sample in benchmark.samples.items()
+            if sample.category in chosen
+        }
+    )
+
+
+def _open_folder(name: str, root: str | Path) -> Benchmark:
     source, dataset = find_samples(root), BENCHMARKS[name]
     chosen = [sample for sample in source.samples if dataset in (None, sample.dataset)]
     if not chosen:
@@ -245,41 +311,56 @@ def _pools(samples: Mapping[str, Sample]) -> dict[str, list[str]]:
 def draw_pairs(
     benchmark: Benchmark,
     *,
-    references: int = 1,
+    references: int | None = None,
     seed: int = 0,
     kinds: Sequence[str] | None = None,
     given: Sequence[str] = (),
 ) -> tuple[list[Pair], tuple[str, ...]]:
     """The pairs to judge, in natural order of their queries, and notes on the queries that are left out.
 
-    With the names of `given` references nothing is drawn. Otherwise a good query is left out if its class lends its
-    test pictures as references and has too few others. InputError for unknown kinds, a class with fewer good pictures
-    than `references`, and when no query is left.
+    `references` is the number that is drawn for each query, 1 unless given. None is drawn with the names of `given`
+    references, or where the benchmark's are fixed. A good query is left out if its class lends its test pictures as
+    references and has too few others. InputError for unknown kinds, a class with fewer good pictures than `references`,
+    and when no query is left.
     """
     kinds = default_kinds(benchmark.name) if kinds is None else tuple(kinds)
     for kind in kinds:
         if kind not in SAMPLE_KINDS:
             raise InputError(f"kind {kind!r}: no such kind; give some of {', '.join(SAMPLE_KINDS)}, with commas")
-    if references < 1:
+    if references is not None and benchmark.fixed:
+        raise InputError("--references: the references are fixed here, none is drawn; leave it out")
+    if given and benchmark.fixed:
+        raise InputError("--station: has references of its own; leave --references-file or the manifest out")
+    wanted = 1 if references is None else references
+    if wanted < 1:
         raise InputError(f"references is {references}; give at least 1")
     pairs, alone = [], []
     for name, sample in benchmark.samples.items():
         if sample.split not in ("test", None) or (sample.kind or UNKNOWN_KIND) not in kinds:
             continue
-        pool = [] if given else benchmark.pools.get(sample.category, [])
-        if not given and len(pool) < references:
+        pool = benchmark.pools.get(sample.category, [])
+        if given:
+            shown = tuple(given)
+        elif benchmark.fixed:
+            shown = benchmark.fixed.get(name, ())
+            if not shown or name in shown:
+                alone.append(name)
+                continue
+        elif len(pool) < wanted:
             raise InputError(
-                f"{sample.category}: {len(pool)} good pictures to draw {references} references from; "
+                f"{sample.category}: {len(pool)} good pictures to draw {wanted} references from; "
                 "add some to train/good, or give a smaller --references"
             )
-        others = [reference for reference in pool if reference != name]
-        if not given and len(others) < references:
-            alone.append(name)
-            continue
+        else:
+            others = [reference for reference in pool if reference != name]
+            if len(others) < wanted:
+                alone.append(name)
+                continue
+            # Seeded by the query's name: other queries, more or fewer, change nothing.
+            shown = tuple(random.Random(f"{seed}/{name}").sample(others, wanted))
         pairs.append(
             Pair(
-                # Seeded by the query's name: other queries, more or fewer, change nothing.
-                references=tuple(given or random.Random(f"{seed}/{name}").sample(others, references)),
+                references=shown,
                 query=name,
                 label=sample.label,
                 kind=sample.kind,
@@ -290,7 +371,9 @@ def draw_pairs(
     if not pairs:
         raise InputError(f"{benchmark.name}: no test picture of the kinds {', '.join(kinds)}; give other --kinds")
     notes = []
-    if alone:
+    if alone and benchmark.fixed:
+        notes.append(f"{len(alone)} queries left out, because they are references: {alone[0]} …")
+    elif alone:
         notes.append(f"{len(alone)} good queries left out, because too few other good pictures are there: {alone[0]} …")
     if benchmark.name == "mvtec-loco" and set(kinds) == set(PAPERS_KINDS) and len(pairs) != PAPERS_QUERIES:
         notes.append(f"{len(pairs)} queries, not the {PAPERS_QUERIES:,} of MVTec LOCO AD: not the paper's protocol")

@@ -19,7 +19,6 @@ query without a line counts as wrong. A file without any image of the benchmark 
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 import re
 from collections import defaultdict
@@ -34,8 +33,8 @@ from lad_reasoner.data.folder_words import read_labels, word
 from lad_reasoner.data.mmad import DETECTION
 from lad_reasoner.errors import InputError
 from lad_reasoner.evaluation.benchmark import Benchmark
+from lad_reasoner.evaluation.table_files import Row, read_rows
 from lad_reasoner.files.pictures import Parts
-from lad_reasoner.files.tables import decode_text, read_table_rows
 from lad_reasoner.judge import Judgement, PicturePair
 from lad_reasoner.packaged import read_packaged
 from lad_reasoner.records import Kind
@@ -43,8 +42,6 @@ from lad_reasoner.text import listed, printable
 
 # Our name of a column -> names in files of other systems and in ours.
 COLUMNS: dict[str, list[str]] = read_packaged(__file__, "imported.toml")["columns"]
-
-Row = tuple[str, Mapping[str, Any]]  # `file:line`, column -> value
 
 _FIRST_WORD = re.compile(r"\W*(yes(?!\W*(?:or\W+)?no\b)|no(?!\W*(?:or\W+)?yes\b))\b", re.IGNORECASE)
 _WRAPPED = re.compile(
@@ -86,7 +83,7 @@ class ImportedPredictions:
         if threshold is not None and not math.isfinite(threshold):
             raise InputError(f"threshold {threshold}: give a number")
         content = _read(self.path)
-        rows = list(_detection_rows(_rows(self.path, content)))
+        rows = list(_detection_rows(read_rows(self.path, content)))
         if not rows:
             raise InputError(f"{printable(path)}: no predictions in it")
         names = _find_columns(self.path, rows, columns)
@@ -94,7 +91,8 @@ class ImportedPredictions:
             names["answer"] = names.pop("score")
         cells = [_cell(row, names, "answer") for _, row in rows]
         labels, label_note = read_labels(cells)
-        unknown_labels = dict.fromkeys(cell for cell in cells if cell.strip() and cell not in labels)
+        words_of_labels = [cell for cell in cells if cell.strip() and not _is_response(cell)]
+        unknown_labels = dict.fromkeys(cell for cell in words_of_labels if cell not in labels)
         self._label_notes = [label_note] if label_note else []
         if unknown_labels:
             words = printable(listed(list(unknown_labels), 5))
@@ -202,60 +200,6 @@ def _read(path: Path) -> bytes:
         raise InputError(f"file:{printable(path)}: {error.strerror}") from None
 
 
-def _rows(path: Path, content: bytes) -> Iterator[Row]:
-    shown = printable(path)
-    text = decode_text(content, path)
-    if path.suffix.lower() == ".json":
-        yield from _from_json(shown, _load(shown, 1, text, "; a file of JSON lines must end in .jsonl"))
-    elif path.suffix.lower() in (".jsonl", ".ndjson"):
-        for number, line in enumerate(text.split("\n"), 1):
-            if line.strip():
-                yield from _from_json(f"{shown}:{number}", [_load(shown, number, line)], numbered=False)
-    else:
-        yield from _from_table(path, text)
-
-
-def _load(shown: str, line: int, text: str, remedy: str = "") -> Any:
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError) as error:  # RecursionError: brackets nested too deep
-        reason = str(error)
-        if isinstance(error, json.JSONDecodeError):
-            line, reason = line + error.lineno - 1, error.msg
-        raise InputError(f"{shown}:{line}: not valid JSON ({reason}){remedy}") from None
-
-
-def _from_table(path: Path, text: str) -> Iterator[Row]:
-    header, rows = read_table_rows(path, text)
-    for name in header:
-        if name and header.count(name) > 1:
-            raise InputError(f"{printable(path)}:1: two columns have the name {name}; rename one")
-    for where, cells in rows:
-        if any(cells[len(header) :]):
-            raise InputError(f"{where}: more cells than columns; put texts with the delimiter in quotes")
-        yield where, dict.fromkeys(header, "") | dict(zip(header, cells, strict=False))
-
-
-def _from_json(where: str, content: Any, *, numbered: bool = True) -> Iterator[Row]:
-    if isinstance(content, dict):
-        content = [{"image": image, **_as_columns(value)} for image, value in content.items()]
-    if not isinstance(content, list):
-        raise InputError(f"{where}: must be a list or an object of predictions")
-    for number, row in enumerate(content, 1):
-        place = f"{where}: number {number}" if numbered else where
-        if not isinstance(row, dict):
-            raise InputError(f"{place}: must be an object with an image and a score or an answer")
-        yield place, row
-
-
-def _as_columns(value: Any) -> dict[str, Any]:
-    """The value of an image: an object of columns, a score or an answer."""
-    if isinstance(value, dict):
-        return value
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return {"score" if is_number else "answer": value}
-
-
 def _detection_rows(rows: Iterable[Row]) -> Iterator[Row]:
     """Rows of MMAD: those of the question on anomaly detection, with the answer in words. Other rows are unchanged."""
     for where, row in rows:
@@ -353,9 +297,17 @@ def _read_line(
         answer = "invalid"
         if label in labels:
             answer = "no" if labels[label] == "good" else "yes"
+        elif _is_response(label):
+            text = text or label.strip()
+            answer = _answer_of_text(label)
     elif text:
         answer = _answer_of_text(text)
     return _Line(answer, score, text)
+
+
+def _is_response(cell: str) -> bool:
+    """Whether a cell of answers holds a whole response: VLMEvalKit calls it `prediction`."""
+    return "<answer>" in cell or "<think>" in cell
 
 
 def _answer_of_text(text: str) -> Answer:

@@ -1,0 +1,225 @@
+"""The documentation site beyond MkDocs: `make docs`, checked strictly by `make check`.
+
+It adds pages that are generated from the code (every verb, key and record) and pages that lie outside docs/, turns
+links to files of the repository into plain names, and draws equations as SVG: no page loads anything from elsewhere.
+"""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+import logging
+import re
+from collections.abc import Callable, Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from mkdocs.structure.files import File
+
+ROOT = Path(__file__).resolve().parents[1]
+DOCS = ROOT / "docs"
+OUTSIDE = {
+    "changelog.md": ROOT / "CHANGELOG.md",
+    "contributing.md": ROOT / "CONTRIBUTING.md",
+    "licences.md": ROOT / "LICENCES.md",
+    "security.md": ROOT / "SECURITY.md",
+    "model-card.md": ROOT / "src/lad_reasoner/weights/README.md",
+}
+LATER = {
+    "station.md",
+    "serve.md",
+    "plant.md",
+    "deploy.md",
+    "performance.md",
+    "scale.md",
+}  # written beside their features
+LINK = re.compile(r"(?<!!)\[([^\]]+)\]\(([^)\s#:]+)(#[^)\s]*)?\)")
+FENCE = re.compile(r"(^```.*?^```)", re.DOTALL | re.MULTILINE)
+CODE = re.compile(r"(`[^`\n]+`)")
+
+logging.getLogger("matplotlib").setLevel(logging.ERROR)
+
+
+def on_config(config: Any) -> Any:
+    """Leave out of the navigation the pages of OUTSIDE and LATER that are not there."""
+    config.nav = [entry for entry in map(_existing, config.nav) if entry]
+    return config
+
+
+def _existing(entry: Any) -> Any:
+    if isinstance(entry, dict):
+        ((title, content),) = entry.items()
+        if isinstance(content, str):
+            return entry if _existing(content) else None
+        return {title: [each for each in map(_existing, content) if each]}
+    path = OUTSIDE.get(entry) or (DOCS / entry if entry in LATER else None)
+    return entry if path is None or path.is_file() else None
+
+
+def on_files(files: Any, config: Any) -> Any:
+    """Add the generated pages and those from outside docs/."""
+    for name, path in OUTSIDE.items():
+        if path.is_file():
+            files.append(File.generated(config, name, content=path.read_text(encoding="utf-8")))
+    for name, write in GENERATED.items():
+        files.append(File.generated(config, name, content=write()))
+    return files
+
+
+def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
+    """Links and equations of one page; code is left alone."""
+    home = OUTSIDE.get(page.file.src_uri, DOCS / page.file.src_uri)
+    parts = []
+    for block in FENCE.split(markdown):
+        if block.startswith("```"):
+            parts.append(block)
+            continue
+        linked = LINK.sub(lambda match: _link(match, home, page.file.src_uri), block)
+        parts += [part if part.startswith("`") else _equations(part) for part in CODE.split(linked)]
+    return "".join(parts)
+
+
+def _link(match: re.Match[str], home: Path, page: str) -> str:
+    """A link between pages of the site; one to another file of the repository becomes the text alone."""
+    text, target, anchor = match[1], match[2], match[3] or ""
+    path = (home.parent / target).resolve()
+    names = {outside: name for name, outside in OUTSIDE.items()}
+    if path in names:
+        name = names[path]
+    elif path == ROOT / "README.md":
+        name, anchor = "index.md", ""
+    elif path.is_relative_to(DOCS):
+        name = path.relative_to(DOCS).as_posix()
+    elif target in GENERATED or not path.exists():
+        return match[0]
+    else:
+        return text
+    return f"[{text}]({'../' * page.count('/')}{name}{anchor})"
+
+
+def _equations(text: str) -> str:
+    text = re.sub(
+        r"^\$\$(.+?)\$\$$", lambda match: f'<p class="equation">{_draw(match[1])}</p>', text, flags=re.MULTILINE
+    )
+    return re.sub(r"\$(?=\S)([^$\n]+?)(?<=\S)\$(?!\d)", lambda match: _draw(match[1]), text)
+
+
+@cache
+def _draw(equation: str) -> str:
+    """An equation as a picture, drawn by matplotlib's mathtext; its TeX is the text for who does not see it."""
+    from matplotlib import mathtext, rc_context
+
+    # What mathtext spells in another way.
+    shown = re.sub(r"\\frac1(?=[{G])", r"\\frac{1}", equation).replace("{1}G", "{1}{G}").replace("…", r"\ldots ")
+    picture = io.BytesIO()
+    with rc_context({"svg.fonttype": "path", "svg.hashsalt": "site", "mathtext.fontset": "stix", "font.size": 12}):
+        depth = mathtext.math_to_image(f"${shown}$", picture, format="svg", dpi=72)
+    data = base64.b64encode(picture.getvalue()).decode()
+    label, down = html.escape(equation, quote=True), f"vertical-align: -{depth * 4 / 3:.1f}px"
+    return f'<img class="tex" style="{down}" alt="{label}" src="data:image/svg+xml;base64,{data}">'
+
+
+def write_cli() -> str:
+    """Every verb with its --help, and every judge with its options."""
+    from typer.main import get_command
+    from typer.testing import CliRunner
+
+    from lad_reasoner.cli.app import app
+    from lad_reasoner.judges import JUDGES, LOADERS, import_loader, loader_options
+
+    lines = [
+        "# Command line",
+        "",
+        "Generated from `--help`. Exit codes: 0 done, 1 the input or the machine is at fault,",
+    ]
+    lines += ["2 wrong usage, 3 an anomaly was found (only with `--fail-on-anomaly`).", ""]
+    runner = CliRunner(env={"COLUMNS": "100", "TERM": "dumb"})
+    for words in _verbs(get_command(app)):
+        result = runner.invoke(app, [*words, "--help"], prog_name="lad-reasoner")
+        lines += [f"## {' '.join(words)}", "", "```text", result.output.rstrip(), "```", ""]
+    lines += ["## Judges and their options", "", "`lad-reasoner judges` prints this list.", ""]
+    lines += ["| `--model` | `-M key=value` |", "|---|---|"]
+    for name in (*JUDGES, *LOADERS):
+        keys = [key for key in loader_options(import_loader(name)) if key != "benchmark"]
+        lines.append(f"| `{name}` | {', '.join(f'`{key}`' for key in keys)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _verbs(group: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    for name, command in group.commands.items():
+        if hasattr(command, "commands"):
+            yield from _verbs(command, (*path, name))
+        else:
+            yield (*path, name)
+
+
+def write_keys() -> str:
+    """Every key of a training config."""
+    from lad_reasoner.train.fields import describe_keys
+    from lad_reasoner.train.grpo import GrpoSettings
+    from lad_reasoner.train.settings import TRL, TrainSettings
+
+    lines = [
+        "# Keys of a training config",
+        "",
+        "Generated from the code. Beside these keys a config holds any field of TRL's",
+    ]
+    lines += ["`SFTConfig` or `GRPOConfig` under its own name; each key may follow CONFIG as `--key value`.", ""]
+    common = {key for key, _, _ in describe_keys(TrainSettings)}
+    for title, model, left_out in (("Both stages", TrainSettings, set()), ("GRPO", GrpoSettings, common)):
+        lines += [f"## {title}", "", "| key | default | |", "|---|---|---|"]
+        for key, default, text in describe_keys(model):
+            if key not in left_out:
+                lines.append(f"| `{key}` | {f'`{default}`' if default else 'required'} | {text} |")
+        lines.append("")
+    lines += ["## Refused, since they would have no effect", "", "| key | instead |", "|---|---|"]
+    for stage in TRL["without_effect"].values():
+        lines += [f"| `{key}` | {text} |" for key, text in stage.items()]
+    return "\n".join(lines) + "\n"
+
+
+def write_records() -> str:
+    """Every record that is written as JSON."""
+    from lad_reasoner import records
+    from lad_reasoner.evaluation.run import RunMetrics, Settings
+
+    written = {
+        "A line of `inspect --json` and of verdicts.jsonl": records.ResultLine,
+        "A verdict": records.Verdict,
+        "A box": records.Box,
+        "A line of predictions.jsonl": records.Prediction,
+        "A pair": records.Pair,
+        "settings.json of a run": Settings,
+        "metrics.json of a run": RunMetrics,
+    }
+    lines = ["# JSON", "", "Generated from the records of the code. Fields may be added; none is renamed.", ""]
+    for title, model in written.items():
+        lines += [
+            f"## {title}",
+            "",
+            (model.__doc__ or "").replace("\n    ", "\n").strip(),
+            "",
+            "| field | type |",
+            "|---|---|",
+        ]
+        for name, field in model.model_fields.items():
+            annotation = re.sub(r"(typing|lad_reasoner(\.\w+)*)\.", "", _type_name(field.annotation))
+            lines.append(f"| `{name}` | `{annotation}` |".replace("`| None", "` or none"))
+        lines.append("")
+    return "\n".join(lines) + "\n"
+
+
+def _type_name(annotation: Any) -> str:
+    name = (
+        annotation.__name__ if isinstance(annotation, type) and not hasattr(annotation, "__args__") else str(annotation)
+    )
+    return name.replace("|", "or").replace("NoneType", "null").replace("None", "null")
+
+
+GENERATED: dict[str, Callable[[], str]] = {
+    "reference/cli.md": write_cli,
+    "reference/config.md": write_keys,
+    "reference/json.md": write_records,
+}

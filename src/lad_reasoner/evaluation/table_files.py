@@ -1,0 +1,111 @@
+"""Rows of the files that hold pairs or predictions: CSV, JSON, JSON lines, and the logs of evaluation harnesses.
+
+    for where, row in read_rows(path, path.read_bytes()):
+        ...                     # where is "scores.csv:2"; row is column -> value
+
+CSV has commas, semicolons or tabs. JSON is a list of objects, or one object image -> score, answer or object. Of
+inspect_ai's logs (.json or .eval) and of the samples that lmms-eval logs, a row has the query that our exports put
+into each item, and the text that the model wrote.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from lad_reasoner.errors import InputError, require
+from lad_reasoner.files.tables import decode_text, read_table_rows
+from lad_reasoner.text import printable
+
+Row = tuple[str, Mapping[str, Any]]  # `file:line`, column -> value
+
+
+def read_rows(path: Path, content: bytes) -> Iterator[Row]:
+    """Rows of a file with these bytes; InputError with file and line for one that cannot be read."""
+    shown = printable(path)
+    if path.suffix.lower() == ".eval":
+        yield from _from_inspect_log(path)
+        return
+    text = decode_text(content, path)
+    if path.suffix.lower() == ".json":
+        yield from _from_json(shown, _load(shown, 1, text, "; a file of JSON lines must end in .jsonl"))
+    elif path.suffix.lower() in (".jsonl", ".ndjson"):
+        for number, line in enumerate(text.split("\n"), 1):
+            if line.strip():
+                yield from _from_json(f"{shown}:{number}", [_load(shown, number, line)], numbered=False)
+    else:
+        yield from _from_table(path, text)
+
+
+def _load(shown: str, line: int, text: str, remedy: str = "") -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:  # RecursionError: brackets nested too deep
+        reason = str(error)
+        if isinstance(error, json.JSONDecodeError):
+            line, reason = line + error.lineno - 1, error.msg
+        raise InputError(f"{shown}:{line}: not valid JSON ({reason}){remedy}") from None
+
+
+def _from_table(path: Path, text: str) -> Iterator[Row]:
+    header, rows = read_table_rows(path, text)
+    for name in header:
+        if name and header.count(name) > 1:
+            raise InputError(f"{printable(path)}:1: two columns have the name {name}; rename one")
+    for where, cells in rows:
+        if any(cells[len(header) :]):
+            raise InputError(f"{where}: more cells than columns; put texts with the delimiter in quotes")
+        yield where, dict.fromkeys(header, "") | dict(zip(header, cells, strict=False))
+
+
+def _from_json(where: str, content: Any, *, numbered: bool = True) -> Iterator[Row]:
+    if isinstance(content, dict) and isinstance(content.get("samples"), list) and "eval" in content:
+        content = [_inspect_sample(sample) for sample in content["samples"]]
+    if isinstance(content, dict):
+        content = [{"image": image, **_as_columns(value)} for image, value in content.items()]
+    if not isinstance(content, list):
+        raise InputError(f"{where}: must be a list or an object of predictions")
+    for number, row in enumerate(content, 1):
+        place = f"{where}: number {number}" if numbered else where
+        if not isinstance(row, dict):
+            raise InputError(f"{place}: must be an object with an image and a score or an answer")
+        yield place, _lmms_sample(row) if "filtered_resps" in row else row
+
+
+def _as_columns(value: Any) -> dict[str, Any]:
+    """The value of an image: an object of columns, a score or an answer."""
+    if isinstance(value, dict):
+        return value
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return {"score" if is_number else "answer": value}
+
+
+def _from_inspect_log(path: Path) -> Iterator[Row]:
+    """A packed log of inspect_ai, which only inspect_ai itself reads on every version of Python."""
+    log = require("inspect_ai.log", "inspect", "inspect_ai").read_eval_log(str(path)).model_dump(mode="json")
+    yield from _from_json(printable(path), log)
+
+
+def _inspect_sample(sample: Any) -> Any:
+    """A sample of inspect_ai's log: our tasks put the query into its metadata, others have its name as the id."""
+    if not isinstance(sample, dict):
+        return sample
+    metadata = sample.get("metadata") or {}
+    output = sample.get("output") or {}
+    text = output.get("completion")
+    if text is None:
+        choices = output.get("choices") or [{}]
+        text = (choices[0].get("message") or {}).get("content")
+    if isinstance(text, list):
+        text = "".join(part.get("text") or "" for part in text)
+    return {"image": metadata.get("query") or sample.get("id"), "category": metadata.get("category"), "text": text}
+
+
+def _lmms_sample(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A line of lmms-eval's samples: the item is under `doc`, the text in the first of the filtered responses."""
+    item = row.get("doc") or {}
+    responses = row["filtered_resps"]
+    text = responses[0] if isinstance(responses, list) and responses else responses
+    return {"image": item.get("query") or row.get("doc_id"), "category": item.get("category"), "text": text}

@@ -1,0 +1,92 @@
+"""Lists of pairs and files of references as benchmarks."""
+
+import json
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from lad_reasoner.errors import InputError
+from lad_reasoner.evaluation.benchmark import draw_pairs, open_benchmark
+from lad_reasoner.evaluation.run import Run
+from lad_reasoner.judges import load_judge
+
+HEADER = "query,references,label,category,kind\n"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for name in ("good/1", "good/2", "new/a", "new/b"):
+        path = tmp_path / f"{name}.png"
+        path.parent.mkdir(exist_ok=True)
+        Image.radial_gradient("L").rotate(len(name) + ord(name[-1])).save(path)
+    return tmp_path
+
+
+def test_each_pair_as_it_is_written(folder: Path) -> None:
+    text = "new/a.png,good/1.png;good/2.png,anomalous,bottle,logical\nnew/b.png,good/2.png,good,bottle,good\n"
+    (folder / "pairs.csv").write_text(HEADER + text)
+    lines = [
+        {"query": "new/a.png", "references": ["good/1.png", "good/2.png"], "label": "yes", "kind": "logical"},
+        {"query": "new/b.png", "references": ["good/2.png"], "label": "no"},
+    ]
+    (folder / "pairs.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    for name in ("pairs.csv", "pairs.jsonl"):
+        benchmark = open_benchmark("manifest", folder / name)
+        pairs, notes = draw_pairs(benchmark)
+        assert [pair.query for pair in pairs] == ["new/a.png", "new/b.png"]
+        assert [pair.references for pair in pairs] == [("good/1.png", "good/2.png"), ("good/2.png",)]
+        assert [(pair.label, pair.kind) for pair in pairs] == [("yes", "logical"), ("no", "good")]
+        assert notes == ()
+        run = Run(folder / f"run-{name}", load_judge("random", seed=1), benchmark)
+        assert [len(line.verdict.references) for line in run.predict()] == [2, 1]
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("new/a.png,good/1.png,anomalous\nnew/a.png,good/2.png,good", r"pairs.csv:3: query: new/a.png stands twice"),
+        ("new/c.png,good/1.png,good", r"pairs.csv:2: query: new/c.png: no such file"),
+        ("new/a.png,good/9.png,good", r"pairs.csv:2: references: good/9.png: no such file"),
+        ("new/a.png,good/1.png,perhaps", r"pairs.csv:2: label: perhaps is neither good nor anomalous"),
+        ("new/a.png,,good", r"pairs.csv:2: references: is missing"),
+        ("new/a.png,good/1.png,good,bottle,logical", r"kind: logical contradicts the label good"),
+        ("new/a.png,good/1.png,bad,bottle,strange", r"kind: strange is none of"),
+        ("new/a.png,new/b.png,bad\nnew/b.png,good/1.png,bad", r"new/b.png: is a reference and labelled anomalous"),
+    ],
+)
+def test_faults_name_the_line(folder: Path, line: str, message: str) -> None:
+    (folder / "pairs.csv").write_text(f"{HEADER}{line}\n")
+    with pytest.raises(InputError, match=message):
+        open_benchmark("manifest", folder / "pairs.csv")
+
+
+def test_unknown_columns_and_absent_files(folder: Path) -> None:
+    (folder / "pairs.csv").write_text("query,references,label,weight\nnew/a.png,good/1.png,good,3\n")
+    with pytest.raises(InputError, match=r"weight: no such column"):
+        open_benchmark("manifest", folder / "pairs.csv")
+    with pytest.raises(InputError, match=r"nothing.csv: No such file"):
+        open_benchmark("manifest", folder / "nothing.csv")
+
+
+def test_fixed_references_of_any_benchmark(tmp_path: Path) -> None:
+    names = ["pushpins/train/good/000.png", "pushpins/train/good/007.png"]
+    others = [f"{name}/train/good/003.png" for name in ("breakfast_box", "juice_bottle", "screw_bag")]
+    (tmp_path / "references.txt").write_text("\n".join(["# of the shift", *names, *others, ""]))
+    with pytest.raises(InputError, match="no reference of splicing_connectors; each class needs one"):
+        open_benchmark("miniloco", references_file=tmp_path / "references.txt")
+    with (tmp_path / "references.txt").open("a") as file:
+        file.write("splicing_connectors/train/good/001.png\n")
+    benchmark = open_benchmark("miniloco", references_file=tmp_path / "references.txt")
+    assert benchmark.fingerprint != open_benchmark("miniloco").fingerprint
+    pairs, _ = draw_pairs(benchmark)
+    assert {pair.references for pair in pairs if pair.category == "pushpins"} == {tuple(names)}
+    assert len(pairs) == len(draw_pairs(open_benchmark("miniloco"))[0])
+    with pytest.raises(InputError, match="references are fixed here"):
+        draw_pairs(benchmark, references=2)
+    (tmp_path / "references.txt").write_text("pushpins/train/good/00.png\n")
+    with pytest.raises(InputError, match=r"no such picture in miniloco; did you mean pushpins/train/good/0"):
+        open_benchmark("miniloco", references_file=tmp_path / "references.txt")
+    (tmp_path / "references.txt").write_text("pushpins/test/logical_anomalies/000.png\n")
+    with pytest.raises(InputError, match="is labelled anomalous"):
+        open_benchmark("miniloco", references_file=tmp_path / "references.txt")
