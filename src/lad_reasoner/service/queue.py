@@ -4,8 +4,9 @@
     future = queue.submit(judge, pair, seconds=2.0)   # QueueFullError when too many wait
     result = future.result()                          # Judged | Failure; LateError after the deadline
 
-One thread works for all judges, since one machine has one set of processors. A batch holds jobs of one judge, oldest
-first. Jobs in the background, such as a preview on the archive, are taken only when nobody else waits.
+One or two threads work for all judges, since one machine has one set of processors; a second one uses the cores that
+the small steps of the first leave idle. A batch holds jobs of one judge, oldest first. Jobs in the background, such as
+a preview on the archive, are taken only when nobody else waits, and by one thread at a time.
 """
 
 from __future__ import annotations
@@ -62,6 +63,7 @@ class BatchQueue:
         *,
         depth: int = DEPTH,
         window: float = WINDOW,
+        workers: int = 1,
         observe: Callable[[int, float], None] = lambda size, seconds: None,
     ) -> None:
         self.depth, self.window, self.observe = depth, window, observe
@@ -70,8 +72,10 @@ class BatchQueue:
         self._changed = threading.Condition()
         self._closing = False
         self._seconds = 0.1  # mean time of one job, for Retry-After
-        self._thread = threading.Thread(target=self._work, name="judge", daemon=True)
-        self._thread.start()
+        self._in_background = False
+        self._threads = [threading.Thread(target=self._work, name="judge", daemon=True) for _ in range(workers)]
+        for thread in self._threads:
+            thread.start()
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -79,7 +83,7 @@ class BatchQueue:
     @property
     def alive(self) -> bool:
         """Whether jobs are still being done."""
-        return self._thread.is_alive()
+        return all(thread.is_alive() for thread in self._threads)
 
     def submit(
         self, judge: Judge, pair: PicturePair, *, seconds: float, background: bool = False
@@ -100,7 +104,7 @@ class BatchQueue:
                 if len(self._waiting) >= self.depth:
                     raise QueueFullError(self.retry_after())
                 self._waiting.append(job)
-            self._changed.notify()
+            self._changed.notify_all()  # one of them may wait for more jobs, not for the first
         return job.future
 
     def retry_after(self) -> int:
@@ -112,10 +116,12 @@ class BatchQueue:
         with self._changed:
             self._closing = True
             background, self._background = self._background, deque()
-            self._changed.notify()
+            self._changed.notify_all()
         for job in background:
             job.future.cancel()
-        self._thread.join(seconds)
+        end = time.monotonic() + seconds
+        for thread in self._threads:
+            thread.join(max(0.0, end - time.monotonic()))
         with self._changed:
             while self._waiting:
                 self._waiting.popleft().expire()
@@ -134,8 +140,9 @@ class BatchQueue:
         self._waiting = alive
 
     def _work(self) -> None:
-        while batch := self._next_batch():
+        while jobs := self._next_batch():
             start = time.monotonic()
+            batch, background = jobs
             try:
                 self._judge(batch)
             except Exception as error:  # whatever happens, the next batch is judged
@@ -146,9 +153,13 @@ class BatchQueue:
                     if not job.future.done():
                         job.future.set_exception(error)
             seconds = time.monotonic() - start
-            self._seconds += SMOOTHING * (seconds / len(batch) - self._seconds)
+            with self._changed:
+                self._seconds += SMOOTHING * (seconds / len(batch) - self._seconds)
+                if background:
+                    self._in_background = False
+                    self._changed.notify_all()
             self.observe(len(batch), seconds)
-            del batch  # its pictures must not stay in memory while nothing happens
+            del jobs, batch  # their pictures must not stay in memory while nothing happens
 
     def _judge(self, batch: Sequence[_Job]) -> None:
         """One call of the judge; the runner isolates a faulty pair."""
@@ -158,26 +169,30 @@ class BatchQueue:
             elif not job.future.done():
                 job.future.set_result(result)
 
-    def _next_batch(self) -> list[_Job]:
-        """Jobs of one judge, oldest first; empty when the queue is closed and done."""
+    def _next_batch(self) -> tuple[list[_Job], bool] | None:
+        """Jobs of one judge, oldest first, and whether they are of the background; None when all is done and closed."""
         while True:
             with self._changed:
-                while not self._waiting and not self._background:
+                while not self._waiting and (self._in_background or not self._background):
                     if self._closing:
-                        return []
+                        return None
                     self._changed.wait()
-                lane = self._waiting or self._background
-                size = max(1, lane[0].judge.batch_size)
-                end = time.monotonic() + self.window
-                while lane is self._waiting and len(lane) < size and not self._closing:
-                    left = end - time.monotonic()
-                    if left <= 0:
-                        break
-                    self._changed.wait(left)
-                    lane = self._waiting
-                batch = self._take(lane, size)
+                background = not self._waiting
+                if background:
+                    batch = self._take(self._background, max(1, self._background[0].judge.batch_size))
+                    self._in_background = bool(batch)
+                else:
+                    self._gather()
+                    batch = self._take(self._waiting, max(1, self._waiting[0].judge.batch_size if self._waiting else 1))
             if batch:
-                return batch
+                return batch, background
+
+    def _gather(self) -> None:
+        """Wait a moment for the rest of a batch. The caller holds the lock, which others get while this waits."""
+        size = max(1, self._waiting[0].judge.batch_size)
+        end = time.monotonic() + self.window
+        while 0 < len(self._waiting) < size and not self._closing and (left := end - time.monotonic()) > 0:
+            self._changed.wait(left)
 
     def _take(self, lane: deque[_Job], size: int) -> list[_Job]:
         """At most `size` jobs of the first job's judge, without those that are late or cancelled."""

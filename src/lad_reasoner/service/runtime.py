@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import io
 import logging
+import os
 import threading
 import time
 from collections import OrderedDict
@@ -37,6 +38,7 @@ from lad_reasoner.text import listed, printable
 
 logger = logging.getLogger(__name__)
 
+WORKERS = min(2, os.cpu_count() or 1)  # batches that are judged at the same time
 INLINE = 8  # sets of references sent with a request that stay in memory; the least recently used is dropped first
 LATE = "late: the deadline passed before there was a verdict"
 
@@ -164,7 +166,7 @@ class Runtime:
                 live.archive.close()
                 raise InputError(f"{printable(folder)}: another station has the name {live.name} too")
             self.stations[live.name] = live
-        self.queue = BatchQueue(observe=observe)
+        self.queue = BatchQueue(observe=observe, workers=WORKERS)
 
     def close(self) -> None:
         """Finish what waits, then close the archives."""

@@ -61,7 +61,7 @@ class _JsonFormatter(logging.Formatter):
 
 def serve(app: ASGIApp, *, host: str, port: int, ready: Callable[[str], None]) -> None:
     """Serve until a signal; `ready` gets the address. InputError if the address cannot be used."""
-    _raise_file_limit()
+    raise_file_limit()
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_JsonFormatter())
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
@@ -108,7 +108,7 @@ def listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-def _raise_file_limit() -> None:
+def raise_file_limit() -> None:
     """Each connection is an open file; the usual limit of 1024 is too low for a rush."""
     try:
         import resource
