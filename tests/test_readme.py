@@ -83,7 +83,7 @@ def test_links_lead_somewhere() -> None:
 
 
 def test_examples_that_are_not_run_use_real_options() -> None:
-    example = r"^lad-reasoner ((?:data |train |server )?\w+)(.*)$"
+    example = r"^lad-reasoner ((?:data |train |server |station )?\w+)(.*)$"
     examples = re.findall(example, "".join(blocks_of("text")), re.MULTILINE)
     assert len(examples) >= 12
     usages: dict[str, str] = {}
