@@ -1,30 +1,48 @@
 """Drills: how the product stands faults and attacks, counted.
 
     python benchmarks/drills.py pictures --number 100000
+    python benchmarks/drills.py watch --number 20
 
 `pictures` damages small pictures of every format that is opened (bytes changed, cut out, doubled, swapped between
 files, the end cut off; orientation and odd EXIF entries) and reads each. Lost is what raises anything but `ImageError`,
-takes longer than 10 seconds of the processor, or has a message of several lines. Ends with 1 if anything was lost.
+takes longer than 10 seconds of the processor, or has a message of several lines.
+
+`watch` kills (SIGKILL) a line that watches a folder so many times at random moments, while a camera goes on writing
+pictures, each in two halves. Lost is a picture that is not once in the JSON lines, once in the sorted folders and once
+in the station's history, with the right outcome, or not at least once at the webhook.
+
+Ends with 1 if anything was lost.
 """
 
 from __future__ import annotations
 
 import argparse
 import io
+import json
 import random
 import resource
+import subprocess
 import sys
+import tempfile
+import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import chain
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from lad_reasoner.errors import ImageError
+from lad_reasoner.files.jsonl import read_records
 from lad_reasoner.files.pictures import read_picture
+from lad_reasoner.service.archive import Archive
+from lad_reasoner.service.parts import PartResult
+from lad_reasoner.service.setup import create_station
 
 SLOW = 10.0  # seconds for one picture
 SHOWN = 10  # lost pictures that are printed
@@ -151,13 +169,146 @@ def drill_pictures(number: int, seed: int = 0) -> PictureTally:
     return tally
 
 
+@dataclass
+class WatchTally:
+    """What became of the pictures of a line that was killed; `repeated` counts requests that came twice."""
+
+    kills: int = 0
+    pictures: int = 0
+    repeated: int = 0
+    lost: list[str] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        counts = f"killed {self.kills} times, pictures {self.pictures}, lost {len(self.lost)}"
+        return f"{counts}, webhook requests repeated {self.repeated}"
+
+
+SHADES = {"good": 100, "anomalous": 250}  # of the pictures; the station's reference has the first
+
+
+class _Camera(threading.Thread):
+    """Writes pictures to a folder until it is stopped; `written` has the outcome that each should get."""
+
+    def __init__(self, folder: Path, seed: int) -> None:
+        super().__init__(daemon=True)
+        self.folder, self.chance, self.stop = folder, random.Random(seed), threading.Event()
+        self.written: dict[str, str] = {}
+
+    def run(self) -> None:
+        while not self.stop.is_set():
+            name = f"{len(self.written):05}.png"
+            outcome = self.chance.choice(list(SHADES))
+            content = _plain_picture(SHADES[outcome], len(self.written))
+            with (self.folder / name).open("wb", buffering=0) as file:
+                file.write(content[: len(content) // 2])
+                time.sleep(self.chance.uniform(0, 0.1))
+                file.write(content[len(content) // 2 :])
+            self.written[name] = outcome
+            time.sleep(self.chance.uniform(0, 0.1))
+
+
+def _plain_picture(shade: int, seed: int) -> bytes:
+    """A grey picture with noise, each another one."""
+    noise = np.random.default_rng(seed).integers(-3, 4, (64, 64, 3))
+    buffer = io.BytesIO()
+    Image.fromarray((shade + noise).clip(0, 255).astype(np.uint8)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+class _Receiver(ThreadingHTTPServer):
+    """Takes the results that are sent to its webhook: picture -> how often."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _ReceiverHandler)
+        self.came: Counter[str] = Counter()
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that was killed is part of the drill."""
+
+
+class _ReceiverHandler(BaseHTTPRequestHandler):
+    server: _Receiver
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self.server.came[body["picture"]] += 1
+        self.send_response(204)
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        """Silent."""
+
+
+def drill_watch(number: int, seed: int = 0) -> WatchTally:
+    """Kill a line `number` times while its camera works, then let it finish."""
+    tally, chance = WatchTally(), random.Random(seed)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        incoming, sorted_to, lines = folder / "incoming", folder / "sorted", folder / "results.jsonl"
+        incoming.mkdir()
+        (folder / "good.png").write_bytes(_plain_picture(SHADES["good"], -1 % 2**32))
+        create_station(folder / "station", [folder / "good.png"], judge="pixel-difference")
+        receiver, camera = _Receiver(), _Camera(incoming, seed)
+        hook = f"http://127.0.0.1:{receiver.server_address[1]}/"
+        sinks = ["--to", str(sorted_to), "--move", "--to", str(lines), "--to", hook]
+        command = [sys.executable, "-m", "lad_reasoner", "watch", "--station", str(folder / "station"), *sinks]
+        camera.start()
+        for _ in range(number):
+            before = _size(lines)
+            with subprocess.Popen([*command, str(incoming)], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as line:
+                while _size(lines) == before and line.poll() is None:
+                    time.sleep(0.02)
+                time.sleep(chance.uniform(0, 0.5))
+                line.kill()
+            tally.kills += 1
+        camera.stop.set()
+        camera.join()
+        done = subprocess.run([*command, "--once", str(incoming)], capture_output=True, text=True)
+        receiver.shutdown()
+        receiver.server_close()
+        if done.returncode:
+            tally.lost.append(f"the last run ended with {done.returncode}: {done.stderr.strip()}")
+        tally.pictures = len(camera.written)
+        tally.repeated = sum(count - 1 for count in receiver.came.values())
+        _compare(tally, camera.written, folder, receiver.came)
+    return tally
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
+
+
+def _compare(tally: WatchTally, written: dict[str, str], folder: Path, came: Counter[str]) -> None:
+    """Every picture against what each receiver has of it."""
+    records = read_records(folder / "results.jsonl", PartResult)
+    results = Counter((result.picture, str(result.outcome)) for result in records)
+    names = {"good": "good", "bad": "anomalous", "unsure": "unsure", "invalid": "invalid"}
+    files = Counter((path.name, names[path.parent.name]) for path in (folder / "sorted").rglob("*.png"))
+    archive = Archive(folder / "station", "station")
+    history: Counter[tuple[str, str]] = Counter()
+    for inspection in archive.history(limit=10**9):
+        history[f"{inspection.part}.png", inspection.outcome] += inspection.picture
+    archive.close()
+    expected = Counter(written.items())
+    for receiver, counts in {"JSON lines": results, "sorted folders": files, "history": history}.items():
+        for picture in sorted((expected - counts) + (counts - expected)):
+            tally.lost.append(f"{receiver}: {picture} is there {counts[picture]} times, not {expected[picture]}")
+    tally.lost += [f"webhook: {name} never came" for name in written if not came[name]]
+    tally.lost += [f"still in the folder: {path.name}" for path in (folder / "incoming").iterdir()]
+
+
+DRILLS = {"pictures": (drill_pictures, 20_000), "watch": (drill_watch, 20)}  # with the usual number
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("drill", choices=["pictures"])
-    parser.add_argument("--number", type=int, default=20_000, help="damaged inputs (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="of the damages (default: %(default)s)")
+    parser.add_argument("drill", choices=DRILLS)
+    parser.add_argument("--number", type=int, help="damaged inputs (20,000), or kills (20)")
+    parser.add_argument("--seed", type=int, default=0, help="of what is random (default: %(default)s)")
     arguments = parser.parse_args()
-    tally = drill_pictures(arguments.number, arguments.seed)
+    drill, usual = DRILLS[arguments.drill]
+    tally = drill(usual if arguments.number is None else arguments.number, arguments.seed)
     print(tally)
     for line in tally.lost[:SHOWN]:
         print(line)

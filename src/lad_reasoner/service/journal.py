@@ -11,6 +11,7 @@ and a picture without a record is inspected again.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sqlite3
 import threading
@@ -55,6 +56,7 @@ class Journal:
 
     def __init__(self, path: Path, folder: Path) -> None:
         self.folder = folder
+        self._alive = path.with_suffix(".alive")
         self._lock = threading.Lock()
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -132,6 +134,11 @@ class Journal:
         """Sink -> number of results that it does not have, with those that it rejected."""
         with self._lock:
             return dict(self._connection.execute("SELECT sink, COUNT(*) FROM pending GROUP BY sink").fetchall())
+
+    def beat(self) -> None:
+        """Touch the file `.alive` beside the journal, whose age a health check reads."""
+        with contextlib.suppress(OSError):  # on a full disk the health check says so
+            self._alive.touch()
 
     def prune(self) -> int:
         """Remove delivered results older than `KEPT` whose picture is gone; returns their number."""

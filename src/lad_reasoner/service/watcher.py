@@ -165,6 +165,7 @@ class FolderWatcher:
                     if time.monotonic() - listed >= LISTED or any(map(is_folder, paths)):
                         files = self._list()
                         listed = time.monotonic()
+                        self.journal.beat()
                         self._recover("the folder is looked for")
                         yield files
                     else:
@@ -235,6 +236,7 @@ class FolderWatcher:
             result = self.journal.record(waiting.file, self._result(waiting.file, decision), self._sink_names())
             self._done[waiting.file.path] = waiting.file
             self._waiting.pop(waiting.file.path, None)
+            self.journal.beat()
             for delivery in self.deliveries:
                 delivery.wake()
             yield result

@@ -1,0 +1,107 @@
+"""The files of deploy/: well-formed, unprivileged, and in step with the command line."""
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from helpers.command_line import COMMAND, run
+from lad_reasoner.errors import require
+
+ROOT = Path(__file__).parents[1]
+DEPLOY = ROOT / "deploy"
+UNITS = sorted(DEPLOY.glob("*.service"))
+SHORTEST_STOP = 10  # seconds: the watcher delivers for five, after the picture at hand
+
+
+def services() -> dict[str, dict[str, Any]]:
+    found: dict[str, dict[str, Any]] = require("yaml", "train").safe_load((DEPLOY / "compose.yaml").read_text())[
+        "services"
+    ]
+    return found
+
+
+def unit(path: Path) -> dict[str, str]:
+    """The settings of a unit; the last of each name."""
+    lines = path.read_text().splitlines()
+    return dict(line.split("=", 1) for line in lines if "=" in line and not line.startswith("#"))
+
+
+@pytest.mark.parametrize("name", ["serve", "watch"])
+def test_the_containers_may_do_little(name: str) -> None:
+    service = services()[name]
+    assert service["user"].split(":")[0] not in ("0", "root")
+    assert service["read_only"] is True
+    assert service["cap_drop"] == ["ALL"]
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert int(service["stop_grace_period"].removesuffix("s")) >= SHORTEST_STOP
+    assert all(port.startswith("127.0.0.1:") for port in service.get("ports", ()))
+
+
+def test_the_image_runs_as_a_user_and_copies_what_is_there() -> None:
+    text = (DEPLOY / "Dockerfile").read_text()
+    stages = text.split("\nFROM ")
+    assert re.search(r"^USER 10001:10001$", stages[-1], re.MULTILINE)
+    assert "HEALTHCHECK" in stages[-1]
+    copied = [word for line in re.findall(r"^COPY (?!--from)(.*)$", text, re.MULTILINE) for word in line.split()[:-1]]
+    kept = (DEPLOY / "Dockerfile.dockerignore").read_text().split()
+    for name in copied:
+        assert (ROOT / name).exists(), name
+        assert f"!{Path(name)}" in kept, name
+
+
+def test_the_watchers_health_is_the_age_of_its_file(tmp_path: Path) -> None:
+    *_, code = services()["watch"]["healthcheck"]["test"]
+    code = code.replace("/stations/lamp/watch", str(tmp_path))
+    python = Path(COMMAND).with_name("python")
+    assert subprocess.run([python, "-c", code]).returncode == 1, "nothing is there yet"
+    alive = tmp_path / "incoming-1a2b3c4d.alive"
+    alive.touch()
+    assert subprocess.run([python, "-c", code]).returncode == 0
+
+    os.utime(alive, (0, 0))
+    assert subprocess.run([python, "-c", code]).returncode == 1
+
+
+def test_commands_are_those_of_the_command_line() -> None:
+    commands = [[str(word) for word in service["command"]] for service in services().values()]
+    for path in UNITS:
+        program, *words = shlex.split(unit(path)["ExecStart"])
+        assert program.endswith("/bin/lad-reasoner")
+        commands.append(words)
+    sinks = re.search(r"^# SINKS=(.*)$", (DEPLOY / "lad-reasoner-watch@.service").read_text(), re.MULTILINE)
+    assert sinks is not None
+    commands.append(["watch", *sinks[1].split()])
+    usages = {verb: run(verb, "--help").stdout for verb in {words[0] for words in commands}}
+    for verb, *words in commands:
+        for word in words:
+            assert not word.startswith("--") or word in usages[verb], (verb, word)
+
+
+def test_variables_of_the_compose_file_are_read() -> None:
+    source = "".join(path.read_text() for path in (ROOT / "src/lad_reasoner/service/sinks").glob("*.py"))
+    for variable in services()["watch"]["environment"]:
+        assert f'"{variable}"' in source
+
+
+@pytest.mark.parametrize("path", UNITS, ids=lambda path: str(path.stem))
+def test_the_units_are_valid_and_may_do_little(path: Path, tmp_path: Path) -> None:
+    settings = unit(path)
+    assert settings["User"] == "lad-reasoner"
+    assert settings["CapabilityBoundingSet"] == ""
+    assert settings["ProtectSystem"] == "strict"
+    assert int(settings["TimeoutStopSec"]) >= SHORTEST_STOP
+    analyze = shutil.which("systemd-analyze")
+    if analyze is None:
+        pytest.skip("systemd-analyze is not installed")
+    # The program of this environment, since none is installed where the unit expects it.
+    copy = tmp_path / path.name.replace("@", "@lamp")
+    copy.write_text(path.read_text().replace("/opt/lad-reasoner/bin/lad-reasoner", COMMAND))
+    done = subprocess.run([analyze, "verify", "--man=no", copy], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert path.name.partition(".")[0].partition("@")[0] not in done.stderr, done.stderr
