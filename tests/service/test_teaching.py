@@ -17,6 +17,7 @@ from lad_reasoner.service.teaching import (
     StateError,
     apply_change,
     discard_change,
+    fit_limit,
     propose_change,
     recover_changes,
     roll_back_change,
@@ -188,3 +189,50 @@ def test_a_crash_leaves_a_change_whole_or_undone(runtime: Runtime) -> None:
         assert inspect(again, 163).outcome == "anomalous"
     finally:
         again.close()
+
+
+@pytest.mark.parametrize(
+    ("good", "bad", "limit", "fitted"),
+    [
+        ([0.1, 0.2], [0.8], None, None),  # the judge's own boundary is as good as any
+        ([0.1, 0.2], [0.4, 0.8], None, 0.3),  # a miss
+        ([0.1, 0.6], [0.8], None, 0.7),  # a false alarm
+        ([0.1, 0.6], [0.8], 0.65, 0.65),
+        ([0.1, 0.6], [0.8], 0.9, 0.7),
+        ([0.1, 0.6], [], None, None),
+        ([], [0.1], 0.3, 0.3),
+    ],
+)
+def test_the_limit_that_fits_what_was_said(
+    good: list[float], bad: list[float], limit: float | None, fitted: float | None
+) -> None:
+    assert fit_limit(good, bad, limit) == (fitted if fitted is None else pytest.approx(fitted))
+
+
+def test_the_limit_follows_what_was_said(tmp_path: Path) -> None:
+    judge = "helpers.stations:NearestGrey"
+    folder, _ = grey_station(tmp_path, normals=0, max_false_alarms=None, judge=judge, name="station")
+    runtime = Runtime([folder])
+    try:
+        live = runtime.station("station")
+        missed, *_ = [inspect(runtime, shade) for shade in (160, 101, 103, 250)]
+        assert missed.outcome == "good"  # 60 of 255 are below one half
+        live.archive.review(missed.id, Opinion.MISSED, who="Ada")
+        with pytest.raises(InputError, match="target limit takes no inspections"):
+            propose_change(runtime, live, "limit", [missed.id], who="Ada")
+        with pytest.raises(InputError, match="target references takes at least one"):
+            propose_change(runtime, live, "references", [], who="Ada")
+        change = wait(live, propose_change(runtime, live, "limit", [], who="Ada"))
+        assert change.preview["known_misses"] == [1, 0] and change.preview["limit"][0] is None
+        assert [(row["before"], row["after"]) for row in change.preview["changes"]] == [("good", "anomalous")]
+        apply_change(live, change.id, who="Ada")
+        assert inspect(runtime, 161).outcome == "anomalous" and inspect(runtime, 102).outcome == "good"
+        roll_back_change(live, change.id, who="Ada")
+        assert live.open.station.limit is None
+    finally:
+        runtime.close()
+
+
+def test_a_promised_limit_is_not_fitted(runtime: Runtime) -> None:
+    with pytest.raises(InputError, match="its limit follows from its promise"):
+        propose_change(runtime, runtime.station("station"), "limit", [], who="Ada")

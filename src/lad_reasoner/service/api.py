@@ -108,12 +108,12 @@ class FeedbackForm(BaseModel):
 
 
 class ChangeForm(BaseModel):
-    """Inspections whose pictures are to be accepted as normal."""
+    """Inspections whose pictures are to be accepted as normal; none for target `limit`."""
 
     model_config = ConfigDict(extra="forbid")
 
     target: Target
-    inspections: list[Annotated[int, Field(ge=1, le=MOST_ID)]] = Field(min_length=1, max_length=100)
+    inspections: list[Annotated[int, Field(ge=1, le=MOST_ID)]] = Field([], max_length=100)
 
 
 class StationCard(BaseModel):
@@ -424,7 +424,7 @@ def _add_change_routes(app: FastAPI) -> None:
         form: Annotated[ChangeForm, Body(examples=[{"target": "references", "inspections": [17]}])],
         holder: Engineer,
     ) -> Change:
-        """Accept pictures as normal, to the references or to the calibration. Nothing changes but a preview is made."""
+        """Accept pictures as normal, or fit the limit to what was said. Nothing changes but a preview is made."""
         return propose_change(runtime, live, form.target, form.inspections, who=holder.name)
 
     @app.post("/v1/stations/{station}/changes/{number}/apply", tags=["teach"], responses=problems)

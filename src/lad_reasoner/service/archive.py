@@ -38,7 +38,7 @@ PAGE = 100  # rows of one page of the history
 FORMAT = 1  # of the tables
 
 Outcome = Literal["good", "anomalous", "unsure", "not judged"]
-Target = Literal["references", "calibration"]
+Target = Literal["references", "calibration", "limit"]
 State = Literal["preparing", "preview", "live", "rolled back", "discarded"]
 
 # What a person gives as the cause of a wrong verdict; free words go into the note.
@@ -127,7 +127,7 @@ class Inspection(Record):
 
 
 class Change(Record):
-    """Pictures that are accepted as normal: a preview first, then live, and perhaps rolled back.
+    """What a station is to learn: a preview first, then live, and perhaps rolled back.
 
     `base` is the version of the station that it was made from, `version` the one that it became. `draft` is the station
     file as it would be.

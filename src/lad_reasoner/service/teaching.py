@@ -6,7 +6,8 @@
     roll_back_change(live, change.id, who="Ada")
 
 A picture goes to the references, where the judge compares with it, or to the normals of the calibration, from which the
-limit is made. Whichever it is, the normals are scored and the limits are set again by the station's own rule.
+limit is made. Whichever it is, the normals are scored again, and the limits are set again by the station's promise. A
+station that promises nothing gets the limit that fits what was said of its archive; target `limit` does that alone.
 """
 
 from __future__ import annotations
@@ -14,10 +15,10 @@ from __future__ import annotations
 import io
 import logging
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from itertools import islice
+from itertools import islice, pairwise
 from typing import Any
 
 from lad_reasoner.errors import InputError, LadError, MachineError
@@ -33,6 +34,7 @@ from lad_reasoner.service.station import FILE, ScoredPicture, Station
 
 logger = logging.getLogger(__name__)
 
+JUDGE_LIMIT = 0.5  # a judge's own boundary
 MOST_JUDGED = 200  # pictures of the archive, the newest, that a preview judges again
 PATIENCE = 3600.0  # seconds that a picture of a preview may wait for the line's own pictures
 _SUFFIXES = {"JPEG": ".jpg", "TIFF": ".tif", "JPEG2000": ".jp2", "MPO": ".jpg"}  # others are their format's name
@@ -47,9 +49,15 @@ def propose_change(
 ) -> Change:
     """Begin a change; a thread makes its preview.
 
-    AbsentError if an inspection or its picture is not kept, StateError while another preview is being made.
+    AbsentError if an inspection or its picture is not kept, InputError if the target does not fit the station,
+    StateError while another preview is being made.
     """
     numbers = tuple(dict.fromkeys(inspections))
+    if bool(numbers) == (target == "limit"):
+        need = "no inspections: the whole archive counts" if target == "limit" else "at least one inspection"
+        raise InputError(f"inspections: target {target} takes {need}")
+    if target == "limit" and live.open.station.max_false_alarms is not None:
+        raise InputError(f"{live.name}: its limit follows from its promise; accept pictures for the calibration")
     contents = {number: live.archive.content(number) for number in numbers}
     with live.teaching:
         busy = [change.id for change in live.archive.changes() if change.state == "preparing"]
@@ -104,6 +112,20 @@ def recover_changes(live: LiveStation) -> None:
             live.archive.move_change(change.id, "live", who="server", version=live.version)
 
 
+@dataclass(frozen=True, eq=False)
+class _Row:
+    """A kept picture: its outcome by the station as it is, and its verdict by the references as they would be."""
+
+    inspection: Inspection
+    before: StationOutcome
+    verdict: Verdict
+
+    @property
+    def label(self) -> str:
+        """What was said of the part; else what was decided."""
+        return self.inspection.truth or self.before
+
+
 @dataclass(eq=False)
 class _Preview:
     """Makes the preview of one change, in a thread; the line's own pictures go first."""
@@ -127,21 +149,24 @@ class _Preview:
                 archive.move_change(number, "discarded", who="server", preview={"error": problem})
 
     def _make(self) -> tuple[Station, dict[str, Any]]:
+        """The station as it would be, and what that changes."""
         opened = self.live.open
-        before = opened.station
+        before = draft = opened.station
         self._refuse_twice(before)
         names = [self._copy(number, content) for number, content in self.contents.items()]
+        candidate = opened
         if self.change.target == "references":
             draft = before.model_copy(update={"references": (*before.references, *names)})
             candidate = OpenStation(self.live.folder, opened.judge, draft)
             normals = self._score(candidate, [picture.picture for picture in draft.normals])
             bad = self._score(candidate, [picture.picture for picture in draft.bad])
-            draft = set_limits(draft.model_copy(update={"normals": normals, "bad": bad}))
-        else:
+            draft = draft.model_copy(update={"normals": normals, "bad": bad})
+        elif self.change.target == "calibration":
             normals = (*before.normals, *self._score(opened, names))
-            draft = set_limits(before.model_copy(update={"normals": normals}))
-        candidate = OpenStation(self.live.folder, opened.judge, draft)
-        return draft, self._compare(opened, candidate)
+            draft = before.model_copy(update={"normals": normals})
+        rows, unreadable = self._judge_archive(opened, candidate)
+        draft = _fit_to_archive(draft, rows) if draft.max_false_alarms is None else set_limits(draft)
+        return draft, _describe(before, draft, rows, unreadable)
 
     def _refuse_twice(self, station: Station) -> None:
         """A picture that is a reference scores nothing: among the normals too, it would make the promise false."""
@@ -188,49 +213,27 @@ class _Preview:
             for future in futures:
                 yield station.decide(future.result())
 
-    def _compare(self, opened: OpenStation, candidate: OpenStation) -> dict[str, Any]:
-        """What the archive's newest pictures would have got, and how many known mistakes there are."""
-        inspections = [
-            inspection
-            for inspection in self.live.archive.history(limit=MOST_JUDGED, with_picture=True)
-            if inspection.id not in self.contents and inspection.verdict is not None
-        ]
-        rows: list[dict[str, Any]] = []
+    def _judge_archive(self, opened: OpenStation, candidate: OpenStation) -> tuple[list[_Row], int]:
+        """The newest pictures of the archive as both stations judge them; and how many could not be read."""
+        rows: list[_Row] = []
         unreadable = 0
-        for inspection in inspections:
+        for inspection in self.live.archive.history(limit=MOST_JUDGED, with_picture=True):
+            if inspection.id in self.contents or inspection.verdict is None:
+                continue
             try:
-                before, after = self._outcomes(opened, candidate, inspection)
+                rows.append(self._judge_row(opened, candidate, inspection))
             except InputError:
                 unreadable += 1  # its picture was deleted meanwhile, or changed on the disk
-                continue
-            row = {"id": inspection.id, "part": inspection.part, "before": before, "after": after}
-            rows.append({**row, "truth": inspection.truth})
-        old, new = opened.station, candidate.station
-        return {
-            "judged": len(rows),
-            "unreadable": unreadable,
-            "limit": [old.limit, new.limit],
-            "unsure_from": [old.unsure_from, new.unsure_from],
-            "anomalous": [_count(rows, when, _is_anomalous) for when in ("before", "after")],
-            "known_false_alarms": [_count(rows, when, _is_false_alarm) for when in ("before", "after")],
-            "known_misses": [_count(rows, when, _is_miss) for when in ("before", "after")],
-            "changes": [row for row in rows if row["before"] != row["after"]],
-        }
+        return rows, unreadable
 
-    def _outcomes(
-        self, opened: OpenStation, candidate: OpenStation, inspection: Inspection
-    ) -> tuple[StationOutcome, StationOutcome]:
-        """Of the station as it is, and as it would be."""
+    def _judge_row(self, opened: OpenStation, candidate: OpenStation, inspection: Inspection) -> _Row:
         verdict = inspection.verdict
-        content: bytes | None = None
         if verdict is None or inspection.version != self.change.base:
-            content = self.live.archive.content(inspection.id)
-            verdict = self._verdict(opened, content)
+            verdict = self._verdict(opened, self.live.archive.content(inspection.id))
         before = outcome_of(opened.station, verdict)
-        if candidate.station.references != opened.station.references:
-            content = content or self.live.archive.content(inspection.id)
-            verdict = self._verdict(candidate, content)
-        return before, outcome_of(candidate.station, verdict)
+        if candidate is not opened:
+            verdict = self._verdict(candidate, self.live.archive.content(inspection.id))
+        return _Row(inspection, before, verdict)
 
     def _verdict(self, station: OpenStation, content: bytes) -> Verdict:
         (decision,) = self._judge(station, [content])
@@ -239,20 +242,62 @@ class _Preview:
         return decision.judged.verdict
 
 
-def _count(rows: Sequence[dict[str, Any]], when: str, counts: Callable[[str, str | None], bool]) -> int:
-    return sum(counts(row[when], row["truth"]) for row in rows)
+def _fit_to_archive(station: Station, rows: Sequence[_Row]) -> Station:
+    """The station with the limit that fits what was said of its archive; what nobody spoke of was judged rightly."""
+    good = [row.verdict.score for row in rows if row.label == "good"]
+    bad = [row.verdict.score for row in rows if row.label == "anomalous"]
+    limit = fit_limit(good, bad, station.limit)
+    if limit is None or limit == station.limit:
+        return station
+    unsure_from = None if station.unsure_from is None else min(limit, station.unsure_from)
+    return station.model_copy(update={"limit": limit, "unsure_from": unsure_from})
 
 
-def _is_anomalous(outcome: str, truth: str | None) -> bool:
-    return outcome == "anomalous"
+def fit_limit(good: Sequence[float], bad: Sequence[float], limit: float | None) -> float | None:
+    """The limit with the best balanced accuracy on these scores, of equal ones the nearest to `limit`.
+
+    Without a limit the judge's own boundary, 0.5, is where it stands. `limit` itself if one of the two is empty.
+    """
+    if not good or not bad:
+        return limit
+    scores = sorted({*good, *bad})
+    middles = [(low + high) / 2 for low, high in pairwise(scores)]
+    current = JUDGE_LIMIT if limit is None else limit
+
+    def value(candidate: float) -> tuple[float, float]:
+        passed = sum(score <= candidate for score in good) / len(good)
+        found = sum(score > candidate for score in bad) / len(bad)
+        return round(passed + found, 9), -abs(candidate - current)
+
+    best = max([current, *middles], key=value)
+    return limit if best == current else best
 
 
-def _is_false_alarm(outcome: str, truth: str | None) -> bool:
-    return outcome == "anomalous" and truth == "good"
-
-
-def _is_miss(outcome: str, truth: str | None) -> bool:
-    return outcome == "good" and truth == "anomalous"
+def _describe(before: Station, after: Station, rows: Sequence[_Row], unreadable: int) -> dict[str, Any]:
+    """What the preview says."""
+    pairs = [(row.before, outcome_of(after, row.verdict)) for row in rows]
+    changes = []
+    for row, (old, new) in zip(rows, pairs, strict=True):
+        if old != new:
+            named = {"id": row.inspection.id, "part": row.inspection.part}
+            changes.append({**named, "before": old, "after": new, "truth": row.inspection.truth})
+    truths = [row.inspection.truth for row in rows]
+    wrong = {"known_false_alarms": ("anomalous", "good"), "known_misses": ("good", "anomalous")}
+    return {
+        "judged": len(rows),
+        "unreadable": unreadable,
+        "limit": [before.limit, after.limit],
+        "unsure_from": [before.unsure_from, after.unsure_from],
+        "anomalous": [sum(pair[when] == "anomalous" for pair in pairs) for when in (0, 1)],
+        **{
+            name: [
+                sum(pair[when] == outcome and truth == said for pair, truth in zip(pairs, truths, strict=True))
+                for when in (0, 1)
+            ]
+            for name, (outcome, said) in wrong.items()
+        },
+        "changes": changes,
+    }
 
 
 def _prefix(change: int) -> str:
