@@ -1,9 +1,9 @@
 """The built-in judge for photographs: no training, no download, a verdict with place and reason from one good picture.
 
 `matching.py` measures the difference, `normal_variation.py` estimates how much is normal, `regions.py` finds the
-regions that differ, `whole_picture.py` finds what happened to the picture as a whole, and `wording.py` describes all of
-it. The paper has no such judge; its responses follow the grammar of the paper's model. `WithEvidence` adds its map and
-boxes to another judge.
+regions that differ, `whole_picture.py` finds what happened to the picture as a whole, `labels.py` reads labels if that
+is asked for, and `wording.py` describes all of it. The paper has no such judge; its responses follow the grammar of the
+paper's model. `WithEvidence` adds its map and boxes to another judge.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from weakref import WeakKeyDictionary, ref
 from lad_reasoner.files.pictures import Picture
 from lad_reasoner.judge import Judge, Judgement, PicturePair
 from lad_reasoner.judges.evidence.backbone import DEFAULT_BACKBONE, Backbone, load_backbone
+from lad_reasoner.judges.evidence.labels import LabelReader, Text, TextChange, compare_texts
 from lad_reasoner.judges.evidence.matching import Matcher
 from lad_reasoner.judges.evidence.regions import Region, find_regions
 from lad_reasoner.judges.evidence.studied import load_studied, save_studied
@@ -35,6 +36,7 @@ class StudiedReferences:
 
     matcher: Matcher
     looks: tuple[Look, ...]
+    texts: tuple[tuple[Text, ...], ...] = ()  # of each reference; empty if they were not read
 
     @classmethod
     def study(cls, references: Sequence[Picture], backbone: Backbone) -> StudiedReferences:
@@ -44,14 +46,16 @@ class StudiedReferences:
 class Evidence:
     """Patch matching on any photographs; `backbone` is the folder or hub name of another vision model.
 
-    See `judge.Judge`.
+    With `text` the text on the product is read and compared as well (about 0.2 s a picture, extra `ocr`). See
+    `judge.Judge`.
     """
 
     prompt_version = PROMPT_VERSION
     batch_size = 1
-    notes: tuple[str, ...] = ()
 
-    def __init__(self, backbone: str | None = None) -> None:
+    def __init__(self, backbone: str | None = None, *, text: bool = False) -> None:
+        self.reader = LabelReader() if text else None
+        self.notes: tuple[str, ...] = ("text on the product is read and compared",) if text else ()
         self.backbone = load_backbone(backbone or DEFAULT_BACKBONE)
         self.name = "evidence" if backbone is None else f"evidence:{backbone}"
         self.parameters: int | None = getattr(self.backbone, "parameters", None)
@@ -65,7 +69,8 @@ class Evidence:
         for pair in pairs:
             with self._studying:  # two threads with the same references study them once
                 studied = self._find_kept(pair.references) or self._studied(pair.references)
-            judgements.append(describe(measure_query(studied, pair.query), pair.query))
+            findings = measure_query(studied, pair.query, self.reader)
+            judgements.append(describe(findings, pair.query))
         return judgements
 
     def keep(self, references: tuple[Picture, ...], path: Path | None = None) -> None:
@@ -79,6 +84,7 @@ class Evidence:
                 studied = self._find_kept(references) or self._study(references)
                 if path:
                     save_studied(path, studied, references, self.backbone)
+            studied = self._read(studied, references)
             # The pictures only weakly: they are the key, whose end is the end of what is kept.
             self._kept[references[0]] = _Kept(tuple(ref(picture) for picture in references), studied)
 
@@ -87,7 +93,13 @@ class Evidence:
         return kept.studied if kept is not None and tuple(each() for each in kept.pictures) == references else None
 
     def _study(self, references: tuple[Picture, ...]) -> StudiedReferences:
-        return StudiedReferences.study(references, self.backbone)
+        return self._read(StudiedReferences.study(references, self.backbone), references)
+
+    def _read(self, studied: StudiedReferences, references: Sequence[Picture]) -> StudiedReferences:
+        """With the texts of the references, if texts are compared and these are not read yet."""
+        if self.reader is None or studied.texts:
+            return studied
+        return replace(studied, texts=tuple(map(self.reader.read, references)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,15 +108,18 @@ class _Kept:
     studied: StudiedReferences
 
 
-def measure_query(references: StudiedReferences, query: Picture) -> Findings:
-    """All that the judge says is read from this."""
+def measure_query(references: StudiedReferences, query: Picture, reader: LabelReader | None = None) -> Findings:
+    """All that the judge says is read from this; `reader` reads the query where texts are compared."""
     matcher = references.matcher
     working = matcher.fit(query)
     comparison = matcher.compare(working)
     # Also of a good picture: a station may set a lower limit, and then needs its places.
     regions = find_regions(comparison, working, matcher.spread.limit)
     changes = find_changes(comparison, working, measure_look(query), references.looks)
-    return Findings(comparison, matcher.spread, tuple(regions), tuple(changes), references.looks)
+    texts: tuple[TextChange, ...] = ()
+    if reader is not None:
+        texts = compare_texts(references.texts, reader.read(query), comparison.reference)
+    return Findings(comparison, matcher.spread, tuple(regions), tuple(changes), references.looks, texts)
 
 
 def describe(findings: Findings, query: Picture) -> Judgement:
@@ -116,7 +131,7 @@ def describe(findings: Findings, query: Picture) -> Judgement:
         findings.score,
         headline=write_headline(findings),
         details=write_details(findings, query),
-        boxes=tuple(_box(region, query) for region in findings.regions),
+        boxes=_boxes(findings, query),
         heat=findings.measurement.anomaly_map(width, height) / findings.spread.limit,
     )
 
@@ -153,11 +168,18 @@ class WithEvidence:
         return receipt() if receipt else ""
 
 
-def _box(region: Region, query: Picture) -> Box:
+def _boxes(findings: Findings, query: Picture) -> tuple[Box, ...]:
+    """Of all regions, and then of all texts that the query has; where a missing text should be is not known so well."""
+    boxes = [_box(region, region.strength, query) for region in findings.regions]
+    boxes += [_box(change.text, change.letters, query) for change in findings.texts if change.kind == "added"]
+    return tuple(boxes)
+
+
+def _box(place: Region | Text, strength: float, query: Picture) -> Box:
     return Box(
-        x=round(region.left * query.width),
-        y=round(region.top * query.height),
-        width=max(1, round(region.width * query.width)),
-        height=max(1, round(region.height * query.height)),
-        strength=round(region.strength, 3),
+        x=round(place.left * query.width),
+        y=round(place.top * query.height),
+        width=max(1, round(place.width * query.width)),
+        height=max(1, round(place.height * query.height)),
+        strength=round(strength, 3),
     )

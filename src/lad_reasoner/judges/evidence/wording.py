@@ -18,6 +18,7 @@ from dataclasses import dataclass
 
 from lad_reasoner.answers import format_response
 from lad_reasoner.files.pictures import Picture
+from lad_reasoner.judges.evidence.labels import TextChange
 from lad_reasoner.judges.evidence.matching import Measurement
 from lad_reasoner.judges.evidence.normal_variation import NormalSpread
 from lad_reasoner.judges.evidence.regions import MAX_REGIONS, Change, Region, name_colour
@@ -25,6 +26,7 @@ from lad_reasoner.judges.evidence.whole_picture import Look, WholeChange
 from lad_reasoner.text import counted, place_words
 
 PROMPT_VERSION = "evidence-3"  # of this wording; there is no prompt
+QUOTED = 4  # words of a text in the headline
 VISIBLY_LIGHTER = 60  # of 765, the sum of three channels: what one sees side by side
 
 
@@ -37,10 +39,16 @@ class Findings:
     regions: tuple[Region, ...]
     changes: tuple[WholeChange, ...]  # of the whole picture
     looks: tuple[Look, ...]  # of the references
+    texts: tuple[TextChange, ...] = ()
 
     @property
     def score(self) -> float:
-        """In (0, 1); anomalous from 0.5 on."""
+        """In (0, 1], of the statistic that speaks loudest; anomalous from 0.5 on."""
+        return max([self.appearance, *(change.score for change in self.texts)])
+
+    @property
+    def appearance(self) -> float:
+        """The score without texts."""
         return self.spread.score(self.measurement.statistic)
 
     @property
@@ -60,6 +68,11 @@ def write_headline(findings: Findings) -> str:
     `Missing at lower right (+2): a grey round part. 1.80 times the limit.`
     """
     ratio = f"{findings.ratio:.2f} times the limit."
+    if findings.texts and findings.score > findings.appearance:
+        change = findings.texts[0]
+        others = _others(len(findings.regions) + len(findings.texts) - 1) if findings.appearance >= 0.5 else ""
+        words = " ".join(change.text.words.split()[:QUOTED])
+        return f'Text {change.kind} at {_text_place(change)}{others}: "{words}". {ratio}'
     whole = f"the picture is {_change_words(findings.changes[0])}" if findings.changes else ""
     if not findings.anomalous:
         return f"Nothing stands out{'; ' if whole else ''}{whole}. {ratio}"
@@ -77,13 +90,15 @@ def write_headline(findings: Findings) -> str:
 def write_response(findings: Findings) -> str:
     """The response `<think>…</think><answer>yes|no</answer>`; of a good picture only the place of the first region."""
     regions, references = findings.regions, len(findings.looks)
-    if findings.anomalous:
+    outside = findings.appearance >= 0.5
+    if outside:
         sentences = [_count(len(regions))]
         sentences += [_region(number, region, references) for number, region in enumerate(regions[:MAX_REGIONS], 1)]
     else:
-        sentences = ["Nothing stands out."]
+        sentences = ["Nothing stands out."] if not findings.texts else []
         sentences += [f"The largest difference is {_place(region)}." for region in regions[:1]]
-    conclusion = "more than normal variation explains" if findings.anomalous else "within normal variation"
+    sentences += [_text_change(change, references) for change in findings.texts]
+    conclusion = "more than normal variation explains" if outside else "within normal variation"
     sentences.append(f"Overall the difference is {findings.ratio:.2f} times the limit: {conclusion}.")
     return format_response(" ".join(sentences), findings.anomalous)
 
@@ -98,6 +113,19 @@ def write_details(findings: Findings, query: Picture) -> str:
     if not findings.spread.observed:
         sentences.append("The limit is that of a typical product, since one reference shows no variation.")
     return " ".join(sentences)
+
+
+def _text_place(change: TextChange) -> str:
+    return place_words(change.text.left + change.text.width / 2, change.text.top + change.text.height / 2)
+
+
+def _text_change(change: TextChange, references: int) -> str:
+    place, words = _text_place(change), f'"{change.text.words}"'
+    if change.kind == "missing":
+        shown = "the reference shows" if references == 1 else "all references show"
+        return f"The text {words}, which {shown} at {place}, is not in the query."
+    shown = "the reference does not show" if references == 1 else "no reference shows"
+    return f"The query has the text {words} at {place}, which {shown}."
 
 
 def _others(count: int) -> str:
