@@ -173,3 +173,19 @@ def test_check_test_and_calibrate(command: Command, tmp_path: Path) -> None:
     assert "at most 30 % of good parts" in shown
     assert command(*masters, bad)[0] == 0
     assert command("inspect", "--station", out, good)[0] == 0
+
+
+def test_zones(command: Command, tmp_path: Path) -> None:
+    out, _ = grey_station(tmp_path)
+    svg = tmp_path / "zones.svg"
+    svg.write_text(
+        '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32"><rect id="ignore-date" width="9" height="9"/></svg>'
+    )
+    code, shown, told = command("station", "zones", out, "--svg", svg, "--mm-per-pixel", 0.5)
+    assert code == 0, told
+    assert shown == "ignore date: 4 corners\n1 zones, moved with the part; 0.5 mm a pixel\n"
+    assert command("station", "zones", out)[1] == shown
+    assert shown in command("station", "show", out)[1]
+    code, _, told = command("station", "zones", out, "--svg", tmp_path / "gone.svg")
+    assert (code, told) == (1, f"lad-reasoner: {tmp_path / 'gone.svg'}: No such file or directory\n")
+    assert command("station", "zones", out, "--clear")[1].startswith("0 zones")

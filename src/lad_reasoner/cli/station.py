@@ -97,6 +97,53 @@ def calibrate_verb(
     _print_station(calibrate(folder, max_false_alarms=max_false_alarms, max_unsure=max_unsure, track=track))
 
 
+@station.command("zones", epilog="Example: lad-reasoner station zones lamp/ --svg zones.svg")
+def zones_verb(
+    folder: Annotated[Path, FOLDER],
+    svg: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="SVG",
+            help="Polygons and rects drawn over the first reference; the class or id says ignore, include or check.",
+        ),
+    ] = None,
+    mask: Annotated[
+        Path | None, typer.Option(metavar="MASK", help="Picture of the first reference's shape, white in the zone.")
+    ] = None,
+    kind: Annotated[str, typer.Option(help="Kind of the mask's zone: ignore, include or check.")] = "ignore",
+    name: Annotated[str, typer.Option(help="Name of the mask's zone.")] = "",
+    clear: Annotated[bool, typer.Option("--clear", help="Remove the zones that there are, first.")] = False,
+    mm_per_pixel: Annotated[
+        float | None, typer.Option(metavar="MM", min=0, help="Scale of the first reference.")
+    ] = None,
+    fixed_camera: Annotated[
+        bool | None, typer.Option("--fixed-camera/--moving", help="Whether zones stay in place or move with the part.")
+    ] = None,
+) -> None:
+    """Show a station's zones, or change them; the limits are then made anew."""
+    from lad_reasoner.report.terminal import track
+    from lad_reasoner.service.setup import set_zones
+    from lad_reasoner.service.station import Station
+    from lad_reasoner.service.summary import describe_zones
+
+    if svg is None and mask is None and not clear and mm_per_pixel is None and fixed_camera is None:
+        shown = Station.load(folder)
+    else:
+        shown = set_zones(
+            folder,
+            svg=svg,
+            mask=mask,
+            kind=kind,
+            name=name,
+            clear=clear,
+            mm_per_pixel=mm_per_pixel,
+            fixed_camera=fixed_camera,
+            track=track,
+        )
+    for line in describe_zones(shown):
+        print(line)
+
+
 @station.command("check", epilog="Example: lad-reasoner station check lamp/")
 def check_station_verb(
     folder: Annotated[Path, FOLDER],

@@ -27,9 +27,10 @@ from lad_reasoner.inspector import Inspector
 from lad_reasoner.judge import Judge, Judgement, PicturePair
 from lad_reasoner.judges import load_judge
 from lad_reasoner.records import Box, Failure, Outcome, Verdict
-from lad_reasoner.runner import Judged, run
+from lad_reasoner.runner import Judged, judge_batch, run
 from lad_reasoner.service.conformal import p_value
 from lad_reasoner.service.station import FILE, STUDIED, TESTS, Station, station_folder
+from lad_reasoner.service.zones import LEAST_VISIBLE, PlacedZones
 from lad_reasoner.text import printable
 
 MAP_CORE = 0.6  # of the map's maximum: from here on a cell belongs to a box that the judge did not give
@@ -83,7 +84,13 @@ class OpenStation:
                 f"{self.station.prompt_version}, and {self.judge.name} is {self.judge.prompt_version} now; "
                 "make it anew with `lad-reasoner station calibrate`"
             )
+        if self.station.normals and self.station.zone_digest != self.station.scored_zones:
+            raise InputError(
+                f"{printable(self.folder / FILE)}: zones: not those that the limit was made with; "
+                "make it anew with `lad-reasoner station calibrate`"
+            )
         self.inspector = Inspector(self.judge, [self.folder / name for name in self.station.references])
+        self.zones = PlacedZones(self.station, self.folder, self.references) if self.station.zones else None
         # What is only tried out leaves the file of the station as it is.
         self._keep(self.folder / STUDIED if station is None else None)
 
@@ -95,7 +102,11 @@ class OpenStation:
         # Only a judge that computes something of references has this.
         keep = getattr(self.judge, "keep", None)
         if keep:
-            keep(self.inspector.references, path)
+            keep(self._painted_references, path)
+
+    @property
+    def _painted_references(self) -> tuple[Picture, ...]:
+        return self.references if self.zones is None else self.zones.references
 
     @property
     def references(self) -> tuple[Picture, ...]:
@@ -123,16 +134,30 @@ class OpenStation:
         """The picture as the judge takes it. Raises InputError if it cannot be used, or the station is locked."""
         if self.obey_lock and (reason := why_locked(self.folder)):
             raise InputError(f"{self.station.name}: {reason}")
-        return self.inspector.read_pair(picture)
+        return self.prepare(self.inspector.read_pair(picture).query)
+
+    def prepare(self, query: Picture) -> PicturePair:
+        """The pair of a picture in memory; what the zones leave out is painted over."""
+        return PicturePair(self._painted_references, query if self.zones is None else self.zones.paint(query))
 
     def decide(self, result: Judged | Failure) -> Decision | Failure:
-        """The station's decision on a judged picture; a `Failure` stays one."""
+        """The station's decision on a judged picture; a `Failure` stays one.
+
+        Zones to check are judged here; a picture that does not show one of them is a `Failure`.
+        """
         if isinstance(result, Failure):
             return result
-        ruled = self.rule(result.judgement, result.verdict.score, result.pair.query)
+        judgement, score, broken = result.judgement, result.verdict.score, ""
+        if self.zones is not None and judgement.answer != "invalid":
+            try:
+                judgement, score, broken = self._check_zones(self.zones, judgement, score, result.pair.query)
+            except InputError as error:
+                return Failure(query=result.verdict.query, error=str(error))
+        ruled = self.rule(judgement, score, result.pair.query, broken)
         judgement = ruled.judgement
         verdict = result.verdict.model_copy(
             update={
+                "score": score,
                 "answer": judgement.answer,
                 "anomalous": judgement.answer == "yes",
                 "headline": judgement.headline,
@@ -146,17 +171,48 @@ class OpenStation:
         judged = Judged(verdict, result.pair, judgement)
         return Decision(verdict, ruled.outcome, ruled.p_value, judged)
 
-    def rule(self, judgement: Judgement, score: float, query: Picture) -> Ruling:
-        """The judgement by the station's limit; where that decides otherwise than the judge, it says so."""
+    def _check_zones(
+        self, zones: PlacedZones, judgement: Judgement, score: float, query: Picture
+    ) -> tuple[Judgement, float, str]:
+        """The judgement, the score of the whole or of the worst zone, and the tolerance that a zone breaks."""
+        broken = []
+        for crop in zones.crops(query):
+            name = crop.zone.name or "to check"
+            if crop.visible < LEAST_VISIBLE:
+                raise InputError(f"{query.name}: zone {name} is not in the picture; look at the camera and the part")
+            (own,) = self.judge.judge([PicturePair(crop.references, crop.query)])
+            if own.score is None or own.answer == "invalid":
+                raise InputError(f"{query.name}: zone {name}: {self.judge.name} gives no score")
+            if own.score > score:
+                score = own.score
+                judgement = replace(
+                    judgement,
+                    answer=own.answer,
+                    score=own.score,
+                    headline=f"Zone {name}: {own.headline}".strip(),
+                    reasoning=f"Zone {name}: {own.reasoning}".strip(),
+                    boxes=zones.boxes_in_query(crop, own.boxes, query),
+                )
+            if crop.zone.max_shift_mm is not None:
+                shift = zones.shift_mm(crop)
+                if shift > crop.zone.max_shift_mm:
+                    broken.append(f"Zone {name} lies {shift:.2f} mm off, at most {crop.zone.max_shift_mm:g} mm.")
+        return judgement, score, " ".join(broken)
+
+    def rule(self, judgement: Judgement, score: float, query: Picture, broken: str = "") -> Ruling:
+        """The judgement by the station's limit; where that decides otherwise than the judge, it says so.
+
+        A `broken` tolerance is an anomaly whatever the score.
+        """
         if judgement.answer == "invalid":
             return Ruling(judgement, "invalid", None)
         station = self.station
         anomalous = judgement.answer == "yes"
-        outcome = _outcome(station, anomalous, score)
+        outcome = "anomalous" if broken else _outcome(station, anomalous, score)
         p = p_value(station.normal_scores, score) if station.normals else None
         if outcome != ("anomalous" if anomalous else "good"):
             # The judge's words were written for another limit.
-            reason = _reason(station, outcome, score)
+            reason = broken or _reason(station, outcome, score)
             reasoning = f"{judgement.reasoning} {reason}".strip()
             judgement = replace(judgement, headline=reason, reasoning=reasoning)
         boxes = judgement.boxes
@@ -189,13 +245,13 @@ class StationJudge:
 
     def judge(self, pairs: Sequence[PicturePair]) -> list[Judgement]:
         """The judge's judgements, by the station's limit."""
-        own = [PicturePair(self.station.references, pair.query, pair.category) for pair in pairs]
         judgements = []
-        for pair, judgement in zip(own, self.station.judge.judge(own), strict=True):
-            if judgement.score is None:
-                judgements.append(judgement)
-            else:
-                judgements.append(self.station.rule(judgement, judgement.score, pair.query).judgement)
+        for judged in judge_batch(self.station.judge, [self.station.prepare(pair.query) for pair in pairs]):
+            decision = self.station.decide(judged)
+            if isinstance(decision, Failure):
+                raise InputError(decision.error)
+            score = None if judged.judgement.score is None else decision.verdict.score
+            judgements.append(replace(decision.judged.judgement, score=score))
         return judgements
 
     def receipt(self) -> str:

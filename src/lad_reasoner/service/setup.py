@@ -8,6 +8,7 @@ set_limits(station)                              # the limits from the scores th
 from __future__ import annotations
 
 import hashlib
+import json
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -18,17 +19,19 @@ from typing import Any
 from pydantic import ValidationError
 
 from lad_reasoner.errors import InputError, require
-from lad_reasoner.files.whole import lock
+from lad_reasoner.files.pictures import open_picture, read_picture
+from lad_reasoner.files.whole import lock, write_whole
 from lad_reasoner.judge import Judge
 from lad_reasoner.progress import Track, silent
 from lad_reasoner.records import Failure
 from lad_reasoner.service.conformal import conformal_limit
 from lad_reasoner.service.inspection import OpenStation, load_station_judge
-from lad_reasoner.service.station import ScoredPicture, Station, station_folder
+from lad_reasoner.service.station import FILE, ScoredPicture, Station, station_folder
+from lad_reasoner.service.zones import read_svg
 from lad_reasoner.text import first_problem, printable
 from lad_reasoner.version import __version__
 
-REFERENCES, NORMALS, BAD = "references", "normals", "bad"
+REFERENCES, NORMALS, BAD, ZONES = "references", "normals", "bad", "zones"
 
 
 def create_station(
@@ -116,6 +119,58 @@ def calibrate(
     return station
 
 
+def set_zones(
+    folder: str | Path,
+    *,
+    svg: Path | None = None,
+    mask: Path | None = None,
+    kind: str = "ignore",
+    name: str = "",
+    clear: bool = False,
+    mm_per_pixel: float | None = None,
+    fixed_camera: bool | None = None,
+    track: Track = silent,
+) -> Station:
+    """Add the zones of an SVG, or of a mask (a copy is kept), and set the limits anew; `clear` removes those there are.
+
+    InputError for a file that cannot be used; the station then stays as it was.
+    """
+    folder = station_folder(folder)
+    with lock(folder, "station"):
+        station = Station.load(folder)
+        zones = [] if clear else [zone.model_dump() for zone in station.zones]
+        if svg is not None:
+            drawn = read_svg(svg, read_picture(folder / station.references[0]))
+            zones += [zone.model_dump() for zone in drawn]
+        if mask is not None:
+            zones.append({"kind": kind, "name": name, "mask": _copy_mask(mask, folder)})
+        values = station.model_dump(mode="json") | {"zones": zones}
+        if mm_per_pixel is not None:
+            values["mm_per_pixel"] = mm_per_pixel
+        if fixed_camera is not None:
+            values["fixed_camera"] = fixed_camera
+        try:
+            station = Station.model_validate_json(json.dumps(values))
+        except ValidationError as error:
+            raise InputError(f"{printable(folder / FILE)}: {first_problem(error)}") from None
+        station = _score(station, folder, load_station_judge(station), track)
+        station.save(folder)
+    return station
+
+
+def _copy_mask(mask: Path, folder: Path) -> str:
+    """Its name in the station's folder."""
+    with open_picture(mask) as image:
+        low, high = image.convert("L").getextrema()
+    if low == high:
+        raise InputError(f"{printable(mask)}: has one value only; paint the zone white and the rest black")
+    content = mask.read_bytes()
+    name = f"{ZONES}/{hashlib.sha256(content).hexdigest()[:16]}{mask.suffix.lower()}"
+    (folder / ZONES).mkdir(exist_ok=True)
+    write_whole(folder / name, content)
+    return name
+
+
 def set_limits(station: Station) -> Station:
     """The station with the limits that its normals and its promises make; without promises it stays as it is.
 
@@ -151,6 +206,7 @@ def _score(station: Station, folder: Path, judge: Judge, track: Track) -> Statio
         update={
             "prompt_version": judge.prompt_version,
             "version": __version__,
+            "scored_zones": station.zone_digest,
             "made": datetime.now(UTC).replace(microsecond=0),
         }
     )

@@ -15,6 +15,7 @@ All paths in the file are relative to the folder, so that a station can be copie
 
 from __future__ import annotations
 
+import hashlib
 import json
 import tomllib
 from datetime import datetime
@@ -65,13 +66,38 @@ class ScoredPicture(StationRecord):
     score: Score
 
 
+class Zone(StationRecord):
+    """A polygon on the first reference, `points` in pixels of its file, or a picture that is white inside the zone.
+
+    `ignore`: does not count; `include`: nothing outside of such zones counts; `check`: also judged on its own, and must
+    be in the picture. What a zone to check shows may lie at most `max_shift_mm` from its place.
+    """
+
+    kind: Literal["ignore", "include", "check"]
+    name: str = Field("", max_length=64)
+    points: tuple[tuple[FiniteFloat, FiniteFloat], ...] = ()
+    mask: PathInside | None = None
+    max_shift_mm: float | None = Field(None, gt=0, allow_inf_nan=False)
+
+    @model_validator(mode="after")
+    def _check_shape(self) -> Zone:
+        if (self.mask is None) == (not self.points):
+            raise ValueError("give either points or a mask")
+        if self.points and len(self.points) < 3:
+            raise ValueError("points: a zone has three corners or more")
+        if self.max_shift_mm is not None and self.kind != "check":
+            raise ValueError("max_shift_mm is for zones of the kind check")
+        return self
+
+
 class Station(StationRecord):
     """The content of station.toml.
 
     A score above `limit` is an anomaly; above `unsure_from`, if it is given, a person should look. Without a limit the
     judge's own answer stands. `max_false_alarms` and `max_unsure` are the promised shares of good parts above the two,
     from which the limits were made at `made`; a limit that was set by hand has none. `options` are those of the judge's
-    loader. `version` is the version of the package.
+    loader. `version` is the version of the package. `scored_zones` tells the zones that the scores were made with,
+    `mm_per_pixel` the scale of the first reference. The zones of a `fixed_camera` do not move with the picture.
     """
 
     format: Literal[1] = 1
@@ -90,6 +116,10 @@ class Station(StationRecord):
     max_unsure: Rate | None = None
     normals: tuple[ScoredPicture, ...] = ()
     bad: tuple[ScoredPicture, ...] = ()
+    mm_per_pixel: float | None = Field(None, gt=0, allow_inf_nan=False)
+    fixed_camera: bool = False
+    scored_zones: str = ""
+    zones: tuple[Zone, ...] = ()
 
     @field_validator("options")
     @classmethod
@@ -102,6 +132,8 @@ class Station(StationRecord):
     def _check_limits(self) -> Station:
         if self.unsure_from is not None and (self.limit is None or self.unsure_from > self.limit):
             raise ValueError("unsure_from must be at most limit, which must be given too")
+        if self.mm_per_pixel is None and any(zone.max_shift_mm is not None for zone in self.zones):
+            raise ValueError("max_shift_mm of a zone needs mm_per_pixel")
         return self
 
     @classmethod
@@ -134,6 +166,14 @@ class Station(StationRecord):
         """The content of station.toml. MissingExtraError without the extra `serve`."""
         tomli_w = require("tomli_w", "serve", "tomli-w")
         return HEADER + str(tomli_w.dumps(self.model_dump(mode="json", exclude_none=True)))
+
+    @property
+    def zone_digest(self) -> str:
+        """Of all that decides what of a picture counts; empty without zones."""
+        if not self.zones:
+            return ""
+        text = self.model_dump_json(include={"zones", "fixed_camera", "mm_per_pixel"})
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     @property
     def normal_scores(self) -> tuple[float, ...]:

@@ -22,6 +22,8 @@ def describe_station(station: Station) -> list[str]:
         f"{station.name}: {station.judge} ({station.prompt_version}), {counts}",
         f"made {station.made:%Y-%m-%d %H:%M} with version {station.version}",
     ]
+    if station.zones:
+        lines += describe_zones(station)
     if station.limit is None:
         return [*lines, "no limit of its own: the judge's answer stands, and no rate of false alarms is promised"]
     lines.append(f"anomalous above {station.limit:.4f}{_promise(station)}")
@@ -53,6 +55,18 @@ def _misses(station: Station) -> list[str]:
         aside = sum(passing < score <= station.limit for score in scores)
         lines.append(f"{aside} of {len(scores)} bad pictures are unsure")
     return lines
+
+
+def describe_zones(station: Station) -> list[str]:
+    """A line for each zone."""
+    lines = []
+    for zone in station.zones:
+        shape = f"mask {zone.mask}" if zone.mask else f"{len(zone.points)} corners"
+        tolerance = "" if zone.max_shift_mm is None else f", at most {zone.max_shift_mm:g} mm off"
+        lines.append(f"{zone.kind} {zone.name or '(no name)'}: {shape}{tolerance}")
+    scale = "no scale in mm" if station.mm_per_pixel is None else f"{station.mm_per_pixel:g} mm a pixel"
+    moving = "in their places" if station.fixed_camera else "moved with the part"
+    return [*lines, f"{len(lines)} zones, {moving}; {scale}"]
 
 
 def describe_rescored(rescored: Rescored) -> str:

@@ -1,0 +1,220 @@
+"""Zones: painted over, moved with the part, checked on their own; and the files that they are read from."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageChops, ImageDraw
+
+from helpers.shots import shot
+from lad_reasoner.errors import InputError
+from lad_reasoner.files.pictures import Picture, read_picture
+from lad_reasoner.judges.trivial import pixel_difference
+from lad_reasoner.records import Box, Failure
+from lad_reasoner.service.inspection import Decision, OpenStation
+from lad_reasoner.service.setup import create_station, set_zones
+from lad_reasoner.service.station import FILE, Station, Zone
+from lad_reasoner.service.zones import PlacedZones, read_svg
+
+GOOD = shot("good", 0, split="train")
+SIDE, HEIGHT = GOOD.image.size
+BOX = (220, 60, 320, 140)  # left, top, right, bottom of what is drawn and ignored
+CORNERS = ((200, 40), (340, 40), (340, 160), (200, 160))
+
+
+def spoilt(image: Image.Image) -> Image.Image:
+    image = image.copy()
+    ImageDraw.Draw(image).rectangle(BOX, fill="red")
+    return image
+
+
+def moved(image: Image.Image, right: int, down: int) -> Image.Image:
+    return ImageChops.offset(image, right, down)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A station with one reference, judged by pixel difference."""
+    GOOD.image.save(tmp_path / "good.png")
+    create_station(tmp_path / "board", [tmp_path / "good.png"], judge="pixel-difference")
+    return tmp_path / "board"
+
+
+def with_zones(folder: Path, *zones: Zone, **rest: object) -> OpenStation:
+    station = Station.load(folder).model_copy(update={"zones": zones, "limit": 0.1, **rest})
+    return OpenStation(folder, station=station)
+
+
+def outcome(station: OpenStation, image: Image.Image) -> Decision:
+    (decision,) = station.inspect([image])
+    assert isinstance(decision, Decision), decision
+    return decision
+
+
+def test_what_is_ignored_does_not_count_also_where_it_moved(folder: Path) -> None:
+    plain = with_zones(folder)
+    ignoring = with_zones(folder, Zone(kind="ignore", points=CORNERS))
+    bad = spoilt(GOOD.image)
+    assert outcome(plain, bad).verdict.score > 0.1
+    assert outcome(ignoring, bad).outcome == "good"
+    assert outcome(ignoring, bad).verdict.score < 0.02
+    assert outcome(ignoring, GOOD.image).verdict.score < 0.01
+    # Moved by more than the zone's margin around the drawn box: the zone must move along.
+    placed = ignoring.zones
+    assert placed is not None
+    red = np.asarray(moved(bad, 30, 18))[..., 0].astype(int) - np.asarray(moved(GOOD.image, 30, 18))[..., 0]
+    painted = placed.paint(Picture("q", moved(bad, 30, 18), SIDE, HEIGHT)).image
+    left = np.abs(np.asarray(painted)[..., 0].astype(int) - np.asarray(moved(GOOD.image, 30, 18))[..., 0])
+    inside = np.abs(red) > 30
+    assert inside.sum() > 2000
+    shown = (np.asarray(painted)[inside][:, 0] > 240) & (np.asarray(painted)[inside][:, 1] < 15)
+    assert shown.mean() < 0.01
+    assert left.shape == inside.shape
+
+
+def test_a_fixed_camera_does_not_move_them(folder: Path) -> None:
+    fixed = with_zones(folder, Zone(kind="ignore", points=CORNERS), fixed_camera=True)
+    placed = fixed.zones
+    assert placed is not None
+    picture = Picture("q", moved(GOOD.image, 30, 18), SIDE, HEIGHT)
+    assert placed.locate(picture).dx == 0
+    painted = np.asarray(placed.paint(picture).image)
+    assert (painted[100, 270] == painted[90, 250]).all()
+
+
+def test_only_what_is_included_counts(folder: Path) -> None:
+    around = Zone(kind="include", points=((10, 180), (SIDE - 10, 180), (SIDE - 10, HEIGHT - 5), (10, HEIGHT - 5)))
+    assert outcome(with_zones(folder, around), spoilt(GOOD.image)).outcome == "good"
+    here = Zone(kind="include", points=CORNERS)
+    assert outcome(with_zones(folder, here), spoilt(GOOD.image)).outcome == "anomalous"
+    # An ignored part of what is included does not count.
+    assert outcome(with_zones(folder, here, Zone(kind="ignore", points=CORNERS)), spoilt(GOOD.image)).outcome == "good"
+
+
+def test_a_zone_to_check_finds_what_the_whole_overlooks(folder: Path) -> None:
+    image = GOOD.image.copy()
+    ImageDraw.Draw(image).rectangle((250, 90, 285, 115), fill="red")
+    whole = outcome(with_zones(folder), image)
+    assert whole.outcome == "good"
+    station = with_zones(folder, Zone(kind="check", name="label", points=CORNERS))
+    zoned = outcome(station, image)
+    assert zoned.outcome == "anomalous"
+    assert zoned.verdict.score > 3 * whole.verdict.score
+    assert zoned.verdict.reasoning.startswith("Zone label:")
+    # It is cut out in register: the same part elsewhere gives nearly the same picture.
+    assert station.zones is not None
+    (crop,) = station.zones.crops(Picture("q", moved(GOOD.image, 9, -7), SIDE, HEIGHT))
+    assert crop.visible == 1
+    assert pixel_difference(crop.references[0].image, crop.query.image) < 3
+    assert pixel_difference(crop.references[0].image, moved(crop.references[0].image, 9, -7)) > 6
+
+
+def test_boxes_of_a_zone_lie_in_the_picture(folder: Path) -> None:
+    placed = PlacedZones(
+        Station.load(folder).model_copy(update={"zones": (Zone(kind="check", points=CORNERS),)}), folder, [GOOD]
+    )
+    query = Picture("q", moved(GOOD.image, 12, 8), SIDE, HEIGHT)
+    (crop,) = placed.crops(query)
+    whole = Box(x=0, y=0, width=crop.query.width, height=crop.query.height, strength=2)
+    (box,) = placed.boxes_in_query(crop, [whole], query)
+    left, top, right, bottom = placed.boxes[0]
+    assert (box.x, box.y) == pytest.approx((left * SIDE + 12, top * HEIGHT + 8), abs=3)
+    assert (box.width, box.height) == pytest.approx(((right - left) * SIDE, (bottom - top) * HEIGHT), abs=4)
+
+
+def test_a_zone_out_of_view_is_not_judged(folder: Path) -> None:
+    station = with_zones(folder, Zone(kind="check", name="label", points=((5, 5), (60, 5), (60, 60))))
+    cut = GOOD.image.copy()
+    shifted = Image.new("RGB", cut.size, "grey")
+    shifted.paste(cut, (-45, -45))
+    (failure,) = station.inspect([shifted])
+    assert isinstance(failure, Failure)
+    assert failure.error == "picture: zone label is not in the picture; look at the camera and the part"
+
+
+def test_a_part_that_sits_off_its_place_breaks_a_tolerance_in_mm(folder: Path) -> None:
+    zone = Zone(kind="check", name="chip", points=CORNERS, max_shift_mm=0.5)
+    station = with_zones(folder, zone, mm_per_pixel=0.1, limit=1.0)
+    assert outcome(station, GOOD.image).outcome == "good"
+    image = GOOD.image.copy()
+    image.paste(GOOD.image.crop((170, 20, 370, 180)), (182, 20))  # 12 pixels to the right: 1.2 mm
+    decision = outcome(station, image)
+    assert decision.outcome == "anomalous"
+    assert decision.verdict.headline.startswith("Zone chip lies 1.")
+    assert decision.verdict.headline.endswith("mm off, at most 0.5 mm.")
+
+
+SVG = """<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 100 100">
+<g><polygon id="ignore-date" points="10,10 20,10 20,20"/></g>
+<rect class="check" x="50" y="50" width="10" height="20"><title>the label</title></rect></svg>"""
+
+
+def test_svg(tmp_path: Path) -> None:
+    path = tmp_path / "zones.svg"
+    path.write_text(SVG)
+    ignore, check = read_svg(path, replace(GOOD, width=1000, height=500))
+    assert ignore == Zone(kind="ignore", name="date", points=((100, 50), (200, 50), (200, 100)))
+    assert (check.kind, check.name) == ("check", "the label")
+    assert check.points == ((500, 250), (600, 250), (600, 350), (500, 350))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("</svg>", "", "not valid SVG"),
+        ('viewBox="0 0 100 100"', "", "give a viewBox"),
+        ('viewBox="0 0 100 100"', 'viewBox="0 0 0 100"', "give a viewBox"),
+        ("ignore-date", "hide-date", "<polygon id=hide-date>: kind: Input should be 'ignore'"),
+        ("10,10 20,10 20,20", "10,10 20,10", "a zone has three corners"),
+        ("10,10 20,10 20,20", "10,10 20,ten", "not a number"),
+        ("10,10 20,10 20,20", "10,10 20", "not a number"),
+        ("<g>", '<g transform="scale(2)">', "flatten transforms"),
+        ("<polygon", "<path", "<path> cannot be used"),
+        ('width="10"', 'width="wide"', "not a number"),
+    ],
+)
+def test_svg_that_cannot_be_used(tmp_path: Path, old: str, new: str, said: str) -> None:
+    assert old in SVG
+    path = tmp_path / "zones.svg"
+    path.write_text(SVG.replace(old, new, 1).replace("/>", ">" if new == "x" else "/>"))
+    with pytest.raises(InputError, match=r"zones\.svg: ") as caught:
+        read_svg(path, GOOD)
+    assert said in str(caught.value)
+
+
+def test_zones_are_set_listed_and_cleared(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "zones.svg").write_text(SVG)
+    assert len(set_zones(folder, svg=tmp_path / "zones.svg", mm_per_pixel=0.2).zones) == 2
+    mask = Image.new("L", (50, 50))
+    ImageDraw.Draw(mask).rectangle((5, 5, 20, 20), fill=255)
+    mask.save(tmp_path / "mask.png")
+    station = set_zones(folder, mask=tmp_path / "mask.png", name="date")
+    assert [zone.kind for zone in station.zones] == ["ignore", "check", "ignore"]
+    assert station.zones[2].mask is not None
+    assert (folder / station.zones[2].mask).exists()
+    OpenStation(folder)
+    before = (folder / FILE).read_bytes()
+    Image.new("L", (50, 50)).save(tmp_path / "black.png")
+    with pytest.raises(InputError, match=r"black.png: has one value only"):
+        set_zones(folder, mask=tmp_path / "black.png")
+    assert (folder / FILE).read_bytes() == before
+    assert set_zones(folder, clear=True).zones == ()
+
+
+def test_zones_changed_by_hand_need_a_new_limit(folder: Path, tmp_path: Path) -> None:
+    normals = []
+    for number in range(9):
+        path = tmp_path / f"n{number}.png"
+        moved(GOOD.image, number + 1, 0).save(path)
+        normals.append(path)
+    out = tmp_path / "second"
+    create_station(out, [tmp_path / "good.png"], normals, judge="pixel-difference", max_false_alarms=0.1)
+    station = Station.load(out).model_copy(update={"zones": (Zone(kind="ignore", points=CORNERS),)})
+    station.save(out)
+    with pytest.raises(InputError, match="zones: not those that the limit was made with"):
+        OpenStation(out)
+    set_zones(out, fixed_camera=True)
+    assert isinstance(outcome(OpenStation(out), read_picture(normals[0]).image), Decision)
