@@ -178,9 +178,8 @@ def test_check_test_and_calibrate(command: Command, tmp_path: Path) -> None:
 def test_zones(command: Command, tmp_path: Path) -> None:
     out, _ = grey_station(tmp_path)
     svg = tmp_path / "zones.svg"
-    svg.write_text(
-        '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32"><rect id="ignore-date" width="9" height="9"/></svg>'
-    )
+    shape = '<rect id="ignore-date" width="9" height="9"/>'
+    svg.write_text('<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32">' + shape + "</svg>")
     code, shown, told = command("station", "zones", out, "--svg", svg, "--mm-per-pixel", 0.5)
     assert code == 0, told
     assert shown == "ignore date: 4 corners\n1 zones, moved with the part; 0.5 mm a pixel\n"
