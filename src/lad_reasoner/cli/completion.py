@@ -24,7 +24,7 @@ class Shell(StrEnum):
 def completion_verb(
     shell: Annotated[Shell, typer.Argument(metavar="SHELL", help="bash, zsh, fish or powershell.")],
 ) -> None:
-    """Print a shell's completion script; bash: put `eval "$(lad-reasoner completion bash)"` into ~/.bashrc."""
+    """Print a shell's completion script. In bash put `eval "$(lad-reasoner completion bash)"` into ~/.bashrc."""
     from typer.completion import get_completion_script  # type: ignore[attr-defined]
 
     print(get_completion_script(prog_name=PROGRAM, complete_var=VARIABLE, shell=shell.value))

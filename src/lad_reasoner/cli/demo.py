@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def demo_verb(
     out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for pictures and report.")] = Path("runs/demo"),
 ) -> None:
-    """Inspect built-in pictures: renders products with known defects, judges them, writes a report."""
+    """Inspect built-in pictures and write a report. Their defects are known, so the verdicts are checked."""
     from rich.console import Console
 
     from lad_reasoner.cli.demo_products import PARTS, render_part, summarise

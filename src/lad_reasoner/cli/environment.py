@@ -17,7 +17,7 @@ REQUIREMENT = re.compile(r"([\w.-]+)\s*(?:\[([\w, -]+)\])?[^;]*(?:;.*extra\s*==\
 
 
 def env_verb() -> None:
-    """Versions, cores, devices and installed extras: paste it into a report of a fault."""
+    """Show versions, cores, devices and extras. Paste it into a report of a fault."""
     for name, value in _facts():
         print(f"{name:<14} {value}")
 

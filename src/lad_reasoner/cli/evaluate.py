@@ -58,7 +58,7 @@ def eval_verb(
     ] = None,
     station: Annotated[Path | None, STATION] = None,
 ) -> None:
-    """Measure a judge on a benchmark: predictions.jsonl, metrics.json and report.html; resumes where it stopped."""
+    """Measure a judge on a benchmark. Writes predictions.jsonl, metrics.json, report.html; resumes where it stopped."""
     from lad_reasoner.evaluation.benchmark import open_benchmark
     from lad_reasoner.evaluation.run import Run, read_run
     from lad_reasoner.judges import load_judge
@@ -104,7 +104,7 @@ def eval_verb(
 def report_verb(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder of `eval`.")],
 ) -> None:
-    """Write metrics and report of a run again, from its predictions; no judge is needed."""
+    """Write metrics and report of a run again. It reads the predictions and needs no judge."""
     from lad_reasoner.report.evaluation import write_evaluation
     from lad_reasoner.report.terminal import show_metrics
 
@@ -124,7 +124,7 @@ def compare_verb(
         ),
     ] = None,
 ) -> None:
-    """Compare runs on the same pairs: Table 1 of the paper, McNemar tests, plots, and a gallery of answers."""
+    """Compare runs on the same pairs. Writes Table 1 of the paper, McNemar tests, plots, and a gallery of answers."""
     from lad_reasoner.evaluation.comparison import compare_runs, to_markdown, write_comparison
     from lad_reasoner.report.gallery import write_gallery_page
     from lad_reasoner.report.plots import draw_plots

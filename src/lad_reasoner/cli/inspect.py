@@ -47,7 +47,7 @@ def inspect_verb(
         bool, typer.Option(help="Exit with code 3 if an anomaly was found, else with 4 if a part is unsure.")
     ] = False,
 ) -> None:
-    """Judge pictures against known-good ones: verdict, place and reason for each."""
+    """Judge pictures against known-good ones. Each gets a verdict, a place and a reason."""
     if as_json and as_csv:
         raise typer.BadParameter("--json and --csv exclude each other")
     if station and evidence:

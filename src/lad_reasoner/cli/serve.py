@@ -30,7 +30,9 @@ def serve_verb(
     host: Annotated[
         str, typer.Option(metavar="ADDRESS", help="Address to listen at; other than this machine needs --key-file.")
     ] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen at; 0 for any free one.")] = 8000,
+    port: Annotated[
+        int, typer.Option(metavar="PORT", min=0, max=65535, help="Port to listen at; 0 for any free one.")
+    ] = 8000,
     key_file: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Keys of those who may ask; `lad-reasoner key` makes it.")
     ] = None,
@@ -75,7 +77,9 @@ def key_verb(
     name: Annotated[str, typer.Argument(metavar="NAME", help="Who gets the key: a person, a line, a program.")],
     role: Annotated[
         Literal["operator", "engineer"],
-        typer.Option(help="An operator inspects and says what was wrong; an engineer also changes stations."),
+        typer.Option(
+            metavar="ROLE", help="An operator inspects and says what was wrong; an engineer also changes stations."
+        ),
     ] = "operator",
     key_file: Annotated[Path, typer.Option(metavar="FILE", help="File that the key's hash is added to.")] = Path(
         "keys.toml"

@@ -38,13 +38,23 @@ def create_verb(
     ] = None,
     max_false_alarms: Annotated[
         float | None,
-        typer.Option(min=0.0001, max=0.9999, help="Largest share of good parts called anomalous.  [default: 0.05]"),
+        typer.Option(
+            metavar="SHARE",
+            min=0.0001,
+            max=0.9999,
+            help="Largest share of good parts called anomalous.  [default: 0.05]",
+        ),
     ] = None,
     max_unsure: Annotated[
         float | None,
-        typer.Option(min=0.0001, max=0.9999, help="Largest share of good parts called unsure, for a person to look."),
+        typer.Option(
+            metavar="SHARE",
+            min=0.0001,
+            max=0.9999,
+            help="Largest share of good parts called unsure, for a person to look.",
+        ),
     ] = None,
-    name: Annotated[str, typer.Option(help="Name of the station; by default that of its folder.")] = "",
+    name: Annotated[str, typer.Option(metavar="NAME", help="Name of the station; by default that of its folder.")] = "",
     evidence: Annotated[bool, typer.Option("--evidence", help="Add the map and boxes of `evidence`.")] = False,
 ) -> None:
     """Set an inspection point up: references, and a limit with a promised rate of false alarms."""
@@ -84,10 +94,12 @@ def show_verb(folder: Annotated[Path, FOLDER]) -> None:
 def calibrate_verb(
     folder: Annotated[Path, FOLDER],
     max_false_alarms: Annotated[
-        float | None, typer.Option(min=0.0001, max=0.9999, help="Another share of good parts called anomalous.")
+        float | None,
+        typer.Option(metavar="SHARE", min=0.0001, max=0.9999, help="Another share of good parts called anomalous."),
     ] = None,
     max_unsure: Annotated[
-        float | None, typer.Option(min=0.0001, max=0.9999, help="Another share of good parts called unsure.")
+        float | None,
+        typer.Option(metavar="SHARE", min=0.0001, max=0.9999, help="Another share of good parts called unsure."),
     ] = None,
 ) -> None:
     """Score a station's own pictures again, with the judge as it is now, and set its limits anew."""

@@ -33,7 +33,11 @@ def watch_verb(
     move: Annotated[bool, typer.Option("--move", help="Move pictures to the folder of --to, not copies.")] = False,
     poll: Annotated[
         float | None,
-        typer.Option(min=0.1, help="Look through DIR every so many seconds: for network shares, which send no events."),
+        typer.Option(
+            metavar="SECONDS",
+            min=0.1,
+            help="Look through DIR every so many seconds: for network shares, which send no events.",
+        ),
     ] = None,
     once: Annotated[bool, typer.Option("--once", help="Inspect what is there now, deliver it, and end.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One result a line, as JSON.")] = False,
