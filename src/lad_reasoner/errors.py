@@ -15,7 +15,10 @@ The command line prints the message of any `LadError` without a traceback and ex
 from __future__ import annotations
 
 from importlib import import_module
+from pathlib import Path
 from types import ModuleType
+
+CHECKOUT = Path(__file__).parents[2]  # only with a pyproject.toml in it
 
 
 class LadError(Exception):
@@ -50,11 +53,18 @@ class MissingExtraError(MachineError):
     """An optional dependency is not installed."""
 
     def __init__(self, package: str, extra: str) -> None:
-        super().__init__(f"{package} is not installed; run: pip install 'lad-reasoner[{extra}]'")
+        super().__init__(f"{package} is not installed; run: {pip_line(extra)}")
 
 
 class ServiceError(MachineError):
     """A server fails, does not answer, or sends invalid answers."""
+
+
+def pip_line(extra: str) -> str:
+    """The command that installs an extra, in every shell: of this checkout, or of the package."""
+    if not (CHECKOUT / "pyproject.toml").is_file():
+        return f'pip install "lad-reasoner[{extra}]"'
+    return f'pip install -e "{"." if Path.cwd() == CHECKOUT else CHECKOUT}[{extra}]"'
 
 
 def require(module: str, extra: str, package: str = "") -> ModuleType:

@@ -76,5 +76,5 @@ def test_without_matplotlib_or_room(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     with pytest.raises(InputError, match="choose a folder that can be written"):
         draw_plots(tmp_path / "file", comparison)
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    with pytest.raises(MissingExtraError, match=r"pip install 'lad-reasoner\[figures\]'"):
+    with pytest.raises(MissingExtraError, match=r"pip install -e \".+\[figures\]\""):
         draw_plots(tmp_path, comparison)

@@ -472,7 +472,7 @@ def test_ctrl_c_keeps_what_is_under_way(tmp_path: Path) -> None:
 def test_the_extra_is_named_when_it_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(sys.modules, "lad_reasoner.remote.client", raising=False)
     monkeypatch.setitem(sys.modules, "httpx2", None)
-    with pytest.raises(MissingExtraError, match=r"httpx2 is not installed; run: pip install 'lad-reasoner\[teacher\]'"):
+    with pytest.raises(MissingExtraError, match=r"httpx2 is not installed; run: pip install -e \".+\[teacher\]\""):
         answers(teacher("http://127.0.0.1/v1", tmp_path), [question(None)])
 
 

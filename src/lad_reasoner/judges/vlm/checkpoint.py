@@ -193,7 +193,8 @@ def _load_processor(folder: Path, name: object, config: Any) -> Any:
             loader = _without_video(known)
         processor = loader.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
     except ImportError as error:
-        raise MachineError(f"{name}: its processor needs another package ({_first_line(error)})") from None
+        mend = "; run: pip install torchvision" if "torchvision" in str(error).lower() else ""
+        raise MachineError(f"{name}: its processor needs another package ({_first_line(error)}){mend}") from None
     except Exception as error:
         # A damaged folder fails in more ways than can be listed: KeyError, TypeError, JSON errors, tokenizers' own.
         raise InputError(f"{name}: its processor cannot be loaded ({_first_line(error)})") from None
