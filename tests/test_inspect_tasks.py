@@ -1,0 +1,74 @@
+"""The tasks of inspect_ai, run by inspect_ai itself with a model that answers from a list; its log is read back."""
+
+import importlib
+import tomllib
+from pathlib import Path
+
+import pytest
+
+inspect_ai = pytest.importorskip(
+    "inspect_ai", reason="inspect_ai is not installed: pip install 'lad-reasoner[inspect]'"
+)
+
+from lad_reasoner.evaluation.benchmark import draw_pairs, limit_pairs, open_benchmark  # noqa: E402
+from lad_reasoner.evaluation.run import Run, measure_run  # noqa: E402
+from lad_reasoner.inspect_tasks import miniloco, pairs  # noqa: E402
+from lad_reasoner.judges import load_judge  # noqa: E402
+
+ANSWERS = ("yes", "no", "yes", "perhaps")
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_miniloco_and_its_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from inspect_ai.model import ModelOutput, ModelUsage, get_model
+
+    monkeypatch.chdir(tmp_path)
+    outputs = [
+        ModelOutput.from_content("mockllm/model", f"<think>Two nuts.</think><answer>{answer}</answer>")
+        for answer in ANSWERS
+    ]
+    for output in outputs:
+        output.usage = ModelUsage(input_tokens=1, output_tokens=1)  # counting them would download a tokenizer
+    model = get_model("mockllm/model", custom_outputs=outputs)
+    (log,) = inspect_ai.eval(
+        miniloco(number=4, pictures="pictures"),
+        model=model,
+        log_dir="logs",
+        log_format="json",
+        display="none",
+        max_connections=1,
+    )
+    assert log.status == "success", log.error
+    chosen = limit_pairs(draw_pairs(open_benchmark("miniloco"))[0], 4)
+    assert [sample.id for sample in log.samples] == [pair.query for pair in chosen]
+    assert len(list((tmp_path / "pictures").rglob("*.png"))) == 8
+    metrics = {name: value.value for score in log.results.scores for name, value in score.metrics.items()}
+    right = sum(pair.label == answer for pair, answer in zip(chosen, ANSWERS, strict=True))
+    assert metrics["invalid"] == 0.25
+    assert sum(sample.scores["verdict"].value == "C" for sample in log.samples) == right
+    # The same metrics as `eval --model file:LOG` computes from the log.
+    benchmark = open_benchmark("miniloco")
+    judge = load_judge(f"file:{next((tmp_path / 'logs').glob('*.json'))}", defaults={"benchmark": benchmark})
+    lines = list(Run(tmp_path / "run", judge, benchmark, limit=4).predict())
+    assert [line.verdict.answer for line in lines] == ["yes", "no", "yes", "invalid"]
+    measured = measure_run(lines, resamples=0).pooled
+    assert metrics["balanced_accuracy"] == pytest.approx(measured.balanced_accuracy.value)
+
+
+def test_any_benchmark(tmp_path: Path) -> None:
+    from PIL import Image
+
+    for name in ("a", "b"):
+        Image.radial_gradient("L").save(tmp_path / f"{name}.png")
+    (tmp_path / "pairs.csv").write_text("query,references,label\na.png,b.png,good\n")
+    task = pairs(root=str(tmp_path / "pairs.csv"), benchmark="manifest")
+    (sample,) = task.dataset
+    assert (sample.id, sample.target) == ("a.png", "no")
+    kinds = [part.type for part in sample.input[0].content]
+    assert kinds == ["image", "image", "text"]
+
+
+def test_the_entry_point_is_there() -> None:
+    text = (Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8")
+    (module,) = tomllib.loads(text)["project"]["entry-points"]["inspect_ai"].values()
+    assert importlib.import_module(module).miniloco is miniloco
