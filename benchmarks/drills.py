@@ -183,6 +183,7 @@ class WatchTally:
         return f"{counts}, webhook requests repeated {self.repeated}"
 
 
+BUFFER = 100  # pictures that wait, above which the camera pauses
 SHADES = {"good": 100, "anomalous": 250}  # of the pictures; the station's reference has the first
 
 
@@ -196,6 +197,9 @@ class _Camera(threading.Thread):
 
     def run(self) -> None:
         while not self.stop.is_set():
+            if sum(1 for _ in self.folder.iterdir()) > BUFFER:
+                time.sleep(0.1)
+                continue
             name = f"{len(self.written):05}.png"
             outcome = self.chance.choice(list(SHADES))
             content = _plain_picture(SHADES[outcome], len(self.written))

@@ -337,6 +337,31 @@ def test_a_stop_keeps_what_is_not_inspected(station: OpenStation, camera: Path) 
     assert working.parts() + [result.part for result in rest] == list("012345")
 
 
+class Slow(Sink):
+    """Takes a twentieth of a second for each result."""
+
+    def deliver(self, *_: object) -> None:
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize(("patience", "left"), [(None, False), (0.1, True)])
+def test_the_end_waits_for_slow_sinks_or_keeps_their_results(
+    station: OpenStation, camera: Path, patience: float | None, left: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    for number in range(12):
+        grey_picture(camera / f"{number}.png", 101)
+    with Journal(camera.parent / "journal.sqlite", camera) as journal:
+        watched = FolderWatcher(camera, station.inspect, "grey", journal, [Slow("slow")])
+        for delivery in watched.deliveries:
+            delivery.start()
+        list(watched.inspect_all())
+        watched.finish(patience)
+        assert bool(journal.waiting()) == left
+    for delivery in watched.deliveries:
+        delivery.join(5)
+    assert not caplog.records, "what is left behind is silent"
+
+
 def test_folders_that_would_feed_themselves_are_refused(tmp_path: Path, camera: Path) -> None:
     elsewhere = tmp_path / "station"
     check_folders(camera, elsewhere, [open_sink(str(tmp_path / "sorted"))])

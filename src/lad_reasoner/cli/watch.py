@@ -58,7 +58,7 @@ def watch_verb(
     from lad_reasoner.service.sinks.files import SortedFolders
     from lad_reasoner.service.sinks.history import HISTORY, StationHistory
     from lad_reasoner.service.station import station_folder
-    from lad_reasoner.service.watcher import FolderWatcher, check_folders, journal_path
+    from lad_reasoner.service.watcher import LAST_DELIVERIES, FolderWatcher, check_folders, journal_path
 
     addresses = list(dict.fromkeys(to or []))
     sinks = [open_sink(address, move=move) for address in addresses]
@@ -88,7 +88,7 @@ def watch_verb(
             results = watcher.watch(_stop_on_signals(), poll)
             print(f"watching {folder}", file=sys.stderr)
         counts = _print_results(results, as_json)
-        watcher.finish()
+        watcher.finish(None if once else LAST_DELIVERIES)
         waiting = {address: number for address, number in journal.waiting().items() if address in (HISTORY, *addresses)}
     print(", ".join(f"{number} {outcome}" for outcome, number in counts.items()) or "no new pictures", file=sys.stderr)
     for address, number in waiting.items():

@@ -49,9 +49,9 @@ class Delivery:
         self._stopped.set()
         self._woken.set()
 
-    def join(self, patience: float) -> None:
+    def join(self, patience: float | None) -> None:
         """Wait for the end, for at most so many seconds; what is not delivered by then stays in the journal."""
-        self._thread.join(max(0.0, patience))
+        self._thread.join(None if patience is None else max(0.0, patience))
 
     def _run(self) -> None:
         wait = FIRST_WAIT
@@ -62,6 +62,8 @@ class Delivery:
                 self._deliver_all()
                 wait = FIRST_WAIT
             except Exception as error:  # whatever it is: other sinks and the line go on
+                if self.journal.closed:  # the process ends, and did not wait for this sink
+                    return
                 self._open = False
                 self._report(error)
                 if not last:

@@ -51,7 +51,7 @@ PATIENCE = 5.0  # seconds without a change, after which an unreadable picture is
 LISTED = 10.0  # seconds between two listings of the folder
 TICK_MS = 50  # how often waiting files are looked at
 PAUSE = 2.0  # seconds before the judge, the journal or a folder that failed is tried again
-LAST_DELIVERIES = 5.0  # seconds for the sinks at the end
+LAST_DELIVERIES = 5.0  # seconds for the sinks after a signal
 
 Inspect = Callable[[Iterable[PictureSource]], Iterator[Decision | Failure]]
 
@@ -100,13 +100,13 @@ class FolderWatcher:
     def __exit__(self, *_: object) -> None:
         self.finish()
 
-    def finish(self) -> None:
-        """Deliver what waits, for at most `LAST_DELIVERIES` seconds, and close the sinks."""
-        end = time.monotonic() + LAST_DELIVERIES
+    def finish(self, patience: float | None = LAST_DELIVERIES) -> None:
+        """Deliver what waits and close the sinks, in at most so many seconds; None waits for all that still deliver."""
+        end = None if patience is None else time.monotonic() + patience
         for delivery in self.deliveries:
             delivery.request_stop()
         for delivery in self.deliveries:
-            delivery.join(end - time.monotonic())
+            delivery.join(None if end is None else end - time.monotonic())
 
     def inspect_all(self) -> Iterator[PartResult]:
         """The pictures that are there now; waits for half-written ones. Raises what the judge and the journal raise."""

@@ -102,7 +102,7 @@ def test_json_lines_have_no_half_and_no_double_line(tmp_path: Path) -> None:
         lines.write(b'{"number": 3, "ti')
     after_a_crash = open_sink(str(path))
     after_a_crash.open()
-    for result in results[1:]:
+    for result in results:  # a power cut may undo what the journal noted of several deliveries
         after_a_crash.deliver(result, file)
     assert list(read_records(path, PartResult)) == results
     assert path.read_bytes().count(b"\n") == 3

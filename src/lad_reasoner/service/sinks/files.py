@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from lad_reasoner.errors import InputError
 from lad_reasoner.files.jsonl import append_record
 from lad_reasoner.files.whole import write_whole
@@ -101,28 +103,45 @@ class JsonLines(Sink):
     def __init__(self, name: str) -> None:
         super().__init__(name)
         self.path = Path(name)
-        self._last = b""
+        self._written: set[bytes] | None = None  # lines that a crash may have kept from the journal
         if self.path.is_dir():
             raise InputError(f"--to {printable(name)}: a folder; give a file for JSON lines")
 
     def open(self) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._last = _repair_end(self.path)
+        _cut_half_line(self.path)
+        self._written = None
 
     def deliver(self, result: PartResult, file: PictureFile) -> None:
-        # A crash between the line and its entry in the journal concerns the last line only.
-        if self._last != result.model_dump_json().encode():
+        if self._written is None:
+            self._written = _lines_from(self.path, result)
+        if result.model_dump_json().encode() not in self._written:
             append_record(self.path, result)
-        self._last = b""
 
 
-def _repair_end(path: Path) -> bytes:
-    """Cut off half a line; returns the last whole line. Only the end of the file is read."""
-    if not path.exists() or not path.stat().st_size:
-        return b""
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        size, end = len(content), content.rfind(b"\n") + 1
-        last = content[content.rfind(b"\n", 0, max(0, end - 1)) + 1 : max(0, end - 1)]
-    if end < size:
-        os.truncate(path, end)
-    return last
+def _cut_half_line(path: Path) -> None:
+    if path.exists() and path.stat().st_size:
+        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            size, end = len(content), content.rfind(b"\n") + 1
+        if end < size:
+            os.truncate(path, end)
+
+
+def _lines_from(path: Path, result: PartResult) -> set[bytes]:
+    """The lines at the end of a file up to the first that is older than this result; the rest is not read."""
+    lines: set[bytes] = set()
+    if path.exists() and path.stat().st_size:
+        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            end = len(content) - 1  # the last line end
+            while end > 0:
+                start = content.rfind(b"\n", 0, end) + 1
+                line = content[start:end]
+                try:
+                    before = PartResult.model_validate_json(line)
+                except ValidationError:  # another program's line
+                    break
+                if before.station == result.station and before.number < result.number:
+                    break
+                lines.add(line)
+                end = start - 1
+    return lines
