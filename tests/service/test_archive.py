@@ -2,7 +2,9 @@
 
 import hashlib
 import sqlite3
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -141,6 +143,33 @@ def test_a_full_disk_is_one_clear_line_and_loses_nothing(archive: Archive) -> No
     assert len(list((archive.folder / "pictures").glob("*/*"))) == 1
     archive.keep([seen("next")])
     assert archive.history()[0].part == "next"
+
+
+def test_who_comes_at_the_same_time_shares_a_transaction(archive: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
+    commits = []
+    inner = archive._commit_pending
+
+    def slow() -> None:
+        commits.append(1)
+        time.sleep(0.05)
+        inner()
+
+    monkeypatch.setattr(archive, "_commit_pending", slow)
+    with ThreadPoolExecutor(20) as pool:
+        kept = list(pool.map(lambda number: archive.keep([seen(str(number))])[0], range(20)))
+    assert [each.part for each in kept] == [str(number) for number in range(20)] and len(commits) < 10
+    assert all(archive.inspection(each.id) == each for each in kept)
+
+    archive._database.execute(f"PRAGMA max_page_count = {archive._database.execute('PRAGMA page_count').fetchone()[0]}")
+
+    def fail(number: int) -> str:
+        with pytest.raises(MachineError, match="make room") as failed:
+            archive.keep([seen("x" * 20_000)])
+        return str(failed.value)
+
+    with ThreadPoolExecutor(4) as pool:
+        assert len(set(pool.map(fail, range(4)))) == 1
+    assert len(list((archive.folder / "pictures").glob("*/*"))) == 20
 
 
 def test_a_picture_that_was_changed_on_the_disk_is_not_given_out(archive: Archive) -> None:

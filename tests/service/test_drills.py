@@ -345,6 +345,19 @@ def test_a_station_file_of_nonsense(copied: Path, tmp_path: Path) -> None:
         is_served(served)
 
 
+def test_a_locked_station(copied: Path, tmp_path: Path) -> None:
+    with serving_here(create_app(Runtime([copied])), tmp_path / "log") as served:
+        (copied / "tests.jsonl").write_text('{"passed": false, "time": "today", "reason": "the bad part was good"}\n')
+        answer = served.inspect(grey_png(101))
+        assert answer.status == 409 and "station: locked since today: the bad part was good" in answer.error
+        assert served.ask("GET", "/v1/stations/station").json["problem"].startswith("locked since today")
+        body, kind = multipart(("station", "station", ""), ("picture", grey_png(101), "q.png"))
+        line = served.ask("POST", "/v1/batch", body, kind).json
+        assert line["query"] == "q.png" and "locked" in line["error"]
+        (copied / "tests.jsonl").unlink()
+        is_served(served)
+
+
 def test_a_clock_that_is_set_back(copied: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with serving_here(create_app(Runtime([copied])), tmp_path / "log") as served:
         served.inspect(grey_png(101), part="before")

@@ -10,11 +10,10 @@ import pytest
 from helpers.served import grey_png
 from helpers.stations import grey_station
 from lad_reasoner.errors import InputError
-from lad_reasoner.service.archive import AbsentError, Change, Inspection, Opinion
+from lad_reasoner.service.archive import AbsentError, Change, Inspection, Opinion, StateError
 from lad_reasoner.service.runtime import LiveStation, Runtime
 from lad_reasoner.service.station import FILE, Station
 from lad_reasoner.service.teaching import (
-    StateError,
     apply_change,
     discard_change,
     fit_limit,
@@ -195,10 +194,10 @@ def test_a_crash_leaves_a_change_whole_or_undone(runtime: Runtime) -> None:
     ("good", "bad", "limit", "fitted"),
     [
         ([0.1, 0.2], [0.8], None, None),  # the judge's own boundary is as good as any
-        ([0.1, 0.2], [0.4, 0.8], None, 0.3),  # a miss
-        ([0.1, 0.6], [0.8], None, 0.7),  # a false alarm
+        ([0.1, 0.2], [0.4, 0.8], None, 0.4),  # a miss: just below it
+        ([0.1, 0.6], [0.8], None, 0.6),  # a false alarm
         ([0.1, 0.6], [0.8], 0.65, 0.65),
-        ([0.1, 0.6], [0.8], 0.9, 0.7),
+        ([0.1, 0.6], [0.8], 0.9, 0.8),
         ([0.1, 0.6], [], None, None),
         ([], [0.1], 0.3, 0.3),
     ],
@@ -206,7 +205,11 @@ def test_a_crash_leaves_a_change_whole_or_undone(runtime: Runtime) -> None:
 def test_the_limit_that_fits_what_was_said(
     good: list[float], bad: list[float], limit: float | None, fitted: float | None
 ) -> None:
-    assert fit_limit(good, bad, limit) == (fitted if fitted is None else pytest.approx(fitted))
+    found = fit_limit(good, bad, limit)
+    assert found == (fitted if fitted is None else pytest.approx(fitted))
+    boundary = 0.5 if found is None else found
+    if good and bad:
+        assert max(good) <= boundary < min(bad)
 
 
 def test_the_limit_follows_what_was_said(tmp_path: Path) -> None:

@@ -52,6 +52,7 @@ from lad_reasoner.service.archive import (
     Inspection,
     Opinion,
     Outcome,
+    StateError,
     Target,
 )
 from lad_reasoner.service.forms import (
@@ -68,7 +69,6 @@ from lad_reasoner.service.keys import Holder, Keys
 from lad_reasoner.service.queue import LateError, QueueFullError
 from lad_reasoner.service.runtime import LATE, LiveStation, Order, Runtime
 from lad_reasoner.service.teaching import (
-    StateError,
     apply_change,
     discard_change,
     propose_change,
@@ -231,7 +231,7 @@ def _add_state_routes(app: FastAPI) -> None:
 
 
 def _add_inspect_routes(app: FastAPI) -> None:
-    problems = _problems(401, 403, 404, 408, 413, 415, 422, 429, 503)
+    problems = _problems(401, 403, 404, 408, 409, 413, 415, 422, 429, 503)
 
     @app.post(
         "/v1/inspect",

@@ -19,7 +19,7 @@ import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
@@ -79,6 +79,10 @@ _FINAL = ("inspections", "feedback", "versions", "audit")  # tables whose rows s
 
 class AbsentError(InputError):
     """There is no station, inspection, picture or change of this name or number."""
+
+
+class StateError(InputError):
+    """A station or a change is not in the state that this needs."""
 
 
 class Opinion(StrEnum):
@@ -179,12 +183,24 @@ class Retention:
     reviewed: float | None = None
 
 
+@dataclass(eq=False)
+class _Pending:
+    """The rows of one `keep`, each with its picture's file and hash; and what became of them."""
+
+    rows: list[tuple[Seen, tuple[str, str] | None]]
+    kept: list[Inspection] = field(default_factory=list)
+    error: BaseException | None = None
+    settled: bool = False
+
+
 class Archive:
     """One folder's archive. Several threads, and several processes, may use it at the same time."""
 
     def __init__(self, folder: str | Path, name: str) -> None:
         self.folder, self.name = Path(folder), name
-        self._lock = threading.RLock()
+        self._lock = threading.RLock()  # of the database
+        self._gathering = threading.Lock()  # of what waits for the next transaction
+        self._pending: list[_Pending] = []
         with _clear_errors(self.folder):
             (self.folder / PICTURES).mkdir(parents=True, exist_ok=True)
             self._database = sqlite3.connect(self.folder / DATABASE, check_same_thread=False, isolation_level=None)
@@ -201,22 +217,27 @@ class Archive:
             self._database.close()
 
     def keep(self, parts: Sequence[Seen]) -> list[Inspection]:
-        """Write inspections and their pictures in one transaction; they are on the disk when this returns.
+        """Write inspections and their pictures, all or none; they are on the disk when this returns.
 
-        MachineError if the disk is full or fails: then nothing of them is kept.
+        Threads that come at the same time share one transaction, since the disk takes its time for each. MachineError
+        if the disk is full or fails: then nothing of them is kept.
         """
         files: list[Path] = []
         try:
             with _clear_errors(self.folder):
-                named = [(seen, self._write_picture(seen.content, files)) for seen in parts]
-            with self._transaction() as database:
-                self._note_clock(database)
-                kept = [self._insert(database, seen, file) for seen, file in named]
+                pending = _Pending([(seen, self._write_picture(seen.content, files)) for seen in parts])
+            with self._gathering:
+                self._pending.append(pending)
+            with self._lock:  # whoever gets it first commits for all who wait
+                if not pending.settled:
+                    self._commit_pending()
+            if pending.error is not None:
+                raise MachineError(str(pending.error)) from pending.error
         except BaseException:
             for path in files:
                 path.unlink(missing_ok=True)
             raise
-        return kept
+        return pending.kept
 
     def inspection(self, number: int) -> Inspection:
         """AbsentError if there is none of this number."""
@@ -379,6 +400,21 @@ class Archive:
                     (self.folder / PICTURES / row["file"]).unlink(missing_ok=True)
                 number += len(rows)
         return number
+
+    def _commit_pending(self) -> None:
+        """The caller holds the lock of the database."""
+        with self._gathering:
+            together, self._pending = self._pending, []
+        try:
+            with self._transaction() as database:
+                self._note_clock(database)
+                kept = [[self._insert(database, seen, file) for seen, file in each.rows] for each in together]
+        except BaseException as error:
+            for each in together:
+                each.error, each.settled = error, True
+        else:
+            for each, inspections in zip(together, kept, strict=True):
+                each.kept, each.settled = inspections, True
 
     def _prepare(self) -> None:
         database = self._database

@@ -30,8 +30,17 @@ from lad_reasoner.judge import Judge
 from lad_reasoner.judges import load_judge
 from lad_reasoner.records import Failure, Verdict
 from lad_reasoner.runner import Judged
-from lad_reasoner.service.archive import AbsentError, Archive, Inspection, Outcome, Retention, Seen, utc_now
-from lad_reasoner.service.inspection import Decision, OpenStation, load_station_judge
+from lad_reasoner.service.archive import (
+    AbsentError,
+    Archive,
+    Inspection,
+    Outcome,
+    Retention,
+    Seen,
+    StateError,
+    utc_now,
+)
+from lad_reasoner.service.inspection import Decision, OpenStation, load_station_judge, why_locked
 from lad_reasoner.service.queue import BatchQueue
 from lad_reasoner.service.station import FILE, Station, station_folder
 from lad_reasoner.text import listed, printable
@@ -72,7 +81,9 @@ class LiveStation:
         return version
 
     def problem(self) -> str:
-        """What is wrong with the file on the disk, or that it waits to be loaded; empty if it is the one in use."""
+        """Why the station is locked, or what is wrong with its file on the disk; empty if all is well."""
+        if reason := why_locked(self.folder):
+            return reason
         try:
             if self.file() == self.archive.version_file(self.version):
                 return ""
@@ -195,13 +206,15 @@ class Runtime:
         """Read a picture and put it into the queue, for at most `seconds`; without a station with its references.
 
         `name` is what an error calls the picture. Raises ImageError for a picture that cannot be used, AbsentError for
-        an unknown station, QueueFullError if too many wait.
+        an unknown station, StateError for a locked one, QueueFullError if too many wait.
         """
         deadline = time.monotonic() + seconds
         source = io.BytesIO(content)
         source.name = name or part or "picture"
         live = self.station(station) if station else None
         if live is not None:
+            if reason := why_locked(live.folder):
+                raise StateError(f"{live.name}: {reason}")
             opened, version = live.open, live.version
             judge, pair = opened.judge, opened.read(source)
         else:

@@ -14,11 +14,12 @@ from __future__ import annotations
 
 import io
 import logging
+import math
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from itertools import islice, pairwise
+from itertools import islice
 from typing import Any
 
 from lad_reasoner.errors import InputError, LadError, MachineError
@@ -26,7 +27,7 @@ from lad_reasoner.files.pictures import PictureSource, open_picture
 from lad_reasoner.files.whole import lock, write_whole
 from lad_reasoner.records import Failure, Verdict
 from lad_reasoner.records import Outcome as StationOutcome
-from lad_reasoner.service.archive import Change, Inspection, Target
+from lad_reasoner.service.archive import Change, Inspection, StateError, Target
 from lad_reasoner.service.inspection import Decision, OpenStation, outcome_of
 from lad_reasoner.service.runtime import LiveStation, Runtime
 from lad_reasoner.service.setup import NORMALS, REFERENCES, set_limits
@@ -38,10 +39,6 @@ JUDGE_LIMIT = 0.5  # a judge's own boundary
 MOST_JUDGED = 200  # pictures of the archive, the newest, that a preview judges again
 PATIENCE = 3600.0  # seconds that a picture of a preview may wait for the line's own pictures
 _SUFFIXES = {"JPEG": ".jpg", "TIFF": ".tif", "JPEG2000": ".jp2", "MPO": ".jpg"}  # others are their format's name
-
-
-class StateError(InputError):
-    """A change is not in the state that this needs."""
 
 
 def propose_change(
@@ -254,22 +251,22 @@ def _fit_to_archive(station: Station, rows: Sequence[_Row]) -> Station:
 
 
 def fit_limit(good: Sequence[float], bad: Sequence[float], limit: float | None) -> float | None:
-    """The limit with the best balanced accuracy on these scores, of equal ones the nearest to `limit`.
+    """The limit with the best balanced accuracy on these scores, moved no further than they ask for.
 
     Without a limit the judge's own boundary, 0.5, is where it stands. `limit` itself if one of the two is empty.
     """
     if not good or not bad:
         return limit
-    scores = sorted({*good, *bad})
-    middles = [(low + high) / 2 for low, high in pairwise(scores)]
     current = JUDGE_LIMIT if limit is None else limit
+    # A score above the limit is an anomaly: lowered, the limit is just below a score; raised, it is at one.
+    moved = [math.nextafter(score, 0) if score <= current else score for score in (*good, *bad)]
 
     def value(candidate: float) -> tuple[float, float]:
         passed = sum(score <= candidate for score in good) / len(good)
         found = sum(score > candidate for score in bad) / len(bad)
         return round(passed + found, 9), -abs(candidate - current)
 
-    best = max([current, *middles], key=value)
+    best = max([current, *moved], key=value)
     return limit if best == current else best
 
 
