@@ -280,12 +280,14 @@ def test_queries_of_another_kind_are_judged(inspector: Inspector, folder: Path) 
         "grey": good.convert("L"),
         "tall": good.resize((200, 400)),
         "tiny": good.resize((16, 16)),
-        "long": good.resize((2000, 20)),
     }.items():
         verdict = inspector.inspect(changed)
         assert verdict.answer in ("yes", "no"), name
         assert np.isfinite(verdict.score), name
     assert inspector.inspect(good.resize((256, 192))).answer == "no"
+    long = inspector.inspect(good.resize((2000, 20)))  # no picture of the product
+    assert (long.answer, long.anomalous) == ("invalid", False)
+    assert "the picture has another shape than the references" in long.reason
 
 
 @pytest.mark.parametrize("colour", [(0, 0, 0), (128, 128, 128), (255, 255, 255), (9, 9, 12)])

@@ -23,6 +23,9 @@ from lad_reasoner.answers import Answer, parse_response
 from lad_reasoner.files.pictures import Picture
 from lad_reasoner.records import Box
 
+NO_ANSWER = "the response has no valid answer"
+NO_RESPONSE = "the response is empty"
+
 
 @dataclass(frozen=True, eq=False)
 class PicturePair:
@@ -43,7 +46,7 @@ class Judgement:
     `score` in [0, 1] is None if the judge gives answers only. `boxes` are in pixels of the query. `heat` (rows,
     columns) is the anomaly map in units of the limit of normal variation: above 1 is more than normal. `boxes_from`
     names the judge that made boxes and map if it is another one. `headline` says it in at most 15 words, if at all;
-    `details` say how it was measured, for readers who ask.
+    `details` say how it was measured, for readers who ask. `reason` says why there is no answer, where it is invalid.
     """
 
     answer: Answer
@@ -56,11 +59,14 @@ class Judgement:
     tokens: int = 0
     headline: str = ""
     details: str = ""
+    reason: str = ""
 
     @classmethod
     def of(cls, response: str, score: float | None = None, **rest: Any) -> Judgement:
         """Parse a response; the only place outside training that does."""
         parsed = parse_response(response)
+        if parsed.answer == "invalid" and not rest.get("reason"):
+            rest["reason"] = NO_ANSWER if response.strip() else NO_RESPONSE
         return cls(parsed.answer, score, response, parsed.reasoning, **rest)
 
 
@@ -68,7 +74,8 @@ class Judge(Protocol):
     """See the module's docstring.
 
     `batch_size` is the number of pairs of one call. `notes` are sentences for readers of its verdicts, such as what it
-    was made for. `parameters` is the number of weights of its network, or None.
+    was made for. A judge that does not look at pictures may have `looks_at_pictures = False`: then their quality does
+    not matter. `parameters` is the number of weights of its network, or None.
     """
 
     name: str

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -79,6 +80,9 @@ class Verdict(Record):
     A `score` of 0.5 is the boundary. `seconds` is the query's share of its batch. `boxes_from` names the judge that
     made the boxes if it is not `model`. `headline` says it in at most 15 words, and `details` how it was measured;
     both are empty if the judge writes none. A good verdict may have boxes too: what differs within the limit.
+    `reason` says why the query was not judged; only an invalid answer has one.
+
+    `notes` say what was changed in the pictures before they were judged.
 
     `station`, `outcome` and `p_value` are those of a station, whose limit then decides. An unsure part is not called
     anomalous. `p_value` is the share of good parts that score at least as high; None without normal pictures.
@@ -87,6 +91,7 @@ class Verdict(Record):
     query: str
     references: tuple[str, ...]
     answer: Answer
+    reason: str = ""
     anomalous: bool
     score: float = Field(ge=0, le=1)
     headline: str = ""
@@ -99,6 +104,7 @@ class Verdict(Record):
     prompt_version: str
     tokens: int = 0
     seconds: float = Field(ge=0)
+    notes: tuple[str, ...] = ()
     station: str = ""
     outcome: Outcome | None = None
     p_value: float | None = None
@@ -114,12 +120,15 @@ class Failure(Record):
 class ResultLine(Record):
     """A line of `inspect --json`: a verdict or a failure, with the same keys in both.
 
-    `error` is null in a verdict; of a failure only `query` and `error` are not null.
+    What could not be judged has the answer `invalid` and a `reason`, so that nobody takes it for good. `error` is null
+    in a verdict; a failure has no more than `query`, `answer`, `reason`, `notes` and `error`. `notes` are those of the
+    verdict and those of the whole run.
     """
 
     query: str
     references: tuple[str, ...] | None = None
     answer: Answer | None = None
+    reason: str | None = None
     anomalous: bool | None = None
     score: float | None = None
     headline: str | None = None
@@ -131,15 +140,20 @@ class ResultLine(Record):
     prompt_version: str | None = None
     tokens: int | None = None
     seconds: float | None = None
+    notes: tuple[str, ...] = ()
     station: str | None = None
     outcome: Outcome | None = None
     p_value: float | None = None
     error: str | None = None
 
     @classmethod
-    def of(cls, record: Verdict | Failure) -> ResultLine:
-        """The line of a verdict or a failure."""
-        return cls.model_validate(record.model_dump())
+    def of(cls, record: Verdict | Failure, notes: Sequence[str] = ()) -> ResultLine:
+        """The line of a verdict or a failure; `notes` are those of the run."""
+        if isinstance(record, Failure):
+            error = record.error
+            return cls(query=record.query, answer="invalid", reason=error, notes=tuple(notes), error=error)
+        values = record.model_dump()
+        return cls.model_validate(values | {"notes": tuple(dict.fromkeys((*notes, *record.notes)))})
 
 
 class Prediction(Record):

@@ -3,8 +3,8 @@
     for pair, result in run(judge, pairs, read):
         ...                        # Judged: verdict, pictures, judgement; Failure: why there is no verdict
 
-It decodes pictures ahead in a thread, judges in batches, isolates the faulty pair of a failed batch, divides the time
-of a batch among its pairs, and makes the `Verdict`.
+It decodes pictures ahead in a thread, stops those that no judge can judge (quality.py), judges in batches, isolates
+the faulty pair of a failed batch, divides the time of a batch among its pairs, and makes the `Verdict`.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from lad_reasoner.answers import Answer
 from lad_reasoner.errors import InputError, MachineError
 from lad_reasoner.files.pictures import name_source
 from lad_reasoner.judge import Judge, Judgement, PicturePair
+from lad_reasoner.quality import why_unfit
 from lad_reasoner.records import Failure, Verdict
 from lad_reasoner.text import printable
 
@@ -187,30 +188,42 @@ def _judge(judge: Judge, pairs: Sequence[PicturePair]) -> Iterator[Judged | Fail
 
 
 def judge_batch(judge: Judge, pairs: Sequence[PicturePair]) -> list[Judged]:
-    """One call of the judge, its time divided among the pairs.
+    """One call of the judge, its time divided among the pairs; a query that cannot be judged never reaches it.
 
     Raises what the judge raises, and ValueError if it does not return one judgement for each pair.
     """
     start = time.perf_counter()
-    judgements = judge.judge(pairs)
+    looks = getattr(judge, "looks_at_pictures", True)
+    reasons = [why_unfit(pair) if looks else "" for pair in pairs]
+    fit = [pair for pair, reason in zip(pairs, reasons, strict=True) if not reason]
+    made = judge.judge(fit) if fit else []
+    if len(made) != len(fit):
+        raise ValueError(f"{judge.name}: returned {len(made)} judgements for {len(fit)} pairs")
+    following = iter(made)
+    judgements = [Judgement("invalid", reason=reason) if reason else next(following) for reason in reasons]
     seconds = (time.perf_counter() - start) / len(pairs)
-    if len(judgements) != len(pairs):
-        raise ValueError(f"{judge.name}: returned {len(judgements)} judgements for {len(pairs)} pairs")
     judged = []
     for pair, judgement in zip(pairs, judgements, strict=True):
         references = tuple(reference.name for reference in pair.references)
-        judged.append(Judged(make_verdict(judge, pair.query.name, references, judgement, seconds), pair, judgement))
+        verdict = make_verdict(judge, pair.query.name, references, judgement, seconds, pair.query.notes)
+        judged.append(Judged(verdict, pair, judgement))
     return judged
 
 
 def make_verdict(
-    judge: Judge, query: str, references: tuple[str, ...], judgement: Judgement, seconds: float
+    judge: Judge,
+    query: str,
+    references: tuple[str, ...],
+    judgement: Judgement,
+    seconds: float,
+    notes: tuple[str, ...] = (),
 ) -> Verdict:
-    """The record of one judgement; `seconds` is its share of the batch."""
+    """The record of one judgement; `seconds` is its share of the batch, `notes` are those of the query's picture."""
     return Verdict(
         query=query,
         references=references,
         answer=judgement.answer,
+        reason=judgement.reason,
         anomalous=judgement.answer == "yes",
         score=ANSWER_SCORES[judgement.answer] if judgement.score is None else judgement.score,
         headline=judgement.headline,
@@ -223,4 +236,5 @@ def make_verdict(
         prompt_version=judge.prompt_version,
         tokens=judgement.tokens,
         seconds=round(seconds, 4),
+        notes=notes,
     )

@@ -61,7 +61,10 @@ def test_csv(folder: Path) -> None:
         cwd=folder,
     )
     rows = list(csv.DictReader(done.stdout.splitlines()))
-    assert [(row["answer"], row["anomalous"]) for row in rows] == [("yes", "True"), ("", "")]
+    assert [(row["answer"], row["anomalous"]) for row in rows] == [
+        ("yes", "True"),
+        ("invalid", ""),
+    ]  # never taken for good
     assert rows[0]["references"] == "reference/0.png;reference/1.png"
     assert rows[1]["error"] == "query/no.png: no such file"
     x, _, width, _ = map(int, rows[0]["boxes"].split()[0].split(":"))
@@ -143,7 +146,7 @@ def test_evidence_beside_a_model(folder: Path, checkpoint: Path, tmp_path: Path)
     done = run(*args, "--evidence", "--json", "--out", tmp_path, cwd=folder)
     verdict = json.loads(done.stdout)
     changed = {key for key in alone if verdict[key] != alone[key]} - {"seconds"}
-    assert changed == {"boxes", "boxes_from"}
+    assert changed == {"boxes", "boxes_from", "notes"}  # the notes say whose boxes they are
     assert verdict["boxes"] == json.loads(run(*args[:4], "--json", cwd=folder).stdout)["boxes"] != []
     origin = f"Map and boxes come from evidence, everything else from {checkpoint}."
     assert done.stderr.splitlines()[:2] == ["note: It only knows <discs>.", f"note: {origin}"]

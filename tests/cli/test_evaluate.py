@@ -38,6 +38,31 @@ def test_eval_of_a_baseline_goes_on_and_reports_again(root: Path, tmp_path: Path
     assert (tmp_path / "run/metrics.json").read_bytes() == metrics
 
 
+def test_a_run_on_one_label_says_so_first_and_ends_with_1(root: Path, tmp_path: Path) -> None:
+    ended = run(
+        *("eval", "--benchmark", "folder", "--root", root, "--kinds", "good"),
+        *("--model", "always-no", "--out", tmp_path / "run"),
+    )
+    assert ended.returncode == 1
+    lines = ended.stderr.splitlines()
+    assert lines[0] == (
+        "note: all queries are good, so the figures do not say whether the judge can tell; add anomalous pictures"
+    )
+    assert "all queries are good" in lines[-1]
+    assert (tmp_path / "run/metrics.json").exists()
+
+
+def test_notes_stand_in_the_metrics(tmp_path: Path) -> None:
+    lamp = lamps(tmp_path / "lamps")
+    stray = next(lamp.glob("*/test"))
+    (stray / "loose.png").write_bytes(b"")
+    ended = run("eval", "--benchmark", "folder", "--root", lamp, "--model", "always-no", "--out", tmp_path / "run")
+    assert ended.returncode == 0, ended.stderr
+    note = next(line for line in ended.stderr.splitlines() if "loose.png" in line).removeprefix("note: ")
+    assert note in json.loads((tmp_path / "run/metrics.json").read_text())["notes"]
+    assert "loose.png" in (tmp_path / "run/report.html").read_text()
+
+
 def test_eval_of_a_checkpoint_on_rendered_pictures(tmp_path: Path) -> None:
     model = tiny.save_qwen(tmp_path / "model")
     options = ("--limit", 2, "--references", 2, "--kinds", "good", "--votes", 3)

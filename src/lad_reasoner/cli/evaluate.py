@@ -82,6 +82,10 @@ def eval_verb(
         judge = load_judge(model, defaults=defaults, **options)
     wanted = None if kinds is None else [kind.strip() for kind in kinds.split(",")]
     run = Run(out, judge, opened, references=references, seed=seed, kinds=wanted, limit=limit, given=given)
+    for note in run.settings.notes:
+        print(f"note: {note}", file=sys.stderr)
+    if len(run.labels) == 1:
+        print(f"note: {_describe_one_label(run.labels)}", file=sys.stderr)
     if run.done:
         print(f"{out}: resumed with {run.done} pairs judged and {len(run.todo)} left", file=sys.stderr)
     try:
@@ -99,6 +103,13 @@ def eval_verb(
     report_verb(out)
     if all(prediction.verdict.answer == "invalid" for prediction in read_run(out).predictions):
         raise InputError(f"{out}: nothing was judged: no response has a valid answer")
+    if len(run.labels) == 1 and limit is None:
+        raise InputError(f"{out}: {_describe_one_label(run.labels)}")
+
+
+def _describe_one_label(labels: set[str]) -> str:
+    only, other = ("anomalous", "good") if labels == {"yes"} else ("good", "anomalous")
+    return f"all queries are {only}, so the figures do not say whether the judge can tell; add {other} pictures"
 
 
 def report_verb(

@@ -74,6 +74,7 @@ def inspect_verb(
         inspector = Inspector(judge, find_pictures(reference or [], passed_over))
     failed = invalid = anomalous = unsure = 0
     changed: Counter[str] = Counter()
+    reasons: Counter[str] = Counter()
     with _Output(out, inspector) as output:
         output.notes = [*inspector.notes(), *filter(None, [describe_passed_over(passed_over)])]
         for note in output.notes:
@@ -81,7 +82,7 @@ def inspect_verb(
         from lad_reasoner.report.terminal import VerdictTable, track
         from lad_reasoner.runner import Judged
 
-        show = _print_json if as_json else _CsvPrinter() if as_csv else VerdictTable(verbose=verbose).add
+        show = _JsonPrinter(output.notes) if as_json else _CsvPrinter() if as_csv else VerdictTable(verbose=verbose).add
         for result in track(inspector.run(files), len(files), "Inspecting"):
             record = record_of(result)
             output.add(result)  # first, so that it is kept even if stdout was closed
@@ -89,20 +90,23 @@ def inspect_verb(
             if isinstance(result, Judged):
                 changed.update(result.pair.query.notes)
             failed += hasattr(record, "error")
-            invalid += getattr(record, "answer", "") == "invalid"
+            if getattr(record, "answer", "") == "invalid":
+                invalid += 1
+                reasons[getattr(record, "reason", "").partition(":")[0] or "no valid answer"] += 1
             anomalous += getattr(record, "anomalous", False)
             unsure += getattr(record, "outcome", "") == "unsure"
         for note, number in changed.items():
             output.notes.append(f"in {number} of {len(files)} queries: {note}")
             print(f"note: {output.notes[-1]}", file=sys.stderr)
     print_receipt(inspector.judge)
+    why = "; ".join(f"{number} x {reason}" for reason, number in reasons.most_common())
     if not as_json and not as_csv:
-        apart = f" ({invalid} without a valid answer)" if invalid else ""
+        apart = f" ({why})" if invalid else ""
         judged = len(files) - failed - invalid
         aside = f" {unsure} unsure," if unsure else ""
         print(f"{judged} judged, {anomalous} anomalous,{aside} {failed + invalid} not judged{apart}")
     elif invalid:
-        print(f"{invalid} of {len(files)} queries were not judged: no valid answer", file=sys.stderr)
+        print(f"{invalid} of {len(files)} queries were not judged: {why}", file=sys.stderr)
     if failed or invalid:
         raise typer.Exit(EXIT_INPUT)
     if anomalous and fail_on_anomaly:
@@ -131,10 +135,16 @@ def _find_queries(sources: list[str], passed_over: list[Path]) -> list[Any]:
     return queries
 
 
-def _print_json(record: Verdict | Failure) -> None:
-    from lad_reasoner.records import ResultLine
+class _JsonPrinter:
+    """A line for each query, with the notes of the whole run in each."""
 
-    print(ResultLine.of(record).model_dump_json(), flush=True)
+    def __init__(self, notes: list[str]) -> None:
+        self.notes = tuple(notes)
+
+    def __call__(self, record: Verdict | Failure) -> None:
+        from lad_reasoner.records import ResultLine
+
+        print(ResultLine.of(record, self.notes).model_dump_json(), flush=True)
 
 
 class _CsvPrinter:
@@ -142,7 +152,7 @@ class _CsvPrinter:
 
     COLUMNS = (
         *("query", "anomalous", "score", "outcome", "p_value", "headline", "reasoning", "boxes", "boxes_from"),
-        *("references", "answer", "model", "prompt_version", "tokens", "seconds", "error"),
+        *("references", "answer", "reason", "model", "prompt_version", "tokens", "seconds", "error"),
     )
 
     def __init__(self) -> None:
@@ -152,9 +162,12 @@ class _CsvPrinter:
         self.writer.writeheader()
 
     def __call__(self, record: Any) -> None:
-        values = record.model_dump()
-        values["boxes"] = " ".join(f"{b['x']}:{b['y']}:{b['width']}:{b['height']}" for b in values.get("boxes", ()))
-        values["references"] = ";".join(values.get("references", ()))
+        from lad_reasoner.records import ResultLine
+
+        values = ResultLine.of(record).model_dump()
+        boxes = values["boxes"] or ()
+        values["boxes"] = " ".join(f"{b['x']}:{b['y']}:{b['width']}:{b['height']}" for b in boxes)
+        values["references"] = ";".join(values["references"] or ())
         self.writer.writerow(values)
         sys.stdout.flush()
 
@@ -184,7 +197,7 @@ class _Output:
             from lad_reasoner.records import ResultLine
             from lad_reasoner.report.inspection import inspection_row
 
-            append_record(self.folder / "verdicts.jsonl", ResultLine.of(record_of(result)))
+            append_record(self.folder / "verdicts.jsonl", ResultLine.of(record_of(result), self.notes))
             self.rows.append(inspection_row(result))
 
     def __exit__(self, *_: object) -> None:

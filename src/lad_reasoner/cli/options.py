@@ -46,6 +46,14 @@ def _judge_flags(
         int | None,
         typer.Option(metavar="N", min=1, help="Pixel budget of a picture; larger ones are scaled down."),
     ] = None,
+    device: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Where a vision-language model runs: cpu, cuda, cuda:1, mps, or auto."),
+    ] = None,
+    reasoning_tokens: Annotated[
+        int | None,
+        typer.Option(metavar="N", min=1, help="Longest reasoning of a vision-language model in this process."),
+    ] = None,
 ) -> None:
     """Declares the flags. All but --model are options of the judge's loader."""
 

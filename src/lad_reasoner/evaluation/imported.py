@@ -68,6 +68,7 @@ class ImportedPredictions:
 
     batch_size = 16
     parameters: int | None = None
+    looks_at_pictures = False
 
     def __init__(
         self,

@@ -16,11 +16,12 @@ wrong. A MachineError (memory, server) ends the run; the next start resumes it.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from lad_reasoner.errors import InputError, RecordError
 from lad_reasoner.evaluation.benchmark import Benchmark, Facts, default_kinds, draw_pairs, limit_pairs
@@ -30,7 +31,7 @@ from lad_reasoner.evaluation.thumbnails import save_thumbnail
 from lad_reasoner.files.jsonl import append_record, read_records, repair_records
 from lad_reasoner.files.pictures import Picture
 from lad_reasoner.files.whole import lock, write_whole
-from lad_reasoner.judge import Judge, Judgement, PicturePair
+from lad_reasoner.judge import NO_ANSWER, Judge, Judgement, PicturePair
 from lad_reasoner.records import Failure, Pair, Prediction, Record
 from lad_reasoner.runner import Judged, make_verdict, run
 from lad_reasoner.text import first_problem
@@ -64,12 +65,15 @@ class RunMetrics(Metrics):
     """The content of metrics.json.
 
     `trivial` holds the metrics of constant answers on the same pairs. `explanations` is None without explanations.
-    `failed` maps each query without a judgement, which counts as wrong, to its error.
+    `failed` maps each query without a judgement, which counts as wrong, to its error; `not_judged` counts the invalid
+    answers of the others by their reason. `notes` are those of the run, and what was changed in how many pictures.
     """
 
     trivial: dict[str, Summary]
     explanations: Explanations | None
     failed: dict[str, str]
+    not_judged: dict[str, int] = Field(default_factory=dict)
+    notes: tuple[str, ...] = ()
     mean_seconds: float
     mean_tokens: float
 
@@ -123,6 +127,7 @@ class Run:
         wanted = pairs if limit is None else limit_pairs(pairs, limit)
         self.todo = [pair for pair in wanted if pair.query not in judged]
         self.done = len(judged)
+        self.labels = {str(pair.label) for pair in wanted}
         self._known: dict[str, _Known] = {}
 
     def predict(self) -> Iterator[Prediction]:
@@ -234,11 +239,16 @@ def measure_run(predictions: Sequence[Prediction], *, resamples: int = RESAMPLES
     for name, constant in trivial_runs(lines).items():
         summary = compute_metrics(constant, resamples=resamples)
         trivial[name] = Summary(pooled=summary.pooled, mean_over_classes=summary.mean_over_classes)
+    invalid = [line.verdict for line in lines if line.verdict.answer == "invalid" and not line.error]
+    reasons = Counter(verdict.reason.partition(":")[0] or NO_ANSWER for verdict in invalid)
+    changes = Counter(note for line in lines for note in line.verdict.notes)
     return RunMetrics(
         **dict(metrics),
         trivial=trivial,
         explanations=measure_explanations(lines, resamples=resamples),
         failed={line.pair.query: line.error for line in lines if line.error},
+        not_judged=dict(reasons.most_common()),
+        notes=tuple(f"in {number} of {len(lines)} queries: {note}" for note, number in changes.items()),
         mean_seconds=round(sum(line.verdict.seconds for line in lines) / len(lines), 4),
         mean_tokens=round(sum(line.verdict.tokens for line in lines) / len(lines), 1),
     )
@@ -259,5 +269,6 @@ def write_metrics(out: str | Path) -> tuple[Recorded, RunMetrics]:
     """Write metrics.json from the predictions of a run folder; returns the run and its metrics."""
     recorded = read_run(out)
     metrics = measure_run(recorded.predictions)
+    metrics = metrics.model_copy(update={"notes": (*recorded.settings.notes, *metrics.notes)})
     write_whole(Path(out) / METRICS, metrics.model_dump_json(indent=2) + "\n")
     return recorded, metrics

@@ -13,6 +13,7 @@ import errno
 import glob
 import io
 import logging
+import math
 import os
 import re
 import sys
@@ -582,6 +583,16 @@ def natural(name: str) -> tuple[tuple[str | int, ...], str]:
 def natural_path(parts: Parts) -> tuple[tuple[tuple[str | int, ...], str], ...]:
     """Sorting key of a path."""
     return tuple(natural(part) for part in parts)
+
+
+def within_budget(image: Image.Image, max_pixels: int | None) -> Image.Image:
+    """The picture, scaled down to at most `max_pixels` pixels; None is no limit."""
+    pixels = image.width * image.height
+    if max_pixels is None or pixels <= max_pixels:
+        return image
+    scale = math.sqrt(max_pixels / pixels)
+    width, height = (max(1, math.floor(side * scale)) for side in image.size)
+    return image.resize((width, height), Image.Resampling.BICUBIC)
 
 
 def picture_uri(image: Image.Image, encoding: str, **options: Any) -> str:

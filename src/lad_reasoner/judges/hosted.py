@@ -29,6 +29,7 @@ import re
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +37,7 @@ from PIL import Image
 
 from lad_reasoner.answers import TAGS, parse_response
 from lad_reasoner.errors import InputError, MachineError, ServiceError, require
+from lad_reasoner.files.pictures import within_budget
 from lad_reasoner.judge import Judgement, PicturePair
 from lad_reasoner.prompts import PROMPT_VERSION, build_messages
 from lad_reasoner.remote.ledger import BudgetSpentError, Exchange, Ledger
@@ -51,6 +53,11 @@ KEY_VARIABLE = "LAD_SERVER_KEY"
 # most comes last, since they are dropped in this order.
 OPTIONAL: dict[str, Any] = {"max_completion_tokens": 4096, "logprobs": True, "top_logprobs": 20, "temperature": 0}
 FEWER_ALTERNATIVES = 5
+# The service's word for a response that ends too early -> why there is no answer.
+UNFINISHED = {
+    "length": "the response was cut off at the token limit",
+    "content_filter": "the service's content filter stopped the response",
+}
 GIVE_UP_AFTER = 5  # rejected pairs in a row: the service will reject the others, too
 
 _TAG = re.compile("|".join(TAGS), re.IGNORECASE)
@@ -64,7 +71,8 @@ class HostedJudge:
     `url` is the base address (`https://…/v1`); the key comes from the environment variable LAD_SERVER_KEY. `cache` is a
     file of JSON lines, by default one in the user's cache folder. `prices` and `budget` are those of
     `remote.ledger.Ledger`; `timeout`, `patience` and `backoff` those of `remote.client.ChatService`. `max_tokens` is
-    the limit of a response with its reasoning; with a higher one, only what was cut off is asked again. InputError for
+    the limit of a response with its reasoning; with a higher one, only what was cut off is asked again. `max_pixels` is
+    the budget of a picture; larger ones are scaled down. InputError for
     an address, a key or a number that cannot be used.
     """
 
@@ -81,13 +89,15 @@ class HostedJudge:
         budget: float | None = None,
         concurrency: int = 8,
         max_tokens: int = OPTIONAL["max_completion_tokens"],
+        max_pixels: int | None = None,
         timeout: float = 120.0,
         patience: float = 300.0,  # a request that hangs gets a second try
         backoff: float = 1.0,
     ) -> None:
-        for option, number in (("concurrency", concurrency), ("max_tokens", max_tokens)):
-            if number < 1:
+        for option, number in (("concurrency", concurrency), ("max_tokens", max_tokens), ("max_pixels", max_pixels)):
+            if number is not None and number < 1:
                 raise InputError(f"{option} is {number}; give at least 1")
+        self.max_pixels = max_pixels
         self.name, self.concurrency = model, concurrency
         self.batch_size = 2 * concurrency  # so that one slow answer does not leave the other connections idle
         self.ledger = Ledger(
@@ -180,7 +190,7 @@ class HostedJudge:
         return service
 
     def _judge(self, service: ChatService, pair: PicturePair, unusable: dict[str, Exchange]) -> Judgement:
-        pictures = [*(reference.image for reference in pair.references), pair.query.image]
+        pictures = [within_budget(picture.image, self.max_pixels) for picture in (*pair.references, pair.query)]
         key = self._key(pictures)
         exchange = self._unusable.pop(key, None)
         if exchange is None:
@@ -192,7 +202,10 @@ class HostedJudge:
                 unusable[key] = exchange
         self._answered = True
         self._compare_model(exchange.model)
-        return Judgement.of(exchange.text, exchange.score, tokens=exchange.output_tokens)
+        judgement = Judgement.of(exchange.text, exchange.score, tokens=exchange.output_tokens)
+        if judgement.answer == "invalid" and exchange.finish in UNFINISHED:
+            return replace(judgement, reason=UNFINISHED[exchange.finish])
+        return judgement
 
     def _key(self, pictures: Sequence[Image.Image]) -> str:
         """The hash of the request with all optional parameters, and with hashes of the pixels for the pictures."""
@@ -273,11 +286,19 @@ def load_hosted(
     budget: float | None = None,
     concurrency: int = 8,
     max_tokens: int = OPTIONAL["max_completion_tokens"],
+    max_pixels: int | None = None,
 ) -> HostedJudge:
     """A model behind an OpenAI-compatible service; `prices` of a million input and output tokens, such as 0.1,0.4."""
     costs = None if prices is None else parse_prices(prices)
     return HostedJudge(
-        server, name, cache=cache, prices=costs, budget=budget, concurrency=concurrency, max_tokens=max_tokens
+        server,
+        name,
+        cache=cache,
+        prices=costs,
+        budget=budget,
+        concurrency=concurrency,
+        max_tokens=max_tokens,
+        max_pixels=max_pixels,
     )
 
 

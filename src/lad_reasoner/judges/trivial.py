@@ -34,8 +34,8 @@ class ScoreJudge:
     notes: tuple[str, ...] = ()
     parameters: int | None = None
 
-    def __init__(self, name: str, score: Callable[[PicturePair], float]) -> None:
-        self.name, self.score = name, score
+    def __init__(self, name: str, score: Callable[[PicturePair], float], *, looks_at_pictures: bool = True) -> None:
+        self.name, self.score, self.looks_at_pictures = name, score, looks_at_pictures
 
     def judge(self, pairs: Sequence[PicturePair]) -> list[Judgement]:
         """Score pair after pair."""
@@ -45,17 +45,19 @@ class ScoreJudge:
 
 def always_yes() -> ScoreJudge:
     """Answers yes to every pair."""
-    return ScoreJudge("always-yes", lambda _: 1.0)
+    return ScoreJudge("always-yes", lambda _: 1.0, looks_at_pictures=False)
 
 
 def always_no() -> ScoreJudge:
     """Answers no to every pair."""
-    return ScoreJudge("always-no", lambda _: 0.0)
+    return ScoreJudge("always-no", lambda _: 0.0, looks_at_pictures=False)
 
 
 def answer_at_random(seed: int = 0) -> ScoreJudge:
     """A random score, drawn from the seed and the query's name."""
-    return ScoreJudge("random", lambda pair: random.Random(f"{seed}/{pair.query.name}").random())
+    return ScoreJudge(
+        "random", lambda pair: random.Random(f"{seed}/{pair.query.name}").random(), looks_at_pictures=False
+    )
 
 
 def compare_pixels() -> ScoreJudge:

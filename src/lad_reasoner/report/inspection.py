@@ -23,7 +23,7 @@ from lad_reasoner.templates import render_page
 
 THUMBNAIL_SIDE = 320  # pixels
 HEAT_FROM, HEAT_TO = 0.6, 2.0  # in limits of normal variation: the map begins to show, the map is full
-VERDICTS = {"yes": "anomalous", "no": "good", "invalid": "invalid answer"}
+VERDICTS = {"yes": "anomalous", "no": "good", "invalid": "not judged"}
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ def inspection_row(
         verdict="unsure" if verdict.outcome == "unsure" else VERDICTS[verdict.answer],
         score=round(verdict.score, 4),
         headline=verdict.headline,
-        reasoning=verdict.reasoning or verdict.response,
+        reasoning=": ".join(filter(None, (verdict.reason, verdict.reasoning or verdict.response))),
         details=verdict.details,
         model=verdict.model,
         made=made,

@@ -139,7 +139,11 @@ def remarks(recorded: Recorded, metrics: RunMetrics) -> list[str]:
         sentences.append(f"{len(metrics.failed)} queries could not be judged and count as wrong: {errors}")
     invalid = metrics.pooled.confusion.invalid if metrics.pooled.confusion else 0
     if invalid > len(metrics.failed):
-        sentences.append(f"{invalid - len(metrics.failed)} responses have no valid answer and count as wrong")
+        reasons = "; ".join(f"{number} x {reason}" for reason, number in metrics.not_judged.items())
+        sentences.append(
+            f"{invalid - len(metrics.failed)} responses have no valid answer and count as wrong: {reasons}"
+        )
+    sentences += [note for note in metrics.notes if note not in settings.notes]
     naming = metrics.explanations.naming if metrics.explanations else None
     if naming and naming.unknown:
         sentences.append(f"defects without words in defect_words.toml: {', '.join(naming.unknown)}")

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 BAR = 10  # characters
 EIGHTHS = " ▏▎▍▌▋▊▉"
 COLOURS = {"yes": "red", "no": "green", "invalid": "yellow"}
-WORDS = {"yes": "ANOMALOUS", "no": "good", "invalid": "invalid"}
+WORDS = {"yes": "ANOMALOUS", "no": "good", "invalid": "not judged"}
 UNSURE_COLOUR, UNSURE_WORD = "yellow", "UNSURE"  # of a station
 
 Item = TypeVar("Item")
@@ -117,12 +117,16 @@ class VerdictTable:
         if result.p_value is not None:
             name.append(f"  (p = {result.p_value:.2g})", style="not bold dim")
         score = Text(score_bar(result.score), style=style).append(f" {result.score:.2f}")
+        if result.answer == "invalid":
+            score = Text("")
         self.console.print(self._grid(verdict, score, name))
         reasoning = result.reasoning or result.response
         if self.verbose:
             texts = [reasoning, *filter(None, [result.details])]
         else:
             texts = [result.headline or reasoning] if unsure or result.answer != "no" else []
+        if result.reason:
+            texts = [": ".join(filter(None, [result.reason, texts[0] if texts else ""])), *texts[1:]]
         for text in texts:
             self.console.print(self._grid(Text(""), Text(""), Text(text, style="dim")))
 

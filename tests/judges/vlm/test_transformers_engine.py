@@ -303,12 +303,12 @@ def test_the_budget_of_a_reasoning_is_the_one_it_was_trained_with(qwen: Checkpoi
 def test_a_prompt_longer_than_the_context_names_the_references_that_fit(
     qwen: Checkpoint, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(qwen.model.config.get_text_config(), "max_position_embeddings", 500)
+    monkeypatch.setattr(qwen.model.config.get_text_config(), "max_position_embeddings", 400)
     model, query = judge(qwen), read_picture(tiny.picture(1))
     with pytest.raises(
-        InputError, match=r"40 references .* its context has 500; give at most \d+ references"
+        InputError, match=r"60 references .* its context has 400; give at most \d+ references"
     ) as caught:
-        ask(model, [query], references=40)
+        ask(model, [query], references=60)
     most = int(str(caught.value).split("at most ")[1].split()[0])
     with pytest.raises(InputError, match=f"give at most {most} references"):
         ask(model, [query], references=most + 1)

@@ -148,6 +148,7 @@ class WithEvidence:
         origin = f"Map and boxes come from {evidence.name}, everything else from {judge.name}."
         self.notes = (*judge.notes, origin)
         self.parameters = judge.parameters
+        self.looks_at_pictures: bool = getattr(judge, "looks_at_pictures", True)
 
     def judge(self, pairs: Sequence[PicturePair]) -> list[Judgement]:
         """The judgements of the other judge, with the map and the boxes of `evidence`."""

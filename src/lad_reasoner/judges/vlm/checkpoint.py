@@ -10,7 +10,6 @@ what resolution; here the pixel budget is the checkpoint's own unless another is
 from __future__ import annotations
 
 import json
-import math
 import re
 import sys
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ import torch
 from PIL import Image
 
 from lad_reasoner.errors import InputError, LadError, MachineError, require
+from lad_reasoner.files.pictures import within_budget
 from lad_reasoner.judges.vlm.qwen_speedups import speed_up
 
 EXTRA = "hf"  # the optional dependencies that load a checkpoint
@@ -68,12 +68,7 @@ class Checkpoint:
 
     def fit(self, image: Image.Image) -> Image.Image:
         """The picture within the pixel budget."""
-        pixels = image.width * image.height
-        if self.max_pixels is None or pixels <= self.max_pixels:
-            return image
-        scale = math.sqrt(self.max_pixels / pixels)
-        width, height = (max(1, math.floor(side * scale)) for side in image.size)
-        return image.resize((width, height), Image.Resampling.BICUBIC)
+        return within_budget(image, self.max_pixels)
 
 
 def load_checkpoint(

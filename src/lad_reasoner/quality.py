@@ -1,0 +1,113 @@
+"""Is a query fit to be judged? A look at the picture itself and at the references, before any judge sees it.
+
+    why_unfit(pair)     # "the picture is blurred: its edges have 6 % of the references' sharpness"; empty if it is fit
+
+A query that shows nothing, is over- or underexposed, blurred, of another shape, or has nothing in common with the
+references cannot be taken for good. The limits are lenient: they stop what no judge can judge, not what is unlike the
+references. `benchmarks/quality.py` measures them on photographs: share of pictures that are stopped wrongly, and
+shares of damaged ones that are stopped.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from lad_reasoner.files.pictures import Picture, why_blank
+from lad_reasoner.judge import PicturePair
+
+SMALLEST = 160  # pixels of the long side: thumbnails and drawings are too small to tell more than that they are blank
+SIDE = 512  # pixels of the long side at which sharpness is measured
+EDGES = 99.5  # percentile of the Laplacian: the sharpest edges, however much of the picture is plain
+LEAST_SHARPNESS = 0.25  # of the least sharp reference
+PLAIN = 4.0  # grey levels: references without edges do not show how sharp the camera is
+MOST_CLIPPED = 0.5  # share of pixels that are black or white, above that of the references
+ASPECT = 3.0  # factor between the query's width / height and the nearest reference's
+LEAST_COLOURS = 0.25  # overlap of the colour histograms, and
+LEAST_LAYOUT = 0.3  # correlation of the pictures at 16 x 16 pixels: below both there is nothing in common
+BLACK, WHITE = 2, 253  # grey levels of clipped pixels
+LOOKED_AT = 16  # references: more of one product do not change the limits
+CACHED = 8  # sets of references
+
+
+@dataclass(frozen=True, eq=False)
+class _Look:
+    """What is compared between a query and references."""
+
+    sharpness: float  # grey levels
+    clipped: float  # share of pixels
+    aspect: float  # width / height
+    colours: NDArray[np.float64]  # (512,), adds up to 1
+    layout: NDArray[np.float64]  # (256,), unit vector
+
+
+def why_unfit(pair: PicturePair) -> str:
+    """Why the query cannot be judged, in one line; empty if it can be."""
+    blank = why_blank(pair.query)
+    if blank and not any(why_blank(reference) for reference in pair.references[:LOOKED_AT]):
+        return blank
+    if min(max(picture.width, picture.height) for picture in (pair.query, *pair.references)) < SMALLEST:
+        return ""
+    query, references = _look(pair.query), _look_at_all(pair.references)
+    clipped = query.clipped - max(reference.clipped for reference in references)
+    if clipped > MOST_CLIPPED:
+        return f"the picture is over- or underexposed: {100 * clipped:.0f} % more of it is black or white"
+    factor = min(max(query.aspect / other.aspect, other.aspect / query.aspect) for other in references)
+    if factor > ASPECT:
+        return (
+            f"the picture has another shape than the references: width / height {query.aspect:.2f}, "
+            f"not {references[0].aspect:.2f}"
+        )
+    colours = max(float(np.minimum(query.colours, other.colours).sum()) for other in references)
+    layout = max(float(query.layout @ other.layout) for other in references)
+    if colours < LEAST_COLOURS and layout < LEAST_LAYOUT:
+        return "the picture has nothing in common with the references: neither colours nor layout"
+    sharpest = min(reference.sharpness for reference in references)
+    if sharpest > PLAIN and query.sharpness < LEAST_SHARPNESS * sharpest:
+        share = 100 * query.sharpness / sharpest
+        return f"the picture is blurred: its edges have {share:.0f} % of the references' sharpness"
+    return ""
+
+
+@lru_cache(CACHED)
+def _look_at_all(references: tuple[Picture, ...]) -> tuple[_Look, ...]:
+    step = max(1, len(references) // LOOKED_AT)
+    return tuple(_look(reference) for reference in references[::step][:LOOKED_AT])
+
+
+def _look(picture: Picture) -> _Look:
+    image = picture.image
+    scale = min(1.0, SIDE / max(image.size))
+    width, height = (max(4, round(side * scale)) for side in image.size)
+    small = image.resize((width, height), Image.Resampling.BOX)
+    grey = np.asarray(small.convert("L"), dtype=np.float32)  # (height, width)
+    inner = grey[1:-1, 1:-1]
+    laplacian = np.abs(4 * inner - grey[:-2, 1:-1] - grey[2:, 1:-1] - grey[1:-1, :-2] - grey[1:-1, 2:])
+    colours = np.asarray(small)
+    clipped = (colours <= BLACK).all(-1) | (colours >= WHITE).all(-1)
+    layout = np.asarray(small.convert("L").resize((16, 16), Image.Resampling.BOX), dtype=np.float64).ravel()
+    layout -= layout.mean()
+    return _Look(
+        sharpness=float(np.percentile(laplacian, EDGES)),
+        clipped=float(clipped.mean()),
+        aspect=picture.width / picture.height,
+        colours=_histogram(small.resize((64, 64), Image.Resampling.BOX)),
+        layout=layout / max(1e-6, float(np.linalg.norm(layout))),
+    )
+
+
+def _histogram(image: Image.Image) -> NDArray[np.float64]:
+    """(512,), eight steps a channel, smoothed: a shift of light by half a step must not empty the overlap."""
+    steps = np.asarray(image).reshape(-1, 3) // 32  # (pixels, 3)
+    counts = np.zeros((8, 8, 8))
+    np.add.at(counts, tuple(steps.T), 1.0)
+    for axis in range(3):
+        padded = np.pad(counts, [(1, 1) if at == axis else (0, 0) for at in range(3)])
+        below, here, above = (np.take(padded, range(start, start + 8), axis) for start in range(3))
+        counts = 0.25 * below + 0.5 * here + 0.25 * above
+    shares: NDArray[np.float64] = counts.ravel() / counts.sum()
+    return shares
