@@ -13,10 +13,8 @@ from helpers.shots import shot
 from lad_reasoner.files.pictures import Picture, read_picture
 from lad_reasoner.judges.evidence.backbone import Backbone
 from lad_reasoner.judges.evidence.matching import (
-    MOST_COMMON,
     ORIENTATIONS,
     Matcher,
-    augment_shot,
     colour_vectors,
     orientations,
     working_size,
@@ -104,7 +102,6 @@ def test_noise_all_over_a_good_picture_is_no_anomaly(matcher: Matcher) -> None:
 def test_another_scene_has_not_merely_much_in_common(one_shot: Matcher) -> None:
     other = shot("good", 0, "screw_bag").image
     measurement = one_shot.compare(one_shot.fit(read_picture(other)))
-    assert measurement.common == MOST_COMMON
     assert one_shot.spread.score(measurement.statistic) > 0.9
 
 
@@ -150,15 +147,6 @@ def test_orientations_turn_clockwise() -> None:
     for i, (x, y) in ((0, (45, 5)), (2, (84, 45)), (4, (45, 84)), (6, (5, 45))):
         assert views[i].getpixel((x, y))[0] > 200, i  # type: ignore[index]
         assert views[i].size == image.size
-
-
-def test_augmented_copies_know_what_they_show() -> None:
-    image = shot("good", 0).image.resize((384, 256))
-    other_shot, seen_copy, seen_reference = augment_shot(image, np.random.default_rng(3), (16, 24))
-    assert other_shot.size == image.size
-    assert seen_copy.shape == seen_reference.shape == (16 * 24,)
-    assert 0.5 < seen_copy.float().mean() < 1
-    assert 0.5 < seen_reference.float().mean() < 1
 
 
 def test_colours_are_as_far_apart_as_they_look() -> None:
