@@ -2,6 +2,7 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from copy import copy
+from io import BytesIO
 
 import numpy as np
 import pytest
@@ -157,3 +158,24 @@ def test_colours_are_as_far_apart_as_they_look() -> None:
     assert red @ blue < 0.3
     assert 0.5 < black @ white < 0.8
     assert vector(120, 120, 120) @ vector(130, 128, 122) > 0.99  # as light and white balance change
+
+
+def test_the_grain_of_a_jpeg_or_a_sensor_is_no_difference(backbone: Backbone) -> None:
+    """On a plain ground the network would take it for a texture."""
+    matcher = Matcher([scene(*BOTH)], backbone)
+    rng = np.random.default_rng(1)
+    pixels = np.asarray(scene(*BOTH).image, dtype=np.float32)
+    noisy = Image.fromarray((pixels + rng.normal(0, 8, pixels.shape)).clip(0, 255).astype(np.uint8))
+    buffer = BytesIO()
+    scene(*BOTH).image.save(buffer, "JPEG", quality=75)
+    for image in (noisy, Image.open(buffer).convert("RGB")):
+        measurement = matcher.compare(matcher.fit(read_picture(image)))
+        assert matcher.spread.score(measurement.statistic) < 0.1
+
+
+def test_a_copy_of_a_reference_is_not_another_shot(backbone: Backbone) -> None:
+    """Whereas equal parts in other places are one."""
+    first, other = scene(*BOTH), scene((110, 120, RED), (280, 250, BLUE))
+    assert Matcher([first, first], backbone).spread == Matcher([first], backbone).spread
+    assert Matcher([first, other], backbone).distinct == 2
+    assert Matcher([first, first, other], backbone).distinct == 2

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lad_reasoner.judges.evidence.normal_variation import LIMIT_OF_MANY, LIMIT_OF_ONE, TRUST, NormalSpread
+from lad_reasoner.judges.evidence.normal_variation import LIMIT, TRUST, NormalSpread
 
 statistics = st.floats(1e-3, 10.0)
 
@@ -24,15 +24,14 @@ def test_half_at_the_limit_and_monotone(observed: list[float]) -> None:
 
 def test_one_reference_has_the_constant() -> None:
     spread = NormalSpread.estimate([], 1)
-    assert spread.limit == pytest.approx(math.exp(LIMIT_OF_ONE))
+    assert spread.limit == pytest.approx(math.exp(LIMIT))
     assert spread.observed == 0
 
 
 def test_the_limit_follows_the_references_the_more_the_more_there_are() -> None:
-    many = LIMIT_OF_MANY + TRUST * math.log(0.2)
     for count in (2, 4, 40, 4000):
         limit = NormalSpread.estimate([0.2] * count, count).limit
-        assert math.log(limit) == pytest.approx(many + (LIMIT_OF_ONE - many) / count)
+        assert math.log(limit) == pytest.approx(LIMIT + (1 - 1 / count) * TRUST * math.log(0.2))
 
 
 @given(st.lists(statistics, min_size=2, max_size=8), st.floats(1.01, 3))

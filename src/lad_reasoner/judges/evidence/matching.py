@@ -56,6 +56,7 @@ FREE_SHARE = 0.10  # of the patches found only elsewhere: from here on the layou
 ELSEWHERE = 0.05  # a patch is found only elsewhere when its place costs this much cosine distance more
 PLACE_WEIGHT = 0.5  # how much of that extra distance counts
 ADDED_WEIGHT = 0.75  # of the added direction in the statistic, a geometric mean of both
+ALONE = 0.7  # how much one direction counts if the other shows nothing
 LEVEL = 0.90  # the quantile of the distances that stands for what the picture otherwise shows
 LEVEL_FLOOR, LEVEL_CEILING = 0.01, 0.3  # of that level; another scene must not pass as much variation
 LEVEL_POWER, LEVEL_POWER_OF_ONE = 0.2, 0.3  # the statistic is divided by level ** (the first + the second / references)
@@ -146,7 +147,10 @@ class _Placed:
     @property
     def top(self) -> float:
         """The largest distances of both directions as one number."""
-        return float(_top(self.added) ** ADDED_WEIGHT * _top(self.missing) ** (1 - ADDED_WEIGHT))
+        added, missing = _top(self.added), _top(self.missing)
+        both = float(added**ADDED_WEIGHT * missing ** (1 - ADDED_WEIGHT))
+        # A part that is missing on a plain ground shows in one direction alone.
+        return max(both, ALONE * added, ALONE * missing)
 
 
 class Matcher:

@@ -22,8 +22,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 # Measured with the default backbone on seven sets of photographs, each tried with the constants of the other six.
-LIMIT_OF_ONE = -0.50  # log(statistic), with one reference
-LIMIT_OF_MANY = -0.43  # log(statistic) with very many references of mean 0
+LIMIT = -0.49  # log(statistic), with one reference
 TRUST = 0.6  # how far the limit follows the mean of very many references
 WIDTH = 0.12  # of log(statistic): how fast the score rises
 SMALLEST = 1e-9  # a copy has the distance 0, which has no logarithm
@@ -41,9 +40,7 @@ class NormalSpread:
         """From the statistics of references against the others, without copies; `references` are distinct ones."""
         logs = [math.log(max(SMALLEST, value)) for value in observed]
         mean = sum(logs) / len(logs) if logs else 0.0
-        share = 1 - 1 / references
-        log_limit = (1 - share) * LIMIT_OF_ONE + share * (LIMIT_OF_MANY + TRUST * mean)
-        return cls(math.exp(log_limit), len(logs))
+        return cls(math.exp(LIMIT + TRUST * (1 - 1 / references) * mean), len(logs))
 
     def score(self, statistic: float) -> float:
         """In (0, 1), 0.5 at the limit of normal variation."""

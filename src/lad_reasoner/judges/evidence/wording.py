@@ -18,9 +18,9 @@ from dataclasses import dataclass
 
 from lad_reasoner.answers import format_response
 from lad_reasoner.files.pictures import Picture
-from lad_reasoner.judges.evidence.exchange import Exchange
 from lad_reasoner.judges.evidence.labels import TextChange
 from lad_reasoner.judges.evidence.matching import Measurement
+from lad_reasoner.judges.evidence.more_and_less import MoreAndLess
 from lad_reasoner.judges.evidence.normal_variation import NormalSpread
 from lad_reasoner.judges.evidence.regions import MAX_REGIONS, Change, Region, name_colour
 from lad_reasoner.judges.evidence.whole_picture import Look, WholeChange
@@ -40,7 +40,7 @@ class Findings:
     regions: tuple[Region, ...]
     changes: tuple[WholeChange, ...]  # of the whole picture
     looks: tuple[Look, ...]  # of the references
-    more_and_less: Exchange | None  # by the assignment of patches one to one; None with too few references
+    more_and_less: MoreAndLess | None  # by the assignment of patches one to one; None with too few references
     texts: tuple[TextChange, ...] = ()
 
     @property
@@ -59,7 +59,7 @@ class Findings:
         return self.score >= 0.5
 
     @property
-    def exchange(self) -> Exchange | None:
+    def amounts(self) -> MoreAndLess | None:
         """What there is more and less of, where the amount made the verdict."""
         return self.more_and_less if self.appearance >= 0.5 and self.measurement.amount_speaks else None
 
@@ -83,9 +83,9 @@ def write_headline(findings: Findings) -> str:
     whole = f"the picture is {_change_words(findings.changes[0])}" if findings.changes else ""
     if not findings.anomalous:
         return f"Nothing stands out{'; ' if whole else ''}{whole}. {ratio}"
-    exchange = findings.exchange
-    if exchange:
-        return f"Amounts differ at {exchange.place}{_more_and_less(exchange)}. {ratio}"
+    amounts = findings.amounts
+    if amounts:
+        return f"Amounts differ at {amounts.place}{_more_and_less(amounts)}. {ratio}"
     # Most of the difference is what all patches have in common, which no region shows.
     if whole and 2 * findings.measurement.common > findings.measurement.appearance:
         return f"{whole.capitalize()}{_others(len(findings.regions))}. {ratio}"
@@ -103,8 +103,8 @@ def write_response(findings: Findings) -> str:
     outside = findings.appearance >= 0.5
     if outside:
         sentences = []
-        if findings.exchange:
-            sentences.append(_amount(findings.exchange))
+        if findings.amounts:
+            sentences.append(_amount(findings.amounts))
             # The appearance may be within its limit.
             regions = tuple(region for region in regions if region.strength >= 1)
         sentences.append(_count(len(regions)))
@@ -130,15 +130,15 @@ def write_details(findings: Findings, query: Picture) -> str:
     return " ".join(sentences)
 
 
-def _amount(exchange: Exchange) -> str:
+def _amount(amounts: MoreAndLess) -> str:
     than = "than in any reference"
-    if exchange.more == exchange.less:
-        return f"The amounts differ, mostly at {exchange.place}: more of something {exchange.more} {than}."
-    return f"There is more {exchange.more} and less {exchange.less} {than}, mostly at {exchange.place}."
+    if amounts.more == amounts.less:
+        return f"The amounts differ, mostly at {amounts.place}: more of something {amounts.more} {than}."
+    return f"There is more {amounts.more} and less {amounts.less} {than}, mostly at {amounts.place}."
 
 
-def _more_and_less(exchange: Exchange) -> str:
-    return "" if exchange.more == exchange.less else f": more {exchange.more}, less {exchange.less}"
+def _more_and_less(amounts: MoreAndLess) -> str:
+    return "" if amounts.more == amounts.less else f": more {amounts.more}, less {amounts.less}"
 
 
 def _text_place(change: TextChange) -> str:

@@ -1,7 +1,7 @@
 """What the query shows more of, and what less, where the amounts differ; see `amount.py`.
 
-exchange = find_exchange(amount, query, reference)
-exchange.more, exchange.less, exchange.place     # ("orange", "light grey", "lower left")
+amounts = find_more_and_less(amount, query, reference)
+amounts.more, amounts.less, amounts.place     # ("orange", "light grey", "lower left")
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ MOST = 0.5  # of the largest excess: cells below are pushed aside by those above
 
 
 @dataclass(frozen=True)
-class Exchange:
+class MoreAndLess:
     """Colours by name, and the place of most of it in the query."""
 
     more: str
@@ -29,7 +29,7 @@ class Exchange:
     place: str
 
 
-def find_exchange(amount: Amount, query: Image.Image, reference: Image.Image) -> Exchange:
+def find_more_and_less(amount: Amount, query: Image.Image, reference: Image.Image) -> MoreAndLess:
     """The colours of the query's cells with the largest excess, against those of their counterparts.
 
     Both are RGB pictures at working size. Each cell votes with its excess for its pair of named colours; a pair of two
@@ -47,7 +47,7 @@ def find_exchange(amount: Amount, query: Image.Image, reference: Image.Image) ->
     inside = np.where(chosen, surplus, 0.0)
     y = float((inside.sum(1) * (np.arange(rows) + 0.5)).sum() / inside.sum() / rows)
     x = float((inside.sum(0) * (np.arange(columns) + 0.5)).sum() / inside.sum() / columns)
-    return Exchange(more, less, place_words(x, y))
+    return MoreAndLess(more, less, place_words(x, y))
 
 
 def _name(colour: NDArray[np.uint8]) -> str:
