@@ -119,7 +119,9 @@ def measure_query(references: StudiedReferences, query: Picture, reader: LabelRe
     regions = find_regions(comparison, working, matcher.spread.limit)
     changes = find_changes(comparison, working, measure_look(query), references.looks)
     amount = comparison.amount
-    amounts = find_more_and_less(amount, working, matcher.views[amount.reference][0]) if amount else None
+    amounts = None
+    if amount and comparison.amount_speaks:
+        amounts = find_more_and_less(amount, working, matcher.views[amount.reference][0])
     texts: tuple[TextChange, ...] = ()
     if reader is not None:
         texts = compare_texts(references.texts, reader.read(query), comparison.reference)
