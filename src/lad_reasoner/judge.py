@@ -47,6 +47,7 @@ class Judgement:
     columns) is the anomaly map in units of the limit of normal variation: above 1 is more than normal. `boxes_from`
     names the judge that made boxes and map if it is another one. `headline` says it in at most 15 words, if at all;
     `details` say how it was measured, for readers who ask. `reason` says why there is no answer, where it is invalid.
+    `cut_off` is true for a response that a service did not finish: a later run asks for it again.
     """
 
     answer: Answer
@@ -60,6 +61,7 @@ class Judgement:
     headline: str = ""
     details: str = ""
     reason: str = ""
+    cut_off: bool = False
 
     @classmethod
     def of(cls, response: str, score: float | None = None, **rest: Any) -> Judgement:

@@ -160,12 +160,14 @@ class Prediction(Record):
     """A verdict on a labelled pair.
 
     `scored` is false for a judge without scores: the verdict's score only repeats the answer. `error` is the reason why
-    the pair has no judgement; its answer is then invalid, which counts as wrong. `facts` are MiniLOCO's facts of each
-    reference and, last, of the query.
+    the pair has no judgement; its answer is then invalid, which counts as wrong. So does that of a response that was
+    `cut_off`; the next start of the run asks for it again. `facts` are MiniLOCO's facts of each reference and, last, of
+    the query.
     """
 
     pair: Pair
     verdict: Verdict
     scored: bool = True
     error: str = ""
+    cut_off: bool = False
     facts: tuple[dict[str, Any], ...] = ()

@@ -25,6 +25,7 @@ from lad_reasoner.errors import InputError, LadError, MachineError, RecordError
 from lad_reasoner.evaluation.benchmark import Benchmark, open_benchmark
 from lad_reasoner.evaluation.explanations import check_line
 from lad_reasoner.evaluation.run import Run, measure_run, read_run
+from lad_reasoner.files.whole import own_folder
 from lad_reasoner.judge import Judgement, PicturePair
 from lad_reasoner.judges import load_judge
 from lad_reasoner.judges.vlm.checkpoint import load_checkpoint
@@ -71,6 +72,51 @@ def queries(stub: Stub) -> list[str]:
 
 
 ALL = [f"good/{i:03}.png" for i in range(4)] + [f"logical_anomalies/{i:03}.png" for i in range(3)]
+
+
+def test_two_runs_that_begin_in_one_new_folder(lamp: Benchmark, tmp_path: Path) -> None:
+    with (
+        own_folder(tmp_path / "run", "--out"),
+        pytest.raises(InputError, match="another process is using it"),
+    ):
+        Run(tmp_path / "run", Stub(), lamp)
+    assert [path.name for path in (tmp_path / "run").iterdir()] == [".lock"]
+
+
+def test_a_cut_off_response_is_asked_again_in_the_same_folder(lamp: Benchmark, tmp_path: Path) -> None:
+    class CutOff(Stub):
+        def judge(self, pairs: Sequence[PicturePair]) -> list[Judgement]:
+            judgements = super().judge(pairs)
+            return [
+                Judgement.of("<think>It", cut_off=True) if "logical" in pair.query.name else judgement
+                for pair, judgement in zip(pairs, judgements, strict=True)
+            ]
+
+    first = list(Run(tmp_path / "run", CutOff(), lamp).predict())
+    assert [line.cut_off for line in first] == [False] * 4 + [True] * 3
+    assert measure_run(first).pooled.confusion.fn == 3  # they count as wrong
+    again = Stub()
+    run = Run(tmp_path / "run", again, lamp)
+    assert (run.done, len(run.todo)) == (4, 3)
+    list(run.predict())
+    assert queries(again) == ALL[4:]
+    lines = read_run(tmp_path / "run").predictions
+    assert len(lines) == 7
+    assert not any(line.cut_off for line in lines)
+
+
+def test_lines_of_unknown_pictures_and_two_of_one_are_refused(lamp: Benchmark, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    list(Run(run, Stub(), lamp).predict())
+    lines = (run / "predictions.jsonl").read_text()
+    first = lines.splitlines()[0]
+    (run / "predictions.jsonl").write_text(lines + first.replace("000.png", "900.png") + "\n")
+    message = r"predictions\.jsonl: holds lines about pictures that the benchmark has not: .*good/900\.png; remove them"
+    with pytest.raises(InputError, match=message):
+        Run(run, Stub(), lamp)
+    (run / "predictions.jsonl").write_text(lines + first + "\n")
+    with pytest.raises(RecordError, match=r"predictions\.jsonl: holds 2 lines about .*good/000\.png; remove all but"):
+        read_run(run)
 
 
 def test_one_line_a_query(lamp: Benchmark, tmp_path: Path) -> None:

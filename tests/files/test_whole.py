@@ -1,12 +1,15 @@
 """Whole files and locks."""
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from lad_reasoner.errors import InputError
-from lad_reasoner.files.whole import lock, write_whole
+from lad_reasoner.files.jsonl import append_record
+from lad_reasoner.files.whole import describe_write_error, lock, write_whole
+from lad_reasoner.records import Failure
 
 
 def test_two_do_not_work_in_one_folder(tmp_path: Path) -> None:
@@ -17,6 +20,35 @@ def test_two_do_not_work_in_one_folder(tmp_path: Path) -> None:
             lock(tmp_path, "--out"),
         ):
             pass
+
+
+def test_a_full_disk_is_named_and_half_a_file_goes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(OSError, match="No space left on device") as whole:
+        write_whole(tmp_path / "a.json", "a")
+    assert whole.value.filename == str(tmp_path / "a.json")
+    assert list(tmp_path.iterdir()) == []
+    assert describe_write_error(whole.value, "x") == (
+        f"{tmp_path / 'a.json'}: No space left on device; free some space, then run the same command again; "
+        "what was written is kept"
+    )
+    with pytest.raises(OSError, match="No space left on device") as line:
+        append_record(tmp_path / "a.jsonl", Failure(query="a", error="b"))
+    assert line.value.filename == str(tmp_path / "a.jsonl")
+
+
+def test_two_writers_of_one_file_do_not_meet(tmp_path: Path) -> None:
+    def write(number: int) -> None:
+        for _ in range(50):
+            write_whole(tmp_path / "a", str(number) * 1000)
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(write, range(4)))
+    assert len(set((tmp_path / "a").read_text())) == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
 
 
 def test_a_file_is_there_whole_or_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -29,7 +29,7 @@ def test_layout_on_disk_is_that_of_mvtec_loco_ad(tmp_path: Path) -> None:
     names = ("bolt_plate", "pushpins")
     records = list(write_benchmark(tmp_path, products=names, per_class=2, size=64, seed=1))
     assert len(records) == count_pictures(names, per_class=2) == 20
-    assert {path.name for path in tmp_path.iterdir()} == {*names, "bolt_plate.png", "pushpins.png"}
+    assert {path.name for path in tmp_path.iterdir()} == {*names, "bolt_plate.png", "pushpins.png", ".lock"}
     for name in names:
         folder = tmp_path / name
         written = {str(path.relative_to(folder)) for path in folder.rglob("*.png")}

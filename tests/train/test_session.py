@@ -16,7 +16,7 @@ from helpers.tutored import write_recipe
 from lad_reasoner.errors import InputError
 from lad_reasoner.files.whole import lock
 from lad_reasoner.judges.vlm.checkpoint import Checkpoint, load_checkpoint
-from lad_reasoner.train.session import agree, catch_signals, out_of_memory, run_trainer, watcher
+from lad_reasoner.train.session import agree, catch_signals, out_of_memory, run_folder, watcher
 from lad_reasoner.train.settings import TrainSettings, read_recipe
 
 trl = pytest.importorskip("trl")
@@ -86,13 +86,12 @@ def test_a_display_is_told_stages_steps_and_losses() -> None:
 
 
 def test_two_do_not_train_in_one_folder(tmp_path: Path) -> None:
-    trainer: Any = SimpleNamespace(is_world_process_zero=lambda: True)
     recipe: Any = SimpleNamespace(out=tmp_path)
     with (
         lock(tmp_path, "--out"),
         pytest.raises(InputError, match="another process is using it; wait for it, or give another --output_dir"),
     ):
-        run_trainer(trainer, recipe, resume=False)
+        run_folder(recipe).__enter__()
 
 
 def test_all_processes_stop_together(monkeypatch: pytest.MonkeyPatch) -> None:

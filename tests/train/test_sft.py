@@ -25,6 +25,7 @@ from helpers.watched_sft import watched_step
 from lad_reasoner.data.review.decisions import ReviewDecision, append_decision
 from lad_reasoner.errors import InputError, MachineError
 from lad_reasoner.files.pictures import read_picture
+from lad_reasoner.files.whole import own_folder
 from lad_reasoner.judges.vlm.checkpoint import load_checkpoint
 from lad_reasoner.train import sft
 from lad_reasoner.train.checkpoints import is_whole
@@ -204,6 +205,16 @@ def test_going_on_restores_every_weight(folder: Path, trained: list[Any], lora: 
     assert not (folder / "run" / "checkpoint-5").exists()
     before, after = trained[1].model.state_dict(), trained[2].model.state_dict()
     torch.testing.assert_close(before, after, rtol=0, atol=0)
+
+
+def test_a_folder_in_which_another_process_trains_is_left_as_it_is(folder: Path, trained: list[Any]) -> None:
+    with (
+        own_folder(folder / "run", "--output_dir"),
+        pytest.raises(InputError, match="run: another process is using it; wait for it, or give another --output_dir"),
+    ):
+        sft.train_sft(write_recipe(folder))
+    assert [path.name for path in (folder / "run").iterdir()] == [".lock"]
+    assert trained == []
 
 
 def test_a_clock_that_was_set_back_loses_no_checkpoint(folder: Path, trained: list[Any]) -> None:

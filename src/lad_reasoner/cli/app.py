@@ -69,8 +69,11 @@ def main() -> None:
     try:
         app(prog_name=PROGRAM)  # also under `python -m lad_reasoner`
     except OSError as error:
+        from lad_reasoner.files.whole import describe_write_error, is_full
+
         where = f"{error.filename}: " if error.filename else ""
-        print(f"lad-reasoner: {where}{error.strerror or error}", file=sys.stderr)
+        problem = describe_write_error(error, "a file") if is_full(error) else f"{where}{error.strerror or error}"
+        print(f"lad-reasoner: {problem}", file=sys.stderr)
         sys.exit(EXIT_INPUT)
     except LadError as error:
         print(f"lad-reasoner: {' '.join(str(error).split())}", file=sys.stderr)

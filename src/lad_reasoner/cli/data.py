@@ -195,11 +195,13 @@ def review(
     """Accept, reject or edit a sample of a data set in the browser; an interrupted review is resumed."""
     from contextlib import suppress
 
+    from lad_reasoner.data.review.decisions import FILE
     from lad_reasoner.data.review.page import ReviewServer
     from lad_reasoner.data.review.session import Review
+    from lad_reasoner.files.whole import lock
 
     sampled = Review(folder, sample=sample, seed=seed)
-    with ReviewServer(sampled, port=port) as server:
+    with lock(folder / FILE, "data set"), ReviewServer(sampled, port=port) as server:
         print(f"review: {server.url} (Ctrl-C ends; every decision is saved at once)", file=sys.stderr, flush=True)
         with suppress(KeyboardInterrupt):
             server.serve_forever()

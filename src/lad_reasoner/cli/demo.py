@@ -19,6 +19,13 @@ def demo_verb(
     out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for pictures and report.")] = Path("runs/demo"),
 ) -> None:
     """Inspect built-in pictures and write a report. Their defects are known, so the verdicts are checked."""
+    from lad_reasoner.files.whole import own_folder
+
+    with own_folder(out, "--out"):
+        _inspect_parts(out)
+
+
+def _inspect_parts(out: Path) -> None:
     from rich.console import Console
 
     from lad_reasoner.cli.demo_products import PARTS, render_part, summarise

@@ -137,17 +137,19 @@ def compare_verb(
 ) -> None:
     """Compare runs on the same pairs. Writes Table 1 of the paper, McNemar tests, plots, and a gallery of answers."""
     from lad_reasoner.evaluation.comparison import compare_runs, to_markdown, write_comparison
+    from lad_reasoner.files.whole import own_folder
     from lad_reasoner.report.gallery import write_gallery_page
     from lad_reasoner.report.plots import draw_plots
 
     comparison = compare_runs(runs, published=published)
-    write_comparison(out, comparison)
-    write_gallery_page(out, comparison)
-    print(to_markdown(comparison), end="")
-    print(f"tables: {out / 'table1.md'}, table1.csv, table1.tex, mcnemar.csv, gallery.html", file=sys.stderr)
-    try:
-        plots = draw_plots(out, comparison)
-    except MissingExtraError as error:
-        print(f"no plots: {error}", file=sys.stderr)
-    else:
-        print(f"plots: {', '.join(str(path) for path in plots)}", file=sys.stderr)
+    with own_folder(out, "--out"):
+        write_comparison(out, comparison)
+        write_gallery_page(out, comparison)
+        print(to_markdown(comparison), end="")
+        print(f"tables: {out / 'table1.md'}, table1.csv, table1.tex, mcnemar.csv, gallery.html", file=sys.stderr)
+        try:
+            plots = draw_plots(out, comparison)
+        except MissingExtraError as error:
+            print(f"no plots: {error}", file=sys.stderr)
+        else:
+            print(f"plots: {', '.join(str(path) for path in plots)}", file=sys.stderr)

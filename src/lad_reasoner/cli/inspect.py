@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -177,18 +178,16 @@ class _Output:
 
     def __init__(self, folder: Path | None, inspector: Inspector | OpenStation) -> None:
         self.folder, self.inspector = folder, inspector
+        self._held = ExitStack()  # the folder's lock
         self.rows: list[InspectionRow] = []
         self.notes: list[str] = []
 
     def __enter__(self) -> _Output:
         if self.folder is not None:
-            try:
-                self.folder.mkdir(parents=True, exist_ok=True)
-                (self.folder / "verdicts.jsonl").write_text("")
-            except OSError as error:
-                raise InputError(
-                    f"--out {self.folder}: {error.strerror}; choose a folder that can be written"
-                ) from None
+            from lad_reasoner.files.whole import own_folder, write_whole
+
+            self._held.enter_context(own_folder(self.folder, "--out"))
+            write_whole(self.folder / "verdicts.jsonl", "")
         return self
 
     def add(self, result: Judged | Failure) -> None:
@@ -204,7 +203,8 @@ class _Output:
         if self.folder is not None:
             from lad_reasoner.report.inspection import write_inspection_page
 
-            path = write_inspection_page(
-                self.folder, self.rows, self.inspector.references, title="Inspection", notes=self.notes
-            )
+            with self._held:
+                path = write_inspection_page(
+                    self.folder, self.rows, self.inspector.references, title="Inspection", notes=self.notes
+                )
             print(f"report: {path}", file=sys.stderr)

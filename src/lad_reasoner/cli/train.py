@@ -101,13 +101,14 @@ def _micro(
     config: Annotated[Path, typer.Argument(metavar="CONFIG", help="YAML file with the run folder and the sizes.")],
 ) -> None:
     """Pretrain the built-in model from random weights; an interrupted run is resumed."""
+    from lad_reasoner.files.whole import own_folder
     from lad_reasoner.micro.training import MicroRun, read_config
     from lad_reasoner.report.terminal import TrainingProgress
 
     settings = read_config(config)
     # SIGTERM ends the run like Ctrl-C: a checkpoint is saved first.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    with TrainingProgress() as progress:
+    with own_folder(settings.out, "out"), TrainingProgress() as progress:
         folder = MicroRun(settings, progress).train()
     print(f"model: {folder}")
 

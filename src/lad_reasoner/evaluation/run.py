@@ -10,8 +10,9 @@
     RUN/metrics.json         computed from predictions.jsonl alone
     RUN/report.html          made from the lines and the thumbnails (report/evaluation.py)
 
-A query with a line on disk is skipped. A query that cannot be read or judged gets a line with an `error` and counts as
-wrong. A MachineError (memory, server) ends the run; the next start resumes it.
+A query with a line on disk is skipped, unless a service cut its response off. A query that cannot be read or judged
+gets a line with an `error` and counts as wrong. A MachineError (memory, server) ends the run; the next start resumes
+it.
 """
 
 from __future__ import annotations
@@ -30,11 +31,11 @@ from lad_reasoner.evaluation.metrics import RESAMPLES, Metrics, Summary, compute
 from lad_reasoner.evaluation.thumbnails import save_thumbnail
 from lad_reasoner.files.jsonl import append_record, read_records, repair_records
 from lad_reasoner.files.pictures import Picture
-from lad_reasoner.files.whole import lock, write_whole
+from lad_reasoner.files.whole import describe_write_error, lock, own_folder, write_whole
 from lad_reasoner.judge import NO_ANSWER, Judge, Judgement, PicturePair
 from lad_reasoner.records import Failure, Pair, Prediction, Record
 from lad_reasoner.runner import Judged, make_verdict, run
-from lad_reasoner.text import first_problem
+from lad_reasoner.text import first_problem, listed, printable
 
 SETTINGS, PREDICTIONS, METRICS, THUMBNAILS = "settings.json", "predictions.jsonl", "metrics.json", "thumbnails"
 
@@ -121,9 +122,15 @@ class Run:
             notes=(*judge.notes, *benchmark.notes, *notes),
             parameters=judge.parameters,
         )
-        self.settings = _settle(self.out, settings)
-        with lock(self.out, "--out"):
+        with own_folder(self.out, "--out"):
+            self.settings = _settle(self.out, settings)
             judged = _judged_queries(self.out)
+        unknown = sorted(judged - {pair.query for pair in pairs})
+        if unknown:
+            raise InputError(
+                f"{self.out / PREDICTIONS}: holds lines about pictures that the benchmark has not: "
+                f"{listed(list(map(printable, unknown)))}; remove them, or give another --out"
+            )
         wanted = pairs if limit is None else limit_pairs(pairs, limit)
         self.todo = [pair for pair in wanted if pair.query not in judged]
         self.done = len(judged)
@@ -163,8 +170,8 @@ class Run:
         known = self._known.pop(pair.query)
         pair = pair.model_copy(update={"defect": known.defect})
         if isinstance(result, Judged):
-            scored = result.judgement.score is not None
-            return Prediction(pair=pair, verdict=result.verdict, scored=scored, facts=known.facts)
+            scored, cut_off = result.judgement.score is not None, result.judgement.cut_off
+            return Prediction(pair=pair, verdict=result.verdict, scored=scored, cut_off=cut_off, facts=known.facts)
         verdict = make_verdict(self.judge, pair.query, pair.references, Judgement("invalid"), seconds=0)
         return Prediction(pair=pair, verdict=verdict, scored=False, error=result.error, facts=known.facts)
 
@@ -178,7 +185,10 @@ class _Known:
 
 
 def _settle(out: Path, settings: Settings) -> Settings:
-    """The settings of the folder: written if it is new, otherwise compared with those on disk."""
+    """The settings of the folder: written if it is new, otherwise compared with those on disk.
+
+    The caller holds the lock: two runs that begin in one new folder would mix theirs.
+    """
     path = out / SETTINGS
     if path.exists():
         recorded = _read_settings(out)
@@ -190,10 +200,9 @@ def _settle(out: Path, settings: Settings) -> Settings:
     if (out / PREDICTIONS).exists():
         raise InputError(f"{out}: contains {PREDICTIONS} without {SETTINGS}; give another --out")
     try:
-        out.mkdir(parents=True, exist_ok=True)
         write_whole(path, settings.model_dump_json(indent=2) + "\n")
     except OSError as error:
-        raise InputError(f"--out {out}: {error.strerror}; choose a folder that can be written") from None
+        raise InputError(f"--out {describe_write_error(error, out)}") from None
     return settings
 
 
@@ -212,14 +221,27 @@ def _read_settings(out: Path) -> Settings:
 
 
 def _read_lines(out: Path) -> list[Prediction]:
+    """The predictions of a run folder; RecordError for a line that cannot be read, or for two about one query."""
     path = out / PREDICTIONS
-    return list(read_records(path, Prediction)) if path.exists() else []
+    lines = list(read_records(path, Prediction)) if path.exists() else []
+    for query, count in Counter(line.pair.query for line in lines).items():
+        if count > 1:
+            raise RecordError(f"{path}: holds {count} lines about {printable(query)}; remove all but one")
+    return lines
 
 
 def _judged_queries(out: Path) -> set[str]:
-    """The queries with a line; a half line at the end is cut off. The caller holds the lock."""
-    repair_records(out / PREDICTIONS)
-    return {line.pair.query for line in _read_lines(out)}
+    """The queries with a line, without half a line at the end and those to be asked again, which are removed.
+
+    The caller holds the lock.
+    """
+    path = out / PREDICTIONS
+    repair_records(path)
+    lines = _read_lines(out)
+    kept = [line for line in lines if not line.cut_off]
+    if len(kept) < len(lines):
+        write_whole(path, "".join(line.model_dump_json() + "\n" for line in kept))
+    return {line.pair.query for line in kept}
 
 
 def read_run(out: str | Path) -> Recorded:

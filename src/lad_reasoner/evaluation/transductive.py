@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lad_reasoner.evaluation.run import PREDICTIONS, SETTINGS, THUMBNAILS, read_run
+from lad_reasoner.files.whole import own_folder, write_whole
 from lad_reasoner.judges.april_gan import ALONE
 from lad_reasoner.records import Prediction
 
@@ -52,9 +53,9 @@ def rescale_run(run: str | Path) -> Path:
         line.model_copy(update={"verdict": line.verdict.model_copy(update={"model": name})})
         for line in rescale(recorded.predictions)
     ]
-    out.mkdir(exist_ok=True)
-    (out / SETTINGS).write_text(settings.model_dump_json(indent=2) + "\n", encoding="utf-8")
-    (out / PREDICTIONS).write_text("".join(line.model_dump_json() + "\n" for line in lines), encoding="utf-8")
-    if (Path(run) / THUMBNAILS).is_dir():
-        shutil.copytree(Path(run) / THUMBNAILS, out / THUMBNAILS, dirs_exist_ok=True)
+    with own_folder(out, "--out"):
+        write_whole(out / SETTINGS, settings.model_dump_json(indent=2) + "\n")
+        write_whole(out / PREDICTIONS, "".join(line.model_dump_json() + "\n" for line in lines))
+        if (Path(run) / THUMBNAILS).is_dir():
+            shutil.copytree(Path(run) / THUMBNAILS, out / THUMBNAILS, dirs_exist_ok=True)
     return out

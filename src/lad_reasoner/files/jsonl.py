@@ -10,6 +10,7 @@ from typing import TypeVar
 from pydantic import ValidationError
 
 from lad_reasoner.errors import RecordError
+from lad_reasoner.files.whole import named_errors
 from lad_reasoner.records import Record
 from lad_reasoner.text import first_problem
 
@@ -17,8 +18,11 @@ RecordType = TypeVar("RecordType", bound=Record)
 
 
 def append_record(path: str | Path, record: Record) -> None:
-    """Append one line and flush it to the disk, so that a crash loses at most this line."""
-    with Path(path).open("a", encoding="utf-8") as file:
+    """Append one line and flush it to the disk, so that a crash loses at most this line.
+
+    An OSError has the file's name.
+    """
+    with named_errors(path), Path(path).open("a", encoding="utf-8") as file:
         file.write(record.model_dump_json() + "\n")
         file.flush()
         os.fsync(file.fileno())

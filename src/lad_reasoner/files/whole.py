@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,16 +15,49 @@ from lad_reasoner.text import printable
 
 
 def write_whole(path: str | Path, content: str | bytes) -> None:
-    """Write a file under a temporary name and rename it, so that neither a reader nor a crash sees half of it."""
+    """Write a file under a temporary name and rename it, so that neither a reader nor a crash sees half of it.
+
+    An OSError has the file's name.
+    """
     path = Path(path)
     data = content.encode("utf-8") if isinstance(content, str) else content
-    partial = path.with_name(f"{path.name}.part")
-    with partial.open("wb") as file:
-        file.write(data)
-        file.flush()
-        # Otherwise a power cut may leave an empty file under the new name.
-        os.fsync(file.fileno())
-    partial.replace(path)
+    # Each writer has its own, and no walk over the folder takes a hidden one for a file of the user's.
+    partial = path.with_name(f".{os.getpid()}-{threading.get_native_id()}.part")
+    with named_errors(path):
+        try:
+            with partial.open("wb") as file:
+                file.write(data)
+                file.flush()
+                # Otherwise a power cut may leave an empty file under the new name.
+                os.fsync(file.fileno())
+            partial.replace(path)
+        except BaseException:
+            partial.unlink(missing_ok=True)  # half of it would keep a full disk full
+            raise
+
+
+@contextmanager
+def named_errors(path: str | Path) -> Iterator[None]:
+    """Give an OSError the name of this file: that of a full disk has none."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None:
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from None
+
+
+def is_full(error: OSError) -> bool:
+    """Whether a disk or a quota is full."""
+    return error.errno in (errno.ENOSPC, errno.EDQUOT)
+
+
+def describe_write_error(error: OSError, path: str | Path) -> str:
+    """`runs/x/metadata.jsonl: No space left on device; free some space …`; `path` is named unless the error has one."""
+    mend = "choose a folder that can be written"
+    if is_full(error):
+        mend = "free some space, then run the same command again; what was written is kept"
+    return f"{printable(error.filename or path)}: {error.strerror or error}; {mend}"
 
 
 def hash_file(path: str | Path) -> str:
@@ -49,5 +84,22 @@ def lock(path: str | Path, flag: str) -> Iterator[None]:
         raise InputError(
             f"{printable(path)}: another process is using it; wait for it, or give another {flag}"
         ) from None
+    except OSError as error:
+        raise InputError(f"{flag} {describe_write_error(error, path)}") from None
     with held:
         yield
+
+
+@contextmanager
+def own_folder(folder: str | Path, flag: str) -> Iterator[Path]:
+    """Make a folder if it is not there and hold its lock: to be done before anything is written into it.
+
+    InputError if it cannot be made or written, or another process uses it.
+    """
+    folder = Path(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{flag} {describe_write_error(error, folder)}") from None
+    with lock(folder, flag):
+        yield folder

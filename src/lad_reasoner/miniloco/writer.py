@@ -25,6 +25,7 @@ from typing import Any
 from PIL import Image, ImageDraw, ImageFont
 
 from lad_reasoner.errors import InputError
+from lad_reasoner.files.whole import own_folder
 from lad_reasoner.miniloco.catalogue import CATALOGUE
 from lad_reasoner.miniloco.painting import flaws
 from lad_reasoner.miniloco.render import Rendered, defect_values, make_scene, product_named, render
@@ -81,39 +82,48 @@ def write_benchmark(
     root = Path(out)
     for name in chosen:
         product_named(name)
-        _make_room(root / name, overwrite)
-    return _write(root, chosen, per_class, size, seed)
+        _check_room(root / name, overwrite)
+    return _write(root, chosen, per_class, size, seed, overwrite)
 
 
 def _make_room(folder: Path, overwrite: bool) -> None:
+    _check_room(folder, overwrite)
+    if folder.exists():
+        shutil.rmtree(folder)
+
+
+def _check_room(folder: Path, overwrite: bool) -> None:
     if not folder.exists():
         return
     if not overwrite:
         raise InputError(f"{folder} exists already; remove it, or give another folder")
     if not (folder / "facts.jsonl").is_file():
         raise InputError(f"{folder} exists and is no MiniLOCO folder; give another folder")
-    shutil.rmtree(folder)
 
 
-def _write(root: Path, products: Sequence[str], per_class: int, size: int, seed: int) -> Iterator[dict[str, Any]]:
-    for product in products:
-        folder = root / product
-        folder.mkdir(parents=True)
-        (folder / "rule.txt").write_text(product_named(product).rule + "\n", encoding="utf-8")
-        _write_config(folder, product)
-        sheet = _Sheet()
-        with (folder / "facts.jsonl").open("w", encoding="utf-8") as facts:
-            for split, kind_folder, kind in GROUPS:
-                (folder / split / kind_folder).mkdir(parents=True)
-                for index in range(per_class):
-                    drawn = draw_picture(product, split, kind, index, size=size, seed=seed)
-                    record = _save(folder, split, kind_folder, index, drawn)
-                    facts.write(json.dumps(record, ensure_ascii=False) + "\n")
-                    facts.flush()
-                    if split == "test" and index < _COLUMNS:
-                        sheet.add(drawn)
-                    yield record
-        sheet.save(root / f"{product}.png")
+def _write(
+    root: Path, products: Sequence[str], per_class: int, size: int, seed: int, overwrite: bool
+) -> Iterator[dict[str, Any]]:
+    with own_folder(root, "OUT"):
+        for product in products:
+            folder = root / product
+            _make_room(folder, overwrite)  # again: another process may have written it meanwhile
+            folder.mkdir()
+            (folder / "rule.txt").write_text(product_named(product).rule + "\n", encoding="utf-8")
+            _write_config(folder, product)
+            sheet = _Sheet()
+            with (folder / "facts.jsonl").open("w", encoding="utf-8") as facts:
+                for split, kind_folder, kind in GROUPS:
+                    (folder / split / kind_folder).mkdir(parents=True)
+                    for index in range(per_class):
+                        drawn = draw_picture(product, split, kind, index, size=size, seed=seed)
+                        record = _save(folder, split, kind_folder, index, drawn)
+                        facts.write(json.dumps(record, ensure_ascii=False) + "\n")
+                        facts.flush()
+                        if split == "test" and index < _COLUMNS:
+                            sheet.add(drawn)
+                        yield record
+            sheet.save(root / f"{product}.png")
 
 
 def _write_config(folder: Path, product: str) -> None:

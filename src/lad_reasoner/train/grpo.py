@@ -28,7 +28,7 @@ from lad_reasoner.train.monitor import CollapseGuard, Sample, Samples
 from lad_reasoner.train.publish import publish
 from lad_reasoner.train.rewards import load_reward
 from lad_reasoner.train.run_record import hash_weights, write_run_record
-from lad_reasoner.train.session import run_trainer
+from lad_reasoner.train.session import run_folder, run_trainer
 from lad_reasoner.train.settings import TRL, Recipe, TrainSettings, read_recipe
 from lad_reasoner.train.trainee import adapter, check_frozen, load_trainee
 
@@ -81,33 +81,34 @@ def train_grpo(
     )
     facts: dict[str, Any] = {"stage": "grpo", "weights": hash_weights(recipe.ours.model)}
     facts |= {"records": len(data), "labels": dict(sorted(Counter(data["label"]).items()))}
-    run = write_run_record(recipe, arguments, facts, resume=resume)
+    with run_folder(recipe):
+        run = write_run_record(recipe, arguments, facts, resume=resume)
 
-    # Importing it needs TRL, whose absence `require` has reported by now.
-    from lad_reasoner.train.trainer import GRPOMonitor, StructuredGRPOTrainer
+        # Importing it needs TRL, whose absence `require` has reported by now.
+        from lad_reasoner.train.trainer import GRPOMonitor, StructuredGRPOTrainer
 
-    with recipe.translated_errors():
-        trainer = StructuredGRPOTrainer(
-            checkpoint,
-            kl=recipe.ours.kl,
-            rollout_batch_size=recipe.ours.rollout_batch_size,
-            structured=recipe.ours.structured,
-            args=arguments,
-            reward_funcs=rewards,
-            train_dataset=data,
-            peft_config=adapter(recipe.ours, checkpoint.model),
-        )
-        check_frozen(recipe.ours, trainer.model)
-    samples = Samples(recipe.out / SAMPLES, recipe.ours.sample_steps, show_samples)
-    watch = GRPOMonitor(trainer, samples, CollapseGuard(recipe.ours.guard_steps), stop=recipe.ours.stop_on_collapse)
-    trainer.add_callback(watch)
-    run_trainer(trainer, recipe, resume=resume, progress=progress)
-    curves = recipe.out / CURVES
-    if trainer.is_world_process_zero():
-        draw_curves({recipe.out.name: trainer.state.log_history}, curves)
-    if watch.stopped:
-        raise InputError(f"{watch.stopped}; its checkpoints and {curves} are kept")
-    return publish(trainer, recipe, run, data, pictures=[curves])
+        with recipe.translated_errors():
+            trainer = StructuredGRPOTrainer(
+                checkpoint,
+                kl=recipe.ours.kl,
+                rollout_batch_size=recipe.ours.rollout_batch_size,
+                structured=recipe.ours.structured,
+                args=arguments,
+                reward_funcs=rewards,
+                train_dataset=data,
+                peft_config=adapter(recipe.ours, checkpoint.model),
+            )
+            check_frozen(recipe.ours, trainer.model)
+        samples = Samples(recipe.out / SAMPLES, recipe.ours.sample_steps, show_samples)
+        watch = GRPOMonitor(trainer, samples, CollapseGuard(recipe.ours.guard_steps), stop=recipe.ours.stop_on_collapse)
+        trainer.add_callback(watch)
+        run_trainer(trainer, recipe, resume=resume, progress=progress)
+        curves = recipe.out / CURVES
+        if trainer.is_world_process_zero():
+            draw_curves({recipe.out.name: trainer.state.log_history}, curves)
+        if watch.stopped:
+            raise InputError(f"{watch.stopped}; its checkpoints and {curves} are kept")
+        return publish(trainer, recipe, run, data, pictures=[curves])
 
 
 def check_packages(arguments: Any) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from lad_reasoner.errors import RecordError
 from lad_reasoner.files.jsonl import repair_records
-from lad_reasoner.files.whole import write_whole
+from lad_reasoner.files.whole import named_errors, write_whole
 from lad_reasoner.packaged import read_packaged
 
 LOW, HIGH = 0.05, 0.95  # the yes-rate of a policy that still tells pairs apart
@@ -58,7 +58,7 @@ class Samples:
 
     def add(self, step: int, samples: Sequence[Sample]) -> None:
         """Append the samples of a step and show them."""
-        with self.path.open("a", encoding="utf-8") as file:
+        with named_errors(self.path), self.path.open("a", encoding="utf-8") as file:
             file.writelines(json.dumps({"step": step, **sample}, ensure_ascii=False) + "\n" for sample in samples)
         if self.show is not None:
             self.show(step, samples)

@@ -84,8 +84,8 @@ def _without_secret(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _holds_work(folder: Path) -> bool:
-    """Whether a run folder holds more than its record, half of one, and the lock."""
-    return any(not path.name.startswith((RUN, ".lock")) for path in folder.iterdir())
+    """Whether a run folder holds more than its record, the lock, and halves of files."""
+    return any(not path.name.startswith((RUN, ".")) for path in folder.iterdir())
 
 
 def read_run_record(folder: str | Path) -> dict[str, Any] | None:

@@ -1,6 +1,7 @@
 """A training run that can be stopped and resumed without losing work; both stages use it.
 
-    run_trainer(trainer, recipe, resume=resume, progress=progress)
+    with run_folder(recipe):
+        run_trainer(trainer, recipe, resume=resume, progress=progress)
 
 After SIGTERM or SIGINT the current step ends (in GRPO the round of steps that share their responses), a checkpoint is
 saved and the process exits; a second signal exits at once. `resume` continues from the newest complete checkpoint; one
@@ -24,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from lad_reasoner.errors import ImageError, InputError, MachineError, StoppedError, require
-from lad_reasoner.files.whole import lock
+from lad_reasoner.files.whole import own_folder
 from lad_reasoner.progress import ProgressDisplay
 from lad_reasoner.train.checkpoints import newest_checkpoint, restore_weights, rotate, seal
 from lad_reasoner.train.settings import Recipe
@@ -43,20 +44,25 @@ def first_process() -> bool:
     return os.environ.get("RANK", "0") == "0"
 
 
+@contextmanager
+def run_folder(recipe: Recipe[Any]) -> Iterator[None]:
+    """Hold the run's folder from before its first file to the finished model; of several processes the first does.
+
+    InputError if another process trains in it.
+    """
+    with own_folder(recipe.out, "--output_dir") if first_process() else nullcontext():
+        yield
+
+
 def run_trainer(trainer: Any, recipe: Recipe[Any], *, resume: bool, progress: ProgressDisplay | None = None) -> None:
     """Train to the end, with `resume` from the newest complete checkpoint; without `progress` its notes are logged.
 
-    Raises `StoppedError` after a signal; MachineError if memory ran out, with what to lower and to which value;
-    InputError for settings that do not work, a picture that became unreadable, a folder in which another process
-    trains.
+    The caller holds the `run_folder`. Raises `StoppedError` after a signal; MachineError if memory ran out, with what
+    to lower and to which value, or if a checkpoint cannot be written; InputError for settings that do not work and a
+    picture that became unreadable.
     """
     main = trainer.is_world_process_zero()
-    with lock(recipe.out, "--output_dir") if main else nullcontext():
-        _run(trainer, recipe, resume=resume, progress=progress if main else None)
-
-
-def _run(trainer: Any, recipe: Recipe[Any], *, resume: bool, progress: ProgressDisplay | None) -> None:
-    main = trainer.is_world_process_zero()
+    progress = progress if main else None
     start = _find_start(recipe) if resume else None
     if resume and start is None and main:
         logger.warning("%s: no complete checkpoint found; training starts at the first step", recipe.out)

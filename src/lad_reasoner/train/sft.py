@@ -22,7 +22,7 @@ from lad_reasoner.progress import ProgressDisplay, Track, silent
 from lad_reasoner.train.dataset import load_set
 from lad_reasoner.train.publish import publish
 from lad_reasoner.train.run_record import hash_weights, write_run_record
-from lad_reasoner.train.session import run_trainer
+from lad_reasoner.train.session import run_folder, run_trainer
 from lad_reasoner.train.settings import TRL, TrainSettings, read_recipe
 from lad_reasoner.train.trainee import adapter, check_frozen, load_trainee
 
@@ -56,16 +56,17 @@ def train_sft(
     )
     facts: dict[str, Any] = {"stage": "sft", "weights": hash_weights(recipe.ours.model)}
     facts |= {"records": len(data), "labels": dict(sorted(Counter(data["label"]).items()))}
-    run = write_run_record(recipe, arguments, facts, resume=resume)
-    arguments.max_length = None  # every record fits, so none may be cut
-    with recipe.translated_errors():
-        trainer = trl.SFTTrainer(
-            model=checkpoint.model,
-            args=arguments,
-            train_dataset=data,
-            processing_class=checkpoint.processor,
-            peft_config=adapter(recipe.ours, checkpoint.model),
-        )
-        check_frozen(recipe.ours, trainer.model)
-    run_trainer(trainer, recipe, resume=resume, progress=progress)
-    return publish(trainer, recipe, run, data)
+    with run_folder(recipe):
+        run = write_run_record(recipe, arguments, facts, resume=resume)
+        arguments.max_length = None  # every record fits, so none may be cut
+        with recipe.translated_errors():
+            trainer = trl.SFTTrainer(
+                model=checkpoint.model,
+                args=arguments,
+                train_dataset=data,
+                processing_class=checkpoint.processor,
+                peft_config=adapter(recipe.ours, checkpoint.model),
+            )
+            check_frozen(recipe.ours, trainer.model)
+        run_trainer(trainer, recipe, resume=resume, progress=progress)
+        return publish(trainer, recipe, run, data)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lad_reasoner.data.sets.built_set import Builder, Entry, put_file, read_entries, read_manifest, summarise_set
-from lad_reasoner.errors import InputError, RecordError
+from lad_reasoner.data.sets.check import check_set
+from lad_reasoner.errors import InputError, MachineError, RecordError
 from lad_reasoner.prompts import FORMAT, QUESTION, build_messages, build_prompt
 
 RECIPE = {"seed": 0, "classes": ("a", "b")}
@@ -46,7 +48,7 @@ def test_lines_are_in_the_order_of_the_plan_and_each_once(tmp_path: Path) -> Non
     assert (manifest["complete"], manifest["records"]) == (True, 3)
     assert manifest["recipe"] == {"seed": 0, "classes": ["a", "b"]}
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
-        *("metadata.jsonl", "manifest.json", "README.md", "images")
+        *("metadata.jsonl", "manifest.json", "README.md", "images", ".lock")
     }
     for name in "abc":
         assert (tmp_path / f"out/images/{name}.png").stat().st_ino == (tmp_path / f"{name}.png").stat().st_ino
@@ -105,6 +107,64 @@ def test_folders_that_are_no_sets(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="a file; give a folder"):
         Builder(tmp_path / "file", "sft", RECIPE)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("classes", [1]), ("classes", {"a": 3}), ("licences", "MIT"), ("labels", {"yes": "many"}), ("recipe", [1])],
+)
+def test_a_damaged_manifest_is_refused_by_the_check_that_stands_before_training(
+    tmp_path: Path, field: str, value: Any
+) -> None:
+    build(tmp_path / "out", ["a", "b"])
+    manifest = json.loads((tmp_path / "out/manifest.json").read_text())
+    (tmp_path / "out/manifest.json").write_text(json.dumps({**manifest, field: value}))
+    message = rf"manifest\.json: not a manifest \({field}.*\); build the set again"
+    with pytest.raises(InputError, match=message):
+        check_set(tmp_path / "out")
+    with pytest.raises(InputError, match=message):
+        build(tmp_path / "out", ["a", "b"])
+
+
+def test_a_record_whose_pictures_are_gone_is_not_done(tmp_path: Path) -> None:
+    build(tmp_path / "out", ["a", "b"])
+    (tmp_path / "out/images/a.png").unlink()
+    build(tmp_path / "out", ["a", "b"])
+    assert (tmp_path / "out/images/a.png").read_text() == "a"
+    assert [found.id for found in read_entries(tmp_path / "out")] == ["a", "b"]
+    shutil.rmtree(tmp_path / "out/images")
+    with pytest.raises(FileNotFoundError), Builder(tmp_path / "out", "sft", RECIPE) as builder:
+        assert builder.done == set()
+        raise FileNotFoundError
+
+
+def test_two_do_not_build_in_one_folder(tmp_path: Path) -> None:
+    with (
+        Builder(tmp_path / "out", "sft", RECIPE),
+        pytest.raises(InputError, match="another process is using it; wait for it, or give another --out"),
+    ):
+        Builder(tmp_path / "out", "sft", RECIPE)
+    build(tmp_path / "out", ["a"])
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other/mine.txt").write_text("")
+    with pytest.raises(InputError, match=r"holds mine\.txt and no manifest"):
+        Builder(tmp_path / "other", "sft", RECIPE)
+    assert [path.name for path in (tmp_path / "other").iterdir()] == ["mine.txt"]
+
+
+def test_a_build_that_was_killed_at_its_first_file_is_resumed(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/.12-34.part").write_text('{"task"')
+    build(tmp_path / "out", ["a"])
+
+
+def test_a_file_that_cannot_be_written_is_named_with_its_own_remedy(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_text("a")
+    with Builder(tmp_path / "out", "sft", RECIPE) as builder:
+        (tmp_path / "out/images").write_text("")
+        with pytest.raises(MachineError, match=r"out/images.*: .*; choose a folder that can be written") as raised:
+            builder.add(entry("a"), {"images/a.png": tmp_path / "a.png"})
+    assert "space" not in str(raised.value)
 
 
 def test_counts() -> None:

@@ -193,7 +193,7 @@ def test_a_full_disk_is_said_in_one_line(mvtec: Path, tmp_path: Path, monkeypatc
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("lad_reasoner.data.sets.built_set.put_file", full)
-    with pytest.raises(MachineError, match="No space left on device; free some space and start again"):
+    with pytest.raises(MachineError, match="No space left on device; free some space, then run the same command again"):
         write_pairs(tmp_path, pool_of(mvtec))
     monkeypatch.undo()
     assert len(write_pairs(tmp_path, pool_of(mvtec))) == len(plan_pairs(pool_of(mvtec)).pairs)

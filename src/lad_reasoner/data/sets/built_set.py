@@ -20,15 +20,18 @@ import json
 import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Literal
 
+from pydantic import Field, ValidationError
+
 from lad_reasoner.errors import InputError, MachineError
 from lad_reasoner.files.jsonl import read_records, repair_records
-from lad_reasoner.files.whole import write_whole
+from lad_reasoner.files.whole import describe_write_error, named_errors, own_folder, write_whole
 from lad_reasoner.records import Kind, Label, Record
 from lad_reasoner.templates import render_markdown
-from lad_reasoner.text import label_counts, printable
+from lad_reasoner.text import first_problem, label_counts, printable
 
 METADATA, MANIFEST, CARD = "metadata.jsonl", "manifest.json", "README.md"
 TEACHER, DECISIONS = "teacher.jsonl", "decisions.jsonl"
@@ -66,45 +69,64 @@ class Entry(Record):
         return self.model_dump_json(exclude=absent) + "\n"
 
 
+class _Manifest(Record):
+    """The fields of manifest.json that the package reads; those after `recipe` are absent until the build ends."""
+
+    task: str = ""
+    recipe: dict[str, Any] = Field(default_factory=dict)
+    complete: bool = False
+    records: int = 0
+    unasked: int = 0
+    classes: dict[str, dict[str, int]] = Field(default_factory=dict)
+    labels: dict[str, int] = Field(default_factory=dict)
+    licences: dict[str, int] = Field(default_factory=dict)
+    refused: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    answers_refused: dict[str, int] = Field(default_factory=dict)
+
+
 class Builder:
     """Writes one data set, in a `with` block. `done` are the identifiers that an earlier, interrupted build wrote.
 
-    `recipe` is all that the set depends on; it goes into the manifest at once. InputError if the folder holds anything
-    else, or a set of another recipe.
+    A record whose pictures or masks are gone is not done. `recipe` is all that the set depends on; it goes into the
+    manifest at once. InputError if the folder holds anything else, a set of another recipe, or another process builds
+    in it.
     """
 
     def __init__(self, out: str | Path, task: Literal["sft", "pair"], recipe: Mapping[str, Any]) -> None:
         self.out, self.task = Path(out), task
         self.recipe = json.loads(json.dumps(recipe))
-        _check_folder(self.out, task, self.recipe)
-        self.out.mkdir(parents=True, exist_ok=True)
-        repair_records(self.out / METADATA)
-        self.done = {entry.id for entry in read_entries(self.out)} if (self.out / METADATA).exists() else set()
-        self._write_manifest({"complete": False})
-        self._file = (self.out / METADATA).open("a", encoding="utf-8")
+        _check_folder(self.out, task, self.recipe)  # a folder of something else gets no lock file
+        with ExitStack() as stack:
+            stack.enter_context(own_folder(self.out, "--out"))
+            _check_folder(self.out, task, self.recipe)
+            repair_records(self.out / METADATA)
+            entries = read_entries(self.out) if (self.out / METADATA).exists() else []
+            self.done = {entry.id for entry in entries if _files_exist(entry, self.out)}
+            self._write_manifest({"complete": False})
+            self._file = stack.enter_context((self.out / METADATA).open("a", encoding="utf-8"))
+            self._held = stack.pop_all()
 
     def __enter__(self) -> Builder:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._file.close()
+        self._held.close()
 
     def add(self, entry: Entry, files: Mapping[str, str | Path]) -> None:
         """Put the files in their places (name in the set -> original), then write the line.
 
-        A record that is already there is skipped. MachineError if the disk is full; what was written stays.
+        A record that is already there is skipped. MachineError if a file cannot be written; what was written stays.
         """
         if entry.id in self.done:
             return
         try:
             for name, original in files.items():
                 put_file(Path(original), self.out / name)
-            self._file.write(entry.line())
-            self._file.flush()
+            with named_errors(self.out / METADATA):
+                self._file.write(entry.line())
+                self._file.flush()
         except OSError as error:
-            raise MachineError(
-                f"{self.out}: {error.strerror}; free some space and start again; the records so far are kept"
-            ) from None
+            raise MachineError(describe_write_error(error, self.out)) from None
         self.done.add(entry.id)
 
     def finish(self, order: Sequence[str], facts: Mapping[str, Any], *, complete: bool = True) -> dict[str, Any]:
@@ -127,6 +149,10 @@ class Builder:
         return manifest
 
 
+def _files_exist(entry: Entry, folder: Path) -> bool:
+    return all((folder / name).is_file() for name in (*entry.images_file_names, *entry.masks))
+
+
 def read_entries(folder: str | Path) -> list[Entry]:
     """The records of a built set, in its order; a last line that a crash cut off is skipped.
 
@@ -139,7 +165,7 @@ def read_entries(folder: str | Path) -> list[Entry]:
 
 
 def read_manifest(folder: str | Path) -> dict[str, Any]:
-    """manifest.json; InputError if it is absent or not a JSON object."""
+    """manifest.json; InputError if it is absent, or a field that the package reads is not what a build writes."""
     path = Path(folder) / MANIFEST
     try:
         manifest = json.loads(path.read_bytes())
@@ -147,9 +173,11 @@ def read_manifest(folder: str | Path) -> dict[str, Any]:
         raise InputError(f"{printable(path)}: {error.strerror}; give a folder that `lad-reasoner data` built") from None
     except ValueError as error:
         raise InputError(f"{printable(path)}: not valid JSON ({error}); build the set again") from None
-    if not isinstance(manifest, dict):
-        raise InputError(f"{printable(path)}: not a manifest; build the set again")
-    return manifest
+    try:
+        _Manifest.model_validate(manifest)
+    except ValidationError as error:
+        raise InputError(f"{printable(path)}: not a manifest ({first_problem(error)}); build the set again") from None
+    return dict(manifest)
 
 
 def summarise_set(entries: Sequence[Entry]) -> dict[str, Any]:
@@ -180,7 +208,7 @@ def _check_folder(out: Path, task: str, recipe: Mapping[str, Any]) -> None:
     if not out.is_dir():
         raise InputError(f"--out {printable(out)}: a file; give a folder")
     if not (out / MANIFEST).exists():
-        others = sorted(path.name for path in out.iterdir() if path.name.removesuffix(".lock") not in _OURS)
+        others = sorted(path.name for path in out.iterdir() if not _is_ours(path.name))
         if others:
             raise InputError(
                 f"--out {printable(out)}: holds {printable(others[0])} and no {MANIFEST}; give an empty folder"
@@ -196,6 +224,11 @@ def _check_folder(out: Path, task: str, recipe: Mapping[str, Any]) -> None:
                 f"--out {printable(out)}: was built with other settings ({name}: {earlier.get(name)} there, "
                 f"{recipe.get(name)} here); give another folder"
             )
+
+
+def _is_ours(name: str) -> bool:
+    """Also locks, and what a kill left of a file that was being written."""
+    return name.removesuffix(".lock") in {*_OURS, ""} or name.endswith(".part")
 
 
 def put_file(original: Path, target: Path) -> None:

@@ -32,6 +32,7 @@ from lad_reasoner.data.sets.built_set import Entry, put_file, read_entries
 from lad_reasoner.data.sets.tokens import MIN_PIXELS, needed_pixels, record_tokens
 from lad_reasoner.errors import InputError, require
 from lad_reasoner.files.pictures import read_picture
+from lad_reasoner.files.whole import own_folder
 from lad_reasoner.packaged import read_packaged
 from lad_reasoner.progress import Track, silent
 from lad_reasoner.text import printable
@@ -80,8 +81,7 @@ def export_set(
     train on such a set, if pairs come without `model`, and if the review left no record.
     """
     folder, out = Path(folder), Path(out).absolute()
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise InputError(f"--out {printable(out)}: is not empty; give a new folder")
+    _check_empty(out)
     records = [entry.model_dump(mode="json") for entry in read_entries(folder)]
     entries = [Entry.model_validate(record) for record in decided(records, read_decisions(folder))]
     if not entries:
@@ -98,11 +98,17 @@ def export_set(
     names = list(dict.fromkeys(name for entry in entries for name in entry.images_file_names))
     sizes = {name: _size(folder / name) for name in track(names, len(names), "Measuring pictures")}
     limits = _measure(entries, sizes, max_pixels)
-    out.mkdir(parents=True, exist_ok=True)
-    for name in names:
-        put_file(folder / name, out / name)
     write = {"llama-factory": _llama_factory, "easyr1": _easyr1, "ms-swift": _ms_swift}[to]
-    return Exported(len(entries), write(out, entries, limits, model))
+    with own_folder(out, "--out"):
+        _check_empty(out)  # again: another process may have written into it meanwhile
+        for name in names:
+            put_file(folder / name, out / name)
+        return Exported(len(entries), write(out, entries, limits, model))
+
+
+def _check_empty(out: Path) -> None:
+    if out.exists() and (not out.is_dir() or any(path.name != ".lock" for path in out.iterdir())):
+        raise InputError(f"--out {printable(out)}: is not empty; give a new folder")
 
 
 def _size(path: Path) -> tuple[int, int]:
