@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lad_reasoner.answers import TAGS, format_response, parse_response
+from lad_reasoner.answers import TAGS, format_response, is_visible, parse_response
 
 STRUCTURED = {
     "<think>a scratch</think><answer>yes</answer>": "yes",
@@ -13,6 +13,8 @@ STRUCTURED = {
     "<think>a</think><answer>\nno\n</answer>": "no",
     "<think>a</think> <answer> YES </answer>": "yes",
     "<think>a</think><answer>No</answer>": "no",
+    "<think>\u200b!</think><answer>no</answer>": "no",
+    "<think>缺</think><answer>no</answer>": "no",
     "<think>two\nlines, <b>markup</b> and yes or no</think><answer>yes</answer>": "yes",
 }
 
@@ -20,6 +22,10 @@ HOLES = {
     "empty": "",
     "empty reasoning": "<think></think><answer>yes</answer>",
     "blank reasoning": "<think> \n\t</think><answer>yes</answer>",
+    "zero-width reasoning": "<think>\u200b\u2060\ufeff</think><answer>yes</answer>",
+    "control characters for a reasoning": "<think>\0\x1b</think><answer>yes</answer>",
+    "blank letters for a reasoning": "<think>\u2800\u3164\u115f</think><answer>yes</answer>",
+    "an accent without a letter": "<think>\u0301</think><answer>yes</answer>",
     "two answers, first one wins": "<think>a</think><answer>yes</answer><answer>no</answer>",
     "two answers inside each other": "<think>a</think><answer><answer>yes</answer></answer>",
     "no tags at all": "yes",
@@ -69,10 +75,17 @@ def test_never_raises_and_never_half_an_answer(text: str) -> None:
 
 @given(st.text(), st.booleans())
 def test_structured_responses_round_trip(reasoning: str, anomalous: bool) -> None:
-    if not reasoning.strip() or any(tag in reasoning.lower() for tag in TAGS):
+    if not is_visible(reasoning) or any(tag in reasoning.lower() for tag in TAGS):
         with pytest.raises(ValueError, match="reasoning"):
             format_response(reasoning, anomalous)
         return
     response = parse_response(format_response(reasoning, anomalous))
     assert response.reasoning == reasoning.strip()
     assert response.answer == ("yes" if anomalous else "no")
+
+
+def test_what_a_reader_sees() -> None:
+    for text in ("a", "缺", "!", "7", "€", " \u200bx"):
+        assert is_visible(text), text
+    for text in ("", " \n\t", "\u200b", "\u2800", "\0", "\u0301", "\ufe0f", "\u3164", "\u00ad"):
+        assert not is_visible(text), text

@@ -90,6 +90,16 @@ def test_only_the_command_line_knows_the_terminal() -> None:
             assert not {name.partition(".")[0] for name in imports_of(tree)} & {"rich", "typer"}, path
 
 
+def test_what_is_printed_is_shown() -> None:
+    """Names of files and what models wrote reach a terminal through `text.shown` alone."""
+    for path, tree in modules_of(SOURCE).items():
+        calls = {
+            node.func.id for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
+        }
+        if (path.startswith("cli/") or path == "report/terminal.py") and "print" in calls:
+            assert "lad_reasoner.text.print_shown" in set(imports_of(tree)), path
+
+
 def test_no_test_imports_another() -> None:
     for path, tree in modules_of(ROOT / "tests").items():
         for name in imports_of(tree):

@@ -1,12 +1,48 @@
 """Names, lists, numbers and places in words."""
 
+import json
+import logging
+import sys
+
+import pytest
 from pydantic import BaseModel, ValidationError
 
-from lad_reasoner.text import first_problem, listed, number_word, place_words, printable
+from lad_reasoner.text import (
+    ShownFormatter,
+    first_problem,
+    listed,
+    number_word,
+    place_words,
+    print_shown,
+    printable,
+    shown,
+)
 
 
 def test_names_that_are_not_utf8_are_spelled_out() -> None:
     assert printable(b"caf\xe9.png".decode("utf-8", "surrogateescape")) == "caf\\udce9.png"
+
+
+ACTING = "\x1b]52;c;YQ==\x07 \x1b[2J \x9b31m \u202egnp.exe \u2066 \u200f \x7f \r"
+
+
+def test_what_would_act_in_a_terminal_is_written_out(capsys: pytest.CaptureFixture[str]) -> None:
+    assert shown(f"a\n{ACTING}\t") == (
+        r"a\u000a\u001b]52;c;YQ==\u0007 \u001b[2J \u009b31m \u202egnp.exe \u2066 \u200f \u007f \u000d\u0009"
+    )
+    assert shown("é 缺 🔩 [bold]\n", lines=True) == "é 缺 🔩 [bold]\n"
+    print_shown(ACTING, "b", sep="|", file=sys.stderr)
+    assert capsys.readouterr().err == f"{shown(ACTING)}|b\n"
+
+
+def test_json_keeps_its_meaning() -> None:
+    text = json.dumps({"query": f"\\{ACTING}\\"}, ensure_ascii=False)
+    assert json.loads(shown(text)) == {"query": f"\\{ACTING}\\"}
+
+
+def test_log_lines_are_written_out() -> None:
+    record = logging.LogRecord("lad_reasoner", logging.WARNING, "", 0, "%s: odd", ("\x1b[2J.png",), None)
+    assert ShownFormatter().format(record) == r"\u001b[2J.png: odd"
 
 
 def test_a_list_names_some_and_counts_the_rest() -> None:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import logging
+import re
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pydantic import ValidationError
 
+_BIDI = "\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069"
+_ACTING = re.compile(f"[\\x00-\\x1f\\x7f-\\x9f{_BIDI}]")
+_ACTING_IN_LINES = re.compile(f"[\\x00-\\x08\\x0b-\\x1f\\x7f-\\x9f{_BIDI}]")
 NUMBER_WORDS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
 
 
@@ -16,11 +21,37 @@ def printable(name: object) -> str:
     return str(name).encode("utf-8", "backslashreplace").decode("utf-8")
 
 
+def shown(text: object, *, lines: bool = False) -> str:
+    """Text of strangers, for a terminal: names, what a model wrote, what a service answered.
+
+    What would act instead of being seen becomes `\\u001b`: control characters (ESC sets titles and the clipboard) and
+    marks that turn the direction of writing. `lines` keeps line ends and tabs. In JSON the result has the same meaning.
+    """
+    return (_ACTING_IN_LINES if lines else _ACTING).sub(_escape, printable(text))
+
+
+def print_shown(*parts: object, **options: Any) -> None:
+    """`print`, with every part `shown`: modules of the command line import it under that name."""
+    print(*(shown(part, lines=True) for part in parts), **options)
+
+
+class ShownFormatter(logging.Formatter):
+    """Log lines, `shown`."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line."""
+        return shown(super().format(record), lines=True)
+
+
+def _escape(match: re.Match[str]) -> str:
+    return f"\\u{ord(match[0]):04x}"
+
+
 def listed(names: Sequence[object], limit: int = 3, separator: str = ", ") -> str:
     """`a, b, c and 7 more`."""
-    shown = separator.join(str(name) for name in names[:limit])
+    first = separator.join(str(name) for name in names[:limit])
     rest = len(names) - limit
-    return f"{shown} and {rest} more" if rest > 0 else shown
+    return f"{first} and {rest} more" if rest > 0 else first
 
 
 def label_counts(counts: Mapping[str, int]) -> str:

@@ -109,7 +109,7 @@ def test_latex_is_escaped_and_complete() -> None:
         r" & -- & -- & 1.0 \\"
     ) in text
     assert text.count("{") == text.count("}")
-    assert to_csv(table).splitlines()[1].endswith(",–,–,1.0")
+    assert to_csv(table).splitlines()[1].endswith(',"–","–","1.0"')
 
 
 def test_names_tell_runs_of_one_model_apart(tmp_path: Path) -> None:

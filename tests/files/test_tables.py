@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lad_reasoner.errors import InputError
-from lad_reasoner.files.tables import read_table_header, read_table_rows
+from lad_reasoner.files.tables import format_table_row, read_table_header, read_table_rows
 
 CELLS = st.text("ab ,;\"\n'é", min_size=1, max_size=6)
 
@@ -83,3 +83,28 @@ def test_faults(tmp_path: Path) -> None:
         next(rows)
     header, rows = read_table_rows(path, "")
     assert (header, list(rows)) == ([], [])
+
+
+def test_no_cell_splits_a_row_or_is_run_as_a_formula() -> None:
+    cells = [
+        "=cmd|'calc'!A1.jpg",
+        "+1+1",
+        "-2-1",
+        "@SUM(A1)",
+        "\t=1",
+        "\r=1",
+        "＝1",
+        'a"b,c',
+        "a\rb\nc",
+        None,
+        "-0.25",
+        0.5,
+        True,
+    ]
+    line = format_table_row(cells)
+    (row,) = csv.reader(io.StringIO(line, newline=""))
+    assert row == [
+        *("'=cmd|'calc'!A1.jpg", "'+1+1", "'-2-1", "'@SUM(A1)", "'\t=1", "'\r=1", "'＝1"),
+        *('a"b,c', "a\rb\nc", "", "-0.25", "0.5", "True"),
+    ]
+    assert line.count('"') == 2 * len(cells) + 2

@@ -7,10 +7,14 @@ anomalous and some unsure (only of a station).
 
 from __future__ import annotations
 
+import logging
+import os
+import signal
 import sys
 from collections.abc import Callable
 from io import TextIOWrapper
-from typing import Annotated
+from types import FrameType
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -28,6 +32,8 @@ from lad_reasoner.cli.station import station
 from lad_reasoner.cli.train import train
 from lad_reasoner.cli.watch import watch_verb
 from lad_reasoner.errors import LadError
+from lad_reasoner.text import ShownFormatter
+from lad_reasoner.text import print_shown as print
 
 app = typer.Typer(
     help="Logical anomaly detection that reasons in plain words.",
@@ -65,6 +71,10 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # for terminals that cannot show a █
+    if logging.lastResort is not None:
+        logging.lastResort.setFormatter(ShownFormatter())
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not ignored, as behind `nohup`
+        signal.signal(signal.SIGINT, _interrupt)
     prepare_completion()
     try:
         app(prog_name=PROGRAM)  # also under `python -m lad_reasoner`
@@ -78,6 +88,12 @@ def main() -> None:
     except LadError as error:
         print(f"lad-reasoner: {' '.join(str(error).split())}", file=sys.stderr)
         sys.exit(EXIT_INPUT)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
+    """The first Ctrl-C ends the verb in order; the second ends the process at once, without a traceback."""
+    signal.signal(signal.SIGINT, lambda *_: os._exit(128 + number))
+    raise KeyboardInterrupt
 
 
 def _show_version(wanted: bool) -> None:

@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from lad_reasoner.text import print_shown as print
+
 PROGRAM = "lad-reasoner"
 VARIABLE = "_LAD_REASONER_COMPLETE"  # the shell's script sets it when it asks for words
 

@@ -11,6 +11,7 @@ import typer
 
 from lad_reasoner.errors import InputError
 from lad_reasoner.text import label_counts, listed
+from lad_reasoner.text import print_shown as print
 
 if TYPE_CHECKING:
     from lad_reasoner.data.sets.pool import Pool
@@ -304,13 +305,14 @@ def _print_built(out: Path, reasons: Mapping[str, str] | None = None) -> dict[st
     from rich.table import Table
 
     from lad_reasoner.data.sets.built_set import read_manifest
+    from lad_reasoner.report.terminal import plain
 
     manifest = read_manifest(out)
     table = Table("class", "anomalous", "good", *(["why"] if reasons else []), box=None)
     for name, counts in manifest["classes"].items():
         category = name.partition("/")[2]
         why = [reasons.get(category, "") if name.startswith("MVTec AD/") else ""] if reasons else []
-        table.add_row(name, str(counts.get("yes", 0)), str(counts.get("no", 0)), *why)
+        table.add_row(plain(name), str(counts.get("yes", 0)), str(counts.get("no", 0)), *why)
     Console().print(table)
     _print_refused({reason: refused["count"] for reason, refused in manifest["refused"].items()})
     for reason, count in manifest.get("answers_refused", {}).items():

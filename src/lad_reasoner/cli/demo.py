@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lad_reasoner.errors import MissingExtraError
+from lad_reasoner.text import print_shown as print
 
 if TYPE_CHECKING:
     from lad_reasoner.files.pictures import Picture
@@ -33,7 +34,7 @@ def _inspect_parts(out: Path) -> None:
     from lad_reasoner.inspector import Inspector
     from lad_reasoner.judges import load_judge
     from lad_reasoner.report.inspection import inspection_row, write_inspection_page
-    from lad_reasoner.report.terminal import VerdictTable
+    from lad_reasoner.report.terminal import VerdictTable, plain
 
     console = Console()
     rows: list[InspectionRow] = []
@@ -49,7 +50,8 @@ def _inspect_parts(out: Path) -> None:
         notes += [f"{part.judge}: {note}" for note in judge.notes]
         first = len(rows)
         for product in render_part(part, out / "pictures"):
-            console.print(f"\n[bold]{product.name}[/bold], judged by {part.judge}: {product.rule}", highlight=False)
+            heading = plain(f"\n{product.name}", "bold")
+            console.print(heading.append(f", judged by {part.judge}: {product.rule}", style="not bold"))
             inspector = Inspector(judge, product.references)
             table = VerdictTable(console)
             results_of_product = inspector.run([query.path for query in product.queries])

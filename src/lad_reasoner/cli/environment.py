@@ -10,6 +10,8 @@ from collections import defaultdict
 from collections.abc import Iterator
 from importlib import metadata
 
+from lad_reasoner.text import print_shown as print
+
 PACKAGE = "lad-reasoner"
 SHOWN = ("torch", "torchvision", "transformers", "trl", "numpy", "pillow", "pydantic", "typer")
 # `transformers>=5.0; extra == 'hf'` -> name, extras of that package in brackets, the extra that asks for it

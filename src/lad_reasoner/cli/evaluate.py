@@ -11,6 +11,7 @@ import typer
 
 from lad_reasoner.cli.options import STATION, print_receipt, with_judge_options
 from lad_reasoner.errors import InputError, MachineError, MissingExtraError
+from lad_reasoner.text import print_shown as print
 
 if TYPE_CHECKING:
     from lad_reasoner.files.pictures import Picture

@@ -12,6 +12,7 @@ import typer
 
 from lad_reasoner.cli.options import EXIT_ANOMALY, EXIT_INPUT, EXIT_UNSURE, STATION, print_receipt, with_judge_options
 from lad_reasoner.errors import InputError
+from lad_reasoner.text import print_shown as print
 
 if TYPE_CHECKING:
     from lad_reasoner.inspector import Inspector
@@ -157,10 +158,7 @@ class _CsvPrinter:
     )
 
     def __init__(self) -> None:
-        import csv
-
-        self.writer = csv.DictWriter(sys.stdout, self.COLUMNS, extrasaction="ignore", lineterminator="\n")
-        self.writer.writeheader()
+        self._write(dict(zip(self.COLUMNS, self.COLUMNS, strict=True)))
 
     def __call__(self, record: Any) -> None:
         from lad_reasoner.records import ResultLine
@@ -169,8 +167,12 @@ class _CsvPrinter:
         boxes = values["boxes"] or ()
         values["boxes"] = " ".join(f"{b['x']}:{b['y']}:{b['width']}:{b['height']}" for b in boxes)
         values["references"] = ";".join(values["references"] or ())
-        self.writer.writerow(values)
-        sys.stdout.flush()
+        self._write(values)
+
+    def _write(self, values: dict[str, Any]) -> None:
+        from lad_reasoner.files.tables import format_table_row
+
+        print(format_table_row(values.get(column) for column in self.COLUMNS), end="", flush=True)
 
 
 class _Output:

@@ -11,13 +11,14 @@ def judges_verb() -> None:
     from rich.table import Table
 
     from lad_reasoner.judges import JUDGES, LOADERS, import_loader, loader_options
+    from lad_reasoner.report.terminal import plain
 
     table = Table("judge", "what it is", "options (-M key=value)", show_edge=False)
     for name in (*JUDGES, *LOADERS):
         loader = import_loader(name)
         summary = (inspect.getdoc(loader) or "").partition("\n")[0]
         options = [_option(key, parameter) for key, parameter in loader_options(loader).items() if key != "benchmark"]
-        table.add_row(name, summary, "\n".join(options))
+        table.add_row(plain(name), plain(summary), plain("\n".join(options)))
     Console().print(table)
 
 

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from lad_reasoner.errors import InputError
+from lad_reasoner.text import print_shown as print
 
 EXIT_INPUT, EXIT_ANOMALY, EXIT_UNSURE = 1, 3, 4
 

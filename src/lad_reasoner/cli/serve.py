@@ -10,6 +10,7 @@ import typer
 
 from lad_reasoner.cli.options import KEEP_GOOD, KEEP_REJECTED, KEEP_REVIEWED, with_judge_options
 from lad_reasoner.errors import InputError, require
+from lad_reasoner.text import print_shown as print
 
 LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "::1")
 NEEDED = {

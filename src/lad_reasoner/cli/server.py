@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from lad_reasoner.cli.options import EXIT_INPUT
+from lad_reasoner.text import print_shown as print
 
 server = typer.Typer(help="Models behind a service.", no_args_is_help=True, rich_markup_mode=None)
 MARKS = {True: "+", False: "-", None: " "}

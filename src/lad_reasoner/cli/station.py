@@ -10,6 +10,7 @@ import typer
 
 from lad_reasoner.cli.options import EXIT_INPUT, with_judge_options
 from lad_reasoner.errors import InputError, require
+from lad_reasoner.text import print_shown as print
 
 if TYPE_CHECKING:
     from lad_reasoner.service.station import Station

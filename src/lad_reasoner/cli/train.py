@@ -12,6 +12,7 @@ import typer
 from typer.core import TyperCommand
 
 from lad_reasoner.errors import StoppedError
+from lad_reasoner.text import print_shown as print
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -138,7 +139,8 @@ def show_samples(step: int, samples: Sequence[Sample], console: Console | None =
     """Print one response of each of the first pairs; markup that the model wrote is not interpreted."""
     from rich.console import Console
     from rich.table import Table
-    from rich.text import Text
+
+    from lad_reasoner.report.terminal import plain
 
     first: dict[str, Sample] = {}
     for sample in samples:
@@ -147,9 +149,9 @@ def show_samples(step: int, samples: Sequence[Sample], console: Console | None =
     for sample in list(first.values())[:SHOWN]:
         right = sample["answer"] == sample["label"]
         rewards = ", ".join(f"{name.removesuffix('_reward')} {value:g}" for name, value in sample["rewards"].items())
-        line = Text(f"{sample['id']}: label {sample['label']}, answer ")
+        line = plain(f"{sample['id']}: label {sample['label']}, answer ")
         line.append(sample["answer"], style="green" if right else "red")
-        line.append(f", {rewards}, advantage {sample.get('advantage', 0):+.2f}\n")
-        line.append(sample["response"], style="dim")
+        line.append_text(plain(f", {rewards}, advantage {sample.get('advantage', 0):+.2f}\n"))
+        line.append_text(plain(sample["response"], "dim"))
         table.add_row(line)
     (console or Console(stderr=True, highlight=False)).print(table)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lad_reasoner.cli.options import EXIT_INPUT, KEEP_GOOD, KEEP_REJECTED, KEEP_REVIEWED
+from lad_reasoner.text import print_shown as print
 
 if TYPE_CHECKING:
     from lad_reasoner.service.parts import PartResult

@@ -17,8 +17,6 @@ the mean of their classes, else in the pooled column.
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -37,7 +35,7 @@ from lad_reasoner.evaluation.metrics import (
     compute_metrics,
 )
 from lad_reasoner.evaluation.run import Recorded, RunMetrics, measure_run, read_run, trivial_runs
-from lad_reasoner.files.tables import read_table_rows
+from lad_reasoner.files.tables import format_table_row, read_table_rows
 from lad_reasoner.files.whole import write_whole
 from lad_reasoner.packaged import read_packaged
 
@@ -325,9 +323,7 @@ def to_csv(table: Table) -> str:
 
 
 def _csv(rows: Sequence[Sequence[str]]) -> str:
-    buffer = io.StringIO()
-    csv.writer(buffer, lineterminator="\n").writerows(rows)
-    return buffer.getvalue()
+    return "".join(map(format_table_row, rows))
 
 
 def to_latex(table: Table) -> str:

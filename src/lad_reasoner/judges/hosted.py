@@ -202,7 +202,9 @@ class HostedJudge:
                 unusable[key] = exchange
         self._answered = True
         self._compare_model(exchange.model)
-        judgement = Judgement.of(exchange.text, exchange.score, tokens=exchange.output_tokens, cut_off=not exchange.usable)
+        judgement = Judgement.of(
+            exchange.text, exchange.score, tokens=exchange.output_tokens, cut_off=not exchange.usable
+        )
         if judgement.answer == "invalid" and exchange.finish in UNFINISHED:
             return replace(judgement, reason=UNFINISHED[exchange.finish])
         return judgement

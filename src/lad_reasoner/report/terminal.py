@@ -22,6 +22,8 @@ from rich.table import Table
 from rich.text import Text
 
 from lad_reasoner.records import Failure, Verdict
+from lad_reasoner.text import print_shown as print
+from lad_reasoner.text import shown
 
 if TYPE_CHECKING:
     from lad_reasoner.evaluation.run import Recorded, RunMetrics
@@ -44,6 +46,11 @@ def track(items: Iterable[Item], total: int, description: str, *, beside_results
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _Rate(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True, disable=silent) as progress:
         yield from progress.track(items, total=total, description=description)
+
+
+def plain(text: object, style: str = "") -> Text:
+    """Text of strangers for Rich: `shown`, and its markup is not interpreted."""
+    return Text(shown(text, lines=True), style=style)
 
 
 class _Rate(ProgressColumn):
@@ -82,7 +89,7 @@ class TrainingProgress:
 
     def note(self, text: str) -> None:
         """Print a line with the time, above the bar."""
-        self.console.print(f"{datetime.now():%H:%M:%S} {text}")
+        self.console.print(plain(f"{datetime.now():%H:%M:%S} {text}"))
 
 
 def score_bar(score: float) -> str:
@@ -104,12 +111,12 @@ class VerdictTable:
 
     def add(self, result: Verdict | Failure, truth: str | None = None) -> None:
         """`truth`, where known, follows the name of the query."""
-        name = Text(result.query, style="bold")
+        name = Text(shown(result.query), style="bold")
         if truth:
-            name.append(f"  (truth: {truth})", style="not bold cyan")
+            name.append(f"  (truth: {shown(truth)})", style="not bold cyan")
         if isinstance(result, Failure):
             self.console.print(self._grid(Text("not judged", style="yellow"), Text(""), name))
-            self.console.print(self._grid(Text(""), Text(""), Text(result.error)))
+            self.console.print(self._grid(Text(""), Text(""), plain(result.error)))
             return
         unsure = result.outcome == "unsure"
         style = UNSURE_COLOUR if unsure else COLOURS[result.answer]
@@ -128,7 +135,7 @@ class VerdictTable:
         if result.reason:
             texts = [": ".join(filter(None, [result.reason, texts[0] if texts else ""])), *texts[1:]]
         for text in texts:
-            self.console.print(self._grid(Text(""), Text(""), Text(text, style="dim")))
+            self.console.print(self._grid(Text(""), Text(""), plain(text, "dim")))
 
     def _grid(self, *cells: Text) -> Table:
         grid = Table.grid(padding=(0, 1))
@@ -149,8 +156,8 @@ def show_metrics(recorded: Recorded, metrics: RunMetrics) -> None:
     console = Console(highlight=False, width=None if sys.stdout.isatty() else WIDE)
     settings, rows = recorded.settings, metric_rows.metrics_rows(metrics)
     described = metric_rows.describe_settings(settings)
-    console.print(Text(settings.model, style="bold").append(f" on {described}", style="not bold"))
-    for title, headings, shown in (
+    console.print(plain(settings.model, "bold").append_text(plain(f" on {described}", "not bold")))
+    for title, headings, lines in (
         ("Verdicts (%)", metric_rows.VERDICT_HEADINGS, [*rows, *metric_rows.trivial_rows(metrics)]),
         ("Scores, at every threshold (%)", metric_rows.SCORE_HEADINGS, rows),
     ):
@@ -158,15 +165,15 @@ def show_metrics(recorded: Recorded, metrics: RunMetrics) -> None:
         table.add_column("", overflow="fold")
         for heading in ("n", *headings.values()):
             table.add_column(heading, justify="right")
-        for line in shown:
+        for line in lines:
             cells = [value if interval == "–" else f"{value}\n{interval}" for value, interval in line.cells(headings)]
-            table.add_row(Text(line.name), line.count, *cells, style="italic" if line.trivial else None)
+            table.add_row(plain(line.name), line.count, *cells, style="italic" if line.trivial else None)
         console.print(table)
     reasons = metric_rows.explanation_rows(metrics)
     if reasons:
         table = Table(title="\nExplanations", title_justify="left", show_edge=False, show_header=False)
         for reason in reasons:
-            table.add_row(*map(Text, reason))
+            table.add_row(*map(plain, reason))
         console.print(table)
     for remark in metric_rows.remarks(recorded, metrics):
         print(f"note: {remark}", file=sys.stderr)

@@ -216,6 +216,15 @@ def test_a_reasoning_of_white_space_alone_is_filled() -> None:
     assert parse_response(reply.text).reasoning == "..."
 
 
+@pytest.mark.parametrize("letter", ["\u200b", "\u2800", "\0", "\u0301"])
+def test_a_reasoning_of_which_nothing_is_visible_is_not_ended_but_filled(letter: str) -> None:
+    begun = spelling("byte-level", letter)
+    (ended,) = check_run("byte-level", [begun + spelling("byte-level", "</think>")], budget=40)
+    assert "x" in parse_response(ended.text).reasoning
+    (cut,) = check_run("byte-level", [begun * 5], budget=len(begun) * 5)
+    assert parse_response(cut.text).reasoning == letter * 5 + "..."
+
+
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("tag", ["<think>", "<answer>", "</answer>", "</THINK>", "<Answer>yes", "</thin\u212a>"])
 def test_tags_inside_the_reasoning_are_impossible(kind: str, tag: str) -> None:

@@ -156,7 +156,7 @@ class StructuredDecoding:
         grammar = self.grammar
         if row.ending is None and not row.queue and row.reasoned >= self.budget:
             row.forced, row.ending = True, grammar.full
-            # A reasoning of white space alone is not structured, so a filler stands in for it.
+            # A reasoning of which nothing is visible is not structured, so a filler stands in for it.
             row.queue = [*(grammar.filler if row.state.blank else ()), *self._rest_of_ending(row)]
         if row.queue:
             _force(masked, row.queue[0])

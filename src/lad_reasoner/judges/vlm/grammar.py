@@ -1,7 +1,8 @@
 """The response grammar for one tokenizer: which tokens end a reasoning, and which may never be written.
 
 Tags are matched in decoded text, because tokenizers cut them as they like: into several tokens, or merged with their
-neighbours (`.</`, `><`). Forced tokens are the tokenizer's own encoding of the whole ending, as in training data.
+neighbours (`.</`, `><`). Forced tokens are the tokenizer's own encoding of the whole ending, as in training data. A
+reasoning may not end before something of it is visible (answers.py).
 """
 
 from __future__ import annotations
@@ -13,12 +14,12 @@ from typing import Any
 
 import torch
 
-from lad_reasoner.answers import TAGS, parse_response
+from lad_reasoner.answers import TAGS, is_visible, parse_response
 from lad_reasoner.errors import InputError
 from lad_reasoner.judges.vlm.checkpoint import Checkpoint
 
 END, ANSWER = "</think>", "<answer>"
-FILLER = "..."  # the reasoning of a model that wrote only white space
+FILLER = "..."  # the reasoning of a model that wrote nothing visible
 
 _TAG_STARTS = frozenset(tag[:length] for tag in TAGS for length in range(1, len(tag)))  # `<`, `</`, `</t`, …
 _LONGEST_START = max(map(len, _TAG_STARTS))
@@ -46,7 +47,7 @@ class Ending:
 
 @dataclass(frozen=True)
 class ReasoningState:
-    """Where a reasoning stands: the half-written tag at its end, and whether all before that is white space."""
+    """Where a reasoning stands: the half-written tag at its end, and whether nothing before that is visible."""
 
     part: str
     blank: bool
@@ -107,8 +108,8 @@ class Grammar:
         # At most one length matches: each start of a tag begins with `<` and holds no other.
         for length in range(min(_LONGEST_START, len(lower)), 0, -1):
             if lower[-length:] in _TAG_STARTS:
-                return ReasoningState(content[-length:], not content[:-length].strip())
-        return ReasoningState("", not content.strip())
+                return ReasoningState(content[-length:], not is_visible(content[:-length]))
+        return ReasoningState("", not is_visible(content))
 
     def forbidden(self, state: ReasoningState) -> torch.Tensor:
         """(tokens,) ids that would break the grammar in this state: a wrong tag, or the end of an empty reasoning."""
@@ -148,7 +149,7 @@ class Grammar:
         before, tag, tail = joined.partition(END)
         if tags > 1 or not tag:
             return False  # another tag than the end tag, or the end tag in capitals
-        empty = state.blank and not before.strip()
+        empty = state.blank and not is_visible(before)
         return not empty and (not tail.strip() or tail in self._tails)
 
     def _encode(self, text: str) -> list[int]:
