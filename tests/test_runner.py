@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -144,3 +148,26 @@ def test_a_live_source_that_is_left_alone_stops_at_its_next_part() -> None:
     time.sleep(0.2)
     assert len(taken) < 30
     assert not [thread for thread in threading.enumerate() if thread.name == "source"]
+
+
+def test_an_inspector_works_after_a_fork(tmp_path: Path) -> None:
+    """OpenMP's threads do not survive a fork: the child would wait for them for ever."""
+    scene = tmp_path / "scene.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (300, 300, 3), np.uint8)).save(scene)
+    code = """
+import multiprocessing, sys
+import torch
+from lad_reasoner import Inspector
+
+torch.set_num_threads(4)
+inspector = Inspector("evidence", [sys.argv[1]])
+here = inspector.inspect(sys.argv[1])
+
+def ask(name):
+    return inspector.inspect(name).answer
+
+with multiprocessing.get_context("fork").Pool(2) as pool:
+    assert pool.map(ask, [sys.argv[1]] * 2) == [here.answer] * 2
+"""
+    done = subprocess.run([sys.executable, "-c", code, str(scene)], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr

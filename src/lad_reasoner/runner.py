@@ -9,6 +9,8 @@ the faulty pair of a failed batch, divides the time of a batch among its pairs, 
 
 from __future__ import annotations
 
+import os
+import sys
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
@@ -32,6 +34,17 @@ PATIENCE = 0.02  # seconds that a batch waits for one more item of a source that
 ANSWER_SCORES: dict[Answer, float] = {"yes": 1.0, "no": 0.0, "invalid": 0.5}  # for a judge without scores
 
 Item = TypeVar("Item")
+
+
+def _use_one_thread() -> None:
+    """In a forked process: the threads of OpenMP exist in its parent only, and torch would wait for them for ever."""
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        torch.set_num_threads(1)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_use_one_thread)
 
 
 @dataclass(frozen=True, eq=False)

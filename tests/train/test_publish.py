@@ -25,6 +25,7 @@ from lad_reasoner.train.publish import (
     greedy_answers,
     push,
     round_weights,
+    save_folder,
     update_kept,
     write_card,
 )
@@ -263,3 +264,23 @@ def test_pushing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert calls == [("token", "hf_x"), ("run", True), ("me/run", "model")]
     with pytest.raises(MachineError, match=r"taken: cannot be pushed \(403 not yours\); the model is complete in"):
         push(folder / "run" / "model", read(folder, "--push_to_hub", "--hub_model_id", "taken"))
+
+
+def test_files_are_readable_by_others_and_no_link_to_a_secret_is_copied(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    base = tiny.save_qwen(tmp_path / "base")
+    (tmp_path / "secret").write_text('{"password": "x"}')
+    video = "video_preprocessor_config.json"
+    (base / video).unlink(missing_ok=True)
+    (base / video).symlink_to(tmp_path / "secret")
+    save_folder(load_checkpoint(base, device="cpu"), tmp_path / "out", base)
+    assert not (tmp_path / "out" / video).exists()
+    assert f"{video}: not the settings of a processor; it is left out" in caplog.text
+    modes = {path.stat().st_mode & 0o777 for path in (tmp_path / "out").iterdir()}
+    (tmp_path / "new").touch()
+    assert modes == {(tmp_path / "new").stat().st_mode & 0o777}
+    (base / video).unlink()
+    (base / video).write_text('{"video_processor_type": "Qwen2VLVideoProcessor"}')
+    save_folder(load_checkpoint(base, device="cpu"), tmp_path / "again", base)
+    assert json.loads((tmp_path / "again" / video).read_text()) == {"video_processor_type": "Qwen2VLVideoProcessor"}

@@ -113,6 +113,7 @@ def test_every_setting_that_nothing_reads_is_one_of_theirs() -> None:
     [
         ("- model\n", "must hold keys and values"),
         ("model: [x\n", "not valid YAML"),
+        ("[" * 100_000, "not valid YAML"),
         ("", "must hold keys and values"),
         ("data: x\noutput_dir: y\n", "model is missing"),
         ("model: x\ndata: y\n", "output_dir is missing"),

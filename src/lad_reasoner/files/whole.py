@@ -60,6 +60,17 @@ def describe_write_error(error: OSError, path: str | Path) -> str:
     return f"{printable(error.filename or path)}: {error.strerror or error}; {mend}"
 
 
+def share_modes(folder: Path) -> None:
+    """Give all files of a folder the mode of the user's umask: safetensors makes files that others cannot read."""
+    sample = folder / f".{os.getpid()}-mode.part"
+    sample.touch()
+    mode = sample.stat().st_mode & 0o777
+    sample.unlink()
+    for file in folder.rglob("*"):
+        if file.is_file() and not file.is_symlink():
+            file.chmod(mode)
+
+
 def hash_file(path: str | Path) -> str:
     """SHA-256 of a file's bytes."""
     with Path(path).open("rb") as file:

@@ -92,7 +92,7 @@ def read_config(path: Path) -> MicroConfig:
         return MicroConfig.model_validate(fields)
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from None
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         raise InputError(f"{path}: not valid YAML ({str(error).splitlines()[0]})") from None
     except ValidationError as error:
         raise InputError(f"{path}: {first_problem(error)}") from None

@@ -26,7 +26,7 @@ import torch
 from lad_reasoner.data.sets.built_set import read_manifest
 from lad_reasoner.errors import LadError, MachineError, require
 from lad_reasoner.files.pictures import read_picture
-from lad_reasoner.files.whole import write_whole
+from lad_reasoner.files.whole import share_modes, write_whole
 from lad_reasoner.judges.vlm.checkpoint import Checkpoint, find_folder, load_checkpoint
 from lad_reasoner.templates import render_markdown
 from lad_reasoner.text import label_counts
@@ -39,6 +39,7 @@ logger = logging.getLogger(__name__)
 
 MODEL, CHECK = "model", "check.json"
 KEPT, EXACT = 0.9, 0.9999  # shares of the update: a warning below one; the other allows for sums in another order
+PROCESSOR_TYPES = {"video_processor_type", "image_processor_type", "processor_class"}  # keys, one of which is there
 ASKED = 4  # records whose answers are compared
 TOKENS = 64  # the longest answer
 # Environment variables with which a launcher would make the new process part of its run.
@@ -157,7 +158,20 @@ def save_folder(checkpoint: Checkpoint, folder: Path, base: Path) -> None:
     checkpoint.processor.image_processor.save_pretrained(folder)  # also in a file of its own, where older programs look
     video = "video_preprocessor_config.json"
     if (base / video).is_file() and not (folder / video).exists():
-        shutil.copyfile(base / video, folder / video)
+        _copy_settings(base / video, folder / video)
+    share_modes(folder)
+
+
+def _copy_settings(source: Path, target: Path) -> None:
+    """Copy the settings of a processor: what a link leads to may be a secret, which must not be published."""
+    try:
+        fields = json.loads(source.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        fields = None
+    if isinstance(fields, dict) and PROCESSOR_TYPES & fields.keys():
+        write_whole(target, json.dumps(fields, indent=2) + "\n")
+    else:
+        logger.warning("%s: not the settings of a processor; it is left out", source)
 
 
 @torch.inference_mode()

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -70,7 +71,7 @@ def page(window: Page, server: ReviewServer) -> Iterator[Page]:
         "pageerror": lambda error: complaints.append(str(error)),
         "console": lambda message: complaints.append(message.text) if message.type in ("error", "warning") else None,
         "request": lambda request: (
-            None if request.url.startswith((server.url, "data:")) else complaints.append(request.url)
+            None if request.url.startswith((server.base, "data:")) else complaints.append(request.url)
         ),
     }
     for event, listener in listeners.items():
@@ -94,7 +95,7 @@ def press(page: Page, key: str) -> None:
 
 
 def go_to(page: Page, server: ReviewServer, name: str) -> None:
-    page.goto(f"{server.url}record/{server.review.numbers[name] + 1}")
+    page.goto(f"{server.base}record/{server.review.numbers[name] + 1}")
 
 
 def test_accept_reject_edit_and_undo_by_keyboard(page: Page, server: ReviewServer, folder: Path) -> None:
@@ -254,7 +255,8 @@ def test_hostile_text_stays_text(window: Page, tmp_path: Path) -> None:
         window.keyboard.type("!")
         press(window, "Enter")
         assert lines(tmp_path) == [(EVIL, "edit", EVIL + "!")]
-        window.goto(server.url + "record/1")
+        window.goto(server.url)
+        window.goto(server.base + "record/1")
         assert window.inner_text("#answer") == EVIL + "!"
         assert window.title().endswith("· review")
         server.shutdown()
@@ -265,10 +267,11 @@ class Client:
 
     def __init__(self, server: ReviewServer) -> None:
         self.server = server
+        self.cookie = {"Cookie": f"{server.cookie}={server.token}"}
         self.connection = http.client.HTTPConnection("127.0.0.1", server.server_port, timeout=10)
 
     def send(self, method: str, path: str, body: str | None = None, **headers: str) -> tuple[int, str]:
-        self.connection.request(method, path, body, headers)
+        self.connection.request(method, path, body, self.cookie | headers)
         response = self.connection.getresponse()
         return response.status, response.read().decode("utf-8", "replace")
 
@@ -318,11 +321,44 @@ def test_a_shuffled_set_shows_which_picture_is_the_query_and_its_mask_there(tmp_
             masked = [at for at, figure in enumerate(figures) if f'src="/mask/{number + 1}"' in figure]
             assert masked == ([entry.query] if entry.masks else [])
             if entry.masks:
-                client.connection.request("GET", f"/mask/{number + 1}")
+                client.connection.request("GET", f"/mask/{number + 1}", headers=client.cookie)
                 with Image.open(io.BytesIO(client.connection.getresponse().read())) as overlay:
                     assert overlay.size == (1024, 512)
         client.connection.close()
         server.shutdown()
+
+
+def test_nothing_is_shown_without_the_token_of_the_address(client: Client, server: ReviewServer) -> None:
+    """Other users of the machine can connect, too."""
+    for path in ("/", "/?token=x", "/record/1", "/picture/1/1", "/mask/1", "/done", f"/record/1?token={server.token}"):
+        for cookie in ("", "a=b", f"{server.cookie}=x", f"review={server.token}", "=;;\x7f"):
+            status, text = client.send("GET", path, Cookie=cookie)
+            assert (status, server.token in text) == (403, False), (path, cookie)
+    client.connection.request("GET", f"/?token={server.token}")
+    response = client.connection.getresponse()
+    response.read()
+    assert (response.status, response.headers["Location"]) == (303, "/record/1")
+    assert response.headers["Set-Cookie"].startswith(f"{server.cookie}={server.token}; Path=/; HttpOnly; SameSite")
+    assert server.url == f"{server.base}?token={server.token}"
+
+
+def test_an_edit_with_a_control_character_is_refused(client: Client, server: ReviewServer) -> None:
+    for answer in ("a\0b", "\x1b[2J", "a\u202eb"):
+        status, text = client.post(decision="edit", answer=answer)
+        assert (status, "holds a control character; remove it" in text) == (400, True)
+    name = next(entry.id for entry in server.review.entries if entry.task == "sft")
+    assert client.post(id=name, decision="edit", answer="two\nlines\tand é")[0] == 303
+
+
+def test_many_connections_at_once_are_served(server: ReviewServer) -> None:
+    def ask(_: int) -> int:
+        client = Client(server)
+        status, _ = client.send("GET", "/done")
+        client.connection.close()
+        return status
+
+    with ThreadPoolExecutor(60) as pool:
+        assert set(pool.map(ask, range(120))) == {200}
 
 
 def test_a_decision_needs_the_token_of_the_run(client: Client, server: ReviewServer, folder: Path) -> None:
@@ -358,7 +394,7 @@ def test_no_other_file_is_served(path: str, client: Client) -> None:
 
 
 def test_pages_let_nothing_in(client: Client, server: ReviewServer) -> None:
-    client.connection.request("GET", "/record/1")
+    client.connection.request("GET", "/record/1", headers=client.cookie)
     response = client.connection.getresponse()
     text, policy = response.read().decode(), response.headers["Content-Security-Policy"]
     assert "default-src 'none'" in policy

@@ -17,15 +17,18 @@ import yaml
 from PIL import Image
 
 from helpers.skeletons import FakeTeacher, draw, truthful
+from helpers.tutored import build
 from lad_reasoner.data.layouts import find_samples
 from lad_reasoner.data.mmad import read_mmad
 from lad_reasoner.data.review.decisions import ReviewDecision, append_decision
+from lad_reasoner.data.review.session import read_reviewable
 from lad_reasoner.data.sets.built_set import read_entries
+from lad_reasoner.data.sets.check import check_set
 from lad_reasoner.data.sets.export import export_set
 from lad_reasoner.data.sets.pairs import build_pairs, plan_pairs
 from lad_reasoner.data.sets.pool import gather
 from lad_reasoner.data.sets.sft import build_sft, plan_sft
-from lad_reasoner.errors import InputError
+from lad_reasoner.errors import InputError, RecordError
 
 
 @pytest.fixture(scope="module")
@@ -302,3 +305,19 @@ def test_what_a_framework_does_not_train(sft: Path, pairs: Path, tmp_path: Path)
     with pytest.raises(InputError, match="is not empty"):
         export_set(sft, sft, to="llama-factory")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("name", ["../../escaped.png", "/etc/hostname.png", "images/link.png"])
+def test_a_name_that_leads_out_of_the_set_is_neither_read_nor_written(tmp_path: Path, name: str) -> None:
+    folder = tmp_path / "a/b/set"
+    build(folder, records=2)
+    (tmp_path / "secret.png").write_bytes((folder / "images/00.png").read_bytes())
+    (folder / "images/link.png").symlink_to(tmp_path / "secret.png")
+    lines = (folder / "metadata.jsonl").read_text().replace("images/00.png", name)
+    (folder / "metadata.jsonl").write_text(lines)
+    with pytest.raises(InputError, match=r"set: r00: .* leads out of the set; build it again"):
+        export_set(folder, tmp_path / "out", to="llama-factory")
+    assert not (tmp_path / "out").exists()
+    assert "a path leads out of the folder" in check_set(folder).errors
+    with pytest.raises(RecordError, match=r"metadata\.jsonl:1: .* leads out of the set"):
+        read_reviewable(folder)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import shutil
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -210,3 +211,17 @@ def test_copies_where_links_are_not_possible(mvtec: Path, tmp_path: Path, monkey
         assert path.read_bytes() == (mvtec / entry.source).read_bytes()
         assert path.stat().st_nlink == 1
     assert not list(tmp_path.rglob("*.part"))
+
+
+def test_a_mask_that_is_a_link_to_a_secret_does_not_get_into_the_set(mvtec: Path, tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    shutil.copytree(mvtec, source)
+    (tmp_path / "secret").write_text("password")
+    pool = pool_of(source)
+    mask = next(Path(item.sample.masks[0]) for item in pool.tests() if item.sample.masks and item.name.count("pill"))
+    mask.unlink()
+    mask.symlink_to(tmp_path / "secret")
+    plan = plan_pairs(pool_of(source), classes=["pill"])
+    list(build_pairs(tmp_path / "out", plan))
+    assert len(plan.pool.refused["have a mask that cannot be read"]) == 1
+    assert not any(path.read_bytes() == b"password" for path in (tmp_path / "out").rglob("*") if path.is_file())

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -278,3 +280,44 @@ def test_transformers_is_optional(qwen: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setitem(sys.modules, "transformers", None)  # which is how Python marks a module that is not there
     check_refused(qwen, "[hf]", error=MissingExtraError)
     check_refused("someone/some-model", "transformers is not installed", error=MissingExtraError)
+
+
+def test_a_mistyped_folder_is_not_asked_of_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs/micro-sft").mkdir(parents=True)
+
+    def ask(*_: object, **__: object) -> None:
+        raise AssertionError("the hub was asked")
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", ask)
+    with pytest.raises(InputError, match=r"runs/micro-stf: no such folder in runs/; did you mean runs/micro-sft\?"):
+        find_folder("runs/micro-stf")
+    with pytest.raises(AssertionError, match="the hub was asked"):
+        find_folder("someone/micro-stf")
+
+
+@pytest.mark.parametrize("place", ["", "text_config", "list"])
+def test_a_kernel_of_the_hub_is_never_loaded(tmp_path: Path, place: str) -> None:
+    folder = tiny.save_qwen(tmp_path / "model")
+    config = json.loads((folder / "config.json").read_text())
+    kernel = {"attn_implementation": "someone/kernel:layer"}
+    if place == "list":
+        config["parts"] = [kernel]
+    else:
+        (config[place] if place else config).update(kernel)
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(InputError, match=r"asks for code from the hub \(attn_implementation: someone/kernel:layer\)"):
+        load_checkpoint(folder)
+
+
+def test_a_chat_template_that_does_not_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lad_reasoner.judges.vlm.checkpoint.TEMPLATE_SECONDS", 0.5)
+    folder = tiny.save_qwen(tmp_path / "model")
+    endless = "{% for a in range(99999) %}" * 3 + "{% endfor %}" * 3
+    (folder / "chat_template.jinja").write_text(endless)
+    with pytest.raises(InputError, match=r"its chat template does not end within 0\.5 seconds"):
+        load_checkpoint(folder)
+    deadline = time.monotonic() + 20
+    while any(thread.name.startswith("template") for thread in threading.enumerate()):
+        assert time.monotonic() < deadline, "the loop goes on"
+        time.sleep(0.05)

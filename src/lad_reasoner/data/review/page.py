@@ -5,8 +5,9 @@
 
 The standard library's server is enough for one person: each decision is a posted form, each answer a whole page, and
 decisions.jsonl holds all the state. The page shows text of a model and files of strangers: text is escaped, pictures
-are decoded here and encoded again as PNG, scripts need the response's nonce, and a decision needs the run's token. This
-keeps out other pages and other machines, but not other users of this machine.
+are decoded here and encoded again as PNG, scripts need the response's nonce, and a decision needs the run's token. The
+address carries that token, too, and becomes a cookie: without it nothing is shown. This keeps out other pages, other
+machines and other users of this machine.
 """
 
 from __future__ import annotations
@@ -16,9 +17,10 @@ import secrets
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
+from http.cookies import CookieError, SimpleCookie
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, urlsplit
 
 from lad_reasoner.data.review.session import Review, built_answer, question_of
 from lad_reasoner.data.sets.built_set import Entry
@@ -30,9 +32,10 @@ MAX_BODY = 1_000_000  # bytes of a form: far more than any answer
 
 
 class ReviewServer(ThreadingHTTPServer):
-    """Serves one review on this machine at `url`. InputError if the port is taken."""
+    """Serves one review on this machine at `url`, which holds the run's token. InputError if the port is taken."""
 
     daemon_threads = True
+    request_queue_size = 128  # connections that wait: a page asks for its pictures all at once
 
     def __init__(self, review: Review, *, port: int = 0) -> None:
         self.review = review
@@ -41,7 +44,9 @@ class ReviewServer(ThreadingHTTPServer):
             super().__init__((HOST, port), _Handler)
         except (OSError, OverflowError) as error:
             raise InputError(f"--port {port}: {error}; give another port, or 0 for any free one") from None
-        self.url = f"http://{HOST}:{self.server_port}/"
+        self.base = f"http://{HOST}:{self.server_port}/"
+        self.url = f"{self.base}?token={self.token}"
+        self.cookie = f"review-{self.server_port}"  # a browser sends cookies to every port
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A browser that closed its connection is not an error."""
@@ -63,11 +68,11 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         review = self.server.review
-        if not self._host_is_ours():
+        if not self._host_is_ours() or not self._token_is_ours():
             return
         try:
             match self.path.split("/")[1:]:
-                case [""]:
+                case [start] if not start.partition("?")[0]:
                     number = review.next_open()
                     self._redirect("/done" if number is None else f"/record/{number + 1}")
                 case ["done"]:
@@ -125,7 +130,22 @@ class _Handler(BaseHTTPRequestHandler):
         port = self.server.server_port
         if self.headers.get_all("Host") in ([f"{HOST}:{port}"], [f"localhost:{port}"]):
             return True
-        self._refuse(HTTPStatus.FORBIDDEN, f"This server answers to {self.server.url} only.")
+        self._refuse(HTTPStatus.FORBIDDEN, f"This server answers to {self.server.base} only.")
+        return False
+
+    def _token_is_ours(self) -> bool:
+        """True if the request has the token, from the address or as the cookie that it became; else refuse it."""
+        address = urlsplit(self.path)
+        try:
+            cookies = SimpleCookie(self.headers.get("Cookie", ""))
+        except CookieError:
+            cookies = SimpleCookie()
+        given = cookies[self.server.cookie].value if self.server.cookie in cookies else ""
+        if address.path == "/" and address.query:
+            given = parse_qs(address.query).get("token", [""])[-1]
+        if secrets.compare_digest(given.encode(), self.server.token.encode()):
+            return True
+        self._refuse(HTTPStatus.FORBIDDEN, "Open the whole address that the command printed: it carries a token.")
         return False
 
     def _read_form(self) -> dict[str, str] | None:
@@ -173,7 +193,8 @@ class _Handler(BaseHTTPRequestHandler):
         self._send(status, "text/plain; charset=utf-8", reason.encode("utf-8", "backslashreplace"))
 
     def _redirect(self, where: str) -> None:
-        self._send(HTTPStatus.SEE_OTHER, "text/plain", b"", {"Location": where})
+        cookie = f"{self.server.cookie}={self.server.token}; Path=/; HttpOnly; SameSite=Strict"
+        self._send(HTTPStatus.SEE_OTHER, "text/plain", b"", {"Location": where, "Set-Cookie": cookie})
 
     def _send(self, status: HTTPStatus, kind: str, content: bytes, headers: Mapping[str, str] | None = None) -> None:
         always = {

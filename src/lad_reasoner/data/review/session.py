@@ -32,10 +32,10 @@ from lad_reasoner.data.review.decisions import (
     text_of,
     with_answer,
 )
-from lad_reasoner.data.sets.built_set import METADATA, Entry, read_entries
+from lad_reasoner.data.sets.built_set import METADATA, Entry, names_outside, read_entries
 from lad_reasoner.errors import InputError, RecordError
 from lad_reasoner.files.pictures import read_picture
-from lad_reasoner.text import printable
+from lad_reasoner.text import printable, shown
 
 OUTLINE = 4  # pixels around the mask
 MASK_COLOUR = (255, 0, 200)  # magenta: rare in products
@@ -53,7 +53,8 @@ def read_reviewable(folder: Path) -> list[Entry]:
         raise InputError(f"{printable(path)}: no records; build the data set again")
     ids: set[str] = set()
     for line, entry in enumerate(entries, 1):
-        problem = _find_problem(entry)
+        outside = names_outside(entry, folder)
+        problem = f"{printable(outside[0])} leads out of the set" if outside else _find_problem(entry)
         if problem:
             raise RecordError(f"{printable(path)}:{line}: {problem}")
         if entry.id in ids:
@@ -134,6 +135,8 @@ class Review:
             answer = answer.replace("\r\n", "\n").strip()
             if not answer:
                 raise InputError("an edited answer must not be empty; reject the record instead")
+            if shown(answer, lines=True) != answer:
+                raise InputError("an edited answer holds a control character; remove it")
             with_answer(entry.model_dump(), answer)  # raises InputError if it does not fit
             if answer == (built_answer(entry) or "").strip():
                 word = "accept"

@@ -164,6 +164,16 @@ def read_entries(folder: str | Path) -> list[Entry]:
     return list(read_records(path, Entry))
 
 
+def names_outside(entry: Entry, folder: str | Path) -> list[str]:
+    """Names of an entry's files that lead out of its set: absolute, by `..`, or through a link."""
+    root = Path(folder).resolve()
+    return [
+        name
+        for name in (*entry.images_file_names, *entry.masks)
+        if ".." in Path(name).parts or not (root / name).resolve().is_relative_to(root)
+    ]
+
+
 def read_manifest(folder: str | Path) -> dict[str, Any]:
     """manifest.json; InputError if it is absent, or a field that the package reads is not what a build writes."""
     path = Path(folder) / MANIFEST

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,7 +24,7 @@ from PIL import Image
 
 from lad_reasoner.data.layouts import Source, why_not_train
 from lad_reasoner.data.masks import read_mask
-from lad_reasoner.data.sets.built_set import Entry, read_entries, read_manifest, summarise_set
+from lad_reasoner.data.sets.built_set import Entry, names_outside, read_entries, read_manifest, summarise_set
 from lad_reasoner.data.sets.tokens import record_tokens
 from lad_reasoner.errors import ImageError
 from lad_reasoner.files.pictures import map_pictures, read_picture
@@ -99,7 +99,7 @@ def check_set(
         if count > 1:
             report.error("two records have the same identifier", name)
     for entry in entries:
-        _check_record(entry, report)
+        _check_record(entry, folder, report)
     pictures = _check_pictures(folder, entries, report, track)
     _check_masks(folder, entries, report)
     _check_labels(entries, pictures, report)
@@ -115,7 +115,7 @@ def check_set(
     return report
 
 
-def _check_record(entry: Entry, report: CheckReport) -> None:
+def _check_record(entry: Entry, folder: Path, report: CheckReport) -> None:
     places = _count_places(entry)
     if places != len(entry.images_file_names) or not 0 <= entry.query < places:
         report.error("the messages' places do not match the pictures", entry.id)
@@ -125,9 +125,8 @@ def _check_record(entry: Entry, report: CheckReport) -> None:
         report.error("labelled good, but has a defect or a mask", entry.id)
     if [message.get("role") for message in entry.messages] != ROLES[entry.task]:
         report.error("the roles of the messages are wrong for the task", entry.id)
-    for name in (*entry.images_file_names, *entry.masks):
-        if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
-            report.error("a path leads out of the folder", entry.id)
+    if names_outside(entry, folder):
+        report.error("a path leads out of the folder", entry.id)
     for path in (entry.source, *entry.images_file_names):
         sample = Sample(
             image=path, dataset=entry.dataset, category=entry.category, split=None, kind=entry.kind, licence=""

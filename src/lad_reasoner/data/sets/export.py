@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from lad_reasoner.data.review.decisions import decided, read_decisions
-from lad_reasoner.data.sets.built_set import Entry, put_file, read_entries
+from lad_reasoner.data.sets.built_set import Entry, names_outside, put_file, read_entries
 from lad_reasoner.data.sets.tokens import MIN_PIXELS, needed_pixels, record_tokens
 from lad_reasoner.errors import InputError, require
 from lad_reasoner.files.pictures import read_picture
@@ -86,6 +86,9 @@ def export_set(
     entries = [Entry.model_validate(record) for record in decided(records, read_decisions(folder))]
     if not entries:
         raise InputError(f"{printable(folder)}: no record is left to export")
+    for entry in entries:
+        for name in names_outside(entry, folder):
+            raise InputError(f"{printable(folder)}: {entry.id}: {printable(name)} leads out of the set; build it again")
     task = entries[0].task
     if task not in TASKS[to]:
         others = " or ".join(name for name, tasks in TASKS.items() if task in tasks)

@@ -23,9 +23,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lad_reasoner.data.masks import read_mask
 from lad_reasoner.data.sets.built_set import Builder
-from lad_reasoner.data.sets.pool import Item, Pool, files_of, make_entry
-from lad_reasoner.errors import InputError
+from lad_reasoner.data.sets.pool import MASK_UNREADABLE, Item, Pool, files_of, make_entry
+from lad_reasoner.errors import ImageError, InputError
 from lad_reasoner.packaged import read_packaged
 from lad_reasoner.progress import Track, silent
 from lad_reasoner.prompts import PROMPT_VERSION, build_messages
@@ -108,7 +109,7 @@ def plan_pairs(
         recipe["defects"] = defects
     by_class = _choose_classes(pool, classes)
     tests = _choose_kinds(pool, [item for item in pool.tests() if item.class_name in by_class], kinds)
-    tests = _choose_defects(pool, tests, defects)
+    tests = _choose_masks(pool, _choose_defects(pool, tests, defects))
     usable = {item.name for item in pool.readable(tests, track)}
     generators = {name: random.Random(f"{seed}/{'/'.join(name)}") for name in by_class}
     good_pictures: dict[ClassName, list[Item]] = {}  # to draw references from
@@ -224,6 +225,20 @@ def _choose_defects(pool: Pool, tests: list[Item], defects: Sequence[str] | None
             chosen.append(item)
         else:
             pool.refuse(OTHER_DEFECT, item.source)
+    return chosen
+
+
+def _choose_masks(pool: Pool, tests: list[Item]) -> list[Item]:
+    """The test pictures whose masks can be read, if they have any; a file that is none must not get into the set."""
+    chosen = []
+    for item in tests:
+        try:
+            if item.sample.masks:
+                read_mask(item.sample.masks)
+        except ImageError as error:
+            pool.refuse(MASK_UNREADABLE, f"{item.source} ({error})")
+        else:
+            chosen.append(item)
     return chosen
 
 

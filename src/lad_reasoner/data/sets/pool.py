@@ -28,6 +28,7 @@ from lad_reasoner.text import printable
 
 TWICE = "are in two of the sources"
 UNREADABLE = "cannot be read"
+MASK_UNREADABLE = "have a mask that cannot be read"
 NAMES_IN_MANIFEST = 20  # of each reason
 
 

@@ -27,7 +27,7 @@ from typing import Any
 from lad_reasoner.data.mmad import Mmad
 from lad_reasoner.data.sets.answer_check import Answer, reason_of
 from lad_reasoner.data.sets.built_set import Builder
-from lad_reasoner.data.sets.pool import UNREADABLE, Item, Pool, files_of, make_entry
+from lad_reasoner.data.sets.pool import MASK_UNREADABLE, UNREADABLE, Item, Pool, files_of, make_entry
 from lad_reasoner.data.sets.questions import (
     QUESTIONS,
     QUESTIONS_VERSION,
@@ -48,7 +48,6 @@ logger = logging.getLogger(__name__)
 GOOD_SHARE = 0.1
 
 GOOD_ENOUGH = "are good pictures beyond --good-share"
-MASK_UNREADABLE = "have a mask that cannot be read"
 UNANSWERED = {"service": "the service failed", "budget": "the budget was spent", "picture": UNREADABLE}
 
 

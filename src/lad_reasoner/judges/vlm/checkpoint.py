@@ -9,12 +9,17 @@ what resolution; here the pixel budget is the checkpoint's own unless another is
 
 from __future__ import annotations
 
+import ctypes
+import difflib
 import json
 import re
 import sys
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from PIL import Image
@@ -29,6 +34,10 @@ WEIGHTS = Path(__file__).parents[2] / "weights"
 # These ship inside the package; micro is micro-base after SFT and GRPO.
 BUILT_IN = {name: WEIGHTS / name for name in ("micro", "micro-base")}
 SMALL = 2 * 1024**3  # bytes of weights; a smaller model fits in float32 everywhere, and a CPU is fastest with it
+
+TEMPLATE_SECONDS = 10.0  # a template is a program of a stranger's, and may have loops within loops
+
+Result = TypeVar("Result")
 
 _HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w.-]+")
 _FILES = ["*.json", "*.jinja", "*.txt", "*.model", "*.safetensors"]
@@ -117,6 +126,13 @@ def find_folder(name: str) -> Path:
         raise InputError(
             f"{name}: no such model; give {', '.join(BUILT_IN)}, a model's folder, or a hub name such as {EXAMPLE}"
         )
+    here = Path(path.parts[0])
+    if here.is_dir():  # a mistyped folder must not become the model of whoever has this name on the hub
+        near = difflib.get_close_matches(path.name, [child.name for child in here.iterdir()], n=1)
+        meant = f"; did you mean {here / near[0]}?" if near else ""
+        raise InputError(
+            f"{name}: no such folder in {here}/{meant} (the hub is not asked for names that begin like a folder here)"
+        )
     # Without it the download would be in vain.
     require("transformers", EXTRA)
     hub, errors = require("huggingface_hub", EXTRA), require("huggingface_hub.errors", EXTRA)
@@ -166,16 +182,33 @@ def _load_config(folder: Path, name: object) -> Any:
         # Read by hand first: for an unknown type Transformers' own error is a page long.
         fields = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         kind = fields.get("model_type")
-        if kind in known:
+        if kind in known and not _find_kernel(fields):
             config = loader.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
     except Exception as error:
         raise InputError(f"{name}: its config.json cannot be read ({_first_line(error)})") from None
     if kind not in known:
         why = "brings its own code, which is never run" if "auto_map" in fields else "is unknown to this transformers"
         raise InputError(f"{name}: model type {kind} {why}; choose another model")
+    kernel = _find_kernel(fields)
+    if kernel:
+        raise InputError(
+            f"{name}: its config.json asks for code from the hub ({kernel}), which is never run; remove it"
+        )
     if type(config) not in vision_language:
         raise InputError(f"{name}: model type {kind} cannot look at pictures and write; give a vision-language model")
     return config
+
+
+def _find_kernel(fields: Any) -> str:
+    """`attn_implementation: org/kernel`, wherever it stands in a config: Transformers would load it from the hub."""
+    if isinstance(fields, list):
+        return next(filter(None, map(_find_kernel, fields)), "")
+    if not isinstance(fields, dict):
+        return ""
+    for key, value in fields.items():
+        if str(key).endswith("_implementation") and isinstance(value, str) and "/" in value:
+            return f"{key}: {value}"
+    return _find_kernel(list(fields.values()))
 
 
 def _load_processor(folder: Path, name: object, config: Any) -> Any:
@@ -208,15 +241,40 @@ def _load_processor(folder: Path, name: object, config: Any) -> Any:
 def _check_template(processor: Any, name: object) -> None:
     """Raise `InputError` if the chat template cannot be rendered, or leaves pictures out."""
     question = {"type": "text", "text": "?"}
-    try:
-        without_picture, with_picture = (
+
+    def render() -> list[str]:
+        return [
             processor.apply_chat_template([{"role": "user", "content": content}], tokenize=False)
             for content in ([question], [{"type": "image"}, question])
-        )
+        ]
+
+    try:
+        without_picture, with_picture = _within(TEMPLATE_SECONDS, render)
+    except TimeoutError:
+        raise InputError(f"{name}: its chat template does not end within {TEMPLATE_SECONDS:g} seconds") from None
     except Exception as error:  # a template can raise whatever it likes
         raise InputError(f"{name}: its chat template cannot be used ({_first_line(error)})") from None
     if without_picture == with_picture:
         raise InputError(f"{name}: its chat template has no place for pictures; give a vision-language model's")
+
+
+def _within(seconds: float, call: Callable[[], Result]) -> Result:
+    """The call's result or exception; TimeoutError, and the call is stopped, if it takes longer."""
+    outcome: Future[Result] = Future()
+
+    def work() -> None:
+        try:
+            outcome.set_result(call())
+        except BaseException as error:
+            outcome.set_exception(error)
+
+    thread = threading.Thread(target=work, name="template", daemon=True)
+    thread.start()
+    try:
+        return outcome.result(timeout=seconds)
+    finally:
+        if thread.is_alive():  # nothing gentler ends a loop of Python's in another thread
+            ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident or 0), ctypes.py_object(SystemExit))
 
 
 def _without_video(processor_class: Any) -> Any:
