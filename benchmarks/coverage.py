@@ -10,7 +10,9 @@ times at random into normals, which make the limit, and unseen ones. A line for 
 - real: the mean share of unseen good pictures above the limit over the splits, with the 95 % interval of that mean;
 - inside: the share of splits whose false alarms lie in the 95 % interval that `station show` gives;
 - verdict, oracle, regret: balanced accuracy of the calibrated verdict, of the best single threshold on the same unseen
-  pictures, and what the first loses to the second.
+  pictures, and what the first loses to the second;
+- at the rate: what it loses to the best threshold that calls no larger share of these unseen good pictures anomalous
+  than was promised: the loss that is due to the small number of normals alone.
 """
 
 from __future__ import annotations
@@ -85,7 +87,7 @@ def measure(good: Values, bad: Values, normals: int, rate: float) -> dict[str, f
     unseen_count = len(good) - normals
     # How many unseen pictures may lie above the limit, in 95 % of all cases.
     low, high = betabinom(unseen_count, above + 1, normals - above).ppf([0.025, 0.975])
-    real, inside, verdicts, oracles = [], [], [], []
+    real, inside, verdicts, oracles, bounded = [], [], [], [], []
     for _ in range(SPLITS):
         order = rng.permutation(len(good))
         limit = conformal_limit(list(good[order[:normals]]), rate)
@@ -95,6 +97,7 @@ def measure(good: Values, bad: Values, normals: int, rate: float) -> dict[str, f
         inside.append(low <= alarms <= high)
         verdicts.append((float((bad > limit).mean()) + 1 - real[-1]) / 2)
         oracles.append(oracle(bad, unseen))
+        bounded.append(oracle_at(bad, unseen, rate))
     error = 1.96 * float(np.std(real)) / SPLITS**0.5
     measures = {
         "promised": rate,
@@ -106,7 +109,16 @@ def measure(good: Values, bad: Values, normals: int, rate: float) -> dict[str, f
         "oracle": float(np.mean(oracles)),
     }
     measures["regret"] = measures["oracle"] - measures["verdict"]
+    measures["at the rate"] = float(np.mean(bounded)) - measures["verdict"]
     return {name: 100 * value for name, value in measures.items()}
+
+
+def oracle_at(bad: Values, good: Values, rate: float) -> float:
+    """Balanced accuracy of the best threshold with at most this share of good pictures above it."""
+    thresholds = np.concatenate([good, bad])
+    alarms, hits = (good[:, None] > thresholds).mean(0), (bad[:, None] > thresholds).mean(0)
+    allowed = alarms <= rate
+    return float(np.max((hits[allowed] + 1 - alarms[allowed]) / 2))
 
 
 def main() -> None:
@@ -123,6 +135,7 @@ def main() -> None:
         options.scores.write_text(json.dumps(scores))
         print(f"judged {name}: {len(values['good'])} good, {len(values['bad'])} bad", flush=True)
     regrets: dict[tuple[int, float], list[float]] = {}
+    at_rate: dict[tuple[int, float], list[float]] = {}
     for name, values in scores.items():
         good, bad = np.array(values["good"]), np.array(values["bad"])
         for normals, rate in PROMISES:
@@ -130,10 +143,15 @@ def main() -> None:
                 continue
             measures = measure(good, bad, normals, rate)
             regrets.setdefault((normals, rate), []).append(measures["regret"])
+            at_rate.setdefault((normals, rate), []).append(measures["at the rate"])
             cells = "  ".join(f"{key} {value:.1f}" for key, value in measures.items())
             print(f"{name:20s} {normals} normals  {cells}")
     for (normals, rate), values in regrets.items():
-        print(f"{normals} normals, {100 * rate:g} %: mean regret {np.mean(values):.1f}, largest {max(values):.1f}")
+        mean, largest = np.mean(at_rate[normals, rate]), max(at_rate[normals, rate])
+        print(
+            f"{normals} normals, {100 * rate:g} %: regret, mean {np.mean(values):.1f}, largest {max(values):.1f}; "
+            f"at the rate, mean {mean:.1f}, largest {largest:.1f}"
+        )
 
 
 def _missing(scores: dict[str, Scores], options: argparse.Namespace) -> Iterator[tuple[str, Scores]]:

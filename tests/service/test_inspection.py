@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from helpers.stations import Grey, grey_picture, grey_station
 from lad_reasoner.errors import InputError
+from lad_reasoner.judge import Judgement, PicturePair
 from lad_reasoner.records import Failure
 from lad_reasoner.service.inspection import Decision, OpenStation
+from lad_reasoner.service.station import Station
 
 
 @pytest.fixture(scope="module")
@@ -78,3 +83,37 @@ def test_threads_share_a_station(station: Path, tmp_path: Path) -> None:
 def test_a_judge_of_another_version_is_refused(station: Path) -> None:
     with pytest.raises(InputError, match=r"station.toml: prompt_version: .* with none, and grey is grey-1 now"):
         OpenStation(station, Grey())
+
+
+class Mapped(Grey):
+    """With a map, whose strongest cell is at the lower right, and no boxes."""
+
+    def judge(self, pairs: Sequence[PicturePair]) -> list[Judgement]:
+        heat = np.zeros((4, 4), np.float32)
+        heat[3, 2:] = 2.0, 1.5
+        heat[0, 0] = 1.0
+        return [replace(judgement, heat=heat, headline="Nothing stands out.") for judgement in super().judge(pairs)]
+
+
+def test_a_limit_that_decides_otherwise_says_why_and_where(station: Path, tmp_path: Path) -> None:
+    settings = Station.load(station).model_copy(update={"prompt_version": "grey-1", "limit": 0.05, "unsure_from": 0.03})
+    opened = OpenStation(station, Mapped(), settings)
+    bad, unsure, good = decisions(
+        opened, *(grey_picture(tmp_path / f"{shade}.png", shade, side=40) for shade in (130, 110, 101))
+    )
+    assert isinstance(bad, Decision)
+    assert isinstance(unsure, Decision)
+    assert isinstance(good, Decision)
+    assert re.fullmatch(
+        r"Anomalous: 0\.\d{4} is above the station's limit of 0\.0500, most at lower right\.", bad.verdict.headline
+    )
+    assert bad.verdict.reasoning == f"grey {bad.verdict.headline}"
+    assert (bad.verdict.boxes[0].x, bad.verdict.boxes[0].y) == (20, 30)
+    assert (bad.verdict.boxes[0].width, bad.verdict.boxes[0].height) == (20, 10)
+    assert bad.judged.verdict is bad.verdict
+    assert re.fullmatch(
+        r"Unsure: 0\.\d{4} lies between the limits of 0\.0300 and 0\.0500, most at lower right\.",
+        unsure.verdict.headline,
+    )
+    assert len(unsure.verdict.headline.split()) <= 15
+    assert good.verdict.headline == "Nothing stands out."  # here judge and limit agree

@@ -36,6 +36,15 @@ def test_a_changed_judge_or_picture_is_named(tmp_path: Path) -> None:
     assert len(rescore(other).changed) > 10
 
 
+def test_the_last_digits_of_the_score_that_is_the_limit_are_no_change(tmp_path: Path) -> None:
+    out, station = grey_station(tmp_path, max_unsure=0.2)
+    assert station.limit is not None
+    station = station.model_copy(update={"limit": station.limit - 1e-7})
+    assert rescore(OpenStation(out, station=station)).changed == ()
+    station = station.model_copy(update={"limit": station.limit - 5e-3})
+    assert rescore(OpenStation(out, station=station)).changed == ()  # the picture is as anomalous as before
+
+
 def test_drift(station: Path, tmp_path: Path) -> None:
     opened = OpenStation(station)
     same = measure_drift(opened, grey_pictures(tmp_path / "same", list(range(100, 120, 2))))

@@ -31,7 +31,7 @@ from lad_reasoner.runner import Judged, judge_batch, run
 from lad_reasoner.service.conformal import p_value
 from lad_reasoner.service.station import FILE, STUDIED, TESTS, Station, station_folder
 from lad_reasoner.service.zones import LEAST_VISIBLE, PlacedZones
-from lad_reasoner.text import printable
+from lad_reasoner.text import place_words, printable
 
 MAP_CORE = 0.6  # of the map's maximum: from here on a cell belongs to a box that the judge did not give
 MOST_BOXES = 3  # of those that are read from the map
@@ -207,19 +207,18 @@ class OpenStation:
         if judgement.answer == "invalid":
             return Ruling(judgement, "invalid", None)
         station = self.station
+        if not judgement.boxes and judgement.heat is not None:
+            judgement = replace(judgement, boxes=boxes_of_map(judgement.heat, query))
         anomalous = judgement.answer == "yes"
         outcome = "anomalous" if broken else _outcome(station, anomalous, score)
         p = p_value(station.normal_scores, score) if station.normals else None
         if outcome != ("anomalous" if anomalous else "good"):
             # The judge's words were written for another limit.
-            reason = broken or _reason(station, outcome, score)
+            reason = broken or _reason(station, outcome, score, _place(judgement.boxes, query))
             reasoning = f"{judgement.reasoning} {reason}".strip()
             judgement = replace(judgement, headline=reason, reasoning=reasoning)
-        boxes = judgement.boxes
-        if outcome != "good" and not boxes and judgement.heat is not None:
-            boxes = boxes_of_map(judgement.heat, query)
         answer: Answer = "yes" if outcome == "anomalous" else "no"
-        return Ruling(replace(judgement, answer=answer, boxes=boxes), outcome, p)
+        return Ruling(replace(judgement, answer=answer), outcome, p)
 
 
 @dataclass(frozen=True, eq=False)
@@ -293,13 +292,22 @@ def _outcome(station: Station, anomalous: bool, score: float) -> Outcome:
     return "good"
 
 
-def _reason(station: Station, outcome: Outcome, score: float) -> str:
+def _place(boxes: Sequence[Box], query: Picture) -> str:
+    """Where the strongest box is, as the end of a sentence."""
+    if not boxes:
+        return "."
+    strongest = max(boxes, key=lambda box: box.strength)
+    x, y = strongest.x + strongest.width / 2, strongest.y + strongest.height / 2
+    return f", most at {place_words(x / query.width, y / query.height)}."
+
+
+def _reason(station: Station, outcome: Outcome, score: float, place: str) -> str:
     """Why the station's limit makes this outcome, in at most 15 words."""
     limit, lower = station.limit or 0.0, station.unsure_from or 0.0
     if outcome == "unsure":
-        return f"Unsure: {score:.4f} lies between the station's limits of {lower:.4f} and {limit:.4f}."
+        return f"Unsure: {score:.4f} lies between the limits of {lower:.4f} and {limit:.4f}{place}"
     if outcome == "anomalous":
-        return f"Anomalous: {score:.4f} is above the station's limit of {limit:.4f}."
+        return f"Anomalous: {score:.4f} is above the station's limit of {limit:.4f}{place}"
     return f"Good: {score:.4f} is not above the station's limit of {limit:.4f}."
 
 

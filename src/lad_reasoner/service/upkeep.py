@@ -27,7 +27,8 @@ from lad_reasoner.records import Failure, Outcome
 from lad_reasoner.service.inspection import Decision, OpenStation, outcome_of
 
 DRIFT = 0.01  # a p-value of the test below this is called drift
-SAME = 0.01  # a score that changes by no more is the same: processors differ in their last digits
+SAME = 0.01  # a score that changes by no more is the same
+ROUNDING = 1e-4  # processors differ by less; the limit is itself the score of a normal picture
 LEAST_RECENT = 8  # pictures: with fewer the test sees nothing
 CHANGED = 5  # pictures of the robustness report
 
@@ -52,7 +53,8 @@ def rescore(opened: OpenStation, track: Track = silent) -> Rescored:
         before = decision.verdict.model_copy(update={"score": old.score})
         difference = abs(decision.verdict.score - old.score)
         largest = max(largest, difference)
-        if difference > SAME or outcome_of(opened.station, before) != decision.outcome:
+        crossed = difference > ROUNDING and outcome_of(opened.station, before) != decision.outcome
+        if difference > SAME or crossed:
             changed.append(old.picture)
     return Rescored(len(scored), largest, tuple(changed))
 
