@@ -139,9 +139,47 @@ def test_a_narrow_window_cuts_nothing(page: Page, tmp_path: Path) -> None:
     page.set_viewport_size({"width": 1400, "height": 900})
 
 
+# x, y, width, height in a picture of 640 x 480; the last fills it, so that its number can only stand inside.
+PLACES = [(300, 220, 30, 20), (0, 200, 9, 9), (630, 200, 10, 20), (600, 0, 40, 10), (0, 470, 20, 10), (0, 0, 640, 480)]
+
+
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("width", [400, 1400])
+def test_a_number_hides_neither_its_box_nor_itself(
+    page: Page, tmp_path: Path, place: tuple[int, int, int, int], width: int
+) -> None:
+    left, top, wide, high = place
+    box = Box(x=left, y=top, width=wide, height=high, strength=1.5)
+    record = examination().verdict.model_copy(update={"boxes": (box,)})
+    page.set_viewport_size({"width": width, "height": 900})
+    opened(page, tmp_path, [row(judged(record, picture(), None))])
+    whole, drawn, number = (page.locator(each).bounding_box() for each in ("td:nth-child(3) .pic", ".box", ".box b"))
+    page.set_viewport_size({"width": 1400, "height": 900})
+    assert whole
+    assert drawn
+    assert number
+    for start, length in (("x", "width"), ("y", "height")):
+        assert number[start] >= whole[start] - 3  # type: ignore[literal-required]
+        assert number[start] + number[length] <= whole[start] + whole[length] + 3  # type: ignore[literal-required]
+    if high < 480:
+        assert number["y"] + number["height"] <= drawn["y"] or number["y"] >= drawn["y"] + drawn["height"]
+
+
+def test_the_filters_hint_can_be_read_in_the_dark(page: Page, tmp_path: Path) -> None:
+    page.emulate_media(color_scheme="dark")
+    opened(page, tmp_path, [row(examination())])
+    hint, ground = page.eval_on_selector(
+        "#search", "field => [getComputedStyle(field, '::placeholder').color, getComputedStyle(field).backgroundColor]"
+    )
+    page.emulate_media(color_scheme="light")
+    assert (hint, ground) == ("rgb(179, 179, 179)", "rgb(22, 24, 27)"), (
+        "--quiet on --page, which test_templates.py checks"
+    )
+
+
 def test_boxes_are_numbered_in_the_order_of_the_verdict() -> None:
     html = render_inspection([row(examination())], [picture()], title="t")
-    assert re.findall(r'<span class="box"[^>]*left:10.0%;top:10.0%[^>]*><b>(\d)</b></span>', html) == ["1"]
+    assert re.findall(r'<span class="box"[^>]*left:10.0%;top:10.0%[^>]*><b[^>]*>(\d)</b></span>', html) == ["1"]
 
 
 def test_a_judge_that_says_not_where_gets_no_map(page: Page, tmp_path: Path) -> None:
