@@ -102,6 +102,12 @@ def test_in_a_browser(tmp_path: Path) -> None:
         assert page.inner_text("#shown") == "1 of 3"
         page.set_viewport_size({"width": 400, "height": 800})
         assert page.evaluate("document.documentElement.scrollWidth") == 400
+        tables = page.get_by_role("region", name="Verdicts")  # scrolled by keyboard; the names of the rows stay
+        assert tables.get_attribute("tabindex") == "0"
+        tables.evaluate("table => table.scrollLeft = 300")
+        first = tables.locator("tbody td").first.bounding_box()
+        assert first
+        assert first["x"] == pytest.approx(16, abs=1)
         assert page.locator("#pairs tbody tr:visible").count() == 1
         browser.close()
     assert complaints == [page_file.as_uri()]
