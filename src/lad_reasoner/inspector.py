@@ -78,9 +78,14 @@ class Inspector:
         return picture
 
     def notes(self) -> tuple[str, ...]:
-        """Sentences that a reader of the verdicts should know: the judge's, and what was changed in the references."""
+        """Sentences that a reader of the verdicts should know: the judge's, and what was changed in the references.
+
+        A judge may have a method `notes_on(references)`, for sentences that depend on them.
+        """
+        notes_on = getattr(self.judge, "notes_on", None)
+        about = notes_on(self.references) if notes_on else ()
         changes = dict.fromkeys(note for reference in self.references for note in reference.notes)
-        return (*self.judge.notes, *(f"references: {note}" for note in changes))
+        return (*self.judge.notes, *about, *(f"references: {note}" for note in changes))
 
 
 def _record(result: Judged | Failure) -> Verdict | Failure:

@@ -123,6 +123,7 @@ def build_model(
         **ends,
     )
     config.scope = SCOPE
+    config.known_pictures = "renders"
     model = transformers.Qwen2_5_VLForConditionalGeneration(config)
     model.generation_config = transformers.GenerationConfig(do_sample=False, **ends)
     return model

@@ -169,6 +169,11 @@ class WithEvidence:
         if keep:
             keep(references, path)
 
+    def notes_on(self, references: Sequence[Picture]) -> tuple[str, ...]:
+        """The other judge's, see `VlmJudge.notes_on`."""
+        notes_on = getattr(self.judged_by, "notes_on", None)
+        return tuple(notes_on(references)) if notes_on else ()
+
     def receipt(self) -> str:
         """The receipt of the other judge, see `HostedJudge.receipt`; empty if it has no service."""
         receipt = getattr(self.judged_by, "receipt", None)

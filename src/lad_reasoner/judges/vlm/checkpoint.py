@@ -26,6 +26,7 @@ from PIL import Image
 
 from lad_reasoner.errors import InputError, LadError, MachineError, require
 from lad_reasoner.files.pictures import within_budget
+from lad_reasoner.judges.vlm.known_pictures import KnownPictures, load_known
 from lad_reasoner.judges.vlm.qwen_speedups import speed_up
 
 EXTRA = "hf"  # the optional dependencies that load a checkpoint
@@ -68,6 +69,15 @@ class Checkpoint:
         # A stranger's file must not write control characters to a terminal.
         printable = "".join(letter if letter.isprintable() else " " for letter in scope)
         return " ".join(printable.split())
+
+    @property
+    def known_pictures(self) -> KnownPictures | None:
+        """The pictures that it was made for, by the name in its config.json (key `known_pictures`), or None.
+
+        InputError for a name that does not come with this package.
+        """
+        name = getattr(self.model.config, "known_pictures", None)
+        return load_known(str(name)) if name else None
 
     @property
     def reasoning_tokens(self) -> int | None:

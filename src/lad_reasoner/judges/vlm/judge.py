@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from lad_reasoner.files.pictures import Picture
 from lad_reasoner.judge import Judgement, PicturePair
 from lad_reasoner.judges.vlm.checkpoint import load_checkpoint
 from lad_reasoner.judges.vlm.transformers_engine import BATCH_SIZE, TransformersEngine
@@ -19,6 +20,12 @@ class VlmJudge:
         self.engine, self.name = engine, engine.name
         self.batch_size, self.notes = engine.batch_size, engine.notes
         self.parameters: int | None = engine.parameters
+        self.known_pictures = engine.checkpoint.known_pictures
+
+    def notes_on(self, references: Sequence[Picture]) -> tuple[str, ...]:
+        """Whether the model was made for such pictures, if its checkpoint tells which it was made for."""
+        note = self.known_pictures.note(references) if self.known_pictures else ""
+        return (note,) if note else ()
 
     def judge(self, pairs: Sequence[PicturePair]) -> list[Judgement]:
         """One judgement for each pair, in the engine's batches; pairs of a batch may have different references."""
