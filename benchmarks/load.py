@@ -133,11 +133,17 @@ async def client(port: int, name: str, requests: int, queries: Sequence[bytes], 
         message = request_of(queries[number % len(queries)], part)
         while True:
             begin = time.perf_counter()
-            status, headers, body = await ask(reader, writer, message)
+            try:
+                status, headers, body = await ask(reader, writer, message)
+            except (OSError, EOFError) as error:
+                print(f"{part}: {type(error).__name__}: {error}", file=sys.stderr)
+                return  # unanswered
             tally.statuses[status] += 1
             if status != 429:
                 break
+            writer.close()  # the server does not hold an idle connection for so long
             await asyncio.sleep(float(headers["retry-after"]))
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
         if status == 200:
             answer = json.loads(body)
             tally.seconds.append(time.perf_counter() - begin)

@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -94,6 +95,17 @@ def test_a_full_queue_refuses_and_says_when(queue: BatchQueue, picture: Picture)
     running.result(5)
     assert waiting[7].result(5)
     assert not any("4" in batch for batch in judge.batches)
+
+
+def test_a_place_is_held_while_a_picture_is_decoded(queue: BatchQueue, picture: Picture) -> None:
+    with ExitStack() as places:
+        for _ in range(8):
+            places.enter_context(queue.place())
+        with pytest.raises(QueueFullError):
+            queue.check_room()
+        with pytest.raises(QueueFullError), queue.place():
+            pass
+    queue.check_room()
 
 
 def test_late_is_not_judged(queue: BatchQueue, picture: Picture) -> None:

@@ -242,9 +242,11 @@ def _add_inspect_routes(app: FastAPI) -> None:
     )
     async def inspect(request: Request, runtime: TheRuntime, holder: AnyHolder) -> Any:
         """Judge one picture. Late or without a valid answer, its outcome is `not judged`."""
+        runtime.queue.check_room()
         form = await read_form(request, InspectForm)
-        began = request.state.began
-        order = await run_in_threadpool(_order, runtime, form, form.pictures[0], holder, began)
+        with runtime.queue.place():
+            began = request.state.began
+            order = await run_in_threadpool(_order, runtime, form, form.pictures[0], holder, began)
         inspection = await _wait(order, _gone(request))
         request.state.note(station=inspection.station, part=inspection.part, outcome=inspection.outcome)
         return inspection

@@ -15,8 +15,9 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from lad_reasoner.errors import LadError, MachineError
@@ -70,6 +71,7 @@ class BatchQueue:
         self._waiting: deque[_Job] = deque()
         self._background: deque[_Job] = deque()
         self._changed = threading.Condition()
+        self._places = 0  # of pictures that are being decoded
         self._closing = False
         self._seconds = 0.1  # mean time of one job, for Retry-After
         self._in_background = False
@@ -106,6 +108,26 @@ class BatchQueue:
                 self._waiting.append(job)
             self._changed.notify_all()  # one of them may wait for more jobs, not for the first
         return job.future
+
+    def check_room(self) -> None:
+        """Raises QueueFullError if one more would be refused: asked before a picture is read and decoded in vain."""
+        with self._changed:
+            if len(self._waiting) + self._places >= self.depth:
+                self._drop_dead()
+            if len(self._waiting) + self._places >= self.depth:
+                raise QueueFullError(self.retry_after())
+
+    @contextmanager
+    def place(self) -> Iterator[None]:
+        """Hold a place while a picture is decoded: not more are decoded than can wait. Raises QueueFullError."""
+        with self._changed:
+            self.check_room()
+            self._places += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._places -= 1
 
     def retry_after(self) -> int:
         """Whole seconds after which about half of the queue is done."""

@@ -23,6 +23,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from lad_reasoner.errors import InputError
 
 HEAD_SECONDS = 10.0  # in which the head of the first request of a connection must have come
+IDLE = 30  # seconds until a connection on which nothing comes is closed
 GRACE = 30  # seconds in which running requests may end
 BACKLOG = 4096  # connections that may wait to be accepted
 FILES = 65536  # open files that are asked for: one a connection
@@ -86,6 +87,7 @@ def configure(app: ASGIApp) -> uvicorn.Config:
         server_header=False,
         backlog=BACKLOG,
         timeout_graceful_shutdown=GRACE,
+        timeout_keep_alive=IDLE,
         proxy_headers=False,  # whoever sends them could choose the address in the log
     )
 
