@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test check docs format reproduce release clean
+.PHONY: demo test check docs drills format reproduce release clean
 
 # The built-in judge on built-in pictures: terminal table and runs/demo/report.html.
 demo: $(READY)
@@ -15,6 +15,10 @@ test: $(READY)
 	    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium >/dev/null; } || \
 	  echo "no Chromium: the page tests will be skipped" >&2
 	$(BIN)/pytest -n 2
+
+# Faults and attacks, in their short form: tried, survived, lost (SECURITY.md says what each one shows).
+drills: $(READY)
+	$(BIN)/python benchmarks/drills.py all
 
 # The paper in miniature: SFT, GRPO, both ablations, Table 1; under an hour on two cores, and resumes where it stopped.
 # `make reproduce ARGS=--quick` tries the chain.

@@ -1,15 +1,20 @@
-"""Drills: how the product stands faults and attacks, counted.
+"""Drills: how the product stands faults and attacks, counted: tried, survived, lost.
 
+    python benchmarks/drills.py all                     the short form, about two minutes
+    python benchmarks/drills.py all --long              about an hour
     python benchmarks/drills.py pictures --number 100000
-    python benchmarks/drills.py watch --number 20
 
-`pictures` damages small pictures of every format that is opened (bytes changed, cut out, doubled, swapped between
-files, the end cut off; orientation and odd EXIF entries) and reads each. Lost is what raises anything but `ImageError`,
-takes longer than 10 seconds of the processor, or has a message of several lines.
-
-`watch` kills (SIGKILL) a line that watches a folder so many times at random moments, while a camera goes on writing
-pictures, each in two halves. Lost is a picture that is not once in the JSON lines, once in the sorted folders and once
-in the station's history, with the right outcome, or not at least once at the webhook.
+- `parser`: random responses, against a scanner of its own.
+- `pictures`: damaged pictures of every format that is opened (bytes changed, cut out, doubled, swapped between files,
+  the end cut off; orientation and odd EXIF entries). Lost is what raises anything but `ImageError`, takes longer than
+  10 seconds of the processor, or has a message of several lines.
+- `kills`: SIGKILL at random moments of each verb that writes; the next start must end as a run that was not killed.
+- `service`: a hosted judge whose service fails three times in ten.
+- `texts`: hostile names and reasonings in every page, opened in Chromium.
+- `soak`: many pictures in one process.
+- `watch` kills (SIGKILL) a line that watches a folder so many times at random moments, while a camera goes on writing
+  pictures, each in two halves. Lost is a picture that is not once in the JSON lines, once in the sorted folders and
+  once in the station's history, with the right outcome, or not at least once at the webhook.
 
 Ends with 1 if anything was lost.
 """
@@ -17,17 +22,21 @@ Ends with 1 if anything was lost.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import io
 import json
 import random
+import re
 import resource
+import shutil
 import subprocess
 import sys
 import tempfile
 import threading
 import time
+import unicodedata
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import chain
@@ -37,6 +46,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from lad_reasoner.answers import parse_response
 from lad_reasoner.errors import ImageError
 from lad_reasoner.files.jsonl import read_records
 from lad_reasoner.files.pictures import read_picture
@@ -302,21 +312,404 @@ def _compare(tally: WatchTally, written: dict[str, str], folder: Path, came: Cou
     tally.lost += [f"still in the folder: {path.name}" for path in (folder / "incoming").iterdir()]
 
 
-DRILLS = {"pictures": (drill_pictures, 20_000), "watch": (drill_watch, 20)}  # with the usual number
+@dataclass
+class Tally:
+    """What a drill did; `lost` holds one line for each that was lost, `note` what else was measured."""
+
+    tried: int = 0
+    lost: list[str] = field(default_factory=list)
+    note: str = ""
+
+    def __str__(self) -> str:
+        return f"tried {self.tried}, survived {self.tried - len(self.lost)}, lost {len(self.lost)}{self.note}"
+
+
+TAGS = ("<think>", "</think>", "<answer>", "</answer>")
+PIECES = (
+    *TAGS,
+    *TAGS,
+    "<THINK>",
+    "</Answer>",
+    "<think",
+    "think>",
+    "</",
+    ">",
+    "yes",
+    "no",
+    "YES",
+    "No",
+    "maybe",
+    "yes no",
+)
+PIECES += (
+    " ",
+    "\n",
+    "\t",
+    "\u00a0",
+    "\u2003",
+    "\x1c",
+    "\u200b",
+    "\u2800",
+    "\0",
+    "\u0301",
+    "a",
+    "One screw.",
+    "é",
+    "缺",
+    "\u212a",
+)
+
+
+def scan_response(text: str) -> str:
+    """The answer of a structured response, or invalid: the grammar once more, read from left to right."""
+    text = text.strip()
+    lower = text.lower()
+    starts = [place for place in range(len(lower)) for tag in TAGS if lower.startswith(tag, place)]
+    if len(starts) != len(TAGS) or not text.startswith(TAGS[0]):
+        return "invalid"
+    end = text.find(TAGS[1])
+    reasoning, rest = text[len(TAGS[0]) : end], text[end + len(TAGS[1]) :].lstrip()
+    seen = [letter for letter in reasoning if unicodedata.category(letter) not in ("Cc", "Cf", "Cn", "Co", "Cs")]
+    seen = [letter for letter in seen if unicodedata.category(letter)[0] not in "ZM" and letter not in BLANK_LETTERS]
+    if end < 0 or not seen or not rest.startswith(TAGS[2]) or not rest.endswith(TAGS[3]):
+        return "invalid"
+    word = rest[len(TAGS[2]) : -len(TAGS[3])].strip()
+    return word.lower() if word.isascii() and word.lower() in ("yes", "no") else "invalid"
+
+
+BLANK_LETTERS = "\u115f\u1160\u2800\u3164\uffa0\U0001d159"
+
+
+def drill_parser(number: int, seed: int = 0) -> Tally:
+    """Responses of random pieces, half of them one to three changes away from a structured one, against the scanner."""
+    chance, tally, accepted = random.Random(seed), Tally(), 0
+    for _ in range(number):
+        if chance.random() < 0.5:
+            parts = [
+                "<think>",
+                chance.choice(PIECES),
+                "</think>",
+                "<answer>",
+                chance.choice(("yes", "no")),
+                "</answer>",
+            ]
+            for _ in range(chance.randint(0, 3)):
+                place = chance.randrange(len(parts) + 1)
+                parts[place : place + chance.randrange(2)] = [chance.choice(PIECES)]
+        else:
+            parts = chance.choices(PIECES, k=chance.randint(0, 12))
+        text = "".join(parts)
+        tally.tried += 1
+        expected = scan_response(text)
+        try:
+            response = parse_response(text)
+        except Exception as error:  # what the drill looks for
+            tally.lost.append(f"{text!r}: {type(error).__name__}: {error}")
+            continue
+        accepted += response.structured
+        if response.answer != expected or response.structured != (expected != "invalid"):
+            tally.lost.append(f"{text!r}: {response.answer} instead of {expected}")
+    tally.note = f" ({accepted} accepted)"
+    return tally
+
+
+def command(*words: object) -> list[str]:
+    return [sys.executable, "-m", "lad_reasoner", *map(str, words)]
+
+
+def files_of(folder: Path) -> dict[str, object]:
+    """What a folder holds, without times and what a run learns only about itself."""
+    content: dict[str, object] = {}
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder).as_posix()
+        if path.is_dir() or path.name.startswith(".") or path.suffix in (".html", ".pt", ".pth", ".bin", ".png", ".md"):
+            continue
+        if path.suffix == ".jsonl" or path.name in ("metrics.json", "run.json", "trainer_state.json", "check.json"):
+            content[name] = SECONDS.sub("", path.read_text(encoding="utf-8")) if path.suffix == ".jsonl" else ""
+        elif path.name != "hashes.json":
+            content[name] = hashlib.sha256(path.read_bytes()).hexdigest()
+    return content
+
+
+SECONDS = re.compile(r'"seconds":[0-9.e-]+,?')
+
+
+def drill_kills(number: int, seed: int = 0, *, training: bool = False) -> Tally:
+    """SIGKILL at `number` random moments of each verb that writes; started again, it ends as a run that was not killed.
+
+    `training` adds the two stages, with a tiny model.
+    """
+    from helpers.planted import lamps
+
+    chance, tally, landed = random.Random(seed), Tally(), 0
+    with tempfile.TemporaryDirectory() as temporary:
+        stock = Path(temporary)
+        lamps(stock / "lamps", good=20, bad=20)
+        made = ["data", "miniloco", stock / "m", "--products", "bolt_plate", "--per-class", 4, "--size", 64]
+        subprocess.run(command(*made), check=True, capture_output=True)
+        judged = ["--benchmark", "folder", "--root", stock / "lamps", "--model", "pixels"]
+        verbs: dict[str, list[object]] = {
+            "eval": ["eval", *judged, "--out"],
+            "data sft": ["data", "sft", stock / "m", "--teacher", "offline", "--out"],
+            "data pairs": ["data", "pairs", stock / "lamps", "--out"],
+            "inspect": ["inspect", "-r", stock / "lamps/lamp/train/good", stock / "lamps/lamp/test", "--out"],
+        }
+        if training:
+            verbs |= _training_verbs(stock)
+        for verb, words in verbs.items():
+            start = time.monotonic()
+            subprocess.run(command(*words, stock / "whole" / verb), check=False, capture_output=True)
+            seconds = time.monotonic() - start
+            expected = files_of(stock / "whole" / verb)
+            for attempt in range(number):
+                out = stock / "killed" / f"{verb} {attempt}"
+                process = subprocess.Popen(command(*words, out), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+                try:
+                    process.wait(timeout=seconds * chance.uniform(0.3, 1.0))
+                except subprocess.TimeoutExpired:
+                    process.kill()
+                    landed += 1
+                process.wait()
+                resumed = ["--resume"] if verb.startswith("train") else []
+                again = subprocess.run(command(*words, out, *resumed), capture_output=True, text=True)
+                tally.tried += 1
+                if "Traceback" in again.stderr or again.returncode != 0:
+                    tally.lost.append(f"{verb}: rc {again.returncode}: {again.stderr.strip().splitlines()[-1:]}")
+                elif files_of(out) != expected:
+                    other = {name for name, value in files_of(out).items() if expected.get(name) != value}
+                    tally.lost.append(
+                        f"{verb}: other content in {sorted(other | expected.keys() ^ files_of(out).keys())[:3]}"
+                    )
+    tally.note = f" ({landed} kills landed)"
+    return tally
+
+
+def _training_verbs(stock: Path) -> dict[str, list[object]]:
+    from helpers import tiny
+    from helpers.tutored import build, write_recipe
+
+    verbs: dict[str, list[object]] = {}
+    for stage, task in (("sft", "sft"), ("grpo", "pair")):
+        folder = stock / stage
+        tiny.save_qwen(folder / "model")
+        build(folder / "data", task=task, records=6)
+        more = {"num_generations": 4, "max_completion_length": 48, "beta": 0.01} if stage == "grpo" else {}
+        batch = {"per_device_train_batch_size": 4, "max_steps": 4, "save_steps": 1, "use_cpu": "true"}
+        recipe = write_recipe(folder, **{**batch, **more})
+        verbs[f"train {stage}"] = ["train", stage, recipe, "--output_dir"]
+    return verbs
+
+
+def drill_service(number: int, seed: int = 0) -> Tally:
+    """`number` pairs asked of a service of which three requests in ten fail; runs are started until all is judged."""
+    from helpers.chat_server import Act, ChatServer, faulty
+    from helpers.planted import lamps
+    from lad_reasoner.errors import MachineError
+    from lad_reasoner.evaluation.benchmark import open_benchmark
+    from lad_reasoner.evaluation.run import Run, read_run
+    from lad_reasoner.judges.hosted import HostedJudge
+
+    def behave(body: dict[str, Any], before: int) -> Act:
+        chance = random.Random(f"{seed}/{json.dumps(body)[-200:]}/{before}").random()
+        if chance < 0.1:
+            return Act("answer", "")
+        return Act("drop" if chance < 0.15 else "half") if chance < 0.2 else Act("answer", ANSWER)
+
+    with tempfile.TemporaryDirectory() as temporary, ChatServer(faulty(behave, share=0.2, silence=2)) as server:
+        root = lamps(Path(temporary) / "lamps", good=(number + 1) // 2, bad=number // 2)
+        starts, out = 0, Path(temporary) / "run"
+        while starts < 10:
+            starts += 1
+            judge = HostedJudge(server.url, "m", cache=out / "answers.jsonl", timeout=1.0, patience=6.0, backoff=0.02)
+            try:
+                for _ in Run(out, judge, open_benchmark("folder", root)).predict():
+                    pass
+                break
+            except MachineError:
+                continue
+        lines = read_run(out).predictions
+        tally = Tally(
+            number,
+            [
+                f"{line.pair.query}: {line.error or line.verdict.answer}"
+                for line in lines
+                if line.verdict.answer != "no"
+            ],
+        )
+        tally.lost += [f"{number - len(lines)} pairs without a line"] * (number > len(lines))
+        pairs = {json.dumps(body["messages"]) for body in server.bodies}
+        requests, paid = server.came.total(), server.acts["answer"]
+        tally.note = f" ({requests} requests for {len(pairs)} different pairs, {paid} answers, {starts} starts)"
+    return tally
+
+
+ANSWER = "<think>Nothing is missing.</think><answer>no</answer>"
+
+HOSTILE = (
+    "<script>document.title='hacked'</script>",
+    "<img src=x onerror=\"document.title='hacked'\">",
+    '"><svg onload=alert(1)>',
+    "'-alert(1)-'",
+    "</textarea></style></script><script>alert(1)</script>",
+    "javascript:alert(1)",
+    "{{ 7*7 }}{% for x in y %}",
+    "<link rel=stylesheet href=http://127.0.0.1:9/x><iframe src=http://127.0.0.1:9/>",
+    "\x1b]0;x\x07\u202e\u2066<b onmouseover=alert(1)>",
+    "&lt;script&gt;alert(1)&lt;/script&gt;\u2028<base href=http://127.0.0.1:9/>",
+)
+
+
+def drill_texts(number: int = len(HOSTILE), seed: int = 0) -> Tally:
+    """Hostile names and reasonings in the pages of `inspect`, `eval` and `compare`, opened in Chromium.
+
+    Lost is a page that runs, asks for or shows what it should not.
+    """
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    try:
+        from playwright.sync_api import sync_playwright
+    except ModuleNotFoundError:
+        chromium = None
+    if chromium is None:
+        return Tally(note=" (skipped: no Chromium, or no playwright)")
+    tally = Tally()
+    with tempfile.TemporaryDirectory() as temporary, sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
+        for page in _hostile_pages(Path(temporary), HOSTILE[:number]):
+            complaints: list[str] = []
+            window = browser.new_page()
+            window.on("dialog", lambda dialog, found=complaints: (found.append("a dialog"), dialog.dismiss()))
+            window.on("pageerror", lambda error, found=complaints: found.append(str(error)))
+            window.on("request", lambda request, found=complaints: _count_request(request.url, found))
+            window.goto(page.as_uri())
+            tally.tried += 1
+            if window.title() == "hacked":
+                complaints.append("a script ran")
+            if window.locator("svg[onload], img[onerror], iframe, base, b[onmouseover]").count():
+                complaints.append("an element of the text")
+            window.close()
+            tally.lost += [f"{page.name}: {complaint}" for complaint in complaints]
+        browser.close()
+    return tally
+
+
+def _count_request(url: str, found: list[str]) -> None:
+    if not url.startswith(("file:", "data:")):
+        found.append(f"a request for {url}")
+
+
+def _hostile_pages(folder: Path, texts: Sequence[str]) -> Iterator[Path]:
+    from helpers.planted import lamps
+    from lad_reasoner.evaluation.benchmark import open_benchmark
+    from lad_reasoner.evaluation.comparison import compare_runs
+    from lad_reasoner.evaluation.run import Run
+    from lad_reasoner.inspector import Inspector
+    from lad_reasoner.judge import Judgement
+    from lad_reasoner.report.evaluation import write_evaluation
+    from lad_reasoner.report.gallery import write_gallery_page
+    from lad_reasoner.report.inspection import inspection_row, write_inspection_page
+
+    class Hostile:
+        """Says what it is given to say, of which it is named after, too."""
+
+        prompt_version, batch_size, parameters = "1", 1, None
+
+        def __init__(self, text: str) -> None:
+            self.name, self.notes, self.text = text, (text,), text
+
+        def judge(self, pairs: Sequence[Any]) -> list[Judgement]:
+            return [Judgement("yes", 0.9, self.text, self.text, headline=self.text) for _ in pairs]
+
+    root = lamps(folder / "lamps")
+    for number, text in enumerate(texts):
+        inspector = Inspector(Hostile(text), [root / "lamp/train/good/000.png"])
+        name = folder / f"{text.replace('/', ':')[:80]}.png"
+        name.write_bytes((root / "lamp/test/good/000.png").read_bytes())
+        rows = [inspection_row(result, truth=text) for result in inspector.run([name, root / "missing.png"])]
+        page = write_inspection_page(folder / f"i{number}", rows, inspector.references, title=text, notes=[text])
+        yield page
+        runs = []
+        for kind in ("first", "second"):
+            run = folder / f"{kind}{number}"
+            for _ in Run(run, Hostile(f"{text}{kind}"), open_benchmark("folder", root)).predict():
+                pass
+            yield write_evaluation(run)[2]
+            runs.append(run)
+        gallery = folder / f"g{number}"
+        gallery.mkdir()
+        yield write_gallery_page(gallery, compare_runs(runs, resamples=0))
+
+
+def drill_soak(number: int, seed: int = 0) -> Tally:
+    """Inspect `number` pictures of 256 pixels in one process: each has its verdict, memory and open files stay."""
+    from lad_reasoner.inspector import Inspector
+    from lad_reasoner.records import Failure
+
+    noise = np.random.default_rng(seed).integers(0, 255, (8, 256, 256, 3), np.uint8)
+    scenes = [Image.fromarray((scene // 4 + 90).astype(np.uint8)) for scene in noise]
+    inspector, tally = Inspector("evidence", scenes[:1]), Tally(number)
+    began = start = 0.0
+    for index, result in enumerate(inspector.inspect_many(scenes[at % 8] for at in range(number))):
+        if isinstance(result, Failure):
+            tally.lost.append(f"picture {index}: {result.error}")
+        if index == min(20, number // 2):
+            began, start, handles = resident_mb(), time.perf_counter(), open_files()
+    each = (time.perf_counter() - start) / max(1, number - min(20, number // 2))
+    grown, opened = resident_mb() - began, open_files() - handles
+    tally.note = f" (memory {began:.0f} MB and {grown:+.0f} MB, files {opened:+d}, {each:.3f} s each)"
+    if grown > GROWN:
+        tally.lost.append(f"memory grew by {grown:.0f} MB")
+    if opened > 0:
+        tally.lost.append(f"{opened} files stay open")
+    return tally
+
+
+GROWN = 100  # MB: more is a leak
+
+
+def open_files() -> int:
+    """Files that this process has open; Linux."""
+    return sum(1 for _ in Path("/proc/self/fd").iterdir())
+
+
+def resident_mb() -> float:
+    """Memory of this process now; Linux."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * resource.getpagesize() / 1024**2
+
+
+# Drill -> its function, and its number in the short form and at will
+DRILLS: dict[str, tuple[Callable[[int, int], Any], int, int]] = {
+    "parser": (drill_parser, 100_000, 1_000_000),
+    "pictures": (drill_pictures, 20_000, 1_000_000),
+    "kills": (drill_kills, 2, 10),
+    "service": (drill_service, 20, 200),
+    "texts": (drill_texts, 3, len(HOSTILE)),
+    "soak": (drill_soak, 200, 3000),
+    "watch": (drill_watch, 3, 20),
+    "training kills": (lambda number, seed: drill_kills(number, seed, training=True), 0, 5),
+}
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("drill", choices=DRILLS)
-    parser.add_argument("--number", type=int, help="damaged inputs (20,000), or kills (20)")
-    parser.add_argument("--seed", type=int, default=0, help="of what is random (default: %(default)s)")
+    parser.add_argument("drill", choices=["all", *DRILLS])
+    parser.add_argument("--number", type=int, help="of inputs, kills a verb or pairs; default: the short form's")
+    parser.add_argument("--long", action="store_true", help="the numbers of the long form, about an hour in all")
+    parser.add_argument("--seed", type=int, default=0, help="of all that is random (default: %(default)s)")
     arguments = parser.parse_args()
-    drill, usual = DRILLS[arguments.drill]
-    tally = drill(usual if arguments.number is None else arguments.number, arguments.seed)
-    print(tally)
-    for line in tally.lost[:SHOWN]:
-        print(line)
-    return 1 if tally.lost else 0
+    sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))  # servers and pictures of the tests
+    lost = 0
+    for name in DRILLS if arguments.drill == "all" else [arguments.drill]:
+        drill, short, long = DRILLS[name]
+        number = arguments.number or (long if arguments.long else short)
+        if not number:
+            continue
+        tally = drill(number, arguments.seed)
+        print(f"{name}: {tally}", flush=True)
+        for line in tally.lost[:SHOWN]:
+            print(f"  {line}")
+        lost += len(tally.lost)
+    return 1 if lost else 0
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import pytest
 
 from helpers.plant import part_result
 from helpers.stations import grey_picture, grey_station
+from lad_reasoner.answers import Response
 from lad_reasoner.files.jsonl import append_record
 from lad_reasoner.files.pictures import read_picture
 from lad_reasoner.service.archive import Archive, Seen
@@ -73,3 +74,27 @@ def test_what_a_line_lost_or_repeated_is_found(tmp_path: Path) -> None:
     ]
     grey_picture(tmp_path / "incoming" / "3.png", 100)
     assert "still in the folder: 3.png" in lost(written, {"part-1.png": 1})
+
+
+def test_the_parser_and_the_scanner_agree() -> None:
+    tally = drills.drill_parser(3000, seed=2)
+    assert tally.lost == []
+    assert 100 < int(tally.note.split("(")[1].split()[0]) < 2000
+
+
+def test_a_wrong_parser_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(drills, "parse_response", lambda text: Response("a", "yes", True))
+    tally = drills.drill_parser(50)
+    assert len(tally.lost) > 20
+    assert str(tally).startswith(f"tried 50, survived {50 - len(tally.lost)}, lost {len(tally.lost)}")
+
+
+def test_a_faulty_service_loses_nothing() -> None:
+    tally = drills.drill_service(6, seed=1)
+    assert (tally.tried, tally.lost) == (6, [])
+
+
+def test_a_few_pictures_of_soak() -> None:
+    tally = drills.drill_soak(4)
+    assert tally.tried == 4
+    assert not any("open" in line or "picture" in line for line in tally.lost)
