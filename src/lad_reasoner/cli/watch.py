@@ -8,6 +8,7 @@ import threading
 from collections import Counter
 from collections.abc import Iterable
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -53,7 +54,7 @@ def watch_verb(
     """
     from lad_reasoner.files.whole import lock
     from lad_reasoner.service.archive import Retention
-    from lad_reasoner.service.inspection import OpenStation
+    from lad_reasoner.service.current import CurrentStation
     from lad_reasoner.service.journal import Journal
     from lad_reasoner.service.sinks import open_sink
     from lad_reasoner.service.sinks.files import SortedFolders
@@ -67,19 +68,18 @@ def watch_verb(
         raise typer.BadParameter("--move needs a folder: give it with --to")
     station = station_folder(station)
     check_folders(folder, station, sinks)
-    opened = OpenStation(station)
-    for note in opened.inspector.notes():
+    current = CurrentStation(station)
+    for note in current.opened.notes():
         print(f"note: {note}", file=sys.stderr)
-    history = StationHistory(station, opened.station.name, Retention(keep_good, keep_rejected, keep_reviewed))
+    history = StationHistory(station, current.name, Retention(keep_good, keep_rejected, keep_reviewed))
+    current.changed = partial(history.note_version, "file changed")
     path = journal_path(station, folder)
     path.parent.mkdir(exist_ok=True)
     with ExitStack() as stack:
         stack.enter_context(lock(path, "DIR"))
         journal = stack.enter_context(Journal(path, folder.resolve()))
         journal.prune()
-        watcher = stack.enter_context(
-            FolderWatcher(folder, opened.inspect, opened.station.name, journal, [history, *sinks])
-        )
+        watcher = stack.enter_context(FolderWatcher(folder, current.inspect, current.name, journal, [history, *sinks]))
         for address, number in journal.waiting().items():
             note = "" if address in (HISTORY, *addresses) else f"; --to {address} sends them"
             print(f"note: {number} results wait for {address}{note}", file=sys.stderr)

@@ -19,9 +19,13 @@ class StationHistory(Sink):
 
     def __init__(self, folder: Path, station: str, retention: Retention) -> None:
         super().__init__(HISTORY)
-        self.archive, self.retention = Archive(folder, station), retention
-        self._version = self.archive.version((folder / FILE).read_text(encoding="utf-8"), who="watch", why="start")
+        self.folder, self.archive, self.retention = folder, Archive(folder, station), retention
+        self.note_version("start")
         self._retained = -HOUR
+
+    def note_version(self, why: str) -> None:
+        """The station's file as it is now is the one that decides."""
+        self._version = self.archive.version((self.folder / FILE).read_text(encoding="utf-8"), who="watch", why=why)
 
     def deliver(self, result: PartResult, file: PictureFile) -> None:
         if time.monotonic() - self._retained >= HOUR:

@@ -1,0 +1,64 @@
+"""A station in use whose file may be edited, taught or calibrated meanwhile.
+
+    station = CurrentStation("bottle")
+    for decision in station.inspect(pictures): ...       # by the station's file as it is now
+
+A file that cannot be used is reported once, and the station stays as it was.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+from lad_reasoner.errors import LadError
+from lad_reasoner.files.pictures import PictureSource
+from lad_reasoner.records import Failure
+from lad_reasoner.service.inspection import Decision, OpenStation
+from lad_reasoner.service.parts import PictureFile
+from lad_reasoner.service.station import FILE, station_folder
+from lad_reasoner.text import printable
+
+logger = logging.getLogger(__name__)
+
+
+class CurrentStation:
+    """Opens the station again when its file has changed; `changed` is then called. Raises what `OpenStation` raises."""
+
+    def __init__(self, folder: str | Path, changed: Callable[[], None] = lambda: None) -> None:
+        self.folder, self.changed = station_folder(folder), changed
+        self._file = PictureFile.at(self.folder / FILE)
+        self.opened = OpenStation(self.folder)
+
+    @property
+    def name(self) -> str:
+        """The name of the station."""
+        return self.opened.station.name
+
+    def inspect(self, pictures: Iterable[PictureSource | Failure]) -> Iterator[Decision | Failure]:
+        """As `OpenStation.inspect`; the file is looked at when the first decision is asked for."""
+        self._refresh()
+        yield from self.opened.inspect(pictures)
+
+    def _refresh(self) -> None:
+        path = self.folder / FILE
+        file = PictureFile.at(path)
+        if file == self._file:
+            return
+        self._file = file
+        try:
+            opened = OpenStation(self.folder)
+        except LadError as error:
+            logger.warning("%s; the station stays as it was", error)
+            return
+        if opened.station.name != self.name:
+            logger.warning(
+                "%s: name: it was %s; a new name needs a restart, the station stays as it was",
+                printable(path),
+                self.name,
+            )
+            return
+        self.opened = opened
+        self.changed()
+        logger.warning("%s: changed, and in use from now on", printable(path))
