@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -120,7 +120,9 @@ class Place:
     kind: str
     elongation: float
     pairs: dict[tuple[str | None, str], float]  # names of the reference's and the query's colour -> votes
-    lighter: float  # of the query, sum of three channels where the two deviate
+    lighter: dict[
+        str, float
+    ]  # name of a colour that both have where they deviate -> of the query, sum of three channels
 
     def says(self, before: str | None, now: str | None) -> bool:
         """Whether the colours (None: not said) are those of enough votes."""
@@ -187,7 +189,7 @@ class Evidence:
         query = np.asarray(self.working.resize((columns, rows), Image.Resampling.BOX), np.float32)
         return query, reference, in_view(points, rows, columns).numpy()
 
-    def _colours(self, inside: NDArray[np.bool_]) -> tuple[dict[tuple[str | None, str], float], float]:
+    def _colours(self, inside: NDArray[np.bool_]) -> tuple[dict[tuple[str | None, str], float], dict[str, float]]:
         """Votes of the cells that deviate, each named on its own."""
         query, reference, shown = self._pictures
         inside = np.kron(inside, np.ones((FINER, FINER), bool))
@@ -195,13 +197,16 @@ class Evidence:
         if 2 * (inside & shown).sum() < inside.sum():
             for colour in query[inside]:
                 votes[None, _name(colour)] += 1
-            return dict(votes), 0.0
+            return dict(votes), {}
         now, before = query[inside & shown], reference[inside & shown]
         deviation = np.abs(now - before).sum(1)
         most = deviation >= DEVIATING * deviation.max() - 1
+        lighter: defaultdict[str, list[float]] = defaultdict(list)
         for old, new, size in zip(before[most], now[most], deviation[most], strict=True):
             votes[_name(old), _name(new)] += float(size) + 1
-        return dict(votes), float(np.median((now - before)[most].sum(1)))
+            if _name(old) == _name(new):
+                lighter[_name(new)].append(float((new - old).sum()))
+        return dict(votes), {colour: float(np.median(sizes)) for colour, sizes in lighter.items()}
 
     def claims(self) -> Iterator[Claim]:
         """Every claim of headline, reasoning and details."""
@@ -284,8 +289,8 @@ class Evidence:
             now = changed["now"] or changed["after"] or both
             yield Claim("colour", what, place.says(changed["before"] or both, now))
             if changed["light"]:
-                yield Claim("light", what, (place.lighter > 0) == (changed["light"] == "lighter"))
-                yield Claim("light", what, abs(place.lighter) >= VISIBLY_LIGHTER / 2)
+                yield Claim("light", what, (place.lighter[changed["alike"]] > 0) == (changed["light"] == "lighter"))
+                yield Claim("light", what, abs(place.lighter[changed["alike"]]) >= VISIBLY_LIGHTER / 2)
         else:
             yield Claim("unknown text", what, False)
 
