@@ -45,6 +45,8 @@ FORMATS = ("PNG", "JPEG", "TIFF", "GIF", "BMP", "DIB", "PPM", "WEBP", "JPEG2000"
 MIN_SIDE = 16  # pixels: below this there is nothing to compare
 MAX_PIXELS = 80_000_000  # keeps out decompression bombs; a 50-megapixel camera has fewer
 KEPT_SIDE = 1536  # pixels: no judge needs more, and several pictures must fit into memory
+KEPT_SHORT_SIDE = 384  # pixels of pictures longer than 4:1, which are judged in tiles
+LONGEST_KEPT = 8 * KEPT_SIDE
 DECODERS = 4  # pictures that are decoded at the same time
 LARGE = 16_000_000  # pixels: pictures above this are decoded one at a time
 MAX_JPEG2000 = 50_000_000  # pixels: its decoder takes 20 bytes for each
@@ -93,8 +95,8 @@ _slots = _Slots()
 class Picture:
     """A picture in memory.
 
-    `image` is RGB and at most `KEPT_SIDE` pixels on its long side; `width` and `height` are those of the file, upright.
-    `notes` say what was changed beyond that.
+    `image` is RGB and at most `KEPT_SIDE` pixels on its long side (more of one longer than 4:1). `width` and `height`
+    are those of the file, upright. `notes` say what was changed beyond that.
     """
 
     name: str
@@ -280,15 +282,16 @@ def _to_picture(image: Image.Image, source: PictureSource, name: str, depth: int
     if min(width, height) < MIN_SIDE:
         raise ImageError(f"{name}: {width}x{height} pixels is too small; both sides must have at least {MIN_SIDE}")
     if image.format == "JPEG" and image is not source:
-        image.draft("RGB", (KEPT_SIDE, KEPT_SIDE))  # decodes a large JPEG at a fraction of its size
+        image.draft("RGB", (_kept_side(image.size),) * 2)  # decodes a large JPEG at a fraction of its size
     low = _low_bytes(source, name) if _has_deep_colours(image) and depth < DEEP else None
     image.load()
     turn = orientation(image)
     rgb, notes = _to_rgb(image, name, depth) if low is None else _merge_bytes(image, low, depth)
     if turn in _TURNS:
         rgb = rgb.transpose(_TURNS[turn])
-    if max(rgb.size) > KEPT_SIDE:
-        rgb.thumbnail((KEPT_SIDE, KEPT_SIDE), Image.Resampling.BOX)
+    side = _kept_side(rgb.size)
+    if max(rgb.size) > side:
+        rgb.thumbnail((side, side), Image.Resampling.BOX)
     if turn >= 5:  # by a quarter
         width, height = height, width
     return Picture(name, rgb.convert("RGB"), width, height, notes)
@@ -345,6 +348,12 @@ def _to_rgb(image: Image.Image, name: str, depth: int) -> tuple[Image.Image, tup
         white = Image.new("RGBA", strip.size, (255, 255, 255, 255))
         rgb.paste(Image.alpha_composite(white, strip).convert("RGB"), (0, top))
     return rgb, ()
+
+
+def _kept_side(size: tuple[int, int]) -> int:
+    """Pixels of the long side that are kept: more of a long picture, whose short side would shrink to a line."""
+    aspect = max(size) / max(1, min(size))
+    return max(KEPT_SIDE, min(LONGEST_KEPT, round(KEPT_SHORT_SIDE * aspect)))
 
 
 def _to_eight_bit(values: NDArray[Any], depth: int) -> tuple[Image.Image, tuple[str, ...]]:

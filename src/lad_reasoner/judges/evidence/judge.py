@@ -2,8 +2,8 @@
 
 `matching.py` measures the difference, `normal_variation.py` estimates how much is normal, `regions.py` finds the
 regions that differ, `whole_picture.py` finds what happened to the picture as a whole, `labels.py` reads labels if that
-is asked for, and `wording.py` describes all of it. The paper has no such judge; its responses follow the grammar of the
-paper's model. `WithEvidence` adds its map and boxes to another judge.
+is asked for, `wording.py` describes all of it, and `tiles.py` cuts long pictures. The paper has no such judge; its
+responses follow the grammar of the paper's model. `WithEvidence` adds its map and boxes to another judge.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from lad_reasoner.judges.evidence.labels import LabelReader, Text, TextChange, c
 from lad_reasoner.judges.evidence.matching import Matcher
 from lad_reasoner.judges.evidence.regions import Region, find_regions
 from lad_reasoner.judges.evidence.studied import load_studied, save_studied
+from lad_reasoner.judges.evidence.tiles import count_tiles, cut, is_long, join
 from lad_reasoner.judges.evidence.whole_picture import Look, find_changes, measure_look
 from lad_reasoner.judges.evidence.wording import PROMPT_VERSION, Findings, write_details, write_headline, write_response
 from lad_reasoner.records import Box
@@ -60,6 +61,7 @@ class Evidence:
         self.name = "evidence" if backbone is None else f"evidence:{backbone}"
         self.parameters: int | None = getattr(self.backbone, "parameters", None)
         self._studied = lru_cache(STUDIED)(self._study)
+        self._studied_tiles = lru_cache(STUDIED)(self._study_tiles)
         self._kept: WeakKeyDictionary[Picture, _Kept] = WeakKeyDictionary()
         self._studying = threading.Lock()
 
@@ -67,17 +69,38 @@ class Evidence:
         """Judge pair after pair; what is computed from the references is cached."""
         judgements = []
         for pair in pairs:
+            if is_long(pair.references[0]):
+                judgements.append(self._judge_long(pair))
+                continue
             with self._studying:  # two threads with the same references study them once
                 studied = self._find_kept(pair.references) or self._studied(pair.references)
             findings = measure_query(studied, pair.query, self.reader)
             judgements.append(describe(findings, pair.query))
         return judgements
 
+    def _judge_long(self, pair: PicturePair) -> Judgement:
+        """A picture beyond 4:1 in tiles, each compared with the tiles of the references at the same place."""
+        with self._studying:
+            positions = self._studied_tiles(pair.references)
+        tiles = cut(pair.query, len(positions))
+        judgements = []
+        for studied, tile in zip(positions, tiles, strict=True):
+            judgements.append(describe(measure_query(studied, tile.picture, self.reader), tile.picture))
+        return join(judgements, tiles, pair.query)
+
+    def _study_tiles(self, references: tuple[Picture, ...]) -> tuple[StudiedReferences, ...]:
+        """What is computed of the tiles of long references, position by position."""
+        number = count_tiles(references[0])
+        tiles = [cut(reference, number) for reference in references]
+        return tuple(self._study(tuple(tile.picture for tile in position)) for position in zip(*tiles, strict=True))
+
     def keep(self, references: tuple[Picture, ...], path: Path | None = None) -> None:
         """Hold what is computed of these references in memory as long as they live, and in the file `path`.
 
         A file of the same references is read instead of studying them; any other is replaced.
         """
+        if is_long(references[0]):  # judged in tiles, which have a cache of their own
+            return
         with self._studying:
             studied = load_studied(path, references, self.backbone) if path else None
             if not isinstance(studied, StudiedReferences):
