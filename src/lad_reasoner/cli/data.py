@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from lad_reasoner.data.teachers.teacher import Teacher
 
 RENDER_FIRST = "Example: lad-reasoner data miniloco m --products training --per-class 5 &&"
-Framework = Literal["llama-factory", "easyr1", "ms-swift"]
+Framework = Literal["llama-factory", "easyr1", "ms-swift", "inspect", "lmms-eval", "vlmevalkit", "mmad"]
 
 data = typer.Typer(help="Build, review, check and export data sets.", no_args_is_help=True)
 
@@ -240,14 +240,21 @@ def check(
 @data.command(epilog="Example: lad-reasoner data export data/sft --to llama-factory --out data/sft-llama-factory")
 def export(
     folder: Built,
-    to: Annotated[Framework, typer.Option(metavar="FRAMEWORK", help="llama-factory, easyr1 or ms-swift.")],
+    to: Annotated[
+        Framework,
+        typer.Option(
+            metavar="FRAMEWORK",
+            help="Trainers: llama-factory, easyr1, ms-swift; harnesses: inspect, lmms-eval, vlmevalkit, mmad.",
+        ),
+    ],
     out: Annotated[Path, typer.Option(metavar="DIR", help="A new folder.")],
     model: Annotated[
-        str | None, typer.Option(metavar="MODEL", help="Start of the training: folder or hub name. Pairs need it.")
+        str | None,
+        typer.Option(metavar="MODEL", help="Start of the training: folder or hub name. Trainers on pairs need it."),
     ] = None,
     max_pixels: MaxPixels = None,
 ) -> None:
-    """Write a built set for another framework, with settings that do not shrink or drop pictures."""
+    """Write a built set for another framework. Its settings do not shrink or drop pictures."""
     from lad_reasoner.data.sets.export import export_set
     from lad_reasoner.report.terminal import track
 

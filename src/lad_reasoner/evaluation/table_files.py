@@ -4,8 +4,8 @@
         ...                     # where is "scores.csv:2"; row is column -> value
 
 CSV has commas, semicolons or tabs. JSON is a list of objects, or one object image -> score, answer or object. Of
-inspect_ai's logs (.json or .eval) and of the samples that lmms-eval logs, a row has the query that our exports put
-into each item, and the text that the model wrote.
+inspect_ai's logs (.json or .eval), lmms-eval's samples and VLMEvalKit's results, a row has the query that our exports
+put into each item, and the text that the model wrote.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def _from_table(path: Path, text: str) -> Iterator[Row]:
     for where, cells in rows:
         if any(cells[len(header) :]):
             raise InputError(f"{where}: more cells than columns; put texts with the delimiter in quotes")
-        yield where, dict.fromkeys(header, "") | dict(zip(header, cells, strict=False))
+        yield where, _plain_row(dict.fromkeys(header, "") | dict(zip(header, cells, strict=False)))
 
 
 def _from_json(where: str, content: Any, *, numbered: bool = True) -> Iterator[Row]:
@@ -71,7 +71,7 @@ def _from_json(where: str, content: Any, *, numbered: bool = True) -> Iterator[R
         place = f"{where}: number {number}" if numbered else where
         if not isinstance(row, dict):
             raise InputError(f"{place}: must be an object with an image and a score or an answer")
-        yield place, _lmms_sample(row) if "filtered_resps" in row else row
+        yield place, _plain_row(row)
 
 
 def _as_columns(value: Any) -> dict[str, Any]:
@@ -80,6 +80,16 @@ def _as_columns(value: Any) -> dict[str, Any]:
         return value
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     return {"score" if is_number else "answer": value}
+
+
+def _plain_row(row: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The row; of lmms-eval and VLMEvalKit the query and the text that the model wrote."""
+    if "filtered_resps" in row:
+        return _lmms_sample(row)
+    if {"prediction", "answer", "question"} <= row.keys():  # of VLMEvalKit, whose `answer` is the right one
+        image = row.get("query") or row.get("image_path") or row.get("index")
+        return {"image": image, "category": row.get("category"), "text": row["prediction"]}
+    return row
 
 
 def _from_inspect_log(path: Path) -> Iterator[Row]:

@@ -8,6 +8,8 @@
         EasyR1: config.yaml, reward.py
         ms-swift: train.sh, with pairs rewards.py
 
+Evaluation harnesses (inspect, lmms-eval, vlmevalkit, mmad) get pairs to measure on: harnesses.py.
+
 The settings beside the data (export.toml) replace defaults that would spoil it silently. LLaMA-Factory scales pictures
 to 768x768 pixels (`image_max_pixels`) and cuts conversations at 2,048 tokens (`cutoff_len`). EasyR1 drops prompts of
 more than `max_prompt_length` tokens, and enlarges pictures below `min_pixels`. ms-swift drops conversations longer than
@@ -29,6 +31,7 @@ from typing import Any, Literal
 
 from lad_reasoner.data.review.decisions import decided, read_decisions
 from lad_reasoner.data.sets.built_set import Entry, names_outside, put_file, read_entries
+from lad_reasoner.data.sets.harnesses import WRITERS, write_for_harness
 from lad_reasoner.data.sets.tokens import MIN_PIXELS, needed_pixels, record_tokens
 from lad_reasoner.errors import InputError, require
 from lad_reasoner.files.pictures import read_picture
@@ -42,6 +45,7 @@ STEP = 64  # tokens: limits are rounded up to a multiple
 SFT_BATCH, PAIR_BATCH = 16, 64  # records of a step (section 5.2)
 RESPONSE = 320  # tokens: a reasoning of 256, as inspection allows, and its tags; the paper does not say
 TASKS = {"llama-factory": ("sft",), "easyr1": ("pair",), "ms-swift": ("sft", "pair")}
+TASKS |= dict.fromkeys(WRITERS, ("pair",))
 WORDS = {"sft": "an SFT set", "pair": "a set of pairs"}
 BASE = "Qwen/Qwen2.5-VL-3B-Instruct"
 
@@ -69,7 +73,7 @@ def export_set(
     folder: str | Path,
     out: str | Path,
     *,
-    to: Literal["llama-factory", "easyr1", "ms-swift"],
+    to: Literal["llama-factory", "easyr1", "ms-swift", "inspect", "lmms-eval", "vlmevalkit", "mmad"],
     model: str | None = None,
     max_pixels: int | None = None,
     track: Track = silent,
@@ -91,8 +95,12 @@ def export_set(
             raise InputError(f"{printable(folder)}: {entry.id}: {printable(name)} leads out of the set; build it again")
     task = entries[0].task
     if task not in TASKS[to]:
-        others = " or ".join(name for name, tasks in TASKS.items() if task in tasks)
+        if to in WRITERS:
+            raise InputError(f"--to {to}: does not measure on {WORDS[task]}; build one with `data pairs`")
+        others = " or ".join(name for name, tasks in TASKS.items() if task in tasks and name not in WRITERS)
         raise InputError(f"--to {to}: does not train on {WORDS[task]}; give --to {others}")
+    if to in WRITERS:
+        return _export_for_harness(folder, out, entries, to)
     if model is None and task == "pair":
         raise InputError(
             f"--model: is missing; GRPO starts from the model after SFT, or without that stage from {BASE}"
@@ -112,6 +120,16 @@ def export_set(
 def _check_empty(out: Path) -> None:
     if out.exists() and (not out.is_dir() or any(path.name != ".lock" for path in out.iterdir())):
         raise InputError(f"--out {printable(out)}: is not empty; give a new folder")
+
+
+def _export_for_harness(folder: Path, out: Path, entries: Sequence[Entry], to: str) -> Exported:
+    with own_folder(out, "--out"):
+        _check_empty(out)
+        command = write_for_harness(out, entries, to)
+        for entry in entries:
+            for name in entry.images_file_names:
+                put_file(folder / name, out / name)
+        return Exported(len(entries), command)
 
 
 def _size(path: Path) -> tuple[int, int]:
