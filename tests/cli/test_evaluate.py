@@ -22,7 +22,7 @@ def test_eval_of_a_baseline_goes_on_and_reports_again(root: Path, tmp_path: Path
     first = run(*options, "--limit", 3)
     assert first.returncode == 0, first.stderr
     assert "note: 3 of 7 pairs are judged so far" in first.stderr
-    second = run(*options)
+    second = run(*options, "--wide")
     assert second.returncode == 0, second.stderr
     assert "resumed with 3 pairs judged and 4 left" in second.stderr
     assert second.stderr.splitlines()[-1] == f"report: {tmp_path / 'run/report.html'}"
@@ -33,7 +33,7 @@ def test_eval_of_a_baseline_goes_on_and_reports_again(root: Path, tmp_path: Path
     assert any(row[:2] == ["always-no,", "mean"] for row in rows)
     metrics = (tmp_path / "run/metrics.json").read_bytes()
     assert json.loads(metrics)["pooled"]["confusion"]["tp"] == 3
-    again = run("report", tmp_path / "run")
+    again = run("report", tmp_path / "run", "--wide")
     assert (again.returncode, again.stdout) == (0, second.stdout)
     assert (tmp_path / "run/metrics.json").read_bytes() == metrics
 

@@ -21,6 +21,8 @@ BENCHMARK_NAMES = (
     "miniloco, mvtec-loco, mvtec-ad, visa, folder (good/ and bad/, or a CSV file), or manifest (a list of pairs)."
 )
 
+WideTables = Annotated[bool, typer.Option("--wide", help="Print the interval of every value, 140 columns wide.")]
+
 
 @with_judge_options
 def eval_verb(
@@ -57,6 +59,7 @@ def eval_verb(
         int | None,
         typer.Option(metavar="N", min=1, help="At most so many queries, taken from all classes and kinds in turn."),
     ] = None,
+    wide: WideTables = False,
     station: Annotated[Path | None, STATION] = None,
 ) -> None:
     """Measure a judge on a benchmark. Writes predictions.jsonl, metrics.json, report.html; resumes where it stopped."""
@@ -101,7 +104,7 @@ def eval_verb(
         from lad_reasoner.evaluation.transductive import rescale_run
 
         print(f"report of the authors' transductive scores: {write_evaluation(rescale_run(out))[2]}", file=sys.stderr)
-    report_verb(out)
+    report_verb(out, wide)
     if all(prediction.verdict.answer == "invalid" for prediction in read_run(out).predictions):
         raise InputError(f"{out}: nothing was judged: no response has a valid answer")
     if len(run.labels) == 1 and limit is None:
@@ -115,13 +118,14 @@ def _describe_one_label(labels: set[str]) -> str:
 
 def report_verb(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder of `eval`.")],
+    wide: WideTables = False,
 ) -> None:
     """Write metrics and report of a run again. It reads the predictions and needs no judge."""
     from lad_reasoner.report.evaluation import write_evaluation
     from lad_reasoner.report.terminal import show_metrics
 
     recorded, metrics, page = write_evaluation(run)
-    show_metrics(recorded, metrics)
+    show_metrics(recorded, metrics, wide=wide)
     print(f"report: {page}", file=sys.stderr)
 
 

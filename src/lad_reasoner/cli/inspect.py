@@ -201,8 +201,10 @@ class _Output:
             append_record(self.folder / "verdicts.jsonl", ResultLine.of(record_of(result), self.notes))
             self.rows.append(inspection_row(result))
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if self.folder is not None:
+            if kind is not None:
+                self.notes.append(f"interrupted: this report has the {len(self.rows)} queries that came before")
             from lad_reasoner.report.inspection import write_inspection_page
 
             with self._held:

@@ -24,7 +24,7 @@ from lad_reasoner.report.rows import (
     remarks,
     trivial_rows,
 )
-from lad_reasoner.templates import render_page
+from lad_reasoner.templates import made_with, render_page
 
 
 @dataclass(frozen=True)
@@ -68,6 +68,7 @@ def render_evaluation(folder: Path, recorded: Recorded, metrics: RunMetrics) -> 
         explained=EXPLAINED,
         speed=f"{metrics.mean_seconds:.3f} s and {metrics.mean_tokens:.0f} tokens per query on average",
         pairs=pairs,
+        made_with=made_with(),
         picture_uris=[read_thumbnail(folder / THUMBNAILS, name) for name in numbers],
     )
 

@@ -21,7 +21,7 @@ from lad_reasoner.evaluation.thumbnails import read_thumbnail
 from lad_reasoner.files.pictures import natural_path
 from lad_reasoner.files.whole import write_whole
 from lad_reasoner.records import Pair, Prediction
-from lad_reasoner.templates import render_page
+from lad_reasoner.templates import made_with, render_page
 
 if TYPE_CHECKING:
     from lad_reasoner.evaluation.comparison import RunComparison
@@ -111,6 +111,7 @@ def render_gallery(comparison: RunComparison) -> str:
             numbers.setdefault(uri, len(numbers))
     return render_page(
         "gallery.html",
+        made_with=made_with(),
         title=" · ".join(comparison.runs),
         summary=summary,
         notes=comparison.notes,

@@ -19,7 +19,7 @@ from lad_reasoner.files.pictures import Picture, picture_uri
 from lad_reasoner.files.whole import write_whole
 from lad_reasoner.records import Box, Failure, Kind, Verdict
 from lad_reasoner.runner import Judged
-from lad_reasoner.templates import render_page
+from lad_reasoner.templates import made_with, render_page
 
 THUMBNAIL_SIDE = 320  # pixels
 HEAT_FROM, HEAT_TO = 0.6, 2.0  # in limits of normal variation: the map begins to show, the map is full
@@ -105,6 +105,7 @@ def render_inspection(
         summary += f", {sum(known)} of {len(known)} verdicts right"
     return render_page(
         "inspection.html",
+        made_with=made_with(None if any(row.answer == "unsure" or row.verdict == "unsure" for row in rows) else 0.5),
         title=title,
         summary=summary,
         notes=notes,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, TypeVar
 
@@ -27,6 +27,7 @@ from lad_reasoner.text import shown
 
 if TYPE_CHECKING:
     from lad_reasoner.evaluation.run import Recorded, RunMetrics
+    from lad_reasoner.report.rows import MetricsRow
 
 BAR = 10  # characters
 EIGHTHS = " ▏▎▍▌▋▊▉"
@@ -146,29 +147,62 @@ class VerdictTable:
         return grid
 
 
-WIDE = 140  # columns, where the output goes to a file
+WIDE, NARROW = 140, 80  # columns, where the output goes to a file
 
 
-def show_metrics(recorded: Recorded, metrics: RunMetrics) -> None:
-    """Print the metrics of a run: tables for the verdicts, the scores, and the explanations if there are any."""
+# Field of `Estimates` -> a heading that is as narrow as its values; the first has its interval beside it.
+NARROW_VERDICTS = {
+    "balanced_accuracy": "bal.acc",
+    "tpr": "TPR",
+    "tnr": "TNR",
+    "mcc": "MCC",
+    "f1": "F1",
+    "accuracy": "acc",
+}
+NARROW_SCORES = {"auroc": "AUROC", "average_precision": "AP", "f1_max_on_test_labels": "F1-max"}
+
+
+def _wide_table(title: str, headings: Mapping[str, str], rows: Sequence[MetricsRow]) -> Table:
+    table = Table(title=f"\n{title}", title_justify="left", show_edge=False)
+    table.add_column("", overflow="fold")
+    for heading in ("n", *headings.values()):
+        table.add_column(heading, justify="right")
+    for line in rows:
+        cells = [value if interval == "–" else f"{value}\n{interval}" for value, interval in line.cells(headings)]
+        table.add_row(plain(line.name), line.count, *cells, style="italic" if line.trivial else None)
+    return table
+
+
+def _narrow_table(title: str, headings: Mapping[str, str], rows: Sequence[MetricsRow]) -> Table:
+    table = Table(title=f"\n{title}", title_justify="left", box=None, padding=(0, 1, 0, 0))
+    table.add_column("", overflow="fold")
+    first, *others = headings.values()
+    for heading in ("n", first, "95 %", *others):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for line in rows:
+        (value, interval), *rest = line.cells(headings)
+        cells = [value, "" if interval == "–" else interval, *(value for value, _ in rest)]
+        table.add_row(plain(line.name), line.count, *cells, style="italic" if line.trivial else None)
+    return table
+
+
+def show_metrics(recorded: Recorded, metrics: RunMetrics, *, wide: bool = False) -> None:
+    """Print the metrics of a run: tables for the verdicts, the scores, and the explanations if there are any.
+
+    Every value has its interval below it if `wide`; otherwise the first one only, so that 80 columns are enough.
+    """
     from lad_reasoner.report import rows as metric_rows
 
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else WIDE)
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else WIDE if wide else NARROW)
     settings, rows = recorded.settings, metric_rows.metrics_rows(metrics)
     described = metric_rows.describe_settings(settings)
     console.print(plain(settings.model, "bold").append_text(plain(f" on {described}", "not bold")))
-    for title, headings, lines in (
-        ("Verdicts (%)", metric_rows.VERDICT_HEADINGS, [*rows, *metric_rows.trivial_rows(metrics)]),
-        ("Scores, at every threshold (%)", metric_rows.SCORE_HEADINGS, rows),
+    with_constants = [*rows, *metric_rows.trivial_rows(metrics)]
+    for title, headings, narrow, lines in (
+        ("Verdicts (%)", metric_rows.VERDICT_HEADINGS, NARROW_VERDICTS, with_constants),
+        ("Scores, at every threshold (%)", metric_rows.SCORE_HEADINGS, NARROW_SCORES, rows),
     ):
-        table = Table(title=f"\n{title}", title_justify="left", show_edge=False)
-        table.add_column("", overflow="fold")
-        for heading in ("n", *headings.values()):
-            table.add_column(heading, justify="right")
-        for line in lines:
-            cells = [value if interval == "–" else f"{value}\n{interval}" for value, interval in line.cells(headings)]
-            table.add_row(plain(line.name), line.count, *cells, style="italic" if line.trivial else None)
-        console.print(table)
+        console.print(_wide_table(title, headings, lines) if wide else _narrow_table(title, narrow, lines))
     reasons = metric_rows.explanation_rows(metrics)
     if reasons:
         table = Table(title="\nExplanations", title_justify="left", show_edge=False, show_header=False)

@@ -8,9 +8,16 @@ review page of data/review and the reports of report/ extend one base, so the te
 
 from __future__ import annotations
 
+import re
+import shlex
+import sys
+from datetime import date
+from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader
+
+from lad_reasoner.version import __version__
 
 _PACKAGE = PackageLoader("lad_reasoner")
 _ENVIRONMENT = Environment(loader=_PACKAGE, autoescape=True)
@@ -20,6 +27,18 @@ _MARKDOWN = Environment(loader=_PACKAGE, trim_blocks=True, lstrip_blocks=True, k
 def render_page(template: str, **values: Any) -> str:
     """The page as a string; `picture_uris` are the pictures that it shows as backgrounds, "" for a missing one."""
     return _ENVIRONMENT.get_template(template).render(values)
+
+
+def made_with(boundary: float | None = 0.5) -> str:
+    """The last line of a report: version, date, the boundary of the score, and the command where there was one."""
+    parts = [f"LAD-Reasoner {__version__}", date.today().isoformat()]
+    if boundary is not None:
+        parts.append(f"anomalous from a score of {boundary:g} on")
+    program = Path(sys.argv[0])
+    if program.stem == "lad-reasoner" or program.parts[-2:] == ("lad_reasoner", "__main__.py"):
+        command = shlex.join(["lad-reasoner", *sys.argv[1:]])
+        parts.append(re.sub(r"//[^/@\s]+@", "//…@", command))  # a name and a password in an address
+    return " · ".join(parts)
 
 
 def render_markdown(template: str, **values: Any) -> str:
