@@ -12,7 +12,7 @@ inspect_ai = pytest.importorskip(
 
 from lad_reasoner.evaluation.benchmark import draw_pairs, limit_pairs, open_benchmark  # noqa: E402
 from lad_reasoner.evaluation.run import Run, measure_run  # noqa: E402
-from lad_reasoner.inspect_tasks import miniloco, pairs  # noqa: E402
+from lad_reasoner.inspect_tasks import miniloco_task, pairs_task  # noqa: E402
 from lad_reasoner.judges import load_judge  # noqa: E402
 
 ANSWERS = ("yes", "no", "yes", "perhaps")
@@ -31,7 +31,7 @@ def test_miniloco_and_its_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         output.usage = ModelUsage(input_tokens=1, output_tokens=1)  # counting them would download a tokenizer
     model = get_model("mockllm/model", custom_outputs=outputs)
     (log,) = inspect_ai.eval(
-        miniloco(number=4, pictures="pictures"),
+        miniloco_task(number=4, pictures="pictures"),
         model=model,
         log_dir="logs",
         log_format="json",
@@ -61,7 +61,7 @@ def test_any_benchmark(tmp_path: Path) -> None:
     for name in ("a", "b"):
         Image.radial_gradient("L").save(tmp_path / f"{name}.png")
     (tmp_path / "pairs.csv").write_text("query,references,label\na.png,b.png,good\n")
-    task = pairs(root=str(tmp_path / "pairs.csv"), benchmark="manifest")
+    task = pairs_task(root=str(tmp_path / "pairs.csv"), benchmark="manifest")
     (sample,) = task.dataset
     assert (sample.id, sample.target) == ("a.png", "no")
     kinds = [part.type for part in sample.input[0].content]
@@ -71,4 +71,4 @@ def test_any_benchmark(tmp_path: Path) -> None:
 def test_the_entry_point_is_there() -> None:
     text = (Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8")
     (module,) = tomllib.loads(text)["project"]["entry-points"]["inspect_ai"].values()
-    assert importlib.import_module(module).miniloco is miniloco
+    assert importlib.import_module(module).miniloco_task is miniloco_task

@@ -34,14 +34,16 @@ logger = logging.getLogger(__name__)
 MEASURED = ("balanced_accuracy", "mcc", "tpr", "tnr", "auroc")
 
 
-@task
-def miniloco(number: int = 100, references: int = 1, seed: int = 0, pictures: str = "runs/inspect-miniloco") -> Task:
+@task(name="miniloco")
+def miniloco_task(
+    number: int = 100, references: int = 1, seed: int = 0, pictures: str = "runs/inspect-miniloco"
+) -> Task:
     """MiniLOCO: `number` good and logical queries of all products; rendered into the folder `pictures`."""
     return _task(open_benchmark("miniloco"), number, references, seed, None, Path(pictures))
 
 
-@task
-def pairs(
+@task(name="pairs")
+def pairs_task(
     root: str,
     benchmark: str = "folder",
     number: int | None = None,
