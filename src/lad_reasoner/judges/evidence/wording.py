@@ -71,8 +71,7 @@ def write_headline(findings: Findings) -> str:
     if findings.texts and findings.score > findings.appearance:
         change = findings.texts[0]
         others = _others(len(findings.regions) + len(findings.texts) - 1) if findings.appearance >= 0.5 else ""
-        words = " ".join(change.text.words.split()[:QUOTED])
-        return f'Text {change.kind} at {_text_place(change)}{others}: "{words}". {ratio}'
+        return f"Text {change.kind} at {_text_place(change)}{others}: {_quote(change, QUOTED)}. {ratio}"
     whole = f"the picture is {_change_words(findings.changes[0])}" if findings.changes else ""
     if not findings.anomalous:
         return f"Nothing stands out{'; ' if whole else ''}{whole}. {ratio}"
@@ -119,8 +118,14 @@ def _text_place(change: TextChange) -> str:
     return place_words(change.text.left + change.text.width / 2, change.text.top + change.text.height / 2)
 
 
+def _quote(change: TextChange, most: int | None = None) -> str:
+    """The text in quotation marks, of which `most` words; a label must not be able to write tags of the response."""
+    words = " ".join(change.text.words.split()[:most])
+    return f'"{words.replace("<", "(").replace(">", ")")}"'
+
+
 def _text_change(change: TextChange, references: int) -> str:
-    place, words = _text_place(change), f'"{change.text.words}"'
+    place, words = _text_place(change), _quote(change)
     if change.kind == "missing":
         shown = "the reference shows" if references == 1 else "all references show"
         return f"The text {words}, which {shown} at {place}, is not in the query."
