@@ -447,7 +447,7 @@ def drill_kills(number: int, seed: int = 0, *, training: bool = False) -> Tally:
         lamps(stock / "lamps", good=20, bad=20)
         made = ["data", "miniloco", stock / "m", "--products", "bolt_plate", "--per-class", 4, "--size", 64]
         subprocess.run(command(*made), check=True, capture_output=True)
-        judged = ["--benchmark", "folder", "--root", stock / "lamps", "--model", "pixels"]
+        judged = ["--benchmark", "folder", "--root", stock / "lamps", "--model", "pixel-difference"]
         verbs: dict[str, list[object]] = {
             "eval": ["eval", *judged, "--out"],
             "data sft": ["data", "sft", stock / "m", "--teacher", "offline", "--out"],
@@ -458,7 +458,12 @@ def drill_kills(number: int, seed: int = 0, *, training: bool = False) -> Tally:
             verbs |= _training_verbs(stock)
         for verb, words in verbs.items():
             start = time.monotonic()
-            subprocess.run(command(*words, stock / "whole" / verb), check=False, capture_output=True)
+            whole = subprocess.run(command(*words, stock / "whole" / verb), capture_output=True, text=True)
+            if whole.returncode:
+                tally.lost.append(
+                    f"{verb}, not killed: rc {whole.returncode}: {whole.stderr.strip().splitlines()[-1:]}"
+                )
+                continue
             seconds = time.monotonic() - start
             expected = files_of(stock / "whole" / verb)
             for attempt in range(number):
