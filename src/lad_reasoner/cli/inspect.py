@@ -103,12 +103,12 @@ def inspect_verb(
     print_receipt(inspector.judge)
     why = "; ".join(f"{number} x {reason}" for reason, number in reasons.most_common())
     if not as_json and not as_csv:
-        apart = f" ({why})" if invalid else ""
+        apart = f" ({invalid} without a valid answer)" if invalid else ""
         judged = len(files) - failed - invalid
         aside = f" {unsure} unsure," if unsure else ""
         print(f"{judged} judged, {anomalous} anomalous,{aside} {failed + invalid} not judged{apart}")
-    elif invalid:
-        print(f"{invalid} of {len(files)} queries were not judged: {why}", file=sys.stderr)
+    if invalid:
+        print(f"{invalid} of {len(files)} queries were not judged: no valid answer ({why})", file=sys.stderr)
     if failed or invalid:
         raise typer.Exit(EXIT_INPUT)
     if anomalous and fail_on_anomaly:

@@ -9,6 +9,7 @@ from lad_reasoner.estimate import Estimate
 from lad_reasoner.evaluation.explanations import ALL, Explanations, Faithfulness, Naming
 from lad_reasoner.evaluation.metrics import Estimates
 from lad_reasoner.evaluation.run import Recorded, RunMetrics, Settings
+from lad_reasoner.judge import NO_ANSWER
 from lad_reasoner.packaged import read_packaged
 from lad_reasoner.text import listed
 
@@ -139,10 +140,9 @@ def remarks(recorded: Recorded, metrics: RunMetrics) -> list[str]:
         sentences.append(f"{len(metrics.failed)} queries could not be judged and count as wrong: {errors}")
     invalid = metrics.pooled.confusion.invalid if metrics.pooled.confusion else 0
     if invalid > len(metrics.failed):
-        reasons = "; ".join(f"{number} x {reason}" for reason, number in metrics.not_judged.items())
-        sentences.append(
-            f"{invalid - len(metrics.failed)} responses have no valid answer and count as wrong: {reasons}"
-        )
+        reasons = "; ".join(f"{number} x {why}" for why, number in metrics.not_judged.items() if why != NO_ANSWER)
+        apart = f": {reasons}" if reasons else ""
+        sentences.append(f"{invalid - len(metrics.failed)} responses have no valid answer and count as wrong{apart}")
     sentences += [note for note in metrics.notes if note not in settings.notes]
     naming = metrics.explanations.naming if metrics.explanations else None
     if naming and naming.unknown:

@@ -136,7 +136,7 @@ class Order:
 
     def _keep(self, outcome: Outcome, verdict: Verdict | None, p_value: float | None, why: str = "") -> Inspection:
         if outcome == "not judged" and not why:
-            why = "the judge gave no valid answer"
+            why = (verdict.reason if verdict else "") or "the judge gave no valid answer"
         if self.station is None:
             inspection = Inspection(
                 at=utc_now(), part=self.part, who=self.who, outcome=outcome, why=why, verdict=verdict
