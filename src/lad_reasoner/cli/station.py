@@ -123,8 +123,10 @@ def zones_verb(
     mask: Annotated[
         Path | None, typer.Option(metavar="MASK", help="Picture of the first reference's shape, white in the zone.")
     ] = None,
-    kind: Annotated[str, typer.Option(help="Kind of the mask's zone: ignore, include or check.")] = "ignore",
-    name: Annotated[str, typer.Option(help="Name of the mask's zone.")] = "",
+    kind: Annotated[
+        str, typer.Option(metavar="KIND", help="Kind of the mask's zone: ignore, include or check.")
+    ] = "ignore",
+    name: Annotated[str, typer.Option(metavar="NAME", help="Name of the mask's zone.")] = "",
     clear: Annotated[bool, typer.Option("--clear", help="Remove the zones that there are, first.")] = False,
     mm_per_pixel: Annotated[
         float | None, typer.Option(metavar="MM", min=0, help="Scale of the first reference.")
