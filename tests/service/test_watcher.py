@@ -18,8 +18,9 @@ from helpers.plant import wait_for
 from helpers.stations import grey_picture, grey_station
 from lad_reasoner.errors import InputError, ServiceError
 from lad_reasoner.files.pictures import PictureSource
+from lad_reasoner.records import Failure
 from lad_reasoner.service import watcher
-from lad_reasoner.service.inspection import OpenStation
+from lad_reasoner.service.inspection import Decision, OpenStation
 from lad_reasoner.service.journal import Journal
 from lad_reasoner.service.parts import PartResult, PictureFile
 from lad_reasoner.service.sinks import Sink, open_sink
@@ -184,6 +185,25 @@ def test_a_black_picture_is_invalid_at_once(
     (result,) = inspect_all(station, camera)
     assert result.outcome == "invalid"
     assert "one colour" in result.error
+
+
+def test_an_invalid_answer_says_why(station: OpenStation, camera: Path) -> None:
+    def inspect(pictures: Iterable[PictureSource]) -> Iterator[Decision | Failure]:
+        for decision in station.inspect(pictures):
+            assert isinstance(decision, Decision)
+            reason = "overexposed" if "bright" in decision.verdict.query else ""
+            verdict = decision.verdict.model_copy(update={"answer": "invalid", "reason": reason})
+            yield Decision(verdict, "invalid", None, decision.judged)
+
+    grey_picture(camera / "bright.png", 101)
+    grey_picture(camera / "mute.png", 101)
+    with line(station, camera, inspect=inspect) as working:
+        working.wait(2)
+    errors = {result.part: (result.outcome, result.error) for result in working.results}
+    assert errors == {
+        "bright": ("invalid", "overexposed"),
+        "mute": ("invalid", "the judge gave no valid answer"),
+    }
 
 
 def test_what_is_no_picture_is_passed_over_and_named(

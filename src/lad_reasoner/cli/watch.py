@@ -108,13 +108,15 @@ def _stop_on_signals() -> threading.Event:
 
 def _print_results(results: Iterable[PartResult], as_json: bool) -> Counter[str]:
     """Print each result at once; returns how many there were of each outcome."""
+    from lad_reasoner.text import shown
+
     counts: Counter[str] = Counter()
     printing = True
     for result in results:
         counts[result.outcome] += 1
         try:
             if printing:
-                print(result.model_dump_json() if as_json else _line(result), flush=True)
+                print(result.model_dump_json() if as_json else shown(_line(result)), flush=True)
         except OSError as error:  # the line goes on without its terminal
             printing = False
             print(f"stdout: {error.strerror}; results are no longer printed", file=sys.stderr)

@@ -251,7 +251,13 @@ class FolderWatcher:
         )
         if isinstance(decision, Failure):
             return result.model_copy(update={"error": decision.error})
-        values = {"outcome": decision.outcome, "p_value": decision.p_value, "verdict": decision.verdict}
+        values: dict[str, object] = {
+            "outcome": decision.outcome,
+            "p_value": decision.p_value,
+            "verdict": decision.verdict,
+        }
+        if decision.outcome == "invalid":
+            values["error"] = decision.verdict.reason or "the judge gave no valid answer"
         return result.model_copy(update=values)
 
     def _sink_names(self) -> list[str]:
