@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from lad_reasoner.service.inspection import OpenStation
 
 
+MANY_REFERENCES = 10  # from here on the first verdict takes long enough to say why
+
+
 @with_judge_options
 def inspect_verb(
     queries: Annotated[list[str], typer.Argument(metavar="QUERY", help="Pictures, folders or quoted globs to judge.")],
@@ -74,6 +77,8 @@ def inspect_verb(
 
         judge = load_judge(model, evidence=evidence, **options)
         inspector = Inspector(judge, find_pictures(reference or [], passed_over))
+    if len(inspector.references) >= MANY_REFERENCES:
+        print(f"studying {len(inspector.references)} references", file=sys.stderr)
     failed = invalid = anomalous = unsure = 0
     changed: Counter[str] = Counter()
     reasons: Counter[str] = Counter()

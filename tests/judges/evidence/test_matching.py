@@ -13,11 +13,13 @@ from helpers.shots import shot
 from lad_reasoner.files.pictures import Picture, read_picture
 from lad_reasoner.judges.evidence.backbone import Backbone
 from lad_reasoner.judges.evidence.matching import (
+    LEFT_OUT,
     MOST_COMMON,
     ORIENTATIONS,
     Matcher,
     augment_shot,
     colour_vectors,
+    left_out_indices,
     orientations,
     working_size,
 )
@@ -169,3 +171,12 @@ def test_colours_are_as_far_apart_as_they_look() -> None:
     assert red @ blue < 0.3
     assert 0.5 < black @ white < 0.8
     assert vector(120, 120, 120) @ vector(130, 128, 122) > 0.99  # as light and white balance change
+
+
+def test_the_time_of_many_references_grows_in_line_with_their_number() -> None:
+    assert left_out_indices(1) == [0]
+    assert left_out_indices(10) == list(range(10))
+    for references in (40, 200):
+        indices = left_out_indices(references)
+        assert len(set(indices)) == LEFT_OUT
+        assert indices[-1] >= references * 0.9

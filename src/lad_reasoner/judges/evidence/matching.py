@@ -49,6 +49,7 @@ WINDOW = 0.12  # of the long side: how far from its place a part of a fixed layo
 FREE_SHARE = 0.10  # of the patches found only elsewhere: from here on the layout is free and places do not count
 ELSEWHERE = 0.05  # a patch is found only elsewhere when its place costs this much cosine distance more
 PLACE_WEIGHT = 0.5  # how much of that extra distance counts
+LEFT_OUT = 24  # references that are compared with the others: all of a few, enough of many to estimate their spread
 AUGMENTED = 8  # copies of the references, which show how near a copy is
 MOST_COMMON = 0.25  # more in common than light or noise explain: another scene, which must not pass
 FEWER = 0.17  # distances of good pictures fall with this power of the number of references (six real products)
@@ -203,12 +204,12 @@ class Matcher:
         return torch.where(near.any(0), added, 0.0), torch.where(near.any(1), missing, 0.0)
 
     def _leave_one_out(self) -> list[_Distances]:
-        """Of each reference to the others; empty for a single one."""
+        """Of each reference to the others, of `LEFT_OUT` at most; empty for a single one."""
         distances = []
-        for index, views in enumerate(self.views):
+        for index in left_out_indices(len(self.views)):
             others = [other for other in range(len(self.views)) if other != index]
             if others:
-                distances.append(self._distances(views[0], others))
+                distances.append(self._distances(self.views[index][0], others))
         return distances
 
     def _estimate_spread(self, left_out: Sequence[_Distances]) -> NormalSpread:
@@ -227,6 +228,12 @@ class Matcher:
         observed = [nearer * self._measure(distances).statistic for distances in left_out]
         # Two references give one distance, seen from both ends.
         return NormalSpread.estimate(augmented, observed, weight=count - 1)
+
+
+def left_out_indices(references: int) -> list[int]:
+    """Which references are left out in turn: evenly spread, so that the time grows in line with their number."""
+    number = min(references, LEFT_OUT)
+    return [at * references // number for at in range(number)]
 
 
 def _match(query: torch.Tensor, bank: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
