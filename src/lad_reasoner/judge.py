@@ -46,7 +46,8 @@ class Judgement:
     `score` in [0, 1] is None if the judge gives answers only. `boxes` are in pixels of the query. `heat` (rows,
     columns) is the anomaly map in units of the limit of normal variation: above 1 is more than normal. `boxes_from`
     names the judge that made boxes and map if it is another one. `headline` says it in at most 15 words, if at all;
-    `details` say how it was measured, for readers who ask. `reason` says why there is no answer, where it is invalid.
+    `details` say how it was measured, for readers who ask. `nearest` is the index of the
+    reference that is most like the query, if the judge knows. `reason` says why an answer is invalid.
     `cut_off` is true for a response that a service did not finish: a later run asks for it again.
     """
 
@@ -62,6 +63,7 @@ class Judgement:
     details: str = ""
     reason: str = ""
     cut_off: bool = False
+    nearest: int | None = None
 
     @classmethod
     def of(cls, response: str, score: float | None = None, **rest: Any) -> Judgement:

@@ -49,9 +49,9 @@ def serve_verb(
         require(module, "serve", package)
     if key_file is None and host not in LOOPBACK_HOSTS:
         raise InputError(f"--host {host}: others can reach it, so give --key-file; make one with `lad-reasoner key`")
-    from lad_reasoner.service.api import create_app
     from lad_reasoner.service.archive import Retention
     from lad_reasoner.service.keys import Keys
+    from lad_reasoner.service.page import create_page_app
     from lad_reasoner.service.runtime import Runtime
     from lad_reasoner.service.server import serve
     from lad_reasoner.service.telemetry import Telemetry
@@ -67,7 +67,7 @@ def serve_verb(
     )
     if not stations:
         runtime.inline_judge()  # a wrong --model is refused now, and the first request need not wait
-    serve(create_app(runtime, keys=keys, telemetry=telemetry), host=host, port=port, ready=_say_ready)
+    serve(create_page_app(runtime, keys=keys, telemetry=telemetry), host=host, port=port, ready=_say_ready)
 
 
 def _say_ready(url: str) -> None:

@@ -82,7 +82,7 @@ def inspection_row(
         made=made,
         picture=_thumbnail(picture),
         aspect=_aspect(picture),
-        heat="" if heat is None else _heat_uri(heat),
+        heat="" if heat is None else picture_uri(heat_image(heat), "PNG", optimize=True),
         boxes=[_percent_box(box, picture) | {"weak": _is_weak(box, verdict)} for box in verdict.boxes],
         reference=reference,
         truth=truth,
@@ -151,8 +151,8 @@ def _thumbnail(picture: Picture) -> str:
     return picture_uri(small, "JPEG", quality=82)
 
 
-def _heat_uri(heat: NDArray[np.float32]) -> str:
-    """Map (rows, columns) -> PNG with alpha: yellow to red, clear where the difference is well within the limit."""
+def heat_image(heat: NDArray[np.float32]) -> Image.Image:
+    """Map (rows, columns) -> picture with alpha: yellow to red, clear where the difference is well within the limit."""
     level = np.clip((heat - HEAT_FROM) / (HEAT_TO - HEAT_FROM), 0, 1)
     rgba = np.stack([np.ones_like(level), 0.85 * (1 - level), np.zeros_like(level), 0.75 * np.sqrt(level)], -1)
-    return picture_uri(Image.fromarray((255 * rgba).astype(np.uint8), "RGBA"), "PNG", optimize=True)
+    return Image.fromarray((255 * rgba).astype(np.uint8), "RGBA")

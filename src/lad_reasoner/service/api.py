@@ -177,7 +177,7 @@ def create_app(
         recover_changes(live)
     telemetry.watch_queue(lambda: len(runtime.queue))
     runtime.listeners.append(
-        lambda inspection: telemetry.inspections.labels(inspection.station or "-", inspection.outcome).inc()
+        lambda inspection, _: telemetry.inspections.labels(inspection.station or "-", inspection.outcome).inc()
     )
 
     @asynccontextmanager
@@ -242,14 +242,7 @@ def _add_inspect_routes(app: FastAPI) -> None:
     )
     async def inspect(request: Request, runtime: TheRuntime, holder: AnyHolder) -> Any:
         """Judge one picture. Late or without a valid answer, its outcome is `not judged`."""
-        runtime.queue.check_room()
-        form = await read_form(request, InspectForm)
-        with runtime.queue.place():
-            began = request.state.began
-            order = await run_in_threadpool(_order, runtime, form, form.pictures[0], holder, began)
-        inspection = await _wait(order, _gone(request))
-        request.state.note(station=inspection.station, part=inspection.part, outcome=inspection.outcome)
-        return inspection
+        return await inspect_sent(request, runtime, holder)
 
     @app.post(
         "/v1/batch",
@@ -271,6 +264,18 @@ def _add_inspect_routes(app: FastAPI) -> None:
             runtime.station(form.station)
         lines = _judge_batch(runtime, form, holder)
         return StreamingResponse(lines, media_type="application/x-ndjson", headers={"X-Accel-Buffering": "no"})
+
+
+async def inspect_sent(request: Request, runtime: Runtime, holder: Holder) -> Inspection:
+    """Judge the picture that a request brings."""
+    runtime.queue.check_room()
+    form = await read_form(request, InspectForm)
+    with runtime.queue.place():
+        began = request.state.began
+        order = await run_in_threadpool(_order, runtime, form, form.pictures[0], holder, began)
+    inspection = await _wait(order, _gone(request))
+    request.state.note(station=inspection.station, part=inspection.part, outcome=inspection.outcome)
+    return inspection
 
 
 def _order(runtime: Runtime, form: SentForm, file: SentFile, holder: Holder, began: float) -> Order:

@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from lad_reasoner.service.keys import Holder, Keys
@@ -36,6 +36,8 @@ MAX_BODY = 64 * 2**20  # bytes of one request
 MAX_MEMORY = 512 * 2**20  # bytes of all bodies that are being received or judged
 BODY_SECONDS = 30.0  # in which a body must have come
 SMALL = 2**16  # bytes of a body that is not counted
+SAFE = frozenset({"GET", "HEAD", "OPTIONS"})  # methods that change nothing
+LOGIN = "/login"  # of the page, where there is one
 OPEN = frozenset({"/healthz", "/readyz"})  # answered without a key
 COOKIE = "lad_key"  # of a browser, which sends no header by itself
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "[::1]", "::1"})
@@ -98,7 +100,7 @@ class Guard:
             self.in_memory -= max(0, held)
             request.log(self.telemetry)
 
-    def _refuse(self, scope: Scope, request: _Request) -> JSONResponse | None:
+    def _refuse(self, scope: Scope, request: _Request) -> Response | None:
         """Sets who asks; or the answer to a request that is refused without being read."""
         headers = request.headers
         holder: Holder | None = None
@@ -111,13 +113,15 @@ class Guard:
             return JSONResponse({"error": "without a key file only requests to localhost are answered"}, 403)
         if scope["path"] in self.open_paths:
             request.state["holder"] = holder
-            return None
+            return None if scope["method"] in SAFE or _same_origin(headers) else _refuse_origin()
+        if holder is None and scope["method"] == "GET" and LOGIN in self.open_paths and _is_browser(headers):
+            return RedirectResponse(LOGIN, 303)
         if holder is None:
             self.telemetry.refused.labels("key").inc()
             problem = "give a valid key: Authorization: Bearer KEY"
             return JSONResponse({"error": problem}, 401, {"WWW-Authenticate": "Bearer"})
-        if scope["method"] not in ("GET", "HEAD", "OPTIONS") and not _same_origin(headers):
-            return JSONResponse({"error": "requests from pages of other origins are refused"}, 403)
+        if scope["method"] not in SAFE and not _same_origin(headers):
+            return _refuse_origin()
         request.state["holder"] = holder
         request.fields["who"] = holder.name
         return None
@@ -225,6 +229,15 @@ def _same_origin(headers: Headers) -> bool:
         return False
     origin = headers.get("origin")
     return origin is None or urlsplit(origin).netloc == headers.get("host")
+
+
+def _is_browser(headers: Headers) -> bool:
+    """Whether a person waits for a page."""
+    return "text/html" in headers.get("accept", "")
+
+
+def _refuse_origin() -> JSONResponse:
+    return JSONResponse({"error": "requests from pages of other origins are refused"}, 403)
 
 
 def _refuse_size(most: int) -> JSONResponse:

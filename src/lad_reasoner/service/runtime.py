@@ -47,6 +47,8 @@ from lad_reasoner.text import listed, printable
 
 logger = logging.getLogger(__name__)
 
+Listener = Callable[[Inspection, Judged | None], None]  # what was judged has the map; None without a verdict
+
 WORKERS = min(2, os.cpu_count() or 1)  # batches that are judged at the same time
 INLINE = 8  # sets of references sent with a request that stay in memory; the least recently used is dropped first
 LATE = "late: the deadline passed before there was a verdict"
@@ -108,7 +110,7 @@ class Order:
     station: LiveStation | None
     opened: OpenStation | None
     version: int
-    published: Callable[[Inspection], None]
+    published: Listener
 
     @property
     def left(self) -> float:
@@ -124,17 +126,24 @@ class Order:
             return self.give_up(decision.error)
         if isinstance(decision, Decision):
             outcome: Outcome = "not judged" if decision.outcome == "invalid" else decision.outcome
-            return self._keep(outcome, decision.verdict, decision.p_value)
+            return self._keep(outcome, decision.verdict, decision.p_value, judged=decision.judged)
         answer = decision.verdict.answer
         outcome = "not judged" if answer == "invalid" else "anomalous" if answer == "yes" else "good"
-        return self._keep(outcome, decision.verdict, None)
+        return self._keep(outcome, decision.verdict, None, judged=decision)
 
     def give_up(self, why: str) -> Inspection:
         """Not judged: the future is cancelled, and the part is kept without a verdict."""
         self.future.cancel()
         return self._keep("not judged", None, None, why)
 
-    def _keep(self, outcome: Outcome, verdict: Verdict | None, p_value: float | None, why: str = "") -> Inspection:
+    def _keep(
+        self,
+        outcome: Outcome,
+        verdict: Verdict | None,
+        p_value: float | None,
+        why: str = "",
+        judged: Judged | None = None,
+    ) -> Inspection:
         if outcome == "not judged" and not why:
             why = (verdict.reason if verdict else "") or "the judge gave no valid answer"
         if self.station is None:
@@ -144,7 +153,7 @@ class Order:
         else:
             seen = Seen(self.part, self.who, outcome, self.version, why, p_value, verdict, self.content)
             (inspection,) = self.station.archive.keep([seen])
-        self.published(inspection)
+        self.published(inspection, judged)
         return inspection
 
 
@@ -169,7 +178,7 @@ class Runtime:
         self._loading = threading.Lock()
         self._inline: OrderedDict[str, Inspector] = OrderedDict()
         self.retention = retention
-        self.listeners: list[Callable[[Inspection], None]] = []
+        self.listeners: list[Listener] = []
         self.stations: dict[str, LiveStation] = {}
         for folder in stations:
             live = LiveStation(folder, self.share_judge)
@@ -267,6 +276,6 @@ class Runtime:
                 self._inline.popitem(last=False)
         return inspector
 
-    def _publish(self, inspection: Inspection) -> None:
+    def _publish(self, inspection: Inspection, judged: Judged | None) -> None:
         for listener in list(self.listeners):
-            listener(inspection)
+            listener(inspection, judged)

@@ -36,6 +36,12 @@ class _Protocol(H11Protocol):
         super().connection_made(transport)
         self._head = self.loop.call_later(HEAD_SECONDS, self._close_silent)
 
+    def shutdown(self) -> None:
+        super().shutdown()
+        # A stream of events has no end of its own, and would hold the shutdown up.
+        if self.cycle is not None and (end := self.cycle.scope.get("state", {}).get("end")):
+            end()
+
     def connection_lost(self, exc: Exception | None) -> None:
         self._head.cancel()
         super().connection_lost(exc)

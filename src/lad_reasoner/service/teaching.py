@@ -98,6 +98,15 @@ def roll_back_change(live: LiveStation, number: int, *, who: str) -> Change:
         return live.archive.move_change(number, "rolled back", who=who)
 
 
+def move_limit(live: LiveStation, limit: float, *, who: str) -> int:
+    """Set the limit by hand; returns the new version. The station then promises no rate of false alarms."""
+    with live.teaching:
+        station = live.open.station
+        lower = None if station.unsure_from is None else min(limit, station.unsure_from)
+        moved = {"limit": limit, "unsure_from": lower, "max_false_alarms": None, "max_unsure": None}
+        return _replace_file(live, station.model_copy(update=moved).to_toml(), who=who, why="limit by hand")
+
+
 def recover_changes(live: LiveStation) -> None:
     """After a crash: a preview that was being made is discarded, and one whose file is in use is live."""
     current = live.archive.version_file(live.version)

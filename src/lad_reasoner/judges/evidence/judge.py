@@ -155,6 +155,7 @@ def describe(findings: Findings, query: Picture) -> Judgement:
         headline=write_headline(findings),
         details=write_details(findings, query),
         boxes=_boxes(findings, query),
+        nearest=findings.measurement.reference,
         heat=findings.measurement.anomaly_map(width, height) / findings.spread.limit,
     )
 
@@ -177,7 +178,8 @@ class WithEvidence:
         """The judgements of the other judge, with the map and the boxes of `evidence`."""
         judgements = []
         for judgement, lent in zip(self.judged_by.judge(pairs), self.evidence.judge(pairs), strict=True):
-            judgements.append(replace(judgement, boxes=lent.boxes, heat=lent.heat, boxes_from=self.evidence.name))
+            shown = replace(judgement, boxes=lent.boxes, heat=lent.heat, nearest=lent.nearest)
+            judgements.append(replace(shown, boxes_from=self.evidence.name))
         return judgements
 
     def keep(self, references: tuple[Picture, ...], path: Path | None = None) -> None:

@@ -1,0 +1,554 @@
+"""The page of the stations: inspect, look back, teach and set the limit in a browser, on top of the API.
+
+    app = create_page_app(Runtime(["bottle"]), keys=Keys.read("keys.toml"))      # the API, and the page at /
+
+    /login                                      a key once, kept in a cookie that no script can read
+    /                                           the stations
+    /stations/NAME                              drop or take a picture; verdicts of the line as they come
+    /stations/NAME/history                      with filters; as CSV and Excel
+    /stations/NAME/inspections/ID               one verdict; keys g (good after all) and m (missed)
+    /stations/NAME/changes                      accept as normal: preview, live, roll back
+    /stations/NAME/limit                        the limit, and a histogram of the archive
+
+HTML that the server writes; htmx swaps parts of it. Nothing is loaded from elsewhere, and the content security policy
+allows no script inside a page. All texts of clients and judges are escaped, and pictures are encoded again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import csv
+import io
+import json
+import secrets
+import threading
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Any, Literal
+from urllib.parse import parse_qs, quote, urlencode
+
+import numpy as np
+from fastapi import Depends, FastAPI, Form, Query, Request
+from numpy.typing import NDArray
+from PIL import Image
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import HTMLResponse, RedirectResponse, Response, StreamingResponse
+
+import lad_reasoner.templates
+from lad_reasoner.errors import InputError, require
+from lad_reasoner.files.pictures import Picture, read_picture
+from lad_reasoner.records import Box
+from lad_reasoner.report.inspection import heat_image
+from lad_reasoner.runner import Judged
+from lad_reasoner.service.api import (
+    MOST_ID,
+    AnyHolder,
+    Before,
+    Engineer,
+    Number,
+    TheRuntime,
+    TheStation,
+    create_app,
+    inspect_sent,
+    picture_as_png,
+)
+from lad_reasoner.service.archive import REASONS, AbsentError, Inspection, Opinion, Outcome, Target
+from lad_reasoner.service.guard import COOKIE, LOGIN, OPEN
+from lad_reasoner.service.keys import Holder, Keys
+from lad_reasoner.service.runtime import LiveStation, Runtime
+from lad_reasoner.service.teaching import apply_change, discard_change, move_limit, propose_change, roll_back_change
+from lad_reasoner.service.telemetry import Telemetry
+from lad_reasoner.templates import render_page
+from lad_reasoner.text import printable
+
+STATIC = Path(lad_reasoner.templates.__file__).parent / "service"
+SCRIPTS = ("htmx.min.js", "station.js")
+OUTCOMES: tuple[Outcome, ...] = ("good", "anomalous", "unsure", "not judged")
+VIEWS = 500  # maps that stay in memory, of the newest inspections
+RECENT = 12  # of the line beside the verdict
+ROWS = 50  # of a page of the history
+MOST_ROWS = 100_000  # of an export
+MOST_SCORES = 1000  # of the histogram, the newest
+BINS = 40
+THUMBNAIL = 32  # pixels: on which pictures are compared where the judge does not say which reference is nearest
+BEAT = 15.0  # seconds between two signs of life of a stream of events
+WAITING = 100  # events that may wait for a slow client
+COOKIE_SECONDS = 400 * 24 * 3600  # the longest that browsers keep
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'nonce-{nonce}'; img-src 'self' data: blob:; media-src blob:; "
+    "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """What of a verdict is only in memory: the map, and the index of the nearest reference, if the judge gave them."""
+
+    heat: NDArray[np.float32] | None  # (rows, columns)
+    nearest: int | None
+
+
+class Watch:
+    """What comes from the line: the views of the newest inspections, and the events for the pages that are open."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._views: OrderedDict[tuple[str, int], View] = OrderedDict()
+        self._pages: dict[asyncio.Queue[Inspection], tuple[str, asyncio.AbstractEventLoop]] = {}
+
+    def note(self, inspection: Inspection, judged: Judged | None) -> None:
+        """A listener of the runtime; called in the thread that made the inspection."""
+        if not inspection.id:
+            return
+        with self._lock:
+            if judged is not None:
+                view = View(judged.judgement.heat, judged.judgement.nearest)
+                self._views[inspection.station, inspection.id] = view
+                while len(self._views) > VIEWS:
+                    self._views.popitem(last=False)
+            for queue, (station, loop) in self._pages.items():
+                if station == inspection.station:
+                    loop.call_soon_threadsafe(_put, queue, inspection)
+
+    def view(self, inspection: Inspection) -> View:
+        """Of an inspection; empty if it is too long ago, or from before the start of the server."""
+        with self._lock:
+            return self._views.get((inspection.station, inspection.id), View(None, None))
+
+    async def events(self, station: str, request: Request) -> AsyncIterator[str]:
+        """Server-sent events, one for each inspection of a station, until the server stops."""
+        queue: asyncio.Queue[Inspection] = asyncio.Queue(WAITING)
+        ended = asyncio.Event()
+        request.state.end = ended.set
+        with self._lock:
+            self._pages[queue] = station, asyncio.get_running_loop()
+        ending = asyncio.create_task(ended.wait())
+        try:
+            yield "retry: 2000\n\n"
+            while not ended.is_set():
+                getting = asyncio.create_task(queue.get())
+                done, _ = await asyncio.wait({getting, ending}, timeout=BEAT, return_when=asyncio.FIRST_COMPLETED)
+                if getting in done:
+                    event = {"id": getting.result().id, "outcome": getting.result().outcome}
+                    yield f"data: {json.dumps(event)}\n\n"
+                else:
+                    getting.cancel()
+                    yield ": beat\n\n"
+        finally:
+            ending.cancel()
+            with self._lock:
+                del self._pages[queue]
+
+
+def _put(queue: asyncio.Queue[Inspection], inspection: Inspection) -> None:
+    if queue.full():  # a page that is behind needs the newest only
+        queue.get_nowait()
+    queue.put_nowait(inspection)
+
+
+@dataclass(frozen=True)
+class Filter:
+    """What of the history is shown."""
+
+    outcome: Literal["", "good", "anomalous", "unsure", "not judged"] = ""
+    part: Annotated[str, Query(max_length=200)] = ""
+    reviewed: Literal["", "true", "false"] = ""
+
+    def select(self, live: LiveStation, *, before: int | None = None, limit: int = ROWS) -> list[Inspection]:
+        """A page of the history, newest first."""
+        reviewed = None if not self.reviewed else self.reviewed == "true"
+        return live.archive.history(
+            before=before, limit=limit, outcome=self.outcome, part=self.part.strip(), reviewed=reviewed
+        )
+
+    def query(self, **more: int) -> str:
+        """As the query of an address."""
+        values = {"outcome": self.outcome, "part": self.part, "reviewed": self.reviewed, **more}
+        return urlencode({name: value for name, value in values.items() if value})
+
+
+TheFilter = Annotated[Filter, Depends()]
+
+
+def create_page_app(
+    runtime: Runtime, *, keys: Keys | None = None, telemetry: Telemetry | None = None, **limits: Any
+) -> FastAPI:
+    """The API with the page; see `create_app`."""
+    scripts = {f"/page/{name}" for name in SCRIPTS}
+    app = create_app(runtime, keys=keys, telemetry=telemetry, open_paths=OPEN | scripts | {LOGIN}, **limits)
+    watch = Watch()
+    runtime.listeners.append(watch.note)
+    _add_login(app, keys)
+    _add_live(app, watch)
+    _add_pictures(app, watch)
+    _add_history(app, watch)
+    _add_changes(app)
+    _add_limit(app)
+    return app
+
+
+def _add_login(app: FastAPI, keys: Keys | None) -> None:
+    @app.get("/page/{name}", include_in_schema=False)
+    def script(name: str) -> Response:
+        if name not in SCRIPTS:
+            raise AbsentError(f"no script {printable(name)[:100]}")
+        return Response(_script(name), media_type="text/javascript; charset=utf-8")
+
+    @app.get(LOGIN, include_in_schema=False)
+    def login_form(request: Request) -> Response:
+        return _page("login.html", request.state.holder, title="Log in", problem="")
+
+    @app.post(LOGIN, include_in_schema=False)
+    async def login(request: Request) -> Response:
+        body = (await request.body())[:1000].decode("utf-8", "replace")
+        key = parse_qs(body).get("key", [""])[0].strip()
+        if keys is None or keys.find(key) is None:
+            problem = "This key is not valid. `lad-reasoner key` makes one."
+            return _page("login.html", None, title="Log in", problem=problem, status=401)
+        answer = RedirectResponse("/", 303)
+        answer.set_cookie(
+            COOKIE, key, max_age=COOKIE_SECONDS, httponly=True, samesite="strict", secure=request.url.scheme == "https"
+        )
+        return answer
+
+    @app.post("/logout", include_in_schema=False)
+    def logout() -> Response:
+        answer = RedirectResponse(LOGIN, 303)
+        answer.delete_cookie(COOKIE, httponly=True, samesite="strict")
+        return answer
+
+
+def _add_live(app: FastAPI, watch: Watch) -> None:
+    @app.get("/", include_in_schema=False)
+    def stations(runtime: TheRuntime, holder: AnyHolder) -> Response:
+        if len(runtime.stations) == 1:
+            return RedirectResponse(_address(next(iter(runtime.stations.values()))), 303)
+        cards = [(live, live.archive.counts(), live.problem()) for live in runtime.stations.values()]
+        return _page("stations.html", holder, title="Stations", cards=cards)
+
+    @app.get("/stations/{station}", include_in_schema=False)
+    def live_page(live: TheStation, holder: AnyHolder) -> Response:
+        recent = live.archive.history(limit=RECENT)
+        values = _verdict_values(live, watch, recent[0]) if recent else {}
+        return _page("live.html", holder, live, title=live.name, recent=recent, problem=live.problem(), **values)
+
+    @app.post("/stations/{station}/inspect", include_in_schema=False)
+    async def inspect(request: Request, live: TheStation, runtime: TheRuntime, holder: AnyHolder) -> Response:
+        inspection = await inspect_sent(request, runtime, holder)
+        if inspection.station != live.name:
+            raise InputError("station: not the one of this page")
+        return await run_in_threadpool(_verdict, live, watch, inspection, holder, oob=True)
+
+    @app.get("/stations/{station}/events", include_in_schema=False)
+    async def events(request: Request, live: TheStation, holder: AnyHolder) -> Response:
+        stream = watch.events(live.name, request)
+        return StreamingResponse(stream, media_type="text/event-stream", headers={"X-Accel-Buffering": "no"})
+
+    @app.get("/stations/{station}/inspections/{number}/verdict", include_in_schema=False)
+    def verdict(live: TheStation, number: Number, holder: AnyHolder) -> Response:
+        return _verdict(live, watch, live.archive.inspection(number), holder, oob=True)
+
+
+def _add_pictures(app: FastAPI, watch: Watch) -> None:
+    @app.get("/stations/{station}/inspections/{number}/picture", include_in_schema=False)
+    def picture(live: TheStation, number: Number, holder: AnyHolder) -> Response:
+        return Response(picture_as_png(live.archive.content(number)), media_type="image/png")
+
+    @app.get("/stations/{station}/inspections/{number}/map", include_in_schema=False)
+    def heat_map(live: TheStation, number: Number, holder: AnyHolder) -> Response:
+        heat = watch.view(live.archive.inspection(number)).heat
+        if heat is None:
+            raise AbsentError(f"{live.name}: no map of inspection {number} is in memory")
+        return _png(heat_image(heat))
+
+    @app.get("/stations/{station}/references/{number}", include_in_schema=False)
+    def reference(live: TheStation, number: Number, holder: AnyHolder) -> Response:
+        references = live.open.references
+        if number > len(references):
+            raise AbsentError(f"{live.name}: no reference {number}")
+        return _png(references[number - 1].image)
+
+
+def _add_history(app: FastAPI, watch: Watch) -> None:
+    @app.get("/stations/{station}/history", include_in_schema=False)
+    def history(live: TheStation, holder: AnyHolder, chosen: TheFilter, before: Before = None) -> Response:
+        rows = chosen.select(live, before=before, limit=ROWS + 1)
+        older = chosen.query(before=rows[ROWS - 1].id) if len(rows) > ROWS else ""
+        return _page(
+            "history.html",
+            holder,
+            live,
+            title=f"History of {live.name}",
+            rows=rows[:ROWS],
+            older=older,
+            chosen=chosen,
+            outcomes=OUTCOMES,
+        )
+
+    @app.get("/stations/{station}/history.csv", include_in_schema=False)
+    def as_csv(live: TheStation, holder: AnyHolder, chosen: TheFilter) -> Response:
+        buffer = io.StringIO()
+        csv.writer(buffer).writerows([HEADS, *(map(_harmless, row) for row in _rows(live, chosen))])
+        return _download(live, buffer.getvalue().encode("utf-8-sig"), "csv", "text/csv; charset=utf-8")
+
+    @app.get("/stations/{station}/history.xlsx", include_in_schema=False)
+    def as_excel(live: TheStation, holder: AnyHolder, chosen: TheFilter) -> Response:
+        kind = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
+        return _download(live, _workbook(_rows(live, chosen)), "xlsx", kind)
+
+    @app.get("/stations/{station}/inspections/{number}", include_in_schema=False)
+    def detail(live: TheStation, number: Number, holder: AnyHolder) -> Response:
+        inspection = live.archive.inspection(number)
+        values = _verdict_values(live, watch, inspection)
+        title = f"{live.name}: {inspection.part or number}"
+        return _page("detail.html", holder, live, title=title, **values)
+
+    @app.post("/stations/{station}/inspections/{number}/feedback", include_in_schema=False)
+    def feedback(
+        live: TheStation,
+        number: Number,
+        holder: AnyHolder,
+        opinion: Annotated[Opinion, Form()],
+        reason: Annotated[Literal[REASONS] | Literal[""], Form()] = "",  # type: ignore[valid-type]
+        note: Annotated[str, Form(max_length=1000)] = "",
+        who: Annotated[str, Form(max_length=100)] = "",
+    ) -> Response:
+        person = f"{who} ({holder.name})" if who.strip() else holder.name
+        inspection = live.archive.review(number, opinion, who=person, reason=reason, note=note)
+        return _verdict(live, watch, inspection, holder, oob=False)
+
+
+def _add_changes(app: FastAPI) -> None:
+    @app.get("/stations/{station}/changes", include_in_schema=False)
+    def changes(live: TheStation, holder: AnyHolder) -> Response:
+        return _page("changes.html", holder, live, title=f"Changes of {live.name}", changes=live.archive.changes())
+
+    @app.get("/stations/{station}/changes/{number}", include_in_schema=False)
+    def one_change(live: TheStation, number: Number, holder: AnyHolder) -> Response:
+        return _part("change.html", holder, live, change=live.archive.change(number))
+
+    @app.post("/stations/{station}/changes", include_in_schema=False)
+    def propose(
+        live: TheStation,
+        runtime: TheRuntime,
+        holder: Engineer,
+        target: Annotated[Target, Form()],
+        inspections: Annotated[list[int], Form(max_length=100)] = [],  # noqa: B006 - FastAPI copies it
+    ) -> Response:
+        if any(not 1 <= number <= MOST_ID for number in inspections):
+            raise InputError("inspections: not the number of an inspection")
+        propose_change(runtime, live, target, inspections, who=holder.name)
+        return Response(status_code=204, headers={"HX-Redirect": f"{_address(live)}/changes"})
+
+    @app.post("/stations/{station}/changes/{number}/{verb}", include_in_schema=False)
+    def move(
+        live: TheStation, number: Number, verb: Literal["apply", "discard", "roll-back"], holder: Engineer
+    ) -> Response:
+        moves = {"apply": apply_change, "discard": discard_change, "roll-back": roll_back_change}
+        return _part("change.html", holder, live, change=moves[verb](live, number, who=holder.name))
+
+
+def _add_limit(app: FastAPI) -> None:
+    @app.get("/stations/{station}/limit", include_in_schema=False)
+    def limit(live: TheStation, holder: AnyHolder) -> Response:
+        return _page("limit.html", holder, live, title=f"Limit of {live.name}", **_histogram(live))
+
+    @app.post("/stations/{station}/limit", include_in_schema=False)
+    def set_limit(
+        live: TheStation,
+        holder: Engineer,
+        limit: Annotated[float, Form(ge=0, le=1, allow_inf_nan=False)],
+        base: Annotated[int, Form()],
+    ) -> Response:
+        if base != live.version:
+            raise InputError(f"{live.name}: the station changed meanwhile; load the page again")
+        move_limit(live, limit, who=holder.name)
+        return Response(status_code=204, headers={"HX-Refresh": "true"})
+
+
+def _verdict(live: LiveStation, watch: Watch, inspection: Inspection, holder: Holder, *, oob: bool) -> Response:
+    """The verdict as a part of a page; with `oob` the newest of the line, too."""
+    recent = live.archive.history(limit=RECENT) if oob else []
+    return _part("verdict.html", holder, live, oob=oob, recent=recent, **_verdict_values(live, watch, inspection))
+
+
+def _verdict_values(live: LiveStation, watch: Watch, inspection: Inspection) -> dict[str, Any]:
+    """What verdict.html shows."""
+    picture: Picture | None = None
+    if inspection.picture:
+        try:
+            picture = read_picture(live.archive.content(inspection.id))
+        except InputError:  # deleted or changed on the disk meanwhile: the verdict is shown without it
+            picture = None
+    view, verdict, station = watch.view(inspection), inspection.verdict, live.open.station
+    nearest = view.nearest
+    if nearest is None and picture is not None:
+        nearest = _most_like(live.open.references, picture)
+    # The references may have changed since then.
+    nearest = 0 if nearest is None or nearest >= len(live.open.references) else nearest
+    boxes = verdict.boxes if verdict is not None and picture is not None else ()
+    return {
+        "inspection": inspection,
+        "verdict": verdict,
+        "picture": picture,
+        "mapped": view.heat is not None,
+        "shapes": [_shape(box, picture) for box in boxes if picture is not None],
+        "nearest": nearest,
+        "reference": PurePosixPath(station.references[nearest]).name,
+        "station": station,
+        "current": inspection.version == live.version,
+        "reasons": REASONS,
+    }
+
+
+def _shape(box: Box, picture: Picture) -> dict[str, float]:
+    """A box and the square with its number, in pixels of the picture; the square stays inside of it."""
+    side = max(picture.width, picture.height) / 20
+    left = min(max(0.0, box.x), max(0.0, picture.width - side))
+    above = box.y - side
+    return {
+        "x": box.x,
+        "y": box.y,
+        "width": box.width,
+        "height": box.height,
+        "left": left,
+        "top": above if above >= 0 else min(box.y, picture.height - side),
+        "side": side,
+    }
+
+
+def _most_like(references: tuple[Picture, ...], picture: Picture) -> int:
+    """The index of the reference that differs least as a small picture of its grey levels."""
+    query = _small(picture)
+    return min(range(len(references)), key=lambda index: float(((_small(references[index]) - query) ** 2).mean()))
+
+
+def _small(picture: Picture) -> NDArray[np.float32]:
+    image = picture.image.convert("L").resize((THUMBNAIL, THUMBNAIL), Image.Resampling.BOX)
+    levels: NDArray[np.float32] = np.asarray(image, np.float32)
+    centred: NDArray[np.float32] = levels - levels.mean(dtype=np.float32)
+    return centred
+
+
+def _histogram(live: LiveStation) -> dict[str, Any]:
+    """Bars of the scores in the archive, those of parts that are known or held to be good apart from the others."""
+    station = live.open.station
+    scores: dict[str, list[float]] = {"good": [], "bad": []}
+    others = 0
+    for inspection in live.archive.history(limit=MOST_SCORES):
+        if inspection.verdict is None or inspection.outcome == "not judged":
+            continue
+        if inspection.version != live.version:
+            others += 1
+        label = inspection.truth or inspection.outcome
+        scores["bad" if label == "anomalous" else "good"].append(round(inspection.verdict.score, 6))
+    counts = {name: np.histogram(values, BINS, (0, 1))[0].tolist() for name, values in scores.items()}
+    most = max(1, *(good + bad for good, bad in zip(counts["good"], counts["bad"], strict=True)))
+    bars = []
+    for number, (good, bad) in enumerate(zip(counts["good"], counts["bad"], strict=True)):
+        bars.append({"x": 1000 * number / BINS, "good": 180 * good / most, "bad": 180 * bad / most})
+    limit = 0.5 if station.limit is None else station.limit
+    return {
+        "station": station,
+        "version": live.version,
+        "limit": limit,
+        "bars": bars,
+        "width": 1000 / BINS - 2,
+        "scores": json.dumps(scores),
+        "number": len(scores["good"]) + len(scores["bad"]),
+        "others": others,
+    }
+
+
+HEADS: tuple[str, ...] = (
+    "id",
+    "time",
+    "part",
+    "outcome",
+    "score",
+    "p-value",
+    "headline",
+    "why",
+    "who",
+    "version",
+    "judge",
+)
+HEADS += ("opinion", "reason", "note", "reviewer", "reviewed at")
+
+
+def _rows(live: LiveStation, chosen: Filter) -> Iterator[list[Any]]:
+    """Rows below `HEADS`, newest first."""
+    before, left = None, MOST_ROWS
+    while left > 0 and (page := chosen.select(live, before=before, limit=min(1000, left))):
+        before, left = page[-1].id, left - len(page)
+        for seen in page:
+            verdict, said = seen.verdict, seen.feedback[-1] if seen.feedback else None
+            row = [seen.id, seen.at, seen.part, seen.outcome, verdict and verdict.score, seen.p_value]
+            row += [verdict and verdict.headline, seen.why, seen.who, seen.version, verdict and verdict.model]
+            row += [said.opinion.value, said.reason, said.note, said.who, said.at] if said else [None] * 5
+            yield row
+
+
+def _harmless(value: Any) -> Any:
+    """A cell of a table that no spreadsheet takes for a formula."""
+    if not isinstance(value, str):
+        return "" if value is None else value
+    text = printable(value)
+    return f"'{text}" if text.lstrip().startswith(("=", "+", "-", "@")) else text
+
+
+def _workbook(rows: Iterator[list[Any]]) -> bytes:
+    openpyxl = require("openpyxl", "serve")
+    book = openpyxl.Workbook(write_only=True)
+    sheet = book.create_sheet("history")
+    sheet.freeze_panes = "A2"
+    sheet.append(HEADS)
+    for row in rows:
+        sheet.append([_harmless(value) for value in row])
+    buffer = io.BytesIO()
+    book.save(buffer)
+    return buffer.getvalue()
+
+
+def _download(live: LiveStation, content: bytes, suffix: str, kind: str) -> Response:
+    name = quote(f"{live.name}.{suffix}")
+    return Response(content, media_type=kind, headers={"Content-Disposition": f"attachment; filename*=utf-8''{name}"})
+
+
+def _png(image: Image.Image) -> Response:
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG", compress_level=1)
+    return Response(buffer.getvalue(), media_type="image/png")
+
+
+def _address(live: LiveStation) -> str:
+    return f"/stations/{quote(live.name)}"
+
+
+def _page(
+    template: str, holder: Holder | None, live: LiveStation | None = None, *, status: int = 200, **values: Any
+) -> HTMLResponse:
+    nonce = secrets.token_urlsafe(16)
+    html = _render(template, holder, live, nonce=nonce, **values)
+    headers = {"Content-Security-Policy": POLICY.format(nonce=nonce), "Referrer-Policy": "same-origin"}
+    return HTMLResponse(html, status, headers)
+
+
+def _part(template: str, holder: Holder, live: LiveStation, **values: Any) -> HTMLResponse:
+    """A part of a page, which htmx puts in its place; opened by itself it may do nothing."""
+    policy = {"Content-Security-Policy": "default-src 'none'"}
+    return HTMLResponse(_render(template, holder, live, **values), headers=policy)
+
+
+def _render(template: str, holder: Holder | None, live: LiveStation | None, **values: Any) -> str:
+    address = "" if live is None else _address(live)
+    engineer = holder is not None and holder.role == "engineer"
+    return render_page(f"service/{template}", holder=holder, engineer=engineer, live=live, address=address, **values)
+
+
+@cache
+def _script(name: str) -> bytes:
+    return (STATIC / name).read_bytes()

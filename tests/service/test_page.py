@@ -1,0 +1,280 @@
+"""The page of the stations, in a real browser."""
+
+import csv
+import io
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import openpyxl
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+
+from helpers.browser import CHROMIUM, EVIL, launch, watch
+from helpers.served import Served, grey_png, serving_here
+from helpers.stations import grey_pictures, grey_station
+from lad_reasoner.service.keys import Keys, add_key
+from lad_reasoner.service.page import create_page_app
+from lad_reasoner.service.runtime import Runtime
+from lad_reasoner.service.setup import create_station
+
+AXE = Path(os.environ.get("AXE_CORE", "node_modules/axe-core/axe.min.js"))
+
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        browser = launch(playwright)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def served(tmp_path: Path) -> Iterator[Served]:
+    """A station with two references, without a promise."""
+    grey_station(tmp_path, judge="helpers.stations:NearestGrey", max_false_alarms=None)
+    with serving_here(create_page_app(Runtime([tmp_path / "station"])), tmp_path / "log") as served:
+        yield served
+
+
+@pytest.fixture
+def page(browser: Browser, served: Served) -> Iterator[Page]:
+    """A page at the station; its test fails if a script of it does."""
+    context = new_context(browser, served)
+    page = context.new_page()
+    complaints = watch(page)
+    page.goto("/stations/station")
+    yield page
+    context.close()
+    refusals = ("status of 4", "Status Error Code 4")  # of the browser, and of htmx
+    assert [line for line in complaints if not any(text in line for text in refusals)] == []
+
+
+def new_context(browser: Browser, served: Served) -> BrowserContext:
+    context = browser.new_context(base_url=f"http://127.0.0.1:{served.port}", viewport={"width": 1300, "height": 900})
+    context.set_default_timeout(10_000)
+    return context
+
+
+def inspect(page: Page, picture: bytes, part: str) -> None:
+    """Choose a picture, and wait for its verdict."""
+    page.get_by_label("part number").fill(part)
+    file = {"name": "a.png", "mimeType": "image/png", "buffer": picture}
+    page.get_by_label("drop or choose a picture").set_input_files([file])
+    page.get_by_role("button", name="Inspect").click()
+    expect(page.locator("#verdict .part")).to_contain_text(part)
+
+
+def test_a_picture_gets_its_verdict_beside_the_nearest_reference(browser: Browser, tmp_path: Path) -> None:
+    create_station(
+        tmp_path / "two",
+        grey_pictures(tmp_path / "references", [60, 200]),
+        grey_pictures(tmp_path / "normal", list(range(60, 80))),
+        judge="helpers.stations:NearestGrey",
+        max_false_alarms=0.1,
+    )
+    app = create_page_app(Runtime([tmp_path / "two"]))
+    with serving_here(app, tmp_path / "log") as served:
+        context = new_context(browser, served)
+        page = context.new_page()
+        complaints = watch(page)
+        page.goto("/")
+        expect(page).to_have_url(f"http://127.0.0.1:{served.port}/stations/two")
+        inspect(page, grey_png(190), "4711")
+        expect(page.locator("#verdict .outcome")).to_contain_text("good")
+        inspect(page, grey_png(250), "4712")
+        expect(page.locator("#verdict .outcome")).to_contain_text("anomalous")
+        expect(page.locator("#say")).to_contain_text("4712: anomalous")
+        expect(page.get_by_role("img", name="Score 0.")).to_be_visible()
+        expect(page.locator("#recent li")).to_have_count(2)
+        for selector in ("#verdict svg image", "#verdict img"):
+            address = page.locator(selector).first.evaluate("e => e.href?.baseVal ?? e.src")
+            assert page.request.get(address).headers["content-type"] == "image/png"
+        assert complaints == []
+        context.close()
+
+
+def test_what_others_send_appears_at_once_but_not_under_a_person_who_writes(page: Page, served: Served) -> None:
+    served.inspect(grey_png(101), part="one")
+    expect(page.locator("#verdict .part")).to_contain_text("one")
+    page.keyboard.press("m")
+    expect(page.get_by_label("missed a defect")).to_be_checked()
+    served.inspect(grey_png(102), part="two")
+    page.wait_for_timeout(300)
+    expect(page.locator("#verdict .part")).to_contain_text("one")
+
+
+def test_a_file_that_is_no_picture_is_refused_in_one_line(page: Page) -> None:
+    file = {"name": f"{EVIL}.png", "mimeType": "image/png", "buffer": b"no picture"}
+    page.get_by_label("drop or choose a picture").set_input_files([file])
+    page.get_by_role("button", name="Inspect").click()
+    expect(page.get_by_role("alert")).to_contain_text("not a picture")
+    inspect(page, grey_png(101), "after it")
+    expect(page.get_by_role("alert")).to_be_hidden()
+
+
+def test_pictures_that_are_dropped_are_inspected_one_after_the_other(page: Page, served: Served) -> None:
+    page.evaluate(
+        """pictures => {
+            const data = new DataTransfer();
+            for (const bytes of pictures) data.items.add(new File([new Uint8Array(bytes)], "a.png"));
+            document.body.dispatchEvent(new DragEvent("drop", { dataTransfer: data, bubbles: true, cancelable: true }));
+        }""",
+        [list(grey_png(100, seed)) for seed in range(3)],
+    )
+    expect(page.locator("#recent li")).to_have_count(3)
+    assert len(served.ask("GET", "/v1/stations/station/inspections").json) == 3
+
+
+def test_texts_of_strangers_stay_texts(page: Page, served: Served) -> None:
+    inspect(page, grey_png(250), EVIL)
+    page.keyboard.press("g")
+    page.get_by_label("reason").select_option("light or focus")
+    page.get_by_label("note").fill(EVIL)
+    page.get_by_label("your name").fill(EVIL[:90])
+    page.get_by_role("button", name="Save").click()
+    expect(page.locator("#verdict .note")).to_contain_text(EVIL)
+    for path in ("", "/history", "/inspections/1", "/changes", "/limit"):
+        page.goto(f"/stations/station{path}")
+        assert page.title() != "hacked"
+    policy = page.request.get("/stations/station").headers["content-security-policy"]
+    assert "script-src 'self';" in policy and "unsafe" not in policy
+    for suffix in ("csv", "xlsx"):
+        assert served.ask("GET", f"/stations/station/history.{suffix}").status == 200
+
+
+def test_a_table_has_the_history_and_no_formula(served: Served) -> None:
+    served.inspect(grey_png(250), part='=HYPERLINK("http://evil")')
+    served.inspect(grey_png(101), part="4711")
+    text = served.ask("GET", "/stations/station/history.csv?outcome=anomalous").body.decode("utf-8-sig")
+    (row,) = csv.DictReader(io.StringIO(text))
+    assert row["part"] == '\'=HYPERLINK("http://evil")' and row["outcome"] == "anomalous" and float(row["score"]) > 0.5
+    book = openpyxl.load_workbook(io.BytesIO(served.ask("GET", "/stations/station/history.xlsx").body))
+    cells = [[cell.data_type for cell in row] for row in book["history"].iter_rows()]
+    assert len(cells) == 3 and not any("f" in row for row in cells)
+
+
+def test_history_filters_and_a_miss_by_keyboard(page: Page, served: Served) -> None:
+    for shade, part in ((101, "a"), (250, "b"), (102, "c")):
+        served.inspect(grey_png(shade), part=part)
+    page.goto("/stations/station/history")
+    expect(page.locator("tbody tr")).to_have_count(3)
+    page.get_by_label("outcome").select_option("good")
+    page.get_by_role("button", name="Show").click()
+    expect(page.locator("tbody tr")).to_have_count(2)
+    page.locator("tbody tr").first.get_by_role("link").click()
+    page.keyboard.press("m")
+    for _ in range(7):  # the reason has the focus
+        page.keyboard.press("ArrowDown")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Tab")
+    page.keyboard.type("Ada")
+    page.keyboard.press("Enter")
+    expect(page.locator("#verdict .note")).to_contain_text("missed: damage (Ada (local)")
+    (said,) = served.ask("GET", "/v1/stations/station/inspections/3").json["feedback"]
+    assert (said["opinion"], said["reason"], said["who"]) == ("missed", "damage", "Ada (local)")
+    page.goto("/stations/station/history?reviewed=true")
+    expect(page.locator("tbody tr")).to_have_count(1)
+
+
+def test_a_picture_is_accepted_and_rolled_back(page: Page, served: Served) -> None:
+    inspect(page, grey_png(250), "4711")
+    served.inspect(grey_png(245), part="4712")
+    page.goto("/stations/station/inspections/1")
+    page.get_by_role("button", name="Preview").click()
+    change = page.locator(".change")
+    expect(change).to_have_attribute("data-state", "preview")
+    expect(change).to_contain_text("4712: anomalous → good")
+    change.get_by_role("button", name="Apply").click()
+    expect(change).to_have_attribute("data-state", "live")
+    assert served.ask("GET", "/v1/stations/station").json["references"] == 2
+    change.get_by_role("button", name="Roll back").click()
+    expect(change).to_have_attribute("data-state", "rolled back")
+    assert served.ask("GET", "/v1/stations/station").json["references"] == 1
+
+
+def test_the_limit_is_moved_over_the_histogram(page: Page, served: Served) -> None:
+    for shade in (101, 120, 250):
+        served.inspect(grey_png(shade))
+    page.goto("/stations/station/limit")
+    button = page.get_by_role("button", name="Use this limit")
+    expect(button).to_be_disabled()
+    expect(page.locator("#counts")).to_have_text("above it: 0 of 2 good, 1 of 1 anomalous")
+    page.get_by_label("limit").fill("0.05")
+    expect(page.locator("#counts")).to_have_text("above it: 1 of 2 good, 1 of 1 anomalous")
+    button.click()
+    expect(page.get_by_text("in use: 0.0500")).to_be_visible()
+    assert served.ask("GET", "/v1/stations/station").json["limit"] == 0.05
+    assert served.inspect(grey_png(120)).json["outcome"] == "anomalous"
+
+
+def test_a_key_is_given_once(browser: Browser, tmp_path: Path) -> None:
+    grey_station(tmp_path, judge="helpers.stations:Grey")
+    key = add_key(tmp_path / "keys.toml", "line 3", "operator")
+    app = create_page_app(Runtime([tmp_path / "station"]), keys=Keys.read(tmp_path / "keys.toml"))
+    with serving_here(app, tmp_path / "log") as served:
+        assert served.ask("GET", "/stations/station").status == 401
+        context = new_context(browser, served)
+        page = context.new_page()
+        page.goto("/stations/station")
+        page.get_by_label("Key").fill("lad_wrong")
+        page.get_by_role("button", name="Log in").click()
+        expect(page.get_by_role("alert")).to_contain_text("not valid")
+        page.get_by_label("Key").fill(key)
+        page.get_by_role("button", name="Log in").click()
+        inspect(page, grey_png(101), "4711")
+        expect(page.get_by_text("line 3, operator")).to_be_visible()
+        expect(page.get_by_role("button", name="Preview")).to_have_count(0)
+        (cookie,) = context.cookies()
+        assert cookie["httpOnly"] and cookie["sameSite"] == "Strict" and cookie["value"] == key
+        for path, form in (("changes", {"target": "limit"}), ("limit", {"limit": "0.1", "base": "1"})):
+            assert page.request.post(f"/stations/station/{path}", form=form).status == 403
+        strange = {"Origin": "http://evil", "Content-Type": "application/x-www-form-urlencoded"}
+        assert served.ask("POST", "/login", f"key={key}".encode(), headers=strange).status == 403
+        page.get_by_role("button", name="Log out").click()
+        expect(page.get_by_label("Key")).to_be_visible()
+        assert context.cookies() == []
+        context.close()
+
+
+def test_an_open_page_does_not_hold_the_shutdown_up(browser: Browser, tmp_path: Path) -> None:
+    grey_station(tmp_path, judge="helpers.stations:Grey")
+    with serving_here(create_page_app(Runtime([tmp_path / "station"])), tmp_path / "log") as served:
+        context = new_context(browser, served)
+        page = context.new_page()
+        with page.expect_response("**/events"):
+            page.goto("/stations/station")
+    # serving_here ends only when the server has; it would wait for 30 s, and its thread for 40.
+    context.close()
+
+
+@pytest.mark.skipif(not AXE.is_file(), reason="no axe-core: `npm install axe-core`, or its axe.min.js in AXE_CORE")
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_no_fault(browser: Browser, served: Served, scheme: str) -> None:
+    served.inspect(grey_png(250), part="4711")
+    context = browser.new_context(
+        base_url=f"http://127.0.0.1:{served.port}", bypass_csp=True, color_scheme=scheme, viewport=None
+    )
+    page = context.new_page()
+    for path in ("stations/station", "stations/station/history", "stations/station/inspections/1", "login"):
+        page.goto(f"/{path}")
+        page.evaluate(AXE.read_text())
+        faults = page.evaluate("axe.run().then(found => found.violations.map(each => [each.id, each.impact]))")
+        assert faults == [], path
+    context.close()
+
+
+@pytest.mark.parametrize("width", [400, 1920])
+def test_nothing_is_wider_than_the_screen_and_prints_keep_pictures(page: Page, served: Served, width: int) -> None:
+    served.inspect(grey_png(250), part="4711" * 40)
+    page.set_viewport_size({"width": width, "height": 1000})
+    for path in ("", "/history", "/inspections/1", "/changes", "/limit"):
+        page.goto(f"/stations/station{path}")
+        assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0, path
+    page.goto("/stations/station/inspections/1")
+    page.emulate_media(media="print")
+    expect(page.locator("#verdict svg image").first).to_be_visible()
+    expect(page.locator("#verdict img")).to_be_visible()
+    expect(page.locator("form.feedback")).to_be_hidden()
