@@ -165,7 +165,9 @@ def test_history_filters_and_a_miss_by_keyboard(page: Page, served: Served) -> N
     page.get_by_role("button", name="Show").click()
     expect(page.locator("tbody tr")).to_have_count(2)
     page.locator("tbody tr").first.get_by_role("link").click()
+    page.wait_for_url("**/inspections/3")
     page.keyboard.press("m")
+    expect(page.get_by_label("reason")).to_be_focused()
     for _ in range(7):  # the reason has the focus
         page.keyboard.press("ArrowDown")
     page.keyboard.press("Tab")
