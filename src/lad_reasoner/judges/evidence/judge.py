@@ -47,7 +47,7 @@ class StudiedReferences:
 class Evidence:
     """Patch matching on any photographs; `backbone` is the folder or hub name of another vision model.
 
-    With `text` the text on the product is read and compared as well (about 0.2 s a picture, extra `ocr`). See
+    With `text` the text on the product is read and compared as well. See
     `judge.Judge`.
     """
 
