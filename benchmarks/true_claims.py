@@ -74,6 +74,10 @@ LARGEST = re.compile(
     r"Nothing stands out\.(?: The largest difference is at (?P<place>[a-z ]+), (?P<x>\d+) % from the left and "
     r"(?P<y>\d+) % from the top\.)?"
 )
+AMOUNTS = re.compile(
+    r"(?:There is more (?P<more>[a-z ]+) and less (?P<less>[a-z ]+) than in any reference, mostly at (?P<place>[a-z ]+)"
+    r"|The amounts differ, mostly at (?P<where>[a-z ]+): more of something [a-z ]+ than in any reference)\."
+)
 OVERALL = re.compile(
     r"Overall the difference is (?P<ratio>[\d.]+) times the limit: "
     r"(?P<verdict>more than normal variation explains|within normal variation)\.$"
@@ -95,6 +99,7 @@ HEADLINE = re.compile(
     r"(?:(?P<kind>Missing|Added|Changed) at (?P<place>[a-z ]+?)(?: \(\+(?P<more>\d+)\))?: (?P<what>[^.]+)"
     r"|(?P<nothing>Nothing stands out)(?:; the picture is (?P<but>[^.]+))?"
     r"|The picture is (?P<whole>[^.(]+?)(?: \(\+(?P<regions>\d+)\))?"
+    r"|Amounts differ at (?P<most>[a-z ]+?)(?:: more (?P<gained>[a-z ]+), less (?P<lost>[a-z ]+))?"
     r"|The whole picture differs)\. (?P<ratio>[\d.]+) times the limit\."
 )
 INSTEAD = re.compile(rf"(?P<now>{COLOUR}) instead of (?P<before>{COLOUR})")
@@ -226,7 +231,9 @@ class Evidence:
             yield from self._whole(words, text)
         if found["whole"]:
             yield Claim("number", text, int(found["regions"] or 0) == len(self.places))
-            yield Claim("largest", text, self.measured.common > self.measured.statistic)
+            yield Claim("largest", text, 2 * self.measured.common > self.measured.appearance)
+        if found["most"]:
+            yield from self._amounts(found["most"], found["gained"], found["lost"], text)
         if found["kind"]:
             first = self.places[0]
             yield Claim("number", text, int(found["more"] or 0) == len(self.places) - 1)
@@ -242,17 +249,40 @@ class Evidence:
             else:
                 yield Claim("unknown text", text, False)
 
+    def _amounts(self, place: str, more: str | None, less: str | None, text: str) -> Iterator[Claim]:
+        """An assignment made anew: is its excess above the limit, there, and of these colours?"""
+        amount = self.measured.amount
+        assert amount is not None
+        yield Claim("amount", text, self.measured.amount_speaks and amount.ratio >= 1)
+        surplus = amount.surplus.numpy()
+        rows, columns = surplus.shape
+        most = np.argwhere(surplus >= 0.5 * surplus.max())
+        weights = surplus[most[:, 0], most[:, 1]]
+        y, x = ((most + 0.5) * weights[:, None]).sum(0) / weights.sum() / (rows, columns)
+        yield Claim("place", text, place == place_words(float(x), float(y)))
+        if more and less:
+            now = np.asarray(self.working.resize((columns, rows), Image.Resampling.BOX))
+            view = self.matcher.views[amount.reference][0].resize((columns, rows), Image.Resampling.BOX)
+            before = np.asarray(view).reshape(-1, 3)
+            pairs = {(_name(now[row, column]), _name(before[amount.counterparts[row, column]])) for row, column in most}
+            yield Claim("colour", text, (more, less) in pairs)
+
     def _reasoning(self, text: str) -> Iterator[Claim]:
         overall = OVERALL.search(text)
         if overall:
             yield Claim("ratio", text, abs(float(overall["ratio"]) - self.ratio) < 0.006)
             yield Claim("answer", text, overall["verdict"].startswith("more") == self.anomalous)
         text = OVERALL.sub("", text)
+        places, amounts = self.places, AMOUNTS.search(text)
+        if amounts:
+            yield from self._amounts(amounts["place"] or amounts["where"], amounts["more"], amounts["less"], text)
+            places = [place for place in places if place.strength >= 1]
+            text = AMOUNTS.sub("", text)
         count, largest = COUNT.match(text), LARGEST.match(text)
         if count:
             number = int(count[1] or count[2])
             yield Claim("answer", count[0], self.anomalous)
-            yield Claim("number", count[0], number == len(self.places) and (number == 1) == bool(count[1]))
+            yield Claim("number", count[0], number == len(places) and (number == 1) == bool(count[1]))
             yield Claim("number", count[0], int(count["described"] or number) == len(REGION.findall(text)))
         if largest:
             yield Claim("answer", largest[0], not self.anomalous)
@@ -260,11 +290,11 @@ class Evidence:
             if largest["place"]:
                 yield from _position(largest, self.places[0])
         for number, region in enumerate(REGION.finditer(text)):
-            if number == len(self.places):
+            if number == len(places):
                 yield Claim("number", region[0], False)
                 break
             yield Claim("number", region[0], int(region["number"]) == number + 1)
-            yield from self._region(region, self.places[number])
+            yield from self._region(region, places[number])
         for pattern in (COUNT, LARGEST, REGION):
             text = pattern.sub("", text)
         if text.strip():

@@ -53,8 +53,8 @@ def arithmetic() -> dict[str, str]:
 
 def test_scores_boxes_and_words_are_those_written_down() -> None:
     written = json.loads(ANSWERS.read_text(encoding="utf-8"))
-    # Other instructions of the processor change scores by up to 1e-5 (measured), the number of threads by 2e-7.
-    tolerance = 1e-6 if arithmetic() == written["arithmetic"] else 1e-4
+    # Other instructions of the processor change scores by up to 1e-5 (measured), the number of threads by 2e-6.
+    tolerance = 1e-5 if arithmetic() == written["arithmetic"] else 1e-4
     answers = judge_pictures()
     assert answers.keys() == written["answers"].keys()
     for name, answer in answers.items():

@@ -2,24 +2,18 @@
 
 import math
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lad_reasoner.judges.evidence.normal_variation import (
-    LIMIT_WIDTHS,
-    PRIOR_CENTRE,
-    PRIOR_WIDTH,
-    NormalSpread,
-)
+from lad_reasoner.judges.evidence.normal_variation import LIMIT, TRUST, NormalSpread
 
-distances = st.floats(1e-3, 1.0)
+statistics = st.floats(1e-3, 10.0)
 
 
-@given(distances, st.lists(distances, max_size=8))
-def test_half_at_the_limit_and_monotone(augmented: float, observed: list[float]) -> None:
-    spread = NormalSpread.estimate([augmented], observed)
+@given(st.lists(statistics, max_size=8))
+def test_half_at_the_limit_and_monotone(observed: list[float]) -> None:
+    spread = NormalSpread.estimate(observed, max(1, len(observed)))
     assert spread.score(spread.limit) == pytest.approx(0.5)
     scores = [spread.score(spread.limit * factor) for factor in (0, 0.5, 0.99, 1.01, 2, 1e6)]
     assert scores == sorted(scores)
@@ -28,32 +22,25 @@ def test_half_at_the_limit_and_monotone(augmented: float, observed: list[float])
     assert scores[2] < 0.5 < scores[3]
 
 
-def test_one_reference_is_the_first_guess() -> None:
-    spread = NormalSpread.estimate([0.1, 0.3], [])
-    assert spread.centre == pytest.approx(PRIOR_CENTRE)
-    assert spread.width == pytest.approx(PRIOR_WIDTH)
-    assert spread.limit == pytest.approx(math.exp(spread.centre + LIMIT_WIDTHS * spread.width))
+def test_one_reference_has_the_constant() -> None:
+    spread = NormalSpread.estimate([], 1)
+    assert spread.limit == pytest.approx(math.exp(LIMIT))
+    assert spread.observed == 0
 
 
-def test_observed_pictures_take_over() -> None:
-    rng = np.random.default_rng(0)
-    truth = np.exp(rng.normal(-0.5, 0.1, 4000)).tolist()
-    offsets = [abs(NormalSpread.estimate([0.01], truth[:n]).centre + 0.5) for n in (1, 4, 40, 4000)]
-    assert offsets == sorted(offsets, reverse=True)
-    many = NormalSpread.estimate([0.01], truth)
-    assert many.centre == pytest.approx(-0.5, abs=0.01)
-    assert many.width == pytest.approx(0.1, abs=0.005)
+def test_the_limit_follows_the_references_the_more_the_more_there_are() -> None:
+    for count in (2, 4, 40, 4000):
+        limit = NormalSpread.estimate([0.2] * count, count).limit
+        assert math.log(limit) == pytest.approx(LIMIT + (1 - 1 / count) * TRUST * math.log(0.2))
 
 
-def test_copies_of_a_reference_are_no_second_shot() -> None:
-    one = NormalSpread.estimate([0.1], [])
-    assert NormalSpread.estimate([0.1], [1e-5, 0.0], weight=1) == one
-    mixed = NormalSpread.estimate([0.1], [1e-5, 1e-5, 0.12], weight=2)
-    assert mixed.observed == 1
-    assert mixed.centre > one.centre - 0.5
+@given(st.lists(statistics, min_size=2, max_size=8), st.floats(1.01, 3))
+def test_references_that_differ_more_raise_the_limit(observed: list[float], factor: float) -> None:
+    calm = NormalSpread.estimate(observed, len(observed))
+    lively = NormalSpread.estimate([factor * value for value in observed], len(observed))
+    assert calm.limit < lively.limit < factor * calm.limit
 
 
-def test_two_references_say_nothing_about_the_width_but_something_about_the_centre() -> None:
-    one, two = NormalSpread.estimate([0.1], []), NormalSpread.estimate([0.1], [0.2, 0.2], weight=1)
-    assert two.width == one.width == pytest.approx(PRIOR_WIDTH)
-    assert two.centre == pytest.approx((one.centre + math.log(0.2)) / 2)
+def test_a_copy_of_a_picture_has_a_logarithm() -> None:
+    assert NormalSpread.estimate([0.0, 0.0], 2).limit > 0
+    assert NormalSpread.estimate([], 1).score(0.0) < 1e-6

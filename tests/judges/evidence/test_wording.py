@@ -113,7 +113,7 @@ def test_nothing_is_missing_on_a_weak_score(discs: StudiedReferences) -> None:
     assert below.anomalous
     assert "missing" not in write_response(below)
     assert write_headline(below).startswith("Changed at ")
-    good = replace(found, measurement=replace(found.measurement, statistic=0.9 * found.spread.limit))
+    good = replace(found, measurement=replace(found.measurement, appearance=0.9 * found.spread.limit))
     assert "missing" not in write_response(good)
     assert write_headline(good) == "Nothing stands out. 0.90 times the limit."
     assert good.regions
@@ -154,10 +154,10 @@ def test_the_headline_says_what_happened_to_the_whole_picture(one_shot: Matcher)
             )
         found = measure_query(references, query)
         # In an anomalous picture only where more is common to the whole picture than stands out of it.
-        loud = replace(found.measurement, statistic=2 * found.spread.limit, common=3 * found.spread.limit)
+        loud = replace(found.measurement, appearance=2 * found.spread.limit, common=3 * found.spread.limit)
         headline = write_headline(replace(found, measurement=loud))
         assert re.fullmatch(r"The picture is \d+ % darker \(\+\d+\)\. 2\.00 times the limit\.", headline)
-        quiet = replace(loud, common=found.spread.limit)
+        quiet = replace(loud, common=0.9 * found.spread.limit)
         assert not write_headline(replace(found, measurement=quiet)).startswith("The picture is")
 
 

@@ -1,9 +1,10 @@
 """The built-in judge for photographs: no training, no download, a verdict with place and reason from one good picture.
 
-`matching.py` measures the difference, `normal_variation.py` estimates how much is normal, `regions.py` finds the
-regions that differ, `whole_picture.py` finds what happened to the picture as a whole, `labels.py` reads labels if that
-is asked for, `wording.py` describes all of it, and `tiles.py` cuts long pictures. The paper has no such judge; its
-responses follow the grammar of the paper's model. `WithEvidence` adds its map and boxes to another judge.
+`matching.py` measures the difference, `amount.py` whether there is as much of everything, `normal_variation.py`
+estimates how much is normal, `regions.py` finds the regions that differ, `more_and_less.py` what there is more of and
+less, `whole_picture.py` what happened to the picture as a whole, `labels.py` reads labels if that is asked for, and
+`wording.py` describes all of it; `tiles.py` cuts long pictures. The paper has no such judge; its responses follow the
+grammar of the paper's model. `WithEvidence` adds its map and boxes to another judge.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from lad_reasoner.judge import Judge, Judgement, PicturePair
 from lad_reasoner.judges.evidence.backbone import DEFAULT_BACKBONE, Backbone, load_backbone
 from lad_reasoner.judges.evidence.labels import LabelReader, Text, TextChange, compare_texts
 from lad_reasoner.judges.evidence.matching import Matcher
+from lad_reasoner.judges.evidence.more_and_less import find_more_and_less
 from lad_reasoner.judges.evidence.regions import Region, find_regions
 from lad_reasoner.judges.evidence.studied import load_studied, save_studied
 from lad_reasoner.judges.evidence.tiles import count_tiles, cut, is_long, join
@@ -139,10 +141,14 @@ def measure_query(references: StudiedReferences, query: Picture, reader: LabelRe
     # Also of a good picture: a station may set a lower limit, and then needs its places.
     regions = find_regions(comparison, working, matcher.spread.limit)
     changes = find_changes(comparison, working, measure_look(query), references.looks)
+    amount = comparison.amount
+    amounts = None
+    if amount and comparison.amount_speaks:
+        amounts = find_more_and_less(amount, working, matcher.views[amount.reference][0])
     texts: tuple[TextChange, ...] = ()
     if reader is not None:
         texts = compare_texts(references.texts, reader.read(query), comparison.reference)
-    return Findings(comparison, matcher.spread, tuple(regions), tuple(changes), references.looks, texts)
+    return Findings(comparison, matcher.spread, tuple(regions), tuple(changes), references.looks, amounts, texts)
 
 
 def describe(findings: Findings, query: Picture) -> Judgement:

@@ -20,12 +20,13 @@ from lad_reasoner.answers import format_response
 from lad_reasoner.files.pictures import Picture
 from lad_reasoner.judges.evidence.labels import TextChange
 from lad_reasoner.judges.evidence.matching import Measurement
+from lad_reasoner.judges.evidence.more_and_less import MoreAndLess
 from lad_reasoner.judges.evidence.normal_variation import NormalSpread
 from lad_reasoner.judges.evidence.regions import MAX_REGIONS, Change, Region, name_colour
 from lad_reasoner.judges.evidence.whole_picture import Look, WholeChange
 from lad_reasoner.text import counted, place_words
 
-PROMPT_VERSION = "evidence-3"  # of this wording; there is no prompt
+PROMPT_VERSION = "evidence-4"  # of this wording; there is no prompt
 QUOTED = 4  # words of a text in the headline
 VISIBLY_LIGHTER = 60  # of 765, the sum of three channels: what one sees side by side
 
@@ -39,6 +40,7 @@ class Findings:
     regions: tuple[Region, ...]
     changes: tuple[WholeChange, ...]  # of the whole picture
     looks: tuple[Look, ...]  # of the references
+    more_and_less: MoreAndLess | None  # by the assignment of patches one to one; None with too few references
     texts: tuple[TextChange, ...] = ()
 
     @property
@@ -55,6 +57,11 @@ class Findings:
     def anomalous(self) -> bool:
         """Whether the answer is yes."""
         return self.score >= 0.5
+
+    @property
+    def amounts(self) -> MoreAndLess | None:
+        """What there is more and less of, where the amount made the verdict."""
+        return self.more_and_less if self.appearance >= 0.5 and self.measurement.amount_speaks else None
 
     @property
     def ratio(self) -> float:
@@ -75,8 +82,11 @@ def write_headline(findings: Findings) -> str:
     whole = f"the picture is {_change_words(findings.changes[0])}" if findings.changes else ""
     if not findings.anomalous:
         return f"Nothing stands out{'; ' if whole else ''}{whole}. {ratio}"
+    amounts = findings.amounts
+    if amounts:
+        return f"Amounts differ at {amounts.place}{_more_and_less(amounts)}. {ratio}"
     # Most of the difference is what all patches have in common, which no region shows.
-    if whole and findings.measurement.common > findings.measurement.statistic:
+    if whole and 2 * findings.measurement.common > findings.measurement.appearance:
         return f"{whole.capitalize()}{_others(len(findings.regions))}. {ratio}"
     if not findings.regions:
         return f"The whole picture differs. {ratio}"
@@ -91,7 +101,12 @@ def write_response(findings: Findings) -> str:
     regions, references = findings.regions, len(findings.looks)
     outside = findings.appearance >= 0.5
     if outside:
-        sentences = [_count(len(regions))]
+        sentences = []
+        if findings.amounts:
+            sentences.append(_amount(findings.amounts))
+            # The appearance may be within its limit.
+            regions = tuple(region for region in regions if region.strength >= 1)
+        sentences.append(_count(len(regions)))
         sentences += [_region(number, region, references) for number, region in enumerate(regions[:MAX_REGIONS], 1)]
     else:
         sentences = ["Nothing stands out."] if not findings.texts else []
@@ -112,6 +127,17 @@ def write_details(findings: Findings, query: Picture) -> str:
     if not findings.spread.observed:
         sentences.append("The limit is that of a typical product, since one reference shows no variation.")
     return " ".join(sentences)
+
+
+def _amount(amounts: MoreAndLess) -> str:
+    than = "than in any reference"
+    if amounts.more == amounts.less:
+        return f"The amounts differ, mostly at {amounts.place}: more of something {amounts.more} {than}."
+    return f"There is more {amounts.more} and less {amounts.less} {than}, mostly at {amounts.place}."
+
+
+def _more_and_less(amounts: MoreAndLess) -> str:
+    return "" if amounts.more == amounts.less else f": more {amounts.more}, less {amounts.less}"
 
 
 def _text_place(change: TextChange) -> str:
@@ -138,6 +164,8 @@ def _others(count: int) -> str:
 
 
 def _count(count: int) -> str:
+    if not count:
+        return "No region by itself stands out."
     if count == 1:
         return "1 region stands out."
     rest = f"; the {MAX_REGIONS} strongest are described" if count > MAX_REGIONS else ""

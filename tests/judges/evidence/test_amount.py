@@ -1,0 +1,70 @@
+"""Amounts: as much of everything as in the references, wherever it lies."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image, ImageDraw
+
+from helpers.scenes import BLUE, RED
+from lad_reasoner.files.pictures import Picture, read_picture
+from lad_reasoner.judges.evidence.amount import FEWEST, LIMIT, Amounts
+from lad_reasoner.judges.evidence.backbone import Backbone
+from lad_reasoner.judges.evidence.judge import StudiedReferences, describe, measure_query
+
+NORTH, EAST = torch.tensor([1.0, 0.0]), torch.tensor([0.0, 1.0])
+
+
+def mosaic(share: int, seed: int) -> torch.Tensor:
+    """Features (8, 8, 2): of the 16 cells of four patches `share` show one thing, the others another."""
+    order = np.random.default_rng(seed).permutation(16)
+    cells = torch.stack([NORTH if place < share else EAST for place in order]).reshape(4, 4, 2)
+    return cells.repeat_interleave(2, 0).repeat_interleave(2, 1)
+
+
+def test_places_do_not_matter_and_amounts_do() -> None:
+    amounts = Amounts.study(torch.stack([mosaic(8, seed) for seed in range(3)]), 3, range(3))
+    same = amounts.measure(mosaic(8, 7))
+    more = amounts.measure(mosaic(12, 7))
+    assert same is not None
+    assert more is not None
+    assert same.ratio == pytest.approx(0, abs=1e-5)
+    # Four of sixteen cells must take a counterpart at distance 1, and every one is near to some other cell.
+    assert more.ratio * amounts.limit == pytest.approx(4 / 16, abs=1e-5)  # type: ignore[operator]
+    assert int((more.surplus > 0.5).sum()) == 4
+
+
+def test_references_that_differ_in_amount_allow_it() -> None:
+    strict = Amounts.study(torch.stack([mosaic(8, seed) for seed in range(3)]), 3, range(3))
+    loose = Amounts.study(torch.stack([mosaic(share, seed) for seed, share in enumerate((6, 8, 11))]), 3, range(3))
+    query = mosaic(12, 7)
+    assert strict.measure(query).ratio > 1  # type: ignore[union-attr]
+    assert loose.measure(query).ratio < 1  # type: ignore[union-attr]
+    assert loose.limit == pytest.approx(LIMIT * 3 / 16, abs=1e-5)
+
+
+def test_silent_with_too_few_references() -> None:
+    features = torch.stack([mosaic(8, seed) for seed in range(FEWEST)])
+    assert Amounts.study(features, FEWEST - 1, range(FEWEST)).measure(mosaic(16, 0)) is None
+
+
+def crowd(blue: int, seed: int) -> Picture:
+    """Sixteen squares in a tray, so many of them blue, the others red, in any order."""
+    rng = np.random.default_rng(seed)
+    image = Image.new("RGB", (384, 384), (150, 150, 150))
+    draw = ImageDraw.Draw(image)
+    for place, index in enumerate(rng.permutation(16)):
+        x, y = 24 + 88 * (place % 4), 24 + 88 * (place // 4)
+        draw.rectangle((x, y, x + 71, y + 71), fill=BLUE if index < blue else RED)
+    return read_picture(image)
+
+
+def test_the_verdict_says_what_there_is_more_of(backbone: Backbone) -> None:
+    studied = StudiedReferences.study([crowd(8, seed) for seed in range(4)], backbone)
+    good, wrong = crowd(8, 9), crowd(14, 9)
+    assert describe(measure_query(studied, good), good).answer == "no"
+    findings = measure_query(studied, wrong)
+    assert findings.measurement.amount_speaks
+    judgement = describe(findings, wrong)
+    assert judgement.answer == "yes"
+    assert "more blue, less red" in judgement.headline
+    assert "There is more blue and less red than in any reference" in judgement.response
