@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from lad_reasoner.report.curves import draw_curves
-from lad_reasoner.train.checkpoints import STATE, newest_checkpoint
+from lad_reasoner.train.checkpoints import STATE
 
 COMMAND = Path(sys.executable).with_name("lad-reasoner")
 BASE = "micro-base"
@@ -80,8 +80,8 @@ def run(step: Sequence[str]) -> int:
 
 def logged(run: Path) -> list[dict[str, Any]]:
     """What a run of GRPO logged, a dictionary a step, from its last checkpoint."""
-    last = newest_checkpoint(run)
-    return json.loads((last / STATE).read_text("utf-8"))["log_history"] if last else []
+    states = sorted(run.glob(f"checkpoint-*/{STATE}"), key=lambda path: int(path.parent.name.rpartition("-")[2]))
+    return json.loads(states[-1].read_text("utf-8"))["log_history"] if states else []
 
 
 def main() -> int:

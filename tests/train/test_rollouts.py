@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from helpers import tiny
-from lad_reasoner.answers import parse_response
+from lad_reasoner.answers import is_visible, parse_response
 from lad_reasoner.errors import InputError
 from lad_reasoner.judges.vlm.checkpoint import Checkpoint, load_checkpoint
 from lad_reasoner.judges.vlm.decoding import StructuredDecoding, Written
@@ -91,9 +91,9 @@ def test_a_template_that_opens_the_tag_is_refused(checkpoint: Checkpoint, monkey
 
 
 @given(st.from_regex(response_regex(20), fullmatch=True))
-def test_what_vllm_may_write_is_structured_where_the_reasoning_is_not_blank(text: str) -> None:
+def test_what_vllm_may_write_is_structured_where_the_reasoning_is_visible(text: str) -> None:
     reasoning = text.removeprefix("<think>").partition("</think>")[0]
-    assert parse_response(text).structured == bool(reasoning.strip())
+    assert parse_response(text).structured == is_visible(reasoning)
     assert len(reasoning) <= 80
 
 

@@ -462,7 +462,7 @@ def start(folder: Path) -> tuple[subprocess.Popen[str], str]:
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     assert process.stderr
-    [url] = re.findall(r"http://127\.0\.0\.1:\d+/", process.stderr.readline())
+    [url] = re.findall(r"http://127\.0\.0\.1:\d+/\S*", process.stderr.readline())
     return process, url
 
 

@@ -3,6 +3,7 @@
 import io
 import json
 import math
+import shutil
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -156,10 +157,25 @@ def test_no_picture_from_outside_of_the_folder(name: str, tmp_path: Path) -> Non
     (folder / "link.png").symlink_to(tmp_path / "secret.png")
     change(folder, "sft-bolt_plate-logical-0", images_file_names=[name])
     change(folder, "pair-bolt_plate-logical-0", masks=[name])
+    with pytest.raises(InputError, match="leads out of the set"):
+        Review(folder, sample=99)
+    # A link that is put in the place of a picture after the set was opened.
+    review_of_whole_set(folder, tmp_path)
+
+
+def review_of_whole_set(folder: Path, tmp_path: Path) -> None:
+    shutil.rmtree(folder)
+    built.build(folder, per_kind=1)
     review = Review(folder, sample=99)
-    with pytest.raises(InputError, match=r"lies outside of|no such file"):
+    names = {entry.id: entry for entry in review.entries}
+    picture = folder / names["sft-bolt_plate-logical-0"].images_file_names[0]
+    mask = folder / names["pair-bolt_plate-logical-0"].masks[0]
+    for path in (picture, mask):
+        path.unlink()
+        path.symlink_to(tmp_path / "secret.png")
+    with pytest.raises(InputError, match="lies outside of"):
         review.picture(review.numbers["sft-bolt_plate-logical-0"], 0)
-    with pytest.raises(InputError, match=r"lies outside of|no such file"):
+    with pytest.raises(InputError, match="lies outside of"):
         review.overlay(review.numbers["pair-bolt_plate-logical-0"])
 
 

@@ -167,11 +167,13 @@ def read_entries(folder: str | Path) -> list[Entry]:
 def names_outside(entry: Entry, folder: str | Path) -> list[str]:
     """Names of an entry's files that lead out of its set: absolute, by `..`, or through a link."""
     root = Path(folder).resolve()
-    return [
-        name
-        for name in (*entry.images_file_names, *entry.masks)
-        if ".." in Path(name).parts or not (root / name).resolve().is_relative_to(root)
-    ]
+    return [name for name in (*entry.images_file_names, *entry.masks) if _is_outside(name, root)]
+
+
+def _is_outside(name: str, root: Path) -> bool:
+    if ".." in Path(name).parts or "\0" in name:  # a name with a NUL is that of no file
+        return True
+    return not (root / name).resolve().is_relative_to(root)
 
 
 def read_manifest(folder: str | Path) -> dict[str, Any]:
