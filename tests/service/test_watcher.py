@@ -326,6 +326,7 @@ def test_events_that_are_lost_lose_no_picture(
     with line(station, camera) as working:
         grey_picture(camera / "1.png", 101)
         working.wait(1)
+    assert working.parts() == ["1"]
 
 
 def test_an_unmounted_share_that_looks_empty(

@@ -156,6 +156,7 @@ def test_a_build_that_was_killed_at_its_first_file_is_resumed(tmp_path: Path) ->
     (tmp_path / "out").mkdir()
     (tmp_path / "out/.12-34.part").write_text('{"task"')
     build(tmp_path / "out", ["a"])
+    assert [each.id for each in read_entries(tmp_path / "out")] == ["a"]
 
 
 def test_a_file_that_cannot_be_written_is_named_with_its_own_remedy(tmp_path: Path) -> None:

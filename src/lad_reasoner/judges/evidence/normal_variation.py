@@ -21,7 +21,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-# Measured with the default backbone on seven sets of photographs, each tried with the constants of the other six.
+# Measured with the default backbone on seven sets of photographs.
 LIMIT = -0.49  # log(statistic), with one reference
 TRUST = 0.6  # how far the limit follows the mean of very many references
 WIDTH = 0.12  # of log(statistic): how fast the score rises
