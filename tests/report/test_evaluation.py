@@ -50,7 +50,7 @@ def test_remarks_say_what_is_missing() -> None:
         "from the benchmark",
         "3 of 9 pairs are judged so far; the metrics cover these pairs only",
         "1 queries could not be judged and count as wrong: a.png: the file is empty",
-        "1 responses have no valid answer and count as wrong: 1 x the response has no valid answer",
+        "1 responses have no valid answer and count as wrong",
     ]
 
 
