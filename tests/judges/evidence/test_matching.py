@@ -12,6 +12,7 @@ from PIL import Image
 from helpers.scenes import BLUE, BOTH, RED, scene
 from helpers.shots import shot
 from lad_reasoner.files.pictures import Picture, read_picture
+from lad_reasoner.judges.evidence import matching
 from lad_reasoner.judges.evidence.backbone import Backbone
 from lad_reasoner.judges.evidence.matching import (
     LEFT_OUT,
@@ -35,6 +36,17 @@ def test_the_same_picture_differs_in_nothing(backbone: Backbone) -> None:
     comparison = matcher.compare(matcher.fit(scene(*BOTH)))
     assert comparison.statistic < 1e-4
     assert matcher.spread.score(comparison.statistic) < 0.01
+
+
+def test_equal_patches_that_are_rounded_below_zero_have_the_distance_zero(
+    matcher: Matcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def below_zero(query: torch.Tensor, bank: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return torch.full((len(query),), -1e-7), torch.full(bank.shape[:3], -1e-7)
+
+    monkeypatch.setattr(matching, "_match", below_zero)
+    monkeypatch.setattr(Matcher, "_match_at_place", lambda self, query, *_: 2 * [torch.full((len(query),), -1e-7)])
+    assert matcher.compare(matcher.fit(shot("good", 0))).appearance == 0
 
 
 def test_added_and_missing_are_told_apart_and_placed(backbone: Backbone) -> None:

@@ -23,8 +23,8 @@ few. With more references, which are compared with each other, that power is sma
 known. `amount.py` measures besides how many of the patches there are. `normal_variation.py` turns the statistic into
 a score. This is not part of the paper, which asks a language model alone; it is the judge that needs no training.
 
-Tried and left out, since it helped on no set that it was not made for: to subtract from a distance what the references
-show at that patch or place among themselves; to match gain, or mean and spread of the colours, before.
+Tried and left out, since it did not help on seven sets of photographs: to subtract from a distance what the references
+show at that patch among themselves.
 """
 
 from __future__ import annotations
@@ -324,8 +324,8 @@ def _top_count(patches: int) -> int:
 
 
 def _top(distances: torch.Tensor) -> float:
-    """Mean of the largest of the distances (patches,)."""
-    return float(distances.topk(_top_count(len(distances))).values.mean())
+    """Mean of the largest of the distances (patches,); those of equal patches may be rounded below zero."""
+    return max(0.0, float(distances.topk(_top_count(len(distances))).values.mean()))
 
 
 def working_size(picture: Picture, multiple: int) -> tuple[int, int]:
