@@ -72,6 +72,7 @@ def test_the_heart_beats_and_the_state_follows(port: int, monkeypatch: pytest.Mo
     for state, bit in (("busy", modbus.BUSY), ("fault", modbus.FAULT), ("ready", modbus.READY)):
         sink.announce(state)  # type: ignore[arg-type]
         wait_for(lambda bit=bit: plc.state() == bit)  # type: ignore[misc]
+    assert plc.state() == modbus.READY
     sink.close()
     plc.client.close()
 

@@ -69,10 +69,14 @@ def test_a_result_is_published_and_the_status_told(port: int) -> None:
 def test_the_connection_outlives_a_pause(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mqtt, "KEEPALIVE", 1)
     sink = open_sink(f"mqtt://127.0.0.1:{port}/line")
-    sink.open()
-    threading.Event().wait(2.5)  # a broker drops a client that is silent for 1.5 s
-    sink.deliver(part_result(), NOWHERE)
-    sink.close()
+    with Subscriber(port) as subscriber:
+        sink.open()
+        threading.Event().wait(2.5)  # a broker drops a client that is silent for 1.5 s
+        sink.deliver(part_result(), NOWHERE)
+        wait_for(lambda: len(subscriber.messages) == 2)
+        topics = [topic for topic, _ in subscriber.messages]
+        sink.close()
+    assert topics == ["line/status", "line"]
 
 
 def test_a_broker_that_is_away_and_comes_back() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -23,7 +24,7 @@ class RejectedResultError(MachineError):
     """The receiver does not take this result, whatever is tried; it may take others."""
 
 
-class Sink:
+class Sink(ABC):
     """A receiver of results. All methods but `announce` are called from one thread, in the order of the results.
 
     `name` is what the user gave; results are kept under it until they are delivered. Building a sink raises InputError
@@ -35,19 +36,22 @@ class Sink:
 
     def open(self) -> None:
         """Connect; called before the first delivery and after each failed one, with or without a connection left."""
+        return  # a sink may have nothing to do
 
+    @abstractmethod
     def deliver(self, result: PartResult, file: PictureFile) -> None:
         """Hand over one result, which may have been handed over before a crash.
 
         Raises UndeliveredError or OSError if it has to be tried again, RejectedResultError if that is useless.
         """
-        raise NotImplementedError
 
     def announce(self, state: LineState) -> None:
         """Take note of what the line does; returns at once."""
+        return  # a sink may have nothing to do
 
     def close(self) -> None:
         """Disconnect."""
+        return  # a sink may have nothing to do
 
 
 @dataclass(frozen=True)
