@@ -21,7 +21,7 @@ from lad_reasoner.errors import InputError, MachineError
 from lad_reasoner.files.pictures import Picture, read_picture
 from lad_reasoner.judge import Judgement, PicturePair
 from lad_reasoner.judges.vlm.checkpoint import Checkpoint, load_checkpoint
-from lad_reasoner.judges.vlm.decoding import Reply
+from lad_reasoner.judges.vlm.decoding import Reply, StructuredDecoding
 from lad_reasoner.judges.vlm.judge import VlmJudge
 from lad_reasoner.judges.vlm.transformers_engine import REASONING_TOKENS, TransformersEngine, count_votes
 from lad_reasoner.prompts import PROMPT_VERSION, QUESTION, build_messages, build_prompt
@@ -154,15 +154,16 @@ def test_score_is_the_models_own_probability(checkpoint: Checkpoint, monkeypatch
     """Read again from one plain forward pass: neither the mask nor the checkpoint's own sampling settings touch it."""
     engine = TransformersEngine(checkpoint, reasoning_tokens=12)
     pair = [tiny.picture(100), QUERIES[0]]
-    generate, outputs = checkpoint.model.generate, []
-    monkeypatch.setattr(checkpoint.model, "generate", lambda **options: outputs.append(generate(**options)))
+    replies, written = StructuredDecoding.replies, []
+    monkeypatch.setattr(StructuredDecoding, "replies", lambda own: written.extend(own.written()) or replies(own))
     (reply,) = engine.respond([pair])
 
     ending = engine.grammar.full
     chosen = ending.yes if parse_response(reply.text).answer == "yes" else ending.no
-    before_answer = outputs[0][:, : -len(chosen.rest) - 2]
-    assert before_answer[0].tolist()[-len(ending.prefix) :] == list(ending.prefix)
     inputs = dict(engine._prepare([pair]))
+    ids = [*inputs["input_ids"][0].tolist(), *written[0].ids]
+    before_answer = torch.tensor([ids[: -len(chosen.rest) - 2]])
+    assert before_answer[0].tolist()[-len(ending.prefix) :] == list(ending.prefix)
     added = before_answer.shape[1] - inputs["input_ids"].shape[1]
     inputs["input_ids"] = before_answer
     inputs["attention_mask"] = torch.ones_like(before_answer)
@@ -248,13 +249,15 @@ def test_placeholders_and_special_tokens_can_never_be_written(checkpoint: Checkp
     assert (never == 0).sum() > 300
 
 
-def test_too_little_memory_is_one_line(qwen: Checkpoint, monkeypatch: pytest.MonkeyPatch) -> None:
-    def generate(**_: Any) -> None:
+def test_too_little_memory_is_one_line(checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any, **__: Any) -> None:
         raise torch.OutOfMemoryError
 
-    monkeypatch.setattr(qwen.model, "generate", generate)
+    engine = judge(checkpoint)
+    monkeypatch.setattr(checkpoint.model, "generate", fail)
+    monkeypatch.setattr(checkpoint.model, "get_output_embeddings", lambda: fail)
     with pytest.raises(MachineError, match="lower batch_size or max_pixels"):
-        ask(judge(qwen), [read_picture(QUERIES[0])])
+        ask(engine, [read_picture(QUERIES[0])])
 
 
 def test_unusable_options(qwen: Checkpoint, folder_of: Callable[[str], Path]) -> None:

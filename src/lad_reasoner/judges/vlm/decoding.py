@@ -8,6 +8,7 @@ only.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -48,7 +49,7 @@ PLAIN = ReasoningState("", False)  # reasoning, and no tag begun
 
 
 @dataclass
-class _Row:
+class Row:
     """One response being written: its tags, its reasoning, its end, its answer, its last tag."""
 
     queue: list[int]  # ids that come next, whatever the model says
@@ -61,20 +62,29 @@ class _Row:
     score: float = 0.5
     answered: bool = False
     forced: bool = False
+    plain: bool = False  # in the middle of a reasoning, where all rows have the same choice
+
+    def finish(self) -> None:
+        """Write what is still forced; no logits are needed for it."""
+        self.ids += self.queue
+        self.chosen += [False] * len(self.queue)
+        self.queue = []
 
 
 class StructuredDecoding:
-    """A logits processor for one call of `generate`, greedy or sampling, over a batch whose rows go at their own pace.
+    """The choices of one batch of responses, greedy or sampled, whose rows go at their own pace.
 
-    `budget` is the most tokens that a reasoning may have. The prompt ends where the response begins. Beam search and
-    more than one token a step are not supported.
+    `budget` is the most tokens that a reasoning may have; without `reasons` the filler stands in for the reasoning, and
+    the model chooses the answer alone. The prompt ends where the response begins. It is a logits processor for
+    `generate`; a loop of our own calls `constrain` and `take` by turns. Beam search is not supported.
     """
 
-    def __init__(self, grammar: Grammar, budget: int) -> None:
+    def __init__(self, grammar: Grammar, budget: int, *, reasons: bool = True) -> None:
         if budget < 1:
             raise ValueError("a reasoning needs at least one token")
-        self.grammar, self.budget = grammar, budget
-        self.rows: list[_Row] = []
+        self.grammar, self.budget, self.reasons = grammar, budget, reasons
+        self.rows: list[Row] = []
+        self._ending_ids = frozenset(grammar.full.prefix)
 
     @property
     def max_new_tokens(self) -> int:
@@ -87,21 +97,53 @@ class StructuredDecoding:
         # Opening tag, reasoning, the filler of a blank one, ending with the answer, end of text.
         return len(grammar.start) + self.budget + len(grammar.filler) + max(lengths) + 1
 
+    @property
+    def beginning(self) -> tuple[int, ...]:
+        """The ids that every response begins with."""
+        grammar = self.grammar
+        return grammar.start if self.reasons else (*grammar.start, *grammar.filler, *grammar.full.prefix)
+
+    def begin(self, count: int) -> list[Row]:
+        """The rows of `count` responses of which nothing is written."""
+        ending = None if self.reasons else self.grammar.full
+        self.rows = [Row(list(self.beginning), ending=ending) for _ in range(count)]
+        return self.rows
+
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         """Mask the logits `scores` (rows, vocabulary); `input_ids` is (rows, prompt and tokens so far)."""
         if not self.rows:
-            self.rows = [_Row(list(self.grammar.start)) for _ in range(len(input_ids))]
+            self.begin(len(input_ids))
         else:
             # The last column holds what was chosen from the logits of the call before.
-            for row, token in zip(self.rows, input_ids[:, -1].tolist(), strict=True):
-                self._take(row, token)
+            self.take(self.rows, input_ids[:, -1].tolist())
+        return self.constrain(self.rows, scores)
+
+    def take(self, rows: Sequence[Row], tokens: Sequence[int]) -> None:
+        """Note the token that was chosen for each row."""
+        for row, token in zip(rows, tokens, strict=True):
+            self._take(row, token)
+
+    def constrain(self, rows: Sequence[Row], scores: torch.Tensor) -> torch.Tensor:
+        """The logits `scores` (rows, vocabulary) with all that the grammar forbids at -inf, in float32."""
         # In float32, so that sums and differences of 16-bit logits are not rounded again.
         raw = scores.float()
         if raw.isnan().any():
             raise MachineError("the model's output is not a number; load it with dtype float32 or bfloat16")
-        masked = raw + self.grammar.never  # (rows, vocabulary) + (vocabulary,)
-        for number, row in enumerate(self.rows):
-            self._constrain(row, raw[number], masked[number])
+        grammar = self.grammar
+        # Most rows are in the middle of their reasoning: these are masked together, the others one by one.
+        masked = raw + grammar.never_in_reasoning  # (rows, vocabulary) + (vocabulary,)
+        # To end the text is to end the reasoning: the wish moves to the first token of the end tag.
+        # Below that token's own logit the model wants the token for itself, which may lead elsewhere.
+        first = grammar.full.prefix[0]
+        wish = raw[:, grammar.end_ids].amax(1)  # (rows,)
+        wants = wish >= raw[:, first]
+        masked[:, first] = torch.where(wants, wish, masked[:, first])
+        for number, (row, ends) in enumerate(zip(rows, wants.tolist(), strict=True)):
+            if row.plain:
+                row.exit = grammar.full.prefix if ends else None
+            else:
+                masked[number] = raw[number] + grammar.never
+                self._constrain(row, raw[number], masked[number])
         return masked
 
     def replies(self) -> list[Reply]:
@@ -114,7 +156,7 @@ class StructuredDecoding:
         # The end of text is forced: after the last tag nothing else may come.
         return [Written((*row.ids, end), (*row.chosen, False), row.forced) for row in self.rows]
 
-    def _take(self, row: _Row, token: int) -> None:
+    def _take(self, row: Row, token: int) -> None:
         """Note the token that was chosen for this row."""
         if row.queue:
             row.chosen.append(False)
@@ -134,30 +176,33 @@ class StructuredDecoding:
             row.queue, row.ending = list(row.exit[1:]), self.grammar.full
         else:
             self._read(row, token)
+        if row.ending is None and row.reasoned >= self.budget:
+            row.forced, row.ending = True, self.grammar.full
+            # A reasoning of which nothing is visible is not structured, so a filler stands in for it.
+            row.queue = [*(self.grammar.filler if row.state.blank else ()), *self._rest_of_ending(row)]
+        # Behind a token of the end tag a part of the tag may be written already.
+        row.plain = row.ending is None and row.state is PLAIN and token not in self._ending_ids
 
-    def _read(self, row: _Row, token: int) -> None:
+    def _read(self, row: Row, token: int) -> None:
         """Find out where the reasoning stands after this token."""
         text = self.grammar.text(token)
-        if row.state == PLAIN and "<" not in text and "\ufffd" not in text:
+        if row.state is PLAIN and "<" not in text and "\ufffd" not in text:
             return  # most tokens: no tag begins, and decoding everything again would cost more the longer it gets
         # All ids together, because a character may be cut into several tokens.
         content = self.grammar.decode(row.ids).partition("<think>")[2]
         closing = self.grammar.closing(content)
         if closing is None:
-            row.state = self.grammar.state(content)
+            state = self.grammar.state(content)
+            row.state = PLAIN if state == PLAIN else state
         else:
             row.queue, row.ending = list(closing.prefix), closing
 
-    def _constrain(self, row: _Row, raw: torch.Tensor, masked: torch.Tensor) -> None:
+    def _constrain(self, row: Row, raw: torch.Tensor, masked: torch.Tensor) -> None:
         """Change `masked` (vocabulary,) so that only what the grammar allows can be chosen for this row.
 
         `raw` (vocabulary,) are the logits as the model gave them.
         """
         grammar = self.grammar
-        if row.ending is None and not row.queue and row.reasoned >= self.budget:
-            row.forced, row.ending = True, grammar.full
-            # A reasoning of which nothing is visible is not structured, so a filler stands in for it.
-            row.queue = [*(grammar.filler if row.state.blank else ()), *self._rest_of_ending(row)]
         if row.queue:
             _force(masked, row.queue[0])
         elif row.answered:
@@ -175,7 +220,7 @@ class StructuredDecoding:
             masked.fill_(-torch.inf)
             masked[row.ending.yes.first], masked[row.ending.no.first] = lead, 0.0
 
-    def _constrain_reasoning(self, row: _Row, raw: torch.Tensor, masked: torch.Tensor) -> None:
+    def _constrain_reasoning(self, row: Row, raw: torch.Tensor, masked: torch.Tensor) -> None:
         """Forbid what breaks the grammar inside a reasoning; let the model end it."""
         masked[self.grammar.forbidden(row.state)] = -torch.inf
         row.exit = None
@@ -189,7 +234,7 @@ class StructuredDecoding:
             masked[ending[0]] = wish
             row.exit = ending
 
-    def _rest_of_ending(self, row: _Row) -> tuple[int, ...]:
+    def _rest_of_ending(self, row: Row) -> tuple[int, ...]:
         """The end of the reasoning up to the answer, less what of it is already written."""
         prefix = self.grammar.full.prefix
         if row.state.blank:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -89,6 +90,13 @@ class Grammar:
         self.end_ids = self._tensor([token for token in self.ends if token < size])
         self.never = self._find_never(placeholders)
         self._check()
+
+    @cached_property
+    def never_in_reasoning(self) -> torch.Tensor:
+        """Additive mask (size,): `never`, and what is forbidden in a reasoning that has begun no tag."""
+        mask = self.never.clone()
+        mask[self.forbidden(ReasoningState("", False))] = -torch.inf
+        return mask
 
     def decode(self, ids: Iterable[int]) -> str:
         """The text of these ids, special tokens included."""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from lad_reasoner.files.pictures import Picture
 from lad_reasoner.judge import Judgement, PicturePair
 from lad_reasoner.judges.vlm.checkpoint import load_checkpoint
-from lad_reasoner.judges.vlm.transformers_engine import BATCH_SIZE, TransformersEngine
+from lad_reasoner.judges.vlm.transformers_engine import TransformersEngine
 from lad_reasoner.prompts import PROMPT_VERSION
 
 
@@ -40,7 +40,7 @@ def load_checkpoint_judge(
     max_pixels: int | None = None,
     device: str | None = None,
     reasoning_tokens: int | None = None,
-    batch_size: int = BATCH_SIZE,
+    batch_size: int | None = None,
 ) -> VlmJudge:
     """A vision-language model in this process: `micro` is built in, others by folder or hub name.
 

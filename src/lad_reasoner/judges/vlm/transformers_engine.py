@@ -21,6 +21,7 @@ from lad_reasoner.errors import InputError, MachineError
 from lad_reasoner.judge import Judgement
 from lad_reasoner.judges.vlm.checkpoint import Checkpoint
 from lad_reasoner.judges.vlm.decoding import Reply, StructuredDecoding
+from lad_reasoner.judges.vlm.generation import Generator, why_not
 from lad_reasoner.judges.vlm.grammar import make_grammar
 from lad_reasoner.prompts import build_messages
 
@@ -28,6 +29,7 @@ REASONING_TOKENS = (
     256  # the budget of a reasoning unless the checkpoint states one; the paper's have about a hundred words
 )
 BATCH_SIZE = 8  # responses that are generated together
+SMALL, SMALL_BATCH_SIZE = 100_000_000, 32  # weights of a model that spends its time around its products, not in them
 
 Pictures = Sequence[Image.Image]  # references first, the query last
 
@@ -35,9 +37,9 @@ Pictures = Sequence[Image.Image]  # references first, the query last
 class TransformersEngine:
     """A checkpoint in this process.
 
-    `batch_size` responses are generated together. With `votes` above one, that many are sampled at `temperature` with a
-    fixed `seed`. The votes of a pair have batches of their own, so that a pair gets the same votes in any batch. The
-    name then includes the number of votes, since it is another system.
+    `batch_size` responses are generated together, by default more of a small model. With `votes` above one, that many
+    are sampled at `temperature` with a fixed `seed`. The votes of a pair have batches of their own, so that a pair gets
+    the same votes in any batch. The name then includes the number of votes, since it is another system.
     """
 
     def __init__(
@@ -46,12 +48,15 @@ class TransformersEngine:
         *,
         votes: int = 1,
         reasoning_tokens: int | None = None,
-        batch_size: int = BATCH_SIZE,
+        batch_size: int | None = None,
         temperature: float = 1.0,
         seed: int = 0,
     ) -> None:
         if reasoning_tokens is None:
             reasoning_tokens = checkpoint.reasoning_tokens or REASONING_TOKENS
+        self.parameters = sum(weight.numel() for weight in checkpoint.model.parameters())
+        if batch_size is None:
+            batch_size = SMALL_BATCH_SIZE if self.parameters < SMALL else BATCH_SIZE
         if min(votes, reasoning_tokens, batch_size) < 1:
             raise InputError("votes, reasoning_tokens and batch_size must be at least 1")
         if temperature <= 0:
@@ -62,8 +67,11 @@ class TransformersEngine:
         self.votes, self.reasoning_tokens, self.responses_at_once = votes, reasoning_tokens, batch_size
         self.batch_size = batch_size if votes == 1 else 1  # pairs
         self.temperature, self.seed = temperature, seed
-        self.parameters = sum(weight.numel() for weight in checkpoint.model.parameters())
         self.grammar = make_grammar(checkpoint)
+        reason = why_not(checkpoint.model)
+        self.generator = None if reason else Generator(checkpoint)
+        if reason:
+            self.notes += (f"the references are read again for every query: {reason} cannot keep what it has read",)
         self._prompts: dict[int, str] = {}
         # Generation temporarily changes the model's settings and the random state: one thread at a time.
         self._lock = threading.Lock()
@@ -84,19 +92,41 @@ class TransformersEngine:
 
     def _respond_in_batches(self, pairs: Sequence[Pictures], *, sample: bool) -> list[Reply]:
         size = self.responses_at_once
-        return [
-            reply
-            for start in range(0, len(pairs), size)
-            for reply in self._generate(pairs[start : start + size], sample=sample)
-        ]
+        # Pairs of the same size fill up a batch without padding; a pair's reply does not depend on its neighbours.
+        order = sorted(range(len(pairs)), key=lambda number: sum(_pixels(image) for image in pairs[number]))
+        replies: dict[int, Reply] = {}
+        for start in range(0, len(pairs), size):
+            chosen = order[start : start + size]
+            made = self._generate([pairs[number] for number in chosen], sample=sample)
+            replies.update(zip(chosen, made, strict=True))
+        return [replies[number] for number in range(len(pairs))]
 
     @torch.inference_mode()
     def _generate(self, pairs: Sequence[Pictures], *, sample: bool) -> list[Reply]:
+        decoding = StructuredDecoding(self.grammar, self.reasoning_tokens)
+        try:
+            if self.generator is None:
+                self._generate_apart(pairs, decoding, sample=sample)
+            else:
+                self.generator.generate(
+                    pairs,
+                    decoding,
+                    self._prompt,
+                    lambda pictures, lengths: self._check_length(pictures, lengths, decoding.max_new_tokens),
+                    temperature=self.temperature if sample else None,
+                )
+        except torch.OutOfMemoryError:
+            raise MachineError(
+                f"{self.name}: not enough memory for {len(pairs)} pairs at once; lower batch_size or max_pixels"
+            ) from None
+        return decoding.replies()
+
+    def _generate_apart(self, pairs: Sequence[Pictures], decoding: StructuredDecoding, *, sample: bool) -> None:
+        """Generate by Transformers' own loop, each pair with all of its prompt."""
         import transformers
 
         make_config: Any = transformers.GenerationConfig
         model = self.checkpoint.model
-        decoding = StructuredDecoding(self.grammar, self.reasoning_tokens)
         config = make_config(
             do_sample=sample,
             temperature=self.temperature if sample else None,
@@ -106,15 +136,9 @@ class TransformersEngine:
             pad_token_id=self.checkpoint.processor.tokenizer.pad_token_id,
         )
         inputs = self._prepare(pairs)
-        self._check_length(pairs, inputs, decoding.max_new_tokens)
-        try:
-            with _only(model, config):
-                model.generate(**inputs, generation_config=config, logits_processor=[decoding])
-        except torch.OutOfMemoryError:
-            raise MachineError(
-                f"{self.name}: not enough memory for {len(pairs)} pairs at once; lower batch_size or max_pixels"
-            ) from None
-        return decoding.replies()
+        self._check_length(list(map(len, pairs)), inputs["attention_mask"].sum(dim=1).tolist(), decoding.max_new_tokens)
+        with _only(model, config):
+            model.generate(**inputs, generation_config=config, logits_processor=[decoding])
 
     def _prepare(self, pairs: Sequence[Pictures]) -> Any:
         checkpoint = self.checkpoint
@@ -133,21 +157,23 @@ class TransformersEngine:
             raise InputError(f"{self.name}: cannot take these pictures ({error})") from None
         return inputs.to(checkpoint.model.device, dtype=checkpoint.model.dtype)
 
-    def _check_length(self, pairs: Sequence[Pictures], inputs: Any, new_tokens: int) -> None:
-        """Raise InputError if a prompt and its response are longer than the context that the model was made for."""
+    def _check_length(self, pictures: Sequence[int], lengths: Sequence[int], new_tokens: int) -> None:
+        """Raise InputError if a prompt and its response are longer than the context that the model was made for.
+
+        `pictures` of each prompt, and its `lengths` in tokens.
+        """
         context = getattr(self.checkpoint.model.config.get_text_config(), "max_position_embeddings", None)
-        lengths = inputs["attention_mask"].sum(dim=1).tolist()
-        for pair, length in zip(pairs, lengths, strict=True):
+        for count, length in zip(pictures, lengths, strict=True):
             if not isinstance(context, int) or length + new_tokens <= context:
                 continue
-            text = self._text_tokens(len(pair))
-            each = math.ceil((length - text) / len(pair))  # tokens of one picture, beside its place in the text
-            fitting = len(pair) - 1
+            text = self._text_tokens(count)
+            each = math.ceil((length - text) / count)  # tokens of one picture, beside its place in the text
+            fitting = count - 1
             while fitting and self._text_tokens(fitting + 1) + each * (fitting + 1) + new_tokens > context:
                 fitting -= 1
             mend = f"give at most {fitting} references, or" if fitting else "give"
             raise InputError(
-                f"{self.name}: {len(pair) - 1} references and a query are {length} tokens, the response up to "
+                f"{self.name}: {count - 1} references and a query are {length} tokens, the response up to "
                 f"{new_tokens}, and its context has {context}; {mend} a lower max_pixels"
             )
 
@@ -174,6 +200,10 @@ def _only(model: Any, config: Any) -> Iterator[None]:
         yield
     finally:
         model.generation_config = own
+
+
+def _pixels(image: Image.Image) -> int:
+    return image.width * image.height
 
 
 def count_votes(replies: Sequence[Reply]) -> Reply:

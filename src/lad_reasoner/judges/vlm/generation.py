@@ -1,0 +1,373 @@
+"""Generates responses in a batch whose rows share what they have in common and leave when they are done.
+
+    generator = Generator(checkpoint)
+    generator.generate(pairs, decoding, write_prompt, check_lengths)
+
+For the models of the Qwen-VL family (Qwen2-VL, Qwen2.5-VL, Qwen3-VL): see `why_not`. Vision tower and language part are
+Transformers'; the loop around them is ours. References are read once (prefix_cache.py), the tags that begin a response
+are read with the prompt, a row leaves the batch with its answer, and keys and values have a fixed place in memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from PIL import Image
+
+from lad_reasoner.errors import InputError
+from lad_reasoner.judges.vlm.checkpoint import Checkpoint
+from lad_reasoner.judges.vlm.decoding import StructuredDecoding
+from lad_reasoner.judges.vlm.prefix_cache import Grid, Prefix, PrefixCache, Rows, identify
+
+FAMILIES = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl")
+# Patches that the vision tower sees at once: few stay in a processor's caches, many fill a GPU.
+PATCHES = {"cpu": 1024}
+GPU_PATCHES = 16384
+MOST_LAYOUTS = 64  # of prompts whose positions are kept
+STAYING = 0.75  # rows that are done leave when so few others are left, since leaving copies those
+
+
+def why_not(model: Any) -> str:
+    """Why responses of this model cannot be generated here; empty if they can."""
+    config = model.config
+    kind = getattr(config, "model_type", "")
+    if kind not in FAMILIES:
+        return f"a {kind} model"
+    text = config.get_text_config()
+    if text._attn_implementation != "sdpa":
+        return f"attention by {text._attn_implementation}"
+    if set(getattr(text, "layer_types", None) or ["full_attention"]) != {"full_attention"}:
+        return "attention in a sliding window"
+    return ""
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """A picture as the vision tower takes it: `patches` (patches, values)."""
+
+    patches: torch.Tensor
+    grid: Grid
+
+
+@dataclass(frozen=True, eq=False)
+class Features:
+    """A picture as the language part takes it: `tokens` (tokens, width), and for some models more, layer by layer."""
+
+    tokens: torch.Tensor
+    deeper: tuple[torch.Tensor, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class PromptLayout:
+    """A prompt for pictures of certain sizes.
+
+    `ids` (tokens,); `positions` (3, tokens) are the rotary positions; a token after the prompt is at its place plus
+    `shift`. The first `prefix` tokens do not depend on the query.
+    """
+
+    ids: torch.Tensor
+    positions: torch.Tensor
+    shift: int
+    prefix: int
+
+
+class Generator:
+    """See the module's docstring."""
+
+    def __init__(self, checkpoint: Checkpoint, cache: PrefixCache | None = None) -> None:
+        self.checkpoint, self.model = checkpoint, checkpoint.model
+        self.cache = cache or PrefixCache()
+        self.merged = int(self.model.config.vision_config.spatial_merge_size) ** 2  # patches of a token
+        self._layouts: dict[tuple[Grid, ...], PromptLayout] = {}
+
+    def generate(
+        self,
+        pairs: Sequence[Sequence[Image.Image]],
+        decoding: StructuredDecoding,
+        write_prompt: Callable[[int], str],
+        check_lengths: Callable[[Sequence[int], Sequence[int]], None],
+        *,
+        temperature: float | None = None,
+    ) -> None:
+        """Write the rows of `decoding`, a response to each pair; greedy unless there is a temperature.
+
+        `write_prompt(pictures)` is the text of a prompt. `check_lengths` gets pictures and tokens of each prompt.
+        """
+        # Votes are several responses to the same pair: it is read once.
+        different = list({id(pair): pair for pair in pairs}.values())
+        number = {id(pair): index for index, pair in enumerate(different)}
+        queries = [self.prepare(pair[-1]) for pair in different]
+        prefixes, layouts = self._find_prefixes(different, queries, write_prompt, check_lengths)
+        batch = _Batch(self, decoding, prefixes, layouts, self.look(queries))
+        batch.spread([number[id(pair)] for pair in pairs])
+        batch.write(temperature)
+
+    def prepare(self, image: Image.Image) -> Prepared:
+        """The picture within the pixel budget, in patches; InputError if the processor refuses it."""
+        try:
+            made = self.checkpoint.processor.image_processor(images=[self.checkpoint.fit(image)], return_tensors="pt")
+        except ValueError as error:
+            raise InputError(f"{self.checkpoint.name}: cannot take these pictures ({error})") from None
+        frames, rows, columns = made["image_grid_thw"][0].tolist()
+        return Prepared(made["pixel_values"], (frames, rows, columns))
+
+    def look(self, pictures: Sequence[Prepared]) -> list[Features]:
+        """The pictures as the language part takes them, a few at a time through the vision tower."""
+        features: list[Features] = []
+        for group in self._groups(pictures):
+            patches = torch.cat([picture.patches for picture in group])
+            output = self.model.model.get_image_features(
+                patches.to(self.model.device, self.model.dtype),
+                torch.tensor([picture.grid for picture in group], device=self.model.device),
+                return_dict=True,
+            )
+            deeper = getattr(output, "deepstack_features", None) or ()
+            for number, tokens in enumerate(output.pooler_output):
+                features.append(Features(tokens, tuple(layer[number] for layer in deeper)))
+        return features
+
+    def _groups(self, pictures: Sequence[Prepared]) -> Iterator[list[Prepared]]:
+        most = PATCHES.get(self.model.device.type, GPU_PATCHES)
+        group: list[Prepared] = []
+        patches = 0
+        for picture in pictures:
+            if group and patches + len(picture.patches) > most:
+                yield group
+                group, patches = [], 0
+            group.append(picture)
+            patches += len(picture.patches)
+        if group:
+            yield group
+
+    def _find_prefixes(
+        self,
+        pairs: Sequence[Sequence[Image.Image]],
+        queries: Sequence[Prepared],
+        write_prompt: Callable[[int], str],
+        check_lengths: Callable[[Sequence[int], Sequence[int]], None],
+    ) -> tuple[list[Prefix], list[PromptLayout]]:
+        """The prefix and the layout of each pair; prefixes that are not kept are read together."""
+        known: dict[tuple[int, ...], Prefix] = {}
+        missing: dict[tuple[int, ...], list[Prepared]] = {}
+        for pair in pairs:
+            references = tuple(pair[:-1])
+            key = identify(references)
+            if key in known or key in missing:
+                continue
+            prefix = self.cache.get(references)
+            if prefix is None:
+                missing[key] = [self.prepare(reference) for reference in references]
+            else:
+                known[key] = prefix
+        layouts: list[PromptLayout] = []
+        for pair, query in zip(pairs, queries, strict=True):
+            key = identify(pair[:-1])
+            grids = known[key].grids if key in known else tuple(picture.grid for picture in missing[key])
+            layouts.append(self._lay_out((*grids, query.grid), write_prompt))
+        # Before anything is computed.
+        check_lengths(list(map(len, pairs)), [len(layout.ids) for layout in layouts])
+        keys = [identify(pair[:-1]) for pair in pairs]
+        if missing:
+            chosen = [keys.index(key) for key in missing]
+            prompts = [layouts[row] for row in chosen]
+            new = [tuple(pairs[row][:-1]) for row in chosen]
+            for prefix in self._read(new, list(missing.values()), prompts):
+                known[identify(prefix.references)] = prefix
+                self.cache.put(prefix)
+        return [known[key] for key in keys], layouts
+
+    def _read(
+        self,
+        references: Sequence[tuple[Image.Image, ...]],
+        prepared: Sequence[Sequence[Prepared]],
+        layouts: Sequence[PromptLayout],
+    ) -> list[Prefix]:
+        """Read the beginning of these prompts."""
+        features = self.look([picture for pictures in prepared for picture in pictures])
+        lengths = [layout.prefix for layout in layouts]
+        rows = Rows(len(layouts), max(lengths))
+        self.read(
+            rows,
+            [layout.ids[: layout.prefix] for layout in layouts],
+            [layout.positions[:, : layout.prefix] for layout in layouts],
+            [0] * len(layouts),
+            features,
+        )
+        return [
+            Prefix(pictures, tuple(picture.grid for picture in made), rows.take(number, length))
+            for number, (pictures, made, length) in enumerate(zip(references, prepared, lengths, strict=True))
+        ]
+
+    def read(
+        self,
+        rows: Rows,
+        ids: Sequence[torch.Tensor],
+        positions: Sequence[torch.Tensor],
+        starts: Sequence[int],
+        features: Sequence[Features],
+    ) -> torch.Tensor:
+        """Read tokens behind what each row holds; returns the hidden states (rows, tokens, width).
+
+        `ids` (tokens,) and `positions` (3, tokens) of each row, which begins at its place of `starts`. `features` are
+        those of all pictures, in order.
+        """
+        device = self.model.device
+        longest = max(map(len, ids))
+        all_ids = torch.zeros(len(ids), longest, dtype=torch.long)
+        all_positions = torch.zeros(3, len(ids), longest, dtype=torch.long)
+        places = torch.full((len(ids), longest), rows.size)  # what fills up a row goes behind the last place
+        for row, (own, where, start) in enumerate(zip(ids, positions, starts, strict=True)):
+            all_ids[row, : len(own)] = own
+            all_positions[:, row, : len(own)] = where
+            places[row, : len(own)] = torch.arange(start, start + len(own))
+        length = max(start + len(own) for start, own in zip(starts, ids, strict=True))
+        return self.step(rows, all_ids.to(device), all_positions.to(device), places.to(device), length, features)
+
+    def step(
+        self,
+        rows: Rows,
+        ids: torch.Tensor,
+        positions: torch.Tensor,
+        places: torch.Tensor,
+        length: int,
+        features: Sequence[Features] = (),
+    ) -> torch.Tensor:
+        """One pass of the language part over `ids` (rows, tokens); returns the hidden states (rows, tokens, width).
+
+        `positions` (3, rows, tokens) are rotary, `places` (rows, tokens) are those in `rows`, below `length`.
+        """
+        embedded = self.model.get_input_embeddings()(ids)
+        extra: dict[str, Any] = {}
+        if features:
+            # (rows, tokens), true where a token stands for a part of a picture.
+            pictured = ids == self.model.config.image_token_id
+            seen = torch.cat([feature.tokens for feature in features]).to(embedded.device, embedded.dtype)
+            embedded = embedded.masked_scatter(pictured[..., None], seen)
+            if features[0].deeper:
+                layers = zip(*(feature.deeper for feature in features), strict=True)
+                extra["deepstack_visual_embeds"] = [torch.cat(layer) for layer in layers]
+                extra["visual_pos_masks"] = pictured
+        output = self.model.model.language_model(
+            inputs_embeds=embedded,
+            position_ids=positions,
+            attention_mask=rows.place(places, length),
+            past_key_values=rows,
+            use_cache=True,
+            **extra,
+        )
+        hidden: torch.Tensor = output.last_hidden_state
+        return hidden
+
+    def head(self, hidden: torch.Tensor) -> torch.Tensor:
+        """The logits (rows, vocabulary) of hidden states (rows, width)."""
+        logits: torch.Tensor = self.model.get_output_embeddings()(hidden)
+        return logits
+
+    def _lay_out(self, grids: tuple[Grid, ...], write_prompt: Callable[[int], str]) -> PromptLayout:
+        """The prompt for pictures with these grids."""
+        if grids not in self._layouts:
+            while len(self._layouts) >= MOST_LAYOUTS:
+                self._layouts.pop(next(iter(self._layouts)))
+            self._layouts[grids] = self._make_layout(grids, write_prompt(len(grids)))
+        return self._layouts[grids]
+
+    def _make_layout(self, grids: tuple[Grid, ...], prompt: str) -> PromptLayout:
+        tokenizer, model = self.checkpoint.processor.tokenizer, self.model.model
+        bos = tokenizer.bos_token
+        # Some templates begin with this token; a second one must not be added.
+        text = tokenizer(prompt, add_special_tokens=not (bos and prompt.startswith(bos)))["input_ids"]
+        image = self.model.config.image_token_id
+        counts = iter(frames * rows * columns // self.merged for frames, rows, columns in grids)
+        ids: list[int] = []
+        prefix = 0
+        for token in text:
+            if token == image:
+                prefix = len(ids)  # at last the place where the query begins
+            ids += [image] * next(counts) if token == image else [token]
+        tokens = torch.tensor([ids])
+        positions, shift = model.get_rope_index(
+            input_ids=tokens,
+            mm_token_type_ids=(tokens == image).int(),
+            image_grid_thw=torch.tensor(grids),
+            attention_mask=torch.ones_like(tokens),
+        )
+        return PromptLayout(tokens[0], positions[:, 0], int(shift.item()), prefix)
+
+
+class _Batch:
+    """Responses that are generated together."""
+
+    def __init__(
+        self,
+        generator: Generator,
+        decoding: StructuredDecoding,
+        prefixes: Sequence[Prefix],
+        layouts: Sequence[PromptLayout],
+        features: Sequence[Features],
+    ) -> None:
+        self.generator, self.decoding, self.layouts = generator, decoding, layouts
+        beginning = torch.tensor(decoding.beginning)
+        after = torch.arange(len(beginning))
+        ids, positions = [], []
+        for layout in layouts:
+            # The tags that begin the response are known: they are read with the prompt.
+            ids.append(torch.cat([layout.ids[layout.prefix :], beginning]))
+            behind = (len(layout.ids) + layout.shift + after).expand(3, -1)
+            positions.append(torch.cat([layout.positions[:, layout.prefix :], behind], 1))
+        lengths = [len(layout.ids) + len(beginning) for layout in layouts]
+        self.cache = Rows(len(layouts), max(len(layout.ids) for layout in layouts) + decoding.max_new_tokens)
+        self.cache.begin_with(prefixes)
+        hidden = generator.read(self.cache, ids, positions, [layout.prefix for layout in layouts], features)
+        device = hidden.device
+        last = torch.tensor([len(own) - 1 for own in ids], device=device)
+        self.logits = generator.head(hidden[torch.arange(len(ids), device=device), last])
+        self.places = torch.tensor(lengths, device=device)  # (rows,), where the next token goes
+        self.shifts = torch.tensor([layout.shift for layout in layouts], device=device)
+        self.length = max(lengths)
+
+    def spread(self, sources: Sequence[int]) -> None:
+        """Continue with a row for each of `sources`, which are numbers of rows."""
+        if list(sources) != list(range(self.cache.count)):
+            self._keep(torch.tensor(sources, device=self.places.device))
+            self.logits = self.logits[torch.tensor(sources, device=self.logits.device)]
+
+    def _keep(self, numbers: torch.Tensor) -> None:
+        self.cache.keep(numbers)
+        self.places, self.shifts = self.places[numbers], self.shifts[numbers]
+
+    def write(self, temperature: float | None) -> None:
+        """Write the responses to their ends."""
+        decoding = self.decoding
+        rows = decoding.begin(self.cache.count)
+        for row in rows:
+            row.finish()  # what begins it has been read
+        logits = self.logits
+        while True:
+            masked = decoding.constrain(rows, logits)
+            if temperature is None:
+                tokens = masked.argmax(-1)
+            else:
+                tokens = torch.multinomial((masked / temperature).softmax(-1), 1)[:, 0]
+            decoding.take(rows, tokens.tolist())
+            writing = [number for number, row in enumerate(rows) if not row.answered]
+            if not writing:
+                break
+            if len(writing) <= STAYING * len(rows):
+                chosen = torch.tensor(writing, device=tokens.device)
+                self._keep(chosen)
+                rows, tokens = [rows[number] for number in writing], tokens[chosen]
+            logits = self._next(tokens)
+        for row in decoding.rows:
+            row.finish()
+
+    def _next(self, tokens: torch.Tensor) -> torch.Tensor:
+        """Read a token of each row (rows,); the logits (rows, vocabulary) behind it."""
+        places = self.places[:, None]
+        self.length += 1
+        positions = (places + self.shifts[:, None]).expand(3, -1, -1)
+        hidden = self.generator.step(self.cache, tokens[:, None], positions, places, self.length)
+        self.places = self.places + 1
+        return self.generator.head(hidden[:, -1])
