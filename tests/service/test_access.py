@@ -59,6 +59,7 @@ def test_roles(locked: Locked) -> None:
         ("GET", "/v1/stations/station/audit", None),
         ("POST", "/v1/stations/station/reload", None),
         ("POST", "/v1/stations/station/changes", change),
+        ("POST", "/v1/stations/station/zones", {"zones": [], "base": 1}),
         ("POST", "/v1/stations/station/changes/1/apply", None),
         ("POST", "/v1/stations/station/changes/1/discard", None),
         ("POST", "/v1/stations/station/changes/1/roll-back", None),

@@ -83,3 +83,18 @@ def test_schemathesis_finds_no_fault(served: Served, tmp_path: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 0, done.stdout[-5000:] + done.stderr
     assert not any(line.get("status", 0) >= 500 for line in served.lines())
+
+
+def test_zones_are_sent_and_previewed(served: Served) -> None:
+    version = served.ask("GET", "/v1/stations/station").json["version"]
+    zone = {"kind": "ignore", "name": "date", "points": [[0, 0], [9.5, 0], [9, 9]]}
+    answer = served.ask("POST", "/v1/stations/station/zones", {"zones": [zone], "base": version})
+    assert answer.status == 202 and answer.json["target"] == "zones", answer.body
+    for body, problem in (
+        ({"zones": [zone | {"points": [[0, 0], [1, 1]]}], "base": version}, "three corners"),
+        ({"zones": [zone | {"kind": "hide"}], "base": version}, "kind"),
+        ({"zones": [{"kind": "ignore", "mask": "../../etc/passwd"}], "base": version}, "mask"),
+        ({"zones": [zone]}, "base"),
+    ):
+        refused = served.ask("POST", "/v1/stations/station/zones", body)
+        assert refused.status == 422 and problem in refused.error

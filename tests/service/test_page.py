@@ -2,12 +2,17 @@
 
 import csv
 import io
+import json
 import os
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import openpyxl
 import pytest
+from PIL import Image
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 from helpers.browser import CHROMIUM, EVIL, launch, watch
@@ -16,7 +21,8 @@ from helpers.stations import grey_pictures, grey_station
 from lad_reasoner.service.keys import Keys, add_key
 from lad_reasoner.service.page import create_page_app
 from lad_reasoner.service.runtime import Runtime
-from lad_reasoner.service.setup import create_station
+from lad_reasoner.service.setup import create_station, set_zones
+from lad_reasoner.service.station import Station
 
 AXE = Path(os.environ.get("AXE_CORE", "node_modules/axe-core/axe.min.js"))
 
@@ -56,6 +62,13 @@ def new_context(browser: Browser, served: Served) -> BrowserContext:
     context = browser.new_context(base_url=f"http://127.0.0.1:{served.port}", viewport={"width": 1300, "height": 900})
     context.set_default_timeout(10_000)
     return context
+
+
+def wait_until(true: Callable[[], bool]) -> None:
+    end = time.monotonic() + 60
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.05)
 
 
 def inspect(page: Page, picture: bytes, part: str) -> None:
@@ -136,7 +149,7 @@ def test_texts_of_strangers_stay_texts(page: Page, served: Served) -> None:
     page.get_by_label("your name").fill(EVIL[:90])
     page.get_by_role("button", name="Save").click()
     expect(page.locator("#verdict .note")).to_contain_text(EVIL)
-    for path in ("", "/history", "/inspections/1", "/changes", "/limit"):
+    for path in ("", "/history", "/inspections/1", "/changes", "/zones", "/limit"):
         page.goto(f"/stations/station{path}")
         assert page.title() != "hacked"
     policy = page.request.get("/stations/station").headers["content-security-policy"]
@@ -187,7 +200,7 @@ def test_a_picture_is_accepted_and_rolled_back(page: Page, served: Served) -> No
     page.goto("/stations/station/inspections/1")
     page.get_by_role("button", name="Preview").click()
     change = page.locator(".change")
-    expect(change).to_have_attribute("data-state", "preview")
+    expect(change).to_have_attribute("data-state", "preview", timeout=60_000)
     expect(change).to_contain_text("4712: anomalous → good")
     change.get_by_role("button", name="Apply").click()
     expect(change).to_have_attribute("data-state", "live")
@@ -195,6 +208,183 @@ def test_a_picture_is_accepted_and_rolled_back(page: Page, served: Served) -> No
     change.get_by_role("button", name="Roll back").click()
     expect(change).to_have_attribute("data-state", "rolled back")
     assert served.ask("GET", "/v1/stations/station").json["references"] == 1
+
+
+def at(page: Page, x: float, y: float) -> tuple[float, float]:
+    """A point of the reference, of 32 x 32 pixels, on the screen."""
+    page.locator(".canvas").scroll_into_view_if_needed()
+    box = page.locator(".canvas").bounding_box()
+    assert box is not None
+    side = min(box["width"], box["height"])
+    left, top = box["x"] + (box["width"] - side) / 2, box["y"] + (box["height"] - side) / 2
+    return left + side * x / 32, top + side * y / 32
+
+
+def drawn(page: Page) -> list[dict[str, Any]]:
+    """The zones as the page would send them."""
+    zones = json.loads(page.locator("input[name=plan]").input_value())["zones"]
+    assert isinstance(zones, list)
+    return zones
+
+
+def drag(page: Page, start: tuple[float, float], end: tuple[float, float]) -> None:
+    page.mouse.move(*at(page, *start))
+    page.mouse.down()
+    page.mouse.move(*at(page, *end), steps=4)
+    page.mouse.up()
+
+
+def apply_newest(page: Page) -> None:
+    change = page.locator(".change").first
+    expect(change).to_have_attribute("data-state", "preview", timeout=60_000)
+    change.get_by_role("button", name="Apply").click()
+    expect(change).to_have_attribute("data-state", "live")
+
+
+def spotted(shade: int) -> bytes:
+    """A good part with a square of this shade in its upper left quarter."""
+    image = Image.open(io.BytesIO(grey_png(100))).convert("RGB")
+    image.paste((shade, shade, shade), (2, 2, 14, 14))
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def test_a_zone_is_drawn_previewed_and_respected(page: Page, served: Served) -> None:
+    served.ask("POST", "/stations/station/limit", b"limit=0.02&base=1", "application/x-www-form-urlencoded")
+    assert served.inspect(spotted(250), part="4711").json["outcome"] == "anomalous"
+    page.goto("/stations/station/zones")
+    expect(page.get_by_role("button", name="Preview")).to_be_disabled()
+    page.get_by_label("fixed camera").check()
+    drag(page, (0, 0), (16, 16))
+    page.get_by_label("name", exact=True).fill("date")
+    page.get_by_label("name", exact=True).press("Enter")
+    (zone,) = drawn(page)
+    assert (zone["kind"], zone["name"]) == ("ignore", "date")
+    assert [tuple(map(round, point)) for point in zone["points"]] == [(0, 0), (16, 0), (16, 16), (0, 16)]
+    page.get_by_role("button", name="Preview").click()
+    page.wait_for_url("**/changes")
+    expect(page.locator(".change").first).to_contain_text("4711: anomalous → good", timeout=60_000)
+    assert served.inspect(spotted(250)).json["outcome"] == "anomalous"  # nothing is live yet
+    apply_newest(page)
+    assert served.inspect(spotted(250)).json["outcome"] == "good"
+    page.goto("/stations/station/zones")
+    assert [each["name"] for each in drawn(page)] == ["date"]
+    page.goto("/stations/station/changes")
+    page.get_by_role("button", name="Roll back").click()
+    expect(page.locator(".change").first).to_have_attribute("data-state", "rolled back")
+    assert served.inspect(spotted(250)).json["outcome"] == "anomalous"
+
+
+def test_zones_are_the_same_as_those_of_the_command(page: Page, served: Served, tmp_path: Path) -> None:
+    page.goto("/stations/station/zones")
+    page.get_by_label("new zone").select_option("check")
+    drag(page, (4, 4), (20, 12))
+    page.get_by_role("button", name="Preview").click()
+    page.wait_for_url("**/changes")
+    apply_newest(page)
+    by_page = Station.load(tmp_path / "station")
+    svg = '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32"><rect class="check" {} /></svg>'
+    (x, y), _, (u, v), _ = by_page.zones[0].points
+    (tmp_path / "zones.svg").write_text(svg.format(f'x="{x}" y="{y}" width="{u - x}" height="{v - y}"'))
+    by_command = set_zones(tmp_path / "station", svg=tmp_path / "zones.svg", clear=True)
+    assert by_command.zones == by_page.zones and by_command.scored_zones == by_page.scored_zones
+    assert by_command.normals == by_page.normals
+
+
+def test_zones_are_drawn_with_keys_and_undone(page: Page, served: Served) -> None:
+    page.goto("/stations/station/zones")
+    page.get_by_role("application").focus()
+    for keys in (["ArrowLeft"] * 8, ["ArrowUp"] * 8, ["ArrowRight"] * 8):
+        for key in keys:
+            page.keyboard.press(key)
+        page.keyboard.press("Enter")
+    page.keyboard.press("c")
+    assert drawn(page)[0]["points"] == [[8, 16], [8, 8], [16, 8]]
+    page.get_by_label("move and change").check()
+    page.get_by_role("button", name="corner 2 of zone 1").focus()
+    page.keyboard.press("Shift+ArrowUp")
+    page.keyboard.press("Shift+ArrowUp")
+    assert drawn(page)[0]["points"] == [[8, 16], [8, 6], [16, 8]]
+    page.get_by_role("button", name="zone 1, ignore", exact=True).focus()
+    page.keyboard.press("ArrowRight")
+    assert drawn(page)[0]["points"] == [[9, 16], [9, 6], [17, 8]]
+    page.keyboard.press("Delete")
+    assert drawn(page) == []
+    for expected in ([[9, 16], [9, 6], [17, 8]], [[8, 16], [8, 6], [16, 8]], [[8, 16], [8, 7], [16, 8]]):
+        page.keyboard.press("Control+z")
+        assert drawn(page)[0]["points"] == expected
+    for _ in range(3):
+        page.get_by_role("button", name="Undo").click()
+    assert drawn(page) == []
+    page.get_by_label("draw", exact=True).check()
+    page.get_by_role("application").focus()
+    page.keyboard.press("Enter")
+    page.keyboard.press("Backspace")
+    expect(page.get_by_role("button", name="Preview")).to_be_disabled()
+
+
+def test_zones_are_changed_by_hand_and_in_numbers(page: Page, served: Served) -> None:
+    page.goto("/stations/station/zones")
+    for corner in ((4, 4), (20, 4), (20, 20), (4, 4)):  # the last click closes it
+        page.mouse.click(*at(page, *corner))
+    page.get_by_label("move and change").check()
+    drag(page, (15, 8), (25, 18))
+    assert [tuple(point) for point in drawn(page)[0]["points"]] == [(14, 14), (30, 14), (30, 30)]
+    drag(page, (30, 30), (20, 32))
+    assert drawn(page)[0]["points"][2] == [20, 32]
+    page.get_by_label("corners").fill("1,2 30.5,2 30,31")
+    page.get_by_label("corners").blur()
+    assert drawn(page)[0]["points"] == [[1, 2], [31, 2], [30, 31]]
+    page.get_by_label("corners").fill("1,2 3")
+    page.get_by_label("corners").blur()
+    expect(page.get_by_role("alert")).to_contain_text("three corners")
+    page.locator("select[name=kind-0]").select_option("check")
+    page.get_by_label("mm a pixel").fill("0,5")
+    page.get_by_label("at most off").fill("2")
+    page.get_by_label("at most off").blur()
+    plan = json.loads(page.locator("input[name=plan]").input_value())
+    assert plan["mm_per_pixel"] == 0.5 and plan["zones"][0]["max_shift_mm"] == 2
+    page.get_by_role("button", name="Remove zone 1").click()
+    assert drawn(page) == []
+
+
+def test_zones_are_drawn_with_a_finger(browser: Browser, served: Served) -> None:
+    context = browser.new_context(
+        base_url=f"http://127.0.0.1:{served.port}", viewport={"width": 400, "height": 800}, has_touch=True
+    )
+    page = context.new_page()
+    page.goto("/stations/station/zones")
+    page.locator(".canvas").scroll_into_view_if_needed()
+    for corner in ((4, 4), (28, 4), (16, 28)):
+        page.touchscreen.tap(*at(page, *corner))
+    page.get_by_role("button", name="Close the polygon").tap()
+    assert len(drawn(page)[0]["points"]) == 3
+    context.close()
+
+
+def test_operators_see_zones_and_do_not_change_them(browser: Browser, tmp_path: Path) -> None:
+    folder, _ = grey_station(tmp_path, judge="helpers.stations:Grey")
+    Image.fromarray(np.pad(np.full((8, 8), 255, np.uint8), 12)).save(tmp_path / "mask.png")
+    set_zones(folder, mask=tmp_path / "mask.png", name=EVIL[:60])
+    key = add_key(tmp_path / "keys.toml", "line 3", "operator")
+    app = create_page_app(Runtime([folder]), keys=Keys.read(tmp_path / "keys.toml"))
+    with serving_here(app, tmp_path / "log") as served:
+        context = new_context(browser, served)
+        page = context.new_page()
+        page.goto("/login")
+        page.get_by_label("Key").fill(key)
+        page.get_by_role("button", name="Log in").click()
+        page.goto("/stations/station/zones")
+        expect(page.locator("#list li")).to_contain_text(EVIL[:60])
+        expect(page.get_by_role("button", name="Preview")).to_have_count(0)
+        assert page.title() != "hacked"
+        mask = page.request.get("/stations/station/zones/1/mask")
+        assert Image.open(io.BytesIO(mask.body())).getpixel((16, 16))[3] > 0  # type: ignore[index]
+        assert page.request.get("/stations/station/zones/2/mask").status == 404
+        plan = json.dumps({"zones": [], "base": 1})
+        assert page.request.post("/stations/station/zones", form={"plan": plan}).status == 403
+        context.close()
 
 
 def test_the_limit_is_moved_over_the_histogram(page: Page, served: Served) -> None:
@@ -260,8 +450,16 @@ def test_axe_finds_no_fault(browser: Browser, served: Served, scheme: str) -> No
         base_url=f"http://127.0.0.1:{served.port}", bypass_csp=True, color_scheme=scheme, viewport=None
     )
     page = context.new_page()
-    for path in ("stations/station", "stations/station/history", "stations/station/inspections/1", "login"):
+    change = served.ask("POST", "/v1/stations/station/changes", {"target": "references", "inspections": [1]})
+    wait_until(
+        lambda: served.ask("GET", f"/v1/stations/station/changes/{change.json['id']}").json["state"] == "preview"
+    )
+    for name in ("", "/history", "/inspections/1", "/changes", "/limit", "/zones", "login"):
+        path = f"stations/station{name}" if name != "login" else name
         page.goto(f"/{path}")
+        if name == "/zones":
+            drag(page, (4, 4), (20, 12))
+            page.get_by_label("move and change").check()
         page.evaluate(AXE.read_text())
         faults = page.evaluate("axe.run().then(found => found.violations.map(each => [each.id, each.impact]))")
         assert faults == [], path
@@ -272,7 +470,7 @@ def test_axe_finds_no_fault(browser: Browser, served: Served, scheme: str) -> No
 def test_nothing_is_wider_than_the_screen_and_prints_keep_pictures(page: Page, served: Served, width: int) -> None:
     served.inspect(grey_png(250), part="4711" * 40)
     page.set_viewport_size({"width": width, "height": 1000})
-    for path in ("", "/history", "/inspections/1", "/changes", "/limit"):
+    for path in ("", "/history", "/inspections/1", "/changes", "/zones", "/limit"):
         page.goto(f"/stations/station{path}")
         assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0, path
     page.goto("/stations/station/inspections/1")
@@ -280,3 +478,9 @@ def test_nothing_is_wider_than_the_screen_and_prints_keep_pictures(page: Page, s
     expect(page.locator("#verdict svg image").first).to_be_visible()
     expect(page.locator("#verdict img")).to_be_visible()
     expect(page.locator("form.feedback")).to_be_hidden()
+    for path, selector in (("history", "tbody tr"), ("limit", ".chart > svg"), ("zones", ".canvas")):
+        page.goto(f"/stations/station/{path}")
+        expect(page.locator(selector)).to_be_visible()
+        expect(page.get_by_role("button")).to_have_count(0)
+    page.goto("/stations/station/limit")
+    assert page.locator(".key.good").bounding_box()["width"] < 20  # type: ignore[index]

@@ -12,12 +12,13 @@ from helpers.stations import grey_station
 from lad_reasoner.errors import InputError
 from lad_reasoner.service.archive import AbsentError, Change, Inspection, Opinion, StateError
 from lad_reasoner.service.runtime import LiveStation, Runtime
-from lad_reasoner.service.station import FILE, Station
+from lad_reasoner.service.station import FILE, Station, Zone
 from lad_reasoner.service.teaching import (
     apply_change,
     discard_change,
     fit_limit,
     propose_change,
+    propose_zones,
     recover_changes,
     roll_back_change,
 )
@@ -239,3 +240,50 @@ def test_the_limit_follows_what_was_said(tmp_path: Path) -> None:
 def test_a_promised_limit_is_not_fitted(runtime: Runtime) -> None:
     with pytest.raises(InputError, match="its limit follows from its promise"):
         propose_change(runtime, runtime.station("station"), "limit", [], who="Ada")
+
+
+SQUARE = Zone(kind="ignore", name="date", points=((0, 0), (16, 0), (16, 16), (0, 16)))
+
+
+def draw(live: LiveStation, runtime: Runtime, *zones: Zone, base: int | None = None) -> Change:
+    return propose_zones(
+        runtime,
+        live,
+        zones,
+        mm_per_pixel=None,
+        fixed_camera=True,
+        base=live.version if base is None else base,
+        who="Ada",
+    )
+
+
+def test_other_zones_are_a_change_as_any_other(runtime: Runtime) -> None:
+    live = runtime.station("station")
+    inspect(runtime, 101)
+    before = live.file()
+    change = wait(live, draw(live, runtime, SQUARE))
+    assert change.state == "preview" and change.preview["zones"] == [0, 1], change.preview
+    assert live.file() == before
+    apply_change(live, change.id, who="Ada")
+    station = Station.load(live.folder)
+    assert station.zones == (SQUARE,) and station.fixed_camera and station.scored_zones == station.zone_digest
+    assert station.normals != live.archive.version_file(1) and inspect(runtime, 101).version == live.version
+    roll_back_change(live, change.id, who="Ada")
+    assert live.file() == before and accepted(live) == []
+
+
+def test_zones_that_do_not_fit_change_nothing(runtime: Runtime, tmp_path: Path) -> None:
+    live = runtime.station("station")
+    (tmp_path / "secret.png").write_bytes(grey_png(9))
+    outside = SQUARE.model_copy(update={"points": ((0, 0), (33, 0), (9, 9))})
+    stranger = Zone(kind="ignore", mask="references/0001.png")
+    tolerance = Zone(kind="check", points=SQUARE.points, max_shift_mm=1)
+    for zone, problem in ((outside, "outside"), (stranger, "not one of this"), (tolerance, "mm_per_pixel")):
+        with pytest.raises(InputError, match=problem):
+            draw(live, runtime, zone)
+    with pytest.raises(StateError, match="changed meanwhile"):
+        draw(live, runtime, SQUARE, base=live.version + 1)
+    everything = Zone(kind="ignore", points=((0, 0), (32, 0), (32, 32), (0, 32)))
+    change = wait(live, draw(live, runtime, everything))
+    assert change.state == "discarded" and "nothing of the picture" in change.preview["error"]
+    assert live.open.station.zones == ()

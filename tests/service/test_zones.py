@@ -91,7 +91,10 @@ def test_only_what_is_included_counts(folder: Path) -> None:
     here = Zone(kind="include", points=CORNERS)
     assert outcome(with_zones(folder, here), spoilt(GOOD.image)).outcome == "anomalous"
     # An ignored part of what is included does not count.
-    assert outcome(with_zones(folder, here, Zone(kind="ignore", points=CORNERS)), spoilt(GOOD.image)).outcome == "good"
+    part = Zone(kind="ignore", points=((212, 48), (328, 48), (328, 152), (212, 152)))
+    assert outcome(with_zones(folder, here, part), spoilt(GOOD.image)).outcome == "good"
+    with pytest.raises(InputError, match="nothing of the picture to judge"):
+        with_zones(folder, here, Zone(kind="ignore", points=CORNERS))
 
 
 def test_a_zone_to_check_finds_what_the_whole_overlooks(folder: Path) -> None:

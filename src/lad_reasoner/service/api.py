@@ -12,6 +12,7 @@
     POST /v1/stations/NAME/inspections/ID/feedback    good after all, or missed; with a reason
     POST /v1/stations/NAME/changes              accept pictures as normal: makes a preview              (engineer)
     GET  /v1/stations/NAME/changes[/ID]         changes, and what they change on the archive
+    POST /v1/stations/NAME/zones                other zones: makes a preview                            (engineer)
     POST /v1/stations/NAME/changes/ID/apply     the preview goes live                                   (engineer)
     POST /v1/stations/NAME/changes/ID/discard   the preview is thrown away                              (engineer)
     POST /v1/stations/NAME/changes/ID/roll-back the station is again as it was before                   (engineer)
@@ -68,10 +69,12 @@ from lad_reasoner.service.guard import Guard
 from lad_reasoner.service.keys import Holder, Keys
 from lad_reasoner.service.queue import LateError, QueueFullError
 from lad_reasoner.service.runtime import LATE, LiveStation, Order, Runtime
+from lad_reasoner.service.station import Zone
 from lad_reasoner.service.teaching import (
     apply_change,
     discard_change,
     propose_change,
+    propose_zones,
     recover_changes,
     roll_back_change,
 )
@@ -83,10 +86,15 @@ logger = logging.getLogger(__name__)
 HOUR = 3600.0
 LEAST_FREE = 64 * 2**20  # bytes of the disk: with less the server is not ready
 AHEAD = 8  # pictures of one batch that are in the queue at the same time
+MOST_ZONES = 50  # of a station, sent by a client
 MOST_ID = 2**53  # whole numbers that JSON holds everywhere
 
 _PICTURE = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 _INSPECT_EXAMPLE = {"station": "bottle", "part": "4711", "picture": _PICTURE, "seconds": 5}
+_ZONES_EXAMPLE = {
+    "zones": [{"kind": "ignore", "name": "date", "points": [[20, 400], [200, 400], [200, 460], [20, 460]]}],
+    "base": 1,
+}
 _BATCH_EXAMPLE = {"station": "bottle", "pictures": [{"part": "4711", "picture": _PICTURE}]}
 
 
@@ -114,6 +122,17 @@ class ChangeForm(BaseModel):
 
     target: Target
     inspections: list[Annotated[int, Field(ge=1, le=MOST_ID)]] = Field([], max_length=100)
+
+
+class ZonesForm(BaseModel):
+    """All zones of a station, in place of those that it has."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    zones: list[Zone] = Field(max_length=MOST_ZONES)
+    mm_per_pixel: float | None = Field(None, gt=0, allow_inf_nan=False)
+    fixed_camera: bool = False
+    base: int = Field(ge=1, le=MOST_ID, description="The version of the station that they are for.")
 
 
 class StationCard(BaseModel):
@@ -433,6 +452,16 @@ def _add_change_routes(app: FastAPI) -> None:
     ) -> Change:
         """Accept pictures as normal, or fit the limit to what was said. Nothing changes but a preview is made."""
         return propose_change(runtime, live, form.target, form.inspections, who=holder.name)
+
+    @app.post("/v1/stations/{station}/zones", status_code=202, tags=["teach"], responses=problems)
+    def draw_zones(
+        live: TheStation,
+        runtime: TheRuntime,
+        form: Annotated[ZonesForm, Body(examples=[_ZONES_EXAMPLE])],
+        holder: Engineer,
+    ) -> Change:
+        """Other zones, in pixels of the first reference. Nothing changes but a preview is made."""
+        return propose_zones(runtime, live, **dict(form), who=holder.name)
 
     @app.post("/v1/stations/{station}/changes/{number}/apply", tags=["teach"], responses=problems)
     def apply(live: TheStation, number: Number, holder: Engineer) -> Change:

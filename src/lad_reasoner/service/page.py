@@ -8,6 +8,7 @@
     /stations/NAME/history                      with filters; as CSV and Excel
     /stations/NAME/inspections/ID               one verdict; keys g (good after all) and m (missed)
     /stations/NAME/changes                      accept as normal: preview, live, roll back
+    /stations/NAME/zones                        zones drawn on the first reference
     /stations/NAME/limit                        the limit, and a histogram of the archive
 
 HTML that the server writes; htmx swaps parts of it. Nothing is loaded from elsewhere, and the content security policy
@@ -34,12 +35,13 @@ import numpy as np
 from fastapi import Depends, FastAPI, Form, Query, Request
 from numpy.typing import NDArray
 from PIL import Image
+from pydantic import ValidationError
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import HTMLResponse, RedirectResponse, Response, StreamingResponse
 
 import lad_reasoner.templates
 from lad_reasoner.errors import InputError, require
-from lad_reasoner.files.pictures import Picture, read_picture
+from lad_reasoner.files.pictures import Picture, open_picture, read_picture
 from lad_reasoner.records import Box
 from lad_reasoner.report.inspection import heat_image
 from lad_reasoner.runner import Judged
@@ -51,6 +53,7 @@ from lad_reasoner.service.api import (
     Number,
     TheRuntime,
     TheStation,
+    ZonesForm,
     create_app,
     inspect_sent,
     picture_as_png,
@@ -59,13 +62,20 @@ from lad_reasoner.service.archive import REASONS, AbsentError, Inspection, Opini
 from lad_reasoner.service.guard import COOKIE, LOGIN, OPEN
 from lad_reasoner.service.keys import Holder, Keys
 from lad_reasoner.service.runtime import LiveStation, Runtime
-from lad_reasoner.service.teaching import apply_change, discard_change, move_limit, propose_change, roll_back_change
+from lad_reasoner.service.teaching import (
+    apply_change,
+    discard_change,
+    move_limit,
+    propose_change,
+    propose_zones,
+    roll_back_change,
+)
 from lad_reasoner.service.telemetry import Telemetry
 from lad_reasoner.templates import render_page
-from lad_reasoner.text import printable
+from lad_reasoner.text import first_problem, printable
 
 STATIC = Path(lad_reasoner.templates.__file__).parent / "service"
-SCRIPTS = ("htmx.min.js", "station.js")
+SCRIPTS = ("htmx.min.js", "station.js", "zones.js")
 OUTCOMES: tuple[Outcome, ...] = ("good", "anomalous", "unsure", "not judged")
 VIEWS = 500  # maps that stay in memory, of the newest inspections
 RECENT = 12  # of the line beside the verdict
@@ -73,6 +83,7 @@ ROWS = 50  # of a page of the history
 MOST_ROWS = 100_000  # of an export
 MOST_SCORES = 1000  # of the histogram, the newest
 BINS = 40
+MASK_COLOUR, MASK_ALPHA = (120, 120, 120), 170  # how a zone that is a mask is shown
 THUMBNAIL = 32  # pixels: on which pictures are compared where the judge does not say which reference is nearest
 BEAT = 15.0  # seconds between two signs of life of a stream of events
 WAITING = 100  # events that may wait for a slow client
@@ -126,6 +137,7 @@ class Watch:
         with self._lock:
             self._pages[queue] = station, asyncio.get_running_loop()
         ending = asyncio.create_task(ended.wait())
+        getting: asyncio.Task[Inspection] | None = None
         try:
             yield "retry: 2000\n\n"
             while not ended.is_set():
@@ -139,6 +151,8 @@ class Watch:
                     yield ": beat\n\n"
         finally:
             ending.cancel()
+            if getting is not None:
+                getting.cancel()
             with self._lock:
                 del self._pages[queue]
 
@@ -186,6 +200,7 @@ def create_page_app(
     _add_pictures(app, watch)
     _add_history(app, watch)
     _add_changes(app)
+    _add_zones(app)
     _add_limit(app)
     return app
 
@@ -349,6 +364,43 @@ def _add_changes(app: FastAPI) -> None:
     ) -> Response:
         moves = {"apply": apply_change, "discard": discard_change, "roll-back": roll_back_change}
         return _part("change.html", holder, live, change=moves[verb](live, number, who=holder.name))
+
+
+def _add_zones(app: FastAPI) -> None:
+    @app.get("/stations/{station}/zones", include_in_schema=False)
+    def zones(live: TheStation, holder: AnyHolder) -> Response:
+        station, first = live.open.station, live.open.references[0]
+        return _page(
+            "zones.html",
+            holder,
+            live,
+            title=f"Zones of {live.name}",
+            station=station,
+            first=first,
+            zones=json.dumps([zone.model_dump(mode="json", exclude_none=True) for zone in station.zones]),
+            version=live.version,
+        )
+
+    @app.get("/stations/{station}/zones/{number}/mask", include_in_schema=False)
+    def mask(live: TheStation, number: Number, holder: AnyHolder) -> Response:
+        zones = live.open.station.zones
+        name = zones[number - 1].mask if number <= len(zones) else None
+        if name is None:
+            raise AbsentError(f"{live.name}: no mask of zone {number}")
+        with open_picture(live.folder / name) as image:
+            white = image.convert("L").point(lambda level: MASK_ALPHA * (level > 127))
+        drawn = Image.new("RGBA", white.size, MASK_COLOUR)
+        drawn.putalpha(white)
+        return _png(drawn)
+
+    @app.post("/stations/{station}/zones", include_in_schema=False)
+    def draw(live: TheStation, runtime: TheRuntime, holder: Engineer, plan: Annotated[str, Form()]) -> Response:
+        try:
+            form = ZonesForm.model_validate_json(plan)
+        except ValidationError as error:
+            raise InputError(first_problem(error)) from None
+        propose_zones(runtime, live, **dict(form), who=holder.name)
+        return Response(status_code=204, headers={"HX-Redirect": f"{_address(live)}/changes"})
 
 
 def _add_limit(app: FastAPI) -> None:

@@ -51,6 +51,8 @@ def _check_inside(path: str) -> str:
 PathInside = Annotated[str, AfterValidator(_check_inside)]
 Score = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Rate = Annotated[float, Field(gt=0, lt=1, allow_inf_nan=False)]
+# A list of JSON is a corner too, whatever has parsed it.
+Corner = Annotated[tuple[FiniteFloat, FiniteFloat], Field(strict=False)]
 
 
 class StationRecord(BaseModel):
@@ -75,7 +77,7 @@ class Zone(StationRecord):
 
     kind: Literal["ignore", "include", "check"]
     name: str = Field("", max_length=64)
-    points: tuple[tuple[FiniteFloat, FiniteFloat], ...] = ()
+    points: Annotated[tuple[Corner, ...], Field(strict=False)] = ()
     mask: PathInside | None = None
     max_shift_mm: float | None = Field(None, gt=0, allow_inf_nan=False)
 

@@ -8,11 +8,13 @@
 A picture goes to the references, where the judge compares with it, or to the normals of the calibration, from which the
 limit is made. Whichever it is, the normals are scored again, and the limits are set again by the station's promise. A
 station that promises nothing gets the limit that fits what was said of its archive; target `limit` does that alone.
+Other zones go the same way (`propose_zones`): what they change on the archive is seen before they are live.
 """
 
 from __future__ import annotations
 
 import io
+import json
 import logging
 import math
 import threading
@@ -21,6 +23,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
+
+from pydantic import ValidationError
 
 from lad_reasoner.errors import InputError, LadError, MachineError
 from lad_reasoner.files.pictures import PictureSource, open_picture
@@ -31,7 +35,8 @@ from lad_reasoner.service.archive import Change, Inspection, StateError, Target
 from lad_reasoner.service.inspection import Decision, OpenStation, outcome_of
 from lad_reasoner.service.runtime import LiveStation, Runtime
 from lad_reasoner.service.setup import NORMALS, REFERENCES, set_limits
-from lad_reasoner.service.station import FILE, ScoredPicture, Station
+from lad_reasoner.service.station import FILE, ScoredPicture, Station, Zone
+from lad_reasoner.text import first_problem
 
 logger = logging.getLogger(__name__)
 
@@ -50,18 +55,70 @@ def propose_change(
     StateError while another preview is being made.
     """
     numbers = tuple(dict.fromkeys(inspections))
+    if target == "zones":
+        raise InputError("target: zones are sent as zones")
     if bool(numbers) == (target == "limit"):
         need = "no inspections: the whole archive counts" if target == "limit" else "at least one inspection"
         raise InputError(f"inspections: target {target} takes {need}")
     if target == "limit" and live.open.station.max_false_alarms is not None:
         raise InputError(f"{live.name}: its limit follows from its promise; accept pictures for the calibration")
     contents = {number: live.archive.content(number) for number in numbers}
+    return _begin(runtime, live, target, contents, who=who)
+
+
+def propose_zones(
+    runtime: Runtime,
+    live: LiveStation,
+    zones: Sequence[Zone],
+    *,
+    mm_per_pixel: float | None,
+    fixed_camera: bool,
+    base: int,
+    who: str,
+) -> Change:
+    """Begin a change of all zones of a station, as its version `base` was; a thread makes its preview.
+
+    InputError for zones that do not fit the station, or for a mask that it does not have: no path from outside is
+    opened. StateError if the station changed since `base`, or while another preview is being made.
+    """
+    station = live.open.station
+    masks = {zone.mask for zone in station.zones}
+    width, height = live.open.references[0].width, live.open.references[0].height
+    for number, zone in enumerate(zones, 1):
+        if zone.mask is not None and zone.mask not in masks:
+            raise InputError(f"zones: zone {number}: mask: not one of this station; give one with `station zones`")
+        if any(not (0 <= x <= width and 0 <= y <= height) for x, y in zone.points):
+            raise InputError(f"zones: zone {number}: points: outside of the first reference, {width} x {height} pixels")
+    values = station.model_dump(mode="json") | {"mm_per_pixel": mm_per_pixel, "fixed_camera": fixed_camera}
+    values["zones"] = [zone.model_dump(mode="json") for zone in zones]
+    try:
+        drawn = Station.model_validate_json(json.dumps(values))
+    except ValidationError as error:
+        raise InputError(f"zones: {first_problem(error)}") from None
+    if drawn == station:
+        raise InputError("zones: the same as they are")
+    drawn = drawn.model_copy(update={"scored_zones": drawn.zone_digest})
+    return _begin(runtime, live, "zones", {}, who=who, base=base, drawn=drawn)
+
+
+def _begin(
+    runtime: Runtime,
+    live: LiveStation,
+    target: Target,
+    contents: dict[int, bytes],
+    *,
+    who: str,
+    base: int | None = None,
+    drawn: Station | None = None,
+) -> Change:
     with live.teaching:
         busy = [change.id for change in live.archive.changes() if change.state == "preparing"]
         if busy:
             raise StateError(f"{live.name}: the preview of change {busy[0]} is being made; wait for it")
-        change = live.archive.begin_change(target, numbers, who=who, base=live.version)
-    work = _Preview(runtime, live, change, contents)
+        if base is not None and base != live.version:
+            raise StateError(f"{live.name}: the station changed meanwhile; load the page again")
+        change = live.archive.begin_change(target, tuple(contents), who=who, base=live.version)
+    work = _Preview(runtime, live, change, contents, drawn)
     threading.Thread(target=work.run, name=f"preview {change.id}", daemon=True).start()
     return change
 
@@ -140,6 +197,7 @@ class _Preview:
     live: LiveStation
     change: Change
     contents: dict[int, bytes]
+    drawn: Station | None  # the station with other zones, not yet scored
 
     def run(self) -> None:
         archive, number = self.live.archive, self.change.id
@@ -161,8 +219,8 @@ class _Preview:
         self._refuse_twice(before)
         names = [self._copy(number, content) for number, content in self.contents.items()]
         candidate = opened
-        if self.change.target == "references":
-            draft = before.model_copy(update={"references": (*before.references, *names)})
+        if self.change.target in ("references", "zones"):
+            draft = self.drawn or before.model_copy(update={"references": (*before.references, *names)})
             candidate = OpenStation(self.live.folder, opened.judge, draft)
             normals = self._score(candidate, [picture.picture for picture in draft.normals])
             bad = self._score(candidate, [picture.picture for picture in draft.bad])
@@ -292,6 +350,7 @@ def _describe(before: Station, after: Station, rows: Sequence[_Row], unreadable:
     return {
         "judged": len(rows),
         "unreadable": unreadable,
+        "zones": [len(before.zones), len(after.zones)],
         "limit": [before.limit, after.limit],
         "unsure_from": [before.unsure_from, after.unsure_from],
         "anomalous": [sum(pair[when] == "anomalous" for pair in pairs) for when in (0, 1)],

@@ -67,6 +67,8 @@ class PlacedZones:
         self.size = width, height
         self.small = _small(self.first.image, self.first.image.size)
         self.ignored, self.outside = self._draw(folder)  # (rows, columns) from 0 to 1
+        if float(self.ignored.min()) > 0.5:
+            raise InputError(f"{station.name}: its zones leave nothing of the picture to judge")
         self.colour = self._mean_colour()
         self.moves = [self.locate(picture) for picture in references]
         self.references = tuple(map(self._paint, references, self.moves))
