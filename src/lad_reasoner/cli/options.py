@@ -55,6 +55,23 @@ def _judge_flags(
         int | None,
         typer.Option(metavar="N", min=1, help="Longest reasoning of a vision-language model in this process."),
     ] = None,
+    reasoning: Annotated[
+        str | None,
+        typer.Option(
+            metavar="always|flagged|never",
+            help="Which queries a vision-language model in this process writes reasons for; flagged are those that it "
+            "scores from -M flag_limit on at first sight.",
+            show_default="always",
+        ),
+    ] = None,
+    dtype: Annotated[
+        str | None,
+        typer.Option(
+            metavar="auto|float32|bfloat16",
+            help="Precision of a vision-language model in this process; auto takes bfloat16 where the processor is "
+            "fast at it.",
+        ),
+    ] = None,
 ) -> None:
     """Declares the flags. All but --model are options of the judge's loader."""
 

@@ -319,3 +319,51 @@ def test_a_prompt_longer_than_the_context_names_the_references_that_fit(
     monkeypatch.setattr(qwen.model.config.get_text_config(), "max_position_embeddings", 60)
     with pytest.raises(InputError, match="its context has 60; give a lower max_pixels"):
         ask(model, [query])
+
+
+def test_without_a_reasoning_only_the_answer_is_the_models(checkpoint: Checkpoint) -> None:
+    model = judge(checkpoint, reasoning="never")
+    pictures = [read_picture(image) for image in QUERIES]
+    judgements = ask(model, pictures)
+    assert model.name == f"{checkpoint.name} (reasoning never)"
+    assert {judgement.reasoning for judgement in judgements} == {"..."}
+    assert len({judgement.score for judgement in judgements}) == len(QUERIES)
+    for picture, judgement in zip(pictures, judgements, strict=True):
+        assert (judgement.answer == "yes") == (judgement.score >= 0.5)  # type: ignore[operator]
+        assert ask(model, [picture])[0].score == pytest.approx(judgement.score, abs=1e-3)
+
+
+def test_reasons_are_written_for_the_queries_that_are_flagged_at_first_sight(checkpoint: Checkpoint) -> None:
+    pictures = [read_picture(image) for image in QUERIES]
+    first, always = ask(judge(checkpoint, reasoning="never"), pictures), ask(judge(checkpoint), pictures)
+    limit = min(0.5, sorted(judgement.score or 0 for judgement in first)[2])
+    flagged = ask(judge(checkpoint, reasoning="flagged", flag_limit=limit), pictures)
+    reasoned = [judgement.reasoning != "..." for judgement in flagged]
+    assert reasoned == [judgement.score >= limit for judgement in first]  # type: ignore[operator]
+    assert sum(reasoned) > 0
+    for own, glance, whole, has_reasons in zip(flagged, first, always, reasoned, strict=True):
+        expected = whole if has_reasons else glance
+        assert own.response == expected.response
+        assert own.score == pytest.approx(expected.score, abs=1e-3)
+
+
+def test_what_is_not_flagged_is_good() -> None:
+    engine = TransformersEngine(load_checkpoint("micro"), reasoning="flagged", flag_limit=0.5, reasoning_tokens=12)
+    pairs = [[tiny.picture(100, 224, 224), tiny.picture(seed, 224, 224)] for seed in range(8)]
+    for own in engine.respond(pairs):
+        if "..." in own.text:
+            assert own.score < 0.5
+            assert parse_response(own.text).answer == "no"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"reasoning": "often"}, "reasoning often: must be always, flagged, never"),
+        ({"reasoning": "flagged", "flag_limit": 0.7}, "flag_limit 0.7: must be from 0 to 0.5"),
+        ({"reasoning": "never", "votes": 3}, "votes are about reasonings"),
+    ],
+)
+def test_unusable_reasoning(options: dict[str, Any], message: str, qwen: Checkpoint) -> None:
+    with pytest.raises(InputError, match=message):
+        TransformersEngine(qwen, **options)

@@ -1,7 +1,8 @@
 """Generates responses in a batch whose rows share what they have in common and leave when they are done.
 
     generator = Generator(checkpoint)
-    generator.generate(pairs, decoding, write_prompt, check_lengths)
+    batch = generator.begin(pairs, decoding.beginning, write_prompt, check_lengths)
+    batch.write(decoding)
 
 For the models of the Qwen-VL family (Qwen2-VL, Qwen2.5-VL, Qwen3-VL): see `why_not`. Vision tower and language part are
 Transformers'; the loop around them is ours. References are read once (prefix_cache.py), the tags that begin a response
@@ -83,16 +84,16 @@ class Generator:
         self.merged = int(self.model.config.vision_config.spatial_merge_size) ** 2  # patches of a token
         self._layouts: dict[tuple[Grid, ...], PromptLayout] = {}
 
-    def generate(
+    def begin(
         self,
         pairs: Sequence[Sequence[Image.Image]],
-        decoding: StructuredDecoding,
+        beginning: Sequence[int],
         write_prompt: Callable[[int], str],
         check_lengths: Callable[[Sequence[int], Sequence[int]], None],
         *,
-        temperature: float | None = None,
-    ) -> None:
-        """Write the rows of `decoding`, a response to each pair; greedy unless there is a temperature.
+        room: int,
+    ) -> ResponseBatch:
+        """Read the prompts, and the ids that every response begins with; there is room for so many tokens of each.
 
         `write_prompt(pictures)` is the text of a prompt. `check_lengths` gets pictures and tokens of each prompt.
         """
@@ -101,9 +102,10 @@ class Generator:
         number = {id(pair): index for index, pair in enumerate(different)}
         queries = [self.prepare(pair[-1]) for pair in different]
         prefixes, layouts = self._find_prefixes(different, queries, write_prompt, check_lengths)
-        batch = _Batch(self, decoding, prefixes, layouts, self.look(queries))
-        batch.spread([number[id(pair)] for pair in pairs])
-        batch.write(temperature)
+        batch = ResponseBatch(self, beginning, prefixes, layouts, self.look(queries), room)
+        if len(different) < len(pairs):
+            batch.keep([number[id(pair)] for pair in pairs])
+        return batch
 
     def prepare(self, image: Image.Image) -> Prepared:
         """The picture within the pixel budget, in patches; InputError if the processor refuses it."""
@@ -297,54 +299,55 @@ class Generator:
         return PromptLayout(tokens[0], positions[:, 0], int(shift.item()), prefix)
 
 
-class _Batch:
-    """Responses that are generated together."""
+class ResponseBatch:
+    """Responses that are generated together. See `Generator.begin`."""
 
     def __init__(
         self,
         generator: Generator,
-        decoding: StructuredDecoding,
+        beginning: Sequence[int],
         prefixes: Sequence[Prefix],
         layouts: Sequence[PromptLayout],
         features: Sequence[Features],
+        room: int,
     ) -> None:
-        self.generator, self.decoding, self.layouts = generator, decoding, layouts
-        beginning = torch.tensor(decoding.beginning)
-        after = torch.arange(len(beginning))
+        self.generator = generator
+        begun = torch.tensor(beginning)
+        after = torch.arange(len(begun))
         ids, positions = [], []
         for layout in layouts:
             # The tags that begin the response are known: they are read with the prompt.
-            ids.append(torch.cat([layout.ids[layout.prefix :], beginning]))
+            ids.append(torch.cat([layout.ids[layout.prefix :], begun]))
             behind = (len(layout.ids) + layout.shift + after).expand(3, -1)
             positions.append(torch.cat([layout.positions[:, layout.prefix :], behind], 1))
-        lengths = [len(layout.ids) + len(beginning) for layout in layouts]
-        self.cache = Rows(len(layouts), max(len(layout.ids) for layout in layouts) + decoding.max_new_tokens)
+        self.cache = Rows(len(layouts), max(len(layout.ids) for layout in layouts) + room)
         self.cache.begin_with(prefixes)
         hidden = generator.read(self.cache, ids, positions, [layout.prefix for layout in layouts], features)
         device = hidden.device
-        last = torch.tensor([len(own) - 1 for own in ids], device=device)
-        self.logits = generator.head(hidden[torch.arange(len(ids), device=device), last])
-        self.places = torch.tensor(lengths, device=device)  # (rows,), where the next token goes
+        rows = torch.arange(len(ids), device=device)[:, None]
+        first = torch.tensor([len(own) - len(begun) for own in ids], device=device)
+        self.begun = hidden[rows, first[:, None] + after.to(device)]  # (rows, tokens of the beginning, width)
+        self.prompts = torch.tensor([len(layout.ids) for layout in layouts], device=device)  # (rows,) tokens
         self.shifts = torch.tensor([layout.shift for layout in layouts], device=device)
-        self.length = max(lengths)
 
-    def spread(self, sources: Sequence[int]) -> None:
-        """Continue with a row for each of `sources`, which are numbers of rows."""
-        if list(sources) != list(range(self.cache.count)):
-            self._keep(torch.tensor(sources, device=self.places.device))
-            self.logits = self.logits[torch.tensor(sources, device=self.logits.device)]
+    def keep(self, rows: Sequence[int]) -> None:
+        """Go on with these rows, by their numbers; a row may become several."""
+        chosen = torch.tensor(rows, device=self.shifts.device)
+        self.cache.keep(chosen)
+        self.begun, self.prompts, self.shifts = self.begun[chosen], self.prompts[chosen], self.shifts[chosen]
 
-    def _keep(self, numbers: torch.Tensor) -> None:
-        self.cache.keep(numbers)
-        self.places, self.shifts = self.places[numbers], self.shifts[numbers]
+    def write(self, decoding: StructuredDecoding, temperature: float | None = None) -> None:
+        """Write the rows of `decoding` to their ends, a response to each row; greedy unless there is a temperature.
 
-    def write(self, temperature: float | None) -> None:
-        """Write the responses to their ends."""
-        decoding = self.decoding
+        What they begin with must be the beginning of what was read.
+        """
+        read = len(decoding.beginning)
         rows = decoding.begin(self.cache.count)
         for row in rows:
-            row.finish()  # what begins it has been read
-        logits = self.logits
+            row.finish()
+        logits = self.generator.head(self.begun[:, read - 1])
+        places = self.prompts + read  # (rows,), where the next token goes
+        shifts, length = self.shifts, int(self.prompts.max()) + read
         while True:
             masked = decoding.constrain(rows, logits)
             if temperature is None:
@@ -357,17 +360,13 @@ class _Batch:
                 break
             if len(writing) <= STAYING * len(rows):
                 chosen = torch.tensor(writing, device=tokens.device)
-                self._keep(chosen)
+                self.cache.keep(chosen)
                 rows, tokens = [rows[number] for number in writing], tokens[chosen]
-            logits = self._next(tokens)
+                places, shifts = places[chosen], shifts[chosen]
+            length += 1
+            positions = (places + shifts)[:, None].expand(3, -1, -1)
+            hidden = self.generator.step(self.cache, tokens[:, None], positions, places[:, None], length)
+            logits = self.generator.head(hidden[:, -1])
+            places = places + 1
         for row in decoding.rows:
             row.finish()
-
-    def _next(self, tokens: torch.Tensor) -> torch.Tensor:
-        """Read a token of each row (rows,); the logits (rows, vocabulary) behind it."""
-        places = self.places[:, None]
-        self.length += 1
-        positions = (places + self.shifts[:, None]).expand(3, -1, -1)
-        hidden = self.generator.step(self.cache, tokens[:, None], positions, places, self.length)
-        self.places = self.places + 1
-        return self.generator.head(hidden[:, -1])

@@ -12,7 +12,7 @@ import re
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Literal, get_args
 
 import torch
 from PIL import Image
@@ -24,13 +24,18 @@ from lad_reasoner.judges.vlm.decoding import Reply, StructuredDecoding
 from lad_reasoner.judges.vlm.generation import Generator, why_not
 from lad_reasoner.judges.vlm.grammar import make_grammar
 from lad_reasoner.prompts import build_messages
+from lad_reasoner.text import listed
 
 REASONING_TOKENS = (
     256  # the budget of a reasoning unless the checkpoint states one; the paper's have about a hundred words
 )
 BATCH_SIZE = 8  # responses that are generated together
 SMALL, SMALL_BATCH_SIZE = 100_000_000, 32  # weights of a model that spends its time around its products, not in them
+FLAG_LIMIT = (
+    0.1  # score at first sight from which a reasoning is written; far below 0.5, so that few defects are missed
+)
 
+Reasoning = Literal["always", "flagged", "never"]
 Pictures = Sequence[Image.Image]  # references first, the query last
 
 
@@ -40,6 +45,9 @@ class TransformersEngine:
     `batch_size` responses are generated together, by default more of a small model. With `votes` above one, that many
     are sampled at `temperature` with a fixed `seed`. The votes of a pair have batches of their own, so that a pair gets
     the same votes in any batch. The name then includes the number of votes, since it is another system.
+
+    `reasoning` "never" reads the score without a reasoning, in one pass; "flagged" does so first, and writes a
+    reasoning, with the answer after it, only for scores from `flag_limit` on. The name then says so.
     """
 
     def __init__(
@@ -49,6 +57,8 @@ class TransformersEngine:
         votes: int = 1,
         reasoning_tokens: int | None = None,
         batch_size: int | None = None,
+        reasoning: Reasoning = "always",
+        flag_limit: float = FLAG_LIMIT,
         temperature: float = 1.0,
         seed: int = 0,
     ) -> None:
@@ -61,7 +71,16 @@ class TransformersEngine:
             raise InputError("votes, reasoning_tokens and batch_size must be at least 1")
         if temperature <= 0:
             raise InputError("temperature must be above 0; one vote is always greedy")
+        if reasoning not in get_args(Reasoning):
+            raise InputError(f"reasoning {reasoning}: must be {listed(get_args(Reasoning))}")
+        if not 0 <= flag_limit <= 0.5:
+            raise InputError(f"flag_limit {flag_limit:g}: must be from 0 to 0.5, the limit of the answer itself")
+        if reasoning != "always" and votes > 1:
+            raise InputError(f"reasoning {reasoning}: votes are about reasonings; leave votes out")
         self.name = checkpoint.name if votes == 1 else f"{checkpoint.name} ({votes} votes)"
+        if reasoning != "always":
+            self.name += f" (reasoning {reasoning})"
+        self.reasoning, self.flag_limit = reasoning, flag_limit
         self.checkpoint = checkpoint
         self.notes: tuple[str, ...] = (checkpoint.scope,) if checkpoint.scope else ()
         self.votes, self.reasoning_tokens, self.responses_at_once = votes, reasoning_tokens, batch_size
@@ -104,25 +123,47 @@ class TransformersEngine:
     @torch.inference_mode()
     def _generate(self, pairs: Sequence[Pictures], *, sample: bool) -> list[Reply]:
         decoding = StructuredDecoding(self.grammar, self.reasoning_tokens)
+        glance = StructuredDecoding(self.grammar, self.reasoning_tokens, reasons=False)
         try:
             if self.generator is None:
-                self._generate_apart(pairs, decoding, sample=sample)
-            else:
-                self.generator.generate(
-                    pairs,
-                    decoding,
-                    self._prompt,
-                    lambda pictures, lengths: self._check_length(pictures, lengths, decoding.max_new_tokens),
-                    temperature=self.temperature if sample else None,
-                )
+                return self._generate_apart(pairs, decoding, glance, sample=sample)
+            first = decoding if self.reasoning == "always" else glance
+            batch = self.generator.begin(
+                pairs,
+                first.beginning,
+                self._prompt,
+                lambda pictures, lengths: self._check_length(pictures, lengths, decoding.max_new_tokens),
+                room=decoding.max_new_tokens,
+            )
+            batch.write(first, self.temperature if sample else None)
+            flagged = self._find_flagged(first)
+            if flagged:
+                batch.keep(flagged)
+                batch.write(decoding)
         except torch.OutOfMemoryError:
             raise MachineError(
                 f"{self.name}: not enough memory for {len(pairs)} pairs at once; lower batch_size or max_pixels"
             ) from None
-        return decoding.replies()
+        return _replace(first.replies(), flagged, decoding)
 
-    def _generate_apart(self, pairs: Sequence[Pictures], decoding: StructuredDecoding, *, sample: bool) -> None:
+    def _find_flagged(self, glance: StructuredDecoding) -> list[int]:
+        """The rows that need a reasoning after the answers at first sight."""
+        if self.reasoning != "flagged":
+            return []
+        return [number for number, row in enumerate(glance.rows) if row.score >= self.flag_limit]
+
+    def _generate_apart(
+        self, pairs: Sequence[Pictures], decoding: StructuredDecoding, glance: StructuredDecoding, *, sample: bool
+    ) -> list[Reply]:
         """Generate by Transformers' own loop, each pair with all of its prompt."""
+        first = decoding if self.reasoning == "always" else glance
+        self._run_transformers(pairs, first, sample=sample)
+        flagged = self._find_flagged(first)
+        if flagged:
+            self._run_transformers([pairs[number] for number in flagged], decoding, sample=sample)
+        return _replace(first.replies(), flagged, decoding)
+
+    def _run_transformers(self, pairs: Sequence[Pictures], decoding: StructuredDecoding, *, sample: bool) -> None:
         import transformers
 
         make_config: Any = transformers.GenerationConfig
@@ -200,6 +241,13 @@ def _only(model: Any, config: Any) -> Iterator[None]:
         yield
     finally:
         model.generation_config = own
+
+
+def _replace(replies: list[Reply], numbers: Sequence[int], decoding: StructuredDecoding) -> list[Reply]:
+    """The replies, those of these numbers replaced by the ones of `decoding`."""
+    for number, reply in zip(numbers, decoding.replies(), strict=True) if numbers else ():
+        replies[number] = reply
+    return replies
 
 
 def _pixels(image: Image.Image) -> int:
