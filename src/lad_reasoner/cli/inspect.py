@@ -27,7 +27,14 @@ MANY_REFERENCES = 10  # from here on the first verdict takes long enough to say 
 
 @with_judge_options
 def inspect_verb(
-    queries: Annotated[list[str], typer.Argument(metavar="QUERY", help="Pictures, folders or quoted globs to judge.")],
+    queries: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="QUERY",
+            help="Pictures, folders or quoted globs to judge; with --ray also Parquet files, and addresses such as "
+            "s3://bucket/folder.",
+        ),
+    ],
     model: str,
     options: dict[str, Any],
     reference: Annotated[
@@ -51,6 +58,19 @@ def inspect_verb(
     fail_on_anomaly: Annotated[
         bool, typer.Option(help="Exit with code 3 if an anomaly was found, else with 4 if a part is unsure.")
     ] = False,
+    ray: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS",
+            help="Judge on a Ray cluster: local (this machine), auto, or HOST:PORT. --out gets part-*.jsonl, one line "
+            "a query; the same command resumes.",
+        ),
+    ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="N", help="With --ray: judges at work; one for each processor unless given."),
+    ] = None,
+    parquet: Annotated[bool, typer.Option("--parquet", help="With --ray: write part-*.parquet.")] = False,
 ) -> None:
     """Judge pictures against known-good ones. Each gets a verdict, a place and a reason."""
     if as_json and as_csv:
@@ -61,6 +81,27 @@ def inspect_verb(
         raise typer.BadParameter("evidence already has a map and boxes; --evidence is for another --model")
     if bool(station) == bool(reference):
         raise typer.BadParameter("give --reference or --station, one of the two")
+    if ray is None and (workers or parquet):
+        raise typer.BadParameter("--workers and --parquet go with --ray")
+    if ray is not None:
+        if as_json or as_csv or verbose or out is None:
+            raise typer.BadParameter("--ray writes lines into a folder: give --out, and no --json, --csv or --verbose")
+        from lad_reasoner.cli.bulk import inspect_on_cluster
+
+        inspect_on_cluster(
+            queries,
+            out,
+            address=ray,
+            workers=workers,
+            parquet=parquet,
+            station=station,
+            reference=reference or [],
+            model=model,
+            options=options,
+            evidence=evidence,
+            fail_on_anomaly=fail_on_anomaly,
+        )
+        return
     from lad_reasoner.files.pictures import describe_passed_over
 
     passed_over: list[Path] = []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
@@ -22,8 +22,13 @@ def append_record(path: str | Path, record: Record) -> None:
 
     An OSError has the file's name.
     """
+    append_lines(path, [record.model_dump_json()])
+
+
+def append_lines(path: str | Path, lines: Iterable[str]) -> None:
+    """As `append_record`, of several lines of JSON that are flushed together."""
     with named_errors(path), Path(path).open("a", encoding="utf-8") as file:
-        file.write(record.model_dump_json() + "\n")
+        file.writelines(f"{line}\n" for line in lines)
         file.flush()
         os.fsync(file.fileno())
 

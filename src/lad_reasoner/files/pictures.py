@@ -32,7 +32,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from lad_reasoner.errors import ImageError, InputError
+from lad_reasoner.errors import ImageError, InputError, LadError
 from lad_reasoner.files.file_kinds import HEAD, describe_kind
 from lad_reasoner.text import listed, printable
 
@@ -151,7 +151,7 @@ def open_picture(source: PictureSource) -> Iterator[Image.Image]:
                     _check(image, name)
                     large = image.width * image.height > LARGE and _slots.large.acquire()
                     yield image
-        except InputError:
+        except LadError:
             raise
         except UnidentifiedImageError:
             kind = describe_kind(_head(source))

@@ -1,0 +1,123 @@
+"""`inspect --ray`: the queries judged by the workers of a Ray cluster."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import sys
+from collections.abc import Callable
+from contextlib import redirect_stdout
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from lad_reasoner.cli.options import EXIT_ANOMALY, EXIT_INPUT, EXIT_UNSURE
+from lad_reasoner.text import counted
+from lad_reasoner.text import print_shown as print
+
+if TYPE_CHECKING:
+    from lad_reasoner.bulk import BulkSettings, Inspecting
+
+
+def inspect_on_cluster(
+    queries: list[str],
+    out: Path,
+    *,
+    address: str,
+    workers: int | None,
+    parquet: bool,
+    station: Path | None,
+    reference: list[str],
+    model: str,
+    options: dict[str, Any],
+    evidence: bool,
+    fail_on_anomaly: bool,
+) -> None:
+    """Judge the queries into the folder `out`, then say how many there are of each answer, as `inspect` does."""
+    from lad_reasoner.bulk import ADDRESS, BulkRun
+    from lad_reasoner.errors import MachineError, require
+    from lad_reasoner.files.archives import find_queries
+    from lad_reasoner.files.pictures import describe_passed_over
+    from lad_reasoner.report.terminal import track
+
+    if not ADDRESS.fullmatch(address):
+        raise typer.BadParameter(f"--ray {address}: write --ray local, --ray auto or --ray HOST:PORT")
+    require("ray", "ray")
+    found = find_queries(queries)
+    opener, settings = _station_opener(station) if station else _opener(reference, model, options, evidence=evidence)
+    bulk = BulkRun(out, found.queries, opener, settings, parquet=parquet)
+    if passed_over := describe_passed_over(found.passed_over):
+        print(f"note: {passed_over}", file=sys.stderr)
+    if found.repeated:
+        print(f"note: {counted(found.repeated, 'picture')} given more than once: judged once", file=sys.stderr)
+    if bulk.done:
+        print(f"{out}: resumed with {bulk.done} queries judged and {len(bulk.todo)} left", file=sys.stderr)
+    # A GPU each where the judge is told to run on one; the cluster chooses which.
+    gpus = 1.0 if str(options.get("device", "")).startswith("cuda") else 0.0
+    lines = bulk.lines(address, workers=workers, gpus=gpus)
+    try:
+        # Ray prints to stdout when a worker dies; the note below says it in one line.
+        with redirect_stdout(io.StringIO()):
+            for _ in track(lines, len(bulk.todo), "Inspecting", beside_results=False):
+                pass
+    except (MachineError, KeyboardInterrupt):
+        print(f"{out}: all verdicts so far are kept; the same command resumes the run", file=sys.stderr)
+        raise
+    for note in bulk.settings.notes:
+        print(f"note: {note}", file=sys.stderr)
+    if bulk.repeated:
+        print(f"note: workers died; {counted(bulk.repeated, 'unit')} judged again", file=sys.stderr)
+    answers = bulk.answers
+    missing = answers["failed"] + answers["invalid"]
+    judged = answers.total() - missing
+    aside = f" {answers['unsure']} unsure," if answers["unsure"] else ""
+    print(f"{judged} judged, {answers['yes']} anomalous,{aside} {missing} not judged")
+    print(f"lines: {out}/part-*.{'parquet' if parquet else 'jsonl'}", file=sys.stderr)
+    if missing:
+        reasons = [f"{number} x {reason}" for reason, number in bulk.reasons.most_common()]
+        if answers["failed"]:
+            reasons.insert(0, f"{answers['failed']} x error, see the lines")
+        print(f"{missing} of {answers.total()} queries were not judged: {'; '.join(reasons)}", file=sys.stderr)
+        raise typer.Exit(EXIT_INPUT)
+    if fail_on_anomaly and answers["yes"]:
+        raise typer.Exit(EXIT_ANOMALY)
+    if fail_on_anomaly and answers["unsure"]:
+        raise typer.Exit(EXIT_UNSURE)
+
+
+def _opener(
+    reference: list[str], model: str, options: dict[str, Any], *, evidence: bool
+) -> tuple[Callable[[], Inspecting], BulkSettings]:
+    from lad_reasoner.bulk import BulkSettings, open_inspector, read_references
+    from lad_reasoner.files.pictures import find_pictures
+
+    references = read_references(find_pictures(reference))
+    settings = BulkSettings(
+        model=model,
+        # A digest, since options may hold what is nobody's business.
+        options=_digest(json.dumps([evidence, options], sort_keys=True).encode()),
+        references=tuple(_digest(content) for _, content in references),
+    )
+    return partial(open_inspector, model, options, references, evidence=evidence), settings
+
+
+def _station_opener(station: Path) -> tuple[Callable[[], Inspecting], BulkSettings]:
+    from lad_reasoner.bulk import BulkSettings
+    from lad_reasoner.service.inspection import OpenStation
+    from lad_reasoner.service.station import FILE, Station, station_folder
+
+    folder = station_folder(station)
+    opened = Station.load(folder)
+    settings = BulkSettings(
+        model=f"station {opened.name}",
+        options=_digest((folder / FILE).read_bytes()),
+        references=tuple(_digest((folder / name).read_bytes()) for name in opened.references),
+    )
+    return partial(OpenStation, folder.resolve()), settings
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
