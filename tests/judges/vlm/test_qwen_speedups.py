@@ -42,3 +42,24 @@ def test_tokens_are_those_of_transformers(build: Any, tmp_path: Path, monkeypatc
 def test_towers_of_other_families_stay_as_they_are(tmp_path: Path) -> None:
     checkpoint = load_checkpoint(tiny.save_llava(tmp_path / "model"))
     assert not speed_up(checkpoint.model)
+
+
+@pytest.mark.parametrize("build", [tiny.save_qwen, tiny.save_qwen3])
+def test_gradients_are_those_of_transformers(build: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = build(tmp_path / "model")
+    gradients: list[dict[str, torch.Tensor]] = []
+    for fast in (True, False):
+        if not fast:
+            monkeypatch.setattr(model_module, "speed_up", lambda model: False)
+        checkpoint = load_checkpoint(folder, device="cpu")
+        pictures = [Image.effect_noise(size, 60).convert("RGB") for size in ((112, 84), (56, 196), (112, 84))]
+        grids = checkpoint.processor.image_processor(images=pictures, return_tensors="pt")["image_grid_thw"]
+        tower = checkpoint.model.model.visual
+        width = tower.patch_embed.proj.weight[0].numel()
+        noise = torch.randn(int(grids.prod(-1).sum()), width, generator=torch.Generator().manual_seed(1))
+        tower(noise, grid_thw=grids).pooler_output.square().mean().backward()
+        gradients.append({name: weight.grad for name, weight in tower.named_parameters() if weight.grad is not None})
+    assert gradients[0].keys() == gradients[1].keys()
+    for name, gradient in gradients[0].items():
+        scale = gradients[1][name].abs().max().item()
+        assert gradient == pytest.approx(gradients[1][name], abs=1e-5 * max(scale, 1.0)), name

@@ -21,7 +21,11 @@ import torch.nn.functional as F
 
 def speed_up(model: Any) -> bool:
     """Put the faster steps into a loaded model's vision tower; False if its tower is of another kind."""
-    visual: Any = getattr(getattr(model, "model", None), "visual", None)
+    return speed_up_tower(getattr(getattr(model, "model", None), "visual", None))
+
+
+def speed_up_tower(visual: Any) -> bool:
+    """Put the faster steps into a vision tower; False if it is of another kind."""
     blocks = getattr(visual, "blocks", ())
     embed: Any = getattr(visual, "patch_embed", None)
     projection = getattr(embed, "proj", None)
