@@ -274,8 +274,8 @@ def vision(number: int) -> None:
     print(f"{describe_machine()}\n\n448 x 448 pixels, float32\n")
     print("| tower | blocks | pass | stock ms | ours ms | times as fast | largest difference |")
     print("|---|---|---|---|---|---|---|")
-    for name, fields in TOWERS.items():
-        # The gradient of all blocks would not fit into the memory of a small machine.
+    for name in TOWERS:
+        # Blocks are alike, and a gradient of all of them would not fit into the memory of a small machine.
         for depth, backward in ((4, False), (4, True)):
             _compare_towers(name, depth, backward, number)
 
