@@ -82,6 +82,9 @@ class Inspector:
 
         A judge may have a method `notes_on(references)`, for sentences that depend on them.
         """
+        prepare = getattr(self.judge, "prepare", None)
+        if prepare:
+            prepare()
         notes_on = getattr(self.judge, "notes_on", None)
         about = notes_on(self.references) if notes_on else ()
         changes = dict.fromkeys(note for reference in self.references for note in reference.notes)

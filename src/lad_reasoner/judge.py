@@ -79,14 +79,17 @@ class Judge(Protocol):
 
     `batch_size` is the number of pairs of one call. `notes` are sentences for readers of its verdicts, such as what it
     was made for. A judge that does not look at pictures may have `looks_at_pictures = False`: then their quality does
-    not matter. `parameters` is the number of weights of its network, or None.
+    not matter. `parameters` is the number of weights of its network, or None. A judge that has to find something out
+    first, such as what a service can do, may have a method `prepare()`: it is called before the notes are read.
     """
 
     name: str
     prompt_version: str
     batch_size: int
-    notes: tuple[str, ...]
     parameters: int | None
+
+    @property
+    def notes(self) -> tuple[str, ...]: ...
 
     def judge(self, pairs: Sequence[PicturePair]) -> list[Judgement]:
         """One judgement for each pair, in order; a pair gets the same judgement in any batch.

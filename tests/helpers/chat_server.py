@@ -16,6 +16,8 @@ from typing import Any
 
 from PIL import Image
 
+from lad_reasoner.judges.served_grammar import PROBE
+
 PAGE = b"<!doctype html><html><body><h1>Bad gateway</h1></body></html>"
 
 
@@ -40,17 +42,25 @@ class Act:
 
 
 Behaviour = Callable[[dict[str, Any], int], Act]  # body, how often the same body came before
+ECHO = PROBE.partition(": ")[2]  # what a model that decodes freely says to the question for the grammar
+
+
+def ignore_grammar(body: dict[str, Any], before: int) -> Act:
+    """Fields that the server does not know change nothing."""
+    return Act("answer", ECHO)
 
 
 class ChatServer:
     """Serves on a free port until the end of its `with` block.
 
     `paid` counts, for each body's fingerprint, the whole completions that were sent; `came` all requests; `bodies` and
-    `headers` hold them in their order. `usage` is what each completion says that it used.
+    `headers` hold them in their order. `usage` is what each completion says that it used. `probe` answers the requests
+    that ask for the grammar, which cost nothing and are in `probes` only.
     """
 
-    def __init__(self, behave: Behaviour, usage: Any = None) -> None:
-        self.behave = behave
+    def __init__(self, behave: Behaviour, usage: Any = None, probe: Behaviour = ignore_grammar) -> None:
+        self.behave, self.probe = behave, probe
+        self.probes: list[dict[str, Any]] = []
         self.usage = usage if usage is not None else {"prompt_tokens": 100, "completion_tokens": 20}
         self.paid: Counter[str] = Counter()
         self.came: Counter[str] = Counter()
@@ -127,6 +137,12 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         chat = self.chat
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        if body["messages"][0]["content"] == PROBE:
+            with chat.lock:
+                chat.probes.append(body)
+            act = chat.probe(body, len(chat.probes) - 1)
+            getattr(self, f"_{act.kind}")(act, body, "")
+            return
         mark = fingerprint(body)
         with chat.lock:
             before = chat.came[mark]
@@ -155,9 +171,11 @@ class _Handler(BaseHTTPRequestHandler):
         if act.written and body.get("logprobs"):
             choice["logprobs"] = {"content": [_token(token, others) for token, others in act.written]}
         completion = {"object": "chat.completion", "model": f"{body['model']}-001", "choices": [choice]}
-        if self.chat.usage != "none":
+        if self.chat.usage != "none" and mark:
             completion["usage"] = self.chat.usage
         self._send(200, json.dumps(completion).encode(), act.headers)
+        if not mark:
+            return
         with self.chat.lock:
             self.chat.paid[mark] += 1
             if self.chat.paid.total() == self.chat.stop_at:

@@ -62,7 +62,7 @@ def test_an_able_service(tmp_path: Path) -> None:
         found = findings(server)
     assert found["two pictures"] == Finding("two pictures", "taken: 150 tokens with one, 250 with two", good=True)
     assert found["order"].result == "as sent: the first picture is the reference"
-    assert found["grammar"] == Finding("grammar", "3 of 3 responses", good=True)
+    assert found["grammar"] == Finding("grammar", "sent, but ignored: 3 of 3 responses", good=True)
     assert found["log-probabilities"] == Finding("log-probabilities", "there, unmasked", good=True)
     assert found["identical queries"] == Finding("identical queries", "the same text twice", good=True)
     assert found["parameters"] == Finding("parameters", "all are taken", good=True)
@@ -107,7 +107,7 @@ def test_a_service_without_grammar_probabilities_and_repeatability() -> None:
     with CountingServer(free) as server:
         found = findings(server)
     assert found["order"] == Finding("order", "not told by the answer")
-    assert found["grammar"] == Finding("grammar", "0 of 3 responses", good=False)
+    assert found["grammar"] == Finding("grammar", "sent, but ignored: 0 of 3 responses", good=False)
     assert found["log-probabilities"].result == "none: there is no score"
     assert found["identical queries"].result == "two texts for the same question"
     assert found["parameters"] == Finding("parameters", "rejected: temperature", good=False)
@@ -159,6 +159,6 @@ def test_micro_behind_a_server_and_the_verb() -> None:
     with CountingServer(act) as server:
         done = run("server", "check", server.url, "--model", "micro")
     assert done.returncode == 0, done.stderr
-    assert "+ grammar            3 of 3 responses" in done.stdout
+    assert "+ grammar            sent, but ignored: 3 of 3 responses" in done.stdout
     assert "- log-probabilities  there, but masked to yes and no" in done.stdout
     assert "+ identical queries  the same text twice" in done.stdout

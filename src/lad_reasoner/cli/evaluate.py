@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -104,7 +105,7 @@ def eval_verb(
         from lad_reasoner.evaluation.transductive import rescale_run
 
         print(f"report of the authors' transductive scores: {write_evaluation(rescale_run(out))[2]}", file=sys.stderr)
-    report_verb(out, wide)
+    _report(out, wide=wide, printed=run.settings.notes)
     if all(prediction.verdict.answer == "invalid" for prediction in read_run(out).predictions):
         raise InputError(f"{out}: nothing was judged: no response has a valid answer")
     if len(run.labels) == 1 and limit is None:
@@ -121,11 +122,15 @@ def report_verb(
     wide: WideTables = False,
 ) -> None:
     """Write metrics and report of a run again. It reads the predictions and needs no judge."""
+    _report(run, wide=wide)
+
+
+def _report(run: Path, *, wide: bool, printed: Sequence[str] = ()) -> None:
     from lad_reasoner.report.evaluation import write_evaluation
     from lad_reasoner.report.terminal import show_metrics
 
     recorded, metrics, page = write_evaluation(run)
-    show_metrics(recorded, metrics, wide=wide)
+    show_metrics(recorded, metrics, wide=wide, printed=printed)
     print(f"report: {page}", file=sys.stderr)
 
 

@@ -110,6 +110,10 @@ class Run:
         self.out, self.judge, self.benchmark, self.given = Path(out), judge, benchmark, tuple(given)
         names = [picture.name for picture in given]
         pairs, notes = draw_pairs(benchmark, references=references, seed=seed, kinds=kinds, given=names)
+        prepare = getattr(judge, "prepare", None)
+        if prepare:
+            with own_folder(self.out, "--out"):  # it may keep a file there
+                prepare()
         settings = Settings(
             benchmark=benchmark.name,
             fingerprint=benchmark.fingerprint,

@@ -2,10 +2,14 @@
 
     judge = HostedJudge("http://localhost:8000/v1", "Qwen/Qwen2.5-VL-72B-Instruct")
 
-The model gets the same prompt as every other model, with the pictures as JPEG; several pairs are asked at a time. The
-service decodes freely, without the structured decoding of this process, so a response may be invalid. If the service
-moves the reasoning out of the text (a "reasoning parser"), or its chat template opens it, it is put back; a tag of the
-grammar that is quoted in such a reasoning gets other brackets.
+The model gets the same prompt as every other model, with the pictures as JPEG; several pairs are asked at a time.
+
+If the service obeys the response grammar in one of the forms of served_grammar.py, it is sent with each request. Which
+form is found once for each service and model, with at most five small requests, and kept in a file beside the answers.
+Otherwise the service decodes freely, and a response may be invalid.
+
+If the service moves the reasoning out of the text (a "reasoning parser"), or its chat template opens it, it is put
+back; a tag of the grammar that is quoted in such a reasoning gets other brackets.
 
 The score is P(yes) / (P(yes) + P(no)) at the answer, from the service's log-probabilities; a token that is not among
 the alternatives has probability 0. A service without log-probabilities gives no score.
@@ -20,6 +24,7 @@ none and nothing has been answered yet, the optional parameters are dropped one 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import logging
@@ -35,10 +40,22 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
-from lad_reasoner.answers import TAGS, parse_response
+from lad_reasoner.answers import parse_response
 from lad_reasoner.errors import InputError, MachineError, ServiceError, require
 from lad_reasoner.files.pictures import within_budget
+from lad_reasoner.files.whole import write_whole
 from lad_reasoner.judge import Judgement, PicturePair
+from lad_reasoner.judges.served_grammar import (
+    FORMS,
+    IGNORED,
+    JSON,
+    PROBE,
+    REFUSED,
+    describe_form,
+    find_form,
+    quote_tags,
+    read_json,
+)
 from lad_reasoner.prompts import PROMPT_VERSION, build_messages
 from lad_reasoner.remote.ledger import BudgetSpentError, Exchange, Ledger
 from lad_reasoner.remote.prices import Bill, Prices, parse_prices
@@ -60,8 +77,12 @@ UNFINISHED = {
 }
 GIVE_UP_AFTER = 5  # rejected pairs in a row: the service will reject the others, too
 
-_TAG = re.compile("|".join(TAGS), re.IGNORECASE)
-_ANSWER = re.compile(r"<answer>\s*(yes|no)\s*</answer>", re.IGNORECASE)
+FREE = "free"  # no grammar is sent
+_FINGERPRINT = hashlib.sha256(json.dumps(FORMS).encode()).hexdigest()[:8]
+PROBE_TOKENS = 256
+
+# In tags, or in an object of the JSON schema.
+_ANSWER = re.compile(r'(?:<answer>\s*|"yes_or_no"\s*:\s*")(yes|no)(?:\s*</answer>|")', re.IGNORECASE)
 _MEANS_YES, _MEANS_NO = re.compile(r"(y|ye|yes)(\W|\Z)"), re.compile(r"(n|no)(\W|\Z)")
 
 
@@ -72,8 +93,8 @@ class HostedJudge:
     file of JSON lines, by default one in the user's cache folder. `prices` and `budget` are those of
     `remote.ledger.Ledger`; `timeout`, `patience` and `backoff` those of `remote.client.ChatService`. `max_tokens` is
     the limit of a response with its reasoning; with a higher one, only what was cut off is asked again. `max_pixels` is
-    the budget of a picture; larger ones are scaled down. InputError for
-    an address, a key or a number that cannot be used.
+    the budget of a picture; larger ones are scaled down. `grammar` is one of `FORMS`, or `FREE` for no grammar; without
+    it the service is asked. InputError for an address, a key, a number or a form that cannot be used.
     """
 
     prompt_version = PROMPT_VERSION
@@ -90,6 +111,7 @@ class HostedJudge:
         concurrency: int = 8,
         max_tokens: int = OPTIONAL["max_completion_tokens"],
         max_pixels: int | None = None,
+        grammar: str | None = None,
         timeout: float = 120.0,
         patience: float = 300.0,  # a request that hangs gets a second try
         backoff: float = 1.0,
@@ -97,7 +119,10 @@ class HostedJudge:
         for option, number in (("concurrency", concurrency), ("max_tokens", max_tokens), ("max_pixels", max_pixels)):
             if number is not None and number < 1:
                 raise InputError(f"{option} is {number}; give at least 1")
+        if grammar not in (None, FREE, *FORMS):
+            raise InputError(f"grammar is {grammar}; give {FREE} or one of {', '.join(FORMS)}")
         self.max_pixels = max_pixels
+        self._form = grammar  # None until the service was asked
         self.name, self.concurrency = model, concurrency
         self.batch_size = 2 * concurrency  # so that one slow answer does not leave the other connections idle
         self.ledger = Ledger(
@@ -110,11 +135,19 @@ class HostedJudge:
         self._url, self._times = url, {"timeout": timeout, "patience": patience, "backoff": backoff}
         with self._open_service() as service:  # rejects an unusable address or key at once
             self._url = service.url
-        self.notes: tuple[str, ...] = (
-            f"{model} was asked at {self._url.removesuffix('/chat/completions')}; its responses are unchanged.",
-        )
+        self.notes: tuple[str, ...] = ()
+        self._describe_form()
         self._accepted, self._answered = OPTIONAL | {"max_completion_tokens": max_tokens}, False
         self._lock, self._one_batch = threading.Lock(), threading.Lock()
+
+    def prepare(self) -> None:
+        """Ask the service for the form of the grammar, unless that is known; see `judge.Judge`."""
+        with self._one_batch:
+            try:
+                with self.ledger.hold():
+                    self._settle_form()
+            except InputError as error:  # from the file of answers
+                raise MachineError(str(error)) from None
 
     def judge(self, pairs: Sequence[PicturePair]) -> list[Judgement]:
         """Judge several pairs at a time. When one fails, the others are still asked and their answers kept."""
@@ -123,6 +156,7 @@ class HostedJudge:
             unusable: dict[str, Exchange] = {}
             try:
                 with self.ledger.hold(), self._open_service() as service, ThreadPoolExecutor(self.concurrency) as pool:
+                    self._settle_form()
                     try:
                         futures = [pool.submit(self._judge, service, pair, unusable) for pair in pairs]
                         wait(futures)
@@ -154,6 +188,11 @@ class HostedJudge:
             completion = self._complete(service, body, lambda empty: None)
         self._answered = True
         return completion
+
+    def find_form(self) -> str:
+        """Ask, past the ledger, in which form the service obeys the grammar, and use it; see served_grammar.py."""
+        self._form = self._ask_for_form(lambda completion: None)
+        return self._form
 
     def dropped_parameters(self) -> list[str]:
         """The optional parameters that the service rejected so far."""
@@ -189,7 +228,67 @@ class HostedJudge:
         service.answered = self._replies > 0
         return service
 
+    def _settle_form(self) -> None:
+        """Know the form: given, kept in the file beside the answers, or found and kept now."""
+        if self._form is not None:
+            return
+        path = self.ledger.path.with_suffix(".grammar.json")
+        kept = _read_forms(path)
+        mark = f"{self.name} at {self._url}, grammar {_FINGERPRINT}"
+        if mark not in kept:
+            try:
+                kept[mark] = self._ask_for_form(lambda completion: self._bill_probe(mark, completion))
+            except BudgetSpentError as error:
+                raise MachineError(f"{error}; give more with -M budget=…, answers are kept") from None
+            except ServiceError:
+                self._lost = True
+                raise
+            except InputError as error:  # key, account, model or address
+                raise ServiceError(str(error)) from None
+            try:
+                write_whole(path, json.dumps(kept, indent=2) + "\n")
+            except OSError as error:
+                raise MachineError(f"{path}: {error.strerror}; what was found could not be saved") from None
+        else:
+            self.ledger.recall(mark)
+        self._form = kept[mark]
+        self._describe_form()
+
+    def _describe_form(self) -> None:
+        asked = f"{self.name} was asked at {self._url.removesuffix('/chat/completions')}"
+        self.notes = (f"{asked}; {describe_form(self._form)}." if self._form else f"{asked}.", *self.notes[1:])
+
+    def _ask_for_form(self, bill: Callable[[Completion], None]) -> str:
+        with self._open_service() as service:
+            return find_form(lambda fields: self._probe(service, fields, bill))
+
+    def _probe(self, service: ChatService, fields: dict[str, Any], bill: Callable[[Completion], None]) -> str | None:
+        """The response to `PROBE` with these fields; None if the service rejects them."""
+        from lad_reasoner.remote.client import RefusedError
+
+        body = {"model": self.name, "messages": [{"role": "user", "content": PROBE}], **fields}
+        limits: dict[str, Any] = {"max_completion_tokens": PROBE_TOKENS, "temperature": 0}
+        while True:
+            try:
+                completion = service.complete({**body, **limits}, bill)
+            except RefusedError as error:
+                fewer = _drop_rejected(limits, str(error), answered=True)
+                if fewer == limits:
+                    return None
+                limits = fewer
+            else:
+                bill(completion)
+                return join_reasoning(completion.text, completion.reasoning)
+
+    def _bill_probe(self, mark: str, completion: Completion) -> None:
+        """It costs, but is no answer."""
+        if completion.input_tokens or completion.output_tokens:
+            self.ledger.discard(_read_completion(mark, completion))
+        self.ledger.check_means()
+
     def _judge(self, service: ChatService, pair: PicturePair, unusable: dict[str, Exchange]) -> Judgement:
+        from lad_reasoner.remote.client import is_same_model
+
         pictures = [within_budget(picture.image, self.max_pixels) for picture in (*pair.references, pair.query)]
         key = self._key(pictures)
         exchange = self._unusable.pop(key, None)
@@ -201,12 +300,15 @@ class HostedJudge:
             if not exchange.usable:
                 unusable[key] = exchange
         self._answered = True
-        self._compare_model(exchange.model)
+        if not is_same_model(self.name, exchange.model):
+            self._remark(f"{self.name} was asked, but {exchange.model} answered.")
         judgement = Judgement.of(
             exchange.text, exchange.score, tokens=exchange.output_tokens, cut_off=not exchange.usable
         )
         if judgement.answer == "invalid" and exchange.finish in UNFINISHED:
             return replace(judgement, reason=UNFINISHED[exchange.finish])
+        if judgement.answer == "invalid" and self._fields():
+            self._remark(f"{self.name} was sent the response grammar as {self._form}, but does not always keep to it.")
         return judgement
 
     def _key(self, pictures: Sequence[Image.Image]) -> str:
@@ -219,15 +321,15 @@ class HostedJudge:
         following = iter(pictures)
         (message,) = build_messages(len(pictures) - 1)
         content = [next(following) if part["type"] == "image" else part for part in message["content"]]
-        return {"model": self.name, "messages": [{**message, "content": content}]}
+        return {"model": self.name, "messages": [{**message, "content": content}], **self._fields()}
 
-    def _compare_model(self, answered: str) -> None:
-        """Say once that another model answered."""
-        from lad_reasoner.remote.client import is_same_model
+    def _fields(self) -> dict[str, Any]:
+        return FORMS.get(self._form or "", {})
 
-        note = f"{self.name} was asked, but {answered} answered."
+    def _remark(self, note: str) -> None:
+        """Say something once."""
         with self._lock:
-            if not is_same_model(self.name, answered) and note not in self.notes:
+            if note not in self.notes:
                 self.notes += (note,)
                 logger.warning("%s: %s", self._url, note)
 
@@ -276,6 +378,8 @@ class HostedJudge:
             else:
                 with self._lock:  # other threads may have dropped others meanwhile
                     self._accepted = {name: parameters[name] for name in self._accepted if name in parameters}
+                if JSON in body:
+                    return completion.model_copy(update={"text": read_json(completion.text)})
                 return completion
 
 
@@ -289,8 +393,12 @@ def load_hosted(
     concurrency: int = 8,
     max_tokens: int = OPTIONAL["max_completion_tokens"],
     max_pixels: int | None = None,
+    grammar: str | None = None,
 ) -> HostedJudge:
-    """A model behind an OpenAI-compatible service; `prices` of a million input and output tokens, such as 0.1,0.4."""
+    """A model behind an OpenAI-compatible service; `prices` of a million input and output tokens, such as 0.1,0.4.
+
+    `grammar` is the field in which the response grammar is sent, or free for none; without it the service is asked.
+    """
     costs = None if prices is None else parse_prices(prices)
     return HostedJudge(
         server,
@@ -301,7 +409,17 @@ def load_hosted(
         concurrency=concurrency,
         max_tokens=max_tokens,
         max_pixels=max_pixels,
+        grammar=grammar,
     )
+
+
+def _read_forms(path: Path) -> dict[str, str]:
+    """Service and model -> form; nothing of a file that cannot be read, since the service can be asked again."""
+    with contextlib.suppress(OSError, ValueError):
+        kept = json.loads(path.read_bytes())
+        if isinstance(kept, dict):
+            return {str(mark): form for mark, form in kept.items() if form in (*FORMS, IGNORED, REFUSED)}
+    return {}
 
 
 def default_cache() -> Path:
@@ -324,7 +442,7 @@ def join_reasoning(text: str, reasoning: str) -> str:
         reasoning += before
     elif not reasoning.strip():
         return text
-    return f"<think>{_TAG.sub(lambda tag: f'‹{tag[0][1:-1]}›', reasoning)}</think>{text}"
+    return f"<think>{quote_tags(reasoning)}</think>{text}"
 
 
 def _read_completion(key: str, completion: Completion) -> Exchange:

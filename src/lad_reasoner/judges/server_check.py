@@ -1,4 +1,4 @@
-"""What a service can do as a judge, measured with fewer than twenty small requests.
+"""What a service can do as a judge, measured with some twenty small requests.
 
     for finding in check_server("http://localhost:8000/v1", "Qwen/Qwen2.5-VL-7B-Instruct"):
         print(finding.name, finding.result)
@@ -22,6 +22,7 @@ from PIL import Image, ImageDraw
 from lad_reasoner.answers import parse_response
 from lad_reasoner.errors import ServiceError
 from lad_reasoner.judges.hosted import HostedJudge, answer_position, join_reasoning, score_answer
+from lad_reasoner.judges.served_grammar import FORMS
 
 if TYPE_CHECKING:
     from lad_reasoner.remote.client import Completion
@@ -55,9 +56,10 @@ def check_server(url: str, model: str, *, patience: float = 60.0) -> Iterator[Fi
         yield finding
         if finding.name == TWO_PICTURES and finding.good is False:
             return
+    form = judge.find_form()
     asked = [_draw_pair() for _ in range(PAIRS)]
     completions = [judge.request(pair) for pair in asked]
-    yield _check_grammar(completions)
+    yield _check_grammar(form, completions)
     yield _check_logprobs(completions)
     yield _check_agreement(completions[0], judge.request(asked[0]))
     yield _check_prefix(HostedJudge(url, model, max_tokens=1, patience=patience))
@@ -94,12 +96,13 @@ def _check_pictures(judge: HostedJudge) -> Iterator[Finding]:
         yield Finding("order", "as sent: the first picture is the reference" if kept else "reversed", good=kept)
 
 
-def _check_grammar(completions: Sequence[Completion]) -> Finding:
+def _check_grammar(form: str, completions: Sequence[Completion]) -> Finding:
     texts = [join_reasoning(completion.text, completion.reasoning) for completion in completions]
     structured = sum(parse_response(text).structured for text in texts)
     cut = sum(completion.finish == "length" for completion in completions)
     apart = ", reasoning apart from the text" if any(completion.reasoning for completion in completions) else ""
-    result = f"{structured} of {len(texts)} responses{apart}{f', {cut} cut off' if cut else ''}"
+    sent = f"sent as `{form}`" if form in FORMS else f"sent, but {form}"
+    result = f"{sent}: {structured} of {len(texts)} responses{apart}{f', {cut} cut off' if cut else ''}"
     return Finding("grammar", result, good=structured == len(texts))
 
 

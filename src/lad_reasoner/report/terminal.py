@@ -186,10 +186,11 @@ def _narrow_table(title: str, headings: Mapping[str, str], rows: Sequence[Metric
     return table
 
 
-def show_metrics(recorded: Recorded, metrics: RunMetrics, *, wide: bool = False) -> None:
+def show_metrics(recorded: Recorded, metrics: RunMetrics, *, wide: bool = False, printed: Sequence[str] = ()) -> None:
     """Print the metrics of a run: tables for the verdicts, the scores, and the explanations if there are any.
 
-    Every value has its interval below it if `wide`; otherwise the first one only, so that 80 columns are enough.
+    Every value has its interval below it if `wide`; otherwise the first one only, so that 80 columns are enough. Notes
+    that were `printed` before are left out.
     """
     from lad_reasoner.report import rows as metric_rows
 
@@ -210,4 +211,5 @@ def show_metrics(recorded: Recorded, metrics: RunMetrics, *, wide: bool = False)
             table.add_row(*map(plain, reason))
         console.print(table)
     for remark in metric_rows.remarks(recorded, metrics):
-        print(f"note: {remark}", file=sys.stderr)
+        if remark not in printed:
+            print(f"note: {remark}", file=sys.stderr)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 from functools import cache
 from typing import Any
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 from helpers import tiny
 from lad_reasoner.answers import TAGS, parse_response
 from lad_reasoner.errors import InputError, MachineError
+from lad_reasoner.judges.served_grammar import REGEX, VISIBLE
 from lad_reasoner.judges.vlm.decoding import Reply, StructuredDecoding
 from lad_reasoner.judges.vlm.grammar import Grammar
 
@@ -75,6 +77,8 @@ def check_replies(decoding: StructuredDecoding, written: list[list[int]], never:
     for reply, ids in zip(replies, written, strict=True):
         response = parse_response(reply.text)
         assert response.structured, reply.text
+        # What services are sent allows the same, if a character of a common script is there.
+        assert re.fullmatch(REGEX, reply.text) or not re.search(f"[<{VISIBLE}]", response.reasoning), reply.text
         assert 0 <= reply.score <= 1
         assert decoding.grammar.decode(ids[: reply.tokens]) == reply.text
         assert ids[reply.tokens] == decoding.grammar.ends[0]

@@ -175,10 +175,20 @@ class WithEvidence:
     def __init__(self, judge: Judge, evidence: Judge) -> None:
         self.judged_by, self.evidence = judge, evidence
         self.name, self.prompt_version, self.batch_size = judge.name, judge.prompt_version, judge.batch_size
-        origin = f"Map and boxes come from {evidence.name}, everything else from {judge.name}."
-        self.notes = (*judge.notes, origin)
         self.parameters = judge.parameters
         self.looks_at_pictures: bool = getattr(judge, "looks_at_pictures", True)
+
+    def prepare(self) -> None:
+        """See `judge.Judge`."""
+        prepare = getattr(self.judged_by, "prepare", None)
+        if prepare:
+            prepare()
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Those of the other judge, and where the map comes from."""
+        origin = f"Map and boxes come from {self.evidence.name}, everything else from {self.name}."
+        return (*self.judged_by.notes, origin)
 
     def judge(self, pairs: Sequence[PicturePair]) -> list[Judgement]:
         """The judgements of the other judge, with the map and the boxes of `evidence`."""
