@@ -89,6 +89,8 @@ COMPARED = re.compile(
     r"(?P<scale>[\d.]+) times as large\."
 )
 TYPICAL = "The limit is that of a typical product, since one reference shows no variation."
+ALIKE = re.compile(r"For this the (?:nearest )?reference was made (?P<alike>as [a-z ]+) as the query\.")
+IMITATED = {"darker": "dark", "lighter": "light", "less sharp": "soft", "noisier": "noisy"}
 WHOLE = re.compile(
     r"The picture (?:is (?P<percent>\d+) % (?P<light>darker|lighter) than|is (?P<grey>grey), but"
     r"|is (?P<blurred>less sharp) than|is (?P<noisy>noisier) than|shows (?P<compressed>more traces of compression) than"
@@ -348,7 +350,18 @@ class Evidence:
                 size = (int(said["width"]), int(said["height"]))
                 yield Claim("size", said[0], size == (self.query.width, self.query.height))
             yield from self._whole(words, said[0])
-        rest = WHOLE.sub("", COMPARED.sub("", text)).replace(TYPICAL, "")
+        alike = ALIKE.search(text)
+        yield Claim("imitation", text, bool(alike) == self.measured.imitated)
+        if alike:
+            yield Claim("singular", alike[0], ("nearest" not in alike[0]) == single)
+            for said, likewise in (
+                ("darker", "dark"),
+                ("lighter", "light"),
+                ("less sharp", "soft"),
+                ("noisier", "noisy"),
+            ):
+                yield Claim("imitation", alike[0], (f"as {likewise}" in alike["alike"]) == (f" {said} than" in text))
+        rest = ALIKE.sub("", WHOLE.sub("", COMPARED.sub("", text))).replace(TYPICAL, "")
         if rest.strip():
             yield Claim("unknown text", rest, False)
 

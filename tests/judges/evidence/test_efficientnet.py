@@ -25,7 +25,7 @@ def test_folded_network_equals_the_published_one() -> None:
     plain = torch.nn.functional.conv2d(torch.nn.functional.pad(x, (0, 1, 0, 1)), weights["_conv_stem.weight"], stride=2)
     names = ("running_mean", "running_var", "weight", "bias")
     plain = torch.nn.functional.batch_norm(plain, *(weights[f"_bn0.{name}"] for name in names), eps=1e-3)
-    folded = _convolve(x, _layer(load_file(WEIGHTS), "stem"), kernel=3, stride=2)
+    folded = _convolve(x, _layer(load_file(WEIGHTS), "stem", stride=2), kernel=3, stride=2)
     assert torch.allclose(plain, folded, atol=1e-4)
 
 

@@ -9,7 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from lad_reasoner.judges.evidence.registration import Similarity, in_view, isotropic_grid, register, sample
+from lad_reasoner.judges.evidence.registration import (
+    FEWEST_PAIRS,
+    Similarity,
+    align,
+    in_view,
+    isotropic_grid,
+    register,
+    sample,
+)
 from lad_reasoner.miniloco import draw_picture
 
 SIZE = (384, 288)
@@ -48,6 +56,36 @@ def test_plain_pictures_stay_where_they_are() -> None:
     plain = Image.new("RGB", SIZE, (90, 90, 90))
     found = register(plain, plain)
     assert (found.a, found.b, found.dx, found.dy) == pytest.approx((1, 0, 0, 0), abs=1e-3)
+
+
+def test_a_start_finds_what_is_turned_too_far(board: Image.Image) -> None:
+    radians = math.radians(40)
+    query = moved(board, Similarity(math.cos(radians), math.sin(radians), 0.05, 0))
+    assert abs(register(board, query).degrees - 40) > 5
+    start = Similarity(math.cos(radians - 0.1), math.sin(radians - 0.1))
+    assert register(board, query, start).degrees == pytest.approx(40, abs=0.5)
+    wrong = Similarity(-1, 0, 0.3, 0.3)
+    assert register(board, board, wrong).degrees == pytest.approx(0, abs=0.3)
+
+
+@given(st.floats(-math.pi, math.pi), st.floats(0.8, 1.25), st.floats(-0.3, 0.3), st.floats(-0.3, 0.3))
+def test_alignment_ignores_wrong_pairs(angle: float, scale: float, dx: float, dy: float) -> None:
+    move = Similarity(scale * math.cos(angle), scale * math.sin(angle), dx, dy)
+    places = isotropic_grid(8, 10).flatten(0, 1)
+    generator = torch.Generator().manual_seed(0)
+    counterparts = move.apply(places) + 0.005 * torch.randn(places.shape, generator=generator)
+    wrong = torch.rand(len(places), generator=generator) < 0.4
+    counterparts[wrong] = torch.rand((int(wrong.sum()), 2), generator=generator) * 2 - 1
+    found = align(places, counterparts)
+    assert found is not None
+    assert (found.a, found.b, found.dx, found.dy) == pytest.approx((move.a, move.b, dx, dy), abs=0.03)
+
+
+def test_no_alignment_of_too_few_or_of_one_place() -> None:
+    places = isotropic_grid(4, 4).flatten(0, 1)
+    few = places[: FEWEST_PAIRS - 1]
+    assert align(few, few) is None
+    assert align(places, torch.zeros_like(places)) is None
 
 
 numbers = st.floats(-0.5, 0.5)

@@ -38,16 +38,13 @@ class EfficientNetLite0:
 
     def __init__(self) -> None:
         weights = load_file(WEIGHTS)
-        self.stem = _layer(weights, "stem")
+        self.stem = _layer(weights, "stem", stride=2)
         self.blocks: list[_Block] = []
         for blocks, kernel, stride, expansion in STAGES:
             for i in range(blocks):
                 name = str(len(self.blocks))
                 self.blocks.append(_Block(weights, name, kernel, stride if i == 0 else 1, expansion > 1))
-        layers = [self.stem]
-        for block in self.blocks:
-            layers += filter(None, (block.expand, block.filter, block.project))
-        self.parameters = sum(weight.numel() + bias.numel() for weight, bias in layers)
+        self.parameters = sum(weight.numel() for weight in weights.values())
 
     @torch.inference_mode()
     def features(self, image: Image.Image, size: tuple[int, int]) -> Tensor:
@@ -56,7 +53,7 @@ class EfficientNetLite0:
         x = ((torch.from_numpy(pixels).permute(2, 0, 1) - 127) / 128)[None]  # (1, 3, height, width), as in training
         # Channels last is the layout for which processors have the fastest convolutions.
         x = x.contiguous(memory_format=torch.channels_last)
-        x = F.relu6(_convolve(x, self.stem, kernel=3, stride=2))
+        x = F.relu6(_convolve(x, self.stem, kernel=3, stride=2), inplace=True)
         maps = []
         for i, block in enumerate(self.blocks):
             x = block(x)
@@ -74,24 +71,29 @@ class _Block:
     def __init__(self, weights: dict[str, Tensor], name: str, kernel: int, stride: int, expand: bool) -> None:
         self.kernel, self.stride = kernel, stride
         self.expand = _layer(weights, f"{name}.expand") if expand else None
-        self.filter = _layer(weights, f"{name}.filter")
+        self.filter = _layer(weights, f"{name}.filter", stride)
         self.project = _layer(weights, f"{name}.project")
 
     def __call__(self, x: Tensor) -> Tensor:
-        h = x if self.expand is None else F.relu6(_convolve(x, self.expand, kernel=1))
-        h = F.relu6(_convolve(h, self.filter, kernel=self.kernel, stride=self.stride, groups=h.shape[1]))
+        # In place, since a new large array costs more than the arithmetic.
+        h = x if self.expand is None else F.relu6(_convolve(x, self.expand, kernel=1), inplace=True)
+        h = _convolve(h, self.filter, kernel=self.kernel, stride=self.stride, groups=h.shape[1])
+        h = F.relu6(h, inplace=True)
         h = _convolve(h, self.project, kernel=1)  # without ReLU6, which would lose too much of so few channels
         return h + x if h.shape == x.shape else h
 
 
-def _layer(weights: dict[str, Tensor], name: str) -> Layer:
-    return weights[f"{name}.weight"].contiguous(memory_format=torch.channels_last), weights[f"{name}.bias"]
+def _layer(weights: dict[str, Tensor], name: str, stride: int = 1) -> Layer:
+    """Weight and bias. The weights were trained with TensorFlow's "same" padding, which is lopsided at stride 2.
+
+    A row and a column of zeros in front of the kernel make it the even padding of `_convolve`.
+    """
+    weight = weights[f"{name}.weight"]
+    if stride == 2:
+        weight = F.pad(weight, (1, 0, 1, 0))
+    return weight.contiguous(memory_format=torch.channels_last), weights[f"{name}.bias"]
 
 
 def _convolve(x: Tensor, layer: Layer, *, kernel: int, stride: int = 1, groups: int = 1) -> Tensor:
-    """Convolution with TensorFlow's "same" padding, which the weights were trained with: at stride 2 it is lopsided."""
-    padding = kernel // 2
-    if stride == 2:
-        x = F.pad(x, (padding - 1, padding, padding - 1, padding))
-        padding = 0
-    return F.conv2d(x, *layer, stride=stride, padding=padding, groups=groups)
+    """Convolution whose output is 1 / stride as large; `kernel` is the side without the zeros of `_layer`."""
+    return F.conv2d(x, *layer, stride=stride, padding=kernel // 2, groups=groups)

@@ -2,9 +2,10 @@
 
 `matching.py` measures the difference, `amount.py` whether there is as much of everything, `normal_variation.py`
 estimates how much is normal, `regions.py` finds the regions that differ, `more_and_less.py` what there is more of and
-less, `whole_picture.py` what happened to the picture as a whole, `labels.py` reads labels if that is asked for, and
-`wording.py` describes all of it; `tiles.py` cuts long pictures. The paper has no such judge; its responses follow the
-grammar of the paper's model. `WithEvidence` adds its map and boxes to another judge.
+less, `whole_picture.py` what happened to the picture as a whole, which `imitation.py` does to a reference as well,
+`labels.py` reads labels if that is asked for, and `wording.py` describes all of it; `tiles.py` cuts long pictures. The
+paper has no such judge; its responses follow the grammar of the paper's model. `WithEvidence` adds its map and boxes to
+another judge.
 """
 
 from __future__ import annotations
@@ -13,18 +14,24 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import islice
 from pathlib import Path
 from weakref import WeakKeyDictionary, ref
+
+import torch
+from PIL import Image
 
 from lad_reasoner.files.pictures import Picture
 from lad_reasoner.judge import Judge, Judgement, PicturePair
 from lad_reasoner.judges.evidence.backbone import DEFAULT_BACKBONE, Backbone, load_backbone
+from lad_reasoner.judges.evidence.imitation import imitate
 from lad_reasoner.judges.evidence.labels import LabelReader, Text, TextChange, compare_texts
-from lad_reasoner.judges.evidence.matching import Matcher
+from lad_reasoner.judges.evidence.matching import Imitation, Matcher, Measurement
 from lad_reasoner.judges.evidence.more_and_less import find_more_and_less
 from lad_reasoner.judges.evidence.regions import Region, find_regions
 from lad_reasoner.judges.evidence.studied import load_studied, save_studied
-from lad_reasoner.judges.evidence.tiles import count_tiles, cut, is_long, join
+from lad_reasoner.judges.evidence.threads import in_parallel
+from lad_reasoner.judges.evidence.tiles import Tile, count_tiles, cut, is_long, join
 from lad_reasoner.judges.evidence.whole_picture import Look, find_changes, measure_look
 from lad_reasoner.judges.evidence.wording import PROMPT_VERSION, Findings, write_details, write_headline, write_response
 from lad_reasoner.records import Box
@@ -54,7 +61,6 @@ class Evidence:
     """
 
     prompt_version = PROMPT_VERSION
-    batch_size = 1
 
     def __init__(self, backbone: str | None = None, *, text: bool = False) -> None:
         self.reader = LabelReader() if text else None
@@ -62,33 +68,36 @@ class Evidence:
         self.backbone = load_backbone(backbone or DEFAULT_BACKBONE)
         self.name = "evidence" if backbone is None else f"evidence:{backbone}"
         self.parameters: int | None = getattr(self.backbone, "parameters", None)
+        self.batch_size = torch.get_num_threads()
         self._studied = lru_cache(STUDIED)(self._study)
         self._studied_tiles = lru_cache(STUDIED)(self._study_tiles)
         self._kept: WeakKeyDictionary[Picture, _Kept] = WeakKeyDictionary()
         self._studying = threading.Lock()
 
     def judge(self, pairs: Sequence[PicturePair]) -> list[Judgement]:
-        """Judge pair after pair; what is computed from the references is cached."""
+        """Judge as many pairs at once as there are cores; what is computed from the references is cached."""
+        # Before the threads start, since studying uses them as well.
+        parts = [self._parts(pair) for pair in pairs]
+        made = iter(in_parallel(self._judge_part, [part for of_pair in parts for part in of_pair]))
         judgements = []
-        for pair in pairs:
-            if is_long(pair.references[0]):
-                judgements.append(self._judge_long(pair))
-                continue
-            with self._studying:  # two threads with the same references study them once
-                studied = self._find_kept(pair.references) or self._studied(pair.references)
-            findings = measure_query(studied, pair.query, self.reader)
-            judgements.append(describe(findings, pair.query))
+        for pair, of_pair in zip(pairs, parts, strict=True):
+            judged = list(islice(made, len(of_pair)))
+            whole = not is_long(pair.references[0])
+            judgements.append(judged[0] if whole else join(judged, [tile for _, tile in of_pair], pair.query))
         return judgements
 
-    def _judge_long(self, pair: PicturePair) -> Judgement:
-        """A picture beyond 4:1 in tiles, each compared with the tiles of the references at the same place."""
-        with self._studying:
-            positions = self._studied_tiles(pair.references)
-        tiles = cut(pair.query, len(positions))
-        judgements = []
-        for studied, tile in zip(positions, tiles, strict=True):
-            judgements.append(describe(measure_query(studied, tile.picture, self.reader), tile.picture))
-        return join(judgements, tiles, pair.query)
+    def _judge_part(self, part: tuple[StudiedReferences, Tile]) -> Judgement:
+        studied, tile = part
+        return describe(measure_query(studied, tile.picture, self.reader), tile.picture)
+
+    def _parts(self, pair: PicturePair) -> list[tuple[StudiedReferences, Tile]]:
+        """The query, or its tiles if the picture is beyond 4:1, with what was studied of the same place."""
+        with self._studying:  # two threads with the same references study them once
+            if is_long(pair.references[0]):
+                positions = self._studied_tiles(pair.references)
+                return list(zip(positions, cut(pair.query, len(positions)), strict=True))
+            studied = self._find_kept(pair.references) or self._studied(pair.references)
+        return [(studied, Tile(pair.query, 0, 0))]
 
     def _study_tiles(self, references: tuple[Picture, ...]) -> tuple[StudiedReferences, ...]:
         """What is computed of the tiles of long references, position by position."""
@@ -136,11 +145,14 @@ class _Kept:
 def measure_query(references: StudiedReferences, query: Picture, reader: LabelReader | None = None) -> Findings:
     """All that the judge says is read from this; `reader` reads the query where texts are compared."""
     matcher = references.matcher
-    working = matcher.fit(query)
+    working, look = matcher.fit(query), measure_look(query)
     comparison = matcher.compare(working)
+    changes = find_changes(comparison, working, look, references.looks)
+    if comparison.appearance >= comparison.limit:
+        looks = (references.looks[comparison.reference], look)
+        comparison = _compare_alike(matcher, working, comparison, imitate(comparison, working, changes, looks))
     # Also of a good picture: a station may set a lower limit, and then needs its places.
     regions = find_regions(comparison, working, matcher.spread.limit)
-    changes = find_changes(comparison, working, measure_look(query), references.looks)
     amount = comparison.amount
     amounts = None
     if amount and comparison.amount_speaks:
@@ -149,6 +161,16 @@ def measure_query(references: StudiedReferences, query: Picture, reader: LabelRe
     if reader is not None:
         texts = compare_texts(references.texts, reader.read(query), comparison.reference)
     return Findings(comparison, matcher.spread, tuple(regions), tuple(changes), references.looks, amounts, texts)
+
+
+def _compare_alike(
+    matcher: Matcher, query: Image.Image, comparison: Measurement, imitation: Imitation | None
+) -> Measurement:
+    """The comparison with the imitation, if that explains more of the query than the reference does."""
+    if imitation is None:
+        return comparison
+    alike = matcher.compare(query, imitation)
+    return alike if alike.appearance < comparison.appearance else comparison
 
 
 def describe(findings: Findings, query: Picture) -> Judgement:

@@ -42,15 +42,16 @@ from PIL import Image
 from lad_reasoner.files.pictures import Picture
 from lad_reasoner.judges.evidence.amount import Amount, Amounts
 from lad_reasoner.judges.evidence.backbone import Backbone
+from lad_reasoner.judges.evidence.bank import Bank, top_count
 from lad_reasoner.judges.evidence.normal_variation import NormalSpread
-from lad_reasoner.judges.evidence.registration import Similarity, in_view, isotropic_grid, register, sample
+from lad_reasoner.judges.evidence.registration import Similarity, align, in_view, isotropic_grid, register, sample
+from lad_reasoner.judges.evidence.threads import in_parallel
 
 WORKING_AREA = 384 * 384  # pixels: the picture that the network sees, in the first reference's aspect
 ORIENTATIONS = 8  # multiples of 45 degrees in which a reference is known
 DITHER = 6.0  # standard deviation, of 255
 COLOUR_SHARE = 0.2  # of the cosine distance; the network's features make up the rest
 UPRIGHT = 0.85  # a turned reference must be nearer than the upright one by this factor
-TOP_SHARE = 0.01  # of the patches: few enough for a small defect, enough to even out single odd patches
 WINDOW = 0.12  # of the long side: how far from its place a part of a fixed layout may be
 FREE_SHARE = 0.10  # of the patches found only elsewhere: from here on the layout is free and places do not count
 ELSEWHERE = 0.05  # a patch is found only elsewhere when its place costs this much cosine distance more
@@ -83,6 +84,7 @@ class Measurement:
     appearance: float  # one relative distance for the whole picture
     amount: Amount | None  # None with too few references
     limit: float  # of `appearance`
+    imitated: bool  # an imitation was compared in place of `view`, see `imitation.py`
 
     @property
     def statistic(self) -> float:
@@ -110,6 +112,15 @@ class Measurement:
         patches = self.differences[None, None]
         pixels = torch.nn.functional.interpolate(patches, size=(height, width), mode="bicubic", align_corners=False)
         return np.asarray(pixels[0, 0].clamp(min=0), dtype=np.float32)  # bicubic curves dip below zero at edges
+
+
+@dataclass(frozen=True, eq=False)
+class Imitation:
+    """A reference in one orientation, changed to look as the query was taken; see `imitation.py`."""
+
+    reference: int
+    degrees: int  # clockwise, a multiple of 45
+    view: Image.Image  # at working size
 
 
 @dataclass(frozen=True, eq=False)
@@ -164,11 +175,12 @@ class Matcher:
     def __init__(self, references: Sequence[Picture], backbone: Backbone) -> None:
         self.backbone: Final = backbone
         self.size: Final = working_size(references[0], backbone.multiple)  # (width, height)
-        self.views: Final = [orientations(self.fit(picture)) for picture in references]
-        features = [torch.stack([self._features(view) for view in views]) for views in self.views]
-        bank = torch.stack(features)  # (references, orientations, rows, columns, channels)
+        self.views: Final = in_parallel(lambda picture: orientations(self.fit(picture)), references)
+        features = in_parallel(self._features, [view for views in self.views for view in views])
+        # (references, orientations, rows, columns, channels)
+        bank = torch.stack(features).reshape(len(references), ORIENTATIONS, *features[0].shape)
         self.grid: Final = (bank.shape[2], bank.shape[3])  # (rows, columns) of the patches
-        self.bank: Final = bank.flatten(2, 3)  # (references, orientations, patches, channels)
+        self.bank: Final = Bank(bank.flatten(2, 3))
         left_out = self._leave_one_out()
         shares = [distances.free_share for distances in left_out]
         # One reference does not show whether its layout is fixed: each query then decides for itself.
@@ -183,10 +195,13 @@ class Matcher:
         """The picture stretched to the working size; one of another aspect is stretched too, as data sets do."""
         return picture.image.resize(self.size, Image.Resampling.BICUBIC, reducing_gap=2.0)
 
-    def compare(self, query: Image.Image) -> Measurement:
-        """Measure a query, an RGB picture at working size (see `fit`), against all references."""
+    def compare(self, query: Image.Image, imitation: Imitation | None = None) -> Measurement:
+        """Measure a query, an RGB picture at working size (see `fit`), against all references.
+
+        An imitation takes the place of the view that the query explains best.
+        """
         features = self._features(query)
-        distances = self._distances(query, features, range(len(self.views)))
+        distances = self._distances(query, features, range(len(self.views)), imitation)
         placed = self._place(distances)
         limit, scale = self.spread.limit, self._scale(placed)
         common = placed.common / scale
@@ -203,6 +218,7 @@ class Matcher:
             reference=distances.reference,
             degrees=distances.orientation * 360 // ORIENTATIONS,
             view=self.views[distances.reference][distances.orientation],
+            imitated=imitation is not None,
             similarity=distances.similarity,
             free_share=distances.free_share,
             appearance=placed.top / scale,
@@ -217,14 +233,29 @@ class Matcher:
         # Roots, since the dot product of two such vectors then weighs the two likenesses by these shares.
         return torch.cat([features * (1 - COLOUR_SHARE) ** 0.5, colour * COLOUR_SHARE**0.5], -1)
 
-    def _distances(self, query: Image.Image, features: torch.Tensor, references: Sequence[int]) -> _Distances:
+    def _distances(
+        self,
+        query: Image.Image,
+        features: torch.Tensor,
+        references: Sequence[int],
+        imitation: Imitation | None = None,
+    ) -> _Distances:
         """Of a query at working size, with its features (rows, columns, channels), to references by their indices."""
         features = features.flatten(0, 1)  # (patches, channels)
-        added, missing = _match(features, self.bank[list(references)])
-        nearest, orientation = _best_explained(missing)
-        reference, missing = references[nearest], missing[nearest, orientation]
-        similarity = register(self.views[reference][orientation], query)
-        added_at_place, missing_at_place = self._match_at_place(features, self.bank[reference, orientation], similarity)
+        added, worst = self.bank.search(features, references)
+        nearest, orientation = _best_explained(worst)
+        reference = references[nearest]
+        explained, view = self.bank.features[reference, orientation], self.views[reference][orientation]
+        if imitation is not None:
+            reference, view = imitation.reference, imitation.view
+            orientation = imitation.degrees * ORIENTATIONS // 360
+            explained = self._features(view).flatten(0, 1)
+        likeness = explained @ features.T  # (reference's patches, query's patches)
+        missing = 1 - likeness.amax(1)
+        added = torch.minimum(added, 1 - likeness.amax(0))  # exactly zero for the same picture
+        start = align(*self._matches(likeness))
+        similarity = register(view, query, start)
+        added_at_place, missing_at_place = self._match_at_place(likeness, similarity)
         return _Distances(
             added=added,
             missing=missing,
@@ -262,30 +293,43 @@ class Matcher:
     def _appearance(self, placed: _Placed) -> float:
         return placed.top / self._scale(placed)
 
-    def _match_at_place(
-        self, query: torch.Tensor, reference: torch.Tensor, similarity: Similarity
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Distances (patches,) of both directions within the window; zero where the other picture has no such place.
+    def _matches(self, likeness: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Places (pairs, 2) of patches in reference and query that are each other's nearest.
 
-        `query` and `reference` are features (patches, channels).
+        `likeness` is (reference's patches, query's patches).
         """
         places = isotropic_grid(*self.grid).flatten(0, 1)  # (patches, 2)
-        expected = similarity.apply(places)  # (patches, 2), where the query should show the reference's patches
+        of_reference, of_query = likeness.argmax(1), likeness.argmax(0)  # (patches,) each
+        mutual = of_query[of_reference] == torch.arange(len(of_reference))
+        return places[mutual], places[of_reference[mutual]]
+
+    def _match_at_place(self, likeness: torch.Tensor, similarity: Similarity) -> tuple[torch.Tensor, torch.Tensor]:
+        """Distances (patches,) of both directions within the window; zero where the other picture has no such place.
+
+        `likeness` is (reference's patches, query's patches).
+        """
+        places = isotropic_grid(*self.grid)  # (rows, columns, 2)
+        expected = similarity.apply(places).flatten(0, 1)  # (patches, 2), where the query should show them
         # Twice, since the long side is 2 in isotropic coordinates.
-        near = (expected[:, None] - places[None]).abs().amax(-1) <= 2 * WINDOW  # (reference's patches, query's patches)
-        likeness = (reference @ query.T).masked_fill(~near, -1.0)  # (reference's patches, query's patches)
+        in_columns = (expected[:, :1] - places[0, :, 0]).abs() <= 2 * WINDOW  # (reference's patches, columns)
+        in_rows = (expected[:, 1:] - places[:, 0, 1]).abs() <= 2 * WINDOW  # (reference's patches, rows)
+        near = (in_rows[:, :, None] & in_columns[:, None]).flatten(1)  # (reference's patches, query's patches)
+        likeness = torch.where(near, likeness, -1.0)
         missing, added = 1 - likeness.amax(1), 1 - likeness.amax(0)
-        return torch.where(near.any(0), added, 0.0), torch.where(near.any(1), missing, 0.0)
+        # No likeness is as small as -1, which stands for no place.
+        return torch.where(added < 2, added, 0.0), torch.where(missing < 2, missing, 0.0)
 
     def _leave_one_out(self) -> list[_Distances]:
         """Of each reference to the others, of `LEFT_OUT` at most; empty for a single one."""
-        distances = []
-        for index in left_out_indices(len(self.views)):
+        if len(self.views) == 1:
+            return []
+
+        def compare_with_others(index: int) -> _Distances:
+            view = self.views[index][0]
             others = [other for other in range(len(self.views)) if other != index]
-            if others:
-                view = self.views[index][0]
-                distances.append(self._distances(view, self._features(view), others))
-        return distances
+            return self._distances(view, self._features(view), others)
+
+        return in_parallel(compare_with_others, left_out_indices(len(self.views)))
 
 
 def left_out_indices(references: int) -> list[int]:
@@ -294,24 +338,13 @@ def left_out_indices(references: int) -> list[int]:
     return [at * references // number for at in range(number)]
 
 
-def _match(query: torch.Tensor, bank: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Each patch and its nearest one of the other side.
-
-    Features (patches, channels) of a query and (references, orientations, patches, channels) -> distances added
-    (patches,), to any reference in any orientation, and missing (references, orientations, patches).
-    """
-    likeness = torch.einsum("qc,rvpc->qrvp", query, bank)
-    return 1 - likeness.amax((1, 2, 3)), 1 - likeness.amax(0)
-
-
-def _best_explained(missing: torch.Tensor) -> tuple[int, int]:
+def _best_explained(worst: torch.Tensor) -> tuple[int, int]:
     """The reference and the orientation which the query explains best; upright unless turned is clearly better.
 
-    `missing` is (references, orientations, patches).
+    `worst` are the largest distances (references, orientations) of the views, see `Bank.search`.
     """
-    tops = missing.topk(_top_count(missing.shape[2])).values.mean(-1)  # (references, orientations)
-    tops[:, 0] *= UPRIGHT
-    return divmod(int(tops.argmin()), tops.shape[1])
+    worst[:, 0] *= UPRIGHT
+    return divmod(int(worst.argmin()), worst.shape[1])
 
 
 def _place_weight(share: float) -> float:
@@ -319,13 +352,9 @@ def _place_weight(share: float) -> float:
     return PLACE_WEIGHT * max(0.0, 1 - share / FREE_SHARE)
 
 
-def _top_count(patches: int) -> int:
-    return max(1, round(patches * TOP_SHARE))
-
-
 def _top(distances: torch.Tensor) -> float:
     """Mean of the largest of the distances (patches,); those of equal patches may be rounded below zero."""
-    return max(0.0, float(distances.topk(_top_count(len(distances))).values.mean()))
+    return max(0.0, float(distances.topk(top_count(len(distances))).values.mean()))
 
 
 def working_size(picture: Picture, multiple: int) -> tuple[int, int]:

@@ -80,6 +80,11 @@ def measure_look(picture: Picture) -> Look:
     )
 
 
+def measure_sharpness(image: Image.Image) -> float:
+    """`Look.sharpness` of an RGB picture."""
+    return _sharpness(_tiles(image).mean(-1))
+
+
 def find_changes(
     measurement: Measurement, query: Image.Image, look: Look, references: Sequence[Look]
 ) -> list[WholeChange]:

@@ -7,8 +7,8 @@ Overall the difference is 1.25 times the limit: more than normal variation expla
 What happened to the picture as a whole, and how all was measured, stands apart, in the details:
 
 The picture is 22 % darker than the reference. Compared patch by patch in both directions with the reference; the query
-is shifted 5 pixels right and 3 up, turned 0 degrees clockwise, and 0.98 times as large. The limit is that of a typical
-product, since one reference shows no variation.
+is shifted 5 pixels right and 3 up, turned 0 degrees clockwise, and 0.98 times as large. For this the reference was made
+as dark as the query. The limit is that of a typical product, since one reference shows no variation.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from dataclasses import dataclass
 
 from lad_reasoner.answers import format_response
 from lad_reasoner.files.pictures import Picture
+from lad_reasoner.judges.evidence.imitation import LIKEWISE
 from lad_reasoner.judges.evidence.labels import TextChange
 from lad_reasoner.judges.evidence.matching import Measurement
 from lad_reasoner.judges.evidence.more_and_less import MoreAndLess
@@ -26,7 +27,7 @@ from lad_reasoner.judges.evidence.regions import MAX_REGIONS, Change, Region, na
 from lad_reasoner.judges.evidence.whole_picture import Look, WholeChange
 from lad_reasoner.text import counted, place_words
 
-PROMPT_VERSION = "evidence-4"  # of this wording; there is no prompt
+PROMPT_VERSION = "evidence-5"  # of this wording; there is no prompt
 QUOTED = 4  # words of a text in the headline
 VISIBLY_LIGHTER = 60  # of 765, the sum of three channels: what one sees side by side
 
@@ -124,6 +125,10 @@ def write_details(findings: Findings, query: Picture) -> str:
     """
     sentences = [_whole_picture(change, findings.looks, query) for change in findings.changes]
     sentences.append(_how_compared(findings.measurement, len(findings.looks), query))
+    if findings.measurement.imitated:
+        alike = " and ".join(LIKEWISE[change.kind] for change in findings.changes if change.kind in LIKEWISE)
+        reference = "reference" if len(findings.looks) == 1 else "nearest reference"
+        sentences.append(f"For this the {reference} was made {alike} as the query.")
     if not findings.spread.observed:
         sentences.append("The limit is that of a typical product, since one reference shows no variation.")
     return " ".join(sentences)
