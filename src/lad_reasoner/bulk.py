@@ -156,8 +156,7 @@ class BulkRun:
             self._finish_parts()
 
     def _judge(self, pool: _Pool) -> Iterator[ResultLine]:
-        size = max(1, min(UNIT, len(self._waiting) // (UNITS * pool.workers)))
-        yield from self._round(pool, _units(self.todo, size))
+        yield from self._round(pool, _units(self.todo, unit_size(len(self._waiting), pool.workers)))
         if self._waiting:
             # Their units are lost: one of the queries may have killed the worker each time.
             yield from self._round(pool, _units(self.todo, 1))
@@ -263,6 +262,11 @@ class BulkRun:
             path.unlink()
         if self._length:
             self._number, self._length = self._number + 1, 0
+
+
+def unit_size(queries: int, workers: int) -> int:
+    """How many queries a worker is handed at a time: `UNIT`, or fewer where workers would run out of them."""
+    return max(1, min(UNIT, queries // (UNITS * workers)))
 
 
 def _units(queries: Iterable[ArchiveQuery], size: int) -> list[list[ArchiveQuery]]:
