@@ -84,6 +84,10 @@ def test_the_table_of_classes_is_printed_with_its_reasons(folder: Path) -> None:
             "1,",
         ),
         (["sft", "m", "--out", "x", "--teacher", "offline", "--mmad", "no.json"], "no.json"),
+        (
+            ["sft", "m", "--out", "x", "--teacher", "offline", "--teacher-tokens", "9"],
+            "--teacher-tokens: has no effect with --teacher offline; leave it out",
+        ),
         (["check", "m"], "no metadata.jsonl"),
         (["export", "m", "--to", "easyr1", "--out", "x"], "no metadata.jsonl"),
     ],
@@ -161,11 +165,14 @@ def test_a_budget_that_is_spent_leaves_the_rest_for_later(tmp_path: Path) -> Non
         draw(tmp_path / f"lamp/bad/{i}.png", i)
     with ChatServer(answer, usage={"prompt_tokens": 1_000_000, "completion_tokens": 0}) as server:
         command = ["data", "sft", "lamp", "--out", "sft", "--teacher", server.url, "--teacher-model", "t"]
+        command += ["--teacher-attempts", "3", "--teacher-temperature", "0.3", "--teacher-tokens", "700"]
+        command += ["--teacher-timeout", "60", "--teacher-patience", "90"]
         poor = run(*command, "--prices", "1,1", "--budget", "5", "--concurrency", "1", cwd=tmp_path)
         assert poor.returncode == 1
         assert "26 questions are still to be asked; run the same command again" in poor.stderr  # one was asked twice
         assert "the budget was spent" in poor.stderr
         assert sum(server.paid.values()) == 5
+        assert {(body["temperature"], body["max_completion_tokens"]) for body in server.bodies} == {(0.3, 700)}
         rich = run(*command, "--prices", "1,1", "--budget", "100", "--concurrency", "1", cwd=tmp_path)
         assert rich.returncode == 0, rich.stderr
         assert max(server.paid.values()) == 1

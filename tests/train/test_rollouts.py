@@ -90,6 +90,19 @@ def test_a_template_that_opens_the_tag_is_refused(checkpoint: Checkpoint, monkey
         Rollouts(checkpoint, tokens=64, at_once=4)
 
 
+def test_a_free_response_ends_where_the_model_ends_it(checkpoint: Checkpoint) -> None:
+    """And is not cut off there; what stands for pictures is never sampled."""
+    rollouts = Rollouts(checkpoint, tokens=64, at_once=4, structured=False)
+    end = rollouts.grammar.ends[0]
+    scores = torch.zeros(1, rollouts.grammar.size)
+    scores[0, end] = 9.0
+    assert rollouts._forbid_placeholders(torch.zeros(1, 1), scores).argmax().item() == end
+    image = checkpoint.processor.tokenizer.convert_tokens_to_ids("<|image_pad|>")
+    assert rollouts._forbid_placeholders(torch.zeros(1, 1), scores)[0, image] == -torch.inf
+    assert rollouts._cut([5, 6, end, 0]) == Written((5, 6, end), (True,) * 3, forced=False)
+    assert rollouts._cut([5, 6]) == Written((5, 6), (True,) * 2, forced=True)
+
+
 @given(st.from_regex(response_regex(20), fullmatch=True))
 def test_what_vllm_may_write_is_structured_where_the_reasoning_is_visible(text: str) -> None:
     reasoning = text.removeprefix("<think>").partition("</think>")[0]

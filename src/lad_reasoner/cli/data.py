@@ -75,6 +75,26 @@ def sft(
     budget: Annotated[
         float | None, typer.Option(metavar="SUM", min=0, help="Stop once this much is spent (needs --prices).")
     ] = None,
+    teacher_attempts: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N", min=1, help="Answers to a question in one run until one is usable.", show_default="2"
+        ),
+    ] = None,
+    teacher_temperature: Annotated[
+        float | None, typer.Option(metavar="T", min=0, help="Sampling temperature; default: the service's.")
+    ] = None,
+    teacher_tokens: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Limit of an answer in tokens; default: the service's.")
+    ] = None,
+    teacher_timeout: Annotated[
+        float | None,
+        typer.Option(metavar="SECONDS", min=0.1, help="Time limit of one request.", show_default="120"),
+    ] = None,
+    teacher_patience: Annotated[
+        float | None,
+        typer.Option(metavar="SECONDS", min=0.1, help="Time limit of a request with its retries.", show_default="300"),
+    ] = None,
     cache: Annotated[
         Path | None, typer.Option(metavar="FILE", help="File that keeps all answers; default: teacher.jsonl in --out.")
     ] = None,
@@ -98,7 +118,22 @@ def sft(
     from lad_reasoner.report.terminal import track
 
     hints = read_mmad(mmad, knowledge)
-    answering = _load_teacher(teacher, teacher_model, prices, budget, cache or out / "teacher.jsonl", concurrency)
+    settings = None if teacher_temperature is None else {"temperature": teacher_temperature}
+    answering = _load_teacher(
+        teacher,
+        {
+            "--teacher-model": teacher_model,
+            "--prices": prices,
+            "--budget": budget,
+            "--teacher-attempts": teacher_attempts,
+            "--teacher-temperature": settings,
+            "--teacher-tokens": teacher_tokens,
+            "--teacher-timeout": teacher_timeout,
+            "--teacher-patience": teacher_patience,
+        },
+        cache=cache or out / "teacher.jsonl",
+        concurrency=concurrency,
+    )
     pool = _gather(sources, mvtec_ad, visa)
     plan = plan_sft(pool, hints, good_share=good_share, per_picture=per_picture, seed=seed, track=track)
     if dry_run:
@@ -283,22 +318,42 @@ def _gather(sources: list[Path] | None, mvtec_ad: Path | None, visa: Path | None
     return gather(gathered)
 
 
-def _load_teacher(
-    name: str, model: str | None, prices: str | None, budget: float | None, cache: Path, concurrency: int
-) -> Teacher:
+# Flag -> the name of the same option of `RemoteTeacher`.
+_TEACHER_OPTIONS = {
+    "--budget": "budget",
+    "--teacher-attempts": "attempts",
+    "--teacher-temperature": "settings",
+    "--teacher-tokens": "max_tokens",
+    "--teacher-timeout": "timeout",
+    "--teacher-patience": "patience",
+}
+
+
+def _load_teacher(name: str, flags: Mapping[str, Any], *, cache: Path, concurrency: int) -> Teacher:
+    given = {flag: value for flag, value in flags.items() if value is not None}
     if name == "offline":
         from lad_reasoner.data.teachers.offline import OfflineTeacher
 
+        if given:
+            raise InputError(f"{next(iter(given))}: has no effect with --teacher offline; leave it out")
         return OfflineTeacher()
     from lad_reasoner.data.teachers.remote import RemoteTeacher
     from lad_reasoner.remote.prices import parse_prices
 
     if "://" not in name:
         raise InputError(f"--teacher {name}: neither `offline` nor an address such as http://localhost:8000/v1")
-    if model is None:
+    if "--teacher-model" not in given:
         raise InputError("--teacher-model is missing; give the model that the service should use")
-    cost = None if prices is None else parse_prices(prices)
-    return RemoteTeacher(name, model, cache=cache, prices=cost, budget=budget, concurrency=concurrency, attempts=2)
+    cost = parse_prices(given["--prices"]) if "--prices" in given else None
+    options = {option: given[flag] for flag, option in _TEACHER_OPTIONS.items() if flag in given}
+    return RemoteTeacher(
+        name,
+        given["--teacher-model"],
+        cache=cache,
+        prices=cost,
+        concurrency=concurrency,
+        **{"attempts": 2, **options},
+    )
 
 
 def _print_refused(counts: Mapping[str, int]) -> None:

@@ -36,6 +36,9 @@ class Rollouts:
         self, checkpoint: Checkpoint, *, tokens: int, at_once: int, structured: bool = True, device: Any = None
     ) -> None:
         self.grammar, self.at_once, self.structured = make_grammar(checkpoint, device), at_once, structured
+        # (vocabulary,) added to the logits of free sampling. Unlike under the grammar the model ends the text itself.
+        self.free = self.grammar.never.clone()
+        self.free[self.grammar.end_ids] = 0.0
         # Everything but the reasoning; a decoder with a budget of one token knows how much that is.
         frame = StructuredDecoding(self.grammar, 1).max_new_tokens - 1
         if tokens <= frame:
@@ -103,7 +106,7 @@ class Rollouts:
 
     def _forbid_placeholders(self, _: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         """The logits (rows, vocabulary) of free sampling, in which tokens that stand for pictures never win."""
-        return scores + self.grammar.never
+        return scores + self.free
 
     def _cut(self, row: Sequence[int]) -> Written:
         """A free response: the ids up to its end, which is missing if the tokens were spent; all are chosen."""

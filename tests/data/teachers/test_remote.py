@@ -229,18 +229,40 @@ def test_text_around_the_json_is_let_pass(tmp_path: Path, picture: Path, text: s
 
 def test_malformed_answers_are_bounded_counted_and_paid_once(tmp_path: Path, picture: Path) -> None:
     with ChatServer(always("no idea")) as server:
-        (outcome,) = answers(teacher(server.url, tmp_path), [question(picture)])
+        first = teacher(server.url, tmp_path)
+        (outcome,) = answers(first, [question(picture)])
         assert isinstance(outcome, Unanswered)
         assert outcome.reason == "malformed"
         assert outcome.complaints == ("it holds no JSON object",) * 3
-        again = teacher(server.url, tmp_path)
-        assert isinstance(answers(again, [question(picture)])[0], Unanswered)
-        assert (len(server.bodies), again.recalled.answers) == (3, 3)
+        assert (len(server.bodies), first.paid.answers) == (3, 3)
+        more = teacher(server.url, tmp_path, attempts=4)
+        assert more.estimate([question(picture)]).expected.answers == 1
+
+
+def test_a_question_that_was_given_up_is_asked_again_by_the_next_run(tmp_path: Path, picture: Path) -> None:
+    with ChatServer(always("no idea")) as server:
+        answers(teacher(server.url, tmp_path, attempts=2), [question(picture)])
+        again = teacher(server.url, tmp_path, attempts=2)
+        (outcome,) = answers(again, [question(picture)])
+        assert isinstance(outcome, Unanswered)
+        assert len(outcome.complaints) == 4
+        assert (again.recalled.answers, again.paid.answers) == (2, 2)  # nothing is paid twice
         server.behave = always(GOOD)
-        patient = teacher(server.url, tmp_path, attempts=4)
-        (reply,) = answers(patient, [question(picture)])
-    assert isinstance(reply, Answered)
-    assert (patient.recalled.answers, patient.paid.answers) == (3, 1)
+        third = teacher(server.url, tmp_path, attempts=2)
+        (reply,) = answers(third, [question(picture)])
+        assert isinstance(reply, Answered)
+        assert (third.recalled.answers, third.paid.answers) == (4, 1)
+        last = teacher(server.url, tmp_path, attempts=2)
+        assert isinstance(answers(last, [question(picture)])[0], Answered)
+        assert (last.recalled.answers, last.paid.answers) == (5, 0)
+
+
+def test_the_limit_of_an_answer_is_sent_and_asks_nothing_again(tmp_path: Path, picture: Path) -> None:
+    with ChatServer(always(GOOD)) as server:
+        answers(teacher(server.url, tmp_path, max_tokens=700), [question(picture)])
+        answers(teacher(server.url, tmp_path, max_tokens=900), [question(picture)])
+    (body,) = server.bodies
+    assert body["max_completion_tokens"] == 700
 
 
 def test_facts_are_the_context_of_the_schema_and_never_sent(tmp_path: Path, picture: Path) -> None:

@@ -61,8 +61,9 @@ class RemoteTeacher:
     earlier runs; requests under way when it is reached are still paid. Pictures are sent upright, as JPEG, at most
     `pictures.KEPT_SIDE` pixels wide and high, without metadata.
 
-    `attempts` is the number of times that one question is asked until an answer fits its schema; with a larger number,
-    questions that failed before resume. For `timeout`, `patience` and `backoff` see `client.ChatService`.
+    `attempts` is the number of times that one question is asked in a run until an answer fits its schema; the next run
+    resumes the conversations that were given up. `max_tokens` is the limit of an answer; with another one, only what
+    was cut off is asked again. For `timeout`, `patience` and `backoff` see `client.ChatService`.
     """
 
     def __init__(
@@ -77,6 +78,7 @@ class RemoteTeacher:
         key_variable: str = KEY_VARIABLE,
         concurrency: int = 8,
         attempts: int = 3,
+        max_tokens: int | None = None,
         timeout: float = 120.0,
         patience: float = 300.0,
         backoff: float = 1.0,
@@ -85,7 +87,7 @@ class RemoteTeacher:
         self.ledger = Ledger(cache, prices=prices, budget=budget)
         self.paid, self.recalled = self.ledger.paid, self.ledger.recalled
         self.settings = dict(settings or {})
-        self.concurrency, self.attempts = concurrency, attempts
+        self.concurrency, self.attempts, self.max_tokens = concurrency, attempts, max_tokens
         self._times = {"timeout": timeout, "patience": patience, "backoff": backoff}
         self._key_variable = key_variable
         self._dropped: set[str] = set()  # fields that the service rejects
@@ -160,10 +162,13 @@ class RemoteTeacher:
         """Question, answer, complaint, answer … until one fits; None if `obtain` has no answer."""
         turns: list[dict[str, Any]] = []
         complaints: list[str] = []
+        asked = 0  # in this run: what an earlier one gave up gets as many attempts again
         try:
             digests = [_digest(path) for path in request.pictures]
-            while len(complaints) < self.attempts:
-                exchange = obtain(self._key(request, digests, turns), request, turns)
+            while asked < self.attempts:
+                key = self._key(request, digests, turns)
+                asked += key not in self.ledger.known
+                exchange = obtain(key, request, turns)
                 if exchange is None:
                     return None
                 if not exchange.usable:
@@ -213,6 +218,9 @@ class RemoteTeacher:
 
         def ask() -> Exchange:
             body = self._body(request, turns, [_encode(path) for path in request.pictures])
+            # Not part of the key: an answer that was whole does not depend on it.
+            if self.max_tokens is not None:
+                body["max_completion_tokens"] = self.max_tokens
             return read(self._complete(service, body, discard))
 
         exchange = self.ledger.obtain(key, ask)
