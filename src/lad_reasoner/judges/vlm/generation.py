@@ -12,7 +12,7 @@ are read with the prompt, a row leaves the batch with its answer, and keys and v
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -20,7 +20,9 @@ from PIL import Image
 
 from lad_reasoner.errors import InputError
 from lad_reasoner.judges.vlm.checkpoint import Checkpoint
-from lad_reasoner.judges.vlm.decoding import StructuredDecoding
+from lad_reasoner.judges.vlm.decoding import Row, StructuredDecoding
+from lad_reasoner.judges.vlm.drafts import Drafts, Follower
+from lad_reasoner.judges.vlm.fused_text import FusedText
 from lad_reasoner.judges.vlm.prefix_cache import Grid, Prefix, PrefixCache, Rows, identify
 
 FAMILIES = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl")
@@ -28,6 +30,8 @@ FAMILIES = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl")
 PATCHES = {"cpu": 1024}
 GPU_PATCHES = 16384
 MOST_LAYOUTS = 64  # of prompts whose positions are kept
+PASS_TOKENS = 64  # proposed in a pass, over all rows: more cost a processor more time than they save
+FUSED = 100_000_000  # weights of a language part of which a copy is small
 STAYING = 0.75  # rows that are done leave when so few others are left, since leaving copies those
 
 
@@ -81,8 +85,19 @@ class Generator:
     def __init__(self, checkpoint: Checkpoint, cache: PrefixCache | None = None) -> None:
         self.checkpoint, self.model = checkpoint, checkpoint.model
         self.cache = cache or PrefixCache()
+        self.fused = self._fuse()
+        self.pass_tokens = PASS_TOKENS
         self.merged = int(self.model.config.vision_config.spatial_merge_size) ** 2  # patches of a token
+        self.drafts = Drafts()  # about any references
         self._layouts: dict[tuple[Grid, ...], PromptLayout] = {}
+
+    def _fuse(self) -> FusedText | None:
+        """The language part in fewer steps, for a small model on a CPU."""
+        text = self.model.model.language_model
+        small = sum(weight.numel() for weight in text.parameters()) < FUSED
+        if not small or self.model.device.type != "cpu" or self.model.dtype != torch.float32:
+            return None
+        return FusedText(text, text.layers[0].mlp.down_proj.weight.dtype)
 
     def begin(
         self,
@@ -252,6 +267,15 @@ class Generator:
                 layers = zip(*(feature.deeper for feature in features), strict=True)
                 extra["deepstack_visual_embeds"] = [torch.cat(layer) for layer in layers]
                 extra["visual_pos_masks"] = pictured
+        if self.fused is not None:
+            nothing = torch.zeros_like(embedded)
+            deeper = [
+                nothing.masked_scatter(pictured[..., None], layer.to(embedded.dtype))
+                for layer in extra.get("deepstack_visual_embeds", ())
+            ]
+            if not rows.layers:
+                rows.allocate(len(self.fused.layers), embedded, self.fused.shared, self.fused.width)
+            return self.fused(embedded, positions, rows, places, length, deeper)
         output = self.model.model.language_model(
             inputs_embeds=embedded,
             position_ids=positions,
@@ -327,46 +351,97 @@ class ResponseBatch:
         rows = torch.arange(len(ids), device=device)[:, None]
         first = torch.tensor([len(own) - len(begun) for own in ids], device=device)
         self.begun = hidden[rows, first[:, None] + after.to(device)]  # (rows, tokens of the beginning, width)
-        self.prompts = torch.tensor([len(layout.ids) for layout in layouts], device=device)  # (rows,) tokens
-        self.shifts = torch.tensor([layout.shift for layout in layouts], device=device)
+        self.prefixes, self.layouts = list(prefixes), list(layouts)
 
     def keep(self, rows: Sequence[int]) -> None:
         """Go on with these rows, by their numbers; a row may become several."""
-        chosen = torch.tensor(rows, device=self.shifts.device)
+        chosen = torch.tensor(rows, device=self.begun.device)
         self.cache.keep(chosen)
-        self.begun, self.prompts, self.shifts = self.begun[chosen], self.prompts[chosen], self.shifts[chosen]
+        self.begun = self.begun[chosen]
+        self.prefixes = [self.prefixes[row] for row in rows]
+        self.layouts = [self.layouts[row] for row in rows]
 
     def write(self, decoding: StructuredDecoding, temperature: float | None = None) -> None:
         """Write the rows of `decoding` to their ends, a response to each row; greedy unless there is a temperature.
 
         What they begin with must be the beginning of what was read.
         """
-        read = len(decoding.beginning)
-        rows = decoding.begin(self.cache.count)
-        for row in rows:
+        for row in decoding.begin(self.cache.count):
             row.finish()
-        logits = self.generator.head(self.begun[:, read - 1])
-        places = self.prompts + read  # (rows,), where the next token goes
-        shifts, length = self.shifts, int(self.prompts.max()) + read
+        generator, read = self.generator, len(decoding.beginning)
+        cache = self.cache.part(0, self.cache.count)
+        writing: list[_Writing] = []
+        for row, prefix, layout in zip(decoding.rows, self.prefixes, self.layouts, strict=True):
+            drafts = prefix.drafts if prefix.drafts.ids else generator.drafts
+            follower = Follower(drafts if temperature is None and decoding.reasons else Drafts())
+            writing.append(_Writing(row, len(layout.ids) + read - 1, layout.shift, follower))
+        logits = generator.head(self.begun[:, read - 1])
         while True:
-            masked = decoding.constrain(rows, logits)
+            rows, proposals = [own.row for own in writing], [own.proposed for own in writing]
+            masked = decoding.constrain(rows, logits, proposals)
             if temperature is None:
                 tokens = masked.argmax(-1)
             else:
                 tokens = torch.multinomial((masked / temperature).softmax(-1), 1)[:, 0]
-            decoding.take(rows, tokens.tolist())
-            writing = [number for number, row in enumerate(rows) if not row.answered]
-            if not writing:
+            for own, count in zip(writing, decoding.take(rows, tokens.tolist(), proposals), strict=True):
+                own.take(count)
+            going = [number for number, own in enumerate(writing) if not own.row.answered]
+            if not going:
                 break
-            if len(writing) <= STAYING * len(rows):
-                chosen = torch.tensor(writing, device=tokens.device)
-                self.cache.keep(chosen)
-                rows, tokens = [rows[number] for number in writing], tokens[chosen]
-                places, shifts = places[chosen], shifts[chosen]
-            length += 1
-            positions = (places + shifts)[:, None].expand(3, -1, -1)
-            hidden = self.generator.step(self.cache, tokens[:, None], positions, places[:, None], length)
-            logits = self.generator.head(hidden[:, -1])
-            places = places + 1
-        for row in decoding.rows:
+            if len(going) <= STAYING * len(writing):
+                cache.keep(torch.tensor(going, device=tokens.device))
+                writing = [writing[number] for number in going]
+            logits = self._read_on(cache, writing, decoding.budget)
+        for row, prefix in zip(decoding.rows, self.prefixes, strict=True):
             row.finish()
+            if not row.forced and decoding.reasons:
+                prefix.drafts.add(row.reasoning)
+                generator.drafts.add(row.reasoning)
+
+    def _read_on(self, cache: Rows, writing: Sequence[_Writing], budget: int) -> torch.Tensor:
+        """Read what each row has written and is proposed; the logits (lines, vocabulary) that `constrain` takes."""
+        most = self.generator.pass_tokens // len(writing)
+        fed = [own.feed(budget, most) for own in writing]
+        device, longest = self.begun.device, max(map(len, fed))
+        ids: list[list[int]] = []
+        places: list[list[int]] = []
+        lines: list[int] = []  # numbers of tokens in (rows · tokens)
+        for number, (own, tokens) in enumerate(zip(writing, fed, strict=True)):
+            filling = longest - len(tokens)
+            ids.append(tokens + [0] * filling)
+            places.append([*range(own.place, own.place + len(tokens)), *[cache.size] * filling])
+            # Logits matter behind what was chosen or proposed, not behind what is forced.
+            needed = 1 + len(own.proposed)
+            lines += range(number * longest + len(tokens) - needed, number * longest + len(tokens))
+            own.place += len(tokens) - needed
+        where = torch.tensor(places, device=device)
+        shifts = torch.tensor([own.shift for own in writing], device=device)
+        positions = (where + shifts[:, None]).expand(3, -1, -1)
+        length = max(own.place + 1 + len(own.proposed) for own in writing)
+        hidden = self.generator.step(cache, torch.tensor(ids, device=device), positions, where, length)
+        return self.generator.head(hidden.flatten(0, 1)[torch.tensor(lines, device=device)])
+
+
+@dataclass
+class _Writing:
+    """A row that is being written: the place of its last token, and what is proposed to it."""
+
+    row: Row
+    place: int
+    shift: int  # of rotary positions against places
+    follower: Follower
+    proposed: list[int] = field(default_factory=list)
+
+    def take(self, count: int) -> None:
+        """So many tokens were chosen."""
+        self.place += count
+        self.follower.follow(self.row.ids, count, len(self.proposed))
+
+    def feed(self, budget: int, most: int) -> list[int]:
+        """The tokens to read: the last that was chosen, and what is forced or proposed behind it, at most `most`."""
+        row = self.row
+        last = row.ids[-1]
+        self.proposed = self.follower.propose(min(most, budget - row.reasoned - 1)) if row.plain else []
+        forced = list(row.queue) if not row.answered else []
+        row.finish()
+        return [last, *forced, *self.proposed]

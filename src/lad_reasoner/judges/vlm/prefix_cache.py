@@ -13,11 +13,13 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from PIL import Image
+
+from lad_reasoner.judges.vlm.drafts import Drafts
 
 MOST_BYTES = 512 * 1024**2  # of all prefixes together; one that is larger is used and not kept
 
@@ -34,6 +36,7 @@ class Prefix:
     references: tuple[Image.Image, ...]  # kept, so that no other picture gets the id of one
     grids: tuple[Grid, ...]
     layers: tuple[tuple[torch.Tensor, torch.Tensor], ...]
+    drafts: Drafts = field(default_factory=Drafts)  # the last reasonings about these references
 
     @property
     def tokens(self) -> int:
@@ -139,6 +142,18 @@ class Rows:
     def take(self, row: int, tokens: int) -> tuple[tuple[torch.Tensor, torch.Tensor], ...]:
         """A copy of the first tokens of a row, as a prefix keeps them."""
         return tuple((keys[row, :tokens].clone(), values[row, :tokens].clone()) for keys, values in self.layers)
+
+    def part(self, start: int, stop: int) -> Rows:
+        """Some of the rows, in the same memory."""
+        rows = Rows(stop - start, self.size)
+        rows.layers = [(keys[start:stop], values[start:stop]) for keys, values in self.layers]
+        return rows
+
+    def allocate(self, layers: int, like: torch.Tensor, heads: int, width: int) -> None:
+        """Make room for all layers now, so that parts of the rows can be written."""
+        for layer in range(layers):
+            shape = like.new_empty(self.count, heads, 0, width)
+            self.layers.append((self._allocate(shape, layer, 0), self._allocate(shape, layer, 1)))
 
     def keep(self, rows: torch.Tensor) -> None:
         """Drop all rows but these (indices)."""
