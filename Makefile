@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test check docs drills format reproduce release clean
+.PHONY: demo test check docs drills bench format reproduce release clean
 
 # The built-in judge on built-in pictures: terminal table and runs/demo/report.html.
 demo: $(READY)
@@ -19,6 +19,11 @@ test: $(READY)
 # Faults and attacks, in their short form: tried, survived, lost (SECURITY.md says what each one shows).
 drills: $(READY)
 	$(BIN)/python benchmarks/drills.py all
+
+# Speed, every ratio measured side by side, into docs/performance.md: an hour on two cores that do nothing else.
+# `make bench ARGS=--quick` tries it.
+bench: $(READY)
+	$(BIN)/python benchmarks/bench.py $(ARGS)
 
 # The paper in miniature: SFT, GRPO, both ablations, Table 1; under an hour on two cores, and resumes where it stopped.
 # `make reproduce ARGS=--quick` tries the chain.

@@ -27,7 +27,7 @@ OUTSIDE = {
     "security.md": ROOT / "SECURITY.md",
     "model-card.md": ROOT / "src/lad_reasoner/weights/README.md",
 }
-LATER = {"performance.md", "scale.md"}  # pages that are not written yet
+LATER = {"performance.md"}  # pages that are not written yet
 LINK = re.compile(r"(?<!!)\[([^\]]+)\]\(([^)\s#:]+)(#[^)\s]*)?\)")
 FENCE = re.compile(r"(^```.*?^```)", re.DOTALL | re.MULTILINE)
 CODE = re.compile(r"(`[^`\n]+`)")

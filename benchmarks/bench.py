@@ -1,0 +1,412 @@
+"""All measurements of speed in one run, written to docs/performance.md: what `make bench` does.
+
+    python benchmarks/bench.py                          everything: an hour on two cores
+    python benchmarks/bench.py --only machine parts     some sections, printed only
+    python benchmarks/bench.py --quick                  tries every section in a short form, printed only
+
+Times of a shared machine vary: what is compared takes turns, and a number is the median of the rounds with the lowest
+and the highest. The limits of the machine, its rate of matrix products and its memory bandwidth, are measured in the
+same run; a share says how much of the rate a judge reaches, by the operations that torch counts in one query.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import io
+import os
+import platform
+import statistics
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+from unittest import mock
+
+import speed
+import torch
+from PIL import Image
+from torch.utils.flop_counter import FlopCounterMode
+
+from lad_reasoner import Inspector
+from lad_reasoner.files.whole import write_whole
+from lad_reasoner.judge import PicturePair
+from lad_reasoner.judges import load_judge
+from lad_reasoner.judges.evidence import threads
+from lad_reasoner.miniloco import EVALUATION, draw_picture
+from lad_reasoner.runner import run
+from lad_reasoner.version import __version__
+
+PAGE = Path(__file__).parents[1] / "docs/performance.md"
+PACKAGE = Path(load_judge.__code__.co_filename).parents[1]
+SIDE = 448  # pixels of the pictures that evidence judges here
+DISTINCT = 50  # queries that are drawn; more are the same ones again
+INTERVAL = 0.004  # seconds between two looks at what the judge is doing
+ROUNDS = 5
+
+Spread = tuple[float, float, float]  # median, lowest, highest
+
+
+def spread(values: Sequence[float]) -> Spread:
+    """Median, lowest, highest."""
+    return statistics.median(values), min(values), max(values)
+
+
+def words(values: Spread, digits: int = 1) -> str:
+    """`4.5 (4.2 to 4.8)`."""
+    middle, low, high = values
+    return f"{middle:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
+
+
+def time_in_turns(calls: dict[str, Callable[[], Any]], rounds: int) -> dict[str, list[float]]:
+    """Seconds of each call in each round; the calls take turns, so that a busy minute slows all of them."""
+    seconds: dict[str, list[float]] = {name: [] for name in calls}
+    for _ in range(rounds):
+        for name, call in calls.items():
+            start = time.perf_counter()
+            call()
+            seconds[name].append(time.perf_counter() - start)
+    return seconds
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """A table in Markdown."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
+
+
+def matrix_rate(dtype: torch.dtype, device: str = "cpu", size: int = 1024, rounds: int = 20) -> Spread:
+    """GFLOP/s of a product of two square matrices."""
+    matrix = torch.ones(size, size, dtype=dtype, device=device)
+    return spread([2 * size**3 / seconds / 1e9 for seconds in _time(lambda: torch.mm(matrix, matrix), device, rounds)])
+
+
+def bandwidth(device: str = "cpu", rounds: int = 10) -> Spread:
+    """GB/s of a copy, reading and writing counted, of blocks that fit into no cache."""
+    source = torch.ones(64 * 1024**2, device=device)
+    target = torch.empty_like(source)
+    moved = 2 * source.numel() * source.element_size()
+    return spread([moved / seconds / 1e9 for seconds in _time(lambda: target.copy_(source), device, rounds)])
+
+
+def _time(call: Callable[[], Any], device: str, rounds: int) -> list[float]:
+    times = []
+    for _ in range(rounds + 1):
+        start = time.perf_counter()
+        call()
+        if device != "cpu":
+            torch.cuda.synchronize()
+        times.append(time.perf_counter() - start)
+    return times[1:]  # the first one makes threads and pages
+
+
+@cache
+def limits() -> dict[str, Spread]:
+    """The rates of this machine, measured once a run."""
+    return {
+        "float32, GFLOP/s": matrix_rate(torch.float32),
+        "bfloat16, GFLOP/s": matrix_rate(torch.bfloat16),
+        "memory, GB/s": bandwidth(),
+    }
+
+
+def machine(quick: bool) -> str:
+    """The limits that everything else is compared with."""
+    rows = [(name, words(values, 0)) for name, values in limits().items()]
+    told = f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}"
+    return f"{told}\n\n{table(('what', 'rate'), rows)}"
+
+
+@cache
+def _drawn(split: str, number: int) -> list[Image.Image]:
+    """Pictures of one product; queries are good and anomalous in turn."""
+    pictures = []
+    for index in range(number):
+        kind = "logical" if split == "test" and index % 2 else "good"
+        pictures.append(draw_picture(EVALUATION[0], split, kind, index, size=SIDE, seed=speed.SEED).image)  # type: ignore[arg-type]
+    return pictures
+
+
+def _inspector(references: int) -> Inspector:
+    """A new judge that knows none of its references."""
+    return Inspector("evidence", _drawn("train", references))
+
+
+def _judge(inspector: Inspector, number: int) -> None:
+    drawn = _drawn("test", min(number, DISTINCT))
+    for _ in inspector.run([drawn[i % len(drawn)] for i in range(number)]):
+        pass
+
+
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """evidence judges one query after the other, in the calling thread, which alone is counted and looked at."""
+    with mock.patch.object(threads, "_pool", lambda: SimpleNamespace(map=map)):
+        yield
+
+
+def count_operations(call: Callable[[], Any]) -> float:
+    """GFLOP that torch counts: convolutions, matrix products and attention."""
+    with one_thread(), FlopCounterMode(display=False) as counter:
+        call()
+    return counter.get_total_flops() / 1e9
+
+
+def queries(quick: bool) -> str:
+    """evidence, four references: 1 to 1,000 queries, the studying of the references included."""
+    numbers = (1, 3) if quick else (1, 10, 100, 1000)
+    _drawn("test", max(min(number, DISTINCT) for number in numbers))
+    calls = {str(number): lambda number=number: _judge(_inspector(4), number) for number in numbers}
+    seconds = time_in_turns(calls, 1 if quick else 3)
+    rows = []
+    for name, times in seconds.items():
+        each = [1000 * value / int(name) for value in times]
+        gains = [first / value * int(name) for first, value in zip(seconds["1"], times, strict=True)]
+        rows.append((f"{int(name):,}", words(spread(times)), words(spread(each)), words(spread(gains))))
+    studied = _inspector(4)
+    _judge(studied, 1)
+    work = count_operations(lambda: _judge(studied, 4)) / 4
+    rate = work / min(times[-1] / int(name) for name, times in seconds.items())
+    limit = limits()["float32, GFLOP/s"][0]
+    return (
+        f"{table(('queries', 's', 'ms a query', 'times as fast a query as one alone'), rows)}\n\n"
+        f"torch counts {work:.1f} GFLOP a query: {rate:.0f} GFLOP/s, {100 * rate / limit:.0f} % of this machine's rate "
+        "in float32. The rest is work that it does not count: registration, searching, regions, words."
+    )
+
+
+def references(quick: bool) -> str:
+    """evidence: 1 to 200 references, studied and then used."""
+    numbers = (1, 2) if quick else (1, 4, 10, 40, 200)
+    count = 2 if quick else 8
+    study: dict[str, list[float]] = {str(number): [] for number in numbers}
+    use: dict[str, list[float]] = {str(number): [] for number in numbers}
+    for _ in range(1 if quick else 3):
+        for name in study:
+            inspector = _inspector(int(name))
+            start = time.perf_counter()
+            _judge(inspector, 1)
+            middle = time.perf_counter()
+            _judge(inspector, count)
+            each = (time.perf_counter() - middle) / count
+            use[name].append(each)
+            study[name].append(max(0.0, middle - start - each))
+    rows = []
+    for name in study:
+        slower = [value / one for value, one in zip(use[name], use["1"], strict=True)]
+        milliseconds = [1000 * value for value in use[name]]
+        rows.append((name, words(spread(study[name])), words(spread(milliseconds), 0), words(spread(slower))))
+    return table(("references", "s to study them", "ms a query", "times the time of one reference"), rows)
+
+
+class Sampler:
+    """Which module of the package the calling thread is in, looked at every few milliseconds while this is entered.
+
+    What a library does for a module counts for that module.
+    """
+
+    def __init__(self) -> None:
+        self.counts: Counter[str] = Counter()
+        self._thread, self._done = threading.get_ident(), threading.Event()
+        self._watcher = threading.Thread(target=self._watch, daemon=True)
+
+    def __enter__(self) -> Sampler:
+        self._watcher.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._done.set()
+        self._watcher.join()
+
+    def _watch(self) -> None:
+        while not self._done.wait(INTERVAL):
+            frame = sys._current_frames().get(self._thread)
+            while frame is not None and not frame.f_code.co_filename.startswith(str(PACKAGE)):
+                frame = frame.f_back
+            if frame is not None:
+                self.counts[Path(frame.f_code.co_filename).relative_to(PACKAGE).as_posix()] += 1
+
+
+def parts(quick: bool) -> str:
+    """evidence, four references: where the time of a query goes, by module."""
+    inspector = _inspector(4)
+    _judge(inspector, 1)
+    pictures = _drawn("test", 4 if quick else DISTINCT)
+    with tempfile.TemporaryDirectory() as folder:
+        paths = []
+        for index, image in enumerate(pictures):
+            paths.append(Path(folder) / f"{index}.png")
+            image.save(paths[-1])
+        pairs: list[PicturePair] = []
+        read = _sampled(lambda: pairs.extend(map(inspector.read_pair, paths)), "reading the file")
+        judged = _sampled(lambda: list(run(inspector.judge, pairs, lambda pair: pair)), "")
+    counts = read + judged
+    rows = []
+    for name, count in counts.most_common(12):
+        rows.append((f"`{name}`" if name.endswith(".py") else name, f"{100 * count / counts.total():.0f} %"))
+    return table(("module", "share of the time"), rows)
+
+
+def _sampled(call: Callable[[], Any], name: str) -> Counter[str]:
+    """Looks while the call ran, by module, or all under one name."""
+    with one_thread(), Sampler() as sampler:
+        call()
+    return Counter({name: sampler.counts.total()}) if name else sampler.counts
+
+
+def micro(quick: bool) -> str:
+    """micro in batches: how much of the machine's rate it reaches."""
+    pairs = [pair for drawn in speed.draw_rounds(10 if quick else 64) for pair, _ in drawn]
+    rows = []
+    for name, bfloat16 in (("float32", False), ("bfloat16", True)):
+        engine = speed.make_engine("micro", bfloat16=bfloat16)
+        call: Callable[[], Any] = lambda engine=engine: engine.respond(pairs)  # noqa: E731
+        work = count_operations(call) / len(pairs)
+        seconds = time_in_turns({name: call}, 1 if quick else ROUNDS)[name]
+        rates = [work * len(pairs) / value for value in seconds]
+        limit = limits()[f"{name}, GFLOP/s"][0]
+        each = words(spread([1000 * value / len(pairs) for value in seconds]))
+        rows.append((name, each, f"{work:.2f}", words(spread(rates), 0), f"{100 * spread(rates)[0] / limit:.0f} %"))
+    return table(("products in", "ms a query", "GFLOP a query", "GFLOP/s", "of the machine's rate"), rows)
+
+
+# Qwen2.5-VL-3B's sizes; the weights are random, which changes no time.
+TEXT: dict[str, Any] = {
+    "hidden_size": 2048,
+    "intermediate_size": 11008,
+    "num_hidden_layers": 36,
+    "num_attention_heads": 16,
+    "num_key_value_heads": 2,
+    "rope_parameters": {"rope_type": "default", "mrope_section": [16, 24, 24], "rope_theta": 1e6},
+}
+VOCABULARY = 151_936
+
+
+def make_3b(folder: Path, *, layers: int | None = None) -> None:
+    """A folder with Qwen2.5-VL-3B's sizes, random weights, and the tokenizer of micro.
+
+    `layers` is fewer of each, for a try.
+    """
+    transformers = __import__("transformers")
+    from lad_reasoner.micro.build import save_micro
+
+    small = speed.load_checkpoint("micro")
+    config = small.model.config.__class__.from_dict(small.model.config.to_dict())
+    for key, value in TEXT.items():
+        setattr(config.text_config, key, value)
+    tower = {key: value for key, value in speed.TOWERS["Qwen2.5-VL-3B"].items() if key != "kind"}
+    for key, value in tower.items():
+        setattr(config.vision_config, key, value)
+    config.text_config.vocab_size = VOCABULARY
+    if layers is not None:
+        config.text_config.num_hidden_layers = config.vision_config.depth = layers
+        config.vision_config.fullatt_block_indexes = [0]
+        config.text_config.vocab_size = 1024
+    config.text_config.layer_types = ["full_attention"] * config.text_config.num_hidden_layers
+    config.scope = ""
+    model = transformers.Qwen2_5_VLForConditionalGeneration._from_config(config, dtype=torch.bfloat16)
+    model.generation_config = small.model.generation_config
+    save_micro(model, small.processor.tokenizer, folder)
+
+
+def measure_3b(folder: Path, device: str, rounds: int, batch: int) -> str:
+    """Tokens a second, peak memory, and the distance to the limits of the device."""
+    engine = speed.TransformersEngine(
+        speed.load_checkpoint(folder, device=device, dtype="bfloat16"), reasoning_tokens=64, batch_size=batch
+    )
+    drawn = _drawn("test", batch)
+    reference = _drawn("train", 1)[0]
+    pairs = [[reference, query] for query in drawn]
+    engine.respond(pairs)
+    tokens: list[int] = []
+
+    def respond() -> None:
+        tokens.append(sum(reply.tokens for reply in engine.respond(pairs)))
+        if device != "cpu":
+            torch.cuda.synchronize()
+
+    seconds = time_in_turns({"ours": respond}, rounds)["ours"]
+    rates = spread([made / value for made, value in zip(tokens, seconds, strict=True)])
+    weights = engine.parameters * 2 / 1e9  # GB that each step reads
+    steps = bandwidth(device)[0] / weights  # a second, at most
+    lines = [
+        f"{engine.parameters / 1e9:.2f} billion weights, batches of {batch}, {words(rates, 0)} tokens a second.",
+        f"A step reads {weights:.1f} GB of weights: at most {steps:.0f} steps, {steps * batch:.0f} tokens a second; "
+        f"{100 * rates[0] / (steps * batch):.0f} % of that are reached, reading of the pictures included.",
+    ]
+    if device != "cpu":
+        lines.append(f"Peak memory {torch.cuda.max_memory_allocated() / 1e9:.1f} GB.")
+        rate = matrix_rate(torch.bfloat16, device, size=4096)
+        lines.append(f"{torch.cuda.get_device_name()}, bfloat16: {words(rate, 0)} GFLOP/s.")
+    return "\n".join(lines)
+
+
+def card(quick: bool) -> str:
+    """Qwen2.5-VL-3B's sizes with random weights on a GPU."""
+    if not torch.cuda.is_available():
+        return "No GPU was at hand."
+    with tempfile.TemporaryDirectory() as folder:
+        make_3b(Path(folder), layers=1 if quick else None)
+        return measure_3b(Path(folder), "cuda", 1 if quick else ROUNDS, 4 if quick else 32)
+
+
+def _of_speed(name: str, quick: int) -> Callable[[bool], str]:
+    """A section of speed.py, which prints."""
+
+    def section(is_quick: bool) -> str:
+        printed = io.StringIO()
+        with contextlib.redirect_stdout(printed):
+            speed.SECTIONS[name](quick if is_quick else speed.NUMBERS[name])
+        return printed.getvalue().strip()
+
+    section.__doc__ = speed.SECTIONS[name].__doc__
+    return section
+
+
+QUICK = {"vlm": 10, "flagged": 10, "vision": 1}  # queries or rounds of speed.py's sections
+SECTIONS: dict[str, Callable[[bool], str]] = {
+    "machine": machine,
+    "queries": queries,
+    "references": references,
+    "parts": parts,
+    "micro": micro,
+    **{name: _of_speed(name, QUICK.get(name, 1)) for name in speed.SECTIONS},
+    "card": card,
+}
+
+
+def _sections(names: Sequence[str], quick: bool) -> Iterator[str]:
+    load = f", load {os.getloadavg()[0]:.1f} at the start" if hasattr(os, "getloadavg") else ""
+    yield (
+        "# Performance\n\nWritten by `make bench` (benchmarks/bench.py). What is compared takes turns in one run; a "
+        "number is the median\nof the rounds, with the lowest and the highest behind it.\n\n"
+        f"LAD-Reasoner {__version__}, {platform.system()}, {os.cpu_count()} cores{load}."
+    )
+    for name in names:
+        told = (SECTIONS[name].__doc__ or "").partition("\n")[0]
+        yield f"## {name}\n\n{told} `python benchmarks/bench.py --only {name}`\n\n{SECTIONS[name](quick)}"
+
+
+def main(words: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", nargs="+", choices=SECTIONS, help="these sections; the page stays as it is")
+    parser.add_argument("--quick", action="store_true", help="a short form of each; the page stays as it is")
+    parser.add_argument("--out", type=Path, default=PAGE)
+    options = parser.parse_args(words)
+    page = []
+    for section in _sections(options.only or list(SECTIONS), options.quick):
+        print(f"{section}\n", flush=True)
+        page.append(section)
+    if not options.only and not options.quick:
+        write_whole(options.out, "\n\n".join(page) + "\n")
+        print(f"written to {options.out}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()

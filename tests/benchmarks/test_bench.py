@@ -1,0 +1,56 @@
+"""`make bench`: what its helpers compute, that it looks at the right thread, and that a short form of it runs."""
+
+import time
+from pathlib import Path
+
+import bench
+import pytest
+import torch
+
+from lad_reasoner.quality import why_unfit
+
+
+def test_medians_with_their_spread() -> None:
+    assert bench.spread([3, 1, 2]) == (2, 1, 3)
+    assert bench.words((4.5, 4.2, 4.81)) == "4.5 (4.2 to 4.8)"
+    order: list[str] = []
+    seconds = bench.time_in_turns({"a": lambda: order.append("a"), "b": lambda: order.append("b")}, 2)
+    assert order == ["a", "b", "a", "b"]
+    assert [len(times) for times in seconds.values()] == [2, 2]
+    assert bench.table(("a", "b"), [(1, 2)]) == "| a | b |\n| --- | --- |\n| 1 | 2 |"
+
+
+def test_operations_are_counted() -> None:
+    matrix = torch.ones(100, 100)
+    assert bench.count_operations(lambda: matrix @ matrix) == pytest.approx(2e-3)
+    inspector = bench._inspector(1)
+    bench._judge(inspector, 1)
+    assert bench.count_operations(lambda: bench._judge(inspector, 1)) > 0.5  # the network alone takes more
+
+
+def test_looks_find_the_module_that_works() -> None:
+    pair = bench._inspector(1).read_pair(bench._drawn("test", 1)[0])
+    with bench.Sampler() as sampler:
+        end = time.monotonic() + 30
+        while sampler.counts["quality.py"] < 3 and time.monotonic() < end:
+            why_unfit(pair)
+    assert sampler.counts.most_common(1)[0][0] == "quality.py"
+
+
+@pytest.mark.slow  # judges with evidence
+def test_a_short_form(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    page = tmp_path / "performance.md"
+    sections = ["machine", "queries", "parts", "card"]
+    bench.main(["--quick", "--out", str(page), "--only", *sections])
+    printed = capsys.readouterr().out
+    assert [line.removeprefix("## ") for line in printed.splitlines() if line.startswith("## ")] == sections
+    assert "of this machine's rate" in printed
+    assert "`judges/evidence/" in printed
+    assert not page.exists()
+    assert set(bench.SECTIONS) > set(sections) >= {"machine"}
+
+
+@pytest.mark.slow
+def test_the_large_model_in_small(tmp_path: Path) -> None:
+    bench.make_3b(tmp_path, layers=1)
+    assert "tokens a second" in bench.measure_3b(tmp_path, "cpu", 1, 1)
