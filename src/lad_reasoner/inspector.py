@@ -22,6 +22,7 @@ from lad_reasoner.judge import Judge, PicturePair
 from lad_reasoner.judges import add_evidence, load_judge
 from lad_reasoner.records import Failure, Verdict
 from lad_reasoner.runner import Judged, judge_batch, run
+from lad_reasoner.text import shown
 
 load_model = load_judge  # the public name
 
@@ -74,7 +75,7 @@ class Inspector:
     def _read_picture(self, source: PictureSource) -> Picture:
         picture = read_picture(source) if self.depth == DEEP else read_picture(source, self.depth)
         if problem := why_blank(picture):
-            raise ImageError(f"{picture.name}: {problem}; look at the camera, and give a picture of the product")
+            raise ImageError(f"{shown(picture.name)}: {problem}; look at the camera, and give a picture of the product")
         return picture
 
     def notes(self) -> tuple[str, ...]:

@@ -39,6 +39,14 @@ def test_what_else_is_raised_is_lost(monkeypatch) -> None:  # type: ignore[no-un
     assert tally.lost[0] == "whole png: KeyError: 'damaged'"
 
 
+@pytest.mark.slow  # two verbs in processes of their own
+def test_good_pictures_among_odd_files_are_judged_and_each_other_has_a_line() -> None:
+    tally = drills.drill_sweep(500, seed=2)
+    assert tally.lost == []
+    assert tally.tried == 520
+    assert "(20 good pictures, 300 files that are none, " in tally.note
+
+
 @pytest.mark.slow  # each life of the line imports torch
 def test_a_killed_line_loses_and_repeats_nothing() -> None:
     tally = drills.drill_watch(1, seed=3)

@@ -155,6 +155,18 @@ def test_what_a_file_really_is_and_the_remedy(name: str, tmp_path: Path) -> None
     assert error_of(tmp_path / name).startswith(words)
 
 
+@pytest.mark.parametrize("content", [b"", b"%PDF-1.7", encoded(scene(9, 40), "PNG"), encoded(scene(), "PNG")[:60]])
+def test_a_name_of_two_lines_is_one_in_messages(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "a\nb \x1b[2J\u202e.png"
+    path.write_bytes(content)
+    with pytest.raises(ImageError) as caught:
+        read_picture(path)
+    assert str(caught.value).startswith(f"{tmp_path}/a\\u000ab \\u001b[2J\\u202e.png: ")
+    assert "\n" not in str(caught.value)
+    scene().save(path)
+    assert read_picture(path).name == str(path)
+
+
 def bmp32(rgb: NDArray[np.uint8], alpha: int) -> bytes:
     """A BMP of 32 bits with an alpha mask, as frame grabbers write it."""
     height, width, _ = rgb.shape

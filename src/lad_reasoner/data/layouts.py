@@ -47,7 +47,7 @@ from lad_reasoner.files.pictures import Parts, list_files, natural_path
 from lad_reasoner.files.tables import read_table_header
 from lad_reasoner.packaged import read_packaged
 from lad_reasoner.records import Kind, Sample
-from lad_reasoner.text import listed, printable
+from lad_reasoner.text import listed, printable, shown
 
 LOCO_FOLDERS = frozenset({"good", "logical_anomalies", "structural_anomalies"})
 EXPECTED: str = read_packaged(__file__, "layouts.toml")["expected"]
@@ -80,18 +80,16 @@ def find_samples(folder: str | Path) -> Source:
     if path.is_file():
         if path.suffix.lower() != ".csv" or not has_samples(path):
             columns = f"; it has {_columns(path)}" if path.suffix.lower() == ".csv" else ""
-            raise InputError(
-                f"{printable(path)}: give a folder, or a CSV file with the columns image and label{columns}"
-            )
+            raise InputError(f"{shown(path)}: give a folder, or a CSV file with the columns image and label{columns}")
         base = path.parents[1] if path.parent.name == "split_csv" else path.parent
         samples = read_table(path, base, set(list_files(base, [])), refused, notes)
         if not samples:
             raise InputError(
-                f"{printable(path)}: no picture of it can be used ({count_reasons(refused) or 'it has no rows'})"
+                f"{shown(path)}: no picture of it can be used ({count_reasons(refused) or 'it has no rows'})"
             )
         return _sort(path, base, samples, refused, notes)
     if not path.is_dir():
-        raise InputError(f"{printable(path)}: no such folder")
+        raise InputError(f"{shown(path)}: no such folder")
     # CLASS/test alone is read as what it is: a part of CLASS.
     is_part = word(path.name) == "image" or read_name(path.name).split is not None
     base, top = (path.parent, (path.name,)) if is_part else (path, ())
@@ -110,7 +108,7 @@ def find_samples(folder: str | Path) -> Source:
     samples += read_layouts(base, rest, refused)
     if not samples:
         raise InputError(
-            f"{printable(path)}: layout not recognised; {_describe(base, files, refused)}; expected {EXPECTED}"
+            f"{shown(path)}: layout not recognised; {_describe(base, files, refused)}; expected {EXPECTED}"
         )
     return _sort(path, base, samples, refused, notes)
 
@@ -168,19 +166,19 @@ def _tables(base: Path, files: list[Parts]) -> dict[Path, Parts]:
     csv_files = [parts[0] for parts in files if len(parts) == 1 and parts[0].casefold().endswith(".csv")]
     own = [name for name in csv_files if name != "image_anno.csv" and has_samples(base / name)]
     if len(own) > 1:
-        raise InputError(f"{printable(base)}: several tables of pictures ({', '.join(own)}); give one of them")
+        raise InputError(f"{shown(base)}: several tables of pictures ({', '.join(own)}); give one of them")
     return tables or {base / name: () for name in own}
 
 
 def _columns(table: Path) -> str:
     """The columns of a table that is not understood."""
-    return printable(listed([name.strip() for name in read_table_header(table)], 8)) or "none"
+    return shown(listed([name.strip() for name in read_table_header(table)], 8)) or "none"
 
 
 def _describe(base: Path, files: list[Parts], refused: Mapping[str, list[str]]) -> str:
     """What an unrecognised folder holds, in a few words."""
     tables = [parts[0] for parts in files if len(parts) == 1 and parts[0].casefold().endswith(".csv")]
-    columns = "".join(f", {printable(name)} with the columns {_columns(base / name)}" for name in tables[:3])
+    columns = "".join(f", {shown(name)} with the columns {_columns(base / name)}" for name in tables[:3])
     pictures = [parts for parts in files if is_picture(parts)]
     if not pictures:
         suffixes = sorted({Path(parts[-1]).suffix or "without a suffix" for parts in files})
@@ -188,7 +186,7 @@ def _describe(base: Path, files: list[Parts], refused: Mapping[str, list[str]]) 
         return f"found no pictures, {len(files)} other files{kinds}{columns}"
     folders = list(dict.fromkeys("/".join(parts[:-1]) or "the folder itself" for parts in pictures))
     reasons = count_reasons(refused) or "all of them masks"
-    return printable(f"found {len(pictures)} pictures in {listed(folders, 5)} ({reasons}){columns}")
+    return shown(f"found {len(pictures)} pictures in {listed(folders, 5)} ({reasons}){columns}")
 
 
 def count_reasons(refused: Mapping[str, Sequence[str]]) -> str:

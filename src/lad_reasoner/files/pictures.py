@@ -34,7 +34,7 @@ from PIL import Image, UnidentifiedImageError
 
 from lad_reasoner.errors import ImageError, InputError, LadError
 from lad_reasoner.files.file_kinds import HEAD, describe_kind
-from lad_reasoner.text import listed, printable
+from lad_reasoner.text import listed, printable, shown
 
 SUFFIXES = frozenset(
     {".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".bmp", ".dib", ".tif", ".tiff", ".webp", ".gif"}
@@ -140,7 +140,7 @@ def open_picture(source: PictureSource) -> Iterator[Image.Image]:
 
     Formats are those of `FORMATS`, at most `MAX_PIXELS` pixels and a single frame.
     """
-    name = name_source(source)
+    name = shown(name_source(source))  # a line of its own, whatever the file is called
     large = False
     with _slots.any:
         try:
@@ -231,7 +231,7 @@ def _why_absent(path: Path, error: Exception) -> str:
     if number == errno.ENAMETOOLONG:
         return "no such file: the name is too long"
     if number == errno.ENOENT and path.is_symlink():
-        return f"a link whose target {printable(path.readlink())} does not exist"
+        return f"a link whose target {shown(path.readlink())} does not exist"
     return "no such file" if number in (None, errno.ENOENT, errno.ENOTDIR) else f"{os.strerror(number)}"
 
 
@@ -279,14 +279,15 @@ def _check(image: Image.Image, name: str) -> None:
 
 def _to_picture(image: Image.Image, source: PictureSource, name: str, depth: int) -> Picture:
     width, height = image.size
+    title = shown(name)  # for messages
     if min(width, height) < MIN_SIDE:
-        raise ImageError(f"{name}: {width}x{height} pixels is too small; both sides must have at least {MIN_SIDE}")
+        raise ImageError(f"{title}: {width}x{height} pixels is too small; both sides must have at least {MIN_SIDE}")
     if image.format == "JPEG" and image is not source:
         image.draft("RGB", (_kept_side(image.size),) * 2)  # decodes a large JPEG at a fraction of its size
-    low = _low_bytes(source, name) if _has_deep_colours(image) and depth < DEEP else None
+    low = _low_bytes(source, title) if _has_deep_colours(image) and depth < DEEP else None
     image.load()
     turn = orientation(image)
-    rgb, notes = _to_rgb(image, name, depth) if low is None else _merge_bytes(image, low, depth)
+    rgb, notes = _to_rgb(image, title, depth) if low is None else _merge_bytes(image, low, depth)
     if turn in _TURNS:
         rgb = rgb.transpose(_TURNS[turn])
     side = _kept_side(rgb.size)
@@ -478,12 +479,12 @@ def find_pictures(sources: Iterable[str | Path], passed_over: list[Path] | None 
             inside = _pictures_below(path, other)
             if not inside:
                 kinds = " ".join(sorted(SUFFIXES))
-                raise InputError(f"{source}: no pictures in this folder (looked for {kinds})")
+                raise InputError(f"{shown(source)}: no pictures in this folder (looked for {kinds})")
             paths += inside
         elif glob.has_magic(str(source)) and not os.path.lexists(path):
             matches = _matches(str(source))
             if not matches:
-                raise InputError(f"{source}: no file matches this pattern")
+                raise InputError(f"{shown(source)}: no file matches this pattern")
             for match in matches:
                 paths += _pictures_below(match, other) if is_folder(match) else [match]
         else:
@@ -529,7 +530,7 @@ def describe_passed_over(paths: Sequence[Path]) -> str:
     kinds = listed([f"{number} x {suffix}" for suffix, number in counts.most_common()], limit=6)
     files = "file in folders was" if len(paths) == 1 else "files in folders were"
     mend = "; export HEIC as JPEG to have them judged" if {".heic", ".heif"} & counts.keys() else ""
-    return f"{len(paths)} {files} passed over ({kinds}): {listed([printable(path.name) for path in paths])}{mend}"
+    return f"{len(paths)} {files} passed over ({kinds}): {listed([shown(path.name) for path in paths])}{mend}"
 
 
 def list_files(folder: Path, unreadable: list[Parts] | None = None) -> list[Parts]:
@@ -558,7 +559,7 @@ def list_files(folder: Path, unreadable: list[Parts] | None = None) -> list[Part
             if unreadable is not None and below:
                 unreadable.append(below)
                 continue
-            raise InputError(f"{printable(path)}: {error.strerror}; give a folder that can be read") from None
+            raise InputError(f"{shown(path)}: {error.strerror}; give a folder that can be read") from None
         for entry in entries:
             if is_hidden(entry.name):
                 continue
