@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -118,8 +119,7 @@ def inspect_verb(
 
         judge = load_judge(model, evidence=evidence, **options)
         inspector = Inspector(judge, find_pictures(reference or [], passed_over))
-    if len(inspector.references) >= MANY_REFERENCES:
-        print(f"studying {len(inspector.references)} references", file=sys.stderr)
+    _announce_study(inspector)
     failed = invalid = anomalous = unsure = 0
     changed: Counter[str] = Counter()
     reasons: Counter[str] = Counter()
@@ -161,6 +161,18 @@ def inspect_verb(
         raise typer.Exit(EXIT_ANOMALY)
     if unsure and fail_on_anomaly:
         raise typer.Exit(EXIT_UNSURE)
+
+
+def _announce_study(inspector: Inspector | OpenStation) -> None:
+    """Of many references: a bar while they are studied, or a line where stderr is no terminal."""
+    from lad_reasoner.report.terminal import track
+
+    if len(inspector.references) >= MANY_REFERENCES:
+        show_progress = getattr(inspector.judge, "show_progress", None)
+        if show_progress and sys.stderr.isatty():
+            show_progress(partial(track, beside_results=False))
+        else:
+            print(f"studying {len(inspector.references)} references", file=sys.stderr)
 
 
 def record_of(result: Judged | Failure) -> Verdict | Failure:

@@ -81,6 +81,8 @@ def create_station(
         raise InputError(f"{printable(out)}: {first_problem(error)}") from None
     set_limits(station)  # refuses too few normals before anything is judged
     loaded = load_station_judge(station)
+    if show_progress := getattr(loaded, "show_progress", None):
+        show_progress(track)
     out.parent.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
     try:

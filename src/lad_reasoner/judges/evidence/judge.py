@@ -10,6 +10,7 @@ another judge.
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -28,15 +29,19 @@ from lad_reasoner.judges.evidence.imitation import imitate
 from lad_reasoner.judges.evidence.labels import LabelReader, Text, TextChange, compare_texts
 from lad_reasoner.judges.evidence.matching import Imitation, Matcher, Measurement
 from lad_reasoner.judges.evidence.more_and_less import find_more_and_less
+from lad_reasoner.judges.evidence.normal_variation import NormalSpread
 from lad_reasoner.judges.evidence.regions import Region, find_regions
 from lad_reasoner.judges.evidence.studied import load_studied, save_studied
 from lad_reasoner.judges.evidence.threads import in_parallel
 from lad_reasoner.judges.evidence.tiles import Tile, count_tiles, cut, is_long, join
 from lad_reasoner.judges.evidence.whole_picture import Look, find_changes, measure_look
 from lad_reasoner.judges.evidence.wording import PROMPT_VERSION, Findings, write_details, write_headline, write_response
+from lad_reasoner.progress import Track, silent
 from lad_reasoner.records import Box
 
 STUDIED = 4  # sets of references kept in memory; the least recently used is dropped first
+MANY_REFERENCES = 10  # from here on it is said whether more of them would change the limit
+SAME_LIMIT = 0.05  # of the limit: less is no change, less than half the width of the score
 HEAT_SIDE = 96  # cells of the long side of the returned map
 
 
@@ -49,8 +54,8 @@ class StudiedReferences:
     texts: tuple[tuple[Text, ...], ...] = ()  # of each reference; empty if they were not read
 
     @classmethod
-    def study(cls, references: Sequence[Picture], backbone: Backbone) -> StudiedReferences:
-        return cls(Matcher(references, backbone), tuple(map(measure_look, references)))
+    def study(cls, references: Sequence[Picture], backbone: Backbone, track: Track = silent) -> StudiedReferences:
+        return cls(Matcher(references, backbone, track=track), tuple(map(measure_look, references)))
 
 
 class Evidence:
@@ -73,6 +78,20 @@ class Evidence:
         self._studied_tiles = lru_cache(STUDIED)(self._study_tiles)
         self._kept: WeakKeyDictionary[Picture, _Kept] = WeakKeyDictionary()
         self._studying = threading.Lock()
+        self._track: Track = silent
+
+    def show_progress(self, track: Track) -> None:
+        """Show progress while references are studied."""
+        self._track = track
+
+    def notes_on(self, references: tuple[Picture, ...]) -> tuple[str, ...]:
+        """Whether more references would change the limit; nothing about few, nor about those of a station."""
+        if len(references) < MANY_REFERENCES or is_long(references[0]) or self._find_kept(references):
+            return ()
+        with self._studying:
+            studied = self._studied(references)
+        of_half = _with_half(studied.matcher, references, self._track)
+        return (describe_gain(len(references), studied.matcher.spread, of_half),)
 
     def judge(self, pairs: Sequence[PicturePair]) -> list[Judgement]:
         """Judge as many pairs at once as there are cores; what is computed from the references is cached."""
@@ -127,13 +146,33 @@ class Evidence:
         return kept.studied if kept is not None and tuple(each() for each in kept.pictures) == references else None
 
     def _study(self, references: tuple[Picture, ...]) -> StudiedReferences:
-        return self._read(StudiedReferences.study(references, self.backbone), references)
+        return self._read(StudiedReferences.study(references, self.backbone, self._track), references)
 
     def _read(self, studied: StudiedReferences, references: Sequence[Picture]) -> StudiedReferences:
         """With the texts of the references, if texts are compared and these are not read yet."""
         if self.reader is None or studied.texts:
             return studied
         return replace(studied, texts=tuple(map(self.reader.read, references)))
+
+
+def _with_half(matcher: Matcher, references: Sequence[Picture], track: Track) -> NormalSpread:
+    """What every second reference shows."""
+    bank = matcher.bank.features[::2]
+    features = bank.reshape(*bank.shape[:2], *matcher.grid, -1)
+    return Matcher(references[::2], matcher.backbone, features=features, track=track).spread
+
+
+def describe_gain(references: int, spread: NormalSpread, of_half: NormalSpread) -> str:
+    """Whether more references would change the limit, from what it is with half of them."""
+    if not (spread.typical and of_half.typical):
+        return f"{references} references: they are copies of one another, so they do not show how much is normal"
+    # In units of what good pictures show, since the statistic itself hangs on the number of references.
+    now, before = spread.limit / spread.typical, of_half.limit / of_half.typical
+    more = "hardly change it" if abs(math.log(now / before)) < SAME_LIMIT else "may still change it"
+    return (
+        f"{references} references: the limit is {now:.2f} times what good pictures show, {before:.2f} times with "
+        f"half of them; more references {more}"
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -230,6 +269,12 @@ class WithEvidence:
         """The other judge's, see `VlmJudge.notes_on`."""
         notes_on = getattr(self.judged_by, "notes_on", None)
         return tuple(notes_on(references)) if notes_on else ()
+
+    def show_progress(self, track: Track) -> None:
+        """See `Evidence.show_progress`."""
+        for judge in (self.judged_by, self.evidence):
+            if hasattr(judge, "show_progress"):
+                judge.show_progress(track)
 
     def receipt(self) -> str:
         """The receipt of the other judge, see `HostedJudge.receipt`; empty if it has no service."""

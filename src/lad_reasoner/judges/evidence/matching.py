@@ -46,6 +46,7 @@ from lad_reasoner.judges.evidence.bank import Bank, top_count
 from lad_reasoner.judges.evidence.normal_variation import NormalSpread
 from lad_reasoner.judges.evidence.registration import Similarity, align, in_view, isotropic_grid, register, sample
 from lad_reasoner.judges.evidence.threads import in_parallel
+from lad_reasoner.progress import Track, silent
 
 WORKING_AREA = 384 * 384  # pixels: the picture that the network sees, in the first reference's aspect
 ORIENTATIONS = 8  # multiples of 45 degrees in which a reference is known
@@ -172,16 +173,25 @@ class Matcher:
     a reference, and a second or so to study one. `references` must not be empty; the first gives the working size.
     """
 
-    def __init__(self, references: Sequence[Picture], backbone: Backbone) -> None:
+    def __init__(
+        self,
+        references: Sequence[Picture],
+        backbone: Backbone,
+        *,
+        features: torch.Tensor | None = None,  # (references, orientations, rows, columns, channels), if known
+        track: Track = silent,
+    ) -> None:
         self.backbone: Final = backbone
         self.size: Final = working_size(references[0], backbone.multiple)  # (width, height)
         self.views: Final = in_parallel(lambda picture: orientations(self.fit(picture)), references)
-        features = in_parallel(self._features, [view for views in self.views for view in views])
-        # (references, orientations, rows, columns, channels)
-        bank = torch.stack(features).reshape(len(references), ORIENTATIONS, *features[0].shape)
-        self.grid: Final = (bank.shape[2], bank.shape[3])  # (rows, columns) of the patches
-        self.bank: Final = Bank(bank.flatten(2, 3))
-        left_out = self._leave_one_out()
+        work = f"studying {len(references)} references"
+        if features is None:
+            views = [view for views in self.views for view in views]
+            each = in_parallel(self._features, views, lambda each: track(each, len(views), work))
+            features = torch.stack(each).reshape(len(references), ORIENTATIONS, *each[0].shape)
+        self.grid: Final = (features.shape[2], features.shape[3])  # (rows, columns) of the patches
+        self.bank: Final = Bank(features.flatten(2, 3))
+        left_out = self._leave_one_out(track, f"{work}: how much they differ")
         shares = [distances.free_share for distances in left_out]
         # One reference does not show whether its layout is fixed: each query then decides for itself.
         self.place_weight: Final = _place_weight(float(np.median(shares))) if shares else None
@@ -189,7 +199,7 @@ class Matcher:
         # With copies A, A and another shot B, only B has a distance to the others, and there are two shots.
         self.distinct: Final = min(len(self.views), len(shots) + 1)
         self.spread: Final = NormalSpread.estimate([self._appearance(each) for each in shots], self.distinct)
-        self.amounts: Final = Amounts.study(bank[:, 0], self.distinct, left_out_indices(len(self.views)))
+        self.amounts: Final = Amounts.study(features[:, 0], self.distinct, left_out_indices(len(self.views)))
 
     def fit(self, picture: Picture) -> Image.Image:
         """The picture stretched to the working size; one of another aspect is stretched too, as data sets do."""
@@ -319,7 +329,7 @@ class Matcher:
         # No likeness is as small as -1, which stands for no place.
         return torch.where(added < 2, added, 0.0), torch.where(missing < 2, missing, 0.0)
 
-    def _leave_one_out(self) -> list[_Distances]:
+    def _leave_one_out(self, track: Track, work: str) -> list[_Distances]:
         """Of each reference to the others, of `LEFT_OUT` at most; empty for a single one."""
         if len(self.views) == 1:
             return []
@@ -329,7 +339,8 @@ class Matcher:
             others = [other for other in range(len(self.views)) if other != index]
             return self._distances(view, self._features(view), others)
 
-        return in_parallel(compare_with_others, left_out_indices(len(self.views)))
+        indices = left_out_indices(len(self.views))
+        return in_parallel(compare_with_others, indices, lambda each: track(each, len(indices), work))
 
 
 def left_out_indices(references: int) -> list[int]:

@@ -34,13 +34,14 @@ class NormalSpread:
 
     limit: float  # the statistic at which the score is 0.5
     observed: int = 0  # good pictures that it was measured on; 0 for the constant
+    typical: float = 0.0  # the statistic of good pictures: their geometric mean
 
     @classmethod
     def estimate(cls, observed: Sequence[float], references: int) -> NormalSpread:
         """From the statistics of references against the others, without copies; `references` are distinct ones."""
         logs = [math.log(max(SMALLEST, value)) for value in observed]
         mean = sum(logs) / len(logs) if logs else 0.0
-        return cls(math.exp(LIMIT + TRUST * (1 - 1 / references) * mean), len(logs))
+        return cls(math.exp(LIMIT + TRUST * (1 - 1 / references) * mean), len(logs), math.exp(mean) if logs else 0.0)
 
     def score(self, statistic: float) -> float:
         """In (0, 1), 0.5 at the limit of normal variation."""

@@ -9,7 +9,7 @@ would mostly wait for each other, and all of them for the one that another progr
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from threading import Barrier
@@ -21,9 +21,16 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-def in_parallel(function: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
-    """The results in order; raises what the first failing item raises. `function` must not call this in turn."""
-    return list(_pool().map(torch.inference_mode()(function), items))
+def in_parallel(
+    function: Callable[[Item], Result],
+    items: Sequence[Item],
+    show: Callable[[Iterable[Result]], Iterable[Result]] = iter,
+) -> list[Result]:
+    """The results in order; raises what the first failing item raises. `function` must not call this in turn.
+
+    `show` passes the results on as they come: a progress bar.
+    """
+    return list(show(_pool().map(torch.inference_mode()(function), items)))
 
 
 @cache
