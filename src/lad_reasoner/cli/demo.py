@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from lad_reasoner.cli.options import Device, MaxPixels, ReasoningTokens
 from lad_reasoner.errors import MissingExtraError
 from lad_reasoner.text import print_shown as print
 
@@ -18,15 +19,18 @@ if TYPE_CHECKING:
 
 def demo_verb(
     out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for pictures and report.")] = Path("runs/demo"),
+    max_pixels: MaxPixels = None,
+    device: Device = None,
+    reasoning_tokens: ReasoningTokens = None,
 ) -> None:
     """Inspect built-in pictures and write a report. Their defects are known, so the verdicts are checked."""
     from lad_reasoner.files.whole import own_folder
 
     with own_folder(out, "--out"):
-        _inspect_parts(out)
+        _inspect_parts(out, {"max_pixels": max_pixels, "device": device, "reasoning_tokens": reasoning_tokens})
 
 
-def _inspect_parts(out: Path) -> None:
+def _inspect_parts(out: Path, options: dict[str, Any]) -> None:
     from rich.console import Console
 
     from lad_reasoner.cli.demo_products import PARTS, render_part, summarise
@@ -43,7 +47,8 @@ def _inspect_parts(out: Path) -> None:
     results = []
     for part in PARTS:
         try:
-            judge = load_judge(part.judge)
+            # `evidence` has none of the options.
+            judge = load_judge(part.judge, defaults={key: value for key, value in options.items() if value is not None})
         except MissingExtraError as error:
             results.append(f"{part.judge}: skipped, {error}")
             continue

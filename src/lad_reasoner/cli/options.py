@@ -15,6 +15,19 @@ from lad_reasoner.text import print_shown as print
 
 EXIT_INPUT, EXIT_ANOMALY, EXIT_UNSURE = 1, 3, 4
 
+MaxPixels = Annotated[
+    int | None,
+    typer.Option(metavar="N", min=1, help="Pixel budget of a picture; larger ones are scaled down."),
+]
+Device = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="Where a vision-language model runs: cpu, cuda, cuda:1, mps, or auto."),
+]
+ReasoningTokens = Annotated[
+    int | None,
+    typer.Option(metavar="N", min=1, help="Longest reasoning of a vision-language model in this process."),
+]
+
 
 def _judge_flags(
     *,
@@ -43,18 +56,9 @@ def _judge_flags(
         int | None,
         typer.Option(metavar="N", min=1, help="Responses to sample; the score is the share that says anomalous."),
     ] = None,
-    max_pixels: Annotated[
-        int | None,
-        typer.Option(metavar="N", min=1, help="Pixel budget of a picture; larger ones are scaled down."),
-    ] = None,
-    device: Annotated[
-        str | None,
-        typer.Option(metavar="NAME", help="Where a vision-language model runs: cpu, cuda, cuda:1, mps, or auto."),
-    ] = None,
-    reasoning_tokens: Annotated[
-        int | None,
-        typer.Option(metavar="N", min=1, help="Longest reasoning of a vision-language model in this process."),
-    ] = None,
+    max_pixels: MaxPixels = None,
+    device: Device = None,
+    reasoning_tokens: ReasoningTokens = None,
     reasoning: Annotated[
         str | None,
         typer.Option(
