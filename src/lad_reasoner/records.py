@@ -33,6 +33,19 @@ class Box(Record):
     strength: float
 
 
+class Checked(Record):
+    """One rule of a station on one query: the rule in words, and what was seen.
+
+    `holds` and `score` are None where the rule was not checked; `seen` then says why. A score of 0.5 is the boundary.
+    """
+
+    rule: str
+    kind: str
+    holds: bool | None = None
+    score: float | None = None
+    seen: str = ""
+
+
 class Sample(Record):
     """A picture of a data set and its labels.
 
@@ -86,6 +99,7 @@ class Verdict(Record):
 
     `station`, `outcome` and `p_value` are those of a station, whose limit then decides. An unsure part is not called
     anomalous. `p_value` is the share of good parts that score at least as high; None without normal pictures.
+    `checks` are the rules of the station, see service/rules.py.
     """
 
     query: str
@@ -108,6 +122,7 @@ class Verdict(Record):
     station: str = ""
     outcome: Outcome | None = None
     p_value: float | None = None
+    checks: tuple[Checked, ...] = ()
 
 
 class Failure(Record):
@@ -144,6 +159,7 @@ class ResultLine(Record):
     station: str | None = None
     outcome: Outcome | None = None
     p_value: float | None = None
+    checks: tuple[Checked, ...] | None = None
     error: str | None = None
 
     @classmethod

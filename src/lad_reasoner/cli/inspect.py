@@ -208,10 +208,11 @@ class _JsonPrinter:
 
 
 class _CsvPrinter:
-    """A header, then one line for each query; boxes are x:y:width:height with blanks between, references have `;`."""
+    """A header, then one line for each query; boxes are x:y:width:height, with blanks between; references have `;`."""
 
     COLUMNS = (
         *("query", "anomalous", "score", "outcome", "p_value", "headline", "reasoning", "boxes", "boxes_from"),
+        "broken_rules",
         *("references", "answer", "reason", "model", "prompt_version", "tokens", "seconds", "error"),
     )
 
@@ -224,6 +225,8 @@ class _CsvPrinter:
         values = ResultLine.of(record).model_dump()
         boxes = values["boxes"] or ()
         values["boxes"] = " ".join(f"{b['x']}:{b['y']}:{b['width']}:{b['height']}" for b in boxes)
+        rules = values["checks"] or ()
+        values["broken_rules"] = ";".join(rule["rule"] for rule in rules if rule["holds"] is False)
         values["references"] = ";".join(values["references"] or ())
         self._write(values)
 

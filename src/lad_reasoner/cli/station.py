@@ -159,6 +159,46 @@ def zones_verb(
         print(line)
 
 
+@station.command("rules", epilog="Example: lad-reasoner station rules lamp/")
+def rules_verb(
+    folder: Annotated[Path, FOLDER],
+    model: Annotated[
+        str, typer.Option(metavar="NAME", help="Vision-language model that writes and answers questions, too.")
+    ] = "",
+    server: Annotated[
+        str, typer.Option(metavar="URL", help="Address of the OpenAI-compatible service that runs --model.")
+    ] = "",
+    broken: Annotated[
+        str | None,
+        typer.Option(metavar="MEANS", help="What a broken rule makes of a part: note, unsure or anomalous."),
+    ] = None,
+    show: Annotated[bool, typer.Option("--show", help="Show the rules there are, and change nothing.")] = False,
+    clear: Annotated[bool, typer.Option("--clear", help="Remove all rules.")] = False,
+) -> None:
+    """Write a station's rules from its good pictures; each query is then checked rule by rule.
+
+    They stand in station.toml, where you may change, add and delete them. With rules there already, --broken alone
+    changes what a broken one means.
+    """
+    from lad_reasoner.report.terminal import track
+    from lad_reasoner.service.setup import make_rules
+    from lad_reasoner.service.station import Station
+    from lad_reasoner.service.summary import describe_rules
+
+    if bool(model) != bool(server):
+        raise typer.BadParameter("give --model and --server together: questions are put to a model behind a service")
+    if broken not in (None, "note", "unsure", "anomalous"):
+        raise typer.BadParameter("--broken is note, unsure or anomalous")
+    held: dict[str, tuple[int, int]] = {}
+    if show:
+        shown = Station.load(folder)
+    else:
+        means: Any = broken
+        shown, held = make_rules(folder, model=model, server=server, broken=means, clear=clear, track=track)
+    for line in describe_rules(shown, folder, held):
+        print(line)
+
+
 @station.command("check", epilog="Example: lad-reasoner station check lamp/")
 def check_station_verb(
     folder: Annotated[Path, FOLDER],

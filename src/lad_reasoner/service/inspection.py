@@ -26,9 +26,10 @@ from lad_reasoner.files.pictures import Picture, PictureSource
 from lad_reasoner.inspector import Inspector
 from lad_reasoner.judge import Judge, Judgement, PicturePair
 from lad_reasoner.judges import load_judge
-from lad_reasoner.records import Box, Failure, Outcome, Verdict
+from lad_reasoner.records import Box, Checked, Failure, Outcome, Verdict
 from lad_reasoner.runner import Judged, judge_batch, run
 from lad_reasoner.service.conformal import p_value
+from lad_reasoner.service.rules import RuleChecker, broken_rules, name_broken
 from lad_reasoner.service.station import FILE, STUDIED, TESTS, Station, station_folder
 from lad_reasoner.service.zones import LEAST_VISIBLE, PlacedZones
 from lad_reasoner.text import place_words, printable
@@ -91,6 +92,10 @@ class OpenStation:
             )
         self.inspector = Inspector(self.judge, [self.folder / name for name in self.station.references])
         self.zones = PlacedZones(self.station, self.folder, self.references) if self.station.zones else None
+        self.rules: RuleChecker | None = None
+        if self.station.rules is not None and self.station.rules.checks:
+            # A station that is only tried out puts no question to a model: each costs time or money.
+            self.rules = RuleChecker(self.station.rules, self.painted_references[0], ask=station is None)
         # What is only tried out leaves the file of the station as it is.
         self._keep(self.folder / STUDIED if station is None else None)
 
@@ -102,10 +107,11 @@ class OpenStation:
         # Only a judge that computes something of references has this.
         keep = getattr(self.judge, "keep", None)
         if keep:
-            keep(self._painted_references, path)
+            keep(self.painted_references, path)
 
     @property
-    def _painted_references(self) -> tuple[Picture, ...]:
+    def painted_references(self) -> tuple[Picture, ...]:
+        """The references as the judge sees them: what the zones leave out is painted over."""
         return self.references if self.zones is None else self.zones.references
 
     @property
@@ -138,7 +144,7 @@ class OpenStation:
 
     def prepare(self, query: Picture) -> PicturePair:
         """The pair of a picture in memory; what the zones leave out is painted over."""
-        return PicturePair(self._painted_references, query if self.zones is None else self.zones.paint(query))
+        return PicturePair(self.painted_references, query if self.zones is None else self.zones.paint(query))
 
     def decide(self, result: Judged | Failure) -> Decision | Failure:
         """The station's decision on a judged picture; a `Failure` stays one.
@@ -153,7 +159,8 @@ class OpenStation:
                 judgement, score, broken = self._check_zones(self.zones, judgement, score, result.pair.query)
             except InputError as error:
                 return Failure(query=result.verdict.query, error=str(error))
-        ruled = self.rule(judgement, score, result.pair.query, broken)
+        checks = self.rules.check(result.pair.query) if self.rules and judgement.answer != "invalid" else ()
+        ruled = self.rule(judgement, score, result.pair.query, broken, checks)
         judgement = ruled.judgement
         verdict = result.verdict.model_copy(
             update={
@@ -166,6 +173,7 @@ class OpenStation:
                 "station": self.station.name,
                 "outcome": ruled.outcome,
                 "p_value": ruled.p_value,
+                "checks": checks,
             }
         )
         judged = Judged(verdict, result.pair, judgement)
@@ -199,8 +207,15 @@ class OpenStation:
                     broken.append(f"Zone {name} lies {shift:.2f} mm off, at most {crop.zone.max_shift_mm:g} mm.")
         return judgement, score, " ".join(broken)
 
-    def rule(self, judgement: Judgement, score: float, query: Picture, broken: str = "") -> Ruling:
-        """The judgement by the station's limit; where that decides otherwise than the judge, it says so.
+    def rule(
+        self,
+        judgement: Judgement,
+        score: float,
+        query: Picture,
+        broken: str = "",
+        checks: Sequence[Checked] = (),
+    ) -> Ruling:
+        """The judgement by the station's limit and rules; where they decide otherwise than the judge, it says so.
 
         A `broken` tolerance is an anomaly whatever the score.
         """
@@ -210,13 +225,19 @@ class OpenStation:
         if not judgement.boxes and judgement.heat is not None:
             judgement = replace(judgement, boxes=boxes_of_map(judgement.heat, query))
         anomalous = judgement.answer == "yes"
-        outcome = "anomalous" if broken else _outcome(station, anomalous, score)
+        by_score = "anomalous" if broken else _outcome(station, anomalous, score)
         p = p_value(station.normal_scores, score) if station.normals else None
-        if outcome != ("anomalous" if anomalous else "good"):
+        if by_score != ("anomalous" if anomalous else "good"):
             # The judge's words were written for another limit.
-            reason = broken or _reason(station, outcome, score, _place(judgement.boxes, query))
+            reason = broken or _reason(station, by_score, score, _place(judgement.boxes, query))
             reasoning = f"{judgement.reasoning} {reason}".strip()
             judgement = replace(judgement, headline=reason, reasoning=reasoning)
+        outcome = _outcome_by_rules(station, by_score, checks)
+        if sentence := name_broken(checks):
+            named = "; ".join(f"{checked.rule} ({checked.seen})" for checked in broken_rules(checks))
+            moved = "" if outcome == by_score else f" By its score alone the part is {by_score}."
+            reasoning = f"{judgement.reasoning} Broken rules: {named}.{moved}".strip()
+            judgement = replace(judgement, headline=sentence, reasoning=reasoning)
         answer: Answer = "yes" if outcome == "anomalous" else "no"
         return Ruling(replace(judgement, answer=answer), outcome, p)
 
@@ -278,8 +299,17 @@ def why_locked(folder: Path) -> str:
 
 
 def outcome_of(station: Station, verdict: Verdict) -> Outcome:
-    """By the station's limits; without them the judge's answer stands."""
-    return _outcome(station, verdict.anomalous, verdict.score)
+    """By the station's limits and the rules that were checked; without limits the judge's answer stands."""
+    return _outcome_by_rules(station, _outcome(station, verdict.anomalous, verdict.score), verdict.checks)
+
+
+def _outcome_by_rules(station: Station, outcome: Outcome, checks: Sequence[Checked]) -> Outcome:
+    """What a broken rule makes of an outcome."""
+    if station.rules is None or not broken_rules(checks):
+        return outcome
+    if station.rules.broken == "anomalous":
+        return "anomalous"
+    return "unsure" if station.rules.broken == "unsure" and outcome == "good" else outcome
 
 
 def _outcome(station: Station, anomalous: bool, score: float) -> Outcome:

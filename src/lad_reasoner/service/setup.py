@@ -14,18 +14,20 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import ValidationError
 
 from lad_reasoner.errors import InputError, require
-from lad_reasoner.files.pictures import open_picture, read_picture
+from lad_reasoner.files.pictures import Picture, open_picture, read_picture
 from lad_reasoner.files.whole import lock, write_whole
 from lad_reasoner.judge import Judge
 from lad_reasoner.progress import Track, silent
 from lad_reasoner.records import Failure
 from lad_reasoner.service.conformal import conformal_limit
 from lad_reasoner.service.inspection import OpenStation, load_station_judge
+from lad_reasoner.service.rule_sheet import RuleSheet
+from lad_reasoner.service.rules import RuleChecker, describe_check, write_rules
 from lad_reasoner.service.station import FILE, ScoredPicture, Station, station_folder
 from lad_reasoner.service.zones import read_svg
 from lad_reasoner.text import first_problem, printable
@@ -158,6 +160,61 @@ def set_zones(
         station = _score(station, folder, load_station_judge(station), track)
         station.save(folder)
     return station
+
+
+def make_rules(
+    folder: str | Path,
+    *,
+    model: str = "",
+    server: str = "",
+    broken: Literal["note", "unsure", "anomalous"] | None = None,
+    clear: bool = False,
+    track: Track = silent,
+) -> tuple[Station, dict[str, tuple[int, int]]]:
+    """Write the rules of a station from its references and normal pictures, in place of those that it has.
+
+    Returns the station, and of each rule on how many of all good pictures it holds, and on how many it was checked:
+    a rule that breaks on more of the normal ones than the promised share of false alarms (5 % without one) is left
+    out. With `broken` alone, or `clear`, nothing is written anew. Raises what `write_rules` raises.
+    """
+    folder = station_folder(folder)
+    with lock(folder, "station"):
+        station = Station.load(folder)
+        if clear or (broken is not None and station.rules is not None):
+            rules = None if clear or station.rules is None else station.rules.model_copy(update={"broken": broken})
+            station = station.model_copy(update={"rules": rules})
+            station.save(folder)
+            return station, {}
+        opened = OpenStation(folder, load_station_judge(station), station.model_copy(update={"rules": None}))
+        pictures = [*opened.references]
+        pictures += [opened.read(folder / normal.picture).query for normal in station.normals]
+        good = [picture if opened.zones is None else opened.zones.paint(picture) for picture in pictures]
+        first = good[0] = opened.painted_references[0]
+        sheet = write_rules(good, first, model=model, server=server, track=track)
+        if broken is not None:
+            sheet = sheet.model_copy(update={"broken": broken})
+        sheet, held = _keep_tested(sheet, good, len(station.references), station.max_false_alarms or 0.05, track)
+        station = station.model_copy(update={"rules": sheet})
+        station.save(folder)
+    return station, held
+
+
+def _keep_tested(
+    sheet: RuleSheet, good: Sequence[Picture], references: int, rate: float, track: Track
+) -> tuple[RuleSheet, dict[str, tuple[int, int]]]:
+    """The rules that hold on the good pictures; what only a model answers was tried when it was written."""
+    checker = RuleChecker(sheet, good[0], ask=False)
+    results = [checker.check(picture) for picture in track(good, len(good), "Trying the rules")]
+    kept, held = [], {}
+    for check, column in zip(sheet.checks, zip(*results, strict=True), strict=True):
+        broken = [checked.holds is False for checked in column]
+        normals = max(1, len(good) - references)
+        if any(broken[:references]) or sum(broken[references:]) > rate * normals:
+            continue
+        kept.append(check)
+        checked = sum(each.holds is not None for each in column)
+        held[describe_check(check, good[0])] = checked - sum(broken), checked
+    return sheet.model_copy(update={"checks": tuple(kept)}), held
 
 
 def _copy_mask(mask: Path, folder: Path) -> str:

@@ -35,6 +35,7 @@ from pydantic import (
 
 from lad_reasoner.errors import InputError, require
 from lad_reasoner.files.whole import write_whole
+from lad_reasoner.service.rule_sheet import RuleSheet
 from lad_reasoner.text import first_problem, printable
 
 FILE, STUDIED, TESTS = "station.toml", "studied.safetensors", "tests.jsonl"
@@ -99,7 +100,8 @@ class Station(StationRecord):
     judge's own answer stands. `max_false_alarms` and `max_unsure` are the promised shares of good parts above the two,
     from which the limits were made at `made`; a limit that was set by hand has none. `options` are those of the judge's
     loader. `version` is the version of the package. `scored_zones` tells the zones that the scores were made with,
-    `mm_per_pixel` the scale of the first reference. The zones of a `fixed_camera` do not move with the picture.
+    `mm_per_pixel` the scale of the first reference. The zones of a `fixed_camera` do not move with the picture. `rules`
+    are checked one by one, see rule_sheet.py; what the limits promise does not count them.
     """
 
     format: Literal[1] = 1
@@ -122,6 +124,7 @@ class Station(StationRecord):
     fixed_camera: bool = False
     scored_zones: str = ""
     zones: tuple[Zone, ...] = ()
+    rules: RuleSheet | None = None
 
     @field_validator("options")
     @classmethod

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import get_args
 
+from lad_reasoner.files.pictures import read_picture
 from lad_reasoner.records import Outcome
 from lad_reasoner.service.conformal import expected_misses, false_alarm_interval
-from lad_reasoner.service.station import Station
+from lad_reasoner.service.rules import describe_check
+from lad_reasoner.service.station import Station, station_folder
 from lad_reasoner.service.upkeep import Drift, Rescored, Stood
 from lad_reasoner.text import listed
 
@@ -24,6 +27,8 @@ def describe_station(station: Station) -> list[str]:
     ]
     if station.zones:
         lines += describe_zones(station)
+    if station.rules is not None and station.rules.checks:
+        lines.append(f"{len(station.rules.checks)} rules; `lad-reasoner station rules --show` lists them")
     if station.limit is None:
         return [*lines, "no limit of its own: the judge's answer stands, and no rate of false alarms is promised"]
     lines.append(f"anomalous above {station.limit:.4f}{_promise(station)}")
@@ -67,6 +72,26 @@ def describe_zones(station: Station) -> list[str]:
     scale = "no scale in mm" if station.mm_per_pixel is None else f"{station.mm_per_pixel:g} mm a pixel"
     moving = "in their places" if station.fixed_camera else "moved with the part"
     return [*lines, f"{len(lines)} zones, {moving}; {scale}"]
+
+
+def describe_rules(station: Station, folder: Path, held: Mapping[str, tuple[int, int]]) -> list[str]:
+    """A line for each rule; `held` tells of new ones on how many good pictures they hold."""
+    if station.rules is None or not station.rules.checks:
+        return ["no rules"]
+    first = read_picture(station_folder(folder) / station.references[0])
+    lines = []
+    for number, check in enumerate(station.rules.checks, 1):
+        rule = describe_check(check, first)
+        good, checked = held.get(rule, (0, 0))
+        holds = f": holds on {good} of {checked} good pictures" if checked else ""
+        lines.append(f"{number}. {rule}{holds}")
+    means = {
+        "note": "is said and changes no outcome",
+        "unsure": "makes a good part unsure",
+        "anomalous": "makes any part anomalous",
+    }[station.rules.broken]
+    asked = f"; questions go to {station.rules.model}" if station.rules.model else ""
+    return [*lines, f"{len(lines)} rules{asked}; a broken rule {means}; what the limits promise does not count rules"]
 
 
 def describe_rescored(rescored: Rescored) -> str:

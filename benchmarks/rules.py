@@ -1,0 +1,92 @@
+"""Rule sheets: what share of their rules holds on unseen good pictures, and what share of defects breaks one.
+
+    python benchmarks/rules.py miniloco
+    python benchmarks/rules.py ../shared/data/real/mvtec_loco_small
+
+For each product the rules are written from good pictures, then checked on good pictures that they were not made from
+and on anomalous ones. `holds` is the share of all checks on unseen good pictures, `clean` the share of these pictures
+that break none, `named` the share of logical (structural) anomalies that break at least one. A folder holds products in
+the layout of MVTec LOCO AD.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from lad_reasoner.files.pictures import Picture, find_pictures, read_picture
+from lad_reasoner.miniloco import PRODUCTS, draw_picture
+from lad_reasoner.service.rules import RuleChecker, broken_rules, write_rules
+
+GOOD, UNSEEN, BAD, SIZE = 10, 20, 20, 384  # pictures that rules are made from, and that they are checked on
+
+Set = tuple[str, list[Picture], list[Picture], dict[str, list[Picture]]]
+
+
+def rendered(products: Sequence[str]) -> Iterator[Set]:
+    def draw(product: str, split: str, kind: str, numbers: range) -> list[Picture]:
+        images = [draw_picture(product, split, kind, number, size=SIZE).image for number in numbers]
+        return [read_picture(np.asarray(image)) for image in images]
+
+    for product in products:
+        good, unseen = draw(product, "train", "good", range(GOOD)), draw(product, "test", "good", range(UNSEEN))
+        yield (
+            product,
+            good,
+            unseen,
+            {kind: draw(product, "test", kind, range(BAD)) for kind in ("logical", "structural")},
+        )
+
+
+def photographed(folder: Path) -> Iterator[Set]:
+    for product in sorted(path for path in folder.iterdir() if (path / "train/good").is_dir()):
+
+        def read(part: str, product: Path = product) -> list[Picture]:
+            return [read_picture(path) for path in find_pictures([product / part])] if (product / part).is_dir() else []
+
+        bad = {kind: read(f"test/{kind}_anomalies") for kind in ("logical", "structural")}
+        yield product.name, read("train/good"), read("test/good"), bad
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("source", help="miniloco, or a folder")
+    parser.add_argument("--products", nargs="*", help="of MiniLOCO; by default all")
+    options = parser.parse_args()
+    sets = (
+        rendered(options.products or list(PRODUCTS))
+        if options.source == "miniloco"
+        else photographed(Path(options.source))
+    )
+    print("| product | rules | holds | clean | named: logical | structural | seconds a picture |\n" + "|---" * 7 + "|")
+    for product, good, unseen, bad in sets:
+        sheet = write_rules(good, good[0])
+        checker = RuleChecker(sheet, good[0])
+        start = time.perf_counter()
+        results = [checker.check(picture) for picture in unseen]
+        seconds = (time.perf_counter() - start) / max(1, len(unseen))
+        checked = [each for checks in results for each in checks if each.holds is not None]
+        kinds = Counter(check.kind for check in sheet.checks)
+        broken = Counter(each.kind for each in checked if not each.holds)
+        named = [
+            share([bool(broken_rules(checker.check(picture))) for picture in pictures]) for pictures in bad.values()
+        ]
+        print(
+            f"| {product} | {dict(kinds)} | {share([bool(each.holds) for each in checked])} "
+            f"| {share([not broken_rules(checks) for checks in results])} | {' | '.join(named)} | {seconds:.2f} |"
+            f" broken on good: {dict(broken)}",
+            flush=True,
+        )
+
+
+def share(values: Sequence[bool]) -> str:
+    return f"{sum(values)} of {len(values)}" if values else "none"
+
+
+if __name__ == "__main__":
+    main()
