@@ -64,12 +64,6 @@ class Row:
     forced: bool = False
     plain: bool = False  # in the middle of a reasoning, where all rows have the same choice
 
-    @property
-    def reasoning(self) -> list[int]:
-        """The ids that the model wrote between the tags, with the one that begins the end."""
-        begun = next((number for number, choice in enumerate(self.chosen) if choice), len(self.ids))
-        return self.ids[begun : begun + self.reasoned]
-
     def finish(self) -> None:
         """Write what is forced next; no logits are needed for it."""
         self.ids += self.queue
@@ -91,7 +85,6 @@ class StructuredDecoding:
         self.grammar, self.budget, self.reasons = grammar, budget, reasons
         self.rows: list[Row] = []
         self._ending_ids = frozenset(grammar.full.prefix)
-        self._wants: list[bool] = []  # of each line of logits: does the model want to end its reasoning?
 
     @property
     def max_new_tokens(self) -> int:
@@ -125,39 +118,13 @@ class StructuredDecoding:
             self.take(self.rows, input_ids[:, -1].tolist())
         return self.constrain(self.rows, scores)
 
-    def take(
-        self, rows: Sequence[Row], tokens: Sequence[int], proposals: Sequence[Sequence[int]] | None = None
-    ) -> list[int]:
-        """Note the tokens that were chosen; returns for each row how many of them count.
+    def take(self, rows: Sequence[Row], tokens: Sequence[int]) -> None:
+        """Note the token that was chosen for each row."""
+        for row, token in zip(rows, tokens, strict=True):
+            self._take(row, token)
 
-        A token for each row. Or for each row one token, and one behind each of its `proposals`: it counts as long as
-        those before it are what was proposed, and none of them ends the reasoning.
-        """
-        counts: list[int] = []
-        at = 0
-        for number, row in enumerate(rows):
-            proposed = proposals[number] if proposals else ()
-            count = 0
-            while True:
-                if row.plain:
-                    row.exit = self.grammar.full.prefix if self._wants[at + count] else None
-                token = tokens[at + count]
-                self._take(row, token)
-                count += 1
-                if count > len(proposed) or token != proposed[count - 1] or not row.plain:
-                    break
-            counts.append(count)
-            at += len(proposed) + 1
-        return counts
-
-    def constrain(
-        self, rows: Sequence[Row], scores: torch.Tensor, proposals: Sequence[Sequence[int]] | None = None
-    ) -> torch.Tensor:
-        """The logits with all that the grammar forbids at -inf, in float32.
-
-        `scores` is (rows, vocabulary). Or it has for each row one line, and one behind each of its `proposals`; only
-        rows in the middle of their reasoning may have some.
-        """
+    def constrain(self, rows: Sequence[Row], scores: torch.Tensor) -> torch.Tensor:
+        """The logits `scores` (rows, vocabulary) with all that the grammar forbids at -inf, in float32."""
         # In float32, so that sums and differences of 16-bit logits are not rounded again.
         raw = scores.float()
         if raw.isnan().any():
@@ -171,13 +138,12 @@ class StructuredDecoding:
         wish = raw[:, grammar.end_ids].amax(1)  # (rows,)
         wants = wish >= raw[:, first]
         masked[:, first] = torch.where(wants, wish, masked[:, first])
-        self._wants = wants.tolist()
-        at = 0
-        for number, row in enumerate(rows):
-            if not row.plain:
-                masked[at] = raw[at] + grammar.never
-                self._constrain(row, raw[at], masked[at])
-            at += 1 + (len(proposals[number]) if proposals else 0)
+        for number, (row, ends) in enumerate(zip(rows, wants.tolist(), strict=True)):
+            if row.plain:
+                row.exit = grammar.full.prefix if ends else None
+            else:
+                masked[number] = raw[number] + grammar.never
+                self._constrain(row, raw[number], masked[number])
         return masked
 
     def replies(self) -> list[Reply]:

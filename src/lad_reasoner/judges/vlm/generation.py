@@ -12,7 +12,7 @@ are read with the prompt, a row leaves the batch with its answer, and keys and v
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -21,7 +21,6 @@ from PIL import Image
 from lad_reasoner.errors import InputError
 from lad_reasoner.judges.vlm.checkpoint import Checkpoint
 from lad_reasoner.judges.vlm.decoding import Row, StructuredDecoding
-from lad_reasoner.judges.vlm.drafts import Drafts, Follower
 from lad_reasoner.judges.vlm.fused_text import FusedText
 from lad_reasoner.judges.vlm.prefix_cache import Grid, Prefix, PrefixCache, Rows, identify
 
@@ -30,7 +29,6 @@ FAMILIES = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl")
 PATCHES = {"cpu": 1024}
 GPU_PATCHES = 16384
 MOST_LAYOUTS = 64  # of prompts whose positions are kept
-PASS_TOKENS = 64  # proposed in a pass, over all rows: more cost a processor more time than they save
 FUSED = 100_000_000  # weights of a language part of which a copy is small
 STAYING = 0.75  # rows that are done leave when so few others are left, since leaving copies those
 
@@ -86,9 +84,7 @@ class Generator:
         self.checkpoint, self.model = checkpoint, checkpoint.model
         self.cache = cache or PrefixCache()
         self.fused = self._fuse()
-        self.pass_tokens = PASS_TOKENS
         self.merged = int(self.model.config.vision_config.spatial_merge_size) ** 2  # patches of a token
-        self.drafts = Drafts()  # about any references
         self._layouts: dict[tuple[Grid, ...], PromptLayout] = {}
 
     def _fuse(self) -> FusedText | None:
@@ -351,14 +347,13 @@ class ResponseBatch:
         rows = torch.arange(len(ids), device=device)[:, None]
         first = torch.tensor([len(own) - len(begun) for own in ids], device=device)
         self.begun = hidden[rows, first[:, None] + after.to(device)]  # (rows, tokens of the beginning, width)
-        self.prefixes, self.layouts = list(prefixes), list(layouts)
+        self.layouts = list(layouts)
 
     def keep(self, rows: Sequence[int]) -> None:
         """Go on with these rows, by their numbers; a row may become several."""
         chosen = torch.tensor(rows, device=self.begun.device)
         self.cache.keep(chosen)
         self.begun = self.begun[chosen]
-        self.prefixes = [self.prefixes[row] for row in rows]
         self.layouts = [self.layouts[row] for row in rows]
 
     def write(self, decoding: StructuredDecoding, temperature: float | None = None) -> None:
@@ -371,77 +366,79 @@ class ResponseBatch:
         generator, read = self.generator, len(decoding.beginning)
         cache = self.cache.part(0, self.cache.count)
         writing: list[_Writing] = []
-        for row, prefix, layout in zip(decoding.rows, self.prefixes, self.layouts, strict=True):
-            drafts = prefix.drafts if prefix.drafts.ids else generator.drafts
-            follower = Follower(drafts if temperature is None and decoding.reasons else Drafts())
-            writing.append(_Writing(row, len(layout.ids) + read - 1, layout.shift, follower))
+        for row, layout in zip(decoding.rows, self.layouts, strict=True):
+            writing.append(_Writing(row, len(layout.ids) + read, layout.shift))
         logits = generator.head(self.begun[:, read - 1])
-        while True:
-            rows, proposals = [own.row for own in writing], [own.proposed for own in writing]
-            masked = decoding.constrain(rows, logits, proposals)
-            if temperature is None:
-                tokens = masked.argmax(-1)
-            else:
-                tokens = torch.multinomial((masked / temperature).softmax(-1), 1)[:, 0]
-            for own, count in zip(writing, decoding.take(rows, tokens.tolist(), proposals), strict=True):
-                own.take(count)
-            going = [number for number, own in enumerate(writing) if not own.row.answered]
-            if not going:
-                break
-            if len(going) <= STAYING * len(writing):
-                cache.keep(torch.tensor(going, device=tokens.device))
-                writing = [writing[number] for number in going]
-            logits = self._read_on(cache, writing, decoding.budget)
-        for row, prefix in zip(decoding.rows, self.prefixes, strict=True):
-            row.finish()
-            if not row.forced and decoding.reasons:
-                prefix.drafts.add(row.reasoning)
-                generator.drafts.add(row.reasoning)
+        live = list(range(len(writing)))  # rows whose reasoning goes on, by their numbers
+        while live:
+            _choose(decoding, [writing[number].row for number in live], logits, temperature)
+            live = [number for number in live if writing[number].row.ending is None]
+            if len(live) <= STAYING * len(writing):
+                self._end(decoding, cache, writing, temperature)
+                cache.keep(torch.tensor(live, dtype=torch.long, device=logits.device))
+                writing = [writing[number] for number in live]
+                live = list(range(len(writing)))
+            if live:
+                logits = self._read_on(cache, writing, live)
 
-    def _read_on(self, cache: Rows, writing: Sequence[_Writing], budget: int) -> torch.Tensor:
-        """Read what each row has written and is proposed; the logits (lines, vocabulary) that `constrain` takes."""
-        most = self.generator.pass_tokens // len(writing)
-        fed = [own.feed(budget, most) for own in writing]
+    def _end(
+        self, decoding: StructuredDecoding, cache: Rows, writing: Sequence[_Writing], temperature: float | None
+    ) -> None:
+        """Write the answers of the rows whose reasoning is over, all in one pass."""
+        ended = [number for number, own in enumerate(writing) if own.row.ending and not own.row.answered]
+        if ended:
+            rows = cache.part(0, cache.count)
+            rows.keep(torch.tensor(ended, device=self.begun.device))
+            own = [writing[number] for number in ended]
+            logits = self._read_on(rows, own, range(len(own)))
+            _choose(decoding, [each.row for each in own], logits, temperature)
+        for each in writing:
+            if each.row.answered:
+                each.row.finish()
+
+    def _read_on(self, cache: Rows, writing: Sequence[_Writing], live: Sequence[int]) -> torch.Tensor:
+        """Read what came to the rows of these numbers; the logits (numbers, vocabulary) behind it."""
+        fed: list[list[int]] = [[] for _ in writing]
+        for number in live:
+            fed[number] = writing[number].feed()
         device, longest = self.begun.device, max(map(len, fed))
         ids: list[list[int]] = []
         places: list[list[int]] = []
-        lines: list[int] = []  # numbers of tokens in (rows · tokens)
-        for number, (own, tokens) in enumerate(zip(writing, fed, strict=True)):
+        for own, tokens in zip(writing, fed, strict=True):
             filling = longest - len(tokens)
             ids.append(tokens + [0] * filling)
-            places.append([*range(own.place, own.place + len(tokens)), *[cache.size] * filling])
-            # Logits matter behind what was chosen or proposed, not behind what is forced.
-            needed = 1 + len(own.proposed)
-            lines += range(number * longest + len(tokens) - needed, number * longest + len(tokens))
-            own.place += len(tokens) - needed
+            places.append([*range(own.place - len(tokens), own.place), *[cache.size] * filling])
         where = torch.tensor(places, device=device)
         shifts = torch.tensor([own.shift for own in writing], device=device)
         positions = (where + shifts[:, None]).expand(3, -1, -1)
-        length = max(own.place + 1 + len(own.proposed) for own in writing)
+        length = max(writing[number].place for number in live)
         hidden = self.generator.step(cache, torch.tensor(ids, device=device), positions, where, length)
-        return self.generator.head(hidden.flatten(0, 1)[torch.tensor(lines, device=device)])
+        last = torch.tensor([len(fed[number]) - 1 for number in live], device=device)
+        return self.generator.head(hidden[torch.tensor(live, device=device), last])
+
+
+def _choose(decoding: StructuredDecoding, rows: Sequence[Row], logits: torch.Tensor, temperature: float | None) -> None:
+    """Choose the next token of each row from the logits (rows, vocabulary)."""
+    masked = decoding.constrain(rows, logits)
+    if temperature is None:
+        tokens = masked.argmax(-1)
+    else:
+        tokens = torch.multinomial((masked / temperature).softmax(-1), 1)[:, 0]
+    decoding.take(rows, tokens.tolist())
 
 
 @dataclass
 class _Writing:
-    """A row that is being written: the place of its last token, and what is proposed to it."""
+    """A row that is being written, and the place of the token that is read next."""
 
     row: Row
     place: int
     shift: int  # of rotary positions against places
-    follower: Follower
-    proposed: list[int] = field(default_factory=list)
 
-    def take(self, count: int) -> None:
-        """So many tokens were chosen."""
-        self.place += count
-        self.follower.follow(self.row.ids, count, len(self.proposed))
-
-    def feed(self, budget: int, most: int) -> list[int]:
-        """The tokens to read: the last that was chosen, and what is forced or proposed behind it, at most `most`."""
-        row = self.row
-        last = row.ids[-1]
-        self.proposed = self.follower.propose(min(most, budget - row.reasoned - 1)) if row.plain else []
-        forced = list(row.queue) if not row.answered else []
-        row.finish()
-        return [last, *forced, *self.proposed]
+    def feed(self) -> list[int]:
+        """The tokens to read next: the one that was chosen, and those that are forced behind it, in one pass."""
+        begun = len(self.row.ids) - 1
+        self.row.finish()
+        tokens = self.row.ids[begun:]
+        self.place += len(tokens)
+        return tokens

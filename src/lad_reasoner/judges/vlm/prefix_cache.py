@@ -13,13 +13,11 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from PIL import Image
-
-from lad_reasoner.judges.vlm.drafts import Drafts
 
 MOST_BYTES = 512 * 1024**2  # of all prefixes together; one that is larger is used and not kept
 
@@ -36,7 +34,6 @@ class Prefix:
     references: tuple[Image.Image, ...]  # kept, so that no other picture gets the id of one
     grids: tuple[Grid, ...]
     layers: tuple[tuple[torch.Tensor, torch.Tensor], ...]
-    drafts: Drafts = field(default_factory=Drafts)  # the last reasonings about these references
 
     @property
     def tokens(self) -> int:

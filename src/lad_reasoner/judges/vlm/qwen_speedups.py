@@ -38,6 +38,9 @@ def speed_up_tower(visual: Any) -> bool:
         # Flash attention packs windows by itself.
         if attention.config._attn_implementation in ("sdpa", "eager") and hasattr(attention, "qkv"):
             attention.forward = MethodType(_attend, attention)
+    for module in visual.modules():
+        if type(module).__name__.endswith("RMSNorm") and hasattr(module, "variance_epsilon"):
+            module.forward = MethodType(_norm, module)
     return True
 
 
@@ -108,20 +111,37 @@ def _attend(
 ) -> torch.Tensor:
     """Attention inside each window over (patches, width); `cu_seqlens` (windows + 1,) are the windows' bounds."""
     count = hidden_states.shape[0]
-    # Each (patches, heads, head width).
-    query, key, value = self.qkv(hidden_states).view(count, 3, self.num_heads, -1).unbind(1)
-    # Rotated in float32, as Transformers does; (patches, 1, head width) for all heads.
-    cos, sin = (part.unsqueeze(-2).float() for part in position_embeddings)
-    query = rotate_halves(query.float(), cos, sin).to(value.dtype)
-    key = rotate_halves(key.float(), cos, sin).to(value.dtype)
-    mixed = torch.empty_like(value)
-    for rows in _windows_by_length(cu_seqlens):
-        # Each (windows, heads, length, head width).
-        queries, keys, values = (states[rows].transpose(1, 2) for states in (query, key, value))
-        attended = F.scaled_dot_product_attention(queries, keys, values, scale=self.scaling)
-        mixed[rows] = attended.transpose(1, 2)
+    # (patches, queries or keys or values, heads, head width)
+    joint = self.qkv(hidden_states).view(count, 3, self.num_heads, -1)
+    # Rotated in float32, as Transformers does; (patches, 1, 1, head width) for all heads of both.
+    cos, sin = (part[:, None, None].float() for part in position_embeddings)
+    turned = rotate_halves(joint[:, :2].float(), cos, sin).to(hidden_states.dtype)
+    # Products may be in bfloat16 where the states are not (precision.py); attention is as exact as the states.
+    query, key, value = turned[:, 0], turned[:, 1], joint[:, 2].to(hidden_states.dtype)
+    lengths = (cu_seqlens[1:] - cu_seqlens[:-1]).tolist()
+    if len(set(lengths)) == 1:
+        # Windows of one length, one after the other: their rows need not be gathered.
+        whole = (states.view(len(lengths), lengths[0], self.num_heads, -1) for states in (query, key, value))
+        mixed = _mix(self, *whole)
+    else:
+        mixed = torch.empty_like(value)
+        for rows in _windows_by_length(cu_seqlens):
+            mixed[rows] = _mix(self, query[rows], key[rows], value[rows])
     result: torch.Tensor = self.proj(mixed.reshape(count, -1))
     return result
+
+
+def _mix(self: Any, *states: torch.Tensor) -> torch.Tensor:
+    """Attention inside each window; queries, keys, values and result are (windows, length, heads, head width)."""
+    queries, keys, values = (part.transpose(1, 2) for part in states)
+    return F.scaled_dot_product_attention(queries, keys, values, scale=self.scaling).transpose(1, 2)
+
+
+def _norm(self: Any, hidden_states: torch.Tensor) -> torch.Tensor:
+    """The norm (…, width) in one step; 16-bit states are rounded between the steps, as Transformers does."""
+    if hidden_states.dtype != torch.float32:
+        return type(self).forward(self, hidden_states)  # type: ignore[no-any-return]
+    return F.rms_norm(hidden_states, self.weight.shape, self.weight, self.variance_epsilon)
 
 
 def rotate_halves(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
