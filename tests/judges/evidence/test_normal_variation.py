@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lad_reasoner.judges.evidence.normal_variation import LIMIT, TRUST, NormalSpread
+from lad_reasoner.judges.evidence.normal_variation import DROP, LIMIT, MARGIN, TRUST, NormalSpread
 
 statistics = st.floats(1e-3, 10.0)
 
@@ -28,10 +28,11 @@ def test_one_reference_has_the_constant() -> None:
     assert spread.observed == 0
 
 
-def test_the_limit_follows_the_references_the_more_the_more_there_are() -> None:
-    for count in (2, 4, 40, 4000):
-        limit = NormalSpread.estimate([0.2] * count, count).limit
-        assert math.log(limit) == pytest.approx(LIMIT + (1 - 1 / count) * TRUST * math.log(0.2))
+@pytest.mark.parametrize(("count", "trust"), [(2, 2 / 5), (3, 1 / 2), (7, 7 / 10), (40, TRUST), (4000, TRUST)])
+def test_the_limit_follows_the_references_the_more_the_more_there_are(count: int, trust: float) -> None:
+    limit = NormalSpread.estimate([0.2] * count, count).limit
+    typical = LIMIT - DROP * (1 - 1 / count)
+    assert math.log(limit) == pytest.approx((1 - trust) * typical + trust * (math.log(0.2) + MARGIN))
 
 
 @given(st.lists(statistics, min_size=2, max_size=8), st.floats(1.01, 3))

@@ -7,10 +7,11 @@
 The statistic of a comparison is a relative distance, see `matching.py`. Its limit lies between what good pictures show
 and what anomalies show, and both are known in part only:
 
-- Anomalies of all products lie at much the same statistic, so without any other knowledge the limit is a constant.
+- Anomalies of all products lie at much the same statistic, so without any other knowledge the limit is a constant. It is
+  lower with more references, since the statistic is.
 - Good pictures of one product lie where the references lie that are compared with each other, leave-one-out. The limit
-  follows their mean, in logarithms, by a share that grows with their number, up to TRUST: even if good pictures are
-  very much alike, an anomaly is not a smaller thing for that.
+  goes from that constant towards their mean and a margin, in logarithms: half the way with three references, more with
+  more of them, up to TRUST. Even if good pictures are very much alike, an anomaly is not a smaller thing for that.
 
 A reference that is a copy of another one shows no variation and does not count.
 """
@@ -22,8 +23,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 # Measured with the default backbone on seven sets of photographs.
-LIMIT = -0.49  # log(statistic), with one reference
-TRUST = 0.6  # how far the limit follows the mean of very many references
+LIMIT = -0.48  # log(statistic) of a typical product, with one reference
+DROP = 0.66  # how much lower that is with very many references
+MARGIN = 0.1  # between the mean of good pictures and their limit
+HALF_WAY = 3  # references that count as much as what is known of typical products
+TRUST = 0.75  # how far the limit goes at most from the typical one to that of the references
 WIDTH = 0.12  # of log(statistic): how fast the score rises
 SMALLEST = 1e-9  # a copy has the distance 0, which has no logarithm
 
@@ -39,9 +43,14 @@ class NormalSpread:
     @classmethod
     def estimate(cls, observed: Sequence[float], references: int) -> NormalSpread:
         """From the statistics of references against the others, without copies; `references` are distinct ones."""
+        typical = LIMIT - DROP * (1 - 1 / references)
+        if not observed:
+            return cls(math.exp(typical))
         logs = [math.log(max(SMALLEST, value)) for value in observed]
-        mean = sum(logs) / len(logs) if logs else 0.0
-        return cls(math.exp(LIMIT + TRUST * (1 - 1 / references) * mean), len(logs), math.exp(mean) if logs else 0.0)
+        mean = sum(logs) / len(logs)
+        trust = min(TRUST, references / (references + HALF_WAY))
+        limit = math.exp((1 - trust) * typical + trust * (mean + MARGIN))
+        return cls(limit, len(logs), math.exp(mean))
 
     def score(self, statistic: float) -> float:
         """In (0, 1), 0.5 at the limit of normal variation."""
