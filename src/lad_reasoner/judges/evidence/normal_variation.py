@@ -7,8 +7,8 @@
 The statistic of a comparison is a relative distance, see `matching.py`. Its limit lies between what good pictures show
 and what anomalies show, and both are known in part only:
 
-- Anomalies of all products lie at much the same statistic, so without any other knowledge the limit is a constant. It is
-  lower with more references, since the statistic is.
+- Anomalies of all products lie at much the same statistic, so without any other knowledge the limit is a constant. It
+  is lower with more references, since the statistic is.
 - Good pictures of one product lie where the references lie that are compared with each other, leave-one-out. The limit
   goes from that constant towards their mean and a margin, in logarithms: half the way with three references, more with
   more of them, up to TRUST. Even if good pictures are very much alike, an anomaly is not a smaller thing for that.
