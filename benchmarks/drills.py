@@ -11,9 +11,13 @@
 - `sweep`: a folder of 20 good pictures and so many damaged, odd and hostile files, for `inspect` and `eval`. Lost is a
   good picture without its verdict, another file without a line of its own, a traceback, a wrong exit code.
 - `kills`: SIGKILL at random moments of each verb that writes; the next start must end as a run that was not killed.
+  `training kills` (only with --long): the same of the training and of the demo.
+- `disks` (only with --long): a disk that is full after random amounts; the verb must name it, and end with more room.
 - `service`: a hosted judge whose service fails three times in ten.
 - `texts`: hostile names and reasonings in every page, opened in Chromium.
 - `soak`: many pictures in one process.
+- `server`: a station's server under many requests at once, slow clients, damaged requests, a full disk, a file of
+  nonsense, and SIGKILL.
 - `watch` kills (SIGKILL) a line that watches a folder so many times at random moments, while a camera goes on writing
   pictures, each in two halves. Lost is a picture that is not once in the JSON lines, once in the sorted folders and
   once in the station's history, with the right outcome, or not at least once at the webhook.
@@ -24,13 +28,16 @@ Ends with 1 if anything was lost.
 from __future__ import annotations
 
 import argparse
+import asyncio
 import hashlib
+import http.client
 import io
 import json
 import random
 import re
 import resource
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -575,82 +582,80 @@ def command(*words: object) -> list[str]:
 
 
 def files_of(folder: Path) -> dict[str, object]:
-    """What a folder holds, without times and what a run learns only about itself."""
+    """What a folder holds, without times and what a run learns only about itself; of pages only that they are there."""
     content: dict[str, object] = {}
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
-        if path.is_dir() or path.name.startswith(".") or path.suffix in (".html", ".pt", ".pth", ".bin", ".png", ".md"):
+        if path.is_dir() and path.suffix == ".part":
+            content[name] = "what a kill left"
+        if path.is_dir() or name.startswith(".") or "/." in name:
             continue
-        if path.suffix == ".jsonl" or path.name in ("metrics.json", "run.json", "trainer_state.json", "check.json"):
-            content[name] = SECONDS.sub("", path.read_text(encoding="utf-8")) if path.suffix == ".jsonl" else ""
-        elif path.name != "hashes.json":
+        if path.suffix in (".html", ".pt", ".pth", ".bin", ".md") or path.name in ABOUT_ITSELF:
+            content[name] = ""
+        elif path.suffix in (".jsonl", ".toml"):
+            content[name] = TIMES.sub("", path.read_text(encoding="utf-8"))
+        else:
             content[name] = hashlib.sha256(path.read_bytes()).hexdigest()
     return content
 
 
-SECONDS = re.compile(r'"seconds":[0-9.e-]+,?')
+ABOUT_ITSELF = ("metrics.json", "run.json", "trainer_state.json", "check.json", "hashes.json")
+TIMES = re.compile(r'"seconds":[0-9.e-]+,?|^made = .*$', re.MULTILINE)
+
+Verb = Callable[[Path], Sequence[object]]  # folder that it writes -> words of the command
 
 
-def drill_kills(number: int, seed: int = 0, *, training: bool = False) -> Tally:
-    """SIGKILL at `number` random moments of each verb that writes; started again, it ends as a run that was not killed.
-
-    `training` adds the two stages, with a tiny model.
-    """
+def writing_verbs(stock: Path, seed: int = 0) -> dict[str, Verb]:
+    """Every verb that writes a folder and ends, with what it needs in `stock`."""
     from helpers.planted import lamps
+    from helpers.stations import grey_pictures
 
-    chance, tally, landed = random.Random(seed), Tally(), 0
-    with tempfile.TemporaryDirectory() as temporary:
-        stock = Path(temporary)
-        lamps(stock / "lamps", good=20, bad=20)
-        made = ["data", "miniloco", stock / "m", "--products", "bolt_plate", "--per-class", 4, "--size", 64]
-        subprocess.run(command(*made), check=True, capture_output=True)
-        judged = ["--benchmark", "folder", "--root", stock / "lamps", "--model", "pixel-difference"]
-        verbs: dict[str, list[object]] = {
-            "eval": ["eval", *judged, "--out"],
-            "data sft": ["data", "sft", stock / "m", "--teacher", "offline", "--out"],
-            "data pairs": ["data", "pairs", stock / "lamps", "--out"],
-            "inspect": ["inspect", "-r", stock / "lamps/lamp/train/good", stock / "lamps/lamp/test", "--out"],
-        }
-        if training:
-            verbs |= _training_verbs(stock)
-        for verb, words in verbs.items():
-            start = time.monotonic()
-            whole = subprocess.run(command(*words, stock / "whole" / verb), capture_output=True, text=True)
-            if whole.returncode:
-                tally.lost.append(
-                    f"{verb}, not killed: rc {whole.returncode}: {whole.stderr.strip().splitlines()[-1:]}"
-                )
-                continue
-            seconds = time.monotonic() - start
-            expected = files_of(stock / "whole" / verb)
-            for attempt in range(number):
-                out = stock / "killed" / f"{verb} {attempt}"
-                process = subprocess.Popen(command(*words, out), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-                try:
-                    process.wait(timeout=seconds * chance.uniform(0.3, 1.0))
-                except subprocess.TimeoutExpired:
-                    process.kill()
-                    landed += 1
-                process.wait()
-                resumed = ["--resume"] if verb.startswith("train") else []
-                again = subprocess.run(command(*words, out, *resumed), capture_output=True, text=True)
-                tally.tried += 1
-                if "Traceback" in again.stderr or again.returncode != 0:
-                    tally.lost.append(f"{verb}: rc {again.returncode}: {again.stderr.strip().splitlines()[-1:]}")
-                elif files_of(out) != expected:
-                    other = {name for name, value in files_of(out).items() if expected.get(name) != value}
-                    tally.lost.append(
-                        f"{verb}: other content in {sorted(other | expected.keys() ^ files_of(out).keys())[:3]}"
-                    )
-    tally.note = f" ({landed} kills landed)"
-    return tally
+    lamps(stock / "lamps", good=20, bad=20)
+    grey_pictures(stock / "good", [100])
+    grey_pictures(stock / "normal", range(101, 121))
+    judged = ["eval", "--benchmark", "folder", "--root", stock / "lamps", "--model"]
+    miniloco = ["data", "miniloco", "--products", "bolt_plate,screw_bag", "--per-class", 3, "--size", 64]
+    for words in (
+        [*miniloco, stock / "m"],
+        ["data", "pairs", stock / "lamps", "--out", stock / "pairs"],
+        [*judged, "pixel-difference", "--out", stock / "run"],
+        [*judged, "always-no", "--out", stock / "other"],
+    ):
+        subprocess.run(command(*words), check=True, capture_output=True)
+    create = ["station", "create", "--references", stock / "good", "--normal", stock / "normal"]
+    create += ["--max-false-alarms", 0.1, "--model", "pixel-difference", "-o"]
+
+    def report(out: Path) -> Sequence[object]:
+        if not out.exists():
+            shutil.copytree(stock / "run", out)
+        return ["report", out]
+
+    return {
+        "inspect": lambda out: [
+            "inspect",
+            "-r",
+            stock / "lamps/lamp/train/good",
+            stock / "lamps/lamp/test",
+            "--out",
+            out,
+        ],
+        "eval": lambda out: [*judged, "pixel-difference", "--out", out],
+        "report": report,
+        "compare": lambda out: ["compare", stock / "run", stock / "other", "--out", out],
+        "data miniloco": lambda out: [*miniloco, out],
+        "data sft": lambda out: ["data", "sft", stock / "m", "--teacher", "offline", "--out", out],
+        "data pairs": lambda out: ["data", "pairs", stock / "lamps", "--out", out],
+        "data export": lambda out: ["data", "export", stock / "pairs", "--to", "easyr1", "--model", "m", "--out", out],
+        "station create": lambda out: [*create, out],
+    }
 
 
-def _training_verbs(stock: Path) -> dict[str, list[object]]:
+def training_verbs(stock: Path, seed: int = 0) -> dict[str, Verb]:
+    """Both stages with a tiny model, and the pretraining of one; and the demo, which is slow, too."""
     from helpers import tiny
     from helpers.tutored import build, write_recipe
 
-    verbs: dict[str, list[object]] = {}
+    verbs: dict[str, Verb] = {}
     for stage, task in (("sft", "sft"), ("grpo", "pair")):
         folder = stock / stage
         tiny.save_qwen(folder / "model")
@@ -658,8 +663,144 @@ def _training_verbs(stock: Path) -> dict[str, list[object]]:
         more = {"num_generations": 4, "max_completion_length": 48, "beta": 0.01} if stage == "grpo" else {}
         batch = {"per_device_train_batch_size": 4, "max_steps": 4, "save_steps": 1, "use_cpu": "true"}
         recipe = write_recipe(folder, **{**batch, **more})
-        verbs[f"train {stage}"] = ["train", stage, recipe, "--output_dir"]
-    return verbs
+        words = ("train", stage, recipe, "--output_dir")
+        verbs[f"train {stage}"] = lambda out, words=words: [*words, out, *["--resume"] * out.exists()]
+
+    def micro(out: Path) -> Sequence[object]:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        config = out.with_name(f"{out.name}.yaml")
+        config.write_text(f"out: {out}\n{SMALL_MICRO}", encoding="utf-8")
+        return ["train", "micro", config]
+
+    return verbs | {"train micro": micro, "demo": lambda out: ["demo", "--out", out]}
+
+
+SMALL_MICRO = """
+seed: 0
+size: 112
+chunk: 6
+product_chunks: 1
+family_chunks: 1
+fresh_chunks: 1
+responses: 4
+workers: 2
+compile: false
+singles: 0.3
+vision_width: 32
+vision_depth: 2
+text_width: 32
+text_depth: 2
+vision: {steps: 4, batch: 2, lr: 1.0e-3}
+language: {steps: 4, batch: 2, lr: 1.0e-3}
+trust: {steps: 4, batch: 2, lr: 1.0e-3}
+"""
+
+
+def drill_kills(number: int, seed: int = 0, verbs_of: Callable[[Path, int], dict[str, Verb]] = writing_verbs) -> Tally:
+    """SIGKILL at `number` random moments of each verb that writes; started again, it ends as if nothing had been."""
+    chance, tally, landed = random.Random(seed), Tally(), 0
+    with tempfile.TemporaryDirectory() as temporary:
+        stock = Path(temporary)
+        for verb, words in verbs_of(stock, seed).items():
+            expected, seconds = _undisturbed(tally, verb, words, stock)
+            for attempt in range(number if expected else 0):
+                out = stock / "killed" / f"{verb} {attempt}" / "out"
+                out.parent.mkdir(parents=True)
+                process = subprocess.Popen(command(*words(out)), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+                try:
+                    process.wait(timeout=seconds * chance.uniform(0.3, 1.0))
+                except subprocess.TimeoutExpired:
+                    process.kill()
+                    landed += 1
+                tally.tried += 1
+                code, said = process.wait(), ""
+                if code:  # otherwise it ended before the kill, and most verbs refuse to do it twice
+                    again = subprocess.run(command(*words(out)), capture_output=True, text=True)
+                    code, said = again.returncode, again.stderr
+                _compare_folders(tally, verb, code, said, files_of(out.parent), expected)
+    tally.note = f" ({landed} kills landed)"
+    return tally
+
+
+def drill_disks(number: int, seed: int = 0) -> Tally:
+    """A disk that is full after `number` different amounts, for each verb that writes.
+
+    The verb ends with one line that names a place; once there is room, it ends as on a large disk. Linux.
+    """
+    tally, chance = Tally(), random.Random(seed)
+    if shutil.which("unshare") is None or subprocess.run(["unshare", "-rm", "true"], capture_output=True).returncode:
+        return Tally(note=" (skipped: no `unshare -rm`, which mounts a small disk)")
+    with tempfile.TemporaryDirectory() as temporary:
+        stock = Path(temporary)
+        for verb, words in writing_verbs(stock, seed).items():
+            expected, _ = _undisturbed(tally, verb, words, stock)
+            room = sum(path.stat().st_size + 4096 for path in (stock / "whole" / verb).rglob("*"))
+            for attempt in range(number if expected else 0):
+                place = stock / "full" / f"{verb} {attempt}"
+                disk, copy = place / "disk", place / "copy"
+                disk.mkdir(parents=True)
+                copy.mkdir()
+                size = 4096 * max(1, int(chance.uniform(0.1, 0.9) * room / 4096))
+                kept = shutil.copytree(stock / "run", place / "run") if verb == "report" else None
+                words_here = ["report", disk / "out"] if kept else words(disk / "out")
+                run = [
+                    "unshare",
+                    "-rm",
+                    "sh",
+                    "-c",
+                    ON_A_DISK,
+                    "sh",
+                    disk,
+                    size,
+                    copy,
+                    kept or "",
+                    *command(*words_here),
+                ]
+                done = subprocess.run([str(word) for word in run], capture_output=True, text=True)
+                first, _, second = done.stdout.rpartition(f"{MARK}\n")
+                tally.tried += 1
+                if "Traceback" in first or (MARK in done.stdout and not _names_the_disk(first, disk)):
+                    tally.lost.append(f"{verb}, {size} bytes: {first.strip().splitlines()[-1:]}")
+                else:
+                    _compare_folders(tally, verb, done.returncode, second, files_of(copy), expected)
+    return tally
+
+
+def _names_the_disk(said: str, disk: Path) -> bool:
+    return any(str(disk) in line and "No space left" in line for line in said.splitlines())
+
+
+MARK = "===== more room ====="
+# A disk of so many bytes more than what is given; the command; if it failed, again with room; a copy of what it left
+ON_A_DISK = f"""
+disk=$1 size=$2 copy=$3 kept=$4; shift 4
+mount -t tmpfs -o size=1g none "$disk" && if [ -n "$kept" ]; then cp -r "$kept" "$disk/out"; fi
+used=$(du -sk "$disk" | cut -f1); mount -o remount,size=$((used * 1024 + size)) "$disk"
+if ! "$@" 2>&1 >/dev/null; then echo "{MARK}"; mount -o remount,size=1g "$disk"; "$@" 2>&1 >/dev/null; fi
+code=$?; cp -a "$disk"/. "$copy"; exit $code
+"""
+
+
+def _undisturbed(tally: Tally, verb: str, words: Verb, stock: Path) -> tuple[dict[str, object], float]:
+    """What the verb leaves where nothing happens to it, and its seconds; nothing if it fails."""
+    start, folder = time.monotonic(), stock / "whole" / verb
+    folder.mkdir(parents=True)
+    whole = subprocess.run(command(*words(folder / "out")), capture_output=True, text=True)
+    if whole.returncode:
+        tally.tried += 1
+        tally.lost.append(f"{verb}, undisturbed: rc {whole.returncode}: {whole.stderr.strip().splitlines()[-1:]}")
+        return {}, 0
+    return files_of(folder), time.monotonic() - start
+
+
+def _compare_folders(
+    tally: Tally, verb: str, code: int, said: str, left: dict[str, object], expected: dict[str, object]
+) -> None:
+    if "Traceback" in said or code != 0:
+        tally.lost.append(f"{verb}: rc {code}: {said.strip().splitlines()[-1:]}")
+    elif left != expected:
+        other = {name for name, value in left.items() if expected.get(name) != value}
+        tally.lost.append(f"{verb}: other content in {sorted(other | expected.keys() ^ left.keys())[:3]}")
 
 
 def drill_service(number: int, seed: int = 0) -> Tally:
@@ -825,6 +966,197 @@ def drill_soak(number: int, seed: int = 0) -> Tally:
     return tally
 
 
+def drill_server(number: int, seed: int = 0) -> Tally:
+    """A station's server over a real socket: `number` requests at once, and a tenth of that of each other attack.
+
+    Slow clients, damaged requests and pictures, a full disk, a station file of nonsense, SIGKILL while it is asked.
+    Lost is an answer of 5xx without a reason, a result that was answered and is not in the history, and a server that
+    does not serve the next good request.
+    """
+    from helpers.served import Served, grey_png, serving
+    from helpers.stations import grey_station
+
+    tally, chance = Tally(), random.Random(seed)
+
+    def is_served(served: Served, after: str) -> None:
+        tally.tried += 1
+        try:
+            answer = served.inspect(grey_png(101))
+        except (OSError, http.client.HTTPException) as error:
+            tally.lost.append(f"after {after}: {type(error).__name__}: {error}")
+            return
+        if answer.status != 200 or answer.json["outcome"] != "good":
+            tally.lost.append(f"after {after}: the next good request got {answer.status} {answer.body[:100]!r}")
+
+    with tempfile.TemporaryDirectory() as temporary:
+        folder, log = Path(temporary) / "station", Path(temporary) / "log"
+        grey_station(Path(temporary), judge="helpers.stations:Grey")
+        kept: set[str] = set()  # parts that were answered
+        with serving(folder, log=log) as served:
+            for drill in (_rush, _slow_clients, _damaged_requests, _full_disk, _nonsense_files):
+                drill(served, folder, number, chance, tally, kept)
+                is_served(served, drill.__name__.strip("_").replace("_", " "))
+        for _ in range(max(1, number // 400)):
+            with serving(folder, log=log) as served:
+                _kill_while_asked(served, chance, tally, kept)
+        with serving(folder, log=log) as served:
+            is_served(served, "the kills")
+        archive = Archive(folder, "station")
+        parts = {inspection.part for inspection in archive.history(limit=10**9)}
+        if archive.broken_audit() is not None:
+            tally.lost.append("the audit log is broken")
+        archive.close()
+        tally.lost += [f"{part}: was answered and is not in the history" for part in sorted(kept - parts)]
+        tally.lost += [f"log: {line}" for line in log.read_text().splitlines() if "Traceback" in line][:SHOWN]
+        tally.note += f"; {len(kept)} answers, in the history)"
+    return tally
+
+
+def _rush(served: Any, folder: Path, number: int, chance: random.Random, tally: Tally, kept: set[str]) -> None:
+    """All at once, each on its connection: served, or told to come again."""
+    from helpers.served import grey_png, multipart
+
+    async def one(part: str) -> tuple[str, int, bytes]:
+        body, kind = multipart(("station", "station", ""), ("part", part, ""), ("picture", grey_png(101), "q.png"))
+        reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
+        head = f"POST /v1/inspect HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: {kind}\r\n"
+        writer.write(head.encode() + f"Content-Length: {len(body)}\r\n\r\n".encode() + body)
+        answer = await reader.read()
+        writer.close()
+        return part, int(answer.split()[1]), answer
+
+    async def all_at_once() -> list[Any]:
+        return await asyncio.gather(*(one(f"rush {n}") for n in range(number)), return_exceptions=True)
+
+    tally.tried += number
+    statuses: Counter[int] = Counter()
+    for answer in asyncio.run(all_at_once()):
+        if isinstance(answer, BaseException):
+            tally.lost.append(f"rush: {type(answer).__name__}: {answer}")
+            continue
+        part, status, content = answer
+        statuses[status] += 1
+        if status == 200:
+            kept.add(part)
+        elif status not in (429, 503) or b"retry-after" not in content.lower():
+            tally.lost.append(f"rush: {part} got {status}")
+    tally.note += f" (at once: {', '.join(f'{count} of {status}' for status, count in statuses.items())}"
+
+
+def _slow_clients(served: Any, folder: Path, number: int, chance: random.Random, tally: Tally, kept: set[str]) -> None:
+    """Connections that say nothing, or drip: good requests are served beside them, and they are closed in the end."""
+    from helpers.served import grey_png
+
+    clients = [served.connect() for _ in range(number // 10)]
+    for client in clients[1::2]:
+        client.sendall(b"POST /v1/inspect HTTP/1.1\r\nHost: localhost\r\nContent-Le")
+    answer = served.inspect(grey_png(101), part="beside slow ones")
+    kept.add("beside slow ones") if answer.status == 200 else tally.lost.append(f"slow clients: {answer.status}")
+    for client in clients:
+        tally.tried += 1
+        try:
+            client.settimeout(60)
+            while client.recv(4096):
+                pass
+        except TimeoutError:
+            tally.lost.append("slow clients: still open after a minute")
+        except OSError:
+            pass  # reset: closed, too
+        client.close()
+
+
+def _damaged_requests(
+    served: Any, folder: Path, number: int, chance: random.Random, tally: Tally, kept: set[str]
+) -> None:
+    """Good requests and pictures with one to four faults: refused or served, never a failure of the server."""
+    from helpers.served import grey_png, multipart
+
+    pictures = list(make_pictures().values())
+    for turn in range(number // 10):
+        tally.tried += 1
+        picture = chance.choice(pictures) if turn % 2 else grey_png(101)
+        if turn % 4 < 2:
+            picture = damage(picture, chance.choice(pictures), chance)
+        body, kind = multipart(("station", "station", ""), ("picture", picture, "q.png"))
+        message = (
+            f"POST /v1/inspect HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: {kind}\r\n".encode()
+        )
+        message += f"Content-Length: {len(body)}\r\n\r\n".encode() + body
+        if turn % 4 >= 2:
+            message = damage(message, body, chance)
+        try:
+            with served.connect() as client:
+                client.sendall(message)
+                client.shutdown(socket.SHUT_WR)
+                reply = client.recv(4096)
+        except TimeoutError:
+            tally.lost.append(f"damaged request {turn}: no answer")
+            continue
+        except OSError:
+            continue  # closed before all was sent: refused
+        if reply.split(b"\r\n")[0].split(b" ")[1:2] and reply.split(b" ")[1].startswith(b"5"):
+            tally.lost.append(f"damaged request {turn}: {reply[:100]!r}")
+
+
+def _full_disk(served: Any, folder: Path, number: int, chance: random.Random, tally: Tally, kept: set[str]) -> None:
+    """No file can be written for a while: 503 with a reason, and nothing half is kept."""
+    from helpers.served import grey_png
+
+    before = resource.prlimit(served.process.pid, resource.RLIMIT_FSIZE)
+    resource.prlimit(served.process.pid, resource.RLIMIT_FSIZE, (0, before[1]))
+    for turn in range(max(3, number // 100)):
+        tally.tried += 1
+        answer = served.inspect(grey_png(101, turn), part=f"full {turn}")
+        if answer.status != 503 or "disk" not in answer.error:
+            tally.lost.append(f"full disk: {answer.status} {answer.body[:100]!r}")
+    resource.prlimit(served.process.pid, resource.RLIMIT_FSIZE, before)
+
+
+def _nonsense_files(
+    served: Any, folder: Path, number: int, chance: random.Random, tally: Tally, kept: set[str]
+) -> None:
+    """The station's file with faults: refused with a reason while the station of before serves on, or used if valid."""
+    path = folder / "station.toml"
+    good = path.read_bytes()
+    for turn in range(number // 10):
+        tally.tried += 1
+        path.write_bytes(damage(good, b"[[" * 20000 if turn % 20 == 0 else good[::-1], chance))
+        answer = served.ask("POST", "/v1/stations/station/reload")
+        if answer.status not in (200, 422) or (answer.status == 422 and "station" not in answer.error):
+            tally.lost.append(f"station file {turn}: {answer.status} {answer.body[:200]!r}")
+    path.write_bytes(good)
+    if served.ask("POST", "/v1/stations/station/reload").status != 200:
+        tally.lost.append("station file: the good one is not used again")
+
+
+def _kill_while_asked(served: Any, chance: random.Random, tally: Tally, kept: set[str]) -> None:
+    """SIGKILL while four clients ask."""
+    from helpers.served import grey_png
+
+    def ask(client: int) -> None:
+        for turn in range(100_000):
+            part = f"kill {served.process.pid} {client} {turn}"
+            try:
+                answer = served.inspect(grey_png(101, turn % 50), part=part)
+            except (OSError, http.client.HTTPException):  # the server is gone
+                return
+            if answer.status == 200:
+                kept.add(part)
+
+    tally.tried += 1
+    before = len(kept)
+    threads = [threading.Thread(target=ask, args=(client,)) for client in range(4)]
+    for thread in threads:
+        thread.start()
+    end = time.monotonic() + 60
+    while len(kept) < before + 20 and time.monotonic() < end:
+        time.sleep(0.01)
+    time.sleep(chance.uniform(0, 0.3))
+    served.process.kill()
+    for thread in threads:
+        thread.join()
+
+
 GROWN = 100  # MB: more is a leak
 
 
@@ -844,12 +1176,14 @@ DRILLS: dict[str, tuple[Callable[[int, int], Any], int, int]] = {
     "parser": (drill_parser, 100_000, 1_000_000),
     "pictures": (drill_pictures, 20_000, 1_000_000),
     "sweep": (drill_sweep, 500, 5000),
-    "kills": (drill_kills, 2, 10),
+    "kills": (drill_kills, 1, 10),
+    "disks": (drill_disks, 0, 3),
     "service": (drill_service, 20, 200),
     "texts": (drill_texts, 3, len(HOSTILE)),
     "soak": (drill_soak, 200, 3000),
     "watch": (drill_watch, 3, 20),
-    "training kills": (lambda number, seed: drill_kills(number, seed, training=True), 0, 5),
+    "server": (drill_server, 400, 2000),
+    "training kills": (lambda number, seed: drill_kills(number, seed, training_verbs), 0, 3),
 }
 
 

@@ -1,10 +1,14 @@
-"""The matchers of a product that several tests ask."""
+"""The matchers of a product that several tests ask; Hypothesis without clocks, for machines that do other things, too."""
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from helpers.shots import shot
 from lad_reasoner.judges.evidence.backbone import Backbone, load_backbone
 from lad_reasoner.judges.evidence.matching import Matcher
+
+settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("busy")
 
 
 @pytest.fixture(scope="session")

@@ -100,6 +100,21 @@ def test_what_is_printed_is_shown() -> None:
             assert "lad_reasoner.text.print_shown" in set(imports_of(tree)), path
 
 
+def test_whatever_is_written_names_its_place() -> None:
+    """The error of a full disk has no name: files are written through files/ alone, which gives it one."""
+    plain = {"write_text", "write_bytes", "copyfile", "copy", "copy2", "copytree"}
+    for path, tree in modules_of(SOURCE).items():
+        for node in ast.walk(tree):
+            if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
+                continue
+            owner = ast.unparse(node.func.value)
+            is_shutil = owner == "shutil" or not node.func.attr.startswith("copy")
+            assert node.func.attr not in plain or not is_shutil or owner == "formatter", f"{path}:{node.lineno}"
+            # A station is saved through files.whole, a picture into memory or through files.pictures.
+            to_file = node.func.attr == "save" and node.args and "path" in ast.unparse(node.args[0])
+            assert not to_file or path == "files/pictures.py", f"{path}:{node.lineno}"
+
+
 def test_no_test_imports_another() -> None:
     for path, tree in modules_of(ROOT / "tests").items():
         for name in imports_of(tree):

@@ -24,6 +24,8 @@ from inspect_ai.solver import generate
 from lad_reasoner.evaluation.benchmark import Benchmark, draw_pairs, limit_pairs, open_benchmark
 from lad_reasoner.evaluation.explanations import measure_explanations
 from lad_reasoner.evaluation.metrics import compute_metrics
+from lad_reasoner.files.pictures import encode_picture
+from lad_reasoner.files.whole import write_whole
 from lad_reasoner.judge import Judgement
 from lad_reasoner.judges.hosted import score_answer
 from lad_reasoner.prompts import PROMPT_VERSION, build_prompt
@@ -86,7 +88,7 @@ def _sample(benchmark: Benchmark, pair: Pair, folder: Path | None) -> Sample:
         picture, facts[index] = benchmark.read(name)
         if not path.is_file():
             path.parent.mkdir(parents=True, exist_ok=True)
-            picture.image.save(path)
+            write_whole(path, encode_picture(picture.image))
         paths.append(str(path.absolute()))
     content = [*(ContentImage(image=path) for path in paths), ContentText(text=build_prompt(len(pair.references)))]
     known = [each for each in facts if each is not None]

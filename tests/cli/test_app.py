@@ -280,6 +280,30 @@ def test_output_that_cannot_be_written_is_one_line(folder: Path, tmp_path: Path)
     assert len((tmp_path / "out/verdicts.jsonl").read_text().splitlines()) >= 1  # what was judged is kept
 
 
+INTERRUPTED = """
+import os, signal, time
+from lad_reasoner.cli import app
+
+def verb(**_):
+    try:
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(60)
+    finally:
+        print("saving", flush=True)
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(60)
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the suite runs in the background
+app.app = verb
+app.main()
+"""
+
+
+def test_the_second_interrupt_ends_at_once_and_without_a_traceback() -> None:
+    done = subprocess.run([sys.executable, "-c", INTERRUPTED], capture_output=True, text=True, timeout=50)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "saving\n", "")
+
+
 def test_terminals_without_blocks(folder: Path) -> None:
     environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
     command = [COMMAND, "inspect", "-r", folder / "reference", folder / "query/bad.png"]

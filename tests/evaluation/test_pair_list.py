@@ -4,11 +4,16 @@ import json
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
+from helpers.damaged import JSON, damaged
 from lad_reasoner.errors import InputError
 from lad_reasoner.evaluation.benchmark import draw_pairs, open_benchmark
+from lad_reasoner.evaluation.pair_list import read_pair_list
 from lad_reasoner.evaluation.run import Run
+from lad_reasoner.evaluation.table_files import read_rows
 from lad_reasoner.judges import load_judge
 
 HEADER = "query,references,label,category,kind\n"
@@ -52,6 +57,8 @@ def test_each_pair_as_it_is_written(folder: Path) -> None:
         ("new/a.png,,good", r"pairs.csv:2: references: is missing"),
         ("new/a.png,good/1.png,good,bottle,logical", r"kind: logical contradicts the label good"),
         ("new/a.png,good/1.png,bad,bottle,strange", r"kind: strange is none of"),
+        ("new/a.png,;,bad", r"pairs.csv:2: references: is missing"),
+        (f"new/a.png,{'x' * 300}.png,bad", r"pairs.csv:2: references: x+.png: no such file"),
         ("new/a.png,new/b.png,bad\nnew/b.png,good/1.png,bad", r"new/b.png: is a reference and labelled anomalous"),
     ],
 )
@@ -90,3 +97,56 @@ def test_fixed_references_of_any_benchmark(tmp_path: Path) -> None:
     (tmp_path / "references.txt").write_text("pushpins/test/logical_anomalies/000.png\n")
     with pytest.raises(InputError, match="is labelled anomalous"):
         open_benchmark("miniloco", references_file=tmp_path / "references.txt")
+
+
+@settings(max_examples=200)
+@given(
+    rows=st.lists(
+        st.dictionaries(st.sampled_from(["query", "references", "label", "kind", "defect"]), JSON), max_size=2
+    )
+)
+def test_strange_values_are_refused_or_mean_something(
+    tmp_path_factory: pytest.TempPathFactory, rows: list[dict[str, object]]
+) -> None:
+    path = tmp_path_factory.mktemp("pairs") / "pairs.json"
+    path.write_text(
+        json.dumps([{"query": "pairs.json", "references": "pairs.json", "label": "bad", **row} for row in rows])
+    )
+    try:
+        pairs = read_pair_list(path)
+    except InputError as error:
+        assert str(path) in str(error)
+    else:
+        assert all(pair.references and pair.label for pair in pairs)
+
+
+@settings(max_examples=200)
+@given(content=damaged(f"{HEADER}pairs.csv,pairs.csv,anomalous,bottle,logical\n".encode()))
+def test_a_damaged_list_is_refused_or_means_something(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
+    path = tmp_path_factory.mktemp("pairs") / "pairs.csv"
+    path.write_bytes(content)
+    try:
+        pairs = read_pair_list(path)
+    except InputError as error:
+        assert "pairs.csv" in str(error)
+    else:
+        assert all(pair.references and pair.label for pair in pairs)
+
+
+@settings(max_examples=300)
+@given(value=JSON, suffix=st.sampled_from([".json", ".jsonl"]))
+def test_any_json_has_rows_or_is_refused(value: object, suffix: str) -> None:
+    path = Path(f"results{suffix}")
+    try:
+        for where, row in read_rows(path, json.dumps(value).encode()):
+            assert where.startswith("results") and isinstance(row, dict)
+    except InputError as error:
+        assert str(error).startswith("results")
+
+
+def test_harness_logs_of_other_shapes_are_refused_or_empty(tmp_path: Path) -> None:
+    for sample in ({"metadata": [1]}, {"output": 3}, {"output": {"choices": [5]}}, {"output": {"choices": {"a": 1}}}):
+        log = {"eval": {}, "samples": [sample]}
+        assert list(read_rows(tmp_path / "log.json", json.dumps(log).encode()))
+    for row in ({"filtered_resps": [["a"]], "doc": 3}, {"filtered_resps": {}, "doc": []}):
+        assert list(read_rows(tmp_path / "log.jsonl", json.dumps(row).encode()))

@@ -94,6 +94,7 @@ def test_no_cell_splits_a_row_or_is_run_as_a_formula() -> None:
         "\t=1",
         "\r=1",
         "＝1",
+        " =1",
         'a"b,c',
         "a\rb\nc",
         None,
@@ -104,7 +105,7 @@ def test_no_cell_splits_a_row_or_is_run_as_a_formula() -> None:
     line = format_table_row(cells)
     (row,) = csv.reader(io.StringIO(line, newline=""))
     assert row == [
-        *("'=cmd|'calc'!A1.jpg", "'+1+1", "'-2-1", "'@SUM(A1)", "'\t=1", "'\r=1", "'＝1"),
+        *("'=cmd|'calc'!A1.jpg", "'+1+1", "'-2-1", "'@SUM(A1)", "'\t=1", "'\r=1", "'＝1", "' =1"),
         *('a"b,c', "a\rb\nc", "", "-0.25", "0.5", "True"),
     ]
     assert line.count('"') == 2 * len(cells) + 2

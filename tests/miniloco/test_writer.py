@@ -111,9 +111,43 @@ def test_nothing_is_overwritten_unless_asked_for(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="exists already"):
         write_benchmark(tmp_path, **again)
     assert len(list(write_benchmark(tmp_path, overwrite=True, **again))) == 5
+    assert not list(tmp_path.glob(".*.part"))
     foreign = tmp_path / "gear_pair"
     foreign.mkdir()
     (foreign / "mine.txt").write_text("keep me")
     with pytest.raises(InputError, match="no MiniLOCO folder"):
         write_benchmark(tmp_path, products=["gear_pair"], per_class=1, overwrite=True)
     assert (foreign / "mine.txt").exists()
+
+
+def test_a_benchmark_that_a_kill_interrupted_is_finished_by_the_same_call(tmp_path: Path) -> None:
+    call: dict[str, Any] = {"products": ["bolt_plate", "screw_bag"], "per_class": 1, "size": 48}
+    whole = list(write_benchmark(tmp_path / "whole", **call))
+    killed = write_benchmark(tmp_path / "out", **call)
+    assert list(islice(killed, 7)) == whole[:7]
+    killed.close()  # type: ignore[attr-defined]
+    first = tmp_path / "out/bolt_plate/test/good/000.png"
+    assert not (tmp_path / "out/screw_bag").exists()
+    first.touch()
+    before = first.stat().st_mtime_ns
+    for other in ({"size": 64}, {"seed": 1}, {"per_class": 2}):
+        with pytest.raises(InputError, match="bolt_plate exists already"):
+            write_benchmark(tmp_path / "out", **{**call, **other})
+    assert list(write_benchmark(tmp_path / "out", **call)) == whole
+    assert first.stat().st_mtime_ns == before  # kept, not drawn again
+    contents = []
+    for folder in ("whole", "out"):
+        files = {path.relative_to(tmp_path / folder): path for path in (tmp_path / folder).rglob("*") if path.is_file()}
+        contents.append({name: path.read_bytes() for name, path in files.items()})
+    assert contents[0] == contents[1]
+    with pytest.raises(InputError, match="exists already"):
+        write_benchmark(tmp_path / "out", **call)
+
+
+def test_a_full_disk_has_a_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Image.Image, "save", fail)
+    with pytest.raises(OSError, match=r"No space left on device: '.*/train/good/000\.png'"):
+        list(write_benchmark(tmp_path, products=["bolt_plate"], per_class=1, size=48))

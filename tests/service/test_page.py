@@ -1,5 +1,6 @@
 """The page of the stations, in a real browser."""
 
+import base64
 import csv
 import io
 import json
@@ -161,12 +162,18 @@ def test_texts_of_strangers_stay_texts(page: Page, served: Served) -> None:
 def test_a_table_has_the_history_and_no_formula(served: Served) -> None:
     served.inspect(grey_png(250), part='=HYPERLINK("http://evil")')
     served.inspect(grey_png(101), part="4711")
+    served.ask(
+        "POST",
+        "/v1/inspect",
+        {"station": "station", "picture": base64.b64encode(grey_png(101, 1)).decode(), "part": "\x1b\uff1d1"},
+    )
     text = served.ask("GET", "/stations/station/history.csv?outcome=anomalous").body.decode("utf-8-sig")
     (row,) = csv.DictReader(io.StringIO(text))
     assert row["part"] == '\'=HYPERLINK("http://evil")' and row["outcome"] == "anomalous" and float(row["score"]) > 0.5
     book = openpyxl.load_workbook(io.BytesIO(served.ask("GET", "/stations/station/history.xlsx").body))
     cells = [[cell.data_type for cell in row] for row in book["history"].iter_rows()]
-    assert len(cells) == 3 and not any("f" in row for row in cells)
+    assert len(cells) == 4 and not any("f" in row for row in cells)
+    assert book["history"]["C2"].value == "\\u001b\uff1d1"
 
 
 def test_history_filters_and_a_miss_by_keyboard(page: Page, served: Served) -> None:

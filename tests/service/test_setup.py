@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from helpers.stations import grey_picture, grey_pictures, grey_station
 from lad_reasoner.errors import InputError
+from lad_reasoner.files.whole import lock
+from lad_reasoner.service import setup
 from lad_reasoner.service.setup import calibrate, create_station
 from lad_reasoner.service.station import FILE, Station
 
@@ -72,3 +75,42 @@ def test_a_crash_while_scoring_leaves_the_old_limit(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"0003.png: the file is empty"):
         calibrate(out)
     assert (out / FILE).read_bytes() == before
+
+
+def test_of_two_that_make_one_station_the_first_to_end_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    score, out = setup._score, tmp_path / "station"
+    pictures = grey_pictures(tmp_path / "good", [100, 101])
+
+    def meanwhile(*arguments: Any) -> Station:
+        monkeypatch.setattr(setup, "_score", score)
+        create_station(out, pictures[1:], judge="pixel-difference")
+        return score(*arguments)
+
+    monkeypatch.setattr(setup, "_score", meanwhile)
+    with pytest.raises(InputError, match="station: exists already; give another -o"):
+        create_station(out, pictures[:1], judge="pixel-difference")
+    assert (out / "references/0001.png").read_bytes() == pictures[1].read_bytes()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["good", "station"]
+
+
+def test_what_kills_left_is_removed_but_not_what_is_being_made(tmp_path: Path) -> None:
+    halves = [tmp_path / f".station.{name}.part" for name in ("killed", "held", "whole")]
+    for half in (*halves, tmp_path / ".stations.other.part"):
+        (half / "references").mkdir(parents=True)
+    (halves[2] / FILE).touch()
+    with lock(halves[1], "-o"):
+        grey_station(tmp_path)
+    left = {path.name for path in tmp_path.iterdir() if path.suffix == ".part"}
+    assert left == {".station.held.part", ".station.whole.part", ".stations.other.part"}
+
+
+def test_a_full_disk_names_the_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pictures = grey_pictures(tmp_path / "good", [100])
+
+    def fail(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", fail)
+    with pytest.raises(OSError, match=r"No space left on device: .*\.part/references/0001\.png"):
+        create_station(tmp_path / "station", pictures, judge="pixel-difference")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["good"]

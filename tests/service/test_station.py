@@ -6,7 +6,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from helpers.damaged import damaged
 from lad_reasoner.errors import InputError
 from lad_reasoner.service.station import FILE, ScoredPicture, Station
 
@@ -85,3 +88,20 @@ def test_a_file_that_is_none(tmp_path: Path) -> None:
     (tmp_path / FILE).write_bytes(b"\xff\xfe\x00")
     with pytest.raises(InputError, match="not valid TOML"):
         Station.load(tmp_path)
+    (tmp_path / FILE).write_text("x = " + "[" * 100_000)
+    with pytest.raises(InputError, match="not valid TOML"):
+        Station.load(tmp_path)
+
+
+@settings(max_examples=150)
+@given(content=st.deferred(lambda: damaged(STATION.to_toml().encode())))
+def test_a_damaged_file_is_refused_or_means_something(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
+    folder = tmp_path_factory.mktemp("damaged")
+    (folder / FILE).write_bytes(content)
+    try:
+        station = Station.load(folder)
+    except InputError as error:
+        assert "\n" not in str(error) and str(folder / FILE) in str(error)
+    else:
+        station.save(folder)
+        assert Station.load(folder) == station

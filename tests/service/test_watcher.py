@@ -175,6 +175,18 @@ def test_a_picture_that_stays_broken_is_invalid(station: OpenStation, camera: Pa
     }
 
 
+def test_a_file_that_fills_the_memory_is_invalid(station: OpenStation, camera: Path, tmp_path: Path) -> None:
+    with (camera / "vast.png").open("wb") as file:
+        file.write(grey_picture(tmp_path / "whole.png", 101).read_bytes())
+        file.truncate(200 * 1024**3)  # takes no room on the disk
+    grey_picture(camera / "good.png", 101)
+    sink = open_sink(str(tmp_path / "sorted"))
+    results = {result.part: result for result in inspect_all(station, camera, sink)}
+    assert results["good"].outcome == "good"
+    assert "vast.png: 200.0 GB; the file of a picture has at most 1 GB" in results["vast"].error
+    assert [path.name for path in (tmp_path / "sorted").rglob("*.png")] == ["good.png"]
+
+
 def test_a_black_picture_is_invalid_at_once(
     station: OpenStation, camera: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
 from PIL import Image, ImageChops, ImageDraw
 
+from helpers.damaged import damaged
 from helpers.shots import shot
 from lad_reasoner.errors import InputError
 from lad_reasoner.files.pictures import Picture, read_picture
@@ -186,6 +188,37 @@ def test_svg_that_cannot_be_used(tmp_path: Path, old: str, new: str, said: str) 
     with pytest.raises(InputError, match=r"zones\.svg: ") as caught:
         read_svg(path, GOOD)
     assert said in str(caught.value)
+
+
+@settings(max_examples=200)
+@given(content=damaged(SVG.encode()))
+def test_a_damaged_svg_is_refused_or_means_something(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
+    path = tmp_path_factory.mktemp("damaged") / "zones.svg"
+    path.write_bytes(content)
+    try:
+        zones = read_svg(path, GOOD)
+    except InputError as error:
+        assert str(path) in str(error)
+    else:
+        assert all(len(zone.points) >= 3 for zone in zones)
+
+
+@pytest.mark.parametrize("encoding", ["foo", "utf-16", "utf-7", "idna", "cp037"])
+def test_an_svg_in_another_encoding(tmp_path: Path, encoding: str) -> None:
+    path = tmp_path / "zones.svg"
+    path.write_text(f'<?xml version="1.0" encoding="{encoding}"?>{SVG}')
+    with pytest.raises(InputError, match="not valid SVG"):
+        read_svg(path, GOOD)
+
+
+def test_an_svg_that_unfolds_or_is_deep(tmp_path: Path) -> None:
+    path = tmp_path / "zones.svg"
+    entities = "".join(f'<!ENTITY e{n} "{f"&e{n - 1};" * 20}">' for n in range(1, 9))
+    path.write_text(f'<!DOCTYPE svg [<!ENTITY e0 "xxxxxxxxxx">{entities}]><svg><title>&e8;</title></svg>')
+    with pytest.raises(InputError, match="not valid SVG"):
+        read_svg(path, GOOD)
+    path.write_text(SVG.replace("<g>", "<g>" * 100_000).replace("</g>", "</g>" * 100_000))
+    assert len(read_svg(path, GOOD)) == 2
 
 
 def test_zones_are_set_listed_and_cleared(folder: Path, tmp_path: Path) -> None:

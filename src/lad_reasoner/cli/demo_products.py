@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from lad_reasoner.files.pictures import save_picture
 from lad_reasoner.miniloco import CATALOGUE, EVALUATION, draw_picture
 from lad_reasoner.records import Kind
 from lad_reasoner.report.inspection import InspectionRow
@@ -77,7 +78,7 @@ def _save(part: Part, folder: Path, product: str, split: str, kind: Kind, index:
     drawn = draw_picture(product, split, kind, index, size=part.size, seed=SEED)
     path = folder / product / file
     path.parent.mkdir(parents=True, exist_ok=True)
-    drawn.image.save(path)
+    save_picture(path, drawn.image)
     return DemoQuery(path, kind, drawn.facts["defect_words"] or "good")
 
 

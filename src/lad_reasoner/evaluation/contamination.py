@@ -9,12 +9,12 @@ further. `unknown` means that nobody who knows has published it.
 
 from __future__ import annotations
 
-import json
 import re
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+from lad_reasoner.files.jsonl import load_json
 from lad_reasoner.packaged import read_packaged
 
 
@@ -43,7 +43,7 @@ def note_on(name: str) -> str:
 def _start_of(name: str) -> str | None:
     """The model that a folder of weights was trained from here; None for others, and if the record names the folder."""
     try:
-        run = json.loads((Path(name).parent / "run.json").read_text(encoding="utf-8"))
+        run = load_json((Path(name).parent / "run.json").read_text(encoding="utf-8"))
         base = run["config"]["model"]
     except (OSError, ValueError, KeyError, TypeError):
         return None

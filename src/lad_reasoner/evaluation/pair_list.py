@@ -62,9 +62,12 @@ def _read_pair(folder: Path, where: str, row: Mapping[str, Any]) -> Pair:
         raise InputError(f"{where}: kind: {printable(row['kind'])} is none of good, logical, structural, other")
     is_good = LABELS[label] == "good"
     if is_good != (kind == "good") and row.get("kind"):
-        raise InputError(f"{where}: kind: {row['kind']} contradicts the label {row['label']}")
+        said = f"{printable(row['kind'])} contradicts the label {printable(row['label'])}"
+        raise InputError(f"{where}: kind: {said}")
     names = row["references"] if isinstance(row["references"], list) else str(row["references"]).split(";")
     references = [_find(folder, where, "references", name) for name in names if str(name).strip()]
+    if not references:
+        raise InputError(f"{where}: references: is missing; each line needs {', '.join(NEEDED)}")
     return Pair.model_validate(
         {
             "query": _find(folder, where, "query", row["query"]),
@@ -72,14 +75,18 @@ def _read_pair(folder: Path, where: str, row: Mapping[str, Any]) -> Pair:
             "label": "no" if is_good else "yes",
             "kind": "good" if is_good else kind or LABELS[label],
             "category": str(row.get("category") or folder.resolve().name),
-            "defect": row.get("defect") or None,
+            "defect": str(row.get("defect") or "") or None,
         }
     )
 
 
 def _find(folder: Path, where: str, column: str, name: Any) -> str:
     path = folder / str(name).strip()
-    if not path.is_file():
+    try:
+        is_there = path.is_file()
+    except OSError:  # a name that is too long, a folder that is locked
+        is_there = False
+    if not is_there:
         raise InputError(f"{where}: {column}: {printable(name)}: no such file")
     return str(path)
 

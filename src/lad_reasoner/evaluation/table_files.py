@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from lad_reasoner.errors import InputError, require
+from lad_reasoner.files.jsonl import load_json
 from lad_reasoner.files.tables import decode_text, read_table_rows
 from lad_reasoner.text import printable
 
@@ -41,8 +42,8 @@ def read_rows(path: Path, content: bytes) -> Iterator[Row]:
 
 def _load(shown: str, line: int, text: str, remedy: str = "") -> Any:
     try:
-        return json.loads(text)
-    except (ValueError, RecursionError) as error:  # RecursionError: brackets nested too deep
+        return load_json(text)
+    except ValueError as error:
         reason = str(error)
         if isinstance(error, json.JSONDecodeError):
             line, reason = line + error.lineno - 1, error.msg
@@ -102,20 +103,25 @@ def _inspect_sample(sample: Any) -> Any:
     """A sample of inspect_ai's log: our tasks put the query into its metadata, others have its name as the id."""
     if not isinstance(sample, dict):
         return sample
-    metadata = sample.get("metadata") or {}
-    output = sample.get("output") or {}
-    text = output.get("completion")
+    metadata, output = _field(sample, "metadata"), _field(sample, "output")
+    text = _field(output, "completion")
     if text is None:
-        choices = output.get("choices") or [{}]
-        text = (choices[0].get("message") or {}).get("content")
+        choices = _field(output, "choices")
+        first = choices[0] if isinstance(choices, list) and choices else None
+        text = _field(_field(first, "message"), "content")
     if isinstance(text, list):
-        text = "".join(part.get("text") or "" for part in text)
-    return {"image": metadata.get("query") or sample.get("id"), "category": metadata.get("category"), "text": text}
+        text = "".join(str(_field(part, "text") or "") for part in text)
+    image = _field(metadata, "query") or sample.get("id")
+    return {"image": image, "category": _field(metadata, "category"), "text": text}
 
 
 def _lmms_sample(row: Mapping[str, Any]) -> dict[str, Any]:
     """A line of lmms-eval's samples: the item is under `doc`, the text in the first of the filtered responses."""
-    item = row.get("doc") or {}
-    responses = row["filtered_resps"]
+    item, responses = row.get("doc"), row["filtered_resps"]
     text = responses[0] if isinstance(responses, list) and responses else responses
-    return {"image": item.get("query") or row.get("doc_id"), "category": item.get("category"), "text": text}
+    return {"image": _field(item, "query") or row.get("doc_id"), "category": _field(item, "category"), "text": text}
+
+
+def _field(value: Any, name: str) -> Any:
+    """A field of an object; None of anything else, since other versions of a harness write other shapes."""
+    return value.get(name) if isinstance(value, dict) else None

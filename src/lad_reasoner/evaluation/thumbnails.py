@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import io
 from pathlib import Path
 
-from lad_reasoner.files.pictures import Picture
+from lad_reasoner.files.pictures import Picture, encode_picture
 from lad_reasoner.files.whole import write_whole
 
 SIDE = 176  # pixels
@@ -21,9 +20,7 @@ def save_thumbnail(folder: Path, picture: Picture) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     small = picture.image.copy()
     small.thumbnail((SIDE, SIDE))
-    buffer = io.BytesIO()
-    small.save(buffer, "JPEG", quality=80)
-    write_whole(path, buffer.getvalue())
+    write_whole(path, encode_picture(small, "JPEG", quality=80))
 
 
 def read_thumbnail(folder: Path, name: str) -> str:

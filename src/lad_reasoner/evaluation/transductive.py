@@ -6,11 +6,11 @@ page = write_evaluation(rescale_run("runs/april-gan"))
 from __future__ import annotations
 
 import json
-import shutil
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
+from lad_reasoner.data.sets.built_set import put_file
 from lad_reasoner.evaluation.run import PREDICTIONS, SETTINGS, THUMBNAILS, read_run
 from lad_reasoner.files.whole import own_folder, write_whole
 from lad_reasoner.judges.april_gan import ALONE
@@ -56,6 +56,6 @@ def rescale_run(run: str | Path) -> Path:
     with own_folder(out, "--out"):
         write_whole(out / SETTINGS, settings.model_dump_json(indent=2) + "\n")
         write_whole(out / PREDICTIONS, "".join(line.model_dump_json() + "\n" for line in lines))
-        if (Path(run) / THUMBNAILS).is_dir():
-            shutil.copytree(Path(run) / THUMBNAILS, out / THUMBNAILS, dirs_exist_ok=True)
+        for picture in sorted((Path(run) / THUMBNAILS).glob("*.jpg")):
+            put_file(picture, out / THUMBNAILS / picture.name)
     return out

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
@@ -15,6 +16,14 @@ from lad_reasoner.records import Record
 from lad_reasoner.text import first_problem
 
 RecordType = TypeVar("RecordType", bound=Record)
+
+
+def load_json(content: str | bytes) -> Any:
+    """`json.loads` of what strangers wrote: ValueError, and nothing else, if it is not JSON."""
+    try:
+        return json.loads(content)
+    except RecursionError:
+        raise ValueError("brackets are nested too deep") from None
 
 
 def append_record(path: str | Path, record: Record) -> None:

@@ -34,6 +34,7 @@ from PIL import Image, UnidentifiedImageError
 
 from lad_reasoner.errors import ImageError, InputError, LadError
 from lad_reasoner.files.file_kinds import HEAD, describe_kind
+from lad_reasoner.files.whole import named_errors
 from lad_reasoner.text import listed, printable, shown
 
 SUFFIXES = frozenset(
@@ -43,6 +44,7 @@ SUFFIXES = frozenset(
 # Opened by content. Others are not: Pillow would hand PostScript to Ghostscript, and rare decoders are little tested.
 FORMATS = ("PNG", "JPEG", "TIFF", "GIF", "BMP", "DIB", "PPM", "WEBP", "JPEG2000", "AVIF")  # MPO comes with JPEG
 MIN_SIDE = 16  # pixels: below this there is nothing to compare
+MAX_BYTES = 1024**3  # of a file: 80 megapixels with four values of 16 bits have fewer
 MAX_PIXELS = 80_000_000  # keeps out decompression bombs; a 50-megapixel camera has fewer
 KEPT_SIDE = 1536  # pixels: no judge needs more, and several pictures must fit into memory
 KEPT_SHORT_SIDE = 384  # pixels of pictures longer than 4:1, which are judged in tiles
@@ -220,6 +222,8 @@ def _check_file(path: Path, name: str) -> None:
         raise ImageError(f"{name}: not a file")
     if status.st_size == 0:
         raise ImageError(f"{name}: the file is empty; copy it again")
+    if status.st_size > MAX_BYTES:
+        raise ImageError(f"{name}: {status.st_size / MAX_BYTES:.1f} GB; the file of a picture has at most 1 GB")
 
 
 def _why_absent(path: Path, error: Exception) -> str:
@@ -605,8 +609,24 @@ def within_budget(image: Image.Image, max_pixels: int | None) -> Image.Image:
     return image.resize((width, height), Image.Resampling.BICUBIC)
 
 
-def picture_uri(image: Image.Image, encoding: str, **options: Any) -> str:
-    """`data:image/jpeg;base64,…`; `encoding` is one of Pillow's formats, `options` are its."""
+def encode_picture(image: Image.Image, encoding: str = "PNG", **options: Any) -> bytes:
+    """The content of a file; `encoding` is one of Pillow's formats, `options` are its."""
     buffer = io.BytesIO()
     image.save(buffer, encoding, **options)
-    return f"data:image/{encoding.lower()};base64,{base64.b64encode(buffer.getvalue()).decode()}"
+    return buffer.getvalue()
+
+
+def save_picture(path: Path, image: Image.Image, **options: Any) -> None:
+    """Write a picture in the format of its suffix; an OSError has its name.
+
+    Not whole at once, unlike `write_whole`: for folders that are made anew if they are not finished.
+    """
+    with named_errors(path):
+        image.save(path, **options)
+
+
+def picture_uri(image: Image.Image, encoding: str, **options: Any) -> str:
+    """`data:image/jpeg;base64,…`; arguments as of `encode_picture`."""
+    return (
+        f"data:image/{encoding.lower()};base64,{base64.b64encode(encode_picture(image, encoding, **options)).decode()}"
+    )

@@ -24,7 +24,7 @@ TableRow = tuple[str, list[str]]  # `file:line`, cells
 
 DELIMITERS = ",;\t|"
 _SEPARATOR = re.compile(r'"?sep=(?P<delimiter>[,;\t|])"?[,;\t ]*', re.IGNORECASE)
-_FORMULA = re.compile("[=+@\\t\\r\uff1d\uff0b\uff20\uff0d-]")
+_FORMULA = re.compile("\\s*[=+@\\t\\r\uff1d\uff0b\uff20\uff0d-]")
 _NUMBER = re.compile(r"[+-]?\d+(\.\d+)?")
 _MEND = "save it as UTF-8 CSV"
 _LONGEST_HEADER = 100_000  # characters: a file without line ends may be no table at all
@@ -46,15 +46,16 @@ def read_table_rows(path: str | Path, text: str | None = None) -> tuple[list[str
 
 
 def format_table_row(cells: Iterable[object]) -> str:
-    """A line of CSV: every cell quoted, so that no character of it splits the row, and None is empty.
-
-    An apostrophe stands before what a spreadsheet would run as a formula; numbers are left as they are.
-    """
+    """A line of CSV: every cell quoted, so that no character of it splits the row, and `defused`; None is empty."""
     buffer = io.StringIO()
-    texts = ["" if cell is None else str(cell) for cell in cells]
-    defused = [f"'{text}" if _FORMULA.match(text) and not _NUMBER.fullmatch(text) else text for text in texts]
-    csv.writer(buffer, quoting=csv.QUOTE_ALL, lineterminator="\n").writerow(defused)
+    texts = ["" if cell is None else defused(str(cell)) for cell in cells]
+    csv.writer(buffer, quoting=csv.QUOTE_ALL, lineterminator="\n").writerow(texts)
     return buffer.getvalue()
+
+
+def defused(text: str) -> str:
+    """A cell with an apostrophe before what a spreadsheet would run as a formula; numbers are left as they are."""
+    return f"'{text}" if _FORMULA.match(text) and not _NUMBER.fullmatch(text) else text
 
 
 def read_table_header(path: str | Path) -> list[str]:

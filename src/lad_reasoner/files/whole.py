@@ -13,6 +13,8 @@ from pathlib import Path
 from lad_reasoner.errors import InputError
 from lad_reasoner.text import printable
 
+UNFINISHED = ".unfinished"  # in a folder whose files are still being written
+
 
 def write_whole(path: str | Path, content: str | bytes) -> None:
     """Write a file under a temporary name and rename it, so that neither a reader nor a crash sees half of it.
@@ -99,6 +101,30 @@ def lock(path: str | Path, flag: str) -> Iterator[None]:
         raise InputError(f"{flag} {describe_write_error(error, path)}") from None
     with held:
         yield
+
+
+@contextmanager
+def new_folder(folder: str | Path, flag: str, work: str) -> Iterator[Path]:
+    """`own_folder` of a folder that is new or empty, or was left by the same `work` before it was killed.
+
+    What is written twice must come out the same. InputError if it holds anything else.
+    """
+    folder = Path(folder)
+    check_new_folder(folder, flag, work)  # a folder of something else gets no lock file
+    with own_folder(folder, flag):
+        check_new_folder(folder, flag, work)  # again: another process may have written into it meanwhile
+        write_whole(folder / UNFINISHED, work)
+        yield folder
+        (folder / UNFINISHED).unlink(missing_ok=True)
+
+
+def check_new_folder(folder: Path, flag: str, work: str) -> None:
+    """InputError if something is there that is not unfinished `work`."""
+    marker = folder / UNFINISHED
+    if not folder.exists() or (marker.is_file() and marker.read_bytes() == work.encode("utf-8")):
+        return
+    if not folder.is_dir() or any(path.name not in (".lock", UNFINISHED) for path in folder.iterdir()):
+        raise InputError(f"{flag} {printable(folder)}: is not empty; give a new folder")
 
 
 @contextmanager

@@ -38,6 +38,7 @@ import torch.nn.functional as F
 from PIL import Image
 
 from lad_reasoner.errors import InputError, require
+from lad_reasoner.files.jsonl import load_json
 from lad_reasoner.files.pictures import Picture
 from lad_reasoner.judge import Judgement, PicturePair
 from lad_reasoner.judges.evidence.backbone import pixel_statistics
@@ -67,7 +68,7 @@ class AprilGan:
         folder = find_folder(clip)
         check_weights(folder, clip)
         transformers = require("transformers", "hf")
-        kind = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type")
+        kind = load_json((folder / "config.json").read_text(encoding="utf-8")).get("model_type")
         if kind != "clip":
             raise InputError(f"clip {clip}: a {kind}, not a CLIP; give one such as openai/clip-vit-large-patch14-336")
         try:

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from lad_reasoner.errors import require
-from lad_reasoner.files.whole import share_modes
+from lad_reasoner.files.whole import share_modes, write_whole
 
 PATCH, MERGE = 14, 2
 MAX_PIXELS = 224 * 224
@@ -153,5 +153,5 @@ def save_micro(model: Any, tokenizer: Any, folder: Path) -> None:
     films = {**pictures, "video_processor_type": "Qwen2VLVideoProcessor", "min_frames": 4, "max_frames": 32}
     pictures |= {"image_processor_type": "Qwen2VLImageProcessor", "processor_class": "Qwen2_5_VLProcessor"}
     for name, fields in (("preprocessor_config.json", pictures), ("video_preprocessor_config.json", films)):
-        (folder / name).write_text(json.dumps(fields, indent=2) + "\n", encoding="utf-8")
+        write_whole(folder / name, json.dumps(fields, indent=2) + "\n")
     share_modes(folder)

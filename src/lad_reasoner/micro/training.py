@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -28,8 +29,9 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from lad_reasoner.errors import InputError, require
+from lad_reasoner.files.jsonl import load_json
 from lad_reasoner.files.whole import write_whole
-from lad_reasoner.judges.vlm.checkpoint import load_checkpoint
+from lad_reasoner.judges.vlm.checkpoint import load_checkpoint, saving
 from lad_reasoner.micro import build
 from lad_reasoner.micro.language import Script, batch_loss, compile_layers, look_at_all
 from lad_reasoner.micro.lessons import Exercise, ExerciseSampler
@@ -136,7 +138,10 @@ class MicroRun:
         )
         file = self.folder / "config.json"
         if file.is_file():
-            kept = json.loads(file.read_text(encoding="utf-8"))
+            try:
+                kept = dict(load_json(file.read_bytes()))
+            except (ValueError, TypeError) as error:
+                raise InputError(f"{file}: damaged ({error}); give another `out`") from None
             differing = sorted(key for key in mine if mine[key] != kept.get(key))
             if differing:
                 raise InputError(f"{self.folder}: this run was started with another {differing[0]}; give another `out`")
@@ -160,9 +165,13 @@ class MicroRun:
         return self.export()
 
     def export(self) -> Path:
-        """Write the current model as a plain Hugging Face folder; returns the folder."""
-        target = self.folder / "model"
-        build.save_micro(self.model, self.tokenizer, target)
+        """Write the current model as a plain Hugging Face folder, which is whole at once; returns the folder."""
+        target, half = self.folder / "model", self.folder / ".model.part"
+        shutil.rmtree(half, ignore_errors=True)
+        with saving(half):
+            build.save_micro(self.model, self.tokenizer, half)
+        shutil.rmtree(target, ignore_errors=True)
+        half.rename(target)
         return target
 
     def _draw(self, chunks: list[Chunk]) -> None:
@@ -196,7 +205,17 @@ class MicroRun:
         self.moments: dict[str, torch.Tensor] = {}
         state = self._state_file()
         if state.is_file():
-            self._restore(state)
+            try:
+                self._restore(state)
+            except (
+                require("safetensors", "hf").SafetensorError,
+                KeyError,
+                TypeError,
+                ValueError,
+                RuntimeError,
+            ) as error:
+                problem = " ".join(str(error).split())[:200]
+                raise InputError(f"{state}: damaged ({problem}); remove it to train from the first step") from None
         compile_blocks(wanted=self.config.compile)
         compile_layers(wanted=self.config.compile)
 
@@ -209,7 +228,7 @@ class MicroRun:
             own = {key[len(part) + 1 :]: value for key, value in tensors.items() if key.startswith(f"{part}.")}
             module.load_state_dict(own, strict=False)
         with require("safetensors", "hf").safe_open(file, "pt") as opened:
-            kept = json.loads(opened.metadata()["done"])
+            kept = load_json(opened.metadata()["done"])
         self.done = {stage: kept.get(stage, 0) for stage in STAGES}
         self.moments = {key: value for key, value in tensors.items() if key.startswith(("first.", "second."))}
 

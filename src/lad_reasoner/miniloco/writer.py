@@ -11,6 +11,9 @@
 
 Deviations from MVTec LOCO AD: a defect that touches two places has one mask file all the same; saturation thresholds
 are always relative and 1. The licence is this package's: every picture is drawn by its code.
+
+A product is drawn in a hidden folder, which gets its name when it is whole. After a kill the same command draws the
+products that are missing.
 """
 
 from __future__ import annotations
@@ -25,7 +28,8 @@ from typing import Any
 from PIL import Image, ImageDraw, ImageFont
 
 from lad_reasoner.errors import InputError
-from lad_reasoner.files.whole import own_folder
+from lad_reasoner.files.pictures import save_picture
+from lad_reasoner.files.whole import named_errors, own_folder, write_whole
 from lad_reasoner.miniloco.catalogue import CATALOGUE
 from lad_reasoner.miniloco.painting import flaws
 from lad_reasoner.miniloco.render import Rendered, defect_values, make_scene, product_named, render
@@ -70,7 +74,8 @@ def write_benchmark(
 
     Yields the line of facts.jsonl of each picture once it is on disk. Arguments are checked before the first picture.
     A larger `per_class` begins with the very pictures of a smaller one. InputError for unknown products, numbers out of
-    range, or an OUT/<product> that exists (with `overwrite` an earlier benchmark there is replaced).
+    range, or an OUT/<product> that exists (with `overwrite` an earlier benchmark there is replaced). A product that the
+    same call wrote before it was killed is kept, and its lines are yielded.
     """
     chosen = tuple(CATALOGUE if products is None else products)
     if per_class < 1:
@@ -82,14 +87,36 @@ def write_benchmark(
     root = Path(out)
     for name in chosen:
         product_named(name)
-        _check_room(root / name, overwrite)
+    finished = {} if overwrite else _finished_before(root, chosen, per_class, size, seed)
+    for name in chosen:
+        if name not in finished:
+            _check_room(root / name, overwrite)
     return _write(root, chosen, per_class, size, seed, overwrite)
 
 
-def _make_room(folder: Path, overwrite: bool) -> None:
-    _check_room(folder, overwrite)
-    if folder.exists():
-        shutil.rmtree(folder)
+def _half(root: Path, product: str) -> Path:
+    """The folder of a product that is not whole yet."""
+    return root / f".{product}.part"
+
+
+def _finished_before(
+    root: Path, products: Sequence[str], per_class: int, size: int, seed: int
+) -> dict[str, list[dict[str, Any]]]:
+    """The lines of the products that are whole, if a kill interrupted a call with the same arguments."""
+    if not any(_half(root, product).is_dir() for product in products):
+        return {}
+    finished: dict[str, list[dict[str, Any]]] = {}
+    split, kind_folder, kind = GROUPS[0]
+    for product in products:
+        path = root / product / "facts.jsonl"
+        if not path.is_file():
+            continue
+        records = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        # One picture tells whether size and seed were the same.
+        first = _record(split, kind_folder, 0, draw_picture(product, split, kind, 0, size=size, seed=seed))
+        if len(records) == per_class * len(GROUPS) and records[0] == json.loads(json.dumps(first)):
+            finished[product] = records
+    return finished
 
 
 def _check_room(folder: Path, overwrite: bool) -> None:
@@ -105,25 +132,41 @@ def _write(
     root: Path, products: Sequence[str], per_class: int, size: int, seed: int, overwrite: bool
 ) -> Iterator[dict[str, Any]]:
     with own_folder(root, "OUT"):
+        finished = {} if overwrite else _finished_before(root, products, per_class, size, seed)
         for product in products:
-            folder = root / product
-            _make_room(folder, overwrite)  # again: another process may have written it meanwhile
-            folder.mkdir()
-            (folder / "rule.txt").write_text(product_named(product).rule + "\n", encoding="utf-8")
-            _write_config(folder, product)
-            sheet = _Sheet()
-            with (folder / "facts.jsonl").open("w", encoding="utf-8") as facts:
-                for split, kind_folder, kind in GROUPS:
-                    (folder / split / kind_folder).mkdir(parents=True)
-                    for index in range(per_class):
-                        drawn = draw_picture(product, split, kind, index, size=size, seed=seed)
-                        record = _save(folder, split, kind_folder, index, drawn)
-                        facts.write(json.dumps(record, ensure_ascii=False) + "\n")
-                        facts.flush()
-                        if split == "test" and index < _COLUMNS:
-                            sheet.add(drawn)
-                        yield record
-            sheet.save(root / f"{product}.png")
+            if product not in finished:
+                _check_room(root / product, overwrite)  # again: another process may have written it meanwhile
+                _half(root, product).mkdir(exist_ok=True)
+        for product in products:
+            if product in finished:
+                yield from finished[product]
+            else:
+                yield from _write_product(root, product, per_class, size, seed)
+
+
+def _write_product(root: Path, product: str, per_class: int, size: int, seed: int) -> Iterator[dict[str, Any]]:
+    folder, half = root / product, _half(root, product)
+    shutil.rmtree(half)  # what a kill left
+    half.mkdir()
+    write_whole(half / "rule.txt", product_named(product).rule + "\n")
+    _write_config(half, product)
+    sheet = _Sheet()
+    with (half / "facts.jsonl").open("w", encoding="utf-8") as facts:
+        for split, kind_folder, kind in GROUPS:
+            (half / split / kind_folder).mkdir(parents=True)
+            for index in range(per_class):
+                drawn = draw_picture(product, split, kind, index, size=size, seed=seed)
+                record = _save(half, split, kind_folder, index, drawn)
+                with named_errors(half / "facts.jsonl"):
+                    facts.write(json.dumps(record, ensure_ascii=False) + "\n")
+                    facts.flush()
+                if split == "test" and index < _COLUMNS:
+                    sheet.add(drawn)
+                yield record
+    sheet.save(root / f"{product}.png")
+    if folder.exists():
+        shutil.rmtree(folder)
+    half.rename(folder)
 
 
 def _write_config(folder: Path, product: str) -> None:
@@ -131,19 +174,23 @@ def _write_config(folder: Path, product: str) -> None:
     for name, value in defect_values(product).items():
         saturation = {"saturation_threshold": 1, "relative_saturation": True}
         config.append({"defect_name": name, "pixel_value": value, **saturation})
-    (folder / "defects_config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+    write_whole(folder / "defects_config.json", json.dumps(config, indent=2) + "\n")
 
 
 def _save(folder: Path, split: str, kind_folder: str, index: int, drawn: Rendered) -> dict[str, Any]:
+    record = _record(split, kind_folder, index, drawn)
+    save_picture(folder / record["file"], drawn.image, compress_level=3)
+    if record["mask"]:
+        (folder / record["mask"]).parent.mkdir(parents=True)
+        save_picture(folder / record["mask"], Image.fromarray(drawn.mask))
+    return record
+
+
+def _record(split: str, kind_folder: str, index: int, drawn: Rendered) -> dict[str, Any]:
+    """The line of facts.jsonl."""
     name = f"{index:03d}"
-    file = f"{split}/{kind_folder}/{name}.png"
-    drawn.image.save(folder / file, compress_level=3)
-    mask_file = None
-    if drawn.mask.any():
-        mask_file = f"ground_truth/{kind_folder}/{name}/000.png"
-        (folder / mask_file).parent.mkdir(parents=True)
-        Image.fromarray(drawn.mask).save(folder / mask_file)
-    return {"file": file, "split": split, **drawn.facts, "mask": mask_file}
+    mask = f"ground_truth/{kind_folder}/{name}/000.png" if drawn.mask.any() else None
+    return {"file": f"{split}/{kind_folder}/{name}.png", "split": split, **drawn.facts, "mask": mask}
 
 
 class _Sheet:
@@ -174,4 +221,4 @@ class _Sheet:
                 while font.getlength(caption) > picture.width:
                     caption = caption[:-2].rstrip() + "…"
                 draw.text((x, y + picture.height + 1), caption, fill=(40, 40, 44), font=font)
-        sheet.save(path)
+        save_picture(path, sheet)

@@ -33,6 +33,7 @@ from PIL import Image
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError, field_validator
 
 from lad_reasoner.errors import InputError, ServiceError
+from lad_reasoner.files.jsonl import load_json
 from lad_reasoner.files.pictures import picture_uri
 from lad_reasoner.records import Record
 
@@ -384,7 +385,7 @@ def _join_parts(content: Any) -> tuple[str, str]:
 def _error_in(content: bytes) -> dict[str, Any]:
     """The error object of a JSON body, in any of the usual forms; empty if there is none."""
     with contextlib.suppress(ValueError):
-        body = json.loads(content)
+        body = load_json(content)
         if isinstance(body, dict):
             error = body.get("error") or {"message": body.get("message") or body.get("detail")}
             return error if isinstance(error, dict) else {"message": error, "code": body.get("code")}

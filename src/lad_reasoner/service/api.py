@@ -25,7 +25,6 @@ Every error is `{"error": "one line"}`. Handlers only translate: all work is don
 from __future__ import annotations
 
 import asyncio
-import io
 import logging
 import shutil
 import time
@@ -43,7 +42,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from lad_reasoner.errors import InputError, LadError, MachineError
-from lad_reasoner.files.pictures import read_picture
+from lad_reasoner.files.pictures import encode_picture, read_picture
 from lad_reasoner.records import Failure
 from lad_reasoner.service.archive import (
     REASONS,
@@ -515,9 +514,7 @@ def _add_error_handlers(app: FastAPI) -> None:
 
 def picture_as_png(content: bytes) -> bytes:
     """A kept picture as PNG, at most `KEPT_SIDE` pixels long."""
-    buffer = io.BytesIO()
-    read_picture(content).image.save(buffer, "PNG", compress_level=1)
-    return buffer.getvalue()
+    return encode_picture(read_picture(content).image, compress_level=1)
 
 
 def _card(live: LiveStation) -> StationCard:

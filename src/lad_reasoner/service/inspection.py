@@ -10,7 +10,6 @@ yourself: `run(judge, [(station, picture), …], lambda item: item[0].read(item[
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,6 +21,7 @@ from scipy import ndimage
 
 from lad_reasoner.answers import Answer
 from lad_reasoner.errors import InputError
+from lad_reasoner.files.jsonl import load_json
 from lad_reasoner.files.pictures import Picture, PictureSource
 from lad_reasoner.inspector import Inspector
 from lad_reasoner.judge import Judge, Judgement, PicturePair
@@ -289,7 +289,7 @@ def why_locked(folder: Path) -> str:
     # The last whole line; one that was cut off by a crash does not count.
     lines = log[: log.rfind(b"\n") + 1].splitlines()
     try:
-        last = json.loads(lines[-1]) if lines else {"passed": True}
+        last = load_json(lines[-1]) if lines else {"passed": True}
         passed, time, reason = last["passed"], last.get("time"), last.get("reason")
     except (ValueError, TypeError, KeyError):
         return f"locked, because {TESTS} cannot be read; run `lad-reasoner station test`"

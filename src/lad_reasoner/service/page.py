@@ -18,7 +18,6 @@ allows no script inside a page. All texts of clients and judges are escaped, and
 from __future__ import annotations
 
 import asyncio
-import csv
 import io
 import json
 import secrets
@@ -41,7 +40,8 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response, Stream
 
 import lad_reasoner.templates
 from lad_reasoner.errors import InputError, require
-from lad_reasoner.files.pictures import Picture, open_picture, read_picture
+from lad_reasoner.files.pictures import Picture, encode_picture, open_picture, read_picture
+from lad_reasoner.files.tables import defused, format_table_row
 from lad_reasoner.records import Box
 from lad_reasoner.report.inspection import heat_image
 from lad_reasoner.runner import Judged
@@ -72,7 +72,7 @@ from lad_reasoner.service.teaching import (
 )
 from lad_reasoner.service.telemetry import Telemetry
 from lad_reasoner.templates import render_page
-from lad_reasoner.text import first_problem, printable
+from lad_reasoner.text import first_problem, printable, shown
 
 STATIC = Path(lad_reasoner.templates.__file__).parent / "service"
 SCRIPTS = ("htmx.min.js", "station.js", "zones.js")
@@ -305,9 +305,8 @@ def _add_history(app: FastAPI, watch: Watch) -> None:
 
     @app.get("/stations/{station}/history.csv", include_in_schema=False)
     def as_csv(live: TheStation, holder: AnyHolder, chosen: TheFilter) -> Response:
-        buffer = io.StringIO()
-        csv.writer(buffer).writerows([HEADS, *(map(_harmless, row) for row in _rows(live, chosen))])
-        return _download(live, buffer.getvalue().encode("utf-8-sig"), "csv", "text/csv; charset=utf-8")
+        table = "".join(format_table_row(row) for row in (HEADS, *_rows(live, chosen)))
+        return _download(live, printable(table).encode("utf-8-sig"), "csv", "text/csv; charset=utf-8")
 
     @app.get("/stations/{station}/history.xlsx", include_in_schema=False)
     def as_excel(live: TheStation, holder: AnyHolder, chosen: TheFilter) -> Response:
@@ -544,12 +543,9 @@ def _rows(live: LiveStation, chosen: Filter) -> Iterator[list[Any]]:
             yield row
 
 
-def _harmless(value: Any) -> Any:
-    """A cell of a table that no spreadsheet takes for a formula."""
-    if not isinstance(value, str):
-        return "" if value is None else value
-    text = printable(value)
-    return f"'{text}" if text.lstrip().startswith(("=", "+", "-", "@")) else text
+def _cell(value: Any) -> Any:
+    """A cell of a workbook, which holds no control characters, and no formula."""
+    return defused(shown(value, lines=True)) if isinstance(value, str) else value
 
 
 def _workbook(rows: Iterator[list[Any]]) -> bytes:
@@ -559,7 +555,7 @@ def _workbook(rows: Iterator[list[Any]]) -> bytes:
     sheet.freeze_panes = "A2"
     sheet.append(HEADS)
     for row in rows:
-        sheet.append([_harmless(value) for value in row])
+        sheet.append([_cell(value) for value in row])
     buffer = io.BytesIO()
     book.save(buffer)
     return buffer.getvalue()
@@ -571,9 +567,7 @@ def _download(live: LiveStation, content: bytes, suffix: str, kind: str) -> Resp
 
 
 def _png(image: Image.Image) -> Response:
-    buffer = io.BytesIO()
-    image.save(buffer, "PNG", compress_level=1)
-    return Response(buffer.getvalue(), media_type="image/png")
+    return Response(encode_picture(image, compress_level=1), media_type="image/png")
 
 
 def _address(live: LiveStation) -> str:

@@ -7,11 +7,13 @@ set_limits(station)                              # the limits from the scores th
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import json
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -20,7 +22,7 @@ from pydantic import ValidationError
 
 from lad_reasoner.errors import InputError, require
 from lad_reasoner.files.pictures import Picture, open_picture, read_picture
-from lad_reasoner.files.whole import lock, write_whole
+from lad_reasoner.files.whole import lock, own_folder, write_whole
 from lad_reasoner.judge import Judge
 from lad_reasoner.progress import Track, silent
 from lad_reasoner.records import Failure
@@ -34,6 +36,7 @@ from lad_reasoner.text import first_problem, printable
 from lad_reasoner.version import __version__
 
 REFERENCES, NORMALS, BAD, ZONES = "references", "normals", "bad", "zones"
+HALF = ".part"  # ends the name of the folder of a station that is not whole yet
 
 
 def create_station(
@@ -86,19 +89,34 @@ def create_station(
     if show_progress := getattr(loaded, "show_progress", None):
         show_progress(track)
     out.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
+    _remove_halves(out)
+    partial = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=HALF, dir=out.parent))
     try:
-        partial.chmod(0o755)
-        for folder, paths in ((REFERENCES, references), (NORMALS, normals), (BAD, bad)):
-            _copy(paths, partial, folder)
-        station = _score(station, partial, loaded, track)
-        station.save(partial)
+        with own_folder(partial, "-o"):
+            partial.chmod(0o755)
+            for folder, paths in ((REFERENCES, references), (NORMALS, normals), (BAD, bad)):
+                _copy(paths, partial, folder)
+            station = _score(station, partial, loaded, track)
+            station.save(partial)
+        # Not under the lock: some systems do not rename a folder with an open file.
         partial.replace(out)
     except InputError as error:
         raise InputError(_by_given_names(str(error), partial, (references, normals, bad))) from None
+    except OSError:
+        if not out.exists():
+            raise
+        raise InputError(f"{printable(out)}: exists already; give another -o") from None
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return station
+
+
+def _remove_halves(out: Path) -> None:
+    """Remove what kills left: halves that nobody holds. A whole one, which has its file, is about to be renamed."""
+    for half in out.parent.glob(f".{glob.escape(out.name)}.*{HALF}"):
+        if not (half / FILE).exists():
+            with suppress(InputError), lock(half, "-o"):
+                shutil.rmtree(half, ignore_errors=True)
 
 
 def calibrate(
@@ -290,9 +308,10 @@ def _copy(paths: Sequence[Path], station: Path, folder: str) -> None:
     (station / folder).mkdir()
     for path, name in zip(paths, _names(folder, paths), strict=True):
         try:
-            shutil.copyfile(path, station / name)
+            content = path.read_bytes()
         except OSError as error:
             raise InputError(f"{printable(path)}: {error.strerror}") from None
+        write_whole(station / name, content)
 
 
 def _by_given_names(message: str, station: Path, groups: Sequence[Sequence[Path]]) -> str:

@@ -153,7 +153,7 @@ class Station(StationRecord):
             ) from None
         except OSError as error:
             raise InputError(f"{printable(path)}: {error.strerror}") from None
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
             raise InputError(f"{printable(path)}: not valid TOML ({error})") from None
         try:
             # By way of JSON, whose arrays are tuples and whose dates are text, also where all else is strict.

@@ -25,6 +25,7 @@ from pathlib import Path
 
 from lad_reasoner.errors import ImageError, InputError, MachineError, require
 from lad_reasoner.files.pictures import (
+    MAX_BYTES,
     SUFFIXES,
     PictureSource,
     is_folder,
@@ -323,8 +324,10 @@ def check_folders(folder: Path, station: Path, sinks: Sequence[Sink]) -> None:
         raise InputError("--move: a picture can be moved to one folder only; give one folder with --to")
 
 
-def _read_whole(file: PictureFile) -> _Snapshot | None:
+def _read_whole(file: PictureFile) -> PictureSource | None:
     """The content of a file; None if the file is gone or has changed."""
+    if file.size > MAX_BYTES:
+        return file.path  # whatever reads it refuses it
     try:
         content = file.path.read_bytes()
     except FileNotFoundError:

@@ -235,7 +235,7 @@ def read_svg(path: str | Path, reference: Picture) -> tuple[Zone, ...]:
         root = ElementTree.fromstring(path.read_bytes())
     except OSError as error:
         raise InputError(f"{name}: {error.strerror}") from None
-    except (ElementTree.ParseError, ValueError) as error:
+    except (ElementTree.ParseError, ValueError, LookupError) as error:  # LookupError: an unknown encoding
         raise InputError(f"{name}: not valid SVG ({error})") from None
     left, top, width, height = _view_box(root, name)
     scale_x, scale_y = reference.width / width, reference.height / height

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from lad_reasoner.errors import require
+from lad_reasoner.files.jsonl import load_json
 from lad_reasoner.files.whole import hash_file, write_whole
 from lad_reasoner.judges.vlm.checkpoint import load_checkpoint
 
@@ -97,7 +98,7 @@ def _numbered(folder: str | Path) -> dict[int, Path]:
 
 def _broken_seal(checkpoint: Path) -> str:
     try:
-        hashes = json.loads((checkpoint / SEAL).read_text(encoding="utf-8"))
+        hashes = load_json((checkpoint / SEAL).read_text(encoding="utf-8"))
         for name, wanted in hashes.items():
             if hash_file(checkpoint / name) != wanted:
                 return f"{name} is not as it was written"
@@ -124,7 +125,7 @@ def _unreadable_file(checkpoint: Path) -> str:
 
 def _wrong_state(checkpoint: Path, number: int | None) -> str:
     try:
-        step = json.loads((checkpoint / STATE).read_text(encoding="utf-8"))["global_step"]
+        step = load_json((checkpoint / STATE).read_text(encoding="utf-8"))["global_step"]
     except (OSError, ValueError, TypeError, KeyError):
         return f"has no valid {STATE}"
     return "" if number in (None, step) else f"{STATE} is of step {step}"

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lad_reasoner.errors import RecordError
-from lad_reasoner.files.jsonl import repair_records
+from lad_reasoner.files.jsonl import load_json, repair_records
 from lad_reasoner.files.whole import named_errors, write_whole
 from lad_reasoner.packaged import read_packaged
 
@@ -72,7 +72,7 @@ class Samples:
         kept = []
         for number, line in enumerate(lines, 1):
             try:
-                earlier = json.loads(line)["step"] <= step
+                earlier = load_json(line)["step"] <= step
             except (ValueError, TypeError, KeyError):
                 problem = "not a sample of this run; remove the line, then run the same command with --resume"
                 raise RecordError(f"{self.path}:{number}: {problem}") from None

@@ -25,14 +25,15 @@ import torch
 
 from lad_reasoner.data.sets.built_set import read_manifest
 from lad_reasoner.errors import LadError, MachineError, require
+from lad_reasoner.files.jsonl import load_json
 from lad_reasoner.files.pictures import read_picture
 from lad_reasoner.files.whole import share_modes, write_whole
-from lad_reasoner.judges.vlm.checkpoint import Checkpoint, find_folder, load_checkpoint
+from lad_reasoner.judges.vlm.checkpoint import Checkpoint, find_folder, load_checkpoint, saving
 from lad_reasoner.templates import render_markdown
 from lad_reasoner.text import label_counts
 from lad_reasoner.train.dataset import plain_messages
 from lad_reasoner.train.run_record import save_run_record
-from lad_reasoner.train.session import SHOWN
+from lad_reasoner.train.session import RESUMED, SHOWN
 from lad_reasoner.train.settings import Recipe
 
 logger = logging.getLogger(__name__)
@@ -153,19 +154,21 @@ def update_kept(start: Mapping[str, torch.Tensor], trained: Mapping[str, torch.T
 
 def save_folder(checkpoint: Checkpoint, folder: Path, base: Path) -> None:
     """Write weights, configs, tokenizer, processor, and the video settings of `base`, which some servers require."""
-    checkpoint.model.save_pretrained(folder)
-    checkpoint.processor.save_pretrained(folder)
-    checkpoint.processor.image_processor.save_pretrained(folder)  # also in a file of its own, where older programs look
-    video = "video_preprocessor_config.json"
-    if (base / video).is_file() and not (folder / video).exists():
-        _copy_settings(base / video, folder / video)
-    share_modes(folder)
+    with saving(folder, RESUMED):
+        checkpoint.model.save_pretrained(folder)
+        checkpoint.processor.save_pretrained(folder)
+        # Also in a file of its own, where older programs look.
+        checkpoint.processor.image_processor.save_pretrained(folder)
+        video = "video_preprocessor_config.json"
+        if (base / video).is_file() and not (folder / video).exists():
+            _copy_settings(base / video, folder / video)
+        share_modes(folder)
 
 
 def _copy_settings(source: Path, target: Path) -> None:
     """Copy the settings of a processor: what a link leads to may be a secret, which must not be published."""
     try:
-        fields = json.loads(source.read_text(encoding="utf-8"))
+        fields = load_json(source.read_bytes())
     except (OSError, ValueError):
         fields = None
     if isinstance(fields, dict) and PROCESSOR_TYPES & fields.keys():
@@ -222,7 +225,7 @@ def write_card(
     rows = [[line["step"], *(_cell(line.get(name)) for name in columns)] for line in _thin(logged, 20)]
     kept = {key: run[key] for key in ("config", "seed", "versions", "git", "processes")}
     for picture in pictures:
-        shutil.copyfile(picture, folder / picture.name)
+        write_whole(folder / picture.name, picture.read_bytes())
     card = render_markdown(
         "model_card.md",
         name=recipe.out.name,
@@ -237,7 +240,7 @@ def write_card(
         pictures=pictures,
         settings=json.dumps(kept, indent=2, ensure_ascii=False),
     )
-    (folder / "README.md").write_text(card, encoding="utf-8")
+    write_whole(folder / "README.md", card)
 
 
 def _cell(value: Any) -> str:

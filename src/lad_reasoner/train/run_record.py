@@ -20,6 +20,7 @@ from typing import Any
 
 from lad_reasoner.data.sets.built_set import DECISIONS, MANIFEST, METADATA
 from lad_reasoner.errors import InputError
+from lad_reasoner.files.jsonl import load_json
 from lad_reasoner.files.whole import hash_file, write_whole
 from lad_reasoner.judges.vlm.checkpoint import find_folder
 from lad_reasoner.train.settings import TRL, Recipe
@@ -94,7 +95,7 @@ def read_run_record(folder: str | Path) -> dict[str, Any] | None:
     if not path.is_file():
         return None
     try:
-        run = json.loads(path.read_text(encoding="utf-8"))
+        run = load_json(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise InputError(f"{path}: not JSON ({error}); give another --output_dir") from None
     if not isinstance(run, dict):

@@ -26,6 +26,7 @@ import torch
 
 from lad_reasoner.errors import ImageError, InputError, MachineError, StoppedError, require
 from lad_reasoner.files.whole import own_folder
+from lad_reasoner.judges.vlm.checkpoint import saving
 from lad_reasoner.progress import ProgressDisplay
 from lad_reasoner.train.checkpoints import newest_checkpoint, restore_weights, rotate, seal
 from lad_reasoner.train.settings import Recipe
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 SMALLEST, USUAL = 28 * 28, 512 * 28 * 28  # pixels of a picture: one token of the Qwen-VL family, and 512
+RESUMED = "run the same command with --resume"
 SHOWN = ("loss", "reward")  # logged values shown in the terminal and in the model card
 
 
@@ -119,19 +121,12 @@ def _save_whole(
 ) -> None:
     """The Trainer's saving, then the seal, then the end of older checkpoints. MachineError if it cannot be written."""
     checkpoint = out / f"checkpoint-{trainer.state.global_step}"
-    try:
+    with saving(checkpoint, RESUMED):
         save(model, trial)
         trainer.accelerator.wait_for_everyone()
         if trainer.args.should_save:
             seal(checkpoint)
             rotate(out, keep)
-    except torch.OutOfMemoryError:
-        raise
-    except (OSError, RuntimeError, require("safetensors", "train").SafetensorError) as error:
-        problem = getattr(error, "strerror", None) or _first_words(error)
-        raise MachineError(
-            f"{checkpoint}: cannot be written ({problem}); free some space, then run the same command with --resume"
-        ) from None
 
 
 def _first_words(error: BaseException) -> str:

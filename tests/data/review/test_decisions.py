@@ -60,7 +60,14 @@ def test_a_half_line_is_cut_off_and_a_broken_one_is_named(tmp_path: Path) -> Non
     assert read_decisions(tmp_path).keys() == {"a"}
     append_decision(tmp_path, ReviewDecision(id="c", decision="reject"))
     assert read_decisions(tmp_path).keys() == {"a", "c"}
-    for line in ('{"id": "b", "decision": "maybe"}', '{"id": "b", "decision": "edit", "answer": " "}', '{"id": "b"}'):
+    edit = '{"id": "b", "decision": "edit", "answer": "%s"}'
+    for line in (
+        '{"id": "b", "decision": "maybe"}',
+        edit % " ",
+        edit % r"a\u0000b",
+        edit % r"\u001b[2J",
+        '{"id": "b"}',
+    ):
         (tmp_path / FILE).write_text(line + "\n")
         with pytest.raises(RecordError, match=r"decisions\.jsonl:1"):
             read_decisions(tmp_path)

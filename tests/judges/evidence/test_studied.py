@@ -18,7 +18,7 @@ from lad_reasoner.judge import PicturePair
 from lad_reasoner.judges.evidence.backbone import Backbone
 from lad_reasoner.judges.evidence.judge import Evidence, StudiedReferences
 from lad_reasoner.judges.evidence.matching import Matcher
-from lad_reasoner.judges.evidence.studied import load_studied, save_studied
+from lad_reasoner.judges.evidence.studied import ROOM, _hash, load_studied, save_studied
 from lad_reasoner.judges.evidence.whole_picture import measure_look
 
 REFERENCES = tuple(shot("good", i, split="train") for i in range(4))
@@ -61,6 +61,14 @@ def test_other_weights_are_seen(file: Path, backbone: Backbone, monkeypatch: pyt
     assert load_studied(file, REFERENCES, other) is None
 
 
+def test_one_changed_byte_is_noticed(file: Path, backbone: Backbone, tmp_path: Path) -> None:
+    content = bytearray(file.read_bytes())
+    content[-100] ^= 1
+    path = tmp_path / "s.safetensors"
+    path.write_bytes(content)
+    assert load_studied(path, REFERENCES, backbone) is None
+
+
 @pytest.mark.parametrize("kept", [0, 5, 1000])
 def test_a_damaged_file_is_none(file: Path, backbone: Backbone, tmp_path: Path, kept: int) -> None:
     path = tmp_path / "s.safetensors"
@@ -69,17 +77,31 @@ def test_a_damaged_file_is_none(file: Path, backbone: Backbone, tmp_path: Path, 
     assert load_studied(path, REFERENCES, backbone) is None
 
 
+DEEP = 100_000  # lists in lists
+HOSTILE = {
+    "elsewhere": (json.dumps({"record": "subprocess:Popen", "fields": {}}), "subprocess is not of this room"),
+    "imported": (json.dumps({"record": f"{ROOM}.studied:Path", "fields": {}}), "Path is not a class of"),
+    "no class": (json.dumps({"record": f"{ROOM}.studied:np", "fields": {}}), "np is not a class of"),
+    "deep": ('{"list": [' * DEEP + "]}" * DEEP, "recursion"),
+    "no tensor": ('{"tensor": "x"}', "'x'"),
+    "no record": ("[]", "indices"),
+}
+
+
+@pytest.mark.parametrize("kind", HOSTILE)
 def test_no_class_of_elsewhere_is_made(
-    file: Path, backbone: Backbone, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    file: Path, backbone: Backbone, tmp_path: Path, caplog: pytest.LogCaptureFixture, kind: str
 ) -> None:
+    content, problem = HOSTILE[kind]
+    tensors = load_file(file)
     with safe_open(file, "pt") as opened:
         header = opened.metadata()
-    header["content"] = json.dumps({"record": "subprocess:Popen", "fields": {}})
+    header |= {"content": content, "hash": _hash(content, tensors)}
     path = tmp_path / "hostile.safetensors"
-    save_file(load_file(file), path, header)
+    save_file(tensors, path, header)
     with caplog.at_level(logging.INFO):
         assert load_studied(path, REFERENCES, backbone) is None
-    assert "subprocess is not of this room" in caplog.text
+    assert problem in caplog.text
 
 
 def test_a_folder_that_cannot_be_written_is_said(

@@ -20,6 +20,7 @@ from lad_reasoner.errors import InputError
 from lad_reasoner.estimate import Estimate, share_of
 from lad_reasoner.files.jsonl import append_record, read_records, repair_records
 from lad_reasoner.records import Record
+from lad_reasoner.text import shown
 
 FILE = "decisions.jsonl"
 Word = Literal["accept", "reject", "edit", "undo"]
@@ -37,6 +38,8 @@ class ReviewDecision(Record):
     def _edit_has_answer(self) -> Self:
         if (self.decision == "edit") != bool(self.answer and self.answer.strip()):
             raise ValueError("an edit must have an answer, and no other decision may have one")
+        if self.answer and shown(self.answer, lines=True) != self.answer:
+            raise ValueError("an edited answer holds a control character; remove it")
         return self
 
 

@@ -10,7 +10,6 @@ The page is in page.py.
 from __future__ import annotations
 
 import hashlib
-import io
 import threading
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
@@ -34,7 +33,7 @@ from lad_reasoner.data.review.decisions import (
 )
 from lad_reasoner.data.sets.built_set import METADATA, Entry, names_outside, read_entries
 from lad_reasoner.errors import InputError, RecordError
-from lad_reasoner.files.pictures import read_picture
+from lad_reasoner.files.pictures import encode_picture, read_picture
 from lad_reasoner.text import printable, shown
 
 OUTLINE = 4  # pixels around the mask
@@ -192,7 +191,7 @@ class Review:
     def _picture(self, number: int, at: int) -> tuple[bytes, int, int]:
         """PNG, width and height of a record's picture. ImageError if it cannot be read."""
         picture = read_picture(self._inside(self.entries[number].images_file_names[at])).image
-        return _png(picture), picture.width, picture.height
+        return encode_picture(picture, compress_level=1), picture.width, picture.height
 
     def _overlay(self, number: int) -> bytes | None:
         """A transparent PNG of the query's shape with its masks; None if it has none. ImageError as above."""
@@ -215,7 +214,7 @@ class Review:
         rgba = np.zeros((*inside.shape, 4), np.uint8)
         rgba[inside] = (*MASK_COLOUR, 50)
         rgba[outline] = (*MASK_COLOUR, 255)
-        return _png(Image.fromarray(rgba))
+        return encode_picture(Image.fromarray(rgba), compress_level=1)
 
     def _inside(self, name: str) -> Path:
         """A file of the data set. InputError if metadata.jsonl or a link leads outside of the folder."""
@@ -227,9 +226,3 @@ class Review:
         if not path.is_relative_to(root):
             raise InputError(f"{printable(name)}: lies outside of {printable(self.folder)}; build the data set again")
         return path
-
-
-def _png(image: Image.Image) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, "PNG", compress_level=1)
-    return buffer.getvalue()

@@ -27,7 +27,7 @@ from typing import Any, Literal
 from pydantic import Field, ValidationError
 
 from lad_reasoner.errors import InputError, MachineError
-from lad_reasoner.files.jsonl import read_records, repair_records
+from lad_reasoner.files.jsonl import load_json, read_records, repair_records
 from lad_reasoner.files.whole import describe_write_error, named_errors, own_folder, write_whole
 from lad_reasoner.records import Kind, Label, Record
 from lad_reasoner.templates import render_markdown
@@ -180,7 +180,7 @@ def read_manifest(folder: str | Path) -> dict[str, Any]:
     """manifest.json; InputError if it is absent, or a field that the package reads is not what a build writes."""
     path = Path(folder) / MANIFEST
     try:
-        manifest = json.loads(path.read_bytes())
+        manifest = load_json(path.read_bytes())
     except OSError as error:
         raise InputError(f"{printable(path)}: {error.strerror}; give a folder that `lad-reasoner data` built") from None
     except ValueError as error:

@@ -21,6 +21,7 @@ The decisions of a review count: rejected records are left out, edited answers a
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import shlex
@@ -35,7 +36,7 @@ from lad_reasoner.data.sets.harnesses import WRITERS, write_for_harness
 from lad_reasoner.data.sets.tokens import MIN_PIXELS, needed_pixels, record_tokens
 from lad_reasoner.errors import InputError, require
 from lad_reasoner.files.pictures import read_picture
-from lad_reasoner.files.whole import own_folder
+from lad_reasoner.files.whole import check_new_folder, new_folder, write_whole
 from lad_reasoner.packaged import read_packaged
 from lad_reasoner.progress import Track, silent
 from lad_reasoner.text import printable
@@ -78,16 +79,18 @@ def export_set(
     max_pixels: int | None = None,
     track: Track = silent,
 ) -> Exported:
-    """Write `folder` to `out`, which must be new or empty.
+    """Write `folder` to `out`, which must be new or empty, or left by the same call before it was killed.
 
     `model` is what the training starts from, a folder or a hub name; for an SFT set Qwen2.5-VL-3B unless given.
     `max_pixels` is the pixel budget of a picture; by default that of the largest. InputError if the framework does not
     train on such a set, if pairs come without `model`, and if the review left no record.
     """
     folder, out = Path(folder), Path(out).absolute()
-    _check_empty(out)
     records = [entry.model_dump(mode="json") for entry in read_entries(folder)]
     entries = [Entry.model_validate(record) for record in decided(records, read_decisions(folder))]
+    call = f"{to} {folder.absolute()} {model} {max_pixels} {entries}"
+    work = hashlib.sha256(call.encode("utf-8", "backslashreplace")).hexdigest()
+    check_new_folder(out, "--out", work)
     if not entries:
         raise InputError(f"{printable(folder)}: no record is left to export")
     for entry in entries:
@@ -100,7 +103,7 @@ def export_set(
         others = " or ".join(name for name, tasks in TASKS.items() if task in tasks and name not in WRITERS)
         raise InputError(f"--to {to}: does not train on {WORDS[task]}; give --to {others}")
     if to in WRITERS:
-        return _export_for_harness(folder, out, entries, to)
+        return _export_for_harness(folder, out, entries, to, work)
     if model is None and task == "pair":
         raise InputError(
             f"--model: is missing; GRPO starts from the model after SFT, or without that stage from {BASE}"
@@ -110,21 +113,14 @@ def export_set(
     sizes = {name: _size(folder / name) for name in track(names, len(names), "Measuring pictures")}
     limits = _measure(entries, sizes, max_pixels)
     write = {"llama-factory": _llama_factory, "easyr1": _easyr1, "ms-swift": _ms_swift}[to]
-    with own_folder(out, "--out"):
-        _check_empty(out)  # again: another process may have written into it meanwhile
+    with new_folder(out, "--out", work):
         for name in names:
             put_file(folder / name, out / name)
         return Exported(len(entries), write(out, entries, limits, model))
 
 
-def _check_empty(out: Path) -> None:
-    if out.exists() and (not out.is_dir() or any(path.name != ".lock" for path in out.iterdir())):
-        raise InputError(f"--out {printable(out)}: is not empty; give a new folder")
-
-
-def _export_for_harness(folder: Path, out: Path, entries: Sequence[Entry], to: str) -> Exported:
-    with own_folder(out, "--out"):
-        _check_empty(out)
+def _export_for_harness(folder: Path, out: Path, entries: Sequence[Entry], to: str, work: str) -> Exported:
+    with new_folder(out, "--out", work):
         command = write_for_harness(out, entries, to)
         for entry in entries:
             for name in entry.images_file_names:
@@ -171,7 +167,7 @@ def _llama_factory(out: Path, entries: Sequence[Entry], limits: SetLimits, model
     _write_lines(out / DATA, lines)
     settings = _settings()
     info = json.dumps(settings["llama-factory dataset"], indent=2)
-    (out / "dataset_info.json").write_text(info + "\n", encoding="utf-8")
+    write_whole(out / "dataset_info.json", info + "\n")
     train = settings["llama-factory"] | {"model_name_or_path": model}
     train |= {"image_max_pixels": limits.max_pixels, "image_min_pixels": limits.min_pixels, "cutoff_len": limits.whole}
     train |= {"dataset_dir": str(out), "media_dir": str(out), "output_dir": str(out / "checkpoint")}
@@ -188,7 +184,7 @@ def _easyr1(out: Path, entries: Sequence[Entry], limits: SetLimits, model: str) 
         lines.append({"problem": message["content"], "answer": entry.label, "images": entry.images_file_names})
     _write_lines(out / DATA, lines)
     settings = _settings()
-    (out / "reward.py").write_text(settings["easyr1 reward"], encoding="utf-8")
+    write_whole(out / "reward.py", settings["easyr1 reward"])
     config = settings["easyr1"]
     config["data"] |= {"train_files": str(out / DATA), "val_files": str(out / DATA), "image_dir": str(out)}
     config["data"] |= {"max_prompt_length": limits.prompt, "max_response_length": RESPONSE}
@@ -226,7 +222,7 @@ def _ms_swift(out: Path, entries: Sequence[Entry], limits: SetLimits, model: str
         options["max_length"] = limits.whole
     else:
         verb, parts = "rlhf", PAIR_BATCH * options["num_generations"] // options["per_device_train_batch_size"]
-        (out / "rewards.py").write_text(settings["ms-swift rewards"], encoding="utf-8")
+        write_whole(out / "rewards.py", settings["ms-swift rewards"])
         options |= {"max_length": limits.prompt, "max_completion_length": RESPONSE}
         options["external_plugins"] = str(out / "rewards.py")
     words = [f"MAX_PIXELS={limits.max_pixels}", f"MIN_PIXELS={limits.min_pixels}", f"swift {verb}"]
@@ -243,7 +239,7 @@ def _write_script(
     """Write train.sh, in which a step has `parts` parts of `size` records; returns the command that starts it."""
     command = " ".join([*words, f"{accumulation}$(({parts} / NPROC_PER_NODE))"])
     script = _settings()["script"].format(parts=parts, size=size, command=command)
-    (out / "train.sh").write_text(script, encoding="utf-8")
+    write_whole(out / "train.sh", script)
     return f"sh {shlex.quote(str(out / 'train.sh'))}"
 
 
@@ -257,9 +253,9 @@ def _with_places(messages: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
 
 
 def _write_lines(path: Path, lines: Sequence[Mapping[str, Any]]) -> None:
-    path.write_text("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines), encoding="utf-8")
+    write_whole(path, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
 
 
 def _write_yaml(path: Path, settings: Mapping[str, Any]) -> None:
     yaml = require("yaml", "data", "pyyaml")
-    path.write_text(yaml.safe_dump(settings, sort_keys=False, width=1000), encoding="utf-8")
+    write_whole(path, yaml.safe_dump(settings, sort_keys=False, width=1000))

@@ -24,6 +24,7 @@ from typing import Any
 from lad_reasoner.data.mmad import DETECTION
 from lad_reasoner.data.sets.built_set import Entry
 from lad_reasoner.errors import InputError
+from lad_reasoner.files.whole import write_whole
 from lad_reasoner.packaged import read_packaged
 from lad_reasoner.prompts import build_prompt
 
@@ -76,8 +77,8 @@ def _lmms_eval(out: Path, entries: Sequence[Entry]) -> str:
         items.append({**_pair(entry), **asked, "defect": entry.defect or ""})
     _write_jsonl(out / "items.jsonl", items)
     files = read_packaged(__file__, "harnesses.toml")["lmms-eval"]
-    (out / f"{TASK}.yaml").write_text(files["task"].replace("ITEMS", str(out / "items.jsonl")), encoding="utf-8")
-    (out / "lad_reasoner_utils.py").write_text(files["utils"], encoding="utf-8")
+    write_whole(out / f"{TASK}.yaml", files["task"].replace("ITEMS", str(out / "items.jsonl")))
+    write_whole(out / "lad_reasoner_utils.py", files["utils"])
     folder = shlex.quote(str(out))
     return (
         f"python -m lmms_eval --model qwen2_5_vl --model_args pretrained=MODEL --include_path {folder} --tasks {TASK} "
@@ -94,7 +95,7 @@ def _vlmevalkit(out: Path, entries: Sequence[Entry]) -> str:
         pictures = json.dumps([str(out / name) for name in entry.images_file_names], ensure_ascii=False)
         query = entry.images_file_names[-1]
         writer.writerow([index, query, pictures, _prompt(entry), entry.label, entry.category])
-    (out / f"{TASK}.tsv").write_text(table.getvalue(), encoding="utf-8")
+    write_whole(out / f"{TASK}.tsv", table.getvalue())
     return f"LMUData={shlex.quote(str(out))} PRED_FORMAT=tsv python run.py --data {TASK} --model MODEL --mode infer"
 
 
@@ -117,7 +118,7 @@ def _mmad(out: Path, entries: Sequence[Entry]) -> str:
             "random_templates": references,
             "conversation": [question],
         }
-    (out / "mmad.json").write_text(json.dumps(pictures, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_whole(out / "mmad.json", json.dumps(pictures, indent=1, ensure_ascii=False) + "\n")
     folder = shlex.quote(str(out))
     return f"give {folder}/mmad.json as MMAD's annotations, and {folder} as the folder of its pictures"
 
@@ -135,4 +136,4 @@ def _prompt(entry: Entry) -> str:
 
 
 def _write_jsonl(path: Path, lines: Sequence[dict[str, Any]]) -> None:
-    path.write_text("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines), encoding="utf-8")
+    write_whole(path, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))

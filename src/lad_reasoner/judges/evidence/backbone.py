@@ -10,7 +10,6 @@ Qwen-VL family): what the model has to go by, without its words.
 
 from __future__ import annotations
 
-import json
 from inspect import signature
 from pathlib import Path
 from typing import Any, Protocol
@@ -21,6 +20,7 @@ import torch.nn.functional as F
 from PIL import Image
 
 from lad_reasoner.errors import InputError, require
+from lad_reasoner.files.jsonl import load_json
 from lad_reasoner.judges.evidence.efficientnet import EfficientNetLite0
 from lad_reasoner.judges.vlm.checkpoint import check_weights, find_folder, load_checkpoint
 
@@ -119,7 +119,7 @@ def _can_write(folder: Path) -> bool:
     """Whether a folder's model answers in words."""
     known = require("transformers.models.auto.modeling_auto", "hf").MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
     try:
-        return json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type") in known
+        return load_json((folder / "config.json").read_text(encoding="utf-8")).get("model_type") in known
     except (ValueError, AttributeError):
         return False  # loading it will raise with the reason
 

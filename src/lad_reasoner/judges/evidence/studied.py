@@ -5,7 +5,8 @@
 
 The file is in the format of safetensors: tensors and pictures as arrays, all else as JSON in its header. Nothing is
 unpickled: only the record classes of this room are made again, from their fields. The file is for exactly these pixels,
-this backbone (two numbers of what it sees in the first reference show its weights) and this version of the code.
+this backbone (two numbers of what it sees in the first reference show its weights) and this version of the code. A hash
+of all that it holds shows damage; whoever can write into the folder can change both.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib import import_module
 from pathlib import Path
@@ -36,7 +37,7 @@ log = logging.getLogger(__name__)
 
 def load_studied(path: Path, references: Sequence[Picture], backbone: Backbone) -> Any:
     """What is in the file, a record of this room, if it is that of these references, this backbone and this code."""
-    from safetensors import SafetensorError, safe_open
+    from safetensors import safe_open
 
     try:
         with safe_open(path, "pt") as file:
@@ -46,8 +47,11 @@ def load_studied(path: Path, references: Sequence[Picture], backbone: Backbone) 
             probe = json.loads(header["probe"])
             if not np.allclose(probe, _probe(references[0], backbone), atol=SAME):
                 return None
-            return _decode(json.loads(header["content"]), file.get_tensor, backbone)
-    except (OSError, SafetensorError, ValueError, KeyError, TypeError, AttributeError, ImportError) as error:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        if header["hash"] != _hash(header["content"], tensors):
+            raise ValueError("it is damaged")
+        return _decode(json.loads(header["content"]), tensors.__getitem__, backbone)
+    except Exception as error:  # whatever a file of a stranger makes a reader raise: it is only a copy
         if path.exists():
             log.info("%s: not used (%s); the references are studied again", path, error)
         return None
@@ -59,10 +63,12 @@ def save_studied(path: Path, studied: Any, references: Sequence[Picture], backbo
 
     tensors: dict[str, torch.Tensor] = {}
     try:
+        content = json.dumps(_encode(studied, tensors, backbone))
         header = {
             "key": _key(references, backbone),
             "probe": json.dumps(_probe(references[0], backbone)),
-            "content": json.dumps(_encode(studied, tensors, backbone)),
+            "content": content,
+            "hash": _hash(content, tensors),
         }
         write_whole(path, save(tensors, header))
     except (OSError, TypeError) as error:
@@ -75,6 +81,14 @@ def _key(references: Sequence[Picture], backbone: Backbone) -> str:
     for picture in references:
         digest.update(f"{picture.width} {picture.height} {picture.image.size}".encode())
         digest.update(picture.image.tobytes())
+    return digest.hexdigest()
+
+
+def _hash(content: str, tensors: Mapping[str, torch.Tensor]) -> str:
+    digest = hashlib.blake2b(content.encode(), digest_size=16)
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 
@@ -144,7 +158,9 @@ def _decode(node: Any, tensor_named: Any, backbone: Backbone) -> Any:
     if not module.startswith(f"{ROOM}."):
         raise ValueError(f"{module} is not of this room")
     kind_of_record = getattr(import_module(module), name)
-    made = kind_of_record.__new__(kind_of_record)
+    if not isinstance(kind_of_record, type) or kind_of_record.__module__ != module:
+        raise ValueError(f"{name} is not a class of {module}")
+    made: Any = object.__new__(kind_of_record)
     for field, each in node["fields"].items():
         object.__setattr__(made, field, _decode(each, tensor_named, backbone))
     return made

@@ -11,12 +11,12 @@ from __future__ import annotations
 
 import ctypes
 import difflib
-import json
 import re
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -25,6 +25,7 @@ import torch
 from PIL import Image
 
 from lad_reasoner.errors import InputError, LadError, MachineError, require
+from lad_reasoner.files.jsonl import load_json
 from lad_reasoner.files.pictures import within_budget
 from lad_reasoner.judges.vlm.known_pictures import KnownPictures, load_known
 from lad_reasoner.judges.vlm.qwen_speedups import speed_up
@@ -190,7 +191,7 @@ def _load_config(folder: Path, name: object) -> Any:
     vision_language = require("transformers.models.auto.modeling_auto", EXTRA).MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
     try:
         # Read by hand first: for an unknown type Transformers' own error is a page long.
-        fields = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        fields = load_json((folder / "config.json").read_text(encoding="utf-8"))
         kind = fields.get("model_type")
         if kind in known and not _find_kernel(fields):
             config = loader.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
@@ -342,6 +343,18 @@ def _load_weights(folder: Path, name: object, *, device: str | None, dtype: str 
         raise MachineError(f"{name}: not enough memory on {target}; try a smaller model, or dtype bfloat16") from None
     except Exception as error:  # a damaged file, or a config that does not match it: Transformers has no one error
         raise InputError(f"{name}: its weights cannot be loaded ({_first_line(error)})") from None
+
+
+@contextmanager
+def saving(folder: Path, again: str = "run the same command again") -> Iterator[None]:
+    """MachineError, with the place, for what Transformers, safetensors and torch raise when a disk is full."""
+    try:
+        yield
+    except torch.OutOfMemoryError:
+        raise
+    except (OSError, RuntimeError, require("safetensors", EXTRA).SafetensorError) as error:
+        problem = getattr(error, "strerror", None) or " ".join(str(error).split())[:200]
+        raise MachineError(f"{folder}: cannot be written ({problem}); free some space, then {again}") from None
 
 
 def _first_line(error: BaseException) -> str:

@@ -15,6 +15,7 @@ from pydantic import ValidationError
 
 from lad_reasoner.errors import InputError
 from lad_reasoner.files.jsonl import append_record
+from lad_reasoner.files.pictures import MAX_BYTES
 from lad_reasoner.files.whole import write_whole
 from lad_reasoner.records import Outcome
 from lad_reasoner.service.parts import PartResult, PictureFile
@@ -90,6 +91,8 @@ def _names(path: Path, number: int) -> Iterator[str]:
 
 def _copy(file: PictureFile, target: Path) -> None:
     """Copy a whole picture with its time of change; RejectedResultError if it is overwritten meanwhile."""
+    if file.size > MAX_BYTES:
+        raise RejectedResultError(f"{printable(file.path)}: too large to be copied")
     content = file.path.read_bytes()
     if PictureFile.at(file.path) != file:
         raise RejectedResultError(f"{printable(file.path)}: the picture was overwritten while it was copied")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+from lad_reasoner.files.pictures import MAX_BYTES
 from lad_reasoner.service.archive import Archive, Retention, Seen
 from lad_reasoner.service.parts import PartResult, PictureFile
 from lad_reasoner.service.sinks.sink import Sink
@@ -56,6 +57,8 @@ class StationHistory(Sink):
 
 def _content(file: PictureFile) -> bytes | None:
     """The picture; None if it was overwritten since: the next part's must not stand beside this verdict."""
+    if file.size > MAX_BYTES:  # no picture, see read_picture
+        return None
     try:
         content = file.path.read_bytes()
     except OSError:
