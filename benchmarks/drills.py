@@ -592,8 +592,8 @@ def files_of(folder: Path) -> dict[str, object]:
             continue
         if path.suffix in (".html", ".pt", ".pth", ".bin", ".md") or path.name in ABOUT_ITSELF:
             content[name] = ""
-        elif path.suffix in (".jsonl", ".toml"):
-            content[name] = TIMES.sub("", path.read_text(encoding="utf-8"))
+        elif path.suffix in (".jsonl", ".toml", ".yaml", ".sh"):
+            content[name] = TIMES.sub("", path.read_text(encoding="utf-8").replace(str(folder), ""))
         else:
             content[name] = hashlib.sha256(path.read_bytes()).hexdigest()
     return content

@@ -1,4 +1,4 @@
-"""The matchers of a product that several tests ask; Hypothesis without clocks, for machines that do other things, too."""
+"""The matchers of a product that several tests ask; Hypothesis without clocks, for machines that are busy."""
 
 import pytest
 from hypothesis import HealthCheck, settings

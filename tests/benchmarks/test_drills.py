@@ -1,10 +1,12 @@
 """A short run of the drills."""
 
+import re
 from collections import Counter
 from pathlib import Path
 
 import drills
 import pytest
+import yaml
 
 from helpers.plant import part_result
 from helpers.stations import grey_picture, grey_station
@@ -13,6 +15,8 @@ from lad_reasoner.files.jsonl import append_record
 from lad_reasoner.files.pictures import read_picture
 from lad_reasoner.service.archive import Archive, Seen
 from lad_reasoner.service.parts import PictureFile
+
+ROOT = Path(__file__).parents[2]
 
 
 def test_damaged_pictures_are_read_or_refused() -> None:
@@ -100,6 +104,41 @@ def test_a_wrong_parser_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_faulty_service_loses_nothing() -> None:
     tally = drills.drill_service(6, seed=1)
     assert (tally.tried, tally.lost) == (6, [])
+
+
+def test_each_promise_names_drills_and_tests_that_exist() -> None:
+    page = (ROOT / "SECURITY.md").read_text(encoding="utf-8")
+    for row in re.findall(r"^\|(?! promise|---)(.*)\|$", page, re.MULTILINE):
+        shown_by = re.findall("`([^`]*)`", row.rpartition("|")[2])
+        assert shown_by, row
+        for name in shown_by:
+            file, _, drill = name.partition(" ")
+            assert (ROOT / file).is_file(), name
+            assert not drill or drill in drills.DRILLS, name
+
+
+def test_ci_runs_the_drills() -> None:
+    jobs = yaml.safe_load((ROOT / ".github/workflows/ci.yml").read_text(encoding="utf-8"))["jobs"]
+    assert {"run": "python benchmarks/drills.py all"} in jobs["drills"]["steps"]
+
+
+@pytest.mark.slow  # a server starts four times
+def test_a_server_that_is_attacked() -> None:
+    tally = drills.drill_server(40, seed=1)
+    assert tally.lost == []
+    assert tally.tried > 60
+
+
+@pytest.mark.slow  # the command starts some thirty times
+def test_kills_and_small_disks_of_one_verb(monkeypatch: pytest.MonkeyPatch) -> None:
+    every = drills.writing_verbs
+
+    def one(stock: Path, seed: int = 0) -> dict[str, drills.Verb]:
+        return {name: verb for name, verb in every(stock, seed).items() if name == "data export"}
+
+    monkeypatch.setattr(drills, "writing_verbs", one)
+    for tally in (drills.drill_kills(1, 0, one), drills.drill_disks(1)):
+        assert tally.lost == []
 
 
 def test_a_few_pictures_of_soak() -> None:

@@ -8,10 +8,16 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from helpers.command_line import COMMAND, run
 from helpers.plant import free_port, wait_for
 from helpers.stations import grey_picture, grey_station
+from lad_reasoner.cli.app import app
+from lad_reasoner.errors import InputError, LadError
+from lad_reasoner.files.whole import lock
+from lad_reasoner.service.journal import Journal
+from lad_reasoner.service.watcher import journal_path
 
 
 @pytest.fixture(scope="module")
@@ -51,6 +57,24 @@ def test_once_for_all_pictures_that_are_there(station: Path, camera: Path, tmp_p
     broken = run(*command, "--json")
     assert broken.returncode == 1
     assert json.loads(broken.stdout)["outcome"] == "invalid"
+
+
+def test_two_lines_on_one_folder_and_a_journal_that_is_none(station: Path, camera: Path) -> None:
+    path = journal_path(station, camera)
+    path.parent.mkdir(exist_ok=True)
+    command = ("watch", "--station", station, "--once", camera)
+    with lock(path, "DIR"):
+        other = CliRunner().invoke(app, [str(word) for word in command])
+    assert isinstance(other.exception, InputError)
+    assert "another process is using it; wait for it, or give another DIR" in str(other.exception)
+    with Journal(path, camera.resolve()) as journal:
+        journal._connection.execute("DROP TABLE pending")
+        journal._connection.execute("CREATE VIEW pending AS SELECT 1 AS refused")
+        journal._connection.commit()
+    damaged = CliRunner().invoke(app, [str(word) for word in command])
+    assert isinstance(damaged.exception, LadError), damaged.exception
+    assert f"{path}: cannot be used" in str(damaged.exception)
+    path.unlink()
 
 
 def test_results_for_a_sink_that_is_away_are_kept(station: Path, camera: Path) -> None:

@@ -1,17 +1,22 @@
 """The archive: what is kept stays as it is, what goes goes by rule, and a full disk loses nothing."""
 
 import hashlib
+import os
 import sqlite3
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
+from helpers.damaged import damaged
 from helpers.served import grey_png
-from lad_reasoner.errors import InputError, MachineError
+from lad_reasoner.errors import InputError, LadError, MachineError
 from lad_reasoner.service.archive import AbsentError, Archive, Opinion, Outcome, Retention, Seen
 
 
@@ -204,3 +209,82 @@ def test_a_database_that_is_none_is_one_clear_line(tmp_path: Path) -> None:
     (tmp_path / "archive.sqlite3").write_bytes(b"nonsense " * 1000)
     with pytest.raises(MachineError, match=r"archive.sqlite3: file is not a database"):
         Archive(tmp_path, "bottle")
+
+
+def write(folder: Path, statement: str, *values: object) -> None:
+    """As a stranger would, who hands a station on."""
+    database = sqlite3.connect(folder / "archive.sqlite3")
+    for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'").fetchall():
+        database.execute(f"DROP TRIGGER {name}")
+    database.execute(statement, values)
+    database.commit()
+    database.close()
+
+
+def test_no_picture_from_elsewhere_is_given_out_or_deleted(tmp_path: Path) -> None:
+    secret = tmp_path / "secret.txt"
+    secret.write_bytes(b"secret")
+    archive = Archive(tmp_path / "bottle", "bottle")
+    archive.keep([seen()])
+    write(archive.folder, "UPDATE pictures SET file = '../../secret.txt'")
+    for ask in (lambda: archive.content(1), lambda: archive.retain(Retention(0.0, 0.0, 0.0))):
+        with pytest.raises(MachineError, match="names a picture that it did not write"):
+            ask()
+    archive.close()
+    assert secret.exists()
+
+
+def test_other_files_in_a_linked_folder_of_pictures_stay(tmp_path: Path) -> None:
+    other = tmp_path / "documents/letters/old.txt"
+    other.parent.mkdir(parents=True)
+    other.touch()
+    os.utime(other, (0, 0))
+    (tmp_path / "bottle").mkdir()
+    (tmp_path / "bottle/pictures").symlink_to(tmp_path / "documents")
+    Archive(tmp_path / "bottle", "bottle").close()
+    assert other.exists()
+
+
+def test_damaged_rows_are_one_clear_line(archive: Archive) -> None:
+    archive.keep([seen()])
+    archive.begin_change("limit", [1], who="Ada", base=1)
+    for statement, ask in (
+        ("UPDATE inspections SET verdict = '{'", lambda: archive.history(limit=5)),
+        ("UPDATE changes SET inspections = '[[[['", lambda: archive.changes()),
+        ("UPDATE changes SET inspections = '[[[['", lambda: archive.change(1)),
+        ("UPDATE audit SET detail = 'x'", lambda: archive.audit()),
+    ):
+        write(archive.folder, statement)
+        with pytest.raises(MachineError, match=r"archive\.sqlite3: damaged \("):
+            ask()
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    archive = Archive(tmp_path_factory.mktemp("whole"), "bottle")
+    for number in range(5):
+        archive.keep([seen(str(number))])
+    archive.review(1, Opinion.GOOD, who="Ada")
+    archive.close()
+    return (archive.folder / "archive.sqlite3").read_bytes()
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_a_damaged_database_is_refused_or_read(
+    tmp_path_factory: pytest.TempPathFactory, whole: bytes, data: st.DataObject
+) -> None:
+    folder = tmp_path_factory.mktemp("damaged")
+    (folder / "archive.sqlite3").write_bytes(data.draw(damaged(whole)))
+    try:
+        archive = Archive(folder, "bottle")
+    except LadError:
+        return
+    try:
+        for ask in (archive.history, archive.audit, archive.counts, archive.broken_audit, lambda: archive.content(2)):
+            with suppress(LadError):
+                ask()
+        with suppress(LadError):
+            archive.keep([seen("new")])
+    finally:
+        archive.close()

@@ -61,6 +61,7 @@ def test_whole_numbers_and_dates_of_a_hand_are_taken(tmp_path: Path) -> None:
         ('"references/0001.png"', '"../secret.png"', "references.0"),
         ('"references/0001.png"', '"/etc/passwd"', "references.0"),
         ('"references/0001.png"', "7", "references.0"),
+        ("zones = []", '[[zones]]\nkind = "ignore"\npoints = [[1e300, 0], [0, 1], [1, 1]]', "zones.0.points"),
         ("max_false_alarms = 0.02", "max_false_alarms = 2", "max_false_alarms"),
         ('picture = "normals/0001.png"', 'picture = ""', "normals.0.picture"),
         ("score = 0.25", "score = -1", "normals.0.score"),

@@ -55,7 +55,7 @@ def watch_verb(
     from lad_reasoner.files.whole import lock
     from lad_reasoner.service.archive import Retention
     from lad_reasoner.service.current import CurrentStation
-    from lad_reasoner.service.journal import Journal
+    from lad_reasoner.service.journal import Journal, journal_errors
     from lad_reasoner.service.sinks import open_sink
     from lad_reasoner.service.sinks.files import SortedFolders
     from lad_reasoner.service.sinks.history import HISTORY, StationHistory
@@ -76,6 +76,7 @@ def watch_verb(
     path = journal_path(station, folder)
     path.parent.mkdir(exist_ok=True)
     with ExitStack() as stack:
+        stack.enter_context(journal_errors(path))
         stack.enter_context(lock(path, "DIR"))
         journal = stack.enter_context(Journal(path, folder.resolve()))
         journal.prune()

@@ -14,6 +14,7 @@ import errno
 import hashlib
 import json
 import logging
+import re
 import secrets
 import sqlite3
 import threading
@@ -28,12 +29,14 @@ from typing import Any, Literal
 from pydantic import Field
 
 from lad_reasoner.errors import InputError, MachineError
+from lad_reasoner.files.jsonl import load_json
 from lad_reasoner.files.whole import write_whole
 from lad_reasoner.records import Record, Verdict
 
 logger = logging.getLogger(__name__)
 
 DATABASE, PICTURES = "archive.sqlite3", "pictures"
+_OURS = re.compile(r"[0-9a-f]{2}/([0-9a-f]{16}-[0-9a-f]{8}|\.\d+-\d+\.part)")  # a picture, half of one after a kill
 PAGE = 100  # rows of one page of the history
 FORMAT = 1  # of the tables
 
@@ -279,7 +282,7 @@ class Archive:
         if not rows:
             raise AbsentError(f"{self.name}: no picture of inspection {number} is kept")
         try:
-            content: bytes = (self.folder / PICTURES / rows[0]["file"]).read_bytes()
+            content: bytes = self._picture(rows[0]["file"]).read_bytes()
         except OSError:
             raise AbsentError(f"{self.name}: the picture of inspection {number} is gone from the disk") from None
         if hashlib.sha256(content).hexdigest() != rows[0]["sha256"]:
@@ -325,11 +328,14 @@ class Archive:
         rows = self._rows("SELECT * FROM changes WHERE id = ?", (number,))
         if not rows:
             raise AbsentError(f"{self.name}: no change {number}")
-        return _change(rows[0])
+        with _clear_errors(self.folder):
+            return _change(rows[0])
 
     def changes(self) -> list[Change]:
         """The newest first."""
-        return [_change(row) for row in self._rows("SELECT * FROM changes ORDER BY id DESC LIMIT ?", (PAGE,))]
+        rows = self._rows("SELECT * FROM changes ORDER BY id DESC LIMIT ?", (PAGE,))
+        with _clear_errors(self.folder):
+            return list(map(_change, rows))
 
     def move_change(
         self,
@@ -360,7 +366,8 @@ class Archive:
         """The newest first."""
         top = 2**62 if before is None else before
         rows = self._rows("SELECT * FROM audit WHERE id < ? ORDER BY id DESC LIMIT ?", (top, limit))
-        return [AuditLine(**{**row, "detail": json.loads(row["detail"])}) for row in map(dict, rows)]
+        with _clear_errors(self.folder):
+            return [AuditLine(**{**row, "detail": load_json(row["detail"])}) for row in map(dict, rows)]
 
     def broken_audit(self) -> int | None:
         """The number of the first line of the audit log that does not follow from the one before it; None if all do."""
@@ -397,7 +404,7 @@ class Archive:
                     database.executemany("DELETE FROM pictures WHERE inspection = ?", doomed)
                     self._log(database, "retention", "deleted pictures", rule=name, days=days, number=len(rows))
                 for row in rows:
-                    (self.folder / PICTURES / row["file"]).unlink(missing_ok=True)
+                    self._picture(row["file"]).unlink(missing_ok=True)
                 number += len(rows)
         return number
 
@@ -440,8 +447,16 @@ class Archive:
         kept = {row["file"] for row in self._rows("SELECT file FROM pictures")}
         limit = datetime.now(UTC).timestamp() - 3600  # another process may be writing its row
         for path in (self.folder / PICTURES).glob("*/*"):
-            if path.relative_to(self.folder / PICTURES).as_posix() not in kept and path.stat().st_mtime < limit:
+            name = path.relative_to(self.folder / PICTURES).as_posix()
+            # Only what an archive wrote: the folder may be a link to one with other files.
+            if _OURS.fullmatch(name) and name not in kept and path.stat().st_mtime < limit:
                 path.unlink(missing_ok=True)
+
+    def _picture(self, name: str) -> Path:
+        """The path of a kept picture. MachineError for a name that no archive writes: it may lead anywhere."""
+        if not _OURS.fullmatch(name):
+            raise MachineError(f"{self.folder / DATABASE}: {_mend('names a picture that it did not write')}")
+        return self.folder / PICTURES / name
 
     def _write_picture(self, content: bytes | None, files: list[Path]) -> tuple[str, str] | None:
         """Returns the file's name below `pictures/` and its hash."""
@@ -514,19 +529,21 @@ class Archive:
         numbers = [row["id"] for row in rows]
         marks = ", ".join("?" * len(numbers))
         feedback: dict[int, list[Feedback]] = {number: [] for number in numbers}
-        for row in self._rows(f"SELECT * FROM feedback WHERE inspection IN ({marks}) ORDER BY id", numbers):
-            feedback[row["inspection"]].append(Feedback(**dict(row)))
-        return [
-            Inspection(
-                **{
-                    **row,
-                    "station": self.name,
-                    "verdict": None if row["verdict"] is None else Verdict.model_validate_json(row["verdict"]),
-                    "feedback": tuple(feedback[row["id"]]),
-                }
-            )
-            for row in map(dict, rows)
-        ]
+        opinions = self._rows(f"SELECT * FROM feedback WHERE inspection IN ({marks}) ORDER BY id", numbers)
+        with _clear_errors(self.folder):
+            for row in opinions:
+                feedback[row["inspection"]].append(Feedback(**dict(row)))
+            return [
+                Inspection(
+                    **{
+                        **row,
+                        "station": self.name,
+                        "verdict": None if row["verdict"] is None else Verdict.model_validate_json(row["verdict"]),
+                        "feedback": tuple(feedback[row["id"]]),
+                    }
+                )
+                for row in map(dict, rows)
+            ]
 
     def _rows(self, query: str, values: Sequence[Any] = ()) -> list[sqlite3.Row]:
         with self._lock, _clear_errors(self.folder):
@@ -548,11 +565,14 @@ class Archive:
 
 @contextmanager
 def _clear_errors(folder: Path) -> Iterator[None]:
-    """Turns the errors of the disk and of SQLite into one clear line."""
+    """Turns the errors of the disk, of SQLite and of damaged rows into one clear line."""
     try:
         yield
     except sqlite3.Error as error:
         raise MachineError(f"{folder / DATABASE}: {_mend(str(error))}") from None
+    except ValueError as error:
+        problem = f"damaged ({' '.join(str(error).split())[:100]})"
+        raise MachineError(f"{folder / DATABASE}: {_mend(problem)}") from None
     except OSError as error:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
         problem = "the disk is full" if full else error.strerror or str(error)
@@ -567,7 +587,7 @@ def _mend(problem: str) -> str:
 
 def _change(row: sqlite3.Row) -> Change:
     values = dict(row)
-    return Change(**{**values, "inspections": json.loads(row["inspections"]), "preview": json.loads(row["preview"])})
+    return Change(**{**values, "inspections": load_json(row["inspections"]), "preview": load_json(row["preview"])})
 
 
 def _link(chain: str, *parts: str) -> str:

@@ -15,13 +15,13 @@ import contextlib
 import os
 import sqlite3
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from pydantic import ValidationError
 
-from lad_reasoner.errors import InputError
+from lad_reasoner.errors import InputError, MachineError
 from lad_reasoner.service.parts import PartResult, PictureFile
 from lad_reasoner.text import printable
 
@@ -118,8 +118,7 @@ class Journal:
         with self._lock:
             rows = self._connection.execute(query, (sink, after, BATCH)).fetchall()
         return [
-            (_parse(text), PictureFile(self.folder / os.fsdecode(path), size, modified_ns))
-            for text, path, size, modified_ns in rows
+            (_parse(text), PictureFile(self._path(path), size, modified_ns)) for text, path, size, modified_ns in rows
         ]
 
     def deliver(self, number: int, sink: str) -> None:
@@ -162,15 +161,33 @@ class Journal:
             rows = self._connection.execute(query, (before,)).fetchall()
         gone = []
         for number, path, size, modified_ns in rows:
-            file = PictureFile(self.folder / os.fsdecode(path), size, modified_ns)
+            file = PictureFile(self._path(path), size, modified_ns)
             if PictureFile.at(file.path) != file:
                 gone.append((number,))
         with self._lock, self._connection:
             self._connection.executemany("DELETE FROM results WHERE number = ?", gone)
         return len(gone)
 
+    def _path(self, name: bytes) -> Path:
+        """InputError for a name that leads out of the folder, which no watcher records: sinks move files."""
+        path = Path(os.fsdecode(name))
+        if path.is_absolute() or ".." in path.parts:
+            raise InputError(f"the journal holds a picture outside of the folder: {printable(path)}")
+        return self.folder / path
+
     def _key(self, file: PictureFile) -> tuple[bytes, int, int]:
         return os.fsencode(file.path.relative_to(self.folder)), file.size, file.modified_ns
+
+
+@contextlib.contextmanager
+def journal_errors(path: Path) -> Iterator[None]:
+    """Turns SQLite's errors into one clear line."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise MachineError(
+            f"{printable(path)}: cannot be used ({error}); free the disk, or move the file away to start anew"
+        ) from None
 
 
 def _parse(text: str) -> PartResult:

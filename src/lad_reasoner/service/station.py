@@ -52,8 +52,9 @@ def _check_inside(path: str) -> str:
 PathInside = Annotated[str, AfterValidator(_check_inside)]
 Score = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Rate = Annotated[float, Field(gt=0, lt=1, allow_inf_nan=False)]
+Coordinate = Annotated[float, Field(ge=-1e6, le=1e6, allow_inf_nan=False)]  # pixels
 # A list of JSON is a corner too, whatever has parsed it.
-Corner = Annotated[tuple[FiniteFloat, FiniteFloat], Field(strict=False)]
+Corner = Annotated[tuple[Coordinate, Coordinate], Field(strict=False)]
 
 
 class StationRecord(BaseModel):
@@ -184,6 +185,18 @@ class Station(StationRecord):
     def normal_scores(self) -> tuple[float, ...]:
         """Of the normal pictures, in the order of the file."""
         return tuple(picture.score for picture in self.normals)
+
+
+def picture_path(folder: Path, name: str) -> Path:
+    """The path of a picture that the station's file names. InputError if a link leads out of the station's folder."""
+    path = folder / name
+    try:
+        inside = path.resolve().is_relative_to(folder.resolve())
+    except (OSError, RuntimeError):  # a loop of links: whoever reads it says so
+        inside = True
+    if not inside:
+        raise InputError(f"{printable(path)}: a link that leads out of the station; put a copy in its place")
+    return path
 
 
 def station_folder(path: str | Path) -> Path:

@@ -1,12 +1,18 @@
 """Text: what is compared by letters, and what RapidOCR reads on drawn labels."""
 
+import csv
+import io
+import json
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from PIL import Image, ImageDraw, ImageFont
+from typer.testing import CliRunner
 
 from lad_reasoner.answers import parse_response
+from lad_reasoner.cli.app import app
 from lad_reasoner.errors import InputError, MissingExtraError
 from lad_reasoner.files.pictures import Picture
 from lad_reasoner.judge import PicturePair
@@ -133,6 +139,33 @@ class Recorder(LabelReader):
     def read(self, picture: Picture) -> tuple[Text, ...]:
         self.reads.append(picture)
         return (replace(line("Cherry"), confidence=0.95),)
+
+
+HOSTILE = "\x1b]52;c;x\x07=cmd|'calc'!A1 <script>alert(1)</script> [/bold] \u202e\r\nforged"
+
+
+def test_a_hostile_label_is_only_text_wherever_it_is_shown(
+    judge: Evidence, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    blank = drawn()
+    blank.image.save(tmp_path / "good.png")
+    drawn("LOT").image.save(tmp_path / "query.png")
+    added = {True: (), False: (line(HOSTILE),)}
+    monkeypatch.setattr(judge.reader, "read", lambda picture: added[picture.image.tobytes() == blank.image.tobytes()])
+    monkeypatch.setattr("lad_reasoner.judges.load_judge", lambda *_, **__: judge)
+    words = ["inspect", "-r", str(tmp_path / "good.png"), str(tmp_path / "query.png")]
+    outputs = [CliRunner().invoke(app, [*words, *more]) for more in ([], ["--verbose"], ["--json"], ["--csv"])]
+    report = CliRunner().invoke(app, [*words, "--out", str(tmp_path / "out")])
+    assert report.exit_code == 0, report.output
+    page = (tmp_path / "out/report.html").read_text()
+    assert "alert(1)" in page and "<script>alert" not in page
+    for output in outputs:
+        assert output.exit_code == 0, output.exception
+        assert "alert(1)" in output.output, "it was read"
+        assert not any(sign in output.output for sign in "\x1b\x07\u202e\r")
+    assert json.loads(outputs[2].stdout.splitlines()[0])["answer"] == "yes"
+    (row,) = csv.DictReader(io.StringIO(outputs[3].stdout))
+    assert not any((cell or "").lstrip().startswith("=") for cell in row.values())
 
 
 def test_without_the_extra_the_pip_line_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
