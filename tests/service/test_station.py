@@ -8,8 +8,11 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
 from helpers.damaged import damaged
+from helpers.stations import grey_picture, grey_station
+from lad_reasoner.cli.app import app
 from lad_reasoner.errors import InputError
 from lad_reasoner.service.station import FILE, ScoredPicture, Station
 
@@ -106,3 +109,21 @@ def test_a_damaged_file_is_refused_or_means_something(tmp_path_factory: pytest.T
     else:
         station.save(folder)
         assert Station.load(folder) == station
+
+
+@pytest.mark.parametrize("name", ["references/0001.png", "normals/0001.png", "archive.sqlite3", "tests.jsonl", "watch"])
+def test_no_link_leads_out_of_a_station(tmp_path: Path, name: str) -> None:
+    folder, _ = grey_station(tmp_path)
+    secret = grey_picture(tmp_path / "secret.png", 100)
+    (folder / name).unlink(missing_ok=True)
+    (folder / name).symlink_to(secret)
+    content = secret.read_bytes()
+    picture = str(tmp_path / "good/000.png")
+    words = {
+        "normals/0001.png": ["station", "calibrate", str(folder)],
+        "tests.jsonl": ["station", "test", str(folder), "--good", picture, "--bad", picture],
+    }.get(name, ["watch", "--station", str(folder), "--once", str(tmp_path / "good")])
+    done = CliRunner().invoke(app, words)
+    assert isinstance(done.exception, InputError), done.output
+    assert f"{folder / name}: a link that leads out of the station" in str(done.exception)
+    assert secret.read_bytes() == content

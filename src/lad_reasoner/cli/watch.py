@@ -59,7 +59,7 @@ def watch_verb(
     from lad_reasoner.service.sinks import open_sink
     from lad_reasoner.service.sinks.files import SortedFolders
     from lad_reasoner.service.sinks.history import HISTORY, StationHistory
-    from lad_reasoner.service.station import station_folder
+    from lad_reasoner.service.station import path_inside, station_folder
     from lad_reasoner.service.watcher import LAST_DELIVERIES, FolderWatcher, check_folders, journal_path
 
     addresses = list(dict.fromkeys(to or []))
@@ -73,7 +73,7 @@ def watch_verb(
         print(f"note: {note}", file=sys.stderr)
     history = StationHistory(station, current.name, Retention(keep_good, keep_rejected, keep_reviewed))
     current.changed = partial(history.note_version, "file changed")
-    path = journal_path(station, folder)
+    path = journal_path(path_inside(station, "watch").parent, folder)
     path.parent.mkdir(exist_ok=True)
     with ExitStack() as stack:
         stack.enter_context(journal_errors(path))

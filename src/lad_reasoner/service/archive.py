@@ -32,6 +32,7 @@ from lad_reasoner.errors import InputError, MachineError
 from lad_reasoner.files.jsonl import load_json
 from lad_reasoner.files.whole import write_whole
 from lad_reasoner.records import Record, Verdict
+from lad_reasoner.service.station import path_inside
 
 logger = logging.getLogger(__name__)
 
@@ -206,7 +207,9 @@ class Archive:
         self._pending: list[_Pending] = []
         with _clear_errors(self.folder):
             (self.folder / PICTURES).mkdir(parents=True, exist_ok=True)
-            self._database = sqlite3.connect(self.folder / DATABASE, check_same_thread=False, isolation_level=None)
+            self._database = sqlite3.connect(
+                path_inside(self.folder, DATABASE), check_same_thread=False, isolation_level=None
+            )
             self._database.row_factory = sqlite3.Row
             try:
                 self._prepare()

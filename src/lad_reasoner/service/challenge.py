@@ -20,7 +20,7 @@ from lad_reasoner.files.whole import lock
 from lad_reasoner.judge import Judge
 from lad_reasoner.records import Failure, Outcome, Record
 from lad_reasoner.service.inspection import OpenStation
-from lad_reasoner.service.station import TESTS, station_folder
+from lad_reasoner.service.station import TESTS, path_inside, station_folder
 from lad_reasoner.text import listed, printable
 
 
@@ -77,7 +77,7 @@ def challenge(
         passed=not failed,
         reason=listed(failed, separator="; "),
     )
-    path = opened.folder / TESTS
+    path = path_inside(opened.folder, TESTS)
     with lock(path, "station"):
         repair_records(path)
         append_record(path, record)

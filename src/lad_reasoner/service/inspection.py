@@ -30,7 +30,7 @@ from lad_reasoner.records import Box, Checked, Failure, Outcome, Verdict
 from lad_reasoner.runner import Judged, judge_batch, run
 from lad_reasoner.service.conformal import p_value
 from lad_reasoner.service.rules import RuleChecker, broken_rules, name_broken
-from lad_reasoner.service.station import FILE, STUDIED, TESTS, Station, picture_path, station_folder
+from lad_reasoner.service.station import FILE, STUDIED, TESTS, Station, path_inside, station_folder
 from lad_reasoner.service.zones import LEAST_VISIBLE, PlacedZones
 from lad_reasoner.text import place_words, printable
 
@@ -90,7 +90,7 @@ class OpenStation:
                 f"{printable(self.folder / FILE)}: zones: not those that the limit was made with; "
                 "make it anew with `lad-reasoner station calibrate`"
             )
-        self.inspector = Inspector(self.judge, [picture_path(self.folder, name) for name in self.station.references])
+        self.inspector = Inspector(self.judge, [path_inside(self.folder, name) for name in self.station.references])
         self.zones = PlacedZones(self.station, self.folder, self.references) if self.station.zones else None
         self.rules: RuleChecker | None = None
         if self.station.rules is not None and self.station.rules.checks:

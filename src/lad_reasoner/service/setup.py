@@ -30,7 +30,7 @@ from lad_reasoner.service.conformal import conformal_limit
 from lad_reasoner.service.inspection import OpenStation, load_station_judge
 from lad_reasoner.service.rule_sheet import RuleSheet
 from lad_reasoner.service.rules import RuleChecker, describe_check, write_rules
-from lad_reasoner.service.station import FILE, ScoredPicture, Station, picture_path, station_folder
+from lad_reasoner.service.station import FILE, ScoredPicture, Station, path_inside, station_folder
 from lad_reasoner.service.zones import read_svg
 from lad_reasoner.text import first_problem, printable
 from lad_reasoner.version import __version__
@@ -162,7 +162,7 @@ def set_zones(
         station = Station.load(folder)
         zones = [] if clear else [zone.model_dump() for zone in station.zones]
         if svg is not None:
-            drawn = read_svg(svg, read_picture(picture_path(folder, station.references[0])))
+            drawn = read_svg(svg, read_picture(path_inside(folder, station.references[0])))
             zones += [zone.model_dump() for zone in drawn]
         if mask is not None:
             zones.append({"kind": kind, "name": name, "mask": _copy_mask(mask, folder)})
@@ -267,7 +267,7 @@ def set_limits(station: Station) -> Station:
 def score_pictures(station: OpenStation, paths: Sequence[str], track: Track = silent) -> list[ScoredPicture]:
     """The scores of pictures of the station's folder; InputError for one that cannot be judged."""
     scored = []
-    results = station.inspect([picture_path(station.folder, path) for path in paths])
+    results = station.inspect([path_inside(station.folder, path) for path in paths])
     for path, decision in zip(paths, track(results, len(paths), "Scoring"), strict=True):
         if isinstance(decision, Failure):
             raise InputError(decision.error)

@@ -187,8 +187,8 @@ class Station(StationRecord):
         return tuple(picture.score for picture in self.normals)
 
 
-def picture_path(folder: Path, name: str) -> Path:
-    """The path of a picture that the station's file names. InputError if a link leads out of the station's folder."""
+def path_inside(folder: Path, name: str) -> Path:
+    """The path of a file of the station. InputError if a link leads out of the station's folder."""
     path = folder / name
     try:
         inside = path.resolve().is_relative_to(folder.resolve())

@@ -35,7 +35,7 @@ from lad_reasoner.service.archive import Change, Inspection, StateError, Target
 from lad_reasoner.service.inspection import Decision, OpenStation, outcome_of
 from lad_reasoner.service.runtime import LiveStation, Runtime
 from lad_reasoner.service.setup import NORMALS, REFERENCES, set_limits
-from lad_reasoner.service.station import FILE, ScoredPicture, Station, Zone, picture_path
+from lad_reasoner.service.station import FILE, ScoredPicture, Station, Zone, path_inside
 from lad_reasoner.text import first_problem
 
 logger = logging.getLogger(__name__)
@@ -237,7 +237,7 @@ class _Preview:
         known: dict[bytes, str] = {}
         for name in (*station.references, *(picture.picture for picture in station.normals)):
             with suppress(OSError):  # whoever needs it says that it is gone
-                known[picture_path(self.live.folder, name).read_bytes()] = name
+                known[path_inside(self.live.folder, name).read_bytes()] = name
         for number, content in self.contents.items():
             if content in known:
                 raise InputError(f"the picture of inspection {number} is the same as {known[content]}")
@@ -259,7 +259,7 @@ class _Preview:
     def _score(self, station: OpenStation, names: Sequence[str]) -> tuple[ScoredPicture, ...]:
         scored = []
         for name, decision in zip(
-            names, self._judge(station, [picture_path(station.folder, name) for name in names]), strict=True
+            names, self._judge(station, [path_inside(station.folder, name) for name in names]), strict=True
         ):
             if isinstance(decision, Failure):
                 raise InputError(decision.error)

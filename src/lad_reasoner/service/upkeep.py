@@ -25,7 +25,7 @@ from lad_reasoner.estimate import Estimate, share_of
 from lad_reasoner.progress import Track, silent
 from lad_reasoner.records import Failure, Outcome
 from lad_reasoner.service.inspection import Decision, OpenStation, outcome_of
-from lad_reasoner.service.station import picture_path
+from lad_reasoner.service.station import path_inside
 
 DRIFT = 0.01  # a p-value of the test below this is called drift
 SAME = 0.01  # a score that changes by no more is the same
@@ -46,7 +46,7 @@ class Rescored:
 def rescore(opened: OpenStation, track: Track = silent) -> Rescored:
     """Score normal and bad pictures again. InputError for one that cannot be judged any more."""
     scored = (*opened.station.normals, *opened.station.bad)
-    results = opened.inspect([picture_path(opened.folder, each.picture) for each in scored])
+    results = opened.inspect([path_inside(opened.folder, each.picture) for each in scored])
     largest, changed = 0.0, []
     for old, decision in zip(scored, track(results, len(scored), "Scoring again"), strict=True):
         if isinstance(decision, Failure):
@@ -111,7 +111,7 @@ def measure_robustness(opened: OpenStation, pictures: int = CHANGED, track: Trac
     station = opened.station
     names = [each.picture for each in station.normals] or list(station.references)
     step = max(1, len(names) // pictures)
-    chosen = [opened.read(picture_path(opened.folder, name)).query for name in names[::step][:pictures]]
+    chosen = [opened.read(path_inside(opened.folder, name)).query for name in names[::step][:pictures]]
     items = [(change, picture) for change in CHANGES for picture in chosen]
     results = opened.inspect([CHANGES[change](picture.image) for change, picture in items])
     outcomes: dict[str, list[Outcome]] = {change: [] for change in CHANGES}

@@ -33,7 +33,7 @@ from lad_reasoner.judges.evidence.registration import (
     sample,
 )
 from lad_reasoner.records import Box
-from lad_reasoner.service.station import Station, Zone, picture_path
+from lad_reasoner.service.station import Station, Zone, path_inside
 from lad_reasoner.text import first_problem, printable
 
 MASK_SIDE = 512  # pixels of the long side on which zones are drawn
@@ -150,7 +150,7 @@ class PlacedZones:
     def _mask(self, zone: Zone, folder: Path) -> np.ndarray:
         """1 inside the zone, float32 (rows, columns)."""
         if zone.mask is not None:
-            with open_picture(picture_path(folder, zone.mask)) as image:
+            with open_picture(path_inside(folder, zone.mask)) as image:
                 drawn = image.convert("L").resize(self.size, Image.Resampling.BOX).point(lambda v: 255 * (v > 127))
         else:
             drawn = Image.new("L", self.size)
