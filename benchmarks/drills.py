@@ -581,8 +581,11 @@ def command(*words: object) -> list[str]:
     return [sys.executable, "-m", "lad_reasoner", *map(str, words)]
 
 
-def files_of(folder: Path) -> dict[str, object]:
-    """What a folder holds, without times and what a run learns only about itself; of pages only that they are there."""
+def files_of(folder: Path, written_as: Path | None = None) -> dict[str, object]:
+    """What a folder holds, without its path, times and what a run learns only about itself; of pages only their names.
+
+    `written_as` is the path that it had when it was written.
+    """
     content: dict[str, object] = {}
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
@@ -593,7 +596,7 @@ def files_of(folder: Path) -> dict[str, object]:
         if path.suffix in (".html", ".pt", ".pth", ".bin", ".md") or path.name in ABOUT_ITSELF:
             content[name] = ""
         elif path.suffix in (".jsonl", ".toml", ".yaml", ".sh"):
-            content[name] = TIMES.sub("", path.read_text(encoding="utf-8").replace(str(folder), ""))
+            content[name] = TIMES.sub("", path.read_text(encoding="utf-8").replace(str(written_as or folder), ""))
         else:
             content[name] = hashlib.sha256(path.read_bytes()).hexdigest()
     return content
@@ -762,7 +765,7 @@ def drill_disks(number: int, seed: int = 0) -> Tally:
                 if "Traceback" in first or (MARK in done.stdout and not _names_the_disk(first, disk)):
                     tally.lost.append(f"{verb}, {size} bytes: {first.strip().splitlines()[-1:]}")
                 else:
-                    _compare_folders(tally, verb, done.returncode, second, files_of(copy), expected)
+                    _compare_folders(tally, verb, done.returncode, second, files_of(copy, disk), expected)
     return tally
 
 

@@ -62,6 +62,7 @@ from lad_reasoner.service.archive import REASONS, AbsentError, Inspection, Opini
 from lad_reasoner.service.guard import COOKIE, LOGIN, OPEN
 from lad_reasoner.service.keys import Holder, Keys
 from lad_reasoner.service.runtime import LiveStation, Runtime
+from lad_reasoner.service.station import path_inside
 from lad_reasoner.service.teaching import (
     apply_change,
     discard_change,
@@ -386,7 +387,7 @@ def _add_zones(app: FastAPI) -> None:
         name = zones[number - 1].mask if number <= len(zones) else None
         if name is None:
             raise AbsentError(f"{live.name}: no mask of zone {number}")
-        with open_picture(live.folder / name) as image:
+        with open_picture(path_inside(live.folder, name)) as image:
             white = image.convert("L").point(lambda level: MASK_ALPHA * (level > 127))
         drawn = Image.new("RGBA", white.size, MASK_COLOUR)
         drawn.putalpha(white)
