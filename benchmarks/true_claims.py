@@ -75,8 +75,9 @@ LARGEST = re.compile(
     r"(?P<y>\d+) % from the top\.)?"
 )
 AMOUNTS = re.compile(
-    r"(?:There is more (?P<more>[a-z ]+) and less (?P<less>[a-z ]+) than in any reference, mostly at (?P<place>[a-z ]+)"
-    r"|The amounts differ, mostly at (?P<where>[a-z ]+): more of something [a-z ]+ than in any reference)\."
+    r"(?:There is more (?P<more>[a-z ]+) and less (?P<less>[a-z ]+) than in (?:any|the) reference, mostly at "
+    r"(?P<place>[a-z ]+)"
+    r"|The amounts differ, mostly at (?P<where>[a-z ]+): more of something [a-z ]+ than in (?:any|the) reference)\."
 )
 OVERALL = re.compile(
     r"Overall the difference is (?P<ratio>[\d.]+) times the limit: "
@@ -254,7 +255,6 @@ class Evidence:
     def _amounts(self, place: str, more: str | None, less: str | None, text: str) -> Iterator[Claim]:
         """An assignment made anew: is its excess above the limit, there, and of these colours?"""
         amount = self.measured.amount
-        assert amount is not None
         yield Claim("amount", text, self.measured.amount_speaks and amount.ratio >= 1)
         surplus = amount.surplus.numpy()
         rows, columns = surplus.shape

@@ -7,7 +7,7 @@ from PIL import Image, ImageDraw
 
 from helpers.scenes import BLUE, RED
 from lad_reasoner.files.pictures import Picture, read_picture
-from lad_reasoner.judges.evidence.amount import FEWEST, LIMIT, Amounts
+from lad_reasoner.judges.evidence.amount import FEWEST, LIMIT, LIMIT_OF_FEW, Amounts
 from lad_reasoner.judges.evidence.backbone import Backbone
 from lad_reasoner.judges.evidence.judge import StudiedReferences, describe, measure_query
 
@@ -25,11 +25,9 @@ def test_places_do_not_matter_and_amounts_do() -> None:
     amounts = Amounts.study(torch.stack([mosaic(8, seed) for seed in range(3)]), 3, range(3))
     same = amounts.measure(mosaic(8, 7))
     more = amounts.measure(mosaic(12, 7))
-    assert same is not None
-    assert more is not None
     assert same.ratio == pytest.approx(0, abs=1e-5)
     # Four of sixteen cells must take a counterpart at distance 1, and every one is near to some other cell.
-    assert more.ratio * amounts.limit == pytest.approx(4 / 16, abs=1e-5)  # type: ignore[operator]
+    assert more.ratio * amounts.limit == pytest.approx(4 / 16, abs=1e-5)
     assert int((more.surplus > 0.5).sum()) == 4
 
 
@@ -37,14 +35,17 @@ def test_references_that_differ_in_amount_allow_it() -> None:
     strict = Amounts.study(torch.stack([mosaic(8, seed) for seed in range(3)]), 3, range(3))
     loose = Amounts.study(torch.stack([mosaic(share, seed) for seed, share in enumerate((6, 8, 11))]), 3, range(3))
     query = mosaic(12, 7)
-    assert strict.measure(query).ratio > 1  # type: ignore[union-attr]
-    assert loose.measure(query).ratio < 1  # type: ignore[union-attr]
+    assert strict.measure(query).ratio > 1
+    assert loose.measure(query).ratio < 1
     assert loose.limit == pytest.approx(LIMIT * 3 / 16, abs=1e-5)
 
 
-def test_silent_with_too_few_references() -> None:
-    features = torch.stack([mosaic(8, seed) for seed in range(FEWEST)])
-    assert Amounts.study(features, FEWEST - 1, range(FEWEST)).measure(mosaic(16, 0)) is None
+def test_few_references_have_the_constant() -> None:
+    features = torch.stack([mosaic(8, seed) for seed in range(FEWEST - 1)])
+    amounts = Amounts.study(features, FEWEST - 1, range(FEWEST - 1))
+    assert amounts.limit == LIMIT_OF_FEW
+    assert amounts.measure(mosaic(8, 7)).ratio == pytest.approx(0, abs=1e-5)
+    assert amounts.measure(mosaic(9, 7)).ratio == pytest.approx(1 / 16 / LIMIT_OF_FEW, abs=1e-4)
 
 
 def crowd(blue: int, seed: int) -> Picture:

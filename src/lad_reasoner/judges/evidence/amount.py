@@ -8,7 +8,7 @@ Matching patch by patch takes any number of tangerines for one: each finds a tan
 query and reference are also assigned one to one, at the least total distance. What a patch must pay above its nearest
 counterpart, because others have taken that, is the excess; its mean is the statistic. Three references or more show
 how large it is among good pictures: twice the largest excess of one of them against the others is the limit. With
-fewer, the amount is silent.
+fewer, the limit is a constant that only a large change of the amounts reaches.
 
 The excess does not depend on where things lie, and hardly on how they look; where the amounts of a product vary, the
 references' own excess is large, and the limit with it.
@@ -25,6 +25,7 @@ from scipy.optimize import linear_sum_assignment
 CELL = 2  # patches on a cell's side: fewer cells, since an assignment costs the cube of their number
 FEWEST = 3  # references
 LIMIT = 2.0  # times the largest excess among the references; no good picture of seven real sets reached it
+LIMIT_OF_FEW = 0.034  # excess (cosine distance), with fewer; no good picture of seven real sets reached it
 LEAST = 0.004  # excess (cosine distance) that is always normal: references of one pose show less than there is
 NEAREST = 10  # references that a query is assigned to, by their nearest patches
 
@@ -44,7 +45,7 @@ class Amounts:
     """The cells of the references, and the largest excess among them."""
 
     cells: torch.Tensor  # (references, rows, columns, channels)
-    limit: float | None  # a mean cosine distance; None where there are too few references
+    limit: float  # a mean cosine distance
 
     @classmethod
     def study(cls, features: torch.Tensor, distinct: int, left_out: Sequence[int]) -> Amounts:
@@ -54,17 +55,15 @@ class Amounts:
         """
         cells = _pool(features)
         if distinct < FEWEST:
-            return cls(cells, None)
+            return cls(cells, LIMIT_OF_FEW)
         excesses = []
         for index in left_out:
             others = [other for other in range(len(cells)) if other != index]
             excesses.append(_least_excess(cells[index], cells, others)[0])
         return cls(cells, LIMIT * max(LEAST, *excesses))
 
-    def measure(self, features: torch.Tensor) -> Amount | None:
-        """The excess of a query's features (rows, columns, channels); None with too few references."""
-        if self.limit is None:
-            return None
+    def measure(self, features: torch.Tensor) -> Amount:
+        """The excess of a query's features (rows, columns, channels)."""
         query = _pool(features[None])[0]
         excess, reference, surplus, counterparts = _least_excess(query, self.cells, range(len(self.cells)))
         shape = query.shape[:2]

@@ -194,7 +194,7 @@ def measure_query(references: StudiedReferences, query: Picture, reader: LabelRe
     regions = find_regions(comparison, working, matcher.spread.limit)
     amount = comparison.amount
     amounts = None
-    if amount and comparison.amount_speaks:
+    if comparison.amount_speaks:
         amounts = find_more_and_less(amount, working, matcher.views[amount.reference][0])
     texts: tuple[TextChange, ...] = ()
     if reader is not None:

@@ -83,19 +83,19 @@ class Measurement:
     similarity: Similarity  # leads from the view to the query
     free_share: float  # of the patches that are found only far from their places
     appearance: float  # one relative distance for the whole picture
-    amount: Amount | None  # None with too few references
+    amount: Amount
     limit: float  # of `appearance`
     imitated: bool  # an imitation was compared in place of `view`, see `imitation.py`
 
     @property
     def statistic(self) -> float:
         """What the score is made of: the larger of appearance and amount, in units of `limit` times the limit."""
-        return max(self.appearance, self.amount.ratio * self.limit if self.amount else 0.0)
+        return max(self.appearance, self.amount.ratio * self.limit)
 
     @property
     def amount_speaks(self) -> bool:
         """Whether the statistic is that of the amount."""
-        return self.amount is not None and self.amount.ratio * self.limit > self.appearance
+        return self.amount.ratio * self.limit > self.appearance
 
     @cached_property
     def missing_in_query(self) -> torch.Tensor:

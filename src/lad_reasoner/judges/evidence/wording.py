@@ -41,7 +41,7 @@ class Findings:
     regions: tuple[Region, ...]
     changes: tuple[WholeChange, ...]  # of the whole picture
     looks: tuple[Look, ...]  # of the references
-    more_and_less: MoreAndLess | None  # by the assignment of patches one to one; None with too few references
+    more_and_less: MoreAndLess | None  # by the assignment of patches one to one, if it speaks loudest
     texts: tuple[TextChange, ...] = ()
 
     @property
@@ -104,7 +104,7 @@ def write_response(findings: Findings) -> str:
     if outside:
         sentences = []
         if findings.amounts:
-            sentences.append(_amount(findings.amounts))
+            sentences.append(_amount(findings.amounts, references))
             # The appearance may be within its limit.
             regions = tuple(region for region in regions if region.strength >= 1)
         sentences.append(_count(len(regions)))
@@ -134,8 +134,8 @@ def write_details(findings: Findings, query: Picture) -> str:
     return " ".join(sentences)
 
 
-def _amount(amounts: MoreAndLess) -> str:
-    than = "than in any reference"
+def _amount(amounts: MoreAndLess, references: int) -> str:
+    than = "than in the reference" if references == 1 else "than in any reference"
     if amounts.more == amounts.less:
         return f"The amounts differ, mostly at {amounts.place}: more of something {amounts.more} {than}."
     return f"There is more {amounts.more} and less {amounts.less} {than}, mostly at {amounts.place}."
