@@ -17,6 +17,7 @@ import io
 import os
 import platform
 import statistics
+import subprocess
 import sys
 import tempfile
 import threading
@@ -205,6 +206,41 @@ def references(quick: bool) -> str:
     return table(("references", "s to study them", "ms a query", "times the time of one reference"), rows)
 
 
+STARTS = {
+    "`lad-reasoner --help`": ("-m", "lad_reasoner", "--help"),
+    "`import torch`": ("-c", "import torch"),
+    "first verdict of evidence": (
+        "-c",
+        "from lad_reasoner import Inspector; Inspector('evidence', 'r.png').inspect('q.png')",
+    ),
+    "first verdict of micro": (
+        "-c",
+        "from lad_reasoner import Inspector; Inspector('micro', 'r.png').inspect('q.png')",
+    ),
+}
+
+
+def start(quick: bool) -> str:
+    """From a new process to its first result, with files that the system has read before."""
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        _drawn("train", 1)[0].save(Path(folder) / "r.png")
+        _drawn("test", 1)[0].save(Path(folder) / "q.png")
+        times: dict[str, list[float]] = {name: [] for name in STARTS}
+        processor: dict[str, list[float]] = {name: [] for name in STARTS}
+        for _ in range(1 if quick else ROUNDS + 1):
+            for name, words_of in STARTS.items():
+                before, begin = os.times(), time.perf_counter()
+                subprocess.run([sys.executable, *words_of], cwd=folder, check=True, stdout=subprocess.DEVNULL)
+                times[name].append(time.perf_counter() - begin)
+                after = os.times()
+                processor[name].append(sum(after[2:4]) - sum(before[2:4]))
+    for name in STARTS:
+        kept = slice(0 if quick else 1, None)  # the first one reads the files
+        rows.append((name, words(spread(times[name][kept]), 2), words(spread(processor[name][kept]), 2)))
+    return table(("what", "s", "s of processor time"), rows)
+
+
 class Sampler:
     """Which module of the package the calling thread is in, looked at every few milliseconds while this is entered.
 
@@ -375,6 +411,7 @@ SECTIONS: dict[str, Callable[[bool], str]] = {
     "queries": queries,
     "references": references,
     "parts": parts,
+    "start": start,
     "micro": micro,
     **{name: _of_speed(name, QUICK.get(name, 1)) for name in speed.SECTIONS},
     "card": card,

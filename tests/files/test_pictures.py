@@ -1,5 +1,7 @@
 """Pictures of every kind are read, or refused with a reason."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +9,7 @@ import pytest
 from PIL import Image
 
 from lad_reasoner.errors import ImageError, InputError
+from lad_reasoner.files import pictures
 from lad_reasoner.files.pictures import KEPT_SIDE, find_pictures, list_files, read_picture
 
 
@@ -137,3 +140,39 @@ def test_a_folder_is_walked_in_one_order_by_all(tmp_path: Path) -> None:
     assert names == ["9.png", "10.png", "b/1.png", "linked/2.png"]
     assert names == ["/".join(parts) for parts in list_files(folder) if parts[-1].endswith(".png")]
     assert find_pictures([str(folder / "*.png")]) == [folder / "9.png", folder / "10.png"]
+
+
+PEAK = """
+import resource, sys
+from lad_reasoner.files.pictures import read_picture
+read_picture(sys.argv[1])
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+picture = read_picture(sys.argv[2])
+grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+print(picture.width, picture.height, max(picture.image.size), grown)
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the peak is in other units elsewhere")
+def test_a_hundred_megapixels_are_decoded_at_a_fraction_of_their_size(tmp_path: Path) -> None:
+    Image.new("RGB", (32, 32)).save(tmp_path / "small.jpg")
+    Image.linear_gradient("L").resize((12_000, 8_400)).save(tmp_path / "large.jpg")
+    command = [sys.executable, "-c", PEAK, tmp_path / "small.jpg", tmp_path / "large.jpg"]
+    width, height, side, kilobytes = map(int, subprocess.run(command, capture_output=True, text=True).stdout.split())
+    assert (width, height, side) == (12_000, 8_400, KEPT_SIDE)
+    assert kilobytes < 60_000  # in full it has 100 megabytes, and 300 in colour
+
+
+def test_a_jpeg_that_cannot_be_decoded_in_part_has_the_limit_of_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pictures, "MAX_PIXELS", 1_000_000)
+    picture = Image.linear_gradient("L").resize((1200, 1200))
+    picture.save(tmp_path / "plain.jpg")
+    picture.save(tmp_path / "progressive.jpg", progressive=True)
+    assert read_picture(tmp_path / "plain.jpg").width == 1200
+    with pytest.raises(ImageError, match=r"progressive.jpg: 1200x1200 pixels; at most"):
+        read_picture(tmp_path / "progressive.jpg")
+    # What the caller has opened stays as it is, so that it is not decoded at another size.
+    with Image.open(tmp_path / "plain.jpg") as image, pytest.raises(ImageError, match="1200x1200 pixels"):
+        read_picture(image)

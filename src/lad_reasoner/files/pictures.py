@@ -51,6 +51,7 @@ KEPT_SHORT_SIDE = 384  # pixels of pictures longer than 4:1, which are judged in
 LONGEST_KEPT = 8 * KEPT_SIDE
 DECODERS = 4  # pictures that are decoded at the same time
 LARGE = 16_000_000  # pixels: pictures above this are decoded one at a time
+MAX_JPEG = 170_000_000  # pixels: a JPEG is decoded at a fraction of its size, unless it is progressive
 MAX_JPEG2000 = 50_000_000  # pixels: its decoder takes 20 bytes for each
 BLOCK = 64 * 1024**2  # bytes: glibc gives blocks above 32 MB back as soon as they are freed
 STRIP = 256  # rows that are converted at a time: whole copies of a large picture take gigabytes
@@ -150,7 +151,7 @@ def open_picture(source: PictureSource) -> Iterator[Image.Image]:
                 # Pillow only warns of bombs and of odd metadata; ours are the limits in _check.
                 warnings.simplefilter("ignore")
                 with _open(source, name) as image:
-                    _check(image, name)
+                    _check(image, name, drafted=image is not source)
                     large = image.width * image.height > LARGE and _slots.large.acquire()
                     yield image
         except LadError:
@@ -270,10 +271,12 @@ def _from_array(values: NDArray[Any], name: str) -> Image.Image:
     return Image.fromarray(np.ascontiguousarray(values))
 
 
-def _check(image: Image.Image, name: str) -> None:
-    """Limits that are checked before anything is decoded."""
+def _check(image: Image.Image, name: str, *, drafted: bool) -> None:
+    """Limits that are checked before anything is decoded; `drafted` if a JPEG may be decoded at a smaller size."""
     width, height = image.size
     limit = MAX_JPEG2000 if image.format == "JPEG2000" else MAX_PIXELS
+    if image.format == "JPEG" and drafted and not image.info.get("progressive"):
+        limit = MAX_JPEG  # a progressive one is whole in memory before its first pixel is
     if width * height > limit:
         raise ImageError(_too_large(name, f"{width}x{height}", limit))
     # An MPO file is a camera's JPEG with a preview behind it. Counting the frames would read the whole file.
