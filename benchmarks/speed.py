@@ -1,6 +1,7 @@
 """Speed, as ratios that are measured side by side: what is compared takes turns in one process.
 
     python benchmarks/speed.py vlm --number 256          micro against the plain loop of Transformers
+    python benchmarks/speed.py precision --number 1000   micro in bfloat16 against float32: verdicts, scores, time
     python benchmarks/speed.py vision                    vision towers at the widths of Qwen2.5-VL-3B and Qwen3-VL-4B
     python benchmarks/speed.py flagged --number 300      what `--reasoning flagged` saves, and what it costs
 
@@ -177,6 +178,25 @@ def vlm(number: int) -> None:
     print(f"bfloat16 against float32: {ratio(timed['ours, float32'], timed['ours, bfloat16'])} times as fast")
 
 
+def precision(number: int) -> None:
+    """micro with products in float32 and in bfloat16: do verdicts and scores agree, and what does it save?"""
+    engines = {"float32": make_engine("micro"), "bfloat16": make_engine("micro", bfloat16=True)}
+    timed = {name: Timed() for name in engines}
+    labels: list[bool] = []
+    for drawn in draw_rounds(number):
+        pairs = [pair for pair, _ in drawn]
+        labels += [label for _, label in drawn]
+        for name, engine in engines.items():
+            timed[name].run(lambda pairs=pairs, engine=engine: engine.respond(pairs))  # type: ignore[misc]
+    exact, rounded = timed.values()
+    print(f"{describe_machine()}\n\nmicro, 1 reference, {len(labels)} queries")
+    print(f"float32 and bfloat16: {_agreement(exact.results, rounded.results)}")
+    print(f"bfloat16 is {ratio(exact, rounded)} times as fast")
+    for name, own in timed.items():
+        yes = np.array([reply.score >= 0.5 for reply in own.results])
+        print(f"balanced accuracy in {name}: {balanced_accuracy(yes, np.array(labels)):.3f}")
+
+
 def _agreement(some: Sequence[Any], others: Sequence[Any]) -> str:
     """Shares of equal texts and verdicts, and the differences of the scores where both have one."""
     texts = [[one.text if isinstance(one, Reply) else one for one in group] for group in (some, others)]
@@ -312,8 +332,8 @@ def _pass(tower: Any, patches: torch.Tensor, grid: torch.Tensor, backward: bool)
     return [tokens.detach(), tower.patch_embed.proj.weight.grad, tower.blocks[-1].attn.qkv.weight.grad]
 
 
-SECTIONS: dict[str, Callable[[int], None]] = {"vlm": vlm, "flagged": flagged, "vision": vision}
-NUMBERS = {"vlm": 256, "flagged": 300, "vision": 5}  # unless --number is given
+SECTIONS: dict[str, Callable[[int], None]] = {"vlm": vlm, "precision": precision, "flagged": flagged, "vision": vision}
+NUMBERS = {"vlm": 256, "precision": 1000, "flagged": 300, "vision": 5}  # unless --number is given
 
 
 def main() -> None:

@@ -160,6 +160,21 @@ def test_evidence_beside_a_model(folder: Path, checkpoint: Path, tmp_path: Path)
     assert "--evidence" in run("inspect", "--help").stdout
 
 
+def test_reasoning_and_precision_are_flags(folder: Path, checkpoint: Path) -> None:
+    args = ("inspect", "-r", "reference", "query/bad.png", "--model", checkpoint, "--json")
+    done = run(*args, "--reasoning", "never", "--dtype", "bfloat16", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    verdict = json.loads(done.stdout)
+    assert verdict["model"] == f"{checkpoint} (reasoning never)"
+    assert verdict["reasoning"] == "..."
+    (note,) = [note for note in verdict["notes"] if "bfloat16" in note]
+    assert f"note: {note}" in done.stderr
+    refused = run(*args, "--reasoning", "often", cwd=folder)
+    assert refused.returncode == 1
+    assert "option reasoning=often: Input should be 'always', 'flagged' or 'never'" in refused.stderr
+    assert "option dtype=8" in run(*args, "--dtype", "8", cwd=folder).stderr
+
+
 def test_a_backbone_beside_a_model_is_that_of_evidence(folder: Path, checkpoint: Path) -> None:
     args = ("inspect", "-r", "reference", "query/bad.png", "--model", checkpoint, "-M", "backbone=nowhere")
     refused, missing = run(*args, cwd=folder), run(*args, "--evidence", cwd=folder)

@@ -124,8 +124,8 @@ class FusedText:
             attended = F.scaled_dot_product_attention(queries, kept_keys, kept_values, attn_mask=mask)
             attended = attended.reshape(count, self.heads, tokens, width).transpose(1, 2).reshape(count, tokens, -1)
             states = states + self._multiply(attended, layer.out)
-            normed = F.rms_norm(states, (wide,), layer.behind, self.epsilon).to(self.dtype)
-            gate, up = F.linear(normed, layer.gate_up).chunk(2, -1)
+            normed = F.rms_norm(states, (wide,), layer.behind, self.epsilon)
+            gate, up = self._multiply(normed, layer.gate_up).chunk(2, -1)
             states = states + self._multiply(F.silu(gate) * up, layer.down)
             if number < len(deeper):
                 states = states + deeper[number]

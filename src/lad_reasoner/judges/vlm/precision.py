@@ -17,8 +17,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lad_reasoner.judges.vlm.qwen_speedups import speed_up
-
 WORTHWHILE = 2.0  # how many times as fast a product must be, since rounding to bfloat16 takes time too
 SIDE, ROUNDS = 512, 7  # of the matrices of the measurement, some 10 milliseconds
 
@@ -44,25 +42,22 @@ def use_bfloat16_products(model: Any) -> None:
     For inference only. The logits of the output layer become the score, so they stay as exact as they are.
     """
     output = model.get_output_embeddings()
-    # Our steps of these towers take states in both precisions, so that nothing is converted back between two products.
-    tower = set(model.model.visual.modules()) if speed_up(model) else set()
     for module in list(model.modules()):
         for name, child in list(module.named_children()):
             if type(child) is nn.Linear and child is not output:
-                setattr(module, name, _Bfloat16Linear(child, back=module not in tower))
+                setattr(module, name, _Bfloat16Linear(child))
 
 
 class _Bfloat16Linear(nn.Linear):
-    """A linear layer with weights in bfloat16, which takes any states; `back` gives the precision that it got."""
+    """A linear layer with weights in bfloat16, which takes and gives what its neighbours have."""
 
-    def __init__(self, layer: nn.Linear, *, back: bool) -> None:
+    def __init__(self, layer: nn.Linear) -> None:
         super().__init__(layer.in_features, layer.out_features, bias=layer.bias is not None, device="meta")
         self.weight = nn.Parameter(layer.weight.detach().to(torch.bfloat16), requires_grad=False)
-        self.back = back
         if layer.bias is not None:
             self.bias = nn.Parameter(layer.bias.detach().to(torch.bfloat16), requires_grad=False)
 
     def forward(self, input: Tensor) -> Tensor:
-        """(…, width) -> (…, width of the output)."""
+        """(…, width) -> (…, width of the output), both in the input's precision."""
         product = F.linear(input.to(torch.bfloat16), self.weight, cast("Tensor | None", self.bias))
-        return product.to(input.dtype) if self.back else product
+        return product.to(input.dtype)

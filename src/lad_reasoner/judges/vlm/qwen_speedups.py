@@ -115,9 +115,8 @@ def _attend(
     joint = self.qkv(hidden_states).view(count, 3, self.num_heads, -1)
     # Rotated in float32, as Transformers does; (patches, 1, 1, head width) for all heads of both.
     cos, sin = (part[:, None, None].float() for part in position_embeddings)
-    turned = rotate_halves(joint[:, :2].float(), cos, sin).to(hidden_states.dtype)
-    # Products may be in bfloat16 where the states are not (precision.py); attention is as exact as the states.
-    query, key, value = turned[:, 0], turned[:, 1], joint[:, 2].to(hidden_states.dtype)
+    turned = rotate_halves(joint[:, :2].float(), cos, sin).to(joint.dtype)
+    query, key, value = turned[:, 0], turned[:, 1], joint[:, 2]
     lengths = (cu_seqlens[1:] - cu_seqlens[:-1]).tolist()
     if len(set(lengths)) == 1:
         # Windows of one length, one after the other: their rows need not be gathered.
