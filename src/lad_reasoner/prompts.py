@@ -12,6 +12,10 @@ from typing import Any
 
 PROMPT_VERSION = "rlad-1"  # must change with every word below, since answers depend on it
 
+# The budget of a reasoning, in inspection unless the checkpoint states its own, and that of a response with its tags,
+# in the training configs and in exports. The paper does not say; its reasonings have about a hundred words.
+REASONING_TOKENS, RESPONSE_TOKENS = 256, 320
+
 QUESTION = "Can you find any anomaly in the query image compared to the reference?"
 FORMAT = "Respond with <think>your reasoning</think><answer>yes or no</answer>."
 

@@ -31,7 +31,7 @@ def parse(words: list[str]) -> Any:
 @pytest.mark.parametrize("quick", [True, False])
 def test_every_step_is_a_command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, quick: bool) -> None:
     monkeypatch.chdir(ROOT)
-    trained, made = [], {tmp_path / "source", tmp_path / "benchmark"}
+    trained, compared, made = [], [], {tmp_path / "source", tmp_path / "benchmark"}
     for step in reproduce.steps(tmp_path, quick=quick):
         context = parse(step)
         if step[0] == "train":
@@ -55,9 +55,12 @@ def test_every_step_is_a_command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
             assert judge in (reproduce.BASE, "pixel-difference") or Path(judge) in made
         if "--out" in step:
             made.add(Path(step[step.index("--out") + 1]))
-    assert trained == ["sft", "grpo", "lad"]
-    assert {Path(run) for run in step[1:-2]} <= made
-    assert (step[0], Path(step[-1])) == ("compare", tmp_path / "comparison")
+        if step[0] == "compare":
+            assert {Path(run) for run in step[1:-2]} <= made
+            compared.append((Path(step[-1]).name, len(step[1:-2])))
+    assert trained == ["sft", "grpo", "lad", "ours"]
+    assert recipe.ours.rewards == ["structure", "accuracy", "faithful", "consistent"]
+    assert compared == [("comparison", 6), ("comparison-structural", 6)]
 
 
 def test_a_curve_is_that_of_the_last_checkpoint(tmp_path: Path) -> None:

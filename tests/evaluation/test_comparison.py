@@ -16,12 +16,14 @@ from lad_reasoner.errors import InputError
 from lad_reasoner.evaluation.comparison import (
     MEAN,
     POOLED,
+    SHORT,
     RunComparison,
     Table,
     compare_runs,
     to_csv,
     to_latex,
     to_markdown,
+    to_narrow,
     write_comparison,
 )
 from lad_reasoner.evaluation.metrics import PairedTest
@@ -97,6 +99,32 @@ def test_three_ways_to_write_it_down(comparison: RunComparison, tmp_path: Path) 
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="choose a folder that can be written"):
         write_comparison(tmp_path / "file/out", comparison)
+
+
+def test_the_narrow_table_is_the_papers(tmp_path: Path) -> None:
+    lines = [line for name in SHORT for line in from_matrix(name, 3, 1, 2, 4)]
+    name = f"{'checkpoint-' * 6}9"
+    runs = [write_run(tmp_path / at, lines, model=at, benchmark="mvtec-loco") for at in ("first", name)]
+    narrow = to_narrow(compare_runs(runs, published="paper", resamples=50)).splitlines()
+    assert max(map(len, narrow)) <= 80
+    heads = narrow[2].split()
+    assert heads == ["Overall", "JB", "BB", "SB", "SC", "PP"]
+    assert narrow[3].split() == ["Acc", "F1"] * 6
+    cells = {line[:18].strip(): line[18:].split() for line in narrow[4:17]}
+    assert cells["LAD-Reasoner*"][:2] == ["60.4", "63.5"]
+    assert cells["APRIL-GAN*"][:2] == ["~52.4", "~47.1"]
+    assert cells["first"] == ["70.0", "66.7"] * 6
+    assert cells[f"…{name[-17:]}"] == ["70.0", "66.7"] * 6
+
+
+def test_more_classes_than_the_paper_has_follow_below(tmp_path: Path) -> None:
+    lines = [line for at in range(7) for line in from_matrix(f"a_class_with_a_long_name_{at}", 3, 0, 0, 4)]
+    runs = [write_run(tmp_path / at, lines, model=at) for at in ("one", "two")]
+    narrow = to_narrow(compare_runs(runs, resamples=0))
+    assert max(map(len, narrow.splitlines())) <= 80
+    assert narrow.count("Overall") == 2
+    assert narrow.count("a_class_…") == 7
+    assert " 100 " in narrow
 
 
 def test_latex_is_escaped_and_complete() -> None:
@@ -231,8 +259,11 @@ def test_the_verb(tmp_path: Path) -> None:
     runs = [write_run(tmp_path / name, lines, model=name) for name, lines in (("one", FIRST), ("other", second()))]
     done = call("compare", *runs, "--out", tmp_path / "out")
     assert done.returncode == 0, done.stderr
-    assert done.stdout == (tmp_path / "out/table1.md").read_text()
-    assert "| always-no | 45.8 |" in done.stdout
+    assert max(map(len, done.stdout.splitlines())) <= 80
+    assert "always-no           45.8" in done.stdout
+    wide = call("compare", *runs, "--out", tmp_path / "out", "--wide")
+    assert wide.stdout == (tmp_path / "out/table1.md").read_text()
+    assert "| always-no | 45.8 |" in wide.stdout
     wrong = call("compare", runs[0], tmp_path)
     assert (wrong.returncode, wrong.stderr.count("\n")) == (1, 1)
 

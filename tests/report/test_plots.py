@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from lad_reasoner.evaluation.metrics import compute_metrics
 from lad_reasoner.evaluation.run import THUMBNAILS
 from lad_reasoner.evaluation.thumbnails import save_thumbnail
 from lad_reasoner.records import Prediction
-from lad_reasoner.report.plots import draw_plots, roc_curve
+from lad_reasoner.report.plots import _spread, draw_plots, roc_curve
 
 # Nothing of this may be read as a formula, and the font lacks some of it.
 HOSTILE = f"{EVIL} $\\frac{{1}} ^ $ 缺少 🔩\x07\n" * 3
@@ -54,8 +55,12 @@ def drawn(tmp_path: Path, first: list[Prediction], second: list[Prediction], **s
 def test_all_are_drawn_whatever_a_model_wrote(tmp_path: Path) -> None:
     first = [said(line, reasoning=HOSTILE) for line in noisy_run(24, 0)]
     written = drawn(tmp_path, first, noisy_run(24, 0, noise=0.5))
-    assert [path.name for path in written] == ["figure6.png", "roc.png", "agreement.png", "gallery.png"]
+    names = ("figure6", "roc", "agreement", "gallery")
+    assert [path.name for path in written] == [f"{name}.{form}" for name in names for form in ("png", "pdf", "svg")]
     for path in written:
+        if path.suffix != ".png":
+            assert path.read_bytes().startswith({".pdf": b"%PDF", ".svg": b"<?xml"}[path.suffix])
+            continue
         with Image.open(path) as image:
             assert min(image.size) > 400
             colours = image.convert("RGB").getcolors(1_000_000)
@@ -66,7 +71,34 @@ def test_all_are_drawn_whatever_a_model_wrote(tmp_path: Path) -> None:
 def test_what_would_be_empty_is_left_out(tmp_path: Path) -> None:
     lines = [prediction(f"{i}.png", True, "yes", scored=False) for i in range(3)]
     written = drawn(tmp_path, lines, lines, parameters=None)
-    assert [path.name for path in written] == ["figure6.png", "agreement.png", "gallery.png"]
+    assert [path.stem for path in written] == ["figure6"] * 3 + ["agreement"] * 3 + ["gallery"] * 3
+
+
+def test_systems_of_one_size_do_not_hide_each_other() -> None:
+    sizes = {"base": 6_770_000, "sft": 6_770_000, "grpo": 6_771_000, "large": 3_754_622_976, "x": None, "y": None}
+    places = _spread(sizes, margin=1e6, decades=4)
+    assert len(set(places.values())) == 6
+    assert places["large"] == 3_754_622_976
+    small = sorted(places[name] for name in ("base", "sft", "grpo"))
+    assert small[0] < 6_770_000 < small[2]
+    assert all(b / a > 1.2 for a, b in itertools.pairwise(small))
+    assert all(abs(np.log10(place / 1e6)) < 0.3 for place in (places["x"], places["y"]))
+
+
+def test_published_rows_are_in_figure_6(tmp_path: Path) -> None:
+    lines = from_matrix("pushpins", 5, 2, 1, 6)
+    runs = [write_run(tmp_path / name, lines, model=name, benchmark="mvtec-loco") for name in "ab"]
+    comparison = compare_runs(runs, published="paper", resamples=0)
+    assert (
+        comparison.sizes["LAD-Reasoner (published)"] == comparison.sizes["Qwen2.5-VL-3B (published)"] == 3_754_622_976
+    )
+    assert comparison.sizes["APRIL-GAN (published)"] is None  # the paper does not say
+    assert comparison.printed("LAD-Reasoner (published)", "Acc") == 60.4
+    assert comparison.printed("APRIL-GAN (published)", "F1") == 47.1  # its mean over classes
+    (tmp_path / "out").mkdir()
+    draw_plots(tmp_path / "out", comparison)
+    figure = (tmp_path / "out/figure6.svg").read_text()
+    assert all(f"<!-- {name}" in figure for name in ("LAD-Reasoner (published)", "APRIL-GAN (published)", "a", "b"))
 
 
 def test_without_matplotlib_or_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

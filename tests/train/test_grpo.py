@@ -19,6 +19,7 @@ from helpers.tutored import build, write_recipe
 from lad_reasoner.answers import parse_response
 from lad_reasoner.cli.train import show_samples
 from lad_reasoner.errors import InputError, MachineError, StoppedError
+from lad_reasoner.prompts import RESPONSE_TOKENS
 from lad_reasoner.train import grpo
 from lad_reasoner.train.grpo import UNREAD, GrpoSettings, check_packages, make_arguments
 from lad_reasoner.train.rollouts import Rollouts
@@ -95,6 +96,8 @@ def test_the_configs_that_ship(name: str) -> None:
         assert arguments.gradient_checkpointing
         assert arguments.optim == "adamw_bnb_8bit"
     assert recipe.ours.structured
+    if name != "micro/grpo":
+        assert arguments.max_completion_length == RESPONSE_TOKENS
     assert arguments.vllm_structured_outputs_regex is None  # the trainer sets it, see test_rollouts.py
 
 
@@ -135,6 +138,8 @@ def test_accelerate_reads_its_files(name: str) -> None:
         (["--beta", "-1"], "beta, the coefficient of the KL, must be above 0"),
         (["--kl", "rewards"], "--kl"),
         (["--rewads", "[structure]"], "did you mean rewards"),
+        (["--skip_flat_groups", "true", "--rewards", "[structure, consistent]"], "looks at the reward accuracy"),
+        (["--mask_truncated_completions", "true"], "has no effect with structured: true"),
     ],
 )
 def test_settings_that_contradict_each_other(folder: Path, words: list[str], message: str) -> None:
@@ -149,6 +154,35 @@ def test_what_our_keys_mean_to_trl(folder: Path) -> None:
     assert make_arguments(recipe_of(path, "--importance", "sequence")).importance_sampling_level == "sequence"
     own = make_arguments(recipe_of(path, "--use_vllm", "true", "--vllm_structured_outputs_regex", "a+"))
     assert own.vllm_structured_outputs_regex == "a+"
+
+
+def test_losses_of_others_by_the_names_of_trl(folder: Path) -> None:
+    """DAPO, Dr. GRPO and GSPO, as docs/training.md gives them."""
+    path = write_recipe(folder, **SETTINGS)
+    words = [
+        "--loss_type",
+        "dapo",
+        "--epsilon_high",
+        "0.28",
+        "--kl",
+        "none",
+        "--beta",
+        "0",
+        "--skip_flat_groups",
+        "true",
+    ]
+    dapo = make_arguments(recipe_of(path, *words, "--structured", "false", "--mask_truncated_completions", "true"))
+    assert (dapo.loss_type, dapo.epsilon_high, dapo.beta, dapo.mask_truncated_completions) == ("dapo", 0.28, 0, True)
+    dr = make_arguments(recipe_of(path, "--loss_type", "dr_grpo", "--scale_rewards", "none"))
+    assert (dr.loss_type, dr.scale_rewards) == ("dr_grpo", "none")
+    assert make_arguments(recipe_of(path, "--importance", "sequence")).importance_sampling_level == "sequence"
+
+
+@pytest.mark.parametrize(("name", "column"), [("faithful", "facts"), ("places", "masks")])
+def test_a_reward_without_anything_to_judge_by(folder: Path, name: str, column: str) -> None:
+    path = write_recipe(folder, **SETTINGS, rewards=f"[structure, {name}]")
+    with pytest.raises(InputError, match=rf"recipe\.yaml: rewards: {name} needs {column}, and no record of .*data has"):
+        grpo.train_grpo(path)
 
 
 def test_the_page_about_training_names_every_key_and_its_default() -> None:
@@ -232,7 +266,10 @@ def test_a_reward_that_fails(
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("format", "format: no such reward; give structure, accuracy or package.module:function"),
+        (
+            "format",
+            "format: no such reward; give structure, accuracy, faithful, places, consistent or package.module:function",
+        ),
         ("no_such_module:f", "cannot be imported"),
         ("json:no_such_function", "cannot be imported"),
         ("json:__name__", "not a function"),

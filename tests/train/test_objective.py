@@ -79,12 +79,10 @@ def make_trainer(folder: Path, **settings: Any) -> Any:
         output_dir=str(folder.parent / "out"),
         per_device_train_batch_size=G,
         num_generations=G,
-        loss_type="grpo",
-        epsilon=EPSILON,
         use_cpu=True,
         bf16=False,
         report_to=[],
-        **settings,
+        **{"loss_type": "grpo", "epsilon": EPSILON, **settings},
     )
     data = datasets.Dataset.from_list([{"prompt": [{"role": "user", "content": "?"}]}] * 4)
     trainer = trl.GRPOTrainer(
@@ -131,6 +129,38 @@ def test_loss_and_advantage_are_those_of_the_equations(folder: Path, kl: str, be
         assert policy.grad is not None
         assert torch.all(policy.grad[batch["chosen"] == 0] == 0)  # a forced token carries no gradient
         assert policy.grad[batch["chosen"] == 1].abs().max() > 1e-3
+
+
+@pytest.mark.parametrize(
+    ("settings", "divide"),
+    [
+        ({"loss_type": "dapo", "epsilon_high": 0.28}, "chosen"),
+        ({"loss_type": "bnpo"}, "chosen"),
+        ({"loss_type": "dr_grpo", "max_completion_length": 50}, "longest"),
+    ],
+)
+def test_losses_of_others_with_forced_tokens(folder: Path, settings: dict[str, Any], divide: str) -> None:
+    """Sums over chosen tokens alone, divided by their number (DAPO) or by a constant (Dr. GRPO)."""
+    trainer = make_trainer(folder, beta=0.0, **settings)
+    batch = random_batch(1)
+    advantages = group_advantages(batch["parts"].sum(1), G, "none")
+    trainer._get_per_token_logps_and_entropies = lambda *_, **__: (batch["policy"], torch.zeros(B, T), None)
+    inputs = {
+        "prompt_ids": torch.zeros(B, 2, dtype=torch.long),
+        "prompt_mask": torch.ones(B, 2, dtype=torch.long),
+        "completion_ids": torch.zeros(B, T, dtype=torch.long),
+        "completion_mask": torch.ones(B, T, dtype=torch.long),
+        "tool_mask": batch["chosen"],
+        "advantages": advantages,
+        "old_per_token_logps": batch["old"],
+        "num_items_in_batch": batch["chosen"].sum(),
+    }
+    loss = trainer._compute_loss(trainer.model, inputs).item()
+    numbers = in_numpy(batch)
+    ratio, weight = np.exp(numbers["policy"] - numbers["old"]), advantages.double().numpy()[:, None]
+    clipped = np.clip(ratio, 1 - EPSILON, 1 + settings.get("epsilon_high", EPSILON))
+    total = (np.minimum(ratio * weight, clipped * weight) * numbers["chosen"]).sum()
+    assert loss == pytest.approx(-total / {"chosen": numbers["chosen"].sum(), "longest": B * 50}[divide], abs=1e-5)
 
 
 def test_a_small_example_by_hand() -> None:

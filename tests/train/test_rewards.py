@@ -1,16 +1,28 @@
 """The rewards on responses by hand; every hole that others left open stays closed."""
 
+import json
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 import lad_reasoner
 from lad_reasoner.answers import format_response, parse_response
-from lad_reasoner.train.rewards import accuracy_reward, response_text, structure_reward
+from lad_reasoner.miniloco.words import write_response
+from lad_reasoner.train.rewards import (
+    accuracy_reward,
+    consistent_reward,
+    faithful_reward,
+    places_reward,
+    response_text,
+    structure_reward,
+)
 
 YES, NO = "<think>One screw is missing.</think><answer>yes</answer>", "<think>All there.</think><answer>no</answer>"
 VALID = {
@@ -97,3 +109,121 @@ def test_the_package_offers_them_without_loading_torch() -> None:
     code = "import lad_reasoner, sys; lad_reasoner.accuracy_reward; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+def scene(**counts: int) -> dict[str, Any]:
+    """Facts of a picture with so many nuts, bolts …, all of steel."""
+    items = [{"what": what, "colour": "steel"} for what, number in counts.items() for _ in range(number)]
+    return {"items": items, "fills": [], "sights": [], "connections": [], "defect_words": "one nut is missing"}
+
+
+FACTS = scene(nut=2, bolt=1), scene(nut=1, bolt=1)
+
+
+def faithful(reasoning: str) -> float | None:
+    text = reasoning if reasoning.startswith("<") else format_response(reasoning, True)
+    return faithful_reward([text], facts=[[json.dumps(picture) for picture in FACTS]], query=[1])[0]
+
+
+TRUE = "Reference to query: steel bolt x1 to x1 same, steel nut x2 to x1 less. One nut is missing."
+EVERYTHING = ", ".join(f"steel nut x{a} to x{b} same, steel bolt x{a} to x{b} same" for a in range(6) for b in range(6))
+ABSENT = ", ".join(f"{colour} gear x0 to x0 same" for colour in ("red", "blue", "green", "white", "black", "yellow"))
+
+
+def test_a_true_and_complete_reasoning_is_faithful() -> None:
+    assert faithful(TRUE) == 1
+    assert faithful(write_response(*FACTS)) == 1
+    some = faithful("The reference shows two steel nuts and one steel bolt. The query has one steel nut.")
+    assert some is not None and 0.5 < some < 1
+
+
+@pytest.mark.parametrize(
+    ("reasoning", "at_most"),
+    [
+        ("Something is wrong.", 0.0),  # claims nothing
+        ("Reference to query: nothing.", 0.0),
+        (f"Reference to query: {ABSENT}.", 0.0),  # true, and tells nothing
+        (f"Reference to query: {EVERYTHING}.", 0.5),  # less than half of the truth earns
+        ("Reference to query: steel bolt x1 to x1 same.", 0.7),  # half of what there is to tell
+        ("Reference to query: steel nut x5 to x6 more, steel bolt x3 to x3 same.", 0.7),  # only the colours are true
+        (f"<answer>yes</answer>{TRUE}", 0.0),  # without the form
+        (f"<think>{TRUE}</think>", 0.0),
+    ],
+)
+def test_hacks_of_the_faithful_reward(reasoning: str, at_most: float) -> None:
+    value = faithful(reasoning)
+    assert value is not None and value <= at_most
+
+
+def test_saying_more_of_the_same_does_not_pay() -> None:
+    half = faithful("Reference to query: steel bolt x1 to x1 same.")
+    assert half is not None and 0 < half < 1
+    assert faithful("Reference to query: steel bolt x1 to x1 same, steel bolt x1 to x1 same.") == half
+    assert faithful(f"Reference to query: steel bolt x1 to x1 same, {ABSENT}.") == half
+    wrong = faithful("Reference to query: steel bolt x1 to x1 same, steel nut x7 to x7 same, steel nut x9 to x9 same.")
+    complete = faithful(TRUE)
+    assert wrong is not None and complete is not None and wrong < complete
+
+
+def test_without_facts_it_does_not_apply() -> None:
+    assert faithful_reward([YES, YES], facts=[[], ["", ""]], query=[1, 1]) == [None, None]
+
+
+@pytest.fixture
+def mask(tmp_path: Path) -> list[str]:
+    """60 by 60, anomalous from (42, 2) to (54, 14): in the upper right."""
+    values = np.zeros((60, 60), np.uint8)
+    values[2:14, 42:54] = 255
+    Image.fromarray(values).save(tmp_path / "mask.png")
+    return [str(tmp_path / "mask.png")]
+
+
+@pytest.mark.parametrize(
+    ("reasoning", "low", "high"),
+    [
+        ("The bolt in the upper right hole is missing.", 1, 1),
+        ("The bolt at the top right is missing.", 1, 1),
+        ("A nut is missing: box [84, 4, 108, 28].", 1, 1),  # the picture is twice as large as its mask
+        ("A nut is missing: [90, 4, 114, 28].", 0.7, 0.8),
+        ("The bolt in the lower left hole is missing.", 0, 0),
+        ("The label is at the upper right. The bolt is missing.", 0, 0),  # no place of a change
+        ("The bolt is missing.", 0, 0),
+        ("A nut is missing: [0, 0, 120, 120].", 0, 0.1),  # everything
+        ("A nut is missing: [84, 4, 84, 4].", 0, 0),
+        ("A nut is missing: [108, 28, 84, 4].", 0, 0),
+        (
+            "Missing at upper left, upper middle, upper right, middle left, centre, middle right, lower left, "
+            "lower middle and lower right.",
+            0,
+            0.21,
+        ),
+    ],
+)
+def test_places_are_held_against_the_mask(mask: list[str], reasoning: str, low: float, high: float) -> None:
+    picture = Image.new("RGB", (120, 120))
+    columns: dict[str, Any] = {"masks": [mask], "images": [[picture, picture]], "query": [1]}
+    [value] = places_reward([format_response(reasoning, True)], **columns)
+    assert value is not None and low <= value <= high
+    assert places_reward([reasoning], **columns) == [0.0]  # without the form
+
+
+def test_places_of_a_good_query_do_not_apply() -> None:
+    assert places_reward([NO], masks=[[]], images=[[]], query=[0]) == [None]
+
+
+@pytest.mark.parametrize(
+    ("response", "value"),
+    [
+        (YES, 1),
+        (format_response("Everything is in order.", False), 1),
+        (format_response("Everything is in order.", True), 0),
+        (format_response("One nut is missing.", False), 0),
+        (format_response("The picture shows a plate.", True), 0),  # concludes nothing
+        (format_response("It is wrong. No, everything is in order.", False), 1),  # the last one counts
+        (format_response("No anomaly. One nut is missing.", False), 0),
+        ("One nut is missing. yes", 0),
+        ("<think>One nut is missing.</think>yes", 0),
+    ],
+)
+def test_the_answer_follows_from_the_reasoning(response: str, value: float) -> None:
+    assert consistent_reward([response]) == [value]

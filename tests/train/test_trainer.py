@@ -35,7 +35,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def make_trainer(
-    folder: Path, *, kl: str = "reward", beta: float = 0.05, structured: bool = True, **settings: Any
+    folder: Path,
+    *,
+    kl: str = "reward",
+    beta: float = 0.05,
+    structured: bool = True,
+    spread_of: str | None = None,
+    **settings: Any,
 ) -> Any:
     from lad_reasoner.train.trainer import StructuredGRPOTrainer
 
@@ -55,6 +61,7 @@ def make_trainer(
         kl=kl,
         rollout_batch_size=3,
         structured=structured,
+        spread_of=spread_of,
         args=arguments,
         reward_funcs=[structure_reward, accuracy_reward],
         train_dataset=load_set(folder / "data", kind="pair"),
@@ -130,6 +137,24 @@ def test_the_kl_is_subtracted_from_the_reward_of_the_sequence(folder: Path) -> N
     assert logged["kl"] == [pytest.approx(kl.sum() / chosen.sum(), abs=1e-5)]
     assert logged["reward_penalised"] == [pytest.approx(rewards.mean(), abs=1e-5)]
     assert logged["reward"] == [pytest.approx(0.5 + 0.5 * np.mean(right))]
+
+
+def test_groups_that_are_all_right_or_all_wrong_teach_nothing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the accuracy alone: the KL and the other reward differ within each group."""
+    trainer = make_trainer(folder, spread_of="accuracy_reward")
+    shake(trainer.model)
+    parts = torch.tensor(
+        [[1.0, 1.0], [0.0, 1.0], [1.0, 1.0], [1.0, 1.0], [1.0, 1.0], [1.0, 0.0], [1.0, 0.0], [1.0, 1.0]]
+    )
+    monkeypatch.setattr(trl.GRPOTrainer, "_calculate_rewards", lambda *_: parts)
+    _, output = sample(trainer)
+    flat, other = output["advantages"].view(2, G)
+    assert torch.all(flat == 0)
+    assert other.abs().min() > 0
+    assert trainer._metrics["train"]["groups_skipped"] == [0.5]
+    _, output = sample(make_trainer(folder))
+    assert "groups_skipped" not in trainer._metrics["eval"]
+    assert torch.any(output["advantages"].view(2, G)[0] != 0)
 
 
 def test_a_policy_that_has_not_moved_has_no_kl(folder: Path) -> None:

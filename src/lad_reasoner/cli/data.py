@@ -185,6 +185,12 @@ def pairs(
         ),
     ] = False,
     shuffle: Annotated[bool, typer.Option("--shuffle", help="Put the query first in about half of the pairs.")] = False,
+    allowed: Annotated[
+        bool, typer.Option("--allowed", help="Good queries differ from their references in what the rule allows.")
+    ] = False,
+    hard_from: Annotated[
+        Path | None, typer.Option(metavar="RUN", help="Take only what this run of `eval` judged wrongly.")
+    ] = None,
     seed: Seed = 0,
 ) -> None:
     """Build the GRPO pairs: each test picture beside good training pictures of its class, labelled anomalous or good.
@@ -205,6 +211,8 @@ def pairs(
         balanced=balanced,
         good_good=good_good,
         shuffle=shuffle,
+        allowed=allowed,
+        hard_from=hard_from,
         seed=seed,
         track=track,
     )

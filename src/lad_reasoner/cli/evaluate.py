@@ -144,9 +144,10 @@ def compare_verb(
             help="Published results to add, marked: model,class,accuracy,f1 in percent; `paper`: its Table 1.",
         ),
     ] = None,
+    wide: Annotated[bool, typer.Option("--wide", help="Print all columns, as in table1.md.")] = False,
 ) -> None:
     """Compare runs on the same pairs. Writes Table 1 of the paper, McNemar tests, plots, and a gallery of answers."""
-    from lad_reasoner.evaluation.comparison import compare_runs, to_markdown, write_comparison
+    from lad_reasoner.evaluation.comparison import compare_runs, to_markdown, to_narrow, write_comparison
     from lad_reasoner.files.whole import own_folder
     from lad_reasoner.report.gallery import write_gallery_page
     from lad_reasoner.report.plots import draw_plots
@@ -155,7 +156,7 @@ def compare_verb(
     with own_folder(out, "--out"):
         write_comparison(out, comparison)
         write_gallery_page(out, comparison)
-        print(to_markdown(comparison), end="")
+        print(to_markdown(comparison) if wide else to_narrow(comparison), end="")
         print(f"tables: {out / 'table1.md'}, table1.csv, table1.tex, mcnemar.csv, gallery.html", file=sys.stderr)
         try:
             plots = draw_plots(out, comparison)

@@ -18,8 +18,9 @@ the mean of their classes, else in the pooled column.
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import combinations, groupby
 from pathlib import Path
 
@@ -70,7 +71,7 @@ class RunComparison:
     """Runs on the same `pairs` (their number), side by side.
 
     `runs` are the systems that were run, with their folders; `measured` and `duels` (of each two) also have the
-    constant answers.
+    constant answers. `sizes` are the numbers of parameters of published systems, None where unknown.
     """
 
     pairs: int
@@ -79,6 +80,13 @@ class RunComparison:
     measured: dict[str, Metrics]
     duels: dict[tuple[str, str], PairedTest]
     notes: list[str]
+    sizes: dict[str, int | None] = field(default_factory=dict)
+
+    def printed(self, name: str, column: str) -> float | None:
+        """The published overall accuracy (`Acc`) or `F1` of a system in percent, pooled or else the mean."""
+        row = self.table.cells[self.table.names.index(name)]
+        cell = row.get((POOLED, column)) or row.get((MEAN, column))
+        return None if cell is None else float(cell)
 
     def duel(self, one: str, other: str) -> PairedTest | None:
         """The paired test of two systems, in either order; None for one against itself."""
@@ -107,10 +115,11 @@ def compare_runs(
     measured: dict[str, Metrics] = {**run_metrics}
     for name, lines in trivial.items():
         measured[name] = compute_metrics(lines, resamples=resamples)
-    printed = {}
+    printed: dict[str, dict[Column, str]] = {}
+    sizes: dict[str, int | None] = {}
     if published:
         path = PAPER if str(published) == "paper" else Path(published)
-        printed = _read_published(path, measured[names[0]].by_class, benchmarks[0])
+        printed, sizes = _read_published(path, measured[names[0]].by_class, benchmarks[0])
     # A system that does not beat a constant answer should not be mistaken for one that works.
     predictions = {name: run.predictions for name, run in systems.items()} | trivial
     duels = {}
@@ -123,6 +132,7 @@ def compare_runs(
         measured=measured,
         duels=duels,
         notes=_make_notes(systems, run_metrics, printed),
+        sizes=sizes,
     )
 
 
@@ -238,14 +248,18 @@ def _cells(metrics: Metrics) -> dict[Column, str]:
     }
 
 
-def _read_published(path: Path, measured: Collection[str], benchmark: str) -> dict[str, dict[Column, str]]:
+def _read_published(
+    path: Path, measured: Collection[str], benchmark: str
+) -> tuple[dict[str, dict[Column, str]], dict[str, int | None]]:
     """Rows that a paper printed: a line for each model and class, and one for its `Overall`; in percent.
 
     Of classes that no run has, only the paper's are allowed. A column `benchmark` says what the rows were measured on;
-    without it MiniLOCO is refused, whose classes are named like those of MVTec LOCO AD.
+    without it MiniLOCO is refused, whose classes are named like those of MVTec LOCO AD. A column `parameters` holds the
+    size of the model, for Figure 6.
     """
     known = ["Overall", *dict.fromkeys((*measured, *SHORT.values(), *SHORT))]
     models: dict[str, dict[str, tuple[float, float]]] = {}  # model -> class -> accuracy, F1
+    sizes: dict[str, int | None] = {}
     header, rows = read_table_rows(path)
     for where, cells in rows:
         line = dict(zip(header, cells, strict=False))
@@ -263,9 +277,13 @@ def _read_published(path: Path, measured: Collection[str], benchmark: str) -> di
         if name in models.setdefault(model, {}):
             raise InputError(f"{where}: {model} has a line on {name} already; remove one")
         models[model][name] = values
+        size = (line.get("parameters") or "").strip()
+        if size and not size.isdigit():
+            raise InputError(f"{where}: parameters {size}: give the number of weights, or nothing")
+        sizes[f"{model}{PUBLISHED}"] = int(size) if size else None
     if not models:
         raise InputError(f"{path}: no rows in it; give a header {','.join(PUBLISHED_COLUMNS)} and lines below it")
-    return {f"{model}{PUBLISHED}": _published_cells(classes) for model, classes in models.items()}
+    return {f"{model}{PUBLISHED}": _published_cells(classes) for model, classes in models.items()}, sizes
 
 
 def _published_cells(classes: Mapping[str, tuple[float, float]]) -> dict[Column, str]:
@@ -296,6 +314,68 @@ def to_markdown(comparison: RunComparison) -> str:
         *(f"- {note}" for note in comparison.notes),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+NAME, CELL = 18, 4  # characters of a system's name and of a number in the narrow table
+CLASSES_ACROSS = 5
+
+
+def to_narrow(comparison: RunComparison) -> str:
+    """Table 1 in twelve columns, as the paper prints it, and a line of tests for each system; 80 characters wide.
+
+    Of more than five classes the others follow below. `~` marks an overall that is a mean over classes.
+    """
+    table = comparison.table
+    overall = [POOLED, MEAN]
+    classes = list(
+        dict.fromkeys(group for group, _ in table.columns if group not in (*overall, OURS, SCORE, EXPLANATION))
+    )
+    lines = [f"{comparison.pairs} pairs, in percent"]
+    for start in range(0, max(1, len(classes)), CLASSES_ACROSS):
+        some = classes[start : start + CLASSES_ACROSS]
+        heads = [f"{_cut(group, 2 * CELL + 1):^{2 * CELL + 1}}" for group in some]
+        basics = " ".join(f"{name:>{CELL}}" for _ in some for name in BASICS)
+        lines += ["", f"{'':{NAME}} {'Overall':^{2 * CELL + 3}} {' '.join(heads)}".rstrip()]
+        lines.append(f"{'':{NAME}} {'Acc':>{CELL + 1}} {'F1':>{CELL + 1}} {basics}")
+        for name, row in zip(table.names, table.cells, strict=True):
+            mean = (POOLED, "Acc") not in row and (MEAN, "Acc") in row
+            cells = []
+            for column in BASICS:
+                value = _narrow_cell(row.get((MEAN if mean else POOLED, column)))
+                cells.append(f"{'~' * mean + value:>{CELL + 1}}")
+            cells += [f"{_narrow_cell(row.get((group, column))):>{CELL}}" for group in some for column in BASICS]
+            short = name.replace(PUBLISHED, "*")
+            lines.append(f"{_cut(short, NAME, front=True):{NAME}} {' '.join(cells)}")
+    first = next(iter(comparison.measured))
+    tests = f"{'bal.acc':>7} {'95 %':>14} {'TPR':>5} {'TNR':>5} {'MCC':>5} {'AUROC':>5} {'p':>8}"
+    lines += ["", f"{'':{NAME}} {tests}"]
+    for name, row in zip(table.names, table.cells, strict=True):
+        if name not in comparison.measured:  # published rows have none of these
+            continue
+        duel = comparison.duel(first, name)
+        numbers = [f"{row.get((OURS, column), '–'):>{width}}" for column, width in _NARROW_TESTS]
+        p = f"{duel.p_value:.2g}" if duel else ""
+        auroc = row.get((SCORE, "AUROC"), "–")
+        lines.append(f"{_cut(name, NAME, front=True):{NAME}} {' '.join(numbers)} {auroc:>5} {p:>8}".rstrip())
+    lines += ["", f"p: exact McNemar against {_cut(first, 54, front=True)}"]
+    if comparison.sizes:
+        lines.append("*: published")
+    lines += [part for note in comparison.notes for part in textwrap.wrap(f"- {note}", 80, subsequent_indent="  ")]
+    return "\n".join(lines) + "\n"
+
+
+_NARROW_TESTS = (("Bal. acc.", 7), ("Bal. acc. 95 %", 14), ("TPR", 5), ("TNR", 5), ("MCC", 5))
+
+
+def _narrow_cell(cell: str | None) -> str:
+    return "–" if cell is None else cell.removesuffix(".0") if cell == "100.0" else cell
+
+
+def _cut(text: str, longest: int, *, front: bool = False) -> str:
+    """At the front the end of a path stays, which tells checkpoints apart better than the beginning."""
+    if len(text) <= longest:
+        return text
+    return f"…{text[1 - longest :]}" if front else f"{text[: longest - 1]}…"
 
 
 def _markdown_matrix(comparison: RunComparison, cell: Callable[[PairedTest], str]) -> str:

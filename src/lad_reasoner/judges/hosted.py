@@ -67,7 +67,8 @@ logger = logging.getLogger(__name__)
 
 KEY_VARIABLE = "LAD_SERVER_KEY"
 # A length limit, as many alternatives at the answer as services give, and greedy decoding. The parameter that matters
-# most comes last, since they are dropped in this order.
+# most comes last, since they are dropped in this order. The limit is not the budget of prompts.py: a service forces no
+# end of a reasoning, and its models may think at length before the response; what is cut off has no answer.
 OPTIONAL: dict[str, Any] = {"max_completion_tokens": 4096, "logprobs": True, "top_logprobs": 20, "temperature": 0}
 FEWER_ALTERNATIVES = 5
 # The service's word for a response that ends too early -> why there is no answer.

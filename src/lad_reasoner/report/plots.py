@@ -1,12 +1,13 @@
 """The plots of a comparison, drawn with Matplotlib (the extra `figures`) from the numbers of its tables.
 
-    figure6.png      accuracy and F1 against the number of parameters, as bubbles, with 95 % intervals
-    roc.png          ROC curves of the systems that give scores; the dot is their verdict
-    agreement.png    how often each two systems agree, and the p-value of their exact McNemar test
-    gallery.png      reference, query, and what each system says (the examples of gallery.py)
+    figure6      accuracy and F1 against the number of parameters, as bubbles, with 95 % intervals
+    roc          ROC curves of the systems that give scores; the dot is their verdict
+    agreement    how often each two systems agree, and the p-value of their exact McNemar test
+    gallery      reference, query, and what each system says (the examples of gallery.py)
 
-The size of a model is in its run's settings; a system of unknown size is a hollow bubble at the left margin. What a
-model wrote is drawn as it is: Matplotlib reads no markup in it.
+Each as PNG, and as PDF and SVG for print. The size of a model is in its run's settings; a system of unknown size is a
+hollow bubble at the left margin, and systems of one size stand side by side. Published rows are diamonds without
+intervals. What a model wrote is drawn as it is: Matplotlib reads no markup in it.
 
 Deviation from the paper, whose Figure 6 sets accuracy against F1 with the size as the bubble only: here the size is an
 axis too, so that three quantities need no legend of bubbles. The constant answers are lines: they have no size.
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure as Canvas
 
 GOOD, BAD, GREY = "#2e7d32", "#c62828", "#777777"
+FORMS = {"png": 150, "pdf": 300, "svg": 300}  # and the dots per inch of what is no vector
+APART = 0.035  # share of the axis between systems of one size
 EXAMPLES = 10  # in the gallery
 LINE, LINES = 52, 15  # characters in a line, lines of a reasoning; longer ones are cut
 LONGEST_NAME = 40
@@ -55,21 +58,25 @@ def draw_plots(out: Path, comparison: RunComparison) -> list[Path]:
     with matplotlib.rc_context({"text.parse_math": False}), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing")
         canvases = {
-            "figure6.png": _draw_sizes(comparison),
-            "roc.png": _draw_roc(comparison),
-            "agreement.png": _draw_agreement(comparison),
-            "gallery.png": _draw_gallery(choose_examples(comparison, EXAMPLES)),
+            "figure6": _draw_sizes(comparison),
+            "roc": _draw_roc(comparison),
+            "agreement": _draw_agreement(comparison),
+            "gallery": _draw_gallery(choose_examples(comparison, EXAMPLES)),
         }
         for name, canvas in canvases.items():
             if canvas is None:
                 continue
-            png = io.BytesIO()
-            canvas.savefig(png, dpi=150, bbox_inches="tight", facecolor="white")
-            try:
-                write_whole(out / name, png.getvalue())
-            except OSError as error:
-                raise InputError(f"--out {out}: {error.strerror}; choose a folder that can be written") from None
-            written.append(out / name)
+            for form, dpi in FORMS.items():
+                drawn = io.BytesIO()
+                # Without a date the same numbers give the same file.
+                made = None if form == "png" else {"CreationDate" if form == "pdf" else "Date": None}
+                canvas.savefig(drawn, format=form, dpi=dpi, bbox_inches="tight", facecolor="white", metadata=made)
+                path = out / f"{name}.{form}"
+                try:
+                    write_whole(path, drawn.getvalue())
+                except OSError as error:
+                    raise InputError(f"--out {out}: {error.strerror}; choose a folder that can be written") from None
+                written.append(path)
     return written
 
 
@@ -96,7 +103,7 @@ def _short(name: str, longest: int = LONGEST_NAME) -> str:
 def _draw_sizes(comparison: RunComparison) -> Canvas:
     """Figure 6: accuracy on the left, F1 on the right, both pooled over images."""
     sizes = {name: run.settings.parameters for name, (_, run) in comparison.runs.items()}
-    known = [size for size in sizes.values() if size]
+    known = [size for size in (*sizes.values(), *comparison.sizes.values()) if size]
     smallest, largest = min(known, default=6), max(known, default=1)
     margin = smallest / 6  # where systems of unknown size stand
     ticks = [10.0**power for power in range(13) if known and smallest / 3 <= 10.0**power <= 3 * largest]
@@ -104,7 +111,9 @@ def _draw_sizes(comparison: RunComparison) -> Canvas:
     left, right = canvas.subplots(1, 2)
     for axes, field, title in ((left, "accuracy", "Accuracy (%)"), (right, "f1", "F1 (%)")):
         estimates = {name: getattr(metrics.pooled, field) for name, metrics in comparison.measured.items()}
-        _draw_bubbles(axes, estimates, sizes, smallest, margin)
+        places = _spread({**sizes, **comparison.sizes}, margin, np.log10(largest * 3 / (margin / 2)))
+        _draw_bubbles(axes, estimates, sizes, places, smallest)
+        _draw_published(axes, comparison, "Acc" if field == "accuracy" else "F1", places)
         for name, style in (("always-yes", "--"), ("always-no", ":")):
             if (value := estimates[name].value) is not None:
                 axes.axhline(100 * value, linestyle=style, color=GREY, linewidth=1, label=f"{name} (a constant)")
@@ -112,7 +121,7 @@ def _draw_sizes(comparison: RunComparison) -> Canvas:
         axes.set_xlim(margin / 2, largest * 3)
         axes.set_xticks(ticks, [_say_size(round(tick)) for tick in ticks])
         axes.minorticks_off()
-        if len(known) < len(sizes):
+        if len(known) < len(sizes) + len(comparison.sizes):
             axes.axvline(margin * 2, color="#dddddd", linewidth=1, zorder=0)
             axes.text(margin, 1, "unknown", ha="center", va="bottom", fontsize=7, color=GREY)
         axes.set(ylim=(0, 100), xlabel="parameters", ylabel=title)
@@ -122,16 +131,39 @@ def _draw_sizes(comparison: RunComparison) -> Canvas:
     return canvas
 
 
+def _spread(sizes: Mapping[str, int | None], margin: float, decades: float) -> dict[str, float]:
+    """Where each system stands on the axis of sizes, which is so many `decades` long: those of one size side by side.
+
+    A system of unknown size stands about `margin`.
+    """
+    groups: dict[float, list[str]] = {}
+    for name, size in sizes.items():
+        at = float(size or margin)
+        # A checkpoint and its base may differ by a few tensors.
+        near = next((other for other in groups if abs(np.log10(other / at)) < 0.02 * decades), at)
+        groups.setdefault(near, []).append(name)
+    places = {}
+    for at, names in groups.items():
+        step = min(APART, 0.12 / len(names)) * decades
+        for number, name in enumerate(names):
+            places[name] = float(at * 10 ** (step * (number - (len(names) - 1) / 2)))
+    return places
+
+
 def _draw_bubbles(
-    axes: Axes, estimates: Mapping[str, Estimate], sizes: Mapping[str, int | None], smallest: float, margin: float
+    axes: Axes,
+    estimates: Mapping[str, Estimate],
+    sizes: Mapping[str, int | None],
+    places: Mapping[str, float],
+    smallest: float,
 ) -> None:
-    """A bubble for each system with its 95 % interval; hollow, at `margin`, if its size is unknown."""
+    """A bubble for each system with its 95 % interval; hollow if its size is unknown."""
     colours = _colours(list(sizes))
     for name, size in sizes.items():
         value, interval = estimates[name].value, estimates[name].interval
         if value is None:
             continue
-        x = size or margin
+        x = places[name]
         if interval:
             axes.plot([x, x], [100 * end for end in interval], color=colours[name], linewidth=1, alpha=0.6)
         # The area grows with the logarithm of the size: otherwise 72 billion would hide all else.
@@ -139,6 +171,20 @@ def _draw_bubbles(
         label = f"{_short(name)} ({_say_size(size)})"
         fill: dict[str, Any] = {"facecolor": colours[name], "alpha": 0.75} if size else {"facecolor": "none"}
         axes.scatter([x], [100 * value], s=area, edgecolor=colours[name], linewidth=1.5, label=label, zorder=3, **fill)
+
+
+def _draw_published(axes: Axes, comparison: RunComparison, column: str, places: Mapping[str, float]) -> None:
+    """A diamond for each published row; its number has no interval."""
+    from matplotlib import colormaps
+
+    palette: Any = colormaps["tab20b"]
+    for number, (name, size) in enumerate(comparison.sizes.items()):
+        value, colour = comparison.printed(name, column), palette(number % 20)
+        if value is None:
+            continue
+        fill: dict[str, Any] = {"facecolor": colour if size else "none", "edgecolor": colour}
+        label = f"{_short(name)} ({_say_size(size)})"
+        axes.scatter([places[name]], [value], s=45, marker="D", linewidth=1.2, label=label, zorder=2, **fill)
 
 
 def _say_size(size: int | None) -> str:
@@ -156,7 +202,7 @@ def _draw_roc(comparison: RunComparison) -> Canvas | None:
     axes = canvas.add_subplot()
     axes.plot([0, 100], [0, 100], color=GREY, linewidth=1, linestyle=":")
     empty = True
-    for name, (_, run) in comparison.runs.items():
+    for number, (name, (_, run)) in enumerate(comparison.runs.items()):
         curve, pooled = roc_curve(run.predictions), comparison.measured[name].pooled
         matrix = pooled.confusion
         if curve is None or matrix is None:
@@ -166,7 +212,10 @@ def _draw_roc(comparison: RunComparison) -> Canvas | None:
         axes.plot(*(100 * rates for rates in curve), color=colours[name], linewidth=1.6, label=label)
         # The verdict is one point: the rates at the threshold that the system itself chose.
         false, true = matrix.fp / (matrix.fp + matrix.tn), matrix.tp / (matrix.tp + matrix.fn)
-        axes.plot([100 * false], [100 * true], "o", color=colours[name], markersize=7, markeredgecolor="white")
+        # A later dot is smaller, so that it does not hide an earlier one at the same place.
+        size = max(4, 11 - 1.5 * number)
+        place = [100 * false], [100 * true]
+        axes.plot(*place, "o", color=colours[name], markersize=size, markeredgecolor="white", zorder=3 + number)
     if empty:
         return None
     axes.set(xlabel="good products called anomalous (%)", ylabel="anomalies found (%)", aspect="equal")

@@ -26,7 +26,7 @@ from lad_reasoner.report.curves import draw_curves
 from lad_reasoner.train.dataset import load_set
 from lad_reasoner.train.monitor import CollapseGuard, Sample, Samples
 from lad_reasoner.train.publish import publish
-from lad_reasoner.train.rewards import load_reward
+from lad_reasoner.train.rewards import NEEDS, load_reward
 from lad_reasoner.train.run_record import hash_weights, write_run_record
 from lad_reasoner.train.session import run_folder, run_trainer
 from lad_reasoner.train.settings import TRL, Recipe, TrainSettings, read_recipe
@@ -43,6 +43,7 @@ class GrpoSettings(TrainSettings):
     kl: Literal["reward", "loss", "none"] = Field("reward", description="where the KL to the frozen model counts")
     importance: Literal["token", "sequence"] = Field("token", description="level of the importance weights")
     structured: bool = Field(True, description="sample under the response grammar; false: the reward teaches the form")
+    skip_flat_groups: bool = Field(False, description="learn nothing from pairs that are all right or all wrong")
     rollout_batch_size: int = Field(64, ge=1, description="responses per batch of a process, without vLLM")
     sample_steps: int = Field(10, ge=1, description="steps between two tables of sampled responses")
     guard_steps: int = Field(5, ge=1, description="logged steps of a collapse before the warning")
@@ -79,6 +80,7 @@ def train_grpo(
         leave_out_long=recipe.ours.leave_out_long,
         track=track,
     )
+    check_columns(recipe, data)
     facts: dict[str, Any] = {"stage": "grpo", "weights": hash_weights(recipe.ours.model)}
     facts |= {"records": len(data), "labels": dict(sorted(Counter(data["label"]).items()))}
     with run_folder(recipe):
@@ -93,6 +95,7 @@ def train_grpo(
                 kl=recipe.ours.kl,
                 rollout_batch_size=recipe.ours.rollout_batch_size,
                 structured=recipe.ours.structured,
+                spread_of="accuracy_reward" if recipe.ours.skip_flat_groups else None,
                 args=arguments,
                 reward_funcs=rewards,
                 train_dataset=data,
@@ -109,6 +112,17 @@ def train_grpo(
         if watch.stopped:
             raise InputError(f"{watch.stopped}; its checkpoints and {curves} are kept")
         return publish(trainer, recipe, run, data, pictures=[curves])
+
+
+def check_columns(recipe: Recipe[GrpoSettings], data: Any) -> None:
+    """InputError if a reward has nothing to judge any record by."""
+    for name in recipe.ours.rewards:
+        column = NEEDS.get(name)
+        if column and not any(data.with_format(None)[column]):
+            raise InputError(
+                f"{recipe.path}: rewards: {name} needs {column}, and no record of {recipe.ours.data} has any; "
+                "build the pairs from pictures with them, such as MiniLOCO's"
+            )
 
 
 def check_packages(arguments: Any) -> None:
@@ -136,5 +150,12 @@ def make_arguments(recipe: Recipe[GrpoSettings]) -> Any:
     weights = theirs.get("reward_weights")
     if weights is not None and len(weights) != len(ours.rewards):
         raise InputError(f"{where}: reward_weights has {len(weights)} numbers for {len(ours.rewards)} rewards")
+    if ours.skip_flat_groups and "accuracy" not in ours.rewards:
+        raise InputError(f"{where}: skip_flat_groups looks at the reward accuracy; add it to rewards")
+    if ours.structured and theirs.get("mask_truncated_completions"):
+        raise InputError(
+            f"{where}: mask_truncated_completions: has no effect with structured: true, where each response ends; "
+            "leave it out, or set structured: false"
+        )
     theirs["importance_sampling_level"] = ours.importance
     return recipe.arguments(require("trl", "train").GRPOConfig)

@@ -1,20 +1,40 @@
-"""The two rewards of the paper's equation 7, as plain functions with TRL's signature: structure and accuracy.
+"""Rewards as plain functions with TRL's signature: structure and accuracy of the paper's equation 7, and three of ours.
 
-Both call `parse_response`, as inspection and evaluation do, so training rewards exactly what evaluation measures. The
+    structure     the form, by the parser
+    accuracy      the answer equals the label
+    faithful      the claims of the reasoning, by the facts of both pictures (MiniLOCO)
+    places        the places or boxes that it names, by the mask of the query
+    consistent    the answer follows from the reasoning
+
+The last three earn nothing without the form, so that it never pays to leave it, and nothing by saying little or saying
+everything: both a missed fact and a false claim cost. What they cannot judge, for want of facts or of a mask, is None.
+
+All call `parse_response`, as inspection and evaluation do, so training rewards exactly what evaluation measures. The
 weights (0.5 and 0.5 in the paper) are TRL's `reward_weights`; the KL penalty of the same equation is in `objective.py`.
 Your own reward is a function of the same signature, given by name as `package.module:function`.
 """
 
 from __future__ import annotations
 
+import json
 import math
+import re
 from collections.abc import Callable, Sequence
 from functools import wraps
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
 from lad_reasoner.answers import parse_response
+from lad_reasoner.data.masks import read_mask
 from lad_reasoner.dotted import import_dotted, is_dotted
 from lad_reasoner.errors import InputError
+from lad_reasoner.evaluation.claims import ClaimScore, check_reasoning
+from lad_reasoner.evaluation.explanations import conclude, read_mentions
+from lad_reasoner.text import place_words
+from lad_reasoner.word_lists import normalise, sentences
 
 # TRL's completion: a text, or for chat prompts a conversation whose last turn is the response.
 TrlCompletion = str | Sequence[dict[str, Any]]
@@ -39,11 +59,128 @@ def accuracy_reward(completions: Sequence[TrlCompletion], label: Sequence[str], 
     ]
 
 
-REWARDS: dict[str, Callable[..., list[float]]] = {"structure": structure_reward, "accuracy": accuracy_reward}
+def faithful_reward(
+    completions: Sequence[TrlCompletion], facts: Sequence[Sequence[str]], query: Sequence[int], **_: Any
+) -> list[float | None]:
+    """How well the claims of each reasoning agree with the facts of its pictures, in [0, 1]; None without facts.
+
+    `facts` holds for each completion the facts of its pictures as JSON, `query` the index of the one that is judged.
+    With T facts truly told of F and W wrong claims it is 2 T / (2 T + W + (F - T)), the harmonic mean of precision and
+    recall. True claims that tell no fact, such as those about parts that are not there, neither help nor harm.
+    """
+    rewards: list[float | None] = []
+    for completion, texts, at in zip(completions, facts, query, strict=True):
+        if not all(texts) or not texts:
+            rewards.append(None)
+            continue
+        reasoning = parse_response(response_text(completion)).reasoning
+        pictures = [json.loads(text) for text in texts]
+        judged = pictures.pop(at)
+        scores = check_reasoning(reasoning, pictures, judged) if reasoning else {}
+        score = sum(scores.values(), ClaimScore())
+        wrong, missed = score.claims - score.true, score.facts - score.told
+        rewards.append(_harmonic(score.told, wrong, missed))
+    return rewards
+
+
+def places_reward(
+    completions: Sequence[TrlCompletion],
+    masks: Sequence[Sequence[str]],
+    images: Sequence[Sequence[Any]],
+    query: Sequence[int],
+    **_: Any,
+) -> list[float | None]:
+    """How well the places of each reasoning agree with the mask of its query, in [0, 1]; None without a mask.
+
+    Boxes are `[left, top, right, bottom]` in pixels of the query; their area is compared with that of the boxes around
+    the mask's regions. Without boxes the nine places count (`upper left` … `lower right`) in sentences that name a
+    change, against the places that the mask touches. Both by the harmonic mean of precision and recall.
+    """
+    rewards: list[float | None] = []
+    for completion, files, pictures, at in zip(completions, masks, images, query, strict=True):
+        if not files:
+            rewards.append(None)
+            continue
+        mask, reasoning = read_mask(files), parse_response(response_text(completion)).reasoning
+        boxes = [tuple(map(float, match.groups())) for match in _BOX.finditer(reasoning)]
+        if boxes:
+            rewards.append(_compare_boxes(mask, boxes, pictures[at].size))
+        else:
+            named, touched = _named_places(reasoning), _touched_places(mask)
+            rewards.append(_harmonic(len(named & touched), len(named - touched), len(touched - named)))
+    return rewards
+
+
+def consistent_reward(completions: Sequence[TrlCompletion], **_: Any) -> list[float]:
+    """1 for each response whose answer is the one that its reasoning concludes; 0 if it concludes another or none."""
+    rewards = []
+    for completion in completions:
+        response = parse_response(response_text(completion))
+        rewards.append(float(response.structured and conclude(response.reasoning) == response.answer))
+    return rewards
+
+
+_NUMBER = r"\s*(\d{1,5}(?:\.\d+)?)\s*"
+_BOX = re.compile(rf"\[{_NUMBER},{_NUMBER},{_NUMBER},{_NUMBER}\]")
+_PLACE = re.compile(
+    r"\b(?:(?P<row>upper|top|middle|lower|bottom)[ -](?P<column>left|middle|centre|right)|(?P<centre>centre|center))\b"
+)
+_ROWS = {"top": "upper", "bottom": "lower"}
+LEAST = 0.1  # share of the anomalous area that makes a place one of the mask's
+
+
+def _harmonic(right: float, wrong: float, missed: float) -> float:
+    """The harmonic mean of precision and recall; 0 where nothing is right."""
+    return 2 * right / (2 * right + wrong + missed) if right else 0.0
+
+
+def _named_places(reasoning: str) -> set[str]:
+    """The nine places of `text.place_words` in sentences that name a change: a list of all parts names none."""
+    places: set[str] = set()
+    for sentence in sentences(normalise(reasoning)):
+        if not read_mentions(sentence).changes:
+            continue
+        for match in _PLACE.finditer(sentence):
+            row, column = _ROWS.get(match["row"] or "", match["row"]), match["column"]
+            central = match["centre"] or (row == "middle" and column in ("middle", "centre"))
+            places.add("centre" if central else f"{row} {'middle' if column == 'centre' else column}")
+    return places
+
+
+def _touched_places(mask: NDArray[np.bool_]) -> set[str]:
+    """Those of the nine places that hold at least `LEAST` of a mask (height, width)."""
+    rows, columns = np.nonzero(mask)
+    height, width = mask.shape
+    names = [place_words(x, y) for x, y in zip((columns + 0.5) / width, (rows + 0.5) / height, strict=True)]
+    found, counts = np.unique(names, return_counts=True)
+    return {str(name) for name, count in zip(found, counts, strict=True) if count >= LEAST * len(names)}
+
+
+def _compare_boxes(mask: NDArray[np.bool_], boxes: Sequence[tuple[float, ...]], size: tuple[int, int]) -> float:
+    """Boxes in pixels of a picture of this (width, height) against the boxes around the regions of its mask."""
+    height, width = mask.shape
+    across, down = width / size[0], height / size[1]  # a mask may be smaller than its picture
+    named, true = np.zeros_like(mask), np.zeros_like(mask)
+    for left, top, right, bottom in boxes:
+        named[round(top * down) : round(bottom * down), round(left * across) : round(right * across)] = True
+    for region in ndimage.find_objects(ndimage.label(mask, structure=np.ones((3, 3)))[0]):
+        true[region] = True
+    return _harmonic(int((named & true).sum()), int((named & ~true).sum()), int((true & ~named).sum()))
+
+
+REWARDS: dict[str, Callable[..., Sequence[float | None]]] = {
+    "structure": structure_reward,
+    "accuracy": accuracy_reward,
+    "faithful": faithful_reward,
+    "places": places_reward,
+    "consistent": consistent_reward,
+}
+# Reward -> the column that it judges by.
+NEEDS = {"faithful": "facts", "places": "masks"}
 
 
 def load_reward(name: str) -> Callable[..., list[float | None]]:
-    """The reward of this name: `structure`, `accuracy` or `package.module:function`; InputError if there is none.
+    """The reward of this name in `REWARDS`, or of `package.module:function`; InputError if there is none.
 
     The returned function raises InputError, naming the reward and the first record, if yours raises or does not return
     one finite number (or None: does not apply) for each completion.

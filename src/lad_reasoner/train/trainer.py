@@ -2,6 +2,7 @@
 
 - Rollouts under structured decoding, or free; forced tokens carry no gradient (rollouts.py, objective.py).
 - `kl: reward` subtracts the KL to the frozen model from a sequence's reward (equation 7). TRL has it in the loss only.
+- Groups whose responses are all right or all wrong can be left out: `spread_of` (docs/training.md).
 - Rewards by part and by label, yes-rate, lengths, forced ends, KL: logged at every step beside TRL's own metrics.
 
 Everything else, the loss above all, is TRL's.
@@ -33,16 +34,23 @@ class StructuredGRPOTrainer(GRPOTrainer):  # type: ignore[misc]
     """GRPO on pairs. `kl` says where the KL with coefficient `args.beta` goes: reward, loss or none (beta 0).
 
     With `structured` the responses are sampled under the response grammar. TRL's `vllm_structured_outputs_regex` is
-    then set unless given.
+    then set unless given. `spread_of` names a reward: a group in which it is the same for all has no advantage.
 
     Shapes in comments: B responses of this process, N of all processes, T tokens at most.
     """
 
     def __init__(
-        self, checkpoint: Checkpoint, *, kl: str, rollout_batch_size: int, structured: bool = True, **named: Any
+        self,
+        checkpoint: Checkpoint,
+        *,
+        kl: str,
+        rollout_batch_size: int,
+        structured: bool = True,
+        spread_of: str | None = None,
+        **named: Any,
     ) -> None:
         args = named["args"]
-        self.kl = kl
+        self.kl, self.spread_of = kl, spread_of
         self.rollouts = Rollouts(
             checkpoint,
             tokens=args.max_completion_length,
@@ -116,6 +124,8 @@ class StructuredGRPOTrainer(GRPOTrainer):  # type: ignore[misc]
         if self.kl == "reward":
             self.beta = 0.0  # the reward has it; a second term in the loss would count it twice
             output["advantages"] = self._penalised_advantages(output)
+        if self.spread_of is not None:
+            output["advantages"] = output["advantages"] * self._has_spread(len(output["advantages"]))
         for sample, advantage in zip(self.samples, output["advantages"].tolist(), strict=True):
             sample["advantage"] = round(advantage, 4)
         return output
@@ -132,6 +142,13 @@ class StructuredGRPOTrainer(GRPOTrainer):  # type: ignore[misc]
         rewards = penalised_rewards(self.parts, self.reward_weights.to(kl.device), everyone, self.args.beta)
         self._log_metric("reward_penalised", rewards.nanmean())
         return self._own(group_advantages(rewards, self.num_generations, self.scale_rewards), len(kl))
+
+    def _has_spread(self, count: int) -> torch.Tensor:
+        """1 for each of this process's `count` responses whose group has spread in the reward `spread_of`, else 0."""
+        part = self.parts[:, self.reward_func_names.index(self.spread_of)].view(-1, self.num_generations)  # (N / G, G)
+        spread = (part.amax(1) > part.amin(1)).float()
+        self._log_metric("groups_skipped", 1 - spread.mean())
+        return self._own(spread.repeat_interleave(self.num_generations), count)
 
     def _policy_logps(self, output: dict[str, Any]) -> torch.Tensor:
         """Log-probabilities (B, T) of the sampled tokens under the policy that sampled them."""

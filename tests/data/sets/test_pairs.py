@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import shutil
 from collections import Counter
@@ -10,13 +11,16 @@ from typing import Any
 
 import pytest
 
+from helpers.runs import prediction, write_run
 from helpers.skeletons import TEST, own_folder, pool_of, write_pairs
 from lad_reasoner.data.public_sets import MVTEC_AD
+from lad_reasoner.data.sets import pairs
 from lad_reasoner.data.sets.built_set import read_entries, read_manifest
 from lad_reasoner.data.sets.pairs import (
     ALONE,
     CLASSES,
     DEFECTS,
+    JUDGED_RIGHT,
     NOT_CHOSEN,
     OTHER_DEFECT,
     OTHER_KIND,
@@ -25,6 +29,7 @@ from lad_reasoner.data.sets.pairs import (
 )
 from lad_reasoner.errors import InputError, MachineError
 from lad_reasoner.miniloco import write_benchmark
+from lad_reasoner.miniloco.words import differing
 from lad_reasoner.prompts import PROMPT_VERSION, QUESTION
 
 # Anomalous test pictures of MVTec AD by the folders of its defects.
@@ -225,3 +230,71 @@ def test_a_mask_that_is_a_link_to_a_secret_does_not_get_into_the_set(mvtec: Path
     list(build_pairs(tmp_path / "out", plan))
     assert len(plan.pool.refused["have a mask that cannot be read"]) == 1
     assert not any(path.read_bytes() == b"password" for path in (tmp_path / "out").rglob("*") if path.is_file())
+
+
+def test_pairs_carry_the_facts_of_their_pictures(tmp_path: Path) -> None:
+    for _ in write_benchmark(tmp_path / "m", products=["bolt_plate"], per_class=2, size=96):
+        pass
+    entries = write_pairs(tmp_path / "pairs", pool_of(tmp_path / "m"))
+    for entry in entries:
+        reference, query = (json.loads(text) for text in entry.facts)
+        assert not reference["defect_words"]
+        assert bool(query["defect_words"]) == (entry.label == "yes")
+    photographs = write_pairs(tmp_path / "other", pool_of(own_folder(tmp_path / "own")))
+    assert not any(entry.facts for entry in photographs)
+    assert not any("facts" in json.loads(entry.line()) for entry in photographs)
+
+
+def test_good_queries_that_differ_in_what_the_rule_allows(tmp_path: Path) -> None:
+    """Keys of a keyboard may have other colours; a bolt plate allows nothing."""
+    for _ in write_benchmark(tmp_path / "m", products=["keyboard_row", "bolt_plate"], per_class=4, size=96):
+        pass
+
+    def share(**settings: Any) -> dict[str, float]:
+        plan = plan_pairs(pool_of(tmp_path / "m"), **settings)
+        differ: dict[str, list[bool]] = {}
+        for pair in plan.pairs:
+            if pair.query.sample.label == "no":
+                facts = [item.sample.facts or {} for item in (*pair.references, pair.query)]
+                differ.setdefault(pair.query.sample.category, []).append(bool(differing(*facts)))
+        return {name: sum(values) / len(values) for name, values in differ.items()}
+
+    assert share(allowed=True)["keyboard_row"] == 1
+    assert share(allowed=True)["bolt_plate"] == share()["bolt_plate"] == 0
+
+
+def test_differing_references_come_first_for_good_queries_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = pool_of(own_folder(tmp_path / "own", train=6))
+    monkeypatch.setattr(pairs, "_differs", lambda reference, query: reference.source.endswith("good/4.png"))
+
+    def drawn(label: str, **settings: Any) -> set[str]:
+        plan = plan_pairs(found, **settings)
+        return {pair.references[0].source for pair in plan.pairs if pair.query.sample.label == label}
+
+    assert drawn("no", allowed=True) == {"train/good/4.png"}
+    assert len(drawn("no")) > 1
+    assert drawn("yes", allowed=True) == drawn("yes")
+
+
+def test_hard_pairs_are_what_a_run_judged_wrongly(tmp_path: Path) -> None:
+    pool = pool_of(own_folder(tmp_path / "own"))
+    names = sorted(item.source for item in pool.tests())
+    lines = [prediction(name, "bad" in name, "yes" if at < 3 else "no") for at, name in enumerate(names)]
+    run = write_run(tmp_path / "run", lines)
+    wrong = {line.pair.query for line in lines if line.verdict.answer != line.pair.label}
+    assert 0 < len(wrong) < len(names)
+    entries = write_pairs(tmp_path / "hard", pool, hard_from=run)
+    assert {entry.source for entry in entries} == wrong
+    assert read_manifest(tmp_path / "hard")["refused"][JUDGED_RIGHT]["count"] == len(names) - len(wrong)
+    with pytest.raises(InputError, match=r"--hard-from .*: no predictions\.jsonl; give a run folder"):
+        plan_pairs(pool, hard_from=tmp_path)
+    other = write_run(tmp_path / "other", [prediction("elsewhere.png", True, "no")])
+    with pytest.raises(InputError, match="judged none of these pictures"):
+        plan_pairs(pool, hard_from=other)
+    right = write_run(
+        tmp_path / "right", [prediction(name, "bad" in name, "yes" if "bad" in name else "no") for name in names]
+    )
+    with pytest.raises(InputError, match="judged all of these pictures right"):
+        plan_pairs(pool, hard_from=right)

@@ -23,8 +23,8 @@ from lad_reasoner.judge import Judgement, PicturePair
 from lad_reasoner.judges.vlm.checkpoint import Checkpoint, load_checkpoint
 from lad_reasoner.judges.vlm.decoding import Reply, StructuredDecoding
 from lad_reasoner.judges.vlm.judge import VlmJudge
-from lad_reasoner.judges.vlm.transformers_engine import REASONING_TOKENS, TransformersEngine, count_votes
-from lad_reasoner.prompts import PROMPT_VERSION, QUESTION, build_messages, build_prompt
+from lad_reasoner.judges.vlm.transformers_engine import TransformersEngine, count_votes
+from lad_reasoner.prompts import PROMPT_VERSION, QUESTION, REASONING_TOKENS, build_messages, build_prompt
 
 ARCHITECTURES: dict[str, Callable[[Path], Path]] = {
     "qwen2.5-vl": tiny.save_qwen,

@@ -43,7 +43,8 @@ class Entry(Record):
 
     `images_file_names` are in the order of the places in `messages`; `query` is the index of the picture that is
     judged, the last unless the order was shuffled. `label` is yes for anomalous. `source` is the query's path in its
-    source.
+    source. `facts` of pairs are those of the pictures in their order, each as JSON: as objects they would get the keys
+    of all records from Arrow. Empty where they are not known.
     """
 
     id: str
@@ -60,12 +61,13 @@ class Entry(Record):
     defect: str | None
     source: str
     masks: tuple[str, ...] = ()
+    facts: tuple[str, ...] = ()
     licence: str
     prompt_version: str
 
     def line(self) -> str:
         """JSON with a line end, without the fields that this task does not have."""
-        absent = {name for name in ("prompt", "question") if getattr(self, name) is None}
+        absent = {name for name in ("prompt", "question", "facts") if not getattr(self, name)}
         return self.model_dump_json(exclude=absent) + "\n"
 
 

@@ -39,12 +39,12 @@ from lad_reasoner.files.pictures import read_picture
 from lad_reasoner.files.whole import check_new_folder, new_folder, write_whole
 from lad_reasoner.packaged import read_packaged
 from lad_reasoner.progress import Track, silent
+from lad_reasoner.prompts import RESPONSE_TOKENS
 from lad_reasoner.text import printable
 
 DATA = "data.jsonl"
 STEP = 64  # tokens: limits are rounded up to a multiple
 SFT_BATCH, PAIR_BATCH = 16, 64  # records of a step (section 5.2)
-RESPONSE = 320  # tokens: a reasoning of 256, as inspection allows, and its tags; the paper does not say
 TASKS = {"llama-factory": ("sft",), "easyr1": ("pair",), "ms-swift": ("sft", "pair")}
 TASKS |= dict.fromkeys(WRITERS, ("pair",))
 WORDS = {"sft": "an SFT set", "pair": "a set of pairs"}
@@ -187,11 +187,11 @@ def _easyr1(out: Path, entries: Sequence[Entry], limits: SetLimits, model: str) 
     write_whole(out / "reward.py", settings["easyr1 reward"])
     config = settings["easyr1"]
     config["data"] |= {"train_files": str(out / DATA), "val_files": str(out / DATA), "image_dir": str(out)}
-    config["data"] |= {"max_prompt_length": limits.prompt, "max_response_length": RESPONSE}
+    config["data"] |= {"max_prompt_length": limits.prompt, "max_response_length": RESPONSE_TOKENS}
     config["data"] |= {"min_pixels": limits.min_pixels, "max_pixels": limits.max_pixels, "format_prompt": None}
     rollout = config["worker"]["rollout"]
     rollout["limit_images"] = limits.pictures
-    rollout["max_num_batched_tokens"] = max(rollout["max_num_batched_tokens"], limits.prompt + RESPONSE)
+    rollout["max_num_batched_tokens"] = max(rollout["max_num_batched_tokens"], limits.prompt + RESPONSE_TOKENS)
     config["worker"]["actor"]["model"]["model_path"] = model
     config["worker"]["reward"]["reward_function"] = f"{out / 'reward.py'}:compute_score"
     config["trainer"]["save_checkpoint_path"] = str(out / "checkpoint")
@@ -223,7 +223,7 @@ def _ms_swift(out: Path, entries: Sequence[Entry], limits: SetLimits, model: str
     else:
         verb, parts = "rlhf", PAIR_BATCH * options["num_generations"] // options["per_device_train_batch_size"]
         write_whole(out / "rewards.py", settings["ms-swift rewards"])
-        options |= {"max_length": limits.prompt, "max_completion_length": RESPONSE}
+        options |= {"max_length": limits.prompt, "max_completion_length": RESPONSE_TOKENS}
         options["external_plugins"] = str(out / "rewards.py")
     words = [f"MAX_PIXELS={limits.max_pixels}", f"MIN_PIXELS={limits.min_pixels}", f"swift {verb}"]
     for name, value in options.items():

@@ -16,6 +16,7 @@ named; pictures that cannot be read, and pictures that `why_not_train` refuses, 
 
 from __future__ import annotations
 
+import json
 import random
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -27,10 +28,13 @@ from lad_reasoner.data.masks import read_mask
 from lad_reasoner.data.sets.built_set import Builder
 from lad_reasoner.data.sets.pool import MASK_UNREADABLE, Item, Pool, files_of, make_entry
 from lad_reasoner.errors import ImageError, InputError
+from lad_reasoner.files.jsonl import read_records
+from lad_reasoner.miniloco.words import differing
 from lad_reasoner.packaged import read_packaged
 from lad_reasoner.progress import Track, silent
 from lad_reasoner.prompts import PROMPT_VERSION, build_messages
-from lad_reasoner.records import SAMPLE_KINDS, UNKNOWN_KIND
+from lad_reasoner.records import SAMPLE_KINDS, UNKNOWN_KIND, Prediction
+from lad_reasoner.text import printable
 
 # Class of MVTec AD -> why its anomalies are like logical ones; `data pairs` prints this table.
 _TABLE = read_packaged(__file__, "pairs.toml")
@@ -43,6 +47,8 @@ OTHER_KIND = "are of a kind that was not chosen"
 OTHER_DEFECT = "have a defect that was not chosen"
 ALONE = "have too few other good pictures for a reference"
 BALANCED_OUT = "were dropped to balance anomalous and good"
+JUDGED_RIGHT = "were judged right by the run of --hard-from, or not judged by it"
+PREDICTIONS = "predictions.jsonl"  # of a run of `eval`
 
 ClassName = tuple[str, str]  # (data set, class)
 
@@ -77,6 +83,8 @@ def plan_pairs(
     balanced: bool = False,
     good_good: bool = False,
     shuffle: bool = False,
+    allowed: bool = False,
+    hard_from: str | Path | None = None,
     seed: int = 0,
     track: Track = silent,
 ) -> PairPlan:
@@ -89,6 +97,10 @@ def plan_pairs(
     out of pictures; `balanced` then drops, at random, the surplus of one label in each class. `shuffle` puts the query
     first in about half of the pairs. If a source has no training pictures, its other good ones are the references.
     What is drawn for a class depends on the seed and on this class alone.
+
+    With `allowed` a good query gets references that differ from it in what the rule of its product allows, as far as
+    there are any: only MiniLOCO's facts tell. `hard_from` is a run of `eval` on these pictures; only the queries that
+    it judged wrongly are taken.
 
     A query with too few good pictures beside it is refused. InputError for unknown kinds, defects and classes, and for
     a class of which all queries are refused.
@@ -105,10 +117,17 @@ def plan_pairs(
         "folders": pool.folders,
         "prompt_version": PROMPT_VERSION,
     }
-    if defects is not None:  # a set that was begun without the choice can still be resumed
+    # A set that was begun without these choices can still be resumed.
+    if defects is not None:
         recipe["defects"] = defects
+    if allowed:
+        recipe["allowed"] = True
+    if hard_from is not None:
+        recipe["hard_from"] = str(hard_from)
     by_class = _choose_classes(pool, classes)
     tests = _choose_kinds(pool, [item for item in pool.tests() if item.class_name in by_class], kinds)
+    if hard_from is not None:
+        tests = _choose_hard(pool, tests, Path(hard_from))
     tests = _choose_masks(pool, _choose_defects(pool, tests, defects))
     usable = {item.name for item in pool.readable(tests, track)}
     generators = {name: random.Random(f"{seed}/{'/'.join(name)}") for name in by_class}
@@ -128,7 +147,8 @@ def plan_pairs(
     short: dict[ClassName, int] = {}
     for query in track(queries, len(queries), "Drawing references"):
         name = query.class_name
-        drawn = _draw_references(pool, query, good_pictures[name], references * per_picture, generators[name])
+        wanted = references * per_picture
+        drawn = _draw_references(pool, query, good_pictures[name], wanted, generators[name], allowed=allowed)
         if len(drawn) < references:
             pool.refuse(ALONE, query.source)
             short[name] = len(drawn)
@@ -160,6 +180,7 @@ def build_pairs(out: str | Path, plan: PairPlan) -> Iterator[str]:
                 task="pair",
                 messages=messages,
                 prompt=messages,
+                facts=_write_facts(items),
                 prompt_version=PROMPT_VERSION,
             )
             builder.add(entry, files_of(items, pair.query))
@@ -171,6 +192,12 @@ def build_pairs(out: str | Path, plan: PairPlan) -> Iterator[str]:
             from_test += sum(item.sample.split != "train" for item in pair.references)
         facts = {**plan.pool.facts(used), "references_from_test": from_test}
         builder.finish([pair.id for pair in plan.pairs], facts)
+
+
+def _write_facts(items: Sequence[Item]) -> tuple[str, ...]:
+    """The facts of each picture as JSON; none unless those of all pictures are known."""
+    facts = [item.sample.facts for item in items]
+    return tuple(json.dumps(known, sort_keys=True) for known in facts) if all(facts) else ()
 
 
 def _choose_classes(pool: Pool, classes: Sequence[str] | None) -> dict[ClassName, list[Item]]:
@@ -228,6 +255,34 @@ def _choose_defects(pool: Pool, tests: list[Item], defects: Sequence[str] | None
     return chosen
 
 
+def _choose_hard(pool: Pool, tests: list[Item], run: Path) -> list[Item]:
+    """The test pictures that a run of `eval` judged wrongly; an invalid answer is wrong, too."""
+    path = run / PREDICTIONS
+    if not path.is_file():
+        raise InputError(f"--hard-from {printable(run)}: no {PREDICTIONS}; give a run folder of `eval`")
+    wrong: dict[str, bool] = {}  # name of a query -> whether some answer to it was wrong
+    for line in read_records(path, Prediction):
+        name = line.pair.query
+        wrong[name] = wrong.get(name, False) or line.verdict.answer != line.pair.label
+    if not any(item.source in wrong for item in tests):
+        raise InputError(f"--hard-from {printable(run)}: judged none of these pictures; run `eval` on the same folder")
+    chosen = []
+    for item in tests:
+        if wrong.get(item.source):
+            chosen.append(item)
+        else:
+            pool.refuse(JUDGED_RIGHT, item.source)
+    if not chosen:
+        raise InputError(f"--hard-from {printable(run)}: it judged all of these pictures right; nothing is left")
+    return chosen
+
+
+def _differs(reference: Item, query: Item) -> bool:
+    """Whether two good pictures differ in what their facts say, such as the colours of cables."""
+    facts = reference.sample.facts, query.sample.facts
+    return bool(facts[0] and facts[1] and differing(facts[0], facts[1]))
+
+
 def _choose_masks(pool: Pool, tests: list[Item]) -> list[Item]:
     """The test pictures whose masks can be read, if they have any; a file that is none must not get into the set."""
     chosen = []
@@ -266,11 +321,17 @@ def _balance(pool: Pool, queries: Sequence[Item], rng: random.Random) -> list[It
 
 
 def _draw_references(
-    pool: Pool, query: Item, good_pictures: Sequence[Item], wanted: int, rng: random.Random
+    pool: Pool, query: Item, good_pictures: Sequence[Item], wanted: int, rng: random.Random, *, allowed: bool
 ) -> list[Item]:
-    """Up to `wanted` good pictures, none of which is the query, by name or by content."""
+    """Up to `wanted` good pictures, none of which is the query, by name or by content.
+
+    With `allowed` those that differ from a good query come first.
+    """
     drawn: list[Item] = []
-    for item in rng.sample(good_pictures, len(good_pictures)):
+    candidates = rng.sample(good_pictures, len(good_pictures))
+    if allowed and query.sample.label == "no":
+        candidates.sort(key=lambda item: not _differs(item, query))  # stable: otherwise in the order of the draw
+    for item in candidates:
         if len(drawn) == wanted:
             break
         if item.name != query.name and item.sha256() != query.sha256() and pool.is_readable(item):

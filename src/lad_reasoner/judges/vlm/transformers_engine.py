@@ -23,12 +23,9 @@ from lad_reasoner.judges.vlm.checkpoint import Checkpoint
 from lad_reasoner.judges.vlm.decoding import Reply, StructuredDecoding
 from lad_reasoner.judges.vlm.generation import Generator, why_not
 from lad_reasoner.judges.vlm.grammar import make_grammar
-from lad_reasoner.prompts import build_messages
+from lad_reasoner.prompts import REASONING_TOKENS, build_messages
 from lad_reasoner.text import listed
 
-REASONING_TOKENS = (
-    256  # the budget of a reasoning unless the checkpoint states one; the paper's have about a hundred words
-)
 BATCH_SIZE = 8  # responses that are generated together
 SMALL, SMALL_BATCH_SIZE = 100_000_000, 32  # weights of a model that spends its time around its products, not in them
 FLAG_LIMIT = (
