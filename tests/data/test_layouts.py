@@ -68,9 +68,9 @@ def test_mvtec_ad_at_full_size_in_seconds(tmp_path: Path) -> None:
     names = [name for category in TEST for name in mvtec(category, train=700)]
     plant(tmp_path / "mvtec", [*names, "mvtec_note.txt", "bottle/license.txt", ".DS_Store", "bottle/Thumbs.db"])
     assert len(names) > 13_000
-    start = time.perf_counter()
+    start = time.process_time()
     source = find_samples(tmp_path / "mvtec")
-    assert time.perf_counter() - start < 10  # half a second where nothing else runs
+    assert time.process_time() - start < 10  # half a second where nothing else runs
     test = [sample for sample in source.samples if sample.split == "test"]
     assert Counter(sample.category for sample in test) == {name: count for name, (count, _) in TEST.items()}
     assert Counter(sample.category for sample in test if sample.kind == "good") == {
@@ -516,7 +516,7 @@ def test_the_columns_of_a_table_that_is_not_understood_are_named(tmp_path: Path)
         ("image,label\n1.png,good\n2.png,maybe\n", r"t\.csv:3: label: 'maybe' is unknown; write good, bad"),
         ("image,label\n1.png\n", r"t\.csv:2: label: '' is unknown"),
         ("image,label\n,good\n", r"t\.csv:2: image: the cell is empty"),
-        ("image,label,split\n1.png,good,holdout\n", r"t\.csv:2: split: 'holdout' is unknown"),
+        ("image,label,split\n1.png,good,someday\n", r"t\.csv:2: split: 'someday' is unknown"),
         ('image,label\n"1.png,good\n', r"t\.csv:2: not valid CSV"),
         (
             "image,label\n2.png,good\n",

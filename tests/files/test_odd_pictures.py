@@ -235,6 +235,37 @@ def test_depth_by_the_files_own_field_and_of_several() -> None:
     assert find_depth([encoded(scene(), "PNG")]) == 16
 
 
+def with_tag(data: bytes, tag: int, value: int) -> bytes:
+    """A little-endian TIFF with another value of a tag that it has."""
+    changed = bytearray(data)
+    (start,) = struct.unpack_from("<I", data, 4)
+    for at in range(struct.unpack_from("<H", data, start)[0]):
+        if struct.unpack_from("<H", data, start + 2 + 12 * at)[0] == tag:
+            struct.pack_into("<H", changed, start + 10 + 12 * at, value)
+    return bytes(changed)
+
+
+def test_a_tiff_in_which_white_is_zero() -> None:
+    """As radiographs have it; of 16 bits Pillow does not turn it."""
+    grey = np.asarray(scene())[..., 0]
+    for values in (255 - grey, (255 - grey).astype(np.uint16) * 257):
+        data = with_tag(encoded(Image.fromarray(values), "TIFF"), 262, 0)
+        assert np.array_equal(np.asarray(read_picture(data).image)[..., 0], grey)
+
+
+def test_values_below_zero_are_refused(tmp_path: Path) -> None:
+    values = np.asarray(scene())[..., 0].astype(np.int32) * 100
+    few = values.copy()
+    few[0, 0] = -1
+    assert np.array_equal(
+        np.asarray(read_picture(encoded(Image.fromarray(few), "TIFF")).image)[1:, :, 0], values[1:] >> 8
+    )
+    Image.fromarray(values - 9000).save(tmp_path / "signed.tif")
+    assert error_of(tmp_path / "signed.tif") == (
+        "values below 0 have no fixed range; save it as 8- or 16-bit without a sign"
+    )
+
+
 def test_all_forms_that_are_opened_are_found_by_their_names(tmp_path: Path) -> None:
     forms = {"a.jfif": "JPEG", "b.jpe": "JPEG", "c.avif": "AVIF", "d.mpo": "MPO", "e.dib": "DIB", "f.pbm": "PPM"}
     forms |= {"g.j2k": "JPEG2000", "H.JPG": "JPEG", "i.webp": "WEBP", "j.pnm": "PPM"}

@@ -16,6 +16,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from typing import Any, Literal
 
 from lad_reasoner.packaged import read_packaged
@@ -55,6 +56,9 @@ def _mask_pattern(words: Sequence[str]) -> re.Pattern[str]:
 
 _MASKS = _mask_pattern(_NAMES["names"]["masks"])
 _PERHAPS_MASKS = _mask_pattern(_NAMES["names"]["perhaps_masks"])
+_ENDS = "|".join(end.replace("_", "[ _-]?") for end in _NAMES["names"]["drawn"])
+_DRAWN = re.compile(rf"(?P<stem>.+)[ ._-](?P<end>{_ENDS})", re.IGNORECASE)
+_SEPARATOR = re.compile(r"[ ._-]+")
 
 
 @dataclass(frozen=True)
@@ -84,11 +88,11 @@ def word(name: str) -> str:
 def read_name(name: str) -> FolderName:
     """See the module's docstring."""
     exact = word(name)
-    known = _look_up(exact)
+    known = _look_up(exact) or _look_up(exact.replace(".", ""))  # i.O., n.OK
     if known is not None:
         return known
     pieces = _PIECES.findall(word(_HUMP.sub("_", name)))
-    telling = [piece for piece in pieces if piece not in _FILLERS and len(piece) > 1 and not piece.isdigit()]
+    telling = [piece for piece in pieces if piece not in _FILLERS and _tells(piece)]
     known = _look_up("_".join(telling))
     if known is not None and known.role is None:  # front_label is no folder of masks
         return known
@@ -98,6 +102,11 @@ def read_name(name: str) -> FolderName:
         if split and split[0] in SPLITS and other is not None and other.split is None:
             return FolderName(SPLITS[split[0]], other.has_kind, other.kind, other.role)
     return _SILENT
+
+
+def _tells(piece: str) -> bool:
+    """Whether a piece of a name may change its meaning: letters and numbers do not, but the n of `n OK` does."""
+    return not piece.isdigit() and (len(piece) > 1 or piece == "n" or not piece.isascii())
 
 
 def _look_up(phrase: str) -> FolderName | None:
@@ -144,3 +153,15 @@ def mask_stems(stem: str) -> Iterator[tuple[str, bool]]:
         match = pattern.fullmatch(stem)
         if match is not None:
             yield match["last"] or match["first"], is_certain
+
+
+def shorter_stems(name: str) -> list[str]:
+    """`000_defect_msk.png` -> `["000_defect", "000"]`: stems that a file's name may extend, in lower case."""
+    stem = Path(name).stem.casefold()
+    return [stem[: match.start()] for match in reversed(list(_SEPARATOR.finditer(stem))) if match.start()]
+
+
+def split_drawn(stem: str) -> tuple[str, str]:
+    """`000_heat_map` -> (`000`, `heat_map`) if the end says that it was drawn from a picture, else (the stem, `""`)."""
+    match = _DRAWN.fullmatch(stem)
+    return (match["stem"], match["end"]) if match else (stem, "")

@@ -6,7 +6,8 @@
     masks.refused           # masks of no picture, with the reason
 
 A mask lies in a folder of masks (`ground_truth/`, `masks/`, `gt/` …), beside its picture with an ending
-(`000_mask.png`, `000_GT.png` …), or beside it with its very name and another suffix (`000.jpg`, `000.png`). It belongs
+(`000_mask.png`, `000_GT.png` …), beside it with any other ending if its pixels are those of a mask (`000_msk.png`), or
+beside it with its very name and another suffix (`000.jpg`, `000.png`). It belongs
 to the picture that has its name and the same folders; splits, kinds and words such as `images` do not count:
 `mask/crack/00.png` is that of `NG/crack/00.jpg`.
 
@@ -23,13 +24,14 @@ from pathlib import Path
 
 import numpy as np
 
-from lad_reasoner.data.folder_words import mask_stems, read_name, word
+from lad_reasoner.data.folder_words import mask_stems, read_name, shorter_stems, split_drawn, word
 from lad_reasoner.errors import ImageError
 from lad_reasoner.files.pictures import Parts, open_picture
 from lad_reasoner.records import Split
 
 NO_PICTURE = "are masks of no picture"
 SEVERAL_PICTURES = "are masks that fit several pictures"
+DRAWN = "are maps, not pictures, by the end of their name"
 UNCLEAR = "may be masks or pictures (they lie beside a picture of their name)"
 
 SAMPLED = 12  # files of one suffix and colour mode: if all are masks, or all pictures, so are the rest
@@ -77,7 +79,10 @@ class MaskFiles:
                 perhaps.append(parts)
             else:
                 pictures.append(parts)
+        pictures = self._refuse_drawn(pictures)
         pictures, twins = self._part_twins(pictures)
+        pictures, extended = self._part_extended(pictures)
+        named += extended
         index = _Index([*pictures, *perhaps])
         named += self._choose_perhaps(perhaps, index)
         masked = {*named, *twins}
@@ -118,6 +123,35 @@ class MaskFiles:
                 elif look == "unclear" and picture not in masks:
                     self.refused[mask] = UNCLEAR
         return [parts for parts in pictures if parts not in masks], masks
+
+    def _refuse_drawn(self, pictures: list[Parts]) -> list[Parts]:
+        """Without those whose name says that they were drawn from the picture beside them."""
+        present = {(parts[:-1], Path(parts[-1]).stem.casefold()) for parts in pictures}
+        kept = []
+        for parts in pictures:
+            stem, end = split_drawn(Path(parts[-1]).stem)
+            if end and (parts[:-1], stem.casefold()) in present:
+                self.refused[parts] = DRAWN
+            else:
+                kept.append(parts)
+        return kept
+
+    def _part_extended(self, pictures: list[Parts]) -> tuple[list[Parts], list[Parts]]:
+        """(pictures, masks): `000_msk.png` beside `000.png` is a mask, whatever its ending, if it looks like one."""
+        present = {(parts[:-1], Path(parts[-1]).stem.casefold()) for parts in pictures}
+        extending = [
+            parts for parts in pictures if any((parts[:-1], stem) in present for stem in shorter_stems(parts[-1]))
+        ]
+        if not extending:
+            return pictures, []
+        looks = self._look(extending)
+        masks = [parts for parts in extending if looks[parts] == "mask"]
+        # Among pictures that look like masks themselves, a longer name says nothing.
+        plain = [parts for parts in pictures if parts not in looks]
+        if not masks or "mask" in self._look(plain[:SAMPLED]).values():
+            return pictures, []
+        found = set(masks)
+        return [parts for parts in pictures if parts not in found], masks
 
     def _choose_perhaps(self, perhaps: list[Parts], index: _Index) -> list[Parts]:
         """Those that are masks, of files whose ending says so but may belong to a picture as well."""
@@ -182,6 +216,8 @@ class _Index:
         mask = _name(parts, root)
         folders, stem = mask.key
         stems = [stem for stem, _ in mask_stems(Path(parts[-1]).stem)]
+        if root is None:
+            stems += shorter_stems(parts[-1])  # 000_gt_mask, 000_defect_mask
         keys = [(folders, name.casefold()) for name in stems]
         if root is not None:
             keys.insert(0, (folders, stem))

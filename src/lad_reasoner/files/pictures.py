@@ -30,7 +30,7 @@ from typing import IO, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageChops, UnidentifiedImageError
 
 from lad_reasoner.errors import ImageError, InputError, LadError
 from lad_reasoner.files.file_kinds import HEAD, describe_kind
@@ -70,7 +70,8 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-_MAX_SAMPLE_VALUE, _BITS_PER_SAMPLE = 281, 258  # tags of a TIFF
+_MAX_SAMPLE_VALUE, _BITS_PER_SAMPLE, _PHOTOMETRIC = 281, 258, 262  # tags of a TIFF
+_WHITE_IS_ZERO = 0  # a value of the last, usual with X-rays
 _DIGITS = re.compile(r"(\d+)")
 _JUNK = frozenset({"__macosx", "thumbs.db", "desktop.ini"})
 
@@ -340,7 +341,14 @@ def _too_large(name: str, size: str, limit: int = MAX_PIXELS) -> str:
 def _to_rgb(image: Image.Image, name: str, depth: int) -> tuple[Image.Image, tuple[str, ...]]:
     """8-bit RGB, or L for grey values of more bits, and what was changed."""
     if image.mode.startswith("I"):
-        return _to_eight_bit(np.asarray(image), _known_depth(image) or depth)
+        values = np.asarray(image)
+        if (values < 0).mean() > CLIPPED:
+            raise ImageError(f"{name}: values below 0 have no fixed range; save it as 8- or 16-bit without a sign")
+        grey, notes = _to_eight_bit(values, _known_depth(image) or depth)
+        # Pillow turns such pictures of 8 bits only.
+        if getattr(image, "tag_v2", {}).get(_PHOTOMETRIC) == _WHITE_IS_ZERO:
+            grey = ImageChops.invert(grey)
+        return grey, notes
     if image.mode == "F":
         raise ImageError(f"{name}: floating-point pixels have no fixed range; save it as 8- or 16-bit")
     if not image.has_transparency_data:
