@@ -199,9 +199,9 @@ def test_scores_as_torch_numpy_and_excel_write_them(write: Write, loco: Benchmar
 
 
 def test_answers_that_are_no_label_are_named(write: Write, loco: Benchmark) -> None:
-    judge = ImportedPredictions(write("p.csv", f"image,prediction\n{GOOD},gut\n{BAD},schlecht\n"), loco)
+    judge = ImportedPredictions(write("p.csv", f"image,prediction\n{GOOD},geht\n{BAD},kaputt\n"), loco)
     assert [one.answer for one in judgements(judge, loco, GOOD, BAD)] == ["invalid", "invalid"]
-    assert "answers that are no known label count as invalid: gut, schlecht" in str(judge.notes)
+    assert "answers that are no known label count as invalid: geht, kaputt" in str(judge.notes)
 
 
 def test_minus_one_beside_zero_is_refused(write: Write, loco: Benchmark) -> None:
