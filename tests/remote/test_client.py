@@ -111,6 +111,24 @@ def test_what_is_no_completion_is_final_at_the_second_time(text: str, words: str
     assert len(server.bodies) == 2
 
 
+@pytest.mark.parametrize(
+    ("said", "finish"),
+    [("MAX_TOKENS", "length"), ("model_length", "length"), ("SAFETY", "content_filter"), ("refusal", "content_filter")],
+)
+def test_the_end_of_a_response_in_the_words_of_other_services(said: str, finish: str) -> None:
+    with ChatServer(lambda body, before: Act("answer", "two", headers={"finish": said})) as server:
+        assert ask(server).finish == finish
+
+
+def test_an_error_in_the_place_of_an_answer_is_tried_again_and_quoted() -> None:
+    choice = {"message": {"content": ""}, "finish_reason": "error", "error": {"code": 502, "message": "Overloaded."}}
+    act = Act("raw", json.dumps({"choices": [choice]}))
+    with ChatServer(first(act)) as server:
+        assert ask(server).text == "two"
+    with ChatServer(lambda body, before: act) as server, pytest.raises(ServiceError, match=r"an error: Overloaded\."):
+        ask(server)
+
+
 def test_an_error_within_status_200_counts_as_its_code() -> None:
     dry = Act("raw", '{"error": {"message": "More credits are needed", "code": 402}}')
     with ChatServer(lambda body, before: dry) as server, pytest.raises(InputError, match=r"status 402: .* cannot pay"):

@@ -52,6 +52,11 @@ _EMPTY_ACCOUNT = re.compile(
     r"insufficient[_ ](quota|balance|funds|credits?)|credit balance|(not enough|out of|no|more) credits", re.IGNORECASE
 )
 _MASKED = re.compile(r"\S*(?:\*{2,}|\.{3}|…|[xX]{4,})\S*")  # a word with a masked middle, as services quote keys
+# Why a response ended, in the words of other services -> OpenAI's.
+_FINISHES = {
+    **dict.fromkeys(("max_tokens", "max_output_tokens", "model_length", "token_limit"), "length"),
+    **dict.fromkeys(("safety", "refusal", "blocked", "recitation", "prohibited_content"), "content_filter"),
+}
 _REASONING_PARTS = ("thinking", "reasoning", "reasoning_text")
 _VERSION = re.compile(r"(?:[-@:](?:\d[\d.-]*|v\d+|latest|preview|free))*")
 _last_notice: dict[str, float] = {}  # address -> time of the last message about retries
@@ -257,12 +262,15 @@ class ChatService:
             kind = "an error with status 200" if code else "an answer that is not a chat completion"
             raise _TemporaryError(f"{kind}{self._excerpt(content)}{self._proxy}", garbled=True) from None
         choice, usage = body.choices[0], body.usage
-        message = choice.message
+        if choice.error:  # of a router: the provider behind it failed
+            fault = self._excerpt(json.dumps({"error": choice.error}).encode())
+            raise _TemporaryError(f"an answer that holds an error{fault}", garbled=True)
+        message, finish = choice.message, choice.finish_reason or ""
         text, reasoning = _join_parts(message.content)
         separate, _ = _join_parts(message.reasoning_content or message.reasoning)
         return Completion(
             text=self._blank(text or _join_parts(message.refusal)[0]),
-            finish=self._blank(choice.finish_reason or ""),
+            finish=_FINISHES.get(finish.lower(), self._blank(finish)),
             model=self._blank(body.model or ""),
             input_tokens=usage.prompt_tokens if usage else None,
             output_tokens=max(usage.completion_tokens, usage.total_tokens - usage.prompt_tokens) if usage else None,
@@ -319,6 +327,7 @@ class _Message(BaseModel):
 
 class _Choice(BaseModel):
     message: _Message
+    error: Any = None
     finish_reason: str | None = None
     logprobs: tuple[Token, ...] = ()
 
