@@ -46,6 +46,22 @@ class Checked(Record):
     seen: str = ""
 
 
+class SecondOpinion(Record):
+    """What a second judge said of crops of a query near the limit; see service/second_look.py.
+
+    `decides` tells whether the verdict is by this answer, `statement` says that in words.
+    """
+
+    model: str
+    prompt_version: str
+    places: int
+    answer: Answer
+    score: float | None
+    reasoning: str
+    decides: bool
+    statement: str
+
+
 class Sample(Record):
     """A picture of a data set and its labels.
 
@@ -99,7 +115,8 @@ class Verdict(Record):
 
     `station`, `outcome` and `p_value` are those of a station, whose limit then decides. An unsure part is not called
     anomalous. `p_value` is the share of good parts that score at least as high; None without normal pictures.
-    `checks` are the rules of the station, see service/rules.py.
+    `checks` are the rules of the station, see service/rules.py. With a `second_look` the score is that of the first
+    judge, and the answer perhaps that of the second.
     """
 
     query: str
@@ -123,6 +140,7 @@ class Verdict(Record):
     outcome: Outcome | None = None
     p_value: float | None = None
     checks: tuple[Checked, ...] = ()
+    second_look: SecondOpinion | None = None
 
 
 class Failure(Record):
@@ -160,6 +178,7 @@ class ResultLine(Record):
     outcome: Outcome | None = None
     p_value: float | None = None
     checks: tuple[Checked, ...] | None = None
+    second_look: SecondOpinion | None = None
     error: str | None = None
 
     @classmethod

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from lad_reasoner.report.inspection import InspectionRow
     from lad_reasoner.runner import Judged
     from lad_reasoner.service.inspection import OpenStation
+    from lad_reasoner.service.second_look import SecondLook
 
 
 MANY_REFERENCES = 10  # from here on the first verdict takes long enough to say why
@@ -59,6 +60,16 @@ def inspect_verb(
     fail_on_anomaly: Annotated[
         bool, typer.Option(help="Exit with code 3 if an anomaly was found, else with 4 if a part is unsure.")
     ] = False,
+    second_look: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Judge that is shown crops of what differs when a score is near the limit; its answer decides.",
+        ),
+    ] = None,
+    second_look_server: Annotated[
+        str | None, typer.Option(metavar="URL", help="Address of the OpenAI-compatible service of --second-look.")
+    ] = None,
     ray: Annotated[
         str | None,
         typer.Option(
@@ -82,6 +93,10 @@ def inspect_verb(
         raise typer.BadParameter("evidence already has a map and boxes; --evidence is for another --model")
     if bool(station) == bool(reference):
         raise typer.BadParameter("give --reference or --station, one of the two")
+    if second_look_server and not second_look:
+        raise typer.BadParameter("--second-look-server goes with --second-look")
+    if ray is not None and second_look:
+        raise typer.BadParameter("--second-look does not go with --ray; a station's own second look does")
     if ray is None and (workers or parquet):
         raise typer.BadParameter("--workers and --parquet go with --ray")
     if ray is not None:
@@ -119,6 +134,7 @@ def inspect_verb(
 
         judge = load_judge(model, evidence=evidence, **options)
         inspector = Inspector(judge, find_pictures(reference or [], passed_over))
+    second = _load_second_look(inspector, second_look, second_look_server)
     _announce_study(inspector)
     failed = invalid = anomalous = unsure = 0
     changed: Counter[str] = Counter()
@@ -132,6 +148,8 @@ def inspect_verb(
 
         show = _JsonPrinter(output.notes) if as_json else _CsvPrinter() if as_csv else VerdictTable(verbose=verbose).add
         for result in track(inspector.run(files), len(files), "Inspecting"):
+            if second is not None and isinstance(result, Judged):
+                result = second.look(result, limit=0.5)
             record = record_of(result)
             output.add(result)  # first, so that it is kept even if stdout was closed
             show(record)
@@ -173,6 +191,20 @@ def _announce_study(inspector: Inspector | OpenStation) -> None:
             show_progress(partial(track, beside_results=False))
         else:
             print(f"studying {len(inspector.references)} references", file=sys.stderr)
+
+
+def _load_second_look(inspector: Inspector | OpenStation, name: str | None, server: str | None) -> SecondLook | None:
+    """The second look at verdicts without a station; a station gets it in place of its own."""
+    if name is None:
+        return None
+    from lad_reasoner.judges import load_judge
+    from lad_reasoner.service.second_look import SecondLook
+
+    second = SecondLook(load_judge(name, server=server))
+    if not hasattr(inspector, "second"):
+        return second
+    inspector.second = second
+    return None
 
 
 def record_of(result: Judged | Failure) -> Verdict | Failure:

@@ -30,6 +30,7 @@ from lad_reasoner.records import Box, Checked, Failure, Outcome, Verdict
 from lad_reasoner.runner import Judged, judge_batch, run
 from lad_reasoner.service.conformal import p_value
 from lad_reasoner.service.rules import RuleChecker, broken_rules, name_broken
+from lad_reasoner.service.second_look import SecondLook
 from lad_reasoner.service.station import FILE, STUDIED, TESTS, Station, path_inside, station_folder
 from lad_reasoner.service.zones import LEAST_VISIBLE, PlacedZones
 from lad_reasoner.text import place_words, printable
@@ -96,6 +97,11 @@ class OpenStation:
         if self.station.rules is not None and self.station.rules.checks:
             # A station that is only tried out puts no question to a model: each costs time or money.
             self.rules = RuleChecker(self.station.rules, self.painted_references[0], ask=station is None)
+        self.second: SecondLook | None = None
+        if self.station.second_look is not None and station is None:  # what is only tried out asks nobody else
+            settings = self.station.second_look
+            given: dict[str, Any] = dict(settings.options)
+            self.second = SecondLook(load_judge(settings.model, **given), settings.within)
         # What is only tried out leaves the file of the station as it is.
         self._keep(self.folder / STUDIED if station is None else None)
 
@@ -177,7 +183,12 @@ class OpenStation:
             }
         )
         judged = Judged(verdict, result.pair, judgement)
-        return Decision(verdict, ruled.outcome, ruled.p_value, judged)
+        ruled_out = self.station.rules is not None and self.station.rules.broken != "note" and broken_rules(checks)
+        if self.second is not None and not broken and not ruled_out:  # those are no question of the score
+            limit = 0.5 if self.station.limit is None else self.station.limit
+            judged = self.second.look(judged, limit=limit, unsure_from=self.station.unsure_from)
+        outcome = judged.verdict.outcome or ruled.outcome
+        return Decision(judged.verdict, outcome, ruled.p_value, judged)
 
     def _check_zones(
         self, zones: PlacedZones, judgement: Judgement, score: float, query: Picture

@@ -94,6 +94,14 @@ class Zone(StationRecord):
         return self
 
 
+class SecondLookSettings(StationRecord):
+    """The judge that looks again at queries near the limit, see second_look.py; `options` are those of its loader."""
+
+    model: str = Field(min_length=1)
+    options: dict[str, str | int | FiniteFloat | bool] = {}
+    within: float = Field(2.0, ge=1, allow_inf_nan=False)
+
+
 class Station(StationRecord):
     """The content of station.toml.
 
@@ -102,7 +110,8 @@ class Station(StationRecord):
     from which the limits were made at `made`; a limit that was set by hand has none. `options` are those of the judge's
     loader. `version` is the version of the package. `scored_zones` tells the zones that the scores were made with,
     `mm_per_pixel` the scale of the first reference. The zones of a `fixed_camera` do not move with the picture. `rules`
-    are checked one by one, see rule_sheet.py; what the limits promise does not count them.
+    are checked one by one, see rule_sheet.py; with a `second_look` another judge is asked near the limit. What the
+    limits promise counts neither.
     """
 
     format: Literal[1] = 1
@@ -126,6 +135,7 @@ class Station(StationRecord):
     scored_zones: str = ""
     zones: tuple[Zone, ...] = ()
     rules: RuleSheet | None = None
+    second_look: SecondLookSettings | None = None
 
     @field_validator("options")
     @classmethod
