@@ -204,10 +204,10 @@ def make_rules(
             station.save(folder)
             return station, {}
         opened = OpenStation(folder, load_station_judge(station), station.model_copy(update={"rules": None}))
-        pictures = [*opened.references]
-        pictures += [opened.read(folder / normal.picture).query for normal in station.normals]
-        good = [picture if opened.zones is None else opened.zones.paint(picture) for picture in pictures]
-        first = good[0] = opened.painted_references[0]
+        # As the judge sees them: what the zones leave out is painted over.
+        good = [*opened.painted_references]
+        good += [opened.read(path_inside(folder, normal.picture)).query for normal in station.normals]
+        first = good[0]
         sheet = write_rules(good, first, model=model, server=server, track=track)
         if broken is not None:
             sheet = sheet.model_copy(update={"broken": broken})

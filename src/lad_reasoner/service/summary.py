@@ -10,7 +10,7 @@ from lad_reasoner.files.pictures import read_picture
 from lad_reasoner.records import Outcome
 from lad_reasoner.service.conformal import expected_misses, false_alarm_interval
 from lad_reasoner.service.rules import describe_check
-from lad_reasoner.service.station import Station, station_folder
+from lad_reasoner.service.station import Station, path_inside, station_folder
 from lad_reasoner.service.upkeep import Drift, Rescored, Stood
 from lad_reasoner.text import listed
 
@@ -78,7 +78,7 @@ def describe_rules(station: Station, folder: Path, held: Mapping[str, tuple[int,
     """A line for each rule; `held` tells of new ones on how many good pictures they hold."""
     if station.rules is None or not station.rules.checks:
         return ["no rules"]
-    first = read_picture(station_folder(folder) / station.references[0])
+    first = read_picture(path_inside(station_folder(folder), station.references[0]))
     lines = []
     for number, check in enumerate(station.rules.checks, 1):
         rule = describe_check(check, first)
