@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from PIL import Image
 
 from lad_reasoner.answers import parse_response
-from lad_reasoner.errors import InputError
+from lad_reasoner.errors import InputError, MachineError
 from lad_reasoner.judges.vlm.checkpoint import load_checkpoint
 from lad_reasoner.micro import training
 from lad_reasoner.micro.build import build_model, build_tokenizer, save_micro
@@ -376,6 +376,34 @@ def test_a_run_folder_belongs_to_one_config(tmp_path: Path) -> None:
     MicroRun(small_config(tmp_path, steps=9), Silent())
     with pytest.raises(InputError, match="started with another seed"):
         MicroRun(small_config(tmp_path).model_copy(update={"seed": 1}), Silent())
+    for damage in ("{", "[1]", "[" * 100_000):
+        (tmp_path / "config.json").write_text(damage)
+        with pytest.raises(InputError, match=r"config\.json: damaged \("):
+            MicroRun(small_config(tmp_path), Silent())
+
+
+def test_a_damaged_state_is_named_and_half_a_model_is_replaced(
+    tmp_path: Path, folder: Path, shots: list[Shot], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = MicroRun(small_config(tmp_path), Silent())
+    checkpoint = load_checkpoint(folder)
+    run.model, run.tokenizer = checkpoint.model, checkpoint.processor.tokenizer
+    (tmp_path / ".model.part").mkdir()
+    (tmp_path / ".model.part/tokenizer.json").write_text("half")
+    assert run.export() == tmp_path / "model"
+    assert load_checkpoint(tmp_path / "model").model.config.known_pictures == "renders"
+
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(type(run.model), "save_pretrained", fail)
+    with pytest.raises(MachineError, match=r"\.model\.part: cannot be written \(No space left .*free some space"):
+        run.export()
+    assert (tmp_path / "model/tokenizer.json").is_file()  # the earlier one stays
+    (tmp_path / "state.safetensors").write_bytes(b"half of it")
+    run.shots, run.names = shots, {"x": 0}
+    with pytest.raises(InputError, match=r"state\.safetensors: damaged \(.*remove it to train from the first step"):
+        run._build()
 
 
 @pytest.mark.parametrize(
