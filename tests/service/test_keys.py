@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from lad_reasoner.errors import InputError
+from lad_reasoner.files.whole import lock
 from lad_reasoner.service.keys import Holder, Keys, add_key
 
 
@@ -26,10 +27,17 @@ def test_a_name_has_one_key(tmp_path: Path) -> None:
         add_key(tmp_path / "keys.toml", "Ada", "engineer")
 
 
+def test_while_one_key_is_added_no_other_is(tmp_path: Path) -> None:
+    with lock(tmp_path / "keys.toml", "--key-file"), pytest.raises(InputError, match="another process is using it"):
+        add_key(tmp_path / "keys.toml", "Ada", "operator")
+    assert not (tmp_path / "keys.toml").exists()
+
+
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
         ("nonsense", "not valid TOML"),
+        ("x = " + "[" * 100_000, "not valid TOML"),
         ("", "keys: Field required"),
         ("keys = []", "keys: .* at least 1 item"),
         ('[[keys]]\nname = "a"\nrole = "boss"\nsha256 = "' + "0" * 64 + '"', "keys.0.role: "),

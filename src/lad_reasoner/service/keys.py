@@ -16,7 +16,7 @@ from typing import Literal
 from pydantic import ConfigDict, Field, ValidationError
 
 from lad_reasoner.errors import InputError, require
-from lad_reasoner.files.whole import write_whole
+from lad_reasoner.files.whole import lock, write_whole
 from lad_reasoner.records import Record
 from lad_reasoner.text import first_problem, printable
 
@@ -67,17 +67,18 @@ class Keys:
 def add_key(path: str | Path, name: str, role: Role) -> str:
     """Make a key, add its hash to the file, and return the key. InputError if the name has one already."""
     path = Path(path)
-    lines = _read(path).keys if path.exists() else ()
-    if any(line.name == name for line in lines):
-        raise InputError(f"{printable(path)}: {printable(name)} has a key; give another name, or delete its entry")
     key = PREFIX + secrets.token_urlsafe(32)
     try:
         line = _Line(name=name, role=role, sha256=_digest(key))
     except ValidationError as error:
         raise InputError(f"key: {first_problem(error)}") from None
     tomli_w = require("tomli_w", "serve", "tomli-w")
-    write_whole(path, tomli_w.dumps({"keys": [each.model_dump() for each in (*lines, line)]}))
-    path.chmod(0o600)
+    with lock(path, "--key-file"):  # of two that add a key at once, neither is lost
+        lines = _read(path).keys if path.exists() else ()
+        if any(each.name == name for each in lines):
+            raise InputError(f"{printable(path)}: {printable(name)} has a key; give another name, or delete its entry")
+        write_whole(path, tomli_w.dumps({"keys": [each.model_dump() for each in (*lines, line)]}))
+        path.chmod(0o600)
     return key
 
 
