@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from helpers.damaged import JSON, NAMES
 from helpers.planted import lamps, plant
 from lad_reasoner.errors import InputError
 from lad_reasoner.evaluation.benchmark import Benchmark, open_benchmark
@@ -385,3 +386,20 @@ def test_the_verb(write: Write, tmp_path: Path) -> None:
     done = run("-M", "columns=score=points")
     assert (done.returncode, done.stderr.count("\n")) == (1, 1)
     assert "give the lowest score of an anomalous image with -M threshold=…" in done.stderr
+
+
+@settings(max_examples=150)
+@given(value=JSON, name=st.sampled_from(["image", "path", "query"]), more=st.dictionaries(st.sampled_from(NAMES), JSON))
+def test_strange_files_are_refused_or_hold_predictions(
+    tmp_path_factory: pytest.TempPathFactory, loco: Benchmark, value: object, name: str, more: dict[str, object]
+) -> None:
+    query = next(each for each in loco.samples if "/test/" in each)
+    path = tmp_path_factory.mktemp("strange") / "scores.json"
+    for content in (value, [{name: query, "score": value, **more}], {query: value}):
+        path.write_text(json.dumps(content))
+        try:
+            predictions = ImportedPredictions(path, loco)
+        except InputError as error:
+            assert "scores.json" in str(error) or "threshold" in str(error)
+        else:
+            assert predictions.notes
