@@ -17,27 +17,38 @@ def unit_vectors(*shape: int, seed: int) -> torch.Tensor:
 @pytest.fixture(params=[torch.float32, torch.bfloat16])
 def bank(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Bank:
     monkeypatch.setattr(bank_module, "quick_format", lambda: request.param)
-    return Bank(unit_vectors(REFERENCES, ORIENTATIONS, PATCHES, CHANNELS, seed=0))
+    return Bank(list(unit_vectors(REFERENCES, ORIENTATIONS, PATCHES, CHANNELS, seed=0)))
 
 
 def test_distances_are_those_of_the_plain_product(bank: Bank) -> None:
     query = unit_vectors(PATCHES, CHANNELS, seed=1)
     nearest, worst = bank.search(query, range(REFERENCES))
-    distances = 1 - torch.einsum("qc,rvpc->qrvp", query, bank.features)
+    distances = 1 - torch.einsum("qc,rvpc->qrvp", query, torch.stack(bank.features))
     # A wrong view is taken only where two are equally near within the format's precision.
     assert torch.allclose(nearest, distances.amin((1, 2, 3)), atol=1e-3)
     assert (nearest - distances.amin((1, 2, 3))).abs().mean() < 1e-4
-    expected = distances.amin(0).topk(top_count(PATCHES)).values.mean(-1)
-    assert torch.allclose(worst, expected, rtol=0.01)
+    expected = distances.amin(0).topk(top_count(PATCHES)).values.mean(-1)  # (references, orientations)
+    assert worst.keys() == {(index, turn) for index in range(REFERENCES) for turn in range(ORIENTATIONS)}
+    for view, distance in worst.items():
+        assert distance == pytest.approx(float(expected[view]), rel=0.01)
 
 
 def test_only_the_references_asked_for_count(bank: Bank) -> None:
-    query = bank.features[1, 2]
+    query = bank.features[1][2]
     nearest, worst = bank.search(query, [1])
-    assert nearest.abs().max() < 1e-3 and worst.shape == (1, ORIENTATIONS)
-    assert divmod(int(worst.argmin()), ORIENTATIONS) == (0, 2)
+    assert nearest.abs().max() < 1e-3
+    assert min(worst, key=lambda view: worst[view]) == (1, 2)
     without, worst = bank.search(query, [0, 2])
-    assert without.min() > 0.01 and worst.shape == (2, ORIENTATIONS)
+    assert without.min() > 0.01
+    assert {index for index, _ in worst} == {0, 2}
+
+
+def test_a_reference_may_be_known_in_one_orientation_only(bank: Bank) -> None:
+    mixed = Bank([bank.features[0], bank.features[1][:1]])
+    nearest, worst = mixed.search(bank.features[1][0], [0, 1])
+    assert nearest.abs().max() < 1e-3
+    assert min(worst, key=lambda view: worst[view]) == (1, 0)
+    assert len(worst) == ORIENTATIONS + 1
 
 
 def test_the_format_is_measured_once(monkeypatch: pytest.MonkeyPatch) -> None:

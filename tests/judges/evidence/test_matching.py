@@ -16,11 +16,13 @@ from lad_reasoner.judges.evidence.backbone import Backbone
 from lad_reasoner.judges.evidence.matching import (
     LEFT_OUT,
     ORIENTATIONS,
+    TURNED,
     Matcher,
+    _numbers_of_orientations,
     _top,
     colour_vectors,
-    left_out_indices,
     orientations,
+    spread_evenly,
     working_size,
 )
 
@@ -87,7 +89,7 @@ def test_what_is_out_of_view_does_not_count(backbone: Backbone) -> None:
 
 
 def test_several_references_measure_normal_variation(matcher: Matcher, one_shot: Matcher) -> None:
-    assert matcher.bank.features.shape[:2] == (4, ORIENTATIONS)
+    assert [len(views) for views in matcher.bank.features] == [ORIENTATIONS] * 4
     assert matcher.place_weight is not None  # the layout's rigidity is known from the references
     assert one_shot.place_weight is None
     assert matcher.spread.limit < one_shot.spread.limit  # these good pictures are more alike than is usual
@@ -168,12 +170,15 @@ def test_colours_are_as_far_apart_as_they_look() -> None:
 
 
 def test_the_time_of_many_references_grows_in_line_with_their_number() -> None:
-    assert left_out_indices(1) == [0]
-    assert left_out_indices(10) == list(range(10))
+    assert spread_evenly(1, LEFT_OUT) == [0]
+    assert spread_evenly(10, LEFT_OUT) == list(range(10))
     for references in (40, 200):
-        indices = left_out_indices(references)
+        indices = spread_evenly(references, LEFT_OUT)
         assert len(set(indices)) == LEFT_OUT
         assert indices[-1] >= references * 0.9
+        numbers = _numbers_of_orientations(references)
+        assert numbers.count(ORIENTATIONS) == TURNED
+        assert numbers.count(1) == references - TURNED
 
 
 def test_the_grain_of_a_jpeg_or_a_sensor_is_no_difference(backbone: Backbone) -> None:

@@ -1,7 +1,7 @@
 """The patches of all references in all orientations, and the nearest of them for each patch of a query.
 
-    bank = Bank(features)                            # (references, orientations, patches, channels)
-    nearest, worst = bank.search(query, [0, 1, 3])   # distances (patches,); worst (3, orientations)
+    bank = Bank(features)                            # of each reference (orientations, patches, channels)
+    nearest, worst = bank.search(query, [0, 1, 3])   # distances (patches,); (reference, orientation) -> distance
 
 Most of the judge's arithmetic is here: a query has some 576 patches, each reference eight times as many. Where the
 processor multiplies bfloat16 much faster, that format finds the nearest view of each patch, and the distance to that
@@ -20,47 +20,47 @@ TOP_SHARE = 0.01  # of the patches: few enough for a small defect, enough to eve
 PADDED = 32  # channels of the quick format are a multiple of this
 TRIALS = 5  # of which the fastest counts, since other processes may be busy
 FASTER = 1.5  # how much faster bfloat16 must be to be used
+View = tuple[int, int]  # reference, and orientation in which it is known
 BITS = {torch.bfloat16: torch.int16, torch.float32: torch.int32}
 
 
 class Bank:
-    """Unit vectors (references, orientations, patches, channels)."""
+    """Unit vectors of each reference (orientations, patches, channels); it may be known in one orientation only."""
 
-    def __init__(self, features: torch.Tensor) -> None:
-        self.features = features
+    def __init__(self, features: Sequence[torch.Tensor]) -> None:
+        self.features = tuple(features)
 
     @cached_property
-    def quick(self) -> torch.Tensor:
-        """The same, extended, in the format of the search: (references, orientations, patches, padded channels)."""
-        return _extend(self.features).to(quick_format())
+    def quick(self) -> tuple[torch.Tensor, ...]:
+        """The same, extended, in the format of the search: (orientations, patches, padded channels) each."""
+        return tuple(_extend(views).to(quick_format()) for views in self.features)
 
-    def search(self, query: torch.Tensor, references: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
+    def search(self, query: torch.Tensor, references: Sequence[int]) -> tuple[torch.Tensor, dict[View, float]]:
         """Where a query's patches (patches, channels) have their like, and which view the query explains best.
 
         Returns the distance (patches,) of each patch to the nearest one of any view of these references; and of each
-        view the mean distance (references, orientations) of the TOP_SHARE of its patches that the query explains worst.
+        view the mean distance of the TOP_SHARE of its patches that the query explains worst.
         """
-        orientations, patches = self.features.shape[1:3]
-        views = [(reference, orientation) for reference in references for orientation in range(orientations)]
-        extended = _extend(query, -1.0).to(self.quick.dtype).T  # (padded channels, patches)
+        views = [(index, turn) for index in references for turn in range(len(self.features[index]))]
+        extended = _extend(query, -1.0).to(quick_format()).T  # (padded channels, patches)
         # View by view into one small array, which the processor's cache holds.
-        distances = torch.empty((patches, len(query)), dtype=self.quick.dtype)
+        distances = torch.empty((len(query), len(query)), dtype=extended.dtype)
         # Floats that are not negative are in the order of their bits, and whole numbers are compared faster.
         bits = distances.view(BITS[distances.dtype])
         of_query = torch.empty((len(views), len(query)), dtype=bits.dtype)
-        of_view = torch.empty((len(views), patches), dtype=bits.dtype)
-        for index, view in enumerate(views):
-            torch.mm(self.quick[view], extended, out=distances)
-            torch.amin(bits, 0, out=of_query[index])
-            torch.amin(bits, 1, out=of_view[index])
+        of_view = torch.empty((len(views), len(query)), dtype=bits.dtype)
+        for number, (index, turn) in enumerate(views):
+            torch.mm(self.quick[index][turn], extended, out=distances)
+            torch.amin(bits, 0, out=of_query[number])
+            torch.amin(bits, 1, out=of_view[number])
         nearest = torch.empty(len(query))
         chosen = of_query.argmin(0)  # (patches,), the nearest view of each
-        for index in sorted(set(chosen.tolist())):
-            those = chosen == index
-            nearest[those] = 1 - (query[those] @ self.features[views[index]].T).amax(1)
-        missing = of_view.view(distances.dtype).float()
-        worst = missing.topk(top_count(patches)).values.mean(-1).reshape(-1, orientations)
-        return nearest, worst
+        for number in sorted(set(chosen.tolist())):
+            index, turn = views[number]
+            those = chosen == number
+            nearest[those] = 1 - (query[those] @ self.features[index][turn].T).amax(1)
+        worst = of_view.view(distances.dtype).float().topk(top_count(len(query))).values.mean(-1)  # (views,)
+        return nearest, dict(zip(views, worst.tolist(), strict=True))
 
 
 def top_count(patches: int) -> int:

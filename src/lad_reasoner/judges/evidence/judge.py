@@ -157,8 +157,9 @@ class Evidence:
 
 def _with_half(matcher: Matcher, references: Sequence[Picture], track: Track) -> NormalSpread:
     """What every second reference shows."""
-    bank = matcher.bank.features[::2]
-    features = bank.reshape(*bank.shape[:2], *matcher.grid, -1)
+    features = [
+        of_reference.reshape(len(of_reference), *matcher.grid, -1) for of_reference in matcher.bank.features[::2]
+    ]
     return Matcher(references[::2], matcher.backbone, features=features, track=track).spread
 
 

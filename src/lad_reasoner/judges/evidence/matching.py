@@ -42,7 +42,7 @@ from PIL import Image
 from lad_reasoner.files.pictures import Picture
 from lad_reasoner.judges.evidence.amount import Amount, Amounts
 from lad_reasoner.judges.evidence.backbone import Backbone
-from lad_reasoner.judges.evidence.bank import Bank, top_count
+from lad_reasoner.judges.evidence.bank import Bank, View, top_count
 from lad_reasoner.judges.evidence.normal_variation import NormalSpread
 from lad_reasoner.judges.evidence.registration import Similarity, align, in_view, isotropic_grid, register, sample
 from lad_reasoner.judges.evidence.threads import in_parallel
@@ -50,6 +50,7 @@ from lad_reasoner.progress import Track, silent
 
 WORKING_AREA = 384 * 384  # pixels: the picture that the network sees, in the first reference's aspect
 ORIENTATIONS = 8  # multiples of 45 degrees in which a reference is known
+TURNED = 12  # references that are known in all of them; further ones upright, since they differ in pose by themselves
 DITHER = 6.0  # standard deviation, of 255
 COLOUR_SHARE = 0.2  # of the cosine distance; the network's features make up the rest
 UPRIGHT = 0.85  # a turned reference must be nearer than the upright one by this factor
@@ -170,7 +171,8 @@ class Matcher:
     """References, studied once, and the comparison of queries with them.
 
     Nothing is written after `__init__`, so several threads may share one. With the default backbone it takes about 8 MB
-    a reference, and a second or so to study one. `references` must not be empty; the first gives the working size.
+    for each of the first TURNED references and 1 MB for further ones. `references` must not be empty; the first gives
+    the working size.
     """
 
     def __init__(
@@ -178,19 +180,21 @@ class Matcher:
         references: Sequence[Picture],
         backbone: Backbone,
         *,
-        features: torch.Tensor | None = None,  # (references, orientations, rows, columns, channels), if known
+        features: Sequence[torch.Tensor] | None = None,  # (orientations, rows, columns, channels) each, if known
         track: Track = silent,
     ) -> None:
         self.backbone: Final = backbone
         self.size: Final = working_size(references[0], backbone.multiple)  # (width, height)
-        self.views: Final = in_parallel(lambda picture: orientations(self.fit(picture)), references)
+        numbers = _numbers_of_orientations(len(references)) if features is None else [len(each) for each in features]
+        fitted = list(zip(references, numbers, strict=True))
+        self.views: Final = in_parallel(lambda each: orientations(self.fit(each[0]), each[1]), fitted)
         work = f"studying {len(references)} references"
         if features is None:
             views = [view for views in self.views for view in views]
             each = in_parallel(self._features, views, lambda each: track(each, len(views), work))
-            features = torch.stack(each).reshape(len(references), ORIENTATIONS, *each[0].shape)
-        self.grid: Final = (features.shape[2], features.shape[3])  # (rows, columns) of the patches
-        self.bank: Final = Bank(features.flatten(2, 3))
+            features = torch.split(torch.stack(each), numbers)
+        self.grid: Final = (features[0].shape[1], features[0].shape[2])  # (rows, columns) of the patches
+        self.bank: Final = Bank([of_reference.flatten(1, 2) for of_reference in features])
         left_out = self._leave_one_out(track, f"{work}: how much they differ")
         shares = [distances.free_share for distances in left_out]
         # One reference does not show whether its layout is fixed: each query then decides for itself.
@@ -199,7 +203,8 @@ class Matcher:
         # With copies A, A and another shot B, only B has a distance to the others, and there are two shots.
         self.distinct: Final = min(len(self.views), len(shots) + 1)
         self.spread: Final = NormalSpread.estimate([self._appearance(each) for each in shots], self.distinct)
-        self.amounts: Final = Amounts.study(features[:, 0], self.distinct, left_out_indices(len(self.views)))
+        upright = torch.stack([of_reference[0] for of_reference in features])
+        self.amounts: Final = Amounts.study(upright, self.distinct, spread_evenly(len(references), LEFT_OUT))
 
     def fit(self, picture: Picture) -> Image.Image:
         """The picture stretched to the working size; one of another aspect is stretched too, as data sets do."""
@@ -253,9 +258,8 @@ class Matcher:
         """Of a query at working size, with its features (rows, columns, channels), to references by their indices."""
         features = features.flatten(0, 1)  # (patches, channels)
         added, worst = self.bank.search(features, references)
-        nearest, orientation = _best_explained(worst)
-        reference = references[nearest]
-        explained, view = self.bank.features[reference, orientation], self.views[reference][orientation]
+        reference, orientation = _best_explained(worst)
+        explained, view = self.bank.features[reference][orientation], self.views[reference][orientation]
         if imitation is not None:
             reference, view = imitation.reference, imitation.view
             orientation = imitation.degrees * ORIENTATIONS // 360
@@ -339,23 +343,28 @@ class Matcher:
             others = [other for other in range(len(self.views)) if other != index]
             return self._distances(view, self._features(view), others)
 
-        indices = left_out_indices(len(self.views))
+        indices = spread_evenly(len(self.views), LEFT_OUT)
         return in_parallel(compare_with_others, indices, lambda each: track(each, len(indices), work))
 
 
-def left_out_indices(references: int) -> list[int]:
-    """Which references are left out in turn: evenly spread, so that the time grows in line with their number."""
-    number = min(references, LEFT_OUT)
+def spread_evenly(references: int, most: int) -> list[int]:
+    """Indices of all references, or of `most` of them evenly spread: the time grows in line with their number."""
+    number = min(references, most)
     return [at * references // number for at in range(number)]
 
 
-def _best_explained(worst: torch.Tensor) -> tuple[int, int]:
-    """The reference and the orientation which the query explains best; upright unless turned is clearly better.
+def _numbers_of_orientations(references: int) -> list[int]:
+    """In how many orientations each of the references is known."""
+    turned = set(spread_evenly(references, TURNED))
+    return [ORIENTATIONS if index in turned else 1 for index in range(references)]
 
-    `worst` are the largest distances (references, orientations) of the views, see `Bank.search`.
+
+def _best_explained(worst: dict[View, float]) -> View:
+    """The view which the query explains best; upright unless turned is clearly better.
+
+    `worst` are the largest distances of the views, see `Bank.search`.
     """
-    worst[:, 0] *= UPRIGHT
-    return divmod(int(worst.argmin()), worst.shape[1])
+    return min(worst, key=lambda view: worst[view] * (UPRIGHT if view[1] == 0 else 1))
 
 
 def _place_weight(share: float) -> float:
@@ -407,15 +416,18 @@ def _grain(size: tuple[int, int]) -> NDArray[np.float32]:
     return np.random.default_rng(0).normal(0, DITHER, (size[1], size[0], 3)).astype(np.float32)
 
 
-def orientations(image: Image.Image) -> list[Image.Image]:
-    """The picture turned clockwise by 0, 45, …, 315 degrees, mirrored at its edges where nothing is known."""
+def orientations(image: Image.Image, number: int = ORIENTATIONS) -> list[Image.Image]:
+    """The picture turned clockwise by 0, 45, …, 315 degrees, mirrored at its edges where nothing is known.
+
+    Only the first `number` of these.
+    """
     width, height = image.size
     # Mirrored and not black: a black corner would be a part that the query lacks.
     margin = max(width, height) // 2
     padded = Image.fromarray(np.pad(np.asarray(image), ((margin, margin), (margin, margin), (0, 0)), mode="symmetric"))
     left, top = (padded.width - width) // 2, (padded.height - height) // 2
     views = [image]
-    for step in range(1, ORIENTATIONS):
+    for step in range(1, number):
         turned = padded.rotate(-step * 360 / ORIENTATIONS, Image.Resampling.BICUBIC)  # Pillow turns anticlockwise
         views.append(turned.crop((left, top, left + width, top + height)))
     return views
