@@ -17,7 +17,7 @@ from lad_reasoner import Inspector, load_model
 from lad_reasoner.judges.vlm.checkpoint import Checkpoint, load_checkpoint
 from lad_reasoner.judges.vlm.decoding import Reply
 from lad_reasoner.judges.vlm.generation import why_not
-from lad_reasoner.judges.vlm.prefix_cache import Prefix, PrefixCache, Rows
+from lad_reasoner.judges.vlm.prefix_cache import MOST, Prefix, PrefixCache, Rows
 from lad_reasoner.judges.vlm.transformers_engine import TransformersEngine
 
 READ_ONCE: dict[str, Callable[[Path], Path]] = {"qwen2.5-vl": tiny.save_qwen, "qwen3-vl": tiny.save_qwen3}
@@ -178,6 +178,16 @@ def test_the_cache_is_bounded_and_drops_what_was_not_used_for_longest() -> None:
     assert len(kept) == 2
     kept.put(make_prefix(references[2], 10))
     assert (len(kept), kept.bytes) == (2, 160)
+
+
+def test_the_cache_keeps_few_references_however_small() -> None:
+    kept = PrefixCache()
+    references = [tiny.picture(seed, 8, 8) for seed in range(MOST + 3)]
+    for reference in references:
+        kept.put(make_prefix(reference, 1))
+    assert len(kept) == MOST
+    assert kept.get(references[:1]) is None
+    assert kept.get(references[-1:]) is not None
 
 
 def test_rows_of_several_lengths_do_not_see_what_fills_them_up() -> None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from inspect import signature
 from typing import Any
 
 import torch
@@ -44,6 +45,8 @@ def why_not(model: Any) -> str:
         return f"attention by {text._attn_implementation}"
     if set(getattr(text, "layer_types", None) or ["full_attention"]) != {"full_attention"}:
         return "attention in a sliding window"
+    if "mm_token_type_ids" not in signature(model.model.get_rope_index).parameters:
+        return "this version of transformers"
     return ""
 
 

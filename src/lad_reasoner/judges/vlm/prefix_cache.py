@@ -20,6 +20,7 @@ import torch
 from PIL import Image
 
 MOST_BYTES = 512 * 1024**2  # of all prefixes together; one that is larger is used and not kept
+MOST = 16  # prefixes, since each keeps its pictures in memory, too
 
 Grid = tuple[int, int, int]  # frames, rows and columns of patches
 
@@ -78,7 +79,7 @@ class PrefixCache:
                 return
             self._kept[key] = prefix
             self.bytes += prefix.bytes
-            while self.bytes > self.most_bytes:
+            while self.bytes > self.most_bytes or len(self._kept) > MOST:
                 _, dropped = self._kept.popitem(last=False)
                 self.bytes -= dropped.bytes
 
@@ -155,7 +156,7 @@ class Rows:
     def keep(self, rows: torch.Tensor) -> None:
         """Drop all rows but these (indices)."""
         self.count = len(rows)
-        self.layers = [(keys[rows], values[rows]) for keys, values in self.layers]
+        self.layers = [(keys[rows.to(keys.device)], values[rows.to(values.device)]) for keys, values in self.layers]
 
     def get_seq_length(self, *_: Any) -> int:
         """The length after the tokens that are being written, which Transformers asks for."""
