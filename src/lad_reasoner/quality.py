@@ -11,7 +11,7 @@ shares of damaged ones that are stopped.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, reduce
 
 import numpy as np
 from numpy.typing import NDArray
@@ -88,7 +88,8 @@ def _look(picture: Picture) -> _Look:
     inner = grey[1:-1, 1:-1]
     laplacian = np.abs(4 * inner - grey[:-2, 1:-1] - grey[2:, 1:-1] - grey[1:-1, :-2] - grey[1:-1, 2:])
     colours = np.asarray(small)
-    clipped = (colours <= BLACK).all(-1) | (colours >= WHITE).all(-1)
+    lowest, highest = (reduce(pick, np.moveaxis(colours, -1, 0)) for pick in (np.minimum, np.maximum))
+    clipped = (highest <= BLACK) | (lowest >= WHITE)
     layout = np.asarray(small.convert("L").resize((16, 16), Image.Resampling.BOX), dtype=np.float64).ravel()
     layout -= layout.mean()
     return _Look(

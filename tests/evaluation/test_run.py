@@ -74,6 +74,21 @@ def queries(stub: Stub) -> list[str]:
 ALL = [f"good/{i:03}.png" for i in range(4)] + [f"logical_anomalies/{i:03}.png" for i in range(3)]
 
 
+def test_pairs_with_the_same_references_follow_each_other_for_a_judge_that_studies_them(
+    lamp: Benchmark, tmp_path: Path
+) -> None:
+    class Studying(Stub):
+        def keep(self, references: object, path: object) -> None:
+            """As `evidence` has it."""
+
+    stub, plain = Studying(), Stub()
+    list(Run(tmp_path / "run", stub, lamp).predict())
+    list(Run(tmp_path / "plain", plain, lamp).predict())
+    assert len(set(plain.references)) < len(plain.references)
+    assert stub.references == sorted(plain.references)
+    assert sorted(queries(stub)) == queries(plain) == ALL
+
+
 def test_two_runs_that_begin_in_one_new_folder(lamp: Benchmark, tmp_path: Path) -> None:
     with (
         own_folder(tmp_path / "run", "--out"),

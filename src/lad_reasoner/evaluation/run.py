@@ -137,6 +137,10 @@ class Run:
             )
         wanted = pairs if limit is None else limit_pairs(pairs, limit)
         self.todo = [pair for pair in wanted if pair.query not in judged]
+        if hasattr(judge, "keep"):
+            # A judge that studies references, and has memory for those of a few pairs: pairs that share them follow
+            # each other.
+            self.todo.sort(key=lambda pair: pair.references)
         self.done = len(judged)
         self.labels = {str(pair.label) for pair in wanted}
         self._known: dict[str, _Known] = {}
