@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from decimal import ROUND_HALF_UP, Decimal
 
-from scipy.stats import binomtest
-
 from lad_reasoner.records import Record
 
 LEVEL = 0.95
@@ -39,5 +37,7 @@ def share_of(part: int, whole: int) -> Estimate:
     """`part / whole` of things drawn independently, with Wilson's interval; not defined where `whole` is 0."""
     if not whole:
         return Estimate(value=None)
+    from scipy.stats import binomtest  # late: its import takes half a second of every command
+
     interval = binomtest(part, whole).proportion_ci(LEVEL, method="wilson")
     return Estimate(value=part / whole, interval=(float(interval.low), float(interval.high)))

@@ -16,7 +16,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from scipy.stats import beta
+from scipy.special import betaincinv
 
 from lad_reasoner.errors import InputError
 from lad_reasoner.estimate import LEVEL, Estimate, share_of
@@ -67,9 +67,9 @@ def false_alarm_interval(normals: int, rate: float, level: float = LEVEL) -> Est
     if above < 0:
         return Estimate(value=None)
     # The limit is the (above + 1)-largest of n scores: the mass beyond it is Beta(above + 1, n - above).
-    true_rate = beta(above + 1, normals - above)
-    low, high = true_rate.ppf([(1 - level) / 2, (1 + level) / 2])
-    return Estimate(value=float(true_rate.mean()), interval=(float(low), float(high)))
+    a, b = above + 1, normals - above
+    low, high = (float(betaincinv(a, b, share)) for share in ((1 - level) / 2, (1 + level) / 2))
+    return Estimate(value=a / (a + b), interval=(low, high))
 
 
 def expected_misses(scores: Sequence[float], limit: float) -> Estimate:
