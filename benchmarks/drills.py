@@ -689,9 +689,9 @@ responses: 4
 workers: 2
 compile: false
 singles: 0.3
-vision_width: 32
+vision_width: 64
 vision_depth: 2
-text_width: 32
+text_width: 128
 text_depth: 2
 vision: {steps: 4, batch: 2, lr: 1.0e-3}
 language: {steps: 4, batch: 2, lr: 1.0e-3}
@@ -1019,17 +1019,23 @@ def _rush(served: Any, folder: Path, number: int, chance: random.Random, tally: 
     """All at once, each on its connection: served, or told to come again."""
     from helpers.served import grey_png, multipart
 
-    async def one(part: str) -> tuple[str, int, bytes]:
-        body, kind = multipart(("station", "station", ""), ("part", part, ""), ("picture", grey_png(101), "q.png"))
-        reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
+    picture, messages = grey_png(101), {}
+    for turn in range(number):  # beforehand: a connection that says nothing for long is closed
+        body, kind = multipart(("station", "station", ""), ("part", f"rush {turn}", ""), ("picture", picture, "q.png"))
         head = f"POST /v1/inspect HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: {kind}\r\n"
-        writer.write(head.encode() + f"Content-Length: {len(body)}\r\n\r\n".encode() + body)
+        messages[f"rush {turn}"] = head.encode() + f"Content-Length: {len(body)}\r\n\r\n".encode() + body
+
+    async def one(part: str, message: bytes) -> tuple[str, int, bytes]:
+        reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
+        writer.write(message)
         answer = await reader.read()
         writer.close()
+        if not answer:
+            raise ConnectionError("no answer")
         return part, int(answer.split()[1]), answer
 
     async def all_at_once() -> list[Any]:
-        return await asyncio.gather(*(one(f"rush {n}") for n in range(number)), return_exceptions=True)
+        return await asyncio.gather(*(one(*each) for each in messages.items()), return_exceptions=True)
 
     tally.tried += number
     statuses: Counter[int] = Counter()

@@ -414,6 +414,7 @@ def test_a_damaged_state_is_named_and_half_a_model_is_replaced(
         ("- 1", "valid"),
         (Path("configs/micro/base.yaml").read_text() + "\nsede: 1\n", "sede"),
         (Path("configs/micro/base.yaml").read_text().replace("steps: ", "steps: -"), "vision.steps"),
+        (Path("configs/micro/base.yaml").read_text().replace("text_width: 256", "text_width: 32"), "text_width"),
     ],
 )
 def test_a_wrong_config_is_named(text: str, word: str, tmp_path: Path) -> None:

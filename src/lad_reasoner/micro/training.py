@@ -74,10 +74,11 @@ class MicroConfig(BaseModel):
     family_chunks: int = Field(ge=1, description="chunks of each family of free scenes")
     workers: int = Field(ge=1, description="processes that draw pictures")
     compile: bool = Field(description="whether PyTorch compiles the layers, which takes a minute and a C++ compiler")
-    vision_width: int
-    vision_depth: int
-    text_width: int
-    text_depth: int
+    # The widths of attention heads, of which there is at least one.
+    vision_width: int = Field(ge=32, multiple_of=32)
+    vision_depth: int = Field(ge=1)
+    text_width: int = Field(ge=128, multiple_of=64)
+    text_depth: int = Field(ge=1)
     singles: float = Field(ge=0, le=1, description="share of batches about one picture, in the language stage")
     vision: StageConfig
     language: StageConfig
