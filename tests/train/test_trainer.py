@@ -13,6 +13,7 @@ import torch
 from helpers import tiny
 from helpers.tutored import build
 from lad_reasoner.answers import parse_response
+from lad_reasoner.cli.train import show_samples
 from lad_reasoner.judges.vlm.checkpoint import load_checkpoint
 from lad_reasoner.judges.vlm.qwen_speedups import share_pictures
 from lad_reasoner.train.dataset import load_set
@@ -155,6 +156,15 @@ def test_groups_that_are_all_right_or_all_wrong_teach_nothing(folder: Path, monk
     _, output = sample(make_trainer(folder))
     assert "groups_skipped" not in trainer._metrics["eval"]
     assert torch.any(output["advantages"].view(2, G)[0] != 0)
+
+
+def test_a_reward_that_does_not_apply_is_none_in_the_samples(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    trainer = make_trainer(folder)
+    parts = torch.tensor([[1.0, torch.nan]] * (2 * G))
+    monkeypatch.setattr(trl.GRPOTrainer, "_calculate_rewards", lambda *_: parts)
+    sample(trainer)
+    assert trainer.samples[0]["rewards"] == {"structure_reward": 1.0, "accuracy_reward": None}
+    show_samples(1, trainer.samples)
 
 
 def test_a_policy_that_has_not_moved_has_no_kl(folder: Path) -> None:

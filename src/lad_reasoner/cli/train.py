@@ -148,7 +148,10 @@ def show_samples(step: int, samples: Sequence[Sample], console: Console | None =
     table = Table(title=f"Sampled at step {step}", title_justify="left", show_lines=True, show_header=False)
     for sample in list(first.values())[:SHOWN]:
         right = sample["answer"] == sample["label"]
-        rewards = ", ".join(f"{name.removesuffix('_reward')} {value:g}" for name, value in sample["rewards"].items())
+        rewards = ", ".join(
+            f"{name.removesuffix('_reward')} {'–' if value is None else f'{value:g}'}"
+            for name, value in sample["rewards"].items()
+        )
         line = plain(f"{sample['id']}: label {sample['label']}, answer ")
         line.append(sample["answer"], style="green" if right else "red")
         line.append_text(plain(f", {rewards}, advantage {sample.get('advantage', 0):+.2f}\n"))

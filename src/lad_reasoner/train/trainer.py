@@ -10,6 +10,7 @@ Everything else, the loss above all, is TRL's.
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -201,7 +202,11 @@ class StructuredGRPOTrainer(GRPOTrainer):  # type: ignore[misc]
                 "id": row["id"],
                 "label": row["label"],
                 "answer": answer,
-                "rewards": dict(zip(self.reward_func_names, parts, strict=True)),
+                # What does not apply is NaN for TRL, which JSON does not have.
+                "rewards": {
+                    name: None if math.isnan(part) else part
+                    for name, part in zip(self.reward_func_names, parts, strict=True)
+                },
                 "tokens": len(tokens),
                 "response": text,
             }
