@@ -28,7 +28,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Se
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol, get_args, get_origin
 
 from pydantic import ValidationError
 
@@ -53,8 +53,7 @@ RETRIES = 2  # of a unit whose worker died
 MOST_LOST = 100  # units: when more are lost it is not the pictures
 STALLED = 900  # seconds without a unit: longer than a large model takes to load
 STARTS = 2  # tries to start Ray, which gives up early on a busy machine
-BOX_TYPES = {"x": "int64", "y": "int64", "width": "int64", "height": "int64", "strength": "float64"}
-TYPES = {"anomalous": "bool", "score": "float64", "tokens": "int64", "seconds": "float64", "p_value": "float64"}
+ARROW: dict[type, str] = {str: "string", bool: "bool", int: "int64", float: "float64"}
 ADDRESS = re.compile(r"local|auto|(ray://)?[\w.-]+:\d+|(ray://)?\[[0-9a-f:]+\]:\d+", re.IGNORECASE)
 
 
@@ -287,13 +286,26 @@ def _read_parquet(path: Path) -> list[dict[str, Any]]:
     return rows
 
 
+def _arrow_type(arrow: ModuleType, annotation: Any) -> Any:
+    """The column's type for a field of a record: `tuple[Box, ...] | None` is a list of structures."""
+    kinds = [kind for kind in get_args(annotation) if kind not in (type(None), Ellipsis)]
+    if get_origin(annotation) is tuple:
+        return arrow.list_(_arrow_type(arrow, kinds[0]))
+    if get_origin(annotation) is Literal:
+        return arrow.string()
+    if kinds:  # with None
+        return _arrow_type(arrow, kinds[0])
+    if issubclass(annotation, Record):
+        fields = annotation.model_fields.items()
+        return arrow.struct([(name, _arrow_type(arrow, field.annotation)) for name, field in fields])
+    return arrow.type_for_alias(ARROW[annotation])
+
+
 def _write_parquet(path: Path, lines: Sequence[ResultLine]) -> None:
     arrow = require("pyarrow", EXTRA)
-    box = arrow.struct([(name, arrow.type_for_alias(kind)) for name, kind in BOX_TYPES.items()])
-    lists = {"references": arrow.list_(arrow.string()), "notes": arrow.list_(arrow.string()), "boxes": arrow.list_(box)}
     # Told, not found out: a column without values in one file would have another type there.
     schema = arrow.schema(
-        [(name, lists.get(name) or arrow.type_for_alias(TYPES.get(name, "string"))) for name in ResultLine.model_fields]
+        [(name, _arrow_type(arrow, field.annotation)) for name, field in ResultLine.model_fields.items()]
     )
     buffer = io.BytesIO()
     table = arrow.Table.from_pylist([line.model_dump() for line in lines], schema=schema)
