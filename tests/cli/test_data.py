@@ -100,6 +100,22 @@ def test_faults_in_one_line(folder: Path, args: list[str], word: str) -> None:
     assert not (folder / "x").exists()
 
 
+def test_a_set_of_git_lfs_pointers_is_no_success(tmp_path: Path) -> None:
+    pointer = f"version https://git-lfs.github.com/spec/v1\noid sha256:{'0' * 64}\nsize 12345\n"
+    for name in ("train/good/000", "test/good/000", "test/bent/000", "test/bent/001"):
+        path = tmp_path / f"bolt/{name}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(pointer, encoding="utf-8")
+    built = run("data", "pairs", "bolt", "--out", "pairs", cwd=tmp_path)
+    assert built.returncode == 1
+    assert "left out: " in built.stderr and "cannot be read" in built.stderr
+    assert built.stderr.splitlines()[-1].endswith("pairs: holds no pair, since every picture was left out")
+    judged = run("eval", "--benchmark", "folder", "--root", "bolt", "--out", "run", cwd=tmp_path)
+    assert judged.returncode == 1
+    assert "a Git LFS pointer" in judged.stderr and "nothing was judged" in judged.stderr.splitlines()[-1]
+    assert "Traceback" not in built.stderr + judged.stderr
+
+
 def test_the_offline_teacher_knows_nothing_of_photographs(folder: Path) -> None:
     done = run("data", "sft", "mvtec", "--teacher", "offline", "--out", "offline", cwd=folder)
     assert done.returncode == 1

@@ -218,7 +218,9 @@ def pairs(
     )
     for _ in track(build_pairs(out, plan), len(plan.pairs), "Pairing"):
         pass
-    _print_built(out, CLASSES)
+    manifest = _print_built(out, CLASSES)
+    if not manifest["records"]:
+        raise InputError(f"{out}: holds no pair, since every picture was left out")
 
 
 def _split(names: str | None) -> list[str] | None:
