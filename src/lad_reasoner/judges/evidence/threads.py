@@ -41,6 +41,7 @@ def _pool() -> ThreadPoolExecutor:
     everyone = Barrier(threads)
 
     def start(_: int) -> None:
+        torch.get_num_threads()  # a thread's first look takes over what all threads start with
         torch.set_num_threads(1)
         everyone.wait()  # so that each of the threads has done it
 
