@@ -8,7 +8,7 @@ import pytest
 
 from lad_reasoner.errors import InputError
 from lad_reasoner.files.jsonl import append_record
-from lad_reasoner.files.whole import describe_write_error, lock, write_whole
+from lad_reasoner.files.whole import UNFINISHED, describe_write_error, lock, new_folder, write_whole
 from lad_reasoner.records import Failure
 
 
@@ -66,3 +66,20 @@ def test_a_file_is_there_whole_or_as_it_was(tmp_path: Path, monkeypatch: pytest.
     with pytest.raises(OSError, match="the disk is full"):
         write_whole(path, "new")
     assert path.read_bytes() == b"\x00\xff"
+
+
+def test_a_new_folder_takes_what_the_same_work_left(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with pytest.raises(KeyError), new_folder(out, "--out", "one") as folder:
+        (folder / "half.txt").write_text("half", encoding="utf-8")
+        raise KeyError
+    with pytest.raises(InputError, match="is not empty; give a new folder"), new_folder(out, "--out", "two"):
+        pass
+    with new_folder(out, "--out", "one"):
+        pass
+    assert not (out / UNFINISHED).exists()
+    early = tmp_path / "early"
+    early.mkdir()
+    (early / ".123-456.part").write_text("", encoding="utf-8")  # killed while it wrote its first file
+    with new_folder(early, "--out", "one"):
+        pass

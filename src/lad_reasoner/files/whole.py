@@ -123,8 +123,13 @@ def check_new_folder(folder: Path, flag: str, work: str) -> None:
     marker = folder / UNFINISHED
     if not folder.exists() or (marker.is_file() and marker.read_bytes() == work.encode("utf-8")):
         return
-    if not folder.is_dir() or any(path.name not in (".lock", UNFINISHED) for path in folder.iterdir()):
+    if not folder.is_dir() or any(not _is_leftover(path) for path in folder.iterdir()):
         raise InputError(f"{flag} {printable(folder)}: is not empty; give a new folder")
+
+
+def _is_leftover(path: Path) -> bool:
+    """Whether a command that was killed before it had written anything of its own leaves such a file."""
+    return path.name in (".lock", UNFINISHED) or (path.name.startswith(".") and path.suffix == ".part")
 
 
 @contextmanager
