@@ -68,7 +68,8 @@ REGION = re.compile(
     r"(?P<x>\d+) % from the left and (?P<y>\d+) % from the top, and reaches (?P<strength>[\d.]+) times the limit\."
 )
 COUNT = re.compile(
-    r"(?:(1) region stands|(\d+) regions stand) out(?:; the (?P<described>\d+) strongest are described)?\."
+    r"No region by itself stands out\."
+    r"|(?:(1) region stands|(\d+) regions stand) out(?:; the (?P<described>\d+) strongest are described)?\."
 )
 LARGEST = re.compile(
     r"Nothing stands out\.(?: The largest difference is at (?P<place>[a-z ]+), (?P<x>\d+) % from the left and "
@@ -91,7 +92,7 @@ COMPARED = re.compile(
 )
 TYPICAL = "The limit is that of a typical product, since one reference shows no variation."
 ALIKE = re.compile(r"For this the (?:nearest )?reference was made (?P<alike>as [a-z ]+) as the query\.")
-IMITATED = {"darker": "dark", "lighter": "light", "less sharp": "soft", "noisier": "noisy"}
+IMITATED = {"darker": "as dark", "lighter": "as light", "blurred": "as soft", "noisy": "as noisy"}
 WHOLE = re.compile(
     r"The picture (?:is (?P<percent>\d+) % (?P<light>darker|lighter) than|is (?P<grey>grey), but"
     r"|is (?P<blurred>less sharp) than|is (?P<noisy>noisier) than|shows (?P<compressed>more traces of compression) than"
@@ -279,10 +280,10 @@ class Evidence:
         if amounts:
             yield from self._amounts(amounts["place"] or amounts["where"], amounts["more"], amounts["less"], text)
             places = [place for place in places if place.strength >= 1]
-            text = AMOUNTS.sub("", text)
+            text = AMOUNTS.sub("", text).strip()
         count, largest = COUNT.match(text), LARGEST.match(text)
         if count:
-            number = int(count[1] or count[2])
+            number = int(count[1] or count[2] or 0)
             yield Claim("answer", count[0], self.anomalous)
             yield Claim("number", count[0], number == len(places) and (number == 1) == bool(count[1]))
             yield Claim("number", count[0], int(count["described"] or number) == len(REGION.findall(text)))
@@ -351,7 +352,7 @@ class Evidence:
                 yield Claim("size", said[0], size == (self.query.width, self.query.height))
             yield from self._whole(words, said[0])
         alike = ALIKE.search(text)
-        yield Claim("imitation", text, bool(alike) == self.measured.imitated)
+        yield Claim("imitation", text, bool(alike) == bool(self.measured.imitated))
         if alike:
             yield Claim("singular", alike[0], ("nearest" not in alike[0]) == single)
             for said, likewise in (

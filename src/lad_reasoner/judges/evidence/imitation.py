@@ -29,16 +29,16 @@ def imitate(
 
     `query` is the picture at working size, `looks` are those of the reference and of the query.
     """
-    kinds = {change.kind for change in changes}
+    kinds = tuple(change.kind for change in changes if change.kind in LIKEWISE)
     view = measurement.view
-    if kinds & {"darker", "lighter"}:
+    if "darker" in kinds or "lighter" in kinds:
         _, gain, _ = measure_gain(measurement, query)
         view = view.point([round(min(255.0, gain * level)) for level in range(256)] * 3)
     if "blurred" in kinds:
         view = _soften(view, measure_sharpness(query))
     if "noisy" in kinds:
         view = _add_noise(view, *looks)
-    return None if view is measurement.view else Imitation(measurement.reference, measurement.degrees, view)
+    return Imitation(measurement.reference, measurement.degrees, view, kinds) if kinds else None
 
 
 def _soften(view: Image.Image, sharpness: float) -> Image.Image:

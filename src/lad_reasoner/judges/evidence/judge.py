@@ -191,6 +191,7 @@ def measure_query(references: StudiedReferences, query: Picture, reader: LabelRe
     if comparison.appearance >= comparison.limit:
         looks = (references.looks[comparison.reference], look)
         comparison = _compare_alike(matcher, working, comparison, imitate(comparison, working, changes, looks))
+        changes = find_changes(comparison, working, look, references.looks)  # its registration may be another
     # Also of a good picture: a station may set a lower limit, and then needs its places.
     regions = find_regions(comparison, working, matcher.spread.limit)
     amount = comparison.amount

@@ -86,7 +86,7 @@ class Measurement:
     appearance: float  # one relative distance for the whole picture
     amount: Amount
     limit: float  # of `appearance`
-    imitated: bool  # an imitation was compared in place of `view`, see `imitation.py`
+    imitated: tuple[str, ...]  # kinds of change with which an imitation took the place of `view`; see `imitation.py`
 
     @property
     def statistic(self) -> float:
@@ -123,6 +123,7 @@ class Imitation:
     reference: int
     degrees: int  # clockwise, a multiple of 45
     view: Image.Image  # at working size
+    kinds: tuple[str, ...]  # of the changes that it shows
 
 
 @dataclass(frozen=True, eq=False)
@@ -233,7 +234,7 @@ class Matcher:
             reference=distances.reference,
             degrees=distances.orientation * 360 // ORIENTATIONS,
             view=self.views[distances.reference][distances.orientation],
-            imitated=imitation is not None,
+            imitated=imitation.kinds if imitation else (),
             similarity=distances.similarity,
             free_share=distances.free_share,
             appearance=placed.top / scale,

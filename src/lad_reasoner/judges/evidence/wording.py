@@ -126,7 +126,7 @@ def write_details(findings: Findings, query: Picture) -> str:
     sentences = [_whole_picture(change, findings.looks, query) for change in findings.changes]
     sentences.append(_how_compared(findings.measurement, len(findings.looks), query))
     if findings.measurement.imitated:
-        alike = " and ".join(LIKEWISE[change.kind] for change in findings.changes if change.kind in LIKEWISE)
+        alike = " and ".join(LIKEWISE[kind] for kind in findings.measurement.imitated)
         reference = "reference" if len(findings.looks) == 1 else "nearest reference"
         sentences.append(f"For this the {reference} was made {alike} as the query.")
     if not findings.spread.observed:
