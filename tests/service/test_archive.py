@@ -6,7 +6,6 @@ import sqlite3
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -276,15 +275,22 @@ def test_a_damaged_database_is_refused_or_read(
 ) -> None:
     folder = tmp_path_factory.mktemp("damaged")
     (folder / "archive.sqlite3").write_bytes(data.draw(damaged(whole)))
+    errors: list[str] = []
     try:
         archive = Archive(folder, "bottle")
-    except LadError:
-        return
-    try:
+    except LadError as error:
+        errors.append(str(error))
+    else:
         for ask in (archive.history, archive.audit, archive.counts, archive.broken_audit, lambda: archive.content(2)):
-            with suppress(LadError):
+            try:
                 ask()
-        with suppress(LadError):
-            archive.keep([seen("new")])
-    finally:
-        archive.close()
+            except LadError as error:
+                errors.append(str(error))
+        try:
+            assert [inspection.part for inspection in archive.keep([seen("new")])] == ["new"]
+        except LadError as error:
+            errors.append(str(error))
+        finally:
+            archive.close()
+    # Whatever is damaged, the message is one line.
+    assert all(error and "\n" not in error for error in errors)

@@ -97,6 +97,20 @@ def make_trainer(folder: Path, **settings: Any) -> Any:
     return trainer
 
 
+def loss_inputs(batch: dict[str, torch.Tensor], advantages: torch.Tensor) -> dict[str, torch.Tensor]:
+    """What TRL hands to its loss; the reference's log-probabilities are not among it."""
+    return {
+        "prompt_ids": torch.zeros(B, 2, dtype=torch.long),
+        "prompt_mask": torch.ones(B, 2, dtype=torch.long),
+        "completion_ids": torch.zeros(B, T, dtype=torch.long),
+        "completion_mask": torch.ones(B, T, dtype=torch.long),
+        "tool_mask": batch["chosen"],
+        "advantages": advantages,
+        "old_per_token_logps": batch["old"],
+        "num_items_in_batch": batch["chosen"].sum(),
+    }
+
+
 @pytest.mark.parametrize("level", ["token", "sequence"])
 @pytest.mark.parametrize(("kl", "beta"), [("reward", 0.3), ("loss", 0.3), ("none", 0.0)])
 def test_loss_and_advantage_are_those_of_the_equations(folder: Path, kl: str, beta: float, level: str) -> None:
@@ -112,17 +126,7 @@ def test_loss_and_advantage_are_those_of_the_equations(folder: Path, kl: str, be
         policy = batch["policy"].clone().requires_grad_()
         given: Any = lambda *_, **__: (policy, torch.zeros(B, T), None)  # noqa: B023, E731
         trainer._get_per_token_logps_and_entropies = given
-        inputs = {
-            "prompt_ids": torch.zeros(B, 2, dtype=torch.long),
-            "prompt_mask": torch.ones(B, 2, dtype=torch.long),
-            "completion_ids": torch.zeros(B, T, dtype=torch.long),
-            "completion_mask": torch.ones(B, T, dtype=torch.long),
-            "tool_mask": batch["chosen"],
-            "advantages": advantages,
-            "old_per_token_logps": batch["old"],
-            "ref_per_token_logps": batch["reference"],
-            "num_items_in_batch": batch["chosen"].sum(),
-        }
+        inputs = {**loss_inputs(batch, advantages), "ref_per_token_logps": batch["reference"]}
         loss = trainer._compute_loss(trainer.model, inputs)
         assert loss.item() == pytest.approx(expected, abs=1e-5)
         loss.backward()
@@ -145,16 +149,7 @@ def test_losses_of_others_with_forced_tokens(folder: Path, settings: dict[str, A
     batch = random_batch(1)
     advantages = group_advantages(batch["parts"].sum(1), G, "none")
     trainer._get_per_token_logps_and_entropies = lambda *_, **__: (batch["policy"], torch.zeros(B, T), None)
-    inputs = {
-        "prompt_ids": torch.zeros(B, 2, dtype=torch.long),
-        "prompt_mask": torch.ones(B, 2, dtype=torch.long),
-        "completion_ids": torch.zeros(B, T, dtype=torch.long),
-        "completion_mask": torch.ones(B, T, dtype=torch.long),
-        "tool_mask": batch["chosen"],
-        "advantages": advantages,
-        "old_per_token_logps": batch["old"],
-        "num_items_in_batch": batch["chosen"].sum(),
-    }
+    inputs = loss_inputs(batch, advantages)
     loss = trainer._compute_loss(trainer.model, inputs).item()
     numbers = in_numpy(batch)
     ratio, weight = np.exp(numbers["policy"] - numbers["old"]), advantages.double().numpy()[:, None]
