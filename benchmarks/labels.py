@@ -11,7 +11,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from lad_reasoner.files.pictures import find_pictures, read_picture
+from lad_reasoner.files.pictures import read_picture
+from lad_reasoner.files.walk import find_pictures
 from lad_reasoner.judges.evidence.labels import LabelReader, Text, compare_texts
 
 

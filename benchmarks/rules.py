@@ -19,7 +19,8 @@ from pathlib import Path
 
 import numpy as np
 
-from lad_reasoner.files.pictures import Picture, find_pictures, read_picture
+from lad_reasoner.files.pictures import Picture, read_picture
+from lad_reasoner.files.walk import find_pictures
 from lad_reasoner.miniloco import PRODUCTS, draw_picture
 from lad_reasoner.service.rules import RuleChecker, broken_rules, write_rules
 

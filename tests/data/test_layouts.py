@@ -18,7 +18,7 @@ from lad_reasoner.data.class_folders import find_classes
 from lad_reasoner.data.layouts import LAYOUTS, Source, find_samples, read_layouts, why_not_train
 from lad_reasoner.data.public_sets import LOGICAL, MVTEC_AD
 from lad_reasoner.errors import InputError, RecordError
-from lad_reasoner.files.pictures import list_files, natural, natural_path
+from lad_reasoner.files.walk import list_files, natural, natural_path
 from lad_reasoner.miniloco import write_benchmark
 from lad_reasoner.records import Sample
 

@@ -20,14 +20,8 @@ from lad_reasoner.data.layouts import find_samples
 from lad_reasoner.data.masks import read_mask_of
 from lad_reasoner.data.sets.pool import gather
 from lad_reasoner.errors import ImageError
-from lad_reasoner.files.pictures import (
-    DECODERS,
-    describe_passed_over,
-    find_depth,
-    find_pictures,
-    map_pictures,
-    read_picture,
-)
+from lad_reasoner.files.pictures import DECODERS, find_depth, map_pictures, read_picture
+from lad_reasoner.files.walk import describe_passed_over, find_pictures
 
 
 def scene(width: int = 64, height: int = 48) -> Image.Image:

@@ -10,7 +10,8 @@ from PIL import Image
 
 from lad_reasoner.errors import ImageError, InputError
 from lad_reasoner.files import pictures
-from lad_reasoner.files.pictures import KEPT_SIDE, find_pictures, list_files, read_picture
+from lad_reasoner.files.pictures import KEPT_SIDE, read_picture
+from lad_reasoner.files.walk import find_pictures, list_files
 
 
 def gradient(width: int = 64, height: int = 48) -> Image.Image:

@@ -40,7 +40,7 @@ def inspect_on_cluster(
     from lad_reasoner.bulk import ADDRESS, BulkRun
     from lad_reasoner.errors import MachineError, require
     from lad_reasoner.files.archives import find_queries
-    from lad_reasoner.files.pictures import describe_passed_over
+    from lad_reasoner.files.walk import describe_passed_over
     from lad_reasoner.report.terminal import track
 
     if not ADDRESS.fullmatch(address):
@@ -92,7 +92,7 @@ def _opener(
     reference: list[str], model: str, options: dict[str, Any], *, evidence: bool
 ) -> tuple[Callable[[], Inspecting], BulkSettings]:
     from lad_reasoner.bulk import BulkSettings, open_inspector, read_references
-    from lad_reasoner.files.pictures import find_pictures
+    from lad_reasoner.files.walk import find_pictures
 
     references = read_references(find_pictures(reference))
     settings = BulkSettings(

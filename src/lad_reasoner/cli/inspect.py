@@ -118,7 +118,7 @@ def inspect_verb(
             fail_on_anomaly=fail_on_anomaly,
         )
         return
-    from lad_reasoner.files.pictures import describe_passed_over
+    from lad_reasoner.files.walk import describe_passed_over
 
     passed_over: list[Path] = []
     files = _find_queries(queries, passed_over)
@@ -128,7 +128,7 @@ def inspect_verb(
 
         inspector = OpenStation(station)
     else:
-        from lad_reasoner.files.pictures import find_pictures
+        from lad_reasoner.files.walk import find_pictures
         from lad_reasoner.inspector import Inspector
         from lad_reasoner.judges import load_judge
 
@@ -214,7 +214,7 @@ def record_of(result: Judged | Failure) -> Verdict | Failure:
 
 def _find_queries(sources: list[str], passed_over: list[Path]) -> list[Any]:
     """The files of all sources; a source without files becomes a `Failure` in its place."""
-    from lad_reasoner.files.pictures import find_pictures
+    from lad_reasoner.files.walk import find_pictures
     from lad_reasoner.records import Failure
     from lad_reasoner.text import printable
 

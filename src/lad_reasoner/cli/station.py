@@ -60,7 +60,7 @@ def create_verb(
 ) -> None:
     """Set an inspection point up: references, and a limit with a promised rate of false alarms."""
     require("tomli_w", "serve", "tomli-w")
-    from lad_reasoner.files.pictures import find_pictures
+    from lad_reasoner.files.walk import find_pictures
     from lad_reasoner.report.terminal import track
     from lad_reasoner.service.setup import create_station
 
@@ -213,7 +213,7 @@ def check_station_verb(
 
     Exits with 1 if a score has changed or a drift was found.
     """
-    from lad_reasoner.files.pictures import find_pictures
+    from lad_reasoner.files.walk import find_pictures
     from lad_reasoner.report.terminal import track
     from lad_reasoner.service.inspection import OpenStation
     from lad_reasoner.service.summary import describe_drift, describe_rescored, describe_robustness
@@ -243,7 +243,7 @@ def test_station_verb(
 
     Exits with 1 if a good master part is not called good, or a bad one not anomalous. Each challenge is logged.
     """
-    from lad_reasoner.files.pictures import find_pictures
+    from lad_reasoner.files.walk import find_pictures
     from lad_reasoner.service.challenge import challenge
 
     record = challenge(folder, good=find_pictures(good), bad=find_pictures(bad))

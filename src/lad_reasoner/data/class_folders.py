@@ -22,7 +22,7 @@ from lad_reasoner.data.folder_words import OTHER_PICTURES, read_name, word
 from lad_reasoner.data.mask_files import MaskFiles
 from lad_reasoner.data.public_sets import LICENCES, MVTEC_AD, UNKNOWN_LICENCE
 from lad_reasoner.files.jsonl import read_records
-from lad_reasoner.files.pictures import SUFFIXES, Parts
+from lad_reasoner.files.walk import SUFFIXES, Parts
 from lad_reasoner.records import Kind, Record, Sample, Split
 from lad_reasoner.text import printable
 

@@ -19,8 +19,8 @@ from pathlib import Path
 from lad_reasoner.data.folder_words import COLUMNS, SPLITS, read_labels, word
 from lad_reasoner.data.public_sets import LICENCES, UNKNOWN_LICENCE, VISA
 from lad_reasoner.errors import InputError
-from lad_reasoner.files.pictures import Parts
 from lad_reasoner.files.tables import read_table_header, read_table_rows
+from lad_reasoner.files.walk import Parts
 from lad_reasoner.records import Sample
 from lad_reasoner.text import printable
 

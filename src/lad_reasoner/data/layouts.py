@@ -43,8 +43,8 @@ from lad_reasoner.data.public_sets import (
     WRONG_IN_DS_MVTEC,
 )
 from lad_reasoner.errors import ImageError, InputError
-from lad_reasoner.files.pictures import Parts, list_files, natural_path
 from lad_reasoner.files.tables import read_table_header
+from lad_reasoner.files.walk import Parts, list_files, natural_path
 from lad_reasoner.packaged import read_packaged
 from lad_reasoner.records import Kind, Sample
 from lad_reasoner.text import listed, printable, shown

@@ -34,7 +34,7 @@ from lad_reasoner.data.mmad import DETECTION
 from lad_reasoner.errors import InputError
 from lad_reasoner.evaluation.benchmark import Benchmark
 from lad_reasoner.evaluation.table_files import Row, read_rows
-from lad_reasoner.files.pictures import Parts
+from lad_reasoner.files.walk import Parts
 from lad_reasoner.judge import Judgement, PicturePair
 from lad_reasoner.packaged import read_packaged
 from lad_reasoner.records import Kind

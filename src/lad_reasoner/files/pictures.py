@@ -1,4 +1,4 @@
-"""Pictures from the outside world: found, checked, and brought to 8-bit RGB.
+"""Pictures from the outside world: checked, and brought to 8-bit RGB.
 
 EXIF rotation is applied. Greyscale, 16-bit, CMYK, palette and transparent pictures are converted. Truncated files,
 animations, and pictures that are too small or too large are refused with a reason. All files of strangers are decoded
@@ -10,21 +10,18 @@ from __future__ import annotations
 import base64
 import ctypes
 import errno
-import glob
 import io
 import logging
 import math
 import os
-import re
 import sys
 import threading
 import warnings
-from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import cache
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
@@ -35,12 +32,8 @@ from PIL import Image, ImageChops, UnidentifiedImageError
 from lad_reasoner.errors import ImageError, InputError, LadError
 from lad_reasoner.files.file_kinds import HEAD, describe_kind
 from lad_reasoner.files.whole import named_errors
-from lad_reasoner.text import listed, printable, shown
+from lad_reasoner.text import printable, shown
 
-SUFFIXES = frozenset(
-    {".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".bmp", ".dib", ".tif", ".tiff", ".webp", ".gif"}
-    | {".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".j2k", ".jpx", ".avif"}
-)
 # Opened by content. Others are not: Pillow would hand PostScript to Ghostscript, and rare decoders are little tested.
 FORMATS = ("PNG", "JPEG", "TIFF", "GIF", "BMP", "DIB", "PPM", "WEBP", "JPEG2000", "AVIF")  # MPO comes with JPEG
 MIN_SIDE = 16  # pixels: below this there is nothing to compare
@@ -72,10 +65,7 @@ _TURNS = {
 }
 _MAX_SAMPLE_VALUE, _BITS_PER_SAMPLE, _PHOTOMETRIC = 281, 258, 262  # tags of a TIFF
 _WHITE_IS_ZERO = 0  # a value of the last, usual with X-rays
-_DIGITS = re.compile(r"(\d+)")
-_JUNK = frozenset({"__macosx", "thumbs.db", "desktop.ini"})
 
-Parts = tuple[str, ...]  # of a path: `("bottle", "test", "good", "000.png")`
 Result = TypeVar("Result")
 PictureSource = str | Path | Image.Image | NDArray[Any] | bytes | IO[bytes]
 
@@ -474,140 +464,6 @@ def why_blank(picture: Picture) -> str:
     if bright <= BLACK:
         return "the picture is black"
     return "the picture is white" if dark >= WHITE else ""
-
-
-def find_pictures(sources: Iterable[str | Path], passed_over: list[Path] | None = None) -> list[Path]:
-    """Files, folders and globs -> the files they name, in the given order, folders and globs in natural order.
-
-    What cannot be read stays in the list, so that reading it says why and the others are still judged: a file that does
-    not exist, and inside a folder links without a target, locked folders and pipes. `passed_over` receives the files
-    of a folder whose suffix is not a picture's. Raises `InputError` for a folder without pictures and for a glob that
-    matches nothing.
-    """
-    paths: list[Path] = []
-    other = [] if passed_over is None else passed_over
-    for source in sources:
-        if not str(source):
-            raise InputError("the name is empty; give a picture, a folder or a quoted glob")
-        path = Path(source)
-        if is_folder(path):
-            inside = _pictures_below(path, other)
-            if not inside:
-                kinds = " ".join(sorted(SUFFIXES))
-                raise InputError(f"{shown(source)}: no pictures in this folder (looked for {kinds})")
-            paths += inside
-        elif glob.has_magic(str(source)) and not os.path.lexists(path):
-            matches = _matches(str(source))
-            if not matches:
-                raise InputError(f"{shown(source)}: no file matches this pattern")
-            for match in matches:
-                paths += _pictures_below(match, other) if is_folder(match) else [match]
-        else:
-            paths.append(path)
-    return paths
-
-
-def is_folder(path: Path) -> bool:
-    """False also where that cannot be told: in a locked folder, by a name that is too long."""
-    try:
-        return path.is_dir()
-    except (OSError, ValueError):
-        return False
-
-
-def _matches(pattern: str) -> list[Path]:
-    """What a glob matches, by name; once each, also where links lead in circles."""
-    # Path.glob takes no absolute patterns.
-    paths = [Path(match) for match in glob.glob(pattern, recursive=True)]  # noqa: PTH207
-    shortest_last = sorted(paths, key=lambda path: -len(path.parts))
-    once = {os.path.realpath(path): path for path in shortest_last}.values()
-    return sorted(once, key=lambda path: natural_path(path.parts))
-
-
-def _pictures_below(folder: Path, passed_over: list[Path]) -> list[Path]:
-    """Pictures of a folder and of the folders in it, in the order of `list_files`, with what cannot be read."""
-    unreadable: list[Parts] = []
-    files = list_files(folder, unreadable)
-    pictures: list[Path] = []
-    for parts in sorted([*files, *unreadable], key=natural_path):
-        suffix = Path(parts[-1]).suffix.lower()
-        # Without a suffix a link or a locked folder may be a whole folder of pictures.
-        wanted = suffix in SUFFIXES or (not suffix and parts in unreadable)
-        (pictures if wanted else passed_over).append(folder.joinpath(*parts))
-    return pictures
-
-
-def describe_passed_over(paths: Sequence[Path]) -> str:
-    """`3 files in folders were passed over (2 x .txt, 1 x .heic): a.txt, b.txt, c.heic`; empty for none."""
-    if not paths:
-        return ""
-    counts = Counter(path.suffix.lower() or "without suffix" for path in paths)
-    kinds = listed([f"{number} x {suffix}" for suffix, number in counts.most_common()], limit=6)
-    files = "file in folders was" if len(paths) == 1 else "files in folders were"
-    mend = "; export HEIC as JPEG to have them judged" if {".heic", ".heif"} & counts.keys() else ""
-    return f"{len(paths)} {files} passed over ({kinds}): {listed([shown(path.name) for path in paths])}{mend}"
-
-
-def list_files(folder: Path, unreadable: list[Parts] | None = None) -> list[Parts]:
-    """All files below a folder, each as its parts relative to it: `("bottle", "test", "good", "000.png")`.
-
-    Natural order: `9.png` before `10.png`. Hidden names and what desktops leave behind are passed over. Links are
-    followed, but each folder is entered once, and by its own name rather than by a link's where it has both.
-    `unreadable` receives links without a target, pipes, sockets, and folders that cannot be read. InputError if the
-    folder itself cannot be read, and for one inside without `unreadable`.
-    """
-    files: list[Parts] = []
-    entered: set[tuple[int, int]] = set()
-    waiting: deque[Parts] = deque([()])
-    linked: deque[Parts] = deque()
-    while waiting or linked:
-        below = waiting.popleft() if waiting else linked.popleft()
-        path = folder.joinpath(*below)
-        try:
-            status = path.stat()
-            if (status.st_dev, status.st_ino) in entered:
-                continue
-            entered.add((status.st_dev, status.st_ino))
-            with os.scandir(path) as scan:
-                entries = sorted(scan, key=lambda entry: natural(entry.name))
-        except OSError as error:
-            if unreadable is not None and below:
-                unreadable.append(below)
-                continue
-            raise InputError(f"{shown(path)}: {error.strerror}; give a folder that can be read") from None
-        for entry in entries:
-            if is_hidden(entry.name):
-                continue
-            parts = (*below, entry.name)
-            try:
-                if entry.is_dir():
-                    (linked if entry.is_symlink() else waiting).append(parts)
-                    continue
-                is_file = entry.is_file()
-            except OSError:  # a link that leads to itself, a folder whose files may not be looked at
-                is_file = False
-            if is_file:
-                files.append(parts)
-            elif unreadable is not None:
-                unreadable.append(parts)
-    return sorted(files, key=natural_path)
-
-
-def is_hidden(name: str) -> bool:
-    """Hidden names, and what desktops leave behind: passed over in every folder."""
-    return name.startswith(".") or name.casefold() in _JUNK
-
-
-@lru_cache(maxsize=65536)
-def natural(name: str) -> tuple[tuple[str | int, ...], str]:
-    """Sorting key of one name: numbers by value, letters without regard to case."""
-    pieces = _DIGITS.split(name.casefold())
-    return tuple(int(piece) if i % 2 else piece for i, piece in enumerate(pieces)), name
-
-
-def natural_path(parts: Parts) -> tuple[tuple[tuple[str | int, ...], str], ...]:
-    """Sorting key of a path."""
-    return tuple(natural(part) for part in parts)
 
 
 def within_budget(image: Image.Image, max_pixels: int | None) -> Image.Image:

@@ -24,16 +24,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from lad_reasoner.errors import ImageError, InputError, MachineError, require
-from lad_reasoner.files.pictures import (
-    MAX_BYTES,
-    SUFFIXES,
-    PictureSource,
-    is_folder,
-    is_hidden,
-    list_files,
-    natural_path,
-    read_picture,
-)
+from lad_reasoner.files.pictures import MAX_BYTES, PictureSource, read_picture
+from lad_reasoner.files.walk import SUFFIXES, is_folder, is_hidden, list_files, natural_path
 from lad_reasoner.records import Failure
 from lad_reasoner.service.delivery import Delivery
 from lad_reasoner.service.inspection import Decision

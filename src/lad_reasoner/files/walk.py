@@ -1,0 +1,160 @@
+"""Finds the pictures in files, folders and globs: one walk and one order for all verbs.
+
+find_pictures(["good.png", "folder/", "new/*.jpg"])      # paths, folders and globs in natural order
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+import re
+from collections import Counter, deque
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from pathlib import Path
+
+from lad_reasoner.errors import InputError
+from lad_reasoner.text import listed, shown
+
+SUFFIXES = frozenset(
+    {".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".bmp", ".dib", ".tif", ".tiff", ".webp", ".gif"}
+    | {".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".j2k", ".jpx", ".avif"}
+)
+_DIGITS = re.compile(r"(\d+)")
+_JUNK = frozenset({"__macosx", "thumbs.db", "desktop.ini"})
+
+Parts = tuple[str, ...]  # of a path: `("bottle", "test", "good", "000.png")`
+
+
+def find_pictures(sources: Iterable[str | Path], passed_over: list[Path] | None = None) -> list[Path]:
+    """Files, folders and globs -> the files they name, in the given order, folders and globs in natural order.
+
+    What cannot be read stays in the list, so that reading it says why and the others are still judged: a file that does
+    not exist, and inside a folder links without a target, locked folders and pipes. `passed_over` receives the files
+    of a folder whose suffix is not a picture's. Raises `InputError` for a folder without pictures and for a glob that
+    matches nothing.
+    """
+    paths: list[Path] = []
+    other = [] if passed_over is None else passed_over
+    for source in sources:
+        if not str(source):
+            raise InputError("the name is empty; give a picture, a folder or a quoted glob")
+        path = Path(source)
+        if is_folder(path):
+            inside = _pictures_below(path, other)
+            if not inside:
+                kinds = " ".join(sorted(SUFFIXES))
+                raise InputError(f"{shown(source)}: no pictures in this folder (looked for {kinds})")
+            paths += inside
+        elif glob.has_magic(str(source)) and not os.path.lexists(path):
+            matches = _matches(str(source))
+            if not matches:
+                raise InputError(f"{shown(source)}: no file matches this pattern")
+            for match in matches:
+                paths += _pictures_below(match, other) if is_folder(match) else [match]
+        else:
+            paths.append(path)
+    return paths
+
+
+def is_folder(path: Path) -> bool:
+    """False also where that cannot be told: in a locked folder, by a name that is too long."""
+    try:
+        return path.is_dir()
+    except (OSError, ValueError):
+        return False
+
+
+def _matches(pattern: str) -> list[Path]:
+    """What a glob matches, by name; once each, also where links lead in circles."""
+    # Path.glob takes no absolute patterns.
+    paths = [Path(match) for match in glob.glob(pattern, recursive=True)]  # noqa: PTH207
+    shortest_last = sorted(paths, key=lambda path: -len(path.parts))
+    once = {os.path.realpath(path): path for path in shortest_last}.values()
+    return sorted(once, key=lambda path: natural_path(path.parts))
+
+
+def _pictures_below(folder: Path, passed_over: list[Path]) -> list[Path]:
+    """Pictures of a folder and of the folders in it, in the order of `list_files`, with what cannot be read."""
+    unreadable: list[Parts] = []
+    files = list_files(folder, unreadable)
+    pictures: list[Path] = []
+    for parts in sorted([*files, *unreadable], key=natural_path):
+        suffix = Path(parts[-1]).suffix.lower()
+        # Without a suffix a link or a locked folder may be a whole folder of pictures.
+        wanted = suffix in SUFFIXES or (not suffix and parts in unreadable)
+        (pictures if wanted else passed_over).append(folder.joinpath(*parts))
+    return pictures
+
+
+def describe_passed_over(paths: Sequence[Path]) -> str:
+    """`3 files in folders were passed over (2 x .txt, 1 x .heic): a.txt, b.txt, c.heic`; empty for none."""
+    if not paths:
+        return ""
+    counts = Counter(path.suffix.lower() or "without suffix" for path in paths)
+    kinds = listed([f"{number} x {suffix}" for suffix, number in counts.most_common()], limit=6)
+    files = "file in folders was" if len(paths) == 1 else "files in folders were"
+    mend = "; export HEIC as JPEG to have them judged" if {".heic", ".heif"} & counts.keys() else ""
+    return f"{len(paths)} {files} passed over ({kinds}): {listed([shown(path.name) for path in paths])}{mend}"
+
+
+def list_files(folder: Path, unreadable: list[Parts] | None = None) -> list[Parts]:
+    """All files below a folder, each as its parts relative to it: `("bottle", "test", "good", "000.png")`.
+
+    Natural order: `9.png` before `10.png`. Hidden names and what desktops leave behind are passed over. Links are
+    followed, but each folder is entered once, and by its own name rather than by a link's where it has both.
+    `unreadable` receives links without a target, pipes, sockets, and folders that cannot be read. InputError if the
+    folder itself cannot be read, and for one inside without `unreadable`.
+    """
+    files: list[Parts] = []
+    entered: set[tuple[int, int]] = set()
+    waiting: deque[Parts] = deque([()])
+    linked: deque[Parts] = deque()
+    while waiting or linked:
+        below = waiting.popleft() if waiting else linked.popleft()
+        path = folder.joinpath(*below)
+        try:
+            status = path.stat()
+            if (status.st_dev, status.st_ino) in entered:
+                continue
+            entered.add((status.st_dev, status.st_ino))
+            with os.scandir(path) as scan:
+                entries = sorted(scan, key=lambda entry: natural(entry.name))
+        except OSError as error:
+            if unreadable is not None and below:
+                unreadable.append(below)
+                continue
+            raise InputError(f"{shown(path)}: {error.strerror}; give a folder that can be read") from None
+        for entry in entries:
+            if is_hidden(entry.name):
+                continue
+            parts = (*below, entry.name)
+            try:
+                if entry.is_dir():
+                    (linked if entry.is_symlink() else waiting).append(parts)
+                    continue
+                is_file = entry.is_file()
+            except OSError:  # a link that leads to itself, a folder whose files may not be looked at
+                is_file = False
+            if is_file:
+                files.append(parts)
+            elif unreadable is not None:
+                unreadable.append(parts)
+    return sorted(files, key=natural_path)
+
+
+def is_hidden(name: str) -> bool:
+    """Hidden names, and what desktops leave behind: passed over in every folder."""
+    return name.startswith(".") or name.casefold() in _JUNK
+
+
+@lru_cache(maxsize=65536)
+def natural(name: str) -> tuple[tuple[str | int, ...], str]:
+    """Sorting key of one name: numbers by value, letters without regard to case."""
+    pieces = _DIGITS.split(name.casefold())
+    return tuple(int(piece) if i % 2 else piece for i, piece in enumerate(pieces)), name
+
+
+def natural_path(parts: Parts) -> tuple[tuple[tuple[str | int, ...], str], ...]:
+    """Sorting key of a path."""
+    return tuple(natural(part) for part in parts)
