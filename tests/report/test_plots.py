@@ -20,6 +20,7 @@ from lad_reasoner.evaluation.metrics import compute_metrics
 from lad_reasoner.evaluation.run import THUMBNAILS
 from lad_reasoner.evaluation.thumbnails import save_thumbnail
 from lad_reasoner.records import Prediction
+from lad_reasoner.report import plots
 from lad_reasoner.report.plots import _spread, draw_plots, roc_curve
 
 # Nothing of this may be read as a formula, and the font lacks some of it.
@@ -66,6 +67,17 @@ def test_all_are_drawn_whatever_a_model_wrote(tmp_path: Path) -> None:
             colours = image.convert("RGB").getcolors(1_000_000)
         assert colours
         assert len(colours) > 20, path
+
+
+def test_the_same_runs_give_the_same_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plots, "FORMS", dict.fromkeys(plots.FORMS, 20))
+    comparison = compare_runs([write_run(tmp_path / name, noisy_run(6, 0), model=name) for name in "ab"], resamples=50)
+    contents = []
+    for out in (tmp_path / "first", tmp_path / "second"):
+        out.mkdir()
+        contents.append({path.name: path.read_bytes() for path in draw_plots(out, comparison)})
+    first, second = contents
+    assert [name for name in first if first[name] != second[name]] == []
 
 
 def test_what_would_be_empty_is_left_out(tmp_path: Path) -> None:

@@ -54,8 +54,10 @@ def draw_plots(out: Path, comparison: RunComparison) -> list[Path]:
     """
     matplotlib = require("matplotlib", "figures")
     written = []
-    # `$` would begin a formula. Letters that the font lacks are drawn as boxes; Matplotlib would warn about each.
-    with matplotlib.rc_context({"text.parse_math": False}), warnings.catch_warnings():
+    # `$` would begin a formula; without a salt the names inside an SVG are drawn by lot.
+    settings = {"text.parse_math": False, "svg.hashsalt": "lad-reasoner"}
+    with matplotlib.rc_context(settings), warnings.catch_warnings():
+        # Letters that the font lacks are drawn as boxes; Matplotlib would warn about each.
         warnings.filterwarnings("ignore", message="Glyph .* missing")
         canvases = {
             "figure6": _draw_sizes(comparison),
