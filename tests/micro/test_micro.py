@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -319,6 +323,45 @@ def test_a_pool_never_shows_evaluation_products_and_is_drawn_once(tmp_path: Path
     (tmp_path / "pool" / f"{some[0].stem}.jsonl").unlink()
     assert list(fill_pool(tmp_path / "pool", some, workers=1)) == [6]
     assert before == {file: file.read_bytes() for file in (tmp_path / "pool").iterdir()}
+
+
+PARENT = """
+from pathlib import Path
+from lad_reasoner.micro.pool import Chunk, fill_pool
+if __name__ == "__main__":
+    for _ in fill_pool(Path("pool"), [Chunk("pill_blister", number, 6, 112, 0) for number in range(2000)], workers=2):
+        pass
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="asks Linux for the children of a process")
+def test_what_draws_the_pool_ends_with_its_parent(tmp_path: Path) -> None:
+    """A parent that is killed ends nothing by itself: its workers would wait for the next chunk for ever."""
+    (tmp_path / "draw.py").write_text(PARENT)
+    parent = subprocess.Popen([sys.executable, "draw.py"], cwd=tmp_path)
+    try:
+        wait_until(lambda: list(tmp_path.glob("pool/*.jsonl")))
+        children = Path(f"/proc/{parent.pid}/task/{parent.pid}/children").read_text().split()
+        assert len(children) == 3  # two that draw, and one that looks after their resources
+    finally:
+        parent.kill()
+        parent.wait()
+    wait_until(lambda: not any(map(lives, children)))
+
+
+def wait_until(done: Callable[[], object]) -> None:
+    end = time.monotonic() + 120  # a machine may be busy
+    while not done():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+def lives(process: str) -> bool:
+    """Whether a process is there, and is not one that only its parent has to take note of."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
 
 
 def small_config(out: Path, steps: int = 4) -> MicroConfig:

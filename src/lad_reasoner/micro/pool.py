@@ -9,11 +9,13 @@ the missing ones.
 from __future__ import annotations
 
 import json
+import os
+import threading
 import zlib
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
 from typing import Any
 
@@ -100,8 +102,20 @@ def fill_pool(folder: Path, chunks: list[Chunk], *, workers: int) -> Iterator[in
     """Draw the missing chunks; yields the number of pictures of each chunk when it is on disk."""
     folder.mkdir(parents=True, exist_ok=True)
     missing = [chunk for chunk in chunks if not (folder / f"{chunk.stem}.jsonl").is_file()]
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(workers, get_context("spawn"), _end_with_parent) as pool:
         yield from pool.map(draw_chunk, missing, [folder] * len(missing))
+
+
+def _end_with_parent() -> None:
+    """In a worker: end when its parent does. After a SIGKILL of the parent it would wait for a next chunk for ever."""
+    parent = parent_process()
+    assert parent is not None
+
+    def wait() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 def read_pool(folder: Path) -> list[Shot]:
