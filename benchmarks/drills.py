@@ -33,6 +33,7 @@ import hashlib
 import http.client
 import io
 import json
+import os
 import random
 import re
 import resource
@@ -1207,6 +1208,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0, help="of all that is random (default: %(default)s)")
     arguments = parser.parse_args()
     sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))  # servers and pictures of the tests
+    os.environ["LAD_TRUSTED"] = "helpers.stations:Grey"
     lost = 0
     for name in DRILLS if arguments.drill == "all" else [arguments.drill]:
         drill, short, long = DRILLS[name]

@@ -1,4 +1,6 @@
-"""The matchers of a product that several tests ask; Hypothesis without clocks, for machines that are busy."""
+"""The matchers of a product that several tests ask; Hypothesis without clocks; judges that stations may name."""
+
+import os
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -9,6 +11,7 @@ from lad_reasoner.judges.evidence.matching import Matcher
 
 settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("busy")
+os.environ["LAD_TRUSTED"] = "helpers.stations:Grey helpers.stations:SlowGrey helpers.stations:NearestGrey"
 
 
 @pytest.fixture(scope="session")

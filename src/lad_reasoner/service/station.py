@@ -36,6 +36,7 @@ from pydantic import (
 from lad_reasoner.errors import InputError, require
 from lad_reasoner.files.whole import write_whole
 from lad_reasoner.service.rule_sheet import RuleSheet
+from lad_reasoner.service.trust import refuse_untrusted
 from lad_reasoner.text import first_problem, printable
 
 FILE, STUDIED, TESTS = "station.toml", "studied.safetensors", "tests.jsonl"
@@ -154,7 +155,10 @@ class Station(StationRecord):
 
     @classmethod
     def load(cls, folder: str | Path) -> Station:
-        """Read a station; `folder` may also be its station.toml. InputError names file and field."""
+        """Read a station; `folder` may also be its station.toml.
+
+        InputError names file and field; also where it names what nobody trusts, see trust.py.
+        """
         path = station_folder(folder) / FILE
         try:
             values = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -168,9 +172,11 @@ class Station(StationRecord):
             raise InputError(f"{printable(path)}: not valid TOML ({error})") from None
         try:
             # By way of JSON, whose arrays are tuples and whose dates are text, also where all else is strict.
-            return cls.model_validate_json(json.dumps(values, default=_text_of))
+            station = cls.model_validate_json(json.dumps(values, default=_text_of))
         except ValidationError as error:
             raise InputError(f"{printable(path)}: {first_problem(error)}") from None
+        refuse_untrusted(station, printable(path))
+        return station
 
     def save(self, folder: str | Path) -> Path:
         """Write station.toml, all or nothing; returns its path. MissingExtraError without the extra `serve`."""

@@ -11,7 +11,6 @@ import base64
 import binascii
 import hashlib
 import hmac
-import ipaddress
 import time
 from typing import Any
 
@@ -24,6 +23,7 @@ from lad_reasoner.service.sinks.sink import (
     parse_sink_address,
     read_secret,
 )
+from lad_reasoner.service.trust import is_loopback
 
 SECRET = "LAD_WEBHOOK_SECRET"
 TIMEOUT = 10.0  # seconds
@@ -46,7 +46,7 @@ class Webhook(Sink):
             )
         self._key = _read_key()
         self._failures = (httpx2.HTTPError, httpx2.InvalidURL)
-        self._client: Any = httpx2.Client(timeout=TIMEOUT, trust_env=not _is_here(address.host))
+        self._client: Any = httpx2.Client(timeout=TIMEOUT, trust_env=not is_loopback(address.host))
 
     def deliver(self, result: PartResult, file: PictureFile) -> None:
         body = result.model_dump_json().encode()
@@ -84,11 +84,3 @@ def _read_key() -> bytes:
         return base64.b64decode(secret.removeprefix("whsec_"), validate=True)
     except binascii.Error:
         raise InputError(f"{SECRET}: what follows whsec_ is not Base64; copy it again") from None
-
-
-def _is_here(host: str) -> bool:
-    """Whether a host is this machine, which is reached without the proxy of the environment."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
