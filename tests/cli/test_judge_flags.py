@@ -14,7 +14,9 @@ from typer.testing import CliRunner
 from helpers.planted import lamps
 from lad_reasoner.cli import demo_products
 from lad_reasoner.cli.app import app
+from lad_reasoner.errors import InputError
 from lad_reasoner.service import server
+from lad_reasoner.service.station import Station
 
 JUDGE = """
 from lad_reasoner import Judgement
@@ -80,6 +82,78 @@ def test_a_station_keeps_them_for_inspect_eval_watch_and_serve(noted: Any, monke
     assert set(noted.GIVEN) == {GIVEN}
 
 
+OF_STATIONS = {
+    "inspect": ["--station", "station", "lamps/lamp/test/good/000.png"],
+    "eval": ["--station", "station", "--benchmark", "folder", "--root", "lamps", "--out", "run"],
+    "watch": ["--station", "station", "--to", "lines.jsonl", "--once", "lamps/lamp/test/good"],
+    "serve": ["station"],
+    "station check": ["station"],
+    "station test": [
+        "station",
+        "--good",
+        "lamps/lamp/test/good/000.png",
+        "--bad",
+        "lamps/lamp/test/logical_anomalies/000.png",
+    ],
+    "station calibrate": ["station"],
+    "station zones": ["station", "--clear"],
+}
+
+
+@pytest.fixture
+def served(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "serve", lambda *_, **__: None)
+
+
+@pytest.mark.parametrize("verb", OF_STATIONS)
+@pytest.mark.usefixtures("served")
+def test_flags_go_before_the_options_of_a_station(verb: str, noted: Any) -> None:
+    invoke("station", "create", "--model", "lad_noted:Noted", "--device", "cuda:7", *VERBS["station create"])
+    noted.GIVEN.clear()
+    done = CliRunner().invoke(app, [*verb.split(), *FLAGS, *OF_STATIONS[verb]], catch_exceptions=verb == "station test")
+    assert done.exit_code == 0 or verb == "station test", done.output  # the judge calls the bad master part good
+    assert noted.GIVEN == [GIVEN]
+    kept = Station.load("station")
+    assert (kept.max_pixels, kept.options["device"]) == (
+        (50000, "cpu") if verb == "station calibrate" else (None, "cuda:7")
+    )
+
+
+@pytest.mark.parametrize("verb", OF_STATIONS)
+@pytest.mark.usefixtures("served")
+def test_what_a_limit_was_made_with_is_not_changed_beside_it(verb: str, noted: Any) -> None:
+    """The device may change; for all else the limit is made anew, which `station calibrate` does."""
+    lamps(Path("more"), good=20)
+    make = ["--normal", "more/lamp/test/good", "--max-false-alarms", "0.1", "--reasoning-tokens", "9"]
+    invoke("station", "create", "--model", "lad_noted:Noted", *make, *VERBS["station create"])
+    noted.GIVEN.clear()
+    if verb == "station calibrate":
+        invoke(*verb.split(), *FLAGS, *OF_STATIONS[verb])
+        assert noted.GIVEN == [GIVEN]
+        return
+    same = ["--device", "cpu", "--reasoning-tokens", "9"]
+    if verb != "station test":
+        invoke(*verb.split(), *same, *OF_STATIONS[verb])
+        assert noted.GIVEN == [(None, "cpu", 9)]
+    with pytest.raises(InputError) as caught:
+        CliRunner().invoke(app, [*verb.split(), *same[:3], "7", *OF_STATIONS[verb]], catch_exceptions=False)
+    assert str(caught.value) == (
+        "--reasoning-tokens 7: the limit of station was made with 9; make it anew with "
+        "`lad-reasoner station calibrate STATION --reasoning-tokens 7`"
+    )
+
+
+@pytest.mark.usefixtures("served")
+def test_serve_hands_them_to_the_judges_that_have_them(noted: Any) -> None:
+    invoke("station", "create", "--model", "lad_noted:Noted", *VERBS["station create"])
+    invoke("station", "create", "--model", "always-no", *VERBS["station create"][:-1], "plain")
+    noted.GIVEN.clear()
+    invoke("serve", "--device", "cpu", "station", "plain")
+    assert noted.GIVEN == [(None, "cpu", None)]
+    with pytest.raises(InputError, match="--device: no judge that is served has this option"):
+        CliRunner().invoke(app, ["serve", "--device", "cpu", "plain"], catch_exceptions=False)
+
+
 def test_the_demo_hands_them_to_the_judge_that_has_them(noted: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     part = demo_products.Part("lad_noted:Noted", ("bolt_plate",), references=1, good=1, logical=1, size=64)
     monkeypatch.setattr(demo_products, "PARTS", (part, replace(part, judge="always-no")))
@@ -94,7 +168,14 @@ def test_verbs_that_take_a_model_take_the_flags() -> None:
         if not hasattr(command, "commands"):
             yield path, {option for parameter in command.params for option in parameter.opts}
 
-    with_votes = {path: options for path, options in verbs(get_command(app)) if "--votes" in options}
-    assert with_votes.keys() == VERBS.keys()
-    for options in with_votes.values():
-        assert {"--model", "--max-pixels", "--device", "--reasoning-tokens"} <= options
+    all_verbs = dict(verbs(get_command(app)))
+    assert {path for path, options in all_verbs.items() if "--votes" in options} == VERBS.keys()
+    taking = {
+        path for path, options in all_verbs.items() if {"--max-pixels", "--device", "--reasoning-tokens"} <= options
+    }
+    assert taking == VERBS.keys() | OF_STATIONS.keys() | {"demo"}
+    # `check` and `export` count tokens; the others ask no model in this process, or have the fields in their settings.
+    assert {path for path, options in all_verbs.items() if "--max-pixels" in options} - taking == {
+        "data check",
+        "data export",
+    }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import math
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fastapi.testclient import TestClient
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -19,6 +21,7 @@ from helpers.command_line import run
 from helpers.grammar_servers import decode, gbnf_as_regex, obeying, refusal, refuse_unknown, sent_form
 from helpers.planted import lamps
 from lad_reasoner.answers import TAGS, is_visible, parse_response
+from lad_reasoner.cli.app import app
 from lad_reasoner.errors import InputError, MachineError, ServiceError
 from lad_reasoner.evaluation.benchmark import open_benchmark
 from lad_reasoner.evaluation.run import Run, read_run, write_metrics
@@ -30,6 +33,9 @@ from lad_reasoner.judges.served_grammar import FORMS, GBNF, REGEX, VISIBLE, read
 from lad_reasoner.judges.server_check import check_server
 from lad_reasoner.judges.trivial import always_no
 from lad_reasoner.remote.prices import Prices
+from lad_reasoner.service.api import create_app
+from lad_reasoner.service.runtime import Runtime
+from lad_reasoner.service.setup import create_station
 
 FREE = "No difference. The answer is no."
 GOOD = "<think>All there.</think><answer>no</answer>"
@@ -316,3 +322,41 @@ def test_a_judge_with_evidence_says_it_too(tmp_path: Path) -> None:
     assert "sent as `grammar`" in both.notes[0]
     assert both.notes[-1].startswith("Map and boxes come from always-no")
     WithEvidence(always_no(), always_no()).prepare()
+
+
+def test_watch_and_serve_say_the_form_at_their_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("lad_reasoner.service.server.serve", lambda *_, **__: None)
+    root = lamps(tmp_path / "lamps", good=1, bad=0)
+    with ChatServer(constrained, probe=obeying("grammar")) as server:
+        options = {"server": server.url, "cache": str(tmp_path / "answers.jsonl")}
+        station = tmp_path / "station"
+        create_station(station, [root / "lamp/train/good/000.png"], judge="big", options=options)
+        capsys.readouterr()
+        words = "held to the grammar of a model in this process, sent as `grammar`."
+        for verb in (
+            ["watch", "--once", "--station", str(station), str(root / "lamp/test/good")],
+            ["serve", str(station)],
+            ["serve", "--model", "big", "--server", server.url],
+        ):
+            with contextlib.suppress(SystemExit):
+                app(verb, standalone_mode=False)
+            assert capsys.readouterr().err.count(words) == 1, verb
+        runtime = Runtime([station])
+        runtime.notes()
+        with TestClient(create_app(runtime), base_url="http://localhost") as client:
+            card = client.get("/v1/stations/station").json()
+        assert words in card["notes"][0]
+    dead = Runtime([station])  # the form is in the file beside the answers
+    assert any(words in note for note in dead.notes())
+    dead.close()
+    (tmp_path / "answers.grammar.json").unlink()
+    monkeypatch.setattr(HostedJudge, "prepare", fail)
+    unknown = Runtime([station])  # it serves all the same: each picture asks again
+    assert unknown.notes() == ["station: the service is away"]
+    unknown.close()
+
+
+def fail(_: Any) -> None:
+    raise ServiceError("the service is away")

@@ -47,7 +47,9 @@ def inspect_on_cluster(
         raise typer.BadParameter(f"--ray {address}: write --ray local, --ray auto or --ray HOST:PORT")
     require("ray", "ray")
     found = find_queries(queries)
-    opener, settings = _station_opener(station) if station else _opener(reference, model, options, evidence=evidence)
+    opener, settings = (
+        _station_opener(station, options) if station else _opener(reference, model, options, evidence=evidence)
+    )
     bulk = BulkRun(out, found.queries, opener, settings, parquet=parquet)
     if passed_over := describe_passed_over(found.passed_over):
         print(f"note: {passed_over}", file=sys.stderr)
@@ -104,7 +106,7 @@ def _opener(
     return partial(open_inspector, model, options, references, evidence=evidence), settings
 
 
-def _station_opener(station: Path) -> tuple[Callable[[], Inspecting], BulkSettings]:
+def _station_opener(station: Path, options: dict[str, Any]) -> tuple[Callable[[], Inspecting], BulkSettings]:
     from lad_reasoner.bulk import BulkSettings
     from lad_reasoner.service.inspection import OpenStation
     from lad_reasoner.service.station import FILE, Station, station_folder
@@ -113,10 +115,12 @@ def _station_opener(station: Path) -> tuple[Callable[[], Inspecting], BulkSettin
     opened = Station.load(folder)
     settings = BulkSettings(
         model=f"station {opened.name}",
-        options=_digest((folder / FILE).read_bytes()),
+        options=_digest(
+            (folder / FILE).read_bytes() + (json.dumps(options, sort_keys=True).encode() if options else b"")
+        ),
         references=tuple(_digest((folder / name).read_bytes()) for name in opened.references),
     )
-    return partial(OpenStation, folder.resolve()), settings
+    return partial(OpenStation, folder.resolve(), options=options), settings
 
 
 def _digest(content: bytes) -> str:

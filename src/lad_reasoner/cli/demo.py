@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lad_reasoner.cli.options import Device, MaxPixels, ReasoningTokens
+from lad_reasoner.cli.options import Device, MaxPixels, ReasoningTokens, given_options
 from lad_reasoner.errors import MissingExtraError
 from lad_reasoner.text import print_shown as print
 
@@ -27,7 +27,7 @@ def demo_verb(
     from lad_reasoner.files.whole import own_folder
 
     with own_folder(out, "--out"):
-        _inspect_parts(out, {"max_pixels": max_pixels, "device": device, "reasoning_tokens": reasoning_tokens})
+        _inspect_parts(out, given_options(max_pixels=max_pixels, device=device, reasoning_tokens=reasoning_tokens))
 
 
 def _inspect_parts(out: Path, options: dict[str, Any]) -> None:
@@ -48,7 +48,7 @@ def _inspect_parts(out: Path, options: dict[str, Any]) -> None:
     for part in PARTS:
         try:
             # `evidence` has none of the options.
-            judge = load_judge(part.judge, defaults={key: value for key, value in options.items() if value is not None})
+            judge = load_judge(part.judge, defaults=options)
         except MissingExtraError as error:
             results.append(f"{part.judge}: skipped, {error}")
             continue

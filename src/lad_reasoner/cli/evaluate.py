@@ -78,7 +78,7 @@ def eval_verb(
 
         if references is not None:
             raise typer.BadParameter("--station has its own references; leave --references out")
-        judge = StationJudge(OpenStation(station))
+        judge = StationJudge(OpenStation(station, options=options))
         # Named as in the station's file, wherever its folder is.
         names = judge.station.station.references
         given = [replace(picture, name=name) for picture, name in zip(judge.station.references, names, strict=True)]

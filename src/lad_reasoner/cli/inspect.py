@@ -126,7 +126,7 @@ def inspect_verb(
     if station:
         from lad_reasoner.service.inspection import OpenStation
 
-        inspector = OpenStation(station)
+        inspector = OpenStation(station, options=options)
     else:
         from lad_reasoner.files.walk import find_pictures
         from lad_reasoner.inspector import Inspector

@@ -84,21 +84,26 @@ STATION = typer.Option(
     metavar="STATION", help="Station folder, with references, judge and limit; see `lad-reasoner station create`."
 )
 JUDGE_FLAGS = signature(_judge_flags, eval_str=True).parameters
+# What may be given beside a station's own options: the machine, and what its limit must fit.
+OVER_A_STATION = ("max_pixels", "device", "reasoning_tokens")
 
 
 def with_judge_options(verb: Callable[..., None]) -> Callable[..., None]:
     """Add the judge flags to a verb that takes `model` and `options` (key -> value, for `load_judge`).
 
-    Typer reads the flags from the signature of the returned function. A verb with `station` takes either that or the
-    flags.
+    Typer reads the flags from the signature of the returned function. A verb with `station` takes either that, with the
+    options of `OVER_A_STATION`, or all flags.
     """
 
     @wraps(verb)
     def with_flags(*, model: str | None, option: list[str] | None, **given: Any) -> None:
         flags = {name: given.pop(name) for name in JUDGE_FLAGS if name in given}
-        options = parse_options(option or []) | {name: value for name, value in flags.items() if value is not None}
-        if given.get("station") and (model or options):
-            raise typer.BadParameter("--station has its own judge and options; leave --model and the like out")
+        options = parse_options(option or []) | given_options(**flags)
+        if given.get("station") and (model or options.keys() - OVER_A_STATION):
+            raise typer.BadParameter(
+                "--station has its own judge and options; leave --model and the like out, except for "
+                f"{', '.join('--' + name.replace('_', '-') for name in OVER_A_STATION)}"
+            )
         verb(model=model or "evidence", options=options, **given)
 
     own = signature(verb, eval_str=True).parameters
@@ -108,6 +113,11 @@ def with_judge_options(verb: Callable[..., None]) -> Callable[..., None]:
     with_flags.__signature__ = Signature(parameters)  # type: ignore[attr-defined]
     with_flags.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     return with_flags
+
+
+def given_options(**flags: Any) -> dict[str, Any]:
+    """The flags that were given, as options of a judge."""
+    return {name: value for name, value in flags.items() if value is not None}
 
 
 def parse_options(words: list[str]) -> dict[str, Any]:

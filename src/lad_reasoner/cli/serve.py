@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from lad_reasoner.cli.options import KEEP_GOOD, KEEP_REJECTED, KEEP_REVIEWED, with_judge_options
+from lad_reasoner.cli.options import KEEP_GOOD, KEEP_REJECTED, KEEP_REVIEWED, OVER_A_STATION, with_judge_options
 from lad_reasoner.errors import InputError, require
 from lad_reasoner.text import print_shown as print
 
@@ -43,6 +43,7 @@ def serve_verb(
 ) -> None:
     """Serve stations over HTTP, until interrupted; --model judges requests that bring their references.
 
+    --device, --max-pixels and --reasoning-tokens are also for the judges of the stations that take them.
     Requests, verdicts and problems are logged to stderr, one line of JSON each.
     """
     for module, package in NEEDED.items():
@@ -56,17 +57,22 @@ def serve_verb(
     from lad_reasoner.service.server import serve
     from lad_reasoner.service.telemetry import Telemetry
 
+    # Without stations they are options of --model like all others.
+    for_all = {name: options.pop(name) for name in OVER_A_STATION if stations and name in options}
     keys = None if key_file is None else Keys.read(key_file)
     telemetry = Telemetry()
     runtime = Runtime(
         stations or [],
         model=model,
         options=options,
+        for_all=for_all,
         retention=Retention(keep_good, keep_rejected, keep_reviewed),
         observe=telemetry.observe_batch,
     )
     if not stations:
         runtime.inline_judge()  # a wrong --model is refused now, and the first request need not wait
+    for note in runtime.notes():
+        print(f"note: {note}", file=sys.stderr, flush=True)
     serve(create_page_app(runtime, keys=keys, telemetry=telemetry), host=host, port=port, ready=_say_ready)
 
 

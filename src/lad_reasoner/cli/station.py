@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lad_reasoner.cli.options import EXIT_INPUT, with_judge_options
+from lad_reasoner.cli.options import (
+    EXIT_INPUT,
+    Device,
+    MaxPixels,
+    ReasoningTokens,
+    given_options,
+    with_judge_options,
+)
 from lad_reasoner.errors import InputError, require
 from lad_reasoner.text import print_shown as print
 
@@ -102,12 +109,20 @@ def calibrate_verb(
         float | None,
         typer.Option(metavar="SHARE", min=0.0001, max=0.9999, help="Another share of good parts called unsure."),
     ] = None,
+    max_pixels: MaxPixels = None,
+    device: Device = None,
+    reasoning_tokens: ReasoningTokens = None,
 ) -> None:
-    """Score a station's own pictures again, with the judge as it is now, and set its limits anew."""
+    """Score a station's own pictures again, with the judge as it is now, and set its limits anew.
+
+    The station keeps the options of its judge that are given.
+    """
     from lad_reasoner.report.terminal import track
     from lad_reasoner.service.setup import calibrate
 
-    _print_station(calibrate(folder, max_false_alarms=max_false_alarms, max_unsure=max_unsure, track=track))
+    options = given_options(max_pixels=max_pixels, device=device, reasoning_tokens=reasoning_tokens)
+    made = calibrate(folder, max_false_alarms=max_false_alarms, max_unsure=max_unsure, options=options, track=track)
+    _print_station(made)
 
 
 @station.command("zones", epilog="Example: lad-reasoner station zones lamp/ --svg zones.svg")
@@ -134,6 +149,9 @@ def zones_verb(
     fixed_camera: Annotated[
         bool | None, typer.Option("--fixed-camera/--moving", help="Whether zones stay in place or move with the part.")
     ] = None,
+    max_pixels: MaxPixels = None,
+    device: Device = None,
+    reasoning_tokens: ReasoningTokens = None,
 ) -> None:
     """Show a station's zones, or change them; the limits are then made anew."""
     from lad_reasoner.report.terminal import track
@@ -153,6 +171,7 @@ def zones_verb(
             clear=clear,
             mm_per_pixel=mm_per_pixel,
             fixed_camera=fixed_camera,
+            options=given_options(max_pixels=max_pixels, device=device, reasoning_tokens=reasoning_tokens),
             track=track,
         )
     for line in describe_zones(shown):
@@ -208,6 +227,9 @@ def check_station_verb(
     pictures: Annotated[
         int, typer.Option(metavar="N", min=1, help="Pictures that are changed for the robustness report.")
     ] = 5,
+    max_pixels: MaxPixels = None,
+    device: Device = None,
+    reasoning_tokens: ReasoningTokens = None,
 ) -> None:
     """Score a station's pictures again, look for drift, and try out light, focus, shift, compression and noise.
 
@@ -219,7 +241,8 @@ def check_station_verb(
     from lad_reasoner.service.summary import describe_drift, describe_rescored, describe_robustness
     from lad_reasoner.service.upkeep import measure_drift, measure_robustness, rescore
 
-    opened = OpenStation(folder, obey_lock=False)
+    options = given_options(max_pixels=max_pixels, device=device, reasoning_tokens=reasoning_tokens)
+    opened = OpenStation(folder, obey_lock=False, options=options)
     rescored = rescore(opened, track)
     print(describe_rescored(rescored))
     faults = bool(rescored.changed)
@@ -238,6 +261,9 @@ def test_station_verb(
     folder: Annotated[Path, FOLDER],
     good: Annotated[list[str], typer.Option(metavar="GOOD", help=f"Known-good master part: {PICTURES}")],
     bad: Annotated[list[str], typer.Option(metavar="BAD", help=f"Known-bad master part: {PICTURES}")],
+    max_pixels: MaxPixels = None,
+    device: Device = None,
+    reasoning_tokens: ReasoningTokens = None,
 ) -> None:
     """Challenge a station at the start of a shift; it is locked until a challenge is passed.
 
@@ -246,7 +272,8 @@ def test_station_verb(
     from lad_reasoner.files.walk import find_pictures
     from lad_reasoner.service.challenge import challenge
 
-    record = challenge(folder, good=find_pictures(good), bad=find_pictures(bad))
+    options = given_options(max_pixels=max_pixels, device=device, reasoning_tokens=reasoning_tokens)
+    record = challenge(folder, good=find_pictures(good), bad=find_pictures(bad), options=options)
     for part in record.parts:
         score = "" if part.score is None else f"  score {part.score:.4f}"
         mark, kind = "ok" if part.right else "FAILED", "bad" if part.bad else "good"

@@ -14,7 +14,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lad_reasoner.cli.options import EXIT_INPUT, KEEP_GOOD, KEEP_REJECTED, KEEP_REVIEWED
+from lad_reasoner.cli.options import (
+    EXIT_INPUT,
+    KEEP_GOOD,
+    KEEP_REJECTED,
+    KEEP_REVIEWED,
+    Device,
+    MaxPixels,
+    ReasoningTokens,
+    given_options,
+)
 from lad_reasoner.text import print_shown as print
 
 if TYPE_CHECKING:
@@ -46,6 +55,9 @@ def watch_verb(
     keep_good: Annotated[float | None, KEEP_GOOD] = None,
     keep_rejected: Annotated[float | None, KEEP_REJECTED] = None,
     keep_reviewed: Annotated[float | None, KEEP_REVIEWED] = None,
+    max_pixels: MaxPixels = None,
+    device: Device = None,
+    reasoning_tokens: ReasoningTokens = None,
 ) -> None:
     """Inspect the pictures of a folder as they come, each once, and hand the results on.
 
@@ -68,7 +80,8 @@ def watch_verb(
         raise typer.BadParameter("--move needs a folder: give it with --to")
     station = station_folder(station)
     check_folders(folder, station, sinks)
-    current = CurrentStation(station)
+    options = given_options(max_pixels=max_pixels, device=device, reasoning_tokens=reasoning_tokens)
+    current = CurrentStation(station, options=options)
     for note in current.opened.notes():
         print(f"note: {note}", file=sys.stderr)
     history = StationHistory(station, current.name, Retention(keep_good, keep_rejected, keep_reviewed))

@@ -96,6 +96,13 @@ def import_loader(name: str) -> Callable[..., Any]:
     return getattr(import_module(module), attribute)  # type: ignore[no-any-return]
 
 
+def taken_options(name: str, options: Mapping[str, Any], *, served: bool = False) -> dict[str, Any]:
+    """The options that the judge of this name has; `served` if it is behind a service. InputError if unknown."""
+    loader, bound = _find_loader(name, served=served)
+    taken = loader_options(loader)
+    return {key: value for key, value in options.items() if key in taken and key not in bound}
+
+
 def loader_options(loader: Callable[..., Any]) -> dict[str, Parameter]:
     """The options of a loader by name, without the arguments that are part of the judge's name."""
     parameters = signature(loader, eval_str=True).parameters

@@ -146,6 +146,7 @@ class StationCard(BaseModel):
     version: int
     counts: dict[str, int]
     problem: str
+    notes: tuple[str, ...] = ()
 
 
 def _problems(*codes: int) -> dict[int | str, dict[str, Any]]:
@@ -529,6 +530,7 @@ def _card(live: LiveStation) -> StationCard:
         version=live.version,
         counts=live.archive.counts(),
         problem=live.problem(),
+        notes=tuple(live.open.judge.notes),
     )
 
 

@@ -10,9 +10,10 @@ a challenge is passed. The order of the lines counts and not their time, since c
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from lad_reasoner.errors import InputError
 from lad_reasoner.files.jsonl import append_record, read_records, repair_records
@@ -51,16 +52,21 @@ class Challenge(Record):
 
 
 def challenge(
-    folder: str | Path, *, good: Sequence[str | Path], bad: Sequence[str | Path], judge: Judge | None = None
+    folder: str | Path,
+    *,
+    good: Sequence[str | Path],
+    bad: Sequence[str | Path],
+    judge: Judge | None = None,
+    options: Mapping[str, Any] | None = None,
 ) -> Challenge:
-    """Judge the master parts and append the result to the log, also on a locked station.
+    """Judge the master parts and append the result to the log, also on a locked station; `options` as in `OpenStation`.
 
     A part that cannot be read fails the challenge. InputError without a good and a bad one, and for a station that
     cannot be opened.
     """
     if not good or not bad:
         raise InputError("a challenge needs a good and a bad master part: give --good and --bad")
-    opened = OpenStation(folder, judge, obey_lock=False)
+    opened = OpenStation(folder, judge, obey_lock=False, options=options)
     parts: list[MasterPart] = []
     for path, decision in zip([*good, *bad], opened.inspect([*good, *bad]), strict=True):
         part = MasterPart(picture=printable(path), bad=len(parts) >= len(good))

@@ -9,8 +9,9 @@ A file that cannot be used is reported once, and the station stays as it was.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from lad_reasoner.errors import LadError
 from lad_reasoner.files.pictures import PictureSource
@@ -24,12 +25,21 @@ logger = logging.getLogger(__name__)
 
 
 class CurrentStation:
-    """Opens the station again when its file has changed; `changed` is then called. Raises what `OpenStation` raises."""
+    """Opens the station again when its file has changed; `changed` is then called. Raises what `OpenStation` raises.
 
-    def __init__(self, folder: str | Path, changed: Callable[[], None] = lambda: None) -> None:
-        self.folder, self.changed = station_folder(folder), changed
+    `options` of the judge go before those of the station's file.
+    """
+
+    def __init__(
+        self,
+        folder: str | Path,
+        changed: Callable[[], None] = lambda: None,
+        *,
+        options: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.folder, self.changed, self._options = station_folder(folder), changed, options
         self._file = PictureFile.at(self.folder / FILE)
-        self.opened = OpenStation(self.folder)
+        self.opened = OpenStation(self.folder, options=options)
 
     @property
     def name(self) -> str:
@@ -48,7 +58,7 @@ class CurrentStation:
             return
         self._file = file
         try:
-            opened = OpenStation(self.folder)
+            opened = OpenStation(self.folder, options=self._options)
         except LadError as error:
             logger.warning("%s; the station stays as it was", error)
             return

@@ -10,7 +10,7 @@ yourself: `run(judge, [(station, picture), …], lambda item: item[0].read(item[
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -54,16 +54,29 @@ class Decision:
     judged: Judged
 
 
-def load_station_judge(station: Station) -> Judge:
-    """The judge of a station. Raises what `load_judge` raises."""
+def load_station_judge(station: Station, given: Mapping[str, Any] | None = None) -> Judge:
+    """The judge of a station; options that are `given` go before those of its file.
+
+    InputError for one that changes scores (each but the device), if the limit was made without it. Raises what
+    `load_judge` raises, too.
+    """
     options: dict[str, Any] = {**station.options, "max_pixels": station.max_pixels}
-    return load_judge(station.judge, evidence=station.evidence, **options)
+    for name, value in (given or {}).items():
+        if name != "device" and station.limit is not None and options.get(name) != value:
+            flag = f"--{name.replace('_', '-')} {value}"
+            made_with = "without it" if options.get(name) is None else f"with {options[name]}"
+            raise InputError(
+                f"{flag}: the limit of {station.name} was made {made_with}; "
+                f"make it anew with `lad-reasoner station calibrate STATION {flag}`"
+            )
+    return load_judge(station.judge, evidence=station.evidence, **{**options, **(given or {})})
 
 
 class OpenStation:
     """A station with its judge and references in memory.
 
-    `judge` is one that several stations share (see `load_station_judge`); by default the station loads its own.
+    `judge` is one that several stations share (see `load_station_judge`); by default the station loads its own, with
+    `options` over those of its file.
     `station` is tried out in place of the file's content, such as with one more reference. Each picture of a locked
     station is a failure, unless one is tried out or `obey_lock` is false. InputError if the file or a reference cannot
     be used, or the judge is not the one that the limit was made with.
@@ -76,10 +89,11 @@ class OpenStation:
         station: Station | None = None,
         *,
         obey_lock: bool = True,
+        options: Mapping[str, Any] | None = None,
     ) -> None:
         self.folder, self.obey_lock = station_folder(folder), obey_lock and station is None
         self.station = Station.load(self.folder) if station is None else station
-        self.judge = load_station_judge(self.station) if judge is None else judge
+        self.judge = load_station_judge(self.station, options) if judge is None else judge
         if self.judge.prompt_version != self.station.prompt_version:
             raise InputError(
                 f"{printable(self.folder / FILE)}: prompt_version: the limit was made with "

@@ -24,10 +24,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from lad_reasoner.errors import InputError
+from lad_reasoner.errors import InputError, LadError
 from lad_reasoner.inspector import Inspector
 from lad_reasoner.judge import Judge
-from lad_reasoner.judges import load_judge
+from lad_reasoner.judges import load_judge, taken_options
 from lad_reasoner.records import Failure, Verdict
 from lad_reasoner.runner import Judged
 from lad_reasoner.service.archive import (
@@ -160,8 +160,9 @@ class Order:
 class Runtime:
     """Serves stations until `close`.
 
-    `model` and `options` choose the judge of requests that bring their references. `listeners` are called with each
-    inspection, in the thread that made it. InputError if a station cannot be opened.
+    `model` and `options` choose the judge of requests that bring their references. `for_all` are options for each judge
+    that has them, over those of its station. `listeners` are called with each inspection, in the thread that made it.
+    InputError if a station cannot be opened, and for an option that no judge has.
     """
 
     def __init__(
@@ -170,10 +171,13 @@ class Runtime:
         *,
         model: str = "evidence",
         options: Mapping[str, Any] | None = None,
+        for_all: Mapping[str, Any] | None = None,
         retention: Retention = Retention(),  # noqa: B008 - frozen
         observe: Callable[[int, float], None] = lambda size, seconds: None,
     ) -> None:
         self.model, self.options = model, dict(options or {})
+        self._for_all, self._unused = dict(for_all or {}), set(for_all or {})
+        self._take(model, self.options)
         self._judges: dict[str, Judge] = {}
         self._loading = threading.Lock()
         self._inline: OrderedDict[str, Inspector] = OrderedDict()
@@ -186,6 +190,8 @@ class Runtime:
                 live.archive.close()
                 raise InputError(f"{printable(folder)}: another station has the name {live.name} too")
             self.stations[live.name] = live
+        for name in self._unused:
+            raise InputError(f"--{name.replace('_', '-')}: no judge that is served has this option")
         self.queue = BatchQueue(observe=observe, workers=WORKERS)
 
     def close(self) -> None:
@@ -233,6 +239,28 @@ class Runtime:
         future = self.queue.submit(judge, pair, seconds=deadline - time.monotonic())
         return Order(future, deadline, part, who, content, live, opened, version, self._publish)
 
+    def notes(self) -> list[str]:
+        """Sentences that a reader of the verdicts should know. A judge behind a service asks it how it decodes.
+
+        What the service cannot say now is found with the first picture.
+        """
+        notes = []
+        for name, live in self.stations.items():
+            try:
+                notes += [f"{name}: {note}" for note in live.open.notes()]
+            except LadError as error:
+                notes.append(f"{name}: {error}")
+        if not self.stations:
+            judge = self.inline_judge()
+            prepare = getattr(judge, "prepare", None)
+            try:
+                if prepare:
+                    prepare()
+            except LadError as error:
+                notes.append(str(error))
+            notes += judge.notes
+        return notes
+
     def retain(self) -> int:
         """Delete pictures by the rules of retention; returns their number."""
         return sum(live.archive.retain(self.retention) for live in self.stations.values())
@@ -240,13 +268,22 @@ class Runtime:
     def share_judge(self, station: Station) -> Judge:
         """One judge in memory for all stations that use the same with the same options."""
         pixels = {} if station.max_pixels is None else {"max_pixels": station.max_pixels}
+        given = self._take(station.judge, station.options)
         return self._share(
-            (station.judge, station.evidence, dict(station.options) | pixels), partial(load_station_judge, station)
+            (station.judge, station.evidence, dict(station.options) | pixels | given),
+            partial(load_station_judge, station, given),
         )
 
     def inline_judge(self) -> Judge:
         """The judge of requests that bring their references; loaded by the first of them."""
-        return self._share((self.model, False, self.options), lambda: load_judge(self.model, **self.options))
+        options = self._take(self.model, self.options) | self.options
+        return self._share((self.model, False, options), lambda: load_judge(self.model, **options))
+
+    def _take(self, model: str, options: Mapping[str, Any]) -> dict[str, Any]:
+        """The options for all that this judge has."""
+        taken = taken_options(model, self._for_all, served="server" in options)
+        self._unused -= taken.keys()
+        return taken
 
     def _share(self, key: tuple[str, bool, dict[str, Any]], load: Callable[[], Judge]) -> Judge:
         name, evidence, options = key

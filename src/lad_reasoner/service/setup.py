@@ -124,18 +124,23 @@ def calibrate(
     *,
     max_false_alarms: float | None = None,
     max_unsure: float | None = None,
+    options: Mapping[str, Any] | None = None,
     judge: Judge | None = None,
     track: Track = silent,
 ) -> Station:
     """Score the station's own pictures again, and set the limits anew; a rate that is given replaces its promise.
 
-    Raises what `create_station` raises.
+    So do `options` of the judge, the pixel budget among them; they stay in the station's file. Raises what
+    `create_station` raises.
     """
     folder = station_folder(folder)
     rates = {"max_false_alarms": max_false_alarms, "max_unsure": max_unsure}
     with lock(folder, "station"):
         station = Station.load(folder)
         station = station.model_copy(update={name: rate for name, rate in rates.items() if rate is not None})
+        given = dict(options or {})
+        pixels = given.pop("max_pixels", station.max_pixels)
+        station = station.model_copy(update={"max_pixels": pixels, "options": {**station.options, **given}})
         station = _score(station, folder, judge or load_station_judge(station), track)
         station.save(folder)
     return station
@@ -151,11 +156,12 @@ def set_zones(
     clear: bool = False,
     mm_per_pixel: float | None = None,
     fixed_camera: bool | None = None,
+    options: Mapping[str, Any] | None = None,
     track: Track = silent,
 ) -> Station:
     """Add the zones of an SVG, or of a mask (a copy is kept), and set the limits anew; `clear` removes those there are.
 
-    InputError for a file that cannot be used; the station then stays as it was.
+    `options` are as in `OpenStation`. InputError for a file that cannot be used; the station then stays as it was.
     """
     folder = station_folder(folder)
     with lock(folder, "station"):
@@ -175,7 +181,7 @@ def set_zones(
             station = Station.model_validate_json(json.dumps(values))
         except ValidationError as error:
             raise InputError(f"{printable(folder / FILE)}: {first_problem(error)}") from None
-        station = _score(station, folder, load_station_judge(station), track)
+        station = _score(station, folder, load_station_judge(station, options), track)
         station.save(folder)
     return station
 
