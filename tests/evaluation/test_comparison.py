@@ -213,6 +213,40 @@ def test_the_papers_table_ships(tmp_path: Path) -> None:
     assert all((MEAN, "Acc") in row(comparison, f"{name} (published)") for name in MEAN_ROWS)
 
 
+# The public configs of Qwen2.5-VL-3B-Instruct and of 72B: its own language part is that of Qwen2.5-72B, and its vision
+# tower is in the config of Qwen2.5-VL-72B-Instruct-AWQ (whose 29,568 is padded to 29,696).
+SHAPES = {
+    "Qwen2.5-VL-3B": (
+        {"hidden_size": 2048, "intermediate_size": 11008, "num_hidden_layers": 36, "vocab_size": 151936}
+        | {"num_attention_heads": 16, "num_key_value_heads": 2},
+        {"intermediate_size": 3420, "out_hidden_size": 2048},
+        True,
+    ),
+    "Qwen2.5-VL-72B": (
+        {"hidden_size": 8192, "intermediate_size": 29568, "num_hidden_layers": 80, "vocab_size": 152064}
+        | {"num_attention_heads": 64, "num_key_value_heads": 8},
+        {"intermediate_size": 3456, "out_hidden_size": 8192},
+        False,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_the_sizes_of_the_papers_models_are_those_of_their_class(name: str, tmp_path: Path) -> None:
+    torch, transformers = pytest.importorskip("torch"), pytest.importorskip("transformers")
+    text, vision, tied = SHAPES[name]
+    config = transformers.Qwen2_5_VLConfig(
+        text_config={**text, "tie_word_embeddings": tied, "dtype": "bfloat16"},
+        vision_config={"hidden_size": 1280, "depth": 32, "num_heads": 16, **vision},
+        tie_word_embeddings=tied,
+    )
+    with torch.device("meta"):
+        model = transformers.Qwen2_5_VLForConditionalGeneration(config)
+    runs = [write_run(tmp_path / run, FIRST, model=run, benchmark="mvtec-loco") for run in ("x", "y")]
+    sizes = compare_runs(runs, published="paper", resamples=0).sizes
+    assert sizes[f"{name} (published)"] == sum(weight.numel() for weight in model.parameters())
+
+
 @pytest.mark.skipif(not (DATA / "paper_table1.csv").is_file(), reason=f"no paper_table1.csv in {DATA}; set LAD_DATA")
 def test_the_papers_rows_are_marked_and_their_overall_is_known(tmp_path: Path) -> None:
     runs = [write_run(tmp_path / name, FIRST, model=name) for name in ("x", "y")]

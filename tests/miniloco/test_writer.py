@@ -19,6 +19,7 @@ from lad_reasoner.miniloco import (
     defect_values,
     write_benchmark,
 )
+from lad_reasoner.miniloco.families.free import draw_product
 
 
 def lines(path: Path) -> list[dict[str, Any]]:
@@ -92,6 +93,8 @@ def test_writing_is_lazy_and_its_memory_does_not_grow(tmp_path: Path) -> None:
     ("arguments", "message"),
     [
         ({"products": ["teapot"]}, "unknown product 'teapot'; there are: breakfast_box"),
+        ({"products": ["teapot-1"]}, "unknown product 'teapot-1'; there are: .*loose_parts-N"),
+        ({"products": ["loose_parts"]}, "unknown product 'loose_parts'"),
         ({"per_class": 0}, "at least 1 picture"),
         ({"seed": -1}, "0 or more"),
         ({"size": 8}, "32 pixels or more"),
@@ -151,3 +154,19 @@ def test_a_full_disk_has_a_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(Image.Image, "save", fail)
     with pytest.raises(OSError, match=r"No space left on device: '.*/train/good/000\.png'"):
         list(write_benchmark(tmp_path, products=["bolt_plate"], per_class=1, size=48))
+
+
+def test_free_products_have_a_rule_of_their_own(tmp_path: Path) -> None:
+    names = ["loose_parts-0", "wiring-12"]
+    call: dict[str, Any] = {"products": names, "per_class": 1, "size": 48}
+    records = list(write_benchmark(tmp_path / "one", **call))
+    assert [record["product"] for record in records[::5]] == names
+    for name in names:
+        family, _, seed = name.partition("-")
+        rule = draw_product(family, seed=int(seed)).rule
+        assert (tmp_path / "one" / name / "rule.txt").read_text(encoding="utf-8").strip() == rule
+    # Another seed draws other scenes of the same product.
+    other = list(write_benchmark(tmp_path / "two", seed=5, **call))
+    assert other != records
+    assert (tmp_path / "two/wiring-12/rule.txt").read_bytes() == (tmp_path / "one/wiring-12/rule.txt").read_bytes()
+    assert list(write_benchmark(tmp_path / "three", **call)) == records

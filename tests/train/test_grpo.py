@@ -139,6 +139,8 @@ def test_accelerate_reads_its_files(name: str) -> None:
         (["--kl", "rewards"], "--kl"),
         (["--rewads", "[structure]"], "did you mean rewards"),
         (["--skip_flat_groups", "true", "--rewards", "[structure, consistent]"], "looks at the reward accuracy"),
+        (["--resample_flat_groups", "2", "--use_vllm", "true"], "samples in this process; set use_vllm: false"),
+        (["--resample_flat_groups", "-1"], "resample_flat_groups"),
         (["--mask_truncated_completions", "true"], "has no effect with structured: true"),
     ],
 )

@@ -14,6 +14,7 @@ from PIL import Image
 
 import lad_reasoner
 from lad_reasoner.answers import format_response, parse_response
+from lad_reasoner.miniloco import CATALOGUE, PRODUCTS, make_scene
 from lad_reasoner.miniloco.words import write_response
 from lad_reasoner.train.rewards import (
     accuracy_reward,
@@ -188,14 +189,15 @@ def mask(tmp_path: Path) -> list[str]:
         ("The bolt in the lower left hole is missing.", 0, 0),
         ("The label is at the upper right. The bolt is missing.", 0, 0),  # no place of a change
         ("The bolt is missing.", 0, 0),
-        ("A nut is missing: [0, 0, 120, 120].", 0, 0.1),  # everything
+        ("A nut is missing: [0, 0, 120, 120].", 0, 0),  # everything
+        ("Missing at upper left and upper right.", 0.5, 0.6),  # half of what is named is right: 2/3, and 0.2 is nothing
         ("A nut is missing: [84, 4, 84, 4].", 0, 0),
         ("A nut is missing: [108, 28, 84, 4].", 0, 0),
         (
             "Missing at upper left, upper middle, upper right, middle left, centre, middle right, lower left, "
             "lower middle and lower right.",
             0,
-            0.21,
+            0,
         ),
     ],
 )
@@ -221,9 +223,28 @@ def test_places_of_a_good_query_do_not_apply() -> None:
         (format_response("The picture shows a plate.", True), 0),  # concludes nothing
         (format_response("It is wrong. No, everything is in order.", False), 1),  # the last one counts
         (format_response("No anomaly. One nut is missing.", False), 0),
+        # What micro writes of a difference that the rule may allow: no follows, yes needs a fault.
+        (format_response("Reference to query: red cable x1 to x2 more. It differs in cable.", False), 1),
+        (format_response("Reference to query: red cable x1 to x2 more. It differs in cable.", True), 0),
+        (format_response("It differs in nut. One nut is missing.", True), 1),
+        (format_response("It differs in nut: one is missing.", True), 1),
+        (format_response("One nut is missing. It differs in nut.", False), 0),
+        (format_response("Reference to query: nothing.", True), 0),
+        (format_response("Reference to query: nothing. Everything is in order. A cable is cut in two.", False), 0),
+        (format_response("A cable is cut in two. Reference to query: nothing. Everything is in order.", False), 1),
         ("One nut is missing. yes", 0),
         ("<think>One nut is missing.</think>yes", 0),
     ],
 )
 def test_the_answer_follows_from_the_reasoning(response: str, value: float) -> None:
     assert consistent_reward([response]) == [value]
+
+
+@pytest.mark.parametrize("product", PRODUCTS)
+def test_what_the_lessons_write_earns_everything(product: str) -> None:
+    """Good pairs that differ in what the rule allows, and every logical defect of the product."""
+    reference = make_scene(product, seed=1).facts()
+    goods = [make_scene(product, seed=seed).facts() for seed in range(2, 8)]
+    bads = [make_scene(product, seed=9, kind="logical", defect=name).facts() for name in CATALOGUE[product].defects]
+    responses = [write_response(reference, query) for query in (*goods, *bads)]
+    assert consistent_reward(responses) == [1.0] * len(responses)

@@ -18,6 +18,7 @@ from lad_reasoner.judges.vlm.checkpoint import load_checkpoint
 from lad_reasoner.judges.vlm.qwen_speedups import share_pictures
 from lad_reasoner.train.dataset import load_set
 from lad_reasoner.train.rewards import accuracy_reward, structure_reward
+from lad_reasoner.train.rollouts import Rollouts
 
 trl = pytest.importorskip("trl")
 os.environ["TRL_EXPERIMENTAL_SILENCE"] = "1"
@@ -42,6 +43,7 @@ def make_trainer(
     beta: float = 0.05,
     structured: bool = True,
     spread_of: str | None = None,
+    resample: int = 0,
     **settings: Any,
 ) -> Any:
     from lad_reasoner.train.trainer import StructuredGRPOTrainer
@@ -63,6 +65,7 @@ def make_trainer(
         rollout_batch_size=3,
         structured=structured,
         spread_of=spread_of,
+        resample=resample,
         args=arguments,
         reward_funcs=[structure_reward, accuracy_reward],
         train_dataset=load_set(folder / "data", kind="pair"),
@@ -156,6 +159,62 @@ def test_groups_that_are_all_right_or_all_wrong_teach_nothing(folder: Path, monk
     _, output = sample(make_trainer(folder))
     assert "groups_skipped" not in trainer._metrics["eval"]
     assert torch.any(output["advantages"].view(2, G)[0] != 0)
+
+
+def answer_in_turn(monkeypatch: pytest.MonkeyPatch, turns: list[str]) -> list[int]:
+    """Each call of the rollouts gives the answers of the next turn, `y` or `n` a row; returns the rows of each call."""
+    calls: list[int] = []
+
+    def respond(self: Rollouts, prompts: Any, trainer: Any) -> dict[str, Any]:
+        letters = turns[len(calls)]
+        calls.append(len(prompts))
+        assert len(prompts) == len(letters)
+        texts = [f"<think>Call {len(calls)}.</think><answer>{'yes' if x == 'y' else 'no'}</answer>" for x in letters]
+        encode = self.grammar.tokenizer.encode
+        ids = [[*encode(text, add_special_tokens=False), self.grammar.ends[0]] for text in texts]
+        prompt_ids, _ = self._sample(prompts, trainer)
+        return {
+            "prompt_ids": prompt_ids,
+            "completion_ids": ids,
+            "logprobs": None,
+            "env_mask": [[1] * len(row) for row in ids],
+            "forced": [False] * len(ids),
+        }
+
+    monkeypatch.setattr(Rollouts, "__call__", respond)
+    return calls
+
+
+def test_groups_without_spread_give_way_to_other_pairs(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    trainer = make_trainer(folder, resample=3)
+    # The first group answers yes four times, then no four times, then both; the second keeps its first responses.
+    calls = answer_in_turn(monkeypatch, ["yyyynyny", "nnnn", "ynny"])
+    rows, output = sample(trainer)
+    assert calls == [2 * G, G, G]
+    assert trainer._metrics["train"]["groups_resampled"] == [1.0]  # two replacements for two groups
+    reasonings = [parse_response(row["response"]).reasoning for row in trainer.samples]
+    assert reasonings == ["Call 3."] * G + ["Call 1."] * G
+    ids = [row["id"] for row in trainer.samples]
+    assert ids[G:] == [row["id"] for row in rows[G:]]
+    assert len(set(ids[:G])) == 1
+    assert set(output["advantages"].sign().tolist()) == {-1.0, 1.0}
+    again = make_trainer(folder, resample=3)
+    answer_in_turn(monkeypatch, ["yyyynyny", "nnnn", "ynny"])
+    sample(again)
+    assert [row["id"] for row in again.samples] == ids  # the same pairs, so that a run can be resumed
+
+
+def test_resampling_is_bounded(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    trainer = make_trainer(folder, resample=2, spread_of="accuracy_reward")
+    calls = answer_in_turn(monkeypatch, ["y" * 2 * G] * 3)
+    _, output = sample(trainer)
+    assert calls == [2 * G] * 3
+    assert trainer._metrics["train"]["groups_resampled"] == [2.0]
+    assert not output["advantages"].any()  # what is still flat is left out
+    plain = make_trainer(folder)
+    assert answer_in_turn(monkeypatch, ["y" * 2 * G]) == []
+    sample(plain)
+    assert "groups_resampled" not in plain._metrics["train"]
 
 
 def test_a_reward_that_does_not_apply_is_none_in_the_samples(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

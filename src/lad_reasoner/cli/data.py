@@ -39,24 +39,37 @@ Built = Annotated[Path, typer.Argument(metavar="DIR", help="A set built by `data
 def miniloco(
     out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder for the pictures, one folder for each product.")],
     products: Annotated[
-        str, typer.Option(metavar="LIST", help="Products with commas between, or `evaluation`, `training`, `all`.")
+        str,
+        typer.Option(metavar="LIST", help="Products with commas between, or `evaluation`, `training`, `free`, `all`."),
     ] = "evaluation",
+    draws: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N", min=1, help="Of `free`: products drawn from each of the five families.", show_default="20"
+        ),
+    ] = None,
     per_class: Annotated[
         int, typer.Option(metavar="N", min=1, help="Number of pictures of each kind in each split.")
     ] = 100,
     size: Annotated[int, typer.Option(metavar="N", min=64, max=4096, help="Long side of a picture in pixels.")] = 224,
     seed: Seed = 0,
 ) -> None:
-    """Render MiniLOCO, the built-in benchmark: MVTec LOCO AD's folder layout, with facts about every picture."""
+    """Render MiniLOCO, the built-in benchmark: MVTec LOCO AD's folder layout, with facts about every picture.
+
+    `free` are not its products but free scenes to train on: each draw of a family is a product with a rule of its own.
+    """
     from lad_reasoner.miniloco import EVALUATION, PRODUCTS, TRAINING, count_pictures, write_benchmark
+    from lad_reasoner.miniloco.families.free import free_names
     from lad_reasoner.report.terminal import track
 
-    groups = {"evaluation": EVALUATION, "training": TRAINING, "all": PRODUCTS}
+    if draws is not None and products != "free":
+        raise InputError("--draws: is about free products; give --products free")
+    groups = {"evaluation": EVALUATION, "training": TRAINING, "free": free_names(draws or 20), "all": PRODUCTS}
     names = list(groups.get(products) or _split(products) or ())
     records: Iterator[dict[str, Any]] = write_benchmark(out, products=names, per_class=per_class, size=size, seed=seed)
     total = count_pictures(names, per_class=per_class)
     written = sum(1 for _ in track(records, total, "Rendering"))
-    print(f"{written} pictures of {', '.join(names)} in {out}")
+    print(f"{written} pictures of {listed(names, 20)} in {out}")
 
 
 @data.command(epilog=f"{RENDER_FIRST} lad-reasoner data sft m --teacher offline --out sft")
@@ -191,6 +204,9 @@ def pairs(
     hard_from: Annotated[
         Path | None, typer.Option(metavar="RUN", help="Take only what this run of `eval` judged wrongly.")
     ] = None,
+    easy_first: Annotated[
+        Path | None, typer.Option(metavar="RUN", help="Order the pairs by how right this run of `eval` was.")
+    ] = None,
     seed: Seed = 0,
 ) -> None:
     """Build the GRPO pairs: each test picture beside good training pictures of its class, labelled anomalous or good.
@@ -213,6 +229,7 @@ def pairs(
         shuffle=shuffle,
         allowed=allowed,
         hard_from=hard_from,
+        easy_first=easy_first,
         seed=seed,
         track=track,
     )

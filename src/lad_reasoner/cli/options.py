@@ -54,7 +54,7 @@ def _judge_flags(
     ] = None,
     votes: Annotated[
         int | None,
-        typer.Option(metavar="N", min=1, help="Responses to sample; the score is the share that says anomalous."),
+        typer.Option(metavar="N", min=1, help="Responses to sample; the score is the mean of theirs."),
     ] = None,
     max_pixels: MaxPixels = None,
     device: Device = None,

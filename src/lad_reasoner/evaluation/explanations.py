@@ -194,6 +194,13 @@ def conclude(reasoning: str) -> str | None:
     return None
 
 
+def leaves_open(reasoning: str) -> bool:
+    """Whether it says that the pictures differ, and nowhere whether that matters: `It differs in label.`"""
+    if conclude(reasoning) is not None:
+        return False
+    return any(_phrases("open").find(sentence) for sentence in sentences(normalise(reasoning)))
+
+
 def check_line(line: Prediction) -> ClaimScore:
     """The claims of one reasoning, of all sorts together; zeros where the facts are not known."""
     return _scores(line)[ALL]

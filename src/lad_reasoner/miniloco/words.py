@@ -22,9 +22,10 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from lad_reasoner.answers import format_response
+from lad_reasoner.word_lists import sentences
 
 Facts = Mapping[str, Any]
 # Where each part or filling is, and its levels in tenths, by its name.
@@ -33,6 +34,7 @@ Levels = Mapping[str, Sequence[int]]
 
 HEAD = "Reference to query:"
 GOOD = "Everything is in order."
+ALLOWED = "It differs in"
 MANY = 10
 # Walls belong to the box; the filling of a compartment is named with its level.
 _NOT_COUNTED = re.compile(r"separator|holding \d+|level \d+|juice \w+|cereal|banana chips|almonds")
@@ -261,10 +263,24 @@ def write_response(reference: Facts, query: Facts) -> str:
     if wrong:
         conclusion = f"{wrong[0].upper()}{wrong[1:]}."
     elif others:
-        conclusion = f"It differs in {' and '.join(others)}."
+        conclusion = f"{ALLOWED} {' and '.join(others)}."
     else:
         conclusion = GOOD
     return format_response(f"{HEAD} {compare(reference, query)}. {conclusion}", anomalous=bool(wrong))
+
+
+def concluded(reasoning: str) -> Literal["yes", "no"] | None:
+    """The answer that a reasoning of the form above concludes; None in another form, or without a conclusion.
+
+    A fault is often no more than a fact that breaks the rule (`A cable runs from row 2 to row 1.`), which no list of
+    words knows. So every sentence that neither calls the query good nor names what it differs in is a fault.
+    """
+    if not reasoning.startswith(HEAD):
+        return None
+    _, *conclusion = sentences(reasoning)
+    if not conclusion:
+        return None
+    return "no" if all(sentence == GOOD or sentence.startswith(ALLOWED) for sentence in conclusion) else "yes"
 
 
 def find_amounts(text: str) -> Iterator[Amount]:

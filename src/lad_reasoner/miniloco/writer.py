@@ -31,8 +31,9 @@ from lad_reasoner.errors import InputError
 from lad_reasoner.files.pictures import save_picture
 from lad_reasoner.files.whole import named_errors, own_folder, write_whole
 from lad_reasoner.miniloco.catalogue import CATALOGUE
+from lad_reasoner.miniloco.families.free import find_product
 from lad_reasoner.miniloco.painting import flaws
-from lad_reasoner.miniloco.render import Rendered, defect_values, make_scene, product_named, render
+from lad_reasoner.miniloco.render import Rendered, defect_values, make_scene, render
 from lad_reasoner.miniloco.scene import Kind
 
 # (split, folder, kind) in the order in which they are written.
@@ -50,10 +51,13 @@ _CAPTION = 16
 def draw_picture(product: str, split: str, kind: Kind, index: int, *, size: int = 224, seed: int = 0) -> Rendered:
     """Picture `index` of a group. It depends on these arguments alone; defects take turns with the index."""
     stream = [seed, zlib.crc32(product.encode()), zlib.crc32(f"{split}/{kind}".encode()), index]
-    names = {"good": (), "logical": tuple(product_named(product).defects), "structural": flaws.NAMES}[kind]
+    found = find_product(product)
+    names = {"good": (), "logical": tuple(found.defects), "structural": flaws.NAMES}[kind]
     defect = names[index % len(names)] if names else None
-    scene = make_scene(product, seed=[*stream, 0], kind=kind, defect=defect)
-    return render(scene, size=size, seed=[*stream, 1])
+    scene = make_scene(found, seed=[*stream, 0], kind=kind, defect=defect)
+    drawn = render(scene, size=size, seed=[*stream, 1], paint=found.paint)
+    drawn.facts["product"] = product  # the scene of a free product only knows its family
+    return drawn
 
 
 def count_pictures(products: Sequence[str] | None = None, *, per_class: int) -> int:
@@ -72,6 +76,8 @@ def write_benchmark(
 ) -> Iterator[dict[str, Any]]:
     """Write `per_class` pictures of each test kind, of training and of validation for each product (default: all).
 
+    Beside the catalogue's names those of free products are known, `wiring-7`; see families/free.py.
+
     Yields the line of facts.jsonl of each picture once it is on disk. Arguments are checked before the first picture.
     A larger `per_class` begins with the very pictures of a smaller one. InputError for unknown products, numbers out of
     range, or an OUT/<product> that exists (with `overwrite` an earlier benchmark there is replaced). A product that the
@@ -86,7 +92,7 @@ def write_benchmark(
         raise InputError(f"size is {size}; give 32 pixels or more")
     root = Path(out)
     for name in chosen:
-        product_named(name)
+        find_product(name)
     finished = {} if overwrite else _finished_before(root, chosen, per_class, size, seed)
     for name in chosen:
         if name not in finished:
@@ -148,7 +154,7 @@ def _write_product(root: Path, product: str, per_class: int, size: int, seed: in
     folder, half = root / product, _half(root, product)
     shutil.rmtree(half)  # what a kill left
     half.mkdir()
-    write_whole(half / "rule.txt", product_named(product).rule + "\n")
+    write_whole(half / "rule.txt", find_product(product).rule + "\n")
     _write_config(half, product)
     sheet = _Sheet()
     with (half / "facts.jsonl").open("w", encoding="utf-8") as facts:
@@ -171,7 +177,7 @@ def _write_product(root: Path, product: str, per_class: int, size: int, seed: in
 
 def _write_config(folder: Path, product: str) -> None:
     config = []
-    for name, value in defect_values(product).items():
+    for name, value in defect_values(find_product(product)).items():
         saturation = {"saturation_threshold": 1, "relative_saturation": True}
         config.append({"defect_name": name, "pixel_value": value, **saturation})
     write_whole(folder / "defects_config.json", json.dumps(config, indent=2) + "\n")

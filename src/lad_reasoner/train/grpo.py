@@ -44,6 +44,7 @@ class GrpoSettings(TrainSettings):
     importance: Literal["token", "sequence"] = Field("token", description="level of the importance weights")
     structured: bool = Field(True, description="sample under the response grammar; false: the reward teaches the form")
     skip_flat_groups: bool = Field(False, description="learn nothing from pairs that are all right or all wrong")
+    resample_flat_groups: int = Field(0, ge=0, description="times that such pairs are replaced by others first")
     rollout_batch_size: int = Field(64, ge=1, description="responses per batch of a process, without vLLM")
     sample_steps: int = Field(10, ge=1, description="steps between two tables of sampled responses")
     guard_steps: int = Field(5, ge=1, description="logged steps of a collapse before the warning")
@@ -96,6 +97,7 @@ def train_grpo(
                 rollout_batch_size=recipe.ours.rollout_batch_size,
                 structured=recipe.ours.structured,
                 spread_of="accuracy_reward" if recipe.ours.skip_flat_groups else None,
+                resample=recipe.ours.resample_flat_groups,
                 args=arguments,
                 reward_funcs=rewards,
                 train_dataset=data,
@@ -152,6 +154,10 @@ def make_arguments(recipe: Recipe[GrpoSettings]) -> Any:
         raise InputError(f"{where}: reward_weights has {len(weights)} numbers for {len(ours.rewards)} rewards")
     if ours.skip_flat_groups and "accuracy" not in ours.rewards:
         raise InputError(f"{where}: skip_flat_groups looks at the reward accuracy; add it to rewards")
+    if ours.resample_flat_groups and theirs.get("use_vllm"):
+        raise InputError(
+            f"{where}: resample_flat_groups: samples in this process; set use_vllm: false, or leave it out"
+        )
     if ours.structured and theirs.get("mask_truncated_completions"):
         raise InputError(
             f"{where}: mask_truncated_completions: has no effect with structured: true, where each response ends; "

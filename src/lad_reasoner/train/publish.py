@@ -120,6 +120,7 @@ def assemble(recipe: Recipe[Any], state: Mapping[str, torch.Tensor], lora: Any) 
     settings = recipe.ours
     checkpoint = load_checkpoint(settings.model, max_pixels=settings.max_pixels, device="cpu", dtype="float32")
     model = checkpoint.model
+    vars(model.config).pop("score_temperature", None)  # fitted to the weights that it started from
     if lora is not None:
         model = require("peft", "train").get_peft_model(model, lora)
     model.load_state_dict(state, strict=True)

@@ -32,7 +32,8 @@ from lad_reasoner.data.masks import read_mask
 from lad_reasoner.dotted import import_dotted, is_dotted
 from lad_reasoner.errors import InputError
 from lad_reasoner.evaluation.claims import ClaimScore, check_reasoning
-from lad_reasoner.evaluation.explanations import conclude, read_mentions
+from lad_reasoner.evaluation.explanations import conclude, leaves_open, read_mentions
+from lad_reasoner.miniloco.words import concluded
 from lad_reasoner.text import place_words
 from lad_reasoner.word_lists import normalise, sentences
 
@@ -94,7 +95,8 @@ def places_reward(
 
     Boxes are `[left, top, right, bottom]` in pixels of the query; their area is compared with that of the boxes around
     the mask's regions. Without boxes the nine places count (`upper left` … `lower right`) in sentences that name a
-    change, against the places that the mask touches. Both by the harmonic mean of precision and recall.
+    change, against the places that the mask touches. Both by the harmonic mean of precision and recall, above what
+    naming everything would earn: all nine places, or a box around the whole picture, are worth nothing.
     """
     rewards: list[float | None] = []
     for completion, files, pictures, at in zip(completions, masks, images, query, strict=True):
@@ -106,17 +108,26 @@ def places_reward(
         if boxes:
             rewards.append(_compare_boxes(mask, boxes, pictures[at].size))
         else:
-            named, touched = _named_places(reasoning), _touched_places(mask)
-            rewards.append(_harmonic(len(named & touched), len(named - touched), len(touched - named)))
+            named, touched = _named_places(reasoning), touched_places(mask)
+            value = _harmonic(len(named & touched), len(named - touched), len(touched - named))
+            rewards.append(_above(value, _harmonic(len(touched), 9 - len(touched), 0)))
     return rewards
 
 
 def consistent_reward(completions: Sequence[TrlCompletion], **_: Any) -> list[float]:
-    """1 for each response whose answer is the one that its reasoning concludes; 0 if it concludes another or none."""
+    """1 for each response whose answer is the one that its reasoning concludes; 0 if it concludes another or none.
+
+    A difference that is only named (`It differs in label.`) is one that the rule may allow: `no` follows from it, and
+    who says `yes` must say what is wrong. In the form of MiniLOCO's lessons every other sentence after the list is a
+    fault, also one that no list of words knows (`concluded`).
+    """
     rewards = []
     for completion in completions:
         response = parse_response(response_text(completion))
-        rewards.append(float(response.structured and conclude(response.reasoning) == response.answer))
+        conclusion = concluded(response.reasoning) or conclude(response.reasoning)
+        if conclusion is None and leaves_open(response.reasoning):
+            conclusion = "no"
+        rewards.append(float(response.structured and conclusion == response.answer))
     return rewards
 
 
@@ -134,6 +145,11 @@ def _harmonic(right: float, wrong: float, missed: float) -> float:
     return 2 * right / (2 * right + wrong + missed) if right else 0.0
 
 
+def _above(value: float, everything: float) -> float:
+    """How far a value lies on the way from what naming everything earns, which is worth 0, to 1."""
+    return max(0.0, (value - everything) / (1 - everything)) if everything < 1 else value
+
+
 def _named_places(reasoning: str) -> set[str]:
     """The nine places of `text.place_words` in sentences that name a change: a list of all parts names none."""
     places: set[str] = set()
@@ -147,7 +163,7 @@ def _named_places(reasoning: str) -> set[str]:
     return places
 
 
-def _touched_places(mask: NDArray[np.bool_]) -> set[str]:
+def touched_places(mask: NDArray[np.bool_]) -> set[str]:
     """Those of the nine places that hold at least `LEAST` of a mask (height, width)."""
     rows, columns = np.nonzero(mask)
     height, width = mask.shape
@@ -165,7 +181,8 @@ def _compare_boxes(mask: NDArray[np.bool_], boxes: Sequence[tuple[float, ...]], 
         named[round(top * down) : round(bottom * down), round(left * across) : round(right * across)] = True
     for region in ndimage.find_objects(ndimage.label(mask, structure=np.ones((3, 3)))[0]):
         true[region] = True
-    return _harmonic(int((named & true).sum()), int((named & ~true).sum()), int((true & ~named).sum()))
+    value = _harmonic(int((named & true).sum()), int((named & ~true).sum()), int((true & ~named).sum()))
+    return _above(value, _harmonic(int(true.sum()), int((~true).sum()), 0))
 
 
 REWARDS: dict[str, Callable[..., Sequence[float | None]]] = {

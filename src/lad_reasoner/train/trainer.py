@@ -2,7 +2,8 @@
 
 - Rollouts under structured decoding, or free; forced tokens carry no gradient (rollouts.py, objective.py).
 - `kl: reward` subtracts the KL to the frozen model from a sequence's reward (equation 7). TRL has it in the loss only.
-- Groups whose responses are all right or all wrong can be left out: `spread_of` (docs/training.md).
+- Groups whose responses are all right or all wrong can be replaced by other pairs (`resample`) and left out
+  (`spread_of`); docs/training.md.
 - Rewards by part and by label, yes-rate, lengths, forced ends, KL: logged at every step beside TRL's own metrics.
 
 Everything else, the loss above all, is TRL's.
@@ -11,7 +12,9 @@ Everything else, the loss above all, is TRL's.
 from __future__ import annotations
 
 import math
+import random
 import sys
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -36,6 +39,8 @@ class StructuredGRPOTrainer(GRPOTrainer):  # type: ignore[misc]
 
     With `structured` the responses are sampled under the response grammar. TRL's `vllm_structured_outputs_regex` is
     then set unless given. `spread_of` names a reward: a group in which it is the same for all has no advantage.
+    `resample` times such groups, by the answers alone, give way to other pairs of the data before anything is learned;
+    not with vLLM.
 
     Shapes in comments: B responses of this process, N of all processes, T tokens at most.
     """
@@ -48,10 +53,12 @@ class StructuredGRPOTrainer(GRPOTrainer):  # type: ignore[misc]
         rollout_batch_size: int,
         structured: bool = True,
         spread_of: str | None = None,
+        resample: int = 0,
         **named: Any,
     ) -> None:
         args = named["args"]
-        self.kl, self.spread_of = kl, spread_of
+        self.kl, self.spread_of, self.resample = kl, spread_of, resample
+        self._sampled: dict[str, Any] | None = None  # what `_replace_flat` has sampled already, for TRL to take
         self.rollouts = Rollouts(
             checkpoint,
             tokens=args.max_completion_length,
@@ -66,7 +73,7 @@ class StructuredGRPOTrainer(GRPOTrainer):  # type: ignore[misc]
         super().__init__(
             model=checkpoint.model,
             processing_class=checkpoint.processor,
-            rollout_func=None if args.use_vllm else self.rollouts,
+            rollout_func=None if args.use_vllm else self._roll_out,
             **named,
         )
         # All responses of a group look at the same pictures.
@@ -105,10 +112,60 @@ class StructuredGRPOTrainer(GRPOTrainer):  # type: ignore[misc]
             pieces = [[grammar.text(token) for token in row] for row in ids]
             budget = self.rollouts.budget
             chosen = [[int(choice) for choice in find_chosen(texts, budget)] for texts in pieces]
-        # TRL would drop special tokens, and with them tags that are added tokens.
-        responses = [grammar.decode([token for token in row if token not in grammar.ends]) for row in ids]
-        completions = [[{"role": "assistant", "content": response}] for response in responses]
+        completions = [[{"role": "assistant", "content": self._read(row)}] for row in ids]
         return prompt_ids, ids, chosen, completions, *rest
+
+    def _read(self, ids: Sequence[int]) -> str:
+        """The text of a response: TRL would drop special tokens, and with them tags that are added tokens."""
+        grammar = self.rollouts.grammar
+        return grammar.decode([token for token in ids if token not in grammar.ends])
+
+    def _roll_out(self, prompts: Sequence[Any], trainer: Any) -> dict[str, Any]:
+        """TRL's `rollout_func`: what was sampled for these prompts already, or new responses."""
+        sampled, self._sampled = self._sampled, None
+        return self.rollouts(prompts, trainer) if sampled is None else sampled
+
+    def _replace_flat(self, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """Sample a response for each of this process's rows; groups of one answer give way to other pairs, in turns.
+
+        What was sampled for the rows that are returned is kept for `_roll_out`. After `resample` turns groups without
+        spread stay.
+        """
+        kept, group = [dict(row) for row in rows], self.num_generations
+        count, start = len(kept), self.accelerator.process_index * len(kept)
+        sampled = self._sample(kept)
+        # The same draws in all processes, and after a resume.
+        draw = random.Random(f"{self.args.seed}/{self.state.global_step}")
+        replaced = 0
+        for _ in range(self.resample):
+            responses = map(self._read, sampled["completion_ids"])
+            right = [parse_response(text).answer == row["label"] for text, row in zip(responses, kept, strict=True)]
+            everyone = self.accelerator.gather(torch.tensor(right, device=self.accelerator.device))
+            shares = everyone.view(-1, group).float().mean(1).tolist()  # (N / G,)
+            flat = [number for number, share in enumerate(shares) if share in (0, 1)]
+            if not flat:
+                break
+            replaced += len(flat)
+            pairs = dict(zip(flat, draw.choices(range(len(self.train_dataset)), k=len(flat)), strict=True))
+            places = [at for at in range(len(everyone)) if at // group in pairs]
+            own = [at - start for at in places if 0 <= at - start < count]
+            for at in own:
+                kept[at] = dict(self.train_dataset[pairs[(start + at) // group]])
+            # Weights that are spread over processes need as many calls in each of them.
+            most = max(Counter(at // count for at in places).values())
+            again = self._sample([kept[at] for at in own] + [kept[0]] * (most - len(own)))
+            for name, values in again.items():
+                for at, value in zip(own, values or (), strict=False):
+                    sampled[name][at] = value
+        # Above 1 where groups gave way several times.
+        self._log_metric("groups_resampled", torch.tensor(replaced * group / (count * self.accelerator.num_processes)))
+        self._sampled = sampled
+        return kept
+
+    def _sample(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        """The responses of `Rollouts` to these rows."""
+        with_pictures = require("trl.data_utils", "train").prepare_multimodal_messages
+        return self.rollouts([with_pictures(row["prompt"], images=row["images"]) for row in rows], self)
 
     def _calculate_rewards(
         self, inputs: list[dict[str, Any]], prompts: Any, completions: list[Any], completion_ids_list: list[list[int]]
@@ -119,6 +176,8 @@ class StructuredGRPOTrainer(GRPOTrainer):  # type: ignore[misc]
         return self.parts
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
+        if self.resample and self.model.training:
+            inputs = self._replace_flat(inputs)
         # Where `beta` is not 0 TRL asks the reference model, and puts the KL into the loss.
         self.beta = self.args.beta
         output: dict[str, Any] = super()._generate_and_score_completions(inputs)

@@ -29,8 +29,10 @@ from lad_reasoner.data.sets.pairs import (
 )
 from lad_reasoner.errors import InputError, MachineError
 from lad_reasoner.miniloco import write_benchmark
-from lad_reasoner.miniloco.words import differing
+from lad_reasoner.miniloco.families.free import free_names
+from lad_reasoner.miniloco.words import differing, write_response
 from lad_reasoner.prompts import PROMPT_VERSION, QUESTION
+from lad_reasoner.train.rewards import consistent_reward
 
 # Anomalous test pictures of MVTec AD by the folders of its defects.
 ANOMALIES: dict[str, dict[str, int]] = {
@@ -298,3 +300,56 @@ def test_hard_pairs_are_what_a_run_judged_wrongly(tmp_path: Path) -> None:
     )
     with pytest.raises(InputError, match="judged all of these pictures right"):
         plan_pairs(pool, hard_from=right)
+
+
+def test_easy_pairs_first_with_both_labels_all_the_way(tmp_path: Path) -> None:
+    pool = pool_of(own_folder(tmp_path / "own"))
+    names = sorted(item.source for item in pool.tests())
+    ease = {name: (7 * at % len(names)) / len(names) for at, name in enumerate(names)}
+    lines = []
+    for name in names:
+        bad = "bad" in name
+        score = ease[name] if bad else 1 - ease[name]
+        lines.append(prediction(name, bad, "yes" if score >= 0.5 else "no", score))
+    run = write_run(tmp_path / "run", lines)
+    plan = plan_pairs(pool, easy_first=run)
+    assert sorted(pair.query.source for pair in plan.pairs) == names
+    assert plan.recipe["easy_first"] == str(run)
+    labels = [pair.query.sample.label for pair in plan.pairs]
+    for label in ("yes", "no"):
+        eases = [ease[pair.query.source] for pair in plan.pairs if pair.query.sample.label == label]
+        assert eases == sorted(eases, reverse=True)
+        assert label in labels[:3] and label in labels[-3:]
+    # In the order of the set, which is the order of the file that is trained on.
+    entries = write_pairs(tmp_path / "pairs", pool, easy_first=run)
+    assert [entry.source for entry in entries] == [pair.query.source for pair in plan.pairs]
+
+
+def test_the_ease_of_several_answers_and_of_none(tmp_path: Path) -> None:
+    pool = pool_of(own_folder(tmp_path / "own"))
+    bad = sorted(item.source for item in pool.tests() if item.sample.label == "yes")
+    others = [prediction(item.source, False, "no", 0.1) for item in pool.tests() if item.sample.label == "no"]
+    # The first was judged twice, 0.9 and 0.3 right; an invalid answer is wrong whatever its score.
+    lines = [prediction(bad[0], True, "yes", 0.9), prediction(bad[0], True, "no", 0.3, references=("s.png",))]
+    lines += [prediction(bad[1], True, "invalid", 1.0)]
+    lines += [prediction(name, True, "yes", 0.7) for name in bad[2:]]
+    plan = plan_pairs(pool, easy_first=write_run(tmp_path / "run", lines + others))
+    order = [pair.query.source for pair in plan.pairs if pair.query.sample.label == "yes"]
+    assert order[-2:] == [bad[0], bad[1]]
+    partial = write_run(tmp_path / "partial", others)
+    with pytest.raises(InputError, match=r"--easy-first .*: did not judge .*; run `eval` on the same folder"):
+        plan_pairs(pool, easy_first=partial)
+    with pytest.raises(InputError, match=r"--easy-first .*: no predictions\.jsonl; give a run folder"):
+        plan_pairs(pool, easy_first=tmp_path)
+
+
+def test_free_scenes_are_pairs_of_a_product_of_their_own(tmp_path: Path) -> None:
+    for _ in write_benchmark(tmp_path / "m", products=free_names(1), per_class=1, size=96):
+        pass
+    entries = write_pairs(tmp_path / "pairs", pool_of(tmp_path / "m"), kinds=["good", "logical"])
+    assert Counter(entry.category for entry in entries) == dict.fromkeys(free_names(1), 2)
+    for entry in entries:
+        reference, query = (json.loads(text) for text in entry.facts)
+        assert reference["product"] == query["product"] == entry.category
+        assert bool(query["defect_words"]) == (entry.label == "yes") == bool(entry.masks)
+        assert consistent_reward([write_response(reference, query)]) == [1.0]

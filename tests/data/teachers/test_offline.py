@@ -16,6 +16,7 @@ from lad_reasoner.data.sets.questions import QUESTIONS, QUESTIONS_VERSION, ask_t
 from lad_reasoner.data.teachers.offline import NO_FACTS, OfflineTeacher, describe_parts, write_answer
 from lad_reasoner.data.teachers.teacher import Answered, Request, Teacher, Unanswered
 from lad_reasoner.miniloco import CATALOGUE, TRAINING, draw_picture
+from lad_reasoner.miniloco.families.free import find_product
 from lad_reasoner.miniloco.words import count_groups
 from lad_reasoner.text import NUMBER_WORDS
 
@@ -25,6 +26,13 @@ def request(facts: dict[str, Any] | None, question: str, label: str, masks: tupl
     known = {"question": question, "label": label, "hint": hint.text, "scene": facts, "masks": masks}
     messages = ask_teacher("where", "Where?", artifact="anomaly", hint=hint.text)
     return Request(messages, ["picture.png"], Answer, QUESTIONS_VERSION, known)
+
+
+def test_a_free_product_has_its_own_rule() -> None:
+    facts = draw_picture("wiring-3", "test", "good", 0, size=64).facts
+    texts = [write_answer({"question": question, "scene": facts, "masks": ()}) for question in QUESTIONS]
+    assert any(find_product("wiring-3").rule in text for text in texts)
+    assert not any("wiring-" in text for text in texts)
 
 
 @pytest.mark.parametrize("product", TRAINING)

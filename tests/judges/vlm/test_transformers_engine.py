@@ -183,7 +183,12 @@ def test_votes(qwen: Checkpoint) -> None:
     torch.manual_seed(7)
     voted = ask(judge(qwen, votes=5, batch_size=2), pictures)
     assert torch.equal(torch.rand(3), expected)  # sampling leaves the program's own random numbers alone
-    assert [judgement.score * 5 for judgement in voted] == pytest.approx([round(j.score * 5) for j in voted])
+    engine = TransformersEngine(qwen, votes=5, batch_size=2, reasoning_tokens=24)
+    for picture, judgement in zip(pictures, voted, strict=True):
+        votes = engine._vote([tiny.picture(100), picture.image])
+        assert judgement.score == pytest.approx(sum(vote.score for vote in votes) / 5)
+        for vote in votes:  # none answers by lot
+            assert (parse_response(vote.text).answer == "yes") == (vote.score >= 0.5)
     for judgement in voted:
         response = parse_response(judgement.response)
         assert response.structured
@@ -197,20 +202,40 @@ def test_votes(qwen: Checkpoint) -> None:
     assert len({reply.text for reply in replies}) > 1  # they are sampled
 
 
-def reply(answer: str, reasoning: str = "r") -> Reply:
-    return Reply(f"<think>{reasoning}</think><answer>{answer}</answer>", 0.9, 10)
-
-
 @pytest.mark.parametrize(
-    ("answers", "score", "chosen"),
-    [("yes no no", 1 / 3, 1), ("no yes yes", 2 / 3, 1), ("no yes", 0.5, 1), ("no no", 0.0, 0), ("yes", 1.0, 0)],
+    ("scores", "score", "chosen"),
+    [
+        ((0.9, 0.2, 0.1), 0.4, 1),
+        ((0.1, 0.9, 0.8), 0.6, 1),
+        ((0.2, 0.8), 0.5, 1),
+        ((0.0, 0.4), 0.2, 0),
+        ((1.0,), 1.0, 0),
+    ],
 )
-def test_counting_votes(answers: str, score: float, chosen: int) -> None:
-    replies = [reply(answer, f"r{number}") for number, answer in enumerate(answers.split())]
+def test_counting_votes(scores: tuple[float, ...], score: float, chosen: int) -> None:
+    answers = ["yes" if one >= 0.5 else "no" for one in scores]
+    replies = [
+        Reply(f"<think>r{number}</think><answer>{answer}</answer>", one, 10)
+        for number, (answer, one) in enumerate(zip(answers, scores, strict=True))
+    ]
     counted = count_votes(replies)
     assert counted.score == pytest.approx(score)
     assert counted.text == replies[chosen].text
     assert counted.tokens == 10 * len(replies)
+
+
+def test_the_temperature_of_a_checkpoint_softens_scores_and_changes_no_answer(qwen: Checkpoint) -> None:
+    pictures = [read_picture(image) for image in QUERIES[:3]]
+    plain = ask(judge(qwen), pictures)
+    qwen.model.config.score_temperature = 3.0
+    softened = ask(judge(qwen), pictures)
+    for before, after in zip(plain, softened, strict=True):
+        assert before.response == after.response
+        odds = before.score / (1 - before.score)
+        assert after.score / (1 - after.score) == pytest.approx(odds ** (1 / 3), rel=1e-4)
+    for wrong in (0, -1.0, "2", None, float("nan")):
+        qwen.model.config.score_temperature = wrong
+        assert [one.score for one in ask(judge(qwen), pictures)] == [one.score for one in plain]
 
 
 def test_prompts_are_padded_on_the_left_and_begin_once(checkpoint: Checkpoint) -> None:

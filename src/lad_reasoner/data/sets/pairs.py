@@ -22,6 +22,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 from lad_reasoner.data.masks import read_mask
@@ -85,6 +86,7 @@ def plan_pairs(
     shuffle: bool = False,
     allowed: bool = False,
     hard_from: str | Path | None = None,
+    easy_first: str | Path | None = None,
     seed: int = 0,
     track: Track = silent,
 ) -> PairPlan:
@@ -100,7 +102,8 @@ def plan_pairs(
 
     With `allowed` a good query gets references that differ from it in what the rule of its product allows, as far as
     there are any: only MiniLOCO's facts tell. `hard_from` is a run of `eval` on these pictures; only the queries that
-    it judged wrongly are taken.
+    it judged wrongly are taken. `easy_first` is such a run, too: the pairs are ordered by how right it was
+    (`_order_by_ease`), for a training that keeps their order.
 
     A query with too few good pictures beside it is refused. InputError for unknown kinds, defects and classes, and for
     a class of which all queries are refused.
@@ -124,6 +127,8 @@ def plan_pairs(
         recipe["allowed"] = True
     if hard_from is not None:
         recipe["hard_from"] = str(hard_from)
+    if easy_first is not None:
+        recipe["easy_first"] = str(easy_first)
     by_class = _choose_classes(pool, classes)
     tests = _choose_kinds(pool, [item for item in pool.tests() if item.class_name in by_class], kinds)
     if hard_from is not None:
@@ -163,6 +168,8 @@ def plan_pairs(
             f"{name[1]}: {references} references are wanted, but a query has {short[name]} good pictures beside it; "
             "give fewer --references, or more pictures"
         )
+    if easy_first is not None:
+        pairs = _order_by_ease(pairs, Path(easy_first), random.Random(f"{seed}/easy_first"))
     return PairPlan(pool, recipe, pairs)
 
 
@@ -255,13 +262,44 @@ def _choose_defects(pool: Pool, tests: list[Item], defects: Sequence[str] | None
     return chosen
 
 
-def _choose_hard(pool: Pool, tests: list[Item], run: Path) -> list[Item]:
-    """The test pictures that a run of `eval` judged wrongly; an invalid answer is wrong, too."""
+def _order_by_ease(pairs: Sequence[PlannedPair], run: Path, rng: random.Random) -> list[PlannedPair]:
+    """The pairs from those that a run of `eval` judged right to those that it judged wrongly.
+
+    A query's measure is the share of right answers: with `--votes` of the votes, otherwise the score of the right
+    answer; the mean where it was judged several times. Each label is ordered for itself and both are mixed evenly, so
+    that no stretch of the set has one label only. InputError for a query that the run did not judge.
+    """
+    shares: dict[str, list[float]] = defaultdict(list)
+    for line in _read_run(run, "--easy-first"):
+        score = line.verdict.score if line.pair.label == "yes" else 1 - line.verdict.score
+        shares[line.pair.query].append(0.0 if line.verdict.answer == "invalid" else score)
+    ordered: list[tuple[float, str, PlannedPair]] = []
+    for label in ("no", "yes"):
+        members = [pair for pair in pairs if pair.query.sample.label == label]
+        rng.shuffle(members)  # equal ones in any order, not class by class
+        for pair in members:
+            if pair.query.source not in shares:
+                raise InputError(
+                    f"--easy-first {printable(run)}: did not judge {printable(pair.query.source)}; "
+                    "run `eval` on the same folder with the same --kinds"
+                )
+        members.sort(key=lambda pair: -mean(shares[pair.query.source]))  # stable
+        ordered += [((place + 0.5) / len(members), label, pair) for place, pair in enumerate(members)]
+    return [pair for _, _, pair in sorted(ordered, key=lambda entry: entry[:2])]
+
+
+def _read_run(run: Path, flag: str) -> Iterator[Prediction]:
+    """The predictions of a run of `eval`; InputError, naming the flag, if it is none."""
     path = run / PREDICTIONS
     if not path.is_file():
-        raise InputError(f"--hard-from {printable(run)}: no {PREDICTIONS}; give a run folder of `eval`")
+        raise InputError(f"{flag} {printable(run)}: no {PREDICTIONS}; give a run folder of `eval`")
+    return read_records(path, Prediction)
+
+
+def _choose_hard(pool: Pool, tests: list[Item], run: Path) -> list[Item]:
+    """The test pictures that a run of `eval` judged wrongly; an invalid answer is wrong, too."""
     wrong: dict[str, bool] = {}  # name of a query -> whether some answer to it was wrong
-    for line in read_records(path, Prediction):
+    for line in _read_run(run, "--hard-from"):
         name = line.pair.query
         wrong[name] = wrong.get(name, False) or line.verdict.answer != line.pair.label
     if not any(item.source in wrong for item in tests):

@@ -30,9 +30,12 @@ def wording(question: Question, product: str, turn: int) -> str:
 
 
 def product_of(category: str) -> str:
-    """The name of a class in a sentence: `metal_nut` -> `metal nut`, `pcb3` -> `pcb`, `tubes` -> `set of tubes`."""
+    """The name of a class in a sentence: `metal_nut` -> `metal nut`, `pcb3` -> `pcb`, `wiring-7` -> `wiring`.
+
+    `tubes` are a `set of tubes`.
+    """
     name = category.rpartition("/")[2].replace("_", " ").strip()
-    name = name.rstrip("0123456789").strip() or name
+    name = name.rstrip("-0123456789").strip() or name
     return f"set of {name}" if name.endswith("s") and not name.endswith(("ss", "us", "is", "ens")) else name
 
 

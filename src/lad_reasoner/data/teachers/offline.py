@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from lad_reasoner.data.masks import describe_mask, read_mask
 from lad_reasoner.data.sets.questions import product_of
 from lad_reasoner.data.teachers.teacher import Answered, CostEstimate, Outcome, Request, Unanswered
-from lad_reasoner.miniloco import CATALOGUE
+from lad_reasoner.miniloco.families.free import find_product
 from lad_reasoner.miniloco.words import count_groups
 from lad_reasoner.packaged import read_packaged
 from lad_reasoner.remote.prices import Bill
@@ -66,7 +66,7 @@ def write_answer(facts: Mapping[str, Any]) -> str:
     return ANSWERS[scene["kind"] if defect else "good"][facts["question"]].format(
         product=product_of(scene["product"]),
         parts=describe_parts(scene),
-        rule=CATALOGUE[scene["product"]].rule,
+        rule=find_product(scene["product"]).rule,
         sentence=f"{defect[:1].upper()}{defect[1:]}.",
         place=place,
         place_or_none=place or " No single place can be pointed at.",

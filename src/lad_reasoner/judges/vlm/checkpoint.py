@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import ctypes
 import difflib
+import math
 import re
 import sys
 import threading
@@ -85,6 +86,14 @@ class Checkpoint:
         """The budget of a reasoning that its config.json states (key `reasoning_tokens`); None if it states none."""
         budget = getattr(self.model.config, "reasoning_tokens", None)
         return budget if isinstance(budget, int) and budget > 0 else None
+
+    @property
+    def score_temperature(self) -> float:
+        """By what its config.json (key `score_temperature`) divides the logit of an answer; 1 if it states none."""
+        temperature = getattr(self.model.config, "score_temperature", None)
+        if not isinstance(temperature, int | float) or not math.isfinite(temperature) or temperature <= 0:
+            return 1.0
+        return float(temperature)
 
     def fit(self, image: Image.Image) -> Image.Image:
         """The picture within the pixel budget."""

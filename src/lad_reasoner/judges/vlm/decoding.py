@@ -8,6 +8,7 @@ only.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -44,6 +45,7 @@ class Written:
     forced: bool  # the reasoning was cut off at its budget
 
 
+CERTAIN = 1e4  # a logit against 0 that no temperature in use leaves to chance
 NOTHING = ReasoningState("", True)  # no reasoning yet
 PLAIN = ReasoningState("", False)  # reasoning, and no tag begun
 
@@ -75,14 +77,15 @@ class StructuredDecoding:
     """The choices of one batch of responses, greedy or sampled, whose rows go at their own pace.
 
     `budget` is the most tokens that a reasoning may have; without `reasons` the filler stands in for the reasoning, and
-    the model chooses the answer alone. The prompt ends where the response begins. It is a logits processor for
-    `generate`; a loop of our own calls `constrain` and `take` by turns. Beam search is not supported.
+    the model chooses the answer alone. Without `samples_answer` the answer is that of the score, also where the
+    reasoning is sampled. The prompt ends where the response begins. It is a logits processor for `generate`; a loop of
+    our own calls `constrain` and `take` by turns. Beam search is not supported.
     """
 
-    def __init__(self, grammar: Grammar, budget: int, *, reasons: bool = True) -> None:
+    def __init__(self, grammar: Grammar, budget: int, *, reasons: bool = True, samples_answer: bool = True) -> None:
         if budget < 1:
             raise ValueError("a reasoning needs at least one token")
-        self.grammar, self.budget, self.reasons = grammar, budget, reasons
+        self.grammar, self.budget, self.reasons, self.samples_answer = grammar, budget, reasons, samples_answer
         self.rows: list[Row] = []
         self._ending_ids = frozenset(grammar.full.prefix)
 
@@ -216,6 +219,8 @@ class StructuredDecoding:
             # A greedy answer must agree with the score, even where both are equal, as 16-bit logits can be.
             lead = float(yes - no)
             lead = max(lead, 1e-6) if row.score >= 0.5 else min(lead, -1e-6)
+            if not self.samples_answer:
+                lead = math.copysign(CERTAIN, lead)
             # One token an answer; at temperature 1 a sampled answer is yes with probability `score`.
             masked.fill_(-torch.inf)
             masked[row.ending.yes.first], masked[row.ending.no.first] = lead, 0.0
@@ -242,6 +247,11 @@ class StructuredDecoding:
         # Tokens of the reasoning only: the opening tag may look like the start of the end tag.
         latest = row.ids[-min(row.reasoned, len(prefix)) :]
         return prefix[self.grammar.overlap(latest) :]
+
+
+def soften(score: float, temperature: float) -> float:
+    """The score whose logit is that of `score` divided by the temperature (calibration.py); 0.5 stays 0.5."""
+    return float(torch.sigmoid(torch.tensor(score, dtype=torch.float64).logit() / temperature))
 
 
 def _force(masked: torch.Tensor, token: int) -> None:

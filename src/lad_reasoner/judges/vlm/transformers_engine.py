@@ -2,7 +2,7 @@
 
 `respond(pairs)` gives one `Reply` of the response grammar for each pair of pictures (references first, the query last);
 `name`, `batch_size` and `notes` are those of the judge (see `judge.py`). The answer is greedy, or a vote over several
-sampled responses, whose score is the share of yes. The paper does not say how it decodes; greedy is ours.
+sampled reasonings, whose score is the mean of theirs. The paper does not say how it decodes; greedy is ours.
 """
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ import re
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, Literal, get_args
 
 import torch
 from PIL import Image
 
 from lad_reasoner.errors import InputError, MachineError
-from lad_reasoner.judge import Judgement
 from lad_reasoner.judges.vlm.checkpoint import Checkpoint
-from lad_reasoner.judges.vlm.decoding import Reply, StructuredDecoding
+from lad_reasoner.judges.vlm.decoding import Reply, StructuredDecoding, soften
 from lad_reasoner.judges.vlm.generation import Generator, why_not
 from lad_reasoner.judges.vlm.grammar import make_grammar
 from lad_reasoner.prompts import REASONING_TOKENS, build_messages
@@ -40,8 +40,9 @@ class TransformersEngine:
     """A checkpoint in this process.
 
     `batch_size` responses are generated together, by default more of a small model. With `votes` above one, that many
-    are sampled at `temperature` with a fixed `seed`. The votes of a pair have batches of their own, so that a pair gets
-    the same votes in any batch. The name then includes the number of votes, since it is another system.
+    are sampled at `temperature` with a fixed `seed`; each answers as its score says, and their mean is the score. The
+    votes of a pair have batches of their own, so that a pair gets the same votes in any batch. The name then includes
+    the number of votes, since it is another system.
 
     `reasoning` "never" reads the score without a reasoning, in one pass; "flagged" does so first, and writes a
     reasoning, with the answer after it, only for scores from `flag_limit` on. The name then says so.
@@ -96,15 +97,21 @@ class TransformersEngine:
         """One reply for each pair, in order. Raises `InputError` if the model cannot take so many pictures."""
         with self._lock:
             if self.votes > 1:
-                return [self._vote(pair) for pair in pairs]
-            return self._respond_in_batches(pairs, sample=False)
+                return [count_votes(self._vote(pair)) for pair in pairs]
+            return [self._soften(reply) for reply in self._respond_in_batches(pairs, sample=False)]
 
-    def _vote(self, pair: Pictures) -> Reply:
+    def _soften(self, reply: Reply) -> Reply:
+        """With the score that the checkpoint's temperature makes of it."""
+        temperature = self.checkpoint.score_temperature
+        return reply if temperature == 1 else replace(reply, score=soften(reply.score, temperature))
+
+    def _vote(self, pair: Pictures) -> list[Reply]:
+        """The sampled replies to a pair."""
         device = self.checkpoint.model.device
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
             torch.manual_seed(self.seed)
             replies = self._respond_in_batches([pair] * self.votes, sample=True)
-        return count_votes(replies)
+        return [self._soften(reply) for reply in replies]
 
     def _respond_in_batches(self, pairs: Sequence[Pictures], *, sample: bool) -> list[Reply]:
         size = self.responses_at_once
@@ -119,7 +126,7 @@ class TransformersEngine:
 
     @torch.inference_mode()
     def _generate(self, pairs: Sequence[Pictures], *, sample: bool) -> list[Reply]:
-        decoding = StructuredDecoding(self.grammar, self.reasoning_tokens)
+        decoding = StructuredDecoding(self.grammar, self.reasoning_tokens, samples_answer=False)
         glance = StructuredDecoding(self.grammar, self.reasoning_tokens, reasons=False)
         try:
             if self.generator is None:
@@ -252,8 +259,10 @@ def _pixels(image: Image.Image) -> int:
 
 
 def count_votes(replies: Sequence[Reply]) -> Reply:
-    """The share of yes as score, and the first response of the majority; a tie counts as yes, like a score of 0.5."""
-    votes = [Judgement.of(reply.text).answer == "yes" for reply in replies]
-    share = sum(votes) / len(replies)
-    chosen = replies[votes.index(share >= 0.5)]
-    return Reply(chosen.text, share, sum(reply.tokens for reply in replies), chosen.forced)
+    """The mean of the scores, and the first response that answers as it says; 0.5 counts as yes, like any score.
+
+    Each reply answers as its own score says, so there always is one.
+    """
+    score = sum(reply.score for reply in replies) / len(replies)
+    chosen = next(reply for reply in replies if (reply.score >= 0.5) == (score >= 0.5))
+    return Reply(chosen.text, score, sum(reply.tokens for reply in replies), chosen.forced)

@@ -4,6 +4,8 @@
     scene = make_scene(product, seed=4, kind="logical")
     picture = render(scene, seed=5, paint=product.paint)
 
+As part of the benchmark's folders a draw has a name, `loose_parts-7`: the family, and the seed of the draw.
+
 A family shows parts that also occur in the evaluation products (screws, fruit, cables, …), but refuses to draw any of
 their five compositions. Beside items a free scene names `sights` in its layout, points (what, x, y) where there is
 something to see that is no item, such as an empty compartment; `render` adds them to the facts.
@@ -11,10 +13,14 @@ something to see that is no item, such as an empty compartment; `render` adds th
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from functools import cache
 
 import numpy as np
 
+from lad_reasoner.errors import InputError
+from lad_reasoner.miniloco.catalogue import CATALOGUE
 from lad_reasoner.miniloco.families import jars, loose_parts, lunch_tray, sorting_box, wiring
 from lad_reasoner.miniloco.render import Seed
 from lad_reasoner.miniloco.scene import Product
@@ -27,3 +33,20 @@ FAMILIES: dict[str, Callable[[np.random.Generator], Product]] = {
 def draw_product(family: str, *, seed: Seed) -> Product:
     """A product of this family, drawn at random; KeyError for an unknown family."""
     return FAMILIES[family](np.random.default_rng(seed))
+
+
+def free_names(draws: int) -> tuple[str, ...]:
+    """The names of so many products of each family."""
+    return tuple(f"{family}-{draw}" for draw in range(draws) for family in FAMILIES)
+
+
+@cache
+def find_product(name: str) -> Product:
+    """The product of this name in the catalogue, or the draw of a family; InputError names all."""
+    if name in CATALOGUE:
+        return CATALOGUE[name]
+    match = re.fullmatch(r"([a-z_]+)-(\d{1,9})", name)
+    if match is None or match[1] not in FAMILIES:
+        known = ", ".join((*CATALOGUE, *(f"{family}-N" for family in FAMILIES)))
+        raise InputError(f"unknown product {name!r}; there are: {known}")
+    return draw_product(match[1], seed=int(match[2]))
