@@ -62,6 +62,8 @@ def test_roles(locked: Locked) -> None:
         ("POST", "/v1/stations/station/reload", None),
         ("POST", "/v1/stations/station/changes", change),
         ("POST", "/v1/stations/station/zones", {"zones": [], "base": 1}),
+        ("POST", "/v1/stations/station/rules", {"checks": [], "base": 1}),
+        ("POST", "/stations/station/rules", None),
         ("POST", "/v1/stations/station/changes/1/apply", None),
         ("POST", "/v1/stations/station/changes/1/discard", None),
         ("POST", "/v1/stations/station/changes/1/roll-back", None),

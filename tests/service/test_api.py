@@ -4,6 +4,7 @@ import base64
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -69,20 +70,31 @@ def test_state_needs_no_station(served: Served) -> None:
     assert paths["/v1/inspect"]["post"]["requestBody"]["content"]["application/json"]["example"]["part"] == "4711"
 
 
-CONFIG = '[parameters]\n"path.station" = "station"\n"path.number" = 1\n"body.station" = "station"\n'
-CHECKS = "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance"
-
-
-def test_schemathesis_finds_no_fault(served: Served, tmp_path: Path) -> None:
-    # Some seconds, most of them for the start of the tool.
-    served.inspect(grey_png(102))  # inspection 1 exists
-    (tmp_path / "schemathesis.toml").write_text(CONFIG)
-    command = [sys.executable, "-m", "schemathesis.cli", "--config-file", tmp_path / "schemathesis.toml", "run"]
-    command += [f"http://127.0.0.1:{served.port}/openapi.json", "--checks", CHECKS, "--phases", "fuzzing"]
-    command += ["--max-examples", "4", "--seed", "1", "--no-color"]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
-    assert done.returncode == 0, done.stdout[-5000:] + done.stderr
-    assert not any(line.get("status", 0) >= 500 for line in served.lines())
+def test_rules_are_read_sent_and_previewed(served: Served) -> None:
+    version = served.ask("GET", "/v1/stations/station").json["version"]
+    place = {"kind": "place", "colour": "grey", "box": [2, 2, 20, 20], "least": 0.2}
+    answer = served.ask("POST", "/v1/stations/station/rules", {"checks": [place], "base": version})
+    assert answer.status == 202 and answer.json["target"] == "rules", answer.body
+    address = f"/v1/stations/station/changes/{answer.json['id']}"
+    end = time.monotonic() + 60
+    while served.ask("GET", address).json["state"] == "preparing" and time.monotonic() < end:
+        time.sleep(0.05)
+    assert served.ask("POST", f"{address}/apply").json["state"] == "live"
+    rules = served.ask("GET", "/v1/stations/station/rules").json
+    assert rules["words"][0].startswith("grey at "), rules
+    assert rules["checks"] == [place | {"off": False}] and rules["broken"] == "unsure"
+    checks = served.inspect(grey_png(101)).json["verdict"]["checks"]
+    assert [(each["kind"], each["holds"]) for each in checks] == [("place", True)] and 0 <= checks[0]["score"] <= 0.5
+    for body, problem in (
+        ({"checks": [place | {"box": [1, 2]}], "base": rules["version"]}, "box"),
+        ({"checks": [place | {"colour": "mauve"}], "base": rules["version"]}, "colour"),
+        ({"checks": [], "server": "http://127.0.0.1/", "base": rules["version"]}, "server"),
+        ({"checks": []}, "base"),
+        ({"checks": [place], "base": rules["version"]}, "the same"),
+    ):
+        refused = served.ask("POST", "/v1/stations/station/rules", body)
+        assert refused.status == 422 and problem in refused.error, (body, refused.body)
+    assert served.ask("POST", f"{address}/roll-back").json["state"] == "rolled back"
 
 
 def test_zones_are_sent_and_previewed(served: Served) -> None:
@@ -98,3 +110,19 @@ def test_zones_are_sent_and_previewed(served: Served) -> None:
     ):
         refused = served.ask("POST", "/v1/stations/station/zones", body)
         assert refused.status == 422 and problem in refused.error
+
+
+CONFIG = '[parameters]\n"path.station" = "station"\n"path.number" = 1\n"body.station" = "station"\n'
+CHECKS = "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance"
+
+
+def test_schemathesis_finds_no_fault(served: Served, tmp_path: Path) -> None:
+    # Some seconds, most of them for the start of the tool.
+    served.inspect(grey_png(102))  # inspection 1 exists
+    (tmp_path / "schemathesis.toml").write_text(CONFIG)
+    command = [sys.executable, "-m", "schemathesis.cli", "--config-file", tmp_path / "schemathesis.toml", "run"]
+    command += [f"http://127.0.0.1:{served.port}/openapi.json", "--checks", CHECKS, "--phases", "fuzzing"]
+    command += ["--max-examples", "4", "--seed", "1", "--no-color"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stdout[-5000:] + done.stderr
+    assert not any(line.get("status", 0) >= 500 for line in served.lines())

@@ -21,11 +21,14 @@ import pytest
 from PIL import Image
 
 from helpers.served import Served, grey_png, multipart, serving, serving_here
-from helpers.stations import grey_station
+from helpers.stations import grey_picture, grey_station
+from helpers.tiny import save_qwen
+from lad_reasoner.errors import InputError
 from lad_reasoner.service import server
 from lad_reasoner.service.api import create_app
 from lad_reasoner.service.archive import Archive
 from lad_reasoner.service.runtime import Runtime
+from lad_reasoner.service.setup import create_station
 
 
 @pytest.fixture(scope="module")
@@ -345,6 +348,28 @@ def test_a_station_file_of_nonsense(copied: Path, tmp_path: Path) -> None:
         is_served(served)
 
 
+def test_a_model_folder_that_is_deleted_under_the_server(tmp_path: Path) -> None:
+    model = save_qwen(tmp_path / "model")
+    reference = grey_picture(tmp_path / "good" / "0.png", 100)
+    folder = tmp_path / "station"
+    create_station(folder, [reference], judge=str(model), options={"reasoning_tokens": 4})
+    with serving_here(create_app(Runtime([folder], model=str(tmp_path / "model"))), tmp_path / "log") as served:
+        shutil.rmtree(model)
+        for part in ("1", "2"):  # what is in memory is served
+            answer = served.inspect(grey_png(101), part=part)
+            assert answer.status == 200 and answer.json["outcome"] in ("good", "anomalous"), answer.body
+        assert served.ask("POST", "/v1/stations/station/reload").status == 200
+        # A judge that must be loaded now cannot be: the server's fault, in one line, and others are served.
+        body, kind = multipart(("reference", grey_png(100), "good.png"), ("picture", grey_png(101), "q.png"))
+        answer = served.ask("POST", "/v1/inspect", body, kind)
+        assert answer.status == 503 and "cannot be loaded" in answer.error and str(model) in answer.error
+        assert served.inspect(grey_png(102), part="3").status == 200
+        parts = [each["part"] for each in served.ask("GET", "/v1/stations/station/inspections").json]
+        assert parts == ["3", "2", "1"]
+    with pytest.raises(InputError, match="model"):  # and a restart says what is gone
+        Runtime([folder])
+
+
 def test_a_locked_station(copied: Path, tmp_path: Path) -> None:
     with serving_here(create_app(Runtime([copied])), tmp_path / "log") as served:
         (copied / "tests.jsonl").write_text('{"passed": false, "time": "today", "reason": "the bad part was good"}\n')
@@ -380,6 +405,24 @@ def keep_asking(served: Served, number: int, acknowledged: dict[int, str]) -> No
             return
         if answer.status == 200:
             acknowledged[answer.json["id"]] = part
+
+
+@pytest.mark.slow  # 2,000 connections
+def test_two_thousand_requests_at_once(copied: Path, tmp_path: Path) -> None:
+    with serving(copied, log=tmp_path / "log") as served:
+        answers = asyncio.run(rush(served.port, 2000))
+        statuses = Counter(status for status, _ in answers)
+        assert set(statuses) <= {200, 429} and statuses[200] >= 16, statuses
+        judged = {json.loads(body)["part"] for status, body in answers if status == 200}
+        assert len(judged) == statuses[200]
+        is_served(served)
+        assert served.stop() == 0
+    archive = Archive(copied, "station")
+    try:
+        kept = {each.part for each in archive.history(limit=3000)} - {""}
+        assert kept == judged  # what was answered is kept, and what was refused is not
+    finally:
+        archive.close()
 
 
 @pytest.mark.slow  # two servers start, one after the other

@@ -21,6 +21,7 @@ from helpers.served import Served, grey_png, serving_here
 from helpers.stations import grey_pictures, grey_station
 from lad_reasoner.service.keys import Keys, add_key
 from lad_reasoner.service.page import create_page_app
+from lad_reasoner.service.rule_sheet import AmountCheck, PlaceCheck, RuleSheet, TextCheck
 from lad_reasoner.service.runtime import Runtime
 from lad_reasoner.service.setup import create_station, set_zones
 from lad_reasoner.service.station import Station
@@ -33,7 +34,7 @@ pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this ma
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     with sync_playwright() as playwright:
-        browser = launch(playwright)
+        browser = launch(playwright, "--use-fake-device-for-media-stream")
         yield browser
         browser.close()
 
@@ -43,6 +44,21 @@ def served(tmp_path: Path) -> Iterator[Served]:
     """A station with two references, without a promise."""
     grey_station(tmp_path, judge="helpers.stations:NearestGrey", max_false_alarms=None)
     with serving_here(create_page_app(Runtime([tmp_path / "station"])), tmp_path / "log") as served:
+        yield served
+
+
+BLACK = AmountCheck(kind="amount", colour="black", least=0.0, most=0.2)
+GREY = PlaceCheck(kind="place", colour="grey", box=(2, 2, 24, 24), least=0.5)
+
+
+@pytest.fixture
+def ruled(tmp_path: Path) -> Iterator[Served]:
+    """A station whose rules are: not much black, grey in the middle, and a text that is not looked for."""
+    folder, station = grey_station(tmp_path, judge="helpers.stations:NearestGrey", max_false_alarms=None)
+    text = TextCheck(kind="text", words=EVIL, off=True)
+    sheet = RuleSheet(broken="anomalous", checks=(BLACK, GREY, text))
+    station.model_copy(update={"rules": sheet}).save(folder)
+    with serving_here(create_page_app(Runtime([folder])), tmp_path / "log") as served:
         yield served
 
 
@@ -409,6 +425,132 @@ def test_the_limit_is_moved_over_the_histogram(page: Page, served: Served) -> No
     assert served.inspect(grey_png(120)).json["outcome"] == "anomalous"
 
 
+def test_rules_are_shown_edited_and_switched_off(browser: Browser, ruled: Served) -> None:
+    context = new_context(browser, ruled)
+    page = context.new_page()
+    complaints = watch(page)
+    page.goto("/stations/station")
+    inspect(page, grey_png(10), "4711")
+    expect(page.locator("#verdict .outcome")).to_contain_text("anomalous")
+    expect(page.locator("#verdict .headline")).to_contain_text("2 rules broken, first: black covers 0.0 to 20.0 %")
+    expect(page.locator("#verdict .rules .broken")).to_have_count(2)
+    expect(page.locator("#verdict .rules .broken").first).to_contain_text("score")
+    page.goto("/stations/station/rules")
+    expect(page.locator("#rules li")).to_have_count(3)
+    expect(page.locator("#rules li").nth(1)).to_contain_text("broken by 1 of the 1 newest parts")
+    expect(page.locator("#rules li").nth(2)).to_contain_text(EVIL)
+    expect(page.locator("#rules .canvas .box")).to_have_count(1)
+    assert page.title() != "hacked"
+    page.get_by_role("button", name="Preview").click()
+    expect(page.get_by_role("alert")).to_contain_text("the same as they are")
+    page.get_by_label("on, rule 1").uncheck()
+    page.get_by_label("at least, % of the box, rule 2").fill("half")
+    page.get_by_role("button", name="Preview").click()
+    expect(page.get_by_role("alert")).to_contain_text("rule 2: at least, % of the box: not a number")
+    page.get_by_label("at least, % of the box, rule 2").fill("60")
+    page.get_by_label("a broken rule").select_option("unsure")
+    page.get_by_role("button", name="Preview").click()
+    page.wait_for_url("**/changes")
+    change = page.locator(".change").first
+    expect(change).to_contain_text("4711: anomalous → unsure", timeout=60_000)
+    expect(change).to_contain_text("black covers 0.0 to 20.0 % of the picture (off)")
+    apply_newest(page)
+    edited = ruled.ask("GET", "/v1/stations/station/rules").json
+    assert edited["broken"] == "unsure" and [each["off"] for each in edited["checks"]] == [True, False, True]
+    assert edited["checks"][1]["least"] == 0.6 and edited["checks"][0]["most"] == 0.2
+    again = ruled.inspect(grey_png(10, 1)).json
+    assert again["outcome"] == "unsure" and again["verdict"]["headline"].startswith("Rule broken: grey at ")
+    page.reload()
+    page.get_by_role("button", name="Roll back").click()
+    expect(page.locator(".change").first).to_have_attribute("data-state", "rolled back")
+    assert ruled.inspect(grey_png(10, 2)).json["outcome"] == "anomalous"
+    actions = [line["action"] for line in ruled.ask("GET", "/v1/stations/station/audit").json]
+    assert actions[:1] == ["rolled back"] and "live" in actions and "preparing" in actions
+    assert [line for line in complaints if "status of 4" not in line and "Status Error Code 4" not in line] == []
+    context.close()
+
+
+def test_a_preview_is_a_table(page: Page, served: Served) -> None:
+    for seed in range(3):
+        served.inspect(grey_png(245, seed), part='=HYPERLINK("http://evil")')
+    page.goto("/stations/station/history")
+    page.get_by_label("choose inspection 3").check()
+    page.get_by_label("preview on the newest").select_option("1000 kept pictures")
+    page.get_by_role("button", name="Preview").click()
+    page.wait_for_url("**/changes")
+    change = page.locator(".change").first
+    expect(change).to_have_attribute("data-state", "preview", timeout=60_000)
+    expect(change).to_contain_text("2 verdicts would change")
+    with page.expect_download() as waiting:
+        change.get_by_role("link", name="CSV").click()
+    assert waiting.value.suggested_filename == "station change 1.csv"
+    rows = list(csv.DictReader(io.StringIO(waiting.value.path().read_text("utf-8-sig"))))
+    assert [(row["id"], row["before"], row["after"]) for row in rows] == [(n, "anomalous", "good") for n in "21"]
+    assert all(float(row["score before"]) > 0.5 > float(row["score after"]) for row in rows)
+    book = openpyxl.load_workbook(io.BytesIO(served.ask("GET", "/stations/station/changes/1/table.xlsx").body))
+    assert book["preview"]["B2"].value == '\'=HYPERLINK("http://evil")' and book["preview"].max_row == 3
+
+
+def test_the_whole_page_by_keyboard(page: Page, served: Served) -> None:
+    served.inspect(grey_png(250), part="4711")
+    page.goto("/stations/station")
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("link", name="To the content")).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(page.locator("#main")).to_be_focused()
+    page.goto("/stations/station")
+    names = []
+    for _ in range(60):
+        page.keyboard.press("Tab")
+        # Each stop has a name to read out, and an outline to see.
+        name, outline = page.evaluate(NAME_AND_OUTLINE)
+        if name == "document":
+            break
+        assert name and outline, (names, name)
+        names.append(name)
+    order = ("LAD-Reasoner", "Inspect", "History", "Limit", "drop or choose", "part number", "good after all", "Save")
+    places = [next(index for index, name in enumerate(names) if start in name) for start in order]
+    assert places == sorted(places), names
+    page.keyboard.press("g")
+    expect(page.get_by_label("good after all")).to_be_checked()
+    page.keyboard.press("Escape")  # takes it back: the keys count again
+    page.keyboard.press("m")
+    expect(page.get_by_label("missed a defect")).to_be_checked()
+    page.keyboard.press("Escape")
+    page.get_by_label("keys").uncheck()
+    page.keyboard.press("g")
+    expect(page.get_by_label("good after all")).not_to_be_checked()
+
+
+# What has the focus: the name that is read out, and whether it has an outline.
+NAME_AND_OUTLINE = """() => {
+    const element = document.activeElement;
+    if (!element || element === document.body) return ["document", true];
+    const label = [...(element.labels ?? [])].map((each) => each.textContent).join(" ");
+    const name = element.getAttribute("aria-label") || label || element.textContent;
+    const style = getComputedStyle(element);
+    return [name.trim(), style.outlineStyle !== "none" && parseFloat(style.outlineWidth) > 0];
+}"""
+
+
+def test_the_camera_takes_a_picture(page: Page, served: Served) -> None:
+    page.context.grant_permissions(["camera"])
+    page.get_by_label("part number").fill("4711")
+    page.get_by_role("button", name="Camera").click()
+    expect(page.locator("#video")).to_be_visible()
+    page.wait_for_function("document.getElementById('video').videoWidth > 0")
+    expect(page.get_by_role("button", name="Take the picture")).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(page.locator("#verdict .part")).to_contain_text("4711")
+    (kept,) = served.ask("GET", "/v1/stations/station/inspections").json
+    assert kept["part"] == "4711" and kept["picture"]
+
+
+def test_without_a_camera_the_page_says_so(page: Page) -> None:
+    page.get_by_role("button", name="Camera").click()
+    expect(page.get_by_role("alert")).to_contain_text("the camera cannot be used")
+
+
 def test_a_key_is_given_once(browser: Browser, tmp_path: Path) -> None:
     grey_station(tmp_path, judge="helpers.stations:Grey")
     key = add_key(tmp_path / "keys.toml", "line 3", "operator")
@@ -451,17 +593,15 @@ def test_an_open_page_does_not_hold_the_shutdown_up(browser: Browser, tmp_path: 
 
 @pytest.mark.skipif(not AXE.is_file(), reason="no axe-core: `npm install axe-core`, or its axe.min.js in AXE_CORE")
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_no_fault(browser: Browser, served: Served, scheme: str) -> None:
-    served.inspect(grey_png(250), part="4711")
+def test_axe_finds_no_fault(browser: Browser, ruled: Served, scheme: str) -> None:
+    ruled.inspect(grey_png(250), part="4711")
     context = browser.new_context(
-        base_url=f"http://127.0.0.1:{served.port}", bypass_csp=True, color_scheme=scheme, viewport=None
+        base_url=f"http://127.0.0.1:{ruled.port}", bypass_csp=True, color_scheme=scheme, viewport=None
     )
     page = context.new_page()
-    change = served.ask("POST", "/v1/stations/station/changes", {"target": "references", "inspections": [1]})
-    wait_until(
-        lambda: served.ask("GET", f"/v1/stations/station/changes/{change.json['id']}").json["state"] == "preview"
-    )
-    for name in ("", "/history", "/inspections/1", "/changes", "/limit", "/zones", "login"):
+    change = ruled.ask("POST", "/v1/stations/station/changes", {"target": "references", "inspections": [1]})
+    wait_until(lambda: ruled.ask("GET", f"/v1/stations/station/changes/{change.json['id']}").json["state"] == "preview")
+    for name in ("", "/history", "/inspections/1", "/changes", "/limit", "/zones", "/rules", "login"):
         path = f"stations/station{name}" if name != "login" else name
         page.goto(f"/{path}")
         if name == "/zones":
@@ -474,10 +614,12 @@ def test_axe_finds_no_fault(browser: Browser, served: Served, scheme: str) -> No
 
 
 @pytest.mark.parametrize("width", [400, 1920])
-def test_nothing_is_wider_than_the_screen_and_prints_keep_pictures(page: Page, served: Served, width: int) -> None:
-    served.inspect(grey_png(250), part="4711" * 40)
+def test_nothing_is_wider_than_the_screen_and_prints_keep_pictures(browser: Browser, ruled: Served, width: int) -> None:
+    ruled.inspect(grey_png(250), part="4711" * 40)
+    context = new_context(browser, ruled)
+    page = context.new_page()
     page.set_viewport_size({"width": width, "height": 1000})
-    for path in ("", "/history", "/inspections/1", "/changes", "/zones", "/limit"):
+    for path in ("", "/history", "/inspections/1", "/changes", "/zones", "/rules", "/limit"):
         page.goto(f"/stations/station{path}")
         assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0, path
     page.goto("/stations/station/inspections/1")
@@ -491,3 +633,4 @@ def test_nothing_is_wider_than_the_screen_and_prints_keep_pictures(page: Page, s
         expect(page.get_by_role("button")).to_have_count(0)
     page.goto("/stations/station/limit")
     assert page.locator(".key.good").bounding_box()["width"] < 20  # type: ignore[index]
+    context.close()

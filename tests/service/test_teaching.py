@@ -1,16 +1,21 @@
 """Pictures that are accepted as normal: a preview on the archive, live, rolled back; a crash in between."""
 
 import shutil
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from helpers.served import grey_png
 from helpers.stations import grey_station
-from lad_reasoner.errors import InputError
+from lad_reasoner.errors import InputError, MissingExtraError
+from lad_reasoner.service import teaching
 from lad_reasoner.service.archive import AbsentError, Change, Inspection, Opinion, StateError
+from lad_reasoner.service.export import change_rows
+from lad_reasoner.service.rule_sheet import AmountCheck, QuestionCheck
 from lad_reasoner.service.runtime import LiveStation, Runtime
 from lad_reasoner.service.station import FILE, Station, Zone
 from lad_reasoner.service.teaching import (
@@ -18,6 +23,7 @@ from lad_reasoner.service.teaching import (
     discard_change,
     fit_limit,
     propose_change,
+    propose_rules,
     propose_zones,
     recover_changes,
     roll_back_change,
@@ -71,7 +77,14 @@ def test_to_the_references_and_back(runtime: Runtime) -> None:
     # The accepted picture itself says nothing: it is left out.
     assert change.preview["judged"] == 2 and change.preview["unreadable"] == 0
     assert change.preview["changes"] == [
-        {"id": same_again.id, "part": "162", "before": "anomalous", "after": "good", "truth": "good"}
+        {
+            "id": same_again.id,
+            "part": "162",
+            "before": "anomalous",
+            "after": "good",
+            "scores": [same_again.verdict and round(same_again.verdict.score, 6), pytest.approx(0, abs=0.02)],
+            "truth": "good",
+        }
     ]
     assert change.preview["anomalous"] == [2, 1] and change.preview["known_false_alarms"] == [1, 0]
     assert live.file() == before and inspect(runtime, 163).outcome == "anomalous"  # nothing is live yet
@@ -98,6 +111,104 @@ def test_to_the_references_and_back(runtime: Runtime) -> None:
         "rolled back",
     ]
     assert live.archive.broken_audit() is None and defect.outcome == "anomalous"
+
+
+def test_a_preview_looks_as_far_back_as_it_is_told(runtime: Runtime) -> None:
+    live = runtime.station("station")
+    parts = [inspect(runtime, shade, seed) for seed, shade in enumerate((160, 161, 162, 163))]
+    for pictures in (2, 1000):
+        change = wait(live, propose_change(runtime, live, "references", [parts[-1].id], who="Ada", pictures=pictures))
+        assert change.preview["judged"] == min(pictures - 1, 3)
+        rows = list(change_rows(change))
+        assert [row[:4] for row in rows] == [[part.id, part.part, "anomalous", "good"] for part in parts[2::-1]][
+            : len(rows)
+        ]
+        assert len(rows) == change.preview["judged"] and all(row[4] > row[5] for row in rows)
+        discard_change(live, change.id, who="Ada")
+
+
+def test_a_preview_that_takes_too_long_is_stopped(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
+    live = runtime.station("station")
+    number = inspect(runtime, 160).id
+    inspect(runtime, 161)
+    going, goes = threading.Event(), threading.Event()
+    fit = teaching.outcome_of
+
+    def wait_for_the_stop(*values: Any) -> Any:
+        going.set()
+        assert goes.wait(60)
+        return fit(*values)
+
+    monkeypatch.setattr(teaching, "outcome_of", wait_for_the_stop)
+    change = propose_change(runtime, live, "references", [number], who="Ada")
+    assert going.wait(60)
+    assert discard_change(live, change.id, who="Ada").state == "discarded"
+    goes.set()
+    for thread in threading.enumerate():
+        if thread.name == f"preview {change.id}":
+            thread.join(60)
+    stopped = live.archive.change(change.id)
+    assert (stopped.state, stopped.preview, accepted(live)) == ("discarded", {}, [])
+    monkeypatch.setattr(teaching, "outcome_of", fit)
+    assert wait(live, propose_change(runtime, live, "references", [number], who="Ada")).state == "preview"
+
+
+WHITE = AmountCheck(kind="amount", colour="white", least=0.0, most=0.2)
+
+
+def test_other_rules_are_a_change_as_any_other(runtime: Runtime) -> None:
+    live = runtime.station("station")
+    bright = inspect(runtime, 110)
+    assert bright.outcome == "good"
+    before, limit = live.file(), live.open.station.limit
+    grey = AmountCheck(kind="amount", colour="grey", least=0.0, most=0.2)
+    change = wait(live, propose_rules(runtime, live, [WHITE, grey], broken="anomalous", base=live.version, who="Ada"))
+    assert change.state == "preview", change.preview
+    assert change.preview["rules"] == [
+        ["no rule", "white covers 0.0 to 20.0 % of the picture"],
+        ["no rule", "grey covers 0.0 to 20.0 % of the picture"],
+    ]
+    assert change.preview["broken"] == ["unsure", "anomalous"]
+    assert [(each["before"], each["after"]) for each in change.preview["changes"]] == [("good", "anomalous")]
+    apply_change(live, change.id, who="Ada")
+    ruled = inspect(runtime, 110, 1)
+    assert ruled.outcome == "anomalous" and ruled.verdict is not None
+    assert ruled.verdict.headline.startswith("Rule broken: grey covers 0.0 to 20.0 % of the picture (")
+    assert live.open.station.limit == limit
+    with pytest.raises(InputError, match="the same as they are"):
+        propose_rules(runtime, live, [WHITE, grey], broken="anomalous", base=live.version, who="Ada")
+    with pytest.raises(StateError, match="changed meanwhile"):
+        propose_rules(runtime, live, [], broken="note", base=1, who="Ada")
+
+    off = grey.model_copy(update={"off": True})
+    change = wait(live, propose_rules(runtime, live, [WHITE, off], broken="anomalous", base=live.version, who="Eve"))
+    words = "grey covers 0.0 to 20.0 % of the picture"
+    assert change.preview["rules"] == [[words, f"{words} (off)"]]
+    apply_change(live, change.id, who="Eve")
+    ruled = inspect(runtime, 110, 2)
+    assert ruled.outcome == "good" and ruled.verdict is not None and len(ruled.verdict.checks) == 1
+    for number in (change.id, change.id - 1):
+        roll_back_change(live, number, who="Eve")
+    assert live.file() == before
+    who = [(line.who, line.action) for line in live.archive.audit() if line.action in ("live", "rolled back")]
+    assert who == [("Eve", "rolled back"), ("Eve", "rolled back"), ("Eve", "live"), ("Ada", "live")]
+
+
+def test_rules_are_written_anew_and_questions_stay(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_reader() -> None:
+        raise MissingExtraError("rapidocr", "ocr")
+
+    monkeypatch.setattr("lad_reasoner.service.rules.LabelReader", no_reader)
+    live = runtime.station("station")
+    question = QuestionCheck(kind="question", question="Is it grey?")
+    asked = wait(live, propose_rules(runtime, live, [question], broken="note", base=live.version, who="Ada"))
+    apply_change(live, asked.id, who="Ada")
+    change = wait(live, propose_rules(runtime, live, None, broken="note", base=live.version, who="Ada"))
+    assert change.state == "preview", change.preview
+    apply_change(live, change.id, who="Ada")
+    sheet = live.open.station.rules
+    assert sheet is not None and sheet.checks[-1] == question and len(sheet.checks) > 1
+    assert {check.kind for check in sheet.checks[:-1]} <= {"amount", "count", "place"}
 
 
 def test_to_the_calibration(runtime: Runtime) -> None:

@@ -13,6 +13,8 @@
     POST /v1/stations/NAME/changes              accept pictures as normal: makes a preview              (engineer)
     GET  /v1/stations/NAME/changes[/ID]         changes, and what they change on the archive
     POST /v1/stations/NAME/zones                other zones: makes a preview                            (engineer)
+    GET  /v1/stations/NAME/rules                the rules, as they stand in the station file
+    POST /v1/stations/NAME/rules                other rules: makes a preview                            (engineer)
     POST /v1/stations/NAME/changes/ID/apply     the preview goes live                                   (engineer)
     POST /v1/stations/NAME/changes/ID/discard   the preview is thrown away                              (engineer)
     POST /v1/stations/NAME/changes/ID/roll-back the station is again as it was before                   (engineer)
@@ -67,12 +69,17 @@ from lad_reasoner.service.forms import (
 from lad_reasoner.service.guard import Guard
 from lad_reasoner.service.keys import Holder, Keys
 from lad_reasoner.service.queue import LateError, QueueFullError
+from lad_reasoner.service.rule_sheet import MOST_CHECKS, Check, RuleSheet
+from lad_reasoner.service.rules import describe_check
 from lad_reasoner.service.runtime import LATE, LiveStation, Order, Runtime
 from lad_reasoner.service.station import Zone
 from lad_reasoner.service.teaching import (
+    JUDGED,
+    MOST_JUDGED,
     apply_change,
     discard_change,
     propose_change,
+    propose_rules,
     propose_zones,
     recover_changes,
     roll_back_change,
@@ -92,6 +99,11 @@ _PICTURE = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwAD
 _INSPECT_EXAMPLE = {"station": "bottle", "part": "4711", "picture": _PICTURE, "seconds": 5}
 _ZONES_EXAMPLE = {
     "zones": [{"kind": "ignore", "name": "date", "points": [[20, 400], [200, 400], [200, 460], [20, 460]]}],
+    "base": 1,
+}
+_RULES_EXAMPLE = {
+    "checks": [{"kind": "place", "colour": "red", "box": [66, 240, 72, 40], "least": 0.7}],
+    "broken": "anomalous",
     "base": 1,
 }
 _BATCH_EXAMPLE = {"station": "bottle", "pictures": [{"part": "4711", "picture": _PICTURE}]}
@@ -114,6 +126,11 @@ class FeedbackForm(BaseModel):
     who: str = Field("", max_length=100, description="A person's name, where several share a key.")
 
 
+Pictures = Annotated[
+    int, Field(ge=1, le=MOST_JUDGED, description="Kept pictures, the newest, that the preview judges again.")
+]
+
+
 class ChangeForm(BaseModel):
     """Inspections whose pictures are to be accepted as normal; none for target `limit`."""
 
@@ -121,6 +138,7 @@ class ChangeForm(BaseModel):
 
     target: Target
     inspections: list[Annotated[int, Field(ge=1, le=MOST_ID)]] = Field([], max_length=100)
+    pictures: Pictures = JUDGED
 
 
 class ZonesForm(BaseModel):
@@ -132,6 +150,31 @@ class ZonesForm(BaseModel):
     mm_per_pixel: float | None = Field(None, gt=0, allow_inf_nan=False)
     fixed_camera: bool = False
     base: int = Field(ge=1, le=MOST_ID, description="The version of the station that they are for.")
+    pictures: Pictures = JUDGED
+
+
+class RulesForm(BaseModel):
+    """All rules of a station, in place of those that it has; without `checks` they are written anew.
+
+    The model that answers questions is that of the station file.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    checks: list[Check] | None = Field(None, max_length=MOST_CHECKS)
+    broken: Literal["note", "unsure", "anomalous"] = "unsure"
+    base: int = Field(ge=1, le=MOST_ID, description="The version of the station that they are for.")
+    pictures: Pictures = JUDGED
+
+
+class RulesCard(BaseModel):
+    """The rules of a station; `words` says each of `checks` in words."""
+
+    broken: Literal["note", "unsure", "anomalous"]
+    model: str
+    checks: list[Check]
+    words: list[str]
+    version: int
 
 
 class StationCard(BaseModel):
@@ -451,7 +494,7 @@ def _add_change_routes(app: FastAPI) -> None:
         holder: Engineer,
     ) -> Change:
         """Accept pictures as normal, or fit the limit to what was said. Nothing changes but a preview is made."""
-        return propose_change(runtime, live, form.target, form.inspections, who=holder.name)
+        return propose_change(runtime, live, **dict(form), who=holder.name)
 
     @app.post("/v1/stations/{station}/zones", status_code=202, tags=["teach"], responses=problems)
     def draw_zones(
@@ -463,6 +506,28 @@ def _add_change_routes(app: FastAPI) -> None:
         """Other zones, in pixels of the first reference. Nothing changes but a preview is made."""
         return propose_zones(runtime, live, **dict(form), who=holder.name)
 
+    @app.get("/v1/stations/{station}/rules", tags=["stations"], responses=problems)
+    def rules(live: TheStation, holder: AnyHolder) -> RulesCard:
+        """The rules, as they stand in the station file."""
+        sheet, first = live.open.station.rules or RuleSheet(), live.open.painted_references[0]
+        return RulesCard(
+            broken=sheet.broken,
+            model=sheet.model,
+            checks=list(sheet.checks),
+            words=[describe_check(check, first) for check in sheet.checks],
+            version=live.version,
+        )
+
+    @app.post("/v1/stations/{station}/rules", status_code=202, tags=["teach"], responses=problems)
+    def edit_rules(
+        live: TheStation,
+        runtime: TheRuntime,
+        form: Annotated[RulesForm, Body(examples=[_RULES_EXAMPLE])],
+        holder: Engineer,
+    ) -> Change:
+        """Other rules. Nothing changes but a preview is made."""
+        return propose_rules(runtime, live, **dict(form), who=holder.name)
+
     @app.post("/v1/stations/{station}/changes/{number}/apply", tags=["teach"], responses=problems)
     def apply(live: TheStation, number: Number, holder: Engineer) -> Change:
         """The preview goes live."""
@@ -470,7 +535,7 @@ def _add_change_routes(app: FastAPI) -> None:
 
     @app.post("/v1/stations/{station}/changes/{number}/discard", tags=["teach"], responses=problems)
     def discard(live: TheStation, number: Number, holder: Engineer) -> Change:
-        """The preview is thrown away."""
+        """The preview is thrown away; one that is being made is stopped."""
         return discard_change(live, number, who=holder.name)
 
     @app.post("/v1/stations/{station}/changes/{number}/roll-back", tags=["teach"], responses=problems)

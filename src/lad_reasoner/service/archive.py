@@ -42,7 +42,7 @@ PAGE = 100  # rows of one page of the history
 FORMAT = 1  # of the tables
 
 Outcome = Literal["good", "anomalous", "unsure", "not judged"]
-Target = Literal["references", "calibration", "limit", "zones"]
+Target = Literal["references", "calibration", "limit", "zones", "rules"]
 State = Literal["preparing", "preview", "live", "rolled back", "discarded"]
 
 # What a person gives as the cause of a wrong verdict; free words go into the note.

@@ -35,6 +35,7 @@ from lad_reasoner.service.station import FILE, STUDIED, TESTS, Station, path_ins
 from lad_reasoner.service.zones import LEAST_VISIBLE, PlacedZones
 from lad_reasoner.text import place_words, printable
 
+JUDGE_LIMIT = 0.5  # a judge's own boundary
 MAP_CORE = 0.6  # of the map's maximum: from here on a cell belongs to a box that the judge did not give
 MOST_BOXES = 3  # of those that are read from the map
 
@@ -108,7 +109,7 @@ class OpenStation:
         self.inspector = Inspector(self.judge, [path_inside(self.folder, name) for name in self.station.references])
         self.zones = PlacedZones(self.station, self.folder, self.references) if self.station.zones else None
         self.rules: RuleChecker | None = None
-        if self.station.rules is not None and self.station.rules.checks:
+        if self.station.rules is not None and self.station.rules.active:
             # A station that is only tried out puts no question to a model: each costs time or money.
             self.rules = RuleChecker(self.station.rules, self.painted_references[0], ask=station is None)
         self.second: SecondLook | None = None
@@ -325,7 +326,12 @@ def why_locked(folder: Path) -> str:
 
 def outcome_of(station: Station, verdict: Verdict) -> Outcome:
     """By the station's limits and the rules that were checked; without limits the judge's answer stands."""
-    return _outcome_by_rules(station, _outcome(station, verdict.anomalous, verdict.score), verdict.checks)
+    return _outcome_by_rules(station, _outcome(station, judged_anomalous(verdict), verdict.score), verdict.checks)
+
+
+def judged_anomalous(verdict: Verdict) -> bool:
+    """The judge's own answer, whatever the rules made of it."""
+    return verdict.score >= JUDGE_LIMIT if broken_rules(verdict.checks) else verdict.anomalous
 
 
 def _outcome_by_rules(station: Station, outcome: Outcome, checks: Sequence[Checked]) -> Outcome:

@@ -9,6 +9,7 @@
     /stations/NAME/inspections/ID               one verdict; keys g (good after all) and m (missed)
     /stations/NAME/changes                      accept as normal: preview, live, roll back
     /stations/NAME/zones                        zones drawn on the first reference
+    /stations/NAME/rules                        the rules: edited, switched off, written anew
     /stations/NAME/limit                        the limit, and a histogram of the archive
 
 HTML that the server writes; htmx swaps parts of it. Nothing is loaded from elsewhere, and the content security policy
@@ -18,12 +19,11 @@ allows no script inside a page. All texts of clients and judges are escaped, and
 from __future__ import annotations
 
 import asyncio
-import io
 import json
 import secrets
 import threading
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path, PurePosixPath
@@ -39,9 +39,8 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import HTMLResponse, RedirectResponse, Response, StreamingResponse
 
 import lad_reasoner.templates
-from lad_reasoner.errors import InputError, require
+from lad_reasoner.errors import InputError
 from lad_reasoner.files.pictures import Picture, encode_picture, open_picture, read_picture
-from lad_reasoner.files.tables import defused, format_table_row
 from lad_reasoner.records import Box
 from lad_reasoner.report.inspection import heat_image
 from lad_reasoner.runner import Judged
@@ -59,21 +58,28 @@ from lad_reasoner.service.api import (
     picture_as_png,
 )
 from lad_reasoner.service.archive import REASONS, AbsentError, Inspection, Opinion, Outcome, Target
+from lad_reasoner.service.export import CHANGE_HEADS, HISTORY_HEADS, change_rows, csv_table, excel_table, history_row
 from lad_reasoner.service.guard import COOKIE, LOGIN, OPEN
+from lad_reasoner.service.histogram import score_bars
 from lad_reasoner.service.keys import Holder, Keys
+from lad_reasoner.service.rule_form import MOST_FIELDS, read_rule_form, rule_rows
+from lad_reasoner.service.rule_sheet import RuleSheet
 from lad_reasoner.service.runtime import LiveStation, Runtime
 from lad_reasoner.service.station import path_inside
 from lad_reasoner.service.teaching import (
+    JUDGED,
+    MOST_JUDGED,
     apply_change,
     discard_change,
     move_limit,
     propose_change,
+    propose_rules,
     propose_zones,
     roll_back_change,
 )
 from lad_reasoner.service.telemetry import Telemetry
 from lad_reasoner.templates import render_page
-from lad_reasoner.text import first_problem, printable, shown
+from lad_reasoner.text import first_problem, printable
 
 STATIC = Path(lad_reasoner.templates.__file__).parent / "service"
 SCRIPTS = ("htmx.min.js", "station.js", "zones.js")
@@ -82,8 +88,8 @@ VIEWS = 500  # maps that stay in memory, of the newest inspections
 RECENT = 12  # of the line beside the verdict
 ROWS = 50  # of a page of the history
 MOST_ROWS = 100_000  # of an export
-MOST_SCORES = 1000  # of the histogram, the newest
-BINS = 40
+MOST_TALLIED = 500  # of the archive, the newest: how often a rule broke
+MOST_SHOWN = 100  # verdicts that a change changes, on its page; its table has all
 MASK_COLOUR, MASK_ALPHA = (120, 120, 120), 170  # how a zone that is a mask is shown
 THUMBNAIL = 32  # pixels: on which pictures are compared where the judge does not say which reference is nearest
 BEAT = 15.0  # seconds between two signs of life of a stream of events
@@ -179,6 +185,13 @@ class Filter:
             before=before, limit=limit, outcome=self.outcome, part=self.part.strip(), reviewed=reviewed
         )
 
+    def all(self, live: LiveStation) -> Iterator[Inspection]:
+        """All of the history, newest first, read page by page."""
+        before, left = None, MOST_ROWS
+        while left > 0 and (page := self.select(live, before=before, limit=min(1000, left))):
+            before, left = page[-1].id, left - len(page)
+            yield from page
+
     def query(self, **more: int) -> str:
         """As the query of an address."""
         values = {"outcome": self.outcome, "part": self.part, "reviewed": self.reviewed, **more}
@@ -186,6 +199,7 @@ class Filter:
 
 
 TheFilter = Annotated[Filter, Depends()]
+Pictures = Annotated[int, Form(ge=1, le=MOST_JUDGED)]
 
 
 def create_page_app(
@@ -202,6 +216,7 @@ def create_page_app(
     _add_history(app, watch)
     _add_changes(app)
     _add_zones(app)
+    _add_rules(app)
     _add_limit(app)
     return app
 
@@ -306,13 +321,11 @@ def _add_history(app: FastAPI, watch: Watch) -> None:
 
     @app.get("/stations/{station}/history.csv", include_in_schema=False)
     def as_csv(live: TheStation, holder: AnyHolder, chosen: TheFilter) -> Response:
-        table = "".join(format_table_row(row) for row in (HEADS, *_rows(live, chosen)))
-        return _download(live, printable(table).encode("utf-8-sig"), "csv", "text/csv; charset=utf-8")
+        return _table(live.name, "csv", "history", HISTORY_HEADS, map(history_row, chosen.all(live)))
 
     @app.get("/stations/{station}/history.xlsx", include_in_schema=False)
     def as_excel(live: TheStation, holder: AnyHolder, chosen: TheFilter) -> Response:
-        kind = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
-        return _download(live, _workbook(_rows(live, chosen)), "xlsx", kind)
+        return _table(live.name, "xlsx", "history", HISTORY_HEADS, map(history_row, chosen.all(live)))
 
     @app.get("/stations/{station}/inspections/{number}", include_in_schema=False)
     def detail(live: TheStation, number: Number, holder: AnyHolder) -> Response:
@@ -339,11 +352,18 @@ def _add_history(app: FastAPI, watch: Watch) -> None:
 def _add_changes(app: FastAPI) -> None:
     @app.get("/stations/{station}/changes", include_in_schema=False)
     def changes(live: TheStation, holder: AnyHolder) -> Response:
-        return _page("changes.html", holder, live, title=f"Changes of {live.name}", changes=live.archive.changes())
+        newest = live.archive.changes()
+        title = f"Changes of {live.name}"
+        return _page("changes.html", holder, live, title=title, changes=newest, most=MOST_SHOWN)
 
     @app.get("/stations/{station}/changes/{number}", include_in_schema=False)
     def one_change(live: TheStation, number: Number, holder: AnyHolder) -> Response:
-        return _part("change.html", holder, live, change=live.archive.change(number))
+        return _part("change.html", holder, live, change=live.archive.change(number), most=MOST_SHOWN)
+
+    @app.get("/stations/{station}/changes/{number}/table.{suffix}", include_in_schema=False)
+    def change_table(live: TheStation, number: Number, suffix: Literal["csv", "xlsx"], holder: AnyHolder) -> Response:
+        change = live.archive.change(number)
+        return _table(f"{live.name} change {number}", suffix, "preview", CHANGE_HEADS, change_rows(change))
 
     @app.post("/stations/{station}/changes", include_in_schema=False)
     def propose(
@@ -352,10 +372,11 @@ def _add_changes(app: FastAPI) -> None:
         holder: Engineer,
         target: Annotated[Target, Form()],
         inspections: Annotated[list[int], Form(max_length=100)] = [],  # noqa: B006 - FastAPI copies it
+        pictures: Pictures = JUDGED,
     ) -> Response:
         if any(not 1 <= number <= MOST_ID for number in inspections):
             raise InputError("inspections: not the number of an inspection")
-        propose_change(runtime, live, target, inspections, who=holder.name)
+        propose_change(runtime, live, target, inspections, who=holder.name, pictures=pictures)
         return Response(status_code=204, headers={"HX-Redirect": f"{_address(live)}/changes"})
 
     @app.post("/stations/{station}/changes/{number}/{verb}", include_in_schema=False)
@@ -363,7 +384,8 @@ def _add_changes(app: FastAPI) -> None:
         live: TheStation, number: Number, verb: Literal["apply", "discard", "roll-back"], holder: Engineer
     ) -> Response:
         moves = {"apply": apply_change, "discard": discard_change, "roll-back": roll_back_change}
-        return _part("change.html", holder, live, change=moves[verb](live, number, who=holder.name))
+        change = moves[verb](live, number, who=holder.name)
+        return _part("change.html", holder, live, change=change, most=MOST_SHOWN)
 
 
 def _add_zones(app: FastAPI) -> None:
@@ -394,19 +416,52 @@ def _add_zones(app: FastAPI) -> None:
         return _png(drawn)
 
     @app.post("/stations/{station}/zones", include_in_schema=False)
-    def draw(live: TheStation, runtime: TheRuntime, holder: Engineer, plan: Annotated[str, Form()]) -> Response:
+    def draw(
+        live: TheStation,
+        runtime: TheRuntime,
+        holder: Engineer,
+        plan: Annotated[str, Form()],
+        pictures: Pictures = JUDGED,
+    ) -> Response:
         try:
             form = ZonesForm.model_validate_json(plan)
         except ValidationError as error:
             raise InputError(first_problem(error)) from None
-        propose_zones(runtime, live, **dict(form), who=holder.name)
+        propose_zones(runtime, live, **dict(form) | {"pictures": pictures}, who=holder.name)
+        return Response(status_code=204, headers={"HX-Redirect": f"{_address(live)}/changes"})
+
+
+def _add_rules(app: FastAPI) -> None:
+    @app.get("/stations/{station}/rules", include_in_schema=False)
+    def rules(live: TheStation, holder: AnyHolder) -> Response:
+        sheet, first = live.open.station.rules or RuleSheet(), live.open.painted_references[0]
+        newest = live.archive.history(limit=MOST_TALLIED)
+        rows = rule_rows(sheet, first, [each for each in newest if each.version == live.version])
+        shapes = [None if row.box is None else _shape(row.box, first) for row in rows]
+        return _page(
+            "rules.html",
+            holder,
+            live,
+            title=f"Rules of {live.name}",
+            sheet=sheet,
+            first=first,
+            rows=list(zip(rows, shapes, strict=True)),
+            version=live.version,
+        )
+
+    @app.post("/stations/{station}/rules", include_in_schema=False)
+    async def edit(request: Request, live: TheStation, runtime: TheRuntime, holder: Engineer) -> Response:
+        async with request.form(max_files=0, max_fields=MOST_FIELDS) as sent:
+            values = {name: value for name, value in sent.items() if isinstance(value, str)}
+        form = read_rule_form(live.open.station.rules or RuleSheet(), values)
+        await run_in_threadpool(propose_rules, runtime, live, **dict(form), who=holder.name)
         return Response(status_code=204, headers={"HX-Redirect": f"{_address(live)}/changes"})
 
 
 def _add_limit(app: FastAPI) -> None:
     @app.get("/stations/{station}/limit", include_in_schema=False)
     def limit(live: TheStation, holder: AnyHolder) -> Response:
-        return _page("limit.html", holder, live, title=f"Limit of {live.name}", **_histogram(live))
+        return _page("limit.html", holder, live, title=f"Limit of {live.name}", **score_bars(live))
 
     @app.post("/stations/{station}/limit", include_in_schema=False)
     def set_limit(
@@ -485,86 +540,19 @@ def _small(picture: Picture) -> NDArray[np.float32]:
     return centred
 
 
-def _histogram(live: LiveStation) -> dict[str, Any]:
-    """Bars of the scores in the archive, those of parts that are known or held to be good apart from the others."""
-    station = live.open.station
-    scores: dict[str, list[float]] = {"good": [], "bad": []}
-    others = 0
-    for inspection in live.archive.history(limit=MOST_SCORES):
-        if inspection.verdict is None or inspection.outcome == "not judged":
-            continue
-        if inspection.version != live.version:
-            others += 1
-        label = inspection.truth or inspection.outcome
-        scores["bad" if label == "anomalous" else "good"].append(round(inspection.verdict.score, 6))
-    counts = {name: np.histogram(values, BINS, (0, 1))[0].tolist() for name, values in scores.items()}
-    most = max(1, *(good + bad for good, bad in zip(counts["good"], counts["bad"], strict=True)))
-    bars = []
-    for number, (good, bad) in enumerate(zip(counts["good"], counts["bad"], strict=True)):
-        bars.append({"x": 1000 * number / BINS, "good": 180 * good / most, "bad": 180 * bad / most})
-    limit = 0.5 if station.limit is None else station.limit
-    return {
-        "station": station,
-        "version": live.version,
-        "limit": limit,
-        "bars": bars,
-        "width": 1000 / BINS - 2,
-        "scores": json.dumps(scores),
-        "number": len(scores["good"]) + len(scores["bad"]),
-        "others": others,
-    }
+TABLES = {
+    "csv": "text/csv; charset=utf-8",
+    "xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
+}
 
 
-HEADS: tuple[str, ...] = (
-    "id",
-    "time",
-    "part",
-    "outcome",
-    "score",
-    "p-value",
-    "headline",
-    "why",
-    "who",
-    "version",
-    "judge",
-)
-HEADS += ("opinion", "reason", "note", "reviewer", "reviewed at")
-
-
-def _rows(live: LiveStation, chosen: Filter) -> Iterator[list[Any]]:
-    """Rows below `HEADS`, newest first."""
-    before, left = None, MOST_ROWS
-    while left > 0 and (page := chosen.select(live, before=before, limit=min(1000, left))):
-        before, left = page[-1].id, left - len(page)
-        for seen in page:
-            verdict, said = seen.verdict, seen.feedback[-1] if seen.feedback else None
-            row = [seen.id, seen.at, seen.part, seen.outcome, verdict and verdict.score, seen.p_value]
-            row += [verdict and verdict.headline, seen.why, seen.who, seen.version, verdict and verdict.model]
-            row += [said.opinion.value, said.reason, said.note, said.who, said.at] if said else [None] * 5
-            yield row
-
-
-def _cell(value: Any) -> Any:
-    """A cell of a workbook, which holds no control characters, and no formula."""
-    return defused(shown(value, lines=True)) if isinstance(value, str) else value
-
-
-def _workbook(rows: Iterator[list[Any]]) -> bytes:
-    openpyxl = require("openpyxl", "serve")
-    book = openpyxl.Workbook(write_only=True)
-    sheet = book.create_sheet("history")
-    sheet.freeze_panes = "A2"
-    sheet.append(HEADS)
-    for row in rows:
-        sheet.append([_cell(value) for value in row])
-    buffer = io.BytesIO()
-    book.save(buffer)
-    return buffer.getvalue()
-
-
-def _download(live: LiveStation, content: bytes, suffix: str, kind: str) -> Response:
-    name = quote(f"{live.name}.{suffix}")
-    return Response(content, media_type=kind, headers={"Content-Disposition": f"attachment; filename*=utf-8''{name}"})
+def _table(
+    name: str, suffix: Literal["csv", "xlsx"], title: str, heads: Sequence[str], rows: Iterable[Sequence[Any]]
+) -> Response:
+    content = csv_table(heads, rows) if suffix == "csv" else excel_table(title, heads, rows)
+    file = quote(f"{name}.{suffix}")
+    headers = {"Content-Disposition": f"attachment; filename*=utf-8''{file}"}
+    return Response(content, media_type=TABLES[suffix], headers=headers)
 
 
 def _png(image: Image.Image) -> Response:

@@ -11,6 +11,7 @@
 
     [[rules.checks]]
     kind = "text"
+    off = true                                       # kept, and not checked
     words = "CTRL-7 rev B"
 
 `rules.py` writes and checks them; a person may change, add and delete them. Colours are everyday ones, whether light or
@@ -43,6 +44,7 @@ Colour = Literal[
 ]
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Side = Annotated[FiniteFloat, Field(ge=0)]
+MOST_CHECKS = 200  # of a station
 
 
 class SheetRecord(BaseModel):
@@ -51,7 +53,13 @@ class SheetRecord(BaseModel):
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
 
 
-class AmountCheck(SheetRecord):
+class RuleRecord(SheetRecord):
+    """What every rule has: one that is `off` stays in the sheet and is not checked."""
+
+    off: bool = False
+
+
+class AmountCheck(RuleRecord):
     """A colour covers from `least` to `most` of the picture."""
 
     kind: Literal["amount"]
@@ -66,7 +74,7 @@ class AmountCheck(SheetRecord):
         return self
 
 
-class CountCheck(SheetRecord):
+class CountCheck(RuleRecord):
     """`number` separate areas of a colour; those below `smallest` of the picture do not count."""
 
     kind: Literal["count"]
@@ -75,23 +83,23 @@ class CountCheck(SheetRecord):
     smallest: Share
 
 
-class PlaceCheck(SheetRecord):
+class PlaceCheck(RuleRecord):
     """At least `least` of a box on the first reference, which moves with the part, has a colour."""
 
     kind: Literal["place"]
     colour: Colour
-    box: tuple[Side, Side, Side, Side]
+    box: Annotated[tuple[Side, Side, Side, Side], Field(strict=False)]  # a list of JSON is one too
     least: Share
 
 
-class TextCheck(SheetRecord):
+class TextCheck(RuleRecord):
     """A text is on the product; one letter may be misread."""
 
     kind: Literal["text"]
     words: str = Field(min_length=1, max_length=200)
 
 
-class QuestionCheck(SheetRecord):
+class QuestionCheck(RuleRecord):
     """A question in words, which a vision-language model answers."""
 
     kind: Literal["question"]
@@ -112,4 +120,9 @@ class RuleSheet(SheetRecord):
     broken: Literal["note", "unsure", "anomalous"] = "unsure"
     model: str = ""
     server: str = ""
-    checks: tuple[Check, ...] = Field((), max_length=200)
+    checks: tuple[Check, ...] = Field((), max_length=MOST_CHECKS)
+
+    @property
+    def active(self) -> tuple[Check, ...]:
+        """The checks that are not off."""
+        return tuple(check for check in self.checks if not check.off)

@@ -120,8 +120,8 @@ class RuleChecker:
         self._shape = _Seen.of(first.image).colours.shape
 
     def check(self, query: Picture) -> tuple[Checked, ...]:
-        """Each rule in the order of the sheet."""
-        kinds = {check.kind for check in self.sheet.checks}
+        """Each rule that is not off, in the order of the sheet."""
+        kinds = {check.kind for check in self.sheet.active}
         seen = _Seen.of(query.image)
         placed = seen.moved(self.locate(query), self._shape) if "place" in kinds else seen.colours
         texts: tuple[Text, ...] | str = ""
@@ -130,7 +130,7 @@ class RuleChecker:
                 texts = self._reader.read(query)
             except MissingExtraError as error:
                 texts = str(error)
-        return tuple(self._check(check, seen, placed, texts, query) for check in self.sheet.checks)
+        return tuple(self._check(check, seen, placed, texts, query) for check in self.sheet.active)
 
     def locate(self, picture: Picture) -> Similarity:
         """Leads from the first reference to the picture."""

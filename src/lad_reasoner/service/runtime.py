@@ -24,7 +24,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from lad_reasoner.errors import InputError, LadError
+from lad_reasoner.errors import InputError, LadError, MachineError
 from lad_reasoner.inspector import Inspector
 from lad_reasoner.judge import Judge
 from lad_reasoner.judges import load_judge, taken_options
@@ -300,7 +300,10 @@ class Runtime:
             if digest in self._inline:
                 self._inline.move_to_end(digest)
                 return self._inline[digest]
-        judge = self.inline_judge()
+        try:
+            judge = self.inline_judge()
+        except InputError as error:  # of the one who started the server, not of this client
+            raise MachineError(f"the judge of pictures with references cannot be loaded: {error}") from None
         named = []
         for number, reference in enumerate(references, 1):
             source = io.BytesIO(reference)

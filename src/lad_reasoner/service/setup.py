@@ -210,17 +210,24 @@ def make_rules(
             station.save(folder)
             return station, {}
         opened = OpenStation(folder, load_station_judge(station), station.model_copy(update={"rules": None}))
-        # As the judge sees them: what the zones leave out is painted over.
-        good = [*opened.painted_references]
-        good += [opened.read(path_inside(folder, normal.picture)).query for normal in station.normals]
-        first = good[0]
-        sheet = write_rules(good, first, model=model, server=server, track=track)
+        sheet, held = tested_rules(opened, model=model, server=server, track=track)
         if broken is not None:
             sheet = sheet.model_copy(update={"broken": broken})
-        sheet, held = _keep_tested(sheet, good, len(station.references), station.max_false_alarms or 0.05, track)
         station = station.model_copy(update={"rules": sheet})
         station.save(folder)
     return station, held
+
+
+def tested_rules(
+    opened: OpenStation, *, model: str = "", server: str = "", track: Track = silent
+) -> tuple[RuleSheet, dict[str, tuple[int, int]]]:
+    """Rules from the good pictures of a station, as `make_rules` returns them; the station stays as it is."""
+    station = opened.station
+    # As the judge sees them: what the zones leave out is painted over.
+    good = [*opened.painted_references]
+    good += [opened.read(path_inside(opened.folder, normal.picture)).query for normal in station.normals]
+    sheet = write_rules(good, good[0], model=model, server=server, track=track)
+    return _keep_tested(sheet, good, len(station.references), station.max_false_alarms or 0.05, track)
 
 
 def _keep_tested(

@@ -28,7 +28,7 @@ def describe_station(station: Station) -> list[str]:
     if station.zones:
         lines += describe_zones(station)
     if station.rules is not None and station.rules.checks:
-        lines.append(f"{len(station.rules.checks)} rules; `lad-reasoner station rules --show` lists them")
+        lines.append(f"{len(station.rules.active)} rules; `lad-reasoner station rules --show` lists them")
     if station.limit is None:
         return [*lines, "no limit of its own: the judge's answer stands, and no rate of false alarms is promised"]
     lines.append(f"anomalous above {station.limit:.4f}{_promise(station)}")
@@ -84,7 +84,8 @@ def describe_rules(station: Station, folder: Path, held: Mapping[str, tuple[int,
         rule = describe_check(check, first)
         good, checked = held.get(rule, (0, 0))
         holds = f": holds on {good} of {checked} good pictures" if checked else ""
-        lines.append(f"{number}. {rule}{holds}")
+        off = " (off)" if check.off else ""
+        lines.append(f"{number}. {rule}{holds}{off}")
     means = {
         "note": "is said and changes no outcome",
         "unsure": "makes a good part unsure",

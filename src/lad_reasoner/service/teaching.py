@@ -8,7 +8,8 @@
 A picture goes to the references, where the judge compares with it, or to the normals of the calibration, from which the
 limit is made. Whichever it is, the normals are scored again, and the limits are set again by the station's promise. A
 station that promises nothing gets the limit that fits what was said of its archive; target `limit` does that alone.
-Other zones go the same way (`propose_zones`): what they change on the archive is seen before they are live.
+Other zones and other rules go the same way (`propose_zones`, `propose_rules`): what they change on the archive is seen
+before they are live. A preview that takes too long is stopped by `discard_change`.
 """
 
 from __future__ import annotations
@@ -20,50 +21,58 @@ import math
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from itertools import islice
-from typing import Any
+from dataclasses import dataclass, field
+from itertools import islice, zip_longest
+from typing import Any, Literal
 
 from pydantic import ValidationError
 
 from lad_reasoner.errors import InputError, LadError, MachineError
-from lad_reasoner.files.pictures import PictureSource, open_picture
+from lad_reasoner.files.pictures import Picture, PictureSource, open_picture
 from lad_reasoner.files.whole import lock, write_whole
-from lad_reasoner.records import Failure, Verdict
+from lad_reasoner.records import Checked, Failure, Verdict
 from lad_reasoner.records import Outcome as StationOutcome
 from lad_reasoner.service.archive import Change, Inspection, StateError, Target
-from lad_reasoner.service.inspection import Decision, OpenStation, outcome_of
+from lad_reasoner.service.inspection import JUDGE_LIMIT, Decision, OpenStation, judged_anomalous, outcome_of
+from lad_reasoner.service.rule_sheet import MOST_CHECKS, Check, RuleSheet
+from lad_reasoner.service.rules import describe_check
 from lad_reasoner.service.runtime import LiveStation, Runtime
-from lad_reasoner.service.setup import NORMALS, REFERENCES, set_limits
+from lad_reasoner.service.setup import NORMALS, REFERENCES, set_limits, tested_rules
 from lad_reasoner.service.station import FILE, ScoredPicture, Station, Zone, path_inside
 from lad_reasoner.text import first_problem
 
 logger = logging.getLogger(__name__)
 
-JUDGE_LIMIT = 0.5  # a judge's own boundary
-MOST_JUDGED = 200  # pictures of the archive, the newest, that a preview judges again
+JUDGED, MOST_JUDGED = 200, 5000  # pictures of the archive, the newest, that a preview judges again: as a rule, at most
+PAGE = 200  # of them that are read at a time
 PATIENCE = 3600.0  # seconds that a picture of a preview may wait for the line's own pictures
 _SUFFIXES = {"JPEG": ".jpg", "TIFF": ".tif", "JPEG2000": ".jp2", "MPO": ".jpg"}  # others are their format's name
 
 
 def propose_change(
-    runtime: Runtime, live: LiveStation, target: Target, inspections: Sequence[int], *, who: str
+    runtime: Runtime,
+    live: LiveStation,
+    target: Target,
+    inspections: Sequence[int],
+    *,
+    who: str,
+    pictures: int = JUDGED,
 ) -> Change:
-    """Begin a change; a thread makes its preview.
+    """Begin a change; a thread makes its preview on the newest `pictures` of the archive.
 
     AbsentError if an inspection or its picture is not kept, InputError if the target does not fit the station,
     StateError while another preview is being made.
     """
     numbers = tuple(dict.fromkeys(inspections))
-    if target == "zones":
-        raise InputError("target: zones are sent as zones")
+    if target in ("zones", "rules"):
+        raise InputError(f"target: {target} are sent as {target}")
     if bool(numbers) == (target == "limit"):
         need = "no inspections: the whole archive counts" if target == "limit" else "at least one inspection"
         raise InputError(f"inspections: target {target} takes {need}")
     if target == "limit" and live.open.station.max_false_alarms is not None:
         raise InputError(f"{live.name}: its limit follows from its promise; accept pictures for the calibration")
     contents = {number: live.archive.content(number) for number in numbers}
-    return _begin(runtime, live, target, contents, who=who)
+    return _begin(_Preview(runtime, live, contents, pictures), target, who=who)
 
 
 def propose_zones(
@@ -75,6 +84,7 @@ def propose_zones(
     fixed_camera: bool,
     base: int,
     who: str,
+    pictures: int = JUDGED,
 ) -> Change:
     """Begin a change of all zones of a station, as its version `base` was; a thread makes its preview.
 
@@ -98,28 +108,43 @@ def propose_zones(
     if drawn == station:
         raise InputError("zones: the same as they are")
     drawn = drawn.model_copy(update={"scored_zones": drawn.zone_digest})
-    return _begin(runtime, live, "zones", {}, who=who, base=base, drawn=drawn)
+    return _begin(_Preview(runtime, live, {}, pictures, drawn), "zones", who=who, base=base)
 
 
-def _begin(
+def propose_rules(
     runtime: Runtime,
     live: LiveStation,
-    target: Target,
-    contents: dict[int, bytes],
+    checks: Sequence[Check] | None,
     *,
+    broken: Literal["note", "unsure", "anomalous"],
+    base: int,
     who: str,
-    base: int | None = None,
-    drawn: Station | None = None,
+    pictures: int = JUDGED,
 ) -> Change:
+    """Begin a change of the rules of a station, as its version `base` was; without `checks` they are written anew.
+
+    The model that answers questions stays that of the station's file: no address from outside is opened. InputError
+    for the rules that there are, StateError as in `propose_zones`.
+    """
+    station = live.open.station
+    sheet = station.rules or RuleSheet()
+    edited = sheet.model_copy(update={"broken": broken, "checks": sheet.checks if checks is None else tuple(checks)})
+    if checks is not None and edited == sheet:
+        raise InputError("rules: the same as they are")
+    drawn = station.model_copy(update={"rules": edited})
+    return _begin(_Preview(runtime, live, {}, pictures, drawn, checks is None), "rules", who=who, base=base)
+
+
+def _begin(work: _Preview, target: Target, *, who: str, base: int | None = None) -> Change:
+    live = work.live
     with live.teaching:
         busy = [change.id for change in live.archive.changes() if change.state == "preparing"]
         if busy:
             raise StateError(f"{live.name}: the preview of change {busy[0]} is being made; wait for it")
         if base is not None and base != live.version:
             raise StateError(f"{live.name}: the station changed meanwhile; load the page again")
-        change = live.archive.begin_change(target, tuple(contents), who=who, base=live.version)
-    work = _Preview(runtime, live, change, contents, drawn)
-    threading.Thread(target=work.run, name=f"preview {change.id}", daemon=True).start()
+        change = live.archive.begin_change(target, tuple(work.contents), who=who, base=live.version)
+    threading.Thread(target=work.run, args=(change,), name=f"preview {change.id}", daemon=True).start()
     return change
 
 
@@ -134,9 +159,9 @@ def apply_change(live: LiveStation, number: int, *, who: str) -> Change:
 
 
 def discard_change(live: LiveStation, number: int, *, who: str) -> Change:
-    """Throw a preview away, with the pictures that it would have added."""
+    """Throw a preview away, with the pictures that it would have added; one that is being made is stopped."""
     with live.teaching:
-        _in_state(live, number, "preview")
+        _in_state(live, number, "preview", "preparing")
         _delete_pictures(live, number)
         return live.archive.move_change(number, "discarded", who=who)
 
@@ -175,6 +200,10 @@ def recover_changes(live: LiveStation) -> None:
             live.archive.move_change(change.id, "live", who="server", version=live.version)
 
 
+class _StoppedError(Exception):
+    """A person discarded the change while its preview was being made."""
+
+
 @dataclass(frozen=True, eq=False)
 class _Row:
     """A kept picture: its outcome by the station as it is, and its verdict by the references as they would be."""
@@ -182,6 +211,7 @@ class _Row:
     inspection: Inspection
     before: StationOutcome
     verdict: Verdict
+    score: float  # by the station as it is
 
     @property
     def label(self) -> str:
@@ -195,21 +225,29 @@ class _Preview:
 
     runtime: Runtime
     live: LiveStation
-    change: Change
     contents: dict[int, bytes]
-    drawn: Station | None  # the station with other zones, not yet scored
+    pictures: int  # of the archive
+    drawn: Station | None = None  # the station with other zones or rules, not yet scored
+    writes_rules: bool = False
+    change: Change = field(init=False)
 
-    def run(self) -> None:
-        archive, number = self.live.archive, self.change.id
+    def run(self, change: Change) -> None:
+        self.change = change
+        archive, number = self.live.archive, change.id
         try:
             draft, preview = self._make()
-            archive.move_change(number, "preview", who=self.change.who, preview=preview, draft=draft.to_toml())
+            with self.live.teaching:
+                self._check_wanted()
+                archive.move_change(number, "preview", who=change.who, preview=preview, draft=draft.to_toml())
+        except _StoppedError:
+            _delete_pictures(self.live, number)
         except BaseException as error:
             if not isinstance(error, LadError):
                 logger.exception("the preview of change %d failed", number)
             problem = str(error) if isinstance(error, LadError) else type(error).__name__
             _delete_pictures(self.live, number)
-            with suppress(LadError):  # the disk may be full, or the server may be stopping
+            with suppress(LadError, _StoppedError):  # the disk may be full, or the server may be stopping
+                self._check_wanted()
                 archive.move_change(number, "discarded", who="server", preview={"error": problem})
 
     def _make(self) -> tuple[Station, dict[str, Any]]:
@@ -228,9 +266,32 @@ class _Preview:
         elif self.change.target == "calibration":
             normals = (*before.normals, *self._score(opened, names))
             draft = before.model_copy(update={"normals": normals})
+        elif self.change.target == "rules" and self.drawn is not None:
+            draft = self._with_rules(self.drawn)
+            candidate = OpenStation(self.live.folder, opened.judge, draft)
         rows, unreadable = self._judge_archive(opened, candidate)
-        draft = _fit_to_archive(draft, rows) if draft.max_false_alarms is None else set_limits(draft)
-        return draft, _describe(before, draft, rows, unreadable)
+        if self.change.target != "rules":  # which move no score
+            draft = _fit_to_archive(draft, rows) if draft.max_false_alarms is None else set_limits(draft)
+        preview = _describe(before, draft, rows, unreadable)
+        if self.change.target == "rules":
+            preview["rules"] = _edited_rules(before, draft, opened.painted_references[0])
+            preview["broken"] = [(station.rules or RuleSheet()).broken for station in (before, draft)]
+        return draft, preview
+
+    def _with_rules(self, station: Station) -> Station:
+        """The station with its rules written anew, if that was asked for; questions stay, for they cost money."""
+        sheet = station.rules
+        if sheet is None or not self.writes_rules:
+            return station
+        written, _ = tested_rules(self.live.open)
+        questions = [check for check in sheet.checks if check.kind == "question"]
+        checks = (*written.checks, *questions)[:MOST_CHECKS]
+        return station.model_copy(update={"rules": sheet.model_copy(update={"checks": checks})})
+
+    def _check_wanted(self) -> None:
+        """Raises if a person has discarded the change meanwhile."""
+        if self.live.archive.change(self.change.id).state != "preparing":
+            raise _StoppedError
 
     def _refuse_twice(self, station: Station) -> None:
         """A picture that is a reference scores nothing: among the normals too, it would make the promise false."""
@@ -283,23 +344,46 @@ class _Preview:
         """The newest pictures of the archive as both stations judge them; and how many could not be read."""
         rows: list[_Row] = []
         unreadable = 0
-        for inspection in self.live.archive.history(limit=MOST_JUDGED, with_picture=True):
+        for inspection in self._newest():
             if inspection.id in self.contents or inspection.verdict is None:
                 continue
+            self._check_wanted()
             try:
                 rows.append(self._judge_row(opened, candidate, inspection))
             except InputError:
                 unreadable += 1  # its picture was deleted meanwhile, or changed on the disk
         return rows, unreadable
 
+    def _newest(self) -> Iterator[Inspection]:
+        """The newest inspections with a picture, read page by page."""
+        before, left = None, self.pictures
+        while left > 0:
+            page = self.live.archive.history(before=before, limit=min(PAGE, left), with_picture=True)
+            yield from page
+            if not page:
+                return
+            before, left = page[-1].id, left - len(page)
+
     def _judge_row(self, opened: OpenStation, candidate: OpenStation, inspection: Inspection) -> _Row:
         verdict = inspection.verdict
         if verdict is None or inspection.version != self.change.base:
             verdict = self._verdict(opened, self.live.archive.content(inspection.id))
         before = outcome_of(opened.station, verdict)
-        if candidate is not opened:
+        old = verdict.score
+        if self.change.target == "rules":
+            checks = self._check_rules(candidate, self.live.archive.content(inspection.id), verdict)
+            verdict = verdict.model_copy(update={"checks": checks, "anomalous": judged_anomalous(verdict)})
+        elif candidate is not opened:
             verdict = self._verdict(candidate, self.live.archive.content(inspection.id))
-        return _Row(inspection, before, verdict)
+        return _Row(inspection, before, verdict, old)
+
+    def _check_rules(self, candidate: OpenStation, content: bytes, verdict: Verdict) -> tuple[Checked, ...]:
+        """The candidate's rules on a kept picture; a question that was answered then is not put again."""
+        if candidate.rules is None:
+            return ()
+        known = {checked.rule: checked for checked in verdict.checks}
+        checks = candidate.rules.check(candidate.read(content).query)
+        return tuple(known.get(each.rule, each) if each.kind == "question" else each for each in checks)
 
     def _verdict(self, station: OpenStation, content: bytes) -> Verdict:
         (decision,) = self._judge(station, [content])
@@ -346,7 +430,8 @@ def _describe(before: Station, after: Station, rows: Sequence[_Row], unreadable:
     for row, (old, new) in zip(rows, pairs, strict=True):
         if old != new:
             named = {"id": row.inspection.id, "part": row.inspection.part}
-            changes.append({**named, "before": old, "after": new, "truth": row.inspection.truth})
+            scores = [round(row.score, 6), round(row.verdict.score, 6)]
+            changes.append({**named, "before": old, "after": new, "scores": scores, "truth": row.inspection.truth})
     truths = [row.inspection.truth for row in rows]
     wrong = {"known_false_alarms": ("anomalous", "good"), "known_misses": ("good", "anomalous")}
     return {
@@ -367,14 +452,24 @@ def _describe(before: Station, after: Station, rows: Sequence[_Row], unreadable:
     }
 
 
+def _edited_rules(before: Station, after: Station, first: Picture) -> list[list[str]]:
+    """The words of each rule that differs, before and after; those that stay are left out."""
+    old, new = (() if station.rules is None else station.rules.checks for station in (before, after))
+
+    def words(check: Check | None) -> str:
+        return "no rule" if check is None else f"{describe_check(check, first)}{' (off)' if check.off else ''}"
+
+    return [[words(one), words(other)] for one, other in zip_longest(old, new) if one != other]
+
+
 def _prefix(change: int) -> str:
     return f"accepted-{change}-"
 
 
-def _in_state(live: LiveStation, number: int, state: str) -> Change:
+def _in_state(live: LiveStation, number: int, *states: str) -> Change:
     change = live.archive.change(number)
-    if change.state != state:
-        raise StateError(f"{live.name}: change {number} is {change.state}, not {state}")
+    if change.state not in states:
+        raise StateError(f"{live.name}: change {number} is {change.state}, not {' or '.join(states)}")
     return change
 
 

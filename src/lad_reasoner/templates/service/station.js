@@ -36,6 +36,13 @@ restoreName();
 if ($("keys")) $("keys").checked = localStorage.getItem("lad-keys") !== "off";
 
 document.addEventListener("keydown", (event) => {
+  const begun = event.key === "Escape" && event.target.closest("form.feedback");
+  if (begun) {  // nothing is said, and the line goes on
+    begun.reset();
+    restoreName();
+    document.activeElement.blur();
+    return;
+  }
   const opinion = { g: "good", m: "missed" }[event.key];
   const typing = event.target.closest("input:not([type=checkbox], [type=radio], [type=range], [type=file]), select, textarea");
   if (!opinion || !$("keys")?.checked || typing || event.ctrlKey || event.metaKey || event.altKey) return;
