@@ -41,12 +41,22 @@ def photograph(seed: int) -> bytes:
     return buffer.getvalue()
 
 
-BLACK, MARKED = png(), png(255, 255)
+def swapped() -> bytes:
+    """A mask that is black where the defect is."""
+    buffer = io.BytesIO()
+    array = np.full((4, 4), 255, np.uint8)
+    array[1, 1] = 0
+    Image.fromarray(array).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+BLACK, MARKED, SWAPPED = png(), png(255, 255), swapped()
 # The usual places of the mask of bad/1.jpg, seen from bad/.
 MASKS = [
     *(f"1{end}.png" for end in ("_mask", "_GT", "-gt", "_ground_truth", ".mask", "_mask_0", "_label", "_seg", "")),
     *("mask_1.png", "1_segmentation.tif", "1_annotation.bmp", "1.bmp", "gt/1.png", "GT/1_gt.png", "annotations/1.png"),
     *("../annotations/bad/1.png", "../../set/labels/1.png", "../ground_truth/bad/1/000.png", "../Masks/1.png"),
+    *("1mask.png", "1GT.png", "../mask_bin/bad/1.png", "../LabelMasks/1.png", "../bitmap/bad/1.png"),
 ]
 
 
@@ -337,6 +347,13 @@ def test_real_iad_names_its_defects(tmp_path: Path) -> None:
         ("positive", None, ..., None),
         ("test_strip", None, ..., None),
         ("ok_button", None, ..., None),
+        ("accepted", None, "good", None),
+        ("Okay", None, "good", None),
+        ("non-defect", None, "good", None),
+        ("conforming", None, "good", None),
+        ("nonconforming", None, None, None),
+        ("NotOkay", None, None, None),
+        ("mask_bin", None, ..., None),
         ("front_label", None, ..., None),
         ("validated", None, ..., None),
         ("01", None, ..., None),
@@ -414,6 +431,19 @@ def test_pictures_that_were_drawn_from_others_are_named(tmp_path: Path) -> None:
     assert source.refused.keys() == {"are maps, not pictures, by the end of their name"}
     assert {*source.refused["are maps, not pictures, by the end of their name"]} == drawn.keys()
     assert len(source.samples) == 2 + len(ends) + 1
+
+
+def test_products_named_like_masks_beside_others_stay_products(tmp_path: Path) -> None:
+    """Their pictures do not look like masks."""
+    products = ("face_mask", "front_label", "bitmap_display")
+    tree = {
+        f"{product}/{kind}/{at}.png": photograph(at)
+        for product in products
+        for kind in ("test/good", "test/torn", "train/good")
+        for at in range(3)
+    }
+    source = find_samples(plant(tmp_path, tree))
+    assert Counter(sample.category for sample in source.samples) == dict.fromkeys(products, 9)
 
 
 def test_masks_that_belong_to_no_picture_are_named(tmp_path: Path) -> None:
@@ -502,6 +532,9 @@ def test_pictures_whose_only_label_is_a_mask(tmp_path: Path) -> None:
     some = plant(tmp_path / "some", {name: data for name, data in tree.items() if name != "masks/0.png"})
     with pytest.raises(InputError, match="4 are in no folder whose name says what they show"):
         find_samples(some)
+    turned = plant(tmp_path / "turned", tree | {"masks/0.png": MARKED, "masks/1.png": SWAPPED})
+    reason = "have a mask that is white along its border, which is their only label; swap black and white"
+    assert find_samples(turned).refused == {reason: ("images/1.png",)}
     broken = plant(tmp_path / "broken", tree | {"masks/0.png": b""})
     reason = "have a mask that cannot be read, which is their only label"
     assert find_samples(broken).refused == {reason: ("images/0.png",)}

@@ -20,7 +20,7 @@ from lad_reasoner.data.layouts import find_samples
 from lad_reasoner.data.masks import read_mask_of
 from lad_reasoner.data.sets.pool import gather
 from lad_reasoner.errors import ImageError
-from lad_reasoner.files.pictures import DECODERS, find_depth, map_pictures, read_picture
+from lad_reasoner.files.pictures import DECODERS, find_depth, map_pictures, read_picture, why_blank
 from lad_reasoner.files.walk import describe_passed_over, find_pictures
 
 
@@ -138,6 +138,8 @@ KINDS = {
     "packed.jpg": (b"PK\x03\x04" + bytes(90), "an archive; unpack it first"),
     "sky.png": (b"SIMPLE  =                    T", "a FITS file"),
     "zeros.png": (bytes(5000), "a file of zeros, as a broken copy leaves it; copy it again"),
+    "targa.png": (encoded(scene(), "TGA"), "a Targa picture, which is not supported"),
+    "packed_targa.png": (encoded(scene(), "TGA", compression="tga_rle"), "a Targa picture, which is not supported"),
     "icon.png": (encoded(scene(), "ICO"), "an icon file, which is not supported"),
 }
 
@@ -239,6 +241,28 @@ def with_tag(data: bytes, tag: int, value: int) -> bytes:
     return bytes(changed)
 
 
+def test_transparent_parts_are_told(tmp_path: Path) -> None:
+    told = ("transparent parts are shown as white",)
+    cut_out = scene().convert("RGBA")
+    cut_out.paste((0, 0, 0, 0), (0, 0, 20, 48))
+    cut_out.save(tmp_path / "cut_out.png")
+    picture = read_picture(tmp_path / "cut_out.png")
+    assert (picture.notes, picture.image.getpixel((3, 3))) == (told, (255, 255, 255))
+    for name, image in (
+        ("palette.png", scene().quantize(32)),
+        ("grey.png", scene().convert("L")),
+        ("rgb.png", scene()),
+    ):
+        image.save(tmp_path / name, transparency=image.getpixel((0, 0)))
+        assert read_picture(tmp_path / name).notes == told, name
+    assert read_picture(encoded(scene(), "PNG")).notes == ()
+    hidden = Image.new("L", (64, 48))
+    hidden.putpixel((0, 0), 1)
+    cut_out.putalpha(hidden)
+    why = why_blank(read_picture(encoded(cut_out, "PNG")))
+    assert why == "the picture has one colour only, and transparent parts are shown as white"
+
+
 def test_a_tiff_in_which_white_is_zero() -> None:
     """As radiographs have it; of 16 bits Pillow does not turn it."""
     grey = np.asarray(scene())[..., 0]
@@ -328,6 +352,15 @@ def test_a_mask_of_another_shape_says_no_place(tmp_path: Path) -> None:
     scene().save(tmp_path / "picture.png", exif=exif)
     Image.new("L", (64, 48), 255).save(tmp_path / "mask.png")
     assert read_mask_of(tmp_path / "picture.png", [tmp_path / "mask.png"]) is None
+
+
+def test_a_mask_with_black_and_white_swapped_says_no_place(tmp_path: Path) -> None:
+    scene().save(tmp_path / "picture.png")
+    values = np.full((48, 64), 255, np.uint8)
+    values[10:20, 10:20] = 0
+    for marked, fits in ((values, False), (255 - values, True), (np.maximum(values, 255), True)):
+        Image.fromarray(marked).save(tmp_path / "mask.png")
+        assert (read_mask_of(tmp_path / "picture.png", [tmp_path / "mask.png"]) is not None) is fits
 
 
 def test_two_pictures_of_one_stem_are_two_records(tmp_path: Path) -> None:

@@ -59,6 +59,8 @@ _PERHAPS_MASKS = _mask_pattern(_NAMES["names"]["perhaps_masks"])
 _ENDS = "|".join(end.replace("_", "[ _-]?") for end in _NAMES["names"]["drawn"])
 _DRAWN = re.compile(rf"(?P<stem>.+)[ ._-](?P<end>{_ENDS})", re.IGNORECASE)
 _SEPARATOR = re.compile(r"[ ._-]+")
+_GLUED = re.compile(rf"(?P<stem>.+?)(?:{'|'.join(_NAMES['names']['masks'] + _NAMES['names']['perhaps_masks'])})")
+_MASK_FOLDERS = frozenset(_NAMES["names"]["mask_folders"])
 
 
 @dataclass(frozen=True)
@@ -156,9 +158,19 @@ def mask_stems(stem: str) -> Iterator[tuple[str, bool]]:
 
 
 def shorter_stems(name: str) -> list[str]:
-    """`000_defect_msk.png` -> `["000_defect", "000"]`: stems that a file's name may extend, in lower case."""
+    """`000_defect_msk.png` -> `["000_defect", "000"]`: stems that a file's name may extend, in lower case.
+
+    `000mask.png` -> `["000"]`.
+    """
     stem = Path(name).stem.casefold()
-    return [stem[: match.start()] for match in reversed(list(_SEPARATOR.finditer(stem))) if match.start()]
+    stems = [stem[: match.start()] for match in reversed(list(_SEPARATOR.finditer(stem))) if match.start()]
+    glued = _GLUED.fullmatch(stem)
+    return [glued["stem"], *stems] if glued else stems
+
+
+def may_hold_masks(folder: str) -> bool:
+    """Whether the name of a folder has a word for masks among others: `mask_bin`. So may a product's: `face_mask`."""
+    return not _MASK_FOLDERS.isdisjoint(_PIECES.findall(word(_HUMP.sub("_", folder))))
 
 
 def split_drawn(stem: str) -> tuple[str, str]:

@@ -29,7 +29,7 @@ from lad_reasoner.data.class_folders import (
 )
 from lad_reasoner.data.csv_table import has_samples, read_table
 from lad_reasoner.data.folder_words import read_name, word
-from lad_reasoner.data.masks import read_mask
+from lad_reasoner.data.masks import looks_inverted, read_mask
 from lad_reasoner.data.public_sets import (
     BTECH,
     LICENCES,
@@ -410,10 +410,14 @@ class ByMask(Layout):
 
     def sample(self, folder: ClassFolder, picture: PicturePath) -> Sample | Refusal:
         try:
-            is_black = not read_mask(folder.masks.of(picture.parts)).any()
+            mask = read_mask(folder.masks.of(picture.parts))
         except ImageError:
             return Refusal("have a mask that cannot be read, which is their only label")
-        return folder.sample(picture, self.dataset, "good" if is_black else None)
+        if looks_inverted(mask):
+            return Refusal(
+                "have a mask that is white along its border, which is their only label; swap black and white"
+            )
+        return folder.sample(picture, self.dataset, None if mask.any() else "good")
 
 
 class GoodBad(Layout):

@@ -7,9 +7,9 @@
 
 A mask lies in a folder of masks (`ground_truth/`, `masks/`, `gt/` …), beside its picture with an ending
 (`000_mask.png`, `000_GT.png` …), beside it with any other ending if its pixels are those of a mask (`000_msk.png`), or
-beside it with its very name and another suffix (`000.jpg`, `000.png`). It belongs
-to the picture that has its name and the same folders; splits, kinds and words such as `images` do not count:
-`mask/crack/00.png` is that of `NG/crack/00.jpg`.
+beside it with its very name and another suffix (`000.jpg`, `000.png`). A folder with a word for masks among others
+(`mask_bin/`) holds masks if its files look like masks. A mask belongs to the picture that has its name and the same
+folders; splits, kinds and words such as `images` do not count: `mask/crack/00.png` is that of `NG/crack/00.jpg`.
 
 Names alone do not always say what is a mask. Where an ordinary picture could have the name, the files decide: a mask
 has few values, most of it is black.
@@ -24,7 +24,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lad_reasoner.data.folder_words import mask_stems, read_name, shorter_stems, split_drawn, word
+from lad_reasoner.data.folder_words import mask_stems, may_hold_masks, read_name, shorter_stems, split_drawn, word
 from lad_reasoner.errors import ImageError
 from lad_reasoner.files.pictures import open_picture
 from lad_reasoner.files.walk import Parts
@@ -50,6 +50,7 @@ class MaskFiles:
         self.base = base
         self.refused: dict[Parts, str] = {}
         self._of: dict[Parts, list[str]] = {}
+        self._by_look = self._find_folders_by_look(candidates)
         not_masks: frozenset[Parts] = frozenset()
         while True:
             self._sort(candidates, not_masks)
@@ -69,7 +70,7 @@ class MaskFiles:
         in_folders: list[Parts] = []
         named, perhaps, pictures = [], [], []
         for parts in candidates:
-            root = _mask_root(parts, not_masks)
+            root = self._mask_root(parts, not_masks)
             certain = [is_certain for _, is_certain in mask_stems(Path(parts[-1]).stem)]
             if root is not None:
                 self._below[root].append(parts)
@@ -92,7 +93,7 @@ class MaskFiles:
         for parts, picture in twins.items():
             self._of[picture].append(str(self.base.joinpath(*parts)))
         for parts in [*in_folders, *named]:
-            root = _mask_root(parts, not_masks)
+            root = self._mask_root(parts, not_masks)
             fitting = index.find(parts, root)
             if len(fitting) == 1:
                 self._of[fitting[0].parts].append(str(self.base.joinpath(*parts)))
@@ -180,6 +181,32 @@ class MaskFiles:
                 if parts not in looks:
                     looks[parts] = first if all_alike else look_at(self.base.joinpath(*parts))
         return looks
+
+    def _find_folders_by_look(self, candidates: Sequence[Parts]) -> frozenset[Parts]:
+        """Folders such as `mask_bin/`: their name may say that they hold masks, and their files look like masks."""
+        below: dict[Parts, list[Parts]] = defaultdict(list)
+        for parts in candidates:
+            for at, folder in enumerate(parts[:-1]):
+                name = read_name(folder)
+                if name.role == "masks":
+                    break
+                if name.is_silent and may_hold_masks(folder):
+                    below[parts[: at + 1]].append(parts)
+                    break
+        found = set()
+        for root, files in below.items():
+            looks = self._look(files[:: max(1, len(files) // SAMPLED)][:SAMPLED])
+            if set(looks.values()) == {"mask"}:
+                found.add(root)
+        return frozenset(found)
+
+    def _mask_root(self, parts: Parts, not_masks: frozenset[Parts]) -> Parts | None:
+        """The first folder of masks that a file lies in, or None."""
+        for at, folder in enumerate(parts[:-1]):
+            path = parts[: at + 1]
+            if (read_name(folder).role == "masks" or path in self._by_look) and path not in not_masks:
+                return path
+        return None
 
     def _find_classes_named_like_masks(self) -> frozenset[Parts]:
         """Folders such as `label/train/good/`: named like masks, but with good pictures and no mask that fits."""
@@ -271,14 +298,6 @@ def _name(parts: Parts, root: Parts | None) -> _Named:
             folders.append(folder.casefold())
     stem = Path(parts[-1]).stem.casefold()
     return _Named(parts, (tuple(folders), stem), frozenset(kinds), frozenset(splits), is_good)
-
-
-def _mask_root(parts: Parts, not_masks: frozenset[Parts]) -> Parts | None:
-    """The first folder of masks that a file lies in, or None."""
-    for at, folder in enumerate(parts[:-1]):
-        if read_name(folder).role == "masks" and parts[: at + 1] not in not_masks:
-            return parts[: at + 1]
-    return None
 
 
 def _shows_good(parts: Parts) -> bool:

@@ -55,9 +55,12 @@ def read_mask_of(picture: str | Path, files: Sequence[str | Path]) -> NDArray[np
 
     Annotation tools draw on the stored pixels or on the upright ones. Which of them is seen from the shape; where it is
     not (half a turn, a mirrored or square picture), the answer is None as well. A mask may be smaller than the picture.
-    It is taken as it is if the picture cannot be read. ImageError for masks that cannot be read.
+    None also for a mask that `looks_inverted`. It is taken as it is if the picture cannot be read. ImageError for masks
+    that cannot be read.
     """
     mask = read_mask(files)
+    if looks_inverted(mask) and not mask.all():
+        return None
     try:
         turn, width, height = read_turn(picture)
     except ImageError:
@@ -69,6 +72,12 @@ def read_mask_of(picture: str | Path, files: Sequence[str | Path]) -> NDArray[np
     if upright == stored:
         return None
     return mask if upright else turn_upright(mask, turn)
+
+
+def looks_inverted(mask: NDArray[np.bool_]) -> bool:
+    """Whether black and white may be swapped: more than half is marked, and the whole border."""
+    border = np.concatenate([mask[0], mask[-1], mask[:, 0], mask[:, -1]])
+    return bool(border.all() and mask.mean() > 0.5)
 
 
 def _same_aspect(shape: tuple[int, ...], other: tuple[int, int]) -> bool:

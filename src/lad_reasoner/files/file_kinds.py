@@ -23,6 +23,9 @@ _SIGNATURES = (
     (0, b"DDS ", f"a DDS texture, which is not supported; {_EXPORT}"),
     (0, b"qoif", f"a QOI picture, which is not supported; {_EXPORT}"),
     (0, b"\x00\x00\x01\x00", f"an icon file, which is not supported; {_EXPORT}"),
+    # A Targa file has no signature; a cursor's has a number of pictures where its colour map would be.
+    (0, b"\x00\x00\x02\x00\x00\x00\x00\x00", f"a Targa picture, which is not supported; {_EXPORT}"),
+    (0, b"\x00\x00\x0a\x00\x00\x00\x00\x00", f"a Targa picture, which is not supported; {_EXPORT}"),
     (0, b"\x00\x00\x02\x00", f"a cursor file, which is not supported; {_EXPORT}"),
     (0, b"FUJIFILMCCD-RAW", f"a camera's raw file; {_EXPORT}"),
     (128, b"DICM", f"a DICOM file, which is not supported; {_EXPORT}"),

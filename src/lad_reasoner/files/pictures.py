@@ -51,6 +51,7 @@ STRIP = 256  # rows that are converted at a time: whole copies of a large pictur
 DEEP = 16  # bits of a value in a file of more than 8 bits, where nothing says less
 CLIPPED = 0.01  # share of values: fewer above the depth of the references are not worth a note
 BLANK_RANGE = 3  # grey levels: a channel that spans no more holds no picture
+ON_WHITE = "transparent parts are shown as white"
 BLACK, WHITE = 12, 252  # grey levels: a picture that is below or above everywhere shows nothing
 
 _ORIENTATION = 0x0112
@@ -353,7 +354,7 @@ def _to_rgb(image: Image.Image, name: str, depth: int) -> tuple[Image.Image, tup
         strip = rgba.crop((0, top, rgba.width, min(top + STRIP, rgba.height)))
         white = Image.new("RGBA", strip.size, (255, 255, 255, 255))
         rgb.paste(Image.alpha_composite(white, strip).convert("RGB"), (0, top))
-    return rgb, ()
+    return rgb, (ON_WHITE,)
 
 
 def _kept_side(size: tuple[int, int]) -> int:
@@ -456,6 +457,11 @@ def _merge_bytes(high: Image.Image, low: Image.Image, depth: int) -> tuple[Image
 
 def why_blank(picture: Picture) -> str:
     """Why a picture shows nothing, such as a lens cap or a dead exposure; empty for one that shows something."""
+    reason = _why_blank(picture)
+    return f"{reason}, and {ON_WHITE}" if reason and ON_WHITE in picture.notes else reason
+
+
+def _why_blank(picture: Picture) -> str:
     extrema = picture.image.getextrema()
     if all(high - low <= BLANK_RANGE for low, high in extrema):  # type: ignore[misc]
         return "the picture has one colour only"
