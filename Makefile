@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test check docs drills bench format reproduce release clean
+.PHONY: demo test check docs pictures drills bench format reproduce release clean
 
 # The built-in judge on built-in pictures: terminal table and runs/demo/report.html.
 demo: $(READY)
@@ -41,6 +41,10 @@ check: $(READY)
 # The documentation site: open build/site/index.html.
 docs: $(READY)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+# The pictures of the README and the docs, from the product as it is; look at them before you commit them.
+pictures: $(READY)
+	$(BIN)/python .ci/pictures.py
 
 # Wheel and sdist in dist/, both tried in a fresh environment: install, then `lad-reasoner demo`.
 release: $(READY)

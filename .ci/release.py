@@ -61,7 +61,8 @@ def main() -> None:
         # First and alone, so that the package finds it there.
         run(scripts / "python", "-m", "pip", "install", "--quiet", "--no-deps", "torch", *source)
         run(scripts / "python", "-m", "pip", "install", "--quiet", wheel)
-        print(f"installed after {time.monotonic() - start:.0f} s", flush=True)
+        installed = sum(path.stat().st_size for path in (folder / "fresh").rglob("*") if path.is_file())
+        print(f"installed after {time.monotonic() - start:.0f} s: {installed / 1e6:.0f} MB", flush=True)
         run(scripts / "lad-reasoner", "--version", folder=folder)
         run(scripts / "lad-reasoner", "demo", folder=folder)
         if not (folder / "runs/demo/report.html").is_file():

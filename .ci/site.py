@@ -127,7 +127,10 @@ def write_cli() -> str:
         "",
         "Generated from `--help`. Exit codes: 0 done, 1 the input or the machine is at fault,",
     ]
-    lines += ["2 wrong usage, 3 an anomaly was found (only with `--fail-on-anomaly`).", ""]
+    lines += [
+        "2 wrong usage, 3 an anomaly was found, 4 none and some parts are unsure (only with `--fail-on-anomaly`).",
+        "",
+    ]
     runner = CliRunner(env={"COLUMNS": "100", "TERM": "dumb"})
     for words in _verbs(get_command(app)):
         result = runner.invoke(app, [*words, "--help"], prog_name="lad-reasoner")

@@ -23,7 +23,7 @@ class Brightness:
         ratio = grey(pair.query) / grey(pair.references[0])
         score = min(1.0, max(0.0, 1 - ratio / (2 * self.share)))
         return Judgement(
-            "yes" if score > 0.5 else "no", score, reasoning=f"Its brightness is {ratio:.2f} of the reference's."
+            "yes" if score >= 0.5 else "no", score, reasoning=f"Its brightness is {ratio:.2f} of the reference's."
         )
 
 

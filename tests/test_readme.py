@@ -70,6 +70,25 @@ def test_readme_is_short() -> None:
     assert len(README.read_text(encoding="utf-8").splitlines()) <= 150
 
 
+def test_figures_of_the_readme_are_those_of_the_results() -> None:
+    results = (ROOT / "docs/results.md").read_text(encoding="utf-8")
+    table = results.partition("| data | references | AUROC | balanced accuracy")[2].partition("\n\n")[0]
+    measured = {}  # (data, references) -> (AUROC, balanced accuracy of the verdict)
+    for line in table.splitlines()[2:]:
+        data, references, auroc, accuracy, *_ = (cell.strip() for cell in line.strip("|").split("|"))
+        measured[data, references] = auroc, accuracy
+    row = r"^\| (?:`evidence`)? ?\| (.+?), ([\d /]+?)(?: references)? \| ([\d. /]+) \| ([\d. /]+) \|"
+    rows = re.findall(row, README.read_text(encoding="utf-8"), re.MULTILINE)
+    assert len(rows) == len({data for data, _ in measured})
+    for data, *cells in rows:
+        numbers, accuracies, aurocs = (cell.split(" / ") for cell in cells)
+        for references, accuracy, auroc in zip(numbers, accuracies, aurocs, strict=True):
+            assert measured[data, references] == (auroc, accuracy), (data, references)
+    micro = "balanced accuracy of **0.835** (TPR 0.808, TNR 0.863) and an AUROC of **0.883**"
+    assert micro in results.replace("\n", " ")
+    assert "| 83.5 | 88.3 |" in README.read_text(encoding="utf-8")
+
+
 def test_links_lead_somewhere() -> None:
     for page in [*PAGES, *OTHERS]:
         for target, anchor in re.findall(r"\]\(([^)#:]*)(?:#([^)]*))?\)", page.read_text(encoding="utf-8")):

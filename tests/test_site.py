@@ -7,21 +7,29 @@ import sys
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import sync_playwright
 from typer.main import get_command
 
+from helpers.browser import AXE, CHROMIUM, NO_AXE, axe_faults, launch
 from lad_reasoner.cli.app import app
 from lad_reasoner.train.grpo import GrpoSettings
 
 ROOT = Path(__file__).parents[1]
 
 
-@pytest.mark.slow
-def test_the_site(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path / "site")]
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("site")
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(folder)]
     environment = {**os.environ, "NO_MKDOCS_2_WARNING": "1"}
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stdout + done.stderr
-    pages = {path.relative_to(tmp_path / "site").as_posix(): path for path in (tmp_path / "site").rglob("*.html")}
+    return folder
+
+
+@pytest.mark.slow
+def test_the_site(site: Path) -> None:
+    pages = {path.relative_to(site).as_posix(): path for path in site.rglob("*.html")}
     for name, path in pages.items():
         text = path.read_text(encoding="utf-8")
         loaded = re.findall(r"<(?:script|img|iframe)[^>]*\ssrc=\"?(https?:[^\" >]+)", text)
@@ -34,3 +42,17 @@ def test_the_site(tmp_path: Path) -> None:
     assert all(f"<code>{key}</code>" in keys for key in GrpoSettings.model_fields)
     verbs = pages["reference/cli.html"].read_text(encoding="utf-8")
     assert all(name in verbs for name in get_command(app).commands)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(CHROMIUM is None or not AXE.is_file(), reason=NO_AXE)
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_no_serious_fault(site: Path, scheme: str) -> None:
+    with sync_playwright() as playwright:
+        browser = launch(playwright)
+        page = browser.new_context(color_scheme=scheme).new_page()  # type: ignore[arg-type]
+        for path in sorted(site.rglob("*.html")):
+            page.goto(path.as_uri())
+            serious = [fault for fault in axe_faults(page) if fault[1] in ("serious", "critical")]
+            assert serious == [], path.relative_to(site)
+        browser.close()

@@ -197,7 +197,7 @@ class Prediction(Record):
     `scored` is false for a judge without scores: the verdict's score only repeats the answer. `error` is the reason why
     the pair has no judgement; its answer is then invalid, which counts as wrong. So does that of a response that was
     `cut_off`; the next start of the run asks for it again. `facts` are MiniLOCO's facts of each reference and, last, of
-    the query.
+    the query. `size` is width and height of the query in pixels, None where it was not read.
     """
 
     pair: Pair
@@ -206,3 +206,4 @@ class Prediction(Record):
     error: str = ""
     cut_off: bool = False
     facts: tuple[dict[str, Any], ...] = ()
+    size: tuple[int, int] | None = None

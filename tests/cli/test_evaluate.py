@@ -38,6 +38,38 @@ def test_eval_of_a_baseline_goes_on_and_reports_again(root: Path, tmp_path: Path
     assert (tmp_path / "run/metrics.json").read_bytes() == metrics
 
 
+def test_an_interrupted_run_has_a_report_that_says_so(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code = """
+import numpy as np
+from lad_reasoner import Box, Judgement
+from lad_reasoner.errors import MachineError
+
+class Stops:
+    name, prompt_version, batch_size, notes, parameters = "stops", "stops-1", 1, (), None
+    left = 2
+
+    def judge(self, pairs):
+        if not self.left:
+            raise MachineError("no memory left")
+        self.left -= 1
+        return [Judgement("yes", 0.9, boxes=(Box(x=1, y=1, width=4, height=4, strength=2.0),), heat=np.ones((4, 4)))]
+"""
+    (tmp_path / "stops.py").write_text(code)
+    monkeypatch.chdir(tmp_path)
+    ended = run("eval", "--benchmark", "folder", "--root", root, "--model", "stops:Stops", "--out", "my run")
+    assert ended.returncode == 1
+    assert ended.stderr.splitlines()[-1] == "lad-reasoner: no memory left"
+    page = (tmp_path / "my run/report.html").read_text(encoding="utf-8")
+    assert "2 of 7 pairs are judged so far" in page
+    assert page.count('class="pic marked" role="img" aria-label="difference map with 1 numbered box"') == 2
+    assert f"lad-reasoner eval --benchmark folder --root {root} --model stops:Stops --out &#39;my run&#39;" in page
+    (tmp_path / "my run/report.html").unlink()
+    assert run("report", "my run").returncode == 0  # the command is that of the run
+    assert "--model stops:Stops --out" in (tmp_path / "my run/report.html").read_text(encoding="utf-8")
+
+
 def test_a_run_on_one_label_says_so_first_and_ends_with_1(root: Path, tmp_path: Path) -> None:
     ended = run(
         *("eval", "--benchmark", "folder", "--root", root, "--kinds", "good"),

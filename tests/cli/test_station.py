@@ -12,7 +12,7 @@ import pytest
 
 from helpers.stations import grey_picture, grey_pictures, grey_station
 from lad_reasoner.cli.app import main
-from lad_reasoner.service.station import FILE
+from lad_reasoner.service.station import FILE, Station
 
 Command = Callable[..., tuple[int, str, str]]
 
@@ -89,7 +89,10 @@ def test_exit_codes_and_outputs_of_an_unsure_part(command: Command, station: Pat
     assert shown.count("UNSURE") == 1
     assert "Unsure: 0." in shown
     assert "(p = 0.048)" in shown
-    assert "3 judged, 1 anomalous, 1 unsure" in (tmp_path / "out/report.html").read_text()
+    page = (tmp_path / "out/report.html").read_text()
+    assert "3 judged, 1 anomalous, 1 unsure" in page
+    made = Station.load(station)
+    assert f"anomalous from a score of {made.limit:.4g} on · unsure from {made.unsure_from:.4g} on" in page
     lines = [
         json.loads(line) for line in command("inspect", "--station", station, good, unsure, "--json")[1].splitlines()
     ]
@@ -142,6 +145,7 @@ def test_eval_of_a_station(command: Command, station: Path, tmp_path: Path) -> N
     settings = json.loads((tmp_path / "run/settings.json").read_text())
     assert settings["model"] == "station station"
     assert settings["references"] == 1
+    assert settings["limit"] == Station.load(station).limit
 
 
 def test_check_test_and_calibrate(command: Command, tmp_path: Path) -> None:

@@ -1,9 +1,13 @@
-"""The browser of the page tests, and a text that a page must not run."""
+"""The browser of the page tests, axe, which finds what some people cannot use, and a text that a page must not run."""
 
+import os
 import shutil
+from pathlib import Path
 
 from playwright.sync_api import Browser, Page, Playwright
 
+AXE = Path(os.environ.get("AXE_CORE", "node_modules/axe-core/axe.min.js"))
+NO_AXE = "no axe-core: `npm install axe-core`, or its axe.min.js in AXE_CORE"
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 EVIL = "<script>document.title='hacked'</script><img src=x onerror=\"document.title='hacked'\">"
@@ -19,3 +23,11 @@ def watch(page: Page) -> list[str]:
     page.on("pageerror", lambda error: complaints.append(str(error)))
     page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
     return complaints
+
+
+def axe_faults(page: Page) -> list[list[str]]:
+    """[rule, impact, the first element] of each fault that axe finds on the page."""
+    page.evaluate(AXE.read_text(encoding="utf-8"))
+    found = "axe.run().then(found => found.violations.map(each => [each.id, each.impact, each.nodes[0].html]))"
+    faults: list[list[str]] = page.evaluate(found)
+    return faults

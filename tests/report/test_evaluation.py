@@ -1,8 +1,10 @@
 """The report of an evaluation as a browser shows it: self-contained, filtered, and what a model wrote stays text."""
 
 import re
+from datetime import date
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 from playwright.sync_api import sync_playwright
@@ -10,9 +12,11 @@ from playwright.sync_api import sync_playwright
 from helpers.browser import CHROMIUM, EVIL, launch, watch
 from helpers.runs import from_matrix, picture, prediction, recorded, said
 from lad_reasoner.evaluation.run import THUMBNAILS, Recorded, measure_run
-from lad_reasoner.evaluation.thumbnails import SIDE, read_thumbnail, save_thumbnail
+from lad_reasoner.evaluation.thumbnails import SIDE, read_thumbnail, save_map, save_thumbnail
+from lad_reasoner.records import Box
 from lad_reasoner.report.evaluation import render_evaluation, write_evaluation_page
 from lad_reasoner.report.rows import remarks
+from lad_reasoner.version import __version__
 
 
 def render(folder: Path, run: Recorded) -> str:
@@ -40,6 +44,29 @@ def test_explanations_stand_where_something_was_said(tmp_path: Path) -> None:
     assert "<td>facts of all sorts that are truly claimed</td><td>1 of 2</td><td>50.0 %" in html
     assert "<td>answer contradicts the reasoning</td><td>of 1 that conclude</td><td>0.0 %" in html
     assert "1 of 2 claims true" in html
+
+
+def test_map_and_boxes_of_a_judge_that_makes_them(tmp_path: Path) -> None:
+    box = Box(x=64, y=48, width=128, height=96, strength=1.5)
+    line = said(prediction("a.png", True, "yes", 0.9), boxes=(box,))
+    html = render(tmp_path, recorded([line]))
+    assert "Difference" not in html  # a run from before its lines had a size
+    sized = line.model_copy(update={"size": (640, 480)})
+    save_map(tmp_path / THUMBNAILS, "a.png", np.full((240, 320), 2, np.float32))
+    html = render(tmp_path, recorded([sized, prediction("b.png", False, "no", 0.1)]))
+    assert "<th>Difference</th>" in html
+    assert html.count('class="pic marked"') == 1
+    assert 'style="left:10.0%;top:10.0%;width:20.0%;height:20.0%"' in html
+    (kept,) = (tmp_path / THUMBNAILS).glob("*.png")
+    with Image.open(kept) as image:
+        assert image.size == (96, 72)
+        assert image.getpixel((0, 0)) == (255, 0, 0, 191)  # twice the limit: the map is full
+
+
+def test_command_version_date_and_limit_stand_on_the_page(tmp_path: Path) -> None:
+    run = recorded([prediction("a.png", True, "yes")], limit=0.3, command="lad-reasoner eval --out 'my run'")
+    stamp = f"LAD-Reasoner {__version__} · {date.today()} · anomalous from a score of 0.3 on · lad-reasoner eval --out"
+    assert stamp in render(tmp_path, run)
 
 
 def test_remarks_say_what_is_missing() -> None:

@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 from playwright.sync_api import sync_playwright
 
@@ -10,7 +11,8 @@ from helpers.browser import CHROMIUM, EVIL, launch, watch
 from helpers.runs import picture, prediction, said, write_run
 from lad_reasoner.evaluation.comparison import RunComparison, compare_runs
 from lad_reasoner.evaluation.run import THUMBNAILS
-from lad_reasoner.evaluation.thumbnails import save_thumbnail
+from lad_reasoner.evaluation.thumbnails import save_map, save_thumbnail
+from lad_reasoner.records import Box
 from lad_reasoner.report.gallery import choose_examples, render_gallery, write_gallery_page
 
 
@@ -42,7 +44,7 @@ def test_classes_and_kinds_take_turns_whatever_came_out(comparison: RunCompariso
 def test_each_opinion_is_marked(comparison: RunComparison) -> None:
     example = choose_examples(comparison, 1)[0]
     one, other = example.answers
-    assert (one.system, one.answer, one.score, one.right, one.text) == (EVIL, "yes", "0.70", True, EVIL)
+    assert (one.system, one.answer, one.score, one.right, one.text) == (EVIL, "anomalous", "0.70", True, EVIL)
     assert (other.answer, other.score, other.right, other.text) == (
         "not judged",
         "",
@@ -55,6 +57,26 @@ def test_each_opinion_is_marked(comparison: RunComparison) -> None:
     assert html.count('class="opinion right"') == 6 + 2
     assert html.count('class="opinion wrong"') == 2 + 6
     assert not re.findall(r"""(?:src|href)=["'](?!data:)|url\((?!data:)|<script""", html)
+
+
+def test_map_and_boxes_stand_with_the_system_that_made_them(tmp_path: Path) -> None:
+    box = Box(x=64, y=48, width=128, height=96, strength=1.5)
+    marked = [said(line, boxes=(box,)).model_copy(update={"size": (640, 480)}) for line in lines("yes", "a hole")]
+    first = write_run(tmp_path / "a", marked, limit=0.4)
+    second = write_run(tmp_path / "b", lines("no", "fine"), model="b", limit=0.4)
+    save_map(first / THUMBNAILS, "bags/0.png", np.full((24, 32), 2, np.float32))
+    comparison = compare_runs([first, second], resamples=0)
+    one, other = choose_examples(comparison, 1)[0].answers
+    assert one.marks.heat.startswith("data:image/png;base64,")
+    assert (one.marks.boxes[0]["left"], one.marks.boxes[0]["width"], one.marks.aspect) == (10, 20, 1.3333)
+    assert not other.marks
+    html = render_gallery(comparison)
+    assert html.count("with 1 numbered box") == 8
+    assert "anomalous from a score of 0.4 on" in html
+    third = write_run(tmp_path / "c", lines("no", "fine"), model="c")
+    html = render_gallery(compare_runs([first, third], resamples=0))
+    assert "limits of the score: 0.4 of" in html
+    assert "anomalous from a score" not in html
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine; `make test` installs it where allowed")
@@ -72,7 +94,7 @@ def test_in_a_browser(comparison: RunComparison, tmp_path: Path) -> None:
         assert page.locator(".example").count() == 8
         assert page.locator(".said").first.text_content() == EVIL
         assert page.locator(".system").first.text_content() == EVIL
-        assert page.inner_text(".opinion.right .verdict >> nth=0") == "✓ yes · 0.70"
+        assert page.inner_text(".opinion.right .verdict >> nth=0") == "✓ anomalous · 0.70"
         shown = "all => all.map(one => getComputedStyle(one).backgroundImage.startsWith('url(\"data:image/jpeg'))"
         assert page.locator(".pic").evaluate_all(shown)[:4] == [True, True, True, False]
         page.set_viewport_size({"width": 400, "height": 800})

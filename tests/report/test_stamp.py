@@ -21,6 +21,7 @@ def test_version_date_boundary_and_command(monkeypatch: pytest.MonkeyPatch) -> N
     assert said.endswith("lad-reasoner inspect --server https://…@host/v1 'a b'")
     monkeypatch.setattr(sys, "argv", ["my_program.py"])
     assert made_with(None) == f"LAD-Reasoner {__version__} · {date.today()}"
+    assert made_with(0.4, 0.25, "mine").endswith("anomalous from a score of 0.4 on · unsure from 0.25 on · mine")
 
 
 def test_the_table_fits_80_columns(capsys: pytest.CaptureFixture[str]) -> None:

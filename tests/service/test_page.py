@@ -4,9 +4,9 @@ import base64
 import csv
 import io
 import json
-import os
 import time
 from collections.abc import Callable, Iterator
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
-from helpers.browser import CHROMIUM, EVIL, launch, watch
+from helpers.browser import AXE, CHROMIUM, EVIL, NO_AXE, axe_faults, launch, watch
 from helpers.served import Served, grey_png, serving_here
 from helpers.stations import grey_pictures, grey_station
 from lad_reasoner.service.keys import Keys, add_key
@@ -25,8 +25,7 @@ from lad_reasoner.service.rule_sheet import AmountCheck, PlaceCheck, RuleSheet, 
 from lad_reasoner.service.runtime import Runtime
 from lad_reasoner.service.setup import create_station, set_zones
 from lad_reasoner.service.station import Station
-
-AXE = Path(os.environ.get("AXE_CORE", "node_modules/axe-core/axe.min.js"))
+from lad_reasoner.version import __version__
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
 
@@ -119,6 +118,9 @@ def test_a_picture_gets_its_verdict_beside_the_nearest_reference(browser: Browse
         expect(page.locator("#say")).to_contain_text("4712: anomalous")
         expect(page.get_by_role("img", name="Score 0.")).to_be_visible()
         expect(page.locator("#recent li")).to_have_count(2)
+        limit = Station.load(tmp_path / "two").limit
+        expect(page.locator("footer")).to_contain_text(f"LAD-Reasoner {__version__} · {date.today()}")
+        expect(page.locator("footer")).to_contain_text(f"anomalous from a score of {limit:.4g} on")
         for selector in ("#verdict svg image", "#verdict img"):
             address = page.locator(selector).first.evaluate("e => e.href?.baseVal ?? e.src")
             assert page.request.get(address).headers["content-type"] == "image/png"
@@ -591,7 +593,7 @@ def test_an_open_page_does_not_hold_the_shutdown_up(browser: Browser, tmp_path: 
     context.close()
 
 
-@pytest.mark.skipif(not AXE.is_file(), reason="no axe-core: `npm install axe-core`, or its axe.min.js in AXE_CORE")
+@pytest.mark.skipif(not AXE.is_file(), reason=NO_AXE)
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_finds_no_fault(browser: Browser, ruled: Served, scheme: str) -> None:
     ruled.inspect(grey_png(250), part="4711")
@@ -607,9 +609,7 @@ def test_axe_finds_no_fault(browser: Browser, ruled: Served, scheme: str) -> Non
         if name == "/zones":
             drag(page, (4, 4), (20, 12))
             page.get_by_label("move and change").check()
-        page.evaluate(AXE.read_text())
-        faults = page.evaluate("axe.run().then(found => found.violations.map(each => [each.id, each.impact]))")
-        assert faults == [], path
+        assert axe_faults(page) == [], path
     context.close()
 
 

@@ -71,6 +71,8 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # for terminals that cannot show a █
+            if sys.platform == "win32" and not stream.isatty():
+                stream.reconfigure(encoding="utf-8")  # of JSON and CSV in a file, whatever the code page
     if logging.lastResort is not None:
         logging.lastResort.setFormatter(ShownFormatter())
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not ignored, as behind `nohup`

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lad_reasoner.cli.options import STATION, print_receipt, with_judge_options
-from lad_reasoner.errors import InputError, MachineError, MissingExtraError
+from lad_reasoner.errors import InputError, LadError, MachineError, MissingExtraError
 from lad_reasoner.text import print_shown as print
 
 if TYPE_CHECKING:
@@ -98,6 +99,7 @@ def eval_verb(
             pass
     except (MachineError, KeyboardInterrupt):
         print(f"{out}: all verdicts so far are kept; the same command resumes the run", file=sys.stderr)
+        _write_unfinished(out)
         raise
     finally:
         print_receipt(judge)
@@ -110,6 +112,17 @@ def eval_verb(
         raise InputError(f"{out}: nothing was judged: no response has a valid answer")
     if len(run.labels) == 1 and limit is None:
         raise InputError(f"{out}: {_describe_one_label(run.labels)}")
+
+
+def _write_unfinished(out: Path) -> None:
+    """The report of what is judged so far, which says that pairs are missing."""
+    from lad_reasoner.evaluation.run import PREDICTIONS
+    from lad_reasoner.report.evaluation import write_evaluation
+
+    # What stopped the run is what is reported, such as a full disk, not that its report fails, too.
+    with suppress(LadError, OSError):
+        if (out / PREDICTIONS).exists():
+            print(f"report of these: {write_evaluation(out)[2]}", file=sys.stderr)
 
 
 def _describe_one_label(labels: set[str]) -> str:

@@ -301,7 +301,14 @@ class _Output:
             from lad_reasoner.report.inspection import write_inspection_page
 
             with self._held:
+                station = getattr(self.inspector, "station", None)
+                limits = {"limit": station.limit, "unsure_from": station.unsure_from} if station else {}
                 path = write_inspection_page(
-                    self.folder, self.rows, self.inspector.references, title="Inspection", notes=self.notes
+                    self.folder,
+                    self.rows,
+                    self.inspector.references,
+                    title="Inspection",
+                    notes=self.notes,
+                    **{name: limit for name, limit in limits.items() if limit is not None},
                 )
             print(f"report: {path}", file=sys.stderr)

@@ -6,7 +6,7 @@
 
     RUN/settings.json        judge, benchmark and protocol; all lines of a folder have the same settings
     RUN/predictions.jsonl    one line a query, flushed to the disk one by one
-    RUN/thumbnails/          small copies of the pictures, for the report
+    RUN/thumbnails/          small copies of the pictures, and maps of judges that make them, for the report
     RUN/metrics.json         computed from predictions.jsonl alone
     RUN/report.html          made from the lines and the thumbnails (report/evaluation.py)
 
@@ -28,13 +28,14 @@ from lad_reasoner.errors import InputError, RecordError
 from lad_reasoner.evaluation.benchmark import Benchmark, Facts, default_kinds, draw_pairs, limit_pairs
 from lad_reasoner.evaluation.explanations import Explanations, measure_explanations
 from lad_reasoner.evaluation.metrics import RESAMPLES, Metrics, Summary, compute_metrics
-from lad_reasoner.evaluation.thumbnails import save_thumbnail
+from lad_reasoner.evaluation.thumbnails import save_map, save_thumbnail
 from lad_reasoner.files.jsonl import append_record, read_records, repair_records
 from lad_reasoner.files.pictures import Picture
 from lad_reasoner.files.whole import describe_write_error, lock, own_folder, write_whole
 from lad_reasoner.judge import NO_ANSWER, Judge, Judgement, PicturePair
 from lad_reasoner.records import Failure, Pair, Prediction, Record
 from lad_reasoner.runner import Judged, make_verdict, run
+from lad_reasoner.templates import command_line
 from lad_reasoner.text import first_problem, listed, printable
 
 SETTINGS, PREDICTIONS, METRICS, THUMBNAILS = "settings.json", "predictions.jsonl", "metrics.json", "thumbnails"
@@ -44,7 +45,8 @@ class Settings(Record):
     """Judge, benchmark and protocol of a run. A run can be resumed if its `COMPARED` fields are the same.
 
     `pairs` is the number of queries of the benchmark with these settings, judged or not. `parameters` is the number of
-    weights of the model, or None.
+    weights of the model, or None. `limit` is the score from which on a query is anomalous, `command` the one that began
+    the run; empty if a program of one's own did.
     """
 
     benchmark: str
@@ -57,6 +59,8 @@ class Settings(Record):
     pairs: int
     notes: tuple[str, ...] = ()
     parameters: int | None = None
+    limit: float = 0.5
+    command: str = ""
 
 
 COMPARED = ("benchmark", "model", "prompt_version", "references", "seed", "kinds", "fingerprint")
@@ -125,6 +129,8 @@ class Run:
             pairs=len(pairs),
             notes=(*judge.notes, *benchmark.notes, *notes),
             parameters=judge.parameters,
+            limit=getattr(judge, "limit", 0.5),
+            command=command_line(),
         )
         with own_folder(self.out, "--out"):
             self.settings = _settle(self.out, settings)
@@ -178,8 +184,17 @@ class Run:
         known = self._known.pop(pair.query)
         pair = pair.model_copy(update={"defect": known.defect})
         if isinstance(result, Judged):
-            scored, cut_off = result.judgement.score is not None, result.judgement.cut_off
-            return Prediction(pair=pair, verdict=result.verdict, scored=scored, cut_off=cut_off, facts=known.facts)
+            judgement, query = result.judgement, result.pair.query
+            if judgement.heat is not None:
+                save_map(self.out / THUMBNAILS, pair.query, judgement.heat)
+            return Prediction(
+                pair=pair,
+                verdict=result.verdict,
+                scored=judgement.score is not None,
+                cut_off=judgement.cut_off,
+                facts=known.facts,
+                size=(query.width, query.height),
+            )
         verdict = make_verdict(self.judge, pair.query, pair.references, Judgement("invalid"), seconds=0)
         return Prediction(pair=pair, verdict=verdict, scored=False, error=result.error, facts=known.facts)
 

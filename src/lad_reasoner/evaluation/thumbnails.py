@@ -1,4 +1,4 @@
-"""Small copies of the pictures that a run has shown, so that its report needs no data set."""
+"""Small copies of the pictures that a run has shown, and its maps, so that its report needs no data set."""
 
 from __future__ import annotations
 
@@ -6,15 +6,21 @@ import base64
 import hashlib
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
 from lad_reasoner.files.pictures import Picture, encode_picture
 from lad_reasoner.files.whole import write_whole
 
 SIDE = 176  # pixels
+MAP_SIDE = 96  # cells of a map that is kept: its detail is no finer
+HEAT_FROM, HEAT_TO = 0.6, 2.0  # in limits of normal variation: the map begins to show, the map is full
 
 
 def save_thumbnail(folder: Path, picture: Picture) -> None:
     """Keep a small copy, unless there already is one for this name."""
-    path = _path(folder, picture.name)
+    path = _path(folder, picture.name, "jpg")
     if path.exists():
         return
     folder.mkdir(parents=True, exist_ok=True)
@@ -25,12 +31,35 @@ def save_thumbnail(folder: Path, picture: Picture) -> None:
 
 def read_thumbnail(folder: Path, name: str) -> str:
     """The small copy as a data URI; empty where there is none."""
-    path = _path(folder, name)
+    return _read(_path(folder, name, "jpg"), "image/jpeg")
+
+
+def save_map(folder: Path, name: str, heat: NDArray[np.float32]) -> None:
+    """Keep the map of a query, in place of an earlier one."""
+    folder.mkdir(parents=True, exist_ok=True)
+    small = heat_image(heat)
+    small.thumbnail((MAP_SIDE, MAP_SIDE))
+    write_whole(_path(folder, name, "png"), encode_picture(small, "PNG", optimize=True))
+
+
+def read_map(folder: Path, name: str) -> str:
+    """The map of a query as a data URI; empty where there is none."""
+    return _read(_path(folder, name, "png"), "image/png")
+
+
+def heat_image(heat: NDArray[np.float32]) -> Image.Image:
+    """Map (rows, columns) -> picture with alpha: yellow to red, clear where the difference is well within the limit."""
+    level = np.clip((heat - HEAT_FROM) / (HEAT_TO - HEAT_FROM), 0, 1)
+    rgba = np.stack([np.ones_like(level), 0.85 * (1 - level), np.zeros_like(level), 0.75 * np.sqrt(level)], -1)
+    return Image.fromarray((255 * rgba).astype(np.uint8), "RGBA")
+
+
+def _read(path: Path, kind: str) -> str:
     if not path.is_file():
         return ""
-    return f"data:image/jpeg;base64,{base64.b64encode(path.read_bytes()).decode()}"
+    return f"data:{kind};base64,{base64.b64encode(path.read_bytes()).decode()}"
 
 
-def _path(folder: Path, name: str) -> Path:
+def _path(folder: Path, name: str, ending: str) -> Path:
     # A picture's name may hold anything, such as `../`, a hash may not.
-    return folder / f"{hashlib.sha256(name.encode()).hexdigest()[:24]}.jpg"
+    return folder / f"{hashlib.sha256(name.encode()).hexdigest()[:24]}.{ending}"

@@ -24,6 +24,7 @@ from lad_reasoner.report.rows import (
     remarks,
     trivial_rows,
 )
+from lad_reasoner.report.verdicts import Marks, answer_in_words, read_marks, truth_in_words
 from lad_reasoner.templates import made_with, render_page
 
 
@@ -35,6 +36,9 @@ class PairRow:
     right: bool
     references: list[int]
     query: int
+    marks: Marks
+    answer: str
+    truth: str
     claims: str
 
 
@@ -50,6 +54,9 @@ def render_evaluation(folder: Path, recorded: Recorded, metrics: RunMetrics) -> 
                 right=prediction.verdict.answer == pair.label,
                 references=[numbers.setdefault(name, len(numbers)) for name in pair.references],
                 query=numbers.setdefault(pair.query, len(numbers)),
+                marks=read_marks(folder, prediction),
+                answer=answer_in_words(prediction),
+                truth=truth_in_words(pair),
                 claims=f"{check.true} of {check.claims} claims true" if check.claims else "",
             )
         )
@@ -68,7 +75,8 @@ def render_evaluation(folder: Path, recorded: Recorded, metrics: RunMetrics) -> 
         explained=EXPLAINED,
         speed=f"{metrics.mean_seconds:.3f} s and {metrics.mean_tokens:.0f} tokens per query on average",
         pairs=pairs,
-        made_with=made_with(),
+        with_maps=any(row.marks for row in pairs),
+        made_with=made_with(recorded.settings.limit, command=recorded.settings.command or None),
         picture_uris=[read_thumbnail(folder / THUMBNAILS, name) for name in numbers],
     )
 

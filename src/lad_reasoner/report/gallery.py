@@ -21,6 +21,7 @@ from lad_reasoner.evaluation.thumbnails import read_thumbnail
 from lad_reasoner.files.walk import natural_path
 from lad_reasoner.files.whole import write_whole
 from lad_reasoner.records import Pair, Prediction
+from lad_reasoner.report.verdicts import Marks, answer_in_words, read_marks, truth_in_words
 from lad_reasoner.templates import made_with, render_page
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ class SystemAnswer:
     score: str
     right: bool
     text: str
+    marks: Marks
 
 
 @dataclass(frozen=True)
@@ -45,16 +47,10 @@ class GalleryExample:
     """A pair with the answers of all systems; pictures are data URIs, "" if no run has kept them."""
 
     pair: Pair
+    truth: str
     references: list[str]
     query: str
     answers: list[SystemAnswer]
-
-    @property
-    def truth(self) -> str:
-        """`anomalous · logical · missing_label`."""
-        words = ["anomalous" if self.pair.label == "yes" else "good"]
-        words += [word for word in (self.pair.kind, self.pair.defect) if word and word != "good"]
-        return " · ".join(words)
 
 
 def choose_examples(comparison: RunComparison, most: int) -> list[GalleryExample]:
@@ -68,9 +64,13 @@ def choose_examples(comparison: RunComparison, most: int) -> list[GalleryExample
     return [
         GalleryExample(
             pair=pair,
+            truth=truth_in_words(pair),
             references=[_find_thumbnail(comparison, name) for name in pair.references],
             query=_find_thumbnail(comparison, pair.query),
-            answers=[_answer(name, predictions[_key(pair)]) for name, predictions in systems.items()],
+            answers=[
+                _answer(name, comparison.runs[name][0], predictions[_key(pair)])
+                for name, predictions in systems.items()
+            ],
         )
         for pair in limit_pairs(pairs, most)
     ]
@@ -88,14 +88,15 @@ def _find_thumbnail(comparison: RunComparison, name: str) -> str:
     return ""
 
 
-def _answer(system: str, prediction: Prediction) -> SystemAnswer:
+def _answer(system: str, folder: Path, prediction: Prediction) -> SystemAnswer:
     verdict = prediction.verdict
     return SystemAnswer(
         system=system,
-        answer="not judged" if prediction.error else verdict.answer,
+        answer=answer_in_words(prediction),
         score=f"{verdict.score:.2f}" if prediction.scored and not prediction.error else "",
         right=verdict.answer == prediction.pair.label,
         text=prediction.error or verdict.reasoning or verdict.response,
+        marks=read_marks(folder, prediction),
     )
 
 
@@ -105,16 +106,21 @@ def render_gallery(comparison: RunComparison) -> str:
     summary = f"{len(examples)} of {comparison.pairs} pairs"
     if examples:
         summary += "; taken from all classes and kinds in turn, independent of the answers."
+    limits = {run.settings.limit for _, run in comparison.runs.values()}
+    notes = list(comparison.notes)
+    if len(limits) > 1:
+        said = (f"{run.settings.limit:.4g} of {name}" for name, (_, run) in comparison.runs.items())
+        notes.append(f"limits of the score: {', '.join(said)}")
     numbers: dict[str, int] = {}  # picture -> its number on the page: pairs share references
     for example in examples:
         for uri in (*example.references, example.query):
             numbers.setdefault(uri, len(numbers))
     return render_page(
         "gallery.html",
-        made_with=made_with(),
+        made_with=made_with(limits.pop() if len(limits) == 1 else None),
         title=" · ".join(comparison.runs),
         summary=summary,
-        notes=comparison.notes,
+        notes=notes,
         examples=examples,
         numbers=numbers,
         picture_uris=list(numbers),

@@ -10,28 +10,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-from PIL import Image
-
+from lad_reasoner.evaluation.thumbnails import heat_image
 from lad_reasoner.files.pictures import Picture, picture_uri
 from lad_reasoner.files.whole import write_whole
-from lad_reasoner.records import Box, Failure, Kind, Verdict
+from lad_reasoner.records import Failure, Kind
+from lad_reasoner.report.verdicts import VERDICTS, percent_boxes
 from lad_reasoner.runner import Judged
 from lad_reasoner.templates import made_with, render_page
 
 THUMBNAIL_SIDE = 320  # pixels
-HEAT_FROM, HEAT_TO = 0.6, 2.0  # in limits of normal variation: the map begins to show, the map is full
-VERDICTS = {"yes": "anomalous", "no": "good", "invalid": "not judged"}
 
 
 @dataclass(frozen=True)
 class InspectionRow:
     """One row of the table, small enough to keep thousands; made by `inspection_row`.
 
-    `picture` and `heat` are data URIs, boxes are in percent of the picture, `aspect` is width / height. Boxes of a good
-    verdict are weak; of boxes that another judge has lent, those below the limit are.
+    `picture` and `heat` are data URIs, boxes are those of `percent_boxes`, `aspect` is width / height.
     """
 
     name: str
@@ -83,7 +79,7 @@ def inspection_row(
         picture=_thumbnail(picture),
         aspect=_aspect(picture),
         heat="" if heat is None else picture_uri(heat_image(heat), "PNG", optimize=True),
-        boxes=[_percent_box(box, picture) | {"weak": _is_weak(box, verdict)} for box in verdict.boxes],
+        boxes=percent_boxes(verdict, picture.width, picture.height),
         reference=reference,
         truth=truth,
         right=None if kind is None else verdict.answer == ("no" if kind == "good" else "yes"),
@@ -91,9 +87,15 @@ def inspection_row(
 
 
 def render_inspection(
-    rows: Sequence[InspectionRow], references: Sequence[Picture], *, title: str, notes: Sequence[str] = ()
+    rows: Sequence[InspectionRow],
+    references: Sequence[Picture],
+    *,
+    title: str,
+    notes: Sequence[str] = (),
+    limit: float = 0.5,
+    unsure_from: float | None = None,
 ) -> str:
-    """The whole page as a string; `notes` stand at its top."""
+    """The whole page as a string; `notes` stand at its top, the limits of the score at its end."""
     judged = [row for row in rows if row.answer in ("yes", "no")]
     summary = f"{len(judged)} judged, {sum(row.answer == 'yes' for row in judged)} anomalous"
     if unsure := sum(row.verdict == "unsure" for row in judged):
@@ -105,7 +107,8 @@ def render_inspection(
         summary += f", {sum(known)} of {len(known)} verdicts right"
     return render_page(
         "inspection.html",
-        made_with=made_with(None if any(row.answer == "unsure" or row.verdict == "unsure" for row in rows) else 0.5),
+        made_with=made_with(limit, unsure_from),
+        limit=limit,
         title=title,
         summary=summary,
         notes=notes,
@@ -118,12 +121,12 @@ def render_inspection(
 
 
 def write_inspection_page(
-    folder: Path, rows: Sequence[InspectionRow], references: Sequence[Picture], *, title: str, notes: Sequence[str] = ()
+    folder: Path, rows: Sequence[InspectionRow], references: Sequence[Picture], **rest: Any
 ) -> Path:
-    """Write `folder/report.html`; returns its path."""
+    """Write `folder/report.html`; returns its path. `rest` goes to `render_inspection`."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "report.html"
-    write_whole(path, render_inspection(rows, references, title=title, notes=notes))
+    write_whole(path, render_inspection(rows, references, **rest))
     return path
 
 
@@ -131,28 +134,7 @@ def _aspect(picture: Picture) -> float:
     return round(picture.width / picture.height, 4)
 
 
-def _percent_box(box: Box, picture: Picture) -> dict[str, float]:
-    return {
-        "left": round(100 * box.x / picture.width, 2),
-        "top": round(100 * box.y / picture.height, 2),
-        "width": round(100 * box.width / picture.width, 2),
-        "height": round(100 * box.height / picture.height, 2),
-        "strength": box.strength,
-    }
-
-
-def _is_weak(box: Box, verdict: Verdict) -> bool:
-    return box.strength < 1 or (verdict.answer == "no" and not verdict.boxes_from)
-
-
 def _thumbnail(picture: Picture) -> str:
     small = picture.image.copy()
     small.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE))
     return picture_uri(small, "JPEG", quality=82)
-
-
-def heat_image(heat: NDArray[np.float32]) -> Image.Image:
-    """Map (rows, columns) -> picture with alpha: yellow to red, clear where the difference is well within the limit."""
-    level = np.clip((heat - HEAT_FROM) / (HEAT_TO - HEAT_FROM), 0, 1)
-    rgba = np.stack([np.ones_like(level), 0.85 * (1 - level), np.zeros_like(level), 0.75 * np.sqrt(level)], -1)
-    return Image.fromarray((255 * rgba).astype(np.uint8), "RGBA")

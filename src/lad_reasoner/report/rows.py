@@ -107,7 +107,7 @@ def _naming_rows(naming: Naming) -> list[ExplanationRow]:
         _share_row("names the defect: object and change", count, naming.defect),
         _share_row("names its object", count, naming.object),
         _share_row("names its change", count, naming.change),
-        _share_row("names the defect, where the answer was yes", f"of {naming.found}", naming.when_found),
+        _share_row("names the defect, where the verdict was anomalous", f"of {naming.found}", naming.when_found),
         _share_row("names other defects of the class, which are absent", f"of {naming.others}", naming.others_named),
     ]
 

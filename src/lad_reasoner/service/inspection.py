@@ -287,6 +287,7 @@ class StationJudge:
         limits = [f"{limit:.6g}" for limit in (settings.limit, settings.unsure_from) if limit is not None]
         self.prompt_version = " ".join([judge.prompt_version, *limits])
         self.batch_size, self.parameters = judge.batch_size, judge.parameters
+        self.limit = 0.5 if settings.limit is None else settings.limit
         self.notes = (*station.notes(), f"judged by {judge.name} with the references and the limit of {settings.name}")
 
     def judge(self, pairs: Sequence[PicturePair]) -> list[Judgement]:

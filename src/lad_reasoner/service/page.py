@@ -40,9 +40,10 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response, Stream
 
 import lad_reasoner.templates
 from lad_reasoner.errors import InputError
+from lad_reasoner.evaluation.thumbnails import heat_image
 from lad_reasoner.files.pictures import Picture, encode_picture, open_picture, read_picture
-from lad_reasoner.records import Box
-from lad_reasoner.report.inspection import heat_image
+from lad_reasoner.records import Box, Verdict
+from lad_reasoner.report.verdicts import is_weak
 from lad_reasoner.runner import Judged
 from lad_reasoner.service.api import (
     MOST_ID,
@@ -78,7 +79,7 @@ from lad_reasoner.service.teaching import (
     roll_back_change,
 )
 from lad_reasoner.service.telemetry import Telemetry
-from lad_reasoner.templates import render_page
+from lad_reasoner.templates import made_with, render_page
 from lad_reasoner.text import first_problem, printable
 
 STATIC = Path(lad_reasoner.templates.__file__).parent / "service"
@@ -496,19 +497,22 @@ def _verdict_values(live: LiveStation, watch: Watch, inspection: Inspection) -> 
         nearest = _most_like(live.open.references, picture)
     # The references may have changed since then.
     nearest = 0 if nearest is None or nearest >= len(live.open.references) else nearest
-    boxes = verdict.boxes if verdict is not None and picture is not None else ()
     return {
         "inspection": inspection,
         "verdict": verdict,
         "picture": picture,
         "mapped": view.heat is not None,
-        "shapes": [_shape(box, picture) for box in boxes if picture is not None],
+        "shapes": _shapes(verdict, picture) if verdict is not None and picture is not None else [],
         "nearest": nearest,
         "reference": PurePosixPath(station.references[nearest]).name,
         "station": station,
         "current": inspection.version == live.version,
         "reasons": REASONS,
     }
+
+
+def _shapes(verdict: Verdict, picture: Picture) -> list[dict[str, float]]:
+    return [_shape(box, picture) | {"weak": is_weak(box, verdict)} for box in verdict.boxes]
 
 
 def _shape(box: Box, picture: Picture) -> dict[str, float]:
@@ -567,9 +571,19 @@ def _page(
     template: str, holder: Holder | None, live: LiveStation | None = None, *, status: int = 200, **values: Any
 ) -> HTMLResponse:
     nonce = secrets.token_urlsafe(16)
-    html = _render(template, holder, live, nonce=nonce, **values)
+    html = _render(template, holder, live, nonce=nonce, made_with=_made_with(holder, live), **values)
     headers = {"Content-Security-Policy": POLICY.format(nonce=nonce), "Referrer-Policy": "same-origin"}
     return HTMLResponse(html, status, headers)
+
+
+def _made_with(holder: Holder | None, live: LiveStation | None) -> str:
+    """The last line of a page; strangers at the login learn nothing of the server."""
+    if holder is None:
+        return ""
+    if live is None:
+        return made_with(None)
+    station = live.open.station
+    return made_with(0.5 if station.limit is None else station.limit, station.unsure_from)
 
 
 def _part(template: str, holder: Holder, live: LiveStation, **values: Any) -> HTMLResponse:

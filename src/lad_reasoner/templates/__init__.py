@@ -29,16 +29,23 @@ def render_page(template: str, **values: Any) -> str:
     return _ENVIRONMENT.get_template(template).render(values)
 
 
-def made_with(boundary: float | None = 0.5) -> str:
-    """The last line of a report: version, date, the boundary of the score, and the command where there was one."""
+def made_with(limit: float | None = 0.5, unsure_from: float | None = None, command: str | None = None) -> str:
+    """The last line of a page: version, date, the limits of the score, and the command (by default this process's)."""
     parts = [f"LAD-Reasoner {__version__}", date.today().isoformat()]
-    if boundary is not None:
-        parts.append(f"anomalous from a score of {boundary:g} on")
+    if limit is not None:
+        parts.append(f"anomalous from a score of {limit:.4g} on")
+    if unsure_from is not None:
+        parts.append(f"unsure from {unsure_from:.4g} on")
+    command = command_line() if command is None else command
+    return " · ".join([*parts, *filter(None, [command])])
+
+
+def command_line() -> str:
+    """The command that runs, without a password in an address; empty in a program that is not ours."""
     program = Path(sys.argv[0])
-    if program.stem == "lad-reasoner" or program.parts[-2:] == ("lad_reasoner", "__main__.py"):
-        command = shlex.join(["lad-reasoner", *sys.argv[1:]])
-        parts.append(re.sub(r"//[^/@\s]+@", "//…@", command))  # a name and a password in an address
-    return " · ".join(parts)
+    if program.stem != "lad-reasoner" and program.parts[-2:] != ("lad_reasoner", "__main__.py"):
+        return ""
+    return re.sub(r"//[^/@\s]+@", "//…@", shlex.join(["lad-reasoner", *sys.argv[1:]]))
 
 
 def render_markdown(template: str, **values: Any) -> str:

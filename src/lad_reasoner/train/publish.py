@@ -204,7 +204,7 @@ def ask_fresh(folder: str | Path, check: str | Path) -> dict[str, Any]:
         if name not in LAUNCHER and not name.startswith(("ACCELERATE_", "TORCHELASTIC_", "FSDP_"))
     }
     command = [sys.executable, "-m", "lad_reasoner.train.publish", str(folder), str(check)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    done = subprocess.run(command, env=environment, capture_output=True, encoding="utf-8", errors="replace")
     if done.returncode:
         problem = (done.stderr.strip().splitlines() or ["no message"])[-1]
         raise MachineError(f"{folder}: a new process cannot load it ({problem[:300]})")

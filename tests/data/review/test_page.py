@@ -31,6 +31,7 @@ from lad_reasoner.data.sets.built_set import read_entries
 from lad_reasoner.data.sets.pairs import build_pairs, plan_pairs
 from lad_reasoner.data.sets.pool import gather
 from lad_reasoner.errors import InputError
+from lad_reasoner.version import __version__
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 COMMAND = str(Path(sys.executable).with_name("lad-reasoner"))
@@ -193,6 +194,7 @@ def test_everything_is_reached_with_tab_and_says_what_it_is(page: Page, server: 
     expect(page.locator("progress")).to_have_accessible_name(re.compile("1 of 8 decided"))
     assert page.locator("img:not([alt])").count() == 0
     expect(page.locator("footer")).to_contain_text("accept")
+    expect(page.locator("footer")).to_contain_text(f"LAD-Reasoner {__version__}")
 
 
 def test_pictures_fill_the_window_side_by_side_with_the_mask_on_the_query(page: Page, server: ReviewServer) -> None:

@@ -25,7 +25,7 @@ from urllib.parse import parse_qs, urlsplit
 from lad_reasoner.data.review.session import Review, built_answer, question_of
 from lad_reasoner.data.sets.built_set import Entry
 from lad_reasoner.errors import InputError, LadError
-from lad_reasoner.templates import render_page
+from lad_reasoner.templates import made_with, render_page
 
 HOST = "127.0.0.1"
 MAX_BODY = 1_000_000  # bytes of a form: far more than any answer
@@ -177,6 +177,7 @@ class _Handler(BaseHTTPRequestHandler):
             "done": sum(review.counts.values()),
             "token": self.server.token,
             "nonce": nonce,
+            "stamp": made_with(None),
             "problem": problem,
             "draft": draft,
             **({} if number is None else _describe(review, number)),
