@@ -28,7 +28,9 @@ from scipy import ndimage
 from lad_reasoner.files.pictures import Picture
 from lad_reasoner.judge import Judgement
 from lad_reasoner.judges.evidence.backbone import Backbone, load_backbone
+from lad_reasoner.judges.evidence.colours import lab_colours
 from lad_reasoner.judges.evidence.judge import StudiedReferences, describe, measure_query
+from lad_reasoner.judges.evidence.parts import SMALLEST, SPECK, SURE, Rule
 from lad_reasoner.judges.evidence.regions import (
     CORE,
     DEVIATING,
@@ -80,9 +82,14 @@ AMOUNTS = re.compile(
     r"(?P<place>[a-z ]+)"
     r"|The amounts differ, mostly at (?P<where>[a-z ]+): more of something [a-z ]+ than in (?:any|the) reference)\."
 )
+PARTS = re.compile(
+    rf"The query has (?P<found>\d+) (?P<colour>{COLOUR}) (?P<noun>parts?) and (?P<who>the|each) reference "
+    r"(?P<expected>\d+): (?P<off>\d+) too (?P<way>many|few)\."
+)
 OVERALL = re.compile(
-    r"Overall the difference is (?P<ratio>[\d.]+) times the limit: "
-    r"(?P<verdict>more than normal variation explains|within normal variation)\.$"
+    r"(?:Overall the difference is (?P<ratio>[\d.]+) times the limit: "
+    r"(?P<verdict>more than normal variation explains|within normal variation)"
+    r"|Apart from that the difference is (?P<rest>[\d.]+) times the limit)\.$"
 )
 COMPARED = re.compile(
     r"Compared patch by patch in both directions with (?:the reference|(?P<references>\d+) references, of which number "
@@ -105,6 +112,8 @@ HEADLINE = re.compile(
     r"|The picture is (?P<whole>[^.(]+?)(?: \(\+(?P<regions>\d+)\))?"
     r"|Amounts differ at (?P<most>[a-z ]+?)(?:: more (?P<gained>[a-z ]+), less (?P<lost>[a-z ]+))?"
     r"|The whole picture differs)\. (?P<ratio>[\d.]+) times the limit\."
+    rf"|(?P<found>\d+) (?P<colour>{COLOUR}) (?P<noun>parts?)(?: \(\+(?P<further>\d+)\))?; the references? "
+    r"(?:has|have) (?P<expected>\d+)\."
 )
 INSTEAD = re.compile(rf"(?P<now>{COLOUR}) instead of (?P<before>{COLOUR})")
 
@@ -153,7 +162,9 @@ class Evidence:
         self.working, self.measured = self.matcher.fit(query), findings.measurement
         self.limit = self.matcher.spread.limit
         self.ratio = self.measured.statistic / self.limit
-        self.anomalous = self.matcher.spread.score(self.measured.statistic) >= 0.5
+        self.outside = self.matcher.spread.score(self.measured.statistic) >= 0.5
+        self.counts = findings.counts
+        self.anomalous = self.outside or bool(self.counts)
 
     @cached_property
     def places(self) -> list[Place]:
@@ -229,6 +240,10 @@ class Evidence:
         if not found:
             yield Claim("unknown text", text, False)
             return
+        if found["found"]:
+            yield from self._parts(found, text)
+            yield Claim("number", text, int(found["further"] or 0) == len(self.counts) - 1)
+            return
         yield Claim("ratio", text, abs(float(found["ratio"]) - self.ratio) < 0.006)
         yield Claim("answer", text, bool(found["nothing"]) == (not self.anomalous))
         for words in filter(None, (found["but"], found["whole"])):
@@ -253,6 +268,42 @@ class Evidence:
             else:
                 yield Claim("unknown text", text, False)
 
+    def _parts(self, said: re.Match[str], text: str) -> Iterator[Claim]:
+        """Counted anew: does one of the rules find so many in the query, and in two of three references?"""
+        found, expected = int(said["found"]), int(said["expected"])
+        yield Claim("singular", text, (found == 1) == (said["noun"] == "part"))
+        parts = self.references.parts
+        queries, shown = set(), set()
+        for rule in parts.rules:
+            for kind, number in enumerate(rule.numbers):
+                if number != expected:
+                    continue
+                numbers = [self._recount(view, rule, kind)[0] for view in (views[0] for views in self.matcher.views)]
+                if numbers.count(expected) >= SURE * len(numbers):
+                    queries.add(self._recount(self.working, rule, kind)[0])
+                    shown.add(self._recount(self.matcher.views[0][0], rule, kind)[1])
+        yield Claim("parts", text, found in queries)
+        yield Claim("colour", text, said["colour"] in shown)
+
+    def _recount(self, image: Image.Image, rule: Rule, kind: int) -> tuple[int, str]:
+        """How many areas of this kind there are, and the name of their colour."""
+        parts = self.references.parts
+        pixels = np.asarray(image.resize(parts.size, Image.Resampling.BOX))
+        lab, palette = lab_colours(pixels), parts.palettes[rule.palette]
+        mask = np.linalg.norm(lab[:, :, None] - palette, axis=-1).argmin(-1) == rule.colour
+        if rule.margin:
+            mask = ndimage.binary_erosion(mask, np.ones((2 * rule.margin + 1,) * 2))
+        labels, count = ndimage.label(mask)
+        areas = ndimage.sum_labels(mask, labels, np.arange(1, count + 1)) / mask.size
+        near = [int(np.abs(np.log(area / np.array(rule.kinds))).argmin()) for area in areas]
+        chosen = [
+            number
+            for number, area in enumerate(areas, 1)
+            if near[number - 1] == kind and area >= max(SMALLEST, SPECK * rule.kinds[0])
+        ]
+        inside = np.isin(labels, chosen)
+        return len(chosen), _name(np.median(pixels[inside], axis=0).astype(int)) if chosen else ""
+
     def _amounts(self, place: str, more: str | None, less: str | None, text: str) -> Iterator[Claim]:
         """An assignment made anew: is its excess above the limit, there, and of these colours?"""
         amount = self.measured.amount
@@ -273,9 +324,20 @@ class Evidence:
     def _reasoning(self, text: str) -> Iterator[Claim]:
         overall = OVERALL.search(text)
         if overall:
-            yield Claim("ratio", text, abs(float(overall["ratio"]) - self.ratio) < 0.006)
-            yield Claim("answer", text, overall["verdict"].startswith("more") == self.anomalous)
+            yield Claim("ratio", text, abs(float(overall["ratio"] or overall["rest"]) - self.ratio) < 0.006)
+            if overall["verdict"]:
+                yield Claim("answer", text, overall["verdict"].startswith("more") == self.outside == self.anomalous)
+            else:
+                yield Claim("answer", text, self.anomalous and not self.outside)
         text = OVERALL.sub("", text)
+        yield Claim("number", text, len(PARTS.findall(text)) == len(self.counts))
+        for parts in PARTS.finditer(text):
+            yield from self._parts(parts, parts[0])
+            found, expected = int(parts["found"]), int(parts["expected"])
+            yield Claim("parts", parts[0], (found > expected) == (parts["way"] == "many"))
+            yield Claim("number", parts[0], abs(found - expected) == int(parts["off"]))
+            yield Claim("singular", parts[0], (parts["who"] == "the") == (len(self.references.looks) == 1))
+        text = PARTS.sub("", text).strip()
         places, amounts = self.places, AMOUNTS.search(text)
         if amounts:
             yield from self._amounts(amounts["place"] or amounts["where"], amounts["more"], amounts["less"], text)
@@ -284,7 +346,7 @@ class Evidence:
         count, largest = COUNT.match(text), LARGEST.match(text)
         if count:
             number = int(count[1] or count[2] or 0)
-            yield Claim("answer", count[0], self.anomalous)
+            yield Claim("answer", count[0], self.outside)
             yield Claim("number", count[0], number == len(places) and (number == 1) == bool(count[1]))
             yield Claim("number", count[0], int(count["described"] or number) == len(REGION.findall(text)))
         if largest:

@@ -1,5 +1,7 @@
 """Amounts: as much of everything as in the references, wherever it lies."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -10,6 +12,7 @@ from lad_reasoner.files.pictures import Picture, read_picture
 from lad_reasoner.judges.evidence.amount import FEWEST, LIMIT, LIMIT_OF_FEW, Amounts
 from lad_reasoner.judges.evidence.backbone import Backbone
 from lad_reasoner.judges.evidence.judge import StudiedReferences, describe, measure_query
+from lad_reasoner.judges.evidence.wording import write_headline
 
 NORTH, EAST = torch.tensor([1.0, 0.0]), torch.tensor([0.0, 1.0])
 
@@ -67,5 +70,6 @@ def test_the_verdict_says_what_there_is_more_of(backbone: Backbone) -> None:
     assert findings.measurement.amount_speaks
     judgement = describe(findings, wrong)
     assert judgement.answer == "yes"
-    assert "more blue, less red" in judgement.headline
+    assert judgement.headline == "14 blue parts; the references have 8."
+    assert "more blue, less red" in write_headline(replace(findings, counts=()))
     assert "There is more blue and less red than in any reference" in judgement.response

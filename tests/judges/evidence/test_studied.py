@@ -8,6 +8,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
@@ -18,6 +19,7 @@ from lad_reasoner.judge import PicturePair
 from lad_reasoner.judges.evidence.backbone import Backbone
 from lad_reasoner.judges.evidence.judge import Evidence, StudiedReferences
 from lad_reasoner.judges.evidence.matching import Matcher
+from lad_reasoner.judges.evidence.parts import Parts
 from lad_reasoner.judges.evidence.studied import ROOM, _hash, load_studied, save_studied
 from lad_reasoner.judges.evidence.whole_picture import measure_look
 
@@ -28,7 +30,8 @@ LOOKS = tuple(map(measure_look, REFERENCES))
 @pytest.fixture(scope="module")
 def file(matcher: Matcher, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("studied") / "studied.safetensors"
-    save_studied(path, StudiedReferences(matcher, LOOKS), REFERENCES, matcher.backbone)
+    parts = Parts.study([views[0] for views in matcher.views])
+    save_studied(path, StudiedReferences(matcher, LOOKS, parts), REFERENCES, matcher.backbone)
     return path
 
 
@@ -36,6 +39,10 @@ def test_it_comes_back_as_it_was(file: Path, matcher: Matcher, backbone: Backbon
     studied = load_studied(file, REFERENCES, backbone)
     assert isinstance(studied, StudiedReferences)
     assert studied.looks == LOOKS
+    parts = Parts.study([views[0] for views in matcher.views])
+    assert parts.rules
+    assert [vars(rule) for rule in studied.parts.rules] == [vars(rule) for rule in parts.rules]
+    assert all(map(np.array_equal, studied.parts.palettes, parts.palettes))
     restored = studied.matcher
     assert vars(restored).keys() == vars(matcher).keys()
     assert restored.spread == matcher.spread
@@ -115,7 +122,8 @@ def test_a_judge_that_keeps_them_does_not_study_again(
     file: Path, matcher: Matcher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     judge, quick = Evidence(), Evidence()
-    monkeypatch.setattr(judge, "_studied", lambda _: StudiedReferences(matcher, LOOKS))
+    parts = Parts.study([views[0] for views in matcher.views])
+    monkeypatch.setattr(judge, "_studied", lambda _: StudiedReferences(matcher, LOOKS, parts))
     fresh = judge.judge([PicturePair(REFERENCES, shot("logical", 4))])[0]
     monkeypatch.setattr(quick, "_study", lambda _: pytest.fail("studied again"))
     references = tuple(replace(picture) for picture in REFERENCES)

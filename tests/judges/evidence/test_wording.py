@@ -15,6 +15,7 @@ from lad_reasoner.judge import Judgement
 from lad_reasoner.judges.evidence.backbone import Backbone
 from lad_reasoner.judges.evidence.judge import StudiedReferences, describe, measure_query
 from lad_reasoner.judges.evidence.matching import Matcher
+from lad_reasoner.judges.evidence.parts import Miscount, Parts
 from lad_reasoner.judges.evidence.regions import Region
 from lad_reasoner.judges.evidence.whole_picture import measure_look
 from lad_reasoner.judges.evidence.wording import write_details, write_headline, write_response
@@ -24,7 +25,7 @@ from lad_reasoner.text import place_words
 def studied(matcher: Matcher) -> StudiedReferences:
     """The matcher of a fixture with the looks of its references."""
     looks = [measure_look(shot("good", index, split="train")) for index in range(len(matcher.views))]
-    return StudiedReferences(matcher, tuple(looks))
+    return StudiedReferences(matcher, tuple(looks), Parts.study([views[0] for views in matcher.views]))
 
 
 @pytest.fixture(scope="module")
@@ -51,6 +52,31 @@ def test_every_claim_is_true(kind: str, index: int, references: int, matcher: Ma
     if checked.anomalous:
         wanted |= {"kind", "colour", "size", "strength"}
     assert respects >= (wanted | {"nearest"} if references > 1 else wanted)
+
+
+COUNTED = Miscount(15, 16, 0.75, (240, 150, 20))
+
+
+def test_another_number_of_parts_is_said_beside_the_rest(one_shot: Matcher) -> None:
+    good, bad = (measure_query(studied(one_shot), shot(kind, 4)) for kind in ("good", "logical"))
+    alone = replace(good, counts=(COUNTED, Miscount(2, 1, 0.5, (40, 160, 60))))
+    assert alone.anomalous
+    assert write_headline(alone) == "16 orange parts (+1); the reference has 15."
+    response = parse_response(write_response(alone))
+    assert response.answer == "yes"
+    assert response.reasoning.partition(". ")[2] == (
+        "The query has 16 orange parts and the reference 15: 1 too many. The query has 1 green part and the reference "
+        f"2: 1 too few. Apart from that the difference is {good.ratio:.2f} times the limit."
+    )
+    assert write_headline(replace(alone, looks=alone.looks * 2, counts=(COUNTED,))) == (
+        "16 orange parts; the references have 15."
+    )
+    both = replace(bad, counts=(replace(COUNTED, agreement=1.0),))
+    assert write_headline(both) == write_headline(bad)  # which names a place
+    reasoning = parse_response(write_response(both)).reasoning
+    assert "stands out" in reasoning
+    assert "The query has 16 orange parts and the reference 15: 1 too many." in reasoning
+    assert reasoning.endswith("more than normal variation explains.")
 
 
 @pytest.mark.parametrize(
@@ -83,8 +109,8 @@ def test_a_region_has_two_sentences_of_one_kind_and_one_pair_of_colours(discs: S
     assert re.fullmatch(
         r"1 region stands out\. Region 1, [a-z ]+: a blue (round )?part of the reference is missing, and the query is "
         r"grey there\. It covers [\d.]+ % of the picture, \d+ % from the left and \d+ % from the top, and reaches "
-        r"[\d.]+ times the limit\. Overall the difference is [\d.]+ times the limit: more than normal variation "
-        r"explains\.",
+        r"[\d.]+ times the limit\. The query has 1 black part and the reference 2: 1 too few\. Overall the difference "
+        r"is [\d.]+ times the limit: more than normal variation explains\.",
         missing.reasoning,
     )
     repainted = judge_query(discs, scene(BOTH[0], (280, 200, (30, 160, 30))))
@@ -107,7 +133,7 @@ def weak(region: Region) -> Region:
 
 def test_nothing_is_missing_on_a_weak_score(discs: StudiedReferences) -> None:
     """Neither in a good picture, nor in a region below the limit of an anomalous one."""
-    found = measure_query(discs, scene(BOTH[0]))
+    found = replace(measure_query(discs, scene(BOTH[0])), counts=())
     assert "missing" in write_response(found)
     below = replace(found, regions=tuple(map(weak, found.regions)))
     assert below.anomalous

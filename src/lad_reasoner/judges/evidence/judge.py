@@ -1,11 +1,11 @@
 """The built-in judge for photographs: no training, no download, a verdict with place and reason from one good picture.
 
-`matching.py` measures the difference, `amount.py` whether there is as much of everything, `normal_variation.py`
-estimates how much is normal, `regions.py` finds the regions that differ, `more_and_less.py` what there is more of and
-less, `whole_picture.py` what happened to the picture as a whole, which `imitation.py` does to a reference as well,
-`labels.py` reads labels if that is asked for, and `wording.py` describes all of it; `tiles.py` cuts long pictures. The
-paper has no such judge; its responses follow the grammar of the paper's model. `WithEvidence` adds its map and boxes to
-another judge.
+`matching.py` measures the difference, `amount.py` whether there is as much of everything, `parts.py` whether there are
+as many parts of each kind, `normal_variation.py` estimates how much is normal, `regions.py` finds the regions that
+differ, `more_and_less.py` what there is more of and less, `whole_picture.py` what happened to the picture as a whole,
+which `imitation.py` does to a reference as well, `labels.py` reads labels if that is asked for, and `wording.py`
+describes all of it; `tiles.py` cuts long pictures. The paper has no such judge; its responses follow the grammar of the
+paper's model. `WithEvidence` adds its map and boxes to another judge.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from lad_reasoner.judges.evidence.labels import LabelReader, Text, TextChange, c
 from lad_reasoner.judges.evidence.matching import Imitation, Matcher, Measurement
 from lad_reasoner.judges.evidence.more_and_less import find_more_and_less
 from lad_reasoner.judges.evidence.normal_variation import NormalSpread
+from lad_reasoner.judges.evidence.parts import Parts
 from lad_reasoner.judges.evidence.regions import Region, find_regions
 from lad_reasoner.judges.evidence.studied import load_studied, save_studied
 from lad_reasoner.judges.evidence.threads import in_parallel
@@ -51,11 +52,14 @@ class StudiedReferences:
 
     matcher: Matcher
     looks: tuple[Look, ...]
+    parts: Parts
     texts: tuple[tuple[Text, ...], ...] = ()  # of each reference; empty if they were not read
 
     @classmethod
     def study(cls, references: Sequence[Picture], backbone: Backbone, track: Track = silent) -> StudiedReferences:
-        return cls(Matcher(references, backbone, track=track), tuple(map(measure_look, references)))
+        matcher = Matcher(references, backbone, track=track)
+        parts = Parts.study([views[0] for views in matcher.views])
+        return cls(matcher, tuple(map(measure_look, references)), parts)
 
 
 class Evidence:
@@ -201,7 +205,9 @@ def measure_query(references: StudiedReferences, query: Picture, reader: LabelRe
     texts: tuple[TextChange, ...] = ()
     if reader is not None:
         texts = compare_texts(references.texts, reader.read(query), comparison.reference)
-    return Findings(comparison, matcher.spread, tuple(regions), tuple(changes), references.looks, amounts, texts)
+    counts = references.parts.count(working)
+    found = tuple(regions), tuple(changes), references.looks, amounts, texts, counts
+    return Findings(comparison, matcher.spread, *found)
 
 
 def _compare_alike(

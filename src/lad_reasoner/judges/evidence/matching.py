@@ -43,6 +43,7 @@ from lad_reasoner.files.pictures import Picture
 from lad_reasoner.judges.evidence.amount import Amount, Amounts
 from lad_reasoner.judges.evidence.backbone import Backbone
 from lad_reasoner.judges.evidence.bank import Bank, View, top_count
+from lad_reasoner.judges.evidence.colours import lab_colours
 from lad_reasoner.judges.evidence.normal_variation import NormalSpread
 from lad_reasoner.judges.evidence.registration import Similarity, align, in_view, isotropic_grid, register, sample
 from lad_reasoner.judges.evidence.threads import in_parallel
@@ -66,8 +67,6 @@ LEVEL_FLOOR, LEVEL_CEILING = 0.01, 0.3  # of that level; another scene must not 
 LEVEL_POWER, LEVEL_POWER_OF_ONE = 0.2, 0.3  # the statistic is divided by level ** (the first + the second / references)
 COPY = 0.03  # a reference whose largest distances at their places are below this is a copy, not another shot
 MOST_COMMON = 0.8  # of the limit: what is drawn of a map begins below it
-
-RGB_TO_XYZ = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])  # sRGB, D65
 
 
 @dataclass(frozen=True, eq=False)
@@ -392,12 +391,9 @@ def colour_vectors(image: Image.Image, grid: tuple[int, int]) -> torch.Tensor:
     what light and white balance usually change stays within a few degrees.
     """
     # A box filter of this size takes the mean over each patch.
-    rgb = np.asarray(image.resize((grid[1], grid[0]), Image.Resampling.BOX), dtype=np.float32) / 255
-    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)  # sRGB's gamma undone
-    xyz = linear @ RGB_TO_XYZ.T / RGB_TO_XYZ.sum(1)  # (rows, columns, 3), white is (1, 1, 1)
-    f = np.where(xyz > 0.008856, np.cbrt(xyz), 7.787 * xyz + 16 / 116)  # CIELAB's lightness curve
-    lightness, a, b = 116 * f[..., 1] - 16, 500 * (f[..., 0] - f[..., 1]), 200 * (f[..., 1] - f[..., 2])
-    vectors = np.stack([lightness / 80, a / 30, b / 30, np.ones_like(lightness)], -1).astype(np.float32)
+    lab = lab_colours(np.asarray(image.resize((grid[1], grid[0]), Image.Resampling.BOX)))
+    scaled = lab / np.array([80, 30, 30], np.float32)
+    vectors = np.concatenate([scaled, np.ones_like(scaled[..., :1])], -1)
     return torch.nn.functional.normalize(torch.from_numpy(vectors), dim=-1)
 
 

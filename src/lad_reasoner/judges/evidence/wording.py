@@ -23,11 +23,12 @@ from lad_reasoner.judges.evidence.labels import TextChange
 from lad_reasoner.judges.evidence.matching import Measurement
 from lad_reasoner.judges.evidence.more_and_less import MoreAndLess
 from lad_reasoner.judges.evidence.normal_variation import NormalSpread
+from lad_reasoner.judges.evidence.parts import Miscount
 from lad_reasoner.judges.evidence.regions import MAX_REGIONS, Change, Region, name_colour
 from lad_reasoner.judges.evidence.whole_picture import Look, WholeChange
 from lad_reasoner.text import counted, place_words
 
-PROMPT_VERSION = "evidence-5"  # of this wording; there is no prompt
+PROMPT_VERSION = "evidence-6"  # of this wording; there is no prompt
 QUOTED = 4  # words of a text in the headline
 VISIBLY_LIGHTER = 60  # of 765, the sum of three channels: what one sees side by side
 
@@ -43,15 +44,16 @@ class Findings:
     looks: tuple[Look, ...]  # of the references
     more_and_less: MoreAndLess | None  # by the assignment of patches one to one, if it speaks loudest
     texts: tuple[TextChange, ...] = ()
+    counts: tuple[Miscount, ...] = ()  # of parts, the surest first
 
     @property
     def score(self) -> float:
         """In (0, 1], of the statistic that speaks loudest; anomalous from 0.5 on."""
-        return max([self.appearance, *(change.score for change in self.texts)])
+        return max([self.appearance, *(change.score for change in self.texts + self.counts)])
 
     @property
     def appearance(self) -> float:
-        """The score without texts."""
+        """The score without texts and counts."""
         return self.spread.score(self.measurement.statistic)
 
     @property
@@ -76,6 +78,12 @@ def write_headline(findings: Findings) -> str:
     `Missing at lower right (+2): a grey round part. 1.80 times the limit.`
     """
     ratio = f"{findings.ratio:.2f} times the limit."
+    # A region that differs has a place, which a number of parts has not.
+    placed = findings.appearance >= 0.5 and findings.regions and not findings.amounts
+    if findings.counts and findings.score == findings.counts[0].score and not placed:
+        others = _others(len(findings.counts) + len(findings.texts) - 1)
+        has = "the reference has" if len(findings.looks) == 1 else "the references have"
+        return f"{_parts(findings.counts[0])}{others}; {has} {findings.counts[0].expected}."
     if findings.texts and findings.score > findings.appearance:
         change = findings.texts[0]
         others = _others(len(findings.regions) + len(findings.texts) - 1) if findings.appearance >= 0.5 else ""
@@ -110,11 +118,15 @@ def write_response(findings: Findings) -> str:
         sentences.append(_count(len(regions)))
         sentences += [_region(number, region, references) for number, region in enumerate(regions[:MAX_REGIONS], 1)]
     else:
-        sentences = ["Nothing stands out."] if not findings.texts else []
+        sentences = ["Nothing stands out."] if not findings.anomalous else []
         sentences += [f"The largest difference is {_place(region)}." for region in regions[:1]]
     sentences += [_text_change(change, references) for change in findings.texts]
-    conclusion = "more than normal variation explains" if outside else "within normal variation"
-    sentences.append(f"Overall the difference is {findings.ratio:.2f} times the limit: {conclusion}.")
+    sentences += [_number_of_parts(count, references) for count in findings.counts]
+    if findings.anomalous and not outside:
+        sentences.append(f"Apart from that the difference is {findings.ratio:.2f} times the limit.")
+    else:
+        conclusion = "more than normal variation explains" if outside else "within normal variation"
+        sentences.append(f"Overall the difference is {findings.ratio:.2f} times the limit: {conclusion}.")
     return format_response(" ".join(sentences), findings.anomalous)
 
 
@@ -143,6 +155,18 @@ def _amount(amounts: MoreAndLess, references: int) -> str:
 
 def _more_and_less(amounts: MoreAndLess) -> str:
     return "" if amounts.more == amounts.less else f": more {amounts.more}, less {amounts.less}"
+
+
+def _parts(count: Miscount) -> str:
+    """`16 orange parts`."""
+    return counted(count.found, f"{name_colour(count.shown)} part")
+
+
+def _number_of_parts(count: Miscount, references: int) -> str:
+    difference = count.found - count.expected
+    reference = "the reference" if references == 1 else "each reference"
+    wrong = f"{abs(difference)} too {'many' if difference > 0 else 'few'}"
+    return f"The query has {_parts(count)} and {reference} {count.expected}: {wrong}."
 
 
 def _text_place(change: TextChange) -> str:

@@ -1,0 +1,302 @@
+"""Parts: does the query show as many parts of each kind as the references do?
+
+    parts = Parts.study(views)                       # pictures of the references
+    for count in parts.count(query):
+        count.expected, count.found                  # 15, 16
+        count.score                                  # 0.83
+
+Nobody says what a part is. The pixels of the references are grouped by their colours, into few groups and into many; a
+group less some margin falls into connected areas. Areas of one size are parts of one kind, if there are few kinds, and
+if the numbers stay the same when the picture is lighter, darker, softer or noisier: fifteen yellow pins. That is a rule
+if all references on which the numbers are sure agree on it.
+
+A query breaks a rule if its numbers are as sure, and one of them is another. Several rules see the same parts, by other
+groups and margins; it takes two of them to say so, and not many that say otherwise. Where parts touch, lie on each
+other, or have other colours than in the references, the numbers are not sure, and nothing is said.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageFilter
+from scipy.cluster.vq import ClusterError, kmeans2
+from scipy.ndimage import label, minimum_filter1d
+
+from lad_reasoner.judges.evidence.colours import lab_colours
+
+AREA = 192 * 192  # pixels of the pictures that are counted in
+GROUPS = (2, 3, 4, 5, 6, 8, 10)  # of colours
+MARGINS = (0, 1, 2, 4)  # pixels that are taken off all around: parts that touch fall apart, thin things vanish
+SAMPLE = 4000  # pixels that the colours are found from
+SMALLEST, LARGEST = 0.0004, 0.08  # share of the picture that an area takes; what is smaller is not looked at
+GAP = 1.6  # areas of two kinds differ by this factor at least
+ALIKE = 2.0  # and areas of one kind from the typical one at most; less where the next kind is near
+SPECK = 0.2  # of the smallest kind: what is smaller still is no part
+MOST_KINDS = 3
+SURE = 2 / 3  # of the references must show the numbers
+FEWEST_VOTES = 2
+MOST_RULES = 8  # for the same parts: more cost time and say the same
+OUTVOTED = 3  # times as many rules that see the expected number overrule those that do not
+SAME_PARTS = 0.5  # of the smaller area of two rules' parts lies inside the other's: they see the same parts
+
+RGB = tuple[int, int, int]
+Pixels = NDArray[np.uint8]  # (height, width, 3)
+Mask = NDArray[np.bool_]  # (height, width)
+
+
+@dataclass(frozen=True, eq=False)
+class Rule:
+    """All pixels nearest to one colour of a palette, less a margin, make so many areas of these sizes."""
+
+    palette: int  # index
+    colour: int  # of the palette
+    margin: int  # pixels
+    kinds: tuple[float, ...]  # typical areas, shares of the picture, the smallest first
+    numbers: tuple[int, ...]  # of each kind
+    parts: tuple[int, ...]  # of each kind: rules with the same number here see the same parts
+    shown: tuple[RGB, ...]  # of each kind: median colour in the first reference
+
+
+@dataclass(frozen=True)
+class Miscount:
+    """A number of parts that is not that of the references."""
+
+    expected: int
+    found: int
+    agreement: float  # in (0, 1], share of the rules for these parts that find this number
+    shown: RGB  # colour of the parts
+
+    @property
+    def score(self) -> float:
+        """Above 0.5, at most 1."""
+        return 0.5 + 0.5 * self.agreement
+
+
+@dataclass(frozen=True, eq=False)
+class Parts:
+    """What can be counted in the references."""
+
+    size: tuple[int, int]  # (width, height) in which parts are counted
+    palettes: tuple[NDArray[np.float32], ...]  # (colours, 3) in CIELAB each
+    rules: tuple[Rule, ...]
+
+    @classmethod
+    def study(cls, references: Sequence[Image.Image]) -> Parts:
+        """From pictures of one size."""
+        width, height = references[0].size
+        scale = (AREA / (width * height)) ** 0.5
+        size = max(1, round(width * scale)), max(1, round(height * scale))
+        pixels = [np.asarray(image.resize(size, Image.Resampling.BOX)) for image in references]
+        colours = np.concatenate([lab_colours(each).reshape(-1, 3) for each in pixels])
+        sample = colours[:: max(1, len(colours) // SAMPLE)]
+        palettes = tuple(_find_palettes(sample))
+        pictures = [_Seen(each, palettes) for each in pixels]
+        rules: list[Rule] = []
+        seen: list[tuple[int, Mask]] = []  # number of parts and where they are in the first reference
+        for palette, colours in enumerate(palettes):
+            for colour in range(len(colours)):
+                for margin in MARGINS:
+                    rules += _find_rule(pictures, palette, colour, margin, seen)
+        of_parts: Counter[tuple[int, ...]] = Counter()
+        few = []
+        for rule in rules:
+            of_parts[rule.parts] += 1
+            if of_parts[rule.parts] <= MOST_RULES:
+                few.append(rule)
+        return cls(size, palettes, tuple(few))
+
+    def count(self, query: Image.Image) -> tuple[Miscount, ...]:
+        """Numbers that differ from those of the references, the surest first."""
+        picture = _Seen(np.asarray(query.resize(self.size, Image.Resampling.BOX)), self.palettes)
+        votes: dict[int, list[_Vote]] = defaultdict(list)  # parts -> of each rule
+        for rule in self.rules:
+            for vote in _votes(rule, picture):
+                votes[vote.parts].append(vote)
+        # Other parts in the same numbers are most often the rims of the same ones: the larger are told.
+        counts: dict[tuple[int, int], Miscount] = {}
+        for of_parts in sorted(votes.values(), key=lambda each: max(vote.area for vote in each)):
+            count = _tally(of_parts)
+            if count:
+                counts[count.expected, count.found] = count
+        return tuple(sorted(counts.values(), key=lambda count: -count.score))
+
+
+@dataclass(frozen=True)
+class _Vote:
+    """What one rule finds of one kind of parts."""
+
+    parts: int
+    expected: int
+    found: int
+    area: float  # of a part
+    shown: RGB
+
+
+def _votes(rule: Rule, picture: _Seen) -> list[_Vote]:
+    """One for each kind; none if the numbers are not sure."""
+    numbers = picture.count(rule, 0)
+    if numbers != rule.numbers:
+        numbers = _sure_numbers(picture, rule)
+    # Two kinds that differ: two parts that touch are one of another kind.
+    if numbers is None or sum(map(int.__ne__, numbers, rule.numbers)) > 1:
+        return []
+    votes = map(_Vote, rule.parts, rule.numbers, numbers, rule.kinds, rule.shown)
+    # Parts that all vanished were not recognised.
+    return [vote for vote in votes if vote.expected <= 2 * vote.found <= 4 * vote.expected]
+
+
+def _tally(votes: Sequence[_Vote]) -> Miscount | None:
+    """The number that most of the rules for some parts find, if it is another and enough of them do."""
+    expected = votes[0].expected
+    found = Counter(vote.found for vote in votes)
+    same = found.pop(expected, 0)
+    if not found:
+        return None
+    number, against = found.most_common(1)[0]
+    if against < FEWEST_VOTES or against * OUTVOTED < same:
+        return None
+    largest = max(votes, key=lambda vote: vote.area)
+    return Miscount(expected, number, against / (against + same), largest.shown)
+
+
+def _lighter(pixels: Pixels, gain: float) -> Pixels:
+    return (pixels * gain).clip(0, 255).astype(np.uint8)
+
+
+def _softer(pixels: Pixels) -> Pixels:
+    return np.asarray(Image.fromarray(pixels).filter(ImageFilter.GaussianBlur(0.7)))
+
+
+def _noisier(pixels: Pixels) -> Pixels:
+    noise = np.random.default_rng(0).normal(0, 5, pixels.shape)
+    return (pixels + noise).clip(0, 255).astype(np.uint8)
+
+
+# What the camera might have made of the same thing; the picture as it is first.
+CHANGES: tuple[Callable[[Pixels], Pixels], ...] = (
+    lambda pixels: pixels,
+    lambda pixels: _lighter(pixels, 0.88),
+    lambda pixels: _lighter(pixels, 1.12),
+    _softer,
+    _noisier,
+)
+
+
+class _Seen:
+    """A picture as it is and as a camera might also have taken it, with what was computed of it."""
+
+    def __init__(self, pixels: Pixels, palettes: Sequence[NDArray[np.float32]]) -> None:
+        self.pixels, self.palettes = pixels, palettes
+        self._changed: dict[int, NDArray[np.float32]] = {}
+        self._groups: dict[tuple[int, int], NDArray[np.intp]] = {}
+
+    def mask(self, palette: int, colour: int, margin: int, change: int = 0) -> Mask:
+        """The pixels that are nearest to this colour, less a margin, after one of CHANGES."""
+        if change not in self._changed:
+            self._changed[change] = lab_colours(CHANGES[change](self.pixels)).reshape(-1, 3)
+        if (palette, change) not in self._groups:
+            colours = self.palettes[palette]
+            # Squared distances less the pixel's own square, which is the same for all colours.
+            distances = (colours**2).sum(1) - 2 * self._changed[change] @ colours.T
+            self._groups[palette, change] = distances.argmin(1).reshape(self.pixels.shape[:2])
+        inside: NDArray[np.uint8] = (self._groups[palette, change] == colour).astype(np.uint8)
+        if margin:
+            for axis in (0, 1):
+                inside = minimum_filter1d(inside, 2 * margin + 1, axis, mode="constant")
+        return inside > 0
+
+    def count(self, rule: Rule, change: int) -> tuple[int, ...] | None:
+        """How many areas of each kind there are; None if one is of no kind."""
+        _, areas = _label(self.mask(rule.palette, rule.colour, rule.margin, change))
+        kinds = _sort(areas, rule.kinds)
+        if kinds is None:
+            return None
+        return tuple(np.bincount(kinds[kinds >= 0], minlength=len(rule.kinds)).tolist())
+
+
+def _sure_numbers(picture: _Seen, rule: Rule) -> tuple[int, ...] | None:
+    """How many areas of each kind the picture shows; None if that hangs on how it was taken."""
+    numbers = picture.count(rule, 0)
+    if numbers is None or any(picture.count(rule, change) != numbers for change in range(1, len(CHANGES))):
+        return None
+    return numbers
+
+
+def _find_palettes(colours: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:
+    """Means of the colours (pixels, 3) in few groups and in many; not in more groups than they make."""
+    distinct = len(np.unique(colours, axis=0))
+    for groups in GROUPS:
+        if groups < distinct:
+            with suppress(ClusterError):  # a group without a pixel
+                yield kmeans2(colours, groups, minit="++", missing="raise", seed=0)[0]
+
+
+def _label(mask: Mask) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
+    """Connected areas by number, zero outside, and their shares of the picture."""
+    labels, number = label(mask)
+    areas = np.bincount(labels.ravel(), minlength=number + 1)[1:] / mask.size
+    return np.asarray(labels, np.int32), areas
+
+
+def _sort(areas: NDArray[np.float64], kinds: Sequence[float]) -> NDArray[np.intp] | None:
+    """The kind of each area, -1 for specks; None if one area is of no kind."""
+    distance = np.abs(np.log(areas)[:, None] - np.log(kinds))  # (areas, kinds)
+    speck = (areas < SMALLEST) | (areas < kinds[0] * SPECK)
+    if (distance[~speck].min(1, initial=np.inf) > np.log(ALIKE)).any():
+        return None
+    return np.where(speck, -1, distance.argmin(1))
+
+
+def _find_kinds(areas: NDArray[np.float64]) -> tuple[float, ...]:
+    """Typical areas of the kinds; none if there are too many."""
+    ordered = np.sort(areas[areas >= SMALLEST])
+    if not len(ordered):
+        return ()
+    kinds = np.split(ordered, np.flatnonzero(ordered[1:] > GAP * ordered[:-1]) + 1)
+    if len(kinds) > MOST_KINDS or ordered[-1] > LARGEST:
+        return ()
+    return tuple(float(np.median(kind)) for kind in kinds)
+
+
+def _find_rule(
+    pictures: Sequence[_Seen], palette: int, colour: int, margin: int, seen: list[tuple[int, Mask]]
+) -> list[Rule]:
+    """The rule, if the references agree on one; `seen` grows by the parts that no other rule saw."""
+    first = pictures[0].mask(palette, colour, margin)
+    labels, areas = _label(first)
+    kinds = _find_kinds(areas)
+    sorted_areas = _sort(areas, kinds) if kinds else None
+    if sorted_areas is None:
+        return []
+    rule = Rule(palette, colour, margin, kinds, (), (), ())
+    # As the pictures are, which settles most cases, and then after all changes.
+    for count in (lambda picture: picture.count(rule, 0), lambda picture: _sure_numbers(picture, rule)):
+        known = [numbers for picture in pictures if (numbers := count(picture)) is not None]
+        if len(known) < SURE * len(pictures) or len(set(known)) != 1 or not all(known[0]):
+            return []
+    of_pixel = np.append(-1, sorted_areas)[labels]  # (height, width), the kind
+    masks = [of_pixel == kind for kind in range(len(kinds))]
+    parts = tuple(_same_parts(number, mask, seen) for number, mask in zip(known[0], masks, strict=True))
+    shown = tuple(_median_colour(pictures[0].pixels[mask]) for mask in masks)
+    return [replace(rule, numbers=known[0], parts=parts, shown=shown)]
+
+
+def _median_colour(pixels: Pixels) -> RGB:
+    red, green, blue = np.median(pixels, axis=0).astype(int).tolist()
+    return red, green, blue
+
+
+def _same_parts(number: int, mask: Mask, seen: list[tuple[int, Mask]]) -> int:
+    """The index of these parts among those that are seen; new ones are added."""
+    for index, (other, of_other) in enumerate(seen):
+        shared = (mask & of_other).sum() / min(mask.sum(), of_other.sum())
+        if number == other and shared > SAME_PARTS:
+            return index
+    seen.append((number, mask))
+    return len(seen) - 1

@@ -1,0 +1,22 @@
+import numpy as np
+import pytest
+
+from lad_reasoner.judges.evidence.colours import lab_colours
+
+
+@pytest.mark.parametrize(
+    ("rgb", "lab"),  # published values for sRGB and D65
+    [
+        ((0, 0, 0), (0, 0, 0)),
+        ((255, 255, 255), (100, 0, 0)),
+        ((255, 0, 0), (53.24, 80.09, 67.20)),
+        ((0, 255, 0), (87.73, -86.18, 83.18)),
+        ((0, 0, 255), (32.30, 79.19, -107.86)),
+        ((119, 119, 119), (50.03, 0, 0)),
+    ],
+)
+def test_known_colours(rgb: tuple[int, int, int], lab: tuple[float, float, float]) -> None:
+    colours = lab_colours(np.full((2, 3, 3), rgb, np.uint8))
+    assert colours.shape == (2, 3, 3)
+    assert colours.dtype == np.float32
+    np.testing.assert_allclose(colours[1, 2], lab, atol=0.1)

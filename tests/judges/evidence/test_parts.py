@@ -1,0 +1,151 @@
+import warnings
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image, ImageDraw, ImageEnhance, ImageFilter
+
+from lad_reasoner.files.pictures import read_picture
+from lad_reasoner.judge import PicturePair
+from lad_reasoner.judges import load_judge
+from lad_reasoner.judges.evidence.parts import Miscount, Parts
+from lad_reasoner.judges.evidence.regions import name_colour
+
+SIDE = 384
+ORANGE, GREEN = (240, 150, 20), (40, 160, 60)
+PLACES = [(x, y) for y in range(48, SIDE, 72) for x in range(48, SIDE, 72)]  # of 25 parts that do not touch
+
+
+def draw(discs: int, bars: int = 0, *, seed: int = 0, shift: int = 8) -> Image.Image:
+    """Orange discs and green bars at random places of a dark tray."""
+    rng = np.random.default_rng(seed)
+    image = Image.new("RGB", (SIDE, SIDE), (30, 30, 36))
+    pen = ImageDraw.Draw(image)
+    for number, at in enumerate(rng.permutation(len(PLACES))[: discs + bars]):
+        x, y = (place + int(rng.integers(-shift, shift + 1)) for place in PLACES[at])
+        if number < discs:
+            pen.ellipse((x - 15, y - 15, x + 15, y + 15), fill=ORANGE)
+        else:
+            pen.rectangle((x - 22, y - 5, x + 22, y + 5), fill=GREEN)
+    grain = rng.normal(0, 2, (SIDE, SIDE, 3))
+    return Image.fromarray((np.asarray(image) + grain).clip(0, 255).astype(np.uint8))
+
+
+def study(numbers: Sequence[int], bars: int = 0) -> Parts:
+    return Parts.study([draw(number, bars, seed=100 + index) for index, number in enumerate(numbers)])
+
+
+@pytest.mark.parametrize("references", [1, 3])
+@pytest.mark.parametrize("found", [6, 8, 9])
+def test_another_number_of_parts_is_counted(references: int, found: int) -> None:
+    (count,) = study([7] * references).count(draw(found, seed=1))
+    assert (count.expected, count.found) == (7, found)
+    assert name_colour(count.shown) == "orange"
+    assert 0.5 < count.score <= 1
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(2, 12), st.integers(2, 12), st.integers(0, 50))
+def test_the_number_that_is_found_is_the_number_that_is_there(expected: int, found: int, seed: int) -> None:
+    counts = study([expected, expected]).count(draw(found, seed=seed))
+    if found == expected:
+        assert not counts
+    elif expected <= 2 * found <= 4 * expected:
+        assert [(count.expected, count.found) for count in counts] == [(expected, found)]
+    else:
+        assert not counts
+
+
+@pytest.mark.parametrize("number", [1, 2, 4])
+def test_the_same_number_elsewhere_is_no_difference(number: int) -> None:
+    parts = study([7] * number)
+    assert parts.rules
+    assert not [count for seed in range(5) for count in parts.count(draw(7, seed=seed))]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda image: ImageEnhance.Brightness(image).enhance(0.75),
+        lambda image: ImageEnhance.Brightness(image).enhance(1.25),
+        lambda image: image.filter(ImageFilter.GaussianBlur(2)),
+        lambda image: image.rotate(4, fillcolor=(30, 30, 36)),
+        lambda image: image.convert("L").convert("RGB"),
+    ],
+)
+def test_what_a_camera_does_is_no_difference(change) -> None:  # type: ignore[no-untyped-def]
+    assert not study([7, 7]).count(change(draw(7, seed=3)))
+
+
+def test_kinds_are_counted_apart() -> None:
+    parts = study([5, 5, 5], bars=4)
+    (count,) = parts.count(draw(5, 5, seed=2))
+    assert (count.expected, count.found, name_colour(count.shown)) == (4, 5, "green")
+    (count,) = parts.count(draw(4, 4, seed=2))
+    assert (count.expected, count.found, name_colour(count.shown)) == (5, 4, "orange")
+
+
+def test_kinds_of_one_colour_are_told_apart_by_their_size() -> None:
+    def both(large: int, small: int, seed: int) -> Image.Image:
+        image = draw(large, seed=seed)
+        pen = ImageDraw.Draw(image)
+        for number in range(small):
+            x = 12 + 24 * number
+            pen.ellipse((x - 6, 2, x + 6, 14), fill=ORANGE)
+        return image
+
+    parts = Parts.study([both(5, 4, seed) for seed in (101, 102)])
+    (count,) = parts.count(both(5, 5, 1))
+    assert (count.expected, count.found) == (4, 5)
+    (count,) = parts.count(both(6, 4, 1))
+    assert (count.expected, count.found) == (5, 6)
+
+
+def test_parts_that_touch_are_not_counted_wrongly() -> None:
+    image = draw(6, seed=4)
+    x, y = PLACES[int(np.random.default_rng(4).permutation(len(PLACES))[0])]
+    ImageDraw.Draw(image).ellipse((x + 5, y - 15, x + 35, y + 15), fill=ORANGE)  # the seventh lies on another
+    assert all(count.found == 7 or count.expected == 7 for count in study([7, 7]).count(image))
+
+
+def test_an_empty_tray_says_nothing() -> None:
+    assert not study([7, 7]).count(draw(0))
+
+
+def test_references_that_differ_give_no_rule() -> None:
+    parts = study([5, 7, 6, 8])
+    assert not any(number in rule.numbers for rule in parts.rules for number in (5, 6, 7, 8))
+    assert not parts.count(draw(10, seed=1))
+
+
+@pytest.mark.parametrize("size", [(1, 1), (32, 32), (384, 96)])
+def test_plain_and_tiny_pictures_are_taken(size: tuple[int, int]) -> None:
+    plain = Image.new("RGB", size, (80, 90, 100))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert not Parts.study([plain, plain]).count(Image.new("RGB", size, (200, 30, 30)))
+
+
+def test_the_score_follows_the_agreement() -> None:
+    assert Miscount(3, 4, 1.0, ORANGE).score == 1
+    assert Miscount(3, 4, 0.25, ORANGE).score == 0.625
+
+
+def test_the_verdict_names_the_number() -> None:
+    references = tuple(read_picture(draw(7, seed=seed)) for seed in (11, 12, 13))
+    judge = load_judge("evidence")
+    more, same, one = judge.judge(
+        [
+            PicturePair(references, read_picture(draw(8, seed=1))),
+            PicturePair(references, read_picture(draw(7, seed=2))),
+            PicturePair(references[:1], read_picture(draw(6, seed=3))),
+        ]
+    )
+    assert more.answer == one.answer == "yes"
+    assert same.answer == "no"
+    assert "parts" not in (same.reasoning or "")
+    assert more.headline == "8 orange parts; the references have 7."
+    assert "The query has 8 orange parts and each reference 7: 1 too many." in more.reasoning
+    assert "The query has 6 orange parts and the reference 7: 1 too few." in one.reasoning
