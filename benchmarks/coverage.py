@@ -12,7 +12,10 @@ times at random into normals, which make the limit, and unseen ones. A line for 
 - verdict, oracle, regret: balanced accuracy of the calibrated verdict, of the best single threshold on the same unseen
   pictures, and what the first loses to the second;
 - at the rate: what it loses to the best threshold that calls no larger share of these unseen good pictures anomalous
-  than was promised: the loss that is due to the small number of normals alone.
+  than was promised: the loss that is due to the small number of normals alone;
+- advised, its rate, its real, its regret: the same for the promise that `station create --bad` advises with ten bad
+  pictures, which are then left out: its balanced accuracy, the rate that it promises, its real false alarms, its loss;
+- a person: the regret if a person judges rightly what lies in an unsure zone of a further 10 % of good pictures.
 """
 
 from __future__ import annotations
@@ -30,13 +33,15 @@ from lad_reasoner.files.pictures import Picture, read_picture
 from lad_reasoner.judge import Judge, PicturePair
 from lad_reasoner.judges import load_judge
 from lad_reasoner.miniloco import EVALUATION, draw_picture
-from lad_reasoner.service.conformal import allowed_above, conformal_limit, least_normals
+from lad_reasoner.service.conformal import allowed_above, balanced_rate, conformal_limit, least_normals
 
 REFERENCES, SPLITS = 4, 200
 RENDERED, RENDERED_BAD = 100, 40  # pictures of a product of MiniLOCO
 MOST_BAD = 60  # of a real product
 LEAST_UNSEEN = 8
+SHOWN_BAD, UNSURE = 10, 0.1  # bad pictures that the advice is made from; the unsure share of good ones
 PROMISES = ((20, 0.05), (19, 0.05), (39, 0.05), (20, 0.1), (49, 0.02))  # normals, largest share of false alarms
+LOSSES = ("regret", "at the rate", "its regret", "a person")
 
 Scores = dict[str, list[float]]  # "good" and "bad"
 
@@ -88,9 +93,11 @@ def measure(good: Values, bad: Values, normals: int, rate: float) -> dict[str, f
     # How many unseen pictures may lie above the limit, in 95 % of all cases.
     low, high = betabinom(unseen_count, above + 1, normals - above).ppf([0.025, 0.975])
     real, inside, verdicts, oracles, bounded = [], [], [], [], []
+    advised, advised_rates, advised_real, advised_regret, helped = [], [], [], [], []
     for _ in range(SPLITS):
         order = rng.permutation(len(good))
-        limit = conformal_limit(list(good[order[:normals]]), rate)
+        known = list(good[order[:normals]])
+        limit = conformal_limit(known, rate)
         unseen = good[order[normals:]]
         alarms = int((unseen > limit).sum())
         real.append(alarms / unseen_count)
@@ -98,6 +105,15 @@ def measure(good: Values, bad: Values, normals: int, rate: float) -> dict[str, f
         verdicts.append((float((bad > limit).mean()) + 1 - real[-1]) / 2)
         oracles.append(oracle(bad, unseen))
         bounded.append(oracle_at(bad, unseen, rate))
+        shown = rng.permutation(len(bad))
+        others = bad[shown[SHOWN_BAD:]]
+        advised_rates.append(balanced_rate(known, list(bad[shown[:SHOWN_BAD]])))
+        limit_advised = conformal_limit(known, advised_rates[-1])
+        advised_real.append(float((unseen > limit_advised).mean()))
+        advised.append((float((others > limit_advised).mean()) + 1 - advised_real[-1]) / 2)
+        advised_regret.append(oracle(others, unseen) - advised[-1])
+        unsure_from = conformal_limit(known, rate + UNSURE)
+        helped.append((float((bad > unsure_from).mean()) + 1 - real[-1]) / 2)
     error = 1.96 * float(np.std(real)) / SPLITS**0.5
     measures = {
         "promised": rate,
@@ -110,6 +126,10 @@ def measure(good: Values, bad: Values, normals: int, rate: float) -> dict[str, f
     }
     measures["regret"] = measures["oracle"] - measures["verdict"]
     measures["at the rate"] = float(np.mean(bounded)) - measures["verdict"]
+    measures["advised"] = float(np.mean(advised))
+    measures["its rate"], measures["its real"] = float(np.mean(advised_rates)), float(np.mean(advised_real))
+    measures["its regret"] = float(np.mean(advised_regret))
+    measures["a person"] = measures["oracle"] - float(np.mean(helped))
     return {name: 100 * value for name, value in measures.items()}
 
 
@@ -134,24 +154,20 @@ def main() -> None:
         options.scores.parent.mkdir(parents=True, exist_ok=True)
         options.scores.write_text(json.dumps(scores))
         print(f"judged {name}: {len(values['good'])} good, {len(values['bad'])} bad", flush=True)
-    regrets: dict[tuple[int, float], list[float]] = {}
-    at_rate: dict[tuple[int, float], list[float]] = {}
+    losses: dict[tuple[int, float], dict[str, list[float]]] = {}
     for name, values in scores.items():
         good, bad = np.array(values["good"]), np.array(values["bad"])
         for normals, rate in PROMISES:
             if len(good) - normals < LEAST_UNSEEN or normals < least_normals(rate):
                 continue
             measures = measure(good, bad, normals, rate)
-            regrets.setdefault((normals, rate), []).append(measures["regret"])
-            at_rate.setdefault((normals, rate), []).append(measures["at the rate"])
+            for loss in LOSSES:
+                losses.setdefault((normals, rate), {}).setdefault(loss, []).append(measures[loss])
             cells = "  ".join(f"{key} {value:.1f}" for key, value in measures.items())
             print(f"{name:20s} {normals} normals  {cells}")
-    for (normals, rate), values in regrets.items():
-        mean, largest = np.mean(at_rate[normals, rate]), max(at_rate[normals, rate])
-        print(
-            f"{normals} normals, {100 * rate:g} %: regret, mean {np.mean(values):.1f}, largest {max(values):.1f}; "
-            f"at the rate, mean {mean:.1f}, largest {largest:.1f}"
-        )
+    for (normals, rate), each in losses.items():
+        means = [f"{loss}, mean {np.mean(values):.1f}, largest {max(values):.1f}" for loss, values in each.items()]
+        print(f"{normals} normals, {100 * rate:g} %: {'; '.join(means)}")
 
 
 def _missing(scores: dict[str, Scores], options: argparse.Namespace) -> Iterator[tuple[str, Scores]]:

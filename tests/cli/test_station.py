@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -52,10 +53,18 @@ def test_create_and_show(command: Command, tmp_path: Path) -> None:
     assert ": at most 10 % of good parts; with these normals the true rate is 9.5 % [1.2, 24.9]" in shown
     assert ": at most 20 % of good parts" in shown
     assert "missed: 25.0 % of bad parts [4.6, 69.9] pass as good" in shown
+    assert "would find" not in shown  # another promise would not be worth it
     assert shown.count("#") == 21
     assert shown.count("x") >= 4
     assert command("station", "show", out)[1] == shown
     assert command("station", "show", out / FILE)[1] == shown
+    overlapping = grey_pictures(tmp_path / "overlapping", [117, 117, 240])
+    words = (*words, "--bad", overlapping[0].parent, "--model", "pixel-difference", "--max-false-alarms", 0.05)
+    code, shown, told = command(*words, "-o", tmp_path / "advised")
+    advice = re.search(r"^--max-false-alarms (0\.\d+) would find 3 of the 3 bad pictures instead of 1, ", shown, re.M)
+    assert code == 0 and advice, shown
+    code, shown, _ = command("station", "calibrate", tmp_path / "advised", "--max-false-alarms", advice[1])
+    assert code == 0 and "missed: 0.0 % of bad parts" in shown and "would find" not in shown
     code, _, told = command(*pictures, "-o", out)
     assert (code, told) == (1, f"lad-reasoner: {out}: exists already; give another -o\n")
     code, _, told = command(*pictures, "-o", tmp_path / "strict", "--max-false-alarms", 0.02)

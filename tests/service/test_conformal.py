@@ -9,6 +9,7 @@ from scipy.stats import binomtest
 from lad_reasoner.errors import InputError
 from lad_reasoner.service.conformal import (
     allowed_above,
+    balanced_rate,
     conformal_limit,
     expected_misses,
     false_alarm_interval,
@@ -70,6 +71,15 @@ def test_the_limit_is_that_of_puncc() -> None:
         for rate in (0.06, 0.1, 0.25):
             theirs = quantile(scores, (1 - rate) * (1 + 1 / count))
             assert conformal_limit(list(scores), rate) == pytest.approx(float(theirs))
+
+
+def test_the_promise_that_errs_least() -> None:
+    normals = [number / 100 for number in range(20)]
+    assert balanced_rate(normals, [0.5, 0.6]) == pytest.approx(1 / 21)  # the lowest promise finds all
+    # Two of four lie below the two highest normals: a rate of 3/21 finds all, and costs less than half of them.
+    rate = balanced_rate(normals, [0.5, 0.6, 0.175, 0.176])
+    assert rate == pytest.approx(3 / 21) and conformal_limit(normals, rate) == 0.17
+    assert balanced_rate(normals, [0.001, 0.002, 0.5]) == pytest.approx(1 / 21)  # not at any price
 
 
 def test_misses_and_too_few() -> None:

@@ -24,9 +24,12 @@ from helpers.served import Served, grey_png, multipart, serving, serving_here
 from helpers.stations import grey_picture, grey_station
 from helpers.tiny import save_qwen
 from lad_reasoner.errors import InputError
+from lad_reasoner.records import Failure
+from lad_reasoner.runner import Judged
 from lad_reasoner.service import server
 from lad_reasoner.service.api import create_app
 from lad_reasoner.service.archive import Archive
+from lad_reasoner.service.inspection import Decision, OpenStation
 from lad_reasoner.service.runtime import Runtime
 from lad_reasoner.service.setup import create_station
 
@@ -250,6 +253,29 @@ def test_late_is_not_judged(slow_template: Path, tmp_path: Path) -> None:
         assert served.inspect(grey_png(250), part="4712").json["outcome"] != "not judged"
         kept = served.ask("GET", "/v1/stations/station/inspections").json
         assert [(each["part"], each["outcome"] == "not judged") for each in kept] == [("4712", False), ("4711", True)]
+
+
+def test_what_is_decided_late_is_not_judged(copied: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The judge is quick, and a rule, a zone or a second look is slow."""
+    decide = OpenStation.decide
+    slow = {"slow"}
+
+    def decide_slowly(station: OpenStation, result: Judged | Failure) -> Decision | Failure:
+        if slow:
+            time.sleep(1.5)
+        return decide(station, result)
+
+    monkeypatch.setattr(OpenStation, "decide", decide_slowly)
+    with serving_here(create_app(Runtime([copied])), tmp_path / "log") as served:
+        begin = time.monotonic()
+        late = served.inspect(grey_png(100), part="4711", seconds="0.3").json
+        assert late["outcome"] == "not judged" and late["why"].startswith("late") and late["verdict"] is None
+        assert time.monotonic() - begin < 1.5
+        slow.clear()
+        is_served(served)
+        time.sleep(1.5)  # what was decided late has come, and is not kept
+        kept = served.ask("GET", "/v1/stations/station/inspections").json
+        assert [(each["part"], each["outcome"]) for each in kept] == [("", "good"), ("4711", "not judged")]
 
 
 def test_a_client_that_is_gone_takes_its_picture_out_of_the_queue(slow_template: Path, tmp_path: Path) -> None:

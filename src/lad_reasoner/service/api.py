@@ -370,7 +370,13 @@ async def _wait(order: Order, gone: Coroutine[Any, Any, None]) -> Inspection:
     finally:
         watch.cancel()
         future.cancel()
-    return await run_in_threadpool(order.finish, result)
+    # A second look or a text takes its time: also what is decided late is not judged.
+    deciding = asyncio.create_task(run_in_threadpool(order.decide, result))
+    await asyncio.wait({deciding}, timeout=max(0.0, order.left))
+    if not deciding.done():
+        deciding.add_done_callback(lambda task: task.cancelled() or task.exception())
+        return await run_in_threadpool(order.give_up, LATE)
+    return await run_in_threadpool(order.keep, deciding.result())
 
 
 async def _gone(request: Request) -> None:

@@ -4,6 +4,7 @@
     p_value(normals, 0.83)                           # 0.01: so rarely does a good part score so high
     least_normals(0.02)                              # 49
     false_alarm_interval(60, 0.02)                   # what the rate may really be, for these 60 normals
+    balanced_rate(normals, bad)                      # 0.14: the promise that errs least on good and bad parts together
 
 Split conformal prediction (Vovk, Gammerman and Shafer 2005; Lei et al. 2018): if the normals and the new part are drawn
 alike, the new score is equally likely to take any rank among them, whatever the judge and whatever the product. The
@@ -70,6 +71,17 @@ def false_alarm_interval(normals: int, rate: float, level: float = LEVEL) -> Est
     a, b = above + 1, normals - above
     low, high = (float(betaincinv(a, b, share)) for share in ((1 - level) / 2, (1 + level) / 2))
     return Estimate(value=a / (a + b), interval=(low, high))
+
+
+def balanced_rate(normals: Sequence[float], bad: Sequence[float]) -> float:
+    """The promise that errs least on good and bad parts together: the found share of bad parts against its own rate.
+
+    `bad` are the scores of some bad pictures. Of equally good promises it is the lowest.
+    """
+    ordered = sorted(normals, reverse=True)
+    rates = [(above + 1) / (len(ordered) + 1) for above in range(len(ordered))]
+    values = [sum(score > limit for score in bad) / len(bad) - rate for rate, limit in zip(rates, ordered, strict=True)]
+    return rates[values.index(max(values))]
 
 
 def expected_misses(scores: Sequence[float], limit: float) -> Estimate:

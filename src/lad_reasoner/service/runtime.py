@@ -119,9 +119,15 @@ class Order:
 
     def finish(self, result: Judged | Failure) -> Inspection:
         """Decide, and keep the inspection. MachineError if it cannot be kept: then there is no verdict either."""
-        if self.left < 0:
-            return self.give_up(LATE)
-        decision = self.opened.decide(result) if self.opened is not None else result
+        decision = self.decide(result)
+        return self.give_up(LATE) if self.left < 0 else self.keep(decision)
+
+    def decide(self, result: Judged | Failure) -> Decision | Judged | Failure:
+        """The station's decision; nothing is kept yet. Rules and zones to check take their time."""
+        return self.opened.decide(result) if self.opened is not None and self.left >= 0 else result
+
+    def keep(self, decision: Decision | Judged | Failure) -> Inspection:
+        """Keep the inspection. MachineError if it cannot be kept."""
         if isinstance(decision, Failure):
             return self.give_up(decision.error)
         if isinstance(decision, Decision):

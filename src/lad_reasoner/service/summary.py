@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import get_args
 
 from lad_reasoner.files.pictures import read_picture
 from lad_reasoner.records import Outcome
-from lad_reasoner.service.conformal import expected_misses, false_alarm_interval
+from lad_reasoner.service.conformal import balanced_rate, conformal_limit, expected_misses, false_alarm_interval
 from lad_reasoner.service.rules import describe_check
 from lad_reasoner.service.station import Station, path_inside, station_folder
 from lad_reasoner.service.upkeep import Drift, Rescored, Stood
@@ -59,7 +60,22 @@ def _misses(station: Station) -> list[str]:
     if passing != station.limit:
         aside = sum(passing < score <= station.limit for score in scores)
         lines.append(f"{aside} of {len(scores)} bad pictures are unsure")
-    return lines
+    return [*lines, *_advice(station, scores)]
+
+
+def _advice(station: Station, bad: Sequence[float]) -> list[str]:
+    """What another promise would find and cost, if it errs less on good and bad parts together."""
+    if station.max_false_alarms is None or station.limit is None:
+        return []
+    normals = station.normal_scores
+    rate = math.ceil(1000 * balanced_rate(normals, bad)) / 1000  # rounded up, so that it can be promised
+    found = [sum(score > limit for score in bad) for limit in (station.limit, conformal_limit(normals, rate))]
+    if rate <= station.max_false_alarms or found[1] <= found[0]:
+        return []
+    return [
+        f"--max-false-alarms {rate:g} would find {found[1]} of the {len(bad)} bad pictures instead of {found[0]}, "
+        "and errs least on good and bad parts together"
+    ]
 
 
 def describe_zones(station: Station) -> list[str]:
