@@ -129,6 +129,9 @@ def test_score_at_the_answer(written: list[Token], score: float | None) -> None:
     assert found == (score if score is None else pytest.approx(score))
 
 
+TOKENS = ("<think>A lamp is missing.</think><answer>", "yes", "</answer>")
+
+
 @pytest.mark.parametrize(
     "logprobs",
     [
@@ -139,6 +142,7 @@ def test_score_at_the_answer(written: list[Token], score: float | None) -> None:
         {"content": [{"token": 3}]},
         "none",
         {"content": [{"token": "a", "logprob": 1e9}]},
+        {"content": [{"token": token, "logprob": -0.1, "top_logprobs": []} for token in TOKENS]},
     ],
 )
 def test_without_usable_logprobs_there_is_an_answer_and_no_score(tmp_path: Path, logprobs: Any) -> None:
@@ -231,6 +235,40 @@ def test_what_the_grammar_does_not_hold_stays_invalid(tmp_path: Path, message: d
         (judgement,) = judge(server, tmp_path).judge([pair(3)])
     assert judgement.answer == "invalid"
     assert judgement.response == message["content"] or judgement.response == message.get("refusal")
+
+
+CALL = [{"id": "1", "type": "function", "function": {"name": "answer", "arguments": '{"answer": "yes"}'}}]
+FILTERED = {"error": {"message": "The prompt triggered the content management policy", "code": "content_filter"}}
+WITHOUT_AN_ANSWER = {
+    "the content filter": (raw("content_filter", content=""), "the service's content filter stopped the response"),
+    "the content filter, with status 400": (
+        Act("status", json.dumps(FILTERED), status=400),
+        "the service's content filter stopped the response",
+    ),
+    "a function call": (raw("tool_calls", content=None, tool_calls=CALL), "the model called a function instead of"),
+    "a function call in the old form": (raw("function_call", function_call={"name": "a"}), "the model called a funct"),
+    "a function call at an ordinary end": (raw(content="", tool_calls=CALL), "the model called a function instead of"),
+    "a refusal": (raw(content=None, refusal="I cannot help."), "the model refused to answer"),
+    "a refusal as a part": (raw(content=[{"type": "refusal", "refusal": "I cannot."}]), "the model refused to answer"),
+}
+
+
+@pytest.mark.parametrize(("act", "reason"), WITHOUT_AN_ANSWER.values(), ids=WITHOUT_AN_ANSWER)
+def test_a_pair_that_gets_no_answer_is_invalid_at_once_with_the_reason(tmp_path: Path, act: Act, reason: str) -> None:
+    """Another try would bring the same and be paid again; the other pairs are judged."""
+    with ChatServer(lambda body, before: by_colour(body, before) if len(server.bodies) > 1 else act) as server:
+        first, second = judge(server, tmp_path, concurrency=1).judge([pair(3), pair(4)])
+    assert (first.answer, second.answer) == ("invalid", "no")
+    assert first.reason.startswith(reason)
+    assert len(server.bodies) == 2
+
+
+def test_reasoning_in_the_details_of_a_router(tmp_path: Path) -> None:
+    details = [{"type": "reasoning.text", "text": "A lamp is missing."}]
+    act = raw(content="<answer>yes</answer>", reasoning_details=details)
+    with ChatServer(lambda body, before: act) as server:
+        (judgement,) = judge(server, tmp_path).judge([pair(3)])
+    assert (judgement.answer, judgement.reasoning) == ("yes", "A lamp is missing.")
 
 
 @pytest.mark.parametrize("message", [{"content": None}, {"content": " \n"}, {"content": []}, {}], ids=str)

@@ -129,6 +129,24 @@ def test_an_error_in_the_place_of_an_answer_is_tried_again_and_quoted() -> None:
         ask(server)
 
 
+def test_a_redirect_says_where_it_leads_and_a_large_request_how_to_shrink_it() -> None:
+    moved = Act("status", "", status=308, headers={"Location": "/v2/chat/completions"})
+    with ChatServer(lambda body, before: moved) as server, pytest.raises(InputError, match="leads to /v2/chat/compl"):
+        ask(server)
+    large = Act("status", "<html>413 Request Entity Too Large</html>", status=413)
+    with (
+        ChatServer(lambda body, before: large) as server,
+        pytest.raises(ServiceError, match="smaller pictures with --"),
+    ):
+        ask(server)
+
+
+def test_an_answer_with_a_byte_order_mark_is_read() -> None:
+    answer = {"choices": [{"message": {"content": "two"}, "finish_reason": "stop"}]}
+    with ChatServer(lambda body, before: Act("raw", "\ufeff" + json.dumps(answer))) as server:
+        assert ask(server).text == "two"
+
+
 def test_an_error_within_status_200_counts_as_its_code() -> None:
     dry = Act("raw", '{"error": {"message": "More credits are needed", "code": 402}}')
     with ChatServer(lambda body, before: dry) as server, pytest.raises(InputError, match=r"status 402: .* cannot pay"):

@@ -75,6 +75,8 @@ FEWER_ALTERNATIVES = 5
 UNFINISHED = {
     "length": "the response was cut off at the token limit",
     "content_filter": "the service's content filter stopped the response",
+    "tool_calls": "the model called a function instead of answering",
+    "refusal": "the model refused to answer",
 }
 GIVE_UP_AFTER = 5  # rejected pairs in a row: the service will reject the others, too
 
@@ -478,12 +480,16 @@ def answer_position(written: Sequence[Token]) -> tuple[Token, str] | None:
 def score_answer(written: Sequence[Token]) -> float | None:
     """P(yes) / (P(yes) + P(no)) where the answer begins; None if there is no answer or neither word is an alternative.
 
+    None as well if the service gives no alternatives: then P(no) is unknown beside `yes`, not 0.
+
     A token may begin before the answer (`>yes`), hold only a part of it (`y`) or end after it (`yes</`).
     """
     position = answer_position(written)
     if position is None:
         return None
     token, before = position
+    if not token.top_logprobs:
+        return None
     logprobs = {alternative.token: alternative.logprob for alternative in (*token.top_logprobs, token)}
     yes = no = 0.0
     for text, logprob in logprobs.items():

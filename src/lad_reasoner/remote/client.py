@@ -11,6 +11,7 @@ so that it cannot reach a file, a log or an error message; from error messages, 
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import ipaddress
 import json
@@ -56,7 +57,11 @@ _MASKED = re.compile(r"\S*(?:\*{2,}|\.{3}|…|[xX]{4,})\S*")  # a word with a ma
 _FINISHES = {
     **dict.fromkeys(("max_tokens", "max_output_tokens", "model_length", "token_limit"), "length"),
     **dict.fromkeys(("safety", "refusal", "blocked", "recitation", "prohibited_content"), "content_filter"),
+    "function_call": "tool_calls",
 }
+REFUSAL = "refusal"  # why a response ended that is the model's refusal, in a field of its own
+# With these, an answer without text is final: another try would bring the same, and cost the same.
+_FINAL = ("length", "content_filter", "tool_calls", REFUSAL)
 _REASONING_PARTS = ("thinking", "reasoning", "reasoning_text")
 _VERSION = re.compile(r"(?:[-@:](?:\d[\d.-]*|v\d+|latest|preview|free))*")
 _last_notice: dict[str, float] = {}  # address -> time of the last message about retries
@@ -93,8 +98,8 @@ class Completion(Record):
 
     @property
     def empty(self) -> bool:
-        """Neither text nor reasoning, although no token limit was reached: the next try may bring an answer."""
-        return self.finish != "length" and not (self.text.strip() or self.reasoning.strip())
+        """Neither text nor reasoning, for no reason that the service gives: the next try may bring an answer."""
+        return self.finish not in _FINAL and not (self.text.strip() or self.reasoning.strip())
 
 
 class RefusedError(ServiceError):
@@ -210,8 +215,12 @@ class ChatService:
             response, content = sent.result(self.timeout)
         except TimeoutError:
             raise _TemporaryError(f"no answer within {self.timeout:g} s{self._proxy}") from None
+        if response.status_code == 400 and _is_filtered(content):  # Azure's
+            return Completion(text="", finish="content_filter", model="", input_tokens=None, output_tokens=None)
         retry_after = _seconds(response.headers.get("Retry-After", ""))
-        self._check_status(response.status_code, content, model, retry_after)
+        self._check_status(
+            response.status_code, content, model, retry_after, target=response.headers.get("Location", "")
+        )
         return self._read(content, model)
 
     def _send(self, payload: bytes) -> tuple[httpx2.Response, bytes]:
@@ -231,7 +240,9 @@ class ChatService:
             raise _TemporaryError(self._blank_parts(str(error) or type(error).__name__) + self._proxy) from None
         return response, bytes(content)
 
-    def _check_status(self, status: int, content: bytes, model: str, retry_after: float = 0.0) -> None:
+    def _check_status(
+        self, status: int, content: bytes, model: str, retry_after: float = 0.0, target: str = ""
+    ) -> None:
         if status == 200:
             return
         excerpt = self._excerpt(content)
@@ -249,12 +260,17 @@ class ChatService:
             fault = f"no model {model!r} there, or a wrong address (most end in /v1)"
             raise InputError(f"{self.url}: status 404: {fault}{excerpt}")
         if status < 400 or status == 405:
-            raise InputError(f"{self.url}: status {status}: not the address of such a service (most end in /v1)")
+            leads = f"; it leads to {self._blank_parts(target)[:EXCERPT]}" if target else ""
+            raise InputError(f"{self.url}: status {status}: not the address of such a service (most end in /v1){leads}")
+        if status == 413:
+            raise RefusedError(
+                f"{self.url}: status 413: the request is too large; send smaller pictures with --max-pixels{excerpt}"
+            )
         raise RefusedError(f"{self.url}: status {status}: the request is refused{excerpt}")
 
     def _read(self, content: bytes, model: str) -> Completion:
         try:
-            body = _Body.model_validate_json(content)
+            body = _Body.model_validate_json(content.removeprefix(codecs.BOM_UTF8))
         except ValidationError:
             code = _error_in(content).get("code")
             if isinstance(code, int) and 400 <= code < 500:  # a router's error, with the status that it got itself
@@ -266,11 +282,17 @@ class ChatService:
             fault = self._excerpt(json.dumps({"error": choice.error}).encode())
             raise _TemporaryError(f"an answer that holds an error{fault}", garbled=True)
         message, finish = choice.message, choice.finish_reason or ""
+        finish = _FINISHES.get(finish.lower(), self._blank(finish))
         text, reasoning = _join_parts(message.content)
-        separate, _ = _join_parts(message.reasoning_content or message.reasoning)
+        separate, _ = _join_parts(message.reasoning_content or message.reasoning or message.reasoning_details)
+        refusal = "" if text.strip() else _find_refusal(message)
+        if refusal:
+            text, finish = refusal, REFUSAL
+        elif finish == "stop" and (message.tool_calls or message.function_call):
+            finish = "tool_calls"
         return Completion(
-            text=self._blank(text or _join_parts(message.refusal)[0]),
-            finish=_FINISHES.get(finish.lower(), self._blank(finish)),
+            text=self._blank(text),
+            finish=finish,
             model=self._blank(body.model or ""),
             input_tokens=usage.prompt_tokens if usage else None,
             output_tokens=max(usage.completion_tokens, usage.total_tokens - usage.prompt_tokens) if usage else None,
@@ -322,7 +344,10 @@ class _Message(BaseModel):
     content: Any = None
     reasoning_content: Any = None
     reasoning: Any = None
+    reasoning_details: Any = None
     refusal: Any = None
+    tool_calls: Any = None
+    function_call: Any = None
 
 
 class _Choice(BaseModel):
@@ -389,6 +414,19 @@ def _join_parts(content: Any) -> tuple[str, str]:
         else:
             text += _join_parts(part.get("text") or part.get("content"))[0]
     return text, reasoning
+
+
+def _find_refusal(message: _Message) -> str:
+    """The model's refusal, in a field or among the parts of the content."""
+    parts = message.content if isinstance(message.content, list) else []
+    refusals = [part.get("refusal") for part in parts if isinstance(part, dict)]
+    return "".join(_join_parts(refusal)[0] for refusal in (message.refusal, *refusals))
+
+
+def _is_filtered(content: bytes) -> bool:
+    """Whether the error is that of a content filter, which concerns this request alone."""
+    error = _error_in(content)
+    return error.get("code") == "content_filter" or error.get("type") == "content_filter"
 
 
 def _error_in(content: bytes) -> dict[str, Any]:
