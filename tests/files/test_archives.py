@@ -1,8 +1,10 @@
 """Pictures in folders, behind addresses and in tables: found, each once, and opened."""
 
+import io
 import zipfile
 from pathlib import Path
 
+import fsspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -112,6 +114,33 @@ def test_tables(tmp_path: Path) -> None:
     pq.write_table(pa.table({"image": contents[:1]}), tmp_path / "p/bytes.parquet")
     with pytest.raises(InputError, match="changed"):
         open_queries([found.queries[0]._replace(row=3)])  # type: ignore[union-attr]
+
+
+def test_a_table_from_elsewhere_names_nothing_of_this_machine(tmp_path: Path) -> None:
+    draw(tmp_path / "mine.png", 1)
+    memory = fsspec.filesystem("memory")
+    memory.pipe("/set/1.png", draw(tmp_path / "1.png", 7).read_bytes())
+    try:
+        for name in (
+            f"{tmp_path}/mine.png",
+            f"file://{tmp_path}/mine.png",
+            "../mine.png",
+            "http://127.0.0.1:9/1.png",
+            f"memory://set/1.png::file://{tmp_path}/mine.png",
+        ):
+            for value in (name, {"bytes": None, "path": name}):
+                content = io.BytesIO()
+                pq.write_table(pa.table({"image": [value]}), content)
+                memory.pipe("/set/t.parquet", content.getvalue())
+                with pytest.raises(InputError) as refused:
+                    greys(find_queries(["memory://set/t.parquet"]))
+                assert str(refused.value).endswith(f"names {name}, which is not where the table is")
+        content = io.BytesIO()
+        pq.write_table(pa.table({"image": ["1.png", "memory://set/1.png"]}), content)
+        memory.pipe("/set/t.parquet", content.getvalue())
+        assert greys(find_queries(["memory://set/t.parquet"]))[0] == 7
+    finally:
+        memory.rm("/set", recursive=True)
 
 
 def test_tables_that_cannot_be_used(tmp_path: Path) -> None:

@@ -453,6 +453,8 @@ def test_a_damaged_state_is_named_and_half_a_model_is_replaced(
     ("text", "word"),
     [
         ("seed: [", "YAML"),
+        ("seed: 2026-99-99", "YAML"),
+        ("seed: !!bool x", "YAML"),
         ("seed: 1", "out"),
         ("- 1", "valid"),
         (Path("configs/micro/base.yaml").read_text() + "\nsede: 1\n", "sede"),

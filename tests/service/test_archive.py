@@ -233,6 +233,21 @@ def test_no_picture_from_elsewhere_is_given_out_or_deleted(tmp_path: Path) -> No
     assert secret.exists()
 
 
+@pytest.mark.parametrize(
+    "strange",
+    [
+        "CREATE VIEW mine AS WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x FROM n) SELECT x FROM n",
+        "CREATE TRIGGER mine AFTER INSERT ON inspections BEGIN DELETE FROM pictures; END",
+    ],
+)
+def test_views_and_triggers_of_strangers_are_refused(tmp_path: Path, strange: str) -> None:
+    Archive(tmp_path / "bottle", "bottle").close()
+    Archive(tmp_path / "bottle", "bottle").close()  # its own are none
+    write(tmp_path / "bottle", strange)
+    with pytest.raises(InputError, match=r"archive\.sqlite3: holds mine, which no archive writes"):
+        Archive(tmp_path / "bottle", "bottle")
+
+
 def test_other_files_in_a_linked_folder_of_pictures_stay(tmp_path: Path) -> None:
     other = tmp_path / "documents/letters/old.txt"
     other.parent.mkdir(parents=True)

@@ -186,13 +186,18 @@ def _rows(table: str) -> Iterator[ArchiveQuery]:
 
 
 def _beside(table: str, name: str) -> str:
-    """A name in a table: an address, or a path relative to the table's folder."""
-    if is_address(name) or name.startswith("/"):
-        return name
+    """A name in a table: an address, or a path relative to the table's folder.
+
+    InputError if a table from elsewhere names a file of this machine, or of a third place.
+    """
     if is_address(table):
         inner, chain, outer = table.partition("::")
-        return f"{inner.rpartition('/')[0]}/{name}{chain}{outer}"
-    return str(Path(table).parent / name)
+        if not is_address(name) and not name.startswith("/") and ".." not in PurePosixPath(name).parts:
+            return f"{inner.rpartition('/')[0]}/{name}{chain}{outer}"
+        if chain or "::" in name or not is_address(name) or urlsplit(name)[:2] != urlsplit(table)[:2]:
+            raise InputError(f"{printable(table)}: names {printable(name)}, which is not where the table is")
+        return name
+    return name if is_address(name) or name.startswith("/") else str(Path(table).parent / name)
 
 
 @contextmanager

@@ -92,11 +92,13 @@ def read_config(path: Path) -> MicroConfig:
     yaml = require("yaml", "train", "pyyaml")
     try:
         fields = yaml.safe_load(path.read_text(encoding="utf-8"))
-        return MicroConfig.model_validate(fields)
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from None
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-        raise InputError(f"{path}: not valid YAML ({str(error).splitlines()[0]})") from None
+    except Exception as error:  # also ValueError, KeyError and AttributeError, of a date or a tag that cannot be
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise InputError(f"{path}: not valid YAML ({reason})") from None
+    try:
+        return MicroConfig.model_validate(fields)
     except ValidationError as error:
         raise InputError(f"{path}: {first_problem(error)}") from None
 

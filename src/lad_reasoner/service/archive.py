@@ -33,6 +33,7 @@ from lad_reasoner.files.jsonl import load_json
 from lad_reasoner.files.whole import write_whole
 from lad_reasoner.records import Record, Verdict
 from lad_reasoner.service.station import path_inside
+from lad_reasoner.text import printable
 
 logger = logging.getLogger(__name__)
 
@@ -79,6 +80,7 @@ CREATE TABLE IF NOT EXISTS audit (
     detail TEXT NOT NULL, chain TEXT NOT NULL);
 """
 _FINAL = ("inspections", "feedback", "versions", "audit")  # tables whose rows stay as they are
+_TRIGGERS = {f"{table}_{verb.lower()}": f"{verb} ON {table}" for table in _FINAL for verb in ("UPDATE", "DELETE")}
 
 
 class AbsentError(InputError):
@@ -432,17 +434,21 @@ class Archive:
         known = database.execute("PRAGMA user_version").fetchone()[0]
         if known > FORMAT:
             raise InputError(f"{self.folder / DATABASE}: written by a newer version; update lad-reasoner")
+        # A stranger's archive may hold a view that never ends under the name of a table.
+        schema = database.execute("SELECT name FROM sqlite_master WHERE type IN ('view', 'trigger')").fetchall()
+        if strange := {row["name"] for row in schema} - _TRIGGERS.keys():
+            raise InputError(f"{self.folder / DATABASE}: holds {printable(min(strange))}, which no archive writes")
         database.execute("PRAGMA journal_mode = WAL")
         database.execute("PRAGMA synchronous = FULL")  # a commit survives a power cut
         database.execute("PRAGMA foreign_keys = ON")
         database.executescript(_TABLES)
         database.execute(f"PRAGMA user_version = {FORMAT}")
-        for table in _FINAL:
-            for verb in ("UPDATE", "DELETE"):
-                database.execute(
-                    f"CREATE TRIGGER IF NOT EXISTS {table}_{verb.lower()} BEFORE {verb} ON {table} "
-                    f"BEGIN SELECT RAISE(ABORT, 'rows of {table} stay as they are'); END"
-                )
+        for trigger, when in _TRIGGERS.items():
+            table = trigger.partition("_")[0]
+            database.execute(
+                f"CREATE TRIGGER IF NOT EXISTS {trigger} BEFORE {when} "
+                f"BEGIN SELECT RAISE(ABORT, 'rows of {table} stay as they are'); END"
+            )
         self._sweep()
 
     def _sweep(self) -> None:

@@ -88,10 +88,10 @@ def _read(path: Path) -> _File:
     except OSError as error:
         mend = "make one with `lad-reasoner key`"
         raise InputError(f"--key-file {printable(path)}: {error.strerror}; {mend}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise InputError(f"--key-file {printable(path)}: not valid TOML: {error}") from None
     except ValidationError as error:
         raise InputError(f"--key-file {printable(path)}: {first_problem(error)}") from None
+    except (ValueError, RecursionError) as error:  # of TOML, of UTF-8, of a number of 5000 digits
+        raise InputError(f"--key-file {printable(path)}: not valid TOML: {error}") from None
 
 
 def _digest(key: str) -> str:

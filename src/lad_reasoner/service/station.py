@@ -162,17 +162,18 @@ class Station(StationRecord):
         path = station_folder(folder) / FILE
         try:
             values = tomllib.loads(path.read_text(encoding="utf-8"))
+            # By way of JSON, whose arrays are tuples and whose dates are text, also where all else is strict.
+            content = json.dumps(values, default=_text_of)
         except (FileNotFoundError, NotADirectoryError):
             raise InputError(
                 f"{printable(path)}: no such file; make a station with `lad-reasoner station create`"
             ) from None
         except OSError as error:
             raise InputError(f"{printable(path)}: {error.strerror}") from None
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+        except (ValueError, RecursionError) as error:  # of TOML, of UTF-8, of a number of 5000 digits
             raise InputError(f"{printable(path)}: not valid TOML ({error})") from None
         try:
-            # By way of JSON, whose arrays are tuples and whose dates are text, also where all else is strict.
-            station = cls.model_validate_json(json.dumps(values, default=_text_of))
+            station = cls.model_validate_json(content)
         except ValidationError as error:
             raise InputError(f"{printable(path)}: {first_problem(error)}") from None
         refuse_untrusted(station, printable(path))

@@ -167,7 +167,7 @@ def _read_yaml(path: Path) -> dict[str, Any]:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from None
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+    except Exception as error:  # also ValueError, KeyError and AttributeError, of a date or a tag that cannot be
         raise InputError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from None
     if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
         raise InputError(f"{path}: must hold keys and values, such as `learning_rate: 1e-6`")
@@ -193,7 +193,7 @@ def _read_value(word: str) -> Any:
     yaml = require("yaml", "train", "pyyaml")
     try:
         return yaml.safe_load(word)
-    except (yaml.YAMLError, RecursionError):
+    except Exception:  # as above
         return word
 
 

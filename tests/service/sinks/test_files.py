@@ -90,6 +90,18 @@ def test_another_picture_of_that_name_is_not_taken_for_it(tmp_path: Path, move: 
     assert not files_below(tmp_path / "out")
 
 
+@pytest.mark.parametrize("stem", ["a" * 251, "ü" * 125])
+def test_a_name_as_long_as_a_disk_takes_it_is_cut_before_a_number_follows(tmp_path: Path, stem: str) -> None:
+    sink = open_sink(str(tmp_path / "out"))
+    for number, content in enumerate((b"first", b"second"), 1):
+        for _ in range(2):  # the second time as after a crash
+            sink.deliver(part_result(number, outcome="good"), picture(tmp_path / "in" / f"{stem}.png", content))
+    names = sorted(path.name for path in (tmp_path / "out/good").iterdir())
+    assert len(names) == 2 and f"{stem}.png" in names
+    (numbered,) = [name for name in names if name.endswith("_2.png")]
+    assert 253 <= len(numbered.encode()) <= 255
+
+
 def test_json_lines_have_no_half_and_no_double_line(tmp_path: Path) -> None:
     path = tmp_path / "new" / "results.jsonl"
     results = [part_result(number) for number in (1, 2, 3)]

@@ -23,6 +23,7 @@ from lad_reasoner.service.sinks.sink import RejectedResultError, Sink
 from lad_reasoner.text import printable
 
 FOLDERS: dict[Outcome, str] = {"good": "good", "anomalous": "bad", "unsure": "unsure", "invalid": "invalid"}
+LONGEST_NAME = 255  # bytes, of the usual file systems
 
 
 class SortedFolders(Sink):
@@ -84,9 +85,16 @@ class SortedFolders(Sink):
 def _names(path: Path, number: int) -> Iterator[str]:
     """`0001.png`, `0001_17.png`, `0001_17_2.png` …: the same at each try."""
     yield path.name
-    yield f"{path.stem}_{number}{path.suffix}"
+    yield _with_ending(path.stem, f"_{number}{path.suffix}")
     for turn in count(2):
-        yield f"{path.stem}_{number}_{turn}{path.suffix}"
+        yield _with_ending(path.stem, f"_{number}_{turn}{path.suffix}")
+
+
+def _with_ending(stem: str, ending: str) -> str:
+    """The longest start of the stem with which the name is not too long for a disk."""
+    while len(os.fsencode(stem + ending)) > LONGEST_NAME:
+        stem = stem[:-1]
+    return stem + ending
 
 
 def _copy(file: PictureFile, target: Path) -> None:
