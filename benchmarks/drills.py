@@ -2,12 +2,13 @@
 
     python benchmarks/drills.py all                     the short form, about two minutes
     python benchmarks/drills.py all --long              about an hour
+    python benchmarks/drills.py all --long --keep FILE  the same; started again, it goes on after the last whole drill
     python benchmarks/drills.py pictures --number 100000
 
 - `parser`: random responses, against a scanner of its own.
 - `pictures`: damaged pictures of every format that is opened (bytes changed, cut out, doubled, swapped between files,
   the end cut off; orientation and odd EXIF entries). Lost is what raises anything but `ImageError`, takes longer than
-  10 seconds of the processor, or has a message of several lines.
+  10 seconds of the processor, or has a message of several lines; and the drill, if it took more than 1,500 MB.
 - `sweep`: a folder of 20 good pictures and so many damaged, odd and hostile files, for `inspect` and `eval`. Lost is a
   good picture without its verdict, another file without a line of its own, a traceback, a wrong exit code.
 - `kills`: SIGKILL at random moments of each verb that writes; the next start must end as a run that was not killed.
@@ -17,7 +18,7 @@
 - `texts`: hostile names and reasonings in every page, opened in Chromium.
 - `soak`: many pictures in one process.
 - `server`: a station's server under many requests at once, slow clients, damaged requests, a full disk, a file of
-  nonsense, and SIGKILL.
+  nonsense, references that are gone, a clock that is set back, and SIGKILL.
 - `watch` kills (SIGKILL) a line that watches a folder so many times at random moments, while a camera goes on writing
   pictures, each in two halves. Lost is a picture that is not once in the JSON lines, once in the sorted folders and
   once in the station's history, with the right outcome, or not at least once at the webhook.
@@ -66,6 +67,7 @@ from lad_reasoner.service.parts import PartResult
 from lad_reasoner.service.setup import create_station
 
 SLOW = 10.0  # seconds for one picture
+MOST_MEMORY = 1500  # MB, while pictures are read
 SHOWN = 10  # lost pictures that are printed
 ODD = (0, 1, 0x7F, 0x80, 0xFF)  # bytes at the edges of their range
 
@@ -83,8 +85,12 @@ class PictureTally:
     def __str__(self) -> str:
         survived = self.read + self.refused
         counts = f"tried {self.tried}, survived {survived} ({self.read} read, {self.refused} refused)"
-        memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        return f"{counts}, lost {len(self.lost)}, slowest {self.slowest:.2f} s, peak memory {memory:.0f} MB"
+        return f"{counts}, lost {len(self.lost)}, slowest {self.slowest:.2f} s, peak memory {peak_mb():.0f} MB"
+
+
+def peak_mb() -> float:
+    """The most memory that this process ever had; Linux."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def make_pictures() -> dict[str, bytes]:
@@ -187,6 +193,8 @@ def drill_pictures(number: int, seed: int = 0) -> PictureTally:
         tally.slowest = max(tally.slowest, seconds)
         if problem or seconds > SLOW:
             tally.lost.append(f"{name}: {problem or f'{seconds:.1f} s'}")
+    if peak_mb() > MOST_MEMORY:
+        tally.lost.append(f"{peak_mb():.0f} MB of memory; at most {MOST_MEMORY} MB are taken")
     return tally
 
 
@@ -976,7 +984,8 @@ def drill_soak(number: int, seed: int = 0) -> Tally:
 def drill_server(number: int, seed: int = 0) -> Tally:
     """A station's server over a real socket: `number` requests at once, and a tenth of that of each other attack.
 
-    Slow clients, damaged requests and pictures, a full disk, a station file of nonsense, SIGKILL while it is asked.
+    Slow clients, damaged requests and pictures, a full disk, a station file of nonsense, references that are gone, a
+    clock that is set back, SIGKILL while it is asked.
     Lost is an answer of 5xx without a reason, a result that was answered and is not in the history, and a server that
     does not serve the next good request.
     """
@@ -999,8 +1008,19 @@ def drill_server(number: int, seed: int = 0) -> Tally:
         folder, log = Path(temporary) / "station", Path(temporary) / "log"
         grey_station(Path(temporary), judge="helpers.stations:Grey")
         kept: set[str] = set()  # parts that were answered
-        with serving(folder, log=log) as served:
-            for drill in (_rush, _slow_clients, _damaged_requests, _full_disk, _nonsense_files):
+        clock = Path(temporary) / "clock"
+        clock.write_text("0")
+        with serving(folder, log=log, clock=clock) as served:
+            drills = (
+                _rush,
+                _slow_clients,
+                _damaged_requests,
+                _full_disk,
+                _nonsense_files,
+                _lost_references,
+                _old_clock,
+            )
+            for drill in drills:
                 drill(served, folder, number, chance, tally, kept)
                 is_served(served, drill.__name__.strip("_").replace("_", " "))
         for _ in range(max(1, number // 400)):
@@ -1142,6 +1162,49 @@ def _nonsense_files(
         tally.lost.append("station file: the good one is not used again")
 
 
+def _lost_references(
+    served: Any, folder: Path, number: int, chance: random.Random, tally: Tally, kept: set[str]
+) -> None:
+    """The folder of the references is gone: what is in memory serves on, and a reload is refused with the reason."""
+    from helpers.served import grey_png
+
+    (folder / "references").rename(folder / "away")
+    for turn in range(max(3, number // 100)):
+        tally.tried += 1
+        answer = served.inspect(grey_png(101, turn), part=f"lost references {turn}")
+        if answer.status == 200:
+            kept.add(f"lost references {turn}")
+        else:
+            tally.lost.append(f"lost references: {answer.status} {answer.body[:100]!r}")
+    answer = served.ask("POST", "/v1/stations/station/reload")
+    if answer.status != 422 or "references/" not in answer.error:
+        tally.lost.append(f"lost references: the reload got {answer.status} {answer.body[:100]!r}")
+    (folder / "away").rename(folder / "references")
+    if served.ask("POST", "/v1/stations/station/reload").status != 200:
+        tally.lost.append("lost references: they are back, and the reload failed")
+
+
+def _old_clock(served: Any, folder: Path, number: int, chance: random.Random, tally: Tally, kept: set[str]) -> None:
+    """The clock is set back by 400 days: the history keeps its order, and the audit log says it."""
+    from helpers.served import grey_png
+
+    (folder.parent / "clock").write_text("400")
+    parts = [f"old clock {turn}" for turn in range(max(3, number // 100))]
+    for turn, part in enumerate(parts):
+        tally.tried += 1
+        answer = served.inspect(grey_png(101, turn), part=part)
+        if answer.status == 200:
+            kept.add(part)
+        else:
+            tally.lost.append(f"old clock: {answer.status} {answer.body[:100]!r}")
+    (folder.parent / "clock").write_text("0")
+    newest = served.ask("GET", f"/v1/stations/station/inspections?limit={len(parts)}").json
+    if [each["part"] for each in newest] != parts[::-1]:
+        tally.lost.append("old clock: the history is in another order")
+    if not any(line["action"] == "clock went back" for line in served.ask("GET", "/v1/stations/station/audit").json):
+        tally.lost.append("old clock: the audit log does not say it")
+
+
 def _kill_while_asked(served: Any, chance: random.Random, tally: Tally, kept: set[str]) -> None:
     """SIGKILL while four clients ask."""
     from helpers.served import grey_png
@@ -1205,22 +1268,39 @@ def main() -> int:
     parser.add_argument("drill", choices=["all", *DRILLS])
     parser.add_argument("--number", type=int, help="of inputs, kills a verb or pairs; default: the short form's")
     parser.add_argument("--long", action="store_true", help="the numbers of the long form, about an hour in all")
+    parser.add_argument(
+        "--keep", type=Path, help="file of what each drill gave; one that stands in it is not run again"
+    )
     parser.add_argument("--seed", type=int, default=0, help="of all that is random (default: %(default)s)")
     arguments = parser.parse_args()
     sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))  # servers and pictures of the tests
     os.environ["LAD_TRUSTED"] = "helpers.stations:Grey"
-    lost = 0
+    lost, kept = 0, _read_kept(arguments.keep)
     for name in DRILLS if arguments.drill == "all" else [arguments.drill]:
         drill, short, long = DRILLS[name]
         number = arguments.number or (long if arguments.long else short)
         if not number:
             continue
-        tally = drill(number, arguments.seed)
-        print(f"{name}: {tally}", flush=True)
-        for line in tally.lost[:SHOWN]:
+        result = kept.get((name, number, arguments.seed))
+        if result is None:
+            start = time.monotonic()
+            tally = drill(number, arguments.seed)
+            result = {"drill": name, "number": number, "seed": arguments.seed, "result": str(tally), "lost": tally.lost}
+            result["seconds"] = round(time.monotonic() - start)
+            if arguments.keep:
+                with arguments.keep.open("a", encoding="utf-8") as file:
+                    file.write(json.dumps(result) + "\n")
+        print(f"{name}: {result['result']}, {result['seconds']} s", flush=True)
+        for line in result["lost"][:SHOWN]:
             print(f"  {line}")
-        lost += len(tally.lost)
+        lost += len(result["lost"])
     return 1 if lost else 0
+
+
+def _read_kept(file: Path | None) -> dict[tuple[str, int, int], dict[str, Any]]:
+    """(drill, number, seed) -> the line of a drill that was whole."""
+    lines = file.read_text(encoding="utf-8").splitlines() if file and file.exists() else []
+    return {(line["drill"], line["number"], line["seed"]): line for line in map(json.loads, lines)}
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from lad_reasoner.data.layouts import find_samples
 from lad_reasoner.data.masks import read_mask_of
 from lad_reasoner.data.sets.pool import gather
 from lad_reasoner.errors import ImageError
-from lad_reasoner.files.pictures import DECODERS, find_depth, map_pictures, read_picture, why_blank
+from lad_reasoner.files.pictures import DECODERS, find_depth, map_pictures, open_picture, read_picture, why_blank
 from lad_reasoner.files.walk import describe_passed_over, find_pictures
 
 
@@ -53,6 +53,39 @@ def test_every_cut_of_pages_and_films_is_an_image_error() -> None:
                 read_picture(data[:length])
             except ImageError as error:
                 assert "\n" not in str(error)
+
+
+def test_one_large_picture_is_decoded_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lad_reasoner.files.pictures.LARGE", 1000)
+    large, small = (encoded(Image.new("L", (side, side)), "PNG") for side in (40, 20))
+    entered = threading.Event()
+
+    def decode() -> None:
+        with open_picture(large):
+            entered.set()
+
+    thread = threading.Thread(target=decode)
+    with open_picture(large):
+        thread.start()
+        with open_picture(small):
+            pass
+        assert not entered.wait(0.2)
+    thread.join(60)
+    assert entered.is_set()
+
+
+def test_the_pages_of_a_file_are_not_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Counting takes the square of their number: 40 seconds for 40,000 pages in 5 MB."""
+    pages = [Image.new("L", (16, 16), shade) for shade in (10, 90)]
+    content = io.BytesIO()
+    pages[0].save(content, "TIFF", save_all=True, append_images=pages[1:])
+
+    def count(_: object) -> int:
+        raise AssertionError("they were counted")
+
+    monkeypatch.setattr(TiffImagePlugin.TiffImageFile, "n_frames", property(count))
+    with pytest.raises(ImageError, match="holds more than one frame"):
+        read_picture(content.getvalue())
 
 
 @pytest.mark.parametrize("tag", [0x0100, 0x0106, 0x010E, 0x011A, 0x011B, 0x013B, 0x0140, 0x014D, 0x0155, 0x02BC])

@@ -135,11 +135,14 @@ def serving_here(app: Any, log: Path) -> Iterator[Served]:
 
 
 @contextmanager
-def serving(*arguments: str | Path, log: Path, key: str = "") -> Iterator[Served]:
-    """Serve on a free port until the end of the block."""
+def serving(*arguments: str | Path, log: Path, key: str = "", clock: Path | None = None) -> Iterator[Served]:
+    """Serve on a free port until the end of the block. `clock` is a file with the days by which it is earlier there."""
     paths = [str(TESTS), str(TESTS.parent / "src"), os.environ.get("PYTHONPATH", "")]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
-    command = [sys.executable, "-m", "lad_reasoner", "serve", "--port", "0", *map(str, arguments)]
+    if clock is not None:
+        environment["LAD_CLOCK"] = str(clock)
+    module = "lad_reasoner" if clock is None else "helpers.old_clock"
+    command = [sys.executable, "-m", module, "serve", "--port", "0", *map(str, arguments)]
     with log.open("ab") as stream:
         start = stream.tell()
         process = subprocess.Popen(command, stderr=stream, env=environment)

@@ -209,6 +209,30 @@ def test_garbage_instead_of_http(served: Served) -> None:
     is_served(served)
 
 
+def test_two_lengths_of_a_body_are_one_request_at_most(served: Served) -> None:
+    """A proxy that goes by the length would take the second one for the body of the first."""
+    head = "POST /v1/inspect HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n"
+    with served.connect() as connection:
+        connection.sendall(f"{head}0\r\n\r\nGET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+        reply = b""
+        while block := connection.recv(65536):
+            reply += block
+    assert reply.startswith(b"HTTP/1.1 400") and reply.count(b"HTTP/1.1") == 1
+    is_served(served)
+
+
+def test_only_requests_to_this_machine_are_answered_without_keys(served: Served) -> None:
+    for host, status in {
+        "localhost": 200,
+        "localhost:8000": 200,
+        "[::1]:8000": 200,
+        "localhost.evil.example": 403,
+        "localhost:1@evil.example": 403,
+        "localhost:evil.example": 403,
+    }.items():
+        assert served.ask("GET", "/v1/stations", headers={"Host": host}).status == status, host
+
+
 def test_a_client_that_is_gone_in_the_middle(served: Served) -> None:
     body, kind = multipart(("station", "station", ""), ("picture", grey_png(100), "q.png"))
     head = (

@@ -103,6 +103,10 @@ class Guard:
     def _refuse(self, scope: Scope, request: _Request) -> Response | None:
         """Sets who asks; or the answer to a request that is refused without being read."""
         headers = request.headers
+        if "transfer-encoding" in headers and "content-length" in headers:
+            # A proxy in front of this server may go by the other one, and take the rest for a request of its own.
+            problem = "give Content-Length or Transfer-Encoding, not both"
+            return JSONResponse({"error": problem}, 400, {"Connection": "close"})
         holder: Holder | None = None
         if self.keys is not None:
             holder = self.keys.find(_key_of(headers))
@@ -220,7 +224,8 @@ def _key_of(headers: Headers) -> str:
 
 def _host(text: str) -> str:
     """The host of a Host header, without its port."""
-    return text.rpartition(":")[0] if not text.endswith("]") and ":" in text else text
+    host, _, port = text.rpartition(":")
+    return host if port.isascii() and port.isdigit() else text
 
 
 def _same_origin(headers: Headers) -> bool:
