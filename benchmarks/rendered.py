@@ -1,17 +1,19 @@
-"""Judges and trivial baselines on MiniLOCO's evaluation products: good and logical pictures, one reference each.
+"""Judges and trivial baselines on MiniLOCO's evaluation products: good and logical pictures, with references.
 
     python benchmarks/rendered.py --model micro --number 100
 
 NUMBER good and NUMBER logical queries a product, each with another reference. The seed is used nowhere in training, and
 the products are never trained on. Pixel difference and colour histogram get the threshold that suits the test labels
 best, which flatters them; the judges' verdicts are as they come. Faithfulness is the share of claimed numbers, colours
-and fill levels that are true, by the facts of the two pictures.
+and fill levels that are true, by the facts of the two pictures. Counts are the numbers of parts that `evidence` says.
 """
 
 from __future__ import annotations
 
 import argparse
+import re
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -24,28 +26,32 @@ from lad_reasoner.inspector import load_model
 from lad_reasoner.judge import Judge, Judgement, PicturePair
 from lad_reasoner.judges.trivial import colour_difference, pixel_difference
 from lad_reasoner.miniloco import EVALUATION, Rendered, draw_picture
-from lad_reasoner.miniloco.words import check_claims
+from lad_reasoner.miniloco.words import check_claims, count_groups
 
 SEED = 20261122
-COLUMNS = ("product", "pairs", "balanced accuracy", "TPR", "TNR", "AUROC", "structured", "faithfulness")
+NUMBER_OF_PARTS = re.compile(r"The query has (\d+) [a-z ]+ parts? and (?:the|each) reference (\d+):")
+COLUMNS = ("product", "pairs", "balanced accuracy", "TPR", "TNR", "AUROC", "structured", "faithfulness", "counts true")
 
 
 @dataclass(frozen=True)
 class Pair:
-    """A reference, a query, and whether the query is anomalous."""
+    """References, a query, and whether the query is anomalous."""
 
-    reference: Rendered
+    references: tuple[Rendered, ...]
     query: Rendered
     anomalous: bool
 
 
-def draw_pairs(product: str, number: int, *, size: int = 224, seed: int = SEED) -> Iterator[Pair]:
-    """`number` good and `number` logical queries in turn, each with a reference of its own."""
+def draw_pairs(product: str, number: int, *, references: int = 1, size: int = 224, seed: int = SEED) -> Iterator[Pair]:
+    """`number` good and `number` logical queries in turn, each with references of its own."""
     for index in range(number):
         for turn, kind in enumerate(("good", "logical")):
-            reference = draw_picture(product, "train", "good", 2 * index + turn, size=size, seed=seed)
+            first = (2 * index + turn) * references
+            shown = tuple(
+                draw_picture(product, "train", "good", first + each, size=size, seed=seed) for each in range(references)
+            )
             query = draw_picture(product, "test", kind, index, size=size, seed=seed)
-            yield Pair(reference, query, kind == "logical")
+            yield Pair(shown, query, kind == "logical")
 
 
 def best_balanced_accuracy(scores: Sequence[float], anomalous: Sequence[bool]) -> float:
@@ -66,8 +72,31 @@ def area(scores: Sequence[float], anomalous: Sequence[bool]) -> float:
 def judge_pairs(judge: Judge, pairs: Sequence[Pair]) -> list[Judgement]:
     """The judge's judgement of each pair."""
     return judge.judge(
-        [PicturePair((read_picture(pair.reference.image),), read_picture(pair.query.image)) for pair in pairs]
+        [
+            PicturePair(tuple(read_picture(each.image) for each in pair.references), read_picture(pair.query.image))
+            for pair in pairs
+        ]
     )
+
+
+def check_counts(reasoning: str, pair: Pair) -> list[bool]:
+    """Of each number of parts that `evidence` says: do some parts, by their name, have it in all pictures?"""
+    numbers = [_numbers(drawn) for drawn in (pair.query, *pair.references)]
+    said = [(int(found), int(expected)) for found, expected in NUMBER_OF_PARTS.findall(reasoning)]
+    return [
+        any(
+            query == found and all(of_reference.get(name) == expected for of_reference in numbers[1:])
+            for name, query in numbers[0].items()
+        )
+        for found, expected in said
+    ]
+
+
+def _numbers(drawn: Rendered) -> Counter[str]:
+    """Of the parts of each sort, of each kind, and of all together."""
+    numbers = Counter(count_groups(drawn.facts))
+    kinds = Counter(item["what"] for item in drawn.facts["items"])
+    return numbers | kinds | Counter({"parts": kinds.total()})
 
 
 def row(name: str, pairs: Sequence[Pair], judgements: Sequence[Judgement]) -> str:
@@ -79,10 +108,11 @@ def row(name: str, pairs: Sequence[Pair], judgements: Sequence[Judgement]) -> st
     labels = np.asarray([pair.anomalous for pair in pairs])
     tpr, tnr = right[labels].mean(), right[~labels].mean()
     claims = [
-        check_claims(r.reasoning, pair.reference.facts, pair.query.facts)
+        check_claims(r.reasoning, pair.references[0].facts, pair.query.facts)
         for r, pair in zip(responses, pairs, strict=True)
     ]
     claimed = sum(total for _, total in claims)
+    counts = [true for r, pair in zip(responses, pairs, strict=True) for true in check_counts(r.reasoning, pair)]
     cells = [
         name,
         str(len(pairs)),
@@ -90,6 +120,7 @@ def row(name: str, pairs: Sequence[Pair], judgements: Sequence[Judgement]) -> st
         f"{area([j.score for j in judgements], labels.tolist()):.3f}",
         f"{np.mean([r.structured for r in responses]):.3f}",
         f"{sum(true for true, _ in claims) / claimed:.3f}" if claimed else "–",
+        f"{sum(counts)} of {len(counts)}",
     ]
     return f"| {' | '.join(cells)} |"
 
@@ -100,15 +131,19 @@ def main() -> None:
         "--model", action="append", default=[], help="evidence, micro, a folder, a hub name; repeatable"
     )
     parser.add_argument("--number", type=int, default=100, help="good and logical queries of each product")
+    parser.add_argument("--references", type=int, default=1, help="of each query")
     parser.add_argument("--votes", type=int, help="responses sampled to each pair")
     parser.add_argument("--seed", type=int, default=SEED)
     parser.add_argument("--wrong", type=int, default=0, help="also print so many wrong responses of each product")
     options = parser.parse_args()
-    pairs = {name: list(draw_pairs(name, options.number, seed=options.seed)) for name in EVALUATION}
+    pairs = {
+        name: list(draw_pairs(name, options.number, references=options.references, seed=options.seed))
+        for name in EVALUATION
+    }
     for title, score in (("pixel difference", pixel_difference), ("colour histogram", colour_difference)):
         best = {}
         for name, some in pairs.items():
-            scores = [score(pair.reference.image, pair.query.image) for pair in some]
+            scores = [score(pair.references[0].image, pair.query.image) for pair in some]
             best[name] = best_balanced_accuracy(scores, [pair.anomalous for pair in some])
         each = ", ".join(f"{name} {value:.3f}" for name, value in best.items())
         print(f"{title}, best threshold: balanced accuracy {np.mean(list(best.values())):.3f} ({each})")

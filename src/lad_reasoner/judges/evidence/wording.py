@@ -117,9 +117,11 @@ def write_response(findings: Findings) -> str:
             regions = tuple(region for region in regions if region.strength >= 1)
         sentences.append(_count(len(regions)))
         sentences += [_region(number, region, references) for number, region in enumerate(regions[:MAX_REGIONS], 1)]
-    else:
-        sentences = ["Nothing stands out."] if not findings.anomalous else []
+    elif not findings.anomalous:
+        sentences = ["Nothing stands out."]
         sentences += [f"The largest difference is {_place(region)}." for region in regions[:1]]
+    else:
+        sentences = []
     sentences += [_text_change(change, references) for change in findings.texts]
     sentences += [_number_of_parts(count, references) for count in findings.counts]
     if findings.anomalous and not outside:
