@@ -25,7 +25,8 @@ def test_operations_are_counted() -> None:
     assert bench.count_operations(lambda: matrix @ matrix) == pytest.approx(2e-3)
     inspector = bench._inspector(1)
     bench._judge(inspector, 1)
-    assert bench.count_operations(lambda: bench._judge(inspector, 1)) > 0.5  # the network alone takes more
+    pytest.importorskip("onnx", reason="onnx, which reads the graph of the network, is not installed")
+    assert bench.count_evidence(inspector) > 0.5  # the network alone takes more
 
 
 def test_looks_find_the_module_that_works() -> None:

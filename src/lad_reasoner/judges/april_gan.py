@@ -41,7 +41,7 @@ from lad_reasoner.errors import InputError, require
 from lad_reasoner.files.jsonl import load_json
 from lad_reasoner.files.pictures import Picture
 from lad_reasoner.judge import Judgement, PicturePair
-from lad_reasoner.judges.evidence.backbone import pixel_statistics
+from lad_reasoner.judges.evidence.vision_models import pixel_statistics
 from lad_reasoner.judges.vlm.checkpoint import check_weights, find_folder
 from lad_reasoner.packaged import read_packaged
 from lad_reasoner.text import printable

@@ -94,9 +94,9 @@ class _Seen:
         """The colours where the first reference, of this shape, has its cells; (rows, columns)."""
         points = move.apply(isotropic_grid(*shape))
         fractions = (points / half_extent(*shape) + 1) / 2  # the two grids may differ by a cell in their aspects
-        rows = (fractions[..., 1] * self.colours.shape[0]).long().clamp(0, self.colours.shape[0] - 1)
-        columns = (fractions[..., 0] * self.colours.shape[1]).long().clamp(0, self.colours.shape[1] - 1)
-        found: NDArray[np.uint8] = self.colours[rows.numpy(), columns.numpy()]
+        rows = (fractions[..., 1] * self.colours.shape[0]).astype(int).clip(0, self.colours.shape[0] - 1)
+        columns = (fractions[..., 0] * self.colours.shape[1]).astype(int).clip(0, self.colours.shape[1] - 1)
+        found: NDArray[np.uint8] = self.colours[rows, columns]
         return found
 
 

@@ -16,7 +16,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
-import torch
 from PIL import Image
 
 from lad_reasoner.answers import Answer
@@ -144,13 +143,13 @@ def _cut(picture: Picture, place: tuple[float, float, float, float], move: Simil
     left, top, right, bottom = place
     width, height = picture.image.size
     columns, rows = max(16, round((right - left) * width)), max(16, round((bottom - top) * height))
-    x = left + (right - left) * (torch.arange(columns) + 0.5) / columns
-    y = top + (bottom - top) * (torch.arange(rows) + 0.5) / rows
-    fractions = torch.stack(torch.meshgrid(x, y, indexing="xy"), -1)  # (rows, columns, 2)
+    x = left + (right - left) * (np.arange(columns) + 0.5) / columns
+    y = top + (bottom - top) * (np.arange(rows) + 0.5) / rows
+    fractions = np.stack(np.meshgrid(x, y), -1).astype(np.float32)  # (rows, columns, 2)
     points = move.apply((fractions * 2 - 1) * half_extent(height, width))
-    pixels = torch.from_numpy(np.array(picture.image.convert("RGB"), dtype=np.float32)).permute(2, 0, 1)
-    made = sample(pixels, points).permute(1, 2, 0).round().clamp(0, 255).byte()
-    return Picture(picture.name, Image.fromarray(made.numpy()), columns, rows)
+    pixels = np.asarray(picture.image.convert("RGB"), dtype=np.float32).transpose(2, 0, 1)
+    made = sample(pixels, points).transpose(1, 2, 0).round().clip(0, 255).astype(np.uint8)
+    return Picture(picture.name, Image.fromarray(made), columns, rows)
 
 
 def _anomaly(judgement: Judgement) -> tuple[bool, float]:

@@ -18,13 +18,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import torch
+from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter
 from pydantic import ValidationError
 
 from lad_reasoner.errors import InputError
 from lad_reasoner.files.pictures import Picture, open_picture
 from lad_reasoner.judges.evidence.registration import (
+    Floats,
     Similarity,
     half_extent,
     in_view,
@@ -121,7 +122,7 @@ class PlacedZones:
                 (left + (right - left) * u, top + (bottom - top) * v) for u in (x, x + width) for v in (y, y + height)
             ]
             points = _to_fractions(move.apply(self._to_isotropic(corners)), self._shape())
-            (least_x, least_y), (most_x, most_y) = points.amin(0).tolist(), points.amax(0).tolist()
+            (least_x, least_y), (most_x, most_y) = points.min(0).tolist(), points.max(0).tolist()
             moved.append(
                 Box(
                     x=round(max(0.0, least_x) * query.width),
@@ -136,7 +137,7 @@ class PlacedZones:
     def _shape(self) -> tuple[int, int]:
         return self.size[1], self.size[0]
 
-    def _draw(self, folder: Path) -> tuple[torch.Tensor, float]:
+    def _draw(self, folder: Path) -> tuple[NDArray[np.float32], float]:
         """How much each cell is ignored, and what lies outside of the reference."""
         included = [self._mask(zone, folder) for zone in self.station.zones if zone.kind == "include"]
         ignored = [self._mask(zone, folder) for zone in self.station.zones if zone.kind == "ignore"]
@@ -145,7 +146,7 @@ class PlacedZones:
             mask = 1 - np.maximum.reduce(included)
         for each in ignored:
             mask = np.maximum(mask, each)
-        return torch.from_numpy(mask), float(bool(included))
+        return mask, float(bool(included))
 
     def _mask(self, zone: Zone, folder: Path) -> np.ndarray:
         """1 inside the zone, float32 (rows, columns)."""
@@ -160,7 +161,7 @@ class PlacedZones:
 
     def _mean_colour(self) -> tuple[int, int, int]:
         pixels = np.asarray(self.first.image.resize(self.size, Image.Resampling.BOX), dtype=np.float32)
-        hidden = np.asarray(self.ignored) > 0.5
+        hidden = self.ignored > 0.5
         red, green, blue = (pixels[hidden] if hidden.any() else pixels.reshape(-1, 3)).mean(0)
         return round(float(red)), round(float(green)), round(float(blue))
 
@@ -169,8 +170,8 @@ class PlacedZones:
             return picture
         points = move.inverse.apply(isotropic_grid(*self._shape()))  # (rows, columns, 2), of the reference
         mask = sample(self.ignored[None], points)[0]
-        mask = torch.where(in_view(points, *self._shape()), mask, self.outside)
-        drawn = Image.fromarray((mask * 255).byte().numpy()).filter(ImageFilter.GaussianBlur(FEATHER))
+        mask = np.where(in_view(points, *self._shape()), mask, self.outside)
+        drawn = Image.fromarray((mask * 255).astype(np.uint8)).filter(ImageFilter.GaussianBlur(FEATHER))
         image = picture.image.copy()
         image.paste(self.colour, (0, 0, *image.size), drawn.resize(image.size, Image.Resampling.BILINEAR))
         return replace(picture, image=image)
@@ -187,8 +188,8 @@ class PlacedZones:
         x, y = MARGIN * (right - left), MARGIN * (bottom - top)
         return max(0.0, left - x), max(0.0, top - y), min(1.0, right + x), min(1.0, bottom + y)
 
-    def _to_isotropic(self, fractions: Sequence[Point]) -> torch.Tensor:
-        return (torch.tensor(fractions) * 2 - 1) * half_extent(*self._shape())
+    def _to_isotropic(self, fractions: Sequence[Point]) -> Floats:
+        return (np.array(fractions, np.float32) * 2 - 1) * half_extent(*self._shape())
 
     def _cut(self, box: tuple[float, float, float, float], picture: Picture, move: Similarity) -> tuple[Picture, float]:
         left, top, right, bottom = box
@@ -197,23 +198,23 @@ class PlacedZones:
         kept = self.first.image.width / self.first.width  # of the file's resolution is in memory
         factor = min(max(kept, least / min(width, height)), most / max(width, height))
         columns, rows = max(16, round(width * factor)), max(16, round(height * factor))
-        x = left + (right - left) * (torch.arange(columns) + 0.5) / columns
-        y = top + (bottom - top) * (torch.arange(rows) + 0.5) / rows
-        places = torch.stack(torch.meshgrid(x, y, indexing="xy"), -1)  # (rows, columns, 2), fractions
+        x = left + (right - left) * (np.arange(columns) + 0.5) / columns
+        y = top + (bottom - top) * (np.arange(rows) + 0.5) / rows
+        places = np.stack(np.meshgrid(x, y), -1).astype(np.float32)  # (rows, columns, 2), fractions
         points = move.apply((places * 2 - 1) * half_extent(*self._shape()))
         image = picture.image
         if image.size != self.first.image.size:
             image = image.resize(self.first.image.size, Image.Resampling.BICUBIC)
-        pixels = torch.from_numpy(np.array(image, dtype=np.float32)).permute(2, 0, 1)
+        pixels = np.asarray(image, dtype=np.float32).transpose(2, 0, 1)
         # Fractions again, since the two grids may differ by a pixel in their aspects.
         fractions = _to_fractions(points, self._shape())
         cut = sample(pixels, (fractions * 2 - 1) * half_extent(image.height, image.width))
-        visible = float(((fractions >= 0) & (fractions <= 1)).all(-1).float().mean())
-        made = Image.fromarray(cut.permute(1, 2, 0).clamp(0, 255).byte().numpy())
+        visible = float(((fractions >= 0) & (fractions <= 1)).all(-1).mean())
+        made = Image.fromarray(cut.transpose(1, 2, 0).clip(0, 255).astype(np.uint8))
         return Picture(picture.name, made, max(1, round(width)), max(1, round(height))), visible
 
 
-def _to_fractions(points: torch.Tensor, shape: tuple[int, int]) -> torch.Tensor:
+def _to_fractions(points: Floats, shape: tuple[int, int]) -> Floats:
     return (points / half_extent(*shape) + 1) / 2
 
 

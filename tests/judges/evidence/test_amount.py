@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
+from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from helpers.scenes import BLUE, RED
@@ -14,18 +14,18 @@ from lad_reasoner.judges.evidence.backbone import Backbone
 from lad_reasoner.judges.evidence.judge import StudiedReferences, describe, measure_query
 from lad_reasoner.judges.evidence.wording import write_headline
 
-NORTH, EAST = torch.tensor([1.0, 0.0]), torch.tensor([0.0, 1.0])
+NORTH, EAST = np.array([1, 0], np.float32), np.array([0, 1], np.float32)
 
 
-def mosaic(share: int, seed: int) -> torch.Tensor:
+def mosaic(share: int, seed: int) -> NDArray[np.float32]:
     """Features (8, 8, 2): of the 16 cells of four patches `share` show one thing, the others another."""
     order = np.random.default_rng(seed).permutation(16)
-    cells = torch.stack([NORTH if place < share else EAST for place in order]).reshape(4, 4, 2)
-    return cells.repeat_interleave(2, 0).repeat_interleave(2, 1)
+    cells = np.stack([NORTH if place < share else EAST for place in order]).reshape(4, 4, 2)
+    return cells.repeat(2, 0).repeat(2, 1)
 
 
 def test_places_do_not_matter_and_amounts_do() -> None:
-    amounts = Amounts.study(torch.stack([mosaic(8, seed) for seed in range(3)]), 3, range(3))
+    amounts = Amounts.study(np.stack([mosaic(8, seed) for seed in range(3)]), 3, range(3))
     same = amounts.measure(mosaic(8, 7))
     more = amounts.measure(mosaic(12, 7))
     assert same.ratio == pytest.approx(0, abs=1e-5)
@@ -35,8 +35,8 @@ def test_places_do_not_matter_and_amounts_do() -> None:
 
 
 def test_references_that_differ_in_amount_allow_it() -> None:
-    strict = Amounts.study(torch.stack([mosaic(8, seed) for seed in range(3)]), 3, range(3))
-    loose = Amounts.study(torch.stack([mosaic(share, seed) for seed, share in enumerate((6, 8, 11))]), 3, range(3))
+    strict = Amounts.study(np.stack([mosaic(8, seed) for seed in range(3)]), 3, range(3))
+    loose = Amounts.study(np.stack([mosaic(share, seed) for seed, share in enumerate((6, 8, 11))]), 3, range(3))
     query = mosaic(12, 7)
     assert strict.measure(query).ratio > 1
     assert loose.measure(query).ratio < 1
@@ -44,7 +44,7 @@ def test_references_that_differ_in_amount_allow_it() -> None:
 
 
 def test_few_references_have_the_constant() -> None:
-    features = torch.stack([mosaic(8, seed) for seed in range(FEWEST - 1)])
+    features = np.stack([mosaic(8, seed) for seed in range(FEWEST - 1)])
     amounts = Amounts.study(features, FEWEST - 1, range(FEWEST - 1))
     assert amounts.limit == LIMIT_OF_FEW
     assert amounts.measure(mosaic(8, 7)).ratio == pytest.approx(0, abs=1e-5)

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 import numpy as np
 import pytest
-import torch
+from numpy.typing import NDArray
 from PIL import Image
 
 from lad_reasoner.files.pictures import Picture, read_picture
@@ -24,9 +24,10 @@ class Colours:
 
     name, multiple, parameters = "colours", 16, 0
 
-    def features(self, image: Image.Image, size: tuple[int, int]) -> torch.Tensor:
+    def features(self, image: Image.Image, size: tuple[int, int]) -> NDArray[np.float32]:
         small = image.resize((size[0] // 32, size[1] // 32), Image.Resampling.BOX)
-        return torch.nn.functional.normalize(torch.from_numpy(np.asarray(small).astype(np.float32) + 1), dim=-1)
+        values = np.asarray(small).astype(np.float32) + 1
+        return values / np.linalg.norm(values, axis=-1, keepdims=True)
 
 
 class Bars:

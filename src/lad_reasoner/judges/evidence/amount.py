@@ -19,8 +19,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
+import numpy as np
+from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
+
+from lad_reasoner.judges.evidence.registration import Floats
 
 CELL = 2  # patches on a cell's side: fewer cells, since an assignment costs the cube of their number
 FEWEST = 3  # references
@@ -35,20 +38,20 @@ class Amount:
     """The excess of one query over the reference where it is least."""
 
     ratio: float  # in units of the limit
-    surplus: torch.Tensor  # (rows, columns) of cells, the excess of the query's cells
+    surplus: Floats  # (rows, columns) of cells, the excess of the query's cells
     reference: int  # index of that reference
-    counterparts: torch.Tensor  # (rows, columns), index of the reference's cell that each cell is assigned to
+    counterparts: NDArray[np.intp]  # (rows, columns), index of the reference's cell that each cell is assigned to
 
 
 @dataclass(frozen=True, eq=False)
 class Amounts:
     """The cells of the references, and the largest excess among them."""
 
-    cells: torch.Tensor  # (references, rows, columns, channels)
+    cells: Floats  # (references, rows, columns, channels)
     limit: float  # a mean cosine distance
 
     @classmethod
-    def study(cls, features: torch.Tensor, distinct: int, left_out: Sequence[int]) -> Amounts:
+    def study(cls, features: Floats, distinct: int, left_out: Sequence[int]) -> Amounts:
         """From features (references, rows, columns, channels), of which `distinct` are no copies of another.
 
         `left_out` are the references that are compared with all others.
@@ -62,7 +65,7 @@ class Amounts:
             excesses.append(_least_excess(cells[index], cells, others)[0])
         return cls(cells, LIMIT * max(LEAST, *excesses))
 
-    def measure(self, features: torch.Tensor) -> Amount:
+    def measure(self, features: Floats) -> Amount:
         """The excess of a query's features (rows, columns, channels)."""
         query = _pool(features[None])[0]
         excess, reference, surplus, counterparts = _least_excess(query, self.cells, range(len(self.cells)))
@@ -70,29 +73,34 @@ class Amounts:
         return Amount(excess / self.limit, surplus.reshape(shape), reference, counterparts.reshape(shape))
 
 
-def _pool(features: torch.Tensor) -> torch.Tensor:
+def _pool(features: Floats) -> Floats:
     """Means over CELL x CELL patches: (pictures, rows, columns, channels) -> fewer rows and columns."""
-    means = torch.nn.functional.avg_pool2d(features.permute(0, 3, 1, 2), CELL)
-    return means.permute(0, 2, 3, 1).contiguous()
+    pictures, rows, columns, channels = features.shape
+    rows, columns = rows // CELL, columns // CELL
+    cells = features[:, : rows * CELL, : columns * CELL].reshape(pictures, rows, CELL, columns, CELL, channels)
+    means: Floats = cells.mean((2, 4))
+    return means
 
 
 def _least_excess(
-    query: torch.Tensor, cells: torch.Tensor, references: Sequence[int]
-) -> tuple[float, int, torch.Tensor, torch.Tensor]:
+    query: Floats, cells: Floats, references: Sequence[int]
+) -> tuple[float, int, Floats, NDArray[np.intp]]:
     """The mean excess, the reference, the excess of the query's cells (cells,) and their counterparts (cells,).
 
     `query` is (rows, columns, channels), `cells` (references, rows, columns, channels).
     """
-    flat = query.flatten(0, 1)  # (cells, channels)
-    costs = {index: 1 - flat @ cells[index].flatten(0, 1).T for index in references}  # (query's, reference's cells)
-    nearest = {index: float(cost.amin(1).mean() + cost.amin(0).mean()) for index, cost in costs.items()}
+    channels = query.shape[-1]
+    flat = query.reshape(-1, channels)  # (cells, channels)
+    # (query's cells, reference's cells) each
+    costs = {index: 1 - flat @ cells[index].reshape(-1, channels).T for index in references}
+    nearest = {index: float(cost.min(1).mean() + cost.min(0).mean()) for index, cost in costs.items()}
     best = None
     for index in sorted(nearest, key=lambda index: nearest[index])[:NEAREST]:
         cost = costs[index]
-        rows, columns = linear_sum_assignment(cost.numpy())
+        rows, columns = linear_sum_assignment(cost)
         paid = cost[rows, columns]  # (cells,), rows are in order
         excess = float(paid.mean()) - nearest[index] / 2
         if best is None or excess < best[0]:
-            best = excess, index, paid - cost.amin(1), torch.from_numpy(columns)
+            best = excess, index, paid - cost.min(1), columns
     assert best is not None
     return best

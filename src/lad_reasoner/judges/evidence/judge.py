@@ -19,7 +19,6 @@ from itertools import islice
 from pathlib import Path
 from weakref import WeakKeyDictionary, ref
 
-import torch
 from PIL import Image
 
 from lad_reasoner.files.pictures import Picture
@@ -33,7 +32,7 @@ from lad_reasoner.judges.evidence.normal_variation import NormalSpread
 from lad_reasoner.judges.evidence.parts import Parts
 from lad_reasoner.judges.evidence.regions import Region, find_regions
 from lad_reasoner.judges.evidence.studied import load_studied, save_studied
-from lad_reasoner.judges.evidence.threads import in_parallel
+from lad_reasoner.judges.evidence.threads import count_cores, in_parallel
 from lad_reasoner.judges.evidence.tiles import Tile, count_tiles, cut, is_long, join
 from lad_reasoner.judges.evidence.whole_picture import Look, find_changes, measure_look
 from lad_reasoner.judges.evidence.wording import PROMPT_VERSION, Findings, write_details, write_headline, write_response
@@ -77,7 +76,7 @@ class Evidence:
         self.backbone = load_backbone(backbone or DEFAULT_BACKBONE)
         self.name = "evidence" if backbone is None else f"evidence:{backbone}"
         self.parameters: int | None = getattr(self.backbone, "parameters", None)
-        self.batch_size = torch.get_num_threads()
+        self.batch_size = count_cores()
         self._studied = lru_cache(STUDIED)(self._study)
         self._studied_tiles = lru_cache(STUDIED)(self._study_tiles)
         self._kept: WeakKeyDictionary[Picture, _Kept] = WeakKeyDictionary()

@@ -35,17 +35,24 @@ from functools import cached_property, lru_cache
 from typing import Final
 
 import numpy as np
-import torch
-from numpy.typing import NDArray
 from PIL import Image
 
 from lad_reasoner.files.pictures import Picture
 from lad_reasoner.judges.evidence.amount import Amount, Amounts
 from lad_reasoner.judges.evidence.backbone import Backbone
-from lad_reasoner.judges.evidence.bank import Bank, View, top_count
+from lad_reasoner.judges.evidence.bank import Bank, View, mean_of_largest
 from lad_reasoner.judges.evidence.colours import lab_colours
+from lad_reasoner.judges.evidence.enlarging import enlarge
 from lad_reasoner.judges.evidence.normal_variation import NormalSpread
-from lad_reasoner.judges.evidence.registration import Similarity, align, in_view, isotropic_grid, register, sample
+from lad_reasoner.judges.evidence.registration import (
+    Floats,
+    Similarity,
+    align,
+    in_view,
+    isotropic_grid,
+    register,
+    sample,
+)
 from lad_reasoner.judges.evidence.threads import in_parallel
 from lad_reasoner.progress import Track, silent
 
@@ -74,8 +81,8 @@ class Measurement:
     """What was measured between one query and the references."""
 
     # Relative distances above `common`, stretched so that the limit stays where it is.
-    added: torch.Tensor  # (rows, columns) of the query's patches
-    missing: torch.Tensor  # (rows, columns) of the patches of `view`
+    added: Floats  # (rows, columns) of the query's patches
+    missing: Floats  # (rows, columns) of the patches of `view`
     common: float  # median relative distance, which the whole picture has in common
     reference: int  # index of the reference that the query explains best
     degrees: int  # by which `view` is turned clockwise against that reference
@@ -98,21 +105,21 @@ class Measurement:
         return self.amount.ratio * self.limit > self.appearance
 
     @cached_property
-    def missing_in_query(self) -> torch.Tensor:
-        """`missing` moved to where it should be in the query, tensor (rows, columns); zero where out of view."""
+    def missing_in_query(self) -> Floats:
+        """`missing` moved to where it should be in the query, (rows, columns); zero where out of view."""
         points = self.similarity.inverse.apply(isotropic_grid(*self.added.shape))
-        return torch.where(in_view(points, *self.missing.shape), sample(self.missing[None], points)[0], 0.0)
+        moved: Floats = sample(self.missing[None], points)[0] * in_view(points, *self.missing.shape)
+        return moved
 
     @property
-    def differences(self) -> torch.Tensor:
-        """The larger of both directions at each patch of the query, tensor (rows, columns)."""
-        return torch.maximum(self.added, self.missing_in_query)
+    def differences(self) -> Floats:
+        """The larger of both directions at each patch of the query, (rows, columns)."""
+        return np.maximum(self.added, self.missing_in_query)
 
-    def anomaly_map(self, width: int, height: int) -> NDArray[np.float32]:
+    def anomaly_map(self, width: int, height: int) -> Floats:
         """`differences` at every pixel of a picture of this size, float32 (height, width)."""
-        patches = self.differences[None, None]
-        pixels = torch.nn.functional.interpolate(patches, size=(height, width), mode="bicubic", align_corners=False)
-        return np.asarray(pixels[0, 0].clamp(min=0), dtype=np.float32)  # bicubic curves dip below zero at edges
+        # Cubic curves dip below zero at edges.
+        return np.maximum(enlarge(self.differences, height, width, "cubic"), np.float32(0))
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,10 +136,10 @@ class Imitation:
 class _Distances:
     """Of a query and the view that it explains best, before it is known how much places count."""
 
-    added: torch.Tensor  # (patches,), to the nearest patch anywhere in any reference
-    missing: torch.Tensor  # (patches,), to the nearest patch anywhere in the query
-    extra_added: torch.Tensor  # (patches,), how much more it is where only patches within the window may be taken
-    extra_missing: torch.Tensor  # (patches,)
+    added: Floats  # (patches,), to the nearest patch anywhere in any reference
+    missing: Floats  # (patches,), to the nearest patch anywhere in the query
+    extra_added: Floats  # (patches,), how much more it is where only patches within the window may be taken
+    extra_missing: Floats  # (patches,)
     reference: int
     orientation: int
     similarity: Similarity
@@ -140,8 +147,7 @@ class _Distances:
     @property
     def free_share(self) -> float:
         """Share of the patches, of both pictures together, that are found only elsewhere."""
-        extra = torch.cat([self.extra_added, self.extra_missing])
-        return float((extra > ELSEWHERE).float().mean())
+        return float((np.concatenate([self.extra_added, self.extra_missing]) > ELSEWHERE).mean())
 
     @property
     def of_a_copy(self) -> bool:
@@ -153,8 +159,8 @@ class _Distances:
 class _Placed:
     """Distances with the places mixed in; zero where only one of the two pictures shows a patch."""
 
-    added: torch.Tensor  # (patches,)
-    missing: torch.Tensor  # (patches,)
+    added: Floats  # (patches,)
+    missing: Floats  # (patches,)
     level: float  # quantile LEVEL of both, where both pictures show the patch
     common: float  # their median
 
@@ -180,7 +186,7 @@ class Matcher:
         references: Sequence[Picture],
         backbone: Backbone,
         *,
-        features: Sequence[torch.Tensor] | None = None,  # (orientations, rows, columns, channels) each, if known
+        features: Sequence[Floats] | None = None,  # (orientations, rows, columns, channels) each, if known
         track: Track = silent,
     ) -> None:
         self.backbone: Final = backbone
@@ -192,9 +198,11 @@ class Matcher:
         if features is None:
             views = [view for views in self.views for view in views]
             each = in_parallel(self._features, views, lambda each: track(each, len(views), work))
-            features = torch.split(torch.stack(each), numbers)
+            features = np.split(np.stack(each), np.cumsum(numbers)[:-1])
         self.grid: Final = (features[0].shape[1], features[0].shape[2])  # (rows, columns) of the patches
-        self.bank: Final = Bank([of_reference.flatten(1, 2) for of_reference in features])
+        self.bank: Final = Bank(
+            [of_reference.reshape(len(of_reference), -1, of_reference.shape[-1]) for of_reference in features]
+        )
         left_out = self._leave_one_out(track, f"{work}: how much they differ")
         shares = [distances.free_share for distances in left_out]
         # One reference does not show whether its layout is fixed: each query then decides for itself.
@@ -203,7 +211,7 @@ class Matcher:
         # With copies A, A and another shot B, only B has a distance to the others, and there are two shots.
         self.distinct: Final = min(len(self.views), len(shots) + 1)
         self.spread: Final = NormalSpread.estimate([self._appearance(each) for each in shots], self.distinct)
-        upright = torch.stack([of_reference[0] for of_reference in features])
+        upright = np.stack([of_reference[0] for of_reference in features])
         self.amounts: Final = Amounts.study(upright, self.distinct, spread_evenly(len(references), LEFT_OUT))
 
     def fit(self, picture: Picture) -> Image.Image:
@@ -223,7 +231,7 @@ class Matcher:
         drawn_from = min(common, MOST_COMMON * limit)
         stretch = limit / (limit - drawn_from)
         added, missing = (
-            ((each.reshape(self.grid) / scale - drawn_from) * stretch).clamp(min=0)
+            np.maximum((each.reshape(self.grid) / scale - drawn_from) * stretch, np.float32(0))
             for each in (placed.added, placed.missing)
         )
         return Measurement(
@@ -241,32 +249,32 @@ class Matcher:
             limit=limit,
         )
 
-    def _features(self, image: Image.Image) -> torch.Tensor:
+    def _features(self, image: Image.Image) -> Floats:
         """Unit vectors (rows, columns, channels): the network's and the mean colour, which networks care little for."""
         features = self.backbone.features(dither(image), self.size)
         colour = colour_vectors(image, (features.shape[0], features.shape[1]))
         # Roots, since the dot product of two such vectors then weighs the two likenesses by these shares.
-        return torch.cat([features * (1 - COLOUR_SHARE) ** 0.5, colour * COLOUR_SHARE**0.5], -1)
+        return np.concatenate([features * (1 - COLOUR_SHARE) ** 0.5, colour * COLOUR_SHARE**0.5], -1)
 
     def _distances(
         self,
         query: Image.Image,
-        features: torch.Tensor,
+        features: Floats,
         references: Sequence[int],
         imitation: Imitation | None = None,
     ) -> _Distances:
         """Of a query at working size, with its features (rows, columns, channels), to references by their indices."""
-        features = features.flatten(0, 1)  # (patches, channels)
+        features = features.reshape(-1, features.shape[-1])  # (patches, channels)
         added, worst = self.bank.search(features, references)
         reference, orientation = _best_explained(worst)
         explained, view = self.bank.features[reference][orientation], self.views[reference][orientation]
         if imitation is not None:
             reference, view = imitation.reference, imitation.view
             orientation = imitation.degrees * ORIENTATIONS // 360
-            explained = self._features(view).flatten(0, 1)
+            explained = self._features(view).reshape(features.shape)
         likeness = explained @ features.T  # (reference's patches, query's patches)
-        missing = 1 - likeness.amax(1)
-        added = torch.minimum(added, 1 - likeness.amax(0))  # exactly zero for the same picture
+        missing = 1 - likeness.max(1)
+        added = np.minimum(added, 1 - likeness.max(0))  # exactly zero for the same picture
         start = align(*self._matches(likeness))
         similarity = register(view, query, start)
         added_at_place, missing_at_place = self._match_at_place(likeness, similarity)
@@ -274,8 +282,8 @@ class Matcher:
             added=added,
             missing=missing,
             # Negative where the other picture has no such place, which is no reason to suspect a patch less.
-            extra_added=(added_at_place - added).clamp(min=0),
-            extra_missing=(missing_at_place - missing).clamp(min=0),
+            extra_added=np.maximum(added_at_place - added, np.float32(0)),
+            extra_missing=np.maximum(missing_at_place - missing, np.float32(0)),
             reference=reference,
             orientation=orientation,
             similarity=similarity,
@@ -288,15 +296,15 @@ class Matcher:
         added = distances.added + weight * distances.extra_added
         missing = distances.missing + weight * distances.extra_missing
         # Where the camera moved, a strip of either picture has no counterpart and says nothing about the product.
-        places = isotropic_grid(*self.grid).flatten(0, 1)  # (patches, 2)
+        places = isotropic_grid(*self.grid).reshape(-1, 2)  # (patches, 2)
         seen_added = in_view(similarity.inverse.apply(places), *self.grid)
         seen_missing = in_view(similarity.apply(places), *self.grid)
-        both = torch.cat([added[seen_added], missing[seen_missing]])
+        both = np.concatenate([added[seen_added], missing[seen_missing]])
         return _Placed(
-            added=torch.where(seen_added, added, 0.0),
-            missing=torch.where(seen_missing, missing, 0.0),
-            level=float(both.quantile(LEVEL)),
-            common=float(both.median()),
+            added=added * seen_added,
+            missing=missing * seen_missing,
+            level=float(np.quantile(both, LEVEL)),
+            common=float(np.median(both)),
         )
 
     def _scale(self, placed: _Placed) -> float:
@@ -307,31 +315,31 @@ class Matcher:
     def _appearance(self, placed: _Placed) -> float:
         return placed.top / self._scale(placed)
 
-    def _matches(self, likeness: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def _matches(self, likeness: Floats) -> tuple[Floats, Floats]:
         """Places (pairs, 2) of patches in reference and query that are each other's nearest.
 
         `likeness` is (reference's patches, query's patches).
         """
-        places = isotropic_grid(*self.grid).flatten(0, 1)  # (patches, 2)
+        places = isotropic_grid(*self.grid).reshape(-1, 2)  # (patches, 2)
         of_reference, of_query = likeness.argmax(1), likeness.argmax(0)  # (patches,) each
-        mutual = of_query[of_reference] == torch.arange(len(of_reference))
+        mutual = of_query[of_reference] == np.arange(len(of_reference))
         return places[mutual], places[of_reference[mutual]]
 
-    def _match_at_place(self, likeness: torch.Tensor, similarity: Similarity) -> tuple[torch.Tensor, torch.Tensor]:
+    def _match_at_place(self, likeness: Floats, similarity: Similarity) -> tuple[Floats, Floats]:
         """Distances (patches,) of both directions within the window; zero where the other picture has no such place.
 
         `likeness` is (reference's patches, query's patches).
         """
         places = isotropic_grid(*self.grid)  # (rows, columns, 2)
-        expected = similarity.apply(places).flatten(0, 1)  # (patches, 2), where the query should show them
+        expected = similarity.apply(places).reshape(-1, 2)  # (patches, 2), where the query should show them
         # Twice, since the long side is 2 in isotropic coordinates.
-        in_columns = (expected[:, :1] - places[0, :, 0]).abs() <= 2 * WINDOW  # (reference's patches, columns)
-        in_rows = (expected[:, 1:] - places[:, 0, 1]).abs() <= 2 * WINDOW  # (reference's patches, rows)
-        near = (in_rows[:, :, None] & in_columns[:, None]).flatten(1)  # (reference's patches, query's patches)
-        likeness = torch.where(near, likeness, -1.0)
-        missing, added = 1 - likeness.amax(1), 1 - likeness.amax(0)
+        in_columns = np.abs(expected[:, :1] - places[0, :, 0]) <= 2 * WINDOW  # (reference's patches, columns)
+        in_rows = np.abs(expected[:, 1:] - places[:, 0, 1]) <= 2 * WINDOW  # (reference's patches, rows)
+        near = (in_rows[:, :, None] & in_columns[:, None]).reshape(likeness.shape)
+        likeness = np.where(near, likeness, np.float32(-1))
+        missing, added = 1 - likeness.max(1), 1 - likeness.max(0)
         # No likeness is as small as -1, which stands for no place.
-        return torch.where(added < 2, added, 0.0), torch.where(missing < 2, missing, 0.0)
+        return added * (added < 2), missing * (missing < 2)
 
     def _leave_one_out(self, track: Track, work: str) -> list[_Distances]:
         """Of each reference to the others, of `LEFT_OUT` at most; empty for a single one."""
@@ -372,9 +380,9 @@ def _place_weight(share: float) -> float:
     return PLACE_WEIGHT * max(0.0, 1 - share / FREE_SHARE)
 
 
-def _top(distances: torch.Tensor) -> float:
+def _top(distances: Floats) -> float:
     """Mean of the largest of the distances (patches,); those of equal patches may be rounded below zero."""
-    return max(0.0, float(distances.topk(top_count(len(distances))).values.mean()))
+    return max(0.0, float(mean_of_largest(distances)))
 
 
 def working_size(picture: Picture, multiple: int) -> tuple[int, int]:
@@ -384,7 +392,7 @@ def working_size(picture: Picture, multiple: int) -> tuple[int, int]:
     return max(1, round(width / multiple)) * multiple, max(1, round(height / multiple)) * multiple
 
 
-def colour_vectors(image: Image.Image, grid: tuple[int, int]) -> torch.Tensor:
+def colour_vectors(image: Image.Image, grid: tuple[int, int]) -> Floats:
     """Mean CIELAB colours of the patches as unit vectors (rows, columns, 4).
 
     They are (L/80, a/30, b/30, 1) before normalisation: red and blue are some 90 degrees apart, black and white 50, and
@@ -394,7 +402,8 @@ def colour_vectors(image: Image.Image, grid: tuple[int, int]) -> torch.Tensor:
     lab = lab_colours(np.asarray(image.resize((grid[1], grid[0]), Image.Resampling.BOX)))
     scaled = lab / np.array([80, 30, 30], np.float32)
     vectors = np.concatenate([scaled, np.ones_like(scaled[..., :1])], -1)
-    return torch.nn.functional.normalize(torch.from_numpy(vectors), dim=-1)
+    unit: Floats = vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
+    return unit
 
 
 def dither(image: Image.Image) -> Image.Image:
@@ -408,7 +417,7 @@ def dither(image: Image.Image) -> Image.Image:
 
 
 @lru_cache(4)
-def _grain(size: tuple[int, int]) -> NDArray[np.float32]:
+def _grain(size: tuple[int, int]) -> Floats:
     """Noise (height, width, 3) for a picture of `size` = (width, height)."""
     return np.random.default_rng(0).normal(0, DITHER, (size[1], size[0], 3)).astype(np.float32)
 

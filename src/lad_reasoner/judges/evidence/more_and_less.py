@@ -35,10 +35,10 @@ def find_more_and_less(amount: Amount, query: Image.Image, reference: Image.Imag
     Both are RGB pictures at working size. Each cell votes with its excess for its pair of named colours; a pair of two
     colours wins over any of one.
     """
-    surplus = amount.surplus.numpy()  # (rows, columns)
+    surplus = amount.surplus  # (rows, columns)
     rows, columns = surplus.shape
     now, before = (np.asarray(each.resize((columns, rows), Image.Resampling.BOX)) for each in (query, reference))
-    before = before.reshape(-1, 3)[amount.counterparts.numpy()]  # (rows, columns, 3)
+    before = before.reshape(-1, 3)[amount.counterparts]  # (rows, columns, 3)
     votes: defaultdict[tuple[str, str], float] = defaultdict(float)
     chosen = surplus >= MOST * surplus.max()
     for row, column in np.argwhere(chosen):

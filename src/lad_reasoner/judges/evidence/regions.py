@@ -17,11 +17,11 @@ from functools import lru_cache
 from typing import Literal
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 
+from lad_reasoner.judges.evidence.enlarging import enlarge
 from lad_reasoner.judges.evidence.matching import Measurement
 from lad_reasoner.judges.evidence.registration import in_view, isotropic_grid, sample
 
@@ -87,8 +87,8 @@ def find_regions(measurement: Measurement, query: Image.Image, limit: float) -> 
     largest = distances.max()
     # Cells that touch at a corner belong together: a thin slanted part is one region.
     labels, count = ndimage.label(distances > min(limit, 0.8 * float(largest)), structure=np.ones((3, 3)))
-    added = _enlarge(measurement.added, width, height)
-    missing = _enlarge(measurement.missing_in_query, width, height)
+    added = enlarge(measurement.added, height, width, "linear")  # (height, width)
+    missing = enlarge(measurement.missing_in_query, height, width, "linear")
     colours = _Colours(measurement, query, width, height)
     regions = []
     for label in range(1, count + 1):
@@ -120,12 +120,6 @@ def find_regions(measurement: Measurement, query: Image.Image, limit: float) -> 
     return sorted(regions, key=lambda region: -region.strength)
 
 
-def _enlarge(values: torch.Tensor, width: int, height: int) -> NDArray[np.float32]:
-    """Values (rows, columns) of patches -> (height, width) of the map's cells."""
-    cells = torch.nn.functional.interpolate(values[None, None], size=(height, width), mode="bilinear")
-    return np.asarray(cells[0, 0], dtype=np.float32)
-
-
 def _elongation(rows: NDArray[np.intp], columns: NDArray[np.intp]) -> float:
     """Ratio of the principal axes (standard deviations, each cell counted as a square of side 1)."""
     cells = np.stack([rows, columns]).astype(float)  # (2, cells)
@@ -139,12 +133,12 @@ class _Colours:
 
     def __init__(self, measurement: Measurement, query: Image.Image, width: int, height: int) -> None:
         width, height = width * FINER, height * FINER
-        view = np.array(measurement.view.resize((width, height), Image.Resampling.BOX), dtype=np.float32)
+        view = np.asarray(measurement.view.resize((width, height), Image.Resampling.BOX), dtype=np.float32)
         points = measurement.similarity.inverse.apply(isotropic_grid(height, width))  # (height, width, 2)
-        moved = sample(torch.from_numpy(view).permute(2, 0, 1), points)
+        moved = sample(view.transpose(2, 0, 1), points)  # (3, height, width)
         self.query = np.asarray(query.resize((width, height), Image.Resampling.BOX))  # uint8 (height, width, 3)
-        self.reference = np.asarray(moved.permute(1, 2, 0)).round().astype(np.uint8)  # (height, width, 3)
-        self.shown = np.asarray(in_view(points, height, width))  # (height, width), what the reference shows
+        self.reference = moved.transpose(1, 2, 0).round().astype(np.uint8)  # (height, width, 3)
+        self.shown = in_view(points, height, width)  # (height, width), what the reference shows
 
     def where_they_differ(self, inside: NDArray[np.bool_]) -> tuple[RGB | None, RGB]:
         """The colours of reference and query that a region, cells of the map, shows where the two deviate.

@@ -3,7 +3,7 @@
     studied = load_studied(path, references, backbone)         # None if the file is missing or not of these references
     save_studied(path, studied, references, backbone)
 
-The file is in the format of safetensors: tensors and pictures as arrays, all else as JSON in its header. Nothing is
+The file is in the format of safetensors: arrays, pictures among them, all else as JSON in its header. Nothing is
 unpickled: only the record classes of this room are made again, from their fields. The file is for exactly these pixels,
 this backbone (two numbers of what it sees in the first reference show its weights) and this version of the code. A hash
 of all that it holds shows damage; whoever can write into the folder can change both.
@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
+from numpy.typing import NDArray
 from PIL import Image
 
 from lad_reasoner.files.pictures import Picture
@@ -40,17 +40,17 @@ def load_studied(path: Path, references: Sequence[Picture], backbone: Backbone) 
     from safetensors import safe_open
 
     try:
-        with safe_open(path, "pt") as file:
+        with safe_open(path, "np") as file:
             header = file.metadata() or {}
             if header.get("key") != _key(references, backbone):
                 return None
             probe = json.loads(header["probe"])
             if not np.allclose(probe, _probe(references[0], backbone), atol=SAME):
                 return None
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        if header["hash"] != _hash(header["content"], tensors):
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        if header["hash"] != _hash(header["content"], arrays):
             raise ValueError("it is damaged")
-        return _decode(json.loads(header["content"]), tensors.__getitem__, backbone)
+        return _decode(json.loads(header["content"]), arrays.__getitem__, backbone)
     except Exception as error:  # whatever a file of a stranger makes a reader raise: it is only a copy
         if path.exists():
             log.info("%s: not used (%s); the references are studied again", path, error)
@@ -59,18 +59,18 @@ def load_studied(path: Path, references: Sequence[Picture], backbone: Backbone) 
 
 def save_studied(path: Path, studied: Any, references: Sequence[Picture], backbone: Backbone) -> None:
     """Write the file, all or nothing. A folder that cannot be written only costs time at the next start."""
-    from safetensors.torch import save
+    from safetensors.numpy import save
 
-    tensors: dict[str, torch.Tensor] = {}
+    arrays: dict[str, NDArray[Any]] = {}
     try:
-        content = json.dumps(_encode(studied, tensors, backbone))
+        content = json.dumps(_encode(studied, arrays, backbone))
         header = {
             "key": _key(references, backbone),
             "probe": json.dumps(_probe(references[0], backbone)),
             "content": content,
-            "hash": _hash(content, tensors),
+            "hash": _hash(content, arrays),
         }
-        write_whole(path, save(tensors, header))
+        write_whole(path, save(arrays, header))
     except (OSError, TypeError) as error:
         log.warning("%s: not written (%s); the references will be studied again at the next start", path, error)
 
@@ -84,11 +84,11 @@ def _key(references: Sequence[Picture], backbone: Backbone) -> str:
     return digest.hexdigest()
 
 
-def _hash(content: str, tensors: Mapping[str, torch.Tensor]) -> str:
+def _hash(content: str, arrays: Mapping[str, NDArray[Any]]) -> str:
     digest = hashlib.blake2b(content.encode(), digest_size=16)
-    for name, tensor in sorted(tensors.items()):
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    for name, array in sorted(arrays.items()):
+        digest.update(f"{name} {array.dtype} {array.shape}".encode())
+        digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()
 
 
@@ -104,56 +104,50 @@ def _code() -> str:
 def _probe(picture: Picture, backbone: Backbone) -> list[float]:
     side = max(1, PROBE_SIDE // backbone.multiple) * backbone.multiple
     features = backbone.features(picture.image, (side, side))  # (rows, columns, channels)
-    weights = torch.arange(1, features.shape[-1] + 1, dtype=features.dtype)
-    projected = (features * weights.cos()).sum(-1)
-    return [float(projected.mean()), float(projected.flatten()[0])]
+    projected = features @ np.cos(np.arange(1, features.shape[-1] + 1, dtype=np.float32))
+    return [float(projected.mean()), float(projected.flat[0])]
 
 
-def _encode(value: Any, tensors: dict[str, torch.Tensor], backbone: Backbone) -> Any:
-    """The value as JSON, its arrays in `tensors`."""
+def _encode(value: Any, arrays: dict[str, NDArray[Any]], backbone: Backbone) -> Any:
+    """The value as JSON, its arrays in `arrays`."""
     if value is backbone:
         return {"backbone": None}
     if isinstance(value, np.generic):
         value = value.item()
     if value is None or isinstance(value, bool | int | float | str):
         return {"value": value}
-    if isinstance(value, torch.Tensor):
-        return {"tensor": _keep(value, tensors)}
     if isinstance(value, np.ndarray):
-        return {"array": _keep(torch.from_numpy(value), tensors)}
+        return {"array": _keep(value, arrays)}
     if isinstance(value, Image.Image):
-        return {"image": _keep(torch.from_numpy(np.array(value)), tensors)}
+        return {"image": _keep(np.asarray(value), arrays)}
     if isinstance(value, list | tuple):
-        return {type(value).__name__: [_encode(each, tensors, backbone) for each in value]}
+        return {type(value).__name__: [_encode(each, arrays, backbone) for each in value]}
     kind = type(value)
     if kind.__module__.startswith(f"{ROOM}."):
-        fields = {name: _encode(each, tensors, backbone) for name, each in vars(value).items()}
+        fields = {name: _encode(each, arrays, backbone) for name, each in vars(value).items()}
         return {"record": f"{kind.__module__}:{kind.__name__}", "fields": fields}
     raise TypeError(f"{kind.__name__} cannot be kept")
 
 
-def _keep(tensor: torch.Tensor, tensors: dict[str, torch.Tensor]) -> str:
-    name = f"t{len(tensors)}"
-    # A copy, since the format refuses tensors that share memory.
-    tensors[name] = tensor.detach().clone().contiguous()
+def _keep(array: NDArray[Any], arrays: dict[str, NDArray[Any]]) -> str:
+    name = f"a{len(arrays)}"
+    arrays[name] = np.ascontiguousarray(array)
     return name
 
 
-def _decode(node: Any, tensor_named: Any, backbone: Backbone) -> Any:
+def _decode(node: Any, array_named: Any, backbone: Backbone) -> Any:
     """The reverse of `_encode`."""
     if "backbone" in node:
         return backbone
     if "value" in node:
         return node["value"]
-    if "tensor" in node:
-        return tensor_named(node["tensor"])
     if "array" in node:
-        return tensor_named(node["array"]).numpy()
+        return array_named(node["array"])
     if "image" in node:
-        return Image.fromarray(tensor_named(node["image"]).numpy())
+        return Image.fromarray(array_named(node["image"]))
     for kind in (list, tuple):
         if kind.__name__ in node:
-            return kind(_decode(each, tensor_named, backbone) for each in node[kind.__name__])
+            return kind(_decode(each, array_named, backbone) for each in node[kind.__name__])
     module, _, name = node["record"].partition(":")
     if not module.startswith(f"{ROOM}."):
         raise ValueError(f"{module} is not of this room")
@@ -162,5 +156,5 @@ def _decode(node: Any, tensor_named: Any, backbone: Backbone) -> Any:
         raise ValueError(f"{name} is not a class of {module}")
     made: Any = object.__new__(kind_of_record)
     for field, each in node["fields"].items():
-        object.__setattr__(made, field, _decode(each, tensor_named, backbone))
+        object.__setattr__(made, field, _decode(each, array_named, backbone))
     return made

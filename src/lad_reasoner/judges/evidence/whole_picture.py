@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -105,15 +104,16 @@ def measure_gain(measurement: Measurement, query: Image.Image) -> tuple[float, f
     width, height = query.width // CELL, query.height // CELL
     points = measurement.similarity.inverse.apply(isotropic_grid(height, width))  # (height, width, 2)
 
-    def cells(image: Image.Image) -> torch.Tensor:
-        small = np.array(image.resize((width, height), Image.Resampling.BOX), dtype=np.float32).mean(-1)
-        return torch.from_numpy(small)[None]  # (1, height, width)
+    def cells(image: Image.Image) -> NDArray[np.float32]:
+        small = np.asarray(image.resize((width, height), Image.Resampling.BOX), dtype=np.float32)
+        grey: NDArray[np.float32] = small.mean(-1)
+        return grey[None]  # (1, height, width)
 
     before, now = sample(cells(measurement.view), points)[0], cells(query)[0]
     comparable = in_view(points, height, width) & (before >= DARK)
     if not comparable.any():
         return 1.0, 1.0, 1.0
-    low, middle, high = np.quantile(np.asarray((now / before)[comparable]), (0.25, 0.5, 0.75)).tolist()
+    low, middle, high = np.quantile(now[comparable] / before[comparable], (0.25, 0.5, 0.75)).tolist()
     return low, middle, high
 
 

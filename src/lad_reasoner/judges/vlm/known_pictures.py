@@ -76,5 +76,6 @@ def _backbone() -> object:
 
 def describe_picture(image: Image.Image) -> Tensor:
     """Mean and standard deviation over the patches of each channel of the built-in backbone, tensor (features,)."""
-    patches = _backbone().features(image, (SIDE, SIDE)).flatten(0, 1)  # type: ignore[attr-defined]
+    features = _backbone().features(image, (SIDE, SIDE))  # type: ignore[attr-defined]
+    patches = torch.from_numpy(features).flatten(0, 1)
     return torch.cat([patches.mean(0), patches.std(0)])
