@@ -136,6 +136,11 @@ class ClassFolder:
         return self.shapes.isdisjoint({"flat", "bare"}) and self.folders <= folders
 
     @cached_property
+    def has_masks(self) -> bool:
+        """Whether a picture of the class has a mask."""
+        return any(self.masks.of(picture.parts) for picture in self.pictures)
+
+    @cached_property
     def has_good(self) -> bool:
         """Whether SPLIT/good (or another word for it) is there, beside which a folder with any name is a defect."""
         folders = {picture.folder for picture in self.pictures if picture.shape == "split"}

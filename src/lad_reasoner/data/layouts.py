@@ -362,7 +362,9 @@ class MvtecAd2(Layout):
 class RealIad(Layout):
     """Real-IAD (Wang et al., CVPR 2024), CC BY-NC-SA 4.0: 151,050 JPEG pictures, 51,329 masks as PNG beside them.
 
-    The splits of its JSON files are not read: good pictures are references, all others queries.
+    The splits of its JSON files are not read: good pictures are references, all others queries. Five cameras look at
+    each part. A view that does not show the defect has no mask, and the data set counts it as good: it is a good query,
+    not a reference.
 
         audiojack/OK/S0001/audiojack_0001_OK_C1_20231021.jpg
         audiojack/NG/BX/S0001/audiojack_0001_NG_BX_C1_20231021.jpg     BX: the defect
@@ -374,6 +376,12 @@ class RealIad(Layout):
     def recognises(self, folder: ClassFolder) -> bool:
         is_flat = folder.shapes == {"flat"} and folder.folders <= {"OK", "NG"}
         return is_flat and folder.name in REAL_IAD and all("_C" in picture.stem for picture in folder.pictures)
+
+    def sample(self, folder: ClassFolder, picture: PicturePath) -> Sample | Refusal:
+        kind, defect = folder.kind_and_defect(picture)
+        if kind != "good" and folder.has_masks and not folder.masks.of(picture.parts):
+            return folder.sample(picture, self.dataset, "good", split="test")
+        return folder.sample(picture, self.dataset, kind, defect=defect)
 
 
 class BTech(Layout):

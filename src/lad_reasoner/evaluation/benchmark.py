@@ -300,12 +300,12 @@ def _fingerprint(samples: Mapping[str, Sample], sizes: Iterable[int]) -> str:
 
 def _pools(samples: Mapping[str, Sample]) -> dict[str, list[str]]:
     """Class -> the good pictures that references are drawn from."""
-    train: dict[str, list[str]] = defaultdict(list)
-    rest: dict[str, list[str]] = defaultdict(list)
+    pools: dict[str | None, dict[str, list[str]]] = {split: defaultdict(list) for split in ("test", None, "train")}
     for name, sample in samples.items():
         if sample.kind == "good" and sample.split != "validation":
-            (train if sample.split == "train" else rest)[sample.category].append(name)
-    return rest | train  # other good pictures only for a class without training pictures
+            pools[sample.split][sample.category].append(name)
+    # Other good pictures only for a class without training pictures, those of a test split last.
+    return pools["test"] | pools[None] | pools["train"]
 
 
 def draw_pairs(
