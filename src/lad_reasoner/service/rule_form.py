@@ -38,7 +38,7 @@ FIELDS: dict[str, tuple[tuple[str, str, str, tuple[str, ...]], ...]] = {
     "place": (
         ("colour", "colour", "words", COLOURS),
         ("box", "x, y, width, height", "box", ()),
-        ("least", "at least, % of the box", "percent", ()),
+        ("least", "at least, %", "percent", ()),
     ),
     "text": (("words", "text", "words", ()),),
     "question": (("question", "question", "words", ()), ("answer", "answer of a good part", "words", ("yes", "no"))),
