@@ -74,6 +74,14 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
     return "".join(parts)
 
 
+def on_post_template(output: str, template_name: str, config: Any) -> str:
+    """Names for who does not see the page 404, whose script may not load; elsewhere it gives them."""
+    dialog, toggle = 'data-md-component="search" role="dialog"', 'type="checkbox" id="__search"'
+    for part in (dialog, toggle):
+        output = output.replace(part, f'{part} aria-label="Search"')
+    return output
+
+
 def _link(match: re.Match[str], home: Path, page: str) -> str:
     """A link between pages of the site; one to another file of the repository becomes the text alone."""
     text, target, anchor = match[1], match[2], match[3] or ""

@@ -14,6 +14,15 @@ settings.load_profile("busy")
 os.environ["LAD_TRUSTED"] = "helpers.stations:Grey helpers.stations:SlowGrey helpers.stations:NearestGrey"
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Windows has no signals that a process can catch, pipes with names, shells, and modes of files."""
+    if os.name == "posix":
+        return
+    for item in items:
+        if item.get_closest_marker("posix"):
+            item.add_marker(pytest.mark.skip(reason="needs what Windows lacks"))
+
+
 @pytest.fixture(scope="session")
 def backbone() -> Backbone:
     return load_backbone()

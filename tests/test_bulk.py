@@ -260,6 +260,7 @@ def wait_for(happened: Any, process: subprocess.Popen[str]) -> None:
         time.sleep(0.05)
 
 
+@pytest.mark.posix
 @pytest.mark.slow  # a cluster takes ten seconds to start, and this needs two
 def test_a_cluster_of_two_workers_all_of_it_killed_then_one_of_them(folder: Path) -> None:
     """The whole run is killed; the next one goes on, loses a worker, and ends."""

@@ -41,6 +41,7 @@ def blocks_of(kind: str, pages: list[Path] = PAGES) -> list[str]:
     return [block for page in pages for block in pattern.findall(page.read_text(encoding="utf-8"))]
 
 
+@pytest.mark.posix
 @pytest.mark.slow
 def test_commands_and_python(tmp_path: Path) -> None:
     environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}

@@ -150,6 +150,7 @@ def test_a_live_source_that_is_left_alone_stops_at_its_next_part() -> None:
     assert not [thread for thread in threading.enumerate() if thread.name == "source"]
 
 
+@pytest.mark.posix
 def test_an_inspector_works_after_a_fork(tmp_path: Path) -> None:
     """OpenMP's threads do not survive a fork: the child would wait for them for ever."""
     scene = tmp_path / "scene.png"

@@ -80,6 +80,7 @@ def test_a_wrong_word_would_be_seen() -> None:
         parse(["data", "minloco"])
 
 
+@pytest.mark.posix
 def test_pictures_that_were_half_drawn_are_drawn_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """In place of the command stands a program that makes the folder, and fails until it is `ready`."""
     command = tmp_path / "command"

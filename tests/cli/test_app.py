@@ -227,6 +227,7 @@ def test_help_is_quick_and_every_example_is_there() -> None:
         assert f"Example: lad-reasoner {' '.join(verb)}" in " ".join(text.split())
 
 
+@pytest.mark.posix
 def test_what_a_folder_holds_beside_pictures_is_named_and_counted(folder: Path, tmp_path: Path) -> None:
     """Damaged files, links without a target and pipes end as one line each; their neighbours are judged."""
     queries = tmp_path / "queries"
@@ -271,6 +272,7 @@ def test_names_that_are_no_text_and_names_that_are_none(folder: Path, tmp_path: 
     assert "z &lt;b&gt;" in (tmp_path / "out/report.html").read_text()
 
 
+@pytest.mark.posix
 def test_output_that_cannot_be_written_is_one_line(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     for args in (["demo", "--out", "file"], ["data", "miniloco", "file", "--products", "pushpins"]):

@@ -141,6 +141,7 @@ def answer(body: dict[str, Any], before: int) -> Act:
     return Act("answer", json.dumps(said))
 
 
+@pytest.mark.posix
 def test_a_service_as_teacher_killed_and_resumed(tmp_path: Path) -> None:
     for i in range(40):
         draw(tmp_path / f"lamp/bad/{i}.png", i)

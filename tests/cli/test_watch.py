@@ -88,6 +88,7 @@ def test_results_for_a_sink_that_is_away_are_kept(station: Path, camera: Path) -
     assert f"3 results wait for {address}; --to {address} sends them" in without.stderr
 
 
+@pytest.mark.posix
 def test_a_signal_ends_it_in_order(station: Path, camera: Path, tmp_path: Path) -> None:
     log = tmp_path / "r.jsonl"
     arguments = ["watch", "--station", str(station), "--to", str(log), str(camera)]

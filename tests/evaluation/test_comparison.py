@@ -317,6 +317,7 @@ def test_on_loco_it_says_who_saw_it_in_training(tmp_path: Path) -> None:
     assert "MVTec LOCO AD" not in to_markdown(compare_runs(elsewhere, resamples=0))
 
 
+@pytest.mark.posix
 def test_the_script_of_the_miniloco_table_names_all_rows(tmp_path: Path) -> None:
     """What it calls, and that these are verbs and options that there are; the table itself takes many minutes."""
     stub = tmp_path / "lad-reasoner"

@@ -439,6 +439,7 @@ def lines_without_seconds(run: Path) -> list[dict[str, Any]]:
     ]
 
 
+@pytest.mark.posix
 @pytest.mark.slow
 def test_a_thousand_pairs_killed_five_times(tmp_path: Path) -> None:
     """SIGKILL at random; every other time the last line is also cut, as a kill in the middle of a write leaves it."""

@@ -103,6 +103,7 @@ def test_junk_exif_means_upright() -> None:
         assert read_picture(data).image.size == (64, 48), encoding
 
 
+@pytest.mark.posix
 def test_postscript_is_never_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever the suffix: Pillow would call Ghostscript."""
     ran = tmp_path / "ran"
@@ -334,6 +335,7 @@ def test_all_forms_that_are_opened_are_found_by_their_names(tmp_path: Path) -> N
     assert describe_passed_over([]) == ""
 
 
+@pytest.mark.posix
 def test_what_cannot_be_read_in_a_folder_is_named(tmp_path: Path) -> None:
     folder = tmp_path / "folder"
     (folder / "deep").mkdir(parents=True)

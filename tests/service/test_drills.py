@@ -4,11 +4,11 @@ import asyncio
 import http.client
 import io
 import json
-import resource
 import shutil
 import signal
 import socket
 import struct
+import sys
 import threading
 import time
 import zlib
@@ -356,7 +356,10 @@ def test_very_many_requests_at_once(slow_template: Path, tmp_path: Path) -> None
         is_served(served)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="sets the limits of another process")
 def test_a_full_disk(copied: Path, tmp_path: Path) -> None:
+    import resource
+
     with serving(copied, log=tmp_path / "log") as served:
         assert served.process is not None
         first = served.inspect(grey_png(101), part="before").json
@@ -475,6 +478,7 @@ def test_two_thousand_requests_at_once(copied: Path, tmp_path: Path) -> None:
         archive.close()
 
 
+@pytest.mark.posix
 @pytest.mark.slow  # two servers start, one after the other
 def test_a_power_cut_loses_nothing_that_was_answered(copied: Path, tmp_path: Path) -> None:
     acknowledged: dict[int, str] = {}

@@ -358,6 +358,7 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
+@pytest.mark.posix
 @pytest.mark.slow
 @pytest.mark.usefixtures("one_thread")
 def test_killed_in_the_middle_and_gone_on_with(folder: Path, trained: list[Any]) -> None:
@@ -385,6 +386,7 @@ def test_killed_in_the_middle_and_gone_on_with(folder: Path, trained: list[Any])
     assert [json.loads(line)["step"] for line in samples[1].splitlines()] == [1] * 4 + [2] * 4 + [3] * 4 + [4] * 4
 
 
+@pytest.mark.posix
 @pytest.mark.usefixtures("one_thread")
 @pytest.mark.parametrize(
     "words", [["--num_iterations", "2"], ["--steps_per_generation", "2", "--gradient_accumulation_steps", "1"]]

@@ -24,6 +24,7 @@ trl = pytest.importorskip("trl")
 pytestmark = pytest.mark.filterwarnings("ignore")
 
 
+@pytest.mark.posix
 def test_a_signal_is_remembered_and_the_second_one_counts(caplog: pytest.LogCaptureFixture) -> None:
     heard: list[int] = []
     before = signal.signal(signal.SIGTERM, lambda number, _: heard.append(number))
@@ -94,6 +95,7 @@ def test_two_do_not_train_in_one_folder(tmp_path: Path) -> None:
         run_folder(recipe).__enter__()
 
 
+@pytest.mark.posix
 def test_all_processes_stop_together(monkeypatch: pytest.MonkeyPatch) -> None:
     """The other process of two got SIGTERM."""
 

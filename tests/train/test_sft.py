@@ -308,6 +308,7 @@ class Chain:
         return steps
 
 
+@pytest.mark.posix
 @pytest.mark.slow
 def test_stopped_and_killed_and_gone_on_with(
     folder: Path, trained: list[Any], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture

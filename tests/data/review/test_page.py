@@ -5,7 +5,6 @@ import io
 import json
 import os
 import re
-import resource
 import shutil
 import signal
 import subprocess
@@ -429,7 +428,10 @@ def test_forms_that_are_none(client: Client, server: ReviewServer, folder: Path)
     assert client.post("/undo")[0] == 303
 
 
+@pytest.mark.posix
 def test_a_full_disk_loses_neither_the_text_nor_the_file(client: Client, server: ReviewServer, folder: Path) -> None:
+    import resource
+
     name = "sft-bolt_plate-logical-0"
     client.post()
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -468,6 +470,7 @@ def start(folder: Path) -> tuple[subprocess.Popen[str], str]:
     return process, url
 
 
+@pytest.mark.posix
 def test_a_kill_loses_nothing_and_the_next_start_goes_on(window: Page, folder: Path) -> None:
     process, url = start(folder)
     window.goto(url)

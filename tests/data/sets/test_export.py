@@ -113,6 +113,7 @@ def start(script: Path, *, gpus: int | None = None) -> tuple[list[str], dict[str
     return [Path(words[0]).name, *words[1:]], environment
 
 
+@pytest.mark.posix
 def test_llama_factory(sft: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     written = export_set(sft, out, to="llama-factory")
@@ -202,6 +203,7 @@ def swift_options(words: list[str]) -> dict[str, list[str]]:
     return options
 
 
+@pytest.mark.posix
 def test_ms_swift_sft(sft: Path, tmp_path: Path) -> None:
     export_set(sft, tmp_path / "o ut", to="ms-swift")
     words, environment = start(tmp_path / "o ut/train.sh", gpus=4)
@@ -221,6 +223,7 @@ def test_ms_swift_sft(sft: Path, tmp_path: Path) -> None:
         assert Path(line["images"][0]).read_bytes() == (sft / entry.images_file_names[0]).read_bytes()
 
 
+@pytest.mark.posix
 def test_ms_swift_pairs(pairs: Path, tmp_path: Path) -> None:
     (tmp_path / "sft model").mkdir()
     export_set(pairs, tmp_path / "out", to="ms-swift", model=str(tmp_path / "sft model"))
@@ -245,6 +248,7 @@ def test_ms_swift_pairs(pairs: Path, tmp_path: Path) -> None:
         assert message["content"].count("<image>") == len(line["images"]) == 3
 
 
+@pytest.mark.posix
 def test_the_rewards_of_ms_swift(pairs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     export_set(pairs, tmp_path / "out", to="ms-swift", model=MODEL)
     options = swift_options(start(tmp_path / "out/train.sh")[0][2:])
@@ -261,6 +265,7 @@ def test_the_rewards_of_ms_swift(pairs: Path, tmp_path: Path, monkeypatch: pytes
     assert (structure, accuracy) == ([1, 1, 0], [1, 0, 0])
 
 
+@pytest.mark.posix
 def test_a_number_of_gpus_that_does_not_divide_the_batch(sft: Path, tmp_path: Path) -> None:
     export_set(sft, tmp_path / "out", to="llama-factory")
     environment = {**os.environ, "NPROC_PER_NODE": "3"}

@@ -472,6 +472,7 @@ for _ in teacher(sys.argv[1], Path(sys.argv[2]), concurrency=4).ask_many([questi
 """
 
 
+@pytest.mark.posix
 def test_ctrl_c_keeps_what_is_under_way(tmp_path: Path) -> None:
     def slow(body: dict[str, Any], before: int) -> Act:
         time.sleep(0.1)
@@ -532,6 +533,7 @@ def troubled(body: dict[str, Any], before: int, draw: random.Random) -> Act:
     )[0]
 
 
+@pytest.mark.posix
 def test_a_thousand_requests_with_trouble_killed_and_resumed(tmp_path: Path) -> None:
     """None lost, none paid twice: what was on disk when the process was killed is never asked for again."""
     for i in range(7):

@@ -95,6 +95,7 @@ def test_the_first_error_is_raised() -> None:
     assert in_parallel(abs, [-1]) == [1]
 
 
+@pytest.mark.posix
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 def test_it_works_after_a_fork() -> None:
     in_parallel(abs, [1])
