@@ -14,7 +14,8 @@ times at random into normals, which make the limit, and unseen ones. A line for 
 - at the rate: what it loses to the best threshold that calls no larger share of these unseen good pictures anomalous
   than was promised: the loss that is due to the small number of normals alone;
 - advised, its rate, its real, its regret: the same for the promise that `station create --bad` advises with ten bad
-  pictures, which are then left out: its balanced accuracy, the rate that it promises, its real false alarms, its loss;
+  pictures (half of fewer than twenty), which are then left out: its balanced accuracy, the rate that it promises, its
+  real false alarms, its loss;
 - a person: the regret if a person judges rightly what lies in an unsure zone of a further 10 % of good pictures.
 """
 
@@ -89,7 +90,7 @@ def measure(good: Values, bad: Values, normals: int, rate: float) -> dict[str, f
     """Means over the splits, in percent."""
     rng = np.random.default_rng(0)
     above = allowed_above(normals, rate)
-    unseen_count = len(good) - normals
+    unseen_count, shown_bad = len(good) - normals, min(SHOWN_BAD, len(bad) // 2)
     # How many unseen pictures may lie above the limit, in 95 % of all cases.
     low, high = betabinom(unseen_count, above + 1, normals - above).ppf([0.025, 0.975])
     real, inside, verdicts, oracles, bounded = [], [], [], [], []
@@ -106,8 +107,8 @@ def measure(good: Values, bad: Values, normals: int, rate: float) -> dict[str, f
         oracles.append(oracle(bad, unseen))
         bounded.append(oracle_at(bad, unseen, rate))
         shown = rng.permutation(len(bad))
-        others = bad[shown[SHOWN_BAD:]]
-        advised_rates.append(balanced_rate(known, list(bad[shown[:SHOWN_BAD]])))
+        given, others = bad[shown[:shown_bad]], bad[shown[shown_bad:]]
+        advised_rates.append(balanced_rate(known, list(given)))
         limit_advised = conformal_limit(known, advised_rates[-1])
         advised_real.append(float((unseen > limit_advised).mean()))
         advised.append((float((others > limit_advised).mean()) + 1 - advised_real[-1]) / 2)

@@ -74,7 +74,7 @@ def _advice(station: Station, bad: Sequence[float]) -> list[str]:
         return []
     return [
         f"--max-false-alarms {rate:g} would find {found[1]} of the {len(bad)} bad pictures instead of {found[0]}, "
-        "and errs least on good and bad parts together"
+        "and errs least on good and bad parts together; chosen by these very pictures, its real rate may lie higher"
     ]
 
 
