@@ -41,7 +41,8 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One run to its end, with an adapter and a pixel budget of its own."""
     folder = tmp_path_factory.mktemp("publish")
-    tiny.save_qwen(folder / "model")
+    config = tiny.save_qwen(folder / "model") / "config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"score_temperature": 2.0}))
     build(folder / "data", records=6)
     path = write_recipe(folder, max_steps=3, lora="{r: 4, lora_alpha: 16}", max_pixels=2000, seed=3)
     assert sft.train_sft(path) == folder / "run" / "model"
@@ -76,6 +77,9 @@ def test_the_folder_is_whole(folder: Path) -> None:
     assert {"config.json", "model.safetensors", "chat_template.jinja", "tokenizer.json", "README.md"} <= names
     assert {"preprocessor_config.json", "processor_config.json"} <= names
     assert not [name for name in names if "adapter" in name]
+    # The temperature of its scores was fitted to the weights that training started from.
+    assert load_checkpoint(folder / "model").score_temperature == 2
+    assert load_checkpoint(model).score_temperature == 1
     size = load_checkpoint(model).processor.image_processor.size
     assert (size["longest_edge"], size["shortest_edge"]) == (2000, 784)
     before, after = load_file(folder / "model" / "model.safetensors"), load_file(model / "model.safetensors")
