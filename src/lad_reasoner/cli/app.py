@@ -23,6 +23,7 @@ from lad_reasoner.cli.data import data
 from lad_reasoner.cli.demo import demo_verb
 from lad_reasoner.cli.environment import env_verb
 from lad_reasoner.cli.evaluate import compare_verb, eval_verb, report_verb
+from lad_reasoner.cli.export import export_verb
 from lad_reasoner.cli.inspect import inspect_verb
 from lad_reasoner.cli.judges import judges_verb
 from lad_reasoner.cli.options import EXIT_INPUT
@@ -52,6 +53,7 @@ VERBS: dict[str, tuple[Callable[..., None], str]] = {
     "report": (report_verb, "lad-reasoner report runs/r"),
     "compare": (compare_verb, "lad-reasoner compare runs/random runs/pixels --out runs/comparison"),
     "watch": (watch_verb, "lad-reasoner watch --station lamp/ --to sorted/ --to results.jsonl incoming/"),
+    "export": (export_verb, "lad-reasoner export --edge bottle-edge/ --station bottle/"),
     "judges": (judges_verb, "lad-reasoner judges"),
     "env": (env_verb, "lad-reasoner env"),
     "completion": (completion_verb, "lad-reasoner completion bash"),

@@ -44,6 +44,10 @@ def inspect_verb(
         typer.Option("--reference", "-r", metavar="REF", help="Known-good picture, folder or quoted glob; repeatable."),
     ] = None,
     station: Annotated[Path | None, STATION] = None,
+    edge: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Folder of `lad-reasoner export --edge`: references, limit and network."),
+    ] = None,
     evidence: Annotated[
         bool,
         typer.Option("--evidence", help="Add the map and boxes of `evidence` to a vision-language model's verdict."),
@@ -91,8 +95,10 @@ def inspect_verb(
         raise typer.BadParameter("--evidence is a field of the station's file")
     if evidence and model == "evidence":
         raise typer.BadParameter("evidence already has a map and boxes; --evidence is for another --model")
-    if bool(station) == bool(reference):
-        raise typer.BadParameter("give --reference or --station, one of the two")
+    if sum(map(bool, (station, reference, edge))) != 1:
+        raise typer.BadParameter("give --reference or --station, one of the two; or --edge")
+    if edge and (options or model != "evidence" or evidence or ray is not None):
+        raise typer.BadParameter("--edge has its own judge; leave --model, --evidence, --ray and judge options out")
     if second_look_server and not second_look:
         raise typer.BadParameter("--second-look-server goes with --second-look")
     if ray is not None and second_look:
@@ -127,6 +133,10 @@ def inspect_verb(
         from lad_reasoner.service.inspection import OpenStation
 
         inspector = OpenStation(station, options=options)
+    elif edge:
+        from lad_reasoner.service.edge import open_edge
+
+        inspector = open_edge(edge)
     else:
         from lad_reasoner.files.walk import find_pictures
         from lad_reasoner.inspector import Inspector

@@ -1,0 +1,43 @@
+"""The verb `export`: a folder that judges by itself. Heavy imports stay inside the verb, see app.py."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lad_reasoner.cli.options import STATION
+from lad_reasoner.text import print_shown as print
+
+
+def export_verb(
+    edge: Annotated[
+        Path,
+        typer.Option(
+            metavar="FOLDER", help="New folder, with network, references and limit; `inspect --edge FOLDER` judges."
+        ),
+    ],
+    reference: Annotated[
+        list[str] | None,
+        typer.Option("--reference", "-r", metavar="REF", help="Known-good picture, folder or quoted glob; repeatable."),
+    ] = None,
+    station: Annotated[Path | None, STATION] = None,
+) -> None:
+    """Write references, limit and the network of `evidence` into a folder that judges without torch."""
+    if bool(station) == bool(reference):
+        raise typer.BadParameter("give --reference or --station, one of the two")
+    from lad_reasoner.files.walk import find_pictures
+    from lad_reasoner.service.edge import export_edge
+    from lad_reasoner.service.setup import create_station
+
+    with tempfile.TemporaryDirectory() as temporary:
+        if station is None:
+            station = Path(temporary) / "station"
+            create_station(station, find_pictures(reference or []), name=edge.resolve().name)
+        record = export_edge(station, edge)
+    size = sum(path.stat().st_size for path in edge.rglob("*") if path.is_file()) / 1e6
+    print(f"edge: {edge} ({size:.1f} MB); {len(record.scores)} scores agree with those of the references here")
+    print(f"judge with: lad-reasoner inspect --edge {edge} QUERY", file=sys.stderr)
