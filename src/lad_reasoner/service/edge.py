@@ -13,7 +13,6 @@ The hashes show damage; whoever can write into the folder can change both.
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 from pathlib import Path
 from typing import Literal
@@ -68,9 +67,9 @@ def export_edge(folder: str | Path, out: str | Path) -> EdgeRecord:
             made = Path(temporary) / out.name
             for name in (FILE, STUDIED, *names):
                 (made / name).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(path_inside(folder, name), made / name)
+                write_whole(made / name, path_inside(folder, name).read_bytes())
             for path in (GRAPH, WEIGHTS):
-                shutil.copyfile(path, made / path.name)
+                write_whole(made / path.name, path.read_bytes())
             record = EdgeRecord(
                 version=__version__,
                 files={name: hash_file(made / name) for name in (FILE, GRAPH.name, WEIGHTS.name, *names)},
