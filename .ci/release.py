@@ -1,13 +1,11 @@
 """Builds wheel and sdist, and tries both as a new user would: `make release`.
 
     python .ci/release.py                     # needs the package `build`
-    python .ci/release.py --torch ./wheels    # the CPU build of PyTorch from a folder of wheels
 
-The wheel is installed into a fresh environment with a CPU build of PyTorch; `lad-reasoner demo` runs there in an empty
-folder, with no file of this repository in reach. The sdist must give the same wheel.
+The wheel is installed into a fresh environment, without an extra; `lad-reasoner demo` runs there in an empty folder,
+with no file of this repository in reach. The sdist must give the same wheel.
 """
 
-import argparse
 import hashlib
 import os
 import subprocess
@@ -21,7 +19,6 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 DIST = ROOT / "dist"
 MOST_MEGABYTES = 40  # what the README states
-CPU_BUILD = ["--index-url", "https://download.pytorch.org/whl/cpu"]  # without the libraries of GPUs
 
 
 def run(*words: object, folder: Path = ROOT) -> None:
@@ -36,9 +33,6 @@ def contents(wheel: Path) -> dict[str, str]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--torch", type=Path, help="folder with a CPU wheel of PyTorch")
-    arguments = parser.parse_args()
     for old in DIST.glob("lad_reasoner-*"):
         old.unlink()
     run(sys.executable, "-m", "build", "--sdist", "--wheel", "--outdir", DIST)  # both from the tree
@@ -57,9 +51,6 @@ def main() -> None:
         venv.create(folder / "fresh", with_pip=True)
         scripts = folder / "fresh" / ("Scripts" if sys.platform == "win32" else "bin")
         start = time.monotonic()
-        source = ["--find-links", arguments.torch, "--no-index"] if arguments.torch else CPU_BUILD
-        # First and alone, so that the package finds it there.
-        run(scripts / "python", "-m", "pip", "install", "--quiet", "--no-deps", "torch", *source)
         run(scripts / "python", "-m", "pip", "install", "--quiet", wheel)
         installed = sum(path.stat().st_size for path in (folder / "fresh").rglob("*") if path.is_file())
         print(f"installed after {time.monotonic() - start:.0f} s: {installed / 1e6:.0f} MB", flush=True)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import inspect
 
+from lad_reasoner.errors import MissingExtraError
+
 
 def judges_verb() -> None:
     """List all judges and the options that each takes with -M."""
@@ -15,7 +17,11 @@ def judges_verb() -> None:
 
     table = Table("judge", "what it is", "options (-M key=value)", show_edge=False)
     for name in (*JUDGES, *LOADERS):
-        loader = import_loader(name)
+        try:
+            loader = import_loader(name)
+        except MissingExtraError as error:
+            table.add_row(plain(name), plain(str(error)), "")
+            continue
         summary = (inspect.getdoc(loader) or "").partition("\n")[0]
         options = [_option(key, parameter) for key, parameter in loader_options(loader).items() if key != "benchmark"]
         table.add_row(plain(name), plain(summary), plain("\n".join(options)))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperCommand
 
-from lad_reasoner.errors import StoppedError
+from lad_reasoner.errors import StoppedError, require
 from lad_reasoner.text import print_shown as print
 
 if TYPE_CHECKING:
@@ -28,6 +28,11 @@ Resume = Annotated[
     bool,
     typer.Option("--resume", help="Resume from the newest complete checkpoint in the run folder, if any."),
 ]
+
+
+@train.callback()
+def _start() -> None:
+    require("torch", "train")  # before the first module that imports it
 
 
 class _SftCommand(TyperCommand):

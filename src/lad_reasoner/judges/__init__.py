@@ -13,13 +13,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from difflib import get_close_matches
-from importlib import import_module
 from inspect import Parameter, signature
 from pathlib import Path
 from typing import Any
 
 from lad_reasoner.dotted import import_dotted, is_dotted
-from lad_reasoner.errors import InputError
+from lad_reasoner.errors import InputError, require
 from lad_reasoner.judge import Judge
 from lad_reasoner.text import first_problem
 
@@ -93,7 +92,8 @@ def add_evidence(judge: Judge, lender: Judge | None = None) -> Judge:
 def import_loader(name: str) -> Callable[..., Any]:
     """The loader behind a line of `JUDGES` or `LOADERS`."""
     module, _, attribute = (JUDGES | LOADERS)[name].partition(":")
-    return getattr(import_module(module), attribute)  # type: ignore[no-any-return]
+    # Those that need another package need torch, first of all.
+    return getattr(require(module, "hf"), attribute)  # type: ignore[no-any-return]
 
 
 def taken_options(name: str, options: Mapping[str, Any], *, served: bool = False) -> dict[str, Any]:

@@ -43,7 +43,7 @@ def load_backbone(name: str = DEFAULT_BACKBONE) -> Backbone:
     """
     if name == DEFAULT_BACKBONE:
         return EfficientNetLite0()
-    # Late, since these import torch, which the default network does without.
+    require("torch", "hf")  # which the default network does without
     from lad_reasoner.judges.evidence.vision_models import TransformersBackbone, VisionTower
     from lad_reasoner.judges.vlm.checkpoint import check_weights, find_folder
 
