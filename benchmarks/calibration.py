@@ -5,7 +5,7 @@
 The temperature is fitted on MiniLOCO's training products, on pairs of a seed that nothing was trained on, and measured
 on the evaluation products. `--write` puts it into the model's config.json (`score_temperature`). One greedy response
 has one score; of several sampled reasonings the share of yes and the mean of the scores are compared. A temperature
-changes the order of neither single scores nor shares, so that their AUROC stays what it is.
+changes the order of no scores, so that their AUROC stays what it is.
 """
 
 from __future__ import annotations
@@ -75,8 +75,7 @@ def main() -> None:
         votes = [[reply.score for reply in voting._vote(pair)] for pair in pictures]
         print(row(f"{given.votes} votes: share of yes", [np.mean(np.array(v) >= 0.5) for v in votes], labels))
         print(row("mean of the scores", [np.mean(vote) for vote in votes], labels))
-        softened = [np.mean([soften(score, temperature) for score in vote]) for vote in votes]
-        print(row("mean of the softened scores", softened, labels))
+        print(row("the same, softened", [soften(float(np.mean(vote)), temperature) for vote in votes], labels))
     if given.write:
         path = find_folder(given.model) / "config.json"
         fields = json.loads(path.read_text(encoding="utf-8")) | {"score_temperature": temperature}

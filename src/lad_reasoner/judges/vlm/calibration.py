@@ -5,7 +5,7 @@
 
 A checkpoint keeps it in its config.json as `score_temperature`; `python benchmarks/calibration.py` fits and writes it.
 One number for all answers (Guo et al. 2017, "On Calibration of Modern Neural Networks") changes neither an answer nor
-the order of single scores, since 0.5 stays 0.5. It changes what several votes come to, whose mean is the score.
+the order of scores, since 0.5 stays 0.5; the mean of several votes is softened as a single score is.
 
 Deviation from the paper, which reports answers and no scores.
 """

@@ -97,8 +97,11 @@ class TransformersEngine:
         """One reply for each pair, in order. Raises `InputError` if the model cannot take so many pictures."""
         with self._lock:
             if self.votes > 1:
-                return [count_votes(self._vote(pair)) for pair in pairs]
-            return [self._soften(reply) for reply in self._respond_in_batches(pairs, sample=False)]
+                replies = [count_votes(self._vote(pair)) for pair in pairs]
+            else:
+                replies = self._respond_in_batches(pairs, sample=False)
+            # After the votes are counted, so that no temperature changes an answer.
+            return [self._soften(reply) for reply in replies]
 
     def _soften(self, reply: Reply) -> Reply:
         """With the score that the checkpoint's temperature makes of it."""
@@ -110,8 +113,7 @@ class TransformersEngine:
         device = self.checkpoint.model.device
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
             torch.manual_seed(self.seed)
-            replies = self._respond_in_batches([pair] * self.votes, sample=True)
-        return [self._soften(reply) for reply in replies]
+            return self._respond_in_batches([pair] * self.votes, sample=True)
 
     def _respond_in_batches(self, pairs: Sequence[Pictures], *, sample: bool) -> list[Reply]:
         size = self.responses_at_once
