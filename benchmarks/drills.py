@@ -604,7 +604,7 @@ def files_of(folder: Path, written_as: Path | None = None) -> dict[str, object]:
             continue
         if path.suffix in (".html", ".pt", ".pth", ".bin", ".md") or path.name in ABOUT_ITSELF:
             content[name] = ""
-        elif path.suffix in (".jsonl", ".toml", ".yaml", ".sh"):
+        elif path.suffix in (".json", ".jsonl", ".toml", ".yaml", ".sh"):
             content[name] = TIMES.sub("", path.read_text(encoding="utf-8").replace(str(written_as or folder), ""))
         else:
             content[name] = hashlib.sha256(path.read_bytes()).hexdigest()
@@ -716,7 +716,7 @@ def drill_kills(number: int, seed: int = 0, verbs_of: Callable[[Path, int], dict
         for verb, words in verbs_of(stock, seed).items():
             expected, seconds = _undisturbed(tally, verb, words, stock)
             for attempt in range(number if expected else 0):
-                out = stock / "killed" / f"{verb} {attempt}" / "out"
+                out = stock / "killed" / f"{_folder_of(verb)}-{attempt}" / "out"
                 out.parent.mkdir(parents=True)
                 process = subprocess.Popen(command(*words(out)), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
                 try:
@@ -749,9 +749,9 @@ def drill_disks(number: int, seed: int = 0) -> Tally:
         stock = Path(temporary)
         for verb, words in writing_verbs(stock, seed).items():
             expected, _ = _undisturbed(tally, verb, words, stock)
-            room = sum(path.stat().st_size + 4096 for path in (stock / "whole" / verb).rglob("*"))
+            room = sum(path.stat().st_size + 4096 for path in (stock / "whole" / _folder_of(verb)).rglob("*"))
             for attempt in range(number if expected else 0):
-                place = stock / "full" / f"{verb} {attempt}"
+                place = stock / "full" / f"{_folder_of(verb)}-{attempt}"
                 disk, copy = place / "disk", place / "copy"
                 disk.mkdir(parents=True)
                 copy.mkdir()
@@ -796,9 +796,14 @@ code=$?; cp -a "$disk"/. "$copy"; exit $code
 """
 
 
+def _folder_of(verb: str) -> str:
+    """Without spaces: a file that holds a command would quote a path with some."""
+    return verb.replace(" ", "-")
+
+
 def _undisturbed(tally: Tally, verb: str, words: Verb, stock: Path) -> tuple[dict[str, object], float]:
     """What the verb leaves where nothing happens to it, and its seconds; nothing if it fails."""
-    start, folder = time.monotonic(), stock / "whole" / verb
+    start, folder = time.monotonic(), stock / "whole" / _folder_of(verb)
     folder.mkdir(parents=True)
     whole = subprocess.run(command(*words(folder / "out")), capture_output=True, text=True)
     if whole.returncode:

@@ -151,24 +151,35 @@ def test_a_live_source_that_is_left_alone_stops_at_its_next_part() -> None:
 
 
 @pytest.mark.posix
-def test_an_inspector_works_after_a_fork(tmp_path: Path) -> None:
+@pytest.mark.parametrize("judge", ["evidence", "micro", "station"])
+def test_an_inspector_works_after_a_fork(tmp_path: Path, judge: str) -> None:
     """OpenMP's threads do not survive a fork: the child would wait for them for ever."""
     scene = tmp_path / "scene.png"
     Image.fromarray(np.random.default_rng(0).integers(0, 255, (300, 300, 3), np.uint8)).save(scene)
     code = """
 import multiprocessing, sys
+from pathlib import Path
 import torch
 from lad_reasoner import Inspector
+from lad_reasoner.service.inspection import OpenStation
+from lad_reasoner.service.setup import create_station
 
 torch.set_num_threads(4)
-inspector = Inspector("evidence", [sys.argv[1]])
-here = inspector.inspect(sys.argv[1])
+scene, judge, folder = sys.argv[1:]
+if judge == "station":
+    create_station(folder, [Path(scene)])
+    station = OpenStation(folder)
+    def ask(name):
+        return next(station.inspect([name])).outcome
+else:
+    inspector = Inspector(judge, [scene])
+    def ask(name):
+        return inspector.inspect(name).answer
 
-def ask(name):
-    return inspector.inspect(name).answer
-
+here = ask(scene)
 with multiprocessing.get_context("fork").Pool(2) as pool:
-    assert pool.map(ask, [sys.argv[1]] * 2) == [here.answer] * 2
+    assert pool.map_async(ask, [scene] * 2).get(timeout=200) == [here] * 2
 """
-    done = subprocess.run([sys.executable, "-c", code, str(scene)], capture_output=True, text=True, timeout=120)
+    command = [sys.executable, "-c", code, str(scene), judge, str(tmp_path / "station")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
