@@ -1,7 +1,7 @@
 """All measurements of speed in one run, written to docs/performance.md: what `make bench` does.
 
     python benchmarks/bench.py                          everything: an hour on two cores
-    python benchmarks/bench.py --only machine parts     some sections, printed only
+    python benchmarks/bench.py --only machine parts     some sections; the others stay as they are
     python benchmarks/bench.py --quick                  tries every section in a short form, printed only
 
 Times of a shared machine vary: what is compared takes turns, and a number is the median of the rounds with the lowest
@@ -16,6 +16,7 @@ import contextlib
 import io
 import os
 import platform
+import re
 import statistics
 import subprocess
 import sys
@@ -448,30 +449,42 @@ SECTIONS: dict[str, Callable[[bool], str]] = {
 }
 
 
-def _sections(names: Sequence[str], quick: bool) -> Iterator[str]:
-    load = f", load {os.getloadavg()[0]:.1f} at the start" if hasattr(os, "getloadavg") else ""
-    yield (
-        "# Performance\n\nWritten by `make bench` (benchmarks/bench.py). What is compared takes turns in one run; a "
-        "number is the median\nof the rounds, with the lowest and the highest behind it.\n\n"
-        f"LAD-Reasoner {__version__}, {platform.system()}, {os.cpu_count()} cores{load}."
-    )
-    for name in names:
-        told = (SECTIONS[name].__doc__ or "").partition("\n")[0]
-        yield f"## {name}\n\n{told} `python benchmarks/bench.py --only {name}`\n\n{SECTIONS[name](quick)}"
+HEAD = """# Performance
+
+Written by `make bench` (benchmarks/bench.py). What is compared takes turns in one run; a number is the median
+of the rounds, with the lowest and the highest behind it.
+
+"""
+
+
+def _section(name: str, quick: bool) -> str:
+    """The section with its heading, its command, and what else the machine did."""
+    load = f", load {os.getloadavg()[0]:.1f} before" if hasattr(os, "getloadavg") else ""
+    told = (SECTIONS[name].__doc__ or "").partition("\n")[0]
+    body = SECTIONS[name](quick)
+    where = f"LAD-Reasoner {__version__}, {platform.system()}, {os.cpu_count()} cores{load}"
+    return f"## {name}\n\n{told} `python benchmarks/bench.py --only {name}` ({where})\n\n{body}\n"
+
+
+def _split(page: str) -> dict[str, str]:
+    """The sections of a page by name, as `_section` made them."""
+    parts = re.split(r"(?m)^(?=## )", page)[1:]
+    return {part[3:].partition("\n")[0]: part.rstrip("\n") + "\n" for part in parts}
 
 
 def main(words: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", nargs="+", choices=SECTIONS, help="these sections; the page stays as it is")
+    parser.add_argument("--only", nargs="+", choices=SECTIONS, help="these sections; the others stay on the page")
     parser.add_argument("--quick", action="store_true", help="a short form of each; the page stays as it is")
     parser.add_argument("--out", type=Path, default=PAGE)
     options = parser.parse_args(words)
-    page = []
-    for section in _sections(options.only or list(SECTIONS), options.quick):
-        print(f"{section}\n", flush=True)
-        page.append(section)
-    if not options.only and not options.quick:
-        write_whole(options.out, "\n\n".join(page) + "\n")
+    names = options.only or list(SECTIONS)
+    made = {} if len(names) == len(SECTIONS) or not options.out.exists() else _split(options.out.read_text("utf-8"))
+    for name in names:
+        made[name] = _section(name, options.quick)
+        print(made[name], flush=True)
+    if not options.quick:
+        write_whole(options.out, HEAD + "\n".join(made[name] for name in SECTIONS if name in made))
         print(f"written to {options.out}", file=sys.stderr)
 
 

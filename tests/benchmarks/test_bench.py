@@ -38,6 +38,22 @@ def test_looks_find_the_module_that_works() -> None:
     assert sampler.counts.most_common(1)[0][0] == "quality.py"
 
 
+def test_a_section_is_replaced_where_it_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = tmp_path / "performance.md"
+    for round_ in ("first", "second"):
+        sections = {name: lambda quick, name=name, round_=round_: f"{name}, {round_}" for name in ("a", "b", "c")}
+        monkeypatch.setattr(bench, "SECTIONS", sections)
+        bench.main(["--out", str(page), *(["--only", "b"] if round_ == "second" else [])])
+    text = page.read_text(encoding="utf-8")
+    assert text.startswith("# Performance\n")
+    assert [line for line in text.splitlines() if line.startswith("## ")] == ["## a", "## b", "## c"]
+    assert [line for line in text.splitlines() if ", " in line and len(line) < 12] == [
+        "a, first",
+        "b, second",
+        "c, first",
+    ]
+
+
 @pytest.mark.slow  # judges with evidence
 def test_a_short_form(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     page = tmp_path / "performance.md"
