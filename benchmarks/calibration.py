@@ -28,7 +28,7 @@ from lad_reasoner.miniloco import EVALUATION, TRAINING
 def draw(products: Sequence[str], number: int) -> tuple[list[Pictures], list[str]]:
     """`number` good and as many logical queries of each product: pictures, and labels."""
     pairs: list[Pair] = [pair for product in products for pair in draw_pairs(product, number)]
-    pictures = [[pair.references[0].image, pair.query.image] for pair in pairs]
+    pictures = [[pair.reference.image, pair.query.image] for pair in pairs]
     return pictures, ["yes" if pair.anomalous else "no" for pair in pairs]
 
 

@@ -41,6 +41,11 @@ class Pair:
     query: Rendered
     anomalous: bool
 
+    @property
+    def reference(self) -> Rendered:
+        """The first, or the only one."""
+        return self.references[0]
+
 
 def draw_pairs(product: str, number: int, *, references: int = 1, size: int = 224, seed: int = SEED) -> Iterator[Pair]:
     """`number` good and `number` logical queries in turn, each with references of its own."""
@@ -108,7 +113,7 @@ def row(name: str, pairs: Sequence[Pair], judgements: Sequence[Judgement]) -> st
     labels = np.asarray([pair.anomalous for pair in pairs])
     tpr, tnr = right[labels].mean(), right[~labels].mean()
     claims = [
-        check_claims(r.reasoning, pair.references[0].facts, pair.query.facts)
+        check_claims(r.reasoning, pair.reference.facts, pair.query.facts)
         for r, pair in zip(responses, pairs, strict=True)
     ]
     claimed = sum(total for _, total in claims)
@@ -143,7 +148,7 @@ def main() -> None:
     for title, score in (("pixel difference", pixel_difference), ("colour histogram", colour_difference)):
         best = {}
         for name, some in pairs.items():
-            scores = [score(pair.references[0].image, pair.query.image) for pair in some]
+            scores = [score(pair.reference.image, pair.query.image) for pair in some]
             best[name] = best_balanced_accuracy(scores, [pair.anomalous for pair in some])
         each = ", ".join(f"{name} {value:.3f}" for name, value in best.items())
         print(f"{title}, best threshold: balanced accuracy {np.mean(list(best.values())):.3f} ({each})")

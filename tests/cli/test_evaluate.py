@@ -104,7 +104,9 @@ def test_eval_of_a_checkpoint_on_rendered_pictures(tmp_path: Path) -> None:
     assert [line["pair"]["category"] for line in lines] == ["breakfast_box", "juice_bottle"]
     assert all(len(line["pair"]["references"]) == 2 and len(line["facts"]) == 3 for line in lines)
     assert all(line["verdict"]["answer"] in ("yes", "no") for line in lines)
-    assert all(line["verdict"]["score"] * 3 == pytest.approx(round(line["verdict"]["score"] * 3)) for line in lines)
+    for verdict in (line["verdict"] for line in lines):  # the mean of three scores decides
+        assert 0 < verdict["score"] < 1
+        assert (verdict["score"] >= 0.5) == (verdict["answer"] == "yes") == verdict["anomalous"]
     assert json.loads((tmp_path / "run/settings.json").read_text())["model"] == f"{model} (3 votes)"
 
 

@@ -46,6 +46,7 @@ def noted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     lamps(tmp_path / "lamps")
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("LAD_TRUSTED", "lad_noted:Noted")
     monkeypatch.delitem(sys.modules, "lad_noted", raising=False)
     yield __import__("lad_noted")
     sys.modules.pop("lad_noted", None)

@@ -331,6 +331,7 @@ def test_watch_and_serve_say_the_form_at_their_start(
     root = lamps(tmp_path / "lamps", good=1, bad=0)
     with ChatServer(constrained, probe=obeying("grammar")) as server:
         options = {"server": server.url, "cache": str(tmp_path / "answers.jsonl")}
+        monkeypatch.setenv("LAD_TRUSTED", options["cache"])
         station = tmp_path / "station"
         create_station(station, [root / "lamp/train/good/000.png"], judge="big", options=options)
         capsys.readouterr()
