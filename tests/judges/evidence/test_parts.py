@@ -10,6 +10,7 @@ from PIL import Image, ImageDraw, ImageEnhance, ImageFilter
 from lad_reasoner.files.pictures import read_picture
 from lad_reasoner.judge import PicturePair
 from lad_reasoner.judges import load_judge
+from lad_reasoner.judges.evidence.judge import COUNTED, StudiedReferences
 from lad_reasoner.judges.evidence.parts import Miscount, Parts
 from lad_reasoner.judges.evidence.regions import name_colour
 
@@ -149,3 +150,12 @@ def test_the_verdict_names_the_number() -> None:
     assert more.headline == "8 orange parts; the references have 7."
     assert "The query has 8 orange parts and each reference 7: 1 too many." in more.reasoning
     assert "The query has 6 orange parts and the reference 7: 1 too few." in one.reasoning
+
+
+def test_parts_are_counted_in_some_of_many_references(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int] = []
+    study = Parts.study
+    monkeypatch.setattr(Parts, "study", lambda views: seen.append(len(views)) or study(views[:1]))
+    backbone = load_judge("evidence").backbone
+    StudiedReferences.study([read_picture(draw(7, seed=seed)) for seed in range(COUNTED + 3)], backbone)
+    assert seen == [COUNTED]

@@ -26,7 +26,7 @@ from lad_reasoner.judge import Judge, Judgement, PicturePair
 from lad_reasoner.judges.evidence.backbone import DEFAULT_BACKBONE, Backbone, load_backbone
 from lad_reasoner.judges.evidence.imitation import imitate
 from lad_reasoner.judges.evidence.labels import LabelReader, Text, TextChange, compare_texts
-from lad_reasoner.judges.evidence.matching import Imitation, Matcher, Measurement
+from lad_reasoner.judges.evidence.matching import Imitation, Matcher, Measurement, spread_evenly
 from lad_reasoner.judges.evidence.more_and_less import find_more_and_less
 from lad_reasoner.judges.evidence.normal_variation import NormalSpread
 from lad_reasoner.judges.evidence.parts import Parts
@@ -39,6 +39,7 @@ from lad_reasoner.judges.evidence.wording import PROMPT_VERSION, Findings, write
 from lad_reasoner.progress import Track, silent
 from lad_reasoner.records import Box
 
+COUNTED = 12  # references whose parts are counted: on more of them the numbers agree as well
 STUDIED = 4  # sets of references kept in memory; the least recently used is dropped first
 MANY_REFERENCES = 10  # from here on it is said whether more of them would change the limit
 SAME_LIMIT = 0.05  # of the limit: less is no change, less than half the width of the score
@@ -57,7 +58,7 @@ class StudiedReferences:
     @classmethod
     def study(cls, references: Sequence[Picture], backbone: Backbone, track: Track = silent) -> StudiedReferences:
         matcher = Matcher(references, backbone, track=track)
-        parts = Parts.study([views[0] for views in matcher.views])
+        parts = Parts.study([matcher.views[index][0] for index in spread_evenly(len(references), COUNTED)])
         return cls(matcher, tuple(map(measure_look, references)), parts)
 
 
