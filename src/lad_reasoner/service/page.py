@@ -137,23 +137,28 @@ class Watch:
         with self._lock:
             return self._views.get((inspection.station, inspection.id), View(None, None))
 
-    async def events(self, station: str, request: Request) -> AsyncIterator[str]:
-        """Server-sent events, one for each inspection of a station, until the server stops."""
+    async def events(self, live: LiveStation, request: Request) -> AsyncIterator[str]:
+        """Server-sent events, one for each inspection of a station, until the server stops.
+
+        The first is for the newest one there is: a page may have been drawn, or its connection lost, before it came.
+        """
         queue: asyncio.Queue[Inspection] = asyncio.Queue(WAITING)
         ended = asyncio.Event()
         request.state.end = ended.set
         with self._lock:
-            self._pages[queue] = station, asyncio.get_running_loop()
+            self._pages[queue] = live.name, asyncio.get_running_loop()
         ending = asyncio.create_task(ended.wait())
         getting: asyncio.Task[Inspection] | None = None
         try:
             yield "retry: 2000\n\n"
+            # Read after this page is among those that are told, so that none is missed in between.
+            for newest in await run_in_threadpool(live.archive.history, limit=1):
+                yield _event(newest)
             while not ended.is_set():
                 getting = asyncio.create_task(queue.get())
                 done, _ = await asyncio.wait({getting, ending}, timeout=BEAT, return_when=asyncio.FIRST_COMPLETED)
                 if getting in done:
-                    event = {"id": getting.result().id, "outcome": getting.result().outcome}
-                    yield f"data: {json.dumps(event)}\n\n"
+                    yield _event(getting.result())
                 else:
                     getting.cancel()
                     yield ": beat\n\n"
@@ -163,6 +168,11 @@ class Watch:
                 getting.cancel()
             with self._lock:
                 del self._pages[queue]
+
+
+def _event(inspection: Inspection) -> str:
+    event = {"id": inspection.id, "outcome": inspection.outcome}
+    return f"data: {json.dumps(event)}\n\n"
 
 
 def _put(queue: asyncio.Queue[Inspection], inspection: Inspection) -> None:
@@ -276,7 +286,7 @@ def _add_live(app: FastAPI, watch: Watch) -> None:
 
     @app.get("/stations/{station}/events", include_in_schema=False)
     async def events(request: Request, live: TheStation, holder: AnyHolder) -> Response:
-        stream = watch.events(live.name, request)
+        stream = watch.events(live, request)
         return StreamingResponse(stream, media_type="text/event-stream", headers={"X-Accel-Buffering": "no"})
 
     @app.get("/stations/{station}/inspections/{number}/verdict", include_in_schema=False)
