@@ -89,8 +89,11 @@ class PictureTally:
 
 
 def peak_mb() -> float:
-    """The most memory that this process ever had; Linux."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    """The most memory that this program ever had; Linux.
+
+    Not `ru_maxrss`, which a started program takes over from the process that started it.
+    """
+    return int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]) / 1024
 
 
 def make_pictures() -> dict[str, bytes]:
