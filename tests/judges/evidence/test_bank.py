@@ -1,10 +1,10 @@
-"""The search for the nearest patches: as exact as a plain product."""
+"""The search for the nearest patches: as exact as a plain product where it counts."""
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from lad_reasoner.judges.evidence.bank import Bank, mean_of_largest
+from lad_reasoner.judges.evidence.bank import DOUBT, UPRIGHT, Bank, _product, mean_of_largest
 
 REFERENCES, ORIENTATIONS, PATCHES, CHANNELS = 3, 4, 120, 23
 
@@ -19,33 +19,63 @@ def bank() -> Bank:
     return Bank(list(unit_vectors(REFERENCES, ORIENTATIONS, PATCHES, CHANNELS, seed=0)))
 
 
+def test_the_product_of_integers_is_exact() -> None:
+    rng = np.random.default_rng(2)
+    views = rng.integers(1, 256, (PATCHES, CHANNELS), np.uint8)
+    query = rng.integers(-127, 128, (CHANNELS, PATCHES), np.int8)
+    (products,) = _product().run(None, {"views": views, "query": query})
+    assert (products == (views.astype(int) - 128) @ query.astype(int)).all()
+
+
 def test_distances_are_those_of_the_plain_product(bank: Bank) -> None:
     query = unit_vectors(PATCHES, CHANNELS, seed=1)
-    nearest, worst = bank.search(query, range(REFERENCES))
+    nearest, view = bank.search(query, range(REFERENCES))
     distances = 1 - np.einsum("qc,rvpc->qrvp", query, np.stack(bank.features))
-    assert nearest == pytest.approx(distances.min((1, 2, 3)), abs=1e-5)
-    expected = np.sort(distances.min(0), axis=-1)[..., -1]  # (references, orientations): 1 % of 120 patches is one
-    assert worst.keys() == {(index, turn) for index in range(REFERENCES) for turn in range(ORIENTATIONS)}
-    for view, distance in worst.items():
-        assert distance == pytest.approx(float(expected[view]), abs=1e-5)
+    exact = distances.min((1, 2, 3))
+    # Of twelve views of mere noise three are searched exactly, and the right one is nearly always among these.
+    assert (nearest >= exact - 1e-5).all()
+    assert np.abs(nearest - exact).max() < DOUBT
+    assert np.abs(nearest - exact).mean() < DOUBT / 100
+    worst = np.sort(distances.min(0), axis=-1)[..., -1]  # (references, orientations): 1 % of 120 patches is one
+    favoured = worst * np.where(np.arange(ORIENTATIONS) == 0, UPRIGHT, 1)
+    assert view == np.unravel_index(favoured.argmin(), favoured.shape)
+
+
+def test_three_views_are_searched_exactly(bank: Bank) -> None:
+    few = Bank([of_reference[:1] for of_reference in bank.features])
+    query = unit_vectors(PATCHES, CHANNELS, seed=1)
+    nearest, view = few.search(query, range(REFERENCES))
+    distances = 1 - np.einsum("qc,rpc->qrp", query, np.stack(few.features)[:, 0])
+    assert nearest == pytest.approx(distances.min((1, 2)), abs=1e-6)
+    assert view == (np.sort(distances.min(0), axis=-1)[:, -1].argmin(), 0)
+
+
+def test_views_that_8_bits_cannot_tell_apart_are_told_apart() -> None:
+    base = unit_vectors(PATCHES, CHANNELS, seed=3)
+    for seed in range(20):
+        noise = np.random.default_rng(seed).normal(0, 1e-3, (4, PATCHES, CHANNELS)).astype(np.float32)
+        views = base + noise
+        views /= np.linalg.norm(views, axis=-1, keepdims=True)
+        bank = Bank(list(views[:, None]))
+        exact = [mean_of_largest(1 - (view @ base.T).max(1)) for view in views]
+        assert bank.search(base, range(4))[1] == (int(np.argmin(exact)), 0)
 
 
 def test_only_the_references_asked_for_count(bank: Bank) -> None:
     query = bank.features[1][2]
-    nearest, worst = bank.search(query, [1])
+    nearest, view = bank.search(query, [1])
     assert np.abs(nearest).max() < 1e-5
-    assert min(worst, key=lambda view: worst[view]) == (1, 2)
-    without, worst = bank.search(query, [0, 2])
+    assert view == (1, 2)
+    without, view = bank.search(query, [0, 2])
     assert without.min() > 0.01
-    assert {index for index, _ in worst} == {0, 2}
+    assert view[0] in (0, 2)
 
 
 def test_a_reference_may_be_known_in_one_orientation_only(bank: Bank) -> None:
     mixed = Bank([bank.features[0], bank.features[1][:1]])
-    nearest, worst = mixed.search(bank.features[1][0], [0, 1])
+    nearest, view = mixed.search(bank.features[1][0], [0, 1])
     assert np.abs(nearest).max() < 1e-5
-    assert min(worst, key=lambda view: worst[view]) == (1, 0)
-    assert len(worst) == ORIENTATIONS + 1
+    assert view == (1, 0)
 
 
 def test_the_largest_percent_counts_and_at_least_one() -> None:

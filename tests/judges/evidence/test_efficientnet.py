@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from pack_backbone import COARSE_BLOCK, FINE_BLOCK, STAGES, Graph, fold_network, published_weights
+from pack_backbone import COARSE_BLOCK, FINE_BLOCK, STAGES, Graph, fold_network, int8_product, published_weights
 from safetensors.torch import load_file
 from torch import Tensor
 
 from helpers.scenes import halves
 from helpers.shots import shot
 from lad_reasoner.errors import InputError
+from lad_reasoner.judges.evidence.bank import GRAPH as PRODUCT
 from lad_reasoner.judges.evidence.efficientnet import GRAPH, WEIGHTS, EfficientNetLite0
 
 
@@ -80,6 +81,7 @@ def test_the_file_that_ships_holds_the_published_weights() -> None:
 def test_the_graph_that_ships_is_the_one_that_is_packed() -> None:
     pytest.importorskip("onnx", reason="onnx, which only packing needs, is not installed")
     assert Graph(WEIGHTS).to_bytes() == GRAPH.read_bytes()
+    assert int8_product() == PRODUCT.read_bytes()
 
 
 @pytest.mark.parametrize("content", [b"", b"no graph", GRAPH.read_bytes()[:5000]])

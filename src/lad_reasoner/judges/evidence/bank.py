@@ -1,20 +1,33 @@
 """The patches of all references in all orientations, and the nearest of them for each patch of a query.
 
     bank = Bank(features)                            # of each reference (orientations, patches, channels)
-    nearest, worst = bank.search(query, [0, 1, 3])   # distances (patches,); (reference, orientation) -> distance
+    nearest, view = bank.search(query, [0, 1, 3])    # distances (patches,); (reference, orientation) explained best
 
-Most of the judge's arithmetic is here: a query has some 576 patches, each reference eight times as many.
+Most of the judge's arithmetic is here: a query has some 576 patches, each reference eight times as many. So products are
+taken of vectors rounded to 8 bits first, at a third of the time; what these leave open is computed in full: for each
+patch the CLOSEST views, and all views that may be the one that is explained best. A distance is then either exact, or
+too large by what 8 bits cannot tell: where more views than that show the same plain ground. On photographs of six sets
+the largest 1 % of the distances, which the verdict is made of, were exact in every picture, the others within 0.003.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
 
 from lad_reasoner.judges.evidence.registration import Floats
 
 TOP_SHARE = 0.01  # of the patches: few enough for a small defect, enough to even out single odd patches
+UPRIGHT = 0.85  # a turned reference must be nearer than the upright one by this factor
+CLOSEST = 3  # views in which the nearest patch is looked for exactly
+DOUBT = 0.006  # cosine distance: what 8 bits may err by, of a view
+GRAPH = Path(__file__).parents[2] / "weights/product-int8.onnx"  # made by benchmarks/pack_backbone.py
 View = tuple[int, int]  # reference, and orientation in which it is known
 
 
@@ -23,24 +36,67 @@ class Bank:
 
     def __init__(self, features: Sequence[Floats]) -> None:
         self.features = tuple(features)
+        self.scale = 127 / max(float(np.abs(each).max()) for each in features)  # from a component to 8 bits
+        # Unsigned, from 1 to 255, which is how the fastest product wants one side.
+        self.rough = tuple((_round(each, self.scale).view(np.uint8) ^ 128) for each in features)
 
-    def search(self, query: Floats, references: Sequence[int]) -> tuple[Floats, dict[View, float]]:
+    def search(self, query: Floats, references: Sequence[int]) -> tuple[Floats, View]:
         """Where a query's patches (patches, channels) have their like, and which view the query explains best.
 
-        Returns the distance (patches,) of each patch to the nearest one of any view of these references; and of each
-        view the mean distance of the TOP_SHARE of its patches that the query explains worst.
+        Returns the distance (patches,) of each patch to the nearest one of any view of these references; and the view
+        with the smallest mean distance of the TOP_SHARE of its patches that the query explains worst.
         """
         views = [(index, turn) for index in references for turn in range(len(self.features[index]))]
-        # View by view into one small array, which the processor's cache holds.
-        likeness = np.empty((len(query), len(query)), np.float32)
-        of_query = np.full(len(query), -1, np.float32)
-        of_view = np.empty((len(views), len(query)), np.float32)
+        scale = 127 / float(np.abs(query).max())
+        rough = np.ascontiguousarray(_round(query, scale).T)  # (channels, patches)
+        # The largest products, as integers.
+        of_query = np.empty((len(views), len(query)), np.int32)
+        of_view = np.empty((len(views), len(query)), np.int32)
         for number, (index, turn) in enumerate(views):
-            np.matmul(self.features[index][turn], query.T, out=likeness)  # (view's patches, query's patches)
-            np.maximum(of_query, likeness.max(0), out=of_query)
-            likeness.max(1, out=of_view[number])
-        worst = mean_of_largest(1 - of_view)  # (views,)
-        return 1 - of_query, dict(zip(views, worst.tolist(), strict=True))
+            (products,) = _product().run(None, {"views": self.rough[index][turn], "query": rough})
+            products.max(0, out=of_query[number])  # of (view's patches, query's patches)
+            products.max(1, out=of_view[number])
+        unit = np.float32(1 / (scale * self.scale))
+        return 1 - self._nearest(query, views, of_query), self._explained_best(query, views, 1 - of_view * unit)
+
+    def _nearest(self, query: Floats, views: Sequence[View], products: NDArray[np.int32]) -> Floats:
+        """The largest likeness (patches,) of each of the query's patches, from the rough products (views, patches)."""
+        closest = np.argpartition(products, -min(CLOSEST, len(views)), axis=0)[-CLOSEST:]  # (CLOSEST, patches)
+        likeness = np.full(len(query), -1, np.float32)
+        for number in np.unique(closest):
+            patches = (closest == number).any(0)
+            index, turn = views[number]
+            of_view = (self.features[index][turn] @ query[patches].T).max(0)
+            likeness[patches] = np.maximum(likeness[patches], of_view)
+        return likeness
+
+    def _explained_best(self, query: Floats, views: Sequence[View], distances: Floats) -> View:
+        """From the rough distances (views, patches) of the views' patches; upright unless turned is clearly better."""
+        favour = np.array([UPRIGHT if turn == 0 else 1 for _, turn in views], np.float32)
+        rough = mean_of_largest(distances) * favour  # (views,)
+        in_doubt = np.flatnonzero(rough <= rough.min() + 2 * DOUBT).tolist()
+        if len(in_doubt) == 1:
+            return views[in_doubt[0]]
+
+        def exact(number: int) -> float:
+            index, turn = views[number]
+            nearest = 1 - (self.features[index][turn] @ query.T).max(1)
+            return float(mean_of_largest(nearest) * favour[number])
+
+        return views[min(in_doubt, key=exact)]
+
+
+def _round(vectors: Floats, scale: float) -> NDArray[np.int8]:
+    rounded: NDArray[np.int8] = np.rint(vectors * np.float32(scale)).clip(-127, 127).astype(np.int8)
+    return rounded
+
+
+@cache
+def _product() -> Any:
+    """`views` (patches, channels), uint8 with zero at 128, times `query` (channels, patches), int8: in int32."""
+    settings = onnxruntime.SessionOptions()
+    settings.intra_op_num_threads = settings.inter_op_num_threads = 1  # see threads.py
+    return onnxruntime.InferenceSession(GRAPH, settings, providers=["CPUExecutionProvider"])
 
 
 def mean_of_largest(distances: Floats) -> Floats:

@@ -40,7 +40,7 @@ from PIL import Image
 from lad_reasoner.files.pictures import Picture
 from lad_reasoner.judges.evidence.amount import Amount, Amounts
 from lad_reasoner.judges.evidence.backbone import Backbone
-from lad_reasoner.judges.evidence.bank import Bank, View, mean_of_largest
+from lad_reasoner.judges.evidence.bank import Bank, mean_of_largest
 from lad_reasoner.judges.evidence.colours import lab_colours
 from lad_reasoner.judges.evidence.enlarging import enlarge
 from lad_reasoner.judges.evidence.normal_variation import NormalSpread
@@ -61,7 +61,6 @@ ORIENTATIONS = 8  # multiples of 45 degrees in which a reference is known
 TURNED = 12  # references that are known in all of them; further ones upright, since they differ in pose by themselves
 DITHER = 6.0  # standard deviation, of 255
 COLOUR_SHARE = 0.2  # of the cosine distance; the network's features make up the rest
-UPRIGHT = 0.85  # a turned reference must be nearer than the upright one by this factor
 WINDOW = 0.12  # of the long side: how far from its place a part of a fixed layout may be
 FREE_SHARE = 0.10  # of the patches found only elsewhere: from here on the layout is free and places do not count
 ELSEWHERE = 0.05  # a patch is found only elsewhere when its place costs this much cosine distance more
@@ -265,8 +264,7 @@ class Matcher:
     ) -> _Distances:
         """Of a query at working size, with its features (rows, columns, channels), to references by their indices."""
         features = features.reshape(-1, features.shape[-1])  # (patches, channels)
-        added, worst = self.bank.search(features, references)
-        reference, orientation = _best_explained(worst)
+        added, (reference, orientation) = self.bank.search(features, references)
         explained, view = self.bank.features[reference][orientation], self.views[reference][orientation]
         if imitation is not None:
             reference, view = imitation.reference, imitation.view
@@ -365,14 +363,6 @@ def _numbers_of_orientations(references: int) -> list[int]:
     """In how many orientations each of the references is known."""
     turned = set(spread_evenly(references, TURNED))
     return [ORIENTATIONS if index in turned else 1 for index in range(references)]
-
-
-def _best_explained(worst: dict[View, float]) -> View:
-    """The view which the query explains best; upright unless turned is clearly better.
-
-    `worst` are the largest distances of the views, see `Bank.search`.
-    """
-    return min(worst, key=lambda view: worst[view] * (UPRIGHT if view[1] == 0 else 1))
 
 
 def _place_weight(share: float) -> float:

@@ -194,18 +194,16 @@ class _Seen:
     def __init__(self, pixels: Pixels, palettes: Sequence[NDArray[np.float32]]) -> None:
         self.pixels, self.palettes = pixels, palettes
         self._changed: dict[int, NDArray[np.float32]] = {}
-        self._groups: dict[tuple[int, int], NDArray[np.intp]] = {}
+        self._groups: dict[tuple[int, int], NDArray[np.uint8]] = {}
 
     def mask(self, palette: int, colour: int, margin: int, change: int = 0) -> Mask:
         """The pixels that are nearest to this colour, less a margin, after one of CHANGES."""
         if change not in self._changed:
             self._changed[change] = lab_colours(CHANGES[change](self.pixels)).reshape(-1, 3)
         if (palette, change) not in self._groups:
-            colours = self.palettes[palette]
-            # Squared distances less the pixel's own square, which is the same for all colours.
-            distances = (colours**2).sum(1) - 2 * self._changed[change] @ colours.T
-            self._groups[palette, change] = distances.argmin(1).reshape(self.pixels.shape[:2])
-        inside: NDArray[np.uint8] = (self._groups[palette, change] == colour).astype(np.uint8)
+            groups = _nearest_colour(self._changed[change], self.palettes[palette])
+            self._groups[palette, change] = groups.reshape(self.pixels.shape[:2])
+        inside: NDArray[np.uint8] = (self._groups[palette, change] == colour).view(np.uint8)
         if margin:
             for axis in (0, 1):
                 inside = minimum_filter1d(inside, 2 * margin + 1, axis, mode="constant")
@@ -218,6 +216,19 @@ class _Seen:
         if kinds is None:
             return None
         return tuple(np.bincount(kinds[kinds >= 0], minlength=len(rule.kinds)).tolist())
+
+
+def _nearest_colour(pixels: NDArray[np.float32], palette: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """For each pixel (pixels, 3) the index (pixels,) of the nearest colour (colours, 3); the first of equal ones."""
+    # Squared distances less the pixel's own square, which is the same for all colours.
+    distances = (palette**2).sum(1)[:, None] - 2 * palette @ pixels.T  # (colours, pixels)
+    nearest, least = np.zeros(len(pixels), np.uint8), distances[0]
+    # Colour by colour: NumPy's argmin is slow along so short an axis.
+    for colour in range(1, len(palette)):
+        nearer = (distances[colour] < least).view(np.uint8)
+        np.maximum(nearest, nearer * np.uint8(colour), out=nearest)
+        np.minimum(least, distances[colour], out=least)
+    return nearest
 
 
 def _sure_numbers(picture: _Seen, rule: Rule) -> tuple[int, ...] | None:

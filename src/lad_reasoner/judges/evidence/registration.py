@@ -98,25 +98,27 @@ def sample(values: Floats, points: Floats) -> Floats:
     Points outside take the value at the nearest edge.
     """
     channels, rows, columns = values.shape
-    x, y = np.moveaxis(points / half_extent(rows, columns), -1, 0)
+    across, down = half_extent(rows, columns)
     # From the centre of the first cell, in cells.
-    x = (((x + 1) * columns - 1) / 2).clip(0, columns - 1)
-    y = (((y + 1) * rows - 1) / 2).clip(0, rows - 1)
-    whole_x, whole_y = np.floor(x), np.floor(y)
-    x, y = x - whole_x, y - whole_y
-    left, top = whole_x.astype(np.intp), whole_y.astype(np.intp)
-    right, bottom = np.minimum(left + 1, columns - 1), np.minimum(top + 1, rows - 1)
-    flat = values.reshape(channels, -1)
-
-    def take(row: NDArray[np.intp], column: NDArray[np.intp]) -> Floats:
-        taken: Floats = flat.take(row * columns + column, axis=1)
-        return taken
-
-    upper, lower = take(top, left), take(bottom, left)
-    upper += x * (take(top, right) - upper)
-    lower += x * (take(bottom, right) - lower)
-    upper += y * (lower - upper)
-    return upper
+    x = (((points[..., 0] / across + 1) * columns - 1) / 2).clip(0, columns - 1)
+    y = (((points[..., 1] / down + 1) * rows - 1) / 2).clip(0, rows - 1)
+    left, top = x.astype(np.intp), y.astype(np.intp)
+    x, y = x - left.astype(np.float32), y - top.astype(np.float32)
+    upper_left = top * columns + left
+    lower_left = upper_left + (top < rows - 1) * columns
+    right = (left < columns - 1).astype(np.intp)  # steps to the next column
+    cells = upper_left, upper_left + right, lower_left, lower_left + right
+    sampled = np.empty((channels, *x.shape), np.float32)
+    # Channel by channel and in place: what is at work stays in the processor's cache.
+    for channel, flat in zip(sampled, values.reshape(channels, -1), strict=True):
+        upper, upper_step, lower, lower_step = (flat.take(cell) for cell in cells)
+        upper_step -= upper
+        lower_step -= lower
+        upper += x * upper_step
+        lower += x * lower_step
+        lower -= upper
+        np.add(upper, y * lower, out=channel)
+    return sampled
 
 
 def align(places: Floats, counterparts: Floats) -> Similarity | None:
