@@ -3,8 +3,8 @@
     for pair, result in run(judge, pairs, read):
         ...                        # Judged: verdict, pictures, judgement; Failure: why there is no verdict
 
-It decodes pictures ahead in a thread, stops those that no judge can judge (quality.py), judges in batches, isolates
-the faulty pair of a failed batch, divides the time of a batch among its pairs, and makes the `Verdict`.
+It decodes pictures ahead in a thread and looks there whether they can be judged (quality.py), judges in batches,
+isolates the faulty pair of a failed batch, divides the time of a batch among its pairs, and makes the `Verdict`.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ PATIENCE = 0.02  # seconds that a batch waits for one more item of a source that
 ANSWER_SCORES: dict[Answer, float] = {"yes": 1.0, "no": 0.0, "invalid": 0.5}  # for a judge without scores
 
 Item = TypeVar("Item")
+Ready = tuple[PicturePair, str]  # a pair that is read, and why its query cannot be judged; empty if it can be
 
 
 def _use_one_thread() -> None:
@@ -61,19 +62,26 @@ def run(
 ) -> Iterator[tuple[Item, Judged | Failure]]:
     """Each item with its verdict or its failure, in order.
 
-    `read` decodes an item's pictures in a thread, at most a batch (or `READ_AHEAD`) ahead. A collection is judged in
-    full batches. Any other source may be live, such as a camera: a batch is then what has arrived, so that no verdict
-    waits for the next part. An InputError of `read` or of the judge becomes a `Failure` of that item alone. A
-    MachineError is raised if the judge raises it for a single pair.
+    `read` decodes an item's pictures in a thread. A collection is judged in full batches, and the pictures of the next
+    one are read meanwhile. Any other source may be live, such as a camera: a batch is then what has arrived, so that no
+    verdict waits for the next part, and no more than a batch (or `READ_AHEAD`) is asked for. An InputError of `read`
+    or of the judge becomes a `Failure` of that item alone. A MachineError is raised if the judge raises it for a single
+    pair.
     """
     batch_size = max(1, judge.batch_size)
     ahead = max(batch_size, READ_AHEAD)
     with ThreadPoolExecutor(1, thread_name_prefix="read") as pool:
 
-        def start(item: Item) -> tuple[Item, Future[PicturePair]]:
-            return item, pool.submit(read, item)
+        def make_ready(item: Item) -> Ready:
+            pair = read(item)
+            return pair, _why_unfit(judge, pair)
 
-        source = _Stock(items, start, ahead) if isinstance(items, Collection) else _Live(items, start, ahead)
+        def start(item: Item) -> tuple[Item, Future[Ready]]:
+            return item, pool.submit(make_ready, item)
+
+        source = (
+            _Stock(items, start, batch_size + ahead) if isinstance(items, Collection) else _Live(items, start, ahead)
+        )
         try:
             while source.more():
                 # The batch has no name, which would keep its pictures in memory while the next batch is read.
@@ -86,18 +94,16 @@ def run(
 class _Stock(Generic[Item]):
     """A collection: all items are there, so that each batch is full."""
 
-    def __init__(
-        self, items: Iterable[Item], start: Callable[[Item], tuple[Item, Future[PicturePair]]], ahead: int
-    ) -> None:
+    def __init__(self, items: Iterable[Item], start: Callable[[Item], tuple[Item, Future[Ready]]], ahead: int) -> None:
         self.items, self.start, self.ahead = iter(items), start, ahead
-        self.waiting: deque[tuple[Item, Future[PicturePair]]] = deque()
+        self.waiting: deque[tuple[Item, Future[Ready]]] = deque()
 
     def more(self) -> bool:
         """Whether an item is left."""
         self.waiting.extend(map(self.start, islice(self.items, self.ahead - len(self.waiting))))
         return bool(self.waiting)
 
-    def take(self, count: int) -> list[tuple[Item, Future[PicturePair]]]:
+    def take(self, count: int) -> list[tuple[Item, Future[Ready]]]:
         """The next items, at most `count`."""
         return [self.waiting.popleft() for _ in range(min(count, len(self.waiting)))]
 
@@ -108,12 +114,10 @@ class _Stock(Generic[Item]):
 class _Live(Generic[Item]):
     """A source that may wait for its next item: a thread asks it, and a batch is what has arrived."""
 
-    def __init__(
-        self, items: Iterable[Item], start: Callable[[Item], tuple[Item, Future[PicturePair]]], ahead: int
-    ) -> None:
+    def __init__(self, items: Iterable[Item], start: Callable[[Item], tuple[Item, Future[Ready]]], ahead: int) -> None:
         self.items, self.start, self.ahead = iter(items), start, ahead
-        self.arrived: SimpleQueue[tuple[Item, Future[PicturePair]] | None] = SimpleQueue()  # None is the end
-        self.waiting: deque[tuple[Item, Future[PicturePair]]] = deque()
+        self.arrived: SimpleQueue[tuple[Item, Future[Ready]] | None] = SimpleQueue()  # None is the end
+        self.waiting: deque[tuple[Item, Future[Ready]]] = deque()
         self.wanted = Semaphore(0)
         self.ordered = 0  # items that are wanted and have not arrived
         self.error: BaseException | None = None
@@ -143,7 +147,7 @@ class _Live(Generic[Item]):
             raise self.error
         return bool(self.waiting)
 
-    def take(self, count: int) -> list[tuple[Item, Future[PicturePair]]]:
+    def take(self, count: int) -> list[tuple[Item, Future[Ready]]]:
         """What has arrived, at most `count` items; waits no longer than `PATIENCE` for each."""
         try:
             while len(self.waiting) < count and self.ordered and not self.ended:
@@ -152,7 +156,7 @@ class _Live(Generic[Item]):
             pass
         return [self.waiting.popleft() for _ in range(min(count, len(self.waiting)))]
 
-    def _receive(self, entry: tuple[Item, Future[PicturePair]] | None) -> None:
+    def _receive(self, entry: tuple[Item, Future[Ready]] | None) -> None:
         if entry is None:
             self.ended = True
         else:
@@ -165,37 +169,35 @@ class _Live(Generic[Item]):
         self.wanted.release()
 
 
-def _run_batch(
-    judge: Judge, batch: Sequence[tuple[Item, Future[PicturePair]]]
-) -> Iterator[tuple[Item, Judged | Failure]]:
-    pairs: list[PicturePair] = []
+def _run_batch(judge: Judge, batch: Sequence[tuple[Item, Future[Ready]]]) -> Iterator[tuple[Item, Judged | Failure]]:
+    ready: list[Ready] = []
     failures: dict[int, Failure] = {}
     for position, (item, future) in enumerate(batch):
         try:
-            pairs.append(future.result())
+            ready.append(future.result())
         except InputError as error:
             # A pair on disk and a failed query have their name in `query`.
             name = item.query if hasattr(item, "query") else name_source(item)
             failures[position] = Failure(query=printable(name), error=str(error))
-    results = _judge(judge, pairs)
+    results = _judge(judge, ready)
     for position, (item, _) in enumerate(batch):
         yield item, failures[position] if position in failures else next(results)
 
 
-def _judge(judge: Judge, pairs: Sequence[PicturePair]) -> Iterator[Judged | Failure]:
+def _judge(judge: Judge, ready: Sequence[Ready]) -> Iterator[Judged | Failure]:
     """The whole batch at once; if that fails, pair by pair: only the faulty pair fails, and each needs less memory."""
-    if not pairs:
+    if not ready:
         return
     try:
-        judged = judge_batch(judge, pairs)
+        judged = _judge_ready(judge, ready)
     except (InputError, MachineError) as error:
-        if len(pairs) > 1:
-            for pair in pairs:
-                yield from _judge(judge, [pair])
+        if len(ready) > 1:
+            for each in ready:
+                yield from _judge(judge, [each])
         elif isinstance(error, MachineError):
             raise
         else:
-            yield Failure(query=pairs[0].query.name, error=str(error))
+            yield Failure(query=ready[0][0].query.name, error=str(error))
     else:
         yield from judged
 
@@ -205,18 +207,24 @@ def judge_batch(judge: Judge, pairs: Sequence[PicturePair]) -> list[Judged]:
 
     Raises what the judge raises, and ValueError if it does not return one judgement for each pair.
     """
+    return _judge_ready(judge, [(pair, _why_unfit(judge, pair)) for pair in pairs])
+
+
+def _why_unfit(judge: Judge, pair: PicturePair) -> str:
+    return why_unfit(pair) if getattr(judge, "looks_at_pictures", True) else ""
+
+
+def _judge_ready(judge: Judge, ready: Sequence[Ready]) -> list[Judged]:
     start = time.perf_counter()
-    looks = getattr(judge, "looks_at_pictures", True)
-    reasons = [why_unfit(pair) if looks else "" for pair in pairs]
-    fit = [pair for pair, reason in zip(pairs, reasons, strict=True) if not reason]
+    fit = [pair for pair, reason in ready if not reason]
     made = judge.judge(fit) if fit else []
     if len(made) != len(fit):
         raise ValueError(f"{judge.name}: returned {len(made)} judgements for {len(fit)} pairs")
     following = iter(made)
-    judgements = [Judgement("invalid", reason=reason) if reason else next(following) for reason in reasons]
-    seconds = (time.perf_counter() - start) / len(pairs)
+    judgements = [Judgement("invalid", reason=reason) if reason else next(following) for _, reason in ready]
+    seconds = (time.perf_counter() - start) / len(ready)
     judged = []
-    for pair, judgement in zip(pairs, judgements, strict=True):
+    for (pair, _), judgement in zip(ready, judgements, strict=True):
         references = tuple(reference.name for reference in pair.references)
         verdict = make_verdict(judge, pair.query.name, references, judgement, seconds, pair.query.notes)
         judged.append(Judged(verdict, pair, judgement))

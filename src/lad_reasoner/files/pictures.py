@@ -465,11 +465,10 @@ def _why_blank(picture: Picture) -> str:
     extrema = picture.image.getextrema()
     if all(high - low <= BLANK_RANGE for low, high in extrema):  # type: ignore[misc]
         return "the picture has one colour only"
-    grey = np.asarray(picture.image.convert("L"))
-    dark, bright = np.percentile(grey, (0.1, 99.9))
-    if bright <= BLACK:
+    pixels = np.cumsum(picture.image.convert("L").histogram())  # at each grey level or below
+    if pixels[BLACK] >= 0.999 * pixels[-1]:
         return "the picture is black"
-    return "the picture is white" if dark >= WHITE else ""
+    return "the picture is white" if pixels[WHITE - 1] <= 0.001 * pixels[-1] else ""
 
 
 def within_budget(image: Image.Image, max_pixels: int | None) -> Image.Image:

@@ -3,11 +3,11 @@
     bank = Bank(features)                            # of each reference (orientations, patches, channels)
     nearest, view = bank.search(query, [0, 1, 3])    # distances (patches,); (reference, orientation) explained best
 
-Most of the judge's arithmetic is here: a query has some 576 patches, each reference eight times as many. So products are
-taken of vectors rounded to 8 bits first, at a third of the time; what these leave open is computed in full: for each
-patch the CLOSEST views, and all views that may be the one that is explained best. A distance is then either exact, or
-too large by what 8 bits cannot tell: where more views than that show the same plain ground. On photographs of six sets
-the largest 1 % of the distances, which the verdict is made of, were exact in every picture, the others within 0.003.
+Most of the judge's arithmetic is here: a query has some 576 patches, each reference eight times as many. So products
+are taken of vectors rounded to 8 bits first, at a third of the time; what these leave open is computed in full: for
+each patch the CLOSEST views, and all views that may be the one that is explained best. A distance is then either exact,
+or too large by what 8 bits cannot tell: where more views than that show the same plain ground. The largest distances,
+which the verdict is made of, are not such ones.
 """
 
 from __future__ import annotations
