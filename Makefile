@@ -1,6 +1,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
+# Without a GPU of NVIDIA, PyTorch's build for CPUs: a tenth of the size.
+CPU := $(if $(shell command -v nvidia-smi),,--retries 1 --extra-index-url https://download.pytorch.org/whl/cpu)
 
 .PHONY: demo test check docs pictures drills bench format reproduce release clean
 
@@ -61,6 +63,6 @@ clean:
 # that a CPU build that is already there serves all that asks for torch.
 $(READY): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt torch
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt $(CPU) torch
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,hf,teacher,data,figures,train,serve,plant,ocr,ray,docs]'
 	@touch $@

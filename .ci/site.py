@@ -27,7 +27,6 @@ OUTSIDE = {
     "security.md": ROOT / "SECURITY.md",
     "model-card.md": ROOT / "src/lad_reasoner/weights/README.md",
 }
-LATER = {"performance.md"}  # pages that are not written yet
 LINK = re.compile(r"(?<!!)\[([^\]]+)\]\(([^)\s#:]+)(#[^)\s]*)?\)")
 FENCE = re.compile(r"(^```.*?^```)", re.DOTALL | re.MULTILINE)
 CODE = re.compile(r"(`[^`\n]+`)")
@@ -36,7 +35,7 @@ logging.getLogger("matplotlib").setLevel(logging.ERROR)
 
 
 def on_config(config: Any) -> Any:
-    """Leave out of the navigation the pages of OUTSIDE and LATER that are not there."""
+    """Leave out of the navigation the pages of OUTSIDE that are not there."""
     config.nav = [entry for entry in map(_existing, config.nav) if entry]
     return config
 
@@ -47,7 +46,7 @@ def _existing(entry: Any) -> Any:
         if isinstance(content, str):
             return entry if _existing(content) else None
         return {title: [each for each in map(_existing, content) if each]}
-    path = OUTSIDE.get(entry) or (DOCS / entry if entry in LATER else None)
+    path = OUTSIDE.get(entry)
     return entry if path is None or path.is_file() else None
 
 
@@ -190,40 +189,104 @@ def write_records() -> str:
     from lad_reasoner.evaluation.run import RunMetrics, Settings
 
     written = {
-        "A line of `inspect --json` and of verdicts.jsonl": records.ResultLine,
-        "A verdict": records.Verdict,
-        "A box": records.Box,
-        "A line of predictions.jsonl": records.Prediction,
-        "A pair": records.Pair,
+        "a line of `inspect --json`, of verdicts.jsonl, and of `inspect --ray`": records.ResultLine,
+        "a line of predictions.jsonl": records.Prediction,
         "settings.json of a run": Settings,
         "metrics.json of a run": RunMetrics,
     }
     lines = ["# JSON", "", "Generated from the records of the code. Fields may be added; none is renamed.", ""]
-    for title, model in written.items():
-        lines += [
-            f"## {title}",
-            "",
-            (model.__doc__ or "").replace("\n    ", "\n").strip(),
-            "",
-            "| field | type |",
-            "|---|---|",
-        ]
-        for name, field in model.model_fields.items():
-            annotation = re.sub(r"(typing|lad_reasoner(\.\w+)*)\.", "", _type_name(field.annotation))
-            lines.append(f"| `{name}` | `{annotation}` |".replace("`| None", "` or none"))
-        lines.append("")
-    return "\n".join(lines) + "\n"
+    lines += ["| where | record |", "|---|---|"]
+    schemas: dict[str, Any] = {}
+    for place, model in written.items():
+        schema = model.model_json_schema(mode="serialization")
+        schemas |= {model.__name__: schema, **schema.get("$defs", {})}
+        lines.append(f"| {place} | {_schema_name(schema)} |")
+    return "\n".join(lines + _describe_schemas(schemas)) + "\n"
 
 
-def _type_name(annotation: Any) -> str:
-    name = (
-        annotation.__name__ if isinstance(annotation, type) and not hasattr(annotation, "__args__") else str(annotation)
-    )
-    return name.replace("|", "or").replace("NoneType", "null").replace("None", "null")
+def write_rest() -> str:
+    """Every route of the server of stations, and what it takes and answers."""
+    from types import SimpleNamespace
+    from typing import cast
+
+    from lad_reasoner.service.api import create_app, require_engineer
+    from lad_reasoner.service.runtime import Runtime
+
+    # Routes are described without a station and without a judge.
+    app = create_app(cast(Runtime, SimpleNamespace(stations={}, listeners=[], queue=())))
+    described = app.openapi()
+    schemas: dict[str, Any] = described["components"]["schemas"]
+    engineers = {
+        (method, route.path)
+        for route in app.routes
+        if hasattr(route, "dependant")
+        for method in route.methods
+        if require_engineer in (each.call for each in route.dependant.dependencies)
+    }
+    lines = [
+        "# REST",
+        "",
+        "Generated from the code of `lad-reasoner serve`, which answers the same as JSON at `/openapi.json`.",
+    ]
+    lines += ["[Serve stations](../serve.md) has examples, keys and the meaning of each status.", ""]
+    lines += ["| route | what it does | role | takes | answers |", "|---|---|---|---|---|"]
+    bodies: dict[str, Any] = {}
+    for path, routes in described["paths"].items():
+        for method, route in routes.items():
+            body = route.get("requestBody", {}).get("content", {}).get("application/json", {}).get("schema", {})
+            if "title" in body:
+                bodies |= {body["title"]: body, **body.get("$defs", {})}
+            done = next(content for status, content in route["responses"].items() if status.startswith("2"))
+            ((kind, content),) = done.get("content", {"": {}}).items()
+            is_json = kind == "application/json"
+            answer = _schema_name(content.get("schema", {})) if is_json else f"`{kind}`" if kind else ""
+            role = "engineer" if (method.upper(), path) in engineers else ""
+            queries = [f"`?{each['name']}=`" for each in route.get("parameters", ()) if each["in"] == "query"]
+            takes = " ".join([*filter(None, [_schema_name(body)]), *queries])
+            described_route = " ".join(route["description"].split())
+            call = f"`{method.upper()}` `{path}`"
+            lines.append(f"| {call} | {described_route} | {role} | {takes} | {answer} |")
+    records = bodies | {name: schema for name, schema in schemas.items() if "properties" in schema}
+    return "\n".join(lines + _describe_schemas(dict(sorted(records.items())))) + "\n"
+
+
+def _describe_schemas(schemas: dict[str, Any]) -> list[str]:
+    """A section for each JSON schema: what it is, and its fields."""
+    lines = []
+    for name, schema in schemas.items():
+        lines += ["", f"## {name}", "", schema.get("description", "").replace("None", "null"), ""]
+        texts = {field: content.get("description", "") for field, content in schema["properties"].items()}
+        if name.endswith("Form"):  # what a client sends
+            texts |= {field: f"required. {texts[field]}".strip() for field in schema.get("required", ())}
+        has_texts = any(texts.values())
+        lines += ["| field | type | meaning |", "|---|---|---|"] if has_texts else ["| field | type |", "|---|---|"]
+        for field, text in texts.items():
+            kind = _schema_name(schema["properties"][field])
+            lines.append(f"| `{field}` | {kind} |" + (f" {text} |" if has_texts else ""))
+    return lines
+
+
+def _schema_name(schema: dict[str, Any]) -> str:
+    """A JSON schema in a few words, with a link to the record that it names."""
+    if "$ref" in schema or "properties" in schema:
+        name = schema.get("$ref", schema.get("title", "")).rpartition("/")[2]
+        return f"[{name}](#{name.lower()})"
+    if "enum" in schema or "const" in schema:
+        return ", ".join(f"`{value}`" for value in schema.get("enum", [schema.get("const")]) if value != "")
+    for key in ("anyOf", "oneOf"):
+        if key in schema:
+            return " or ".join(filter(None, map(_schema_name, schema[key])))
+    if schema.get("type") == "array":
+        kinds = dict.fromkeys(each["type"] for each in schema.get("prefixItems", ()))  # of a list of fixed length
+        return f"list of {_schema_name(schema.get('items') or {'type': ' or '.join(kinds)})}"
+    if isinstance(schema.get("additionalProperties"), dict):
+        return f"object of {_schema_name(schema['additionalProperties'])}"
+    return str(schema.get("type", ""))
 
 
 GENERATED: dict[str, Callable[[], str]] = {
     "reference/cli.md": write_cli,
     "reference/config.md": write_keys,
     "reference/json.md": write_records,
+    "reference/rest.md": write_rest,
 }

@@ -5,6 +5,7 @@ import re
 import shlex
 import shutil
 import subprocess
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,8 @@ def test_the_image_runs_as_a_user_and_copies_what_is_there() -> None:
     assert re.search(r"^USER 10001:10001$", stages[-1], re.MULTILINE)
     assert "HEALTHCHECK" in stages[-1]
     copied = [word for line in re.findall(r"^COPY (?!--from)(.*)$", text, re.MULTILINE) for word in line.split()[:-1]]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert {project["readme"], *project["license-files"]} <= set(copied)
     kept = (DEPLOY / "Dockerfile.dockerignore").read_text().split()
     for name in copied:
         assert (ROOT / name).exists(), name

@@ -38,7 +38,7 @@ def test_notebooks(path: Path, tmp_path: Path) -> None:
 
 def test_the_pages_show_the_examples() -> None:
     for page, example in (("judge", "brightness"), ("reward", "mine")):
-        shown = (ROOT / f"docs/howto/{page}.md").read_text(encoding="utf-8").partition("```text\n")[2]
+        shown = (ROOT / f"docs/howto/{page}.md").read_text(encoding="utf-8").partition("```python\n")[2]
         code = (EXAMPLES / f"{example}.py").read_text(encoding="utf-8").partition('\n"""\n')[2]
         assert shown.partition("```")[0].strip() == code.strip(), page
 

@@ -1,10 +1,13 @@
 """The files around the package agree with it: version, changelog, citation, licences, CI, issue forms."""
 
 import re
+import shutil
+import subprocess
 import tomllib
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
 from lad_reasoner.version import __version__
@@ -34,6 +37,26 @@ def test_ci_tries_three_systems_and_pythons() -> None:
     matrix = read_yaml(".github/workflows/ci.yml")["jobs"]["test"]["strategy"]["matrix"]
     assert len(matrix["os"]) == len(matrix["python"]) == 3
     assert {name.partition("-")[0] for name in matrix["os"]} == {"ubuntu", "macos", "windows"}
+
+
+@pytest.mark.posix
+@pytest.mark.skipif(shutil.which("make") is None, reason="no make")
+@pytest.mark.parametrize("has_gpu", [False, True])
+def test_make_takes_the_cpu_build_of_pytorch_where_there_is_no_gpu(tmp_path: Path, has_gpu: bool) -> None:
+    for name in ("make", "sh", *(["nvidia-smi"] if has_gpu else [])):
+        (tmp_path / name).symlink_to(shutil.which(name) or "/bin/sh")
+    command = [str(tmp_path / "make"), "--dry-run", "--always-make", ".venv/.ready"]
+    done = subprocess.run(command, cwd=ROOT, env={"PATH": str(tmp_path)}, capture_output=True, text=True, check=True)
+    (line,) = [line for line in done.stdout.splitlines() if line.endswith(" torch")]
+    assert ("https://download.pytorch.org/whl/cpu" in line) is not has_gpu
+
+
+def test_ci_installs_the_pinned_versions() -> None:
+    jobs = read_yaml(".github/workflows/ci.yml")["jobs"]
+    runs = [step["run"] for job in ("test", "drills") for step in jobs[job]["steps"] if "run" in step]
+    installs = [line for line in runs if " pip install" in line]
+    assert len(installs) == 4
+    assert all("-c constraints.txt" in line for line in installs)
 
 
 def test_hooks_are_those_of_make_check() -> None:

@@ -22,7 +22,7 @@ OTHERS = [
     ROOT / name for name in ("CONTRIBUTING.md", "CHANGELOG.md", "LICENCES.md", "src/lad_reasoner/weights/README.md")
 ]
 # Pages that the documentation site generates.
-GENERATED = {ROOT / "docs/reference" / name for name in ("cli.md", "config.md", "json.md")}
+GENERATED = {ROOT / "docs/reference" / name for name in ("cli.md", "config.md", "json.md", "rest.md")}
 
 # Any setting may follow these verbs; they are read as a run would read them.
 STAGES: dict[str, dict[str, Any]] = {

@@ -47,7 +47,7 @@ class Checked(Record):
 
 
 class SecondOpinion(Record):
-    """What a second judge said of crops of a query near the limit; see service/second_look.py.
+    """What a second judge said of crops of a query near the limit.
 
     `decides` tells whether the verdict is by this answer, `statement` says that in words.
     """
@@ -115,8 +115,8 @@ class Verdict(Record):
 
     `station`, `outcome` and `p_value` are those of a station, whose limit then decides. An unsure part is not called
     anomalous. `p_value` is the share of good parts that score at least as high; None without normal pictures.
-    `checks` are the rules of the station, see service/rules.py. With a `second_look` the score is that of the first
-    judge, and the answer perhaps that of the second.
+    `checks` are the rules of the station. With a `second_look` the score is that of the first judge, and the answer
+    perhaps that of the second.
     """
 
     query: str
@@ -166,6 +166,7 @@ class ResultLine(Record):
     score: float | None = None
     headline: str | None = None
     reasoning: str | None = None
+    details: str | None = None
     response: str | None = None
     boxes: tuple[Box, ...] | None = None
     boxes_from: str | None = None

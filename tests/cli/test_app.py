@@ -15,6 +15,7 @@ from PIL import Image
 
 from helpers import tiny
 from helpers.shots import shot
+from lad_reasoner.records import Verdict
 from lad_reasoner.version import __version__
 
 COMMAND = str(Path(sys.executable).with_name("lad-reasoner"))
@@ -87,6 +88,8 @@ def test_table_out_and_fail_on_anomaly(folder: Path) -> None:
     assert done.stderr == "report: out/report.html\n"
     lines = (folder / "out/verdicts.jsonl").read_text().splitlines()
     assert [json.loads(line)["answer"] for line in lines] == ["yes", "no"]
+    assert all("Compared patch by patch" in json.loads(line)["details"] for line in lines)
+    assert Verdict.model_fields.keys() <= json.loads(lines[0]).keys()
     assert "query/bad.png" in (folder / "out/report.html").read_text()
     assert run("inspect", "-r", "reference", "query/good.png", "--fail-on-anomaly", cwd=folder).returncode == 0
 

@@ -73,4 +73,5 @@ def test_the_list_of_judges_is_complete() -> None:
 def test_env_reports_it() -> None:
     done = run_without_torch("env")
     assert done.returncode == 0, done.stderr
-    assert "torch cannot be imported" in done.stdout
+    line = "device         cpu; for a GPU and for vision-language models: torch is not installed; run: pip install "
+    assert line in done.stdout

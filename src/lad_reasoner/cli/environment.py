@@ -9,11 +9,13 @@ import sys
 from collections import defaultdict
 from collections.abc import Iterator
 from importlib import metadata
+from typing import Any
 
+from lad_reasoner.errors import MissingExtraError, require
 from lad_reasoner.text import print_shown as print
 
 PACKAGE = "lad-reasoner"
-SHOWN = ("torch", "torchvision", "transformers", "trl", "numpy", "pillow", "pydantic", "typer")
+SHOWN = ("numpy", "scipy", "onnxruntime", "pillow", "pydantic", "typer", "torch", "torchvision", "transformers", "trl")
 # `transformers>=5.0; extra == 'hf'` -> name, extras of that package in brackets, the extra that asks for it
 REQUIREMENT = re.compile(r"([\w.-]+)\s*(?:\[([\w, -]+)\])?[^;]*(?:;.*extra\s*==\s*['\"]([\w-]+)['\"])?")
 
@@ -40,7 +42,9 @@ def _facts() -> Iterator[tuple[str, str]]:
 
 def _devices() -> list[str]:
     try:
-        import torch
+        torch: Any = require("torch", "hf")
+    except MissingExtraError as error:
+        return [f"cpu; for a GPU and for vision-language models: {error}"]
     except Exception as error:  # a broken installation is what this report is for
         return [f"torch cannot be imported: {type(error).__name__}: {error}"]
     devices = [f"cpu, {torch.get_num_threads()} threads"]
