@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image
 
 from lad_reasoner.errors import ImageError, InputError
-from lad_reasoner.files.pictures import DEEP, Picture, PictureSource, find_depth, read_picture, why_blank
+from lad_reasoner.files.pictures import DEEP, Picture, PictureSource, find_depth, map_pictures, read_picture, why_blank
 from lad_reasoner.judge import Judge, PicturePair
 from lad_reasoner.judges import add_evidence, load_judge
 from lad_reasoner.records import Failure, Verdict
@@ -44,7 +44,7 @@ class Inspector:
         if len(references) == 0:
             raise InputError("no references: give at least one picture of a good product with --reference")
         self.depth = find_depth(references)
-        self.references = tuple(self._read_picture(reference) for reference in references)
+        self.references = tuple(map_pictures(self._read_picture, references))
         if isinstance(model, str):
             self.judge = load_judge(model, evidence=evidence)
         else:

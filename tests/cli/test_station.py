@@ -201,3 +201,15 @@ def test_zones(command: Command, tmp_path: Path) -> None:
     code, _, told = command("station", "zones", out, "--svg", tmp_path / "gone.svg")
     assert (code, told) == (1, f"lad-reasoner: {tmp_path / 'gone.svg'}: No such file or directory\n")
     assert command("station", "zones", out, "--clear")[1].startswith("0 zones")
+
+
+def test_kept_references_are_not_said_to_be_studied(command: Command, tmp_path: Path) -> None:
+    references = grey_pictures(tmp_path / "good", range(100, 112))
+    words = ("--references", references[0].parent, "--model", "pixel-difference", "-o", tmp_path / "many")
+    assert command("station", "create", *words)[0] == 0
+    code, _, told = command("inspect", "--station", tmp_path / "many", references[0])
+    assert code == 0 and "studying" not in told
+    code, _, told = command(
+        "inspect", "--reference", references[0].parent, "--model", "pixel-difference", references[0]
+    )
+    assert code == 0 and "studying 12 references" in told

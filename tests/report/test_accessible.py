@@ -11,8 +11,8 @@ from helpers.browser import AXE, CHROMIUM, NO_AXE, axe_faults, launch
 from helpers.runs import picture, prediction, recorded, said, write_run
 from helpers.verdicts import verdict
 from lad_reasoner.evaluation.comparison import compare_runs
-from lad_reasoner.evaluation.run import THUMBNAILS, measure_run
-from lad_reasoner.evaluation.thumbnails import save_map, save_thumbnail
+from lad_reasoner.evaluation.run import measure_run
+from lad_reasoner.evaluation.thumbnails import THUMBNAILS, save_map, save_thumbnail
 from lad_reasoner.judge import Judgement, PicturePair
 from lad_reasoner.records import Box, Failure, Prediction
 from lad_reasoner.report.evaluation import write_evaluation_page

@@ -11,8 +11,8 @@ from playwright.sync_api import sync_playwright
 
 from helpers.browser import CHROMIUM, EVIL, launch, watch
 from helpers.runs import from_matrix, picture, prediction, recorded, said
-from lad_reasoner.evaluation.run import THUMBNAILS, Recorded, measure_run
-from lad_reasoner.evaluation.thumbnails import SIDE, read_thumbnail, save_map, save_thumbnail
+from lad_reasoner.evaluation.run import Recorded, measure_run
+from lad_reasoner.evaluation.thumbnails import SIDE, THUMBNAILS, read_thumbnail, save_map, save_thumbnail
 from lad_reasoner.records import Box
 from lad_reasoner.report.evaluation import render_evaluation, write_evaluation_page
 from lad_reasoner.report.rows import remarks

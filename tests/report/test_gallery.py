@@ -10,8 +10,7 @@ from playwright.sync_api import sync_playwright
 from helpers.browser import CHROMIUM, EVIL, launch, watch
 from helpers.runs import picture, prediction, said, write_run
 from lad_reasoner.evaluation.comparison import RunComparison, compare_runs
-from lad_reasoner.evaluation.run import THUMBNAILS
-from lad_reasoner.evaluation.thumbnails import save_map, save_thumbnail
+from lad_reasoner.evaluation.thumbnails import THUMBNAILS, save_map, save_thumbnail
 from lad_reasoner.records import Box
 from lad_reasoner.report.gallery import choose_examples, render_gallery, write_gallery_page
 

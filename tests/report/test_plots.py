@@ -17,8 +17,7 @@ from helpers.runs import from_matrix, noisy_run, picture, prediction, runs, said
 from lad_reasoner.errors import InputError, MissingExtraError
 from lad_reasoner.evaluation.comparison import compare_runs
 from lad_reasoner.evaluation.metrics import compute_metrics
-from lad_reasoner.evaluation.run import THUMBNAILS
-from lad_reasoner.evaluation.thumbnails import save_thumbnail
+from lad_reasoner.evaluation.thumbnails import THUMBNAILS, save_thumbnail
 from lad_reasoner.records import Prediction
 from lad_reasoner.report import plots
 from lad_reasoner.report.plots import _spread, draw_plots, roc_curve

@@ -117,3 +117,23 @@ def test_a_limit_that_decides_otherwise_says_why_and_where(station: Path, tmp_pa
     )
     assert len(unsure.verdict.headline.split()) <= 15
     assert good.verdict.headline == "Nothing stands out."  # here judge and limit agree
+
+
+class Ratio(Mapped):
+    """Tells how far a picture is from the judge's own limit, as `evidence` does."""
+
+    def judge(self, pairs: Sequence[PicturePair]) -> list[Judgement]:
+        words = {"headline": "Nothing stands out. 0.74 times the limit.", "reasoning": "It is 0.74 times the limit."}
+        return [replace(judgement, **words) for judgement in super().judge(pairs)]
+
+
+def test_the_limit_is_that_of_the_station(station: Path, tmp_path: Path) -> None:
+    settings = Station.load(station).model_copy(update={"prompt_version": "grey-1", "limit": 0.05})
+    picture = grey_picture(tmp_path / "query.png", 101, side=40)
+    (good,) = decisions(OpenStation(station, Ratio(), settings), picture)
+    assert isinstance(good, Decision)
+    assert re.fullmatch(r"Nothing stands out\. Score 0\.\d{4}, limit 0\.0500\.", good.verdict.headline)
+    assert good.verdict.reasoning == "It is 0.74 times the judge's own limit."
+    (own,) = decisions(OpenStation(station, Ratio(), settings.model_copy(update={"limit": None})), picture)
+    assert isinstance(own, Decision)
+    assert own.verdict.headline == "Nothing stands out. 0.74 times the limit."

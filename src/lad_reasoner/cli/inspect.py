@@ -17,6 +17,7 @@ from lad_reasoner.text import print_shown as print
 
 if TYPE_CHECKING:
     from lad_reasoner.inspector import Inspector
+    from lad_reasoner.judge import Judge
     from lad_reasoner.records import Failure, Verdict
     from lad_reasoner.report.inspection import InspectionRow
     from lad_reasoner.runner import Judged
@@ -130,9 +131,12 @@ def inspect_verb(
     files = _find_queries(queries, passed_over)
     inspector: Inspector | OpenStation
     if station:
-        from lad_reasoner.service.inspection import OpenStation
+        from lad_reasoner.service.inspection import OpenStation, load_station_judge
+        from lad_reasoner.service.station import Station
 
-        inspector = OpenStation(station, options=options)
+        judge = load_station_judge(Station.load(station), options)
+        _show_study(judge)  # of references whose study is not kept in the station yet
+        inspector = OpenStation(station, judge)
     elif edge:
         from lad_reasoner.service.edge import open_edge
 
@@ -144,8 +148,8 @@ def inspect_verb(
 
         judge = load_judge(model, evidence=evidence, **options)
         inspector = Inspector(judge, find_pictures(reference or [], passed_over))
+        _announce_study(inspector)
     second = _load_second_look(inspector, second_look, second_look_server)
-    _announce_study(inspector)
     failed = invalid = anomalous = unsure = 0
     changed: Counter[str] = Counter()
     reasons: Counter[str] = Counter()
@@ -191,16 +195,21 @@ def inspect_verb(
         raise typer.Exit(EXIT_UNSURE)
 
 
-def _announce_study(inspector: Inspector | OpenStation) -> None:
+def _announce_study(inspector: Inspector) -> None:
     """Of many references: a bar while they are studied, or a line where stderr is no terminal."""
+    if len(inspector.references) >= MANY_REFERENCES and not _show_study(inspector.judge):
+        print(f"studying {len(inspector.references)} references", file=sys.stderr)
+
+
+def _show_study(judge: Judge) -> bool:
+    """Whether the judge will show a bar while it studies references."""
     from lad_reasoner.report.terminal import track
 
-    if len(inspector.references) >= MANY_REFERENCES:
-        show_progress = getattr(inspector.judge, "show_progress", None)
-        if show_progress and sys.stderr.isatty():
-            show_progress(partial(track, beside_results=False))
-        else:
-            print(f"studying {len(inspector.references)} references", file=sys.stderr)
+    show_progress = getattr(judge, "show_progress", None)
+    if show_progress is None or not sys.stderr.isatty():
+        return False
+    show_progress(partial(track, beside_results=False))
+    return True
 
 
 def _load_second_look(inspector: Inspector | OpenStation, name: str | None, server: str | None) -> SecondLook | None:

@@ -28,7 +28,7 @@ from lad_reasoner.errors import InputError, RecordError
 from lad_reasoner.evaluation.benchmark import Benchmark, Facts, default_kinds, draw_pairs, limit_pairs
 from lad_reasoner.evaluation.explanations import Explanations, measure_explanations
 from lad_reasoner.evaluation.metrics import RESAMPLES, Metrics, Summary, compute_metrics
-from lad_reasoner.evaluation.thumbnails import save_map, save_thumbnail
+from lad_reasoner.evaluation.thumbnails import THUMBNAILS, save_map, save_thumbnail
 from lad_reasoner.files.jsonl import append_record, read_records, repair_records
 from lad_reasoner.files.pictures import Picture
 from lad_reasoner.files.whole import describe_write_error, lock, own_folder, write_whole
@@ -38,7 +38,7 @@ from lad_reasoner.runner import Judged, make_verdict, run
 from lad_reasoner.templates import command_line
 from lad_reasoner.text import first_problem, listed, printable
 
-SETTINGS, PREDICTIONS, METRICS, THUMBNAILS = "settings.json", "predictions.jsonl", "metrics.json", "thumbnails"
+SETTINGS, PREDICTIONS, METRICS = "settings.json", "predictions.jsonl", "metrics.json"
 
 
 class Settings(Record):

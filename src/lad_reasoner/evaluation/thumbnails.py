@@ -13,6 +13,7 @@ from PIL import Image
 from lad_reasoner.files.pictures import Picture, encode_picture
 from lad_reasoner.files.whole import write_whole
 
+THUMBNAILS = "thumbnails"  # folder of a run
 SIDE = 176  # pixels
 MAP_SIDE = 96  # cells of a map that is kept: its detail is no finer
 HEAT_FROM, HEAT_TO = 0.6, 2.0  # in limits of normal variation: the map begins to show, the map is full

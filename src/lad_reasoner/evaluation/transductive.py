@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lad_reasoner.data.sets.built_set import put_file
-from lad_reasoner.evaluation.run import PREDICTIONS, SETTINGS, THUMBNAILS, read_run
+from lad_reasoner.evaluation.run import PREDICTIONS, SETTINGS, read_run
+from lad_reasoner.evaluation.thumbnails import THUMBNAILS
 from lad_reasoner.files.whole import own_folder, write_whole
 from lad_reasoner.judges.april_gan import ALONE
 from lad_reasoner.records import Prediction

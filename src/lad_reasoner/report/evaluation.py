@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lad_reasoner.evaluation.explanations import check_line
-from lad_reasoner.evaluation.run import THUMBNAILS, Recorded, RunMetrics, write_metrics
-from lad_reasoner.evaluation.thumbnails import read_thumbnail
+from lad_reasoner.evaluation.run import Recorded, RunMetrics, write_metrics
+from lad_reasoner.evaluation.thumbnails import THUMBNAILS, read_thumbnail
 from lad_reasoner.files.whole import write_whole
 from lad_reasoner.records import Prediction
 from lad_reasoner.report.rows import (

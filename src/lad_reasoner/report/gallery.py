@@ -16,8 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lad_reasoner.evaluation.benchmark import limit_pairs
-from lad_reasoner.evaluation.run import THUMBNAILS
-from lad_reasoner.evaluation.thumbnails import read_thumbnail
+from lad_reasoner.evaluation.thumbnails import THUMBNAILS, read_thumbnail
 from lad_reasoner.files.walk import natural_path
 from lad_reasoner.files.whole import write_whole
 from lad_reasoner.records import Pair, Prediction

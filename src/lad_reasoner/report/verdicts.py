@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from lad_reasoner.evaluation.run import THUMBNAILS
-from lad_reasoner.evaluation.thumbnails import read_map
+from lad_reasoner.evaluation.thumbnails import THUMBNAILS, read_map
 from lad_reasoner.records import Box, Pair, Prediction, Verdict
 
 VERDICTS = {"yes": "anomalous", "no": "good", "invalid": "not judged"}

@@ -10,6 +10,7 @@ yourself: `run(judge, [(station, picture), …], lambda item: item[0].read(item[
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -38,6 +39,8 @@ from lad_reasoner.text import place_words, printable
 JUDGE_LIMIT = 0.5  # a judge's own boundary
 MAP_CORE = 0.6  # of the map's maximum: from here on a cell belongs to a box that the judge did not give
 MOST_BOXES = 3  # of those that are read from the map
+OWN_LIMIT = "times the limit"  # how a judge tells a ratio to its own limit
+OWN_RATIO = re.compile(rf"\d+(\.\d+)? {OWN_LIMIT}\.$")
 
 
 @dataclass(frozen=True, eq=False)
@@ -258,6 +261,8 @@ class OpenStation:
             reason = broken or _reason(station, by_score, score, _place(judgement.boxes, query))
             reasoning = f"{judgement.reasoning} {reason}".strip()
             judgement = replace(judgement, headline=reason, reasoning=reasoning)
+        if station.limit is not None:
+            judgement = _by_station(judgement, station.limit, score)
         outcome = _outcome_by_rules(station, by_score, checks)
         if sentence := name_broken(checks):
             named = "; ".join(f"{checked.rule} ({checked.seen})" for checked in broken_rules(checks))
@@ -361,6 +366,13 @@ def _place(boxes: Sequence[Box], query: Picture) -> str:
     strongest = max(boxes, key=lambda box: box.strength)
     x, y = strongest.x + strongest.width / 2, strongest.y + strongest.height / 2
     return f", most at {place_words(x / query.width, y / query.height)}."
+
+
+def _by_station(judgement: Judgement, limit: float, score: float) -> Judgement:
+    """The judgement in words that do not call the judge's own limit the limit, which is another here."""
+    headline = OWN_RATIO.sub(f"Score {score:.4f}, limit {limit:.4f}.", judgement.headline)
+    reasoning = judgement.reasoning.replace(OWN_LIMIT, "times the judge's own limit")
+    return replace(judgement, headline=headline, reasoning=reasoning)
 
 
 def _reason(station: Station, outcome: Outcome, score: float, place: str) -> str:

@@ -27,6 +27,7 @@ from PIL import Image
 from lad_reasoner.files.pictures import Picture
 from lad_reasoner.files.whole import write_whole
 from lad_reasoner.judges.evidence.backbone import Backbone
+from lad_reasoner.judges.evidence.threads import in_parallel
 
 ROOM = __name__.rpartition(".")[0]
 PROBE_SIDE = 96  # pixels of the picture that shows a backbone's weights
@@ -78,18 +79,29 @@ def save_studied(path: Path, studied: Any, references: Sequence[Picture], backbo
 def _key(references: Sequence[Picture], backbone: Backbone) -> str:
     digest = hashlib.blake2b(digest_size=16)
     digest.update(f"{_code()} {backbone.name} {backbone.multiple} {len(references)}".encode())
-    for picture in references:
-        digest.update(f"{picture.width} {picture.height} {picture.image.size}".encode())
-        digest.update(picture.image.tobytes())
+    for each in in_parallel(_hash_picture, references):
+        digest.update(each)
     return digest.hexdigest()
+
+
+def _hash_picture(picture: Picture) -> bytes:
+    digest = hashlib.blake2b(f"{picture.width} {picture.height} {picture.image.size}".encode(), digest_size=16)
+    digest.update(picture.image.tobytes())
+    return digest.digest()
 
 
 def _hash(content: str, arrays: Mapping[str, NDArray[Any]]) -> str:
     digest = hashlib.blake2b(content.encode(), digest_size=16)
-    for name, array in sorted(arrays.items()):
-        digest.update(f"{name} {array.dtype} {array.shape}".encode())
-        digest.update(np.ascontiguousarray(array).data)
+    for each in in_parallel(_hash_array, sorted(arrays.items())):
+        digest.update(each)
     return digest.hexdigest()
+
+
+def _hash_array(named: tuple[str, NDArray[Any]]) -> bytes:
+    name, array = named
+    digest = hashlib.blake2b(f"{name} {array.dtype} {array.shape}".encode(), digest_size=16)
+    digest.update(np.ascontiguousarray(array).data)
+    return digest.digest()
 
 
 @cache
