@@ -12,7 +12,7 @@
 - `sweep`: a folder of 20 good pictures and so many damaged, odd and hostile files, for `inspect` and `eval`. Lost is a
   good picture without its verdict, another file without a line of its own, a traceback, a wrong exit code.
 - `kills`: SIGKILL at random moments of each verb that writes; the next start must end as a run that was not killed.
-  `training kills` (only with --long): the same of the training and of the demo.
+  `training kills` (only with --long): the same of the training, the demo, `inspect --ray` and `export`.
 - `disks` (only with --long): a disk that is full after random amounts; the verb must name it, and end with more room.
 - `service`: a hosted judge whose service fails three times in ten.
 - `texts`: hostile names and reasonings in every page, opened in Chromium.
@@ -30,10 +30,12 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import hashlib
 import http.client
 import io
 import json
+import math
 import os
 import random
 import re
@@ -304,29 +306,12 @@ def drill_sweep(number: int, seed: int = 0) -> Tally:
         reference.write_bytes(_plain_picture(100, 100))
         never, perhaps = odd_files(queries, number, seed)
         judge = ["--model", "pixel-difference"]
-        command = [sys.executable, "-m", "lad_reasoner"]
-        inspected = subprocess.run(
-            [
-                *command,
-                "inspect",
-                *judge,
-                "--reference",
-                str(reference),
-                str(queries),
-                "--json",
-                "--out",
-                f"{folder}/out",
-            ],
-            capture_output=True,
-            text=True,
-        )
+        inspect = command("inspect", *judge, "--reference", reference, queries, "--json", "--out", f"{folder}/out")
+        inspected = subprocess.run(inspect, capture_output=True, text=True)
         results = {Path(line["query"]).name: line for line in map(json.loads, inspected.stdout.splitlines())}
         _check_sweep(tally, "inspect", results, never, perhaps)
-        evaluated = subprocess.run(
-            [*command, "eval", *judge, "--benchmark", "folder", "--root", f"{folder}/set", "--out", f"{folder}/run"],
-            capture_output=True,
-            text=True,
-        )
+        evaluate = ("eval", *judge, "--benchmark", "folder", "--root", f"{folder}/set", "--out", f"{folder}/run")
+        evaluated = subprocess.run(command(*evaluate), capture_output=True, text=True)
         lines = (Path(folder) / "run/predictions.jsonl").read_text().splitlines()
         predictions = map(json.loads, lines)
         results = {Path(line["pair"]["query"]).name: line["verdict"] | {"error": line["error"]} for line in predictions}
@@ -454,11 +439,11 @@ def drill_watch(number: int, seed: int = 0) -> WatchTally:
         receiver, camera = _Receiver(), _Camera(incoming, seed)
         hook = f"http://127.0.0.1:{receiver.server_address[1]}/"
         sinks = ["--to", str(sorted_to), "--move", "--to", str(lines), "--to", hook]
-        command = [sys.executable, "-m", "lad_reasoner", "watch", "--station", str(folder / "station"), *sinks]
+        watch = ("watch", "--station", folder / "station", *sinks)
         camera.start()
         for _ in range(number):
             before = _size(lines)
-            with subprocess.Popen([*command, str(incoming)], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as line:
+            with subprocess.Popen(command(*watch, incoming), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as line:
                 while _size(lines) == before and line.poll() is None:
                     time.sleep(0.02)
                 time.sleep(chance.uniform(0, 0.5))
@@ -466,7 +451,7 @@ def drill_watch(number: int, seed: int = 0) -> WatchTally:
             tally.kills += 1
         camera.stop.set()
         camera.join()
-        done = subprocess.run([*command, "--once", str(incoming)], capture_output=True, text=True)
+        done = subprocess.run(command(*watch, "--once", incoming), capture_output=True, text=True)
         receiver.shutdown()
         receiver.server_close()
         if done.returncode:
@@ -590,7 +575,10 @@ def drill_parser(number: int, seed: int = 0) -> Tally:
 
 
 def command(*words: object) -> list[str]:
-    return [sys.executable, "-m", "lad_reasoner", *map(str, words)]
+    """The words after `lad-reasoner`, to be started; it ends with this process."""
+    from helpers.bound import bound
+
+    return bound([sys.executable, "-m", "lad_reasoner", *map(str, words)])
 
 
 def files_of(folder: Path, written_as: Path | None = None) -> dict[str, object]:
@@ -617,6 +605,17 @@ def files_of(folder: Path, written_as: Path | None = None) -> dict[str, object]:
 ABOUT_ITSELF = ("metrics.json", "run.json", "trainer_state.json", "check.json", "hashes.json")
 TIMES = re.compile(r'"seconds":[0-9.e-]+,?|^made = .*$', re.MULTILINE)
 
+# Verb that changes a folder -> the folder of the stock that it begins with
+CHANGED = {"report": "run", "station calibrate": "station", "station zones": "station", "station rules": "station"}
+# Verb that writes and is not killed here -> why
+NOT_KILLED = {
+    "data review": "tests/data/review/test_page.py kills it",
+    "key": "writes one file, whole, with another key each time",
+    "serve": "the drill `server`",
+    "station test": "appends a line of its own each time",
+    "watch": "the drill `watch`",
+}
+
 Verb = Callable[[Path], Sequence[object]]  # folder that it writes -> words of the command
 
 
@@ -639,11 +638,20 @@ def writing_verbs(stock: Path, seed: int = 0) -> dict[str, Verb]:
         subprocess.run(command(*words), check=True, capture_output=True)
     create = ["station", "create", "--references", stock / "good", "--normal", stock / "normal"]
     create += ["--max-false-alarms", 0.1, "--model", "pixel-difference", "-o"]
+    subprocess.run(command(*create, stock / "station"), check=True, capture_output=True)
+    (stock / "zones.svg").write_text(
+        '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32"><rect class="ignore" width="8" height="8"/></svg>'
+    )
 
-    def report(out: Path) -> Sequence[object]:
-        if not out.exists():
-            shutil.copytree(stock / "run", out)
-        return ["report", out]
+    def changing(verb: str, *words: object) -> Verb:
+        """A verb that changes a folder, which is a copy of one in the stock."""
+
+        def words_of(out: Path) -> Sequence[object]:
+            if not out.exists():
+                shutil.copytree(stock / CHANGED[verb], out)
+            return [*verb.split(), out, *words]
+
+        return words_of
 
     return {
         "inspect": lambda out: [
@@ -655,19 +663,23 @@ def writing_verbs(stock: Path, seed: int = 0) -> dict[str, Verb]:
             out,
         ],
         "eval": lambda out: [*judged, "pixel-difference", "--out", out],
-        "report": report,
+        "report": changing("report"),
         "compare": lambda out: ["compare", stock / "run", stock / "other", "--out", out],
         "data miniloco": lambda out: [*miniloco, out],
         "data sft": lambda out: ["data", "sft", stock / "m", "--teacher", "offline", "--out", out],
         "data pairs": lambda out: ["data", "pairs", stock / "lamps", "--out", out],
         "data export": lambda out: ["data", "export", stock / "pairs", "--to", "easyr1", "--model", "m", "--out", out],
         "station create": lambda out: [*create, out],
+        "station calibrate": changing("station calibrate", "--max-false-alarms", 0.2),
+        "station zones": changing("station zones", "--svg", stock / "zones.svg", "--clear"),
+        "station rules": changing("station rules"),
     }
 
 
-def training_verbs(stock: Path, seed: int = 0) -> dict[str, Verb]:
-    """Both stages with a tiny model, and the pretraining of one; and the demo, which is slow, too."""
+def slow_verbs(stock: Path, seed: int = 0) -> dict[str, Verb]:
+    """Both stages with a tiny model, and the pretraining of one; and what is slow, too."""
     from helpers import tiny
+    from helpers.stations import grey_pictures, grey_station
     from helpers.tutored import build, write_recipe
 
     verbs: dict[str, Verb] = {}
@@ -687,7 +699,15 @@ def training_verbs(stock: Path, seed: int = 0) -> dict[str, Verb]:
         config.write_text(f"out: {out}\n{SMALL_MICRO}", encoding="utf-8")
         return ["train", "micro", config]
 
-    return verbs | {"train micro": micro, "demo": lambda out: ["demo", "--out", out]}
+    grey_station(stock, normals=0, judge="evidence", max_false_alarms=None)
+    grey_pictures(stock / "many", [100, 250] * 100)
+    bulk = ["inspect", "--ray", "local", "--workers", 1, "-r", stock / "good", "--model", "pixel-difference"]
+    return verbs | {
+        "train micro": micro,
+        "demo": lambda out: ["demo", "--out", out],
+        "inspect --ray": lambda out: [*bulk, "--out", out, stock / "many"],
+        "export": lambda out: ["export", "--station", stock / "station", "--edge", out],
+    }
 
 
 SMALL_MICRO = """
@@ -712,32 +732,102 @@ trust: {steps: 4, batch: 2, lr: 1.0e-3}
 
 
 def drill_kills(number: int, seed: int = 0, verbs_of: Callable[[Path, int], dict[str, Verb]] = writing_verbs) -> Tally:
-    """SIGKILL at `number` random moments of each verb that writes; started again, it ends as if nothing had been."""
+    """SIGKILL at `number` random moments of each verb that writes; started again, it ends as if nothing had been.
+
+    A moment is a share of what the verb writes or computes in all, so that a busy machine changes nothing.
+    """
     chance, tally, landed = random.Random(seed), Tally(), 0
     with tempfile.TemporaryDirectory() as temporary:
         stock = Path(temporary)
         for verb, words in verbs_of(stock, seed).items():
-            expected, seconds = _undisturbed(tally, verb, words, stock)
+            expected, whole = _undisturbed(tally, verb, words, stock)
             for attempt in range(number if expected else 0):
                 out = stock / "killed" / f"{_folder_of(verb)}-{attempt}" / "out"
                 out.parent.mkdir(parents=True)
-                process = subprocess.Popen(command(*words(out)), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-                try:
-                    process.wait(timeout=seconds * chance.uniform(0.3, 1.0))
-                except subprocess.TimeoutExpired:
-                    process.kill()
-                    landed += 1
+                given = words(out)
+                ended = run_verb(given, out.parent, _moment(out.parent, whole, chance))
+                landed += ended.killed
                 tally.tried += 1
-                code, said = process.wait(), ""
                 # Otherwise it had done its work before the kill, and most verbs refuse to do it twice.
-                if code and files_of(out.parent) == expected:
-                    code = 0
-                if code:
-                    again = subprocess.run(command(*words(out)), capture_output=True, text=True)
-                    code, said = again.returncode, again.stderr
-                _compare_folders(tally, verb, code, said, files_of(out.parent), expected)
+                if ended.code and files_of(out.parent) != expected:
+                    ended = run_verb(words(out), out.parent)
+                elif ended.killed:
+                    ended = Ended(0, "")
+                _compare_folders(tally, verb, ended.code, ended.said, files_of(out.parent), expected)
     tally.note = f" ({landed} kills landed)"
     return tally
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a verb has written, and the seconds of the processor that it took."""
+
+    written: float = math.inf
+    computed: float = math.inf
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a process ended, what it wrote to stderr, and what it did."""
+
+    code: int
+    said: str
+    killed: bool = False
+    work: Work = Work()
+
+
+POLL = 0.005  # seconds between two looks at what a verb has done
+HUNG = 900  # seconds in which a verb neither writes nor computes: it hangs
+
+
+def run_verb(words: Sequence[object], folder: Path, moment: Work = Work()) -> Ended:
+    """Run a verb that writes into `folder`; killed when it has done so much. One that hangs is killed, too."""
+    with tempfile.TemporaryFile("w+") as said:
+        process = subprocess.Popen(command(*words), stdout=subprocess.DEVNULL, stderr=said)
+        killed, work, since = False, Work(), time.monotonic()
+        while process.poll() is None and not killed:
+            now = Work(_written(folder), _computed(process.pid))
+            if now != work:
+                work, since = now, time.monotonic()
+            if time.monotonic() - since > HUNG:
+                process.kill()
+                said.write(f"hung for {HUNG} s")
+                break
+            if now.written >= moment.written or now.computed >= moment.computed:
+                process.kill()
+                killed = True
+            time.sleep(POLL)
+        code = process.wait()
+        said.seek(0)
+        return Ended(code, said.read(), killed and code < 0, work)
+
+
+def _moment(folder: Path, whole: Work, chance: random.Random) -> Work:
+    """A share of the writing, or of the computing, most of which is imports."""
+    begun = _written(folder)
+    if chance.random() < 0.5:
+        return Work(written=begun + 1 + int(chance.random() * max(0, whole.written - begun)))
+    return Work(computed=chance.uniform(0.3, 1.0) * whole.computed)
+
+
+def _written(folder: Path) -> int:
+    """Bytes of all files below a folder that is being written, and one for each file and folder."""
+    total = 0
+    for parent, folders, files in os.walk(folder):
+        total += len(folders) + len(files)
+        for name in files:
+            with contextlib.suppress(OSError):  # renamed meanwhile
+                total += os.lstat(os.path.join(parent, name)).st_size  # noqa: PTH118
+    return total
+
+
+def _computed(pid: int) -> float:
+    """Seconds of the processor that a process took, with its threads and the children that have ended; Linux."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0.0
+    return sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
 
 
 def drill_disks(number: int, seed: int = 0) -> Tally:
@@ -759,8 +849,7 @@ def drill_disks(number: int, seed: int = 0) -> Tally:
                 disk.mkdir(parents=True)
                 copy.mkdir()
                 size = 4096 * max(1, int(chance.uniform(0.1, 0.9) * room / 4096))
-                kept = shutil.copytree(stock / "run", place / "run") if verb == "report" else None
-                words_here = ["report", disk / "out"] if kept else words(disk / "out")
+                kept = shutil.copytree(stock / CHANGED[verb], place / "kept") if verb in CHANGED else None
                 run = [
                     "unshare",
                     "-rm",
@@ -772,7 +861,7 @@ def drill_disks(number: int, seed: int = 0) -> Tally:
                     size,
                     copy,
                     kept or "",
-                    *command(*words_here),
+                    *command(*words(disk / "out")),
                 ]
                 done = subprocess.run([str(word) for word in run], capture_output=True, text=True)
                 first, _, second = done.stdout.rpartition(f"{MARK}\n")
@@ -804,16 +893,16 @@ def _folder_of(verb: str) -> str:
     return verb.replace(" ", "-")
 
 
-def _undisturbed(tally: Tally, verb: str, words: Verb, stock: Path) -> tuple[dict[str, object], float]:
-    """What the verb leaves where nothing happens to it, and its seconds; nothing if it fails."""
-    start, folder = time.monotonic(), stock / "whole" / _folder_of(verb)
+def _undisturbed(tally: Tally, verb: str, words: Verb, stock: Path) -> tuple[dict[str, object], Work]:
+    """What the verb leaves where nothing happens to it, and its work; nothing if it fails."""
+    folder = stock / "whole" / _folder_of(verb)
     folder.mkdir(parents=True)
-    whole = subprocess.run(command(*words(folder / "out")), capture_output=True, text=True)
-    if whole.returncode:
+    whole = run_verb(words(folder / "out"), folder)
+    if whole.code:
         tally.tried += 1
-        tally.lost.append(f"{verb}, undisturbed: rc {whole.returncode}: {whole.stderr.strip().splitlines()[-1:]}")
-        return {}, 0
-    return files_of(folder), time.monotonic() - start
+        tally.lost.append(f"{verb}, undisturbed: rc {whole.code}: {whole.said.strip().splitlines()[-1:]}")
+        return {}, Work()
+    return files_of(folder), Work(_written(folder), whole.work.computed)
 
 
 def _compare_folders(
@@ -1267,7 +1356,7 @@ DRILLS: dict[str, tuple[Callable[[int, int], Any], int, int]] = {
     "soak": (drill_soak, 200, 3000),
     "watch": (drill_watch, 3, 20),
     "server": (drill_server, 400, 2000),
-    "training kills": (lambda number, seed: drill_kills(number, seed, training_verbs), 0, 3),
+    "training kills": (lambda number, seed: drill_kills(number, seed, slow_verbs), 0, 3),
 }
 
 

@@ -36,7 +36,7 @@ from lad_reasoner.errors import ImageError, InputError, LadError, MachineError, 
 from lad_reasoner.files.archives import ArchiveQuery, TableRow, open_queries, query_name
 from lad_reasoner.files.jsonl import append_lines, read_records, repair_records
 from lad_reasoner.files.pictures import PictureSource, read_picture, why_blank
-from lad_reasoner.files.whole import describe_write_error, lock, own_folder, write_whole
+from lad_reasoner.files.whole import describe_write_error, lock, own_file, own_folder, write_whole
 from lad_reasoner.inspector import Inspector
 from lad_reasoner.judge import Judge
 from lad_reasoner.judges import load_judge
@@ -239,7 +239,7 @@ class BulkRun:
             if path.suffix == ".parquet":
                 lines = [ResultLine.model_validate(row) for row in _read_parquet(path)]
             else:
-                repair_records(path)
+                repair_records(own_file(self.out, path.name))
                 lines = list(read_records(path, ResultLine))
             for line in lines:
                 names[line.query] += 1

@@ -1,6 +1,10 @@
 """A short run of the drills."""
 
+import os
 import re
+import signal
+import subprocess
+import sys
 from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
@@ -13,6 +17,7 @@ import yaml
 from helpers.plant import part_result
 from helpers.stations import grey_picture, grey_station
 from lad_reasoner.answers import Response
+from lad_reasoner.cli.app import app
 from lad_reasoner.files.jsonl import append_record
 from lad_reasoner.files.pictures import read_picture
 from lad_reasoner.service.archive import Archive, Seen
@@ -120,6 +125,62 @@ def test_each_promise_names_drills_and_tests_that_exist() -> None:
             file, _, drill = name.partition(" ")
             assert (ROOT / file).is_file(), name
             assert not drill or drill in drills.DRILLS, name
+
+
+READ = {"completion", "data check", "env", "judges", "server check", "station check", "station show"}  # write nothing
+
+
+def test_each_verb_that_writes_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(drills.subprocess, "run", lambda *_, **__: None)  # what makes the stock
+    monkeypatch.setattr("helpers.tiny.save_qwen", lambda folder: folder)
+    monkeypatch.setattr("helpers.stations.grey_station", lambda *_, **__: None)
+    for stock in ("1", "2"):
+        (tmp_path / stock).mkdir()
+    killed = {*drills.writing_verbs(tmp_path / "1"), *drills.slow_verbs(tmp_path / "2")}
+    named = {command.name for command in app.registered_commands}
+    for group in app.registered_groups:
+        assert group.typer_instance is not None
+        for command in group.typer_instance.registered_commands:
+            assert command.callback is not None
+            named.add(f"{group.name} {command.name or command.callback.__name__.replace('_', '-')}")
+    assert named - killed - drills.NOT_KILLED.keys() == READ
+    assert killed - named == {"inspect --ray"}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux ends children with their parent when asked")
+def test_what_a_drill_started_ends_with_it() -> None:
+    start = "import subprocess, sys\nfrom helpers.bound import bound\n"
+    start += "subprocess.Popen(bound([sys.executable, '-c', 'import time; print(1, flush=True); time.sleep(600)']))\n"
+    start += "import time; time.sleep(600)"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "tests")}
+    drill = subprocess.Popen([sys.executable, "-c", start], stdout=subprocess.PIPE, env=environment)
+    assert drill.stdout is not None
+    assert drill.stdout.readline() == b"1\n"  # the child is at work
+    drill.kill()
+    assert drill.stdout.read() == b""  # returns when the child has ended, too: it held the other end
+    drill.wait()
+    drill.stdout.close()
+
+
+def test_a_verb_is_killed_by_what_it_has_done_and_one_that_hangs_is_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def python(*words: object) -> list[str]:
+        return [sys.executable, "-c", str(words[0]), str(tmp_path)]
+
+    monkeypatch.setattr(drills, "command", python)
+    writes = "import pathlib, sys, time\nfile = (pathlib.Path(sys.argv[1]) / 'file').open('ab', 0)\n"
+    writes += "while True: file.write(bytes(100)); time.sleep(0.01)"
+    ended = drills.run_verb([writes], tmp_path, drills.Work(written=1000))
+    assert (ended.killed, ended.code) == (True, -signal.SIGKILL)
+    assert 1000 <= (tmp_path / "file").stat().st_size < 10_000_000
+    ended = drills.run_verb(["while True: pass"], tmp_path, drills.Work(computed=0.1))
+    assert (ended.killed, ended.code) == (True, -signal.SIGKILL)
+    monkeypatch.setattr(drills, "HUNG", 1)
+    ended = drills.run_verb(["import time; time.sleep(600)"], tmp_path)
+    assert (ended.killed, ended.code) == (False, -signal.SIGKILL)
+    assert "hung for 1 s" in ended.said
+    assert drills.run_verb(["raise SystemExit('a problem')"], tmp_path).said == "a problem\n"
 
 
 def test_ci_runs_the_drills() -> None:

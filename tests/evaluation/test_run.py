@@ -89,6 +89,17 @@ def test_pairs_with_the_same_references_follow_each_other_for_a_judge_that_studi
     assert sorted(queries(stub)) == queries(plain) == ALL
 
 
+@pytest.mark.posix
+def test_a_run_folder_of_a_stranger_changes_no_file_outside(lamp: Benchmark, tmp_path: Path) -> None:
+    Run(tmp_path / "run", Stub(), lamp)
+    mine = tmp_path / "notes.txt"
+    mine.write_text("a line without an end")
+    (tmp_path / "run/predictions.jsonl").symlink_to(mine)
+    with pytest.raises(InputError, match=r"predictions\.jsonl: a link"):
+        Run(tmp_path / "run", Stub(), lamp)
+    assert mine.read_text() == "a line without an end"
+
+
 def test_two_runs_that_begin_in_one_new_folder(lamp: Benchmark, tmp_path: Path) -> None:
     with (
         own_folder(tmp_path / "run", "--out"),

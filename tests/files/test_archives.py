@@ -143,6 +143,32 @@ def test_a_table_from_elsewhere_names_nothing_of_this_machine(tmp_path: Path) ->
         memory.rm("/set", recursive=True)
 
 
+@pytest.mark.parametrize("place", ["", "file://"])
+def test_a_table_in_a_folder_of_a_stranger_names_nothing_outside(tmp_path: Path, place: str) -> None:
+    mine = draw(tmp_path / "mine.png", 1)
+    draw(tmp_path / "set/1.png", 7)
+    for name in (
+        str(mine),
+        f"file://{mine}",
+        "../mine.png",
+        "http://127.0.0.1:9/1.png",
+        f"reference://1::file://{mine}",
+    ):
+        for value in (name, {"bytes": None, "path": name}):
+            pq.write_table(pa.table({"image": [value]}), tmp_path / "set/t.parquet")
+            with pytest.raises(InputError) as refused:
+                greys(find_queries([f"{place}{tmp_path}/set"]))
+            assert f"names {name}, which is not " in str(refused.value)
+    pq.write_table(pa.table({"image": ["1.png"]}), tmp_path / "set/t.parquet")
+    assert greys(find_queries([f"{place}{tmp_path}/set/t.parquet"])) == [7]
+    # A table of names that the user gives is a list of the user's.
+    pq.write_table(pa.table({"image": [str(mine)]}), tmp_path / "set/t.parquet")
+    assert greys(find_queries([f"{tmp_path}/set/t.parquet"])) == [1]
+    pq.write_table(pa.table({"image": [{"bytes": None, "path": str(mine)}]}), tmp_path / "set/t.parquet")
+    with pytest.raises(InputError, match="which is not in its folder"):
+        greys(find_queries([f"{tmp_path}/set/t.parquet"]))
+
+
 def test_tables_that_cannot_be_used(tmp_path: Path) -> None:
     pq.write_table(pa.table({"label": [1]}), tmp_path / "none.parquet")
     pq.write_table(pa.table({"path": ["a.png", None]}), tmp_path / "hole.parquet")

@@ -1,6 +1,7 @@
 """Whole files and locks."""
 
 import os
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 
 from lad_reasoner.errors import InputError
 from lad_reasoner.files.jsonl import append_record
-from lad_reasoner.files.whole import UNFINISHED, describe_write_error, lock, new_folder, write_whole
+from lad_reasoner.files.whole import UNFINISHED, describe_write_error, lock, new_folder, own_file, write_whole
 from lad_reasoner.records import Failure
 
 
@@ -38,6 +39,21 @@ def test_a_full_disk_is_named_and_half_a_file_goes(tmp_path: Path, monkeypatch: 
     with pytest.raises(OSError, match="No space left on device") as line:
         append_record(tmp_path / "a.jsonl", Failure(query="a", error="b"))
     assert line.value.filename == str(tmp_path / "a.jsonl")
+
+
+@pytest.mark.posix
+def test_no_link_of_a_stranger_is_written_through(tmp_path: Path) -> None:
+    """A folder that was unpacked may hold links under all the names of half a file."""
+    mine = tmp_path / "mine.txt"
+    mine.write_text("mine")
+    (tmp_path / f".{os.getpid()}-{threading.get_native_id()}.part").symlink_to(mine)
+    (tmp_path / "a.json").symlink_to(mine)
+    write_whole(tmp_path / "a.json", "a")
+    assert (mine.read_text(), (tmp_path / "a.json").read_text()) == ("mine", "a")
+    (tmp_path / "lines.jsonl").symlink_to(mine)
+    with pytest.raises(InputError, match=r"lines\.jsonl: a link; put the file itself in its place"):
+        own_file(tmp_path, "lines.jsonl")
+    assert own_file(tmp_path, "a.json") == tmp_path / "a.json"
 
 
 def test_two_writers_of_one_file_do_not_meet(tmp_path: Path) -> None:

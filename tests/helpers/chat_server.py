@@ -55,12 +55,14 @@ class ChatServer:
 
     `paid` counts, for each body's fingerprint, the whole completions that were sent; `came` all requests; `bodies` and
     `headers` hold them in their order. `usage` is what each completion says that it used. `probe` answers the requests
-    that ask for the grammar, which cost nothing and are in `probes` only.
+    that ask for the grammar, which cost nothing and are in `probes` only. `models` is what is done with a request for
+    the list of models: raw or drip, or None where there is no such list.
     """
 
     def __init__(self, behave: Behaviour, usage: Any = None, probe: Behaviour = ignore_grammar) -> None:
         self.behave, self.probe = behave, probe
         self.probes: list[dict[str, Any]] = []
+        self.models: Act | None = None
         self.usage = usage if usage is not None else {"prompt_tokens": 100, "completion_tokens": 20}
         self.paid: Counter[str] = Counter()
         self.came: Counter[str] = Counter()
@@ -133,6 +135,12 @@ class _Handler(BaseHTTPRequestHandler):
     disable_nagle_algorithm = True
     wbufsize = -1  # header and body leave in one packet
     chat: ChatServer
+
+    def do_GET(self) -> None:
+        if self.chat.models is None:
+            self._send(404, b"", {})
+        else:
+            self._raw(self.chat.models) if self.chat.models.kind == "raw" else self._drip(self.chat.models)
 
     def do_POST(self) -> None:
         chat = self.chat

@@ -22,6 +22,7 @@ import numpy as np
 import uvicorn
 from PIL import Image
 
+from helpers.bound import bound
 from lad_reasoner.service.server import configure, listen
 
 TESTS = Path(__file__).parents[1]
@@ -142,7 +143,7 @@ def serving(*arguments: str | Path, log: Path, key: str = "", clock: Path | None
     if clock is not None:
         environment["LAD_CLOCK"] = str(clock)
     module = "lad_reasoner" if clock is None else "helpers.old_clock"
-    command = [sys.executable, "-m", module, "serve", "--port", "0", *map(str, arguments)]
+    command = bound([sys.executable, "-m", module, "serve", "--port", "0", *map(str, arguments)])
     with log.open("ab") as stream:
         start = stream.tell()
         process = subprocess.Popen(command, stderr=stream, env=environment)

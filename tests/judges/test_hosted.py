@@ -851,6 +851,12 @@ def test_transformers_serve_behind_failures_loses_nothing(tmp_path: Path) -> Non
     assert isinstance(lines[0], Prediction)
 
 
+def test_a_file_of_forms_that_nobody_can_read_is_asked_again(tmp_path: Path) -> None:
+    (tmp_path / "answers.grammar.json").write_text('{"a": ' * 100_000)
+    with ChatServer(by_colour) as server:
+        assert judge(server, tmp_path).judge([pair(3)])[0].response == GOOD
+
+
 def test_the_default_place_of_answers(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     assert hosted.default_cache() == tmp_path / "cache/lad-reasoner/answers.jsonl"
     monkeypatch.delenv("XDG_CACHE_HOME")

@@ -358,6 +358,26 @@ def test_an_endless_answer_is_cut_off() -> None:
     assert len(server.bodies) == 2
 
 
+@pytest.mark.parametrize(
+    "act",
+    [
+        Act("raw", "[" * 200_000),
+        Act("raw", '{"data": ' * 200_000),
+        Act("raw", '{"data": ["tiny", null, 3]}'),
+        Act("raw", json.dumps({"data": [], "more": "a" * 17 * 2**20})),
+        Act("drip", "30"),
+    ],
+    ids=["brackets", "objects", "others", "endless", "slow"],
+)
+def test_a_list_of_models_that_is_none_tells_nothing(act: Act) -> None:
+    with ChatServer(first()) as server, service(server.url, timeout=2.0) as chat:
+        server.models, start = act, time.monotonic()
+        assert chat.describe_connection("tiny") == ("", None)
+        assert time.monotonic() - start < 20
+        server.models = Act("raw", '{"data": [{"id": "big"}, {"id": "tiny", "max_model_len": 4096}]}')
+        assert chat.describe_connection("tiny") == ("", 4096)
+
+
 def test_stopped_while_waiting() -> None:
     with ChatServer(first(Act("status", status=500))) as server, service(server.url) as chat:
         chat.stop()

@@ -31,7 +31,7 @@ from lad_reasoner.evaluation.metrics import RESAMPLES, Metrics, Summary, compute
 from lad_reasoner.evaluation.thumbnails import THUMBNAILS, save_map, save_thumbnail
 from lad_reasoner.files.jsonl import append_record, read_records, repair_records
 from lad_reasoner.files.pictures import Picture
-from lad_reasoner.files.whole import describe_write_error, lock, own_folder, write_whole
+from lad_reasoner.files.whole import describe_write_error, lock, own_file, own_folder, write_whole
 from lad_reasoner.judge import NO_ANSWER, Judge, Judgement, PicturePair
 from lad_reasoner.records import Failure, Pair, Prediction, Record
 from lad_reasoner.runner import Judged, make_verdict, run
@@ -258,7 +258,7 @@ def _judged_queries(out: Path) -> set[str]:
 
     The caller holds the lock.
     """
-    path = out / PREDICTIONS
+    path = own_file(out, PREDICTIONS)
     repair_records(path)
     lines = _read_lines(out)
     kept = [line for line in lines if not line.cut_off]

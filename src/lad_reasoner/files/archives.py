@@ -4,8 +4,9 @@
     for source in open_queries(found.queries): ...      # what read_picture takes
 
 A table has its pictures in the first of `COLUMNS`: their bytes, or as the `datasets` library writes them (`bytes` and
-`path`), or paths relative to the table's folder, or addresses. Hidden files and files of other kinds are passed over in
-folders, as everywhere.
+`path`), or paths relative to the table's folder. A table of names that the user gives may also name other paths and
+addresses; one that was found in a folder, one from elsewhere, and the `path` of a picture may not. Hidden files and
+files of other kinds are passed over in folders, as everywhere.
 """
 
 from __future__ import annotations
@@ -93,13 +94,15 @@ def _find(source: str, passed_over: list[Path]) -> Iterator[ArchiveQuery]:
             if not any(_is_table(path) for path in beside):  # a folder of tables alone has no pictures
                 raise
             names = []
-        names += [str(path) for path in beside if _is_table(path)]
     passed_over += [path for path in beside if not _is_table(path)]
     for name in names:
         if _is_table(name):
-            yield from _rows(name)
+            yield from _rows(name, given=True)
         else:
             yield name
+    for path in beside:
+        if _is_table(path):
+            yield from _rows(str(path), given=False)
 
 
 def is_address(source: str) -> bool:
@@ -161,8 +164,8 @@ def _reason(error: Exception) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
-def _rows(table: str) -> Iterator[ArchiveQuery]:
-    """The pictures of a table: rows where it holds bytes, else the names in it."""
+def _rows(table: str, *, given: bool) -> Iterator[ArchiveQuery]:
+    """The pictures of a table: rows where it holds bytes, else the names in it; `given` by the user, not found."""
     with _open_table(table) as parquet:
         schema = parquet.schema_arrow
         column = next((name for name in COLUMNS if name in schema.names), None)
@@ -177,7 +180,7 @@ def _rows(table: str) -> Iterator[ArchiveQuery]:
                 for value in parquet.read_row_group(group, columns=[column]).column(0).to_pylist():
                     if not value:
                         raise InputError(f"{printable(table)}#{number}: {column} is empty")
-                    yield _beside(table, value)
+                    yield _beside(table, value, anywhere=given)
                     number += 1
                 continue
             for row in range(parquet.metadata.row_group(group).num_rows):
@@ -185,19 +188,32 @@ def _rows(table: str) -> Iterator[ArchiveQuery]:
                 number += 1
 
 
-def _beside(table: str, name: str) -> str:
+def _beside(table: str, name: str, *, anywhere: bool) -> str:
     """A name in a table: an address, or a path relative to the table's folder.
 
-    InputError if a table from elsewhere names a file of this machine, or of a third place.
+    InputError for a name that leads out of that folder, unless the table lies on this machine and may name what is
+    `anywhere`; one from elsewhere may also name other addresses of its host.
     """
     if is_address(table):
         inner, chain, outer = table.partition("::")
         if not is_address(name) and not name.startswith("/") and ".." not in PurePosixPath(name).parts:
             return f"{inner.rpartition('/')[0]}/{name}{chain}{outer}"
-        if chain or "::" in name or not is_address(name) or urlsplit(name)[:2] != urlsplit(table)[:2]:
+        place = urlsplit(table)[:2]
+        if chain or "::" in name or not is_address(name) or not place[1] or urlsplit(name)[:2] != place:
             raise InputError(f"{printable(table)}: names {printable(name)}, which is not where the table is")
         return name
+    if not anywhere and not _is_below(name, Path(table).parent):
+        raise InputError(f"{printable(table)}: names {printable(name)}, which is not in its folder")
     return name if is_address(name) or name.startswith("/") else str(Path(table).parent / name)
+
+
+def _is_below(name: str, folder: Path) -> bool:
+    """Whether a path, relative or not, or an address of this machine is in the folder."""
+    path = name.removeprefix("file://")
+    try:
+        return not is_address(path) and (folder / path).resolve().is_relative_to(folder.resolve())
+    except (OSError, ValueError):
+        return False
 
 
 @contextmanager
@@ -265,7 +281,7 @@ class _FetchedPicture(io.BytesIO):
 def _content(row: TableRow, value: Any) -> bytes:
     if isinstance(value, dict):  # as `datasets` writes pictures
         path = value.get("path")
-        value = value.get("bytes") or (fetch(_beside(row.table, path)) if path else None)
+        value = value.get("bytes") or (fetch(_beside(row.table, path, anywhere=False)) if path else None)
     if not value:
         raise ImageError(f"{query_name(row)}: {row.column} is empty")
     return bytes(value)

@@ -27,7 +27,9 @@ def write_whole(path: str | Path, content: str | bytes) -> None:
     partial = path.with_name(f".{os.getpid()}-{threading.get_native_id()}.part")
     with named_errors(path):
         try:
-            with partial.open("wb") as file:
+            partial.unlink(missing_ok=True)  # of a process that had the same number and was killed
+            # "x" follows no link, which a stranger's folder may hold under any name.
+            with partial.open("xb") as file:
                 file.write(data)
                 file.flush()
                 # Otherwise a power cut may leave an empty file under the new name.
@@ -36,6 +38,17 @@ def write_whole(path: str | Path, content: str | bytes) -> None:
         except BaseException:
             partial.unlink(missing_ok=True)  # half of it would keep a full disk full
             raise
+
+
+def own_file(folder: Path, name: str) -> Path:
+    """The path of a file to which lines are appended, in a folder that may come from a stranger.
+
+    InputError if it is a link: what it leads to would be cut and written.
+    """
+    path = folder / name
+    if path.is_symlink():
+        raise InputError(f"{printable(path)}: a link; put the file itself in its place, or give another folder")
+    return path
 
 
 @contextmanager

@@ -42,6 +42,7 @@ from PIL import Image
 
 from lad_reasoner.answers import parse_response
 from lad_reasoner.errors import InputError, MachineError, ServiceError, require
+from lad_reasoner.files.jsonl import load_json
 from lad_reasoner.files.pictures import within_budget
 from lad_reasoner.files.whole import write_whole
 from lad_reasoner.judge import Judgement, PicturePair
@@ -419,7 +420,7 @@ def load_hosted(
 def _read_forms(path: Path) -> dict[str, str]:
     """Service and model -> form; nothing of a file that cannot be read, since the service can be asked again."""
     with contextlib.suppress(OSError, ValueError):
-        kept = json.loads(path.read_bytes())
+        kept = load_json(path.read_bytes())
         if isinstance(kept, dict):
             return {str(mark): form for mark, form in kept.items() if form in (*FORMS, IGNORED, REFUSED)}
     return {}

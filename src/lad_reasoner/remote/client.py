@@ -151,9 +151,9 @@ class ChatService:
 
     def describe_connection(self, model: str) -> tuple[str, int | None]:
         """The proxy on the way to the service, if any, and the model's context in tokens, if the service tells."""
-        with contextlib.suppress(httpx2.HTTPError, ValueError, TypeError, KeyError, AttributeError):
-            response = self._client.get(f"{self.url.removesuffix('/chat/completions')}/models")
-            for entry in response.json()["data"]:
+        with contextlib.suppress(_TemporaryError, ValueError, TypeError, KeyError, AttributeError):
+            _, content = self._exchange("GET", f"{self.url.removesuffix('/chat/completions')}/models")
+            for entry in load_json(content)["data"]:
                 lengths = [entry.get(name) for name in ("max_model_len", "context_length", "context_window")]
                 if entry["id"] == model:
                     return self._proxy, next((length for length in lengths if isinstance(length, int)), None)
@@ -200,21 +200,7 @@ class ChatService:
             logger.warning("%s: %s; trying again in %.0f s", self.url, error, wait)
 
     def _try(self, payload: bytes, model: str) -> Completion:
-        sent: Future[tuple[httpx2.Response, bytes]] = Future()
-
-        def send() -> None:
-            try:
-                sent.set_result(self._send(payload))
-            except Exception as error:
-                sent.set_exception(error)
-
-        # The library's own timeout starts anew with each byte of a header. A thread that is left behind ends with its
-        # connection, and does not keep the process alive.
-        threading.Thread(target=send, daemon=True).start()
-        try:
-            response, content = sent.result(self.timeout)
-        except TimeoutError:
-            raise _TemporaryError(f"no answer within {self.timeout:g} s{self._proxy}") from None
+        response, content = self._exchange("POST", self.url, payload)
         if response.status_code == 400 and _is_filtered(content):  # Azure's
             return Completion(text="", finish="content_filter", model="", input_tokens=None, output_tokens=None)
         retry_after = _seconds(response.headers.get("Retry-After", ""))
@@ -223,10 +209,28 @@ class ChatService:
         )
         return self._read(content, model)
 
-    def _send(self, payload: bytes) -> tuple[httpx2.Response, bytes]:
+    def _exchange(self, method: str, url: str, payload: bytes | None = None) -> tuple[httpx2.Response, bytes]:
+        """One request; `_TemporaryError` if there is no whole answer within the timeout."""
+        sent: Future[tuple[httpx2.Response, bytes]] = Future()
+
+        def send() -> None:
+            try:
+                sent.set_result(self._send(method, url, payload))
+            except Exception as error:
+                sent.set_exception(error)
+
+        # The library's own timeout starts anew with each byte of a header. A thread that is left behind ends with its
+        # connection, and does not keep the process alive.
+        threading.Thread(target=send, daemon=True).start()
+        try:
+            return sent.result(self.timeout)
+        except TimeoutError:
+            raise _TemporaryError(f"no answer within {self.timeout:g} s{self._proxy}") from None
+
+    def _send(self, method: str, url: str, payload: bytes | None) -> tuple[httpx2.Response, bytes]:
         end = time.monotonic() + self.timeout
         try:
-            with self._client.stream("POST", self.url, content=payload) as response:
+            with self._client.stream(method, url, content=payload) as response:
                 content = bytearray()
                 for chunk in response.iter_bytes():
                     content += chunk

@@ -10,7 +10,7 @@ from typing import Any
 
 from lad_reasoner.errors import RecordError
 from lad_reasoner.files.jsonl import load_json, repair_records
-from lad_reasoner.files.whole import named_errors, write_whole
+from lad_reasoner.files.whole import named_errors, own_file, write_whole
 from lad_reasoner.packaged import read_packaged
 
 LOW, HIGH = 0.05, 0.95  # the yes-rate of a policy that still tells pairs apart
@@ -65,6 +65,7 @@ class Samples:
 
     def forget(self, step: int) -> None:
         """Drop the samples of later steps: a run that resumes at this step will sample them again."""
+        own_file(self.path.parent, self.path.name)
         if not self.path.exists():
             return
         repair_records(self.path)

@@ -53,6 +53,15 @@ def test_the_last_line_of_an_id_counts_and_undo_takes_it_back(tmp_path: Path) ->
     assert json.loads(lines[2]).keys() == {"id", "decision", "answer", "time"}
 
 
+@pytest.mark.posix
+def test_decisions_of_a_stranger_that_are_a_link_change_no_other_file(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("a line without an end")
+    (tmp_path / FILE).symlink_to(tmp_path / "notes.txt")
+    with pytest.raises(InputError, match=r"decisions\.jsonl: a link"):
+        append_decision(tmp_path, ReviewDecision(id="a", decision="accept"))
+    assert (tmp_path / "notes.txt").read_text() == "a line without an end"
+
+
 def test_a_half_line_is_cut_off_and_a_broken_one_is_named(tmp_path: Path) -> None:
     append_decision(tmp_path, ReviewDecision(id="a", decision="accept"))
     with (tmp_path / FILE).open("a") as file:

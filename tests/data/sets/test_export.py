@@ -28,7 +28,7 @@ from lad_reasoner.data.sets.export import export_set
 from lad_reasoner.data.sets.pairs import build_pairs, plan_pairs
 from lad_reasoner.data.sets.pool import gather
 from lad_reasoner.data.sets.sft import build_sft, plan_sft
-from lad_reasoner.errors import InputError, RecordError
+from lad_reasoner.errors import ImageError, InputError, RecordError
 
 
 @pytest.fixture(scope="module")
@@ -309,6 +309,24 @@ def test_what_a_framework_does_not_train(sft: Path, pairs: Path, tmp_path: Path)
         export_set(sft, tmp_path / "out", to="easyr1")
     with pytest.raises(InputError, match="is not empty"):
         export_set(sft, sft, to="llama-factory")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("to", ["easyr1", "lmms-eval"])
+def test_a_picture_that_would_be_a_program_beside_the_framework_is_not_exported(tmp_path: Path, to: str) -> None:
+    """Python finds modules, and lmms-eval the settings of tasks, in the folder of the export."""
+    folder = tmp_path / "set"
+    build(folder, task="pair", records=2)
+    whole = (folder / "metadata.jsonl").read_text()
+    for name in ("images/task.yaml", "torch.py", "images/sitecustomize"):
+        (folder / name).write_bytes((folder / "images/00.png").read_bytes())
+        (folder / "metadata.jsonl").write_text(whole.replace("images/00.png", name))
+        with pytest.raises(InputError, match=f"set: r00: {name} has no picture's suffix"):
+            export_set(folder, tmp_path / "out", to=to, model="m")  # type: ignore[arg-type]
+    (folder / "metadata.jsonl").write_text(whole)
+    (folder / "images/00.png").write_text("import os")
+    with pytest.raises(ImageError, match=r"00\.png: "):
+        export_set(folder, tmp_path / "out", to=to, model="m")  # type: ignore[arg-type]
     assert not (tmp_path / "out").exists()
 
 

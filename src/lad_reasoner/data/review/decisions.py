@@ -19,6 +19,7 @@ from pydantic import Field, model_validator
 from lad_reasoner.errors import InputError
 from lad_reasoner.estimate import Estimate, share_of
 from lad_reasoner.files.jsonl import append_record, read_records, repair_records
+from lad_reasoner.files.whole import own_file
 from lad_reasoner.records import Record
 from lad_reasoner.text import shown
 
@@ -65,7 +66,7 @@ def apply(decisions: dict[str, ReviewDecision], decision: ReviewDecision) -> Non
 
 def append_decision(folder: str | Path, decision: ReviewDecision) -> None:
     """Append a line; it is on disk when this returns. OSError if it cannot be written."""
-    path = Path(folder) / FILE
+    path = own_file(Path(folder), FILE)
     repair_records(path)  # half a line of an earlier kill or a full disk
     append_record(path, decision)
 

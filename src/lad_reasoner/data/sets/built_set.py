@@ -28,7 +28,7 @@ from pydantic import Field, ValidationError
 
 from lad_reasoner.errors import InputError, MachineError
 from lad_reasoner.files.jsonl import load_json, read_records, repair_records
-from lad_reasoner.files.whole import describe_write_error, named_errors, own_folder, write_whole
+from lad_reasoner.files.whole import describe_write_error, named_errors, own_file, own_folder, write_whole
 from lad_reasoner.records import Kind, Label, Record
 from lad_reasoner.templates import render_markdown
 from lad_reasoner.text import first_problem, label_counts, printable
@@ -101,7 +101,7 @@ class Builder:
         with ExitStack() as stack:
             stack.enter_context(own_folder(self.out, "--out"))
             _check_folder(self.out, task, self.recipe)
-            repair_records(self.out / METADATA)
+            repair_records(own_file(self.out, METADATA))
             entries = read_entries(self.out) if (self.out / METADATA).exists() else []
             self.done = {entry.id for entry in entries if _files_exist(entry, self.out)}
             self._write_manifest({"complete": False})

@@ -32,10 +32,11 @@ from typing import Any, Literal
 
 from lad_reasoner.data.review.decisions import decided, read_decisions
 from lad_reasoner.data.sets.built_set import Entry, names_outside, put_file, read_entries
-from lad_reasoner.data.sets.harnesses import WRITERS, write_for_harness
+from lad_reasoner.data.sets.harnesses import WRITERS, check_for_harness, write_for_harness
 from lad_reasoner.data.sets.tokens import MIN_PIXELS, needed_pixels, record_tokens
 from lad_reasoner.errors import InputError, require
 from lad_reasoner.files.pictures import read_picture
+from lad_reasoner.files.walk import SUFFIXES
 from lad_reasoner.files.whole import check_new_folder, new_folder, write_whole
 from lad_reasoner.packaged import read_packaged
 from lad_reasoner.progress import Track, silent
@@ -96,20 +97,29 @@ def export_set(
     for entry in entries:
         for name in names_outside(entry, folder):
             raise InputError(f"{printable(folder)}: {entry.id}: {printable(name)} leads out of the set; build it again")
+        for name in entry.images_file_names:
+            # Beside the files of a framework, a module or settings of a stranger would be run.
+            if Path(name).suffix.lower() not in SUFFIXES:
+                raise InputError(
+                    f"{printable(folder)}: {entry.id}: {printable(name)} has no picture's suffix; rename it as one"
+                )
     task = entries[0].task
     if task not in TASKS[to]:
         if to in WRITERS:
             raise InputError(f"--to {to}: does not measure on {WORDS[task]}; build one with `data pairs`")
         others = " or ".join(name for name, tasks in TASKS.items() if task in tasks and name not in WRITERS)
         raise InputError(f"--to {to}: does not train on {WORDS[task]}; give --to {others}")
+    names = list(dict.fromkeys(name for entry in entries for name in entry.images_file_names))
     if to in WRITERS:
+        check_for_harness(entries, to)
+        for name in track(names, len(names), "Reading pictures"):
+            read_picture(folder / name)
         return _export_for_harness(folder, out, entries, to, work)
     if model is None and task == "pair":
         raise InputError(
             f"--model: is missing; GRPO starts from the model after SFT, or without that stage from {BASE}"
         )
     model = str(Path(model).expanduser().absolute()) if model and Path(model).expanduser().exists() else model or BASE
-    names = list(dict.fromkeys(name for entry in entries for name in entry.images_file_names))
     sizes = {name: _size(folder / name) for name in track(names, len(names), "Measuring pictures")}
     limits = _measure(entries, sizes, max_pixels)
     write = {"llama-factory": _llama_factory, "easyr1": _easyr1, "ms-swift": _ms_swift}[to]

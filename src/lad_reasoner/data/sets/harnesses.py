@@ -32,11 +32,8 @@ PAIR_LIST = "pairs.jsonl"
 TASK = "lad_reasoner_pairs"
 
 
-def write_for_harness(out: Path, entries: Sequence[Entry], to: str) -> str:
-    """Write the files beside the pictures; returns the command that runs the harness.
-
-    InputError for a picture that is the query of two pairs, and for pairs whose query does not come last.
-    """
+def check_for_harness(entries: Sequence[Entry], to: str) -> None:
+    """InputError for a picture that is the query of two pairs, and for pairs whose query does not come last."""
     queries: set[str] = set()
     for entry in entries:
         query = entry.images_file_names[entry.query]
@@ -45,6 +42,10 @@ def write_for_harness(out: Path, entries: Sequence[Entry], to: str) -> str:
         if query in queries:
             raise InputError(f"--to {to}: {query}: is asked about twice; build the set with --per-picture 1")
         queries.add(query)
+
+
+def write_for_harness(out: Path, entries: Sequence[Entry], to: str) -> str:
+    """Write the files beside the pictures of checked entries; returns the command that runs the harness."""
     _write_jsonl(out / PAIR_LIST, [_pair(entry) for entry in entries])
     return WRITERS[to](out, entries)
 
