@@ -19,6 +19,7 @@ from PIL import Image
 
 from lad_reasoner.files.pictures import Picture, why_blank
 from lad_reasoner.judge import PicturePair
+from lad_reasoner.likeness import embed, likeness
 
 SMALLEST = 160  # pixels of the long side: thumbnails and drawings are too small to tell more than that they are blank
 SIDE = 512  # pixels of the long side at which sharpness is measured
@@ -29,6 +30,8 @@ MOST_CLIPPED = 0.5  # share of pixels that are black or white, above that of the
 ASPECT = 3.0  # factor between the query's width / height and the nearest reference's
 LEAST_COLOURS = 0.25  # overlap of the colour histograms, and
 LEAST_LAYOUT = 0.3  # correlation of the pictures at 16 x 16 pixels: below both there is nothing in common
+# Where neither colours nor layout are much alike, the network decides: below this the products are not the same.
+LIKE_COLOURS, LIKE_LAYOUT, LEAST_LIKENESS = 0.8, 0.7, 0.6
 BLACK, WHITE = 2, 253  # grey levels of clipped pixels
 LOOKED_AT = 16  # references: more of one product do not change the limits
 CACHED = 8  # sets of references
@@ -66,6 +69,10 @@ def why_unfit(pair: PicturePair) -> str:
     layout = max(float(query.layout @ other.layout) for other in references)
     if colours < LEAST_COLOURS and layout < LEAST_LAYOUT:
         return "the picture has nothing in common with the references: neither colours nor layout"
+    if colours < LIKE_COLOURS and layout < LIKE_LAYOUT:
+        seen = embed(pair.query.image)
+        if max(likeness(seen, other) for other in _embed_all(pair.references)) < LEAST_LIKENESS:
+            return "the picture has nothing in common with the references: another product or scene"
     sharpest = min(reference.sharpness for reference in references)
     if sharpest > PLAIN and query.sharpness < LEAST_SHARPNESS * sharpest:
         share = 100 * query.sharpness / sharpest
@@ -77,6 +84,12 @@ def why_unfit(pair: PicturePair) -> str:
 def _look_at_all(references: tuple[Picture, ...]) -> tuple[_Look, ...]:
     step = max(1, len(references) // LOOKED_AT)
     return tuple(_look(reference) for reference in references[::step][:LOOKED_AT])
+
+
+@lru_cache(CACHED)
+def _embed_all(references: tuple[Picture, ...]) -> tuple[NDArray[np.float32], ...]:
+    step = max(1, len(references) // LOOKED_AT)
+    return tuple(embed(reference.image) for reference in references[::step][:LOOKED_AT])
 
 
 def _look(picture: Picture) -> _Look:

@@ -260,6 +260,44 @@ def test_what_a_folder_holds_beside_pictures_is_named_and_counted(folder: Path, 
     assert said in (tmp_path / "out/report.html").read_text()
 
 
+def test_what_reading_changes_is_said_once_before_the_first_verdict(folder: Path, tmp_path: Path) -> None:
+    """With its number, in the terminal, in every line of JSON, and in the report."""
+    queries = tmp_path / "queries"
+    queries.mkdir()
+    for number, name in enumerate(("good.png", "bad.png", "good.png")):
+        picture = Image.open(folder / "query" / name).convert("RGBA")
+        if number < 2:
+            picture.paste((0, 0, 0, 0), (0, 0, 9, 9))
+        picture.save(queries / f"{number}.png")
+    said = "in 2 of 3 queries: transparent parts are shown as white"
+    command = ("inspect", "-r", folder / "reference", queries)
+    done = run(*command, "--json", "--out", tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count(said) == 1
+    assert all(said in json.loads(line)["notes"] for line in done.stdout.splitlines())
+    assert said in (tmp_path / "out/report.html").read_text()
+    kept = (tmp_path / "out/verdicts.jsonl").read_text().splitlines()
+    assert all(said in json.loads(line)["notes"] for line in kept)
+    unbuffered = os.environ | {"PYTHONUNBUFFERED": "1"}  # so that both streams are in the order of a terminal
+    both = subprocess.run(
+        [COMMAND, *map(str, command)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=unbuffered
+    )
+    seen = both.stdout
+    assert seen.count(said) == 1
+    assert seen.index(said) < seen.index("0.png")
+
+
+def test_too_many_references_are_refused_before_anything_is_read(folder: Path) -> None:
+    first = next(iter(sorted((folder / "reference").iterdir())))
+    references = [word for _ in range(120) for word in ("-r", first)]
+    done = run("inspect", "--model", "micro", *references, folder / "query")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "studying" not in done.stderr
+    (line,) = [line for line in done.stderr.splitlines() if "context" in line]
+    assert "120 references and a query" in line
+    assert re.search(r"give at most \d+ references", line)
+
+
 def test_names_that_are_no_text_and_names_that_are_none(folder: Path, tmp_path: Path) -> None:
     shutil.copy(folder / "query/good.png", os.fsencode(tmp_path) + b"/b\xffd.png")
     shutil.copy(folder / "query/good.png", tmp_path / "z <b>\n.png")

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from helpers import tiny
 from helpers.command_line import run
@@ -93,6 +94,34 @@ def test_notes_stand_in_the_metrics(tmp_path: Path) -> None:
     note = next(line for line in ended.stderr.splitlines() if "loose.png" in line).removeprefix("note: ")
     assert note in json.loads((tmp_path / "run/metrics.json").read_text())["notes"]
     assert "loose.png" in (tmp_path / "run/report.html").read_text()
+
+
+def test_what_reading_changes_is_said_before_the_first_pair(tmp_path: Path) -> None:
+    lamp = lamps(tmp_path / "lamps")
+    queries = sorted(lamp.glob("*/test/*/*.png"))[:3]
+    for path in queries:
+        picture = Image.open(path).convert("RGBA")
+        picture.paste((0, 0, 0, 0), (0, 0, 5, 5))
+        picture.save(path)
+    options = ("--benchmark", "folder", "--root", lamp, "--out", tmp_path / "run", "--model")
+    ended = run("eval", *options, "always-no")
+    assert ended.returncode == 0, ended.stderr
+    said = "in 3 of 7 queries: transparent parts are shown as white"
+    assert [line for line in ended.stderr.splitlines() if "transparent" in line] == [f"note: {said}"]
+    assert ended.stderr.index(said) < ended.stderr.index("report: ")
+    assert said in json.loads((tmp_path / "run/metrics.json").read_text())["notes"]
+    assert said in (tmp_path / "run/report.html").read_text()
+
+
+def test_too_many_references_are_refused_before_the_first_pair(tmp_path: Path) -> None:
+    model = tiny.save_qwen(tmp_path / "model")
+    config = json.loads((model / "config.json").read_text())
+    config.get("text_config", config)["max_position_embeddings"] = 400
+    (model / "config.json").write_text(json.dumps(config))
+    ended = run("eval", "--model", model, "--references", 30, "--limit", 2, "--out", tmp_path / "run")
+    assert ended.returncode == 1
+    assert "its context has 400; give at most" in ended.stderr
+    assert not (tmp_path / "run/predictions.jsonl").exists()
 
 
 def test_eval_of_a_checkpoint_on_rendered_pictures(tmp_path: Path) -> None:

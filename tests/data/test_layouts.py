@@ -475,6 +475,33 @@ def test_a_table_cannot_lead_out_of_its_folder(tmp_path: Path) -> None:
     assert source.refused["named in t.csv, but absent"] == ("gone.png",)
 
 
+@pytest.mark.parametrize("name", ["labels.tsv", "labels.txt", "LABELS.TSV"])
+def test_tables_with_other_suffixes(tmp_path: Path, name: str) -> None:
+    plant(tmp_path, ["p/1.png", "p/2.png"])
+    (tmp_path / name).write_text("image\tlabel\np/1.png\tgood\np/2.png\tbad\n")
+    (tmp_path / "readme.txt").write_text("image and label of each part\n")
+    for given_path in (tmp_path, tmp_path / name):
+        assert [sample.kind for sample in find_samples(given_path).samples] == ["good", None]
+    (tmp_path / "labels.csv").write_text("image,label\np/1.png,good\n")  # the same for other programs
+    assert len(find_samples(tmp_path).samples) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("labels.xlsx", r"labels\.xlsx is a workbook: save it as CSV"),
+        ("label.json", r"label\.json is not read: write its labels as CSV"),
+        ("train/metadata.jsonl", r"train/metadata\.jsonl is not read: write its labels as CSV"),
+    ],
+)
+def test_labels_in_other_files_are_named_with_the_mend(tmp_path: Path, name: str, words: str) -> None:
+    plant(tmp_path, ["1.png", "2.png", "train/3.png", name])
+    for given_path in (tmp_path, tmp_path / name):
+        if given_path == tmp_path or "/" not in name:
+            with pytest.raises(InputError, match=words):
+                find_samples(given_path)
+
+
 ROWS = [("p/g0.png", "0"), ("p/g1.png", "0"), ("p/b0.png", "1"), ("p/b1.png", "1")]
 
 

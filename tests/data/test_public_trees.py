@@ -87,6 +87,7 @@ def shown(source: Source) -> dict[str, tuple[str | None, str | None, str | None,
 
 
 def btech() -> Tree:
+    """BTech (Mishra et al., ISIE 2021, table 1)."""
     tree: dict[str, bytes] = {}
     for name, suffix, train, ok, ko in (
         ("01", "bmp", 400, 21, 49),
@@ -101,7 +102,7 @@ def btech() -> Tree:
 
 
 def real_iad() -> Tree:
-    """A thirtieth of its 99,721 good and 51,329 anomalous pictures, in one class."""
+    """Real-IAD (Wang et al., CVPR 2024): a thirtieth of its 99,721 good and 51,329 anomalous pictures, in one class."""
     tree = files("realiad_1024/audiojack/OK/S{0:04}/audiojack_{0:04}_OK_C1_20231021.jpg", 3324)
     for defect, number in (("BX", 600), ("HS", 611), ("YW", 500)):
         stem = f"realiad_1024/audiojack/NG/{defect}/S{{0:04}}/audiojack_{{0:04}}_NG_{defect}_C1_20231021"
@@ -110,7 +111,10 @@ def real_iad() -> Tree:
 
 
 def kolektor() -> Tree:
-    """50 items of 8 pictures, one of 7; 52 have a crack. Masks are BMP files, most of them black."""
+    """KolektorSDD (Tabernik et al., 2019): 50 items of 8 pictures, one of 7; 52 have a crack.
+
+    Masks are BMP files, most of them black.
+    """
     tree = {}
     names = [f"kos{item:02}/Part{part}" for item in range(1, 51) for part in range(8)][:399]
     for at, name in enumerate(names):
@@ -120,6 +124,7 @@ def kolektor() -> Tree:
 
 
 def kolektor_2() -> Tree:
+    """KolektorSDD2 (Bozic et al., 2021, table 1): good and defective pictures of each split."""
     tree: dict[str, bytes] = {}
     for split, good, bad in (("train", 2085, 246), ("test", 894, 110)):
         for at in range(good + bad):
@@ -129,6 +134,7 @@ def kolektor_2() -> Tree:
 
 
 def mpdd() -> Tree:
+    """MPDD (Jezek et al., ICUMT 2021, table 1): good for training; good and defective for testing."""
     numbers = {"bracket_black": (289, 32, 47), "bracket_brown": (185, 26, 51), "bracket_white": (110, 30, 30)}
     numbers |= {"connector": (128, 30, 14), "metal_plate": (54, 26, 71), "tubes": (122, 32, 69)}
     tree: dict[str, bytes] = {}
@@ -139,6 +145,7 @@ def mpdd() -> Tree:
 
 
 def magnetic_tile() -> Tree:
+    """Magnetic-Tile-Defect (Huang et al., The Visual Computer 2018): pictures of each kind."""
     numbers = {"Blowhole": 115, "Break": 85, "Crack": 57, "Fray": 32, "Uneven": 103}
     tree = files("MT_Free/Imgs/exp1_num_{}.jpg", 952) | files("MT_Free/Imgs/exp1_num_{}.png", 952, BLACK)
     for name, number in numbers.items():
@@ -148,6 +155,7 @@ def magnetic_tile() -> Tree:
 
 
 def casting() -> Tree:
+    """Kaggle's casting product data (R. Dabhi): pictures of each folder."""
     tree: dict[str, bytes] = {}
     for split, bad, good in (("train", 3758, 2875), ("test", 453, 262)):
         tree |= files(f"casting_data/casting_data/{split}/def_front/cast_def_0_{{}}.jpeg", bad)
@@ -156,6 +164,7 @@ def casting() -> Tree:
 
 
 def ds_mvtec() -> Tree:
+    """DS-MVTec (Defect Spectrum, ECCV 2024): the test pictures of MVTec AD."""
     tree: dict[str, bytes] = {}
     for name, (everything, good) in TEST.items():
         tree |= files(f"DS-MVTec/{name}/image/good/{{:03}}.png", good)
@@ -167,16 +176,55 @@ def ds_mvtec() -> Tree:
     return tree
 
 
+# MVTec 3D-AD (Bergmann et al., VISAPP 2022, table 1): train, validation, good and anomalous test scans.
+MVTEC_3D = {
+    **{"bagel": (244, 22, 22, 88), "cable_gland": (223, 23, 21, 87), "carrot": (286, 29, 27, 132)},
+    **{"cookie": (210, 22, 28, 103), "dowel": (288, 34, 26, 104), "foam": (236, 27, 20, 80)},
+    **{"peach": (361, 42, 26, 106), "potato": (300, 33, 22, 92), "rope": (298, 33, 32, 69), "tire": (210, 29, 25, 87)},
+}
+
+
 def mvtec_3d() -> Tree:
-    """Bagel of MVTec 3D-AD: pictures in rgb/, depth in xyz/, masks in gt/."""
-    tree = files("bagel/train/good/rgb/{:03}.png", 244) | files("bagel/train/good/xyz/{:03}.tiff", 244)
-    tree |= files("bagel/validation/good/rgb/{:03}.png", 22)
-    for defect in ("good", "combined", "contamination", "crack", "hole"):
-        tree |= files(f"bagel/test/{defect}/rgb/{{:03}}.png", 22) | files(f"bagel/test/{defect}/gt/{{:03}}.png", 22)
+    """Pictures in rgb/, places in xyz/, masks in gt/; good scans have black masks. Defects share what is not good."""
+    tree: dict[str, bytes] = {}
+    for name, (train, validation, good, bad) in MVTEC_3D.items():
+        numbers = {"train/good": train, "validation/good": validation, "test/good": good}
+        for at in range(bad):
+            defect = ("combined", "contamination", "cut", "hole")[at % 4]
+            numbers[f"test/{defect}"] = numbers.get(f"test/{defect}", 0) + 1
+        for folder, number in numbers.items():
+            tree |= files(f"{name}/{folder}/rgb/{{:03}}.png", number)
+            tree |= files(f"{name}/{folder}/xyz/{{:03}}.tiff", number)
+            tree |= files(f"{name}/{folder}/gt/{{:03}}.png", number) if folder.startswith("test") else {}
+        tree[f"{name}/calibration/camera_parameters.json"] = b"{}"
     return tree
 
 
+# DAGM 2007: pictures of each split, and those with a defect in Train/ and Test/ (the sets' own Labels.txt).
+DAGM = {
+    **{1: (575, 79, 71), 2: (575, 66, 84), 3: (575, 66, 84), 4: (575, 82, 68), 5: (575, 70, 80), 6: (575, 83, 67)},
+    **dict.fromkeys(range(7, 11), (1150, 150, 150)),
+}
+
+
+def dagm() -> Tree:
+    tree: dict[str, bytes] = {}
+    for number, (pictures, *defects) in DAGM.items():
+        for split, bad in zip(("Train", "Test"), defects, strict=True):
+            folder = f"Class{number}/{split}"
+            tree |= files(f"{folder}/{{:04}}.PNG", pictures) | {f"{folder}/Label/Labels.txt": b"1\n"}
+            tree |= {f"{folder}/Label/{7 * at % pictures:04}_label.PNG": MARKED for at in range(bad)}
+    return tree
+
+
+def vad() -> Tree:
+    """The Valeo Anomaly Dataset (2024): 2,000 good and 1,000 bad for training, 1,000 of each for testing."""
+    numbers = {"train/good": 2000, "train/bad": 1000, "test/good": 1000, "test/bad": 1000}
+    return {name: b"" for folder, number in numbers.items() for name in files(f"{folder}/{{:06}}.png", number)}
+
+
 def mvtec_ad_2() -> Tree:
+    """MVTec AD 2 (Heckler-Kram et al., 2025): its names; the numbers are made up."""
     tree: dict[str, bytes] = {}
     for name in ("can", "fabric", "fruit_jelly", "rice", "sheet_metal", "vial", "wallplugs", "walnuts"):
         tree |= files(f"mvtec_ad_2/{name}/train/good/{{:03}}_regular.png", 300)
@@ -190,11 +238,13 @@ def mvtec_ad_2() -> Tree:
 
 
 def anomalib_folder() -> Tree:
+    """The tree of anomalib's hazelnut_toy; the numbers are made up."""
     tree = files("good/{:02}.jpg", 34) | files("crack/{:02}.jpg", 5) | files("colour/{:02}.jpg", 6)
     return tree | files("mask/crack/{:02}.jpg", 5) | files("mask/colour/{:02}.jpg", 6)
 
 
 def roboflow() -> Tree:
+    """An export of Roboflow; numbers made up."""
     tree: dict[str, bytes] = {"README.roboflow.txt": b"", "README.dataset.txt": b""}
     for split, number in (("train", 300), ("valid", 60), ("test", 40)):
         for kind in ("good", "defective"):
@@ -203,13 +253,14 @@ def roboflow() -> Tree:
 
 
 def images_and_masks() -> Tree:
+    """A usual tree; numbers made up."""
     tree = files("images/train/good/{}.png", 50) | files("images/test/good/{}.png", 20)
     return tree | files("images/test/bad/{}.png", 30) | files("masks/test/bad/{}.png", 30)
 
 
-# Tree -> (data set, classes, {(split, kind, number of masks): samples}, pictures refused). The numbers are those of the
-# publications, except for MVTec AD 2, whose names are public and whose numbers are made up here, for the class of
-# Real-IAD (a thirtieth of the whole), and for trees without a data set.
+# Tree -> (data set, classes, {(split, kind, number of masks): samples}, pictures refused). Where numbers come from is
+# said where each tree is built; those of BTech, both KolektorSDD, MPDD, Magnetic-Tile-Defect, casting, DS-MVTec, MVTec
+# 3D-AD, DAGM and VAD are the whole data set's. MVTec AD, VisA and MVTec LOCO AD are whole in test_layouts.py.
 GOOD, BAD = "good", None
 TREES: dict[str, Any] = {
     "BTech": (
@@ -253,9 +304,23 @@ TREES: dict[str, Any] = {
     "MVTec 3D-AD": (
         mvtec_3d,
         None,
-        {"bagel"},
-        {("train", GOOD, 0): 244, ("validation", GOOD, 0): 22, ("test", GOOD, 0): 22, ("test", BAD, 1): 88},
-        244,
+        set(MVTEC_3D),
+        {("train", GOOD, 0): 2656, ("validation", GOOD, 0): 294, ("test", GOOD, 0): 249, ("test", BAD, 1): 948},
+        4147,  # the files of places, one for each scan
+    ),
+    "DAGM": (
+        dagm,
+        None,
+        {f"Class{number}" for number in DAGM},
+        {("train", GOOD, 0): 7004, ("train", BAD, 1): 1046, ("test", GOOD, 0): 6996, ("test", BAD, 1): 1054},
+        0,
+    ),
+    "VAD": (
+        vad,
+        None,
+        {None},
+        {("train", GOOD, 0): 2000, ("train", BAD, 0): 1000, ("test", GOOD, 0): 1000, ("test", BAD, 0): 1000},
+        0,
     ),
     "MVTec AD 2": (
         mvtec_ad_2,
@@ -372,6 +437,30 @@ def test_real_iad_with_several_classes_and_five_cameras(tmp_path: Path) -> None:
         ("references", "train", ..., None),
         ("dev", "validation", ..., None),
         ("with_defects", None, None, None),
+        ("tr", "train", ..., None),
+        ("te", "test", ..., None),
+        ("trn", "train", ..., None),
+        ("tst", "test", ..., None),
+        ("Vld", "validation", ..., None),
+        ("imagesTr", "train", ..., None),
+        ("labelsTs", "test", ..., "masks"),
+        ("tests", "test", ..., None),
+        ("nodefect", None, "good", None),
+        ("uncracked", None, "good", None),
+        ("non-crack", None, "good", None),
+        ("a_ok", None, "good", None),
+        ("годные", None, "good", None),
+        ("sağlam", None, "good", None),
+        ("vadné", None, None, None),
+        ("unqualified", None, None, None),
+        ("out_of_spec", None, None, None),
+        ("Ungood", None, None, None),
+        ("class_good", None, "good", None),
+        ("normals", None, ..., "maps"),
+        ("te_connector", None, ..., None),
+        ("transistor", None, ..., None),
+        ("damaged", None, ..., None),
+        ("fine", None, ..., None),
         ("positive", None, ..., None),
         ("test_strip", None, ..., None),
         ("ok_button", None, ..., None),
@@ -536,6 +625,33 @@ def test_siblings_of_good_are_its_defects_unless_bad_is_there(tmp_path: Path) ->
     assert {sample.category for sample in find_samples(deep).samples} == {"lamp", "cup"}
 
 
+def test_short_names_of_splits_are_taken_for_splits_and_this_is_said(tmp_path: Path) -> None:
+    tree = files("lamp/tr/good/{}.png", 3) | files("lamp/te/good/{}.png", 2) | files("lamp/te/scratch/{}.png", 2)
+    source = find_samples(plant(tmp_path / "two", tree))
+    counts = Counter((sample.category, sample.split, sample.defect) for sample in source.samples)
+    assert counts == {("lamp", "train", None): 3, ("lamp", "test", None): 2, ("lamp", "test", "scratch"): 2}
+    assert source.notes == ("taken for splits by their names: te/ for test, tr/ for train",)
+    assert find_samples(tmp_path / "two/lamp/te").notes == ("taken for splits by their names: te/ for test",)
+    longer = {name.replace("/tr/", "/trn/").replace("/te/", "/tst/"): content for name, content in tree.items()}
+    assert find_samples(plant(tmp_path / "three", longer)).notes == ()
+    decathlon = files("imagesTr/ok/{}.png", 2) | files("imagesTs/ng/{}.png", 2) | files("labelsTs/ng/{}.png", 2)
+    assert shown(find_samples(plant(tmp_path / "decathlon", decathlon)))["imagesTs/ng/1.png"] == (
+        "test",
+        None,
+        None,
+        ["labelsTs/ng/1.png"],
+    )
+
+
+def test_a_folder_that_says_bad_below_one_that_says_good_is_not_guessed(tmp_path: Path) -> None:
+    tree = files("good/{}.png", 2) | files("bad/{}.png", 2) | files("good/rejected/{}.png", 2) | {"bad/ok/1.png": b""}
+    source = find_samples(plant(tmp_path, tree))
+    assert len(source.samples) == 5
+    assert source.refused == {
+        "are in a folder that says bad, below one that says good": ("good/rejected/0.png", "good/rejected/1.png")
+    }
+
+
 def test_splits_above_classes_and_images_below_kinds(tmp_path: Path) -> None:
     tree = {f"{split}/{name}/good/images/1.png": b"" for split in ("train", "test") for name in ("lamp", "cup")}
     source = find_samples(plant(tmp_path, tree | {"test/lamp/NG/images/1.png": b"", "test/lamp/NG/masks/1.png": b""}))
@@ -576,6 +692,36 @@ def test_what_is_passed_over_is_named(tmp_path: Path) -> None:
         "are maps, not pictures, by the name of their folder": ("bad/heatmaps/1.png",),
         "have a format that is not read; export them as PNG or JPEG": ("bad/2.HEIC",),
     }
+
+
+def test_annotations_that_are_no_pictures_are_named(tmp_path: Path) -> None:
+    """labelme's files beside the pictures, VOC's in a folder of masks, arrays; not what describes a whole data set."""
+    tree = files("good/{}.jpg", 2) | files("bad/{}.jpg", 3) | {"bad/1.json": b"{}", "annotations/bad/2.xml": b""}
+    tree |= {"groundTruth/0.mat": b"", "masks/bad/0.npy": b"", "camera.json": b"{}", "bad/notes.json": b"{}"}
+    source = find_samples(plant(tmp_path, tree))
+    assert len(source.samples) == 5
+    assert source.refused == {
+        "are annotations that are not read; export them as masks": (
+            "annotations/bad/2.xml",
+            "bad/1.json",
+            "groundTruth/0.mat",
+        ),
+        "have a format that is not read; export them as PNG or JPEG": ("masks/bad/0.npy",),
+    }
+
+
+def test_maps_of_depth_and_of_normals_are_no_pictures(tmp_path: Path) -> None:
+    tree = {
+        f"candy/{split}/{kind}/{sort}/1.png": b""
+        for split, kind in (("train", "good"), ("test", "bad"))
+        for sort in ("rgb", "normals", "depth")
+    }
+    source = find_samples(plant(tmp_path, tree | {"candy/test/bad/gt/1.png": b""}))
+    assert [(sample.split, sample.kind, len(sample.masks)) for sample in source.samples] == [
+        ("test", None, 1),
+        ("train", "good", 0),
+    ]
+    assert [len(names) for names in source.refused.values()] == [4]
 
 
 def test_a_split_alone_with_masks_beside_it(tmp_path: Path) -> None:

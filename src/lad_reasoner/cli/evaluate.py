@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -88,7 +89,8 @@ def eval_verb(
         judge = load_judge(model, defaults=defaults, **options)
     wanted = None if kinds is None else [kind.strip() for kind in kinds.split(",")]
     run = Run(out, judge, opened, references=references, seed=seed, kinds=wanted, limit=limit, given=given)
-    for note in run.settings.notes:
+    told = (*run.settings.notes, *run.changes(partial(track, beside_results=False)))
+    for note in told:
         print(f"note: {note}", file=sys.stderr)
     if len(run.labels) == 1:
         print(f"note: {_describe_one_label(run.labels)}", file=sys.stderr)
@@ -107,7 +109,7 @@ def eval_verb(
         from lad_reasoner.evaluation.transductive import rescale_run
 
         print(f"report of the authors' transductive scores: {write_evaluation(rescale_run(out))[2]}", file=sys.stderr)
-    _report(out, wide=wide, printed=run.settings.notes)
+    _report(out, wide=wide, printed=told)
     if all(prediction.verdict.answer == "invalid" for prediction in read_run(out).predictions):
         raise InputError(f"{out}: nothing was judged: no response has a valid answer")
     if len(run.labels) == 1 and limit is None:

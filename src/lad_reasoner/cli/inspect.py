@@ -154,11 +154,16 @@ def inspect_verb(
     changed: Counter[str] = Counter()
     reasons: Counter[str] = Counter()
     with _Output(out, inspector) as output:
-        output.notes = [*inspector.notes(), *filter(None, [describe_passed_over(passed_over)])]
-        for note in output.notes:
-            print(f"note: {note}", file=sys.stderr)
+        from lad_reasoner.files.changes import count_changes, describe_changes
         from lad_reasoner.report.terminal import VerdictTable, track
         from lad_reasoner.runner import Judged
+
+        output.notes = [*inspector.notes(), *filter(None, [describe_passed_over(passed_over)])]
+        readable = [(file, inspector.depth) for file in files if isinstance(file, Path)]
+        expected = count_changes(readable, partial(track, beside_results=False))
+        output.notes += describe_changes(expected, len(files))
+        for note in output.notes:
+            print(f"note: {note}", file=sys.stderr)
 
         show = _JsonPrinter(output.notes) if as_json else _CsvPrinter() if as_csv else VerdictTable(verbose=verbose).add
         for result in track(inspector.run(files), len(files), "Inspecting"):
@@ -175,9 +180,11 @@ def inspect_verb(
                 reasons[getattr(record, "reason", "").partition(":")[0] or "no valid answer"] += 1
             anomalous += getattr(record, "anomalous", False)
             unsure += getattr(record, "outcome", "") == "unsure"
-        for note, number in changed.items():
-            output.notes.append(f"in {number} of {len(files)} queries: {note}")
-            print(f"note: {output.notes[-1]}", file=sys.stderr)
+        # Files that became others while they were judged.
+        unexpected = {note: number for note, number in changed.items() if note not in expected}
+        for note in describe_changes(unexpected, len(files)):
+            output.notes.append(note)
+            print(f"note: {note}", file=sys.stderr)
     print_receipt(inspector.judge)
     why = "; ".join(f"{number} x {reason}" for reason, number in reasons.most_common())
     if not as_json and not as_csv:
@@ -196,8 +203,12 @@ def inspect_verb(
 
 
 def _announce_study(inspector: Inspector) -> None:
-    """Of many references: a bar while they are studied, or a line where stderr is no terminal."""
-    if len(inspector.references) >= MANY_REFERENCES and not _show_study(inspector.judge):
+    """Of many references: a bar while they are studied, or a line where stderr is no terminal.
+
+    Nothing of a judge that studies none: it reads them with the first query, or refuses them.
+    """
+    studies = hasattr(inspector.judge, "show_progress")
+    if studies and len(inspector.references) >= MANY_REFERENCES and not _show_study(inspector.judge):
         print(f"studying {len(inspector.references)} references", file=sys.stderr)
 
 

@@ -18,7 +18,7 @@ from typing import Any, Literal
 
 from pydantic import ConfigDict
 
-from lad_reasoner.data.folder_words import OTHER_PICTURES, read_name, word
+from lad_reasoner.data.folder_words import ANNOTATIONS, OTHER_PICTURES, read_name, word
 from lad_reasoner.data.mask_files import MaskFiles
 from lad_reasoner.data.public_sets import LICENCES, MVTEC_AD, UNKNOWN_LICENCE
 from lad_reasoner.files.jsonl import read_records
@@ -182,6 +182,7 @@ class ClassFolder:
 def find_classes(base: Path, files: Sequence[Parts], refused: dict[str, list[str]]) -> list[ClassFolder]:
     """The classes among the files below `base`; what is neither a picture nor its mask is added to `refused`."""
     present = frozenset(files)
+    stems = {(*parts[:-1], Path(parts[-1]).stem) for parts in files if is_picture(parts)}
     candidates = []
     for parts in files:
         # MiniLOCO's contact sheets have the name of the product that lies beside them.
@@ -190,10 +191,14 @@ def find_classes(base: Path, files: Sequence[Parts], refused: dict[str, list[str
             continue
         if Path(parts[-1]).suffix.lower() in OTHER_PICTURES:
             refuse_path("have a format that is not read; export them as PNG or JPEG", parts, refused)
+        elif _annotates(parts, stems):
+            refuse_path("are annotations that are not read; export them as masks", parts, refused)
         elif is_picture(parts) and printable("/".join(parts)) != "/".join(parts):
             refuse_path("have a name that is not UTF-8", parts, refused)
         elif is_picture(parts) and any(read_name(folder).role == "maps" for folder in parts[:-1]):
             refuse_path("are maps, not pictures, by the name of their folder", parts, refused)
+        elif is_picture(parts) and _contradicts(parts):
+            refuse_path("are in a folder that says bad, below one that says good", parts, refused)
         elif is_picture(parts):
             candidates.append(parts)
     masks = MaskFiles(base, candidates)
@@ -210,9 +215,24 @@ def find_classes(base: Path, files: Sequence[Parts], refused: dict[str, list[str
     return [ClassFolder(top, group, masks, present) for (top, _), group in classes.items()]
 
 
+def _annotates(parts: Parts, stems: set[Parts]) -> bool:
+    """Whether a file says where a defect is, but not as a picture: beside a picture of its name, or among masks."""
+    if Path(parts[-1]).suffix.lower() not in ANNOTATIONS or parts[-1] == "defects_config.json":
+        return False
+    among_masks = any(read_name(folder).role == "masks" for folder in parts[:-1])
+    return among_masks or (*parts[:-1], Path(parts[-1]).stem) in stems
+
+
+def _contradicts(parts: Parts) -> bool:
+    """`clean/bad/1.png`: the first word would make it good."""
+    kinds = [name.kind for name in map(read_name, parts[:-1]) if name.has_kind]
+    return bool(kinds) and kinds[0] == "good" and any(kind != "good" for kind in kinds)
+
+
 def _numbered_items(pictures: Sequence[PicturePath]) -> set[Parts]:
     """Patterns of folders that differ in their number only, such as kos01/ to kos50/: parts of one class."""
-    tops = {picture.top for picture in pictures if picture.shape == "bare" and picture.top}
+    # With a split below the number, as DAGM has, it is a class.
+    tops = {picture.top for picture in pictures if picture.shape == "bare" and picture.top and not picture.split}
     counts = Counter(_pattern(top) for top in tops if _NUMBER.search(top[-1]))
     return {pattern for pattern, number in counts.items() if number > 1}
 

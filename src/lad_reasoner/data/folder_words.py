@@ -36,9 +36,11 @@ def _invert(names: Mapping[str, Sequence[str]]) -> dict[str, Any]:
 WORDS: dict[str, Kind | None] = _invert(_NAMES["kinds"])
 LABELS: dict[str, Kind | None] = WORDS | _invert(_NAMES["labels"])
 SPLITS: dict[str, Split] = _invert(_NAMES["splits"])
+SHORT_SPLITS = frozenset(_NAMES["short"]["splits"])
 ROLES: dict[str, Role] = _invert(_NAMES["roles"])
 COLUMNS: dict[str, list[str]] = _NAMES["columns"]
 OTHER_PICTURES = frozenset(_NAMES["names"]["other_pictures"])
+ANNOTATIONS = frozenset(_NAMES["names"]["annotations"])
 
 _FILLERS = frozenset(_NAMES["names"]["fillers"])
 _PIECES = re.compile(r"[^\W\d_]+|\d+")
@@ -104,6 +106,11 @@ def read_name(name: str) -> FolderName:
         if split and split[0] in SPLITS and other is not None and other.split is None:
             return FolderName(SPLITS[split[0]], other.has_kind, other.kind, other.role)
     return _SILENT
+
+
+def is_short_split(name: str) -> bool:
+    """Whether a name says a split with two letters, which may be those of a product: `te`."""
+    return word(name) in SHORT_SPLITS
 
 
 def _tells(piece: str) -> bool:

@@ -28,7 +28,7 @@ from lad_reasoner.data.class_folders import (
     refuse_path,
 )
 from lad_reasoner.data.csv_table import has_samples, read_table
-from lad_reasoner.data.folder_words import read_name, word
+from lad_reasoner.data.folder_words import is_short_split, read_name, word
 from lad_reasoner.data.masks import looks_inverted, read_mask
 from lad_reasoner.data.public_sets import (
     BTECH,
@@ -78,8 +78,8 @@ def find_samples(folder: str | Path) -> Source:
     refused: dict[str, list[str]] = {}
     notes: list[str] = []
     if path.is_file():
-        if path.suffix.lower() != ".csv" or not has_samples(path):
-            columns = f"; it has {_columns(path)}" if path.suffix.lower() == ".csv" else ""
+        if not _is_table(path.name) or not has_samples(path):
+            columns = f"; it has {_columns(path)}" if _is_table(path.name) else _why_no_table(path.name)
             raise InputError(f"{shown(path)}: give a folder, or a CSV file with the columns image and label{columns}")
         base = path.parents[1] if path.parent.name == "split_csv" else path.parent
         samples = read_table(path, base, set(list_files(base, [])), refused, notes)
@@ -104,6 +104,8 @@ def find_samples(folder: str | Path) -> Source:
     for table, prefix in tables.items():
         below = {parts[len(prefix) :] for parts in files if _is_below(parts, prefix)}
         samples += read_table(table, base.joinpath(*prefix), below, refused, notes)
+    if note := _note_short_splits(files):
+        notes.append(note)
     rest = [parts for parts in files if not any(_is_below(parts, prefix) for prefix in tables.values())]
     samples += read_layouts(base, rest, refused)
     if not samples:
@@ -111,6 +113,13 @@ def find_samples(folder: str | Path) -> Source:
             f"{shown(path)}: layout not recognised; {_describe(base, files, refused)}; expected {EXPECTED}"
         )
     return _sort(path, base, samples, refused, notes)
+
+
+def _note_short_splits(files: Sequence[Parts]) -> str:
+    """`te/ was taken for test, tr/ for train`: two letters may be a product's name as well."""
+    names = {folder for parts in files if is_picture(parts) for folder in parts[:-1] if is_short_split(folder)}
+    taken = [f"{name}/ for {read_name(name).split}" for name in sorted(names)]
+    return f"taken for splits by their names: {', '.join(taken)}" if taken else ""
 
 
 def _mask_folders(base: Path) -> list[Parts]:
@@ -163,11 +172,24 @@ def _is_below(parts: Parts, prefix: Parts) -> bool:
 def _tables(base: Path, files: list[Parts]) -> dict[Path, Parts]:
     """The tables that list pictures of this folder -> the folder that each describes."""
     tables = {base.joinpath(*parts): parts[:-2] for parts in files if parts[-2:] == ("split_csv", "1cls.csv")}
-    csv_files = [parts[0] for parts in files if len(parts) == 1 and parts[0].casefold().endswith(".csv")]
-    own = [name for name in csv_files if name != "image_anno.csv" and has_samples(base / name)]
+    names = [parts[0] for parts in files if len(parts) == 1 and _is_table(parts[0])]
+    own = [name for name in names if name != "image_anno.csv" and has_samples(base / name)]
+    own = [name for name in own if name.casefold().endswith(".csv")] or own
     if len(own) > 1:
         raise InputError(f"{shown(base)}: several tables of pictures ({', '.join(own)}); give one of them")
     return tables or {base / name: () for name in own}
+
+
+def _is_table(name: str) -> bool:
+    return Path(name).suffix.lower() in (".csv", ".tsv", ".txt")
+
+
+def _why_no_table(name: str) -> str:
+    """The mend for a file that holds labels in another form."""
+    suffix = Path(name).suffix.lower()
+    if suffix in (".xlsx", ".xls", ".ods"):
+        return f"; {shown(name)} is a workbook: save it as CSV"
+    return f"; {shown(name)} is not read: write its labels as CSV" if suffix in (".json", ".jsonl", ".parquet") else ""
 
 
 def _columns(table: Path) -> str:
@@ -177,8 +199,10 @@ def _columns(table: Path) -> str:
 
 def _describe(base: Path, files: list[Parts], refused: Mapping[str, list[str]]) -> str:
     """What an unrecognised folder holds, in a few words."""
-    tables = [parts[0] for parts in files if len(parts) == 1 and parts[0].casefold().endswith(".csv")]
+    near = ["/".join(parts) for parts in files if len(parts) <= 2]
+    tables = [name for name in near if name.casefold().endswith((".csv", ".tsv"))]
     columns = "".join(f", {shown(name)} with the columns {_columns(base / name)}" for name in tables[:3])
+    columns += "".join([why for name in near if (why := _why_no_table(name))][:2])
     pictures = [parts for parts in files if is_picture(parts)]
     if not pictures:
         suffixes = sorted({Path(parts[-1]).suffix or "without a suffix" for parts in files})
@@ -398,6 +422,24 @@ class BTech(Layout):
         return folder.name in BTECH and folder.has_only(frozenset({"ok", "ko"}))
 
 
+class Dagm(Layout):
+    """DAGM 2007 (Wieler and Hahn): ten classes; a picture without a file in Label/ has no defect.
+
+    1,150 pictures of each of Class1 to Class6, 2,300 of each of the others, half of them for training; 150 or 300 have
+    a defect.
+
+        Class1/{Train,Test}/0576.PNG
+        Class1/{Train,Test}/Label/0576_label.PNG    and Labels.txt, which lists all pictures
+    """
+
+    def recognises(self, folder: ClassFolder) -> bool:
+        lists = {(*folder.top, split, "Label", "Labels.txt") for split in ("Train", "Test")}
+        return folder.shapes == {"bare"} and not lists.isdisjoint(folder.files)
+
+    def sample(self, folder: ClassFolder, picture: PicturePath) -> Sample | Refusal:
+        return folder.sample(picture, self.dataset, None if folder.masks.of(picture.parts) else "good")
+
+
 class ByMask(Layout):
     """Data sets whose only labels are masks: each picture has one, that of a good picture is black.
 
@@ -489,6 +531,7 @@ LAYOUTS: tuple[Layout, ...] = (
     Visa(),
     RealIad(),
     BTech(),
+    Dagm(),
     ByMask(),
     GoodBad(),
 )

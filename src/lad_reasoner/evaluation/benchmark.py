@@ -91,6 +91,10 @@ class Benchmark(ABC):
         lines = (f"{query}\t{names}\n" for query, names in sorted(fixed.items()))
         self.fingerprint = hashlib.sha256((self.fingerprint + "".join(lines)).encode()).hexdigest()[:16]
 
+    def files(self, names: Iterable[str]) -> list[tuple[str, int]]:
+        """Path and depth of the pictures that are read from files; none of rendered ones."""
+        return []
+
     @abstractmethod
     def _read(self, name: str) -> tuple[Picture, Facts | None]:
         """As `read`, without the cache."""
@@ -120,6 +124,10 @@ class FolderBenchmark(Benchmark):
             return find_depth(self.samples[name].image for name in names[:DEPTH_FROM])
         except ImageError:  # the verdict of a pair will name it
             return DEEP
+
+    def files(self, names: Iterable[str]) -> list[tuple[str, int]]:
+        samples = [self.samples[name] for name in names]
+        return [(sample.image, self._depths.get(sample.category, DEEP)) for sample in samples]
 
     def _read(self, name: str) -> tuple[Picture, Facts | None]:
         sample = self.samples[name]

@@ -24,15 +24,17 @@ from pathlib import Path
 
 from pydantic import Field, ValidationError
 
-from lad_reasoner.errors import InputError, RecordError
+from lad_reasoner.errors import ImageError, InputError, RecordError
 from lad_reasoner.evaluation.benchmark import Benchmark, Facts, default_kinds, draw_pairs, limit_pairs
 from lad_reasoner.evaluation.explanations import Explanations, measure_explanations
 from lad_reasoner.evaluation.metrics import RESAMPLES, Metrics, Summary, compute_metrics
 from lad_reasoner.evaluation.thumbnails import THUMBNAILS, save_map, save_thumbnail
+from lad_reasoner.files.changes import count_changes, describe_changes
 from lad_reasoner.files.jsonl import append_record, read_records, repair_records
 from lad_reasoner.files.pictures import Picture
 from lad_reasoner.files.whole import describe_write_error, lock, own_file, own_folder, write_whole
 from lad_reasoner.judge import NO_ANSWER, Judge, Judgement, PicturePair
+from lad_reasoner.progress import Track, silent
 from lad_reasoner.records import Failure, Pair, Prediction, Record
 from lad_reasoner.runner import Judged, make_verdict, run
 from lad_reasoner.templates import command_line
@@ -148,8 +150,27 @@ class Run:
             # each other.
             self.todo.sort(key=lambda pair: pair.references)
         self.done = len(judged)
+        self._check_references()
         self.labels = {str(pair.label) for pair in wanted}
+        self._wanted = [pair.query for pair in wanted]
         self._known: dict[str, _Known] = {}
+
+    def _check_references(self) -> None:
+        """InputError if the judge cannot take as many references as its pairs have: all of them would fail."""
+        check = getattr(self.judge, "check_references", None)
+        if not check or not self.todo:
+            return
+        references = [*self.given]
+        try:
+            if not self.given:
+                references = [self.benchmark.read(name)[0] for name in self.todo[0].references]
+        except ImageError:  # the result of the pair says so
+            return
+        check(references)
+
+    def changes(self, track: Track = silent) -> list[str]:
+        """What reading changes in how many of all queries, in sentences as in `RunMetrics.notes`."""
+        return describe_changes(count_changes(self.benchmark.files(self._wanted), track), len(self._wanted))
 
     def predict(self) -> Iterator[Prediction]:
         """Judge the remaining pairs; each prediction is on the disk before it is yielded.
@@ -293,7 +314,7 @@ def measure_run(predictions: Sequence[Prediction], *, resamples: int = RESAMPLES
         explanations=measure_explanations(lines, resamples=resamples),
         failed={line.pair.query: line.error for line in lines if line.error},
         not_judged=dict(reasons.most_common()),
-        notes=tuple(f"in {number} of {len(lines)} queries: {note}" for note, number in changes.items()),
+        notes=tuple(describe_changes(changes, len(lines))),
         mean_seconds=round(sum(line.verdict.seconds for line in lines) / len(lines), 4),
         mean_tokens=round(sum(line.verdict.tokens for line in lines) / len(lines), 1),
     )

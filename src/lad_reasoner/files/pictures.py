@@ -52,6 +52,9 @@ DEEP = 16  # bits of a value in a file of more than 8 bits, where nothing says l
 CLIPPED = 0.01  # share of values: fewer above the depth of the references are not worth a note
 BLANK_RANGE = 3  # grey levels: a channel that spans no more holds no picture
 ON_WHITE = "transparent parts are shown as white"
+SHRUNK = f"more than {KEPT_SIDE} pixels wide or high: scaled down"
+FIRST_OF_SEVERAL = "a file of several pictures (MPO): the first one was read"
+PRINTED = frozenset({"CMYK", "LAB", "YCbCr", "HSV"})  # modes whose colours are converted
 BLACK, WHITE = 12, 252  # grey levels: a picture that is below or above everywhere shows nothing
 
 _ORIENTATION = 0x0112
@@ -279,6 +282,7 @@ def _check(image: Image.Image, name: str, *, drafted: bool) -> None:
 def _to_picture(image: Image.Image, source: PictureSource, name: str, depth: int) -> Picture:
     width, height = image.size
     title = shown(name)  # for messages
+    told = notes_by_head(image)
     if min(width, height) < MIN_SIDE:
         raise ImageError(f"{title}: {width}x{height} pixels is too small; both sides must have at least {MIN_SIDE}")
     if image.format == "JPEG" and image is not source:
@@ -294,7 +298,24 @@ def _to_picture(image: Image.Image, source: PictureSource, name: str, depth: int
         rgb.thumbnail((side, side), Image.Resampling.BOX)
     if turn >= 5:  # by a quarter
         width, height = height, width
-    return Picture(name, rgb.convert("RGB"), width, height, notes)
+    return Picture(name, rgb.convert("RGB"), width, height, told + notes)
+
+
+def notes_by_head(image: Image.Image) -> tuple[str, ...]:
+    """What will be changed in an image, as far as that is known before it is decoded; see `Picture.notes`."""
+    notes = []
+    if max(image.size) > _kept_side(image.size):
+        notes.append(SHRUNK)
+    if image.mode in PRINTED:
+        notes.append(f"{image.mode} colours were converted to RGB")
+    if image.format == "MPO":
+        notes.append(FIRST_OF_SEVERAL)
+    return tuple(notes)
+
+
+def has_more_notes(image: Image.Image) -> bool:
+    """Whether notes of an image depend on its pixels: on its alpha channel, or on values of more than 8 bits."""
+    return image.has_transparency_data or image.mode.startswith("I") or _has_deep_colours(image)
 
 
 def orientation(image: Image.Image) -> int:

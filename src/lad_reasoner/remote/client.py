@@ -37,6 +37,7 @@ from lad_reasoner.errors import InputError, ServiceError
 from lad_reasoner.files.jsonl import load_json
 from lad_reasoner.files.pictures import picture_uri
 from lad_reasoner.records import Record
+from lad_reasoner.remote.other_forms import as_completion
 
 logger = logging.getLogger(__name__)
 
@@ -274,8 +275,8 @@ class ChatService:
 
     def _read(self, content: bytes, model: str) -> Completion:
         try:
-            body = _Body.model_validate_json(content.removeprefix(codecs.BOM_UTF8))
-        except ValidationError:
+            body = _parse(content.removeprefix(codecs.BOM_UTF8))
+        except ValueError:
             code = _error_in(content).get("code")
             if isinstance(code, int) and 400 <= code < 500:  # a router's error, with the status that it got itself
                 self._check_status(code, content, model)
@@ -395,6 +396,14 @@ class _Body(BaseModel):
             return _Usage.model_validate(value)
         except ValidationError:
             return None
+
+
+def _parse(content: bytes) -> _Body:
+    """An answer, also one in another interface's form; ValueError for anything else."""
+    try:
+        return _Body.model_validate_json(content)
+    except ValidationError:
+        return _Body.model_validate_json(json.dumps(as_completion(load_json(content))))
 
 
 def is_same_model(asked: str, answered: str) -> bool:

@@ -143,6 +143,11 @@ class OpenStation:
         """The references in memory."""
         return self.inspector.references
 
+    @property
+    def depth(self) -> int:
+        """Bits of a value in files of more than 8, seen from the references."""
+        return self.inspector.depth
+
     def notes(self) -> tuple[str, ...]:
         """Sentences that a reader of the verdicts should know."""
         return self.inspector.notes()

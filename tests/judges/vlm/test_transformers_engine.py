@@ -346,6 +346,23 @@ def test_a_prompt_longer_than_the_context_names_the_references_that_fit(
         ask(model, [query])
 
 
+def test_too_many_references_are_refused_before_a_query_is_there(
+    checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checkpoint.model.config.get_text_config(), "max_position_embeddings", 400)
+    many = [read_picture(tiny.picture(100 + number)) for number in range(60)]
+    inspector, fitting = (Inspector(judge(checkpoint), [shown.image for shown in some]) for some in (many, many[:2]))
+
+    def look(*_: object, **__: object) -> None:
+        raise AssertionError("the model was asked")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(checkpoint.model), "forward", look)
+        with pytest.raises(InputError, match=r"60 references .* give at most \d+ references"):
+            inspector.notes()
+        fitting.notes()
+
+
 def test_without_a_reasoning_only_the_answer_is_the_models(checkpoint: Checkpoint) -> None:
     model = judge(checkpoint, reasoning="never")
     pictures = [read_picture(image) for image in QUERIES]

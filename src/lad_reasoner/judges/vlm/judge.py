@@ -31,9 +31,17 @@ class VlmJudge:
         self.known_pictures = engine.checkpoint.known_pictures
 
     def notes_on(self, references: Sequence[Picture]) -> tuple[str, ...]:
-        """Whether the model was made for such pictures, if its checkpoint tells which it was made for."""
+        """Whether the model was made for such pictures, if its checkpoint tells which it was made for.
+
+        InputError if there are too many of them: see `check_references`.
+        """
+        self.check_references(references)
         note = self.known_pictures.note(references) if self.known_pictures else ""
         return (note,) if note else ()
+
+    def check_references(self, references: Sequence[Picture]) -> None:
+        """Raise InputError, with the number that fits, for more references than the model's context can hold."""
+        self.engine.check_references([reference.image for reference in references])
 
     def judge(self, pairs: Sequence[PicturePair]) -> list[Judgement]:
         """One judgement for each pair, in the engine's batches; pairs of a batch may have different references."""

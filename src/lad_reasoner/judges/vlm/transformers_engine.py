@@ -204,6 +204,17 @@ class TransformersEngine:
             raise InputError(f"{self.name}: cannot take these pictures ({error})") from None
         return inputs.to(checkpoint.model.device, dtype=checkpoint.model.dtype)
 
+    def check_references(self, references: Pictures) -> None:
+        """Raise InputError if these references and a query, as large as the last of them, do not fit into the context.
+
+        Nothing is computed with the model.
+        """
+        decoding = StructuredDecoding(self.grammar, self.reasoning_tokens, samples_answer=False)
+        pictures = [*references, references[-1]]
+        with self._lock:
+            length = int(self._prepare([pictures])["attention_mask"].sum())
+        self._check_length([len(pictures)], [length], decoding.max_new_tokens)
+
     def _check_length(self, pictures: Sequence[int], lengths: Sequence[int], new_tokens: int) -> None:
         """Raise InputError if a prompt and its response are longer than the context that the model was made for.
 
