@@ -87,6 +87,24 @@ def test_what_cannot_be_judged_is_stopped(make: Callable[[], Image.Image], why: 
     assert reason(make()).startswith(why)
 
 
+def other_product(seed: int = 0) -> Image.Image:
+    """A weave in the colours of the plate and of the bench."""
+    rows, columns = np.mgrid[:240, :320]
+    over = (np.sin((rows + 5 * seed) / 2.5) * np.sin(columns / 2.5) > 0) ^ ((rows // 40 + columns // 50) % 2 == 0)
+    image = np.where(over[..., None], (200, 170, 60), (120, 124, 128))
+    noise = np.random.default_rng(seed).normal(0, 3, (240, 320, 3))
+    return Image.fromarray(np.clip(image + noise + 12 * np.sin(columns / 60)[..., None], 0, 255).astype(np.uint8))
+
+
+def test_another_product_is_stopped_and_an_empty_place_is_not() -> None:
+    why = "the picture has nothing in common with the references: another product or scene"
+    assert reason(other_product()) == why
+    assert reason(part(3), [other_product(1), other_product(2)]) == why
+    assert reason(other_product(3), [other_product(1)]) == ""
+    bench = np.random.default_rng(0).normal((120, 124, 128), 3, (240, 320, 3))
+    assert reason(Image.fromarray(np.clip(bench, 0, 255).astype(np.uint8))) == ""
+
+
 def test_references_of_the_same_kind_make_it_normal() -> None:
     blurred = [part(seed).filter(ImageFilter.GaussianBlur(5)) for seed in (1, 2)]
     assert reason(part(3).filter(ImageFilter.GaussianBlur(5)), blurred) == ""

@@ -31,7 +31,8 @@ ASPECT = 3.0  # factor between the query's width / height and the nearest refere
 LEAST_COLOURS = 0.25  # overlap of the colour histograms, and
 LEAST_LAYOUT = 0.3  # correlation of the pictures at 16 x 16 pixels: below both there is nothing in common
 # Where neither colours nor layout are much alike, the network decides: below this the products are not the same.
-LIKE_COLOURS, LIKE_LAYOUT, LEAST_LIKENESS = 0.8, 0.7, 0.6
+LIKE_COLOURS, LIKE_LAYOUT, LEAST_LIKENESS = 0.6, 0.7, 0.6
+EMPTY = 4.0  # grey levels at 16 x 16 pixels: an empty place, where the product is missing, is for the judge
 BLACK, WHITE = 2, 253  # grey levels of clipped pixels
 LOOKED_AT = 16  # references: more of one product do not change the limits
 CACHED = 8  # sets of references
@@ -46,6 +47,7 @@ class _Look:
     aspect: float  # width / height
     colours: NDArray[np.float64]  # (512,), adds up to 1
     layout: NDArray[np.float64]  # (256,), unit vector
+    contrast: float  # grey levels, between the parts of the layout
 
 
 def why_unfit(pair: PicturePair) -> str:
@@ -69,6 +71,8 @@ def why_unfit(pair: PicturePair) -> str:
     layout = max(float(query.layout @ other.layout) for other in references)
     if colours < LEAST_COLOURS and layout < LEAST_LAYOUT:
         return "the picture has nothing in common with the references: neither colours nor layout"
+    if query.contrast <= EMPTY:
+        return ""
     if colours < LIKE_COLOURS and layout < LIKE_LAYOUT:
         seen = embed(pair.query.image)
         if max(likeness(seen, other) for other in _embed_all(pair.references)) < LEAST_LIKENESS:
@@ -111,6 +115,7 @@ def _look(picture: Picture) -> _Look:
         aspect=picture.width / picture.height,
         colours=_histogram(small.resize((64, 64), Image.Resampling.BOX)),
         layout=layout / max(1e-6, float(np.linalg.norm(layout))),
+        contrast=float(layout.std()),
     )
 
 
