@@ -56,10 +56,10 @@ def sent_form(body: dict[str, Any]) -> str:
 
 
 def gbnf_as_regex(grammar: str) -> str:
-    """Rules of GBNF without recursion as a regular expression: literals, classes, groups and `| * ?` only."""
+    """Rules of GBNF without recursion as a regular expression: literals, classes, groups and `| * ? {0,9}` only."""
     rules = dict(line.split(" ::= ") for line in grammar.strip().splitlines())
     assert next(iter(rules)) == "root"
-    token = re.compile(r'"[^"]*"|\[(?:\\.|[^\]])*\]|[a-z]+|[()|*?]|\s+')
+    token = re.compile(r'"[^"]*"|\[(?:\\.|[^\]])*\]|[a-z]+|[()|*?]|\{0,9\}|\s+')
 
     def translate(rule: str) -> str:
         assert "".join(token.findall(rule)) == rule

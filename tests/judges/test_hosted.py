@@ -681,8 +681,9 @@ def test_inspector_and_load_model(tmp_path: Path) -> None:
     assert (verdict.answer, verdict.model, verdict.tokens) == ("yes", "big", 20)
     assert (tmp_path / "cache/lad-reasoner/answers.jsonl").is_file()
     assert with_boxes.notes[-1] == "Map and boxes come from evidence, everything else from big."
-    with pytest.raises(InputError, match="evidence: no option server; it takes backbone"):
+    with pytest.raises(InputError, match="--server: say with --model which model of the service; evidence is no such"):
         load_model(server="http://localhost:1/v1")
+    assert isinstance(load_model("micro", server="http://localhost:1/v1"), HostedJudge)  # what the service calls so
     with pytest.raises(InputError, match="big: no option votes; it takes server, cache, prices, budget, concurrency"):
         load_model("big", server="http://localhost:1/v1", votes=3)
 

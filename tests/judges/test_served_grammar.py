@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from helpers.chat_server import Act, Behaviour, ChatServer, ignore_grammar
+from helpers.chat_server import ECHO, Act, Behaviour, ChatServer, ignore_grammar
 from helpers.command_line import run
 from helpers.grammar_servers import decode, gbnf_as_regex, obeying, refusal, refuse_unknown, sent_form
 from helpers.planted import lamps
@@ -29,7 +29,7 @@ from lad_reasoner.files.pictures import read_picture
 from lad_reasoner.judge import PicturePair
 from lad_reasoner.judges.evidence.judge import WithEvidence
 from lad_reasoner.judges.hosted import HostedJudge
-from lad_reasoner.judges.served_grammar import FORMS, GBNF, REGEX, VISIBLE, read_json
+from lad_reasoner.judges.served_grammar import FORMS, GBNF, REGEX, VISIBLE, find_form, read_json
 from lad_reasoner.judges.server_check import check_server
 from lad_reasoner.judges.trivial import always_no
 from lad_reasoner.remote.prices import Prices
@@ -98,6 +98,36 @@ def test_tags_in_all_letters_and_only_visible_characters() -> None:
 )
 def test_objects_become_responses(text: str, response: str) -> None:
     assert read_json(text) == response
+
+
+def test_the_grammar_that_is_asked_for_first_has_an_end() -> None:
+    asked: dict[str, dict[str, Any]] = {}
+
+    def ask(fields: dict[str, Any]) -> str:
+        asked.update(fields)
+        return ECHO
+
+    assert find_form(ask) == "ignored"
+    assert asked.keys() == FORMS.keys()
+    notations = asked["regex"], gbnf_as_regex(asked["grammar"])
+    assert asked["structured_outputs"] == {"regex": notations[0]} and asked["guided_regex"] == notations[0]
+    for notation, whole in zip(notations, (REGEX, gbnf_as_regex(GBNF)), strict=True):
+        assert "*" not in re.sub(r"\[[^]]*\]", "", notation)
+        for reasoning in ("hello", "ab < c, 字", "a" * 10):
+            assert re.fullmatch(notation, f"<think>{reasoning}</think><answer>no</answer>")
+        assert not re.fullmatch(notation, ECHO)
+        rambling = f"<think>{'middle ' * 100}</think><answer>no</answer>"
+        assert not re.fullmatch(notation, rambling) and re.fullmatch(whole, rambling)
+
+
+@given(st.sampled_from(["regex", "grammar"]), st.data())
+@settings(max_examples=40, deadline=None)
+def test_the_grammar_that_is_asked_for_first_is_part_of_the_whole(form: str, data: st.DataObject) -> None:
+    asked: dict[str, Any] = {}
+    find_form(lambda fields: asked.update(fields))
+    pattern = gbnf_as_regex(asked[form]) if form == "grammar" else asked[form]
+    text = data.draw(st.from_regex(pattern, fullmatch=True))
+    assert re.fullmatch(REGEX, text) and parse_response(text).structured
 
 
 # ---- servers

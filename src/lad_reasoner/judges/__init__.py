@@ -111,6 +111,11 @@ def loader_options(loader: Callable[..., Any]) -> dict[str, Parameter]:
 
 def _find_loader(name: str, *, served: bool) -> tuple[Callable[..., Any], dict[str, str]]:
     """The loader of this name, and the arguments that are part of the name."""
+    if served:
+        # Whatever a service calls its model: one may serve `micro`.
+        if name == "evidence":
+            raise InputError("--server: say with --model which model of the service; evidence is no such model")
+        return import_loader(SERVED), {"name": name}
     kind, _, rest = name.partition(":")
     if kind == "file":
         return import_loader(FILE), {"path": rest}
@@ -123,8 +128,6 @@ def _find_loader(name: str, *, served: bool) -> tuple[Callable[..., Any], dict[s
         return own, {}
     if name in JUDGES:
         line = name
-    elif served:
-        line = SERVED
     elif "/" in name or Path(name).exists():
         line = CHECKPOINT
     else:

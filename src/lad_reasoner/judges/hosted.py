@@ -51,6 +51,7 @@ from lad_reasoner.judges.served_grammar import (
     IGNORED,
     JSON,
     PROBE,
+    PROBE_FORMS,
     REFUSED,
     describe_form,
     find_form,
@@ -82,7 +83,7 @@ UNFINISHED = {
 GIVE_UP_AFTER = 5  # rejected pairs in a row: the service will reject the others, too
 
 FREE = "free"  # no grammar is sent
-_FINGERPRINT = hashlib.sha256(json.dumps(FORMS).encode()).hexdigest()[:8]
+_FINGERPRINT = hashlib.sha256(json.dumps([FORMS, PROBE_FORMS]).encode()).hexdigest()[:8]
 PROBE_TOKENS = 256
 
 # In tags, or in an object of the JSON schema.

@@ -51,10 +51,19 @@ _LESS = f'"<" {_other_than(tag[1:] for tag in TAGS)}'  # a `<` that begins no ta
 _REASONING = f"[^<{VISIBLE}]* ([{VISIBLE}] [^<]* | less) (less)*"
 _RULE = rf'"<think>" {_REASONING} "</think>" [\x20\n]? [\x20\n]? "<answer>" ("yes" | "no") "</answer>"'
 
-GBNF = f"root ::= {_RULE}\nless ::= {_LESS}\n"
-REGEX = re.sub(
-    r'"([^"]*)"| ', lambda quoted: re.escape(quoted[1]) if quoted[1] else "", _RULE.replace("less", f"({_LESS})")
-)
+
+def _write_gbnf(rule: str, less: str) -> str:
+    return f"root ::= {rule}\nless ::= {less}\n"
+
+
+def _write_regex(rule: str, less: str) -> str:
+    whole = rule.replace("less", f"({less})")
+    return re.sub(r'"([^"]*)"| ', lambda quoted: re.escape(quoted[1]) if quoted[1] else "", whole)
+
+
+GBNF, REGEX = _write_gbnf(_RULE, _LESS), _write_regex(_RULE, _LESS)
+# The same with an end that a model cannot put off: a weak one rambles when it may not repeat what it is asked to.
+_SHORT = [rule.replace("*", "{0,9}") for rule in (_RULE, _LESS)]
 # The reasoning comes first in every order: some services sort the names.
 SCHEMA = {
     "type": "object",
@@ -64,19 +73,22 @@ SCHEMA = {
 }
 
 JSON = "response_format"
-# Name of the field -> what is added to a request. In the order in which they are tried: the same grammar before JSON.
-FORMS: dict[str, dict[str, Any]] = {
-    "structured_outputs": {"structured_outputs": {"regex": REGEX}},  # vLLM
-    "guided_regex": {"guided_regex": REGEX},  # vLLM before 0.12
-    "regex": {"regex": REGEX},  # SGLang
-    "grammar": {"grammar": GBNF},  # llama.cpp
-    JSON: {
-        "response_format": {
-            "type": "json_schema",
-            "json_schema": {"name": "response", "strict": True, "schema": SCHEMA},
-        }
-    },
-}
+
+
+def _make_forms(gbnf: str, regex: str) -> dict[str, dict[str, Any]]:
+    """Name of the field -> what is added to a request. In the order in which they are tried: JSON comes last."""
+    schema = {"name": "response", "strict": True, "schema": SCHEMA}
+    return {
+        "structured_outputs": {"structured_outputs": {"regex": regex}},  # vLLM
+        "guided_regex": {"guided_regex": regex},  # vLLM before 0.12
+        "regex": {"regex": regex},  # SGLang
+        "grammar": {"grammar": gbnf},  # llama.cpp
+        JSON: {"response_format": {"type": "json_schema", "json_schema": schema}},
+    }
+
+
+FORMS = _make_forms(GBNF, REGEX)
+PROBE_FORMS = _make_forms(_write_gbnf(*_SHORT), _write_regex(*_SHORT))
 IGNORED, REFUSED = "ignored", "refused"  # no form is obeyed: requests without a grammar
 
 # A model that decodes freely repeats it, and one that obeys the grammar cannot.
@@ -91,7 +103,7 @@ def find_form(ask: Callable[[dict[str, Any]], str | None]) -> str:
     `ask` sends `PROBE` with the given fields and returns the response, or None if the service rejects the request.
     """
     refused = True
-    for form, fields in FORMS.items():
+    for form, fields in PROBE_FORMS.items():
         response = ask(fields)
         if response is None:
             continue
