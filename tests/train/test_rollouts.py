@@ -16,8 +16,8 @@ from lad_reasoner.answers import is_visible, parse_response
 from lad_reasoner.errors import InputError
 from lad_reasoner.judges.vlm.checkpoint import Checkpoint, load_checkpoint
 from lad_reasoner.judges.vlm.decoding import StructuredDecoding, Written
-from lad_reasoner.judges.vlm.grammar import make_grammar
-from lad_reasoner.train.rollouts import Rollouts, find_chosen, response_regex
+from lad_reasoner.judges.vlm.grammar import make_grammar, response_regex
+from lad_reasoner.train.rollouts import Rollouts, find_chosen
 
 pytest.importorskip("trl")
 

@@ -18,9 +18,8 @@ import torch
 from lad_reasoner.errors import InputError, require
 from lad_reasoner.judges.vlm.checkpoint import Checkpoint
 from lad_reasoner.judges.vlm.decoding import StructuredDecoding, Written
-from lad_reasoner.judges.vlm.grammar import make_grammar
+from lad_reasoner.judges.vlm.grammar import CHARACTERS, make_grammar
 
-CHARACTERS = 4  # of English text in a token
 _ANSWER = re.compile(r"</think>\s*<answer>\s*(?=(yes|no))", re.IGNORECASE)
 
 
@@ -112,15 +111,6 @@ class Rollouts:
         """A free response: the ids up to its end, which is missing if the tokens were spent; all are chosen."""
         end = next((at for at, token in enumerate(row, start=1) if token in self.grammar.ends), 0)
         return Written(tuple(row[: end or None]), (True,) * (end or len(row)), forced=not end)
-
-
-def response_regex(budget: int) -> str:
-    """A regular expression of the response grammar for vLLM's structured outputs.
-
-    The reasoning holds no `<`, and at most the characters of `budget` tokens, the same as decoding in this process
-    allows. One of many short tokens can still be cut off.
-    """
-    return rf"<think>[^<]{{1,{CHARACTERS * budget}}}</think><answer>(yes|no)</answer>"
 
 
 def find_chosen(texts: Sequence[str], budget: int) -> list[bool]:

@@ -23,11 +23,12 @@ import torch
 from lad_reasoner.answers import parse_response
 from lad_reasoner.errors import require
 from lad_reasoner.judges.vlm.checkpoint import Checkpoint
+from lad_reasoner.judges.vlm.grammar import response_regex
 from lad_reasoner.judges.vlm.qwen_speedups import share_pictures, speed_up
 from lad_reasoner.train.monitor import CollapseGuard, Samples
 from lad_reasoner.train.objective import group_advantages, penalised_rewards, sequence_kl, zero_spread
 from lad_reasoner.train.rewards import response_text
-from lad_reasoner.train.rollouts import Rollouts, find_chosen, response_regex
+from lad_reasoner.train.rollouts import Rollouts, find_chosen
 from lad_reasoner.train.settings import TRL
 
 GRPOTrainer: Any = require("trl", "train").GRPOTrainer

@@ -18,8 +18,9 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, TypeVar
 
 import torch
@@ -113,10 +114,21 @@ def load_checkpoint(
     Raises `InputError` if the folder or name is not a vision-language checkpoint, `MachineError` if the machine lacks
     the network, the memory or a package.
     """
-    if max_pixels is not None and max_pixels < 28 * 28:
-        raise InputError(f"max_pixels {max_pixels} is too small; a picture needs at least {28 * 28}")
     if dtype not in (None, "float32", "bfloat16", "float16"):
         raise InputError(f"dtype {dtype}: must be float32, bfloat16 or float16")
+    checkpoint, folder = load_processor(name, max_pixels=max_pixels)
+    model = _load_weights(folder, name, device=device, dtype=dtype)
+    speed_up(model)
+    return replace(checkpoint, model=model)
+
+
+def load_processor(name: str | Path, *, max_pixels: int | None = None) -> tuple[Checkpoint, Path]:
+    """The checkpoint without its weights, which another engine loads, and its folder.
+
+    Of its `model` there is the config alone. Arguments and errors are those of `load_checkpoint`.
+    """
+    if max_pixels is not None and max_pixels < 28 * 28:
+        raise InputError(f"max_pixels {max_pixels} is too small; a picture needs at least {28 * 28}")
     folder = find_folder(str(name))
     check_weights(folder, name)
     _check_processor(folder, name)
@@ -125,9 +137,7 @@ def load_checkpoint(
     config = _load_config(folder, name)
     processor = _load_processor(folder, name, config)
     budget = _set_budget(processor.image_processor, max_pixels)
-    model = _load_weights(folder, name, device=device, dtype=dtype)
-    speed_up(model)
-    return Checkpoint(str(name), model, processor, budget)
+    return Checkpoint(str(name), SimpleNamespace(config=config), processor, budget), folder
 
 
 def find_folder(name: str) -> Path:

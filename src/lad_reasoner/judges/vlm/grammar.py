@@ -20,12 +20,22 @@ from lad_reasoner.errors import InputError
 from lad_reasoner.judges.vlm.checkpoint import Checkpoint
 
 END, ANSWER = "</think>", "<answer>"
+CHARACTERS = 4  # of English text in a token
 FILLER = "..."  # the reasoning of a model that wrote nothing visible
 
 _TAG_STARTS = frozenset(tag[:length] for tag in TAGS for length in range(1, len(tag)))  # `<`, `</`, `</t`, …
 _LONGEST_START = max(map(len, _TAG_STARTS))
 _MARKER = re.compile(r"<.*>|\[.*\]", re.DOTALL)  # added tokens such as <|image_pad|>, <tool_call>, [INST]
 _BYTE_PIECE = re.compile(r"<0x[0-9A-Fa-f]{2}>")  # how SentencePiece spells a byte outside its vocabulary
+
+
+def response_regex(budget: int) -> str:
+    """A regular expression of the response grammar for vLLM's structured outputs.
+
+    The reasoning holds no `<`, and at most the characters of `budget` tokens, the same as decoding in this process
+    allows. One of many short tokens can still be cut off.
+    """
+    return rf"<think>[^<]{{1,{CHARACTERS * budget}}}</think><answer>(yes|no)</answer>"
 
 
 @dataclass(frozen=True)

@@ -13,10 +13,12 @@ from lad_reasoner.judge import Judgement, PicturePair
 from lad_reasoner.judges.vlm.checkpoint import Checkpoint, load_checkpoint
 from lad_reasoner.judges.vlm.precision import WORTHWHILE, bfloat16_gain, use_bfloat16_products
 from lad_reasoner.judges.vlm.transformers_engine import FLAG_LIMIT, Reasoning, TransformersEngine
+from lad_reasoner.judges.vlm.vllm_engine import VllmEngine
 from lad_reasoner.prompts import PROMPT_VERSION
 from lad_reasoner.text import listed
 
 Precision = Literal["auto", "float32", "bfloat16"]
+Engine = Literal["transformers", "vllm"]
 
 
 class VlmJudge:
@@ -24,7 +26,7 @@ class VlmJudge:
 
     prompt_version = PROMPT_VERSION
 
-    def __init__(self, engine: TransformersEngine) -> None:
+    def __init__(self, engine: TransformersEngine | VllmEngine) -> None:
         self.engine, self.name = engine, engine.name
         self.batch_size, self.notes = engine.batch_size, engine.notes
         self.parameters: int | None = engine.parameters
@@ -60,15 +62,24 @@ def load_checkpoint_judge(
     dtype: Precision | None = None,
     reasoning: Reasoning = "always",
     flag_limit: float = FLAG_LIMIT,
+    engine: Engine = "transformers",
 ) -> VlmJudge:
     """A vision-language model in this process: `micro` is built in, others by folder or hub name.
 
     On a CPU small models are in float32 by default, so that a verdict is the same on every machine. `dtype` "bfloat16"
     computes their products in bfloat16, "auto" does so where the processor is fast at it; the notes then say so. Larger
-    models have the precision of their file unless another is given.
+    models have the precision of their file unless another is given. `engine` "vllm" runs it in vLLM (vllm_engine.py).
 
     Raises what `load_checkpoint` raises.
     """
+    if engine not in get_args(Engine):
+        raise InputError(f"engine {engine}: must be {listed(get_args(Engine))}")
+    if engine == "vllm":
+        taken = {"votes": votes != 1, "device": device, "reasoning": reasoning != "always", "dtype": dtype == "auto"}
+        if refused := [option for option, given in taken.items() if given]:
+            raise InputError(f"engine vllm: does not take {listed(refused)} as given; leave it out")
+        size = {"reasoning_tokens": reasoning_tokens, "batch_size": batch_size}
+        return VlmJudge(VllmEngine(name, max_pixels=max_pixels, dtype=dtype, **size))
     checkpoint, note = _load_precise(name, dtype, max_pixels=max_pixels, device=device)
     judge = VlmJudge(
         TransformersEngine(

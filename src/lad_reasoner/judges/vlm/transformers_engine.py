@@ -241,12 +241,16 @@ class TransformersEngine:
 
     def _prompt(self, pictures: int) -> str:
         if pictures not in self._prompts:
-            text = self.checkpoint.processor.apply_chat_template(
-                build_messages(pictures - 1), add_generation_prompt=True, tokenize=False
-            )
-            # Templates of reasoning models end with the opening tag, which the grammar writes itself.
-            self._prompts[pictures] = re.sub(r"<think>\s*\Z", "", text)
+            self._prompts[pictures] = write_prompt(self.checkpoint.processor, pictures)
         return self._prompts[pictures]
+
+
+def write_prompt(processor: Any, pictures: int) -> str:
+    """The text before the response, with a place for each of the pictures: references first, the query last."""
+    messages = build_messages(pictures - 1)
+    text = processor.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
+    # Templates of reasoning models end with the opening tag, which the grammar writes itself.
+    return re.sub(r"<think>\s*\Z", "", text)
 
 
 @contextmanager
