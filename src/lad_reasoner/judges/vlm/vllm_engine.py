@@ -105,6 +105,9 @@ class VllmEngine:
         temperature = self.checkpoint.score_temperature
         return [replace(reply, score=soften(reply.score, temperature)) for reply in finished]
 
+    def check_references(self, references: Pictures) -> None:
+        """Nothing is refused before the first query: vLLM counts the tokens of a prompt when it gets it."""
+
     def _prompt(self, pictures: Pictures) -> dict[str, Any]:
         fitted = [self.checkpoint.fit(image) for image in pictures]
         return {"prompt": self._text(len(pictures)), "multi_modal_data": {"image": fitted}}
