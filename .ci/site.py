@@ -246,8 +246,7 @@ def write_rest() -> str:
             described_route = " ".join(route["description"].split())
             call = f"`{method.upper()}` `{path}`"
             lines.append(f"| {call} | {described_route} | {role} | {takes} | {answer} |")
-    records = bodies | {name: schema for name, schema in schemas.items() if "properties" in schema}
-    return "\n".join(lines + _describe_schemas(dict(sorted(records.items())))) + "\n"
+    return "\n".join(lines + _describe_schemas(dict(sorted((bodies | schemas).items())))) + "\n"
 
 
 def _describe_schemas(schemas: dict[str, Any]) -> list[str]:
@@ -255,6 +254,9 @@ def _describe_schemas(schemas: dict[str, Any]) -> list[str]:
     lines = []
     for name, schema in schemas.items():
         lines += ["", f"## {name}", "", schema.get("description", "").replace("None", "null"), ""]
+        if "properties" not in schema:
+            lines.append(_schema_name(schema))
+            continue
         texts = {field: content.get("description", "") for field, content in schema["properties"].items()}
         if name.endswith("Form"):  # what a client sends
             texts |= {field: f"required. {texts[field]}".strip() for field in schema.get("required", ())}

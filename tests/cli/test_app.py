@@ -94,6 +94,12 @@ def test_table_out_and_fail_on_anomaly(folder: Path) -> None:
     assert run("inspect", "-r", "reference", "query/good.png", "--fail-on-anomaly", cwd=folder).returncode == 0
 
 
+def test_a_query_that_is_a_reference_is_told(folder: Path) -> None:
+    done = run("inspect", "--model", "random", "-r", "reference", "reference/0.png", "query/good.png", cwd=folder)
+    assert done.returncode == 0
+    assert "note: 1 of 2 queries are references too: such a verdict compares a picture with itself" in done.stderr
+
+
 def test_bad_queries_are_named_and_the_others_judged(folder: Path, tmp_path: Path) -> None:
     files = {
         "empty.png": b"",

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from typer.main import get_command
+from typer.testing import CliRunner
 
 from helpers.command_line import COMMAND, run
 from lad_reasoner.cli.app import app
@@ -41,6 +42,15 @@ def test_the_module_is_the_command() -> None:
 def test_the_main_job_comes_first() -> None:
     names = re.findall(r"^  (\w+)  ", run("-h").stdout.partition("Commands:")[2], re.MULTILINE)
     assert names[:2] == ["inspect", "demo"]
+
+
+@pytest.mark.parametrize("group", [(), ("station",), ("data",), ("train",), ("server",)], ids=" ".join)
+def test_no_line_of_the_help_is_cut(group: tuple[str, ...]) -> None:
+    done = CliRunner(env={"COLUMNS": "80"}).invoke(app, [*group, "--help"])
+    lines = done.output.partition("Commands:\n")[2].partition("\n\n")[0].splitlines()
+    names = {path[len(group)] for path, _ in VERBS if path[: len(group)] == group}
+    assert {line.split()[0] for line in lines} == names
+    assert all(line.endswith(".") and not line.endswith("...") for line in lines)
 
 
 @pytest.mark.parametrize("path", [path for path, _ in VERBS], ids=" ".join)

@@ -14,9 +14,10 @@ import sys
 from collections.abc import Callable
 from io import TextIOWrapper
 from types import FrameType
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
+from typer.core import TyperGroup
 
 from lad_reasoner.cli.completion import PROGRAM, completion_verb, prepare_completion
 from lad_reasoner.cli.data import data
@@ -36,7 +37,20 @@ from lad_reasoner.errors import LadError
 from lad_reasoner.text import ShownFormatter
 from lad_reasoner.text import print_shown as print
 
+# In the order of `lad-reasoner --help`: the main job first.
+ORDER = (
+    *("inspect", "demo", "station", "serve", "watch", "eval", "report", "compare", "data", "train"),
+    *("judges", "server", "export", "key", "env", "completion"),
+)
+
+
+class _VerbsInOrder(TyperGroup):
+    def list_commands(self, ctx: Any) -> list[str]:
+        return sorted(self.commands, key=ORDER.index)
+
+
 app = typer.Typer(
+    cls=_VerbsInOrder,
     help="Logical anomaly detection that reasons in plain words.",
     epilog="Start: lad-reasoner inspect --reference good.png query.png",
     context_settings={"help_option_names": ["-h", "--help"]},  # of all verbs
@@ -45,7 +59,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-# Verb -> its function, the main job first, and the example at the end of its --help.
+# Verb -> its function, and the example at the end of its --help.
 VERBS: dict[str, tuple[Callable[..., None], str]] = {
     "inspect": (inspect_verb, "lad-reasoner inspect --reference good.png --out report/ query1.png query2.png folder/"),
     "demo": (demo_verb, "lad-reasoner demo --out runs/demo"),

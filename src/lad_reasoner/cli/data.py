@@ -54,7 +54,9 @@ def miniloco(
     size: Annotated[int, typer.Option(metavar="N", min=64, max=4096, help="Long side of a picture in pixels.")] = 224,
     seed: Seed = 0,
 ) -> None:
-    """Render MiniLOCO, the built-in benchmark: MVTec LOCO AD's folder layout, with facts about every picture.
+    """Render MiniLOCO, the built-in benchmark.
+
+    It has MVTec LOCO AD's folder layout, and facts about every picture.
 
     `free` are not its products but free scenes to train on: each draw of a family is a product with a rule of its own.
     """
@@ -121,8 +123,9 @@ def sft(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the expected cost; ask nothing.")] = False,
     seed: Seed = 0,
 ) -> None:
-    """Build the SFT set: questions about test pictures, answered by a teacher that gets hints.
+    """Build the SFT set: questions that a teacher answers.
 
+    The questions are about test pictures, and the teacher gets hints.
     Takes all anomalous test pictures, and good ones up to --good-share of the set: 2,731 pictures of MVTec AD and VisA,
     as in the paper. The service's key is read from the environment variable LAD_TEACHER_KEY.
     """
@@ -209,8 +212,9 @@ def pairs(
     ] = None,
     seed: Seed = 0,
 ) -> None:
-    """Build the GRPO pairs: each test picture beside good training pictures of its class, labelled anomalous or good.
+    """Build the GRPO pairs: test pictures beside good ones.
 
+    Each is labelled anomalous or good, and stands beside good training pictures of its class.
     Of MVTec AD it takes by default the eight classes whose anomalies are about number, colour, existence or function
     (984 pairs), and prints the reason for each.
     """
@@ -255,7 +259,7 @@ def review(
         int, typer.Option(metavar="PORT", min=0, max=65535, help="Port of the page; 0 takes any free port.")
     ] = 8765,
 ) -> None:
-    """Accept, reject or edit a sample of a data set in the browser; an interrupted review is resumed."""
+    """Accept, reject or edit answers of a set in the browser. An interrupted review is resumed."""
     from contextlib import suppress
 
     from lad_reasoner.data.review.decisions import FILE
@@ -280,7 +284,7 @@ def check(
     max_tokens: Annotated[int | None, typer.Option(min=1, metavar="N", help="Longer records are errors.")] = None,
     max_pixels: MaxPixels = None,
 ) -> None:
-    """Check whether a built set is fit to train on; exit code 1 if it is not."""
+    """Check whether a built set is fit to train on. Exit code 1 if it is not."""
     from lad_reasoner.data.layouts import find_samples
     from lad_reasoner.data.sets.check import check_set
     from lad_reasoner.report.terminal import track

@@ -26,7 +26,10 @@ def export_verb(
     ] = None,
     station: Annotated[Path | None, STATION] = None,
 ) -> None:
-    """Write references, limit and the network of `evidence` into a folder that judges without torch."""
+    """Write a folder that judges by itself on a small computer.
+
+    It holds references, limit and the network of `evidence`, for `inspect --edge`.
+    """
     if bool(station) == bool(reference):
         raise typer.BadParameter("give --reference or --station, one of the two")
     from lad_reasoner.files.walk import find_pictures

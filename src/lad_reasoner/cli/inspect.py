@@ -97,7 +97,7 @@ def inspect_verb(
     if evidence and model == "evidence":
         raise typer.BadParameter("evidence already has a map and boxes; --evidence is for another --model")
     if sum(map(bool, (station, reference, edge))) != 1:
-        raise typer.BadParameter("give --reference or --station, one of the two; or --edge")
+        raise typer.BadParameter("give known-good pictures with --reference, or --station, or --edge: one of these")
     if edge and (options or model != "evidence" or evidence or ray is not None):
         raise typer.BadParameter("--edge has its own judge; leave --model, --evidence, --ray and judge options out")
     if second_look_server and not second_look:
@@ -130,6 +130,7 @@ def inspect_verb(
     passed_over: list[Path] = []
     files = _find_queries(queries, passed_over)
     inspector: Inspector | OpenStation
+    repeated = ""
     if station:
         from lad_reasoner.service.inspection import OpenStation, load_station_judge
         from lad_reasoner.service.station import Station
@@ -147,8 +148,10 @@ def inspect_verb(
         from lad_reasoner.judges import load_judge
 
         judge = load_judge(model, evidence=evidence, **options)
-        inspector = Inspector(judge, find_pictures(reference or [], passed_over))
+        references = find_pictures(reference or [], passed_over)
+        inspector = Inspector(judge, references)
         _announce_study(inspector)
+        repeated = _describe_repeated(files, references)
     second = _load_second_look(inspector, second_look, second_look_server)
     failed = invalid = anomalous = unsure = 0
     changed: Counter[str] = Counter()
@@ -158,7 +161,7 @@ def inspect_verb(
         from lad_reasoner.report.terminal import VerdictTable, track
         from lad_reasoner.runner import Judged
 
-        output.notes = [*inspector.notes(), *filter(None, [describe_passed_over(passed_over)])]
+        output.notes = [*inspector.notes(), *filter(None, [describe_passed_over(passed_over), repeated])]
         readable = [(file, inspector.depth) for file in files if isinstance(file, Path)]
         expected = count_changes(readable, partial(track, beside_results=False))
         output.notes += describe_changes(expected, len(files))
@@ -255,6 +258,15 @@ def _find_queries(sources: list[str], passed_over: list[Path]) -> list[Any]:
         except InputError as error:
             queries.append(Failure(query=printable(source), error=str(error)))
     return queries
+
+
+def _describe_repeated(queries: list[Any], references: list[Path]) -> str:
+    """Queries that are among the references; empty if there are none."""
+    known = {path.resolve() for path in references}
+    repeated = sum(isinstance(query, Path) and query.resolve() in known for query in queries)
+    if not repeated:
+        return ""
+    return f"{repeated} of {len(queries)} queries are references too: such a verdict compares a picture with itself"
 
 
 class _JsonPrinter:

@@ -41,8 +41,9 @@ def serve_verb(
     keep_rejected: Annotated[float | None, KEEP_REJECTED] = None,
     keep_reviewed: Annotated[float | None, KEEP_REVIEWED] = None,
 ) -> None:
-    """Serve stations over HTTP, until interrupted; --model judges requests that bring their references.
+    """Serve stations over HTTP, with a page, until interrupted.
 
+    --model judges requests that bring their references.
     --device, --max-pixels and --reasoning-tokens are also for the judges of the stations that take them.
     Requests, verdicts and problems are logged to stderr, one line of JSON each.
     """
@@ -73,6 +74,9 @@ def serve_verb(
         runtime.inline_judge()  # a wrong --model is refused now, and the first request need not wait
     for note in runtime.notes():
         print(f"note: {note}", file=sys.stderr, flush=True)
+    if not stations:
+        text = "no station is served; pictures must come with their references: lad-reasoner serve STATION serves one"
+        print(f"note: {text}", file=sys.stderr, flush=True)
     serve(create_page_app(runtime, keys=keys, telemetry=telemetry), host=host, port=port, ready=_say_ready)
 
 
@@ -92,7 +96,7 @@ def key_verb(
         "keys.toml"
     ),
 ) -> None:
-    """Make a key for `serve`: it is printed once; the file holds its hash only."""
+    """Make a key for `serve`, and print it once. The file holds its hash only."""
     from lad_reasoner.service.keys import add_key
 
     print(add_key(key_file, name, role))

@@ -23,7 +23,9 @@ def check_verb(
     url: Annotated[str, typer.Argument(metavar="URL", help="An OpenAI-compatible service; its key: LAD_SERVER_KEY.")],
     model: Annotated[str, typer.Option(metavar="NAME", help="Model of the service.")],
 ) -> None:
-    """Measure what a service can do as a judge, with a few small requests: + is good, - is a lack.
+    """Measure what a service can do as a judge.
+
+    It takes a few small requests: + is good, - is a lack.
 
     Pictures, their order, grammar, log-probabilities, repeatability, reuse of the reference's prefix, limits, proxy.
     Exits with 1 if the service does not take two pictures.

@@ -65,7 +65,10 @@ def create_verb(
     name: Annotated[str, typer.Option(metavar="NAME", help="Name of the station; by default that of its folder.")] = "",
     evidence: Annotated[bool, typer.Option("--evidence", help="Add the map and boxes of `evidence`.")] = False,
 ) -> None:
-    """Set an inspection point up: references, and a limit with a promised rate of false alarms."""
+    """Set a station up: references, and a limit that keeps a promise.
+
+    The limit promises a rate of false alarms.
+    """
     require("tomli_w", "serve", "tomli-w")
     from lad_reasoner.files.walk import find_pictures
     from lad_reasoner.report.terminal import track
@@ -113,7 +116,9 @@ def calibrate_verb(
     device: Device = None,
     reasoning_tokens: ReasoningTokens = None,
 ) -> None:
-    """Score a station's own pictures again, with the judge as it is now, and set its limits anew.
+    """Score a station's pictures again, and set its limits anew.
+
+    They are scored with the judge as it is now.
 
     The station keeps the options of its judge that are given.
     """
@@ -153,7 +158,7 @@ def zones_verb(
     device: Device = None,
     reasoning_tokens: ReasoningTokens = None,
 ) -> None:
-    """Show a station's zones, or change them; the limits are then made anew."""
+    """Show a station's zones, or change them. The limits are then made anew."""
     from lad_reasoner.report.terminal import track
     from lad_reasoner.service.setup import set_zones
     from lad_reasoner.service.station import Station
@@ -194,7 +199,9 @@ def rules_verb(
     show: Annotated[bool, typer.Option("--show", help="Show the rules there are, and change nothing.")] = False,
     clear: Annotated[bool, typer.Option("--clear", help="Remove all rules.")] = False,
 ) -> None:
-    """Write a station's rules from its good pictures; each query is then checked rule by rule.
+    """Write a station's rules from its good pictures.
+
+    Each query is then checked rule by rule.
 
     They stand in station.toml, where you may change, add and delete them. With rules there already, --broken alone
     changes what a broken one means.
@@ -231,7 +238,9 @@ def check_station_verb(
     device: Device = None,
     reasoning_tokens: ReasoningTokens = None,
 ) -> None:
-    """Score a station's pictures again, look for drift, and try out light, focus, shift, compression and noise.
+    """Look for drift, and for a change of the judge.
+
+    Scores the station's pictures again, and tries out light, focus, shift, compression and noise.
 
     Exits with 1 if a score has changed or a drift was found.
     """
@@ -265,7 +274,9 @@ def test_station_verb(
     device: Device = None,
     reasoning_tokens: ReasoningTokens = None,
 ) -> None:
-    """Challenge a station at the start of a shift; it is locked until a challenge is passed.
+    """Challenge a station at the start of a shift.
+
+    After a failure it is locked until a challenge is passed.
 
     Exits with 1 if a good master part is not called good, or a bad one not anomalous. Each challenge is logged.
     """

@@ -83,7 +83,7 @@ ANY_KEY: dict[str, Any] = {
     epilog="Example: lad-reasoner train sft configs/micro/sft.yaml --max_steps 10 --output_dir runs/sft-trial",
 )
 def _sft(context: typer.Context, config: Config, resume: Resume = False) -> None:
-    """Stage one: fine-tune on questions and answers that `data sft` built. Any key of CONFIG may follow it."""
+    """Stage one: fine-tune on the questions of `data sft`. Any key of CONFIG may follow it."""
     from lad_reasoner.train.sft import train_sft
 
     _run(train_sft, context, config, resume)
@@ -96,7 +96,7 @@ def _sft(context: typer.Context, config: Config, resume: Resume = False) -> None
     epilog="Example: lad-reasoner train grpo configs/micro/grpo.yaml --max_steps 2 --output_dir runs/grpo-trial",
 )
 def _grpo(context: typer.Context, config: Config, resume: Resume = False) -> None:
-    """Stage two: reinforce correct, well-formed answers on pairs of `data pairs`. Any key of CONFIG may follow it."""
+    """Stage two: reinforce right answers to pairs of `data pairs`. Any key of CONFIG may follow it."""
     from lad_reasoner.train.grpo import train_grpo
 
     _run(train_grpo, context, config, resume, show_samples=show_samples)
@@ -106,7 +106,7 @@ def _grpo(context: typer.Context, config: Config, resume: Resume = False) -> Non
 def _micro(
     config: Annotated[Path, typer.Argument(metavar="CONFIG", help="YAML file with the run folder and the sizes.")],
 ) -> None:
-    """Pretrain the built-in model from random weights; an interrupted run is resumed."""
+    """Pretrain the built-in model from random weights. An interrupted run is resumed."""
     from lad_reasoner.files.whole import own_folder
     from lad_reasoner.micro.training import MicroRun, read_config
     from lad_reasoner.report.terminal import TrainingProgress

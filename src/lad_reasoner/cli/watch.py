@@ -59,7 +59,7 @@ def watch_verb(
     device: Device = None,
     reasoning_tokens: ReasoningTokens = None,
 ) -> None:
-    """Inspect the pictures of a folder as they come, each once, and hand the results on.
+    """Inspect each new picture of a folder; hand the results on.
 
     Runs until it is stopped. Results that could not be delivered are kept and sent at the next start. The station's
     history has every part and its picture.
