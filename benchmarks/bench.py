@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import io
+import json
 import os
 import platform
 import re
@@ -436,6 +437,60 @@ def _of_speed(name: str, quick: int) -> Callable[[bool], str]:
     return section
 
 
+def engines(quick: bool) -> str:
+    """micro in the engine of this process and in vLLM: the same weights, grammar and pairs, in turns.
+
+    LAD_VLLM_PYTHON names a Python in which vLLM can be imported.
+    """
+    python = os.environ.get("LAD_VLLM_PYTHON", "")
+    if not python:
+        return "No Python with vLLM was at hand (LAD_VLLM_PYTHON)."
+    number, rounds = (10, 1) if quick else (255, ROUNDS)
+    with Engine(sys.executable, "transformers", number) as ours, Engine(python, "vllm", number) as theirs:
+        turns = [(ours.turn(), theirs.turn()) for _ in range(rounds)]
+    rows = []
+    for name, side in (("ours", 0), ("vLLM", 1)):
+        each = [1000 * turn[side]["seconds"] / len(turn[side]["answers"]) for turn in turns]
+        gains = [turn[1]["seconds"] / turn[side]["seconds"] for turn in turns]
+        rows.append((name, words(spread(each)), words(spread(gains), 2)))
+    pairs = list(zip(turns[0][0]["answers"], turns[0][1]["answers"], strict=True))
+    same = sum(ours == theirs for ours, theirs in pairs)
+    return (
+        f"{table(('engine', 'ms a query', 'times as fast as vLLM'), rows)}\n\n{same} of {len(pairs)} texts are equal."
+    )
+
+
+class Engine:
+    """A process of engine.py that waits for its turns."""
+
+    def __init__(self, python: str, name: str, number: int) -> None:
+        settings = {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_CPU_OMP_THREADS_BIND": "nobind", "VLLM_LOGGING_LEVEL": "ERROR"}
+        environment = {**os.environ, **settings, "PYTHONPATH": str(PACKAGE.parent)}
+        command = [python, str(Path(__file__).with_name("engine.py")), name, str(number)]
+        self.process = subprocess.Popen(
+            command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+
+    def __enter__(self) -> Engine:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        assert self.process.stdin and self.process.stdout
+        self.process.stdin.close()  # its loop ends
+        self.process.stdout.close()
+        self.process.wait()
+
+    def turn(self) -> dict[str, Any]:
+        """One turn: seconds and answers."""
+        assert self.process.stdin and self.process.stdout
+        print("turn", file=self.process.stdin, flush=True)
+        for line in self.process.stdout:
+            if line.startswith("{"):  # vLLM writes of itself, too
+                result: dict[str, Any] = json.loads(line)
+                return result
+        raise SystemExit("the engine ended; its last words are above")
+
+
 QUICK = {"vlm": 10, "flagged": 10, "vision": 1}  # queries or rounds of speed.py's sections
 SECTIONS: dict[str, Callable[[bool], str]] = {
     "machine": machine,
@@ -445,6 +500,7 @@ SECTIONS: dict[str, Callable[[bool], str]] = {
     "start": start,
     "micro": micro,
     **{name: _of_speed(name, QUICK.get(name, 1)) for name in speed.SECTIONS},
+    "engines": engines,
     "card": card,
 }
 

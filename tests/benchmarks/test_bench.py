@@ -1,5 +1,6 @@
 """`make bench`: what its helpers compute, that it looks at the right thread, and that a short form of it runs."""
 
+import sys
 import time
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import bench
 import pytest
 import torch
 
+from lad_reasoner.answers import parse_response
 from lad_reasoner.quality import why_unfit
 
 
@@ -52,6 +54,16 @@ def test_a_section_is_replaced_where_it_stands(tmp_path: Path, monkeypatch: pyte
         "b, second",
         "c, first",
     ]
+
+
+def test_an_engine_takes_its_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    with bench.Engine(sys.executable, "transformers", 5) as engine:
+        first, second = engine.turn(), engine.turn()
+    assert engine.process.returncode == 0
+    assert len(first["answers"]) == 5 and first["answers"] == second["answers"]
+    assert all(parse_response(text).structured for text in first["answers"])
+    monkeypatch.delenv("LAD_VLLM_PYTHON", raising=False)
+    assert bench.engines(quick=True) == "No Python with vLLM was at hand (LAD_VLLM_PYTHON)."
 
 
 @pytest.mark.slow  # judges with evidence
