@@ -29,6 +29,7 @@ show at that patch among themselves.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -421,9 +422,14 @@ def orientations(image: Image.Image, number: int = ORIENTATIONS) -> list[Image.I
     # Mirrored and not black: a black corner would be a part that the query lacks.
     margin = max(width, height) // 2
     padded = Image.fromarray(np.pad(np.asarray(image), ((margin, margin), (margin, margin), (0, 0)), mode="symmetric"))
-    left, top = (padded.width - width) // 2, (padded.height - height) // 2
+    centre = padded.width / 2, padded.height / 2
+    left, top = (padded.width - width) // 2 - centre[0], (padded.height - height) // 2 - centre[1]
     views = [image]
     for step in range(1, number):
-        turned = padded.rotate(-step * 360 / ORIENTATIONS, Image.Resampling.BICUBIC)  # Pillow turns anticlockwise
-        views.append(turned.crop((left, top, left + width, top + height)))
+        angle = step * 2 * math.pi / ORIENTATIONS
+        cosine, sine = round(math.cos(angle), 15), round(math.sin(angle), 15)
+        # From a pixel of the view to its place in the padded picture: a turn about the centre.
+        across = (cosine, sine, cosine * left + sine * top + centre[0])
+        down = (-sine, cosine, -sine * left + cosine * top + centre[1])
+        views.append(padded.transform(image.size, Image.Transform.AFFINE, across + down, Image.Resampling.BICUBIC))
     return views

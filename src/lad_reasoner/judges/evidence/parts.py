@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 from scipy.cluster.vq import ClusterError, kmeans2
-from scipy.ndimage import label, minimum_filter1d
+from scipy.ndimage import generate_binary_structure, label
 
 from lad_reasoner.judges.evidence.colours import lab_colours
 
@@ -44,6 +44,7 @@ FEWEST_VOTES = 2
 MOST_RULES = 8  # for the same parts: more cost time and say the same
 OUTVOTED = 3  # times as many rules that see the expected number overrule those that do not
 SAME_PARTS = 0.5  # of the smaller area of two rules' parts lies inside the other's: they see the same parts
+CROSS = generate_binary_structure(2, 1)  # pixels that touch with a side are connected
 
 RGB = tuple[int, int, int]
 Pixels = NDArray[np.uint8]  # (height, width, 3)
@@ -203,11 +204,8 @@ class _Seen:
         if (palette, change) not in self._groups:
             groups = _nearest_colour(self._changed[change], self.palettes[palette])
             self._groups[palette, change] = groups.reshape(self.pixels.shape[:2])
-        inside: NDArray[np.uint8] = (self._groups[palette, change] == colour).view(np.uint8)
-        if margin:
-            for axis in (0, 1):
-                inside = minimum_filter1d(inside, 2 * margin + 1, axis, mode="constant")
-        return inside > 0
+        inside: Mask = self._groups[palette, change] == colour
+        return _shrink(_shrink(inside, margin).T, margin).T if margin else inside
 
     def count(self, rule: Rule, change: int) -> tuple[int, ...] | None:
         """How many areas of each kind there are; None if one is of no kind."""
@@ -216,6 +214,17 @@ class _Seen:
         if kinds is None:
             return None
         return tuple(np.bincount(kinds[kinds >= 0], minlength=len(rule.kinds)).tolist())
+
+
+def _shrink(inside: Mask, margin: int) -> Mask:
+    """Less a margin above and below; what lies outside the picture is not inside."""
+    height = len(inside)
+    shrunk = np.zeros_like(inside)
+    core = shrunk[margin : height - margin]
+    core[:] = inside[: len(core)]
+    for below in range(1, 2 * margin + 1):
+        core &= inside[below : below + len(core)]
+    return shrunk
 
 
 def _nearest_colour(pixels: NDArray[np.float32], palette: NDArray[np.float32]) -> NDArray[np.uint8]:
@@ -248,11 +257,12 @@ def _find_palettes(colours: NDArray[np.float32]) -> Iterator[NDArray[np.float32]
                 yield kmeans2(colours, groups, minit="++", missing="raise", seed=0)[0]
 
 
-def _label(mask: Mask) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
+def _label(mask: Mask) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
     """Connected areas by number, zero outside, and their shares of the picture."""
-    labels, number = label(mask)
+    labels = np.empty(mask.shape, np.intp)
+    number = label(mask, CROSS, output=labels)
     areas = np.bincount(labels.ravel(), minlength=number + 1)[1:] / mask.size
-    return np.asarray(labels, np.int32), areas
+    return labels, areas
 
 
 def _sort(areas: NDArray[np.float64], kinds: Sequence[float]) -> NDArray[np.intp] | None:
