@@ -299,6 +299,7 @@ def test_too_many_references_are_refused_before_anything_is_read(folder: Path) -
     done = run("inspect", "--model", "micro", *references, folder / "query")
     assert (done.returncode, done.stdout) == (1, "")
     assert "studying" not in done.stderr
+    assert "Token indices" not in done.stderr
     (line,) = [line for line in done.stderr.splitlines() if "context" in line]
     assert "120 references and a query" in line
     assert re.search(r"give at most \d+ references", line)

@@ -217,6 +217,28 @@ def dagm() -> Tree:
     return tree
 
 
+def eyecandies() -> Tree:
+    """One class of Eyecandies (Bonfiglioli et al., ACCV 2022): 1,000 parts for training, 100 and 50 for the others."""
+    tree: dict[str, bytes] = {}
+    for split, number in (("train", 1000), ("val", 100), ("test_public", 50), ("test_private", 20)):
+        for at in range(number):
+            name = f"CandyCane/{split}/data/{at:03}"
+            tree |= {f"{name}_image_{light}.png": b"" for light in range(6)}
+            tree |= {f"{name}_depth.png": b"", f"{name}_normals.png": b""}
+            if split != "test_private":
+                tree[f"{name}_metadata.yaml"] = f"anomalous: {int(split == 'test_public' and at % 2)}\n".encode()
+            if split == "test_public":
+                tree[f"{name}_mask.png"] = MARKED
+    return tree
+
+
+def severstal() -> Tree:
+    """Kaggle's Severstal (2019): 12,568 pictures, 6,666 with a defect, 1,801 for the test without labels."""
+    rows = "".join(f"{at:05}.jpg,{1 + at % 4},29102 12\n" for at in range(6666))
+    tree = files("train_images/{:05}.jpg", 12568) | files("test_images/{:05}.jpg", 1801)
+    return tree | {"train.csv": f"ImageId,ClassId,EncodedPixels\n{rows}".encode(), "sample_submission.csv": b"a,b\n"}
+
+
 def vad() -> Tree:
     """The Valeo Anomaly Dataset (2024): 2,000 good and 1,000 bad for training, 1,000 of each for testing."""
     numbers = {"train/good": 2000, "train/bad": 1000, "test/good": 1000, "test/bad": 1000}
@@ -260,7 +282,8 @@ def images_and_masks() -> Tree:
 
 # Tree -> (data set, classes, {(split, kind, number of masks): samples}, pictures refused). Where numbers come from is
 # said where each tree is built; those of BTech, both KolektorSDD, MPDD, Magnetic-Tile-Defect, casting, DS-MVTec, MVTec
-# 3D-AD, DAGM and VAD are the whole data set's. MVTec AD, VisA and MVTec LOCO AD are whole in test_layouts.py.
+# 3D-AD, DAGM, Severstal and VAD are the whole data set's. MVTec AD, VisA and MVTec LOCO AD are whole in
+# test_layouts.py.
 GOOD, BAD = "good", None
 TREES: dict[str, Any] = {
     "BTech": (
@@ -315,6 +338,14 @@ TREES: dict[str, Any] = {
         {("train", GOOD, 0): 7004, ("train", BAD, 1): 1046, ("test", GOOD, 0): 6996, ("test", BAD, 1): 1054},
         0,
     ),
+    "Eyecandies": (
+        eyecandies,
+        None,
+        {"CandyCane"},
+        {("train", GOOD, 0): 6000, ("validation", GOOD, 0): 600, ("test", GOOD, 0): 150, ("test", BAD, 0): 150},
+        2510,  # two maps of each part, the masks, and the pictures without labels
+    ),
+    "Severstal": (severstal, None, {None}, {(None, GOOD, 0): 5902, (None, BAD, 0): 6666}, 1801),
     "VAD": (
         vad,
         None,
@@ -694,6 +725,25 @@ def test_what_is_passed_over_is_named(tmp_path: Path) -> None:
     }
 
 
+def test_run_lengths_in_their_first_form(tmp_path: Path) -> None:
+    """A row for each class of each picture; those without a defect have empty cells."""
+    rows = "".join(
+        f"{at}.jpg_{kind},{'1 5' if (at, kind) in ((1, 2), (1, 4)) else ''}\n"
+        for at in range(3)
+        for kind in (1, 2, 3, 4)
+    )
+    tree = files("train_images/{}.jpg", 3) | {
+        "train.csv": f"ImageId_ClassId,EncodedPixels\n{rows}9.jpg_1,1 5\n".encode()
+    }
+    source = find_samples(plant(tmp_path, tree))
+    assert [(sample.kind, sample.defect) for sample in source.samples] == [
+        ("good", None),
+        (None, "class 2, class 4"),
+        ("good", None),
+    ]
+    assert source.refused == {"named in train.csv, but absent": ("9.jpg",)}
+
+
 def test_annotations_that_are_no_pictures_are_named(tmp_path: Path) -> None:
     """labelme's files beside the pictures, VOC's in a folder of masks, arrays; not what describes a whole data set."""
     tree = files("good/{}.jpg", 2) | files("bad/{}.jpg", 3) | {"bad/1.json": b"{}", "annotations/bad/2.xml": b""}
@@ -722,6 +772,14 @@ def test_maps_of_depth_and_of_normals_are_no_pictures(tmp_path: Path) -> None:
         ("train", "good", 0),
     ]
     assert [len(names) for names in source.refused.values()] == [4]
+
+
+@pytest.mark.posix
+def test_a_folder_of_links_that_lead_nowhere_says_so(tmp_path: Path) -> None:
+    for name in ("good", "bad"):
+        (tmp_path / name).symlink_to(f"../store/{name}")
+    with pytest.raises(InputError, match="found no pictures, 0 other files; 2 cannot be read: links without a target"):
+        find_samples(tmp_path)
 
 
 def test_a_split_alone_with_masks_beside_it(tmp_path: Path) -> None:

@@ -305,6 +305,56 @@ def test_a_tiff_in_which_white_is_zero() -> None:
         assert np.array_equal(np.asarray(read_picture(data).image)[..., 0], grey)
 
 
+def tiff(values: NDArray[np.uint8], *, planar: bool = False, extra: dict[int, int] | None = None) -> bytes:
+    """RGB of 8 bits, in one strip or in one for each colour, with further tags."""
+    height, width, _ = values.shape
+    strips = [values[..., at].tobytes() for at in range(3)] if planar else [values.tobytes()]
+    count = len(strips)
+    tags: dict[int, list[int]] = {
+        256: [width],
+        257: [height],
+        258: [8] * 3,
+        259: [1],
+        262: [2],
+        277: [3],
+        278: [height],
+    }
+    tags |= {273: [0] * count, 279: [len(strip) for strip in strips], 284: [2 if planar else 1]}
+    tags |= {tag: [value] for tag, value in (extra or {}).items()}
+    at = 8 + 2 + 12 * len(tags) + 4
+    long_values = b""
+    places = {}
+    for tag, numbers in tags.items():
+        if len(numbers) > 1:
+            places[tag] = at + len(long_values)
+            long_values += struct.pack(f"<{len(numbers)}I", *numbers)
+    start = at + len(long_values)
+    starts = [start + sum(map(len, strips[:number])) for number in range(count)]
+    if count > 1:
+        offset = places[273] - at
+        long_values = long_values[:offset] + struct.pack(f"<{count}I", *starts) + long_values[offset + 4 * count :]
+    else:
+        tags[273] = starts
+    entries = b"".join(
+        struct.pack("<HHII", tag, 4, len(numbers), places.get(tag, numbers[0])) for tag, numbers in sorted(tags.items())
+    )
+    head = b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries + bytes(4)
+    return head + long_values + b"".join(strips)
+
+
+def test_planar_and_big_tiffs_are_read_as_they_are() -> None:
+    rgb = np.asarray(scene())
+    for data in (tiff(rgb), tiff(rgb, planar=True), encoded(scene(), "TIFF", big_tiff=True)):
+        assert np.array_equal(np.asarray(read_picture(data).image), rgb)
+
+
+@pytest.mark.parametrize("extra", [{50706: 0x00000401}, {254: 1}], ids=["DNG", "NEF"])
+def test_the_preview_in_a_raw_file_is_not_taken_for_the_picture(extra: dict[int, int], tmp_path: Path) -> None:
+    path = tmp_path / "shot.tif"
+    path.write_bytes(tiff(np.asarray(scene()), extra=extra))
+    assert error_of(path) == "a camera's raw file, of which only a preview could be read; export it as PNG or JPEG"
+
+
 def test_values_below_zero_are_refused(tmp_path: Path) -> None:
     values = np.asarray(scene())[..., 0].astype(np.int32) * 100
     few = values.copy()

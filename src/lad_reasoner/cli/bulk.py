@@ -19,7 +19,7 @@ from lad_reasoner.text import counted
 from lad_reasoner.text import print_shown as print
 
 if TYPE_CHECKING:
-    from lad_reasoner.bulk import BulkSettings, Inspecting
+    from lad_reasoner.bulk import BulkRun, BulkSettings, Inspecting
 
 
 def inspect_on_cluster(
@@ -63,13 +63,14 @@ def inspect_on_cluster(
     try:
         # Ray prints to stdout when a worker dies; the note below says it in one line.
         with redirect_stdout(io.StringIO()):
-            for _ in track(lines, len(bulk.todo), "Inspecting", beside_results=False):
-                pass
+            for number, _ in enumerate(track(lines, len(bulk.todo), "Inspecting", beside_results=False)):
+                if number == 0:  # before, no worker has said them
+                    _print_notes(bulk)
     except (MachineError, KeyboardInterrupt):
         print(f"{out}: all verdicts so far are kept; the same command resumes the run", file=sys.stderr)
         raise
-    for note in bulk.settings.notes:
-        print(f"note: {note}", file=sys.stderr)
+    if not bulk.todo:
+        _print_notes(bulk)
     if bulk.repeated:
         print(f"note: workers died; {counted(bulk.repeated, 'unit')} judged again", file=sys.stderr)
     answers = bulk.answers
@@ -88,6 +89,11 @@ def inspect_on_cluster(
         raise typer.Exit(EXIT_ANOMALY)
     if fail_on_anomaly and answers["unsure"]:
         raise typer.Exit(EXIT_UNSURE)
+
+
+def _print_notes(bulk: BulkRun) -> None:
+    for note in bulk.settings.notes:
+        print(f"note: {note}", file=sys.stderr)
 
 
 def _opener(

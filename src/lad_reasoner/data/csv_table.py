@@ -8,6 +8,8 @@
 it. Commas, semicolons or tabs. Label: any name of a kind in words.toml; `yes` and `1` mean anomalous. Where labels are
 -1 and 1, -1 is anomalous, which is noted.
 Several masks are separated by `;` or `|`.
+
+Kaggle's Severstal and its like list where the defects are, as run lengths: `read_run_lengths`.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ from lad_reasoner.data.folder_words import COLUMNS, SPLITS, read_labels, word
 from lad_reasoner.data.public_sets import LICENCES, UNKNOWN_LICENCE, VISA
 from lad_reasoner.errors import InputError
 from lad_reasoner.files.tables import read_table_header, read_table_rows
-from lad_reasoner.files.walk import Parts
+from lad_reasoner.files.walk import SUFFIXES, Parts
 from lad_reasoner.records import Sample
 from lad_reasoner.text import printable
 
@@ -85,6 +87,47 @@ def read_table(
             )
         )
     return samples
+
+
+def read_run_lengths(folder: Path, files: Sequence[Parts], refused: dict[str, list[str]]) -> list[Sample]:
+    """The samples of train_images/ beside a train.csv with run lengths; what it does not name has no defect.
+
+        ImageId,ClassId,EncodedPixels           or ImageId_ClassId,EncodedPixels, with 1.jpg_1 and empty cells
+        0002cc93b.jpg,1,29102 12 29346 24 …
+
+    Severstal (2019): 12,568 pictures, 6,666 with defects of classes 1 to 4. Rows about absent pictures are added to
+    `refused`. The run lengths themselves are not read.
+    """
+    table = folder / "train.csv"
+    if ("train.csv",) not in files:
+        return []
+    names = [word(name) for name in read_table_header(table)]
+    if len(names) < 2 or names[0] not in ("imageid", "imageid_classid") or "encodedpixels" not in names:
+        return []
+    defects: dict[str, set[str]] = {}
+    for _, cells in read_table_rows(table)[1]:
+        image, number = cells[0].strip(), cells[1].strip()
+        if names[0] == "imageid_classid":
+            image, _, number = image.rpartition("_")
+        if len(cells) > (pixels := names.index("encodedpixels")) and cells[pixels].strip():
+            defects.setdefault(image, set()).add(number)
+    pictures = {parts[1]: parts for parts in files if len(parts) == 2 and parts[0] == "train_images"}
+    for image in sorted(defects.keys() - pictures.keys()):
+        refused.setdefault("named in train.csv, but absent", []).append(printable(image))
+    name = folder.resolve().name
+    return [
+        Sample(
+            image=str(folder.joinpath(*parts)),
+            dataset=name,
+            category=name,
+            split=None,
+            kind=None if image in defects else "good",
+            defect=", ".join(f"class {number}" for number in sorted(defects[image])) if image in defects else None,
+            licence=UNKNOWN_LICENCE,
+        )
+        for image, parts in pictures.items()
+        if Path(image).suffix.lower() in SUFFIXES
+    ]
 
 
 def _visa_defects(folder: Path, paths: set[Parts]) -> dict[Parts, str]:

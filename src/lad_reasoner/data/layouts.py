@@ -15,6 +15,7 @@ masks (mask_files.py).
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -27,7 +28,7 @@ from lad_reasoner.data.class_folders import (
     is_picture,
     refuse_path,
 )
-from lad_reasoner.data.csv_table import has_samples, read_table
+from lad_reasoner.data.csv_table import has_samples, read_run_lengths, read_table
 from lad_reasoner.data.folder_words import is_short_split, read_name, word
 from lad_reasoner.data.masks import looks_inverted, read_mask
 from lad_reasoner.data.public_sets import (
@@ -49,6 +50,7 @@ from lad_reasoner.packaged import read_packaged
 from lad_reasoner.records import Kind, Sample
 from lad_reasoner.text import listed, printable, shown
 
+_ANOMALOUS = re.compile(r"^anomalous:\s*([01fFtT])", re.MULTILINE)
 LOCO_FOLDERS = frozenset({"good", "logical_anomalies", "structural_anomalies"})
 EXPECTED: str = read_packaged(__file__, "layouts.toml")["expected"]
 
@@ -100,6 +102,10 @@ def find_samples(folder: str | Path) -> Source:
     if top:
         files += _mask_folders(base)
     samples = []
+    lengths = read_run_lengths(base, files, refused)
+    samples += lengths
+    listed_files = {Path(sample.image).relative_to(base).parts for sample in lengths}
+    files = [parts for parts in files if parts not in listed_files]
     tables = _tables(base, files)
     for table, prefix in tables.items():
         below = {parts[len(prefix) :] for parts in files if _is_below(parts, prefix)}
@@ -207,7 +213,8 @@ def _describe(base: Path, files: list[Parts], refused: Mapping[str, list[str]]) 
     if not pictures:
         suffixes = sorted({Path(parts[-1]).suffix or "without a suffix" for parts in files})
         kinds = f" ({', '.join(suffixes[:5])})" if suffixes else ""
-        return f"found no pictures, {len(files)} other files{kinds}{columns}"
+        reasons = f"; {why}" if (why := count_reasons(refused)) else ""
+        return shown(f"found no pictures, {len(files)} other files{kinds}{reasons}{columns}")
     folders = list(dict.fromkeys("/".join(parts[:-1]) or "the folder itself" for parts in pictures))
     reasons = count_reasons(refused) or "all of them masks"
     return shown(f"found {len(pictures)} pictures in {listed(folders, 5)} ({reasons}){columns}")
@@ -440,6 +447,33 @@ class Dagm(Layout):
         return folder.sample(picture, self.dataset, None if folder.masks.of(picture.parts) else "good")
 
 
+class Eyecandies(Layout):
+    """Eyecandies (Bonfiglioli et al., ACCV 2022): each part under six lights; its metadata say `anomalous: 1`.
+
+    Depth and normals are maps, and no masks are read. `test_private/` has no labels.
+
+        CandyCane/{train,val,test_public}/data/000_image_0.png      to 000_image_5.png
+        CandyCane/{train,val,test_public}/data/000_metadata.yaml
+        CandyCane/{train,val,test_public}/data/{000_depth,000_normals}.png
+    """
+
+    def recognises(self, folder: ClassFolder) -> bool:
+        is_data = folder.shapes == {"split"} and folder.folders == {"data"}
+        return is_data and any(parts[-1].endswith("_metadata.yaml") for parts in folder.files)
+
+    def sample(self, folder: ClassFolder, picture: PicturePath) -> Sample | Refusal:
+        number, _, rest = picture.stem.partition("_")
+        if not rest.startswith("image_"):
+            return Refusal("are maps, not pictures, by the end of their name")
+        facts = (*picture.parts[:-1], f"{number}_metadata.yaml")
+        if facts not in folder.files:
+            return Refusal("have no metadata, which are their only label")
+        said = _ANOMALOUS.search(folder.masks.base.joinpath(*facts).read_text(encoding="utf-8", errors="replace"))
+        if said is None:
+            return Refusal("have metadata that do not say whether they are anomalous")
+        return folder.sample(picture, self.dataset, "good" if said[1] in "0fF" else None)
+
+
 class ByMask(Layout):
     """Data sets whose only labels are masks: each picture has one, that of a good picture is black.
 
@@ -532,6 +566,7 @@ LAYOUTS: tuple[Layout, ...] = (
     RealIad(),
     BTech(),
     Dagm(),
+    Eyecandies(),
     ByMask(),
     GoodBad(),
 )

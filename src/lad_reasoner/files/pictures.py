@@ -68,6 +68,7 @@ _TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 _MAX_SAMPLE_VALUE, _BITS_PER_SAMPLE, _PHOTOMETRIC = 281, 258, 262  # tags of a TIFF
+_SUBFILE_TYPE, _DNG_VERSION = 254, 50706  # bit 0 of the first: a preview of another picture in the file
 _WHITE_IS_ZERO = 0  # a value of the last, usual with X-rays
 
 Result = TypeVar("Result")
@@ -274,6 +275,11 @@ def _check(image: Image.Image, name: str, *, drafted: bool) -> None:
         limit = MAX_JPEG  # a progressive one is whole in memory before its first pixel is
     if width * height > limit:
         raise ImageError(_too_large(name, f"{width}x{height}", limit))
+    tags = getattr(image, "tag_v2", {})
+    if _DNG_VERSION in tags or int(tags.get(_SUBFILE_TYPE, 0)) & 1:
+        raise ImageError(
+            f"{name}: a camera's raw file, of which only a preview could be read; export it as PNG or JPEG"
+        )
     # An MPO file is a camera's JPEG with a preview behind it. Counting the frames would read the whole file.
     if image.format != "MPO" and getattr(image, "is_animated", False):
         raise ImageError(f"{name}: holds more than one frame; save the one to inspect as a picture of its own")

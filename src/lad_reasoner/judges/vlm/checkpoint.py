@@ -263,6 +263,8 @@ def _load_processor(folder: Path, name: object, config: Any) -> Any:
         raise InputError(f"{name}: no chat template in it; choose the chat (instruct) version of the model")
     _check_template(processor, name)
     tokenizer.padding_side = "left"  # a decoder continues after the last token, which must not be padding
+    # Too long a prompt is refused with the number of references that fits; its warning would stand before that.
+    tokenizer.deprecation_warnings["sequence-length-is-longer-than-the-specified-maximum"] = True
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     return processor
