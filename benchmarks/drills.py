@@ -11,6 +11,7 @@
   10 seconds of the processor, or has a message of several lines; and the drill, if it took more than 1,500 MB.
 - `sweep`: a folder of 20 good pictures and so many damaged, odd and hostile files, for `inspect` and `eval`. Lost is a
   good picture without its verdict, another file without a line of its own, a traceback, a wrong exit code.
+- `files`: predictions, built sets, facts, stations, answers of services … with other values in them (drill_files.py).
 - `kills`: SIGKILL at random moments of each verb that writes; the next start must end as a run that was not killed.
   `training kills` (only with --long): the same of the training, the demo, `inspect --ray` and `export`.
 - `disks` (only with --long): a disk that is full after random amounts; the verb must name it, and end with more room.
@@ -1078,6 +1079,16 @@ def drill_soak(number: int, seed: int = 0) -> Tally:
     return tally
 
 
+def drill_files(number: int, seed: int = 0) -> Tally:
+    """`number` JSON and TOML files of strangers with other values in them; see drill_files.py."""
+    from drill_files import try_files, victims
+
+    with tempfile.TemporaryDirectory() as temporary:
+        kinds = victims(Path(temporary) / "stock")
+        taken, refused, lost = try_files(kinds, number, seed)
+    return Tally(number, lost, f" ({len(kinds)} kinds, {taken} read, {refused} refused)")
+
+
 def drill_server(number: int, seed: int = 0) -> Tally:
     """A station's server over a real socket: `number` requests at once, and a tenth of that of each other attack.
 
@@ -1349,6 +1360,7 @@ DRILLS: dict[str, tuple[Callable[[int, int], Any], int, int]] = {
     "parser": (drill_parser, 100_000, 1_000_000),
     "pictures": (drill_pictures, 20_000, 1_000_000),
     "sweep": (drill_sweep, 500, 5000),
+    "files": (drill_files, 36, 2000),
     "kills": (drill_kills, 1, 10),
     "disks": (drill_disks, 0, 3),
     "service": (drill_service, 20, 200),

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from lad_reasoner.answers import Answer
 
@@ -62,6 +62,47 @@ class SecondOpinion(Record):
     statement: str
 
 
+class Thing(Record):
+    """A part, or another sight, in MiniLOCO's facts."""
+
+    what: str
+    colour: str = ""
+    place: str | None = None
+
+
+class Fill(Thing):
+    """How full something is, as a share."""
+
+    level: float = Field(ge=0, le=1, allow_inf_nan=False)
+
+
+class Connection(Thing):
+    """What joins two places."""
+
+    colour: str
+    start: str
+    end: str
+
+
+class SceneFacts(Record):
+    """The fields of MiniLOCO's facts that the package reads; see miniloco/scene.py for all."""
+
+    items: tuple[Thing, ...]
+    fills: tuple[Fill, ...]
+    sights: tuple[Thing, ...] = ()
+    connections: tuple[Connection, ...] = ()
+
+
+def check_facts(facts: dict[str, Any]) -> dict[str, Any]:
+    """The facts as they are. Raises ValidationError for those that no scene has; an empty object says nothing."""
+    if facts:
+        SceneFacts.model_validate(facts)
+    return facts
+
+
+PictureFacts = Annotated[dict[str, Any], AfterValidator(check_facts)]
+
+
 class Sample(Record):
     """A picture of a data set and its labels.
 
@@ -77,7 +118,7 @@ class Sample(Record):
     defect: str | None = None
     masks: tuple[str, ...] = ()
     licence: str
-    facts: dict[str, Any] | None = None
+    facts: PictureFacts | None = None
 
     @property
     def label(self) -> Label:
@@ -206,5 +247,5 @@ class Prediction(Record):
     scored: bool = True
     error: str = ""
     cut_off: bool = False
-    facts: tuple[dict[str, Any], ...] = ()
+    facts: tuple[PictureFacts, ...] = ()
     size: tuple[int, int] | None = None

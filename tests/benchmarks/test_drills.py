@@ -10,6 +10,7 @@ from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
 
+import drill_files
 import drills
 import pytest
 import yaml
@@ -18,6 +19,7 @@ from helpers.plant import part_result
 from helpers.stations import grey_picture, grey_station
 from lad_reasoner.answers import Response
 from lad_reasoner.cli.app import app
+from lad_reasoner.errors import InputError
 from lad_reasoner.files.jsonl import append_record
 from lad_reasoner.files.pictures import read_picture
 from lad_reasoner.service.archive import Archive, Seen
@@ -205,6 +207,27 @@ def test_kills_and_small_disks_of_one_verb(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(drills, "writing_verbs", one)
     for tally in (drills.drill_kills(1, 0, one), drills.drill_disks(1)):
         assert tally.lost == []
+
+
+def test_a_value_is_replaced_and_what_that_raises_is_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "lines.jsonl").write_text('{"a": {"b": 1}, "c": [2]}\n' * 3)
+    seen: list[str] = []
+
+    def read(folder: Path) -> None:
+        text = (folder / "lines.jsonl").read_text(encoding="utf-8", errors="surrogatepass")
+        seen.append(text)
+        if len(seen) % 2:
+            raise InputError("lines.jsonl: not valid")
+        raise KeyError("b")
+
+    taken, refused, lost = drill_files.try_files([drill_files.Victim("lines.jsonl", tmp_path, read)], 40, 3)
+    assert (taken, refused, len(lost)) == (0, 20, 20)
+    assert "KeyError: 'b' (test_drills.py:" in lost[0]
+    assert len(set(seen)) > 30
+    victims = drill_files.victims(tmp_path / "stock")
+    assert len(victims) > 15
+    for victim in victims:
+        assert (victim.folder / victim.name).is_file()
 
 
 def test_a_few_pictures_of_soak() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import os
 import time
 from collections import Counter
@@ -247,6 +248,11 @@ def test_miniloco_with_its_facts(tmp_path: Path) -> None:
     facts.write_text("{}\n" + whole)
     with pytest.raises(RecordError, match=r"facts\.jsonl:1: file: Field required"):
         find_samples(tmp_path)
+    first = json.loads(whole.splitlines()[0])
+    for field, value in (("items", [None]), ("fills", 3), ("product", None), ("kind", "odd"), ("defect_words", [])):
+        facts.write_text(json.dumps({**first, field: value}) + "\n" + whole)
+        with pytest.raises(RecordError, match=rf"facts\.jsonl:1: {field}"):  # a traceback where claims were checked
+            find_samples(tmp_path)
 
 
 def test_own_folders_with_any_usual_names(tmp_path: Path) -> None:

@@ -16,14 +16,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import ConfigDict
+from pydantic import ConfigDict, model_validator
 
 from lad_reasoner.data.folder_words import ANNOTATIONS, OTHER_PICTURES, read_name, word
 from lad_reasoner.data.mask_files import MaskFiles
 from lad_reasoner.data.public_sets import LICENCES, MVTEC_AD, UNKNOWN_LICENCE
 from lad_reasoner.files.jsonl import read_records
 from lad_reasoner.files.walk import SUFFIXES, Parts
-from lad_reasoner.records import Kind, Record, Sample, Split
+from lad_reasoner.records import Kind, Record, Sample, SceneFacts, Split
 from lad_reasoner.text import printable
 
 _UNREAD = frozenset({"rgb_mask", "caption"})
@@ -106,6 +106,14 @@ def _classes(folders: Parts) -> Parts:
     return tuple(folder for folder in folders if read_name(folder).role != "pictures")
 
 
+class _Drawn(SceneFacts):
+    """What every line has beside its scene."""
+
+    product: str
+    kind: Kind
+    defect_words: str | None
+
+
 class _Facts(Record):
     """A line of MiniLOCO's facts.jsonl."""
 
@@ -113,6 +121,11 @@ class _Facts(Record):
 
     file: str
     defect: str | None
+
+    @model_validator(mode="after")
+    def _check(self) -> _Facts:
+        _Drawn.model_validate(self.model_extra)  # the line itself stays as it is
+        return self
 
 
 class ClassFolder:

@@ -160,7 +160,8 @@ class ImportedPredictions:
             (repeated, "the image has an earlier line"),
         ):
             if images:
-                yield f"{len(images)} lines dropped, because {reason}: {listed(images, separator='; ')}"
+                names = listed([printable(image) for image in images], separator="; ")
+                yield f"{len(images)} lines dropped, because {reason}: {names}"
 
 
 class _ImageIndex:
@@ -303,7 +304,7 @@ def _read_line(
             answer = _answer_of_text(label)
     elif text:
         answer = _answer_of_text(text)
-    return _Line(answer, score, text)
+    return _Line(answer, score, printable(text))
 
 
 def _is_response(cell: str) -> bool:

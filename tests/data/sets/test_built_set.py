@@ -61,6 +61,30 @@ def test_what_finish_was_not_told_of_goes(tmp_path: Path) -> None:
     assert [found.id for found in read_entries(tmp_path / "out")] == ["b"]
 
 
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({"messages": [{"role": "user"}]}, r"messages\.0\.content: Field required"),
+        ({"messages": [{"role": "user", "content": 3}]}, r"messages\.0\.content"),
+        ({"messages": [{"role": "user", "content": ["a"]}]}, r"messages\.0\.content"),
+        ({"messages": [{"role": "user", "content": [{"type": "text"}]}]}, r"messages\.0\.content"),
+        ({"messages": [{"role": 1, "content": "a"}]}, r"messages\.0\.role"),
+        ({"messages": [{"role": "user", "content": "a", "more": 1}]}, r"messages\.0\.more"),
+        ({"facts": ["[" * 100_000]}, "facts: .*brackets"),
+        ({"facts": ["[]"]}, "facts: .*must be the facts of a picture"),
+        ({"facts": ['{"items": [3], "fills": []}']}, r"facts\.items\.0"),
+        ({"facts": ['{"items": [], "fills": [{"what": "a", "level": NaN}]}']}, r"facts\.fills\.0\.level"),
+    ],
+    ids=str,
+)
+def test_a_record_that_no_build_writes_is_named(tmp_path: Path, change: dict[str, Any], problem: str) -> None:
+    """Such lines ended `data check`, `data export` and the training with a traceback."""
+    line = json.loads(entry("a").line())
+    (tmp_path / "metadata.jsonl").write_text(json.dumps({**line, **change}) + "\n")
+    with pytest.raises(RecordError, match=rf"metadata\.jsonl:1: {problem}"):
+        read_entries(tmp_path)
+
+
 def test_the_fields_of_a_line(tmp_path: Path) -> None:
     """What `datasets` and TRL ask for, and no column of another task."""
     line = json.loads(entry("a").line())

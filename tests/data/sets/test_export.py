@@ -312,6 +312,17 @@ def test_what_a_framework_does_not_train(sft: Path, pairs: Path, tmp_path: Path)
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("change", [{"messages": []}, {"query": 7}], ids=str)
+def test_a_record_that_does_not_fit_its_task_is_named(tmp_path: Path, change: dict[str, Any]) -> None:
+    folder = build(tmp_path / "set", task="pair", records=2)
+    records = [json.loads(line) for line in (folder / "metadata.jsonl").read_text().splitlines()]
+    records[0] |= change
+    (folder / "metadata.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    for to in ("easyr1", "ms-swift", "mmad"):
+        with pytest.raises(InputError, match=r"set: r00: .*; build it again"):
+            export_set(folder, tmp_path / "out", to=to, model="m")  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("to", ["easyr1", "lmms-eval"])
 def test_a_picture_that_would_be_a_program_beside_the_framework_is_not_exported(tmp_path: Path, to: str) -> None:
     """Python finds modules, and lmms-eval the settings of tasks, in the folder of the export."""

@@ -24,18 +24,43 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, field_validator, model_validator
 
 from lad_reasoner.errors import InputError, MachineError
 from lad_reasoner.files.jsonl import load_json, read_records, repair_records
 from lad_reasoner.files.whole import describe_write_error, named_errors, own_file, own_folder, write_whole
-from lad_reasoner.records import Kind, Label, Record
+from lad_reasoner.records import Kind, Label, Record, check_facts
 from lad_reasoner.templates import render_markdown
 from lad_reasoner.text import first_problem, label_counts, printable
 
 METADATA, MANIFEST, CARD = "metadata.jsonl", "manifest.json", "README.md"
 TEACHER, DECISIONS = "teacher.jsonl", "decisions.jsonl"
 _OURS = frozenset({METADATA, MANIFEST, CARD, TEACHER, DECISIONS})
+
+
+class _Part(Record):
+    """A part of a message. Arrow adds absent keys as None."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
+
+    type: Literal["image", "text"]
+    text: str | None = None
+
+    @model_validator(mode="after")
+    def _check_text(self) -> _Part:
+        if (self.type == "text") != (self.text is not None):
+            raise ValueError("a text part holds a text, and no other part does")
+        return self
+
+
+class _Message(Record):
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
+
+    role: str
+    content: list[_Part] | str
+
+
+_MESSAGES = TypeAdapter(list[_Message])
 
 
 class Entry(Record):
@@ -64,6 +89,23 @@ class Entry(Record):
     facts: tuple[str, ...] = ()
     licence: str
     prompt_version: str
+
+    @field_validator("messages", "prompt")
+    @classmethod
+    def _check_messages(cls, messages: list[dict[str, Any]] | None) -> list[dict[str, Any]] | None:
+        if messages:
+            _MESSAGES.validate_python(messages)
+        return messages
+
+    @field_validator("facts")
+    @classmethod
+    def _check_facts(cls, texts: tuple[str, ...]) -> tuple[str, ...]:
+        for text in filter(None, texts):
+            facts = load_json(text)
+            if not isinstance(facts, dict):
+                raise ValueError("must be the facts of a picture as JSON")
+            check_facts(facts)
+        return texts
 
     def line(self) -> str:
         """JSON with a line end, without the fields that this task does not have."""

@@ -40,6 +40,7 @@ INCOMPLETE = "the build is not complete; run the same command again"
 FEW = "too few records of one label: a model that always gives the other answer is nearly right"
 FEWEST = 0.05  # share of the rarer label
 ROLES = {"sft": ["user", "assistant"], "pair": ["user"]}
+WRONG_ROLES = "the roles of the messages are wrong for the task"
 
 
 @dataclass(frozen=True)
@@ -124,7 +125,7 @@ def _check_record(entry: Entry, folder: Path, report: CheckReport) -> None:
     if entry.label == "no" and (entry.defect or entry.masks):
         report.error("labelled good, but has a defect or a mask", entry.id)
     if [message.get("role") for message in entry.messages] != ROLES[entry.task]:
-        report.error("the roles of the messages are wrong for the task", entry.id)
+        report.error(WRONG_ROLES, entry.id)
     if names_outside(entry, folder):
         report.error("a path leads out of the folder", entry.id)
     for path in (entry.source, *entry.images_file_names):

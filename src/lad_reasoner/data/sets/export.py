@@ -32,6 +32,7 @@ from typing import Any, Literal
 
 from lad_reasoner.data.review.decisions import decided, read_decisions
 from lad_reasoner.data.sets.built_set import Entry, names_outside, put_file, read_entries
+from lad_reasoner.data.sets.check import ROLES, WRONG_ROLES
 from lad_reasoner.data.sets.harnesses import WRITERS, check_for_harness, write_for_harness
 from lad_reasoner.data.sets.tokens import MIN_PIXELS, needed_pixels, record_tokens
 from lad_reasoner.errors import InputError, require
@@ -103,6 +104,10 @@ def export_set(
                 raise InputError(
                     f"{printable(folder)}: {entry.id}: {printable(name)} has no picture's suffix; rename it as one"
                 )
+        if [message["role"] for message in entry.messages] != ROLES[entry.task]:
+            raise InputError(f"{printable(folder)}: {entry.id}: {WRONG_ROLES}; build it again")
+        if not 0 <= entry.query < len(entry.images_file_names):
+            raise InputError(f"{printable(folder)}: {entry.id}: there is no picture {entry.query}; build it again")
     task = entries[0].task
     if task not in TASKS[to]:
         if to in WRITERS:
