@@ -26,6 +26,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
 from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
@@ -153,7 +154,13 @@ def _judge(inspector: Inspector, number: int) -> None:
 @contextlib.contextmanager
 def one_thread() -> Iterator[None]:
     """evidence judges one query after the other, in the calling thread, which alone is looked at."""
-    with mock.patch.object(threads, "_pool", lambda: SimpleNamespace(map=map)):
+
+    def submit(function: Callable[..., Any], *arguments: Any) -> Future[Any]:
+        done: Future[Any] = Future()
+        done.set_result(function(*arguments))
+        return done
+
+    with mock.patch.object(threads, "_pool", lambda: SimpleNamespace(map=map, submit=submit)):
         yield
 
 

@@ -26,13 +26,20 @@ from lad_reasoner.judge import Judge, Judgement, PicturePair
 from lad_reasoner.judges.evidence.backbone import DEFAULT_BACKBONE, Backbone, load_backbone
 from lad_reasoner.judges.evidence.imitation import imitate
 from lad_reasoner.judges.evidence.labels import LabelReader, Text, TextChange, compare_texts
-from lad_reasoner.judges.evidence.matching import Imitation, Matcher, Measurement, spread_evenly
+from lad_reasoner.judges.evidence.matching import (
+    Imitation,
+    Matcher,
+    Measurement,
+    fit_to,
+    spread_evenly,
+    working_size,
+)
 from lad_reasoner.judges.evidence.more_and_less import find_more_and_less
 from lad_reasoner.judges.evidence.normal_variation import NormalSpread
 from lad_reasoner.judges.evidence.parts import Parts
 from lad_reasoner.judges.evidence.regions import Region, find_regions
 from lad_reasoner.judges.evidence.studied import load_studied, save_studied
-from lad_reasoner.judges.evidence.threads import count_cores, in_parallel
+from lad_reasoner.judges.evidence.threads import begin, count_cores, in_parallel
 from lad_reasoner.judges.evidence.tiles import Tile, count_tiles, cut, is_long, join
 from lad_reasoner.judges.evidence.whole_picture import Look, find_changes, measure_look
 from lad_reasoner.judges.evidence.wording import PROMPT_VERSION, Findings, write_details, write_headline, write_response
@@ -57,9 +64,11 @@ class StudiedReferences:
 
     @classmethod
     def study(cls, references: Sequence[Picture], backbone: Backbone, track: Track = silent) -> StudiedReferences:
+        size = working_size(references[0], backbone.multiple)
+        fitted = [fit_to(references[index], size) for index in spread_evenly(len(references), COUNTED)]
+        parts = begin(Parts.study, fitted)  # one thread's work, as long as that of the matcher with few references
         matcher = Matcher(references, backbone, track=track)
-        parts = Parts.study([matcher.views[index][0] for index in spread_evenly(len(references), COUNTED)])
-        return cls(matcher, tuple(map(measure_look, references)), parts)
+        return cls(matcher, tuple(map(measure_look, references)), parts.result())
 
 
 class Evidence:

@@ -215,8 +215,8 @@ class Matcher:
         self.amounts: Final = Amounts.study(upright, self.distinct, spread_evenly(len(references), LEFT_OUT))
 
     def fit(self, picture: Picture) -> Image.Image:
-        """The picture stretched to the working size; one of another aspect is stretched too, as data sets do."""
-        return picture.image.resize(self.size, Image.Resampling.BICUBIC, reducing_gap=2.0)
+        """The picture at working size."""
+        return fit_to(picture, self.size)
 
     def compare(self, query: Image.Image, imitation: Imitation | None = None) -> Measurement:
         """Measure a query, an RGB picture at working size (see `fit`), against all references.
@@ -352,6 +352,11 @@ class Matcher:
 
         indices = spread_evenly(len(self.views), LEFT_OUT)
         return in_parallel(compare_with_others, indices, lambda each: track(each, len(indices), work))
+
+
+def fit_to(picture: Picture, size: tuple[int, int]) -> Image.Image:
+    """The picture stretched to (width, height); one of another aspect is stretched too, as data sets do."""
+    return picture.image.resize(size, Image.Resampling.BICUBIC, reducing_gap=2.0)
 
 
 def spread_evenly(references: int, most: int) -> list[int]:

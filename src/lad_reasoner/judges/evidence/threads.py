@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cache
 from typing import Any, TypeVar
 
@@ -39,6 +39,11 @@ def in_parallel(
     """
     with _one_core:
         return list(show(_pool().map(function, items)))
+
+
+def begin(function: Callable[..., Result], *arguments: Any) -> Future[Result]:
+    """Start the function in one of the threads, beside what follows here; it must not call `in_parallel`."""
+    return _pool().submit(function, *arguments)
 
 
 class _OneCore:
