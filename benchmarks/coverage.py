@@ -17,17 +17,24 @@ times at random into normals, which make the limit, and unseen ones. A line for 
   pictures (half of fewer than twenty), which are then left out: its balanced accuracy, the rate that it promises, its
   real false alarms, its loss;
 - a person: the regret if a person judges rightly what lies in an unsure zone of a further 10 % of good pictures.
+
+    python benchmarks/coverage.py FOLDER --folds 5 [--splits 5] [--products pushpins] [--sets transistor]
+
+tries what stations do not do: to compare with the 20 normals, too, each of which then makes the limit by its score
+without its fold (cross-conformal prediction). Split by split, AUROC, real false alarms at 5 %, balanced accuracy and
+regret of a station as it is (apart) and of that (folds).
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
-from photographs import Values, draw, load_sets, oracle
+from photographs import Values, auroc, draw, load_sets, oracle
 from scipy.stats import betabinom
 
 from lad_reasoner.files.pictures import Picture, read_picture
@@ -44,7 +51,11 @@ SHOWN_BAD, UNSURE = 10, 0.1  # bad pictures that the advice is made from; the un
 PROMISES = ((20, 0.05), (19, 0.05), (39, 0.05), (20, 0.1), (49, 0.02))  # normals, largest share of false alarms
 LOSSES = ("regret", "at the rate", "its regret", "a person")
 
+NORMALS, FEW = 20, 26  # with --folds: normals, and at most so many unseen good and bad pictures
+
 Scores = dict[str, list[float]]  # "good" and "bad"
+Loads = Sequence[Callable[[], Picture]]
+Pictures = tuple[Sequence[Picture], Loads, Loads]  # references, and what reads the good and the bad pictures
 
 
 def judged(judge: Judge, references: Sequence[Picture], queries: Iterator[Picture]) -> list[float]:
@@ -56,34 +67,65 @@ def judged(judge: Judge, references: Sequence[Picture], queries: Iterator[Pictur
     return scores
 
 
-def score_rendered(product: str, judge: Judge) -> Scores:
-    def shots(split: str, kind: str, count: int) -> Iterator[Picture]:
-        for index in range(count):
-            drawn = draw_picture(product, split, kind, index)  # type: ignore[arg-type]
-            yield Picture(f"{split}/{kind}/{index}", drawn.image, drawn.image.width, drawn.image.height)
+def rendered(product: str) -> Pictures:
+    def shot(split: str, kind: str, index: int) -> Picture:
+        drawn = draw_picture(product, split, kind, index)  # type: ignore[arg-type]
+        return Picture(f"{split}/{kind}/{index}", drawn.image, drawn.image.width, drawn.image.height)
 
-    references = list(shots("train", "good", REFERENCES))
-    good = judged(judge, references, shots("test", "good", RENDERED))
-    return {"good": good, "bad": judged(judge, references, shots("test", "logical", RENDERED_BAD))}
+    references = [shot("train", "good", index) for index in range(REFERENCES)]
+    good = [partial(shot, "test", "good", index) for index in range(RENDERED)]
+    return references, good, [partial(shot, "test", "logical", index) for index in range(RENDERED_BAD)]
 
 
-def score_photographs(root: Path, judge: Judge) -> Iterator[tuple[str, Scores]]:
+def photographs(root: Path) -> Iterator[tuple[str, Pictures]]:
     """Of the data sets that are one product."""
     for name, categories in load_sets(root).items():
         if len(categories) > 1:
             continue
         (category,) = categories
         paths = draw(category, REFERENCES, 0)
-        references = [read_picture(path) for path in paths]
         # Good pictures that can be had, whether the set calls them training or test pictures.
         good = sorted({*category.good, *category.pool} - set(paths))
-        yield (
-            name,
-            {
-                "good": judged(judge, references, map(read_picture, good)),
-                "bad": judged(judge, references, map(read_picture, category.bad[:MOST_BAD])),
-            },
-        )
+        loads = [[partial(read_picture, path) for path in group] for group in (good, category.bad[:MOST_BAD])]
+        yield name, ([read_picture(path) for path in paths], loads[0], loads[1])
+
+
+def score(pictures: Pictures, judge: Judge) -> Scores:
+    references, *groups = pictures
+    good, bad = (judged(judge, references, (load() for load in group)) for group in groups)
+    return {"good": good, "bad": bad}
+
+
+def compare_folds(name: str, pictures: Pictures, judge: Judge, folds: int, splits: int) -> list[dict[str, float]]:
+    """A line for each split: the station whose normals only make its limit, and the one that compares with them."""
+    references, good, bad = pictures
+    few_bad = bad[:: max(1, len(bad) // FEW)][:FEW]
+    results = []
+    for split in range(splits):
+        order = np.random.default_rng(split).permutation(len(good)).tolist()
+        normals, unseen = ([good[at]() for at in part] for part in (order[:NORMALS], order[NORMALS : NORMALS + FEW]))
+        defects = [load() for load in few_bad]
+        apart = [np.array(judged(judge, references, iter(group))) for group in (normals, unseen, defects)]
+        held_out = np.empty(NORMALS)
+        for fold in range(folds):
+            others = [normal for index, normal in enumerate(normals) if index % folds != fold]
+            held_out[fold::folds] = judged(judge, [*references, *others], iter(normals[fold::folds]))
+        shared = [np.array(judged(judge, [*references, *normals], iter(group))) for group in (unseen, defects)]
+        result: dict[str, float] = {}
+        for kind, (known, new, wrong) in (("apart", apart), ("folds", [held_out, *shared])):
+            limit = conformal_limit(list(known), 0.05)
+            real = float((new > limit).mean())
+            balanced = (float((wrong > limit).mean()) + 1 - real) / 2
+            result |= {f"{kind} AUROC": auroc(wrong, new), f"{kind} real": real, f"{kind} balanced": balanced}
+            result[f"{kind} regret"] = oracle(wrong, new) - balanced
+        result = {key: 100 * value for key, value in result.items()}
+        print(f"{name:20s} {_cells(result)}  unseen {len(unseen)}", flush=True)
+        results.append(result)
+    return results
+
+
+def _cells(measures: dict[str, float]) -> str:
+    return "  ".join(f"{key} {value:.1f}" for key, value in measures.items())
 
 
 def measure(good: Values, bad: Values, normals: int, rate: float) -> dict[str, float]:
@@ -148,7 +190,13 @@ def main() -> None:
     parser.add_argument("--scores", type=Path, default=Path("runs/coverage.json"))
     parser.add_argument("--products", nargs="*", default=sorted(EVALUATION))
     parser.add_argument("--model", default="evidence")
+    parser.add_argument("--folds", type=int, help="compare stations with so many folds with those without")
+    parser.add_argument("--splits", type=int, default=5, help="with --folds: of each product")
+    parser.add_argument("--sets", nargs="*", help="with --folds: of the photographs")
     options = parser.parse_args()
+    if options.folds:
+        compare_all(options)
+        return
     scores: dict[str, Scores] = json.loads(options.scores.read_text()) if options.scores.exists() else {}
     for name, values in _missing(scores, options):
         scores[name] = values
@@ -164,21 +212,35 @@ def main() -> None:
             measures = measure(good, bad, normals, rate)
             for loss in LOSSES:
                 losses.setdefault((normals, rate), {}).setdefault(loss, []).append(measures[loss])
-            cells = "  ".join(f"{key} {value:.1f}" for key, value in measures.items())
-            print(f"{name:20s} {normals} normals  {cells}")
+            print(f"{name:20s} {normals} normals  {_cells(measures)}")
     for (normals, rate), each in losses.items():
         means = [f"{loss}, mean {np.mean(values):.1f}, largest {max(values):.1f}" for loss, values in each.items()]
         print(f"{normals} normals, {100 * rate:g} %: {'; '.join(means)}")
 
 
+def compare_all(options: argparse.Namespace) -> None:
+    judge, results = load_judge(options.model), []
+    for name, pictures in _products(options):
+        rendered_one = name.startswith("MiniLOCO")
+        if len(pictures[1]) < NORMALS + LEAST_UNSEEN or not (rendered_one or name in (options.sets or [name])):
+            continue
+        results += compare_folds(name, pictures, judge, options.folds, options.splits)
+    means = {key: float(np.mean([result[key] for result in results])) for key in results[0]}
+    print(f"mean of {len(results)} splits  {_cells(means)}")
+
+
 def _missing(scores: dict[str, Scores], options: argparse.Namespace) -> Iterator[tuple[str, Scores]]:
     judge = load_judge(options.model)
-    for product in options.products:
-        name = f"MiniLOCO {product}"
+    for name, pictures in _products(options):
         if name not in scores:
-            yield name, score_rendered(product, judge)
-    if options.root is not None and not any(not name.startswith("MiniLOCO") for name in scores):
-        yield from score_photographs(options.root, judge)
+            yield name, score(pictures, judge)
+
+
+def _products(options: argparse.Namespace) -> Iterator[tuple[str, Pictures]]:
+    for product in options.products:
+        yield f"MiniLOCO {product}", rendered(product)
+    if options.root is not None:
+        yield from photographs(options.root)
 
 
 if __name__ == "__main__":
