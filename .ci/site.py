@@ -114,7 +114,8 @@ def _draw(equation: str) -> str:
     # What mathtext spells in another way.
     shown = re.sub(r"\\frac1(?=[{G])", r"\\frac{1}", equation).replace("{1}G", "{1}{G}").replace("…", r"\ldots ")
     picture = io.BytesIO()
-    with rc_context({"svg.fonttype": "path", "svg.hashsalt": "site", "mathtext.fontset": "stix", "font.size": 12}):
+    style = {"svg.fonttype": "path", "svg.hashsalt": "site", "mathtext.fontset": "stix", "font.size": 12}
+    with rc_context({**style, "savefig.transparent": True}):  # in the dark its black ink is turned to white
         depth = mathtext.math_to_image(f"${shown}$", picture, format="svg", dpi=72)
     data = base64.b64encode(picture.getvalue()).decode()
     label, down = html.escape(equation, quote=True), f"vertical-align: -{depth * 4 / 3:.1f}px"

@@ -33,6 +33,13 @@ def test_every_weight_that_ships_has_its_licence_named() -> None:
     assert all((ROOT / name).is_file() for name in licence_files)
 
 
+def test_every_extra_is_on_the_page_of_the_installation() -> None:
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
+    table = (ROOT / "docs/howto/install.md").read_text(encoding="utf-8").partition("| extra | for |")[2]
+    named = re.findall(r"`(\w+)`", "".join(re.findall(r"^\| (`[^|]*) \|", table.partition("\n\n")[0], re.MULTILINE)))
+    assert set(named) == extras.keys() - {"docs", "dev"}
+
+
 def test_ci_tries_three_systems_and_pythons() -> None:
     matrix = read_yaml(".github/workflows/ci.yml")["jobs"]["test"]["strategy"]["matrix"]
     assert len(matrix["os"]) == len(matrix["python"]) == 3

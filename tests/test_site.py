@@ -1,5 +1,6 @@
 """The documentation site is built strictly, has every key, and loads nothing from elsewhere."""
 
+import base64
 import os
 import re
 import subprocess
@@ -38,6 +39,12 @@ def test_the_site(site: Path) -> None:
         assert "$\\" not in re.sub(r"<(code|pre).*?</\1>", "", text, flags=re.DOTALL), (
             f"{name}: an equation is not drawn"
         )
+    equations = re.findall(r"data:image/svg\+xml;base64,([\w+/=]+)", pages["training.html"].read_text(encoding="utf-8"))
+    assert len(equations) > 10
+    assert not any("#ffffff" in base64.b64decode(each).decode() for each in equations), "white paper, black in the dark"
+    routes = pages["reference/rest.html"].read_text(encoding="utf-8")
+    assert "/v1/inspect" in routes
+    assert 'id="inspection"' in routes
     keys = pages["reference/config.html"].read_text(encoding="utf-8")
     assert all(f"<code>{key}</code>" in keys for key in GrpoSettings.model_fields)
     verbs = pages["reference/cli.html"].read_text(encoding="utf-8")
