@@ -104,16 +104,17 @@ def export_set(
                 raise InputError(
                     f"{printable(folder)}: {entry.id}: {printable(name)} has no picture's suffix; rename it as one"
                 )
-        if [message["role"] for message in entry.messages] != ROLES[entry.task]:
-            raise InputError(f"{printable(folder)}: {entry.id}: {WRONG_ROLES}; build it again")
-        if not 0 <= entry.query < len(entry.images_file_names):
-            raise InputError(f"{printable(folder)}: {entry.id}: there is no picture {entry.query}; build it again")
     task = entries[0].task
     if task not in TASKS[to]:
         if to in WRITERS:
             raise InputError(f"--to {to}: does not measure on {WORDS[task]}; build one with `data pairs`")
         others = " or ".join(name for name, tasks in TASKS.items() if task in tasks and name not in WRITERS)
         raise InputError(f"--to {to}: does not train on {WORDS[task]}; give --to {others}")
+    for entry in entries:
+        if [message["role"] for message in entry.messages] != ROLES[entry.task]:
+            raise InputError(f"{printable(folder)}: {entry.id}: {WRONG_ROLES}; build it again")
+        if not 0 <= entry.query < len(entry.images_file_names):
+            raise InputError(f"{printable(folder)}: {entry.id}: there is no picture {entry.query}; build it again")
     names = list(dict.fromkeys(name for entry in entries for name in entry.images_file_names))
     if to in WRITERS:
         check_for_harness(entries, to)
