@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -41,6 +40,8 @@ def embed(image: Image.Image) -> NDArray[np.float32]:
 
 @cache
 def _network() -> Any:
+    import onnxruntime  # at the first picture that needs it, since most never do
+
     settings = onnxruntime.SessionOptions()
     settings.intra_op_num_threads = settings.inter_op_num_threads = 1  # beside a judge that uses all cores
     settings.log_severity_level = 4
