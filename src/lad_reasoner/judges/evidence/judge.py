@@ -86,7 +86,7 @@ class Evidence:
         self.backbone = load_backbone(backbone or DEFAULT_BACKBONE)
         self.name = "evidence" if backbone is None else f"evidence:{backbone}"
         self.parameters: int | None = getattr(self.backbone, "parameters", None)
-        self.batch_size = count_cores()
+        self.batch_size = 2 * count_cores()  # so that no core waits long for the slowest picture of a batch
         self._studied = lru_cache(STUDIED)(self._study)
         self._studied_tiles = lru_cache(STUDIED)(self._study_tiles)
         self._kept: WeakKeyDictionary[Picture, _Kept] = WeakKeyDictionary()
@@ -107,7 +107,7 @@ class Evidence:
         return (describe_gain(len(references), studied.matcher.spread, of_half),)
 
     def judge(self, pairs: Sequence[PicturePair]) -> list[Judgement]:
-        """Judge as many pairs at once as there are cores; what is computed from the references is cached."""
+        """Judge the pairs on all cores, each on one; what is computed from the references is cached."""
         # Before the threads start, since studying uses them as well.
         parts = [self._parts(pair) for pair in pairs]
         made = iter(in_parallel(self._judge_part, [part for of_pair in parts for part in of_pair]))
