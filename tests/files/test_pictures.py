@@ -181,3 +181,24 @@ def test_a_jpeg_that_cannot_be_decoded_in_part_has_the_limit_of_all(
     # What the caller has opened stays as it is, so that it is not decoded at another size.
     with Image.open(tmp_path / "plain.jpg") as image, pytest.raises(ImageError, match="1200x1200 pixels"):
         read_picture(image)
+
+
+FORK = """
+import os, sys
+from lad_reasoner.files import pictures
+pictures._slots.large.acquire()
+for _ in range(pictures.DECODERS):
+    pictures._slots.any.acquire()
+child = os.fork()
+if child == 0:
+    print(pictures.read_picture(sys.argv[1]).width, flush=True)
+    os._exit(0)
+os.waitpid(child, 0)
+"""
+
+
+@pytest.mark.posix
+def test_a_forked_process_does_not_wait_for_decoders_that_it_does_not_have(tmp_path: Path) -> None:
+    Image.new("RGB", (32, 20), "red").save(tmp_path / "a.png")
+    done = subprocess.run([sys.executable, "-c", FORK, tmp_path / "a.png"], capture_output=True, text=True, timeout=60)
+    assert done.stdout.split() == ["32"]

@@ -14,6 +14,7 @@ import time
 import urllib.error
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -686,6 +687,11 @@ def test_inspector_and_load_model(tmp_path: Path) -> None:
     assert isinstance(load_model("micro", server="http://localhost:1/v1"), HostedJudge)  # what the service calls so
     with pytest.raises(InputError, match="big: no option votes; it takes server, cache, prices, budget, concurrency"):
         load_model("big", server="http://localhost:1/v1", votes=3)
+
+
+def test_a_hung_request_has_time_for_a_second_try() -> None:
+    defaults = {name: parameter.default for name, parameter in signature(HostedJudge.__init__).parameters.items()}
+    assert defaults["patience"] > 2 * defaults["timeout"] > 0
 
 
 def test_the_extra_is_named_when_it_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
