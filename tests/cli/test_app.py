@@ -188,7 +188,7 @@ def test_a_backbone_beside_a_model_is_that_of_evidence(folder: Path, checkpoint:
     args = ("inspect", "-r", "reference", "query/bad.png", "--model", checkpoint, "-M", "backbone=nowhere")
     refused, missing = run(*args, cwd=folder), run(*args, "--evidence", cwd=folder)
     assert (refused.returncode, missing.returncode) == (1, 1)
-    taken = "votes, max_pixels, device, reasoning_tokens, batch_size, dtype, reasoning, flag_limit"
+    taken = "votes, max_pixels, device, reasoning_tokens, batch_size, dtype, reasoning, flag_limit, engine"
     assert refused.stderr == f"lad-reasoner: {checkpoint}: no option backbone; it takes {taken}\n"
     assert "nowhere: no such model" in missing.stderr
     assert missing.stderr.count("\n") == 1

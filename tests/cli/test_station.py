@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from helpers.shots import shot
 from helpers.stations import grey_picture, grey_pictures, grey_station
 from lad_reasoner.cli.app import main
 from lad_reasoner.service.station import FILE, Station
@@ -118,8 +119,11 @@ def test_exit_codes_and_outputs_of_an_unsure_part(command: Command, station: Pat
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["inspect", "x.png"], "give --reference or --station"),
-        (["inspect", "--station", "S", "--reference", "x.png", "x.png"], "give --reference or --station"),
+        (["inspect", "x.png"], "give known-good pictures with --reference, or --station, or --edge"),
+        (
+            ["inspect", "--station", "S", "--reference", "x.png", "x.png"],
+            "give known-good pictures with --reference, or --station, or --edge",
+        ),
         (["inspect", "--station", "S", "--model", "micro", "x.png"], "--station has its own judge"),
         (["inspect", "--station", "S", "--model", "evidence", "x.png"], "--station has its own judge"),
         (["inspect", "--station", "S", "-M", "votes=2", "x.png"], "--station has its own judge"),
@@ -209,7 +213,9 @@ def test_kept_references_are_not_said_to_be_studied(command: Command, tmp_path: 
     assert command("station", "create", *words)[0] == 0
     code, _, told = command("inspect", "--station", tmp_path / "many", references[0])
     assert code == 0 and "studying" not in told
-    code, _, told = command(
-        "inspect", "--reference", references[0].parent, "--model", "pixel-difference", references[0]
-    )
-    assert code == 0 and "studying 12 references" in told
+    for number in range(10):  # of a judge that studies them
+        shot("good", number).image.resize((192, 192)).save(tmp_path / f"shot{number}.png")
+    shots = sorted(tmp_path.glob("shot*.png"))
+    given = [word for path in shots for word in ("--reference", path)]
+    code, _, told = command("inspect", *given, shots[0])
+    assert code == 0 and "studying 10 references" in told
