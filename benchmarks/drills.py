@@ -579,7 +579,11 @@ def command(*words: object) -> list[str]:
     """The words after `lad-reasoner`, to be started; it ends with this process."""
     from helpers.bound import bound
 
-    return bound([sys.executable, "-m", "lad_reasoner", *map(str, words)])
+    return bound(_plain_command(*words))
+
+
+def _plain_command(*words: object) -> list[str]:
+    return [sys.executable, "-m", "lad_reasoner", *map(str, words)]
 
 
 def files_of(folder: Path, written_as: Path | None = None) -> dict[str, object]:
@@ -862,7 +866,7 @@ def drill_disks(number: int, seed: int = 0) -> Tally:
                     size,
                     copy,
                     kept or "",
-                    *command(*words(disk / "out")),
+                    *_plain_command(*words(disk / "out")),  # the shell starts it, not this process
                 ]
                 done = subprocess.run([str(word) for word in run], capture_output=True, text=True)
                 first, _, second = done.stdout.rpartition(f"{MARK}\n")

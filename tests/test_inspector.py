@@ -151,7 +151,7 @@ def test_a_batch_is_streamed_as_soon_as_it_is_done() -> None:
     assert next(queries).width == 25  # not one query too many was taken
 
 
-def test_the_pictures_of_one_batch_are_held_at_most(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_pictures_of_two_batches_are_held_at_most(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     read: weakref.WeakSet[Picture] = weakref.WeakSet()
     held: list[int] = []
 
@@ -164,6 +164,24 @@ def test_the_pictures_of_one_batch_are_held_at_most(folder: Path, monkeypatch: p
     inspector = Inspector(Batches(8), [plain(50)])
     monkeypatch.setattr(module, "read_picture", remember)
     assert sum(1 for _ in inspector.inspect_many([folder / "good.png"] * 40)) == len(held) == 40
+    assert max(held) <= 16  # the next batch is read while one is judged
+
+
+def test_of_a_live_source_the_pictures_of_one_batch_are_held_at_most(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: weakref.WeakSet[Picture] = weakref.WeakSet()
+    held: list[int] = []
+
+    def remember(source: Path) -> Picture:
+        picture = read_picture(source)
+        read.add(picture)
+        held.append(len(read))
+        return picture
+
+    inspector = Inspector(Batches(8), [plain(50)])
+    monkeypatch.setattr(module, "read_picture", remember)
+    assert sum(1 for _ in inspector.inspect_many(iter([folder / "good.png"] * 40))) == len(held) == 40
     assert max(held) == 8
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from lad_reasoner.errors import require
-from lad_reasoner.judges import FILE, JUDGES, LOADERS, SERVED, import_loader, loader_options
+from lad_reasoner.judges import CHECKPOINT, FILE, JUDGES, LOADERS, SERVED, import_loader, loader_options
 from lad_reasoner.train import grpo, sft
 from lad_reasoner.train.settings import TrainSettings, read_recipe
 
@@ -132,4 +132,6 @@ def loader_of(example: str) -> str:
     (model,) = re.findall(r"--model (\S+)", example) or ["evidence"]
     if "--server" in example:
         return SERVED
+    if "/" in model:  # a hub name
+        return CHECKPOINT
     return FILE if model.startswith("file:") else model

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections import Counter
 from contextlib import ExitStack
@@ -262,8 +263,9 @@ def _find_queries(sources: list[str], passed_over: list[Path]) -> list[Any]:
 
 def _describe_repeated(queries: list[Any], references: list[Path]) -> str:
     """Queries that are among the references; empty if there are none."""
-    known = {path.resolve() for path in references}
-    repeated = sum(isinstance(query, Path) and query.resolve() in known for query in queries)
+    # Not Path.resolve, which raises for a link to itself.
+    known = set(map(os.path.realpath, references))
+    repeated = sum(isinstance(query, Path) and os.path.realpath(query) in known for query in queries)
     if not repeated:
         return ""
     return f"{repeated} of {len(queries)} queries are references too: such a verdict compares a picture with itself"

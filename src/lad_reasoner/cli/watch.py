@@ -86,7 +86,9 @@ def watch_verb(
         print(f"note: {note}", file=sys.stderr)
     history = StationHistory(station, current.name, Retention(keep_good, keep_rejected, keep_reviewed))
     current.changed = partial(history.note_version, "file changed")
-    path = path_inside(station, journal_path(station, folder).relative_to(station).as_posix())
+    path = journal_path(station, folder)
+    for place in (path.parent, path):
+        path_inside(station, place.relative_to(station).as_posix())
     path.parent.mkdir(exist_ok=True)
     with ExitStack() as stack:
         stack.enter_context(journal_errors(path))
