@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from lad_reasoner.answers import parse_response
-from lad_reasoner.quality import why_unfit
+from lad_reasoner.quality import _look
 
 
 def test_medians_with_their_spread() -> None:
@@ -36,7 +36,7 @@ def test_looks_find_the_module_that_works() -> None:
     with bench.Sampler() as sampler:
         end = time.monotonic() + 30
         while sampler.counts["quality.py"] < 3 and time.monotonic() < end:
-            why_unfit(pair)
+            _look(pair.query)
     assert sampler.counts.most_common(1)[0][0] == "quality.py"
 
 

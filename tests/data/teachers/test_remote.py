@@ -545,7 +545,10 @@ def test_a_thousand_requests_with_trouble_killed_and_resumed(tmp_path: Path) -> 
         assert server.reached.wait(60)
         process.send_signal(signal.SIGKILL)
         assert process.wait(10) == -signal.SIGKILL
-        time.sleep(0.6)  # what was under way comes to its end
+        paid = -1
+        while paid != server.paid.total():  # what was under way comes to its end
+            paid = server.paid.total()
+            time.sleep(1.5)
         kept = list(read_records(tmp_path / "teacher.jsonl", Exchange))
         paid_by_then = server.paid.total()
         assert paid_by_then - 8 <= len(kept) <= paid_by_then
