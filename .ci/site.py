@@ -152,7 +152,8 @@ def write_cli() -> str:
 
 
 def _verbs(group: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
-    for name, command in group.commands.items():
+    for name in group.list_commands(None):  # as `--help` has them
+        command = group.commands[name]
         if hasattr(command, "commands"):
             yield from _verbs(command, (*path, name))
         else:
@@ -230,7 +231,7 @@ def write_rest() -> str:
         "Generated from the code of `lad-reasoner serve`, which answers the same as JSON at `/openapi.json`.",
     ]
     lines += ["[Serve stations](../serve.md) has examples, keys and the meaning of each status.", ""]
-    lines += ["| route | what it does | role | takes | answers |", "|---|---|---|---|---|"]
+    lines += ["| route, and what it does | role | takes | answers |", "|---|---|---|---|"]
     bodies: dict[str, Any] = {}
     for path, routes in described["paths"].items():
         for method, route in routes.items():
@@ -246,7 +247,7 @@ def write_rest() -> str:
             takes = " ".join([*filter(None, [_schema_name(body)]), *queries])
             described_route = " ".join(route["description"].split())
             call = f"`{method.upper()}` `{path}`"
-            lines.append(f"| {call} | {described_route} | {role} | {takes} | {answer} |")
+            lines.append(f"| {call}<br>{described_route} | {role} | {takes} | {answer} |")
     return "\n".join(lines + _describe_schemas(dict(sorted((bodies | schemas).items())))) + "\n"
 
 

@@ -524,7 +524,7 @@ def _section(name: str, quick: bool) -> str:
     """The section with its heading, its command, and what else the machine did."""
     load = f", load {os.getloadavg()[0]:.1f} before" if hasattr(os, "getloadavg") else ""
     told = (SECTIONS[name].__doc__ or "").partition("\n")[0]
-    body = SECTIONS[name](quick)
+    body = re.sub(r"(?m)^(?!\|.*\n\|)(.+)\n(?=.)", r"\1\n\n", SECTIONS[name](quick))  # a paragraph a line, not a row
     where = f"LAD-Reasoner {__version__}, {platform.system()}, {os.cpu_count()} cores{load}"
     return f"## {name}\n\n{told} `python benchmarks/bench.py --only {name}` ({where})\n\n{body}\n"
 

@@ -33,6 +33,15 @@ def test_every_weight_that_ships_has_its_licence_named() -> None:
     assert all((ROOT / name).is_file() for name in licence_files)
 
 
+def test_every_public_set_has_its_licence_named() -> None:
+    rows = [line.split(" | ", 1) for line in (ROOT / "LICENCES.md").read_text(encoding="utf-8").splitlines()]
+    stated = {name.strip("| "): row[1] for row in rows if len(row) == 2 for name in row[0].split(", ")}
+    sets = tomllib.loads((ROOT / "src/lad_reasoner/data/public_sets.toml").read_text(encoding="utf-8"))
+    assert len(sets) >= 7
+    for name, content in sets.items():
+        assert content["licence"] in stated[name], name
+
+
 def test_every_extra_is_on_the_page_of_the_installation() -> None:
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
     table = (ROOT / "docs/howto/install.md").read_text(encoding="utf-8").partition("| extra | for |")[2]

@@ -48,7 +48,28 @@ def test_the_site(site: Path) -> None:
     keys = pages["reference/config.html"].read_text(encoding="utf-8")
     assert all(f"<code>{key}</code>" in keys for key in GrpoSettings.model_fields)
     verbs = pages["reference/cli.html"].read_text(encoding="utf-8")
-    assert all(name in verbs for name in get_command(app).commands)
+    order = list(dict.fromkeys(re.findall(r'<h2 id="[^"]*">(\w+)', verbs)))
+    assert order[:-1] == list(get_command(app).list_commands(None)), "as --help has them"  # type: ignore[attr-defined]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium")
+def test_code_is_shown_whole_and_copied_as_it_stands(site: Path) -> None:
+    with sync_playwright() as playwright:
+        browser = launch(playwright)
+        page = browser.new_page(viewport={"width": 1300, "height": 900})
+        for path in sorted(site.rglob("*.html")):
+            page.goto(path.as_uri())
+            cut = "[...document.querySelectorAll('pre > code')].filter(each => each.scrollWidth > each.clientWidth + 1)"
+            assert page.evaluate(f"{cut}.map(each => each.textContent)") == [], path.relative_to(site)
+        page.goto((site / "howto/harnesses.html").as_uri())
+        code = page.locator("pre > code").first
+        code.evaluate("each => each.setAttribute('data-md-copying', '')")  # as Material's button does
+        assert code.inner_text().splitlines()[:2] == [
+            "pip install 'lad-reasoner[inspect]'",
+            "inspect eval lad_reasoner/miniloco --model openai/NAME -T number=200",
+        ]
+        browser.close()
 
 
 @pytest.mark.slow

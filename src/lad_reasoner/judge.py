@@ -75,7 +75,7 @@ class Judgement:
 
 
 class Judge(Protocol):
-    """See the module's docstring.
+    """A class with these attributes and this method is a judge. It keeps no state that one call leaves for the next.
 
     `batch_size` is the number of pairs of one call. `notes` are sentences for readers of its verdicts, such as what it
     was made for. A judge that does not look at pictures may have `looks_at_pictures = False`: then their quality does

@@ -56,6 +56,12 @@ def test_a_section_is_replaced_where_it_stands(tmp_path: Path, monkeypatch: pyte
     ]
 
 
+def test_each_line_of_a_section_is_a_paragraph(monkeypatch: pytest.MonkeyPatch) -> None:
+    body = "one\ntwo\n| a |\n|---|\n| b |\nthree"
+    monkeypatch.setattr(bench, "SECTIONS", {"a": lambda quick: body})
+    assert bench._section("a", quick=True).endswith("\n\none\n\ntwo\n\n| a |\n|---|\n| b |\n\nthree\n")
+
+
 def test_an_engine_takes_its_turns(monkeypatch: pytest.MonkeyPatch) -> None:
     with bench.Engine(sys.executable, "transformers", 5) as engine:
         first, second = engine.turn(), engine.turn()
