@@ -16,7 +16,7 @@ import torch.nn.functional as F
 
 from lad_reasoner.judges.vlm.qwen_speedups import rotate_halves
 from lad_reasoner.micro.lessons import Exercise
-from lad_reasoner.micro.perception import rms_norm, see
+from lad_reasoner.micro.perception import attend, rms_norm, see
 from lad_reasoner.micro.pool import CELL, Shot
 from lad_reasoner.micro.vision import to_pixels
 
@@ -47,8 +47,8 @@ def layer_forward(
     query, key = rotate_halves(query, cos, sin), rotate_halves(key, cos, sin)
     groups = attention.num_key_value_groups
     key, value = key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1)
-    weights = (query @ key.transpose(-1, -2) * attention.scaling + mask).softmax(-1)
-    hidden = hidden + attention.o_proj((weights @ value).transpose(1, 2).reshape(rows, length, width))
+    mixed = attend(query, key, value, attention.scaling, mask)
+    hidden = hidden + attention.o_proj(mixed.transpose(1, 2).reshape(rows, length, width))
     normed = rms_norm(layer.post_attention_layernorm, hidden)
     result: torch.Tensor = hidden + mlp.down_proj(F.silu(mlp.gate_proj(normed)) * mlp.up_proj(normed))
     return result
@@ -67,7 +67,7 @@ def read(language: Any, embedded: torch.Tensor, places: torch.Tensor) -> tuple[t
     """(rows, length, width) and places (3, length) of all rows -> hidden states half way up and after the last norm."""
     cos, sin = language.rotary_emb(embedded, places[:, None])
     length = embedded.shape[1]
-    mask = torch.full((length, length), -1e4, dtype=embedded.dtype).triu(1)
+    mask = torch.full((length, length), -1e4, dtype=embedded.dtype, device=embedded.device).triu(1)
     half = embedded
     for number, layer in enumerate(language.layers):
         half = embedded if number == len(language.layers) // 2 else half
@@ -99,27 +99,31 @@ def batch_loss(model: Any, batch: Batch, locate: torch.nn.Module | None = None) 
     learn to derive a token's place from the prompt around the picture, so `locate` asks each token for it.
     """
     language, embed = model.model.language_model, model.model.language_model.embed_tokens
+    device = embed.weight.device
     rows, tokens = len(batch.features), batch.grid[0] * batch.grid[1]
+    answers, features = batch.answers.to(device), batch.features.to(device)
     parts: list[torch.Tensor] = []
     for index, text in enumerate(batch.before):
-        parts.append(embed(text).expand(rows, -1, -1))
+        parts.append(embed(text.to(device)).expand(rows, -1, -1))
         if index < len(batch.before) - 1:
-            parts.append(batch.features[:, index * tokens : (index + 1) * tokens].to(parts[0].dtype))
+            parts.append(features[:, index * tokens : (index + 1) * tokens].to(parts[0].dtype))
     start = sum(part.shape[1] for part in parts) - 1
-    embedded = torch.cat([*parts, embed(batch.answers[:, :-1])], 1)
-    if torch.is_autocast_enabled("cpu"):
+    embedded = torch.cat([*parts, embed(answers[:, :-1])], 1)
+    if torch.is_autocast_enabled(device.type):
         embedded = embedded.bfloat16()
-    places = places_of(batch, embedded.shape[1])
+    places = places_of(batch, embedded.shape[1]).to(device)
     half, hidden = read(language, embedded, places)
     logits = model.lm_head(hidden[:, start:]).float()
-    each = F.cross_entropy(logits.flatten(0, 1), batch.answers.flatten(), reduction="none")
-    loss = (each * batch.weights.flatten()).sum() / batch.weights.sum()
+    each = F.cross_entropy(logits.flatten(0, 1), answers.flatten(), reduction="none")
+    weights = batch.weights.to(device)
+    loss = (each * weights.flatten()).sum() / weights.sum()
     if locate is None:
         return loss
     shown = torch.cat([torch.full((part.shape[1],), bool(index % 2)) for index, part in enumerate(parts)])
+    tokens_shown = shown.nonzero()[:, 0].to(device)
     row, column = torch.meshgrid(*(torch.linspace(-1, 1, side) for side in batch.grid), indexing="ij")
-    wanted = torch.stack([row, column], -1).flatten(0, 1).repeat(len(batch.before) - 1, 1)
-    located = locate(half[:, : len(shown)][:, shown]).float()
+    wanted = torch.stack([row, column], -1).flatten(0, 1).repeat(len(batch.before) - 1, 1).to(device)
+    located = locate(half[:, tokens_shown]).float()
     return loss + F.smooth_l1_loss(located, wanted.expand_as(located), beta=0.1)
 
 
@@ -145,6 +149,10 @@ class Script:
             *parts, last = (self._ids(part) for part in text.split(self.processor.image_token))
             self.prompts[key] = ([torch.tensor(part) for part in (*parts, last[:1])], last[1:])
         return self.prompts[key]
+
+    def before(self, pictures: int, question: str) -> list[torch.Tensor]:
+        """Ids of the text before each picture of a prompt, and of the token after the last one."""
+        return self._prompt(pictures, question)[0]
 
     def batch(self, exercises: Sequence[Exercise], features: torch.Tensor) -> Batch:
         """Exercises with equally many pictures of one shape; features (exercises, pictures * tokens, width)."""
@@ -175,6 +183,7 @@ class Script:
 @torch.no_grad()
 def look_at_all(visual: Any, shots: Sequence[Shot], size: int = 64) -> list[torch.Tensor]:
     """The tokens (tokens, width) of every picture, in bfloat16."""
+    device = visual.patch_embed.proj.weight.device
     looked: list[torch.Tensor | None] = [None] * len(shots)
     by_shape: dict[tuple[int, ...], list[int]] = {}
     for number, shot in enumerate(shots):
@@ -182,8 +191,8 @@ def look_at_all(visual: Any, shots: Sequence[Shot], size: int = 64) -> list[torc
     for group in by_shape.values():
         for start in range(0, len(group), size):
             numbers = group[start : start + size]
-            pixels = to_pixels(torch.from_numpy(np.stack([shots[i].pixels for i in numbers])))
-            with torch.autocast("cpu", torch.bfloat16):
+            pixels = to_pixels(torch.from_numpy(np.stack([shots[i].pixels for i in numbers])).to(device))
+            with torch.autocast(device.type, torch.bfloat16):
                 tokens = see(visual, pixels).bfloat16()
             for number, token in zip(numbers, tokens, strict=True):
                 looked[number] = token.clone()

@@ -76,16 +76,20 @@ class ExerciseSampler:
         return [self.single(rng, int(rng.choice([*self.good[g], *self.bad[g]]))) for g in chosen]
 
     def pair(self, rng: np.random.Generator, group: str) -> Exercise:
-        """A reference and a query of one rule; every second query is good.
-
-        If a good query differs from its reference in a way that the rule allows, the answer is random.
-        """
+        """A reference and a query of one rule; every second query is good."""
         good = self.good[group]
         first, second = (int(v) for v in rng.choice(len(good), 2, replace=False))
         reference, query = good[first], good[second]
         if rng.integers(2):
             bad = self.bad[group]
             query = bad[int(rng.integers(len(bad)))]
+        return self.respond(rng, reference, query)
+
+    def respond(self, rng: np.random.Generator, reference: int, query: int) -> Exercise:
+        """The exercise of these two pictures.
+
+        If a good query differs from its reference in a way that the rule allows, the answer is random.
+        """
         facts = self.shots[reference].facts, self.shots[query].facts
         answer = write_response(*facts)
         begin = answer.index(". ") + 1  # after the list

@@ -70,6 +70,22 @@ def rms_norm(norm: Any, x: torch.Tensor) -> torch.Tensor:
     return result
 
 
+def attend(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scaling: float, mask: torch.Tensor | None = None
+) -> torch.Tensor:
+    """Attention over (pictures, heads, length, width); a `mask` (length, length) is added to it, and must be causal.
+
+    On a CPU written out: in bfloat16 the backward pass of the fused attention is several times slower there.
+    """
+    if query.is_cuda:
+        fused = torch.nn.functional.scaled_dot_product_attention
+        result: torch.Tensor = fused(query, key, value, is_causal=mask is not None, scale=scaling)
+        return result
+    weights = query @ key.transpose(-1, -2) * scaling
+    weights = weights if mask is None else weights + mask
+    return weights.softmax(-1) @ value
+
+
 def block_forward(block: Any, hidden: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
     """One block over (pictures, patches, width): every patch attends to all of its own picture."""
     count, patches, width = hidden.shape
@@ -77,9 +93,7 @@ def block_forward(block: Any, hidden: torch.Tensor, cos: torch.Tensor, sin: torc
     split = attention.qkv(rms_norm(block.norm1, hidden)).view(count, patches, 3, attention.num_heads, -1)
     query, key, value = split.permute(2, 0, 3, 1, 4)
     query, key = rotate_halves(query, cos, sin), rotate_halves(key, cos, sin)
-    # Written out: in bfloat16 on a CPU the backward pass of the fused attention is several times slower.
-    weights = (query @ key.transpose(-1, -2) * attention.scaling).softmax(-1)
-    mixed = (weights @ value).transpose(1, 2).reshape(count, patches, width)
+    mixed = attend(query, key, value, attention.scaling).transpose(1, 2).reshape(count, patches, width)
     hidden = hidden + attention.proj(mixed)
     normed = rms_norm(block.norm2, hidden)
     result: torch.Tensor = hidden + mlp.down_proj(F.silu(mlp.gate_proj(normed)) * mlp.up_proj(normed))

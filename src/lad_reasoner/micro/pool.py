@@ -102,11 +102,11 @@ def fill_pool(folder: Path, chunks: list[Chunk], *, workers: int) -> Iterator[in
     """Draw the missing chunks; yields the number of pictures of each chunk when it is on disk."""
     folder.mkdir(parents=True, exist_ok=True)
     missing = [chunk for chunk in chunks if not (folder / f"{chunk.stem}.jsonl").is_file()]
-    with ProcessPoolExecutor(workers, get_context("spawn"), _end_with_parent) as pool:
+    with ProcessPoolExecutor(workers, get_context("spawn"), end_with_parent) as pool:
         yield from pool.map(draw_chunk, missing, [folder] * len(missing))
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
     """In a worker: end when its parent does. After a SIGKILL of the parent it would wait for a next chunk for ever."""
     parent = parent_process()
     assert parent is not None
@@ -120,14 +120,18 @@ def _end_with_parent() -> None:
 
 def read_pool(folder: Path) -> list[Shot]:
     """All pictures of a pool; their pixels stay on disk until they are used."""
+    return [shot for file in sorted(folder.glob("*.jsonl")) for shot in read_chunk(file)]
+
+
+def read_chunk(file: Path) -> list[Shot]:
+    """The pictures of one chunk, by its file of facts."""
     shots = []
-    for file in sorted(folder.glob("*.jsonl")):
-        raw = np.memmap(file.with_suffix(".rgb"), dtype=np.uint8, mode="r")
-        for line in file.read_text(encoding="utf-8").splitlines():
-            fields = json.loads(line)
-            facts = fields["facts"]
-            shape = (facts["height"], facts["width"], 3)
-            start = fields["offset"]
-            pixels = raw[start : start + shape[0] * shape[1] * 3].reshape(shape)
-            shots.append(Shot(file.stem, fields["group"], facts, pixels))
+    raw = np.memmap(file.with_suffix(".rgb"), dtype=np.uint8, mode="r")
+    for line in file.read_text(encoding="utf-8").splitlines():
+        fields = json.loads(line)
+        facts = fields["facts"]
+        shape = (facts["height"], facts["width"], 3)
+        start = fields["offset"]
+        pixels = raw[start : start + shape[0] * shape[1] * 3].reshape(shape)
+        shots.append(Shot(file.stem, fields["group"], facts, pixels))
     return shots

@@ -1,17 +1,19 @@
-"""Pretraining of micro from random weights: a pool of pictures, then the stages vision, language and trust.
+"""Pretraining of micro from random weights: a pool of pictures, then the stages vision, language, joint and trust.
 
-    lad-reasoner train micro configs/micro/base.yaml
+    lad-reasoner train micro configs/micro/base.yaml    from random weights, in half a day on two cores
+    lad-reasoner train micro configs/micro/gpu.yaml     micro-base further, in minutes on a GPU
 
 1. pool: pictures of the training products and of free scenes (never of the evaluation products) with their facts.
 2. vision: the vision tower learns name, colour and number of the parts in each of its tokens (`perception.py`).
 3. language: the vision tower is frozen; the language part learns to describe one picture and to compare two
    (`lessons.py`).
-4. trust: the language part responds to pictures of no earlier stage, and learns the right answer after its own
+4. joint: both learn together, on pictures that are drawn meanwhile (`joint.py`).
+5. trust: the language part responds to pictures of no earlier stage, and learns the right answer after its own
    reasoning (`trust.py`).
 
-The data of a step depends on the seed, the stage and the step's number only, and checkpoints contain the optimizer: a
-resumed run ends with the same weights as an uninterrupted one. The paper starts from Qwen2.5-VL-3B; this replaces that
-model's pretraining.
+But for the stage joint the data of a step depends on the seed, the stage and the step's number only, and checkpoints
+contain the optimizer: a resumed run ends with the same weights as an uninterrupted one. The paper starts from
+Qwen2.5-VL-3B; this replaces that model's pretraining.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ import json
 import math
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -31,14 +33,15 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from lad_reasoner.errors import InputError, require
 from lad_reasoner.files.jsonl import load_json
 from lad_reasoner.files.whole import write_whole
-from lad_reasoner.judges.vlm.checkpoint import load_checkpoint, saving
+from lad_reasoner.judges.vlm.checkpoint import find_folder, load_checkpoint, saving
 from lad_reasoner.micro import build
+from lad_reasoner.micro.joint import Stock, draw_ahead, joint_chunks, joint_loss
 from lad_reasoner.micro.language import Script, batch_loss, compile_layers, look_at_all
 from lad_reasoner.micro.lessons import Exercise, ExerciseSampler
 from lad_reasoner.micro.perception import Heads, compile_blocks, names_in, rarity, see
 from lad_reasoner.micro.pool import Chunk, fill_pool, read_pool
 from lad_reasoner.micro.trust import lesson_of, own_responses
-from lad_reasoner.micro.vision import Deck, augment_shots, lesson_loss, reading_accuracy
+from lad_reasoner.micro.vision import Deck, augment_shots, lesson_loss, reading_accuracy, stack_lessons
 from lad_reasoner.miniloco.catalogue import TRAINING
 from lad_reasoner.miniloco.families.free import FAMILIES
 from lad_reasoner.progress import ProgressDisplay
@@ -48,9 +51,12 @@ from lad_reasoner.text import first_problem
 HELD_OUT = 40  # every fortieth group of free scenes is used for measuring only
 FRESH = 1000  # number of the first chunk for the last stage only
 SAVE_SECONDS = 180.0
+HEADS_FIRST = 200  # steps of the stage joint in which only the heads learn
+TAKE_IN = 50  # steps of the stage joint between two looks at what was drawn
+NEW = ("heads.", "locate.")  # what a shipped checkpoint does not have
 
-Stage = Literal["vision", "language", "trust"]
-STAGES: tuple[Stage, ...] = ("vision", "language", "trust")
+Stage = Literal["vision", "language", "joint", "trust"]
+STAGES: tuple[Stage, ...] = ("vision", "language", "joint", "trust")
 
 
 class StageConfig(BaseModel):
@@ -62,11 +68,21 @@ class StageConfig(BaseModel):
     lr: float = Field(gt=0)
 
 
+class JointConfig(BaseModel):
+    """The stage of both parts together: its minutes, the exercises of a step, the highest learning rate."""
+
+    model_config = ConfigDict(extra="forbid")
+    minutes: float = Field(ge=0)
+    batch: int = Field(ge=1)
+    lr: float = Field(gt=0)
+
+
 class MicroConfig(BaseModel):
     """All settings of a run."""
 
     model_config = ConfigDict(extra="forbid")
     out: Path
+    start: str | None = Field(None, description="checkpoint that a run starts from; without it, random weights")
     seed: int = Field(ge=0)
     size: int = Field(ge=112, description="pixels of a picture's long side")
     chunk: int = Field(ge=6, multiple_of=6, description="pictures of a chunk")
@@ -82,6 +98,7 @@ class MicroConfig(BaseModel):
     singles: float = Field(ge=0, le=1, description="share of batches about one picture, in the language stage")
     vision: StageConfig
     language: StageConfig
+    joint: JointConfig
     trust: StageConfig
     fresh_chunks: int = Field(ge=1, description="chunks of each product and family that only the last stage sees")
     responses: int = Field(ge=1, description="own responses that the last stage learns from")
@@ -130,6 +147,7 @@ class MicroRun:
 
     def __init__(self, config: MicroConfig, progress: ProgressDisplay) -> None:
         self.config, self.progress = config, progress
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.folder = config.out
         self.folder.mkdir(parents=True, exist_ok=True)
         self._keep_settings()
@@ -161,10 +179,10 @@ class MicroRun:
         self.held = [shot for shot in self.shots if shot.group in held]
         self.shots = [shot for shot in self.shots if shot.group not in held]
         self.names = {name: number for number, name in enumerate(names_in(self.shots))}
-        self.rare = rarity(self.shots, self.names)
+        self.rare = rarity(self.shots, self.names).to(self.device)
         self._build()
         for stage in STAGES:
-            self._train_stage(stage)
+            self._train_joint() if stage == "joint" else self._train_stage(stage)
         return self.export()
 
     def export(self) -> Path:
@@ -188,23 +206,17 @@ class MicroRun:
         torch.manual_seed(config.seed)
         sampler, rng = ExerciseSampler(self.shots), np.random.default_rng(config.seed)
         texts = [exercise.answer for _ in range(100) for exercise in sampler.draw(rng, 20, 0.2)]
-        kept = self.folder / "model"
+        kept = find_folder(config.start) if config.start else self.folder / "model"
         if (kept / "tokenizer.json").is_file():
             # The weights belong to this vocabulary.
             self.tokenizer = require("transformers", "hf").PreTrainedTokenizerFast.from_pretrained(kept)
         else:
             self.tokenizer = build.build_tokenizer([*texts, *[build_prompt(1), build_prompt(2)] * 20])
-        self.model = build.build_model(
-            self.tokenizer,
-            vision_width=config.vision_width,
-            vision_depth=config.vision_depth,
-            text_width=config.text_width,
-            text_depth=config.text_depth,
-        )
-        self.heads = Heads(config.text_width, len(self.names))
-        self.locate = torch.nn.Linear(config.text_width, 2)
+        self.model = self._first_weights().to(self.device)
+        self.heads = Heads(config.text_width, len(self.names)).to(self.device)
+        self.locate = torch.nn.Linear(config.text_width, 2).to(self.device)
         self.sampler = sampler
-        self.done: dict[str, int] = dict.fromkeys(STAGES, 0)
+        self.done: dict[str, float] = dict.fromkeys(STAGES, 0)
         self.moments: dict[str, torch.Tensor] = {}
         state = self._state_file()
         if state.is_file():
@@ -221,6 +233,20 @@ class MicroRun:
                 raise InputError(f"{state}: damaged ({problem}); remove it to train from the first step") from None
         compile_blocks(wanted=self.config.compile)
         compile_layers(wanted=self.config.compile)
+
+    def _first_weights(self) -> Any:
+        """The model of the first step, in float32."""
+        config = self.config
+        if config.start is None:
+            return build.build_model(
+                self.tokenizer,
+                vision_width=config.vision_width,
+                vision_depth=config.vision_depth,
+                text_width=config.text_width,
+                text_depth=config.text_depth,
+            )
+        model = require("transformers", "hf").Qwen2_5_VLForConditionalGeneration
+        return model.from_pretrained(find_folder(config.start), dtype=torch.float32)
 
     def _state_file(self) -> Path:
         return self.folder / "state.safetensors"
@@ -244,7 +270,7 @@ class MicroRun:
                 moments = optimizer.state[parameter]
                 if moments:
                     tensors |= {f"first.{name}": moments["exp_avg"], f"second.{name}": moments["exp_avg_sq"]}
-        tensors = {key: value.detach().contiguous() for key, value in tensors.items()}
+        tensors = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
         content = require("safetensors.torch", "hf").save(tensors, metadata={"done": json.dumps(self.done)})
         write_whole(self._state_file(), content)
 
@@ -255,13 +281,13 @@ class MicroRun:
         if stage != "trust":
             self.done["trust"] = 0  # its responses come from the weights of the earlier stages
         named = self._trained(stage)
-        optimizer = self._optimizer(named, self.done[stage])
+        optimizer = self._optimizer(named, int(self.done[stage]))
         loss_of = self._losses(stage, settings.batch)
-        self.progress.stage(stage, self.done[stage], settings.steps)
+        self.progress.stage(stage, int(self.done[stage]), settings.steps)
         saved, losses = time.monotonic(), list[float]()
         try:
             while self.done[stage] < settings.steps:
-                step = self.done[stage]
+                step = int(self.done[stage])
                 for group in optimizer.param_groups:
                     group["lr"] = settings.lr * _schedule(step, settings.steps)
                 rng = np.random.default_rng([self.config.seed, STAGES.index(stage), step])
@@ -283,28 +309,91 @@ class MicroRun:
             self._save(optimizer, named, finished=self.done[stage] >= settings.steps)
         self._report(stage, losses)
 
+    def _train_joint(self) -> None:
+        """Train both parts for the minutes of the config; `done` counts the seconds."""
+        settings, seconds = self.config.joint, 60 * self.config.joint.minutes
+        if self.done["joint"] >= seconds:
+            return
+        self.done["trust"] = 0
+        named = self._trained("joint")
+        resumed = self.done["joint"] > 0
+        optimizer = self._optimizer(named, 1 if resumed else 0)
+        kept, folder = self.export(), self.folder / "joint"
+        folder.mkdir(exist_ok=True)
+        stock, steps, losses = Stock(self.device, kept), 0, list[torch.Tensor]()
+        chunks = draw_ahead(
+            joint_chunks(self.config.size, self.config.seed), folder, kept, self.names, self.config.workers
+        )
+        self.progress.stage("joint", round(self.done["joint"]), round(seconds))
+        while stock.pictures < 2 * settings.batch:
+            self._take_in(stock, chunks)
+            time.sleep(0.05)
+        began, saved, earlier = time.monotonic(), time.monotonic(), self.done["joint"]
+        try:
+            while self.done["joint"] < seconds:
+                if steps % TAKE_IN == 0:
+                    self._take_in(stock, chunks)
+                # A resumed run warms up again. In a new one the heads, which start at random, learn alone at first.
+                warm = min(1.0, max(0, steps + 1 - (0 if resumed else HEADS_FIRST)) / 200)
+                rate = settings.lr * _half_cosine(self.done["joint"] / seconds)
+                for group in optimizer.param_groups:
+                    group["lr"] = rate if group["new"] else rate * warm
+                rng = np.random.default_rng([self.config.seed, STAGES.index("joint"), round(earlier), steps])
+                drawn = stock.draw(rng, settings.batch, self.config.singles)
+                with torch.autocast(self.device.type, torch.bfloat16):
+                    loss = joint_loss(self.model, self.heads, self.locate, drawn, self.rare)
+                loss.backward()  # type: ignore[no-untyped-call]
+                torch.nn.utils.clip_grad_norm_(list(named.values()), 1.0)
+                optimizer.step()
+                optimizer.zero_grad()
+                steps += 1
+                losses.append(loss.detach())
+                now = time.monotonic()
+                self.done["joint"] = earlier + now - began
+                if steps % 500 == 0:
+                    self.progress.note(
+                        f"joint {self.done['joint']:.0f} s, step {steps}, {stock.pictures} pictures: "
+                        f"loss {torch.stack(losses[-500:]).mean().item():.3f}"
+                    )
+                if now - saved > SAVE_SECONDS:
+                    self._save(optimizer, named, finished=False)
+                    self.export()
+                    saved = time.monotonic()
+        finally:
+            chunks.close()
+            self._save(optimizer, named, finished=self.done["joint"] >= seconds)
+        self._report("joint", [loss.item() for loss in losses[-500:]])
+
+    def _take_in(self, stock: Stock, chunks: Generator[tuple[str, list[Path]] | None]) -> None:
+        while (drawn := next(chunks)) is not None:
+            stock.add(*drawn)
+
     def _trained(self, stage: Stage) -> dict[str, torch.Tensor]:
         """The parameters of a stage by name."""
         parts: dict[str, Any]
-        if stage == "vision":
-            parts = {"visual": self.model.model.visual, "heads": self.heads}
-        else:
-            parts = {"language": self.model.model.language_model, "locate": self.locate}
+        parts = {}
+        if stage in ("vision", "joint"):
+            parts |= {"visual": self.model.model.visual, "heads": self.heads}
+        if stage != "vision":
+            parts |= {"language": self.model.model.language_model, "locate": self.locate}
         return {f"{part}.{key}": p for part, module in parts.items() for key, p in module.named_parameters()}
 
     def _optimizer(self, named: dict[str, torch.Tensor], step: int) -> torch.optim.Optimizer:
-        groups = [
-            {"params": [p for p in named.values() if p.ndim > 1], "weight_decay": 0.05},
-            {"params": [p for p in named.values() if p.ndim <= 1], "weight_decay": 0.0},
-        ]
+        groups: list[dict[str, Any]] = []
+        for new in (True, False):
+            mine = [p for name, p in named.items() if name.startswith(NEW) == new]
+            groups += [
+                {"params": [p for p in mine if p.ndim > 1], "weight_decay": 0.05, "new": new},
+                {"params": [p for p in mine if p.ndim <= 1], "weight_decay": 0.0, "new": new},
+            ]
         optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.98), fused=True)
         for name, parameter in named.items():
             if step == 0 or f"first.{name}" not in self.moments:
                 continue  # a new stage, or a finished one that is now longer
             optimizer.state[parameter] = {
-                "step": torch.tensor(float(step)),
-                "exp_avg": self.moments[f"first.{name}"],
-                "exp_avg_sq": self.moments[f"second.{name}"],
+                "step": torch.tensor(float(step), device=self.device),
+                "exp_avg": self.moments[f"first.{name}"].to(self.device),
+                "exp_avg_sq": self.moments[f"second.{name}"].to(self.device),
             }
         return optimizer
 
@@ -315,9 +404,10 @@ class MicroRun:
 
             def vision(rng: np.random.Generator, done: float) -> torch.Tensor:
                 pixels, lessons = augment_shots(deck.draw(rng, size), self.names, rng)
-                with torch.autocast("cpu", torch.bfloat16):
-                    tokens = see(visual, pixels)
-                return lesson_loss(self.heads, tokens, lessons, self.rare)
+                with torch.autocast(self.device.type, torch.bfloat16):
+                    tokens = see(visual, pixels.to(self.device))
+                targets = tuple(target.to(self.device) for target in stack_lessons(lessons))
+                return lesson_loss(self.heads, tokens, targets, self.rare)
 
             return vision
         script = Script(self._processor(), self.shots)
@@ -329,7 +419,7 @@ class MicroRun:
                 singles = max(self.config.singles, 1 - 8 * done)
                 exercises = self.sampler.draw(rng, size, singles)
                 rows = torch.stack([torch.cat([features[i] for i in exercise.pictures]) for exercise in exercises])
-                with torch.autocast("cpu", torch.bfloat16):
+                with torch.autocast(self.device.type, torch.bfloat16):
                     return batch_loss(self.model, script.batch(exercises, rows), self.locate)
 
             return language
@@ -359,7 +449,7 @@ class MicroRun:
             group = list(lessons.values())[int(rng.choice(len(shares), p=shares / shares.sum()))]
             chosen = [group[int(i)] for i in rng.integers(len(group), size=size)]
             rows = torch.stack([torch.cat([features[i] for i in exercise.pictures]) for exercise in chosen])
-            with torch.autocast("cpu", torch.bfloat16):
+            with torch.autocast(self.device.type, torch.bfloat16):
                 return batch_loss(self.model, script.batch(chosen, rows))
 
         return trust
@@ -369,8 +459,8 @@ class MicroRun:
         return load_checkpoint(self.export()).processor
 
     def _report(self, stage: Stage, losses: Sequence[float]) -> None:
-        text = f"{stage} step {self.done[stage]}: loss {np.mean(losses[-500:]):.3f}"
-        if stage == "vision":
+        text = f"{stage} step {self.done[stage]:.0f}: loss {np.mean(losses[-500:]):.3f}"
+        if stage in ("vision", "joint"):
             accuracy = reading_accuracy(self.model.model.visual, self.heads, self.held[:400], self.names)
             text += ", seen right " + ", ".join(f"{key} {value:.3f}" for key, value in accuracy.items())
         self.progress.note(text)
@@ -378,4 +468,9 @@ class MicroRun:
 
 def _schedule(step: int, steps: int) -> float:
     """Warm up over 200 steps, then half a cosine down to 2 %."""
-    return min(1.0, (step + 1) / 200) * max(0.02, 0.5 * (1 + math.cos(math.pi * step / steps)))
+    return min(1.0, (step + 1) / 200) * _half_cosine(step / steps)
+
+
+def _half_cosine(done: float) -> float:
+    """From 1 to 2 % as `done` goes from 0 to 1."""
+    return max(0.02, 0.5 * (1 + math.cos(math.pi * done)))

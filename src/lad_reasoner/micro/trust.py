@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import torch
 from PIL import Image
 
 from lad_reasoner.files.jsonl import append_record, read_records, repair_records
@@ -23,7 +24,7 @@ from lad_reasoner.micro.lessons import Exercise
 from lad_reasoner.micro.pool import Shot
 from lad_reasoner.records import Record
 
-BATCH = 64
+BATCH = 256 if torch.cuda.is_available() else 64
 ANSWER = "<answer>"
 
 

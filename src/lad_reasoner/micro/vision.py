@@ -9,7 +9,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from lad_reasoner.micro.perception import MEASURES, Heads, Lesson, see, teach
+from lad_reasoner.micro.perception import Heads, Lesson, see, teach
 from lad_reasoner.micro.pool import Shot
 
 SHIFT = 8  # pixels: the largest random shift in each direction
@@ -58,30 +58,32 @@ def augment_shots(
     return ((moved + 1) * light.float() - 1).clamp(-1, 1), lessons
 
 
+def stack_lessons(lessons: Sequence[Lesson]) -> tuple[torch.Tensor, ...]:
+    """The fields of lessons, each (pictures * tokens, …), in their order."""
+    names = ("what", "colour", "number", "measures")
+    return tuple(torch.from_numpy(np.concatenate([getattr(lesson, name) for lesson in lessons])) for name in names)
+
+
 def lesson_loss(
-    heads: Heads, tokens: torch.Tensor, lessons: Sequence[Lesson], rare: torch.Tensor | None = None
+    heads: Heads, tokens: torch.Tensor, lessons: tuple[torch.Tensor, ...], rare: torch.Tensor | None = None
 ) -> torch.Tensor:
     """The loss of the heads per part: cross-entropies, and the error of the measures.
 
-    `rare` (names,) are the weights of parts.
+    `tokens` (pictures, tokens, width); `lessons` as `stack_lessons` gives them; `rare` (names,) are the weights of
+    parts. Nothing here waits for a GPU.
     """
     what, colour, number, measures = heads(tokens.flatten(0, 1))
-    loss = torch.zeros(())
-    for logits, key, weight in ((what, "what", rare), (colour, "colour", None)):
-        target = torch.from_numpy(np.concatenate([getattr(lesson, key) for lesson in lessons]))
+    is_what, is_colour, is_number, is_measure = lessons
+    loss = torch.zeros((), device=tokens.device)
+    for logits, target, weight in ((what, is_what, rare), (colour, is_colour, None)):
         wanted = target.float().clamp(0, 1)
         every = F.binary_cross_entropy_with_logits(logits, wanted, pos_weight=weight, reduction="none")
         loss = loss + (every * (target >= 0)).sum() / (target == 1).sum().clamp(1)
-    target = torch.from_numpy(np.concatenate([lesson.number for lesson in lessons]))
-    if bool((target >= 0).any()):
-        loss = loss + F.cross_entropy(number, target, ignore_index=-1)
-    wanted = torch.from_numpy(np.concatenate([lesson.measures for lesson in lessons]))
-    known = ~wanted.isnan()
-    for each in range(len(MEASURES)):
-        rows = known[:, each]
-        if bool(rows.any()):
-            loss = loss + MEASURE_WEIGHT * F.smooth_l1_loss(measures[rows, each], wanted[rows, each], beta=0.1)
-    return loss
+    every = F.cross_entropy(number, is_number, ignore_index=-1, reduction="sum")
+    loss = loss + every / (is_number >= 0).sum().clamp(1)
+    known = ~is_measure.isnan()  # (tokens, MEASURES)
+    every = F.smooth_l1_loss(measures, is_measure.nan_to_num(), beta=0.1, reduction="none") * known
+    return loss + MEASURE_WEIGHT * (every.sum(0) / known.sum(0).clamp(1)).sum()
 
 
 @torch.no_grad()
@@ -89,6 +91,7 @@ def reading_accuracy(
     visual: Any, heads: Heads, shots: Sequence[Shot], names: dict[str, int], size: int = 32
 ) -> dict[str, float]:
     """Shares of parts whose name, colour, number and measures are right, and of named parts that are visible."""
+    device = visual.patch_embed.proj.weight.device
     right = {"what": 0, "colour": 0, "number": 0, "measures": 0}
     total = {"what": 0, "colour": 0, "number": 0, "measures": 0}
     claimed = 0
@@ -96,11 +99,11 @@ def reading_accuracy(
     for shot in shots:
         by_shape.setdefault(shot.pixels.shape, []).append(shot)
     for batch in (group[i : i + size] for group in by_shape.values() for i in range(0, len(group), size)):
-        pixels = to_pixels(torch.from_numpy(np.stack([shot.pixels for shot in batch])))
-        with torch.autocast("cpu", torch.bfloat16):
+        pixels = to_pixels(torch.from_numpy(np.stack([shot.pixels for shot in batch])).to(device))
+        with torch.autocast(device.type, torch.bfloat16):
             tokens = see(visual, pixels)
         lessons = [teach(shot, names) for shot in batch]
-        what, colour, number, measures = (head.numpy() for head in heads(tokens.flatten(0, 1)))
+        what, colour, number, measures = (head.cpu().numpy() for head in heads(tokens.flatten(0, 1)))
         for logits, key in ((what, "what"), (colour, "colour")):
             target = np.concatenate([getattr(lesson, key) for lesson in lessons])
             right[key] += int(((logits > 0) & (target == 1)).sum())
