@@ -351,10 +351,7 @@ class MicroRun:
                 now = time.monotonic()
                 self.done["joint"] = earlier + now - began
                 if steps % 500 == 0:
-                    self.progress.note(
-                        f"joint {self.done['joint']:.0f} s, step {steps}, {stock.pictures} pictures: "
-                        f"loss {torch.stack(losses[-500:]).mean().item():.3f}"
-                    )
+                    self._report_joint(steps, stock, losses)
                 if now - saved > SAVE_SECONDS:
                     self._save(optimizer, named, finished=False)
                     self.export()
@@ -362,7 +359,14 @@ class MicroRun:
         finally:
             chunks.close()
             self._save(optimizer, named, finished=self.done["joint"] >= seconds)
+        self._report_joint(steps, stock, losses)
         self._report("joint", [loss.item() for loss in losses[-500:]])
+
+    def _report_joint(self, steps: int, stock: Stock, losses: Sequence[torch.Tensor]) -> None:
+        loss = torch.stack(list(losses[-500:])).mean().item()
+        self.progress.note(
+            f"joint {self.done['joint']:.0f} s, step {steps}, {stock.pictures} pictures: loss {loss:.3f}"
+        )
 
     def _take_in(self, stock: Stock, chunks: Generator[tuple[str, list[Path]] | None]) -> None:
         while (drawn := next(chunks)) is not None:
