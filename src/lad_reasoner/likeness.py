@@ -17,6 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from lad_reasoner.packaged import open_network
+
 GRAPH = Path(__file__).parent / "weights/efficientnet-lite0.onnx"
 SIDE = 192  # pixels: enough to tell products apart, and a fifth of the time of what the judge looks at
 
@@ -40,9 +42,4 @@ def embed(image: Image.Image) -> NDArray[np.float32]:
 
 @cache
 def _network() -> Any:
-    import onnxruntime  # at the first picture that needs it, since most never do
-
-    settings = onnxruntime.SessionOptions()
-    settings.intra_op_num_threads = settings.inter_op_num_threads = 1  # beside a judge that uses all cores
-    settings.log_severity_level = 4
-    return onnxruntime.InferenceSession(GRAPH, settings, providers=["CPUExecutionProvider"])
+    return open_network(GRAPH)

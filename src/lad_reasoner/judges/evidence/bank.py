@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 
 from lad_reasoner.judges.evidence.registration import Floats
+from lad_reasoner.packaged import open_network
 
 TOP_SHARE = 0.01  # of the patches: few enough for a small defect, enough to even out single odd patches
 UPRIGHT = 0.85  # a turned reference must be nearer than the upright one by this factor
@@ -94,9 +94,7 @@ def _round(vectors: Floats, scale: float) -> NDArray[np.int8]:
 @cache
 def _product() -> Any:
     """`views` (patches, channels), uint8 with zero at 128, times `query` (channels, patches), int8: in int32."""
-    settings = onnxruntime.SessionOptions()
-    settings.intra_op_num_threads = settings.inter_op_num_threads = 1  # see threads.py
-    return onnxruntime.InferenceSession(GRAPH, settings, providers=["CPUExecutionProvider"])
+    return open_network(GRAPH)
 
 
 def mean_of_largest(distances: Floats) -> Floats:

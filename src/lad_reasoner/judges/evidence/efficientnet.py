@@ -12,11 +12,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 from PIL import Image
 
 from lad_reasoner.errors import InputError
+from lad_reasoner.packaged import open_network
 from lad_reasoner.text import shown
 
 GRAPH = Path(__file__).parents[2] / "weights/efficientnet-lite0.onnx"
@@ -34,12 +34,8 @@ class EfficientNetLite0:
     multiple = 32
 
     def __init__(self, graph: Path = GRAPH) -> None:
-        settings = onnxruntime.SessionOptions()
-        # One picture a thread, see threads.py; the pictures of a batch share nothing.
-        settings.intra_op_num_threads = settings.inter_op_num_threads = 1
-        settings.log_severity_level = 4  # what goes wrong is raised as well
         try:
-            self._session = onnxruntime.InferenceSession(graph, settings, providers=["CPUExecutionProvider"])
+            self._session = open_network(graph)
             self.parameters = int(self._session.get_modelmeta().custom_metadata_map["parameters"])
         except Exception as error:  # ONNX Runtime's have no class of their own
             reason = str(error).splitlines()[0]
