@@ -46,6 +46,8 @@ from lad_reasoner.judges import load_judge
 from lad_reasoner.judges.evidence import threads
 from lad_reasoner.judges.evidence.efficientnet import GRAPH, WEIGHTS
 from lad_reasoner.judges.evidence.judge import Evidence
+from lad_reasoner.judges.vlm.generation import Generator, ResponseBatch
+from lad_reasoner.judges.vlm.prefix_cache import PrefixCache
 from lad_reasoner.miniloco import EVALUATION, draw_picture
 from lad_reasoner.runner import run
 from lad_reasoner.version import __version__
@@ -90,13 +92,14 @@ def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
 
 def matrix_rate(dtype: torch.dtype, device: str = "cpu", size: int = 1024, rounds: int = 20) -> Spread:
     """GFLOP/s of a product of two square matrices."""
-    matrix = torch.ones(size, size, dtype=dtype, device=device)
+    # Random numbers: a GPU is faster with equal ones.
+    matrix = torch.randn(size, size, device=device).to(dtype)
     return spread([2 * size**3 / seconds / 1e9 for seconds in _time(lambda: torch.mm(matrix, matrix), device, rounds)])
 
 
 def bandwidth(device: str = "cpu", rounds: int = 10) -> Spread:
     """GB/s of a copy, reading and writing counted, of blocks that fit into no cache."""
-    source = torch.ones(64 * 1024**2, device=device)
+    source = torch.ones((64 if device == "cpu" else 512) * 1024**2, device=device)
     target = torch.empty_like(source)
     moved = 2 * source.numel() * source.element_size()
     return spread([moved / seconds / 1e9 for seconds in _time(lambda: target.copy_(source), device, rounds)])
@@ -363,63 +366,180 @@ TEXT: dict[str, Any] = {
 VOCABULARY = 151_936
 
 
-def make_3b(folder: Path, *, layers: int | None = None) -> None:
-    """A folder with Qwen2.5-VL-3B's sizes, random weights, and the tokenizer of micro.
+def make_3b(folder: Path, *, layers: int | None = None, device: str = "cpu") -> None:
+    """A folder with Qwen2.5-VL-3B's sizes and random weights, made on the device.
 
-    `layers` is fewer of each, for a try.
+    The tokenizer is that of LAD_TOKENIZER, a tokenizer.json of Qwen, or else micro's. `layers` is fewer of each, for a
+    try.
     """
     transformers = __import__("transformers")
     from lad_reasoner.micro.build import save_micro
 
-    small = speed.load_checkpoint("micro")
+    small = speed.load_checkpoint("micro", device="cpu")
     config = small.model.config.__class__.from_dict(small.model.config.to_dict())
+    generation, tokenizer = small.model.generation_config, small.processor.tokenizer
     for key, value in TEXT.items():
         setattr(config.text_config, key, value)
     tower = {key: value for key, value in speed.TOWERS["Qwen2.5-VL-3B"].items() if key != "kind"}
     for key, value in tower.items():
         setattr(config.vision_config, key, value)
     config.text_config.vocab_size = VOCABULARY
+    file = os.environ.get("LAD_TOKENIZER", "")
+    if file:
+        tokenizer = transformers.PreTrainedTokenizerFast(
+            tokenizer_file=file, eos_token="<|im_end|>", pad_token="<|endoftext|>", model_max_length=32768
+        )
+        ids = tokenizer.convert_tokens_to_ids
+        config.image_token_id, config.video_token_id = ids("<|image_pad|>"), ids("<|video_pad|>")
+        config.vision_start_token_id, config.vision_end_token_id = ids("<|vision_start|>"), ids("<|vision_end|>")
+        ends = {"eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}
+        for key, value in ends.items():
+            setattr(config, key, value)
+            setattr(config.text_config, key, value)
+            setattr(generation, key, value)
     if layers is not None:
         config.text_config.num_hidden_layers = config.vision_config.depth = layers
         config.vision_config.fullatt_block_indexes = [0]
-        config.text_config.vocab_size = 1024
+        if not file:
+            config.text_config.vocab_size = 1024
     config.text_config.layer_types = ["full_attention"] * config.text_config.num_hidden_layers
     config.scope = ""
-    model = transformers.Qwen2_5_VLForConditionalGeneration._from_config(config, dtype=torch.bfloat16)
-    model.generation_config = small.model.generation_config
-    save_micro(model, small.processor.tokenizer, folder)
+    with torch.device(device):
+        model = transformers.Qwen2_5_VLForConditionalGeneration._from_config(config, dtype=torch.bfloat16)
+    model.generation_config = generation
+    save_micro(model, tokenizer, folder)
 
 
-def measure_3b(folder: Path, device: str, rounds: int, batch: int) -> str:
-    """Tokens a second, peak memory, and the distance to the limits of the device."""
-    engine = speed.TransformersEngine(
-        speed.load_checkpoint(folder, device=device, dtype="bfloat16"), reasoning_tokens=64, batch_size=batch
+class Watch:
+    """Seconds of the engine's parts while this is entered: preparing pictures, reading prompts, writing.
+
+    `steps` are the passes of the language part while writing; `moved` are the bytes that they have to read: the
+    weights, and keys and values. With `counting`, which takes time, `work` are the GFLOP of reading.
+    """
+
+    def __init__(self, engine: speed.TransformersEngine, *, counting: bool = False) -> None:
+        text = engine.checkpoint.model.config.get_text_config()
+        language = {id(weight): weight for weight in engine.checkpoint.model.model.language_model.parameters()}
+        head = engine.checkpoint.model.get_output_embeddings().weight
+        language[id(head)] = head
+        # Of an embedding that is not the head a step reads a few rows only.
+        if engine.checkpoint.model.get_input_embeddings().weight is not head:
+            del language[id(engine.checkpoint.model.get_input_embeddings().weight)]
+        self.weights = sum(weight.numel() * weight.element_size() for weight in language.values())
+        width = text.hidden_size // text.num_attention_heads
+        self.place = 2 * text.num_hidden_layers * text.num_key_value_heads * width * head.element_size()
+        self.seconds: Counter[str] = Counter()
+        self.steps, self.moved, self.work, self.counting = 0, 0, 0.0, counting
+        self._device, self._patches = engine.checkpoint.model.device.type, contextlib.ExitStack()
+
+    def __enter__(self) -> Watch:
+        step = Generator.step
+
+        def counted(
+            generator: Generator, rows: Any, ids: Any, positions: Any, places: Any, length: int, *_: Any
+        ) -> Any:
+            self.steps += 1
+            self.moved += self.weights + rows.count * length * self.place
+            return step(generator, rows, ids, positions, places, length, *_)
+
+        for owner, name, part in (
+            (Generator, "prepare", "preparing"),
+            (Generator, "begin", "reading"),
+            (ResponseBatch, "write", "writing"),
+        ):
+            self._patches.enter_context(mock.patch.object(owner, name, self._timed(getattr(owner, name), part)))
+        self._patches.enter_context(mock.patch.object(Generator, "step", counted))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._patches.close()
+
+    def _timed(self, call: Callable[..., Any], part: str) -> Callable[..., Any]:
+        def timed(*arguments: Any, **named: Any) -> Any:
+            if part == "writing":  # what was read before counts no more
+                self.steps = self.moved = 0
+            start = time.perf_counter()
+            with contextlib.ExitStack() as stack:
+                counts = self.counting and part == "reading"
+                counter = stack.enter_context(FlopCounterMode(display=False)) if counts else None
+                result = call(*arguments, **named)
+            if counter is not None:
+                self.work += counter.get_total_flops() / 1e9
+            if self._device != "cpu":
+                torch.cuda.synchronize()
+            self.seconds[part] += time.perf_counter() - start
+            return result
+
+        return timed
+
+
+def measure_3b(folder: Path, device: str, rounds: int, batches: Sequence[int] = (1, 32)) -> str:
+    """Reading and writing apart, each beside the limit that it can reach: operations, and bytes."""
+    checkpoint = speed.load_checkpoint(folder, device=device, dtype="bfloat16", max_pixels=SIDE * SIDE)
+    on_card = device != "cpu"
+    size = 8192 if on_card else 1024
+    limit = matrix_rate(torch.bfloat16, device, size=size)
+    copied = bandwidth(device)
+    rows: list[tuple[str, ...]] = []
+    told: list[str] = []
+    for batch in batches:
+        if on_card:
+            torch.cuda.reset_peak_memory_stats()
+        engine = speed.TransformersEngine(checkpoint, reasoning_tokens=64, batch_size=batch)
+        assert engine.generator is not None
+        pairs = [[_drawn("train", 1)[0], query] for query in _drawn("test", batch)]
+        work, read, write, prepared, rates, moved, whole = 0.0, [], [], [], [], [], []
+        for number in range(rounds + 1):
+            engine.generator.cache = PrefixCache()  # the reference is read in each round
+            begin = time.perf_counter()
+            with Watch(engine, counting=number == 0) as watch:
+                replies = engine.respond(pairs)
+            if number == 0:  # also the round in which memory is taken
+                work = watch.work
+                continue
+            whole.append(time.perf_counter() - begin)
+            seconds = watch.seconds
+            prepared.append(1000 * seconds["preparing"])
+            read.append(seconds["reading"] - seconds["preparing"])
+            write.append(1000 * seconds["writing"] / watch.steps)
+            rates.append(sum(reply.tokens for reply in replies) / seconds["writing"])
+            moved.append(watch.moved / seconds["writing"] / 1e9)
+        reached = spread([work / value for value in read])
+        rows.append(
+            (
+                f"{batch}",
+                "reading",
+                f"{words(spread([1000 * value for value in read]), 0)} ms, {work / 1000:.1f} TFLOP",
+                f"{words((reached[0] / 1000, reached[1] / 1000, reached[2] / 1000), 1)} TFLOP/s",
+                f"{100 * reached[0] / limit[0]:.0f} %",
+            )
+        )
+        rows.append(
+            (
+                f"{batch}",
+                "writing",
+                f"{words(spread(write), 1)} ms a step, {words(spread(rates), 0)} tokens/s",
+                f"{words(spread(moved), 0)} GB/s",
+                f"{100 * spread(moved)[0] / copied[0]:.0f} %",
+            )
+        )
+        peak = f", peak memory {torch.cuda.max_memory_allocated() / 1e9:.1f} GB" if on_card else ""
+        told.append(
+            f"Batches of {batch}: {words(spread(prepared), 0)} ms to prepare the pictures, "
+            f"{words(spread([1000 * value / batch for value in whole]), 0)} ms a query in all{peak}."
+        )
+    name = torch.cuda.get_device_name() if on_card else "CPU"
+    tokens = len(checkpoint.processor.tokenizer)
+    return "\n\n".join(
+        (
+            f"{name}, bfloat16: {words(limit, 0)} GFLOP/s in a product of {size}, {words(copied, 0)} GB/s in a copy. "
+            f"{engine.parameters / 1e9:.2f} billion weights, a vocabulary of {tokens:,}, pictures of {SIDE} x {SIDE}, "
+            "reasonings of 64 tokens. Reading is bound by operations, writing by bytes: each step reads "
+            f"{watch.weights / 1e9:.1f} GB of weights, and keys and values.",
+            table(("batch", "part", "time", "rate", "of the limit"), rows),
+            " ".join(told),
+        )
     )
-    drawn = _drawn("test", batch)
-    reference = _drawn("train", 1)[0]
-    pairs = [[reference, query] for query in drawn]
-    engine.respond(pairs)
-    tokens: list[int] = []
-
-    def respond() -> None:
-        tokens.append(sum(reply.tokens for reply in engine.respond(pairs)))
-        if device != "cpu":
-            torch.cuda.synchronize()
-
-    seconds = time_in_turns({"ours": respond}, rounds)["ours"]
-    rates = spread([made / value for made, value in zip(tokens, seconds, strict=True)])
-    weights = engine.parameters * 2 / 1e9  # GB that each step reads
-    steps = bandwidth(device)[0] / weights  # a second, at most
-    lines = [
-        f"{engine.parameters / 1e9:.2f} billion weights, batches of {batch}, {words(rates, 0)} tokens a second.",
-        f"A step reads {weights:.1f} GB of weights: at most {steps:.0f} steps, {steps * batch:.0f} tokens a second; "
-        f"{100 * rates[0] / (steps * batch):.0f} % of that are reached, reading of the pictures included.",
-    ]
-    if device != "cpu":
-        lines.append(f"Peak memory {torch.cuda.max_memory_allocated() / 1e9:.1f} GB.")
-        rate = matrix_rate(torch.bfloat16, device, size=4096)
-        lines.append(f"{torch.cuda.get_device_name()}, bfloat16: {words(rate, 0)} GFLOP/s.")
-    return "\n".join(lines)
 
 
 def card(quick: bool) -> str:
@@ -427,8 +547,8 @@ def card(quick: bool) -> str:
     if not torch.cuda.is_available():
         return "No GPU was at hand."
     with tempfile.TemporaryDirectory() as folder:
-        make_3b(Path(folder), layers=1 if quick else None)
-        return measure_3b(Path(folder), "cuda", 1 if quick else ROUNDS, 4 if quick else 32)
+        make_3b(Path(folder), layers=1 if quick else None, device="cuda")
+        return measure_3b(Path(folder), "cuda", 1 if quick else ROUNDS, (1, 4) if quick else (1, 32))
 
 
 def _of_speed(name: str, quick: int) -> Callable[[bool], str]:

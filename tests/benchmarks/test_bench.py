@@ -88,4 +88,15 @@ def test_a_short_form(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
 @pytest.mark.slow
 def test_the_large_model_in_small(tmp_path: Path) -> None:
     bench.make_3b(tmp_path, layers=1)
-    assert "tokens a second" in bench.measure_3b(tmp_path, "cpu", 1, 1)
+    told = bench.measure_3b(tmp_path, "cpu", 1, (1, 2))
+    rows = [line.split(" | ") for line in told.splitlines() if line.startswith("| ")][2:]
+    assert [(row[0], row[1]) for row in rows] == [
+        ("| 1", "reading"),
+        ("| 1", "writing"),
+        ("| 2", "reading"),
+        ("| 2", "writing"),
+    ]
+    assert all(
+        "TFLOP/s" in row[3] if row[1] == "reading" else "tokens/s" in row[2] and "GB/s" in row[3] for row in rows
+    )
+    assert all(int(row[4].split()[0]) >= 0 for row in rows)
