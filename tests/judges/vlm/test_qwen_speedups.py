@@ -63,3 +63,17 @@ def test_gradients_are_those_of_transformers(build: Any, tmp_path: Path, monkeyp
     for name, gradient in gradients[0].items():
         scale = gradients[1][name].abs().max().item()
         assert gradient == pytest.approx(gradients[1][name], abs=1e-5 * max(scale, 1.0)), name
+
+
+@pytest.mark.parametrize("build", [tiny.save_qwen, tiny.save_qwen3])
+def test_every_module_with_weights_is_called(build: Any, tmp_path: Path) -> None:
+    """DeepSpeed's ZeRO-3 gathers the weights of a module when it is called, and at no other time."""
+    checkpoint = load_checkpoint(build(tmp_path / "model"), device="cpu")
+    tower = checkpoint.model.model.visual
+    owners = {name: module for name, module in tower.named_modules() if list(module.parameters(recurse=False))}
+    called: set[str] = set()
+    for name, module in owners.items():
+        module.register_forward_pre_hook(lambda *_, name=name: called.add(name))
+    grids = torch.tensor([[1, 8, 12]])
+    tower(torch.zeros(96, tower.patch_embed.proj.weight[0].numel()), grid_thw=grids)
+    assert called == owners.keys()

@@ -27,12 +27,12 @@ def speed_up(model: Any) -> bool:
 def speed_up_tower(visual: Any) -> bool:
     """Put the faster steps into a vision tower; False if it is of another kind."""
     blocks = getattr(visual, "blocks", ())
-    embed: Any = getattr(visual, "patch_embed", None)
-    projection = getattr(embed, "proj", None)
+    projection: Any = getattr(getattr(visual, "patch_embed", None), "proj", None)
     # Only without overlap is the convolution a matrix product.
     if not isinstance(projection, torch.nn.Conv3d) or projection.kernel_size != projection.stride:
         return False
-    embed.forward = MethodType(_embed, embed)
+    # The module itself is still called: weights that are spread over processes are gathered then.
+    vars(projection)["forward"] = MethodType(_project, projection)
     for block in blocks:
         attention = block.attn
         # Flash attention packs windows by itself.
@@ -95,11 +95,9 @@ def _find_different(pieces: Sequence[torch.Tensor], grids: Sequence[Sequence[int
     return first, kinds
 
 
-def _embed(self: Any, hidden_states: torch.Tensor) -> torch.Tensor:
-    """(patches, values) -> (patches, width)."""
-    weight, bias = self.proj.weight, self.proj.bias  # (width, channels, frames, rows, columns), (width,)
-    flat = hidden_states.reshape(-1, weight[0].numel()).to(weight.dtype)
-    return F.linear(flat, weight.flatten(1), bias)
+def _project(self: Any, patches: torch.Tensor) -> torch.Tensor:
+    """(patches, channels, frames, rows, columns) -> (patches, width); a kernel has the shape of a patch."""
+    return F.linear(patches.flatten(1), self.weight.flatten(1), self.bias)
 
 
 def _attend(
