@@ -21,7 +21,7 @@ from lad_reasoner.answers import parse_response
 from lad_reasoner.errors import InputError, MachineError
 from lad_reasoner.judges.vlm.checkpoint import load_checkpoint
 from lad_reasoner.micro import training
-from lad_reasoner.micro.build import build_model, build_tokenizer, save_micro
+from lad_reasoner.micro.build import build_model, build_tokenizer, read_tokenizer, save_micro
 from lad_reasoner.micro.language import Script, batch_loss
 from lad_reasoner.micro.lessons import ExerciseSampler
 from lad_reasoner.micro.perception import MEASURES, SIGN_WEIGHT, Heads, names_in, rarity, see, teach
@@ -405,7 +405,8 @@ def test_an_interrupted_run_ends_with_the_same_weights(tmp_path: Path) -> None:
     watcher = Silent()
     resumed = MicroRun(small_config(tmp_path / "two"), watcher).train()
     assert watcher.stages == ["pictures 14/14", "pictures 14/14", "responses 0/4", "trust 2/4"]
-    assert (straight / "model.safetensors").read_bytes() == (resumed / "model.safetensors").read_bytes()
+    for name in ("model.safetensors", "tokenizer.json", "tokenizer_config.json"):
+        assert (straight / name).read_bytes() == (resumed / name).read_bytes()
     checkpoint = load_checkpoint(resumed)
     assert checkpoint.scope.startswith("micro only knows rendered")
     # A finished stage can be made longer; how far to trust its responses is learned anew then.
@@ -414,6 +415,15 @@ def test_an_interrupted_run_ends_with_the_same_weights(tmp_path: Path) -> None:
     assert watcher.stages == [
         *("pictures 14/14", "vision 4/5", "language 4/5", "pictures 14/14", "responses 0/4", "trust 0/5"),
     ]
+
+
+def test_a_tokenizer_that_is_read_again_is_saved_as_it_was(tmp_path: Path) -> None:
+    tokenizer = build_tokenizer(["a few words"] * 3)
+    model = build_model(tokenizer, **SMALL)
+    save_micro(model, tokenizer, tmp_path / "one")
+    save_micro(model, read_tokenizer(tmp_path / "one"), tmp_path / "two")
+    for path in (tmp_path / "one").iterdir():
+        assert path.read_bytes() == (tmp_path / "two" / path.name).read_bytes(), path.name
 
 
 def test_a_run_folder_belongs_to_one_config(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -219,6 +220,87 @@ def test_an_svg_that_unfolds_or_is_deep(tmp_path: Path) -> None:
         read_svg(path, GOOD)
     path.write_text(SVG.replace("<g>", "<g>" * 100_000).replace("</g>", "</g>" * 100_000))
     assert len(read_svg(path, GOOD)) == 2
+
+
+RECT = '<rect class="ignore" x="1" y="1" width="9" height="9"/>'
+HEAD = SVG.partition("\n")[0]
+
+
+@pytest.mark.parametrize(
+    ("head", "inside", "said"),
+    [
+        (HEAD, '<g id="a"><use href="#a"/></g>' + RECT, "<use> cannot be used"),
+        (HEAD, '<defs><symbol id="a"><use href="#a"/></symbol></defs>' + RECT, "<symbol> cannot be used"),
+        (HEAD, "<script>alert(1)</script>" + RECT, "<script> cannot be used"),
+        (HEAD, RECT * 51, "more than 50 zones"),
+        (HEAD, f'<polygon class="ignore" points="{"1,1 " * 10_001}"/>', "at most 10000 items"),
+        (HEAD, '<rect class="ignore" width="1e300" height="9"/>', "less than or equal to 1000000"),
+        (HEAD, '<polygon class="ignore" points="inf,1 nan,3 2,2"/>', "finite number"),
+        (HEAD.replace("100 100", "inf inf"), RECT, "give a viewBox"),
+        (HEAD.replace("0 0 100 100", "nan 0 100 100"), RECT, "give a viewBox"),
+        (HEAD.replace("100 100", "1e-308 1e-308"), RECT, "finite number"),
+        (HEAD, RECT + "<!--" + "x" * 2**25 + "-->", "larger than 32 MiB"),
+    ],
+    ids=lambda value: value[:40],
+)
+def test_an_svg_that_asks_for_too_much(tmp_path: Path, head: str, inside: str, said: str) -> None:
+    path = tmp_path / "zones.svg"
+    path.write_text(f"{head}{inside}</svg>")
+    with pytest.raises(InputError, match=r"zones\.svg: ") as caught:
+        read_svg(path, GOOD)
+    assert said in str(caught.value)
+    assert len(str(caught.value)) < 1000
+
+
+def test_what_an_svg_refers_to_is_not_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Entities, a DTD, a style sheet, pictures: of files here, and of a server."""
+    (tmp_path / "secret").write_text("secret")
+    path, opened = tmp_path / "zones.svg", []
+    monkeypatch.setattr("socket.socket.connect", lambda *_: opened.append("the network"))
+    for where in ((tmp_path / "secret").as_uri(), "http://127.0.0.1:9/secret"):
+        for before, inside in (
+            (f'<!DOCTYPE svg [<!ENTITY x SYSTEM "{where}">]>', "<title>&x;</title>"),
+            (f'<!DOCTYPE svg [<!ENTITY % p SYSTEM "{where}"> %p;]>', ""),
+            (f'<!DOCTYPE svg SYSTEM "{where}">', "<title>&x;</title>"),
+            (f'<?xml-stylesheet href="{where}"?>', ""),
+            ("", f'<image href="{where}"/><metadata><include href="{where}" parse="text"/></metadata>'),
+        ):
+            path.write_text(f"{before}{HEAD}{inside}{RECT}</svg>")
+            try:
+                text = str(read_svg(path, GOOD))
+            except InputError as error:
+                text = str(error)
+            assert "secret" not in text.replace(str(path), "").replace("not valid SVG", "")
+    assert opened == []
+    # Half a megabyte of one entity, three thousand times
+    path.write_text(f'<!DOCTYPE svg [<!ENTITY x "{"y" * 500_000}">]>{HEAD}<title>{"&x;" * 3000}</title>{RECT}</svg>')
+    with pytest.raises(InputError, match="not valid SVG"):
+        read_svg(path, GOOD)
+
+
+def test_a_station_of_very_many_zones_is_refused(folder: Path) -> None:
+    """Each zone is a mask in memory."""
+    zone = '\n[[zones]]\nkind = "ignore"\npoints = [[0, 0], [9, 0], [9, 9]]\n'
+    text = (folder / FILE).read_text()
+    assert "zones = []\n" in text
+    (folder / FILE).write_text(text.replace("zones = []\n", "") + zone * 50)
+    assert len(Station.load(folder).zones) == 50
+    (folder / FILE).write_text(text.replace("zones = []\n", "") + zone * 51)
+    with pytest.raises(InputError, match=r"zones: Tuple should have at most 50 items"):
+        Station.load(folder)
+
+
+def test_xml_is_read_in_one_place_only() -> None:
+    """Where it is read, files of strangers are read: a second place needs the same care."""
+    import lad_reasoner
+
+    root = Path(lad_reasoner.__file__).parent
+    readers = [
+        path.relative_to(root).as_posix()
+        for path in root.rglob("*.py")
+        if re.search(r"^\s*(import|from) (xml|lxml|defusedxml|svg)", path.read_text(encoding="utf-8"), re.MULTILINE)
+    ]
+    assert readers == ["service/zones.py"]
 
 
 def test_zones_are_set_listed_and_cleared(folder: Path, tmp_path: Path) -> None:

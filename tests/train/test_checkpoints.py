@@ -52,6 +52,17 @@ def test_the_newest_whole_checkpoint(checkpoint: Path, tmp_path: Path) -> None:
     ]
 
 
+def test_a_checkpoint_that_a_kill_left_without_its_seal_is_sealed_when_it_is_used(
+    checkpoint: Path, tmp_path: Path
+) -> None:
+    copy = copy_checkpoint(checkpoint, tmp_path, 4)
+    assert newest_checkpoint(tmp_path) == copy
+    assert not (copy / "hashes.json").exists()  # who only looks writes nothing
+    assert newest_checkpoint(tmp_path, remove_halves=True) == copy
+    (copy / "model.safetensors").write_bytes((copy / "model.safetensors").read_bytes()[:-1] + b"\1")
+    assert "model.safetensors is not as it was written" in find_fault(copy)
+
+
 @given(data=st.data())
 def test_a_checkpoint_that_was_cut_off_anywhere_is_not_whole(checkpoint: Path, data: st.DataObject) -> None:
     assert is_whole(checkpoint)

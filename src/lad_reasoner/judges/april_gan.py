@@ -42,7 +42,7 @@ from lad_reasoner.files.jsonl import load_json
 from lad_reasoner.files.pictures import Picture
 from lad_reasoner.judge import Judgement, PicturePair
 from lad_reasoner.judges.evidence.vision_models import pixel_statistics
-from lad_reasoner.judges.vlm.checkpoint import check_weights, find_folder
+from lad_reasoner.judges.vlm.checkpoint import check_folder, find_folder
 from lad_reasoner.packaged import read_packaged
 from lad_reasoner.text import printable
 
@@ -66,16 +66,21 @@ class AprilGan:
 
     def __init__(self, clip: str, layers: str | Path | None = None) -> None:
         folder = find_folder(clip)
-        check_weights(folder, clip)
+        check_folder(folder, clip)
         transformers = require("transformers", "hf")
-        kind = load_json((folder / "config.json").read_text(encoding="utf-8")).get("model_type")
+        fields = load_json((folder / "config.json").read_text(encoding="utf-8"))
+        kind = fields.get("model_type") if isinstance(fields, dict) else None
         if kind != "clip":
             raise InputError(f"clip {clip}: a {kind}, not a CLIP; give one such as openai/clip-vit-large-patch14-336")
         try:
-            model = transformers.CLIPModel.from_pretrained(folder, use_safetensors=True, dtype=torch.float32)
-            self._tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
-        except (OSError, ValueError, RuntimeError) as error:
-            raise InputError(f"clip {clip}: cannot be loaded ({str(error).splitlines()[0][:200]})") from None
+            model = transformers.CLIPModel.from_pretrained(
+                folder, use_safetensors=True, dtype=torch.float32, local_files_only=True
+            )
+            self._tokenizer = transformers.AutoTokenizer.from_pretrained(
+                folder, trust_remote_code=False, local_files_only=True
+            )
+        except Exception as error:  # a damaged folder fails in more ways than can be listed
+            raise InputError(f"clip {clip}: cannot be loaded ({' '.join(str(error).split())[:200]})") from None
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
         self.model: Any = model.eval().to(self.device)
         self.mean, self.std = pixel_statistics(folder)

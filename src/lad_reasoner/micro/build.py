@@ -44,7 +44,7 @@ TEMPLATE = (
 
 def build_tokenizer(texts: Iterable[str], *, size: int = 768) -> Any:
     """A byte-level BPE tokenizer with Qwen's special tokens, trained on these texts."""
-    tokenizers, transformers = require("tokenizers", "hf"), require("transformers", "hf")
+    tokenizers = require("tokenizers", "hf")
     made = tokenizers.Tokenizer(tokenizers.models.BPE())
     # Each digit is one token, and so is each tag: numbers and answers are read one by one.
     pieces = tokenizers.Regex(r"</?(think|answer)>|\d| ?\p{L}+|\s|[^\s\p{L}\d<]+|<")
@@ -59,7 +59,16 @@ def build_tokenizer(texts: Iterable[str], *, size: int = 768) -> Any:
         show_progress=False,
     )
     made.train_from_iterator(texts, trainer)
-    return transformers.PreTrainedTokenizerFast(
+    return _dress(made)
+
+
+def read_tokenizer(folder: Path) -> Any:
+    """The tokenizer of a folder that `save_micro` wrote, as it was built: saved again, it gives the same files."""
+    return _dress(require("tokenizers", "hf").Tokenizer.from_file(str(folder / "tokenizer.json")))
+
+
+def _dress(made: Any) -> Any:
+    return require("transformers", "hf").PreTrainedTokenizerFast(
         tokenizer_object=made,
         eos_token="<|im_end|>",
         pad_token="<|endoftext|>",

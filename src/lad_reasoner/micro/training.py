@@ -209,7 +209,7 @@ class MicroRun:
         kept = find_folder(config.start) if config.start else self.folder / "model"
         if (kept / "tokenizer.json").is_file():
             # The weights belong to this vocabulary.
-            self.tokenizer = require("transformers", "hf").PreTrainedTokenizerFast.from_pretrained(kept)
+            self.tokenizer = build.read_tokenizer(kept)
         else:
             self.tokenizer = build.build_tokenizer([*texts, *[build_prompt(1), build_prompt(2)] * 20])
         self.model = self._first_weights().to(self.device)

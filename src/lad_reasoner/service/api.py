@@ -72,7 +72,7 @@ from lad_reasoner.service.queue import LateError, QueueFullError
 from lad_reasoner.service.rule_sheet import MOST_CHECKS, Check, RuleSheet
 from lad_reasoner.service.rules import describe_check
 from lad_reasoner.service.runtime import LATE, LiveStation, Order, Runtime
-from lad_reasoner.service.station import Zone
+from lad_reasoner.service.station import MOST_ZONES, Zone
 from lad_reasoner.service.teaching import (
     JUDGED,
     MOST_JUDGED,
@@ -92,7 +92,6 @@ logger = logging.getLogger(__name__)
 HOUR = 3600.0
 LEAST_FREE = 64 * 2**20  # bytes of the disk: with less the server is not ready
 AHEAD = 8  # pictures of one batch that are in the queue at the same time
-MOST_ZONES = 50  # of a station, sent by a client
 MOST_ID = 2**53  # whole numbers that JSON holds everywhere
 
 _PICTURE = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="

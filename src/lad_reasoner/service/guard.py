@@ -165,6 +165,7 @@ class _Request:
                 *message["headers"],
                 (b"x-request-id", self.id.encode()),
                 (b"x-content-type-options", b"nosniff"),
+                (b"cross-origin-resource-policy", b"same-origin"),  # no other page shows the pictures
                 (b"cache-control", b"no-store"),
             ]
         await self._send(message)

@@ -40,6 +40,7 @@ from lad_reasoner.service.trust import refuse_untrusted
 from lad_reasoner.text import first_problem, printable
 
 FILE, STUDIED, TESTS = "station.toml", "studied.safetensors", "tests.jsonl"
+MOST_ZONES, MOST_CORNERS = 50, 10_000  # each zone is a mask in memory
 HEADER = "# A station of LAD-Reasoner. `lad-reasoner station show FOLDER` says what it means.\n"
 
 
@@ -80,7 +81,7 @@ class Zone(StationRecord):
 
     kind: Literal["ignore", "include", "check"]
     name: str = Field("", max_length=64)
-    points: Annotated[tuple[Corner, ...], Field(strict=False)] = ()
+    points: Annotated[tuple[Corner, ...], Field(strict=False, max_length=MOST_CORNERS)] = ()
     mask: PathInside | None = None
     max_shift_mm: float | None = Field(None, gt=0, allow_inf_nan=False)
 
@@ -134,7 +135,7 @@ class Station(StationRecord):
     mm_per_pixel: float | None = Field(None, gt=0, allow_inf_nan=False)
     fixed_camera: bool = False
     scored_zones: str = ""
-    zones: tuple[Zone, ...] = ()
+    zones: tuple[Zone, ...] = Field((), max_length=MOST_ZONES)
     rules: RuleSheet | None = None
     second_look: SecondLookSettings | None = None
 

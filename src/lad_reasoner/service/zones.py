@@ -12,6 +12,7 @@ alike, so that no judge of any kind sees it. A zone to check is cut out of both,
 
 from __future__ import annotations
 
+import math
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -34,7 +35,7 @@ from lad_reasoner.judges.evidence.registration import (
     sample,
 )
 from lad_reasoner.records import Box
-from lad_reasoner.service.station import Station, Zone, path_inside
+from lad_reasoner.service.station import MOST_ZONES, Station, Zone, path_inside
 from lad_reasoner.text import first_problem, printable
 
 MASK_SIDE = 512  # pixels of the long side on which zones are drawn
@@ -43,6 +44,7 @@ FEATHER = 2  # pixels of that mask: a hard edge would be a contour that no pictu
 MARGIN = 0.15  # of a zone's size, cut out around it
 CROP_SIDES = (64, 768)  # pixels: the least and the longest side of what is cut out
 LEAST_VISIBLE = 0.9  # of a zone to check
+MOST_SVG = 32 * 2**20  # bytes, for a drawing that holds the reference itself
 SVG = "{http://www.w3.org/2000/svg}"
 
 Point = tuple[float, float]
@@ -227,20 +229,25 @@ def _small(image: Image.Image, size: tuple[int, int]) -> Image.Image:
 def read_svg(path: str | Path, reference: Picture) -> tuple[Zone, ...]:
     """Zones of an SVG that was drawn over the reference: its viewBox, or width and height, is the whole picture.
 
-    polygon, polyline and rect are read. The kind is the class or the beginning of the id (`ignore`, `include`,
-    `check`), the name is the title or the rest of the id: `check-label`. InputError for any other shape.
+    polygon, polyline and rect are read; nothing that the drawing refers to is opened. The kind is the class or the
+    beginning of the id (`ignore`, `include`, `check`), the name is the title or the rest of the id: `check-label`.
+    InputError for any other shape.
     """
     path = Path(path)
     name = printable(path)
     try:
-        root = ElementTree.fromstring(path.read_bytes())
+        with path.open("rb") as file:
+            content = file.read(MOST_SVG + 1)
+        if len(content) > MOST_SVG:
+            raise InputError(f"{name}: larger than {MOST_SVG // 2**20} MiB; link the reference, or draw fewer zones")
+        root = ElementTree.fromstring(content)
     except OSError as error:
         raise InputError(f"{name}: {error.strerror}") from None
     except (ElementTree.ParseError, ValueError, LookupError) as error:  # LookupError: an unknown encoding
         raise InputError(f"{name}: not valid SVG ({error})") from None
     left, top, width, height = _view_box(root, name)
     scale_x, scale_y = reference.width / width, reference.height / height
-    zones = []
+    zones: list[Zone] = []
     for element in root.iter():
         tag = str(element.tag).removeprefix(SVG)
         if tag in ("svg", "g", "title", "desc", "defs", "metadata", "image") or "}" in tag:
@@ -258,6 +265,8 @@ def read_svg(path: str | Path, reference: Picture) -> tuple[Zone, ...]:
             zones.append(Zone.model_validate(given))
         except ValidationError as error:
             raise InputError(f"{name}: <{tag} id={element.get('id')}>: {first_problem(error)}") from None
+        if len(zones) > MOST_ZONES:
+            raise InputError(f"{name}: more than {MOST_ZONES} zones in it")
     if not zones:
         raise InputError(f"{name}: no polygon and no rect in it")
     return tuple(zones)
@@ -267,7 +276,7 @@ def _view_box(root: ElementTree.Element, name: str) -> tuple[float, float, float
     numbers = (root.get("viewBox") or f"0 0 {root.get('width', '')} {root.get('height', '')}").replace(",", " ").split()
     try:
         left, top, width, height = (float(number.removesuffix("px")) for number in numbers)
-        if not (width > 0 and height > 0):
+        if not (width > 0 and height > 0 and all(map(math.isfinite, (left, top, width, height)))):
             raise ValueError
     except ValueError:
         raise InputError(f"{name}: give a viewBox, or width and height in pixels") from None

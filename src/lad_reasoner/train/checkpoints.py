@@ -41,11 +41,13 @@ def newest_checkpoint(folder: str | Path, *, remove_halves: bool = False) -> Pat
     """The whole checkpoint with the most steps in a run folder; None if there is none.
 
     Later ones that are damaged or incomplete are skipped, and with `remove_halves` named in the log and removed: the
-    run will write them again.
+    run will write them again. A whole one that has no seal, since the run was killed before it, gets one then.
     """
     for number, path in sorted(_numbered(folder).items(), reverse=True):
         fault = find_fault(path, number)
         if not fault:
+            if remove_halves and not (path / SEAL).exists():
+                seal(path)
             return path
         if remove_halves:
             logger.warning("%s: %s; it is removed, and training resumes before it", path, fault)

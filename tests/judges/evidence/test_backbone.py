@@ -1,5 +1,7 @@
 """Networks whose patches are compared: vision models of Transformers with random weights."""
 
+import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -94,3 +96,24 @@ def test_unusable_backbones_say_so(tmp_path: Path) -> None:
         InputError, match="a llava has no rows and columns of tokens; give a model of the Qwen-VL family"
     ):
         load_backbone(str(tiny.save_llava(tmp_path / "llava")))
+
+
+def test_a_hostile_backbone_runs_no_code_and_opens_no_other_file(tmp_path: Path) -> None:
+    models()["dinov2"].save_pretrained(tmp_path / "good")
+    config = json.loads((tmp_path / "good/config.json").read_text())
+    (tmp_path / "own.py").write_text("raise SystemExit('run')")
+    for number, (fields, said) in enumerate(
+        (
+            ({**config, "attn_implementation": "someone/kernel"}, "asks for code from the hub"),
+            ({**config, "model_type": "own", "auto_map": {"AutoConfig": "own.C", "AutoModel": "own.M"}}, "cannot be"),
+            ({**config, "hidden_size": "wide"}, "cannot be loaded"),
+            ({**config, "num_attention_heads": 0}, "cannot be loaded"),
+            ([config], "cannot be loaded"),
+        )
+    ):
+        folder = shutil.copytree(tmp_path / "good", tmp_path / str(number))
+        shutil.copy(tmp_path / "own.py", folder)
+        (folder / "config.json").write_text(json.dumps(fields))
+        with pytest.raises(InputError, match=said) as caught:
+            load_backbone(str(folder))
+        assert "\n" not in str(caught.value)

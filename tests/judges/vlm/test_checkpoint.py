@@ -193,6 +193,80 @@ def test_pickles_are_never_opened(folder: Path, name: str) -> None:
     check_refused(folder, "pickle", name, "safetensors")
 
 
+@pytest.mark.parametrize("code", [b"\x80\x04cos\nsystem\n", b"cposix\nsystem\n(S'touch ran'\ntR."])
+def test_a_pickle_that_is_called_safetensors_is_not_opened_as_one(
+    folder: Path, code: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folder)
+    (folder / "model.safetensors").write_bytes(code)
+    check_refused(folder, "its weights cannot be loaded")
+    assert not (folder / "ran").exists()
+
+
+@pytest.mark.parametrize(
+    "where", ["../victim/model.safetensors", "/{victim}/model.safetensors", "weights.bin", "..", ""]
+)
+def test_an_index_opens_only_safetensors_beside_it(folder: Path, tmp_path: Path, where: str) -> None:
+    from safetensors.torch import load_file
+
+    tensors = load_file(folder / "model.safetensors")
+    (tmp_path / "victim").mkdir()
+    (folder / "model.safetensors").rename(tmp_path / "victim/model.safetensors")
+    torch.save(tensors, folder / "weights.bin")
+    (folder / "other.safetensors").write_bytes(b"")
+    where = where.format(victim=tmp_path / "victim")
+    index = {"metadata": {"total_size": 1}, "weight_map": dict.fromkeys(tensors, where)}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    check_refused(folder, f"model.safetensors.index.json names {where}; only *.safetensors of the same folder")
+
+
+def test_an_index_of_files_in_its_folder_is_read(folder: Path) -> None:
+    from safetensors.torch import load_file
+
+    names = list(load_file(folder / "model.safetensors"))
+    (folder / "model.safetensors").rename(folder / "model-1-of-1.safetensors")
+    index = {"metadata": {"total_size": 1}, "weight_map": dict.fromkeys(names, "model-1-of-1.safetensors")}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    assert load_checkpoint(folder).name == str(folder)
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"weight_map": 7}', '{"weight_map": {}, ', "{}", "[" * 90_000])
+def test_an_index_that_is_damaged(folder: Path, content: str) -> None:
+    (folder / "model.safetensors.index.json").write_text(content)
+    check_refused(folder, "its model.safetensors.index.json cannot be read")
+
+
+def test_an_adapter_beside_the_weights_is_not_put_on(folder: Path, qwen: Path) -> None:
+    adapter = {"peft_type": "LORA", "base_model_name_or_path": str(qwen), "r": 1, "target_modules": ["q_proj"]}
+    (folder / "adapter_config.json").write_text(json.dumps(adapter))
+    check_refused(folder, "an adapter beside its weights (adapter_config.json); merge them")
+
+
+def test_files_that_a_config_names_elsewhere_are_not_opened(folder: Path, tmp_path: Path) -> None:
+    """Weights and tokenizer lie where the folder points to, whole: opened, they would make a model."""
+    (tmp_path / "victim").mkdir()
+    for file, config, key in (
+        ("model.safetensors", "config.json", "transformers_weights"),
+        ("tokenizer.json", "tokenizer_config.json", "tokenizer_file"),
+    ):
+        copy = shutil.copytree(folder, tmp_path / key)
+        (copy / file).rename(tmp_path / "victim" / file)
+        (copy / "other.safetensors").write_bytes(b"")
+        fields = json.loads((copy / config).read_text())
+        (copy / config).write_text(json.dumps(fields | {key: f"../victim/{file}"}))
+        check_refused(copy, "cannot be loaded")
+
+
+def test_code_that_a_known_model_brings_along_is_not_run(folder: Path) -> None:
+    """The classes that the config names exist in Transformers, too: those are taken."""
+    own = {"AutoConfig": "own.C", "AutoModelForImageTextToText": "own.M", "AutoProcessor": "own.P"}
+    for file in ("config.json", "preprocessor_config.json", "tokenizer_config.json"):
+        fields = json.loads((folder / file).read_text())
+        (folder / file).write_text(json.dumps(fields | {"auto_map": {**own, "AutoTokenizer": ["own.T", "own.T"]}}))
+    (folder / "own.py").write_text("raise SystemExit('run')")
+    assert type(load_checkpoint(folder).model).__module__.startswith("transformers.")
+
+
 def test_no_weights(folder: Path) -> None:
     (folder / "model.safetensors").unlink()
     check_refused(folder, "no weights")

@@ -45,10 +45,10 @@ def load_backbone(name: str = DEFAULT_BACKBONE) -> Backbone:
         return EfficientNetLite0()
     require("torch", "hf")  # which the default network does without
     from lad_reasoner.judges.evidence.vision_models import TransformersBackbone, VisionTower
-    from lad_reasoner.judges.vlm.checkpoint import check_weights, find_folder
+    from lad_reasoner.judges.vlm.checkpoint import check_folder, find_folder
 
     folder = find_folder(name)
-    check_weights(folder, name)
+    check_folder(folder, name)
     return VisionTower(name) if _can_write(folder) else TransformersBackbone(name)
 
 

@@ -28,8 +28,13 @@ class TransformersBackbone:
         limit_torch()
         self.name = name
         folder = find_folder(name)
-        config = transformers.AutoConfig.from_pretrained(folder)
-        model = transformers.AutoModel.from_pretrained(folder, use_safetensors=True)
+        try:
+            config = transformers.AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+            model = transformers.AutoModel.from_pretrained(
+                folder, use_safetensors=True, trust_remote_code=False, local_files_only=True
+            )
+        except Exception as error:  # a damaged folder fails in more ways than can be listed
+            raise InputError(f"backbone {name}: cannot be loaded ({' '.join(str(error).split())[:200]})") from None
         # CLIP and SigLIP hold a text tower as well.
         self.model = getattr(model, "vision_model", model).eval()
         vision = getattr(config, "vision_config", config)

@@ -31,6 +31,7 @@ from lad_reasoner.files.jsonl import load_json
 from lad_reasoner.files.pictures import within_budget
 from lad_reasoner.judges.vlm.known_pictures import KnownPictures, load_known
 from lad_reasoner.judges.vlm.qwen_speedups import speed_up
+from lad_reasoner.text import printable
 
 EXTRA = "hf"  # the optional dependencies that load a checkpoint
 EXAMPLE = "Qwen/Qwen2.5-VL-3B-Instruct"
@@ -130,7 +131,7 @@ def load_processor(name: str | Path, *, max_pixels: int | None = None) -> tuple[
     if max_pixels is not None and max_pixels < 28 * 28:
         raise InputError(f"max_pixels {max_pixels} is too small; a picture needs at least {28 * 28}")
     folder = find_folder(str(name))
-    check_weights(folder, name)
+    check_folder(folder, name)
     _check_processor(folder, name)
     if not sys.stderr.isatty():  # a log file fills up with the bar's redraws
         require("transformers.utils.logging", EXTRA).disable_progress_bar()
@@ -180,8 +181,8 @@ def find_folder(name: str) -> Path:
         raise MachineError(f"{name}: cannot be downloaded ({_first_line(error)})") from None
 
 
-def check_weights(folder: Path, name: object) -> None:
-    """Raise `InputError` unless the folder holds a model as safetensors."""
+def check_folder(folder: Path, name: object) -> None:
+    """Raise `InputError` unless the folder holds a model as safetensors, and names neither code nor files elsewhere."""
     if not (folder / "config.json").is_file():
         if (folder / "adapter_config.json").is_file():
             raise InputError(f"{name}: holds an adapter without its base model; merge them and save the whole model")
@@ -194,6 +195,32 @@ def check_weights(folder: Path, name: object) -> None:
                 "save them as safetensors"
             )
         raise InputError(f"{name}: no weights in it (*.safetensors)")
+    if (folder / "adapter_config.json").is_file():  # names a base model, and weights of another form
+        raise InputError(f"{name}: holds an adapter beside its weights (adapter_config.json); merge them, or remove it")
+    for index in sorted(folder.glob("*.safetensors.index.json")):
+        _check_index(index, name)
+    try:
+        kernel = _find_kernel(load_json((folder / "config.json").read_text(encoding="utf-8")))
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(f"{name}: its config.json cannot be read ({_first_line(error)})") from None
+    if kernel:
+        raise InputError(
+            f"{name}: its config.json asks for code from the hub ({kernel}), which is never run; remove it"
+        )
+
+
+def _check_index(index: Path, name: object) -> None:
+    """Raise `InputError` unless the index names safetensors of its own folder: Transformers opens whatever it names."""
+    try:
+        files = load_json(index.read_text(encoding="utf-8"))["weight_map"].values()
+        strange = sorted(str(file) for file in files if not re.fullmatch(r"[^/\\\0]+\.safetensors", str(file)))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{name}: its {index.name} cannot be read ({_first_line(error)})") from None
+    if strange:
+        raise InputError(
+            f"{name}: its {index.name} names {printable(strange[0])[:100]}; only *.safetensors of the same folder are "
+            "opened"
+        )
 
 
 def _check_processor(folder: Path, name: object) -> None:
@@ -212,18 +239,13 @@ def _load_config(folder: Path, name: object) -> Any:
         # Read by hand first: for an unknown type Transformers' own error is a page long.
         fields = load_json((folder / "config.json").read_text(encoding="utf-8"))
         kind = fields.get("model_type")
-        if kind in known and not _find_kernel(fields):
+        if kind in known:
             config = loader.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
     except Exception as error:
         raise InputError(f"{name}: its config.json cannot be read ({_first_line(error)})") from None
     if kind not in known:
         why = "brings its own code, which is never run" if "auto_map" in fields else "is unknown to this transformers"
         raise InputError(f"{name}: model type {kind} {why}; choose another model")
-    kernel = _find_kernel(fields)
-    if kernel:
-        raise InputError(
-            f"{name}: its config.json asks for code from the hub ({kernel}), which is never run; remove it"
-        )
     if type(config) not in vision_language:
         raise InputError(f"{name}: model type {kind} cannot look at pictures and write; give a vision-language model")
     return config
