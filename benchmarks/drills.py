@@ -52,7 +52,7 @@ import unicodedata
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import chain
 from pathlib import Path
@@ -739,7 +739,9 @@ trust: {steps: 4, batch: 2, lr: 1.0e-3}
 def drill_kills(number: int, seed: int = 0, verbs_of: Callable[[Path, int], dict[str, Verb]] = writing_verbs) -> Tally:
     """SIGKILL at `number` random moments of each verb that writes; started again, it ends as if nothing had been.
 
-    A moment is a share of what the verb writes or computes in all, so that a busy machine changes nothing.
+    A moment is a share of what the verb writes or computes in all, so that a busy machine changes nothing. Each run is
+    forked from a process that has imported all modules: a kill while Python imports shows nothing, and imports are
+    most of the time of a short training.
     """
     chance, tally, landed = random.Random(seed), Tally(), 0
     with tempfile.TemporaryDirectory() as temporary:
@@ -759,16 +761,22 @@ def drill_kills(number: int, seed: int = 0, verbs_of: Callable[[Path, int], dict
                 elif ended.killed:
                     ended = Ended(0, "")
                 _compare_folders(tally, verb, ended.code, ended.said, files_of(out.parent), expected)
+                shutil.rmtree(out.parent)
     tally.note = f" ({landed} kills landed)"
     return tally
 
 
 @dataclass(frozen=True)
 class Work:
-    """What a verb has written, and the seconds of the processor that it took."""
+    """Bytes and number of the files that a verb has written, and the seconds of the processor that it took."""
 
     written: float = math.inf
+    files: float = math.inf
     computed: float = math.inf
+
+    def has_reached(self, moment: Work) -> bool:
+        """Whether it has done as much of anything as `moment` says."""
+        return self.written >= moment.written or self.files >= moment.files or self.computed >= moment.computed
 
 
 @dataclass(frozen=True)
@@ -785,45 +793,61 @@ POLL = 0.005  # seconds between two looks at what a verb has done
 HUNG = 900  # seconds in which a verb neither writes nor computes: it hangs
 
 
+PRELOADED = ("lad_reasoner.cli.app", "trl", "lad_reasoner.train.trainer", "lad_reasoner.judges.evidence.judge")
+
+
+def start_verb(words: Sequence[object], said: Path) -> Any:
+    """A run of `lad-reasoner WORDS` whose stderr goes to the file."""
+    from helpers.bound import Forked
+
+    return Forked([str(word) for word in words], said=said, preloaded=PRELOADED)
+
+
 def run_verb(words: Sequence[object], folder: Path, moment: Work = Work()) -> Ended:
     """Run a verb that writes into `folder`; killed when it has done so much. One that hangs is killed, too."""
-    with tempfile.TemporaryFile("w+") as said:
-        process = subprocess.Popen(command(*words), stdout=subprocess.DEVNULL, stderr=said)
-        killed, work, since = False, Work(), time.monotonic()
+    with tempfile.TemporaryDirectory() as temporary:
+        said = Path(temporary) / "said"
+        process = start_verb(words, said)
+        most = now = Work(0, 0, 0)
+        killed, problem, since = False, "", time.monotonic()
         while process.poll() is None and not killed:
-            now = Work(_written(folder), _computed(process.pid))
-            if now != work:
-                work, since = now, time.monotonic()
+            before, now = now, Work(*_written(folder), _computed(process.pid))
+            if now != before:
+                most, since = Work(*map(max, astuple(most), astuple(now))), time.monotonic()
             if time.monotonic() - since > HUNG:
                 process.kill()
-                said.write(f"hung for {HUNG} s")
+                problem = f"hung for {HUNG} s"
                 break
-            if now.written >= moment.written or now.computed >= moment.computed:
+            if now.has_reached(moment):
                 process.kill()
                 killed = True
             time.sleep(POLL)
         code = process.wait()
-        said.seek(0)
-        return Ended(code, said.read(), killed and code < 0, work)
+        spoken = said.read_text(encoding="utf-8", errors="replace") if said.exists() else ""
+        return Ended(code, spoken + problem, killed and code < 0, most)
 
 
 def _moment(folder: Path, whole: Work, chance: random.Random) -> Work:
-    """A share of the writing, or of the computing, most of which is imports."""
-    begun = _written(folder)
-    if chance.random() < 0.5:
-        return Work(written=begun + 1 + int(chance.random() * max(0, whole.written - begun)))
-    return Work(computed=chance.uniform(0.3, 1.0) * whole.computed)
+    """A share of the bytes, of the files or of the computing."""
+    written, files = _written(folder)
+    match chance.randrange(3):
+        case 0:
+            return Work(written=written + 1 + int(chance.random() * max(0, whole.written - written)))
+        case 1:
+            return Work(files=files + 1 + int(chance.random() * max(0, whole.files - files)))
+        case _:
+            return Work(computed=chance.uniform(0.3, 1.0) * whole.computed)
 
 
-def _written(folder: Path) -> int:
-    """Bytes of all files below a folder that is being written, and one for each file and folder."""
-    total = 0
+def _written(folder: Path) -> tuple[int, int]:
+    """Bytes of all files below a folder that is being written; number of files and folders."""
+    size = number = 0
     for parent, folders, files in os.walk(folder):
-        total += len(folders) + len(files)
+        number += len(folders) + len(files)
         for name in files:
             with contextlib.suppress(OSError):  # renamed meanwhile
-                total += os.lstat(os.path.join(parent, name)).st_size  # noqa: PTH118
-    return total
+                size += os.lstat(os.path.join(parent, name)).st_size  # noqa: PTH118
+    return size, number
 
 
 def _computed(pid: int) -> float:
@@ -907,7 +931,7 @@ def _undisturbed(tally: Tally, verb: str, words: Verb, stock: Path) -> tuple[dic
         tally.tried += 1
         tally.lost.append(f"{verb}, undisturbed: rc {whole.code}: {whole.said.strip().splitlines()[-1:]}")
         return {}, Work()
-    return files_of(folder), Work(_written(folder), whole.work.computed)
+    return files_of(folder), whole.work
 
 
 def _compare_folders(

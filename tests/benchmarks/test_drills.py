@@ -5,7 +5,9 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from collections import Counter
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
@@ -15,6 +17,7 @@ import drills
 import pytest
 import yaml
 
+from helpers.bound import Forked
 from helpers.plant import part_result
 from helpers.stations import grey_picture, grey_station
 from lad_reasoner.answers import Response
@@ -164,18 +167,53 @@ def test_what_a_drill_started_ends_with_it() -> None:
     drill.stdout.close()
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux ends children with their parent when asked")
+def test_a_verb_that_is_forked_runs_as_if_it_was_started_and_ends_with_the_drill(tmp_path: Path) -> None:
+    said = tmp_path / "said"
+    run = Forked(["inspect", "--reference", str(tmp_path / "nowhere.png"), "q.png"], said=said, preloaded=[])
+    assert (run.wait(), run.poll()) == (1, 1)
+    assert said.read_text().startswith(f"lad-reasoner: {tmp_path}/nowhere.png: ")
+    start = "import sys, time\nfrom pathlib import Path\nfrom helpers.bound import Forked\n"
+    start += "words = ['serve', '--port', '0', '--model', 'always-no']\n"
+    start += "if __name__ == '__main__':\n print(Forked(words, said=Path(sys.argv[1]), preloaded=[]).pid, flush=True)\n"
+    start += " time.sleep(600)"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT / "tests"), str(ROOT / "src")])}
+    drill = subprocess.Popen([sys.executable, "-c", start, said], stdout=subprocess.PIPE, env=environment)
+    assert drill.stdout is not None
+    pid = int(drill.stdout.readline())
+    wait_until(lambda: "serving at" in said.read_text())
+    drill.kill()
+    drill.wait()
+    drill.stdout.close()
+    wait_until(lambda: not Path(f"/proc/{pid}").exists() or " Z " in Path(f"/proc/{pid}/stat").read_text())
+
+
+def wait_until(true: Callable[[], bool]) -> None:
+    end = time.monotonic() + 120
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
 def test_a_verb_is_killed_by_what_it_has_done_and_one_that_hangs_is_lost(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def python(*words: object) -> list[str]:
-        return [sys.executable, "-c", str(words[0]), str(tmp_path)]
+    def python(words: Sequence[object], said: Path) -> subprocess.Popen[bytes]:
+        with said.open("wb") as stream:
+            return subprocess.Popen([sys.executable, "-c", str(words[0]), str(tmp_path)], stderr=stream)
 
-    monkeypatch.setattr(drills, "command", python)
+    monkeypatch.setattr(drills, "start_verb", python)
     writes = "import pathlib, sys, time\nfile = (pathlib.Path(sys.argv[1]) / 'file').open('ab', 0)\n"
     writes += "while True: file.write(bytes(100)); time.sleep(0.01)"
     ended = drills.run_verb([writes], tmp_path, drills.Work(written=1000))
     assert (ended.killed, ended.code) == (True, -signal.SIGKILL)
     assert 1000 <= (tmp_path / "file").stat().st_size < 10_000_000
+    makes = (
+        "import pathlib, sys, time\nfor n in range(9999): (pathlib.Path(sys.argv[1]) / f'{n}').touch(); time.sleep(.01)"
+    )
+    ended = drills.run_verb([makes], tmp_path, drills.Work(files=5))
+    assert (ended.killed, ended.code) == (True, -signal.SIGKILL)
+    assert 5 <= ended.work.files < 2000
     ended = drills.run_verb(["while True: pass"], tmp_path, drills.Work(computed=0.1))
     assert (ended.killed, ended.code) == (True, -signal.SIGKILL)
     monkeypatch.setattr(drills, "HUNG", 1)
