@@ -10,9 +10,11 @@ inspect_ai = pytest.importorskip(
     "inspect_ai", reason="inspect_ai is not installed: pip install 'lad-reasoner[inspect]'"
 )
 
+from helpers.chat_server import Act, ChatServer  # noqa: E402
+from lad_reasoner.errors import InputError  # noqa: E402
 from lad_reasoner.evaluation.benchmark import draw_pairs, limit_pairs, open_benchmark  # noqa: E402
 from lad_reasoner.evaluation.run import Run, measure_run  # noqa: E402
-from lad_reasoner.inspect_tasks import miniloco_task, pairs_task  # noqa: E402
+from lad_reasoner.inspect_tasks import lad_metrics, miniloco_task, pairs_task  # noqa: E402
 from lad_reasoner.judges import load_judge  # noqa: E402
 
 ANSWERS = ("yes", "no", "yes", "perhaps")
@@ -66,6 +68,42 @@ def test_any_benchmark(tmp_path: Path) -> None:
     assert (sample.id, sample.target) == ("a.png", "no")
     kinds = [part.type for part in sample.input[0].content]
     assert kinds == ["image", "image", "text"]
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_model_behind_a_service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """inspect_ai takes `<think>…</think>` out of what such a model wrote: it is put back, in scorer and log."""
+    pytest.importorskip("openai", reason="openai, which inspect_ai asks services with, is not installed")
+    monkeypatch.chdir(tmp_path)
+    answer = Act("answer", "<think>Two nuts.</think><answer>yes</answer>")
+    with ChatServer(
+        lambda body, before: answer, {"prompt_tokens": 9, "completion_tokens": 9, "total_tokens": 18}
+    ) as chat:
+        monkeypatch.setenv("LOCAL_BASE_URL", chat.url)
+        monkeypatch.setenv("LOCAL_API_KEY", "x")
+        (log,) = inspect_ai.eval(
+            miniloco_task(number=2, pictures="pictures"),
+            model="openai-api/local/micro",
+            log_dir="logs",
+            log_format="json",
+            display="none",
+        )
+    assert log.status == "success", log.error
+    scores = [sample.scores["verdict"] for sample in log.samples]
+    assert [(score.answer, score.explanation) for score in scores] == [("yes", "Two nuts.")] * 2
+    benchmark = open_benchmark("miniloco")
+    judge = load_judge(f"file:{next((tmp_path / 'logs').glob('*.json'))}", defaults={"benchmark": benchmark})
+    lines = list(Run(tmp_path / "run", judge, benchmark, limit=2).predict())
+    assert [(line.verdict.answer, line.verdict.reasoning) for line in lines] == [("yes", "Two nuts.")] * 2
+
+
+def test_a_benchmark_needs_its_root() -> None:
+    with pytest.raises(InputError, match="-T root=PATH is missing"):
+        pairs_task(benchmark="mvtec-ad")
+
+
+def test_no_samples_have_no_metrics() -> None:
+    assert lad_metrics()([]) == {}
 
 
 def test_the_entry_point_is_there() -> None:

@@ -21,9 +21,11 @@ from inspect_ai.model import ChatMessageUser, ContentImage, ContentText, Generat
 from inspect_ai.scorer import SampleScore, Score, metric, scorer
 from inspect_ai.solver import generate
 
+from lad_reasoner.errors import InputError
 from lad_reasoner.evaluation.benchmark import Benchmark, draw_pairs, limit_pairs, open_benchmark
 from lad_reasoner.evaluation.explanations import measure_explanations
 from lad_reasoner.evaluation.metrics import compute_metrics
+from lad_reasoner.evaluation.table_files import join_parts
 from lad_reasoner.files.pictures import encode_picture
 from lad_reasoner.files.whole import write_whole
 from lad_reasoner.judge import Judgement
@@ -46,7 +48,7 @@ def miniloco_task(
 
 @task(name="pairs")
 def pairs_task(
-    root: str,
+    root: str | None = None,
     benchmark: str = "folder",
     number: int | None = None,
     references: int | None = None,
@@ -55,6 +57,8 @@ def pairs_task(
     references_file: str | None = None,
 ) -> Task:
     """Any benchmark that `lad-reasoner eval` takes, with the same names of its options."""
+    if root is None:
+        raise InputError("-T root=PATH is missing: the folder or file of the benchmark")
     opened = open_benchmark(benchmark, root, references_file=references_file)
     return _task(opened, number, references, seed, kinds.split(",") if kinds else None, None)
 
@@ -105,6 +109,8 @@ def lad_metrics() -> Callable[[list[SampleScore]], dict[str, float]]:
     """The metrics of `lad-reasoner eval`: a dict literal of name -> value, without those that are not defined."""
 
     def measure(scores: list[SampleScore]) -> dict[str, float]:
+        if not scores:  # the run ended before its first sample
+            return {}
         lines = [Prediction.model_validate(each.score.metadata) for each in scores]
         pooled = compute_metrics(lines, resamples=0).pooled
         values = {name: getattr(pooled, name) for name in MEASURED}
@@ -121,12 +127,18 @@ def lad_metrics() -> Callable[[list[SampleScore]], dict[str, float]]:
     return measure
 
 
+def _response(output: Any) -> str:
+    """What the model wrote; inspect_ai takes `<think>…</think>` out of the text of most providers."""
+    content = output.message.content if output.choices else ""
+    return content if isinstance(content, str) else join_parts([part.model_dump() for part in content])
+
+
 @scorer(metrics=[lad_metrics()])
 def verdict() -> Callable[[Any, Any], Any]:
     """Parses the response; correct if the answer equals the label, an invalid answer never is."""
 
     async def score(state: Any, target: Any) -> Score:
-        response = state.output.completion
+        response = _response(state.output)
         logprobs = state.output.choices[0].logprobs if state.output.choices else None
         judgement = Judgement.of(response, score_answer(logprobs.content) if logprobs else None)
         pair = Pair.model_validate(state.metadata)

@@ -144,6 +144,26 @@ def test_any_json_has_rows_or_is_refused(value: object, suffix: str) -> None:
         assert str(error).startswith("results")
 
 
+@pytest.mark.parametrize(
+    ("parts", "text"),
+    [
+        ([{"type": "reasoning", "reasoning": "a"}, {"type": "text", "text": "b"}], "<think>a</think>b"),
+        (
+            [{"type": "reasoning", "reasoning": "code", "redacted": True, "summary": "a"}, {"text": "b"}],
+            "<think>a</think>b",
+        ),
+        ([{"type": "reasoning", "reasoning": "own"}, {"text": "<think>a</think>b"}], "<think>a</think>b"),
+        ([{"type": "text", "text": "a"}, {"type": "text", "text": "b"}], "ab"),
+        ("<think>a</think>b", "<think>a</think>b"),
+    ],
+)
+def test_a_reasoning_that_inspect_ai_took_out_is_put_back(parts: object, text: str) -> None:
+    choice = {"message": {"content": parts}}
+    log = {"eval": {}, "samples": [{"id": "q", "output": {"choices": [choice], "completion": "<think>a</think>b"}}]}
+    ((_, row),) = read_rows(Path("log.json"), json.dumps(log).encode())
+    assert row["text"] == text
+
+
 def test_harness_logs_of_other_shapes_are_refused_or_empty(tmp_path: Path) -> None:
     for sample in ({"metadata": [1]}, {"output": 3}, {"output": {"choices": [5]}}, {"output": {"choices": {"a": 1}}}):
         log = {"eval": {}, "samples": [sample]}

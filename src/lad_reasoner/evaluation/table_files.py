@@ -18,6 +18,7 @@ from typing import Any
 from lad_reasoner.errors import InputError, require
 from lad_reasoner.files.jsonl import load_json
 from lad_reasoner.files.tables import decode_text, read_table_rows
+from lad_reasoner.judges.hosted import join_reasoning
 from lad_reasoner.text import printable
 
 Row = tuple[str, Mapping[str, Any]]  # `file:line`, column -> value
@@ -104,15 +105,19 @@ def _inspect_sample(sample: Any) -> Any:
     if not isinstance(sample, dict):
         return sample
     metadata, output = _field(sample, "metadata"), _field(sample, "output")
-    text = _field(output, "completion")
-    if text is None:
-        choices = _field(output, "choices")
-        first = choices[0] if isinstance(choices, list) and choices else None
-        text = _field(_field(first, "message"), "content")
-    if isinstance(text, list):
-        text = "".join(str(_field(part, "text") or "") for part in text)
+    choices = _field(output, "choices")
+    first = choices[0] if isinstance(choices, list) and choices else None
+    written = _field(_field(first, "message"), "content")
+    text = join_parts(written) if isinstance(written, list) else _field(output, "completion") or written
     image = _field(metadata, "query") or sample.get("id")
     return {"image": image, "category": _field(metadata, "category"), "text": text}
+
+
+def join_parts(parts: list[Any]) -> str:
+    """The response in the parts of a message of inspect_ai, which takes `<think>…</think>` out of the text."""
+    text = "".join(str(_field(part, "text") or "") for part in parts)
+    hidden = [_field(part, "summary" if _field(part, "redacted") else "reasoning") for part in parts]
+    return join_reasoning(text, "".join(str(each or "") for each in hidden))
 
 
 def _lmms_sample(row: Mapping[str, Any]) -> dict[str, Any]:
