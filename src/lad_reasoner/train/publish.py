@@ -28,7 +28,7 @@ from lad_reasoner.errors import LadError, MachineError, require
 from lad_reasoner.files.jsonl import load_json
 from lad_reasoner.files.pictures import read_picture
 from lad_reasoner.files.whole import share_modes, write_whole
-from lad_reasoner.judges.vlm.checkpoint import Checkpoint, find_folder, load_checkpoint, saving
+from lad_reasoner.judges.vlm.checkpoint import Checkpoint, find_folder, in_one_piece, load_checkpoint, saving
 from lad_reasoner.templates import render_markdown
 from lad_reasoner.text import label_counts
 from lad_reasoner.train.dataset import plain_messages
@@ -188,7 +188,8 @@ def greedy_answers(checkpoint: Checkpoint, prompts: Sequence[Mapping[str, Any]])
         images = [checkpoint.fit(read_picture(path).image) for path in row["images"]]
         inputs = processor(text=[text], images=[images], add_special_tokens=False, return_tensors="pt")
         inputs = inputs.to(model.device, dtype=model.dtype)
-        written = model.generate(**inputs, do_sample=False, max_new_tokens=TOKENS)
+        with in_one_piece():  # the other processes of the run are done
+            written = model.generate(**inputs, do_sample=False, max_new_tokens=TOKENS)
         answers.append(processor.tokenizer.decode(written[0, inputs["input_ids"].shape[1] :]))
     return answers
 

@@ -47,6 +47,23 @@ def test_dtype_is_what_was_asked_for(qwen: Path) -> None:
     assert load_checkpoint(qwen, dtype="bfloat16").model.dtype == torch.bfloat16
 
 
+def test_under_zero_3_a_model_is_loaded_in_one_piece(qwen: Path) -> None:
+    from transformers.integrations import deepspeed
+
+    class Config:
+        def is_zero3(self) -> bool:
+            return True
+
+    config = Config()  # Transformers keeps a weak reference
+    deepspeed.set_hf_deepspeed_config(config)
+    try:
+        weights = load_checkpoint(qwen, device="cpu").model.state_dict()
+        assert deepspeed.is_deepspeed_zero3_enabled()  # the run goes on with it
+    finally:
+        deepspeed.unset_hf_deepspeed_config()
+    assert all(weight.numel() for weight in weights.values())
+
+
 def test_missing_padding_token_is_the_end_of_text(llava: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(llava, tmp_path / "model")
     settings = json.loads((folder / "tokenizer_config.json").read_text())

@@ -364,15 +364,16 @@ def _load_weights(folder: Path, name: object, *, device: str | None, dtype: str 
         dtype = "float32"
     options: dict[str, Any] = {"device_map": "auto"} if target == "auto" else {}
     try:
-        model, report = require("transformers", EXTRA).AutoModelForImageTextToText.from_pretrained(
-            folder,
-            dtype=dtype or "auto",
-            use_safetensors=True,
-            trust_remote_code=False,
-            local_files_only=True,
-            output_loading_info=True,
-            **options,
-        )
+        with in_one_piece():
+            model, report = require("transformers", EXTRA).AutoModelForImageTextToText.from_pretrained(
+                folder,
+                dtype=dtype or "auto",
+                use_safetensors=True,
+                trust_remote_code=False,
+                local_files_only=True,
+                output_loading_info=True,
+                **options,
+            )
         # Transformers only warns of missing tensors and replaces them by random numbers.
         if report["missing_keys"]:
             missing = sorted(report["missing_keys"])
@@ -386,6 +387,21 @@ def _load_weights(folder: Path, name: object, *, device: str | None, dtype: str 
         raise MachineError(f"{name}: not enough memory on {target}; try a smaller model, or dtype bfloat16") from None
     except Exception as error:  # a damaged file, or a config that does not match it: Transformers has no one error
         raise InputError(f"{name}: its weights cannot be loaded ({_first_line(error)})") from None
+
+
+@contextmanager
+def in_one_piece() -> Iterator[None]:
+    """Models are loaded whole, and run by this process alone, also in a training run under DeepSpeed's ZeRO-3.
+
+    Transformers would load the part of one process, and let `generate` wait for the others.
+    """
+    module: Any = require("transformers.integrations.deepspeed", EXTRA)
+    kept = module._hf_deepspeed_config_weak_ref
+    module.unset_hf_deepspeed_config()
+    try:
+        yield
+    finally:
+        module._hf_deepspeed_config_weak_ref = kept
 
 
 @contextmanager
