@@ -305,7 +305,6 @@ def check(
 
 @data.command(epilog="Example: lad-reasoner data export data/sft --to llama-factory --out data/sft-llama-factory")
 def export(
-    folder: Built,
     to: Annotated[
         Framework,
         typer.Option(
@@ -314,16 +313,59 @@ def export(
         ),
     ],
     out: Annotated[Path, typer.Option(metavar="DIR", help="A new folder.")],
+    folder: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="DIR",
+            help="A set built by `data sft` or `data pairs`; with --benchmark its folder, unless miniloco is rendered.",
+        ),
+    ] = None,
+    benchmark: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="For a harness: the pairs that `eval --benchmark NAME` judges."),
+    ] = None,
+    references: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Of --benchmark: references of each query; 1 unless given.")
+    ] = None,
+    limit: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Of --benchmark: at most so many pairs, as in `eval`.")
+    ] = None,
     model: Annotated[
         str | None,
         typer.Option(metavar="MODEL", help="Start of the training: folder or hub name. Trainers on pairs need it."),
     ] = None,
     max_pixels: MaxPixels = None,
 ) -> None:
-    """Write a built set for another framework. Its settings do not shrink or drop pictures."""
+    """Write a built set, or the pairs of a benchmark, for another framework.
+
+    Its settings do not shrink or drop pictures.
+    """
     from lad_reasoner.data.sets.export import export_set
+    from lad_reasoner.evaluation.benchmark import open_benchmark
+    from lad_reasoner.evaluation.pair_export import export_benchmark
     from lad_reasoner.report.terminal import track
 
+    if benchmark is not None:
+        if to not in ("inspect", "lmms-eval", "vlmevalkit", "mmad"):
+            raise InputError(
+                f"--to {to}: trains, and nobody trains on a benchmark; give a harness, or leave --benchmark out"
+            )
+        for flag, value in (("--model", model), ("--max-pixels", max_pixels)):
+            if value is not None:
+                raise InputError(f"{flag}: is for trainers; leave it out with --benchmark")
+        if folder is None and benchmark != "miniloco":
+            raise InputError(f"{benchmark}: give its folder with DIR")
+        opened = open_benchmark(benchmark, folder)
+        for note in opened.notes:
+            print(f"note: {note}", file=sys.stderr)
+        measured = export_benchmark(opened, out, to=to, references=references, limit=limit, track=track)
+        print(f"{measured.records} pairs in {out}; start with:\n  {measured.command}")
+        return
+    for flag, number in (("--references", references), ("--limit", limit)):
+        if number is not None:
+            raise InputError(f"{flag}: is about a benchmark; give --benchmark NAME")
+    if folder is None:
+        raise InputError("DIR: is missing; give a set that `lad-reasoner data` built, or --benchmark NAME")
     written = export_set(folder, out, to=to, model=model, max_pixels=max_pixels, track=track)
     print(f"{written.records} records in {out}; start with:\n  {written.command}")
 
