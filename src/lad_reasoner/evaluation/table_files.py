@@ -121,8 +121,8 @@ def join_parts(parts: list[Any]) -> str:
 
 
 def _lmms_sample(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A line of lmms-eval's samples: the item is under `doc`, the text in the first of the filtered responses."""
-    item, responses = row.get("doc"), row["filtered_resps"]
+    """A line of lmms-eval's samples: the item is under `doc`, or beside our metric; the text is the first response."""
+    item, responses = row.get("doc") or row.get("balanced_accuracy"), row["filtered_resps"]
     text = responses[0] if isinstance(responses, list) and responses else responses
     return {"image": _field(item, "query") or row.get("doc_id"), "category": _field(item, "category"), "text": text}
 

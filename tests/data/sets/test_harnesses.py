@@ -57,6 +57,7 @@ def test_inspect_reads_the_manifest(folder: Path, tmp_path: Path) -> None:
 def test_lmms_eval(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     out = tmp_path / "out"
     assert "--tasks lad_reasoner_pairs" in export_set(folder, out, to="lmms-eval").command
+    assert "\nreasoning_tags: none\n" in (out / "lad_reasoner_pairs.yaml").read_text(encoding="utf-8")
     items = [json.loads(line) for line in (out / "items.jsonl").read_text(encoding="utf-8").splitlines()]
     text = (out / "lad_reasoner_pairs.yaml").read_text(encoding="utf-8")
     task = yaml.safe_load(text.replace("!function ", ""))
@@ -72,11 +73,17 @@ def test_lmms_eval(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert "the second is the query" in utils.doc_to_text(items[0])
     wanted = [utils.process_results(item, [RESPONSE])["balanced_accuracy"] for item in items]
     assert utils.balanced_accuracy(wanted) == 0.5
-    samples = [{"doc_id": n, "doc": item, "filtered_resps": [RESPONSE]} for n, item in enumerate(items)]
-    (tmp_path / "samples.jsonl").write_text("".join(json.dumps(sample) + "\n" for sample in samples))
-    _, judgements = imported(out, tmp_path / "samples.jsonl")
-    assert [each.answer for each in judgements] == ["yes"] * 4
-    assert judgements[0].reasoning == "One bolt is missing."
+    # With the item, as older versions log it, and as 0.7.3 does: what process_results returns, one response as a text.
+    older = [{"doc_id": n, "doc": item, "filtered_resps": [RESPONSE]} for n, item in enumerate(items)]
+    today = [
+        {"doc_id": n, "filtered_resps": RESPONSE, **utils.process_results(item, [RESPONSE])}
+        for n, item in enumerate(items)
+    ]
+    for samples in (older, today):
+        (tmp_path / "samples.jsonl").write_text("".join(json.dumps(sample) + "\n" for sample in samples))
+        _, judgements = imported(out, tmp_path / "samples.jsonl")
+        assert [each.answer for each in judgements] == ["yes"] * 4
+        assert judgements[0].reasoning == "One bolt is missing."
 
 
 @pytest.mark.slow
@@ -91,6 +98,9 @@ def test_lmms_eval_loads_it(folder: Path, tmp_path: Path) -> None:
     task = get_task_dict(["lad_reasoner_pairs"], manager)["lad_reasoner_pairs"]
     (first, *_) = list(task.test_docs())
     assert len(task.doc_to_visual(first)) == 2
+    from lmms_eval.api.reasoning import parse_reasoning_tags_config
+
+    assert parse_reasoning_tags_config('[["<think>", "</think>"]]', task.config.reasoning_tags) is None
 
 
 def test_vlmevalkit(folder: Path, tmp_path: Path) -> None:
