@@ -21,3 +21,24 @@ def test_a_short_run_is_flat(model: str, queries: int) -> None:
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     assert f"{queries} queries: " in done.stdout
+
+
+@pytest.mark.posix
+@pytest.mark.slow  # two clusters are started
+def test_a_run_of_two_workers_is_killed_and_has_one_line_a_query() -> None:
+    pytest.importorskip("ray")
+    command = [
+        sys.executable,
+        memory.__file__,
+        "--ray",
+        "--model",
+        "pixel-difference",
+        "--queries",
+        "60",
+        "--size",
+        "64",
+    ]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "60 queries, each with one line" in done.stdout
+    assert int(done.stdout.partition("killed once at ")[2].split()[0]) >= 30
