@@ -74,7 +74,16 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
 
 
 def on_post_template(output: str, template_name: str, config: Any) -> str:
-    """Names for who does not see the page 404, whose script may not load; elsewhere it gives them."""
+    """The page 404, whose script may not load."""
+    return _name_search(output)
+
+
+def on_post_page(output: str, page: Any, config: Any) -> str:
+    return _name_search(output)
+
+
+def _name_search(output: str) -> str:
+    """Names of the search for who does not see it: where the page is served, its script shows it before it names it."""
     dialog, toggle = 'data-md-component="search" role="dialog"', 'type="checkbox" id="__search"'
     for part in (dialog, toggle):
         output = output.replace(part, f'{part} aria-label="Search"')

@@ -1,6 +1,6 @@
 """What a station learns from its first mistakes, on real photographs.
 
-    python benchmarks/feedback.py ../shared/data/real [--sets screw_block hazelnut] [--most 30] [--seeds 1]
+    python benchmarks/feedback.py FOLDER [--sets screw_block hazelnut] [--most 30] [--seeds 1]
 
 A station of one reference, judged by `evidence`, sees a set's pictures in a random order, at most `--most` good and as
 many bad ones. Of the first 20 only its mistakes are said to it: false alarms are accepted as references, and the limit

@@ -1,6 +1,6 @@
 """The evidence judge on real photographs: ranking, verdicts, what the limit loses, and where it looks.
 
-    python benchmarks/photographs.py ../shared/data/real [--draws 2] [--most 40] [--sets bottle hazelnut]
+    python benchmarks/photographs.py FOLDER [--draws 2] [--most 40] [--sets bottle hazelnut]
 
 A line for each data set and number of references, means over the draws of the references with 95 % intervals
 (bootstrap over the queries):

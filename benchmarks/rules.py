@@ -1,7 +1,7 @@
 """Rule sheets: what share of their rules holds on unseen good pictures, and what share of defects breaks one.
 
     python benchmarks/rules.py miniloco
-    python benchmarks/rules.py ../shared/data/real/mvtec_loco_small
+    python benchmarks/rules.py FOLDER/mvtec_loco_small
 
 For each product the rules are written from good pictures, then checked on good pictures that they were not made from
 and on anomalous ones. `holds` is the share of all checks on unseen good pictures, `clean` the share of these pictures

@@ -5,7 +5,10 @@ import os
 import re
 import subprocess
 import sys
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import pytest
 from playwright.sync_api import sync_playwright
@@ -16,6 +19,11 @@ from lad_reasoner.cli.app import app
 from lad_reasoner.train.grpo import GrpoSettings
 
 ROOT = Path(__file__).parents[1]
+
+
+class _Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, *_: object) -> None:
+        """Nothing."""
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +74,7 @@ def test_code_is_shown_whole_and_copied_as_it_stands(site: Path) -> None:
         code = page.locator("pre > code").first
         code.evaluate("each => each.setAttribute('data-md-copying', '')")  # as Material's button does
         assert code.inner_text().splitlines()[:2] == [
-            "pip install 'lad-reasoner[inspect]'",
+            "pip install 'lad-reasoner[inspect]' openai",
             "inspect eval lad_reasoner/miniloco --model openai/NAME -T number=200",
         ]
         browser.close()
@@ -76,11 +84,17 @@ def test_code_is_shown_whole_and_copied_as_it_stands(site: Path) -> None:
 @pytest.mark.skipif(CHROMIUM is None or not AXE.is_file(), reason=NO_AXE)
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_finds_no_serious_fault(site: Path, scheme: str) -> None:
-    with sync_playwright() as playwright:
+    """Served, since pages that are opened as files have no search."""
+    with (
+        ThreadingHTTPServer(("127.0.0.1", 0), partial(_Quiet, directory=str(site))) as server,
+        sync_playwright() as playwright,
+    ):
+        Thread(target=server.serve_forever, daemon=True).start()
         browser = launch(playwright)
         page = browser.new_context(color_scheme=scheme).new_page()  # type: ignore[arg-type]
         for path in sorted(site.rglob("*.html")):
-            page.goto(path.as_uri())
+            page.goto(f"http://127.0.0.1:{server.server_port}/{path.relative_to(site).as_posix()}")
             serious = [fault for fault in axe_faults(page) if fault[1] in ("serious", "critical")]
             assert serious == [], path.relative_to(site)
         browser.close()
+        server.shutdown()
