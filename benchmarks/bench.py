@@ -482,6 +482,7 @@ def measure_3b(folder: Path, device: str, rounds: int, batches: Sequence[int] = 
     copied = bandwidth(device)
     rows: list[tuple[str, ...]] = []
     told: list[str] = []
+    steps: list[float] = []  # ms of a step of writing, for each size of batch
     for batch in batches:
         if on_card:
             torch.cuda.reset_peak_memory_stats()
@@ -523,6 +524,7 @@ def measure_3b(folder: Path, device: str, rounds: int, batches: Sequence[int] = 
                 f"{100 * spread(moved)[0] / copied[0]:.0f} %",
             )
         )
+        steps.append(spread(write)[0])
         peak = f", peak memory {torch.cuda.max_memory_allocated() / 1e9:.1f} GB" if on_card else ""
         told.append(
             f"Batches of {batch}: {words(spread(prepared), 0)} ms to prepare the pictures, "
@@ -534,18 +536,34 @@ def measure_3b(folder: Path, device: str, rounds: int, batches: Sequence[int] = 
         (
             f"{name}, bfloat16: {words(limit, 0)} GFLOP/s in a product of {size}, {words(copied, 0)} GB/s in a copy. "
             f"{engine.parameters / 1e9:.2f} billion weights, a vocabulary of {tokens:,}, pictures of {SIDE} x {SIDE}, "
-            "reasonings of 64 tokens. Reading is bound by operations, writing by bytes: each step reads "
-            f"{watch.weights / 1e9:.1f} GB of weights, and keys and values.",
+            "reasonings of 64 tokens. Limits: of reading the operations, of writing the bytes, "
+            f"{watch.weights / 1e9:.1f} GB of weights a step, and keys and values.",
             table(("batch", "part", "time", "rate", "of the limit"), rows),
             " ".join(told),
+            *([_launches(checkpoint.model.config, steps, batches)] if on_card else []),
         )
+    )
+
+
+def _launches(config: Any, steps: Sequence[float], batches: Sequence[int]) -> str:
+    """What bounds writing, if a step takes about as long for few rows as for many."""
+    if steps[-1] > 1.5 * steps[0]:
+        return ""
+    layers = config.get_text_config().num_hidden_layers
+    few, many = (f"{ms:.1f} ms for {batch}" for ms, batch in ((steps[0], batches[0]), (steps[-1], batches[-1])))
+    return (
+        f"A step of writing takes {few} and {many} responses: it is bound neither by bytes nor by operations, but by "
+        f"launching the small kernels of {layers} layers one by one, {1000 * steps[0] / layers:.0f} µs a layer, while "
+        "the GPU waits for the next. Larger batches cost next to nothing.\n"
+        "Open: the remedy is to launch a whole step at once, as a CUDA graph over keys and values of a fixed length. "
+        "vLLM does (`-M engine=vllm`); our own loop does not, and the two have not been compared on a GPU."
     )
 
 
 def card(quick: bool) -> str:
     """Qwen2.5-VL-3B's sizes with random weights on a GPU."""
     if not torch.cuda.is_available():
-        return "No GPU was at hand."
+        return NO_GPU
     with tempfile.TemporaryDirectory() as folder:
         make_3b(Path(folder), layers=1 if quick else None, device="cuda")
         return measure_3b(Path(folder), "cuda", 1 if quick else ROUNDS, (1, 4) if quick else (1, 32))
@@ -618,6 +636,7 @@ class Engine:
         raise SystemExit("the engine ended; its last words are above")
 
 
+NO_GPU = "No GPU was at hand."
 QUICK = {"vlm": 10, "flagged": 10, "vision": 1}  # queries or rounds of speed.py's sections
 SECTIONS: dict[str, Callable[[bool], str]] = {
     "machine": machine,
@@ -662,10 +681,12 @@ def main(words: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, default=PAGE)
     options = parser.parse_args(words)
     names = options.only or list(SECTIONS)
-    made = {} if len(names) == len(SECTIONS) or not options.out.exists() else _split(options.out.read_text("utf-8"))
+    made = _split(options.out.read_text("utf-8")) if options.out.exists() else {}
     for name in names:
-        made[name] = _section(name, options.quick)
-        print(made[name], flush=True)
+        section = _section(name, options.quick)
+        print(section, flush=True)
+        if name not in made or NO_GPU not in section:  # what a GPU gave stays where there is none
+            made[name] = section
     if not options.quick:
         write_whole(options.out, HEAD + "\n".join(made[name] for name in SECTIONS if name in made))
         print(f"written to {options.out}", file=sys.stderr)

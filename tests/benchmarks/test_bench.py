@@ -56,6 +56,30 @@ def test_a_section_is_replaced_where_it_stands(tmp_path: Path, monkeypatch: pyte
     ]
 
 
+def test_what_a_gpu_gave_stays_where_there_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = tmp_path / "performance.md"
+    for told in ("fast", bench.NO_GPU):
+        monkeypatch.setattr(bench, "SECTIONS", {"card": lambda quick, told=told: told, "rest": lambda quick: "all"})
+        bench.main(["--out", str(page)])
+    assert "fast" in page.read_text(encoding="utf-8")
+    page.unlink()
+    bench.main(["--out", str(page)])
+    assert bench.NO_GPU in page.read_text(encoding="utf-8")
+
+
+def test_launches_are_named_where_they_bound() -> None:
+    class Config:
+        num_hidden_layers = 4
+
+        def get_text_config(self) -> "Config":
+            return self
+
+    told = bench._launches(Config(), [8.0, 9.0], (1, 32))
+    assert "8.0 ms for 1 and 9.0 ms for 32 responses" in told
+    assert "2000 µs a layer" in told
+    assert bench._launches(Config(), [8.0, 20.0], (1, 32)) == ""
+
+
 def test_each_line_of_a_section_is_a_paragraph(monkeypatch: pytest.MonkeyPatch) -> None:
     body = "one\ntwo\n| a |\n|---|\n| b |\nthree"
     monkeypatch.setattr(bench, "SECTIONS", {"a": lambda quick: body})

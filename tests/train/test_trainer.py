@@ -330,6 +330,38 @@ def test_pictures_are_looked_at_once(folder: Path) -> None:
         torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-4)
 
 
+def test_pictures_are_kept_once_and_teach_the_same(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In parts of a step, shuffled by TRL: the same losses and gradients, from pixels that are there only once."""
+    from lad_reasoner.train import trainer as room
+
+    results = []
+    for once in (False, True):
+        trainer = make_trainer(folder, per_device_train_batch_size=G, gradient_accumulation_steps=2)
+        rows = [dict(trainer.train_dataset[at]) for at in (0, 1) for _ in range(G)]
+        if not once:
+            monkeypatch.setattr(room, "keep_once", dict)
+        torch.manual_seed(3)
+        losses = []
+        for step in range(2):
+            trainer._step = step
+            loss = trainer.compute_loss(trainer.model, trainer._prepare_inputs(rows))
+            loss.backward()
+            losses.append(loss.detach())
+        monkeypatch.undo()
+        grads = [weight.grad for weight in trainer.model.parameters() if weight.grad is not None]
+        results.append((losses, grads, trainer._buffered_inputs))
+    (losses, grads, plain), (same_losses, same_grads, once_each) = results
+    assert grads
+    assert any(grad.any() for grad in grads)
+    for one, other in zip((*losses, *grads), (*same_losses, *same_grads), strict=True):
+        assert torch.equal(one, other)
+    assert len(plain[0]["pixel_values"]) == len(plain[1]["pixel_values"])
+    pixels = [patches for part in once_each for row in part["pictures"] for patches, _ in row]
+    storages = {patches.untyped_storage().data_ptr(): patches.untyped_storage().nbytes() for patches in pixels}
+    everything = sum(part["pixel_values"].untyped_storage().nbytes() for part in plain)
+    assert sum(storages.values()) == everything // G
+
+
 def test_with_vllm_the_forced_tokens_are_read_from_the_text(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """TRL generates by itself then; its answer is put here by hand."""
     trainer = make_trainer(folder, kl="none", beta=0.0)

@@ -2,6 +2,7 @@
 
 - Rollouts under structured decoding, or free; forced tokens carry no gradient (rollouts.py, objective.py).
 - `kl: reward` subtracts the KL to the frozen model from a sequence's reward (equation 7). TRL has it in the loss only.
+- A step's pictures are kept once each, not once for each response (`keep_once`): 14 GB less with 512 responses.
 - Groups whose responses are all right or all wrong can be replaced by other pairs (`resample`) and left out
   (`spread_of`); docs/training.md.
 - Rewards by part and by label, yes-rate, lengths, forced ends, KL: logged at every step beside TRL's own metrics.
@@ -16,6 +17,7 @@ import random
 import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 import torch
@@ -24,7 +26,7 @@ from lad_reasoner.answers import parse_response
 from lad_reasoner.errors import require
 from lad_reasoner.judges.vlm.checkpoint import Checkpoint
 from lad_reasoner.judges.vlm.grammar import response_regex
-from lad_reasoner.judges.vlm.qwen_speedups import share_pictures, speed_up
+from lad_reasoner.judges.vlm.qwen_speedups import find_different, share_pictures, speed_up
 from lad_reasoner.train.monitor import CollapseGuard, Samples
 from lad_reasoner.train.objective import group_advantages, penalised_rewards, sequence_kl, zero_spread
 from lad_reasoner.train.rewards import response_text
@@ -189,7 +191,11 @@ class StructuredGRPOTrainer(GRPOTrainer):  # type: ignore[misc]
             output["advantages"] = output["advantages"] * self._has_spread(len(output["advantages"]))
         for sample, advantage in zip(self.samples, output["advantages"].tolist(), strict=True):
             sample["advantage"] = round(advantage, 4)
-        return output
+        return keep_once(output)
+
+    def _compute_loss(self, model: Any, inputs: Mapping[str, Any]) -> torch.Tensor:
+        loss: torch.Tensor = super()._compute_loss(model, spread_out(inputs))
+        return loss
 
     def _penalised_advantages(self, output: dict[str, Any]) -> torch.Tensor:
         """The advantages of this process's responses (B,), from rewards less the KL (equations 4 to 8)."""
@@ -272,6 +278,36 @@ class StructuredGRPOTrainer(GRPOTrainer):  # type: ignore[misc]
             }
             for row, answer, parts, tokens, text in zip(inputs, answers, own_parts, ids, texts, strict=True)
         ]
+
+
+def keep_once(output: Mapping[str, Any]) -> dict[str, Any]:
+    """What a step keeps, its pictures once each in `pictures`: a list of (patches, grid) for each response.
+
+    TRL keeps the patches of all responses, which in a group are the same, until the step is over. It shuffles and cuts
+    our list as it does with its own fields. Models whose pictures are no rows of patches keep TRL's form.
+    """
+    kept = dict(output)
+    if not {"pixel_values", "image_grid_thw", "num_images"} <= kept.keys():
+        return kept
+    # (patches of all pictures, values), (pictures, 3), pictures of each response
+    pixels, grids, counts = (kept.pop(name) for name in ("pixel_values", "image_grid_thw", "num_images"))
+    pieces = torch.split(pixels, grids.prod(-1).tolist())
+    first, kinds = find_different(pieces, grids.tolist())
+    different = [pieces[number].clone() for number in first]  # a view would keep all of them
+    pictures = zip((different[kind] for kind in kinds), grids, strict=True)
+    kept["pictures"] = [list(islice(pictures, count)) for count in counts]
+    return kept
+
+
+def spread_out(inputs: Mapping[str, Any]) -> dict[str, Any]:
+    """TRL's fields of what `keep_once` made."""
+    fields = dict(inputs)
+    if "pictures" in fields:
+        rows = fields.pop("pictures")
+        pixels, grids = zip(*(picture for row in rows for picture in row), strict=True)
+        fields |= {"pixel_values": torch.cat(pixels), "image_grid_thw": torch.stack(grids)}
+        fields["num_images"] = [len(row) for row in rows]
+    return fields
 
 
 class GRPOMonitor(TrainerCallback):  # type: ignore[misc]

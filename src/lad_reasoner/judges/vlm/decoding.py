@@ -130,8 +130,6 @@ class StructuredDecoding:
         """The logits `scores` (rows, vocabulary) with all that the grammar forbids at -inf, in float32."""
         # In float32, so that sums and differences of 16-bit logits are not rounded again.
         raw = scores.float()
-        if raw.isnan().any():
-            raise MachineError("the model's output is not a number; load it with dtype float32 or bfloat16")
         grammar = self.grammar
         # Most rows are in the middle of their reasoning: these are masked together, the others one by one.
         masked = raw + grammar.never_in_reasoning  # (rows, vocabulary) + (vocabulary,)
@@ -141,7 +139,11 @@ class StructuredDecoding:
         wish = raw[:, grammar.end_ids].amax(1)  # (rows,)
         wants = wish >= raw[:, first]
         masked[:, first] = torch.where(wants, wish, masked[:, first])
-        for number, (row, ends) in enumerate(zip(rows, wants.tolist(), strict=True)):
+        # One wait for a GPU for both.
+        broken, ends_now = torch.stack([raw.isnan().any(1), wants]).tolist()
+        if any(broken):
+            raise MachineError("the model's output is not a number; load it with dtype float32 or bfloat16")
+        for number, (row, ends) in enumerate(zip(rows, ends_now, strict=True)):
             if row.plain:
                 row.exit = grammar.full.prefix if ends else None
             else:

@@ -64,7 +64,7 @@ def _look_once(
     `hidden_states` is (patches of all pictures, values), `grid_thw` (pictures, 3): frames, rows and columns of patches.
     """
     pieces = torch.split(hidden_states, grid_thw.prod(-1).tolist())
-    first, kinds = _find_different(pieces, grid_thw.tolist())
+    first, kinds = find_different(pieces, grid_thw.tolist())
     # Other tensors, such as positions, belong to all pictures and cannot be cut to the different ones.
     has_tensors = any(isinstance(value, torch.Tensor) for value in (*positional, *named.values()))
     if has_tensors or len(first) == len(pieces):
@@ -77,7 +77,7 @@ def _look_once(
     return output
 
 
-def _find_different(pieces: Sequence[torch.Tensor], grids: Sequence[Sequence[int]]) -> tuple[list[int], list[int]]:
+def find_different(pieces: Sequence[torch.Tensor], grids: Sequence[Sequence[int]]) -> tuple[list[int], list[int]]:
     """The numbers of the pictures that are the first of their kind, and the kind of each picture."""
     first: list[int] = []
     kinds: list[int] = []
