@@ -1117,6 +1117,26 @@ def drill_files(number: int, seed: int = 0) -> Tally:
     return Tally(number, lost, f" ({len(kinds)} kinds, {taken} read, {refused} refused)")
 
 
+def drill_models(number: int, seed: int = 0) -> Tally:
+    """`inspect` with `number` model folders of a stranger; see drill_models.py. Linux."""
+    from drill_models import HOSTILE_MODELS, try_models
+
+    number = min(number, len(HOSTILE_MODELS))
+    with tempfile.TemporaryDirectory() as temporary:
+        judged, refused, lost = try_models(start_verb, number, Path(temporary).resolve())
+    return Tally(number, lost, f" ({judged} judged, {refused} refused)")
+
+
+def drill_resume(number: int, seed: int = 0) -> Tally:
+    """`train sft --resume` in `number` runs with a damaged or poisoned checkpoint; see drill_models.py. Linux."""
+    from drill_models import POISONED_RUNS, try_resumes
+
+    number = min(number, len(POISONED_RUNS))
+    with tempfile.TemporaryDirectory() as temporary:
+        same, refused, lost = try_resumes(start_verb, files_of, number, Path(temporary).resolve())
+    return Tally(number, lost, f" ({same} ended as if nothing had been, {refused} refused)")
+
+
 def drill_server(number: int, seed: int = 0) -> Tally:
     """A station's server over a real socket: `number` requests at once, and a tenth of that of each other attack.
 
@@ -1396,6 +1416,8 @@ DRILLS: dict[str, tuple[Callable[[int, int], Any], int, int]] = {
     "soak": (drill_soak, 200, 3000),
     "watch": (drill_watch, 3, 20),
     "server": (drill_server, 400, 2000),
+    "models": (drill_models, 8, 1000),
+    "resume": (drill_resume, 0, 1000),
     "training kills": (lambda number, seed: drill_kills(number, seed, slow_verbs), 0, 3),
 }
 

@@ -63,6 +63,18 @@ def test_a_checkpoint_that_a_kill_left_without_its_seal_is_sealed_when_it_is_use
     assert "model.safetensors is not as it was written" in find_fault(copy)
 
 
+def test_a_link_is_no_checkpoint_and_what_it_leads_to_stays(checkpoint: Path, tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    copy_checkpoint(checkpoint, tmp_path / "run", 4)
+    for step, target in ((10, checkpoint), (12, checkpoint), (3, checkpoint)):
+        (tmp_path / f"run/checkpoint-{step}").symlink_to(target)
+    assert newest_checkpoint(tmp_path / "run") == tmp_path / "run/checkpoint-4"
+    assert newest_checkpoint(tmp_path / "run", remove_halves=True) == tmp_path / "run/checkpoint-4"
+    rotate(tmp_path / "run", keep=1)
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["checkpoint-4"]
+    assert is_whole(checkpoint)
+
+
 @given(data=st.data())
 def test_a_checkpoint_that_was_cut_off_anywhere_is_not_whole(checkpoint: Path, data: st.DataObject) -> None:
     assert is_whole(checkpoint)

@@ -51,7 +51,7 @@ def newest_checkpoint(folder: str | Path, *, remove_halves: bool = False) -> Pat
             return path
         if remove_halves:
             logger.warning("%s: %s; it is removed, and training resumes before it", path, fault)
-            shutil.rmtree(path)
+            _remove(path)
     return None
 
 
@@ -63,7 +63,15 @@ def rotate(folder: str | Path, keep: int | None) -> None:
     """
     paths = [path for _, path in sorted(_numbered(folder).items())]
     for path in paths[: -max(1, keep)] if keep else ():
-        shutil.rmtree(path, ignore_errors=True)
+        _remove(path, ignore_errors=True)
+
+
+def _remove(path: Path, *, ignore_errors: bool = False) -> None:
+    """A checkpoint; of a link only the link."""
+    if path.is_symlink():
+        path.unlink(missing_ok=True)
+    else:
+        shutil.rmtree(path, ignore_errors=ignore_errors)
 
 
 def seal(checkpoint: Path) -> None:
@@ -80,6 +88,8 @@ def is_whole(checkpoint: Path) -> bool:
 
 def find_fault(checkpoint: Path, number: int | None = None) -> str:
     """What is missing or damaged in the checkpoint of this step; empty if it is whole."""
+    if checkpoint.is_symlink():
+        return "is a link, through which nothing is written"
     for part, names in PARTS.items():
         if not any(any(checkpoint.glob(name)) for name in names):
             return f"has no {part}"

@@ -401,6 +401,19 @@ def test_a_kernel_of_the_hub_is_never_loaded(tmp_path: Path, place: str) -> None
         load_checkpoint(folder)
 
 
+def test_a_processor_that_cannot_prepare_a_picture(folder: Path, tmp_path: Path) -> None:
+    """Loaded, it would fail at the first query; a tokenizer's panic is not even an Exception."""
+    copy = shutil.copytree(folder, tmp_path / "zero")
+    fields = json.loads((copy / "preprocessor_config.json").read_text())
+    (copy / "preprocessor_config.json").write_text(json.dumps(fields | {"patch_size": 0}))
+    check_refused(copy, "its processor cannot prepare a picture (division by zero)")
+    state = json.loads((folder / "tokenizer.json").read_text())
+    slow = {"type": "Split", "pattern": {"Regex": "(([a-zA-Z ]+)+)+$"}, "behavior": "Isolated", "invert": False}
+    state["pre_tokenizer"] = {"type": "Sequence", "pretokenizers": [slow, state["pre_tokenizer"]]}
+    (folder / "tokenizer.json").write_text(json.dumps(state))
+    check_refused(folder, "its processor cannot prepare a picture (", "retry-limit")
+
+
 def test_a_chat_template_that_does_not_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("lad_reasoner.judges.vlm.checkpoint.TEMPLATE_SECONDS", 0.5)
     folder = tiny.save_qwen(tmp_path / "model")

@@ -31,6 +31,7 @@ from lad_reasoner.files.jsonl import load_json
 from lad_reasoner.files.pictures import within_budget
 from lad_reasoner.judges.vlm.known_pictures import KnownPictures, load_known
 from lad_reasoner.judges.vlm.qwen_speedups import speed_up
+from lad_reasoner.prompts import build_prompt
 from lad_reasoner.text import printable
 
 EXTRA = "hf"  # the optional dependencies that load a checkpoint
@@ -284,6 +285,7 @@ def _load_processor(folder: Path, name: object, config: Any) -> Any:
     if not (getattr(processor, "chat_template", None) or tokenizer.chat_template):
         raise InputError(f"{name}: no chat template in it; choose the chat (instruct) version of the model")
     _check_template(processor, name)
+    _check_preparation(processor, name)
     tokenizer.padding_side = "left"  # a decoder continues after the last token, which must not be padding
     # Too long a prompt is refused with the number of references that fits; its warning would stand before that.
     tokenizer.deprecation_warnings["sequence-length-is-longer-than-the-specified-maximum"] = True
@@ -310,6 +312,24 @@ def _check_template(processor: Any, name: object) -> None:
         raise InputError(f"{name}: its chat template cannot be used ({_first_line(error)})") from None
     if without_picture == with_picture:
         raise InputError(f"{name}: its chat template has no place for pictures; give a vision-language model's")
+
+
+def _check_preparation(processor: Any, name: object) -> None:
+    """Raise `InputError` if a picture and the prompt cannot be made into tokens, as the files of the folder say."""
+    content = [{"type": "image"}, {"type": "text", "text": build_prompt(1)}]
+
+    def prepare() -> Any:
+        text = processor.apply_chat_template([{"role": "user", "content": content}], tokenize=False)
+        return processor(text=[text], images=[[Image.new("RGB", (112, 112))]], return_tensors="pt")
+
+    try:
+        _within(TEMPLATE_SECONDS, prepare)
+    except TimeoutError:
+        raise InputError(f"{name}: its processor does not end within {TEMPLATE_SECONDS:g} seconds") from None
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # a tokenizer in Rust panics, which is no Exception
+        raise InputError(f"{name}: its processor cannot prepare a picture ({_first_line(error)})") from None
 
 
 def _within(seconds: float, call: Callable[[], Result]) -> Result:
