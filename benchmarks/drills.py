@@ -14,6 +14,11 @@
 - `files`: predictions, built sets, facts, stations, answers of services … with other values in them (drill_files.py).
 - `kills`: SIGKILL at random moments of each verb that writes; the next start must end as a run that was not killed.
   `training kills` (only with --long): the same of the training, the demo, `inspect --ray` and `export`.
+- `odd`: files cut off at any length, whole JPEGs with an odd EXIF entry, bombs. Lost is, too, a whole one that is
+  refused or not upright.
+- `models`: model folders of a stranger; `resume` (only with --long): damaged and poisoned checkpoints.
+- `same` (only with --long): queries judged again in other orders, batches, threads and processes.
+- `network` (only with --long): each verb that writes, under a hook that notes connections and look-ups of names.
 - `disks` (only with --long): a disk that is full after random amounts; the verb must name it, and end with more room.
 - `service`: a hosted judge whose service fails three times in ten.
 - `texts`: hostile names and reasonings in every page, opened in Chromium.
@@ -32,6 +37,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import gzip
 import hashlib
 import http.client
 import io
@@ -43,6 +49,7 @@ import re
 import resource
 import shutil
 import socket
+import struct
 import subprocess
 import sys
 import tempfile
@@ -52,6 +59,7 @@ import unicodedata
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import astuple, dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import chain
@@ -1117,6 +1125,159 @@ def drill_files(number: int, seed: int = 0) -> Tally:
     return Tally(number, lost, f" ({len(kinds)} kinds, {taken} read, {refused} refused)")
 
 
+def drill_odd(number: int, seed: int = 0) -> PictureTally:
+    """`number` files that were cut off, `number` whole JPEGs with an odd EXIF entry, and bombs.
+
+    Whole ones must be read, and upright; a bomb takes at most 10 seconds of the processor and 1,500 MB.
+    """
+    tally, chance, files = PictureTally(), random.Random(f"odd/{seed}"), make_pictures()
+    cuts = [(name, end) for name, data in files.items() for end in range(len(data))]
+    for name, end in chance.sample(cuts, min(number, len(cuts))):
+        _read_odd(tally, f"{name}, the first {end} bytes", files[name][:end], None)
+    image = Image.open(io.BytesIO(files["jpeg"])).convert("RGB")
+    for _ in range(number):
+        turn, tag, kind = chance.randint(1, 8), chance.randrange(0x0100, 0x9300), chance.randint(1, 13)
+        entries = struct.pack("<HHII", 0x0112, 3, 1, turn) + struct.pack("<HHII", tag, kind, 1, chance.randrange(64))
+        exif = b"Exif\0\0II*\0" + struct.pack("<IH", 8, 2) + entries + chance.randbytes(64)
+        buffer = io.BytesIO()
+        image.save(buffer, "JPEG", exif=exif)
+        size = image.size if turn < 5 or tag == 0x0112 else image.size[::-1]
+        _read_odd(tally, f"turn {turn}, entry {tag:#x} of type {kind}", buffer.getvalue(), size)
+    for name, data in _bombs():
+        _read_odd(tally, name, data, None)
+    if peak_mb() > MOST_MEMORY:
+        tally.lost.append(f"{peak_mb():.0f} MB of memory; at most {MOST_MEMORY} MB are taken")
+    return tally
+
+
+def _read_odd(tally: PictureTally, name: str, data: bytes, size: tuple[int, int] | None) -> None:
+    tally.tried += 1
+    start, problem = time.process_time(), ""
+    try:
+        picture = read_picture(data)
+        tally.read += 1
+        if size is not None and picture.image.size != size:
+            problem = f"not upright: {picture.image.size}"
+    except ImageError as error:
+        tally.refused += 1
+        problem = "" if size is None else f"refused: {error}"
+    except Exception as error:  # what the drill looks for
+        problem = f"{type(error).__name__}: {error}"
+    seconds = time.process_time() - start
+    tally.slowest = max(tally.slowest, seconds)
+    if problem or seconds > SLOW:
+        tally.lost.append(f"{name}: {problem or f'{seconds:.1f} s'}")
+
+
+def _bombs() -> Iterator[tuple[str, bytes]]:
+    """Small files that ask for much: pixels, pages, frames, decompressed bytes."""
+    side = 8900
+    for mode in ("I;16", "RGBA"):
+        buffer = io.BytesIO()
+        Image.new(mode, (side, side)).save(buffer, "PNG", compress_level=9)
+        yield f"PNG {side} x {side}, {mode}", buffer.getvalue()
+    frames = [Image.new("L", (16, 16), shade) for shade in range(200)]
+    for encoding in ("GIF", "TIFF", "PNG"):
+        buffer = io.BytesIO()
+        more = frames[1:] if encoding == "TIFF" else frames[1:] * 20  # Pillow writes many pages slowly
+        frames[0].save(buffer, encoding, save_all=True, append_images=more)
+        yield f"{encoding} of {1 + len(more)} frames", buffer.getvalue()
+    chunk = b"zTXt" + b"a\0\0" + zlib.compress(bytes(10**8))
+    plain = make_pictures()["png"]
+    text = (len(chunk) - 4).to_bytes(4) + chunk + zlib.crc32(chunk).to_bytes(4)
+    yield "PNG with a text of 100 MB", plain[:33] + text + plain[33:]
+    buffer = io.BytesIO()
+    Image.new("L", (13300, 13300)).save(buffer, "PNG")
+    icon = b"\0\0\1\0\1\0" + struct.pack("<BBBBHHII", 0, 0, 0, 0, 1, 32, len(buffer.getvalue()), 22)
+    yield "ICO around a PNG of 13300 x 13300", icon + buffer.getvalue()
+    yield "FITS packed in gzip", gzip.compress(b"SIMPLE  =                    T".ljust(2880) + bytes(10**8))
+    yield "PNG of 100,000 x 100,000", b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + struct.pack(">II", 10**5, 10**5) + bytes(90)
+
+
+def drill_same(number: int, seed: int = 0) -> Tally:
+    """`number` queries judged again: a second time, backwards, one by one, on one core, in threads, beside another
+    Inspector of the same judge, after a fork. Lost is another answer, reasoning or box, or a score that differs by
+    more than 1e-5.
+    """
+    from multiprocessing import get_context
+
+    from lad_reasoner.inspector import Inspector
+    from lad_reasoner.judges import load_judge
+
+    noise = np.random.default_rng(seed).integers(0, 255, (number + 2, 128, 128, 3), np.uint8)
+    scenes = [Image.fromarray((scene // 4 + 90).astype(np.uint8)) for scene in noise]
+    tally = Tally()
+    for name in ("evidence", "micro"):
+        judge = load_judge(name)
+        inspector = Inspector(judge, scenes[:1])
+        expected = _said(inspector, scenes[2:])
+
+        def compare(how: str, said: Sequence[tuple[Any, ...]], expected: Any = expected, name: str = name) -> None:
+            tally.tried += 1
+            words = [line[:-1] for line in said] == [line[:-1] for line in expected]
+            apart = max(abs(ours[-1] - theirs[-1]) for ours, theirs in zip(said, expected, strict=True))
+            if not words or apart > 1e-5:
+                tally.lost.append(f"{name}, {how}: {'scores' if words else 'answers'} differ, by {apart:.1e}")
+
+        compare("again", _said(inspector, scenes[2:]))
+        compare("backwards", _said(inspector, scenes[:1:-1])[::-1])
+        compare("one by one", [_said(inspector, [scene])[0] for scene in scenes[2:]])
+        compare("a new judge", _said(Inspector(load_judge(name), scenes[:1]), scenes[2:]))
+        other = Inspector(judge, scenes[1:2])
+        _said(other, scenes[2:])
+        compare("beside another inspector of the judge", _said(inspector, scenes[2:]))
+        with ThreadPoolExecutor(4) as pool:
+            beside = pool.submit(_said, other, scenes[2:])
+            for said in [pool.submit(_said, inspector, scenes[2:]) for _ in range(3)]:
+                compare("in a thread", said.result())
+            beside.result()
+        process = get_context("fork").Process(
+            target=_said_to, args=(inspector, scenes[2:], queue := get_context("fork").Queue())
+        )
+        process.start()
+        compare("after a fork", queue.get(timeout=300))
+        process.join()
+    return tally
+
+
+def _said(inspector: Any, scenes: Sequence[Image.Image]) -> list[tuple[Any, ...]]:
+    results = list(inspector.inspect_many(scenes))
+    return [(each.answer, each.reasoning, each.boxes, each.score) for each in results]
+
+
+def _said_to(inspector: Any, scenes: Sequence[Image.Image], queue: Any) -> None:
+    queue.put(_said(inspector, scenes))
+
+
+def drill_network(number: int, seed: int = 0) -> Tally:
+    """Every writing verb that ends, under a hook that notes each connection and each look-up of a name: none."""
+    tally = Tally()
+    with tempfile.TemporaryDirectory() as temporary:
+        hook, noted = Path(temporary) / "hook", Path(temporary) / "noted"
+        hook.mkdir()
+        (hook / "sitecustomize.py").write_text(HOOK.format(noted=str(noted)))
+        paths = os.pathsep.join([str(hook), os.environ.get("PYTHONPATH", "")])
+        for verb, words in list(writing_verbs(Path(temporary), seed).items())[:number]:
+            noted.write_text("")
+            given = command(*words(Path(temporary) / "out" / _folder_of(verb)))
+            done = subprocess.run(given, env={**os.environ, "PYTHONPATH": paths}, capture_output=True, text=True)
+            tally.tried += 1
+            if done.returncode or not noted.read_text().startswith("hooked\n"):
+                tally.lost.append(f"{verb}: rc {done.returncode}: {done.stderr.strip()[-200:]}")
+            tally.lost += [f"{verb}: {line}" for line in noted.read_text().splitlines() if line != "hooked"][:1]
+    return tally
+
+
+HOOK = """
+import sys
+def note(event, arguments, file={noted!r}):
+    if event in ("socket.connect", "socket.getaddrinfo", "socket.gethostbyname", "socket.sendto"):
+        with open(file, "a") as stream: print(event, *map(str, arguments[-2:]), file=stream)
+with open({noted!r}, "a") as stream: print("hooked", file=stream)
+sys.addaudithook(note)
+"""
+
+
 def drill_models(number: int, seed: int = 0) -> Tally:
     """`inspect` with `number` model folders of a stranger; see drill_models.py. Linux."""
     from drill_models import HOSTILE_MODELS, try_models
@@ -1416,7 +1577,10 @@ DRILLS: dict[str, tuple[Callable[[int, int], Any], int, int]] = {
     "soak": (drill_soak, 200, 3000),
     "watch": (drill_watch, 3, 20),
     "server": (drill_server, 400, 2000),
-    "models": (drill_models, 8, 1000),
+    "odd": (drill_odd, 300, 40_000),
+    "same": (drill_same, 0, 8),
+    "network": (drill_network, 0, 100),
+    "models": (drill_models, 6, 1000),
     "resume": (drill_resume, 0, 1000),
     "training kills": (lambda number, seed: drill_kills(number, seed, slow_verbs), 0, 3),
 }

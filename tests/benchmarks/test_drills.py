@@ -9,10 +9,12 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
 
 import drill_files
+import drill_models
 import drills
 import pytest
 import yaml
@@ -272,3 +274,42 @@ def test_a_few_pictures_of_soak() -> None:
     tally = drills.drill_soak(4)
     assert tally.tried == 4
     assert not any("open" in line or "picture" in line for line in tally.lost)
+
+
+@pytest.mark.slow  # bombs of a hundred million pixels
+def test_cut_off_and_odd_pictures() -> None:
+    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+        tally = pool.submit(drills.drill_odd, 40, seed=1).result()
+    assert tally.lost == []
+    assert tally.read > 40 and tally.tried > 85
+
+
+def test_what_a_strangers_model_did_is_noticed(tmp_path: Path) -> None:
+    model = tmp_path / "model"
+    good = drill_models.Outcome(0, "a note", ran=False)
+    refused = drill_models.Outcome(1, f"lad-reasoner: {model}: no weights in it", ran=False)
+    assert good.problem([model]) == refused.problem([model]) == ""
+    for outcome, said in (
+        (replace(good, ran=True), "code ran"),
+        (replace(good, code=None), "no end within 60 s"),
+        (replace(good, code=-11), "rc -11"),
+        (replace(good, said="Traceback (most recent call last):"), "Traceback"),
+        (replace(refused, said="lad-reasoner: no weights"), "rc 1: lad-reasoner: no weights"),
+        (replace(refused, said=f"lad-reasoner: {model}: a\nlad-reasoner: {model}: b"), "rc 1: "),
+    ):
+        assert said in outcome.problem([model])
+
+
+@pytest.mark.slow  # a verb starts, and loads a model
+def test_a_strangers_model_is_tried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def leave_traces(folder: Path, whole: Path) -> None:
+        (folder.parent / "ran").touch()
+
+    hostile = {"pickle called safetensors": drill_models.HOSTILE_MODELS["pickle called safetensors"]}
+    monkeypatch.setattr(
+        drill_models,
+        "HOSTILE_MODELS",
+        {**hostile, "code": leave_traces, "weights elsewhere": drill_models._text("own.py", "")},
+    )
+    judged, refused, lost = drill_models.try_models(drills.start_verb, 3, tmp_path)
+    assert (judged, refused, lost) == (2, 1, ["code: code ran", "weights elsewhere: it was taken"])

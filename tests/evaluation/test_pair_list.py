@@ -59,6 +59,7 @@ def test_each_pair_as_it_is_written(folder: Path) -> None:
         ("new/a.png,good/1.png,bad,bottle,strange", r"kind: strange is none of"),
         ("new/a.png,;,bad", r"pairs.csv:2: references: is missing"),
         (f"new/a.png,{'x' * 300}.png,bad", r"pairs.csv:2: references: x+.png: no such file"),
+        (f"{'x' * 5000},good/1.png,good", r"pairs.csv:2: query: x{400}…: no such file"),
         ("new/a.png,new/b.png,bad\nnew/b.png,good/1.png,bad", r"new/b.png: is a reference and labelled anomalous"),
     ],
 )

@@ -21,6 +21,7 @@ from lad_reasoner.files.tables import read_text
 from lad_reasoner.records import Kind, Pair
 from lad_reasoner.text import printable
 
+MOST_SHOWN = 400  # letters of a value in a message
 NEEDED = ("query", "references", "label")
 KNOWN = (*NEEDED, "category", "kind", "defect")
 KINDS: dict[str, Kind | None] = {"good": "good", "logical": "logical", "structural": "structural", "other": None}
@@ -40,7 +41,7 @@ def read_pair_list(path: Path) -> list[Pair]:
     for where, row in read_rows(path, content):
         pair = _read_pair(path.parent, where, row)
         if pair.query in pairs:
-            raise InputError(f"{where}: query: {printable(row['query'])} stands twice; a query has one line")
+            raise InputError(f"{where}: query: {_short(row['query'])} stands twice; a query has one line")
         pairs[pair.query] = pair
     if not pairs:
         raise InputError(f"{printable(path)}: no pairs in it; its columns are {', '.join(KNOWN)}")
@@ -53,16 +54,16 @@ def _read_pair(folder: Path, where: str, row: Mapping[str, Any]) -> Pair:
             raise InputError(f"{where}: {column}: is missing; each line needs {', '.join(NEEDED)}")
     unknown = [name for name in row if name not in KNOWN]
     if unknown:
-        raise InputError(f"{where}: {printable(unknown[0])}: no such column; there are {', '.join(KNOWN)}")
+        raise InputError(f"{where}: {_short(unknown[0])}: no such column; there are {', '.join(KNOWN)}")
     label = word(str(row["label"]))
     if label not in LABELS:
-        raise InputError(f"{where}: label: {printable(row['label'])} is neither good nor anomalous")
+        raise InputError(f"{where}: label: {_short(row['label'])} is neither good nor anomalous")
     kind = KINDS.get(word(str(row.get("kind") or "other")), "unknown")
     if kind == "unknown":
-        raise InputError(f"{where}: kind: {printable(row['kind'])} is none of good, logical, structural, other")
+        raise InputError(f"{where}: kind: {_short(row['kind'])} is none of good, logical, structural, other")
     is_good = LABELS[label] == "good"
     if is_good != (kind == "good") and row.get("kind"):
-        said = f"{printable(row['kind'])} contradicts the label {printable(row['label'])}"
+        said = f"{_short(row['kind'])} contradicts the label {_short(row['label'])}"
         raise InputError(f"{where}: kind: {said}")
     names = row["references"] if isinstance(row["references"], list) else str(row["references"]).split(";")
     references = [_find(folder, where, "references", name) for name in names if str(name).strip()]
@@ -80,6 +81,12 @@ def _read_pair(folder: Path, where: str, row: Mapping[str, Any]) -> Pair:
     )
 
 
+def _short(value: Any) -> str:
+    """A value of the list, in a message of one line."""
+    text = printable(value)
+    return text if len(text) <= MOST_SHOWN else f"{text[:MOST_SHOWN]}…"
+
+
 def _find(folder: Path, where: str, column: str, name: Any) -> str:
     path = folder / str(name).strip()
     try:
@@ -87,7 +94,7 @@ def _find(folder: Path, where: str, column: str, name: Any) -> str:
     except OSError:  # a name that is too long, a folder that is locked
         is_there = False
     if not is_there:
-        raise InputError(f"{where}: {column}: {printable(name)}: no such file")
+        raise InputError(f"{where}: {column}: {_short(name)}: no such file")
     return str(path)
 
 
