@@ -336,7 +336,7 @@ def export(
     ] = None,
     max_pixels: MaxPixels = None,
 ) -> None:
-    """Write a built set, or the pairs of a benchmark, for another framework.
+    """Write a set, or the pairs of a benchmark, for another framework.
 
     Its settings do not shrink or drop pictures.
     """
