@@ -62,6 +62,7 @@ def encode_chunk(chunk: Chunk, folder: Path, model: Path, names: dict[str, int])
     rng = np.random.default_rng([chunk.seed, zlib.crc32(chunk.name.encode()), chunk.number, 7])
     sampler, script = ExerciseSampler(shots), _script(model)
     script.shots = shots
+    every = list(_pairs(sampler, rng))
     files = []
     for shape in sorted({shot.pixels.shape for shot in shots}):
         chosen = [number for number, shot in enumerate(shots) if shot.pixels.shape == shape]
@@ -83,7 +84,7 @@ def encode_chunk(chunk: Chunk, folder: Path, model: Path, names: dict[str, int])
             "number": number_of.reshape(whole).astype(np.int8),
             "measures": measures.reshape(*whole, measures.shape[-1]).astype(np.float16),
         }
-        pairs = [exercise for exercise in _pairs(sampler, rng) if exercise.pictures[0] in place]
+        pairs = [exercise for exercise in every if exercise.pictures[0] in place]
         for kind, exercises in (("pair", pairs), ("single", [sampler.single(rng, number) for number in chosen])):
             if not exercises:
                 continue

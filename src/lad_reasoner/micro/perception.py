@@ -78,9 +78,7 @@ def attend(
     On a CPU written out: in bfloat16 the backward pass of the fused attention is several times slower there.
     """
     if query.is_cuda:
-        fused = torch.nn.functional.scaled_dot_product_attention
-        result: torch.Tensor = fused(query, key, value, is_causal=mask is not None, scale=scaling)
-        return result
+        return F.scaled_dot_product_attention(query, key, value, is_causal=mask is not None, scale=scaling)
     weights = query @ key.transpose(-1, -2) * scaling
     weights = weights if mask is None else weights + mask
     return weights.softmax(-1) @ value
