@@ -138,6 +138,38 @@ def test_what_others_send_appears_at_once_but_not_under_a_person_who_writes(page
     expect(page.locator("#verdict .part")).to_contain_text("one")
 
 
+@pytest.mark.parametrize("told", ["of the same part again", "of the next part"])
+def test_a_verdict_that_was_asked_for_before_a_person_began_to_write_does_not_take_the_form_away(
+    page: Page, served: Served, told: str
+) -> None:
+    """A page may be told of an inspection twice: as the newest when it begins to listen, and as one that just came."""
+    held: list[Route] = []
+    served.inspect(grey_png(101), part="one")
+    expect(page.locator("#verdict .part")).to_contain_text("one")
+    page.route("**/inspections/*/verdict", lambda route: held.append(route))
+    if told == "of the next part":
+        served.inspect(grey_png(102), part="two")
+    else:
+        number = page.locator("#verdict article").get_attribute("data-id")
+        page.evaluate(
+            "address => { htmx.ajax('GET', address, { target: '#verdict', swap: 'innerHTML' }) }",
+            f"/stations/station/inspections/{number}/verdict",
+        )
+    end = time.monotonic() + 60
+    while not held:
+        assert time.monotonic() < end
+        page.wait_for_timeout(20)  # unlike sleep, this lets the browser's messages in
+    page.keyboard.press("m")
+    reason = page.locator("#verdict form.feedback [name=reason]")
+    expect(reason).to_be_focused()
+    with page.expect_response("**/inspections/*/verdict"):
+        held[0].continue_()
+    page.wait_for_timeout(300)
+    expect(page.locator("#verdict .part")).to_contain_text("one")
+    expect(page.get_by_label("missed a defect")).to_be_checked()
+    expect(reason).to_be_focused()
+
+
 def test_what_came_before_the_page_listens_appears(page: Page, served: Served) -> None:
     def send_and_listen(route: Route) -> None:
         served.inspect(grey_png(101), part="between")

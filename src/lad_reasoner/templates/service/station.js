@@ -95,12 +95,18 @@ if (inspect) {
     canvas.toBlob((blob) => add([new File([blob], "camera.png", { type: "image/png" })]), "image/png");
   });
 
-  // A verdict of the line is shown unless a person is about to say something of the one on the page.
+  // A verdict of the line is shown unless a person is about to say something of the one on the page: asked when it is
+  // told of, and again when it has come, since the person may have begun, or a newer one may have come, in between.
   const busy = () => document.querySelector("#verdict form.feedback")?.contains(document.activeElement);
+  const wanted = (id) => $("follow").checked && !busy() && id > shownId();
   new EventSource(inspect.dataset.events).addEventListener("message", ({ data }) => {
     const { id } = JSON.parse(data);
-    if (!$("follow").checked || busy() || inspect.classList.contains("htmx-request") || id <= shownId()) return;
+    if (!wanted(id) || inspect.classList.contains("htmx-request")) return;
     htmx.ajax("GET", `${inspect.dataset.verdict}${id}/verdict`, { target: "#verdict", swap: "innerHTML" });
+  });
+  document.body.addEventListener("htmx:beforeSwap", ({ detail }) => {
+    const followed = detail.pathInfo.requestPath.match(/\/inspections\/(\d+)\/verdict$/);
+    if (followed && !wanted(Number(followed[1]))) detail.shouldSwap = false;
   });
 }
 
