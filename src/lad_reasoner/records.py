@@ -15,6 +15,9 @@ SAMPLE_KINDS = (*get_args(Kind), UNKNOWN_KIND)  # what `--kinds` chooses from
 Label = Literal["yes", "no"]
 Outcome = Literal["good", "anomalous", "unsure", "invalid"]
 Split = Literal["train", "validation", "test"]
+# Of a file of a stranger, in which a number may have any length: Python divides no integer beyond a float's range.
+Pixel = Annotated[int, Field(ge=-(2**31), lt=2**31)]
+Side = Annotated[int, Field(ge=1, lt=2**31)]
 
 
 class Record(BaseModel):
@@ -26,10 +29,10 @@ class Record(BaseModel):
 class Box(Record):
     """A region of the query that differs, in pixels of the query; `strength` 1 is the limit of normal variation."""
 
-    x: int
-    y: int
-    width: int
-    height: int
+    x: Pixel
+    y: Pixel
+    width: Pixel
+    height: Pixel
     strength: float
 
 
@@ -248,4 +251,4 @@ class Prediction(Record):
     error: str = ""
     cut_off: bool = False
     facts: tuple[PictureFacts, ...] = ()
-    size: tuple[int, int] | None = None
+    size: tuple[Side, Side] | None = None

@@ -145,6 +145,23 @@ def test_lines_of_unknown_pictures_and_two_of_one_are_refused(lamp: Benchmark, t
         read_run(run)
 
 
+@pytest.mark.parametrize(
+    "change", [{"size": [10**400, 1]}, {"size": [0, 8]}, {"x": 10**400}], ids=["size", "none", "x"]
+)
+def test_a_number_that_no_picture_has_is_refused(lamp: Benchmark, tmp_path: Path, change: dict[str, Any]) -> None:
+    """Python raises OverflowError where so long a number is divided."""
+    run = tmp_path / "run"
+    list(Run(run, Stub(), lamp).predict())
+    lines = [json.loads(line) for line in (run / "predictions.jsonl").read_text().splitlines()]
+    if "x" in change:
+        lines[0]["verdict"]["boxes"] = [{"x": 1, "y": 1, "width": 1, "height": 1, "strength": 2.0} | change]
+    else:
+        lines[0] |= change
+    (run / "predictions.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    with pytest.raises(RecordError, match=r"predictions\.jsonl:1: .*(size|boxes)"):
+        read_run(run)
+
+
 def test_one_line_a_query(lamp: Benchmark, tmp_path: Path) -> None:
     run, stub = tmp_path / "run", Stub(batch_size=3)
     predictions = list(Run(run, stub, lamp).predict())

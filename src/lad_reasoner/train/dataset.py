@@ -79,13 +79,20 @@ def load_set(
 def _row(record: Mapping[str, Any], folder: Path, kind: str) -> dict[str, Any]:
     row = {name: record[name] for name in ("id", "label", "kind", "category")}
     row["images"] = [str(folder / name) for name in record["images_file_names"]]
-    row["prompt"] = [message for message in record["messages"] if message["role"] != "assistant"]
+    messages = [_in_parts(message) for message in record["messages"]]
+    row["prompt"] = [message for message in messages if message["role"] != "assistant"]
     if kind == "pair":  # what rewards judge by
         row["query"], row["facts"] = record["query"], list(record["facts"])
         row["masks"] = [str(folder / name) for name in record["masks"]]
     if kind == "sft":
-        row["completion"] = [message for message in record["messages"] if message["role"] == "assistant"]
+        row["completion"] = [message for message in messages if message["role"] == "assistant"]
     return row
+
+
+def _in_parts(message: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The message with a list of parts as its content: a column of Arrow does not hold texts and lists."""
+    content = message["content"]
+    return {**message, "content": [{"type": "text", "text": content}]} if isinstance(content, str) else message
 
 
 def _open(batch: dict[str, list[Any]]) -> dict[str, list[Any]]:

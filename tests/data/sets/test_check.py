@@ -91,6 +91,8 @@ def set_all(**fields: Any) -> Callable[[list[Line]], object]:
             lambda lines: lines[0]["messages"][0]["content"].pop(0),
         ),
         ("the messages' places do not match the pictures", lambda lines: lines[0].update(query=7)),
+        ("the messages' places do not match the pictures", lambda lines: lines[0].update(query=-9)),
+        ("the messages' places do not match the pictures", lambda lines: lines[0].update(images_file_names=[])),
         ("the roles of the messages are wrong for the task", lambda lines: lines[0].update(task="sft")),
         ("MVTec LOCO AD and MiniLOCO's evaluation products are benchmarks", set_all(category="pushpins")),
         (

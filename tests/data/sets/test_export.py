@@ -312,7 +312,10 @@ def test_what_a_framework_does_not_train(sft: Path, pairs: Path, tmp_path: Path)
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("change", [{"messages": []}, {"query": 7}], ids=str)
+ONE_TEXT = [{"role": "user", "content": "Is it good?"}]  # which has no place for a picture
+
+
+@pytest.mark.parametrize("change", [{"messages": []}, {"query": 7}, {"messages": ONE_TEXT}], ids=str)
 def test_a_record_that_does_not_fit_its_task_is_named(tmp_path: Path, change: dict[str, Any]) -> None:
     folder = build(tmp_path / "set", task="pair", records=2)
     records = [json.loads(line) for line in (folder / "metadata.jsonl").read_text().splitlines()]

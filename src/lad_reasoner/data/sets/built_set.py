@@ -208,6 +208,16 @@ def read_entries(folder: str | Path) -> list[Entry]:
     return list(read_records(path, Entry))
 
 
+def count_places(entry: Entry) -> int:
+    """The places for pictures in the messages."""
+    places = 0
+    for message in entry.messages:
+        content = message["content"]
+        if not isinstance(content, str):
+            places += sum(part["type"] == "image" for part in content)
+    return places
+
+
 def names_outside(entry: Entry, folder: str | Path) -> list[str]:
     """Names of an entry's files that lead out of its set: absolute, by `..`, or through a link."""
     root = Path(folder).resolve()

@@ -24,7 +24,14 @@ from PIL import Image
 
 from lad_reasoner.data.layouts import Source, why_not_train
 from lad_reasoner.data.masks import read_mask
-from lad_reasoner.data.sets.built_set import Entry, names_outside, read_entries, read_manifest, summarise_set
+from lad_reasoner.data.sets.built_set import (
+    Entry,
+    count_places,
+    names_outside,
+    read_entries,
+    read_manifest,
+    summarise_set,
+)
 from lad_reasoner.data.sets.tokens import record_tokens
 from lad_reasoner.errors import ImageError
 from lad_reasoner.files.pictures import map_pictures, read_picture
@@ -40,6 +47,7 @@ INCOMPLETE = "the build is not complete; run the same command again"
 FEW = "too few records of one label: a model that always gives the other answer is nearly right"
 FEWEST = 0.05  # share of the rarer label
 ROLES = {"sft": ["user", "assistant"], "pair": ["user"]}
+WRONG_PLACES = "the messages' places do not match the pictures"
 WRONG_ROLES = "the roles of the messages are wrong for the task"
 
 
@@ -117,9 +125,9 @@ def check_set(
 
 
 def _check_record(entry: Entry, folder: Path, report: CheckReport) -> None:
-    places = _count_places(entry)
+    places = count_places(entry)
     if places != len(entry.images_file_names) or not 0 <= entry.query < places:
-        report.error("the messages' places do not match the pictures", entry.id)
+        report.error(WRONG_PLACES, entry.id)
     if entry.kind is not None and (entry.label == "no") != (entry.kind == "good"):
         report.error("label and kind contradict each other", entry.id)
     if entry.label == "no" and (entry.defect or entry.masks):
@@ -138,19 +146,10 @@ def _check_record(entry: Entry, folder: Path, report: CheckReport) -> None:
             break
 
 
-def _count_places(entry: Entry) -> int:
-    """Places for pictures in the messages, whose content may be malformed."""
-    places = 0
-    for message in entry.messages:
-        content = message.get("content")
-        if isinstance(content, list):
-            places += sum(part.get("type") == "image" for part in content)
-    return places
-
-
-def _query_of(entry: Entry) -> str:
-    """The name of the query; the last picture if `query` is beyond it."""
-    return entry.images_file_names[min(entry.query, len(entry.images_file_names) - 1)]
+def _find_query(entry: Entry, pictures: Mapping[str, Fingerprint]) -> str:
+    """The hash of the query; empty if it cannot be read, or if the record has no such picture."""
+    names = entry.images_file_names
+    return pictures[names[entry.query]].sha256 if 0 <= entry.query < len(names) else ""
 
 
 def _check_pictures(
@@ -162,7 +161,7 @@ def _check_pictures(
         if picture.error:
             report.error("a picture cannot be read", picture.error)
     for entry in entries:
-        sha256 = pictures[_query_of(entry)].sha256
+        sha256 = _find_query(entry, pictures)
         references = [name for at, name in enumerate(entry.images_file_names) if at != entry.query]
         if sha256 and any(pictures[name].sha256 == sha256 for name in references):
             report.error("a picture is its own reference", entry.id)
@@ -197,7 +196,7 @@ def _check_masks(folder: Path, entries: Sequence[Entry], report: CheckReport) ->
 def _check_labels(entries: Sequence[Entry], pictures: Mapping[str, Fingerprint], report: CheckReport) -> None:
     labels: dict[str, set[str]] = defaultdict(set)
     for entry in entries:
-        content = pictures[_query_of(entry)].sha256 or entry.id
+        content = _find_query(entry, pictures) or entry.id
         labels[content].add(entry.label)
         if len(labels[content]) > 1:
             report.error("one picture is labelled good and anomalous", entry.id)

@@ -31,8 +31,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from lad_reasoner.data.review.decisions import decided, read_decisions
-from lad_reasoner.data.sets.built_set import Entry, names_outside, put_file, read_entries
-from lad_reasoner.data.sets.check import ROLES, WRONG_ROLES
+from lad_reasoner.data.sets.built_set import Entry, count_places, names_outside, put_file, read_entries
+from lad_reasoner.data.sets.check import ROLES, WRONG_PLACES, WRONG_ROLES
 from lad_reasoner.data.sets.harnesses import WRITERS, check_for_harness, write_for_harness
 from lad_reasoner.data.sets.tokens import MIN_PIXELS, needed_pixels, record_tokens
 from lad_reasoner.errors import InputError, require
@@ -115,6 +115,8 @@ def export_set(
             raise InputError(f"{printable(folder)}: {entry.id}: {WRONG_ROLES}; build it again")
         if not 0 <= entry.query < len(entry.images_file_names):
             raise InputError(f"{printable(folder)}: {entry.id}: there is no picture {entry.query}; build it again")
+        if count_places(entry) != len(entry.images_file_names):
+            raise InputError(f"{printable(folder)}: {entry.id}: {WRONG_PLACES}; build it again")
     names = list(dict.fromkeys(name for entry in entries for name in entry.images_file_names))
     if to in WRITERS:
         check_for_harness(entries, to)
@@ -263,8 +265,10 @@ def _with_places(messages: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
     """Messages whose content is one text, with `<image>` for each picture."""
     texts = []
     for message in messages:
-        parts = ["<image>" if part["type"] == "image" else part["text"] for part in message["content"]]
-        texts.append({"role": message["role"], "content": "".join(parts)})
+        content = message["content"]
+        if not isinstance(content, str):
+            content = "".join("<image>" if part["type"] == "image" else part["text"] for part in content)
+        texts.append({"role": message["role"], "content": content})
     return texts
 
 
