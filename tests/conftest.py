@@ -11,7 +11,8 @@ from lad_reasoner.judges.evidence.matching import Matcher
 
 settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("busy")
-os.environ["LAD_TRUSTED"] = "helpers.stations:Grey helpers.stations:SlowGrey helpers.stations:NearestGrey"
+_JUDGES = ("Grey", "SlowGrey", "NearestGrey", "HeldGrey")
+os.environ["LAD_TRUSTED"] = " ".join(f"helpers.stations:{name}" for name in _JUDGES)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -18,7 +18,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, Route, expect, sy
 
 from helpers.browser import AXE, CHROMIUM, EVIL, NO_AXE, axe_faults, launch, watch
 from helpers.served import Served, grey_png, serving_here
-from helpers.stations import grey_pictures, grey_station
+from helpers.stations import HeldGrey, grey_pictures, grey_station
 from lad_reasoner.service.keys import Keys, add_key
 from lad_reasoner.service.page import create_page_app
 from lad_reasoner.service.rule_sheet import AmountCheck, PlaceCheck, RuleSheet, TextCheck
@@ -72,6 +72,16 @@ def page(browser: Browser, served: Served) -> Iterator[Page]:
     context.close()
     refusals = ("status of 4", "Status Error Code 4")  # of the browser, and of htmx
     assert [line for line in complaints if not any(text in line for text in refusals)] == []
+
+
+@pytest.fixture
+def troubled(browser: Browser, served: Served) -> Iterator[Page]:
+    """The same, where requests fail: the browser complains of that by itself."""
+    context = new_context(browser, served)
+    page = context.new_page()
+    page.goto("/stations/station")
+    yield page
+    context.close()
 
 
 def new_context(browser: Browser, served: Served) -> BrowserContext:
@@ -676,3 +686,277 @@ def test_nothing_is_wider_than_the_screen_and_prints_keep_pictures(browser: Brow
     page.goto("/stations/station/limit")
     assert page.locator(".key.good").bounding_box()["width"] < 20  # type: ignore[index]
     context.close()
+
+
+class Held:
+    """Requests that the page sent and that have no answer yet."""
+
+    def __init__(self, page: Page, pattern: str) -> None:
+        self.page, self.pattern = page, pattern
+        self.routes: list[Route] = []
+        page.route(pattern, lambda route: self.routes.append(route))
+
+    def wait(self) -> Route:
+        end = time.monotonic() + 60
+        while not self.routes:
+            assert time.monotonic() < end
+            self.page.wait_for_timeout(20)  # unlike sleep, this lets the browser's messages in
+        return self.routes[0]
+
+    def release(self) -> None:
+        """All of them, and what comes later is not held."""
+        self.wait()
+        for route in self.routes:
+            route.continue_()
+        self.page.unroute(self.pattern)
+
+
+def drop(page: Page, *files: tuple[str, bytes]) -> None:
+    page.evaluate(
+        """files => {
+            const data = new DataTransfer();
+            for (const [name, bytes] of files) data.items.add(new File([new Uint8Array(bytes)], name));
+            document.body.dispatchEvent(new DragEvent("drop", { dataTransfer: data, bubbles: true, cancelable: true }));
+        }""",
+        [[name, list(content)] for name, content in files],
+    )
+
+
+def parts(served: Served) -> list[str]:
+    """Of the history, the oldest first."""
+    return [each["part"] for each in served.ask("GET", "/v1/stations/station/inspections").json][::-1]
+
+
+def test_a_second_click_sends_nothing_twice(page: Page, served: Served) -> None:
+    page.get_by_label("part number").fill("4711")
+    file = {"name": "a.png", "mimeType": "image/png", "buffer": grey_png(250)}
+    page.get_by_label("drop or choose a picture").set_input_files([file])
+    for path, button in (("inspect", "Inspect"), ("inspections/*/feedback", "Save"), ("changes", "Preview")):
+        held = Held(page, f"**/stations/station/{path}")
+        if button == "Save":
+            page.keyboard.press("g")
+        page.get_by_role("button", name=button).click()
+        held.wait()
+        page.get_by_role("button", name=button).click()
+        with page.expect_response(f"**/stations/station/{path}"):
+            held.release()
+        page.wait_for_timeout(200)
+        if button == "Inspect":
+            expect(page.locator("#verdict .part")).to_contain_text("4711")
+        elif button == "Save":
+            expect(page.locator("#verdict .note")).to_have_count(1)
+    page.wait_for_url("**/changes")
+    expect(page.locator(".change")).to_have_count(1)
+    assert parts(served) == ["4711"]
+    assert len(served.ask("GET", "/v1/stations/station/inspections/1").json["feedback"]) == 1
+
+
+def test_what_is_typed_while_a_picture_is_under_way_is_of_the_next_part(page: Page, served: Served) -> None:
+    held = Held(page, "**/stations/station/inspect")
+    page.get_by_label("part number").fill("one")
+    drop(page, ("a.png", grey_png(101)))
+    held.wait()
+    page.get_by_label("part number").fill("two")
+    page.get_by_label("drop or choose a picture").set_input_files(
+        [{"name": "b.png", "mimeType": "image/png", "buffer": grey_png(102)}]
+    )
+    held.release()
+    expect(page.locator("#verdict .part")).to_contain_text("one")
+    page.get_by_role("button", name="Inspect").click()
+    expect(page.locator("#verdict .part")).to_contain_text("two")
+    assert parts(served) == ["one", "two"]
+
+
+@pytest.mark.parametrize("failure", ["offline", "503"])
+def test_pictures_that_could_not_be_sent_are_kept(troubled: Page, served: Served, failure: str) -> None:
+    page = troubled
+
+    def fail(route: Route) -> None:
+        if failure == "offline":
+            route.abort()
+        else:
+            route.fulfill(status=503, body="")
+
+    page.route("**/stations/station/inspect", fail)
+    page.get_by_label("part number").fill("4711")
+    drop(page, *((f"{name}.png", grey_png(100, seed)) for seed, name in enumerate("abc")))
+    said = page.get_by_role("alert")
+    why = "the server cannot be reached" if failure == "offline" else "the server answered 503"
+    expect(said).to_have_text(f"a.png and 2 more: {why}; press Inspect to send again")
+    expect(page.get_by_label("part number")).to_have_value("4711")
+    page.unroute("**/stations/station/inspect")
+    page.get_by_role("button", name="Inspect").click()
+    expect(page.locator("#recent li")).to_have_count(3)
+    expect(said).to_be_hidden()
+    assert parts(served) == ["4711", "", ""]
+
+
+def test_what_was_refused_of_many_pictures_stays_said(page: Page, served: Served) -> None:
+    drop(page, ("a.png", grey_png(100)), ("no.png", b"no picture"), ("b.png", grey_png(101)), ("nor.png", b"nor this"))
+    expect(page.locator("#recent li")).to_have_count(2)
+    said = page.get_by_role("alert")
+    expect(said).to_contain_text("nor.png: ")
+    served.inspect(grey_png(102), part="of the line")
+    expect(page.locator("#verdict .part")).to_contain_text("of the line")
+    for name in ("no.png: ", "nor.png: ", "not a picture"):
+        expect(said).to_contain_text(name)
+    inspect(page, grey_png(103), "next")
+    expect(said).to_be_hidden()
+
+
+def test_a_late_answer_about_a_change_does_not_bring_its_old_state_back(browser: Browser, tmp_path: Path) -> None:
+    HeldGrey.gate.set()
+    folder, _ = grey_station(tmp_path, judge="helpers.stations:HeldGrey", max_false_alarms=None)
+    with serving_here(create_page_app(Runtime([folder])), tmp_path / "log") as served:
+        served.inspect(grey_png(250))
+        HeldGrey.gate.clear()
+        context = new_context(browser, served)
+        page = context.new_page()
+        try:
+            served.ask("POST", "/v1/stations/station/changes", {"target": "references", "inspections": [1]})
+            asking = Held(page, "**/changes/1")
+            page.goto("/stations/station/changes")
+            late = asking.wait()
+        finally:
+            HeldGrey.gate.set()
+        wait_until(lambda: served.ask("GET", "/v1/stations/station/changes/1").json["state"] == "preview")
+        ready = served.ask("GET", "/stations/station/changes/1").body.decode()
+        stopping = Held(page, "**/changes/1/discard")
+        page.get_by_role("button", name="Stop").click()
+        stopping.wait()
+        late.fulfill(body=ready, content_type="text/html")
+        page.wait_for_timeout(300)
+        stopping.release()
+        expect(page.locator(".change")).to_have_attribute("data-state", "discarded")
+        expect(page.get_by_role("button", name="Apply")).to_have_count(0)
+        context.close()
+
+
+def test_the_line_waits_for_what_was_begun_with_the_mouse_and_goes_on_after_it(page: Page, served: Served) -> None:
+    served.inspect(grey_png(250), part="one")
+    expect(page.locator("#verdict .part")).to_contain_text("one")
+    page.get_by_label("good after all").check()
+    page.evaluate("document.activeElement.blur()")  # some browsers give a clicked button no focus
+    served.inspect(grey_png(101), part="two")
+    behind = page.get_by_text("Newer parts have come")
+    expect(behind).to_be_visible()
+    expect(page.get_by_label("good after all")).to_be_checked()
+    held = Held(page, "**/feedback")
+    page.get_by_role("button", name="Save").click()
+    held.wait()
+    page.evaluate("document.activeElement.blur()")
+    served.inspect(grey_png(102), part="three")
+    page.wait_for_timeout(300)
+    expect(page.locator("#verdict .part")).to_contain_text("one")
+    held.release()
+    expect(page.locator("#verdict .part")).to_contain_text("three")
+    expect(behind).to_be_hidden()
+    (said,) = served.ask("GET", "/v1/stations/station/inspections/1").json["feedback"]
+    assert said["opinion"] == "good"
+
+
+def test_a_page_that_hears_nothing_says_so_and_listens_again(troubled: Page, served: Served) -> None:
+    page = troubled
+    page.route("**/events", lambda route: route.fulfill(status=502, body=""), times=1)
+    page.reload()
+    said = page.get_by_text("No connection to the server")
+    expect(said).to_be_visible()
+    served.inspect(grey_png(101), part="meanwhile")
+    expect(page.locator("#verdict .part")).to_contain_text("meanwhile")
+    expect(said).to_be_hidden()
+
+
+def test_what_a_browser_brings_back_is_not_taken_for_what_is_in_use(page: Page, served: Served) -> None:
+    page.goto("/stations/station/limit")
+    page.get_by_label("limit").fill("0.05")
+    page.goto("/stations/station/zones")
+    page.get_by_label("mm a pixel").fill("0.5")
+    page.go_back()
+    button = page.get_by_role("button", name="Use this limit")
+    moved = page.get_by_label("limit").evaluate("slider => slider.value !== slider.defaultValue")
+    expect(button).to_be_enabled(enabled=moved)
+    page.go_forward()
+    scale = page.get_by_label("mm a pixel").input_value()
+    expect(page.get_by_role("button", name="Preview")).to_be_enabled(enabled=scale != "")
+
+
+def test_a_picture_is_seen_in_its_own_pixels(page: Page, served: Served) -> None:
+    served.inspect(grey_png(250, side=1200), part="4711")
+    expect(page.locator("#verdict .part")).to_contain_text("4711")
+    picture = page.get_by_role("img", name="The part")
+    frame = page.get_by_role("group", name="The part")
+    whole = picture.bounding_box()
+    assert whole is not None and whole["height"] < 700
+    assert frame.get_attribute("tabindex") is None
+
+    picture.click(position={"x": whole["width"] / 2 + 50, "y": whole["height"] / 2 + 30})
+    box = picture.bounding_box()
+    assert box is not None and (round(box["width"]), round(box["height"])) == (1200, 1200)
+    level = page.locator("#verdict .zoom")
+    expect(level).to_have_text("100 %")
+    # What was clicked on lies in the middle, and the reference shows the same place.
+    seen = frame.evaluate("e => [e.scrollLeft + e.clientWidth / 2, e.scrollTop + e.clientHeight / 2]")
+    scale = 1200 / whole["height"]
+    assert seen == pytest.approx([600 + 50 * scale, 600 + 30 * scale], abs=4)
+    picture.click()
+    expect(level).to_have_text("whole")
+    assert picture.bounding_box() == pytest.approx(whole, abs=1)
+
+    page.keyboard.press("+")
+    page.keyboard.press("+")
+    expect(level).to_have_text("200 %")
+    frame.focus()
+    before = frame.evaluate("e => e.scrollLeft")
+    for _ in range(3):
+        page.keyboard.press("ArrowRight")
+    page.wait_for_timeout(500)
+    assert frame.evaluate("e => e.scrollLeft") > before
+    page.keyboard.press("-")
+    expect(level).to_have_text("100 %")
+    page.get_by_role("button", name="Zoom out").click()
+    expect(level).to_have_text("whole")
+    expect(page.get_by_role("button", name="Zoom out")).to_be_disabled()
+    assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
+    page.get_by_label("keys").uncheck()
+    page.keyboard.press("+")
+    expect(level).to_have_text("whole")
+
+
+def test_both_pictures_are_enlarged_alike_and_printed_whole(browser: Browser, tmp_path: Path) -> None:
+    folder = tmp_path / "large"
+    references = tmp_path / "reference.png"
+    references.write_bytes(grey_png(100, side=900))
+    create_station(folder, [references], judge="helpers.stations:NearestGrey")
+    with serving_here(create_page_app(Runtime([folder])), tmp_path / "log") as served:
+        wide = Image.open(io.BytesIO(grey_png(250, side=900))).crop((0, 0, 900, 500))
+        buffer = io.BytesIO()
+        wide.save(buffer, "PNG")
+        served.inspect(buffer.getvalue(), part="4711", station="large")
+        context = new_context(browser, served)
+        page = context.new_page()
+        complaints = watch(page)
+        page.goto("/stations/large/inspections/1")
+        frames = page.locator("#verdict .frame")
+        frames.nth(0).click(position={"x": 20, "y": 20})  # both of them at their upper left corner
+        page.wait_for_timeout(300)
+        assert [frames.nth(number).evaluate("e => [e.scrollLeft, e.scrollTop]") for number in (0, 1)] == [[0, 0]] * 2
+        frames.nth(0).click()
+        frames.nth(0).click(position={"x": 450, "y": 240})  # the lower right corner of one, which the other has not
+        page.wait_for_timeout(300)
+        ends = "e => [e.scrollWidth - e.clientWidth - e.scrollLeft, e.scrollHeight - e.clientHeight - e.scrollTop]"
+        assert frames.nth(0).evaluate(ends) == pytest.approx([0, 0], abs=2)
+        frames.nth(0).click()
+        page.get_by_role("button", name="Zoom in").click()
+        for number in (0, 1):
+            box = frames.nth(number).locator("> *").bounding_box()
+            assert box is not None and round(box["width"]) == 900
+        middle = frames.nth(0).evaluate("e => e.scrollLeft")
+        frames.nth(1).evaluate("e => { e.scrollLeft += 30; }")
+        page.wait_for_timeout(300)
+        assert frames.nth(0).evaluate("e => e.scrollLeft") == pytest.approx(middle + 30, abs=2)
+        page.emulate_media(media="print")
+        for number in (0, 1):
+            box = frames.nth(number).locator("> *").bounding_box()
+            assert box is not None and box["width"] < 700 and box["height"] < 400
+        assert complaints == []
+        context.close()
