@@ -42,6 +42,15 @@ def test_questions_and_answers(tmp_path: Path) -> None:
     assert data.remove_columns(["id", "label"])[1]["kind"] == "good"
 
 
+def test_an_answer_may_be_one_text_in_some_of_the_records(tmp_path: Path) -> None:
+    folder = build(tmp_path / "sft", records=4)
+    records = [json.loads(line) for line in (folder / "metadata.jsonl").read_text().splitlines()]
+    records[0]["messages"][-1]["content"] = "One."
+    (folder / "metadata.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    [answer] = load_set(folder, kind="sft")[0]["completion"]
+    assert answer["content"] == [{"type": "text", "text": "One."}]
+
+
 def test_pairs(tmp_path: Path) -> None:
     data = load_set(build(tmp_path / "pairs", task="pair", records=3), kind="pair")
     row = data[1]
