@@ -1,6 +1,6 @@
 """Drills: how the product stands faults and attacks, counted: tried, survived, lost.
 
-    python benchmarks/drills.py all                     the short form, about two minutes
+    python benchmarks/drills.py all                     the short form, about three minutes
     python benchmarks/drills.py all --long              about an hour
     python benchmarks/drills.py all --long --keep FILE  the same; started again, it goes on after the last whole drill
     python benchmarks/drills.py pictures --number 100000
@@ -187,26 +187,35 @@ def damaged_pictures(number: int, seed: int) -> Iterator[tuple[str, bytes]]:
         yield f"{name}, seed {seed}, number {index}", damage(files[name], files[chance.choice(names)], chance)
 
 
+def _try_picture(tally: PictureTally, name: str, data: bytes, size: tuple[int, int] | None = None) -> None:
+    """Read it; with a `size` it is whole, and must be read upright: width and height."""
+    tally.tried += 1
+    start, problem = time.process_time(), ""
+    try:
+        picture = read_picture(data)
+        tally.read += 1
+        if size is not None and picture.image.size != size:
+            problem = f"not upright: {picture.image.size}"
+    except ImageError as error:
+        tally.refused += 1
+        if size is not None:
+            problem = f"refused: {error}"
+        elif "\n" in str(error):
+            problem = "a message of several lines"
+    except Exception as error:  # what the drill looks for
+        problem = f"{type(error).__name__}: {error}"
+    seconds = time.process_time() - start
+    tally.slowest = max(tally.slowest, seconds)
+    if problem or seconds > SLOW:
+        tally.lost.append(f"{name}: {problem or f'{seconds:.1f} s'}")
+
+
 def drill_pictures(number: int, seed: int = 0) -> PictureTally:
     """Read `number` damaged pictures; the whole ones first."""
     tally = PictureTally()
     whole = [(f"whole {name}", data) for name, data in make_pictures().items()]
     for name, data in chain(whole, damaged_pictures(number, seed)):
-        tally.tried += 1
-        start = time.process_time()
-        problem = ""
-        try:
-            read_picture(data)
-            tally.read += 1
-        except ImageError as error:
-            tally.refused += 1
-            problem = "a message of several lines" if "\n" in str(error) else ""
-        except Exception as error:  # what the drill looks for
-            problem = f"{type(error).__name__}: {error}"
-        seconds = time.process_time() - start
-        tally.slowest = max(tally.slowest, seconds)
-        if problem or seconds > SLOW:
-            tally.lost.append(f"{name}: {problem or f'{seconds:.1f} s'}")
+        _try_picture(tally, name, data)
     if peak_mb() > MOST_MEMORY:
         tally.lost.append(f"{peak_mb():.0f} MB of memory; at most {MOST_MEMORY} MB are taken")
     return tally
@@ -1133,7 +1142,7 @@ def drill_odd(number: int, seed: int = 0) -> PictureTally:
     tally, chance, files = PictureTally(), random.Random(f"odd/{seed}"), make_pictures()
     cuts = [(name, end) for name, data in files.items() for end in range(len(data))]
     for name, end in chance.sample(cuts, min(number, len(cuts))):
-        _read_odd(tally, f"{name}, the first {end} bytes", files[name][:end], None)
+        _try_picture(tally, f"{name}, the first {end} bytes", files[name][:end], None)
     image = Image.open(io.BytesIO(files["jpeg"])).convert("RGB")
     for _ in range(number):
         turn, tag, kind = chance.randint(1, 8), chance.randrange(0x0100, 0x9300), chance.randint(1, 13)
@@ -1142,31 +1151,12 @@ def drill_odd(number: int, seed: int = 0) -> PictureTally:
         buffer = io.BytesIO()
         image.save(buffer, "JPEG", exif=exif)
         size = image.size if turn < 5 or tag == 0x0112 else image.size[::-1]
-        _read_odd(tally, f"turn {turn}, entry {tag:#x} of type {kind}", buffer.getvalue(), size)
+        _try_picture(tally, f"turn {turn}, entry {tag:#x} of type {kind}", buffer.getvalue(), size)
     for name, data in _bombs():
-        _read_odd(tally, name, data, None)
+        _try_picture(tally, name, data)
     if peak_mb() > MOST_MEMORY:
         tally.lost.append(f"{peak_mb():.0f} MB of memory; at most {MOST_MEMORY} MB are taken")
     return tally
-
-
-def _read_odd(tally: PictureTally, name: str, data: bytes, size: tuple[int, int] | None) -> None:
-    tally.tried += 1
-    start, problem = time.process_time(), ""
-    try:
-        picture = read_picture(data)
-        tally.read += 1
-        if size is not None and picture.image.size != size:
-            problem = f"not upright: {picture.image.size}"
-    except ImageError as error:
-        tally.refused += 1
-        problem = "" if size is None else f"refused: {error}"
-    except Exception as error:  # what the drill looks for
-        problem = f"{type(error).__name__}: {error}"
-    seconds = time.process_time() - start
-    tally.slowest = max(tally.slowest, seconds)
-    if problem or seconds > SLOW:
-        tally.lost.append(f"{name}: {problem or f'{seconds:.1f} s'}")
 
 
 def _bombs() -> Iterator[tuple[str, bytes]]:

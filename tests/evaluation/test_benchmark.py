@@ -39,10 +39,10 @@ def test_the_papers_protocol_on_all_real_names(tmp_path: Path) -> None:
     with LISTING.open() as file:
         rows = list(csv.DictReader(file))
     plant(tmp_path, [f"{row['category']}/{row['split']}/{row['kind']}/{row['file']}" for row in rows])
-    start = time.perf_counter()
+    start = time.process_time()  # of this process alone, however busy the machine is
     benchmark = open_benchmark("mvtec-loco", tmp_path)
     pairs, notes = draw_pairs(benchmark)
-    assert time.perf_counter() - start < 2
+    assert time.process_time() - start < 2
     assert len(benchmark.samples) == 3651
     assert len(pairs) == 1136
     counts = Counter((pair.category, pair.label) for pair in pairs)
