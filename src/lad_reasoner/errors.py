@@ -1,7 +1,7 @@
 """Every error that this package raises on purpose.
 
-    LadError                    one clear line for the user: what is wrong, where, and the remedy
-    ├── InputError              a file, folder, field or flag that the user gave cannot be used
+    LadError                    one clear line for the user: what is wrong, where, the remedy
+    ├── InputError              a file, folder, field or flag cannot be used
     │   ├── ImageError          a picture cannot be read, or is refused
     │   └── RecordError         a line of JSON lines is invalid
     ├── StoppedError            a signal stopped the work; its progress is saved

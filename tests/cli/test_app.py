@@ -236,6 +236,13 @@ def test_help_is_quick_and_every_example_is_there() -> None:
         assert f"Example: lad-reasoner {' '.join(verb)}" in " ".join(text.split())
 
 
+def test_arguments_in_help_read_as_they_are_typed() -> None:
+    assert "Usage: lad-reasoner inspect [OPTIONS] QUERY...\n" in run("inspect", "--help").stdout
+    assert "Usage: lad-reasoner serve [OPTIONS] [STATION...]\n" in run("serve", "--help").stdout
+    pages = [run(*verb, "--help").stdout for verb in (["inspect"], ["station", "show"], ["data", "sft"], ["key"])]
+    assert not any(re.search(r"<(str|path|list)|\{[A-Z]", page) for page in pages), "types of Python"
+
+
 @pytest.mark.posix
 def test_what_a_folder_holds_beside_pictures_is_named_and_counted(folder: Path, tmp_path: Path) -> None:
     """Damaged files, links without a target and pipes end as one line each; their neighbours are judged."""

@@ -17,7 +17,7 @@ from types import FrameType
 from typing import Annotated, Any, NoReturn
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperArgument, TyperGroup
 
 from lad_reasoner.cli.completion import PROGRAM, completion_verb, prepare_completion
 from lad_reasoner.cli.data import data
@@ -44,7 +44,30 @@ ORDER = (
 )
 
 
+class _Argument(TyperArgument):
+    """An argument whose help reads as it is typed: `QUERY...`, where Typer adds `{}` and the types of Python."""
+
+    def display_type_rich(self, ctx: Any) -> None:
+        return None
+
+    def _usage_display_name(self) -> str:
+        name = str(self.metavar).removesuffix("...") + ("..." if self.nargs != 1 else "")
+        return name if self.required else f"[{name}]"
+
+
+def _make_plain(command: Any) -> None:
+    for parameter in command.params:
+        if isinstance(parameter, TyperArgument):
+            parameter.__class__ = _Argument  # Typer takes no class of ours
+    for verb in getattr(command, "commands", {}).values():
+        _make_plain(verb)
+
+
 class _VerbsInOrder(TyperGroup):
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        _make_plain(self)
+
     def list_commands(self, ctx: Any) -> list[str]:
         return sorted(self.commands, key=ORDER.index)
 

@@ -26,7 +26,7 @@ def serve_verb(
     model: str,
     options: dict[str, Any],
     stations: Annotated[
-        list[Path] | None, typer.Argument(metavar="STATION...", help="Folders of stations to serve.")
+        list[Path] | None, typer.Argument(metavar="STATION", help="Folders of stations to serve.")
     ] = None,
     host: Annotated[
         str, typer.Option(metavar="ADDRESS", help="Address to listen at; other than this machine needs --key-file.")

@@ -139,8 +139,7 @@ class Inspection(Record):
 class Change(Record):
     """What a station is to learn: a preview first, then live, and perhaps rolled back.
 
-    `base` is the version of the station that it was made from, `version` the one that it became. `draft` is the station
-    file as it would be.
+    `base` is the version of the station that it was made from, `version` the one that it became.
     """
 
     id: int
@@ -152,7 +151,7 @@ class Change(Record):
     base: int
     version: int | None = None
     preview: dict[str, Any] = Field({})
-    draft: str = Field("", exclude=True)
+    draft: str = Field("", exclude=True)  # the station file as it would be
 
 
 class AuditLine(Record):
