@@ -27,12 +27,13 @@ class Grey:
 
 
 class SlowGrey(Grey):
-    """Takes a fifth of a second for each batch."""
+    """Takes `seconds` for each batch."""
 
     name = "slow-grey"
+    seconds = 0.2
 
     def judge(self, pairs: Sequence[PicturePair]) -> list[Judgement]:
-        time.sleep(0.2)
+        time.sleep(self.seconds)
         return super().judge(pairs)
 
 
