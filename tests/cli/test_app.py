@@ -7,7 +7,6 @@ import re
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -223,13 +222,19 @@ def test_faults_are_one_clear_line(args: list[str], code: int, message: str, fol
         assert done.stderr.count("\n") == 1
 
 
+def _child_seconds() -> float:
+    """Processor time of what has run and ended, since a busy machine takes several times as long by the clock."""
+    times = os.times()
+    return times.children_user + times.children_system
+
+
 def test_help_is_quick_and_every_example_is_there() -> None:
     assert run("--help").returncode == 0  # compiles what is not compiled yet
     seconds = []
     for _ in range(5):
-        start = time.perf_counter()
+        start = _child_seconds()
         assert "inspect" in run("--help").stdout
-        seconds.append(time.perf_counter() - start)
+        seconds.append(_child_seconds() - start)
     assert min(seconds) < 0.4
     for verb in (["inspect"], ["demo"], ["data", "miniloco"], ["data", "review"]):
         text = run(*verb, "--help").stdout
