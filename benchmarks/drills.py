@@ -618,7 +618,9 @@ def files_of(folder: Path, written_as: Path | None = None) -> dict[str, object]:
         if path.suffix in (".html", ".pt", ".pth", ".bin", ".md") or path.name in ABOUT_ITSELF:
             content[name] = ""
         elif path.suffix in (".json", ".jsonl", ".toml", ".yaml", ".sh"):
-            content[name] = TIMES.sub("", path.read_text(encoding="utf-8").replace(str(written_as or folder), ""))
+            text = TIMES.sub("", path.read_text(encoding="utf-8").replace(str(written_as or folder), ""))
+            # The workers of `inspect --ray` hand in their units in any order.
+            content[name] = sorted(text.splitlines()) if path.name.startswith("part-") else text
         else:
             content[name] = hashlib.sha256(path.read_bytes()).hexdigest()
     return content

@@ -98,7 +98,7 @@ class MicroConfig(BaseModel):
     singles: float = Field(ge=0, le=1, description="share of batches about one picture, in the language stage")
     vision: StageConfig
     language: StageConfig
-    joint: JointConfig
+    joint: JointConfig = JointConfig(minutes=0, batch=1, lr=1e-3)  # of a config without it the stage is left out
     trust: StageConfig
     fresh_chunks: int = Field(ge=1, description="chunks of each product and family that only the last stage sees")
     responses: int = Field(ge=1, description="own responses that the last stage learns from")
