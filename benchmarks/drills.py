@@ -22,7 +22,7 @@
 - `disks` (only with --long): a disk that is full after random amounts; the verb must name it, and end with more room.
 - `service`: a hosted judge whose service fails three times in ten.
 - `texts`: hostile names and reasonings in every page, opened in Chromium.
-- `soak`: many pictures in one process.
+- `soak`: many pictures in one process, by `evidence` and by micro.
 - `server`: a station's server under many requests at once, slow clients, damaged requests, a full disk, a file of
   nonsense, references that are gone, a clock that is set back, and SIGKILL.
 - `watch` kills (SIGKILL) a line that watches a folder so many times at random moments, while a camera goes on writing
@@ -1103,27 +1103,34 @@ def _hostile_pages(folder: Path, texts: Sequence[str]) -> Iterator[Path]:
 
 
 def drill_soak(number: int, seed: int = 0) -> Tally:
-    """Inspect `number` pictures of 256 pixels in one process: each has its verdict, memory and open files stay."""
+    """`number` pictures of 256 pixels in one process, by each judge: all have a verdict, memory and open files stay."""
+    tally = Tally()
+    for name in ("evidence", "micro"):
+        _soak(tally, name, number, seed)
+    return tally
+
+
+def _soak(tally: Tally, judge: str, number: int, seed: int) -> None:
     from lad_reasoner.inspector import Inspector
     from lad_reasoner.records import Failure
 
     noise = np.random.default_rng(seed).integers(0, 255, (8, 256, 256, 3), np.uint8)
     scenes = [Image.fromarray((scene // 4 + 90).astype(np.uint8)) for scene in noise]
-    inspector, tally = Inspector("evidence", scenes[:1]), Tally(number)
+    inspector, first = Inspector(judge, scenes[:1]), min(20, number // 2)
+    tally.tried += number
     began = start = 0.0
     for index, result in enumerate(inspector.inspect_many(scenes[at % 8] for at in range(number))):
         if isinstance(result, Failure):
-            tally.lost.append(f"picture {index}: {result.error}")
-        if index == min(20, number // 2):
+            tally.lost.append(f"{judge}, picture {index}: {result.error}")
+        if index == first:
             began, start, handles = resident_mb(), time.perf_counter(), open_files()
-    each = (time.perf_counter() - start) / max(1, number - min(20, number // 2))
+    each = (time.perf_counter() - start) / max(1, number - first)
     grown, opened = resident_mb() - began, open_files() - handles
-    tally.note = f" (memory {began:.0f} MB and {grown:+.0f} MB, files {opened:+d}, {each:.3f} s each)"
+    tally.note += f" ({judge}: memory {began:.0f} MB and {grown:+.0f} MB, files {opened:+d}, {each:.3f} s each)"
     if grown > GROWN:
-        tally.lost.append(f"memory grew by {grown:.0f} MB")
+        tally.lost.append(f"{judge}: memory grew by {grown:.0f} MB")
     if opened > 0:
-        tally.lost.append(f"{opened} files stay open")
-    return tally
+        tally.lost.append(f"{judge}: {opened} files stay open")
 
 
 def drill_files(number: int, seed: int = 0) -> Tally:
