@@ -114,3 +114,10 @@ def test_a_full_disk_names_the_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     with pytest.raises(OSError, match=r"No space left on device: .*\.part/references/0001\.png"):
         create_station(tmp_path / "station", pictures, judge="pixel-difference")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["good"]
+
+
+def test_a_place_that_cannot_be_written_is_named_with_the_flag(tmp_path: Path) -> None:
+    pictures = grey_pictures(tmp_path / "good", [100])
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match=r"^-o .*file.*: .*; choose a folder that can be written$"):
+        create_station(tmp_path / "file" / "station", pictures, judge="pixel-difference")

@@ -22,7 +22,7 @@ from pydantic import ValidationError
 
 from lad_reasoner.errors import InputError, require
 from lad_reasoner.files.pictures import Picture, open_picture, read_picture
-from lad_reasoner.files.whole import lock, own_folder, write_whole
+from lad_reasoner.files.whole import describe_write_error, lock, own_folder, write_whole
 from lad_reasoner.judge import Judge
 from lad_reasoner.progress import Track, silent
 from lad_reasoner.records import Failure
@@ -88,9 +88,12 @@ def create_station(
     loaded = load_station_judge(station)
     if show_progress := getattr(loaded, "show_progress", None):
         show_progress(track)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    _remove_halves(out)
-    partial = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=HALF, dir=out.parent))
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        _remove_halves(out)
+        partial = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=HALF, dir=out.parent))
+    except OSError as error:
+        raise InputError(f"-o {describe_write_error(error, out.parent)}") from None
     try:
         with own_folder(partial, "-o"):
             partial.chmod(0o755)
