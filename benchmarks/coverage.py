@@ -1,9 +1,9 @@
 """Does the limit of a station keep its promise? Promised and real false alarms, and what calibrated verdicts lose.
 
-    python benchmarks/coverage.py [FOLDER] [--scores runs/coverage.json] [--products pushpins] [--model evidence]
+    python benchmarks/coverage.py [FOLDER] [--scores FILE] [--products pushpins] [--model evidence] [--references 4]
 
 FOLDER holds real photographs as `photographs.py` takes them; without it MiniLOCO alone is measured. Every good and bad
-picture is judged once, against four references; the scores are kept in --scores. Then the good ones are split 200
+picture is judged once, against --references (four); the scores are kept in --scores. Then the good ones are split 200
 times at random into normals, which make the limit, and unseen ones. A line for each product and number of normals:
 
 - promised: the largest share of false alarms; expected: what the normals' number makes of it, (allowed + 1) / (n + 1);
@@ -20,9 +20,9 @@ times at random into normals, which make the limit, and unseen ones. A line for 
 
     python benchmarks/coverage.py FOLDER --folds 5 [--splits 5] [--products pushpins] [--sets transistor]
 
-tries what stations do not do: to compare with the 20 normals, too, each of which then makes the limit by its score
-without its fold (cross-conformal prediction). Split by split, AUROC, real false alarms at 5 %, balanced accuracy and
-regret of a station as it is (apart) and of that (folds).
+compares a station whose 20 normals only make its limit (apart) with one that compares with them, too, and scores each
+of them without its fold (folds: `station create --folds`). Split by split: AUROC, real false alarms at 5 %, balanced
+accuracy and regret.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ import argparse
 import json
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -60,30 +61,30 @@ Pictures = tuple[Sequence[Picture], Loads, Loads]  # references, and what reads 
 
 def judged(judge: Judge, references: Sequence[Picture], queries: Iterator[Picture]) -> list[float]:
     scores = []
-    for query in queries:
-        score = judge.judge([PicturePair(tuple(references), query)])[0].score
-        assert score is not None
-        scores.append(score)
+    while pairs := [PicturePair(tuple(references), query) for query in islice(queries, judge.batch_size)]:
+        for judgement in judge.judge(pairs):
+            assert judgement.score is not None
+            scores.append(judgement.score)
     return scores
 
 
-def rendered(product: str) -> Pictures:
+def rendered(product: str, references: int = REFERENCES) -> Pictures:
     def shot(split: str, kind: str, index: int) -> Picture:
         drawn = draw_picture(product, split, kind, index)  # type: ignore[arg-type]
         return Picture(f"{split}/{kind}/{index}", drawn.image, drawn.image.width, drawn.image.height)
 
-    references = [shot("train", "good", index) for index in range(REFERENCES)]
+    shown = [shot("train", "good", index) for index in range(references)]
     good = [partial(shot, "test", "good", index) for index in range(RENDERED)]
-    return references, good, [partial(shot, "test", "logical", index) for index in range(RENDERED_BAD)]
+    return shown, good, [partial(shot, "test", "logical", index) for index in range(RENDERED_BAD)]
 
 
-def photographs(root: Path) -> Iterator[tuple[str, Pictures]]:
+def photographs(root: Path, references: int = REFERENCES) -> Iterator[tuple[str, Pictures]]:
     """Of the data sets that are one product."""
     for name, categories in load_sets(root).items():
         if len(categories) > 1:
             continue
         (category,) = categories
-        paths = draw(category, REFERENCES, 0)
+        paths = draw(category, references, 0)
         # Good pictures that can be had, whether the set calls them training or test pictures.
         good = sorted({*category.good, *category.pool} - set(paths))
         loads = [[partial(read_picture, path) for path in group] for group in (good, category.bad[:MOST_BAD])]
@@ -190,6 +191,7 @@ def main() -> None:
     parser.add_argument("--scores", type=Path, default=Path("runs/coverage.json"))
     parser.add_argument("--products", nargs="*", default=sorted(EVALUATION))
     parser.add_argument("--model", default="evidence")
+    parser.add_argument("--references", type=int, default=REFERENCES)
     parser.add_argument("--folds", type=int, help="compare stations with so many folds with those without")
     parser.add_argument("--splits", type=int, default=5, help="with --folds: of each product")
     parser.add_argument("--sets", nargs="*", help="with --folds: of the photographs")
@@ -238,9 +240,9 @@ def _missing(scores: dict[str, Scores], options: argparse.Namespace) -> Iterator
 
 def _products(options: argparse.Namespace) -> Iterator[tuple[str, Pictures]]:
     for product in options.products:
-        yield f"MiniLOCO {product}", rendered(product)
+        yield f"MiniLOCO {product}", rendered(product, options.references)
     if options.root is not None:
-        yield from photographs(options.root)
+        yield from photographs(options.root, options.references)
 
 
 if __name__ == "__main__":

@@ -219,3 +219,17 @@ def test_kept_references_are_not_said_to_be_studied(command: Command, tmp_path: 
     given = [word for path in shots for word in ("--reference", path)]
     code, _, told = command("inspect", *given, shots[0])
     assert code == 0 and "studying 10 references" in told
+
+
+def test_normals_that_are_references_as_well(command: Command, tmp_path: Path) -> None:
+    references = grey_pictures(tmp_path / "good", [100])
+    normals = grey_pictures(tmp_path / "normal", range(100, 120))[0].parent
+    words = ("station", "create", "--references", references[0], "--model", "pixel-difference")
+    code, _, told = command(*words, "--folds", 5, "-o", tmp_path / "none")
+    assert code == 2 and "give these" in told
+    code, shown, _ = command(*words, "--normal", normals, "--folds", 5, "-o", tmp_path / "shared")
+    assert code == 0 and "each was scored without its fold, one of 5" in shown
+    code, shown, _ = command("station", "check", tmp_path / "shared", "--pictures", 2)
+    assert code == 0 and "20 pictures scored again: the largest change of a score is 0.0000" in shown
+    code, shown, _ = command("station", "calibrate", tmp_path / "shared", "--folds", 0)
+    assert code == 0 and "fold" not in shown

@@ -82,7 +82,7 @@ def eval_verb(
             raise typer.BadParameter("--station has its own references; leave --references out")
         judge = StationJudge(OpenStation(station, options=options))
         # Named as in the station's file, wherever its folder is.
-        names = judge.station.station.references
+        names = judge.station.station.compared
         given = [replace(picture, name=name) for picture, name in zip(judge.station.references, names, strict=True)]
     else:
         defaults = {"seed": seed, "benchmark": opened, "cache": out / "answers.jsonl"}

@@ -62,6 +62,14 @@ def create_verb(
             help="Largest share of good parts called unsure, for a person to look.",
         ),
     ] = None,
+    folds: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            min=2,
+            help="Compare with the normal pictures as well; each makes the limit without its fold, one of N.",
+        ),
+    ] = None,
     name: Annotated[str, typer.Option(metavar="NAME", help="Name of the station; by default that of its folder.")] = "",
     evidence: Annotated[bool, typer.Option("--evidence", help="Add the map and boxes of `evidence`.")] = False,
 ) -> None:
@@ -76,6 +84,8 @@ def create_verb(
 
     if not normal and (max_false_alarms or max_unsure):
         raise typer.BadParameter("a promised rate needs good pictures: give --normal")
+    if folds and not normal:
+        raise typer.BadParameter("--folds divides the pictures of --normal: give these")
     made = create_station(
         out,
         find_pictures(references),
@@ -87,6 +97,7 @@ def create_verb(
         options=options,
         max_false_alarms=max_false_alarms or (0.05 if normal else None),
         max_unsure=max_unsure,
+        folds=folds,
         track=track,
     )
     _print_station(made)
@@ -112,6 +123,10 @@ def calibrate_verb(
         float | None,
         typer.Option(metavar="SHARE", min=0.0001, max=0.9999, help="Another share of good parts called unsure."),
     ] = None,
+    folds: Annotated[
+        int | None,
+        typer.Option(metavar="N", min=0, help="Compare with the normal pictures as well, in N folds; 0: no longer."),
+    ] = None,
     max_pixels: MaxPixels = None,
     device: Device = None,
     reasoning_tokens: ReasoningTokens = None,
@@ -126,7 +141,14 @@ def calibrate_verb(
     from lad_reasoner.service.setup import calibrate
 
     options = given_options(max_pixels=max_pixels, device=device, reasoning_tokens=reasoning_tokens)
-    made = calibrate(folder, max_false_alarms=max_false_alarms, max_unsure=max_unsure, options=options, track=track)
+    made = calibrate(
+        folder,
+        max_false_alarms=max_false_alarms,
+        max_unsure=max_unsure,
+        folds=folds,
+        options=options,
+        track=track,
+    )
     _print_station(made)
 
 

@@ -3,7 +3,7 @@
     export_edge("bottle", "bottle-edge")             # refused unless it scores as the station does
     station = open_edge("bottle-edge")               # an OpenStation
 
-    bottle-edge/station.toml, references/ …          the station, without the pictures that its limit was made with
+    bottle-edge/station.toml, references/ …          the station, without the pictures that only made its limit
     bottle-edge/efficientnet-lite0.onnx              the network; its weights stand in the .safetensors beside it
     bottle-edge/studied.safetensors                  what was computed of the references, as arrays
     bottle-edge/edge.json                            version, the hash of each file, and the scores of the check
@@ -60,7 +60,7 @@ def export_edge(folder: str | Path, out: str | Path) -> EdgeRecord:
         raise InputError(f"--edge {printable(out)}: exists already; give a new folder")
     opened = OpenStation(folder)
     opened.save_studied()
-    names = [*station.references, *(zone.mask for zone in station.zones if zone.mask)]
+    names = [*station.compared, *(zone.mask for zone in station.zones if zone.mask)]
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as temporary:

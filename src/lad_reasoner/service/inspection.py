@@ -109,7 +109,7 @@ class OpenStation:
                 f"{printable(self.folder / FILE)}: zones: not those that the limit was made with; "
                 "make it anew with `lad-reasoner station calibrate`"
             )
-        self.inspector = Inspector(self.judge, [path_inside(self.folder, name) for name in self.station.references])
+        self.inspector = Inspector(self.judge, [path_inside(self.folder, name) for name in self.station.compared])
         self.zones = PlacedZones(self.station, self.folder, self.references) if self.station.zones else None
         self.rules: RuleChecker | None = None
         if self.station.rules is not None and self.station.rules.active:

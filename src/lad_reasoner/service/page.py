@@ -514,7 +514,7 @@ def _verdict_values(live: LiveStation, watch: Watch, inspection: Inspection) -> 
         "mapped": view.heat is not None,
         "shapes": _shapes(verdict, picture) if verdict is not None and picture is not None else [],
         "nearest": nearest,
-        "reference": PurePosixPath(station.references[nearest]).name,
+        "reference": PurePosixPath(station.compared[nearest]).name,
         "station": station,
         "current": inspection.version == live.version,
         "reasons": REASONS,

@@ -27,6 +27,7 @@ from lad_reasoner.judge import Judge
 from lad_reasoner.progress import Track, silent
 from lad_reasoner.records import Failure
 from lad_reasoner.service.conformal import conformal_limit
+from lad_reasoner.service.folds import leave_folds_out
 from lad_reasoner.service.inspection import OpenStation, load_station_judge
 from lad_reasoner.service.rule_sheet import RuleSheet
 from lad_reasoner.service.rules import RuleChecker, describe_check, write_rules
@@ -51,13 +52,15 @@ def create_station(
     options: Mapping[str, Any] | None = None,
     max_false_alarms: float | None = None,
     max_unsure: float | None = None,
+    folds: int | None = None,
     track: Track = silent,
 ) -> Station:
     """Make a station in the new folder `out`, which appears when it is complete.
 
     `normals` are good pictures that are not references; without them the judge's own limit stands and nothing is
-    promised. `options` are those of the judge's loader. InputError if the folder exists, a picture cannot be used or
-    is given twice, or the normals are too few for the promise.
+    promised. With `folds` they are compared with as well, see folds.py. `options` are those of the judge's loader.
+    InputError if the folder exists, a picture cannot be used or is given twice, or the normals are too few for the
+    promise.
     """
     out = Path(out)
     require("tomli_w", "serve", "tomli-w")
@@ -81,6 +84,7 @@ def create_station(
             bad=_unscored(BAD, bad),
             max_false_alarms=max_false_alarms,
             max_unsure=max_unsure,
+            folds=folds,
         )
     except ValidationError as error:
         raise InputError(f"{printable(out)}: {first_problem(error)}") from None
@@ -127,13 +131,14 @@ def calibrate(
     *,
     max_false_alarms: float | None = None,
     max_unsure: float | None = None,
+    folds: int | None = None,
     options: Mapping[str, Any] | None = None,
     judge: Judge | None = None,
     track: Track = silent,
 ) -> Station:
     """Score the station's own pictures again, and set the limits anew; a rate that is given replaces its promise.
 
-    So do `options` of the judge, the pixel budget among them; they stay in the station's file. Raises what
+    So do `folds` (0 for none) and `options` of the judge, the pixel budget among them. Raises what
     `create_station` raises.
     """
     folder = station_folder(folder)
@@ -144,9 +149,18 @@ def calibrate(
         given = dict(options or {})
         pixels = given.pop("max_pixels", station.max_pixels)
         station = station.model_copy(update={"max_pixels": pixels, "options": {**station.options, **given}})
+        if folds is not None:
+            station = _with_folds(station, folds or None, folder)
         station = _score(station, folder, judge or load_station_judge(station), track)
         station.save(folder)
     return station
+
+
+def _with_folds(station: Station, folds: int | None, folder: Path) -> Station:
+    try:
+        return Station.model_validate(dict(station) | {"folds": folds})
+    except ValidationError as error:
+        raise InputError(f"{printable(folder / FILE)}: {first_problem(error)}") from None
 
 
 def set_zones(
@@ -227,7 +241,7 @@ def tested_rules(
     """Rules from the good pictures of a station, as `make_rules` returns them; the station stays as it is."""
     station = opened.station
     # As the judge sees them: what the zones leave out is painted over.
-    good = [*opened.painted_references]
+    good = list(opened.painted_references[: len(station.references)])
     good += [opened.read(path_inside(opened.folder, normal.picture)).query for normal in station.normals]
     sheet = write_rules(good, good[0], model=model, server=server, track=track)
     return _keep_tested(sheet, good, len(station.references), station.max_false_alarms or 0.05, track)
@@ -304,10 +318,13 @@ def _score(station: Station, folder: Path, judge: Judge, track: Track) -> Statio
         }
     )
     opened = OpenStation(folder, judge, station)
-    pictures = [picture.picture for picture in (*station.normals, *station.bad)]
-    scored = score_pictures(opened, pictures, track)
+    normals = list(station.normals)
+    for held_out, numbers in leave_folds_out(opened):
+        scored = score_pictures(held_out, [normals[number].picture for number in numbers], track)
+        for number, each in zip(numbers, scored, strict=True):
+            normals[number] = each
+    bad = score_pictures(opened, [picture.picture for picture in station.bad], track)
     opened.save_studied()
-    normals, bad = scored[: len(station.normals)], scored[len(station.normals) :]
     return set_limits(station.model_copy(update={"normals": tuple(normals), "bad": tuple(bad)}))
 
 

@@ -111,9 +111,9 @@ class Station(StationRecord):
     judge's own answer stands. `max_false_alarms` and `max_unsure` are the promised shares of good parts above the two,
     from which the limits were made at `made`; a limit that was set by hand has none. `options` are those of the judge's
     loader. `version` is the version of the package. `scored_zones` tells the zones that the scores were made with,
-    `mm_per_pixel` the scale of the first reference. The zones of a `fixed_camera` do not move with the picture. `rules`
-    are checked one by one, see rule_sheet.py; with a `second_look` another judge is asked near the limit. What the
-    limits promise counts neither.
+    `mm_per_pixel` the scale of the first reference. With `folds` queries are compared with the normals as well, see
+    folds.py. The zones of a `fixed_camera` do not move with the picture. `rules` are checked one by one, see
+    rule_sheet.py; with a `second_look` another judge is asked near the limit. What the limits promise counts neither.
     """
 
     format: Literal[1] = 1
@@ -130,6 +130,7 @@ class Station(StationRecord):
     unsure_from: Score | None = None
     max_false_alarms: Rate | None = None
     max_unsure: Rate | None = None
+    folds: int | None = Field(None, ge=2, le=1000)
     normals: tuple[ScoredPicture, ...] = ()
     bad: tuple[ScoredPicture, ...] = ()
     mm_per_pixel: float | None = Field(None, gt=0, allow_inf_nan=False)
@@ -152,6 +153,12 @@ class Station(StationRecord):
             raise ValueError("unsure_from must be at most limit, which must be given too")
         if self.mm_per_pixel is None and any(zone.max_shift_mm is not None for zone in self.zones):
             raise ValueError("max_shift_mm of a zone needs mm_per_pixel")
+        return self
+
+    @model_validator(mode="after")
+    def _check_folds(self) -> Station:
+        if self.folds is not None and self.folds > len(self.normals):
+            raise ValueError(f"folds: {self.folds} is more than the {len(self.normals)} normals")
         return self
 
     @classmethod
@@ -198,6 +205,12 @@ class Station(StationRecord):
             return ""
         text = self.model_dump_json(include={"zones", "fixed_camera", "mm_per_pixel"})
         return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    @property
+    def compared(self) -> tuple[str, ...]:
+        """The pictures that a query is compared with: the references, and with `folds` the normals."""
+        shared = () if self.folds is None else self.normals
+        return (*self.references, *(normal.picture for normal in shared))
 
     @property
     def normal_scores(self) -> tuple[float, ...]:

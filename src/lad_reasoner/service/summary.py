@@ -26,6 +26,8 @@ def describe_station(station: Station) -> list[str]:
         f"{station.name}: {station.judge} ({station.prompt_version}), {counts}",
         f"made {station.made:%Y-%m-%d %H:%M} with version {station.version}",
     ]
+    if station.folds is not None:
+        lines.append(f"the normals are references as well; each was scored without its fold, one of {station.folds}")
     if station.zones:
         lines += describe_zones(station)
     if station.rules is not None and station.rules.checks:
@@ -44,6 +46,11 @@ def describe_station(station: Station) -> list[str]:
 def _promise(station: Station) -> str:
     if station.max_false_alarms is None:
         return ": set by hand, no rate of false alarms is promised"
+    if station.folds is not None:
+        return (
+            f": made for at most {_percent(station.max_false_alarms)} of good parts; with folds no theorem says so: "
+            "count with `lad-reasoner station check --recent`"
+        )
     interval = false_alarm_interval(len(station.normals), station.max_false_alarms)
     return (
         f": at most {_percent(station.max_false_alarms)} of good parts; "

@@ -33,6 +33,7 @@ from lad_reasoner.files.whole import lock, write_whole
 from lad_reasoner.records import Checked, Failure, Verdict
 from lad_reasoner.records import Outcome as StationOutcome
 from lad_reasoner.service.archive import Change, Inspection, StateError, Target
+from lad_reasoner.service.folds import leave_folds_out
 from lad_reasoner.service.inspection import JUDGE_LIMIT, Decision, OpenStation, judged_anomalous, outcome_of
 from lad_reasoner.service.rule_sheet import MOST_CHECKS, Check, RuleSheet
 from lad_reasoner.service.rules import describe_check
@@ -257,10 +258,16 @@ class _Preview:
         self._refuse_twice(before)
         names = [self._copy(number, content) for number, content in self.contents.items()]
         candidate = opened
-        if self.change.target in ("references", "zones"):
-            draft = self.drawn or before.model_copy(update={"references": (*before.references, *names)})
+        added = tuple(ScoredPicture(picture=name, score=0.0) for name in names)
+        shared = self.change.target == "calibration" and before.folds is not None
+        if shared or self.change.target in ("references", "zones"):
+            draft = self.drawn or before.model_copy(
+                update={"normals": (*before.normals, *added)}
+                if shared
+                else {"references": (*before.references, *names)}
+            )
             candidate = OpenStation(self.live.folder, opened.judge, draft)
-            normals = self._score(candidate, [picture.picture for picture in draft.normals])
+            normals = self._score_normals(candidate)
             bad = self._score(candidate, [picture.picture for picture in draft.bad])
             draft = draft.model_copy(update={"normals": normals, "bad": bad})
         elif self.change.target == "calibration":
@@ -328,6 +335,15 @@ class _Preview:
                 raise InputError(f"{name}: {station.judge.name} gives no score; a limit needs scores")
             scored.append(ScoredPicture(picture=name, score=decision.verdict.score))
         return tuple(scored)
+
+    def _score_normals(self, station: OpenStation) -> tuple[ScoredPicture, ...]:
+        """Each without its fold."""
+        normals = list(station.station.normals)
+        for held_out, numbers in leave_folds_out(station):
+            scored = self._score(held_out, [normals[number].picture for number in numbers])
+            for number, each in zip(numbers, scored, strict=True):
+                normals[number] = each
+        return tuple(normals)
 
     def _judge(self, station: OpenStation, pictures: Sequence[PictureSource]) -> Iterator[Decision | Failure]:
         """Decisions in order, a batch at a time, when nobody else waits."""

@@ -11,7 +11,7 @@ not change from scores to p-values.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -24,8 +24,9 @@ from lad_reasoner.errors import InputError
 from lad_reasoner.estimate import Estimate, share_of
 from lad_reasoner.progress import Track, silent
 from lad_reasoner.records import Failure, Outcome
+from lad_reasoner.service.folds import leave_folds_out
 from lad_reasoner.service.inspection import Decision, OpenStation, outcome_of
-from lad_reasoner.service.station import path_inside
+from lad_reasoner.service.station import ScoredPicture, path_inside
 
 DRIFT = 0.01  # a p-value of the test below this is called drift
 SAME = 0.01  # a score that changes by no more is the same
@@ -46,9 +47,8 @@ class Rescored:
 def rescore(opened: OpenStation, track: Track = silent) -> Rescored:
     """Score normal and bad pictures again. InputError for one that cannot be judged any more."""
     scored = (*opened.station.normals, *opened.station.bad)
-    results = opened.inspect([path_inside(opened.folder, each.picture) for each in scored])
     largest, changed = 0.0, []
-    for old, decision in zip(scored, track(results, len(scored), "Scoring again"), strict=True):
+    for old, decision in track(_decide_again(opened), len(scored), "Scoring again"):
         if isinstance(decision, Failure):
             raise InputError(decision.error)
         before = decision.verdict.model_copy(update={"score": old.score})
@@ -58,6 +58,16 @@ def rescore(opened: OpenStation, track: Track = silent) -> Rescored:
         if difference > SAME or crossed:
             changed.append(old.picture)
     return Rescored(len(scored), largest, tuple(changed))
+
+
+def _decide_again(opened: OpenStation) -> Iterator[tuple[ScoredPicture, Decision | Failure]]:
+    """Normals, each without its fold, and bad pictures, with what the station says of them now."""
+    normals, bad = opened.station.normals, opened.station.bad
+    for held_out, numbers in leave_folds_out(opened):
+        pictures = [path_inside(opened.folder, normals[number].picture) for number in numbers]
+        yield from zip((normals[number] for number in numbers), held_out.inspect(pictures), strict=True)
+    pictures = [path_inside(opened.folder, each.picture) for each in bad]
+    yield from zip(bad, opened.inspect(pictures), strict=True)
 
 
 @dataclass(frozen=True)
@@ -111,18 +121,29 @@ def measure_robustness(opened: OpenStation, pictures: int = CHANGED, track: Trac
     station = opened.station
     names = [each.picture for each in station.normals] or list(station.references)
     step = max(1, len(names) // pictures)
-    chosen = [opened.read(path_inside(opened.folder, name)).query for name in names[::step][:pictures]]
-    items = [(change, picture) for change in CHANGES for picture in chosen]
-    results = opened.inspect([CHANGES[change](picture.image) for change, picture in items])
+    chosen = range(len(names))[::step][:pictures]
+    results = _inspect_changed(opened, names, chosen)
     outcomes: dict[str, list[Outcome]] = {change: [] for change in CHANGES}
     scores: dict[str, list[float]] = {change: [] for change in CHANGES}
-    for (change, _), decision in zip(items, track(results, len(items), "Changing pictures"), strict=True):
+    for change, decision in track(results, len(chosen) * len(CHANGES), "Changing pictures"):
         if isinstance(decision, Failure):  # such as a picture that has become black
             outcomes[change].append("invalid")
         else:
             outcomes[change].append(decision.outcome)
             scores[change].append(decision.verdict.score)
     return [Stood(change, tuple(outcomes[change]), float(np.mean(scores[change] or [1.0]))) for change in CHANGES]
+
+
+def _inspect_changed(
+    opened: OpenStation, names: Sequence[str], chosen: Sequence[int]
+) -> Iterator[tuple[str, Decision | Failure]]:
+    """Each change, and what becomes of a picture of `chosen` after it; a normal one is judged without its fold."""
+    groups = leave_folds_out(opened) if opened.station.normals else [(opened, list(chosen))]
+    for judged_by, numbers in groups:
+        for number in set(numbers) & set(chosen):
+            picture = opened.read(path_inside(opened.folder, names[number])).query
+            changed = [change(picture.image) for change in CHANGES.values()]
+            yield from zip(CHANGES, judged_by.inspect(changed), strict=True)
 
 
 def _blur(share: float) -> Callable[[Image.Image], Image.Image]:
