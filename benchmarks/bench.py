@@ -26,8 +26,9 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, ProcessPoolExecutor
 from functools import cache
+from multiprocessing import get_context
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -246,6 +247,47 @@ def references(quick: bool) -> str:
         milliseconds = [1000 * value for value in use[name]]
         rows.append((name, words(spread(study[name])), words(spread(milliseconds), 0), words(spread(slower))))
     return table(("references", "s to study them", "ms a query", "times the time of one reference"), rows)
+
+
+def processes(quick: bool) -> str:
+    """evidence, four references: the threads of one process, and a process on each core, as `--ray` has them."""
+    number, rounds = (4, 1) if quick else (100, 3)
+    cores = threads.count_cores()
+    inspector = _inspector(4)
+    with ProcessPoolExecutor(cores, get_context("spawn"), _prepare, (get_context("spawn").Barrier(cores),)) as pool:
+        calls = {
+            f"one, of {cores} threads": lambda: _judge(inspector, number * cores),
+            f"{cores}, of one thread": lambda: list(pool.map(_judge_apart, [number] * cores)),
+        }
+        time_in_turns(calls, 1)  # draws the pictures and studies the references
+        seconds = time_in_turns(calls, rounds)
+    first, *_ = seconds.values()
+    rows = []
+    for name, times in seconds.items():
+        each = [1000 * value / (number * cores) for value in times]
+        gains = [one / value for one, value in zip(first, times, strict=True)]
+        rows.append((name, words(spread(each)), words(spread(gains), 2)))
+    return table(("processes", "ms a query", "times as fast as threads"), rows)
+
+
+def _prepare(barrier: Any) -> None:
+    """In a process that judges on one core; all take a part of the work, since each waits for the others."""
+    global _together
+    os.environ["OMP_NUM_THREADS"] = "1"
+    _together = barrier
+
+
+_together: Any = None
+
+
+@cache
+def _own_inspector() -> Inspector:
+    return _inspector(4)
+
+
+def _judge_apart(number: int) -> None:
+    _together.wait()
+    _judge(_own_inspector(), number)
 
 
 STARTS = {
@@ -642,6 +684,7 @@ SECTIONS: dict[str, Callable[[bool], str]] = {
     "machine": machine,
     "queries": queries,
     "references": references,
+    "processes": processes,
     "parts": parts,
     "start": start,
     "micro": micro,
