@@ -436,3 +436,5 @@ def test_two_processes_end_with_the_same_weights(folder: Path) -> None:
     # A fresh process has read the finished model back, or there would be none.
     assert (folder / "run" / "model" / "curves.png").exists()
     assert "grpo" in (folder / "run" / "model" / "README.md").read_text()
+    # Inspection says when it is given more references than there were here.
+    assert json.loads((folder / "run" / "model" / "config.json").read_text())["trained_references"] == 1

@@ -133,6 +133,7 @@ def build_model(
     )
     config.scope = SCOPE
     config.known_pictures = "renders"
+    config.trained_references = 1
     model = transformers.Qwen2_5_VLForConditionalGeneration(config)
     model.generation_config = transformers.GenerationConfig(do_sample=False, **ends)
     return model

@@ -69,6 +69,8 @@ def publish(
     rollouts = getattr(trainer, "rollouts", None)
     if rollouts is not None:  # inspection gives the reasoning as many tokens as training did
         checkpoint.model.config.reasoning_tokens = rollouts.budget
+        pictures_of = records.with_format(None)["images"]  # of each record: references and query
+        checkpoint.model.config.trained_references = max(map(len, pictures_of)) - 1
     exact = checkpoint.model.state_dict()  # stays unrounded: rounding gives the parameters new tensors
     # A merged adapter is a float32 sum, also of weights in bfloat16.
     whole = lora is not None or any(weight.dtype == torch.float32 for weight in state.values())

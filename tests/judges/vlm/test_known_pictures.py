@@ -65,3 +65,11 @@ def test_micro_says_when_it_meets_another_kind_of_picture() -> None:
 def test_other_checkpoints_say_nothing(tmp_path) -> None:  # type: ignore[no-untyped-def]
     judge = load_judge(str(tiny.save_qwen(tmp_path / "model")))
     assert Inspector(judge, [scene(*BOTH).image]).notes() == ()
+
+
+def test_micro_says_when_it_has_more_references_than_it_learned_from() -> None:
+    micro = load_judge("micro")
+    pictures = [rendered("screw_bag", number).image for number in (2, 3)]
+    assert not [note for note in Inspector(micro, pictures[:1]).notes() if "learned from" in note]
+    (note,) = (note for note in Inspector(micro, pictures).notes() if "learned from" in note)
+    assert note == "it learned from pairs with at most 1 reference, and has 2 here: expect more errors"

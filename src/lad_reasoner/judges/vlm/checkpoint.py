@@ -91,6 +91,12 @@ class Checkpoint:
         return budget if isinstance(budget, int) and budget > 0 else None
 
     @property
+    def trained_references(self) -> int | None:
+        """The most references of a pair that it learned from (key `trained_references`); None if it states none."""
+        number = getattr(self.model.config, "trained_references", None)
+        return number if isinstance(number, int) and number > 0 else None
+
+    @property
     def score_temperature(self) -> float:
         """By what its config.json (key `score_temperature`) divides the logit of an answer; 1 if it states none."""
         temperature = getattr(self.model.config, "score_temperature", None)

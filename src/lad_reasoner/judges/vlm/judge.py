@@ -15,7 +15,7 @@ from lad_reasoner.judges.vlm.precision import WORTHWHILE, bfloat16_gain, use_bfl
 from lad_reasoner.judges.vlm.transformers_engine import FLAG_LIMIT, Reasoning, TransformersEngine
 from lad_reasoner.judges.vlm.vllm_engine import VllmEngine
 from lad_reasoner.prompts import PROMPT_VERSION
-from lad_reasoner.text import listed
+from lad_reasoner.text import counted, listed
 
 Precision = Literal["auto", "float32", "bfloat16"]
 Engine = Literal["transformers", "vllm"]
@@ -31,15 +31,23 @@ class VlmJudge:
         self.batch_size, self.notes = engine.batch_size, engine.notes
         self.parameters: int | None = engine.parameters
         self.known_pictures = engine.checkpoint.known_pictures
+        self.trained_references = engine.checkpoint.trained_references
 
     def notes_on(self, references: Sequence[Picture]) -> tuple[str, ...]:
-        """Whether the model was made for such pictures, if its checkpoint tells which it was made for.
+        """Whether the model was made for such pictures and for so many, if its checkpoint tells what it was made for.
 
         InputError if there are too many of them: see `check_references`.
         """
         self.check_references(references)
-        note = self.known_pictures.note(references) if self.known_pictures else ""
-        return (note,) if note else ()
+        notes = []
+        if self.trained_references is not None and len(references) > self.trained_references:
+            most = counted(self.trained_references, "reference")
+            notes.append(
+                f"it learned from pairs with at most {most}, and has {len(references)} here: expect more errors"
+            )
+        if note := self.known_pictures.note(references) if self.known_pictures else "":
+            notes.append(note)
+        return tuple(notes)
 
     def check_references(self, references: Sequence[Picture]) -> None:
         """Raise InputError, with the number that fits, for more references than the model's context can hold."""
