@@ -18,7 +18,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 DIST = ROOT / "dist"
-MOST_MEGABYTES = 40  # what the README states
+MOST_MEGABYTES = 40  # far more than the README states: something was packed that does not belong there
 
 
 def run(*words: object, folder: Path = ROOT) -> None:

@@ -172,7 +172,7 @@ def test_unknown_doubled_and_missing_images_are_named_and_counted(
     assert "5 lines dropped, because the benchmark has no such image: bottles/test/good/000.png; " in notes
     assert "002.png and 2 more" in notes
     assert f"2 lines dropped, because the image has an earlier line: {BAD}; x/{GOOD}" in notes
-    assert "the file has scores only: the answer is yes from 0.5 on" in notes
+    assert "the file has scores only: anomalous from 0.5 on" in notes
     missing = [line.error for line in recorded.predictions if line.error]
     assert len(missing) == len(metrics.failed) == 3
     assert "pushpins/test/logical_anomalies/001.png: no prediction in logsad.csv" in missing
@@ -380,7 +380,7 @@ def test_the_verb(write: Write, tmp_path: Path) -> None:
     done = run("-M", "columns=score=points", "-M", "threshold=2")
     assert done.returncode == 0, done.stderr
     assert "Their System on folder" in done.stdout
-    assert "note: the file has scores only: the answer is yes from 2 on" in done.stderr
+    assert "note: the file has scores only: anomalous from 2 on" in done.stderr
     answers = [line.verdict.answer for line in read_run(tmp_path / "run").predictions]
     assert answers == ["no", "no", "yes", "yes", "yes", "yes", "yes"]
     done = run("-M", "columns=score=points")

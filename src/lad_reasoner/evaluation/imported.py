@@ -154,7 +154,7 @@ class ImportedPredictions:
         yield f"answers and scores come from {printable(self.path.name)}; they were not made here"
         yield from self._label_notes
         if only_scores:
-            yield f"the file has scores only: the answer is yes from {self._limit:g} on"
+            yield f"the file has scores only: anomalous from {self._limit:g} on"
         for images, reason in (
             (unknown, "the benchmark has no such image"),
             (repeated, "the image has an earlier line"),
