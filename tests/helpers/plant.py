@@ -74,6 +74,10 @@ async def _end_tasks() -> None:
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
+    # A library's server may leave a connection open whose other side went away in the middle.
+    for transport in list(getattr(asyncio.get_running_loop(), "_transports", {}).values()):
+        transport.abort()
+    await asyncio.sleep(0.05)  # in which they are closed
 
 
 @contextlib.contextmanager
