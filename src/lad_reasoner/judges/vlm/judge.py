@@ -43,7 +43,7 @@ class VlmJudge:
         if self.trained_references is not None and len(references) > self.trained_references:
             most = counted(self.trained_references, "reference")
             notes.append(
-                f"it learned from pairs with at most {most}, and has {len(references)} here: expect more errors"
+                f"it learned from pairs with at most {most}, and has {len(references)} here, which it was not trained for"
             )
         if note := self.known_pictures.note(references) if self.known_pictures else "":
             notes.append(note)
