@@ -72,4 +72,4 @@ def test_micro_says_when_it_has_more_references_than_it_learned_from() -> None:
     pictures = [rendered("screw_bag", number).image for number in (2, 3)]
     assert not [note for note in Inspector(micro, pictures[:1]).notes() if "learned from" in note]
     (note,) = (note for note in Inspector(micro, pictures).notes() if "learned from" in note)
-    assert note == "it learned from pairs with at most 1 reference, and has 2 here, which it was not trained for"
+    assert note == "it learned from pairs with at most 1 reference, not with the 2 that it has here"

@@ -41,10 +41,8 @@ class VlmJudge:
         self.check_references(references)
         notes = []
         if self.trained_references is not None and len(references) > self.trained_references:
-            most = counted(self.trained_references, "reference")
-            notes.append(
-                f"it learned from pairs with at most {most}, and has {len(references)} here, which it was not trained for"
-            )
+            most, given = counted(self.trained_references, "reference"), len(references)
+            notes.append(f"it learned from pairs with at most {most}, not with the {given} that it has here")
         if note := self.known_pictures.note(references) if self.known_pictures else "":
             notes.append(note)
         return tuple(notes)
