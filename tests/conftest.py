@@ -2,6 +2,10 @@
 
 import os
 
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # The workers have all cores already: more threads in each of them, and in what it starts, only wait for each other.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # read when NumPy and PyTorch are imported
+
 import pytest
 from hypothesis import HealthCheck, settings
 

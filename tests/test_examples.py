@@ -37,7 +37,7 @@ def test_notebooks(path: Path, tmp_path: Path) -> None:
 
 
 def test_the_pages_show_the_examples() -> None:
-    for page, example in (("judge", "brightness"), ("reward", "mine")):
+    for page, example in (("judge", "brightness"), ("engine", "plain"), ("reward", "mine")):
         shown = (ROOT / f"docs/howto/{page}.md").read_text(encoding="utf-8").partition("```python\n")[2]
         code = (EXAMPLES / f"{example}.py").read_text(encoding="utf-8").partition('\n"""\n')[2]
         assert shown.partition("```")[0].strip() == code.strip(), page
@@ -55,3 +55,17 @@ print(inspector.inspect(good.point(lambda value: value // 3)).answer, inspector.
 print(load_reward("mine:short")(["x" * 100, [{"role": "assistant", "content": "x" * 600}]]))
 """
     assert run(["-c", code, str(EXAMPLES)], tmp_path).split("\n")[:2] == ["yes no", "[1.0, 0.5]"]
+
+
+def test_own_engine(tmp_path: Path) -> None:
+    """Plain `generate` writes what this project's decoding writes, where the model keeps to the form by itself."""
+    code = """
+import sys; sys.path.append(sys.argv[1])
+from lad_reasoner import Inspector, load_model
+from lad_reasoner.miniloco import draw_picture
+good = draw_picture("juice_bottle", "train", "good", 0).image
+query = draw_picture("juice_bottle", "test", "logical", 0).image
+plain, ours = (Inspector(load_model(name), [good]).inspect(query) for name in ("plain:Plain", "micro"))
+print(plain.response == ours.response, plain.answer, plain.score)
+"""
+    assert run(["-c", code, str(EXAMPLES)], tmp_path) == "True yes 1.0\n"

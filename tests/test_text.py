@@ -5,7 +5,7 @@ import logging
 import sys
 
 import pytest
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ValidationError, field_validator
 
 from lad_reasoner.text import (
     ShownFormatter,
@@ -61,6 +61,13 @@ def test_numbers_and_places() -> None:
 class _Inner(BaseModel):
     count: int
 
+    @field_validator("count")
+    @classmethod
+    def _refuse_odd(cls, count: int) -> int:
+        if count % 2:
+            raise ValueError("it is odd")
+        return count
+
 
 class _Outer(BaseModel):
     inner: _Inner
@@ -73,3 +80,6 @@ def test_the_first_problem_names_field_and_fault() -> None:
         problem = first_problem(error)
     assert problem.startswith("inner.count: Input should be a valid integer")
     assert "secret" not in problem
+    with pytest.raises(ValidationError) as caught:
+        _Outer.model_validate({"inner": {"count": 3}})
+    assert first_problem(caught.value) == "inner.count: it is odd"

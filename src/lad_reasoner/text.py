@@ -64,7 +64,8 @@ def first_problem(error: ValidationError) -> str:
     """The first problem of a Pydantic error: `field.of.record: problem`, without the input."""
     problem = error.errors(include_url=False, include_input=False)[0]
     field = ".".join(str(part) for part in problem["loc"])
-    return f"{field}: {problem['msg']}" if field else str(problem["msg"])
+    sentence = str(problem["msg"]).removeprefix("Value error, ")  # before those of our own validators
+    return f"{field}: {sentence}" if field else sentence
 
 
 def counted(number: int, noun: str) -> str:

@@ -363,11 +363,11 @@ from lad_reasoner.cli import app
 
 def verb(**_):
     try:
-        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.NAME)
         time.sleep(60)
     finally:
         print("saving", flush=True)
-        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.NAME)
         time.sleep(60)
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the suite runs in the background
@@ -376,9 +376,49 @@ app.main()
 """
 
 
-def test_the_second_interrupt_ends_at_once_and_without_a_traceback() -> None:
-    done = subprocess.run([sys.executable, "-c", INTERRUPTED], capture_output=True, text=True, timeout=50)
-    assert (done.returncode, done.stdout, done.stderr) == (130, "saving\n", "")
+@pytest.mark.posix
+@pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGTERM", 143)])
+def test_the_second_interrupt_ends_at_once_and_without_a_traceback(name: str, code: int) -> None:
+    program = INTERRUPTED.replace("NAME", name)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=50)
+    assert (done.returncode, done.stdout, done.stderr) == (code, "saving\n", "")
+
+
+STOPPED = """
+import os, signal, time
+from lad_reasoner import Judgement
+
+class Stopped:
+    name, prompt_version, batch_size, notes, parameters = "stopped", "stopped-1", 1, (), None
+    left = 2
+
+    def judge(self, pairs):
+        self.left -= 1
+        if self.left < 0:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(1)
+        return [Judgement("yes", 0.9)]
+"""
+
+
+@pytest.mark.posix
+def test_what_is_stopped_by_sigterm_leaves_a_report_that_says_so(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "stopped.py").write_text(STOPPED)
+    judge = ("--model", "stopped:Stopped", "--out", "out")
+    queries = [folder / "query/good.png", folder / "query/bad.png"] * 3
+    done = run("inspect", "-r", folder / "reference", *judge, *queries, cwd=tmp_path)
+    assert (done.returncode, "Traceback" in done.stderr) == (143, False)
+    written = len((tmp_path / "out/verdicts.jsonl").read_text().splitlines())
+    assert 1 <= written < 6
+    page = (tmp_path / "out/report.html").read_text()
+    queries = "the query" if written == 1 else f"the {written} queries"
+    assert f"interrupted: this report has {queries} that came before" in page
+    shutil.rmtree(tmp_path / "out")
+    done = run("eval", "--benchmark", "miniloco", "--limit", 9, *judge, cwd=tmp_path)
+    assert (done.returncode, "Traceback" in done.stderr) == (143, False)
+    assert "the same command resumes the run" in done.stderr
+    page = (tmp_path / "out/report.html").read_text()
+    assert re.search(r"interrupted or is still at work: [12] of \d+ pairs are judged so far", page)
 
 
 def test_terminals_without_blocks(folder: Path) -> None:

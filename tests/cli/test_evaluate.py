@@ -23,6 +23,7 @@ def test_eval_of_a_baseline_goes_on_and_reports_again(root: Path, tmp_path: Path
     first = run(*options, "--limit", 3)
     assert first.returncode == 0, first.stderr
     assert "note: 3 of 7 pairs are judged so far" in first.stderr
+    assert "interrupted" not in first.stderr
     second = run(*options, "--wide")
     assert second.returncode == 0, second.stderr
     assert "resumed with 3 pairs judged and 4 left" in second.stderr
@@ -63,7 +64,7 @@ class Stops:
     assert ended.returncode == 1
     assert ended.stderr.splitlines()[-1] == "lad-reasoner: no memory left"
     page = (tmp_path / "my run/report.html").read_text(encoding="utf-8")
-    assert "2 of 7 pairs are judged so far" in page
+    assert "the run was interrupted or is still at work: 2 of 7 pairs are judged so far" in page
     assert page.count('class="pic marked" role="img" aria-label="difference map with 1 numbered box"') == 2
     assert f"lad-reasoner eval --benchmark folder --root {root} --model stops:Stops --out &#39;my run&#39;" in page
     (tmp_path / "my run/report.html").unlink()

@@ -1,13 +1,11 @@
 """The browser of the page tests, axe, which finds what some people cannot use, and a text that a page must not run."""
 
-import os
 import shutil
-from pathlib import Path
+from importlib.resources import files
 
 from playwright.sync_api import Browser, Page, Playwright
 
-AXE = Path(os.environ.get("AXE_CORE", "node_modules/axe-core/axe.min.js"))
-NO_AXE = "no axe-core: `npm install axe-core`, or its axe.min.js in AXE_CORE"
+AXE = files("axe_playwright_python") / "axe.min.js"
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 EVIL = "<script>document.title='hacked'</script><img src=x onerror=\"document.title='hacked'\">"

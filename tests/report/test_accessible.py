@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from helpers.browser import AXE, CHROMIUM, NO_AXE, axe_faults, launch
+from helpers.browser import CHROMIUM, axe_faults, launch
 from helpers.runs import picture, prediction, recorded, said, write_run
 from helpers.verdicts import verdict
 from lad_reasoner.evaluation.comparison import compare_runs
@@ -86,7 +86,6 @@ def opened(browser: Browser, report: Path, scheme: str = "light", width: int = 1
     return page
 
 
-@pytest.mark.skipif(not AXE.is_file(), reason=NO_AXE)
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("name", ["inspection", "evaluation", "gallery"])
 def test_axe_finds_no_fault(browser: Browser, reports: dict[str, Path], name: str, scheme: str) -> None:

@@ -72,13 +72,23 @@ def test_command_version_date_and_limit_stand_on_the_page(tmp_path: Path) -> Non
 def test_remarks_say_what_is_missing() -> None:
     failed = said(prediction("a.png", True, "invalid")).model_copy(update={"error": "a.png: the file is empty"})
     lines = [failed, prediction("b.png", True, "invalid"), prediction("c.png", False, "no")]
-    run = recorded(lines, pairs=9, notes=("from the benchmark",))
+    run = recorded(lines, pairs=9, asked=3, notes=("from the benchmark",))
     assert remarks(run, measure_run(lines, resamples=0)) == [
         "from the benchmark",
         "3 of 9 pairs are judged so far; the metrics cover these pairs only",
-        "1 queries could not be judged and count as wrong: a.png: the file is empty",
-        "1 responses have no valid answer and count as wrong",
+        "1 query could not be judged and counts as wrong: a.png: the file is empty",
+        "1 response has no valid answer and counts as wrong",
     ]
+
+
+def test_a_run_that_did_not_end_is_told_from_one_with_a_limit() -> None:
+    lines = [prediction("a.png", True, "yes"), prediction("b.png", False, "no")]
+    limited = "2 of 9 pairs are judged so far; the metrics cover these pairs only"
+    metrics = measure_run(lines, resamples=0)
+    for asked in (0, 2):  # 0: a folder of an older version, which does not know
+        assert remarks(recorded(lines, pairs=9, asked=asked), metrics) == [limited]
+    interrupted = f"the run was interrupted or is still at work: {limited}"
+    assert remarks(recorded(lines, pairs=9, asked=4), metrics) == [interrupted]
 
 
 def test_thumbnails_are_small_and_stay_in_their_folder(tmp_path: Path) -> None:

@@ -62,6 +62,9 @@ def test_a_batch_is_answered_line_by_line(served: Served) -> None:
 def test_state_needs_no_station(served: Served) -> None:
     assert served.ask("GET", "/healthz").json == {"status": "ok"}
     assert served.ask("GET", "/readyz").json == {"ready": True, "reasons": []}
+    for path, status in (("/healthz", 200), ("/readyz", 200), ("/", 303)):  # what watches a service asks so
+        answer = served.ask("HEAD", path)
+        assert (answer.status, answer.body) == (status, b"")
     text = served.ask("GET", "/metrics").body.decode()
     assert 'lad_inspections_total{outcome="good",station="station"}' in text and "lad_batch_size_bucket" in text
     (card,) = served.ask("GET", "/v1/stations").json

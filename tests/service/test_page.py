@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Browser, BrowserContext, Page, Route, expect, sync_playwright
 
-from helpers.browser import AXE, CHROMIUM, EVIL, NO_AXE, axe_faults, launch, watch
+from helpers.browser import CHROMIUM, EVIL, axe_faults, launch, watch
 from helpers.served import Served, grey_png, serving_here
 from helpers.stations import HeldGrey, grey_pictures, grey_station
 from lad_reasoner.service.keys import Keys, add_key
@@ -645,7 +645,6 @@ def test_an_open_page_does_not_hold_the_shutdown_up(browser: Browser, tmp_path: 
     context.close()
 
 
-@pytest.mark.skipif(not AXE.is_file(), reason=NO_AXE)
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_finds_no_fault(browser: Browser, ruled: Served, scheme: str) -> None:
     ruled.inspect(grey_png(250), part="4711")

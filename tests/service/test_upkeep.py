@@ -11,7 +11,7 @@ from lad_reasoner.errors import InputError
 from lad_reasoner.service.inspection import OpenStation
 from lad_reasoner.service.station import Station
 from lad_reasoner.service.summary import describe_drift, describe_rescored, describe_robustness, histogram
-from lad_reasoner.service.upkeep import CHANGES, measure_drift, measure_robustness, rescore
+from lad_reasoner.service.upkeep import CHANGES, Stood, measure_drift, measure_robustness, rescore
 
 
 @pytest.fixture(scope="module")
@@ -74,6 +74,8 @@ def test_robustness(station: Path) -> None:
     lines = describe_robustness(list(report.values()))
     assert len(lines) == 1 + len(CHANGES)
     assert any(line.startswith("  light +20 %  0 of 5 good, ") and "anomalous; mean score" in line for line in lines)
+    dark = Stood("light -20 %", ("good", "invalid", "invalid"), 0.5)
+    assert describe_robustness([dark])[1] == "  light -20 %  1 of 3 good, 2 not judged; mean score 0.500"
 
 
 def test_without_normals_its_references_are_changed(tmp_path: Path) -> None:

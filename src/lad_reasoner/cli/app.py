@@ -114,8 +114,10 @@ def main() -> None:
                 stream.reconfigure(encoding="utf-8")  # of JSON and CSV in a file, whatever the code page
     if logging.lastResort is not None:
         logging.lastResort.setFormatter(ShownFormatter())
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not ignored, as behind `nohup`
-        signal.signal(signal.SIGINT, _interrupt)
+    usual = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
+    for number, handler in usual.items():
+        if signal.getsignal(number) is handler:  # not ignored, as behind `nohup`
+            signal.signal(number, _interrupt)
     prepare_completion()
     try:
         app(prog_name=PROGRAM)  # also under `python -m lad_reasoner`
@@ -132,8 +134,10 @@ def main() -> None:
 
 
 def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
-    """The first Ctrl-C ends the verb in order; the second ends the process at once, without a traceback."""
-    signal.signal(signal.SIGINT, lambda *_: os._exit(128 + number))
+    """The first Ctrl-C or SIGTERM ends the verb in order; the second ends the process at once, without a traceback."""
+    signal.signal(number, lambda *_: os._exit(128 + number))
+    if number == signal.SIGTERM:
+        sys.exit(128 + number)
     raise KeyboardInterrupt
 
 

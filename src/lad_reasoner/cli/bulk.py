@@ -66,7 +66,7 @@ def inspect_on_cluster(
             for number, _ in enumerate(track(lines, len(bulk.todo), "Inspecting", beside_results=False)):
                 if number == 0:  # before, no worker has said them
                     _print_notes(bulk)
-    except (MachineError, KeyboardInterrupt):
+    except (MachineError, KeyboardInterrupt, SystemExit):  # SystemExit: SIGTERM
         print(f"{out}: all verdicts so far are kept; the same command resumes the run", file=sys.stderr)
         raise
     if not bulk.todo:

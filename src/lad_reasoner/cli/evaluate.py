@@ -99,7 +99,7 @@ def eval_verb(
     try:
         for _ in track(run.predict(), len(run.todo), "Judging", beside_results=False):
             pass
-    except (MachineError, KeyboardInterrupt):
+    except (MachineError, KeyboardInterrupt, SystemExit):  # SystemExit: SIGTERM
         print(f"{out}: all verdicts so far are kept; the same command resumes the run", file=sys.stderr)
         _write_unfinished(out)
         raise

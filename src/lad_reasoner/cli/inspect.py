@@ -341,7 +341,8 @@ class _Output:
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if self.folder is not None:
             if kind is not None:
-                self.notes.append(f"interrupted: this report has the {len(self.rows)} queries that came before")
+                queries = "the query" if len(self.rows) == 1 else f"the {len(self.rows)} queries"
+                self.notes.append(f"interrupted: this report has {queries} that came before")
             from lad_reasoner.report.inspection import write_inspection_page
 
             with self._held:

@@ -48,7 +48,8 @@ class Settings(Record):
 
     `pairs` is the number of queries of the benchmark with these settings, judged or not. `parameters` is the number of
     weights of the model, or None. `limit` is the score from which on a query is anomalous, `command` the one that began
-    the run; empty if a program of one's own did.
+    the run; empty if a program of one's own did. `asked` is how many queries are judged once the last call has ended; 0
+    in folders of older versions.
     """
 
     benchmark: str
@@ -63,6 +64,7 @@ class Settings(Record):
     parameters: int | None = None
     limit: float = 0.5
     command: str = ""
+    asked: int = 0
 
 
 COMPARED = ("benchmark", "model", "prompt_version", "references", "seed", "kinds", "fingerprint")
@@ -180,6 +182,9 @@ class Run:
         with lock(self.out, "--out"):
             judged = _judged_queries(self.out)  # an earlier call or another process may have added lines
             todo = [pair for pair in self.todo if pair.query not in judged]
+            if self.settings.asked != len(judged) + len(todo):
+                self.settings = self.settings.model_copy(update={"asked": len(judged) + len(todo)})
+                _write_settings(self.out, self.settings)
             for pair, result in run(self.judge, todo, self._read):
                 prediction = self._predict(pair, result)
                 append_record(self.out / PREDICTIONS, prediction)
@@ -243,11 +248,15 @@ def _settle(out: Path, settings: Settings) -> Settings:
         return recorded
     if (out / PREDICTIONS).exists():
         raise InputError(f"{out}: contains {PREDICTIONS} without {SETTINGS}; give another --out")
+    _write_settings(out, settings)
+    return settings
+
+
+def _write_settings(out: Path, settings: Settings) -> None:
     try:
-        write_whole(path, settings.model_dump_json(indent=2) + "\n")
+        write_whole(out / SETTINGS, settings.model_dump_json(indent=2) + "\n")
     except OSError as error:
         raise InputError(f"--out {describe_write_error(error, out)}") from None
-    return settings
 
 
 def _text(value: object) -> str:

@@ -11,7 +11,7 @@ from lad_reasoner.evaluation.metrics import Estimates
 from lad_reasoner.evaluation.run import Recorded, RunMetrics, Settings
 from lad_reasoner.judge import NO_ANSWER
 from lad_reasoner.packaged import read_packaged
-from lad_reasoner.text import listed
+from lad_reasoner.text import counted, listed
 
 _TABLE = read_packaged(__file__, "rows.toml")
 VERDICT_HEADINGS: dict[str, str] = _TABLE["verdict_headings"]
@@ -134,15 +134,23 @@ def remarks(recorded: Recorded, metrics: RunMetrics) -> list[str]:
     settings, judged = recorded.settings, len(recorded.predictions)
     sentences = list(settings.notes)
     if judged < settings.pairs:
-        sentences.append(f"{judged} of {settings.pairs} pairs are judged so far; the metrics cover these pairs only")
+        # A run that is still at work has such a page, too, if `report` is asked for it.
+        unfinished = "the run was interrupted or is still at work: " if judged < settings.asked else ""
+        sentences.append(
+            f"{unfinished}{judged} of {counted(settings.pairs, 'pair')} are judged so far; "
+            "the metrics cover these pairs only"
+        )
     if metrics.failed:
-        errors = listed(list(metrics.failed.values()), separator="; ")
-        sentences.append(f"{len(metrics.failed)} queries could not be judged and count as wrong: {errors}")
+        failed, errors = len(metrics.failed), listed(list(metrics.failed.values()), separator="; ")
+        queries, wrong = ("query", "counts") if failed == 1 else ("queries", "count")
+        sentences.append(f"{failed} {queries} could not be judged and {wrong} as wrong: {errors}")
     invalid = metrics.pooled.confusion.invalid if metrics.pooled.confusion else 0
     if invalid > len(metrics.failed):
         reasons = "; ".join(f"{number} x {why}" for why, number in metrics.not_judged.items() if why != NO_ANSWER)
         apart = f": {reasons}" if reasons else ""
-        sentences.append(f"{invalid - len(metrics.failed)} responses have no valid answer and count as wrong{apart}")
+        unread = invalid - len(metrics.failed)
+        have, wrong = ("has", "counts") if unread == 1 else ("have", "count")
+        sentences.append(f"{counted(unread, 'response')} {have} no valid answer and {wrong} as wrong{apart}")
     sentences += [note for note in metrics.notes if note not in settings.notes]
     naming = metrics.explanations.naming if metrics.explanations else None
     if naming and naming.unknown:
@@ -152,6 +160,5 @@ def remarks(recorded: Recorded, metrics: RunMetrics) -> list[str]:
 
 def describe_settings(settings: Settings) -> str:
     """The settings in one line."""
-    references = f"{settings.references} reference{'' if settings.references == 1 else 's'}"
-    drawn = f"{references} a query, seed {settings.seed} · {', '.join(settings.kinds)}"
+    drawn = f"{counted(settings.references, 'reference')} a query, seed {settings.seed} · {', '.join(settings.kinds)}"
     return f"{settings.benchmark} · {drawn} · prompt {settings.prompt_version}"

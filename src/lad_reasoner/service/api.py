@@ -269,11 +269,13 @@ def create_app(
 
 
 def _add_state_routes(app: FastAPI) -> None:
+    @app.head("/healthz", include_in_schema=False)
     @app.get("/healthz", tags=["state"])
     async def health() -> dict[str, str]:
         """The process answers."""
         return {"status": "ok"}
 
+    @app.head("/readyz", include_in_schema=False)
     @app.get("/readyz", tags=["state"], responses={503: {"description": "Not ready, with the reasons."}})
     async def ready(runtime: TheRuntime) -> JSONResponse:
         """Whether pictures can be judged and kept."""
@@ -571,7 +573,7 @@ def _add_error_handlers(app: FastAPI) -> None:
     @app.exception_handler(RequestValidationError)
     async def refuse_fields(request: Request, error: RequestValidationError) -> JSONResponse:
         problem = error.errors()[0]
-        return answer(422, f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}")
+        return answer(422, f"{'.'.join(map(str, problem['loc']))}: {problem['msg'].removeprefix('Value error, ')}")
 
     @app.exception_handler(HTTPException)
     async def refuse_request(request: Request, error: HTTPException) -> JSONResponse:

@@ -264,6 +264,7 @@ def _add_login(app: FastAPI, keys: Keys | None) -> None:
 
 
 def _add_live(app: FastAPI, watch: Watch) -> None:
+    @app.head("/", include_in_schema=False)
     @app.get("/", include_in_schema=False)
     def stations(runtime: TheRuntime, holder: AnyHolder) -> Response:
         if len(runtime.stations) == 1:

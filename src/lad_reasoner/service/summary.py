@@ -140,9 +140,9 @@ def describe_robustness(report: Sequence[Stood]) -> list[str]:
     """A line for each change."""
     lines = ["good pictures after a change that does no harm:"]
     for stood in report:
-        others = ", ".join(
-            f"{stood.outcomes.count(outcome)} {outcome}" for outcome in OUTCOMES[1:] if outcome in stood.outcomes
-        )
+        numbers = {outcome: stood.outcomes.count(outcome) for outcome in OUTCOMES[1:] if outcome in stood.outcomes}
+        words = {"invalid": "not judged"}
+        others = ", ".join(f"{number} {words.get(outcome, outcome)}" for outcome, number in numbers.items())
         counted = f"{stood.good} of {len(stood.outcomes)} good"
         lines.append(f"  {stood.change:<12} {counted}{', ' if others else ''}{others}; mean score {stood.score:.3f}")
     return lines

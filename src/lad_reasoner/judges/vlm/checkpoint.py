@@ -332,7 +332,7 @@ def _check_preparation(processor: Any, name: object) -> None:
         _within(TEMPLATE_SECONDS, prepare)
     except TimeoutError:
         raise InputError(f"{name}: its processor does not end within {TEMPLATE_SECONDS:g} seconds") from None
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemExit):
         raise
     except BaseException as error:  # a tokenizer in Rust panics, which is no Exception
         raise InputError(f"{name}: its processor cannot prepare a picture ({_first_line(error)})") from None
