@@ -8,6 +8,7 @@ with no file of this repository in reach. The sdist must give the same wheel.
 
 import hashlib
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -54,6 +55,9 @@ def main() -> None:
         run(scripts / "python", "-m", "pip", "install", "--quiet", wheel)
         installed = sum(path.stat().st_size for path in (folder / "fresh").rglob("*") if path.is_file())
         print(f"installed after {time.monotonic() - start:.0f} s: {installed / 1e6:.0f} MB", flush=True)
+        told = re.search(r"all that is installed comes to (\d+) MB", " ".join((ROOT / "README.md").read_text().split()))
+        if not told or abs(installed / 1e6 - int(told[1])) > 0.1 * int(told[1]):
+            sys.exit("README.md says otherwise of what is installed")
         run(scripts / "lad-reasoner", "--version", folder=folder)
         run(scripts / "lad-reasoner", "demo", folder=folder)
         if not (folder / "runs/demo/report.html").is_file():

@@ -1,9 +1,11 @@
 """The files around the package agree with it: version, changelog, citation, licences, CI, issue forms."""
 
+import io
 import re
 import shutil
 import subprocess
 import tomllib
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +42,18 @@ def test_every_public_set_has_its_licence_named() -> None:
     assert len(sets) >= 7
     for name, content in sets.items():
         assert content["licence"] in stated[name], name
+
+
+def test_the_wheel_is_as_large_as_the_readme_says() -> None:
+    """The package compressed as a wheel is; `make release` measures the wheel itself."""
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        for path in (ROOT / "src").rglob("*"):
+            if path.is_file() and "__pycache__" not in path.parts:
+                archive.write(path, path.relative_to(ROOT / "src"))
+    told = re.search(r"the wheel is (\d+) MB", (ROOT / "README.md").read_text(encoding="utf-8"))
+    assert told
+    assert packed.tell() / 1e6 == pytest.approx(int(told[1]), abs=1)
 
 
 def test_every_extra_is_on_the_page_of_the_installation() -> None:
