@@ -20,7 +20,11 @@ os.environ["LAD_TRUSTED"] = " ".join(f"helpers.stations:{name}" for name in _JUD
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Windows has no signals that a process can catch, pipes with names, shells, and modes of files."""
+    """Windows has no signals that a process can catch, pipes with names, shells, and modes of files.
+
+    The longest test comes first, so that it does not keep one worker busy when the others have nothing left to do.
+    """
+    items.sort(key=lambda item: item.name != "test_commands_and_python")
     if os.name == "posix":
         return
     for item in items:
