@@ -1,6 +1,6 @@
 """What each part of the recipe is worth: GRPO of micro-base, a row a setting, three seeds, tests on the same pairs.
 
-    python benchmarks/ablations.py --out runs/ablations            # 20 steps of 64 responses: minutes a run
+    python benchmarks/ablations.py --out runs/ablations            # 20 steps of 32 responses: minutes a run
     python benchmarks/ablations.py --short --out runs/short        # 8 steps of 24: a row in minutes, and little power
     python benchmarks/ablations.py --short --out runs/short --print
 
@@ -95,7 +95,10 @@ FULL = Size(
     training=30,
     evaluation=60,
     draws=40,
-    words=("--max_steps", "20", "--learning_rate", "1e-4", "--save_steps", "10"),
+    words=(
+        *("--max_steps", "20", "--per_device_train_batch_size", "32"),
+        *("--learning_rate", "1e-4", "--save_steps", "20"),
+    ),
 )
 SHORT = Size(
     training=6,
