@@ -2,7 +2,7 @@
 
 Results go to stdout, all else to stderr. Exit codes: 0 done, 1 the input or the machine is at fault (one line, no
 traceback), 2 wrong usage, 3 all done and an anomaly was found (only with --fail-on-anomaly), 4 the same with none
-anomalous and some unsure (only of a station).
+anomalous and some unsure (only of a station), 130 and 143 stopped by Ctrl-C and SIGTERM.
 """
 
 from __future__ import annotations
