@@ -195,7 +195,7 @@ def test_text_on_the_product(tmp_path: Path) -> None:
 def test_a_million_pictures(tmp_path: Path) -> None:
     pytest.importorskip("ray")
     (tmp_path / "benchmarks").symlink_to(ROOT / "benchmarks")
-    told = run(tmp_path, *commands(SCALE, {"--per-class 60": "--per-class 4", "--pictures 1000000": "--pictures 1000"}))
+    told = run(tmp_path, *commands(SCALE, {"--per-class 60": "--per-class 8", "--pictures 1000000": "--pictures 1000"}))
     assert "| 64 |" in told
 
 
