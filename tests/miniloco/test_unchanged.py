@@ -102,6 +102,7 @@ def current(source: str) -> dict[str, Hashes]:
 
 
 def recorded(source: str) -> dict[str, Hashes]:
+    assert source in expected()["sources"], f"no hashes of {source}: run `python tests/miniloco/test_unchanged.py`"
     return {case: tuple(line.split(" ")) for case, line in expected()["sources"][source].items()}
 
 

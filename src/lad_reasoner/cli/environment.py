@@ -12,6 +12,7 @@ from importlib import metadata
 from typing import Any
 
 from lad_reasoner.errors import MissingExtraError, require
+from lad_reasoner.text import counted
 from lad_reasoner.text import print_shown as print
 
 PACKAGE = "lad-reasoner"
@@ -47,7 +48,7 @@ def _devices() -> list[str]:
         return [f"cpu; for a GPU and for vision-language models: {error}"]
     except Exception as error:  # a broken installation is what this report is for
         return [f"torch cannot be imported: {type(error).__name__}: {error}"]
-    devices = [f"cpu, {torch.get_num_threads()} threads"]
+    devices = [f"cpu, {counted(torch.get_num_threads(), 'thread')}"]
     for index in range(torch.cuda.device_count()):
         properties = torch.cuda.get_device_properties(index)
         devices.append(f"cuda:{index}, {properties.name}, {properties.total_memory / 2**30:.0f} GiB")
