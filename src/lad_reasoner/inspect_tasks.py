@@ -11,15 +11,15 @@ again by `eval --model file:LOG`.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from inspect_ai import Task, task
 from inspect_ai.dataset import MemoryDataset, Sample
 from inspect_ai.model import ChatMessageUser, ContentImage, ContentText, GenerateConfig
-from inspect_ai.scorer import SampleScore, Score, metric, scorer
-from inspect_ai.solver import generate
+from inspect_ai.scorer import Metric, SampleScore, Score, Scorer, Target, Value, metric, scorer
+from inspect_ai.solver import TaskState, generate
 
 from lad_reasoner.errors import InputError
 from lad_reasoner.evaluation.benchmark import Benchmark, draw_pairs, limit_pairs, open_benchmark
@@ -105,10 +105,10 @@ def _sample(benchmark: Benchmark, pair: Pair, folder: Path | None) -> Sample:
 
 
 @metric
-def lad_metrics() -> Callable[[list[SampleScore]], dict[str, float]]:
+def lad_metrics() -> Metric:
     """The metrics of `lad-reasoner eval`: a dict literal of name -> value, without those that are not defined."""
 
-    def measure(scores: list[SampleScore]) -> dict[str, float]:
+    def measure(scores: list[SampleScore]) -> Value:
         if not scores:  # the run ended before its first sample
             return {}
         lines = [Prediction.model_validate(each.score.metadata) for each in scores]
@@ -134,12 +134,12 @@ def _response(output: Any) -> str:
 
 
 @scorer(metrics=[lad_metrics()])
-def verdict() -> Callable[[Any, Any], Any]:
+def verdict() -> Scorer:
     """Parses the response; correct if the answer equals the label, an invalid answer never is."""
 
-    async def score(state: Any, target: Any) -> Score:
+    async def score(state: TaskState, target: Target) -> Score:
         response = _response(state.output)
-        logprobs = state.output.choices[0].logprobs if state.output.choices else None
+        logprobs: Any = state.output.choices[0].logprobs if state.output.choices else None
         judgement = Judgement.of(response, score_answer(logprobs.content) if logprobs else None)
         pair = Pair.model_validate(state.metadata)
         seconds = state.output.time or 0.0
