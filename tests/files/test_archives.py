@@ -1,6 +1,7 @@
 """Pictures in folders, behind addresses and in tables: found, each once, and opened."""
 
 import io
+import sys
 import zipfile
 from pathlib import Path
 
@@ -62,7 +63,8 @@ def test_names_of_strangers(tmp_path: Path) -> None:
         find_queries([str(tmp_path)])
 
 
-def test_addresses(tmp_path: Path) -> None:
+def test_addresses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "s3fs", None)  # as if it were not installed
     draw(tmp_path / "in/1.png", 1)
     draw(tmp_path / "in/deep/2.png", 2)
     draw(tmp_path / "in/.hidden/3.png", 3)
