@@ -1,6 +1,8 @@
 """The browser of the page tests, axe, which finds what some people cannot use, and a text that a page must not run."""
 
+import json
 import shutil
+from collections.abc import Sequence
 from importlib.resources import files
 
 from playwright.sync_api import Browser, Page, Playwright
@@ -23,9 +25,12 @@ def watch(page: Page) -> list[str]:
     return complaints
 
 
-def axe_faults(page: Page) -> list[list[str]]:
-    """[rule, impact, the first element] of each fault that axe finds on the page."""
+def axe_faults(page: Page, tags: Sequence[str] = ()) -> list[list[str]]:
+    """[rule, impact, the first element] of each fault that axe finds on the page, by all rules or those of `tags`."""
     page.evaluate(AXE.read_text(encoding="utf-8"))
-    found = "axe.run().then(found => found.violations.map(each => [each.id, each.impact, each.nodes[0].html]))"
+    options = json.dumps({"runOnly": list(tags)} if tags else {})
+    found = (
+        f"axe.run({options}).then(found => found.violations.map(each => [each.id, each.impact, each.nodes[0].html]))"
+    )
     faults: list[list[str]] = page.evaluate(found)
     return faults
