@@ -25,10 +25,10 @@ def watch(page: Page) -> list[str]:
     return complaints
 
 
-def axe_faults(page: Page, tags: Sequence[str] = ()) -> list[list[str]]:
-    """[rule, impact, the first element] of each fault that axe finds on the page, by all rules or those of `tags`."""
+def axe_faults(page: Page, rules: Sequence[str] = ()) -> list[list[str]]:
+    """[rule, impact, the first element] of each fault that axe finds on the page, by all rules or by these."""
     page.evaluate(AXE.read_text(encoding="utf-8"))
-    options = json.dumps({"runOnly": list(tags)} if tags else {})
+    options = json.dumps({"runOnly": list(rules)} if rules else {})
     found = (
         f"axe.run({options}).then(found => found.violations.map(each => [each.id, each.impact, each.nodes[0].html]))"
     )
