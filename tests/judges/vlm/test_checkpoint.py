@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
 import sys
 import threading
 import time
@@ -412,6 +414,38 @@ def test_a_processor_that_cannot_prepare_a_picture(folder: Path, tmp_path: Path)
     state["pre_tokenizer"] = {"type": "Sequence", "pretokenizers": [slow, state["pre_tokenizer"]]}
     (folder / "tokenizer.json").write_text(json.dumps(state))
     check_refused(folder, "its processor cannot prepare a picture (", "retry-limit")
+
+
+@pytest.mark.parametrize("raised", [SystemExit(), KeyboardInterrupt(), SystemExit("leave")])
+def test_a_stranger_s_processor_does_not_end_the_verb(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, raised: BaseException
+) -> None:
+    def leave(*_: object, **__: object) -> None:
+        raise raised
+
+    monkeypatch.setattr("transformers.Qwen2_5_VLProcessor.__call__", leave)
+    check_refused(folder, f"its processor cannot prepare a picture ({str(raised) or type(raised).__name__})")
+
+
+@pytest.mark.posix
+@pytest.mark.parametrize("raised", [SystemExit, KeyboardInterrupt])
+def test_a_signal_while_a_processor_is_tried_ends_the_verb(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, raised: type[BaseException]
+) -> None:
+    def interrupt(*_: object) -> None:
+        raise raised
+
+    def wait(*_: object, **__: object) -> None:
+        os.kill(os.getpid(), signal.SIGUSR1)
+        time.sleep(5)
+
+    monkeypatch.setattr("transformers.Qwen2_5_VLProcessor.__call__", wait)
+    before = signal.signal(signal.SIGUSR1, interrupt)
+    try:
+        with pytest.raises(raised):
+            load_checkpoint(folder)
+    finally:
+        signal.signal(signal.SIGUSR1, before)
 
 
 def test_a_chat_template_that_does_not_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

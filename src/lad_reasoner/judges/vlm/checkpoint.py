@@ -332,28 +332,32 @@ def _check_preparation(processor: Any, name: object) -> None:
         _within(TEMPLATE_SECONDS, prepare)
     except TimeoutError:
         raise InputError(f"{name}: its processor does not end within {TEMPLATE_SECONDS:g} seconds") from None
-    except (KeyboardInterrupt, SystemExit):
-        raise
-    except BaseException as error:  # a tokenizer in Rust panics, which is no Exception
+    except Exception as error:
         raise InputError(f"{name}: its processor cannot prepare a picture ({_first_line(error)})") from None
 
 
 def _within(seconds: float, call: Callable[[], Result]) -> Result:
-    """The call's result or exception; TimeoutError, and the call is stopped, if it takes longer."""
+    """The call's result or exception; TimeoutError, and the call is stopped, if it takes longer.
+
+    What is no Exception becomes a RuntimeError: signals are raised in the main thread, so in the call's own thread it
+    is a stranger's `SystemExit`, or the panic of a tokenizer in Rust, and must not end the verb.
+    """
     outcome: Future[Result] = Future()
 
     def work() -> None:
         try:
             outcome.set_result(call())
-        except BaseException as error:
+        except Exception as error:
             outcome.set_exception(error)
+        except BaseException as error:
+            outcome.set_exception(RuntimeError(str(error) or type(error).__name__))
 
     thread = threading.Thread(target=work, name="template", daemon=True)
     thread.start()
     try:
         return outcome.result(timeout=seconds)
     finally:
-        if thread.is_alive():  # nothing gentler ends a loop of Python's in another thread
+        if not outcome.done():  # nothing gentler ends a loop of Python's in another thread
             ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident or 0), ctypes.py_object(SystemExit))
 
 
