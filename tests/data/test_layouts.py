@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -600,3 +601,17 @@ def test_real_pictures() -> None:
     together = find_samples(DATA / "real")
     names = [*images(together), *(name for refused in together.refused.values() for name in refused)]
     assert sum(Path(name).parts[0] in expected for name in names) == 590
+
+
+def test_a_half_drawn_miniloco_says_so(tmp_path: Path) -> None:
+    arguments: dict[str, Any] = {"products": ["keyboard_row", "pill_blister"], "per_class": 1, "size": 48}
+    drawing = write_benchmark(tmp_path, **arguments)
+    for _ in range(7):  # five pictures of the first product and two of the second
+        next(drawing)
+    drawing.close()
+    source = find_samples(tmp_path)
+    assert {sample.category for sample in source.samples} == {"keyboard_row"}
+    mend = "the same `lad-reasoner data miniloco` again draws the rest"
+    assert source.notes == (f"passed over, not drawn to the end: pill_blister; {mend}",)
+    list(write_benchmark(tmp_path, **arguments))
+    assert find_samples(tmp_path).notes == ()

@@ -6,6 +6,12 @@ import inspect
 
 from lad_reasoner.errors import MissingExtraError
 
+# Two names of one loader.
+WEIGHTS = {
+    "micro": "The built-in vision-language model: micro-base after SFT and GRPO.",
+    "micro-base": "The built-in vision-language model before SFT and GRPO: what training begins with.",
+}
+
 
 def judges_verb() -> None:
     """List all judges and the options that each takes with -M."""
@@ -22,7 +28,7 @@ def judges_verb() -> None:
         except MissingExtraError as error:
             table.add_row(plain(name), plain(str(error)), "")
             continue
-        summary = (inspect.getdoc(loader) or "").partition("\n")[0]
+        summary = WEIGHTS.get(name) or (inspect.getdoc(loader) or "").partition("\n")[0]
         options = [_option(key, parameter) for key, parameter in loader_options(loader).items() if key != "benchmark"]
         table.add_row(plain(name), plain(summary), plain("\n".join(options)))
     Console().print(table)

@@ -59,7 +59,7 @@ EXPECTED: str = read_packaged(__file__, "layouts.toml")["expected"]
 class Source:
     """The samples of a folder. `refused`: reason -> pictures that were left out, relative to the folder.
 
-    `notes` say what had to be decided about labels.
+    `notes` say what had to be decided about labels, and what is not finished.
     """
 
     folder: Path
@@ -110,8 +110,7 @@ def find_samples(folder: str | Path) -> Source:
     for table, prefix in tables.items():
         below = {parts[len(prefix) :] for parts in files if _is_below(parts, prefix)}
         samples += read_table(table, base.joinpath(*prefix), below, refused, notes)
-    if note := _note_short_splits(files):
-        notes.append(note)
+    notes += filter(None, (_note_short_splits(files), _note_unfinished(path)))
     rest = [parts for parts in files if not any(_is_below(parts, prefix) for prefix in tables.values())]
     samples += read_layouts(base, rest, refused)
     if not samples:
@@ -126,6 +125,15 @@ def _note_short_splits(files: Sequence[Parts]) -> str:
     names = {folder for parts in files if is_picture(parts) for folder in parts[:-1] if is_short_split(folder)}
     taken = [f"{name}/ for {read_name(name).split}" for name in sorted(names)]
     return f"taken for splits by their names: {', '.join(taken)}" if taken else ""
+
+
+def _note_unfinished(folder: Path) -> str:
+    """What `data miniloco` had not finished when it was stopped: its hidden folders are passed over."""
+    names = sorted(half.name[1:-5] for half in folder.glob(".*.part") if half.is_dir())
+    if not names:
+        return ""
+    mend = "the same `lad-reasoner data miniloco` again draws the rest"
+    return shown(f"passed over, not drawn to the end: {listed(names, 5)}; {mend}")
 
 
 def _mask_folders(base: Path) -> list[Parts]:
