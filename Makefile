@@ -40,7 +40,7 @@ check: $(READY)
 	$(BIN)/lint-imports
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
-# The documentation site: open build/site/index.html, or, with its search, `python -m http.server -d build/site`.
+# The documentation site: open build/site/index.html.
 docs: $(READY)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 

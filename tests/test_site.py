@@ -82,9 +82,25 @@ def test_code_is_shown_whole_and_copied_as_it_stands(site: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium")
+def test_pages_opened_as_files_are_searched(site: Path) -> None:
+    with sync_playwright() as playwright:
+        browser = launch(playwright)
+        page = browser.new_page(viewport={"width": 1300, "height": 900})
+        asked: list[str] = []
+        page.on("request", lambda request: asked.append(request.url))
+        page.goto((site / "howto/judge.html").as_uri())
+        page.get_by_placeholder("Search").fill("conformal")
+        page.locator(".md-search-result__link").first.click()
+        page.wait_for_url("**/station.html*")
+        assert [url for url in asked if not url.startswith(("file:", "data:"))] == []
+        browser.close()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium")
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_finds_no_serious_fault(site: Path, scheme: str) -> None:
-    """Served, since pages that are opened as files have no search. In the dark only the colours are others."""
+    """In the dark only the colours are others."""
     rules = ["color-contrast", "link-in-text-block"] if scheme == "dark" else []
     with (
         ThreadingHTTPServer(("127.0.0.1", 0), partial(_Quiet, directory=str(site))) as server,

@@ -43,6 +43,9 @@ def test_the_share_of_the_update_that_was_published_is_shown(tmp_path: Path, mon
     done = runner.invoke(app, ["train", "sft", "recipe.yaml"])
     assert done.stderr == "the model holds 11.4 % of the update, in bfloat16\n"
     assert done.stdout == f"model: {tmp_path / 'model'}\n"
+    (tmp_path / "run.json").write_text('{"published": {"dtype": "float32", "update_kept": null}}')
+    done = runner.invoke(app, ["train", "sft", "recipe.yaml"])
+    assert done.stderr == "the training changed no weight\n"
 
 
 def sample(name: str, response: str = "<think>a</think><answer>yes</answer>") -> dict[str, object]:

@@ -220,6 +220,16 @@ def test_small_steps_are_not_rounded_away(
     assert all(torch.equal(start[name], weight) for name, weight in trained.items())
 
 
+def test_a_training_that_changed_nothing_says_so(
+    folder: Path, stepped: Any, tmp_path: Path, monkeypatch: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    start = load_checkpoint(tmp_path / "base", device="cpu", dtype="float32").model.state_dict()
+    stepped[0].model.load_state_dict(start)
+    model = publish_here(monkeypatch, folder, stepped[0], tmp_path / "run", "--model", str(tmp_path / "base"))
+    assert caplog.messages[-1] == f"{model}: the training changed no weight"
+    assert "The training changed none of its weights." in (model / "README.md").read_text()
+
+
 def test_a_folder_that_lost_the_update_gets_no_name(
     folder: Path, stepped: Any, tmp_path: Path, monkeypatch: Any
 ) -> None:
@@ -234,14 +244,14 @@ def test_a_folder_that_lost_the_update_gets_no_name(
 
 
 def test_the_share_of_an_update() -> None:
-    def share(start: float, trained: float, saved: float) -> float:
+    def share(start: float, trained: float, saved: float) -> float | None:
         here = SimpleNamespace(model=SimpleNamespace(state_dict=lambda: {"w": torch.tensor([0.0, saved])}))
         return update_kept({"w": torch.tensor([0.0, start])}, {"w": torch.tensor([0.0, trained])}, here)  # type: ignore[arg-type]
 
     assert share(1, 3, 3) == 1
     assert share(1, 3, 2) == 0.5
     assert share(1, 3, 1) == share(1, 3, 9) == 0
-    assert share(1, 1, 1) == 1
+    assert share(1, 1, 1) is None, "nothing was trained, so that there is no share of it"
     assert share(1, 1, 2) == 0
 
 

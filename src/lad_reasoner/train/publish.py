@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import os
 import shutil
 import subprocess
@@ -81,17 +82,20 @@ def publish(
     save_folder(round_weights(checkpoint, dtype), half, find_folder(recipe.ours.model))
     saved = load_checkpoint(half, device="cpu", dtype="float32")
     kept = update_kept(load_checkpoint(recipe.ours.model, device="cpu").model.state_dict(), exact, saved)
-    if dtype == trained_dtype and kept < EXACT:
+    if dtype == trained_dtype and kept is not None and kept < EXACT:
         raise MachineError(f"{half}: holds {kept:.1%} of the update, not the trained weights; do not use it")
     if dtype != trained_dtype:  # what was asked for: its own answers count, and the log says how many are others
         unrounded, expected = expected, greedy_answers(saved, prompts)
         changed = sum(before != after for before, after in zip(unrounded, expected, strict=True))
         logger.info("save_dtype %s changes %d of %d compared answers", dtype, changed, len(prompts))
-    logger.log(
-        logging.INFO if kept >= KEPT else logging.WARNING,
-        "%s holds %.1f %% of the update%s",
-        *(target, 100 * kept, "" if kept >= KEPT else "; leave save_dtype out to keep all of it"),
-    )
+    if kept is None:
+        logger.warning("%s: the training changed no weight", target)
+    else:
+        logger.log(
+            logging.INFO if kept >= KEPT else logging.WARNING,
+            "%s holds %.1f %% of the update%s",
+            *(target, 100 * kept, "" if kept >= KEPT else "; leave save_dtype out to keep all of it"),
+        )
     run = {**run, "published": {"dtype": dtype, "update_kept": kept}}
     write_card(half, recipe, run, trainer.state.log_history, pictures)
     check = recipe.out / CHECK
@@ -140,19 +144,24 @@ def round_weights(checkpoint: Checkpoint, dtype: str) -> Checkpoint:
     return checkpoint
 
 
-def update_kept(start: Mapping[str, torch.Tensor], trained: Mapping[str, torch.Tensor], saved: Checkpoint) -> float:
+def update_kept(
+    start: Mapping[str, torch.Tensor], trained: Mapping[str, torch.Tensor], saved: Checkpoint
+) -> float | None:
     """The share, 0 to 1, of the update from the start to the trained weights that a saved checkpoint holds.
 
     1 - |saved - trained| / |trained - start|, with the norm over all weights: 1 if the checkpoint holds the trained
-    weights exactly, 0 if it is as far from them as the start.
+    weights exactly, 0 if it is as far from them as the start. None if it holds them, and they are those of the start:
+    nothing was trained.
     """
-    lost = moved = 0.0
+    lost = moved = 0.0  # squared distances, summed over all weights
     weights = saved.model.state_dict()
     for name, weight in trained.items():
         exact = weight.double()
-        lost += (weights[name] - exact).square().sum().item()
-        moved += (start[name] - exact).square().sum().item()
-    return max(0.0, 1 - (lost / moved) ** 0.5) if moved else float(lost == 0)
+        lost += float((weights[name] - exact).square().sum())
+        moved += float((start[name] - exact).square().sum())
+    if not moved:
+        return 0.0 if lost else None
+    return max(0.0, 1 - math.sqrt(lost / moved))
 
 
 def save_folder(checkpoint: Checkpoint, folder: Path, base: Path) -> None:
