@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 from photographs import Category, draw, limited, load_sets
 
-from lad_reasoner.service.archive import Change, Inspection, Opinion
+from lad_reasoner.service.archived import Change, Inspection, Opinion
 from lad_reasoner.service.runtime import LiveStation, Runtime
 from lad_reasoner.service.setup import create_station
 from lad_reasoner.service.teaching import apply_change, propose_change

@@ -27,7 +27,8 @@ from lad_reasoner.cli.app import app
 from lad_reasoner.errors import InputError
 from lad_reasoner.files.jsonl import append_record
 from lad_reasoner.files.pictures import read_picture
-from lad_reasoner.service.archive import Archive, Seen
+from lad_reasoner.service.archive import Archive
+from lad_reasoner.service.archived import Seen
 from lad_reasoner.service.parts import PictureFile
 
 ROOT = Path(__file__).parents[2]

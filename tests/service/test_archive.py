@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from helpers.damaged import damaged
 from helpers.served import grey_png
 from lad_reasoner.errors import InputError, LadError, MachineError
-from lad_reasoner.service.archive import AbsentError, Archive, Opinion, Outcome, Retention, Seen
+from lad_reasoner.service.archive import Archive
+from lad_reasoner.service.archived import AbsentError, Opinion, Outcome, Retention, Seen
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from helpers.stations import grey_picture, grey_station
-from lad_reasoner.service.archive import Retention
+from lad_reasoner.service.archived import Retention
 from lad_reasoner.service.current import CurrentStation
 from lad_reasoner.service.inspection import Decision
 from lad_reasoner.service.sinks.history import StationHistory

@@ -9,7 +9,7 @@ from helpers.verdicts import verdict
 from lad_reasoner.errors import InputError
 from lad_reasoner.files.pictures import read_picture
 from lad_reasoner.records import Checked
-from lad_reasoner.service.archive import Inspection
+from lad_reasoner.service.archived import Inspection
 from lad_reasoner.service.rule_form import read_rule_form, rule_rows
 from lad_reasoner.service.rule_sheet import (
     AmountCheck,

@@ -13,7 +13,7 @@ from helpers.served import grey_png
 from helpers.stations import grey_station
 from lad_reasoner.errors import InputError, MissingExtraError
 from lad_reasoner.service import teaching
-from lad_reasoner.service.archive import AbsentError, Change, Inspection, Opinion, StateError
+from lad_reasoner.service.archived import AbsentError, Change, Inspection, Opinion, StateError
 from lad_reasoner.service.export import change_rows
 from lad_reasoner.service.rule_sheet import AmountCheck, QuestionCheck
 from lad_reasoner.service.runtime import LiveStation, Runtime

@@ -51,7 +51,7 @@ def serve_verb(
         require(module, "serve", package)
     if key_file is None and host not in LOOPBACK_HOSTS:
         raise InputError(f"--host {host}: others can reach it, so give --key-file; make one with `lad-reasoner key`")
-    from lad_reasoner.service.archive import Retention
+    from lad_reasoner.service.archived import Retention
     from lad_reasoner.service.keys import Keys
     from lad_reasoner.service.page import create_page_app
     from lad_reasoner.service.runtime import Runtime

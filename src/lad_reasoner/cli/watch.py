@@ -65,7 +65,7 @@ def watch_verb(
     history has every part and its picture.
     """
     from lad_reasoner.files.whole import lock
-    from lad_reasoner.service.archive import Retention
+    from lad_reasoner.service.archived import Retention
     from lad_reasoner.service.current import CurrentStation
     from lad_reasoner.service.journal import Journal, journal_errors
     from lad_reasoner.service.sinks import open_sink

@@ -29,15 +29,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import shutil
-import time
-from collections import deque
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from fastapi import Body, Depends, FastAPI, Path, Query, Request
 from fastapi.exceptions import RequestValidationError
-from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
@@ -45,37 +42,35 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from lad_reasoner.errors import InputError, LadError, MachineError
 from lad_reasoner.files.pictures import encode_picture, read_picture
-from lad_reasoner.records import Failure
-from lad_reasoner.service.archive import (
-    REASONS,
-    AbsentError,
-    AuditLine,
-    Change,
-    Inspection,
-    Opinion,
-    Outcome,
-    StateError,
-    Target,
+from lad_reasoner.service.archived import AbsentError, AuditLine, Change, Inspection, Outcome, StateError
+from lad_reasoner.service.asking import inspect_sent, judge_batch
+from lad_reasoner.service.bodies import (
+    BATCH_EXAMPLE,
+    INSPECT_EXAMPLE,
+    MOST_ID,
+    RULES_EXAMPLE,
+    ZONES_EXAMPLE,
+    ChangeForm,
+    FeedbackForm,
+    Problem,
+    RulesCard,
+    RulesForm,
+    StationCard,
+    ZonesForm,
 )
 from lad_reasoner.service.forms import (
-    MOST_SECONDS,
     BatchForm,
     InspectForm,
-    SentFile,
-    SentForm,
     body_of,
     read_form,
 )
 from lad_reasoner.service.guard import Guard
 from lad_reasoner.service.keys import Holder, Keys
-from lad_reasoner.service.queue import LateError, QueueFullError
-from lad_reasoner.service.rule_sheet import MOST_CHECKS, Check, RuleSheet
+from lad_reasoner.service.queue import QueueFullError
+from lad_reasoner.service.rule_sheet import RuleSheet
 from lad_reasoner.service.rules import describe_check
-from lad_reasoner.service.runtime import LATE, LiveStation, Order, Runtime
-from lad_reasoner.service.station import MOST_ZONES, Zone
+from lad_reasoner.service.runtime import LiveStation, Runtime
 from lad_reasoner.service.teaching import (
-    JUDGED,
-    MOST_JUDGED,
     apply_change,
     discard_change,
     propose_change,
@@ -91,104 +86,6 @@ logger = logging.getLogger(__name__)
 
 HOUR = 3600.0
 LEAST_FREE = 64 * 2**20  # bytes of the disk: with less the server is not ready
-AHEAD = 8  # pictures of one batch that are in the queue at the same time
-MOST_ID = 2**53  # whole numbers that JSON holds everywhere
-
-_PICTURE = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
-_INSPECT_EXAMPLE = {"station": "bottle", "part": "4711", "picture": _PICTURE, "seconds": 5}
-_ZONES_EXAMPLE = {
-    "zones": [{"kind": "ignore", "name": "date", "points": [[20, 400], [200, 400], [200, 460], [20, 460]]}],
-    "base": 1,
-}
-_RULES_EXAMPLE = {
-    "checks": [{"kind": "place", "colour": "red", "box": [66, 240, 72, 40], "least": 0.7}],
-    "broken": "anomalous",
-    "base": 1,
-}
-_BATCH_EXAMPLE = {"station": "bottle", "pictures": [{"part": "4711", "picture": _PICTURE}]}
-
-
-class Problem(BaseModel):
-    """Why a request was not answered."""
-
-    error: str
-
-
-class FeedbackForm(BaseModel):
-    """A person's opinion of an inspected part."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    opinion: Opinion
-    reason: Literal[REASONS] | Literal[""] = ""  # type: ignore[valid-type]
-    note: str = Field("", max_length=1000)
-    who: str = Field("", max_length=100, description="A person's name, where several share a key.")
-
-
-Pictures = Annotated[
-    int, Field(ge=1, le=MOST_JUDGED, description="Kept pictures, the newest, that the preview judges again.")
-]
-
-
-class ChangeForm(BaseModel):
-    """Inspections whose pictures are to be accepted as normal; none for target `limit`."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    target: Target
-    inspections: list[Annotated[int, Field(ge=1, le=MOST_ID)]] = Field([], max_length=100)
-    pictures: Pictures = JUDGED
-
-
-class ZonesForm(BaseModel):
-    """All zones of a station, in place of those that it has."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    zones: list[Zone] = Field(max_length=MOST_ZONES)
-    mm_per_pixel: float | None = Field(None, gt=0, allow_inf_nan=False)
-    fixed_camera: bool = False
-    base: int = Field(ge=1, le=MOST_ID, description="The version of the station that they are for.")
-    pictures: Pictures = JUDGED
-
-
-class RulesForm(BaseModel):
-    """All rules of a station, in place of those that it has; without `checks` they are written anew.
-
-    The model that answers questions is that of the station file.
-    """
-
-    model_config = ConfigDict(extra="forbid")
-
-    checks: list[Check] | None = Field(None, max_length=MOST_CHECKS)
-    broken: Literal["note", "unsure", "anomalous"] = "unsure"
-    base: int = Field(ge=1, le=MOST_ID, description="The version of the station that they are for.")
-    pictures: Pictures = JUDGED
-
-
-class RulesCard(BaseModel):
-    """The rules of a station; `words` says each of `checks` in words."""
-
-    broken: Literal["note", "unsure", "anomalous"]
-    model: str
-    checks: list[Check]
-    words: list[str]
-    version: int
-
-
-class StationCard(BaseModel):
-    """A station that is served."""
-
-    name: str
-    judge: str
-    references: int
-    normals: int
-    limit: float | None
-    unsure_from: float | None
-    version: int
-    counts: dict[str, int]
-    problem: str
-    notes: tuple[str, ...] = ()
 
 
 def _problems(*codes: int) -> dict[int | str, dict[str, Any]]:
@@ -301,7 +198,7 @@ def _add_inspect_routes(app: FastAPI) -> None:
         tags=["inspect"],
         response_model=Inspection,
         responses=problems,
-        openapi_extra=body_of(InspectForm, _INSPECT_EXAMPLE, many=False),
+        openapi_extra=body_of(InspectForm, INSPECT_EXAMPLE, many=False),
     )
     async def inspect(request: Request, runtime: TheRuntime, holder: AnyHolder) -> Any:
         """Judge one picture. Late or without a valid answer, its outcome is `not judged`."""
@@ -318,101 +215,15 @@ def _add_inspect_routes(app: FastAPI) -> None:
                 "content": {"application/x-ndjson": {"schema": {"type": "string"}}},
             },
         },
-        openapi_extra=body_of(BatchForm, _BATCH_EXAMPLE, many=True),
+        openapi_extra=body_of(BatchForm, BATCH_EXAMPLE, many=True),
     )
     async def batch(request: Request, runtime: TheRuntime, holder: AnyHolder) -> StreamingResponse:
         """Judge many pictures; the deadline is that of each. A line is sent as soon as its picture is judged."""
         form = await read_form(request, BatchForm)
         if form.station:
             runtime.station(form.station)
-        lines = _judge_batch(runtime, form, holder)
+        lines = judge_batch(runtime, form, holder)
         return StreamingResponse(lines, media_type="application/x-ndjson", headers={"X-Accel-Buffering": "no"})
-
-
-async def inspect_sent(request: Request, runtime: Runtime, holder: Holder) -> Inspection:
-    """Judge the picture that a request brings."""
-    runtime.queue.check_room()
-    form = await read_form(request, InspectForm)
-    with runtime.queue.place():
-        began = request.state.began
-        order = await run_in_threadpool(_order, runtime, form, form.pictures[0], holder, began)
-    inspection = await _wait(order, _gone(request))
-    request.state.note(station=inspection.station, part=inspection.part, outcome=inspection.outcome)
-    return inspection
-
-
-def _order(runtime: Runtime, form: SentForm, file: SentFile, holder: Holder, began: float) -> Order:
-    return runtime.order(
-        form.station,
-        file.content,
-        part=file.part,
-        who=holder.name,
-        seconds=form.seconds - (time.monotonic() - began),
-        references=form.references,
-        name=file.name,
-    )
-
-
-async def _wait(order: Order, gone: Coroutine[Any, Any, None]) -> Inspection:
-    """The inspection, at the deadline at the latest. A client that is gone takes its picture out of the queue."""
-    future = asyncio.wrap_future(order.future)
-    watch = asyncio.create_task(gone)
-    try:
-        either: set[asyncio.Future[Any]] = {future, watch}
-        await asyncio.wait(either, timeout=max(0.0, order.left), return_when=asyncio.FIRST_COMPLETED)
-        if future.done():
-            result = future.result()
-        elif watch.done():
-            raise ClientDisconnect
-        else:
-            return await run_in_threadpool(order.give_up, LATE)
-    except LateError:
-        return await run_in_threadpool(order.give_up, LATE)
-    finally:
-        watch.cancel()
-        future.cancel()
-    # A second look or a text takes its time: also what is decided late is not judged.
-    deciding = asyncio.create_task(run_in_threadpool(order.decide, result))
-    await asyncio.wait({deciding}, timeout=max(0.0, order.left))
-    if not deciding.done():
-        deciding.add_done_callback(lambda task: task.cancelled() or task.exception())
-        return await run_in_threadpool(order.give_up, LATE)
-    return await run_in_threadpool(order.keep, deciding.result())
-
-
-async def _gone(request: Request) -> None:
-    """Returns when the client has closed the connection; the body was read before."""
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
-
-
-async def _judge_batch(runtime: Runtime, form: SentForm, holder: Holder) -> AsyncIterator[str]:
-    """Lines of JSON, in the order of the pictures; a few of them are in the queue at the same time."""
-    waiting = deque(form.pictures)
-    running: deque[asyncio.Task[Inspection | Failure]] = deque()
-    try:
-        while waiting or running:
-            while waiting and len(running) < AHEAD:
-                running.append(asyncio.create_task(_judge_one(runtime, form, waiting.popleft(), holder)))
-            record = await running.popleft()
-            yield record.model_dump_json() + "\n"
-    finally:  # also when the client is gone
-        for task in running:
-            task.cancel()
-
-
-async def _judge_one(runtime: Runtime, form: SentForm, file: SentFile, holder: Holder) -> Inspection | Failure:
-    began = time.monotonic()
-    while True:
-        try:
-            order = await run_in_threadpool(_order, runtime, form, file, holder, began)
-            return await _wait(order, asyncio.sleep(MOST_SECONDS))
-        except QueueFullError as error:
-            if time.monotonic() - began > form.seconds:
-                return Failure(query=file.part or file.name, error=str(error))
-            await asyncio.sleep(0.1)
-        except LadError as error:
-            return Failure(query=file.part or file.name, error=str(error))
 
 
 def _add_station_routes(app: FastAPI) -> None:
@@ -507,7 +318,7 @@ def _add_change_routes(app: FastAPI) -> None:
     def draw_zones(
         live: TheStation,
         runtime: TheRuntime,
-        form: Annotated[ZonesForm, Body(examples=[_ZONES_EXAMPLE])],
+        form: Annotated[ZonesForm, Body(examples=[ZONES_EXAMPLE])],
         holder: Engineer,
     ) -> Change:
         """Other zones, in pixels of the first reference. Nothing changes but a preview is made."""
@@ -529,7 +340,7 @@ def _add_change_routes(app: FastAPI) -> None:
     def edit_rules(
         live: TheStation,
         runtime: TheRuntime,
-        form: Annotated[RulesForm, Body(examples=[_RULES_EXAMPLE])],
+        form: Annotated[RulesForm, Body(examples=[RULES_EXAMPLE])],
         holder: Engineer,
     ) -> Change:
         """Other rules. Nothing changes but a preview is made."""

@@ -14,7 +14,7 @@ from typing import Any
 
 from lad_reasoner.errors import require
 from lad_reasoner.files.tables import defused, format_table_row
-from lad_reasoner.service.archive import Change, Inspection
+from lad_reasoner.service.archived import Change, Inspection
 from lad_reasoner.service.rules import broken_rules
 from lad_reasoner.text import printable, shown
 

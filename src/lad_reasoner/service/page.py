@@ -18,21 +18,16 @@ allows no script inside a page. All texts of clients and judges are escaped, and
 
 from __future__ import annotations
 
-import asyncio
 import json
 import secrets
-import threading
-from collections import OrderedDict
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import parse_qs, quote, urlencode
 
-import numpy as np
 from fastapi import Depends, FastAPI, Form, Query, Request
-from numpy.typing import NDArray
 from PIL import Image
 from pydantic import ValidationError
 from starlette.concurrency import run_in_threadpool
@@ -41,31 +36,29 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response, Stream
 import lad_reasoner.templates
 from lad_reasoner.errors import InputError
 from lad_reasoner.evaluation.thumbnails import heat_image
-from lad_reasoner.files.pictures import Picture, encode_picture, open_picture, read_picture
-from lad_reasoner.records import Box, Verdict
-from lad_reasoner.report.verdicts import is_weak
-from lad_reasoner.runner import Judged
+from lad_reasoner.files.pictures import encode_picture, open_picture
 from lad_reasoner.service.api import (
-    MOST_ID,
     AnyHolder,
     Before,
     Engineer,
     Number,
     TheRuntime,
     TheStation,
-    ZonesForm,
     create_app,
-    inspect_sent,
     picture_as_png,
 )
-from lad_reasoner.service.archive import REASONS, AbsentError, Inspection, Opinion, Outcome, Target
+from lad_reasoner.service.archived import REASONS, AbsentError, Inspection, Opinion, Outcome, Target
+from lad_reasoner.service.asking import inspect_sent
+from lad_reasoner.service.bodies import MOST_ID, ZonesForm
 from lad_reasoner.service.export import CHANGE_HEADS, HISTORY_HEADS, change_rows, csv_table, excel_table, history_row
 from lad_reasoner.service.guard import COOKIE, LOGIN, OPEN
 from lad_reasoner.service.histogram import score_bars
 from lad_reasoner.service.keys import Holder, Keys
+from lad_reasoner.service.live import Watch
 from lad_reasoner.service.rule_form import MOST_FIELDS, read_rule_form, rule_rows
 from lad_reasoner.service.rule_sheet import RuleSheet
 from lad_reasoner.service.runtime import LiveStation, Runtime
+from lad_reasoner.service.shown import numbered_box, verdict_values
 from lad_reasoner.service.station import path_inside
 from lad_reasoner.service.teaching import (
     JUDGED,
@@ -85,100 +78,17 @@ from lad_reasoner.text import first_problem, printable
 STATIC = Path(lad_reasoner.templates.__file__).parent / "service"
 SCRIPTS = ("htmx.min.js", "station.js", "zones.js")
 OUTCOMES: tuple[Outcome, ...] = ("good", "anomalous", "unsure", "not judged")
-VIEWS = 500  # maps that stay in memory, of the newest inspections
 RECENT = 12  # of the line beside the verdict
 ROWS = 50  # of a page of the history
 MOST_ROWS = 100_000  # of an export
 MOST_TALLIED = 500  # of the archive, the newest: how often a rule broke
 MOST_SHOWN = 100  # verdicts that a change changes, on its page; its table has all
 MASK_COLOUR, MASK_ALPHA = (120, 120, 120), 170  # how a zone that is a mask is shown
-THUMBNAIL = 32  # pixels: on which pictures are compared where the judge does not say which reference is nearest
-BEAT = 15.0  # seconds between two signs of life of a stream of events
-WAITING = 100  # events that may wait for a slow client
 COOKIE_SECONDS = 400 * 24 * 3600  # the longest that browsers keep
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'nonce-{nonce}'; img-src 'self' data: blob:; media-src blob:; "
     "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
-
-
-@dataclass(frozen=True, eq=False)
-class View:
-    """What of a verdict is only in memory: the map, and the index of the nearest reference, if the judge gave them."""
-
-    heat: NDArray[np.float32] | None  # (rows, columns)
-    nearest: int | None
-
-
-class Watch:
-    """What comes from the line: the views of the newest inspections, and the events for the pages that are open."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._views: OrderedDict[tuple[str, int], View] = OrderedDict()
-        self._pages: dict[asyncio.Queue[Inspection], tuple[str, asyncio.AbstractEventLoop]] = {}
-
-    def note(self, inspection: Inspection, judged: Judged | None) -> None:
-        """A listener of the runtime; called in the thread that made the inspection."""
-        if not inspection.id:
-            return
-        with self._lock:
-            if judged is not None:
-                view = View(judged.judgement.heat, judged.judgement.nearest)
-                self._views[inspection.station, inspection.id] = view
-                while len(self._views) > VIEWS:
-                    self._views.popitem(last=False)
-            for queue, (station, loop) in self._pages.items():
-                if station == inspection.station:
-                    loop.call_soon_threadsafe(_put, queue, inspection)
-
-    def view(self, inspection: Inspection) -> View:
-        """Of an inspection; empty if it is too long ago, or from before the start of the server."""
-        with self._lock:
-            return self._views.get((inspection.station, inspection.id), View(None, None))
-
-    async def events(self, live: LiveStation, request: Request) -> AsyncIterator[str]:
-        """Server-sent events, one for each inspection of a station, until the server stops.
-
-        The first is for the newest one there is: a page may have been drawn, or its connection lost, before it came.
-        """
-        queue: asyncio.Queue[Inspection] = asyncio.Queue(WAITING)
-        ended = asyncio.Event()
-        request.state.end = ended.set
-        with self._lock:
-            self._pages[queue] = live.name, asyncio.get_running_loop()
-        ending = asyncio.create_task(ended.wait())
-        getting: asyncio.Task[Inspection] | None = None
-        try:
-            yield "retry: 2000\n\n"
-            # Read after this page is among those that are told, so that none is missed in between.
-            for newest in await run_in_threadpool(live.archive.history, limit=1):
-                yield _event(newest)
-            while not ended.is_set():
-                getting = asyncio.create_task(queue.get())
-                done, _ = await asyncio.wait({getting, ending}, timeout=BEAT, return_when=asyncio.FIRST_COMPLETED)
-                if getting in done:
-                    yield _event(getting.result())
-                else:
-                    getting.cancel()
-                    yield ": beat\n\n"
-        finally:
-            ending.cancel()
-            if getting is not None:
-                getting.cancel()
-            with self._lock:
-                del self._pages[queue]
-
-
-def _event(inspection: Inspection) -> str:
-    event = {"id": inspection.id, "outcome": inspection.outcome}
-    return f"data: {json.dumps(event)}\n\n"
-
-
-def _put(queue: asyncio.Queue[Inspection], inspection: Inspection) -> None:
-    if queue.full():  # a page that is behind needs the newest only
-        queue.get_nowait()
-    queue.put_nowait(inspection)
 
 
 @dataclass(frozen=True)
@@ -275,7 +185,7 @@ def _add_live(app: FastAPI, watch: Watch) -> None:
     @app.get("/stations/{station}", include_in_schema=False)
     def live_page(live: TheStation, holder: AnyHolder) -> Response:
         recent = live.archive.history(limit=RECENT)
-        values = _verdict_values(live, watch, recent[0]) if recent else {}
+        values = verdict_values(live, watch, recent[0]) if recent else {}
         return _page("live.html", holder, live, title=live.name, recent=recent, problem=live.problem(), **values)
 
     @app.post("/stations/{station}/inspect", include_in_schema=False)
@@ -342,7 +252,7 @@ def _add_history(app: FastAPI, watch: Watch) -> None:
     @app.get("/stations/{station}/inspections/{number}", include_in_schema=False)
     def detail(live: TheStation, number: Number, holder: AnyHolder) -> Response:
         inspection = live.archive.inspection(number)
-        values = _verdict_values(live, watch, inspection)
+        values = verdict_values(live, watch, inspection)
         title = f"{live.name}: {inspection.part or number}"
         return _page("detail.html", holder, live, title=title, **values)
 
@@ -449,7 +359,7 @@ def _add_rules(app: FastAPI) -> None:
         sheet, first = live.open.station.rules or RuleSheet(), live.open.painted_references[0]
         newest = live.archive.history(limit=MOST_TALLIED)
         rows = rule_rows(sheet, first, [each for each in newest if each.version == live.version])
-        shapes = [None if row.box is None else _shape(row.box, first) for row in rows]
+        shapes = [None if row.box is None else numbered_box(row.box, first) for row in rows]
         return _page(
             "rules.html",
             holder,
@@ -491,68 +401,7 @@ def _add_limit(app: FastAPI) -> None:
 def _verdict(live: LiveStation, watch: Watch, inspection: Inspection, holder: Holder, *, oob: bool) -> Response:
     """The verdict as a part of a page; with `oob` the newest of the line, too."""
     recent = live.archive.history(limit=RECENT) if oob else []
-    return _part("verdict.html", holder, live, oob=oob, recent=recent, **_verdict_values(live, watch, inspection))
-
-
-def _verdict_values(live: LiveStation, watch: Watch, inspection: Inspection) -> dict[str, Any]:
-    """What verdict.html shows."""
-    picture: Picture | None = None
-    if inspection.picture:
-        try:
-            picture = read_picture(live.archive.content(inspection.id))
-        except InputError:  # deleted or changed on the disk meanwhile: the verdict is shown without it
-            picture = None
-    view, verdict, station = watch.view(inspection), inspection.verdict, live.open.station
-    nearest = view.nearest
-    if nearest is None and picture is not None:
-        nearest = _most_like(live.open.references, picture)
-    # The references may have changed since then.
-    nearest = 0 if nearest is None or nearest >= len(live.open.references) else nearest
-    return {
-        "inspection": inspection,
-        "verdict": verdict,
-        "picture": picture,
-        "mapped": view.heat is not None,
-        "shapes": _shapes(verdict, picture) if verdict is not None and picture is not None else [],
-        "nearest": nearest,
-        "reference": PurePosixPath(station.compared[nearest]).name,
-        "station": station,
-        "current": inspection.version == live.version,
-        "reasons": REASONS,
-    }
-
-
-def _shapes(verdict: Verdict, picture: Picture) -> list[dict[str, float]]:
-    return [_shape(box, picture) | {"weak": is_weak(box, verdict)} for box in verdict.boxes]
-
-
-def _shape(box: Box, picture: Picture) -> dict[str, float]:
-    """A box and the square with its number, in pixels of the picture; the square stays inside of it."""
-    side = max(picture.width, picture.height) / 20
-    left = min(max(0.0, box.x), max(0.0, picture.width - side))
-    above = box.y - side
-    return {
-        "x": box.x,
-        "y": box.y,
-        "width": box.width,
-        "height": box.height,
-        "left": left,
-        "top": above if above >= 0 else min(box.y, picture.height - side),
-        "side": side,
-    }
-
-
-def _most_like(references: tuple[Picture, ...], picture: Picture) -> int:
-    """The index of the reference that differs least as a small picture of its grey levels."""
-    query = _small(picture)
-    return min(range(len(references)), key=lambda index: float(((_small(references[index]) - query) ** 2).mean()))
-
-
-def _small(picture: Picture) -> NDArray[np.float32]:
-    image = picture.image.convert("L").resize((THUMBNAIL, THUMBNAIL), Image.Resampling.BOX)
-    levels: NDArray[np.float32] = np.asarray(image, np.float32)
-    centred: NDArray[np.float32] = levels - levels.mean(dtype=np.float32)
-    return centred
+    return _part("verdict.html", holder, live, oob=oob, recent=recent, **verdict_values(live, watch, inspection))
 
 
 TABLES = {

@@ -17,8 +17,8 @@ from pydantic import ValidationError
 from lad_reasoner.errors import InputError
 from lad_reasoner.files.pictures import Picture
 from lad_reasoner.records import Box
-from lad_reasoner.service.api import RulesForm
-from lad_reasoner.service.archive import Inspection
+from lad_reasoner.service.archived import Inspection
+from lad_reasoner.service.bodies import RulesForm
 from lad_reasoner.service.rule_sheet import COLOURS, Check, PlaceCheck, RuleSheet
 from lad_reasoner.service.rules import describe_check
 from lad_reasoner.text import first_problem

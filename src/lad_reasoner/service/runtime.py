@@ -30,16 +30,8 @@ from lad_reasoner.judge import Judge
 from lad_reasoner.judges import load_judge, taken_options
 from lad_reasoner.records import Failure, Verdict
 from lad_reasoner.runner import Judged
-from lad_reasoner.service.archive import (
-    AbsentError,
-    Archive,
-    Inspection,
-    Outcome,
-    Retention,
-    Seen,
-    StateError,
-    utc_now,
-)
+from lad_reasoner.service.archive import Archive, utc_now
+from lad_reasoner.service.archived import AbsentError, Inspection, Outcome, Retention, Seen, StateError
 from lad_reasoner.service.inspection import Decision, OpenStation, load_station_judge, why_locked
 from lad_reasoner.service.queue import BatchQueue
 from lad_reasoner.service.station import FILE, Station, station_folder

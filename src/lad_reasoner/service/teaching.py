@@ -32,7 +32,7 @@ from lad_reasoner.files.pictures import Picture, PictureSource, open_picture
 from lad_reasoner.files.whole import lock, write_whole
 from lad_reasoner.records import Checked, Failure, Verdict
 from lad_reasoner.records import Outcome as StationOutcome
-from lad_reasoner.service.archive import Change, Inspection, StateError, Target
+from lad_reasoner.service.archived import Change, Inspection, StateError, Target
 from lad_reasoner.service.folds import leave_folds_out
 from lad_reasoner.service.inspection import JUDGE_LIMIT, Decision, OpenStation, judged_anomalous, outcome_of
 from lad_reasoner.service.rule_sheet import MOST_CHECKS, Check, RuleSheet

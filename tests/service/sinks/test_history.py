@@ -8,7 +8,7 @@ import pytest
 
 from helpers.plant import part_result, wait_for
 from helpers.stations import grey_picture, grey_station
-from lad_reasoner.service.archive import Retention
+from lad_reasoner.service.archived import Retention
 from lad_reasoner.service.delivery import Delivery
 from lad_reasoner.service.journal import Journal
 from lad_reasoner.service.parts import PictureFile

@@ -6,7 +6,8 @@ import time
 from pathlib import Path
 
 from lad_reasoner.files.pictures import MAX_BYTES
-from lad_reasoner.service.archive import Archive, Retention, Seen
+from lad_reasoner.service.archive import Archive
+from lad_reasoner.service.archived import Retention, Seen
 from lad_reasoner.service.parts import PartResult, PictureFile
 from lad_reasoner.service.sinks.sink import Sink
 from lad_reasoner.service.station import FILE
