@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw, ImageFilter
 from lad_reasoner import Failure, Inspector, Verdict
 from lad_reasoner.files.pictures import read_picture
 from lad_reasoner.judge import Judgement, PicturePair
-from lad_reasoner.quality import why_unfit
+from lad_reasoner.quality import _percentile, why_unfit
 from lad_reasoner.records import ResultLine
 from lad_reasoner.runner import judge_batch
 
@@ -155,3 +155,10 @@ def test_judges_that_do_not_look_at_pictures_are_always_asked() -> None:
     judge.looks_at_pictures = False  # type: ignore[attr-defined]
     pair = PicturePair((read_picture(part(1)),), read_picture(forest()))
     assert [judged.verdict.answer for judged in judge_batch(judge, [pair])] == ["no"]
+
+
+@pytest.mark.parametrize("percent", [0.0, 37.3, 99.5, 100.0])
+def test_a_percentile_of_whole_numbers_is_that_of_sorting(percent: float) -> None:
+    drawn = np.random.default_rng(0)
+    for values in (drawn.integers(0, 1021, (9, 31)), np.array([[7]]), np.array([[0, 0, 1020]])):
+        assert _percentile(values.astype(np.int16), percent) == pytest.approx(np.percentile(values, percent))

@@ -101,7 +101,7 @@ def _look(picture: Picture) -> _Look:
     scale = min(1.0, SIDE / max(image.size))
     width, height = (max(4, round(side * scale)) for side in image.size)
     small = image.resize((width, height), Image.Resampling.BOX)
-    grey = np.asarray(small.convert("L"), dtype=np.float32)  # (height, width)
+    grey = np.asarray(small.convert("L")).astype(np.int16)  # (height, width)
     inner = grey[1:-1, 1:-1]
     laplacian = np.abs(4 * inner - grey[:-2, 1:-1] - grey[2:, 1:-1] - grey[1:-1, :-2] - grey[1:-1, 2:])
     colours = np.asarray(small)
@@ -110,13 +110,21 @@ def _look(picture: Picture) -> _Look:
     layout = np.asarray(small.convert("L").resize((16, 16), Image.Resampling.BOX), dtype=np.float64).ravel()
     layout -= layout.mean()
     return _Look(
-        sharpness=float(np.percentile(laplacian, EDGES)),
+        sharpness=_percentile(laplacian, EDGES),
         clipped=float(clipped.mean()),
         aspect=picture.width / picture.height,
         colours=_histogram(small.resize((64, 64), Image.Resampling.BOX)),
         layout=layout / max(1e-6, float(np.linalg.norm(layout))),
         contrast=float(layout.std()),
     )
+
+
+def _percentile(values: NDArray[np.int16], percent: float) -> float:
+    """As `np.percentile`, of small whole numbers from 0: to count them takes a fraction of the time of sorting."""
+    upto = np.bincount(values.ravel()).cumsum()
+    rank = percent / 100 * (values.size - 1)
+    low, high = np.searchsorted(upto, (int(rank), min(int(rank) + 1, values.size - 1)), side="right").tolist()
+    return float(low + (rank - int(rank)) * (high - low))
 
 
 def _histogram(image: Image.Image) -> NDArray[np.float64]:

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
+from scipy.optimize import linear_sum_assignment
 
 from helpers.scenes import BLUE, RED
 from lad_reasoner.files.pictures import Picture, read_picture
-from lad_reasoner.judges.evidence.amount import FEWEST, LIMIT, LIMIT_OF_FEW, Amounts
+from lad_reasoner.judges.evidence.amount import FEWEST, LIMIT, LIMIT_OF_FEW, Amounts, _pool
 from lad_reasoner.judges.evidence.backbone import Backbone
 from lad_reasoner.judges.evidence.judge import StudiedReferences, describe, measure_query
 from lad_reasoner.judges.evidence.wording import write_headline
@@ -41,6 +42,22 @@ def test_references_that_differ_in_amount_allow_it() -> None:
     assert strict.measure(query).ratio > 1
     assert loose.measure(query).ratio < 1
     assert loose.limit == pytest.approx(LIMIT * 3 / 16, abs=1e-5)
+
+
+def test_the_least_excess_is_that_of_assigning_to_every_reference() -> None:
+    """References that cannot have the least excess are left out: it is the same one."""
+    rng = np.random.default_rng(5)
+    features = rng.random((9, 8, 8, 6)).astype(np.float32) + 3 * rng.random((9, 1, 1, 6)).astype(np.float32)
+    features /= np.linalg.norm(features, axis=-1, keepdims=True)
+    references, query = features[:-1], features[-1]
+    measured = Amounts.study(references, 1, ()).measure(query)
+    excesses = []
+    for cells in _pool(references):
+        cost = 1 - _pool(query[None])[0].reshape(-1, 6) @ cells.reshape(-1, 6).T
+        paid = cost[linear_sum_assignment(cost)].mean()
+        excesses.append(float(paid - (cost.min(0).mean() + cost.min(1).mean()) / 2))
+    assert measured.reference == int(np.argmin(excesses))
+    assert measured.ratio * LIMIT_OF_FEW == pytest.approx(min(excesses), abs=1e-6)
 
 
 def test_few_references_have_the_constant() -> None:

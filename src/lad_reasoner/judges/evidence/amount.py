@@ -30,6 +30,7 @@ FEWEST = 3  # references
 LIMIT = 2.0  # times the largest excess among the references; no good picture of seven real sets reached it
 LIMIT_OF_FEW = 0.034  # excess (cosine distance), with fewer; no good picture of seven real sets reached it
 LEAST = 0.004  # excess (cosine distance) that is always normal: references of one pose show less than there is
+ROUNDING = 1e-6  # of a mean of float32
 NEAREST = 10  # references that a query is assigned to, by their nearest patches
 
 
@@ -94,13 +95,23 @@ def _least_excess(
     # (query's cells, reference's cells) each
     costs = {index: 1 - flat @ cells[index].reshape(-1, channels).T for index in references}
     nearest = {index: float(cost.min(1).mean() + cost.min(0).mean()) for index, cost in costs.items()}
-    best = None
+    # An assignment costs at least what is left when each column, and then each row, is reduced by its least.
+    reduced, bounds = {}, {}
     for index in sorted(nearest, key=lambda index: nearest[index])[:NEAREST]:
-        cost = costs[index]
-        rows, columns = linear_sum_assignment(cost)
-        paid = cost[rows, columns]  # (cells,), rows are in order
+        of_columns = costs[index].min(0)
+        by_column = costs[index] - of_columns
+        of_rows = by_column.min(1)
+        reduced[index] = by_column - of_rows[:, None]
+        bounds[index] = float(of_columns.mean() + of_rows.mean()) - nearest[index] / 2
+    best = None
+    for index in sorted(bounds, key=lambda index: bounds[index]):
+        if best is not None and bounds[index] > best[0] + ROUNDING:
+            break
+        # The same assignment is the best of the reduced costs, and is found there in less time.
+        rows, columns = linear_sum_assignment(reduced[index])
+        paid = costs[index][rows, columns]  # (cells,), rows are in order
         excess = float(paid.mean()) - nearest[index] / 2
-        if best is None or excess < best[0]:
-            best = excess, index, paid - cost.min(1), columns
+        if best is None or (excess, nearest[index]) < (best[0], nearest[best[1]]):
+            best = excess, index, paid - costs[index].min(1), columns
     assert best is not None
     return best

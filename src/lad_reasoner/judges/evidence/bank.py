@@ -5,9 +5,9 @@
 
 Most of the judge's arithmetic is here: a query has some 576 patches, each reference eight times as many. So products
 are taken of vectors rounded to 8 bits first, at a third of the time; what these leave open is computed in full: for
-each patch the CLOSEST views, and all views that may be the one that is explained best. A distance is then either exact,
-or too large by what 8 bits cannot tell: where more views than that show the same plain ground. The largest distances,
-which the verdict is made of, are not such ones.
+each patch those of the CLOSEST views that may be the nearest, and all views that may be the one that is explained best.
+A distance is then either exact, or too large by what 8 bits cannot tell: where more views than that show the same plain
+ground. The largest distances, which the verdict is made of, are not such ones.
 """
 
 from __future__ import annotations
@@ -57,14 +57,16 @@ class Bank:
             products.max(0, out=of_query[number])  # of (view's patches, query's patches)
             products.max(1, out=of_view[number])
         unit = np.float32(1 / (scale * self.scale))
-        return 1 - self._nearest(query, views, of_query), self._explained_best(query, views, 1 - of_view * unit)
+        return 1 - self._nearest(query, views, of_query * unit), self._explained_best(query, views, 1 - of_view * unit)
 
-    def _nearest(self, query: Floats, views: Sequence[View], products: NDArray[np.int32]) -> Floats:
-        """The largest likeness (patches,) of each of the query's patches, from the rough products (views, patches)."""
-        closest = np.argpartition(products, -min(CLOSEST, len(views)), axis=0)[-CLOSEST:]  # (CLOSEST, patches)
+    def _nearest(self, query: Floats, views: Sequence[View], rough: Floats) -> Floats:
+        """The largest likeness (patches,) of each of the query's patches, from the rough ones (views, patches)."""
+        closest = np.argpartition(rough, -min(CLOSEST, len(views)), axis=0)[-CLOSEST:]  # (CLOSEST, patches)
+        # Most of these are clearly less alike than the best one.
+        in_doubt = np.take_along_axis(rough, closest, 0) >= rough.max(0) - 2 * DOUBT
         likeness = np.full(len(query), -1, np.float32)
-        for number in np.unique(closest):
-            patches = (closest == number).any(0)
+        for number in np.unique(closest[in_doubt]):
+            patches = ((closest == number) & in_doubt).any(0)
             index, turn = views[number]
             of_view = (self.features[index][turn] @ query[patches].T).max(0)
             likeness[patches] = np.maximum(likeness[patches], of_view)

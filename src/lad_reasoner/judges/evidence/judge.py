@@ -19,21 +19,12 @@ from itertools import islice
 from pathlib import Path
 from weakref import WeakKeyDictionary, ref
 
-from PIL import Image
-
 from lad_reasoner.files.pictures import Picture
 from lad_reasoner.judge import Judge, Judgement, PicturePair
 from lad_reasoner.judges.evidence.backbone import DEFAULT_BACKBONE, Backbone, load_backbone
 from lad_reasoner.judges.evidence.imitation import imitate
 from lad_reasoner.judges.evidence.labels import LabelReader, Text, TextChange, compare_texts
-from lad_reasoner.judges.evidence.matching import (
-    Imitation,
-    Matcher,
-    Measurement,
-    fit_to,
-    spread_evenly,
-    working_size,
-)
+from lad_reasoner.judges.evidence.matching import Matcher, fit_to, spread_evenly, working_size
 from lad_reasoner.judges.evidence.more_and_less import find_more_and_less
 from lad_reasoner.judges.evidence.normal_variation import NormalSpread
 from lad_reasoner.judges.evidence.parts import Parts
@@ -203,8 +194,12 @@ def measure_query(references: StudiedReferences, query: Picture, reader: LabelRe
     changes = find_changes(comparison, working, look, references.looks)
     if comparison.appearance >= comparison.limit:
         looks = (references.looks[comparison.reference], look)
-        comparison = _compare_alike(matcher, working, comparison, imitate(comparison, working, changes, looks))
-        changes = find_changes(comparison, working, look, references.looks)  # its registration may be another
+        imitation = imitate(comparison, working, changes, looks)
+        alike = matcher.compare(working, imitation) if imitation else comparison
+        # If it explains more of the query than the reference does.
+        if alike.appearance < comparison.appearance:
+            comparison = alike
+            changes = find_changes(comparison, working, look, references.looks)  # its registration may be another
     # Also of a good picture: a station may set a lower limit, and then needs its places.
     regions = find_regions(comparison, working, matcher.spread.limit)
     amount = comparison.amount
@@ -217,16 +212,6 @@ def measure_query(references: StudiedReferences, query: Picture, reader: LabelRe
     counts = references.parts.count(working)
     found = tuple(regions), tuple(changes), references.looks, amounts, texts, counts
     return Findings(comparison, matcher.spread, *found)
-
-
-def _compare_alike(
-    matcher: Matcher, query: Image.Image, comparison: Measurement, imitation: Imitation | None
-) -> Measurement:
-    """The comparison with the imitation, if that explains more of the query than the reference does."""
-    if imitation is None:
-        return comparison
-    alike = matcher.compare(query, imitation)
-    return alike if alike.appearance < comparison.appearance else comparison
 
 
 def describe(findings: Findings, query: Picture) -> Judgement:

@@ -14,7 +14,7 @@ import colorsys
 from collections import Counter
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +27,7 @@ from lad_reasoner.judges.evidence.registration import in_view, isotropic_grid, s
 
 Change = Literal["missing", "added", "changed"]
 RGB = tuple[int, int, int]
+Numbers = TypeVar("Numbers", np.uint8, np.int_)
 
 MAP_STEP = 4  # pixels of the working picture for one cell of the map in which regions are found
 FINER = 2  # cells for colours on a cell of that map: strokes of a label are thinner than a cell
@@ -155,19 +156,22 @@ class _Colours:
             return None, _typical(query[[_name(colour) == common for colour in query]])
         both = np.concatenate([self.reference[comparable], self.query[comparable]], 1)  # (cells, 6)
         deviation = np.abs(both[:, :3].astype(int) - both[:, 3:]).sum(1)
-        both = _thin_out(both[deviation >= DEVIATING * deviation.max()])
-        pairs = [(_name(cell[:3]), _name(cell[3:])) for cell in both]
+        deviating = deviation >= DEVIATING * deviation.max()
+        both, deviation = _thin_out(both[deviating]), _thin_out(deviation[deviating])
+        pairs = [
+            (name_colour((r, g, b)), name_colour((red, green, blue))) for r, g, b, red, green, blue in both.tolist()
+        ]
         votes: Counter[tuple[str, str]] = Counter()
-        for pair, cell in zip(pairs, both.astype(int), strict=True):
-            # A vote more for every cell, since nothing deviates in equal pictures.
-            votes[pair] += int(np.abs(cell[:3] - cell[3:]).sum()) + 1
+        # A vote more for every cell, since nothing deviates in equal pictures.
+        for pair, votes_of_cell in zip(pairs, (deviation + 1).tolist(), strict=True):
+            votes[pair] += votes_of_cell
         winner, _ = votes.most_common(1)[0]
         chosen = both[[pair == winner for pair in pairs]]
         return _typical(chosen[:, :3]), _typical(chosen[:, 3:])
 
 
-def _thin_out(cells: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Evenly spaced ones of the cells (cells, channels), at most VOTERS or so."""
+def _thin_out(cells: NDArray[Numbers]) -> NDArray[Numbers]:
+    """Evenly spaced ones of the cells (cells, …), at most VOTERS or so."""
     return cells[:: max(1, len(cells) // VOTERS)]
 
 

@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from scipy.sparse import csr_array
 
 COARSE_SIDE, FINE_SIDE = 48, 96  # pixels of the thumbnails' long side
 STEPS = 8  # iterations at each of the two sides, at most
@@ -100,25 +101,26 @@ def sample(values: Floats, points: Floats) -> Floats:
     channels, rows, columns = values.shape
     across, down = half_extent(rows, columns)
     # From the centre of the first cell, in cells.
-    x = (((points[..., 0] / across + 1) * columns - 1) / 2).clip(0, columns - 1)
-    y = (((points[..., 1] / down + 1) * rows - 1) / 2).clip(0, rows - 1)
-    left, top = x.astype(np.intp), y.astype(np.intp)
+    x = (((points[..., 0].ravel() / across + 1) * columns - 1) / 2).clip(0, columns - 1)
+    y = (((points[..., 1].ravel() / down + 1) * rows - 1) / 2).clip(0, rows - 1)
+    left, top = x.astype(np.int32), y.astype(np.int32)
     x, y = x - left.astype(np.float32), y - top.astype(np.float32)
-    upper_left = top * columns + left
-    lower_left = upper_left + (top < rows - 1) * columns
-    right = (left < columns - 1).astype(np.intp)  # steps to the next column
-    cells = upper_left, upper_left + right, lower_left, lower_left + right
-    sampled = np.empty((channels, *x.shape), np.float32)
-    # Channel by channel and in place: what is at work stays in the processor's cache.
-    for channel, flat in zip(sampled, values.reshape(channels, -1), strict=True):
-        upper, upper_step, lower, lower_step = (flat.take(cell) for cell in cells)
-        upper_step -= upper
-        lower_step -= lower
-        upper += x * upper_step
-        lower += x * lower_step
-        lower -= upper
-        np.add(upper, y * lower, out=channel)
-    return sampled
+    # Of each point the four cells around it and what they count: the rows of a sparse matrix (points, cells).
+    right, below = (left < columns - 1).astype(np.int32), (top < rows - 1) * np.int32(columns)  # steps to the next cell
+    cells, weights = np.empty((len(x), 4), np.int32), np.empty((len(x), 4), np.float32)
+    cells[:, 0] = top * columns + left
+    np.add(cells[:, 0], right, out=cells[:, 1])
+    np.add(cells[:, 0], below, out=cells[:, 2])
+    np.add(cells[:, 1], below, out=cells[:, 3])
+    both = x * y
+    np.subtract(x, both, out=weights[:, 1])
+    np.subtract(y, both, out=weights[:, 2])
+    np.subtract(1 - x, weights[:, 2], out=weights[:, 0])
+    weights[:, 3] = both
+    starts = np.arange(0, 4 * len(x) + 1, 4, dtype=np.int32)
+    matrix = csr_array((weights.ravel(), cells.ravel(), starts), shape=(len(x), rows * columns))
+    sampled = matrix @ np.ascontiguousarray(values.reshape(channels, -1).T, np.float32)  # (points, channels)
+    return np.ascontiguousarray(sampled.T).reshape(channels, *points.shape[:-1])
 
 
 def align(places: Floats, counterparts: Floats) -> Similarity | None:
@@ -187,11 +189,11 @@ class _Fit:
     hessian: Floats  # (starts, 4, 4), Gauss-Newton approximation of the Hessian
     gradient: Floats  # (starts, 4, 1), of the cost, up to a factor that it shares with the Hessian
 
-    def keep_better(self, trial: _Fit) -> NDArray[np.bool_]:
-        """Take over the starts that `trial` has improved; returns which these are, bool (starts,)."""
-        better = trial.cost < self.cost
+    def keep_better(self, trial: _Fit, tried: NDArray[np.intp]) -> NDArray[np.bool_]:
+        """Take over what `trial` of the starts `tried` has improved; returns which of these are, bool (tried,)."""
+        better = trial.cost < self.cost[tried]
         for name in ("parameters", "cost", "hessian", "gradient"):
-            getattr(self, name)[better] = getattr(trial, name)[better]
+            getattr(self, name)[tried[better]] = getattr(trial, name)[better]
         return better
 
 
@@ -204,10 +206,11 @@ def _minimise(reference: Floats, query: Floats, starts: Floats) -> _Fit:
     damping = np.full(len(starts), 1e-2, np.float32)
     for _ in range(STEPS):
         step = np.linalg.solve(_damp(fit.hessian, damping), fit.gradient)[..., 0]  # (starts, 4)
-        if (np.abs(step) <= STILL).all():
+        moving = np.flatnonzero((np.abs(step) > STILL).any(1))
+        if not len(moving):
             break
-        better = fit.keep_better(_measure(reference, layers, fit.parameters - step))
-        damping *= np.where(better, np.float32(0.3), np.float32(5))  # trust the model more, or walk more carefully
+        better = fit.keep_better(_measure(reference, layers, fit.parameters[moving] - step[moving]), moving)
+        damping[moving] *= np.where(better, np.float32(0.3), np.float32(5))  # trust the model more, or walk carefully
     return fit
 
 
@@ -228,7 +231,8 @@ def _measure(reference: Floats, layers: Floats, parameters: Floats) -> _Fit:
     pixels = rows * columns
     x, y = isotropic_grid(rows, columns).reshape(pixels, 2).T  # (pixels,) each
     a, b, dx, dy = parameters.T[:, :, None]  # (starts, 1) each
-    points = np.stack([a * x - b * y + dx, b * x + a * y + dy], -1)  # (starts, pixels, 2)
+    # (starts, pixels, 2); all x lie together, then all y.
+    points = np.moveaxis(np.stack([a * x - b * y + dx, b * x + a * y + dy]), 0, -1)
     visible = in_view(points, rows, columns).astype(np.float32)  # (starts, pixels): 1 where the query shows it
     moved = sample(layers, points).reshape(3, channels, starts, pixels)
     query, slope_x, slope_y = moved  # (channels, starts, pixels) each
@@ -237,7 +241,7 @@ def _measure(reference: Floats, layers: Floats, parameters: Floats) -> _Fit:
     still, _ = _standardise(reference.reshape(channels, 1, pixels), visible)
     error = (query - still) * visible
     # One weight for all channels: a part that really differs, differs as a whole.
-    square = (error**2).mean(0)  # (starts, pixels)
+    square = np.einsum("csp,csp->sp", error, error) / channels  # (starts, pixels)
     weight = visible / (1 + CAUCHY * square)  # derivative of the Cauchy loss below, up to the factor CAUCHY
     seen = visible.sum(1)  # (starts,)
     cost = (np.log1p(CAUCHY * square) * visible).sum(1) / np.maximum(seen, 1)
@@ -245,27 +249,29 @@ def _measure(reference: Floats, layers: Floats, parameters: Floats) -> _Fit:
     cost = cost + np.float32(1e3) * (seen / pixels < MIN_OVERLAP)
 
     # Chain rule: slopes of the query, whose points move with the parameters. Mean and contrast count as constants,
-    # whose own derivatives are small.
-    slope_x, slope_y = slope_x / contrast, slope_y / contrast
-    mixed = (slope_x * slope_y).sum(0) * weight
-    products = [(slope_x**2).sum(0) * weight, mixed, mixed, (slope_y**2).sum(0) * weight]  # (starts, pixels) each
-    errors = [(slope * error).sum(0) * weight for slope in (slope_x, slope_y)]
+    # whose own derivatives are small; the slopes are to be divided by the contrast as well, (starts, 1).
+    pairs = ((slope_x, slope_x), (slope_x, slope_y), (slope_y, slope_y))
+    products = [np.einsum("csp,csp->sp", one, other) * weight for one, other in pairs]  # (starts, pixels) each
+    errors = [np.einsum("csp,csp->sp", slope, error) * weight for slope in (slope_x, slope_y)]
     by_parameter, by_two = _derivatives(rows, columns)
-    hessian = (np.concatenate(products, 1) @ by_two).reshape(starts, 4, 4)
-    return _Fit(parameters, cost, hessian, (np.concatenate(errors, 1) @ by_parameter)[..., None])
+    hessian = np.concatenate(products, 1) @ by_two / contrast**2
+    gradient = np.concatenate(errors, 1) @ by_parameter / contrast
+    return _Fit(parameters, cost, hessian.reshape(starts, 4, 4), gradient[..., None])
 
 
 @lru_cache(8)
 def _derivatives(rows: int, columns: int) -> tuple[Floats, Floats]:
     """How a grid's points move with the parameters a, b, dx, dy.
 
-    Derivatives (2 * pixels, 4) of the points' x and y, and the products of two of them (2 * 2 * pixels, 4 * 4).
+    Derivatives (2 * pixels, 4) of the points' x and y, and the products of two of them (3 * pixels, 4 * 4): of x and x,
+    of x and y in both orders together, of y and y.
     """
     x, y = isotropic_grid(rows, columns).reshape(-1, 2).T  # (pixels,) each
     one, none = np.ones_like(x), np.zeros_like(x)
     derivatives = np.stack([np.stack([x, -y, one, none], -1), np.stack([y, x, none, one], -1)])
     products = np.einsum("ipa,jpb->ijpab", derivatives, derivatives)
-    return derivatives.reshape(-1, 4), products.reshape(-1, 16)
+    three = np.stack([products[0, 0], products[0, 1] + products[1, 0], products[1, 1]])
+    return derivatives.reshape(-1, 4), three.reshape(-1, 16)
 
 
 def _standardise(values: Floats, visible: Floats) -> tuple[Floats, Floats]:
