@@ -39,6 +39,7 @@ WHY = {
     "needs an administrator",
     "needs data",
     "needs GPUs",
+    "needs their results",
     "needs weights",
     "needs your module",
     "runs until stopped",

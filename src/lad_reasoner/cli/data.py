@@ -189,7 +189,7 @@ def pairs(
         str | None,
         typer.Option(metavar="LIST", help="Of MVTec AD: number, color, existence, functional; default: all."),
     ] = None,
-    references: Annotated[int, typer.Option(min=1, metavar="K", help="Number of good pictures beside each query.")] = 1,
+    references: Annotated[int, typer.Option(min=1, metavar="N", help="Number of good pictures beside each query.")] = 1,
     per_picture: Annotated[int, typer.Option(min=1, metavar="N", help="Number of pairs of each test picture.")] = 1,
     balanced: Annotated[
         bool, typer.Option("--balanced", help="Drop pairs until each class has as many good as anomalous ones.")

@@ -35,7 +35,7 @@ def judges_verb() -> None:
 
 
 def _option(key: str, parameter: inspect.Parameter) -> str:
-    """`votes=1`, or the type of an option without a default: `clip: str`."""
+    """`votes=1`, or `clip (required)`."""
     if parameter.default is parameter.empty:
-        return f"{key}: {inspect.formatannotation(parameter.annotation)}"
+        return f"{key} (required)"
     return f"{key}={parameter.default}"

@@ -44,12 +44,12 @@ class ScoreJudge:
 
 
 def always_yes() -> ScoreJudge:
-    """Answers yes to every pair."""
+    """Calls every query anomalous: its answer is always yes."""
     return ScoreJudge("always-yes", lambda _: 1.0, looks_at_pictures=False)
 
 
 def always_no() -> ScoreJudge:
-    """Answers no to every pair."""
+    """Calls every query good: its answer is always no."""
     return ScoreJudge("always-no", lambda _: 0.0, looks_at_pictures=False)
 
 

@@ -39,9 +39,17 @@ SAMPLES, CURVES = "samples.jsonl", "curves.png"
 class GrpoSettings(TrainSettings):
     """Our own keys in this stage. The KL's coefficient is TRL's `beta`, the weights of rewards its `reward_weights`."""
 
-    rewards: list[str] = Field(["structure", "accuracy"], min_length=1, description="names, or package.module:function")
-    kl: Literal["reward", "loss", "none"] = Field("reward", description="where the KL to the frozen model counts")
-    importance: Literal["token", "sequence"] = Field("token", description="level of the importance weights")
+    rewards: list[str] = Field(
+        ["structure", "accuracy"],
+        min_length=1,
+        description="also faithful, places, consistent, or your own package.module:function",
+    )
+    kl: Literal["reward", "loss", "none"] = Field(
+        "reward", description="where the KL to the frozen model counts: reward, loss or none"
+    )
+    importance: Literal["token", "sequence"] = Field(
+        "token", description="level of the importance weights: token or sequence"
+    )
     structured: bool = Field(True, description="sample under the response grammar; false: the reward teaches the form")
     skip_flat_groups: bool = Field(False, description="learn nothing from pairs that are all right or all wrong")
     resample_flat_groups: int = Field(0, ge=0, description="times that such pairs are replaced by others first")
