@@ -13,11 +13,15 @@ import pickle
 import resource
 import shutil
 import struct
+import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from drill_common import Tally
+from drill_verbs import files_of, start_verb
 
 SECONDS = 60.0  # of the processor
 MEMORY = 8 * 2**30  # bytes of addresses: a bomb ends with MemoryError instead of taking the machine down
@@ -181,13 +185,13 @@ class Outcome:
         return ""
 
 
-def run_limited(start: Callable[[Sequence[object], Path], Any], words: Sequence[object], folder: Path) -> Outcome:
+def run_limited(words: Sequence[object], folder: Path) -> Outcome:
     """Run a verb in the folder with limits on memory and time; Linux."""
     said = folder / "said"
     before = Path.cwd()
     os.chdir(folder)
     try:
-        process = start(words, said)
+        process = start_verb(words, said)
     finally:
         os.chdir(before)
     resource.prlimit(process.pid, resource.RLIMIT_AS, (MEMORY, MEMORY))
@@ -202,7 +206,7 @@ def run_limited(start: Callable[[Sequence[object], Path], Any], words: Sequence[
     return Outcome(None if over else code, said.read_text(errors="replace"), (folder / RAN).exists())
 
 
-def try_models(start: Callable[[Sequence[object], Path], Any], number: int, place: Path) -> tuple[int, int, list[str]]:
+def try_models(number: int, place: Path) -> tuple[int, int, list[str]]:
     """Judge with the first `number` hostile models: (judged, refused, a line for each that was lost)."""
     from helpers import tiny
 
@@ -216,7 +220,7 @@ def try_models(start: Callable[[Sequence[object], Path], Any], number: int, plac
         shutil.copytree(whole, model)
         change(model, whole)
         words = ["inspect", "-r", place / "reference.png", place / "query.png", "--json", "--model", model]
-        outcome = run_limited(start, words, place)
+        outcome = run_limited(words, place)
         problem = outcome.problem([model])
         judged += outcome.code == 0
         refused += outcome.code == 1
@@ -227,6 +231,14 @@ def try_models(start: Callable[[Sequence[object], Path], Any], number: int, plac
         shutil.rmtree(model)
         (place / RAN).unlink(missing_ok=True)
     return judged, refused, lost
+
+
+def drill_models(number: int, seed: int = 0) -> Tally:
+    """`inspect` with `number` model folders of a stranger. Linux."""
+    number = min(number, len(HOSTILE_MODELS))
+    with tempfile.TemporaryDirectory() as temporary:
+        judged, refused, lost = try_models(number, Path(temporary).resolve())
+    return Tally(number, lost, f" ({judged} judged, {refused} refused)")
 
 
 LAST = "checkpoint-3"
@@ -312,12 +324,7 @@ POISONED_RUNS: dict[str, Change] = {
 }
 
 
-def try_resumes(
-    start: Callable[[Sequence[object], Path], Any],
-    files_of: Callable[[Path, Path], Mapping[str, object]],
-    number: int,
-    place: Path,
-) -> tuple[int, int, list[str]]:
+def try_resumes(number: int, place: Path) -> tuple[int, int, list[str]]:
     """Resume the first `number` damaged runs: (same result, refused, a line for each that was lost)."""
     from helpers import tiny
     from helpers.tutored import build, write_recipe
@@ -327,7 +334,7 @@ def try_resumes(
     settings = {"per_device_train_batch_size": 4, "max_steps": 4, "save_steps": 1, "save_total_limit": 4}
     recipe = write_recipe(place, use_cpu="true", **settings)
     words = ["train", "sft", recipe, "--output_dir", place / "run", "--resume"]
-    outcome = run_limited(start, words, place)
+    outcome = run_limited(words, place)
     if outcome.code:
         return 0, 0, [f"undisturbed: rc {outcome.code}: {outcome.said.strip()[-300:]}"]
     whole = (place / "run").rename(place / "whole")
@@ -337,7 +344,7 @@ def try_resumes(
     for name, change in list(POISONED_RUNS.items())[:number]:
         run = shutil.copytree(whole, place / "run", ignore=shutil.ignore_patterns("model", "checkpoint-4"))
         change(run, whole)
-        outcome = run_limited(start, words, place)
+        outcome = run_limited(words, place)
         problem = outcome.problem([run, recipe])
         if not problem and outcome.code == 0:
             same += 1
@@ -351,3 +358,11 @@ def try_resumes(
         shutil.rmtree(run)
         (place / RAN).unlink(missing_ok=True)
     return same, refused, lost
+
+
+def drill_resume(number: int, seed: int = 0) -> Tally:
+    """`train sft --resume` in `number` runs with a damaged or poisoned checkpoint. Linux."""
+    number = min(number, len(POISONED_RUNS))
+    with tempfile.TemporaryDirectory() as temporary:
+        same, refused, lost = try_resumes(number, Path(temporary).resolve())
+    return Tally(number, lost, f" ({same} ended as if nothing had been, {refused} refused)")

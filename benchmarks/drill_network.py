@@ -1,0 +1,40 @@
+"""The drill `network`: each verb that writes, under a hook that notes connections and look-ups of names."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import tempfile
+from pathlib import Path
+
+from drill_common import Tally, command
+from drill_verbs import folder_of, writing_verbs
+
+
+def drill_network(number: int, seed: int = 0) -> Tally:
+    """Every writing verb that ends, under a hook that notes each connection and each look-up of a name: none."""
+    tally = Tally()
+    with tempfile.TemporaryDirectory() as temporary:
+        hook, noted = Path(temporary) / "hook", Path(temporary) / "noted"
+        hook.mkdir()
+        (hook / "sitecustomize.py").write_text(HOOK.format(noted=str(noted)))
+        paths = os.pathsep.join([str(hook), os.environ.get("PYTHONPATH", "")])
+        for verb, words in list(writing_verbs(Path(temporary), seed).items())[:number]:
+            noted.write_text("")
+            given = command(*words(Path(temporary) / "out" / folder_of(verb)))
+            done = subprocess.run(given, env={**os.environ, "PYTHONPATH": paths}, capture_output=True, text=True)
+            tally.tried += 1
+            if done.returncode or not noted.read_text().startswith("hooked\n"):
+                tally.lost.append(f"{verb}: rc {done.returncode}: {done.stderr.strip()[-200:]}")
+            tally.lost += [f"{verb}: {line}" for line in noted.read_text().splitlines() if line != "hooked"][:1]
+    return tally
+
+
+HOOK = """
+import sys
+def note(event, arguments, file={noted!r}):
+    if event in ("socket.connect", "socket.getaddrinfo", "socket.gethostbyname", "socket.sendto"):
+        with open(file, "a") as stream: print(event, *map(str, arguments[-2:]), file=stream)
+with open({noted!r}, "a") as stream: print("hooked", file=stream)
+sys.addaudithook(note)
+"""
