@@ -15,6 +15,7 @@ from helpers.damaged import damaged
 from helpers.shots import shot
 from lad_reasoner.errors import InputError
 from lad_reasoner.files.pictures import Picture, read_picture
+from lad_reasoner.judge import Judgement
 from lad_reasoner.judges.trivial import pixel_difference
 from lad_reasoner.records import Box, Failure
 from lad_reasoner.service.inspection import Decision, OpenStation
@@ -151,6 +152,11 @@ def test_a_part_that_sits_off_its_place_breaks_a_tolerance_in_mm(folder: Path) -
     assert decision.outcome == "anomalous"
     assert decision.verdict.headline.startswith("Zone chip lies 1.")
     assert decision.verdict.headline.endswith("mm off, at most 0.5 mm.")
+    # Also where the judge itself calls the part anomalous, for a reason of its own
+    own = Judgement("yes", 0.9, headline="Scratched.", reasoning="A scratch.")
+    ruled = station.rule(own, 0.9, Picture("q", image, SIDE, HEIGHT), decision.verdict.headline)
+    assert ruled.judgement.headline == decision.verdict.headline
+    assert ruled.judgement.reasoning == f"A scratch. {decision.verdict.headline}"
 
 
 SVG = """<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 100 100">

@@ -261,8 +261,8 @@ class OpenStation:
         anomalous = judgement.answer == "yes"
         by_score = "anomalous" if broken else _outcome(station, anomalous, score)
         p = p_value(station.normal_scores, score) if station.normals else None
-        if by_score != ("anomalous" if anomalous else "good"):
-            # The judge's words were written for another limit.
+        if broken or by_score != ("anomalous" if anomalous else "good"):
+            # The judge's words were written for another limit, and do not know of tolerances.
             reason = broken or _reason(station, by_score, score, _place(judgement.boxes, query))
             reasoning = f"{judgement.reasoning} {reason}".strip()
             judgement = replace(judgement, headline=reason, reasoning=reasoning)
