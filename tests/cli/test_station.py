@@ -102,7 +102,7 @@ def test_exit_codes_and_outputs_of_an_unsure_part(command: Command, station: Pat
     page = (tmp_path / "out/report.html").read_text()
     assert "3 judged, 1 anomalous, 1 unsure" in page
     made = Station.load(station)
-    assert f"anomalous from a score of {made.limit:.4g} on · unsure from {made.unsure_from:.4g} on" in page
+    assert f"limit of the score {made.limit:.4g} · unsure above {made.unsure_from:.4g}" in page
     lines = [
         json.loads(line) for line in command("inspect", "--station", station, good, unsure, "--json")[1].splitlines()
     ]

@@ -65,7 +65,7 @@ def test_map_and_boxes_of_a_judge_that_makes_them(tmp_path: Path) -> None:
 
 def test_command_version_date_and_limit_stand_on_the_page(tmp_path: Path) -> None:
     run = recorded([prediction("a.png", True, "yes")], limit=0.3, command="lad-reasoner eval --out 'my run'")
-    stamp = f"LAD-Reasoner {__version__} · {date.today()} · anomalous from a score of 0.3 on · lad-reasoner eval --out"
+    stamp = f"LAD-Reasoner {__version__} · {date.today()} · limit of the score 0.3 · lad-reasoner eval --out"
     assert stamp in render(tmp_path, run)
 
 

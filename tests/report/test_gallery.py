@@ -71,7 +71,7 @@ def test_map_and_boxes_stand_with_the_system_that_made_them(tmp_path: Path) -> N
     assert not other.marks
     html = render_gallery(comparison)
     assert html.count("with 1 numbered box") == 8
-    assert "anomalous from a score of 0.4 on" in html
+    assert "limit of the score 0.4" in html
     third = write_run(tmp_path / "c", lines("no", "fine"), model="c")
     html = render_gallery(compare_runs([first, third], resamples=0))
     assert "limits of the score: 0.4 of" in html

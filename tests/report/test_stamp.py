@@ -17,11 +17,11 @@ def test_version_date_boundary_and_command(monkeypatch: pytest.MonkeyPatch) -> N
         sys, "argv", ["/usr/bin/lad-reasoner", "inspect", "--server", "https://me:secret@host/v1", "a b"]
     )
     said = made_with()
-    assert said.startswith(f"LAD-Reasoner {__version__} · {date.today()} · anomalous from a score of 0.5 on · ")
+    assert said.startswith(f"LAD-Reasoner {__version__} · {date.today()} · limit of the score 0.5 · ")
     assert said.endswith("lad-reasoner inspect --server https://…@host/v1 'a b'")
     monkeypatch.setattr(sys, "argv", ["my_program.py"])
     assert made_with(None) == f"LAD-Reasoner {__version__} · {date.today()}"
-    assert made_with(0.4, 0.25, "mine").endswith("anomalous from a score of 0.4 on · unsure from 0.25 on · mine")
+    assert made_with(0.4, 0.25, "mine").endswith("limit of the score 0.4 · unsure above 0.25 · mine")
 
 
 def test_the_table_fits_80_columns(capsys: pytest.CaptureFixture[str]) -> None:

@@ -130,7 +130,7 @@ def test_a_picture_gets_its_verdict_beside_the_nearest_reference(browser: Browse
         expect(page.locator("#recent li")).to_have_count(2)
         limit = Station.load(tmp_path / "two").limit
         expect(page.locator("footer")).to_contain_text(f"LAD-Reasoner {__version__} · {date.today()}")
-        expect(page.locator("footer")).to_contain_text(f"anomalous from a score of {limit:.4g} on")
+        expect(page.locator("footer")).to_contain_text(f"limit of the score {limit:.4g}")
         for selector in ("#verdict svg image", "#verdict img"):
             address = page.locator(selector).first.evaluate("e => e.href?.baseVal ?? e.src")
             assert page.request.get(address).headers["content-type"] == "image/png"
@@ -684,6 +684,23 @@ def test_nothing_is_wider_than_the_screen_and_prints_keep_pictures(browser: Brow
         expect(page.get_by_role("button")).to_have_count(0)
     page.goto("/stations/station/limit")
     assert page.locator(".key.good").bounding_box()["width"] < 20  # type: ignore[index]
+    context.close()
+
+
+def test_each_outcome_begins_a_line_of_a_phone(browser: Browser, served: Served) -> None:
+    """A score stood alone on the next line after the shorter words."""
+    for value in (100, 250):
+        served.inspect(grey_png(value), part="4711")
+    context = new_context(browser, served)
+    page = context.new_page()
+    page.set_viewport_size({"width": 400, "height": 800})
+    page.goto("/stations/station/history")
+    expect(page.locator("tbody .outcome")).to_contain_text(["anomalous", "good"])
+    for row in page.locator("tbody tr").all():
+        part, outcome, score = (row.locator(name).bounding_box() for name in (".part", "td:has(.outcome)", ".number"))
+        assert part and outcome and score
+        assert outcome["y"] > part["y"]
+        assert score["y"] == outcome["y"]
     context.close()
 
 

@@ -33,9 +33,9 @@ def made_with(limit: float | None = 0.5, unsure_from: float | None = None, comma
     """The last line of a page: version, date, the limits of the score, and the command (by default this process's)."""
     parts = [f"LAD-Reasoner {__version__}", date.today().isoformat()]
     if limit is not None:
-        parts.append(f"anomalous from a score of {limit:.4g} on")
+        parts.append(f"limit of the score {limit:.4g}")
     if unsure_from is not None:
-        parts.append(f"unsure from {unsure_from:.4g} on")
+        parts.append(f"unsure above {unsure_from:.4g}")
     command = command_line() if command is None else command
     return " · ".join([*parts, *filter(None, [command])])
 
