@@ -92,7 +92,7 @@ def test_lmms_eval_loads_it(folder: Path, tmp_path: Path) -> None:
     try:
         from lmms_eval.tasks import TaskManager, get_task_dict
     except ImportError as error:
-        pytest.skip(f"lmms-eval is not installed: {error}")
+        pytest.skip(f"{error}: pip install evaluate loguru sacrebleu && pip install --no-deps lmms-eval==0.7.3")
     export_set(folder, tmp_path / "out", to="lmms-eval")
     manager = TaskManager("ERROR", include_path=str(tmp_path / "out"))
     task = get_task_dict(["lad_reasoner_pairs"], manager)["lad_reasoner_pairs"]
