@@ -80,7 +80,9 @@ class Judge(Protocol):
     `batch_size` is the number of pairs of one call. `notes` are sentences for readers of its verdicts, such as what it
     was made for. A judge that does not look at pictures may have `looks_at_pictures = False`: then their quality does
     not matter. `parameters` is the number of weights of its network, or None. A judge that has to find something out
-    first, such as what a service can do, may have a method `prepare()`: it is called before the notes are read.
+    first, such as what a service can do, may have a method `prepare()`: it is called before the notes are read. A judge
+    that is faster with many queries if it knows their number may have a method `many(number)`: a context that gives the
+    judge for all of them, which may be itself.
     """
 
     name: str

@@ -15,6 +15,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import islice
 from queue import Empty, SimpleQueue
@@ -68,9 +69,13 @@ def run(
     or of the judge becomes a `Failure` of that item alone. A MachineError is raised if the judge raises it for a single
     pair.
     """
-    batch_size = max(1, judge.batch_size)
-    ahead = max(batch_size, READ_AHEAD)
-    with ThreadPoolExecutor(1, thread_name_prefix="read") as pool:
+    many = getattr(judge, "many", None)
+    with (
+        many(len(items)) if many and isinstance(items, Collection) else nullcontext(judge) as judge,
+        ThreadPoolExecutor(1, thread_name_prefix="read") as pool,
+    ):
+        batch_size = max(1, judge.batch_size)
+        ahead = max(batch_size, READ_AHEAD)
 
         def make_ready(item: Item) -> Ready:
             pair = read(item)

@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import islice
@@ -28,6 +29,7 @@ from lad_reasoner.judges.evidence.matching import Matcher, fit_to, spread_evenly
 from lad_reasoner.judges.evidence.more_and_less import find_more_and_less
 from lad_reasoner.judges.evidence.normal_variation import NormalSpread
 from lad_reasoner.judges.evidence.parts import Parts
+from lad_reasoner.judges.evidence.processes import start_workers
 from lad_reasoner.judges.evidence.regions import Region, find_regions
 from lad_reasoner.judges.evidence.studied import load_studied, save_studied
 from lad_reasoner.judges.evidence.threads import begin, count_cores, in_parallel
@@ -101,7 +103,7 @@ class Evidence:
         """Judge the pairs on all cores, each on one; what is computed from the references is cached."""
         # Before the threads start, since studying uses them as well.
         parts = [self._parts(pair) for pair in pairs]
-        made = iter(in_parallel(self._judge_part, [part for of_pair in parts for part in of_pair]))
+        made = iter(in_parallel(self.judge_part, [part for of_pair in parts for part in of_pair]))
         judgements = []
         for pair, of_pair in zip(pairs, parts, strict=True):
             judged = list(islice(made, len(of_pair)))
@@ -109,18 +111,27 @@ class Evidence:
             judgements.append(judged[0] if whole else join(judged, [tile for _, tile in of_pair], pair.query))
         return judgements
 
-    def _judge_part(self, part: tuple[StudiedReferences, Tile]) -> Judgement:
+    def many(self, number: int) -> AbstractContextManager[Judge]:
+        """See `judge.Judge`: with the built-in network in processes, if that pays; see `processes.py`."""
+        return start_workers(self, number) if self.name == "evidence" else nullcontext(self)
+
+    def study(self, references: tuple[Picture, ...]) -> StudiedReferences:
+        """What is computed of references that are not long, once; of the last STUDIED ones it is cached."""
+        with self._studying:  # two threads with the same references study them once
+            return self._find_kept(references) or self._studied(references)
+
+    def judge_part(self, part: tuple[StudiedReferences, Tile]) -> Judgement:
+        """A query, or one tile of it."""
         studied, tile = part
         return describe(measure_query(studied, tile.picture, self.reader), tile.picture)
 
     def _parts(self, pair: PicturePair) -> list[tuple[StudiedReferences, Tile]]:
         """The query, or its tiles if the picture is beyond 4:1, with what was studied of the same place."""
-        with self._studying:  # two threads with the same references study them once
-            if is_long(pair.references[0]):
-                positions = self._studied_tiles(pair.references)
-                return list(zip(positions, cut(pair.query, len(positions)), strict=True))
-            studied = self._find_kept(pair.references) or self._studied(pair.references)
-        return [(studied, Tile(pair.query, 0, 0))]
+        if not is_long(pair.references[0]):
+            return [(self.study(pair.references), Tile(pair.query, 0, 0))]
+        with self._studying:
+            positions = self._studied_tiles(pair.references)
+        return list(zip(positions, cut(pair.query, len(positions)), strict=True))
 
     def _study_tiles(self, references: tuple[Picture, ...]) -> tuple[StudiedReferences, ...]:
         """What is computed of the tiles of long references, position by position."""

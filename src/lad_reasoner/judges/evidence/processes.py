@@ -1,0 +1,201 @@
+"""Many queries: a process on each core, since the threads of one wait for each other's interpreter lock.
+
+    with judge.many(1000) as workers:                # the judge itself, if processes do not pay
+        workers.judge(pairs)                         # the same judgements, in order
+
+A worker is this module, started by itself: nothing of the caller's program is run again in it. It gets the studied
+references and the queries through its standard input, answers on its standard output, and ends with the process that
+started it. What a lost worker had is judged in the calling process. Both ends are ours: nothing else is unpickled.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import threading
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from queue import SimpleQueue
+from typing import IO, TYPE_CHECKING, Any
+
+from lad_reasoner.files.pictures import Picture
+from lad_reasoner.judge import Judge, Judgement, PicturePair
+from lad_reasoner.judges.evidence.threads import count_cores, in_parallel
+from lad_reasoner.judges.evidence.tiles import is_long
+
+if TYPE_CHECKING:
+    from lad_reasoner.judges.evidence.judge import Evidence
+
+MANY = 100  # queries: a worker takes two seconds to start
+MOST = 8  # workers: each takes some 200 MB, and what is studied of the references
+A_WORKER = 8  # queries of a batch: the last of them are few against those that all work on
+KNOWN = 4  # sets of references that a worker holds
+LOST = "evidence: one of its processes was lost; its queries are judged in the calling process"
+
+log = logging.getLogger(__name__)
+_in_use = threading.Lock()  # one set of workers at a time
+
+
+@contextmanager
+def start_workers(judge: Evidence, number: int) -> Iterator[Judge]:
+    """The judge for so many queries: in processes, which end with this context, or itself where they do not pay."""
+    cores = min(count_cores(), MOST)
+    if number < MANY or cores == 1 or not sys.executable or not _in_use.acquire(blocking=False):
+        yield judge
+        return
+    workers: list[_Worker] = []
+    try:
+        with suppress(OSError):  # no process more, or no memory for it: fewer will do
+            while len(workers) < cores:
+                workers.append(_Worker(judge))
+        yield _Workers(judge, workers) if workers else judge
+    finally:
+        for worker in workers:
+            worker.end()
+        _in_use.release()
+
+
+class _Workers:
+    """`evidence`, whose queries are judged in processes; see `judge.Judge`."""
+
+    def __init__(self, judge: Evidence, workers: Sequence[_Worker]) -> None:
+        self.judge_here = judge
+        self.name, self.prompt_version, self.parameters = judge.name, judge.prompt_version, judge.parameters
+        self.notes, self.batch_size = judge.notes, A_WORKER * len(workers)
+        self._said = False
+        self._free: SimpleQueue[_Worker] = SimpleQueue()
+        for worker in workers:
+            self._free.put(worker)
+
+    def judge(self, pairs: Sequence[PicturePair]) -> list[Judgement]:
+        """See `judge.Judge`. References that all pairs share are studied here, on all cores; others by the workers."""
+        if any(is_long(pair.references[0]) for pair in pairs):
+            return self.judge_here.judge(pairs)
+        shared = len({pair.references for pair in pairs}) == 1
+        studied = self.judge_here.study(pairs[0].references) if shared else None
+        made = in_parallel(lambda pair: self._ask(pair, studied), pairs)
+        lost = [pair for pair, judgement in zip(pairs, made, strict=True) if judgement is None]
+        here = iter(self.judge_here.judge(lost) if lost else ())
+        return [next(here) if judgement is None else judgement for judgement in made]
+
+    def _ask(self, pair: PicturePair, studied: Any) -> Judgement | None:
+        worker = self._free.get()
+        try:
+            return worker.judge(pair, studied)
+        finally:
+            self._free.put(worker)
+            if worker.lost and not self._said and not worker.ended:
+                self._said = True
+                log.warning(LOST)
+
+
+class _Worker:
+    """A process that judges one query at a time."""
+
+    def __init__(self, judge: Evidence) -> None:
+        options = ["text"] if judge.reader else []
+        # -P: no module of the current folder takes the place of another.
+        command = [sys.executable, "-P", "-m", __name__, *options]
+        # A group of its own: Ctrl-C is for the calling process, which ends its workers.
+        group: dict[str, Any] = {"process_group": 0} if os.name == "posix" else {}
+        pipe, alone = subprocess.PIPE, {**os.environ, "OMP_NUM_THREADS": "1"}
+        self.process = subprocess.Popen(command, stdin=pipe, stdout=pipe, env=alone, **group)
+        self.backbone, self.lost, self.ended = judge.backbone, False, False
+        self.known: deque[tuple[Picture, ...]] = deque(maxlen=KNOWN)  # the worker has the same
+
+    def judge(self, pair: PicturePair, studied: Any) -> Judgement | None:
+        """The judgement; None if the worker is lost, or could not judge it."""
+        if self.lost:
+            return None
+        references = None
+        if pair.references not in self.known:
+            self.known.append(pair.references)
+            references = studied or pair.references
+        assert self.process.stdin and self.process.stdout
+        try:
+            _send((self.known.index(pair.references), references, pair.query), self.process.stdin, self.backbone)
+            return _receive(self.process.stdout, self.backbone)  # type: ignore[no-any-return]
+        except Exception:  # it was killed, whole or in the middle of an answer
+            self.lost = True
+            return None
+
+    def end(self) -> None:
+        """Now: it holds nothing that is needed."""
+        self.lost = self.ended = True
+        self.process.kill()
+        self.process.wait()
+        for pipe in (self.process.stdin, self.process.stdout):
+            with suppress(OSError):  # what could not be written
+                if pipe:
+                    pipe.close()
+
+
+class _Pickler(pickle.Pickler):
+    def __init__(self, pipe: IO[bytes], backbone: object) -> None:
+        super().__init__(pipe, pickle.HIGHEST_PROTOCOL)
+        self.backbone = backbone
+
+    def persistent_id(self, value: Any) -> str | None:
+        return "backbone" if value is self.backbone else None  # each process has its own
+
+
+class _Unpickler(pickle.Unpickler):
+    def __init__(self, pipe: IO[bytes], backbone: object) -> None:
+        super().__init__(pipe)
+        self.backbone = backbone
+
+    def persistent_load(self, _: str) -> object:
+        return self.backbone
+
+
+def _send(message: object, pipe: IO[bytes], backbone: object) -> None:
+    whole = io.BytesIO()  # first, so that what cannot be pickled leaves no half of a message
+    _Pickler(whole, backbone).dump(message)
+    pipe.write(whole.getbuffer())
+    pipe.flush()
+
+
+def _receive(pipe: IO[bytes], backbone: object) -> Any:
+    return _Unpickler(pipe, backbone).load()
+
+
+def work(messages: IO[bytes], answers: IO[bytes], judge: Evidence) -> None:
+    """Judge what comes until the end of the messages; None stands for what could not be judged."""
+    from lad_reasoner.judges.evidence.judge import StudiedReferences
+    from lad_reasoner.judges.evidence.tiles import Tile
+
+    known: deque[Any] = deque(maxlen=KNOWN)  # StudiedReferences; None if they could not be studied
+    with suppress(EOFError, OSError):  # the calling process is gone
+        while True:
+            index, references, query = _receive(messages, judge.backbone)
+            judgement = None
+            if references is not None:
+                known.append(None)
+            with suppress(Exception):  # the calling process tries again, and says what is wrong
+                if references is not None:
+                    is_studied = isinstance(references, StudiedReferences)
+                    known[-1] = references if is_studied else judge.study(references)
+                judgement = judge.judge_part((known[index], Tile(query, 0, 0)))
+            _send(judgement, answers, judge.backbone)
+
+
+def main() -> None:
+    """The worker."""
+    from lad_reasoner.judges.evidence.judge import Evidence
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # What a library prints is no answer.
+    answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    work(sys.stdin.buffer, answers, Evidence(text=sys.argv[1:] == ["text"]))
+    os._exit(0)  # nothing is left to write
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,145 @@
+"""Many queries in processes: the same judgements in order, whatever happens to the processes."""
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from helpers.shots import shot
+from lad_reasoner import Inspector
+from lad_reasoner.judge import Judgement, PicturePair
+from lad_reasoner.judges.evidence import processes
+from lad_reasoner.judges.evidence.judge import Evidence
+
+REFERENCES = [shot("good", index, split="train").image for index in range(2)]
+QUERIES = [shot("logical" if index % 2 else "good", index).image for index in range(4)]
+
+SCRIPT = """
+    from pathlib import Path
+    from lad_reasoner import Inspector
+    from lad_reasoner.judges.evidence import processes
+
+    with open("runs.txt", "a") as file:
+        file.write("run ")
+    processes.MANY, processes.count_cores = 2, lambda: 2
+    pids = []
+    start = processes._Worker.__init__
+
+    def start_and_tell(worker, judge):
+        start(worker, judge)
+        pids.append(worker.process.pid)
+        if len(pids) == 2:
+            print(*pids, flush=True)
+
+    processes._Worker.__init__ = start_and_tell
+    for verdict in Inspector("evidence", "r.png").inspect_many(["q.png"] * 10_000):
+        print("judged", flush=True)
+"""
+
+
+@pytest.fixture
+def two_workers(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[processes._Worker]]:
+    """Few queries are many, on two cores; the workers that were started."""
+    monkeypatch.setattr(processes, "MANY", 2)
+    monkeypatch.setattr(processes, "count_cores", lambda: 2)
+    started: list[processes._Worker] = []
+    start = processes._Worker.__init__
+
+    def started_one(worker: processes._Worker, judge: Evidence) -> None:
+        start(worker, judge)
+        started.append(worker)
+
+    monkeypatch.setattr(processes._Worker, "__init__", started_one)
+    yield started
+    assert all(worker.process.returncode is not None for worker in started)
+
+
+def pairs_of(*references: Image.Image) -> list[PicturePair]:
+    read = Inspector("always-no", references).read_pair
+    pairs = [read(query) for query in QUERIES]
+    return [PicturePair(pairs[0].references, pair.query) for pair in pairs]
+
+
+def test_judgements_are_the_same_and_a_killed_worker_loses_none(
+    two_workers: list[processes._Worker], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    judge, pairs = Evidence(), pairs_of(*REFERENCES)
+    expected = judge.judge(pairs)
+    monkeypatch.setattr(judge, "_study", lambda references: pytest.fail("studied again"))
+    with judge.many(6) as workers:
+        assert isinstance(workers, processes._Workers)
+        with monkeypatch.context() as patch:
+            patch.setattr(judge, "judge_part", lambda part: pytest.fail("judged in the calling process"))
+            same = workers.judge(pairs)
+        assert all(worker.known for worker in two_workers)  # both have judged
+        assert not caplog.records
+        for worker in two_workers:
+            worker.process.kill()
+        again = workers.judge(pairs)
+    assert [record.message for record in caplog.records] == [processes.LOST]
+    for judgements in (same, again):
+        assert list(map(words_of, judgements)) == list(map(words_of, expected))
+    assert len({judgement.score for judgement in expected}) == len(pairs)  # so that their order is seen
+
+
+def words_of(judgement: Judgement) -> tuple[object, ...]:
+    return judgement.score, judgement.response, judgement.boxes, judgement.headline, judgement.details
+
+
+def test_references_of_their_own_are_studied_by_the_workers(
+    two_workers: list[processes._Worker], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judge = Evidence()
+    pairs = [pairs_of(reference)[0] for reference in REFERENCES]
+    expected = judge.judge(pairs)
+    monkeypatch.setattr(judge, "judge_part", lambda part: pytest.fail("judged in the calling process"))
+    with judge.many(2) as workers:
+        assert list(map(words_of, workers.judge(pairs))) == list(map(words_of, expected))
+
+
+@pytest.mark.parametrize(("number", "cores"), [(processes.MANY - 1, 2), (10_000, 1)])
+def test_few_queries_or_one_core_stay_in_one_process(number: int, cores: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processes, "count_cores", lambda: cores)
+    monkeypatch.setattr(processes, "_Worker", lambda judge: pytest.fail("a worker was started"))
+    judge = Evidence()
+    with judge.many(number) as same:
+        assert same is judge
+
+
+@pytest.mark.posix
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_a_script_is_run_once_and_a_signal_leaves_no_process(tmp_path: Path, number: signal.Signals) -> None:
+    """A script without a guard for its main part, stopped while its workers judge."""
+    for name, image in (("r.png", REFERENCES[0]), ("q.png", QUERIES[1])):
+        image.save(tmp_path / name)
+    (tmp_path / "script.py").write_text(textwrap.dedent(SCRIPT))
+    with subprocess.Popen(
+        [sys.executable, "script.py"], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as script:
+        assert script.stdout is not None
+        workers = [int(pid) for pid in script.stdout.readline().split()]
+        assert len(workers) == 2
+        assert script.stdout.readline() == "judged\n"
+        script.send_signal(number)
+        assert script.wait(20) != 0
+    end = time.monotonic() + 20
+    while any(map(runs, workers)) and time.monotonic() < end:
+        time.sleep(0.02)
+    assert not any(map(runs, workers))
+    assert (tmp_path / "runs.txt").read_text() == "run "
+
+
+def runs(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    state = Path(f"/proc/{pid}/stat")  # one that nobody has asked for its end does not run any more
+    return not (state.exists() and state.read_text().rpartition(")")[2].split()[0] == "Z")
