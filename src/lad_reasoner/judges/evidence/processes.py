@@ -185,7 +185,7 @@ def work(messages: IO[bytes], answers: IO[bytes], judge: Evidence) -> None:
             _send(judgement, answers, judge.backbone)
 
 
-def main() -> None:
+def _main() -> None:
     """The worker."""
     from lad_reasoner.judges.evidence.judge import Evidence
 
@@ -198,4 +198,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    _main()
