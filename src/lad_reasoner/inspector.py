@@ -79,17 +79,18 @@ class Inspector:
         return picture
 
     def notes(self) -> tuple[str, ...]:
-        """Sentences that a reader of the verdicts should know: the judge's, and what was changed in the references.
-
-        A judge may have a method `notes_on(references)`, for sentences that depend on them.
-        """
-        prepare = getattr(self.judge, "prepare", None)
-        if prepare:
-            prepare()
-        notes_on = getattr(self.judge, "notes_on", None)
-        about = notes_on(self.references) if notes_on else ()
+        """Sentences that a reader of the verdicts should know: the judge's, and what was changed in the references."""
         changes = dict.fromkeys(note for reference in self.references for note in reference.notes)
-        return (*self.judge.notes, *about, *(f"references: {note}" for note in changes))
+        return (*notes_of(self.judge, self.references), *(f"references: {note}" for note in changes))
+
+
+def notes_of(judge: Judge, references: tuple[Picture, ...]) -> tuple[str, ...]:
+    """The judge's notes; it may have a method `notes_on(references)`, for sentences that depend on them."""
+    prepare = getattr(judge, "prepare", None)
+    if prepare:
+        prepare()
+    notes_on = getattr(judge, "notes_on", None)
+    return (*judge.notes, *(notes_on(references) if notes_on else ()))
 
 
 def _record(result: Judged | Failure) -> Verdict | Failure:

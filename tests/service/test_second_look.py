@@ -13,7 +13,7 @@ from PIL import Image
 
 from helpers.chat_server import Act, ChatServer
 from helpers.shots import shot
-from helpers.stations import grey_picture, grey_station
+from helpers.stations import NearestGrey, grey_picture, grey_station
 from lad_reasoner.cli.app import main
 from lad_reasoner.errors import InputError
 from lad_reasoner.files.pictures import Picture
@@ -156,3 +156,21 @@ def test_the_command_asks_again(
     line = json.loads(capsys.readouterr().out)
     assert (left.value.code or 0) == 0 and not line["anomalous"] and line["score"] > 0.5
     assert line["second_look"]["model"] == "always-no" and line["second_look"]["decides"]
+
+
+def test_what_is_to_be_known_of_the_second_judge_is_said(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setattr(NearestGrey, "notes", ("made for grey",))
+    said = "second look by nearest-grey: made for grey"
+    reference = grey_picture(tmp_path / "good.png", 60)
+    words = ["inspect", "-r", str(reference), str(grey_picture(tmp_path / "q.png", 80)), "--model", "always-no"]
+    monkeypatch.setattr("sys.argv", ["lad-reasoner", *words, "--second-look", "helpers.stations:NearestGrey"])
+    with pytest.raises(SystemExit):
+        main()
+    assert f"note: {said}\n" in capsys.readouterr().err
+    folder, _ = grey_station(tmp_path, judge="helpers.stations:Grey")
+    assert said not in OpenStation(folder).notes()
+    text = (folder / FILE).read_text()
+    (folder / FILE).write_text(f'{text}\n[second_look]\nmodel = "helpers.stations:NearestGrey"\n')
+    assert said in OpenStation(folder).notes()

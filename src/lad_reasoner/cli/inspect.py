@@ -162,7 +162,8 @@ def inspect_verb(
         from lad_reasoner.report.terminal import VerdictTable, track
         from lad_reasoner.runner import Judged
 
-        output.notes = [*inspector.notes(), *filter(None, [describe_passed_over(passed_over), repeated])]
+        output.notes = [*inspector.notes(), *(second.notes(inspector.references) if second is not None else ())]
+        output.notes += filter(None, [describe_passed_over(passed_over), repeated])
         readable = [(file, inspector.depth) for file in files if isinstance(file, Path)]
         expected = count_changes(readable, partial(track, beside_results=False))
         output.notes += describe_changes(expected, len(files))

@@ -150,7 +150,8 @@ class OpenStation:
 
     def notes(self) -> tuple[str, ...]:
         """Sentences that a reader of the verdicts should know."""
-        return self.inspector.notes()
+        second = self.second.notes(self.references) if self.second is not None else ()
+        return (*self.inspector.notes(), *second)
 
     def inspect(self, pictures: Iterable[PictureSource | Failure]) -> Iterator[Decision | Failure]:
         """A decision for each picture, in order, each as soon as the judge has made it.

@@ -21,6 +21,7 @@ from PIL import Image
 from lad_reasoner.answers import Answer
 from lad_reasoner.errors import InputError
 from lad_reasoner.files.pictures import Picture
+from lad_reasoner.inspector import notes_of
 from lad_reasoner.judge import Judge, Judgement, PicturePair
 from lad_reasoner.judges.evidence.registration import Similarity, half_extent, register, sample
 from lad_reasoner.records import Box, Outcome, SecondOpinion
@@ -40,6 +41,10 @@ class SecondLook:
         if not within >= 1:
             raise InputError(f"within is {within:g}; give a factor of 1 or more")
         self.judge, self.within = judge, within
+
+    def notes(self, references: tuple[Picture, ...]) -> tuple[str, ...]:
+        """What a reader should know of the second judge."""
+        return tuple(f"second look by {self.judge.name}: {note}" for note in notes_of(self.judge, references))
 
     def is_near(self, score: float, limit: float, unsure_from: float | None = None) -> bool:
         """Whether a second judge is asked."""
