@@ -1,8 +1,13 @@
-"""The records on disk: samples, pairs, verdicts, failures, predictions."""
+"""The records on disk: samples, pairs, verdicts, failures, predictions; and a number with its interval.
+
+share_of(45, 60).percent()              # "75.0"
+share_of(45, 60).percent_interval()     # "[62.8, 84.2]"
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from decimal import ROUND_HALF_UP, Decimal
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
@@ -18,6 +23,7 @@ Split = Literal["train", "validation", "test"]
 # Of a file of a stranger, in which a number may have any length: Python divides no integer beyond a float's range.
 Pixel = Annotated[int, Field(ge=-(2**31), lt=2**31)]
 Side = Annotated[int, Field(ge=1, lt=2**31)]
+LEVEL = 0.95  # of intervals
 
 
 class Record(BaseModel):
@@ -252,3 +258,33 @@ class Prediction(Record):
     cut_off: bool = False
     facts: tuple[PictureFacts, ...] = ()
     size: tuple[Side, Side] | None = None
+
+
+class Estimate(Record):
+    """A number between 0 and 1 (MCC and differences: -1 and 1) and its 95 % interval; None where not defined."""
+
+    value: float | None
+    interval: tuple[float, float] | None = None
+
+    def percent(self) -> str:
+        """As in the paper's Table 1: `60.4`; `–` where it is not defined."""
+        return "–" if self.value is None else _percent(self.value)
+
+    def percent_interval(self) -> str:
+        """`[57.6, 63.2]`, or `–`."""
+        return "–" if self.interval is None else f"[{', '.join(map(_percent, self.interval))}]"
+
+
+def _percent(value: float) -> str:
+    """One decimal, halves away from zero as in Table 1 (56.25 is printed 56.3), and never -0.0."""
+    return str(Decimal(repr(100 * value)).quantize(Decimal("0.1"), ROUND_HALF_UP) + 0)
+
+
+def share_of(part: int, whole: int) -> Estimate:
+    """`part / whole` of things drawn independently, with Wilson's interval; not defined where `whole` is 0."""
+    if not whole:
+        return Estimate(value=None)
+    from scipy.stats import binomtest  # late: its import takes half a second of every command
+
+    interval = binomtest(part, whole).proportion_ci(LEVEL, method="wilson")
+    return Estimate(value=part / whole, interval=(float(interval.low), float(interval.high)))

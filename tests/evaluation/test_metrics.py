@@ -14,7 +14,6 @@ from sklearn import metrics as sklearn
 
 from helpers.runs import NAMES, answering, from_matrix, noisy_run, prediction, runs, values
 from lad_reasoner.errors import InputError
-from lad_reasoner.estimate import Estimate
 from lad_reasoner.evaluation.metrics import (
     SCORE_METRICS,
     VERDICT_METRICS,
@@ -25,7 +24,7 @@ from lad_reasoner.evaluation.metrics import (
     compare_predictions,
     compute_metrics,
 )
-from lad_reasoner.records import Pair, Prediction
+from lad_reasoner.records import Estimate, Pair, Prediction
 
 # Against scikit-learn
 

@@ -24,10 +24,9 @@ from functools import cache
 from itertools import product
 from statistics import mean
 
-from lad_reasoner.estimate import Estimate
 from lad_reasoner.evaluation.claims import SORTS, ClaimScore, check_reasoning
 from lad_reasoner.evaluation.metrics import RESAMPLES, UNNAMED, estimate_share
-from lad_reasoner.records import Prediction, Record
+from lad_reasoner.records import Estimate, Prediction, Record
 from lad_reasoner.word_lists import PhraseHit, Phrases, denial, distance, is_place, normalise, sentences, word_lists
 
 # What stands between two things of a list: "the nut, a washer and the screw".

@@ -29,8 +29,7 @@ from numpy.typing import NDArray
 from scipy.stats import binomtest
 
 from lad_reasoner.errors import InputError
-from lad_reasoner.estimate import LEVEL, Estimate
-from lad_reasoner.records import Pair, Prediction, Record
+from lad_reasoner.records import LEVEL, Estimate, Pair, Prediction, Record
 from lad_reasoner.text import listed
 
 RESAMPLES = 2000

@@ -27,10 +27,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lad_reasoner.errors import InputError, require
-from lad_reasoner.estimate import Estimate
 from lad_reasoner.evaluation.comparison import RunComparison
 from lad_reasoner.files.whole import write_whole
-from lad_reasoner.records import Prediction
+from lad_reasoner.records import Estimate, Prediction
 from lad_reasoner.report.gallery import GalleryExample, SystemAnswer, choose_examples
 
 if TYPE_CHECKING:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from lad_reasoner.estimate import Estimate
 from lad_reasoner.evaluation.explanations import ALL, Explanations, Faithfulness, Naming
 from lad_reasoner.evaluation.metrics import Estimates
 from lad_reasoner.evaluation.run import Recorded, RunMetrics, Settings
 from lad_reasoner.judge import NO_ANSWER
 from lad_reasoner.packaged import read_packaged
+from lad_reasoner.records import Estimate
 from lad_reasoner.text import counted, listed
 
 _TABLE = read_packaged(__file__, "rows.toml")

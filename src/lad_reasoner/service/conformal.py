@@ -20,7 +20,7 @@ from collections.abc import Sequence
 from scipy.special import betaincinv
 
 from lad_reasoner.errors import InputError
-from lad_reasoner.estimate import LEVEL, Estimate, share_of
+from lad_reasoner.records import LEVEL, Estimate, share_of
 
 _ROUNDING = 1e-9  # 0.07 * 100 is 7.000000000000001
 

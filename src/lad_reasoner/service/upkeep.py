@@ -21,9 +21,8 @@ from PIL import Image, ImageChops, ImageEnhance, ImageFilter
 from scipy.stats import ks_2samp
 
 from lad_reasoner.errors import InputError
-from lad_reasoner.estimate import Estimate, share_of
 from lad_reasoner.progress import Track, silent
-from lad_reasoner.records import Failure, Outcome
+from lad_reasoner.records import Estimate, Failure, Outcome, share_of
 from lad_reasoner.service.folds import leave_folds_out
 from lad_reasoner.service.inspection import Decision, OpenStation, outcome_of
 from lad_reasoner.service.station import ScoredPicture, path_inside

@@ -17,10 +17,9 @@ from typing import Any, Literal, Self
 from pydantic import Field, model_validator
 
 from lad_reasoner.errors import InputError
-from lad_reasoner.estimate import Estimate, share_of
 from lad_reasoner.files.jsonl import append_record, read_records, repair_records
 from lad_reasoner.files.whole import own_file
-from lad_reasoner.records import Record
+from lad_reasoner.records import Estimate, Record, share_of
 from lad_reasoner.text import shown
 
 FILE = "decisions.jsonl"

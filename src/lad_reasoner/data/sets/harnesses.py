@@ -64,7 +64,7 @@ def _pair(entry: Entry) -> dict[str, Any]:
 
 
 def _inspect(out: Path, entries: Sequence[Entry]) -> str:
-    """https://inspect.aisi.org.uk: the tasks are in the package (inspect_tasks.py)."""
+    """https://inspect.aisi.org.uk: the tasks are in the package (evaluation/inspect_tasks.py)."""
     root = shlex.quote(str(out / PAIR_LIST))
     return f"inspect eval lad_reasoner/pairs -T benchmark=manifest -T root={root} --model PROVIDER/NAME"
 

@@ -13,8 +13,8 @@ inspect_ai = pytest.importorskip(
 from helpers.chat_server import Act, ChatServer  # noqa: E402
 from lad_reasoner.errors import InputError  # noqa: E402
 from lad_reasoner.evaluation.benchmark import draw_pairs, limit_pairs, open_benchmark  # noqa: E402
+from lad_reasoner.evaluation.inspect_tasks import lad_metrics, miniloco_task, pairs_task  # noqa: E402
 from lad_reasoner.evaluation.run import Run, measure_run  # noqa: E402
-from lad_reasoner.inspect_tasks import lad_metrics, miniloco_task, pairs_task  # noqa: E402
 from lad_reasoner.judges import load_judge  # noqa: E402
 
 ANSWERS = ("yes", "no", "yes", "perhaps")
@@ -107,6 +107,6 @@ def test_no_samples_have_no_metrics() -> None:
 
 
 def test_the_entry_point_is_there() -> None:
-    text = (Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8")
+    text = (Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8")
     (module,) = tomllib.loads(text)["project"]["entry-points"]["inspect_ai"].values()
     assert importlib.import_module(module).miniloco_task is miniloco_task

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lad_reasoner.estimate import Estimate, share_of
+from lad_reasoner.records import Estimate, share_of
 
 
 @given(st.integers(1, 500), st.data())
