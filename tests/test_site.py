@@ -5,13 +5,14 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
 
 import pytest
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import Page, sync_playwright
 from typer.main import get_command
 
 from helpers.browser import CHROMIUM, axe_faults, launch
@@ -34,6 +35,14 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stdout + done.stderr
     return folder
+
+
+@pytest.fixture
+def page() -> Iterator[Page]:
+    with sync_playwright() as playwright:
+        browser = launch(playwright)
+        yield browser.new_page(viewport={"width": 1300, "height": 900})
+        browser.close()
 
 
 @pytest.mark.slow
@@ -62,38 +71,30 @@ def test_the_site(site: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium")
-def test_code_is_shown_whole_and_copied_as_it_stands(site: Path) -> None:
-    with sync_playwright() as playwright:
-        browser = launch(playwright)
-        page = browser.new_page(viewport={"width": 1300, "height": 900})
-        for path in sorted(site.rglob("*.html")):
-            page.goto(path.as_uri())
-            cut = "[...document.querySelectorAll('pre > code')].filter(each => each.scrollWidth > each.clientWidth + 1)"
-            assert page.evaluate(f"{cut}.map(each => each.textContent)") == [], path.relative_to(site)
-        page.goto((site / "howto/harnesses.html").as_uri())
-        code = page.locator("pre > code").first
-        code.evaluate("each => each.setAttribute('data-md-copying', '')")  # as Material's button does
-        assert code.inner_text().splitlines()[:2] == [
-            "pip install 'lad-reasoner[inspect]' openai",
-            "inspect eval lad_reasoner/miniloco --model openai/NAME -T number=200",
-        ]
-        browser.close()
+def test_code_is_shown_whole_and_copied_as_it_stands(site: Path, page: Page) -> None:
+    for path in sorted(site.rglob("*.html")):
+        page.goto(path.as_uri())
+        cut = "[...document.querySelectorAll('pre > code')].filter(each => each.scrollWidth > each.clientWidth + 1)"
+        assert page.evaluate(f"{cut}.map(each => each.textContent)") == [], path.relative_to(site)
+    page.goto((site / "howto/harnesses.html").as_uri())
+    code = page.locator("pre > code").first
+    code.evaluate("each => each.setAttribute('data-md-copying', '')")  # as Material's button does
+    assert code.inner_text().splitlines()[:2] == [
+        "pip install 'lad-reasoner[inspect]' openai",
+        "inspect eval lad_reasoner/miniloco --model openai/NAME -T number=200",
+    ]
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium")
-def test_pages_opened_as_files_are_searched(site: Path) -> None:
-    with sync_playwright() as playwright:
-        browser = launch(playwright)
-        page = browser.new_page(viewport={"width": 1300, "height": 900})
-        asked: list[str] = []
-        page.on("request", lambda request: asked.append(request.url))
-        page.goto((site / "howto/judge.html").as_uri())
-        page.get_by_placeholder("Search").fill("conformal")
-        page.locator(".md-search-result__link").first.click()
-        page.wait_for_url("**/station.html*")
-        assert [url for url in asked if not url.startswith(("file:", "data:"))] == []
-        browser.close()
+def test_pages_opened_as_files_are_searched(site: Path, page: Page) -> None:
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto((site / "howto/judge.html").as_uri())
+    page.get_by_placeholder("Search").fill("conformal")
+    page.locator(".md-search-result__link").first.click()
+    page.wait_for_url("**/station.html*")
+    assert [url for url in asked if not url.startswith(("file:", "data:"))] == []
 
 
 @pytest.mark.slow
