@@ -21,7 +21,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from helpers.command_line import command_path
 from helpers.planted import lamps
 from lad_reasoner.miniloco import draw_picture
 
@@ -95,7 +94,7 @@ def commands(block: tuple[str, str], replaced: Mapping[str, str] | None = None) 
 
 
 def environment() -> dict[str, str]:
-    return {**os.environ, "PATH": command_path()}
+    return {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
 
 
 def run(folder: Path, *lines: str) -> str:
@@ -230,11 +229,9 @@ def listens(port: int) -> bool:
 @contextmanager
 def started(folder: Path, line: str, port: int) -> Iterator[None]:
     """Run the line until the end of the block; it listens on this port when the block begins."""
-    # The warm command would not hand the signal on.
-    installed = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     with (
         (folder / "log").open("w") as log,
-        subprocess.Popen(["sh", "-c", f"exec {line}"], cwd=folder, env=installed, stdout=log, stderr=log) as server,
+        subprocess.Popen(["sh", "-c", f"exec {line}"], cwd=folder, env=environment(), stdout=log, stderr=log) as server,
     ):
         try:
             deadline = time.monotonic() + 120

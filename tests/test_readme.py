@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from helpers.command_line import command_path
 from lad_reasoner.errors import require
 from lad_reasoner.judges import CHECKPOINT, FILE, JUDGES, LOADERS, SERVED, import_loader, loader_options
 from lad_reasoner.train import grpo, sft
@@ -45,7 +44,7 @@ def blocks_of(kind: str, pages: list[Path] = PAGES) -> list[str]:
 @pytest.mark.posix
 @pytest.mark.slow
 def test_commands_and_python(tmp_path: Path) -> None:
-    environment = {**os.environ, "PATH": command_path()}
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
 
     def run(*command: str) -> str:
         done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)

@@ -13,10 +13,16 @@ import pytest
 from PIL import Image
 
 from helpers import tiny
-from helpers.command_line import COMMAND, run
 from helpers.shots import shot
 from lad_reasoner.records import Verdict
 from lad_reasoner.version import __version__
+
+COMMAND = str(Path(sys.executable).with_name("lad-reasoner"))
+
+
+def run(*args: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "COLUMNS": "120"}
+    return subprocess.run([COMMAND, *map(str, args)], capture_output=True, text=True, cwd=cwd, env=environment)
 
 
 @pytest.fixture(scope="module")
@@ -223,12 +229,11 @@ def _child_seconds() -> float:
 
 
 def test_help_is_quick_and_every_example_is_there() -> None:
-    command = [COMMAND, "--help"]
-    assert subprocess.run(command, capture_output=True).returncode == 0  # compiles what is not compiled yet
+    assert run("--help").returncode == 0  # compiles what is not compiled yet
     seconds = []
     for _ in range(5):
         start = _child_seconds()
-        assert "inspect" in subprocess.run(command, capture_output=True, text=True).stdout
+        assert "inspect" in run("--help").stdout
         seconds.append(_child_seconds() - start)
     assert min(seconds) < 0.4
     for verb in (["inspect"], ["demo"], ["data", "miniloco"], ["data", "review"]):

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
-from functools import partial
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from helpers import command_line
 from helpers.chat_server import Act, ChatServer
-from helpers.command_line import COMMAND
 from helpers.skeletons import draw, mvtec_ad
 from lad_reasoner.miniloco import write_benchmark
 
-run = partial(command_line.run, COLUMNS="160")
+COMMAND = str(Path(sys.executable).with_name("lad-reasoner"))
+ENVIRONMENT = {**os.environ, "COLUMNS": "160"}
+
+
+def run(*args: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([COMMAND, *map(str, args)], capture_output=True, text=True, cwd=cwd, env=ENVIRONMENT)
 
 
 @pytest.fixture(scope="module")
@@ -151,7 +155,7 @@ def test_a_service_as_teacher_killed_and_resumed(tmp_path: Path) -> None:
         assert not (tmp_path / "sft").exists()
         assert not server.came
         server.stop_at = 30
-        process = subprocess.Popen([COMMAND, *command], cwd=tmp_path, stderr=subprocess.DEVNULL)
+        process = subprocess.Popen([COMMAND, *command], cwd=tmp_path, stderr=subprocess.DEVNULL, env=ENVIRONMENT)
         assert server.reached.wait(60)
         process.send_signal(signal.SIGKILL)
         process.wait(10)

@@ -1,11 +1,12 @@
 """A benchmark for a harness: the pairs that `eval` judges, read back as a list of pairs."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
-from helpers.command_line import run
 from lad_reasoner.errors import ImageError, InputError
 from lad_reasoner.evaluation.benchmark import draw_pairs, limit_pairs, open_benchmark
 from lad_reasoner.evaluation.pair_export import export_benchmark
@@ -63,7 +64,8 @@ def test_names_that_would_leave_the_export_or_are_no_pictures(folder: Path, tmp_
     ],
 )
 def test_what_is_not_meant_is_one_line(tmp_path: Path, words: list[str], problem: str) -> None:
-    done = run("data", "export", "--out", "out", *words, cwd=tmp_path)
+    command = [sys.executable, "-m", "lad_reasoner", "data", "export", "--out", "out", *words]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 1
     assert problem in done.stderr
     assert done.stderr.count("\n") == 1

@@ -2,20 +2,12 @@
 
 import os
 import subprocess
+import sys
 from pathlib import Path
 
-from helpers.warm import COMMAND, warm_command
-
-__all__ = ["COMMAND", "command_path", "run"]
+COMMAND = str(Path(sys.executable).with_name("lad-reasoner"))
 
 
-def run(*args: object, cwd: Path | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
-    """The warm command with these words and this environment beside that of the tests."""
-    command = [warm_command(), *map(str, args)]
-    changed = os.environ | {"COLUMNS": "120"} | environment
-    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, env=changed)
-
-
-def command_path() -> str:
-    """PATH for a shell that finds the warm command, then what is installed beside this Python."""
-    return os.pathsep.join([str(Path(warm_command()).parent), str(Path(COMMAND).parent), os.environ["PATH"]])
+def run(*args: object) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "COLUMNS": "120"}
+    return subprocess.run([COMMAND, *map(str, args)], capture_output=True, text=True, env=environment)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import math
+import os
 import socket
 import subprocess
 import sys
@@ -22,7 +23,6 @@ from filelock import FileLock
 from PIL import Image
 
 from helpers.chat_server import Act, ChatServer, faulty, pictures
-from helpers.command_line import run
 from helpers.micro_server import by_micro, micro
 from helpers.planted import lamps
 from lad_reasoner.answers import parse_response
@@ -42,6 +42,7 @@ from lad_reasoner.remote.client import Alternative, Token
 from lad_reasoner.remote.ledger import Exchange
 from lad_reasoner.remote.prices import Prices
 
+COMMAND = str(Path(sys.executable).with_name("lad-reasoner"))
 GOOD = "<think>All there.</think><answer>no</answer>"
 BAD = "<think>A lamp is missing.</think><answer>yes</answer>"
 
@@ -698,6 +699,12 @@ def test_the_extra_is_named_when_it_is_missing(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setitem(sys.modules, "httpx2", None)
     with pytest.raises(MissingExtraError, match=r"pip install -e \".+\[hosted\]\""):
         HostedJudge("http://localhost:1/v1", "big")
+
+
+def run(*args: object, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [COMMAND, *map(str, args)], capture_output=True, text=True, env={**os.environ, "COLUMNS": "120", **environment}
+    )
 
 
 def test_the_verbs(tmp_path: Path) -> None:
