@@ -74,7 +74,7 @@ def test_many_references_are_studied_with_a_bar_and_a_note(evidence: Evidence) -
     assert note.startswith("10 references: the limit is ")
     assert " with half of them; more references " in note
     assert bars.shown == {
-        "studying 10 references": (6 * 8 + 4, 6 * 8 + 4),  # six in eight orientations
+        "studying 10 references": (10 * 8, 10 * 8),  # each in eight orientations
         "studying 10 references: how much they differ": (10, 10),
         "studying 5 references: how much they differ": (5, 5),
     }

@@ -28,7 +28,7 @@ def test_one_reference_has_the_constant() -> None:
     assert spread.observed == 0
 
 
-@pytest.mark.parametrize(("count", "trust"), [(2, 2 / 5), (3, 1 / 2), (4, 4 / 7), (40, TRUST), (4000, TRUST)])
+@pytest.mark.parametrize(("count", "trust"), [(2, 2 / 5), (3, 1 / 2), (7, 7 / 10), (40, TRUST), (4000, TRUST)])
 def test_the_limit_follows_the_references_the_more_the_more_there_are(count: int, trust: float) -> None:
     limit = NormalSpread.estimate([0.2] * count, count).limit
     typical = LIMIT - DROP * (1 - 1 / count)

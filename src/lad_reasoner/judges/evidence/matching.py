@@ -59,7 +59,7 @@ from lad_reasoner.progress import Track, silent
 
 WORKING_AREA = 384 * 384  # pixels: the picture that the network sees, in the first reference's aspect
 ORIENTATIONS = 8  # multiples of 45 degrees in which a reference is known
-TURNED = 6  # references that are known in all of them: more of these help no more, and take time
+TURNED = 12  # references that are known in all of them; further ones upright, since they differ in pose by themselves
 DITHER = 6.0  # standard deviation, of 255
 COLOUR_SHARE = 0.2  # of the cosine distance; the network's features make up the rest
 WINDOW = 0.12  # of the long side: how far from its place a part of a fixed layout may be

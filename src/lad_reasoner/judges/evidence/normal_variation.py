@@ -27,7 +27,7 @@ LIMIT = -0.48  # log(statistic) of a typical product, with one reference
 DROP = 0.66  # how much lower that is with very many references
 MARGIN = 0.1  # between the mean of good pictures and their limit
 HALF_WAY = 3  # references that count as much as what is known of typical products
-TRUST = 0.6  # how far the limit goes at most from the typical one to that of the references
+TRUST = 0.75  # how far the limit goes at most from the typical one to that of the references
 WIDTH = 0.12  # of log(statistic): how fast the score rises
 SMALLEST = 1e-9  # a copy has the distance 0, which has no logarithm
 
