@@ -136,9 +136,14 @@ def processes(quick: bool) -> str:
     number, rounds = (4, 1) if quick else (100, 3)
     cores = threads.count_cores()
     inspector = _inspector(4)
+
+    def in_threads() -> None:
+        with mock.patch.object(inspector.judge, "many", None):  # which starts processes itself
+            _judge(inspector, number * cores)
+
     with ProcessPoolExecutor(cores, get_context("spawn"), _prepare, (get_context("spawn").Barrier(cores),)) as pool:
         calls = {
-            f"one, of {cores} threads": lambda: _judge(inspector, number * cores),
+            f"one, of {cores} threads": in_threads,
             f"{cores}, of one thread": lambda: list(pool.map(_judge_apart, [number] * cores)),
         }
         time_in_turns(calls, 1)  # draws the pictures and studies the references
