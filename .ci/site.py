@@ -1,7 +1,8 @@
 """The documentation site beyond MkDocs: `make docs`, checked strictly by `make check`.
 
 It adds pages that are generated from the code (every verb, key and record) and pages that lie outside docs/, turns
-links to files of the repository into plain names, and draws equations as SVG: no page loads anything from elsewhere.
+links to files of the repository into plain names, shows a page's title where a link shows its file's name, and draws
+equations as SVG: no page loads anything from elsewhere.
 """
 
 from __future__ import annotations
@@ -63,12 +64,13 @@ def on_files(files: Any, config: Any) -> Any:
 def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
     """Links and equations of one page; code is left alone."""
     home = OUTSIDE.get(page.file.src_uri, DOCS / page.file.src_uri)
+    titles = _titles(config.nav)
     parts = []
     for block in FENCE.split(markdown):
         if block.startswith("```"):
             parts.append(block)
             continue
-        linked = LINK.sub(lambda match: _link(match, home, page.file.src_uri), block)
+        linked = LINK.sub(lambda match: _link(match, home, page.file.src_uri, titles), block)
         parts += [part if part.startswith("`") else _equations(part) for part in CODE.split(linked)]
     return "".join(parts)
 
@@ -90,8 +92,20 @@ def _name_search(output: str) -> str:
     return output
 
 
-def _link(match: re.Match[str], home: Path, page: str) -> str:
-    """A link between pages of the site; one to another file of the repository becomes the text alone."""
+def _titles(entries: list[Any]) -> dict[str, str]:
+    """Page -> its title in the navigation."""
+    titles = {}
+    for entry in entries:
+        for title, content in entry.items():
+            titles |= {content: title} if isinstance(content, str) else _titles(content)
+    return titles
+
+
+def _link(match: re.Match[str], home: Path, page: str, titles: dict[str, str]) -> str:
+    """A link between pages of the site, which has the page's title in place of a file's name.
+
+    A link to another file of the repository becomes the text alone.
+    """
     text, target, anchor = match[1], match[2], match[3] or ""
     path = (home.parent / target).resolve()
     names = {outside: name for name, outside in OUTSIDE.items()}
@@ -105,6 +119,8 @@ def _link(match: re.Match[str], home: Path, page: str) -> str:
         return match[0]
     else:
         return text
+    if text.endswith(".md"):  # in the repository, where it helps
+        text = titles.get(name, text)
     return f"[{text}]({'../' * page.count('/')}{name}{anchor})"
 
 

@@ -31,14 +31,18 @@ from lad_reasoner.judges.evidence.colours import lab_colours
 from lad_reasoner.judges.evidence.judge import StudiedReferences, describe, measure_query
 from lad_reasoner.judges.evidence.parts import SMALLEST, SPECK, SURE, Rule
 from lad_reasoner.judges.evidence.regions import (
+    CLEARLY,
     CORE,
     DEVIATING,
     ELONGATED,
     FINER,
     MAP_STEP,
     ONE_SIDED,
+    RIM,
+    RING,
     ROUND,
     SMALLEST_REGION,
+    STANDS_OUT,
     name_colour,
 )
 from lad_reasoner.judges.evidence.registration import in_view, isotropic_grid, sample
@@ -184,6 +188,8 @@ class Evidence:
             pairs, lighter = self._colours(inside)
             known = None not in {before for before, _ in pairs}
             one_sided = "missing" if gone > ONE_SIDED * new else "added" if new > ONE_SIDED * gone else "changed"
+            if known:
+                one_sided = self._part(inside, one_sided)
             places.append(
                 Place(
                     inside,
@@ -197,6 +203,23 @@ class Evidence:
                 )
             )
         return sorted(places, key=lambda place: -place.strength)
+
+    def _part(self, inside: NDArray[np.bool_], one_sided: str) -> str:
+        """The kind by which picture shows a part, a contrast to what lies around it; else that of the distances."""
+        query, reference, shown = (each[::FINER, ::FINER] for each in self._pictures)
+        near, far = (ndimage.binary_dilation(inside, iterations=steps) for steps in (RIM, RING))
+        around, inside = far & ~near & shown, inside & shown
+        if not around.any() or not inside.any():
+            return one_sided
+        before, now = (
+            float(np.linalg.norm(_median_lab(picture[inside]) - _median_lab(picture[around])))
+            for picture in (reference, query)
+        )
+        if before >= STANDS_OUT and before >= CLEARLY * now:
+            return "missing"
+        if now >= STANDS_OUT and now >= CLEARLY * before:
+            return "added"
+        return "changed" if one_sided == "added" and before >= STANDS_OUT else one_sided
 
     @cached_property
     def _pictures(self) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_]]:
@@ -307,7 +330,7 @@ class Evidence:
         """An assignment made anew: is its excess above the limit, there, and of these colours?"""
         amount = self.measured.amount
         yield Claim("amount", text, self.measured.amount_speaks and amount.ratio >= 1)
-        surplus = amount.surplus.numpy()
+        surplus = amount.surplus
         rows, columns = surplus.shape
         most = np.argwhere(surplus >= 0.5 * surplus.max())
         weights = surplus[most[:, 0], most[:, 1]]
@@ -485,6 +508,10 @@ def _elongation(x: NDArray[np.intp], y: NDArray[np.intp]) -> float:
     cells = np.stack([x - x.mean(), y - y.mean()])
     long, short = (np.linalg.svd(cells, compute_uv=False) ** 2 / len(x) + 1 / 12) ** 0.5
     return float(long / short)
+
+
+def _median_lab(colours: NDArray[np.float32]) -> NDArray[np.float32]:
+    return lab_colours(np.median(colours.round(), axis=0).round().astype(np.uint8))
 
 
 def _name(colour: NDArray[np.float32]) -> str:

@@ -206,7 +206,7 @@ def test_zones_rules_and_a_second_look(tmp_path: Path) -> None:
     pictures.mkdir(parents=True)
     for index in range(1, 22):
         draw_picture("circuit_board", "test", "good", index).image.save(pictures / f"{index:03}.png")
-    create = "lad-reasoner station create --model pixel-difference --references 'pictures/*/test/good/001.png'"
+    create = "lad-reasoner station create --model pixel-difference --reference 'pictures/*/test/good/001.png'"
     run(tmp_path, f"{create} --normal 'pictures/*/test/good/00[2-9].png' -o board --max-false-alarms 0.2")
     width, height = size(tmp_path / "board/references/0001.png")
     (tmp_path / "zones.svg").write_text(find(("station.md", "<svg ")))

@@ -56,6 +56,7 @@ def test_the_site(site: Path) -> None:
         assert "$\\" not in re.sub(r"<(code|pre).*?</\1>", "", text, flags=re.DOTALL), (
             f"{name}: an equation is not drawn"
         )
+        assert not re.findall(r"<a [^>]*>[\w/.-]+\.md</a>", text), f"{name}: a link shows a file's name, not a title"
     equations = re.findall(r"data:image/svg\+xml;base64,([\w+/=]+)", pages["training.html"].read_text(encoding="utf-8"))
     assert len(equations) > 10
     assert not any("#ffffff" in base64.b64decode(each).decode() for each in equations), "white paper, black in the dark"

@@ -60,7 +60,7 @@ def invoke(*words: str) -> None:
 VERBS = {
     "inspect": ["--reference", "lamps/lamp/train/good/000.png", "lamps/lamp/test/good"],
     "eval": ["--benchmark", "folder", "--root", "lamps", "--out", "run"],
-    "station create": ["--references", "lamps/lamp/train/good", "-o", "station"],
+    "station create": ["--reference", "lamps/lamp/train/good", "-o", "station"],
     "serve": [],
 }
 

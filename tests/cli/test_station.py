@@ -74,9 +74,19 @@ def test_create_and_show(command: Command, tmp_path: Path) -> None:
     assert not (tmp_path / "strict").exists()
 
 
+def test_references_have_one_name_in_all_verbs(command: Command, tmp_path: Path) -> None:
+    reference = grey_picture(tmp_path / "good/a.png", 100)
+    for name in ("--reference", "--references", "-r"):
+        create = ("station", "create", name, reference.parent, "--model", "pixel-difference", "-o", tmp_path / name)
+        code, _, told = command(*create)
+        assert code == 0, told
+        code, shown, _ = command("inspect", name, reference.parent, "--model", "pixel-difference", reference)
+        assert code == 0 and "1 judged, 0 anomalous" in shown
+
+
 def test_promises_need_normal_pictures(command: Command, tmp_path: Path) -> None:
     reference = grey_picture(tmp_path / "a.png", 100)
-    words = ("station", "create", "--references", reference, "--model", "random", "-o", tmp_path / "s")
+    words = ("station", "create", "--reference", reference, "--model", "random", "-o", tmp_path / "s")
     code, _, told = command(*words, "--max-false-alarms", 0.1)
     assert code == 2
     assert "give --normal" in told

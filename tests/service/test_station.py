@@ -14,7 +14,7 @@ from helpers.damaged import damaged
 from helpers.stations import grey_picture, grey_station
 from lad_reasoner.cli.app import app
 from lad_reasoner.errors import InputError
-from lad_reasoner.service.station import FILE, ScoredPicture, Station
+from lad_reasoner.service.station import FILE, ScoredPicture, Station, station_name
 
 STATION = Station(
     name="lamp",
@@ -31,6 +31,21 @@ STATION = Station(
     normals=(ScoredPicture(picture="normals/0001.png", score=0.25),),
     bad=(ScoredPicture(picture="bad/0001.png", score=0.95),),
 )
+
+
+@pytest.mark.parametrize(
+    ("folder", "name"), [("lamp", "lamp"), ("meine Prüfung 1", "meine_Prüfung_1"), ("-r", "r"), ("...", "station")]
+)
+def test_a_name_from_that_of_the_folder(folder: str, name: str, tmp_path: Path) -> None:
+    assert station_name(tmp_path / folder) == name
+    assert Station.model_validate({**STATION.model_dump(), "name": name}).name == name
+
+
+def test_a_wrong_name_is_refused_in_words(tmp_path: Path) -> None:
+    path = STATION.save(tmp_path)
+    path.write_text(path.read_text().replace('name = "lamp"', 'name = "line 3"'))
+    with pytest.raises(InputError, match="name: 'line 3' is no name of a station; take letters, digits"):
+        Station.load(tmp_path)
 
 
 def test_a_station_comes_back_as_it_was_saved(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from lad_reasoner.cli.options import STATION
+from lad_reasoner.cli.options import REFERENCE, STATION
 from lad_reasoner.text import print_shown as print
 
 
@@ -20,10 +20,7 @@ def export_verb(
             metavar="FOLDER", help="New folder, with network, references and limit; `inspect --edge FOLDER` judges."
         ),
     ],
-    reference: Annotated[
-        list[str] | None,
-        typer.Option("--reference", "-r", metavar="REF", help="Known-good picture, folder or quoted glob; repeatable."),
-    ] = None,
+    reference: Annotated[list[str] | None, REFERENCE] = None,
     station: Annotated[Path | None, STATION] = None,
 ) -> None:
     """Write a folder that judges by itself on a small computer.
@@ -35,11 +32,12 @@ def export_verb(
     from lad_reasoner.files.walk import find_pictures
     from lad_reasoner.service.edge import export_edge
     from lad_reasoner.service.setup import create_station
+    from lad_reasoner.service.station import station_name
 
     with tempfile.TemporaryDirectory() as temporary:
         if station is None:
             station = Path(temporary) / "station"
-            create_station(station, find_pictures(reference or []), name=edge.resolve().name)
+            create_station(station, find_pictures(reference or []), name=station_name(edge))
         record = export_edge(station, edge)
     size = sum(path.stat().st_size for path in edge.rglob("*") if path.is_file()) / 1e6
     print(f"edge: {edge} ({size:.1f} MB); {len(record.scores)} scores agree with those of the references here")

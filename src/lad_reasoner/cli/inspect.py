@@ -12,7 +12,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lad_reasoner.cli.options import EXIT_ANOMALY, EXIT_INPUT, EXIT_UNSURE, STATION, print_receipt, with_judge_options
+from lad_reasoner.cli.options import (
+    EXIT_ANOMALY,
+    EXIT_INPUT,
+    EXIT_UNSURE,
+    REFERENCE,
+    STATION,
+    print_receipt,
+    with_judge_options,
+)
 from lad_reasoner.errors import InputError
 from lad_reasoner.text import print_shown as print
 
@@ -41,10 +49,7 @@ def inspect_verb(
     ],
     model: str,
     options: dict[str, Any],
-    reference: Annotated[
-        list[str] | None,
-        typer.Option("--reference", "-r", metavar="REF", help="Known-good picture, folder or quoted glob; repeatable."),
-    ] = None,
+    reference: Annotated[list[str] | None, REFERENCE] = None,
     station: Annotated[Path | None, STATION] = None,
     edge: Annotated[
         Path | None,

@@ -80,6 +80,13 @@ def _judge_flags(
     """Declares the flags. All but --model are options of the judge's loader."""
 
 
+REFERENCE = typer.Option(
+    "--reference",
+    "--references",  # what one types of a folder
+    "-r",
+    metavar="REF",
+    help="Known-good picture, folder or quoted glob; repeatable.",
+)
 STATION = typer.Option(
     metavar="STATION", help="Station folder, with references, judge and limit; see `lad-reasoner station create`."
 )

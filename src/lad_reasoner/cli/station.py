@@ -10,6 +10,7 @@ import typer
 
 from lad_reasoner.cli.options import (
     EXIT_INPUT,
+    REFERENCE,
     Device,
     MaxPixels,
     ReasoningTokens,
@@ -30,13 +31,13 @@ PICTURES = "picture, folder or quoted glob; repeatable."
 
 @station.command(
     "create",
-    epilog="Example: lad-reasoner station create --references good/ --normal normal/ --max-false-alarms 0.05 -o lamp/",
+    epilog="Example: lad-reasoner station create --reference good/ --normal normal/ --max-false-alarms 0.05 -o lamp/",
 )
 @with_judge_options
 def create_verb(
     model: str,
     options: dict[str, Any],
-    references: Annotated[list[str], typer.Option(metavar="REF", help=f"Known-good {PICTURES}")],
+    reference: Annotated[list[str], REFERENCE],
     out: Annotated[Path, typer.Option("--out", "-o", metavar="STATION", help="New folder of the station.")],
     normal: Annotated[
         list[str] | None, typer.Option(metavar="GOOD", help=f"Further good pictures, which make the limit: {PICTURES}")
@@ -88,7 +89,7 @@ def create_verb(
         raise typer.BadParameter("--folds divides the pictures of --normal: give these")
     made = create_station(
         out,
-        find_pictures(references),
+        find_pictures(reference),
         find_pictures(normal or []),
         find_pictures(bad or []),
         name=name,

@@ -31,7 +31,7 @@ from lad_reasoner.service.folds import leave_folds_out
 from lad_reasoner.service.inspection import OpenStation, load_station_judge
 from lad_reasoner.service.rule_sheet import RuleSheet
 from lad_reasoner.service.rules import RuleChecker, describe_check, write_rules
-from lad_reasoner.service.station import FILE, ScoredPicture, Station, path_inside, station_folder
+from lad_reasoner.service.station import FILE, ScoredPicture, Station, path_inside, station_folder, station_name
 from lad_reasoner.service.zones import read_svg
 from lad_reasoner.text import first_problem, printable
 from lad_reasoner.version import __version__
@@ -71,7 +71,7 @@ def create_station(
     max_pixels = given.pop("max_pixels", None)
     try:
         station = Station(
-            name=name or out.resolve().name,
+            name=name or station_name(out),
             version=__version__,
             made=datetime.now(UTC).replace(microsecond=0),
             judge=judge,

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import tomllib
 from datetime import datetime
 from pathlib import Path, PurePosixPath
@@ -37,7 +38,7 @@ from lad_reasoner.errors import InputError, require
 from lad_reasoner.files.whole import write_whole
 from lad_reasoner.service.rule_sheet import RuleSheet
 from lad_reasoner.service.trust import refuse_untrusted
-from lad_reasoner.text import first_problem, printable
+from lad_reasoner.text import first_problem, printable, shown
 
 FILE, STUDIED, TESTS = "station.toml", "studied.safetensors", "tests.jsonl"
 MOST_ZONES, MOST_CORNERS = 50, 10_000  # each zone is a mask in memory
@@ -117,7 +118,7 @@ class Station(StationRecord):
     """
 
     format: Literal[1] = 1
-    name: str = Field(pattern=r"^\w[\w.-]{0,63}$")
+    name: str
     version: str
     made: datetime
     judge: str = "evidence"
@@ -139,6 +140,15 @@ class Station(StationRecord):
     zones: tuple[Zone, ...] = Field((), max_length=MOST_ZONES)
     rules: RuleSheet | None = None
     second_look: SecondLookSettings | None = None
+
+    @field_validator("name")
+    @classmethod
+    def _check_name(cls, name: str) -> str:
+        if not re.fullmatch(r"\w[\w.-]{0,63}", name):
+            raise ValueError(
+                f"{shown(name)!r} is no name of a station; take letters, digits, _, . and - (no blanks), at most 64"
+            )
+        return name
 
     @field_validator("options")
     @classmethod
@@ -234,6 +244,11 @@ def station_folder(path: str | Path) -> Path:
     """The folder of a station, given as its folder or as its file."""
     path = Path(path)
     return path.parent if path.name == FILE else path
+
+
+def station_name(folder: Path) -> str:
+    """A station's name from that of its folder: `line 3` -> `line_3`."""
+    return re.sub(r"[^\w.-]+", "_", folder.resolve().name).lstrip(".-")[:64] or "station"
 
 
 def _text_of(value: Any) -> str:

@@ -1,5 +1,7 @@
 """Regions: their colours, shapes and kinds are what was drawn."""
 
+from dataclasses import replace
+
 import pytest
 from PIL import Image, ImageDraw
 
@@ -65,6 +67,26 @@ def test_a_missing_disc(backbone: Backbone) -> None:
     assert 0.01 < region.area < 0.1
 
 
+HOLE = (40, 40, 45)
+
+
+def test_a_missing_disc_of_many_that_leaves_a_hole(backbone: Backbone) -> None:
+    """The others explain the missing one, and no reference shows the hole: told by what stands out is the part."""
+    discs = [(x, y, RED) for x in (110, 280) for y in (140, 270)]
+    ground = scene(*discs)
+    plain, holes = Image.new("RGB", (384, 384), (150, 150, 150)), ground.image.copy()
+    patch = plain.crop((0, 0, 70, 70))
+    ImageDraw.Draw(patch).ellipse((29, 29, 41, 41), fill=HOLE)
+    holes.paste(patch, (280 - 35, 140 - 35))
+    (region, *_) = regions(backbone, ground, Picture("hole", holes, 384, 384))
+    assert region.added > region.missing
+    assert region.kind == "missing"
+    assert name_colour(region.reference_rgb) == "red"  # type: ignore[arg-type]
+    (region, *_) = regions(backbone, Picture("hole", holes, 384, 384), ground)
+    assert region.kind == "added"
+    assert name_colour(region.query_rgb) == "red"
+
+
 def test_an_added_disc(backbone: Backbone) -> None:
     (region,) = regions(backbone, scene(BOTH[0]), scene(*BOTH))
     assert region.kind == "added"
@@ -77,6 +99,24 @@ def test_a_repainted_disc(backbone: Backbone) -> None:
     (region,) = regions(backbone, scene(*BOTH), scene((110, 200, RED), (280, 200, green)))
     assert region.kind == "changed"
     assert (name_colour(region.reference_rgb), name_colour(region.query_rgb)) == ("blue", "green")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("contrasts", "added", "missing", "kind"),
+    [
+        ((30.0, 2.0), 1.0, 0.2, "missing"),  # the reference shows a part, the query its ground
+        ((2.0, 30.0), 0.2, 1.0, "added"),
+        ((30.0, 20.0), 1.0, 0.2, "changed"),  # a part in place of a part
+        ((30.0, 20.0), 0.2, 1.0, "missing"),
+        ((3.0, 8.0), 1.0, 0.2, "added"),
+        ((4.0, 1.0), 1.0, 0.2, "added"),  # nothing stands out: the distances tell
+        ((0.0, 0.0), 0.2, 1.0, "missing"),  # the surroundings are out of view
+        ((0.0, 0.0), 1.0, 1.0, "changed"),
+    ],
+)
+def test_kinds(contrasts: tuple[float, float], added: float, missing: float, kind: str, backbone: Backbone) -> None:
+    (region, *_) = regions(backbone, scene(*BOTH), scene(BOTH[0]))
+    assert replace(region, contrasts=contrasts, added=added, missing=missing).kind == kind
 
 
 def test_two_differences_are_two_regions_strongest_first(backbone: Backbone) -> None:

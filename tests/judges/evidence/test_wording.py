@@ -54,6 +54,13 @@ def test_every_claim_is_true(kind: str, index: int, references: int, matcher: Ma
     assert respects >= (wanted | {"nearest"} if references > 1 else wanted)
 
 
+def test_claims_about_amounts_are_checked(backbone: Backbone) -> None:
+    good = [shot("good", index, "splicing_connectors", "train") for index in range(2)]
+    claims = check_query(StudiedReferences.study(good, backbone), shot("good", 1, "splicing_connectors"))
+    assert "amount" in {claim.respect for claim in claims}
+    assert [claim for claim in claims if not claim.true] == []
+
+
 COUNTED = Miscount(15, 16, 0.75, (240, 150, 20))
 
 

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 
+from lad_reasoner.judges.evidence.colours import lab_colours
 from lad_reasoner.judges.evidence.enlarging import enlarge
 from lad_reasoner.judges.evidence.matching import Measurement
 from lad_reasoner.judges.evidence.registration import in_view, isotropic_grid, sample
@@ -33,6 +34,9 @@ MAP_STEP = 4  # pixels of the working picture for one cell of the map in which r
 FINER = 2  # cells for colours on a cell of that map: strokes of a label are thinner than a cell
 CORE = 0.5  # of a region's peak: weaker cells are the halo of overlapping patches
 ONE_SIDED = 1.2  # one direction's mean must be this much larger for "missing" or "added"
+RIM, RING = 1, 5  # cells: a region's surroundings begin beyond the first and end with the second
+STANDS_OUT = 5.0  # CIELAB distance from the surroundings: a part, not their ground
+CLEARLY = 2.0  # times as far from them stands what is missing or added, against what is there instead
 SMALLEST_REGION = 1 / 600  # of the picture: about one patch; smaller ones are the fringe of larger ones
 MAX_REGIONS = 6
 DEVIATING = 0.5  # of a region's largest colour difference: cells below are ground that both pictures share
@@ -60,14 +64,25 @@ class Region:
     elongation: float  # ratio of the principal axes
     reference_rgb: RGB | None  # where the colours differ; None where the reference shows too little of it
     query_rgb: RGB  # at the same cells
+    contrasts: tuple[float, float]  # CIELAB distance from its surroundings, in reference and query; zero if not known
 
     @property
     def kind(self) -> Change:
-        """`missing`: the query lacks what the reference shows; `added`: the query shows what no reference does."""
+        """`missing`: the query lacks what the reference shows; `added`: the query shows what no reference does.
+
+        What stands out from its surroundings in one of the pictures alone is a part, and the other shows the ground.
+        The distances alone do not tell: where one of four bolts is missing, its patches are found in the other three,
+        and the hole is what no reference shows.
+        """
+        before, now = self.contrasts
+        if max(before, now) >= max(STANDS_OUT, CLEARLY * min(before, now)):
+            return "missing" if before > now else "added"
         if self.missing > ONE_SIDED * self.added:
             # Most of it lies where the reference shows nothing that could be missing.
             return "missing" if self.reference_rgb is not None else "changed"
-        return "added" if self.added > ONE_SIDED * self.missing else "changed"
+        if self.added > ONE_SIDED * self.missing and before < STANDS_OUT:
+            return "added"
+        return "changed"  # also where something stands in place of a part
 
     @property
     def shape(self) -> str | None:
@@ -116,6 +131,7 @@ def find_regions(measurement: Measurement, query: Image.Image, limit: float) -> 
                 elongation=_elongation(rows, columns),
                 reference_rgb=reference_rgb,
                 query_rgb=query_rgb,
+                contrasts=colours.contrasts(inside) if reference_rgb is not None else (0.0, 0.0),
             )
         )
     return sorted(regions, key=lambda region: -region.strength)
@@ -168,6 +184,23 @@ class _Colours:
         winner, _ = votes.most_common(1)[0]
         chosen = both[[pair == winner for pair in pairs]]
         return _typical(chosen[:, :3]), _typical(chosen[:, 3:])
+
+    def contrasts(self, inside: NDArray[np.bool_]) -> tuple[float, float]:
+        """How far a region, cells of the map, stands out from its surroundings in reference and query.
+
+        CIELAB distances of the median colours; zero where the surroundings are out of view.
+        """
+        steps = ndimage.distance_transform_cdt(~inside, metric="taxicab")
+        shown = self.shown[::FINER, ::FINER]
+        around = (steps > RIM) & (steps <= RING) & shown
+        inside = inside & shown
+        if not around.any() or not inside.any():
+            return 0.0, 0.0
+        pictures = self.reference[::FINER, ::FINER], self.query[::FINER, ::FINER]
+        medians = np.stack([np.median(picture[cells], axis=0) for picture in pictures for cells in (inside, around)])
+        lab = lab_colours(medians.round().astype(np.uint8)[None])[0].reshape(2, 2, 3)  # (pictures, in and around, 3)
+        before, now = np.linalg.norm(lab[:, 0] - lab[:, 1], axis=-1).tolist()
+        return before, now
 
 
 def _thin_out(cells: NDArray[Numbers]) -> NDArray[Numbers]:
