@@ -36,6 +36,7 @@ from functools import cached_property, lru_cache
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from lad_reasoner.files.pictures import Picture
@@ -408,14 +409,14 @@ def dither(image: Image.Image) -> Image.Image:
     The network takes the grain of a sensor or of a JPEG on a plain ground for a texture. Where all pictures have a
     grain, that of one of them is no difference.
     """
-    pixels = np.asarray(image, dtype=np.float32) + _grain(image.size)  # (height, width, 3)
-    return Image.fromarray(pixels.round().clip(0, 255).astype(np.uint8))
+    pixels = np.asarray(image, dtype=np.int16) + _grain(image.size)  # (height, width, 3)
+    return Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
 
 
 @lru_cache(4)
-def _grain(size: tuple[int, int]) -> Floats:
-    """Noise (height, width, 3) for a picture of `size` = (width, height)."""
-    return np.random.default_rng(0).normal(0, DITHER, (size[1], size[0], 3)).astype(np.float32)
+def _grain(size: tuple[int, int]) -> NDArray[np.int16]:
+    """Noise (height, width, 3) for a picture of `size` = (width, height), in whole levels."""
+    return np.random.default_rng(0).normal(0, DITHER, (size[1], size[0], 3)).round().astype(np.int16)
 
 
 def orientations(image: Image.Image, number: int = ORIENTATIONS) -> list[Image.Image]:
@@ -424,17 +425,22 @@ def orientations(image: Image.Image, number: int = ORIENTATIONS) -> list[Image.I
     Only the first `number` of these.
     """
     width, height = image.size
+    side, margin = max(width, height), max(width, height) // 2
     # Mirrored and not black: a black corner would be a part that the query lacks.
-    margin = max(width, height) // 2
     padded = Image.fromarray(np.pad(np.asarray(image), ((margin, margin), (margin, margin), (0, 0)), mode="symmetric"))
-    centre = padded.width / 2, padded.height / 2
-    left, top = (padded.width - width) // 2 - centre[0], (padded.height - height) // 2 - centre[1]
-    views = [image]
-    for step in range(1, number):
-        angle = step * 2 * math.pi / ORIENTATIONS
-        cosine, sine = round(math.cos(angle), 15), round(math.sin(angle), 15)
-        # From a pixel of the view to its place in the padded picture: a turn about the centre.
-        across = (cosine, sine, cosine * left + sine * top + centre[0])
-        down = (-sine, cosine, -sine * left + cosine * top + centre[1])
-        views.append(padded.transform(image.size, Image.Transform.AFFINE, across + down, Image.Resampling.BICUBIC))
-    return views
+    # From a pixel of a square to its place in the padded picture: a turn by 45 degrees about the centre.
+    slant = math.sqrt(0.5)
+    across, down = (slant, slant, padded.width / 2 - slant * side), (-slant, slant, padded.height / 2)
+    # Upright and slanted; multiples of 90 degrees on top of it are exact, and need no filter.
+    squares = (
+        padded.crop(_centred(padded.size, (side, side))),
+        padded.transform((side, side), Image.Transform.AFFINE, across + down, Image.Resampling.BICUBIC),
+    )
+    turned = [squares[step % 2].rotate(-90 * (step // 2)) for step in range(number)]
+    return [each.crop(_centred(each.size, image.size)) for each in turned]
+
+
+def _centred(whole: tuple[int, int], part: tuple[int, int]) -> tuple[int, int, int, int]:
+    """The corners (left, upper, right, lower) of a part (width, height) in the middle of the whole."""
+    left, upper = (whole[0] - part[0]) // 2, (whole[1] - part[1]) // 2
+    return left, upper, left + part[0], upper + part[1]

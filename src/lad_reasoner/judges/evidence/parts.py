@@ -196,6 +196,7 @@ class _Seen:
         self.pixels, self.palettes = pixels, palettes
         self._changed: dict[int, NDArray[np.float32]] = {}
         self._groups: dict[tuple[int, int], NDArray[np.uint8]] = {}
+        self._areas: dict[tuple[int, int, int, int], NDArray[np.float64]] = {}
 
     def mask(self, palette: int, colour: int, margin: int, change: int = 0) -> Mask:
         """The pixels that are nearest to this colour, less a margin, after one of CHANGES."""
@@ -207,10 +208,16 @@ class _Seen:
         inside: Mask = self._groups[palette, change] == colour
         return _shrink(_shrink(inside, margin).T, margin).T if margin else inside
 
+    def areas(self, palette: int, colour: int, margin: int, change: int = 0) -> NDArray[np.float64]:
+        """The shares of the picture that the connected areas of `mask` take."""
+        key = palette, colour, margin, change
+        if key not in self._areas:
+            self._areas[key] = _label(self.mask(*key))[1]
+        return self._areas[key]
+
     def count(self, rule: Rule, change: int) -> tuple[int, ...] | None:
         """How many areas of each kind there are; None if one is of no kind."""
-        _, areas = _label(self.mask(rule.palette, rule.colour, rule.margin, change))
-        kinds = _sort(areas, rule.kinds)
+        kinds = _sort(self.areas(rule.palette, rule.colour, rule.margin, change), rule.kinds)
         if kinds is None:
             return None
         return tuple(np.bincount(kinds[kinds >= 0], minlength=len(rule.kinds)).tolist())
@@ -261,7 +268,8 @@ def _label(mask: Mask) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
     """Connected areas by number, zero outside, and their shares of the picture."""
     labels = np.empty(mask.shape, np.intp)
     number = label(mask, CROSS, output=labels)
-    areas = np.bincount(labels.ravel(), minlength=number + 1)[1:] / mask.size
+    # Of the pixels inside alone: there are few of them, and the numbering itself takes less time than counting all.
+    areas = np.bincount(labels[mask], minlength=number + 1)[1:] / mask.size
     return labels, areas
 
 
@@ -289,8 +297,7 @@ def _find_rule(
     pictures: Sequence[_Seen], palette: int, colour: int, margin: int, seen: list[tuple[int, Mask]]
 ) -> list[Rule]:
     """The rule, if the references agree on one; `seen` grows by the parts that no other rule saw."""
-    first = pictures[0].mask(palette, colour, margin)
-    labels, areas = _label(first)
+    areas = pictures[0].areas(palette, colour, margin)
     kinds = _find_kinds(areas)
     sorted_areas = _sort(areas, kinds) if kinds else None
     if sorted_areas is None:
@@ -301,6 +308,7 @@ def _find_rule(
         known = [numbers for picture in pictures if (numbers := count(picture)) is not None]
         if len(known) < SURE * len(pictures) or len(set(known)) != 1 or not all(known[0]):
             return []
+    labels, _ = _label(pictures[0].mask(palette, colour, margin))
     of_pixel = np.append(-1, sorted_areas)[labels]  # (height, width), the kind
     masks = [of_pixel == kind for kind in range(len(kinds))]
     parts = tuple(_same_parts(number, mask, seen) for number, mask in zip(known[0], masks, strict=True))
