@@ -1,5 +1,6 @@
 """The matchers of a product that several tests ask; Hypothesis without clocks; judges that stations may name."""
 
+import gc
 import os
 
 if "PYTEST_XDIST_WORKER" in os.environ:
@@ -22,14 +23,20 @@ os.environ["LAD_TRUSTED"] = " ".join(f"helpers.stations:{name}" for name in _JUD
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Windows has no signals that a process can catch, pipes with names, shells, and modes of files.
 
-    The longest test comes first, so that it does not keep one worker busy when the others have nothing left to do.
+    The longest test comes first, so that it does not keep one worker busy when the others have nothing left to do;
+    with it the tests of its file, which share a fixture.
     """
-    items.sort(key=lambda item: item.name != "test_commands_and_python")
+    items.sort(key=lambda item: item.path.name != "test_readme.py")
     if os.name == "posix":
         return
     for item in items:
         if item.get_closest_marker("posix"):
             item.add_marker(pytest.mark.skip(reason="needs what Windows lacks"))
+
+
+def pytest_collection_finish() -> None:
+    """What was imported stays to the end: the garbage collector need not look through it again and again."""
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

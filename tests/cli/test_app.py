@@ -441,26 +441,3 @@ def test_miniloco(tmp_path: Path) -> None:
     again = run("data", "miniloco", tmp_path / "out", "--products", "pushpins", "--per-class", 2)
     assert again.returncode == 1
     assert "exists already" in again.stderr
-
-
-@pytest.mark.slow
-def test_demo(tmp_path: Path) -> None:
-    done = run("demo", cwd=tmp_path)
-    assert done.returncode == 0
-    found = re.findall(
-        r"^(\w+): (\d+) of (\d+) verdicts right .* balanced accuracy ([\d.]+)$", done.stdout, re.MULTILINE
-    )
-    assert [(judge, total) for judge, _, total, _ in found] == [("evidence", "24"), ("micro", "30")]
-    assert int(found[0][1]) >= 18
-    told = " ".join((Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8").split())
-    counts = re.search(r"(\d+) of 24 by `evidence`, (\d+) of 30 by `micro`", told)
-    assert counts
-    # One verdict may lie so near its limit that another processor decides it.
-    assert all(
-        abs(int(right) - int(count)) <= 1 for (_, right, _, _), count in zip(found, counts.groups(), strict=True)
-    )
-    assert float(found[1][3]) > 0.5
-    assert "note: micro: micro only knows rendered" in done.stderr
-    report = (tmp_path / "runs/demo/report.html").read_text()
-    assert "circuit_board" in report
-    assert "truth: " in done.stdout
