@@ -1,10 +1,11 @@
 """What the judges are worth on real photographs; skipped where they are absent."""
 
 import os
+from functools import cache
 from pathlib import Path
 
 import pytest
-from photographs import draw, evaluate, load_sets, localise
+from photographs import Estimate, draw, evaluate, load_sets, localise
 
 import lad_reasoner
 from lad_reasoner.errors import InputError
@@ -21,11 +22,17 @@ pytestmark = [
 ]
 
 
+@cache
+def estimate(name: str, count: int) -> dict[str, Estimate]:
+    """Measures of a data set with so many references; judged once, though two tests ask."""
+    return evaluate(load_sets(ROOT)[name], count, Evidence())
+
+
 @pytest.mark.parametrize(
     ("name", "auroc", "accuracy"), [("toy_aliens", 0.92, 0.60), ("bottle", 0.99, 0.90), ("metal_nut", 0.97, 0.85)]
 )
 def test_one_reference(name: str, auroc: float, accuracy: float) -> None:
-    result = evaluate(load_sets(ROOT)[name], 1, Evidence())
+    result = estimate(name, 1)
     assert result["AUROC"][0] >= auroc
     assert result["verdict"][0] >= accuracy
 
@@ -33,8 +40,7 @@ def test_one_reference(name: str, auroc: float, accuracy: float) -> None:
 @pytest.mark.parametrize("name", ["toy_aliens", "transistor"])
 def test_more_references_do_no_harm(name: str) -> None:
     """The interval of the mean over the draws is the noise that is allowed for."""
-    sets = load_sets(ROOT)
-    one, four = (evaluate(sets[name], count, Evidence()) for count in (1, 4))
+    one, four = estimate(name, 1), estimate(name, 4)
     for measure in ("AUROC", "verdict"):
         mean, low, _ = one[measure]
         assert four[measure][0] >= mean - (mean - low)
