@@ -21,7 +21,7 @@ import pytest
 from PIL import Image
 
 from helpers.served import Served, grey_png, multipart, serving, serving_here
-from helpers.stations import SlowGrey, grey_picture, grey_station
+from helpers.stations import HeldGrey, grey_picture, grey_station
 from helpers.tiny import save_qwen
 from lad_reasoner.errors import InputError
 from lad_reasoner.records import Failure
@@ -266,14 +266,15 @@ def test_slow_clients(copied: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPa
         is_served(served)
 
 
-def test_late_is_not_judged(slow_template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    shutil.copytree(slow_template, tmp_path / "station")
-    monkeypatch.setattr(SlowGrey, "seconds", 3.0)
+def test_late_is_not_judged(tmp_path: Path) -> None:
+    grey_station(tmp_path, judge="helpers.stations:HeldGrey", max_false_alarms=None, normals=0)
     with serving_here(create_app(Runtime([tmp_path / "station"])), tmp_path / "log") as served:
-        begin = time.monotonic()
-        late = served.inspect(grey_png(100), part="4711", seconds="0.06")
-        assert late.status == 200 and time.monotonic() - begin < 3.0  # before the judge is done
-        monkeypatch.undo()
+        HeldGrey.gate.clear()
+        try:
+            late = served.inspect(grey_png(100), part="4711", seconds="0.06")  # comes while the judge is still at work
+        finally:
+            HeldGrey.gate.set()
+        assert late.status == 200
         assert late.json["outcome"] == "not judged" and late.json["why"].startswith("late")
         assert late.json["part"] == "4711" and late.json["verdict"] is None
         assert served.inspect(grey_png(250), part="4712").json["outcome"] != "not judged"
@@ -284,22 +285,27 @@ def test_late_is_not_judged(slow_template: Path, tmp_path: Path, monkeypatch: py
 def test_what_is_decided_late_is_not_judged(copied: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The judge is quick, and a rule, a zone or a second look is slow."""
     decide = OpenStation.decide
-    slow = {"slow"}
+    begun, gate, decided = threading.Event(), threading.Event(), threading.Event()
 
     def decide_slowly(station: OpenStation, result: Judged | Failure) -> Decision | Failure:
-        if slow:
-            time.sleep(1.5)
-        return decide(station, result)
+        first = not begun.is_set()
+        begun.set()
+        assert not first or gate.wait(60)
+        decision = decide(station, result)
+        if first:
+            decided.set()
+        return decision
 
     monkeypatch.setattr(OpenStation, "decide", decide_slowly)
     with serving_here(create_app(Runtime([copied])), tmp_path / "log") as served:
-        begin = time.monotonic()
-        late = served.inspect(grey_png(100), part="4711", seconds="0.3").json
+        try:
+            late = served.inspect(grey_png(100), part="4711", seconds="0.3").json  # comes before it is decided
+        finally:
+            gate.set()
         assert late["outcome"] == "not judged" and late["why"].startswith("late") and late["verdict"] is None
-        assert time.monotonic() - begin < 1.5
-        slow.clear()
+        assert decided.wait(60)
         is_served(served)
-        time.sleep(1.5)  # what was decided late has come, and is not kept
+        time.sleep(0.2)  # what was decided late has come, and is not kept
         kept = served.ask("GET", "/v1/stations/station/inspections").json
         assert [(each["part"], each["outcome"]) for each in kept] == [("", "good"), ("4711", "not judged")]
 
