@@ -16,7 +16,7 @@ test: $(READY)
 	  { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -qq && \
 	    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium >/dev/null; } || \
 	  echo "no Chromium: the page tests will be skipped" >&2
-	$(BIN)/pytest -n 2
+	$(BIN)/pytest -n 2 --dist worksteal
 
 # Faults and attacks, in their short form: tried, survived, lost (SECURITY.md says what each one shows).
 drills: $(READY)
