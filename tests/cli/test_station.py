@@ -84,6 +84,18 @@ def test_references_have_one_name_in_all_verbs(command: Command, tmp_path: Path)
         assert code == 0 and "1 judged, 0 anomalous" in shown
 
 
+def test_a_pattern_that_the_shell_filled_in_is_noted(command: Command, tmp_path: Path) -> None:
+    good, new = grey_pictures(tmp_path / "good", [100, 101, 102]), grey_pictures(tmp_path / "new", [103])
+    words = ("inspect", "--model", "pixel-difference", "--reference")
+    _, _, told = command(*words, *good, new[0].parent)
+    assert told == (
+        "note: 2 queries lie beside the only reference; for all of them quote it: "
+        f"--reference '{tmp_path / 'good'}/*.png'\n"
+    )
+    assert command(*words, *good)[2] == ""  # one folder with all pictures
+    assert command(*words, f"{good[0].parent}/*.png", new[0].parent)[2] == ""
+
+
 def test_promises_need_normal_pictures(command: Command, tmp_path: Path) -> None:
     reference = grey_picture(tmp_path / "a.png", 100)
     words = ("station", "create", "--reference", reference, "--model", "random", "-o", tmp_path / "s")

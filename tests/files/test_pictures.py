@@ -202,3 +202,8 @@ def test_a_forked_process_does_not_wait_for_decoders_that_it_does_not_have(tmp_p
     Image.new("RGB", (32, 20), "red").save(tmp_path / "a.png")
     done = subprocess.run([sys.executable, "-c", FORK, tmp_path / "a.png"], capture_output=True, text=True, timeout=60)
     assert done.stdout.split() == ["32"]
+
+
+def test_an_upload_of_zero_bytes_is_called_empty() -> None:
+    with pytest.raises(ImageError, match="picture: the file is empty; copy it again"):
+        read_picture(b"")

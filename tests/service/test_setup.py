@@ -61,6 +61,7 @@ def test_refusals_leave_nothing_behind(tmp_path: Path) -> None:
 
     refused("20 normal pictures are too few", normals, rate=0.01)
     refused("broken.png: not a picture", [*normals, broken])
+    refused("000.png: given twice", [*normals, normals[0]])
     refused("twin.png: the same picture as .*a.png", [*normals, Path(twin)])
     refused("no such model", normals, judge="nonesuch")
     (out / "x").mkdir(parents=True)

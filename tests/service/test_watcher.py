@@ -399,6 +399,8 @@ def test_folders_that_would_feed_themselves_are_refused(tmp_path: Path, camera: 
     elsewhere = tmp_path / "station"
     check_folders(camera, elsewhere, [open_sink(str(tmp_path / "sorted"))])
     check_folders(camera, elsewhere, [open_sink(str(tmp_path))])
+    with pytest.raises(InputError, match="the station keeps pictures of its own there"):
+        check_folders(camera, elsewhere, [open_sink(str(elsewhere))])
     with pytest.raises(InputError, match="watched again"):
         check_folders(camera, elsewhere, [open_sink(str(camera / "sorted"))])
     (tmp_path / "sorted" / "bad").mkdir(parents=True)

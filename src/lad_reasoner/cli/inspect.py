@@ -157,7 +157,7 @@ def inspect_verb(
         references = find_pictures(reference or [], passed_over)
         inspector = Inspector(judge, references)
         _announce_study(inspector)
-        repeated = _describe_repeated(files, references)
+        repeated = _describe_repeated(files, references) or _describe_unquoted(queries, references)
     second = _load_second_look(inspector, second_look, second_look_server)
     failed = invalid = anomalous = unsure = 0
     changed: Counter[str] = Counter()
@@ -275,6 +275,18 @@ def _describe_repeated(queries: list[Any], references: list[Path]) -> str:
     if not repeated:
         return ""
     return f"{repeated} of {len(queries)} queries are references too: such a verdict compares a picture with itself"
+
+
+def _describe_unquoted(sources: list[str], references: list[Path]) -> str:
+    """A note where the shell has filled in `--reference good/*.png new/`: all but one became queries; else empty."""
+    if len(references) != 1:
+        return ""
+    folder = references[0].parent
+    beside = [source for source in sources if Path(source).parent == folder and Path(source).is_file()]
+    if len(beside) < 2 or len(beside) == len(sources) or sources[: len(beside)] != beside:
+        return ""
+    pattern = f"{folder}/*{references[0].suffix}"
+    return f"{len(beside)} queries lie beside the only reference; for all of them quote it: --reference '{pattern}'"
 
 
 class _JsonPrinter:

@@ -153,8 +153,9 @@ def open_picture(source: PictureSource) -> Iterator[Image.Image]:
         except LadError:
             raise
         except UnidentifiedImageError:
-            kind = describe_kind(_head(source))
-            problem = kind or "not a picture that can be read; save it as PNG or JPEG"
+            head = _head(source)
+            unknown = "not a picture that can be read; save it as PNG or JPEG"
+            problem = describe_kind(head) or (unknown if head else "the file is empty; copy it again")
             raise ImageError(f"{name}: {problem}") from None
         except Image.DecompressionBombError:
             raise ImageError(_too_large(name, "more than 170 million")) from None

@@ -363,6 +363,11 @@ def _refuse_twice(*groups: Sequence[Path]) -> None:
             digest = hashlib.sha256(path.read_bytes()).hexdigest()
         except OSError as error:
             raise InputError(f"{printable(path)}: {error.strerror}") from None
+        if first.get(digest) == path:
+            raise InputError(
+                f"{printable(path)}: given twice; give each picture once, as a reference, as a normal one or as a bad "
+                "one"
+            )
         if digest in first:
             raise InputError(
                 f"{printable(path)}: the same picture as {printable(first[digest])}; give each picture once, "

@@ -307,6 +307,11 @@ def check_folders(folder: Path, station: Path, sinks: Sequence[Sink]) -> None:
         if isinstance(sink, SortedFolders):
             for target in sink.folders():
                 target = target.resolve()
+                if target.is_relative_to(station.resolve()):
+                    raise InputError(
+                        f"--to {printable(sink.name)}: the station keeps pictures of its own there; give a folder "
+                        "outside it"
+                    )
                 if target.is_relative_to(watched) or watched.is_relative_to(target):
                     raise InputError(
                         f"--to {printable(sink.name)}: its pictures would be watched again; give a folder that lies "
