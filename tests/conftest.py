@@ -16,6 +16,7 @@ from lad_reasoner.judges.evidence.matching import Matcher
 
 settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("busy")
+gc.disable()  # until the tests are imported: little of that is garbage
 _JUDGES = ("Grey", "SlowGrey", "NearestGrey", "HeldGrey")
 os.environ["LAD_TRUSTED"] = " ".join(f"helpers.stations:{name}" for name in _JUDGES)
 
@@ -35,8 +36,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_collection_finish() -> None:
-    """What was imported stays to the end: the garbage collector need not look through it again and again."""
+    """What was imported stays to the end: the garbage collector, at work from here on, need not look through it."""
     gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(scope="session")

@@ -9,6 +9,8 @@ from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src/lad_reasoner"
 PAGE = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
@@ -31,8 +33,13 @@ def imports_of(tree: ast.Module) -> Iterator[str]:
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
-def test_the_map_has_a_line_for_each_module() -> None:
-    trees = modules_of(SOURCE)
+@pytest.fixture(scope="module")
+def trees() -> dict[str, ast.Module]:
+    """The product's modules, parsed once."""
+    return modules_of(SOURCE)
+
+
+def test_the_map_has_a_line_for_each_module(trees: dict[str, ast.Module]) -> None:
     lines: dict[str, str] = {}
     for path, tree in trees.items():
         room, _, file = path.rpartition("/")
@@ -72,9 +79,9 @@ def test_the_layers_are_those_of_the_linter() -> None:
     assert block in PAGE, f"docs/architecture.md lacks this block:\n{block}"
 
 
-def test_a_public_name_stands_in_one_module() -> None:
+def test_a_public_name_stands_in_one_module(trees: dict[str, ast.Module]) -> None:
     homes: dict[str, set[str]] = defaultdict(set)
-    for path, tree in modules_of(SOURCE).items():
+    for path, tree in trees.items():
         if path.startswith("miniloco/"):  # every product has the same few functions
             continue
         for node in tree.body:
@@ -84,15 +91,15 @@ def test_a_public_name_stands_in_one_module() -> None:
     assert not clashes
 
 
-def test_only_the_command_line_knows_the_terminal() -> None:
-    for path, tree in modules_of(SOURCE).items():
+def test_only_the_command_line_knows_the_terminal(trees: dict[str, ast.Module]) -> None:
+    for path, tree in trees.items():
         if not path.startswith("cli/") and path != "report/terminal.py":
             assert not {name.partition(".")[0] for name in imports_of(tree)} & {"rich", "typer"}, path
 
 
-def test_what_is_printed_is_shown() -> None:
+def test_what_is_printed_is_shown(trees: dict[str, ast.Module]) -> None:
     """Names of files and what models wrote reach a terminal through `text.shown` alone."""
-    for path, tree in modules_of(SOURCE).items():
+    for path, tree in trees.items():
         calls = {
             node.func.id for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
         }
@@ -100,10 +107,10 @@ def test_what_is_printed_is_shown() -> None:
             assert "lad_reasoner.text.print_shown" in set(imports_of(tree)), path
 
 
-def test_whatever_is_written_names_its_place() -> None:
+def test_whatever_is_written_names_its_place(trees: dict[str, ast.Module]) -> None:
     """The error of a full disk has no name: files are written through files/ alone, which gives it one."""
     plain = {"write_text", "write_bytes", "copyfile", "copy", "copy2", "copytree"}
-    for path, tree in modules_of(SOURCE).items():
+    for path, tree in trees.items():
         for node in ast.walk(tree):
             if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
                 continue
