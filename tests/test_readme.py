@@ -43,7 +43,7 @@ def blocks_of(kind: str, pages: list[Path] = PAGES) -> list[str]:
 
 def run(folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
     """Run the command in the folder; it must end with 0."""
-    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
     return done
@@ -53,7 +53,7 @@ def run(folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
 def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess[str]]:
     """The folder in which `lad-reasoner demo` ran, which is what `make demo` calls, and what that said."""
     folder = tmp_path_factory.mktemp("demo")
-    return folder, run(folder, "lad-reasoner", "demo")
+    return folder, run(folder, str(Path(sys.executable).with_name("lad-reasoner")), "demo")
 
 
 @pytest.mark.slow
