@@ -50,7 +50,7 @@ def test_create_and_show(command: Command, tmp_path: Path) -> None:
     code, shown, told = command(*pictures, "--max-false-alarms", 0.1, "--max-unsure", 0.2, "-o", out)
     assert code == 0, told
     assert told == f"station: {out}\n"
-    assert shown.startswith("lamp: pixel-difference (none), 1 references, 20 normal and 4 bad pictures\n")
+    assert shown.startswith("lamp: pixel-difference (none), 1 reference, 20 normal and 4 bad pictures\n")
     assert ": at most 10 % of good parts; with these normals the true rate is 9.5 % [1.2, 24.9]" in shown
     assert ": at most 20 % of good parts" in shown
     assert "missed: 25.0 % of bad parts [4.6, 69.9] pass as good" in shown

@@ -14,6 +14,7 @@ import typer
 
 from lad_reasoner.cli.options import STATION, print_receipt, with_judge_options
 from lad_reasoner.errors import InputError, LadError, MachineError, MissingExtraError
+from lad_reasoner.text import counted
 from lad_reasoner.text import print_shown as print
 
 if TYPE_CHECKING:
@@ -95,7 +96,7 @@ def eval_verb(
     if len(run.labels) == 1:
         print(f"note: {_describe_one_label(run.labels)}", file=sys.stderr)
     if run.done:
-        print(f"{out}: resumed with {run.done} pairs judged and {len(run.todo)} left", file=sys.stderr)
+        print(f"{out}: resumed with {counted(run.done, 'pair')} judged and {len(run.todo)} left", file=sys.stderr)
     try:
         for _ in track(run.predict(), len(run.todo), "Judging", beside_results=False):
             pass

@@ -22,6 +22,7 @@ from lad_reasoner.cli.options import (
     with_judge_options,
 )
 from lad_reasoner.errors import InputError
+from lad_reasoner.text import counted
 from lad_reasoner.text import print_shown as print
 
 if TYPE_CHECKING:
@@ -219,7 +220,7 @@ def _announce_study(inspector: Inspector) -> None:
     """
     studies = hasattr(inspector.judge, "show_progress")
     if studies and len(inspector.references) >= MANY_REFERENCES and not _show_study(inspector.judge):
-        print(f"studying {len(inspector.references)} references", file=sys.stderr)
+        print(f"studying {counted(len(inspector.references), 'reference')}", file=sys.stderr)
 
 
 def _show_study(judge: Judge) -> bool:

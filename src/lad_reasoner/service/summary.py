@@ -13,7 +13,7 @@ from lad_reasoner.service.conformal import balanced_rate, conformal_limit, expec
 from lad_reasoner.service.rules import describe_check
 from lad_reasoner.service.station import Station, path_inside, station_folder
 from lad_reasoner.service.upkeep import Drift, Rescored, Stood
-from lad_reasoner.text import listed
+from lad_reasoner.text import counted, listed
 
 OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
 BINS, BAR = 20, 40  # of the histogram: rows, and characters of the longest bar
@@ -21,7 +21,8 @@ BINS, BAR = 20, 40  # of the histogram: rows, and characters of the longest bar
 
 def describe_station(station: Station) -> list[str]:
     """Lines for a terminal or a log."""
-    counts = f"{len(station.references)} references, {len(station.normals)} normal and {len(station.bad)} bad pictures"
+    references = counted(len(station.references), "reference")
+    counts = f"{references}, {len(station.normals)} normal and {len(station.bad)} bad pictures"
     lines = [
         f"{station.name}: {station.judge} ({station.prompt_version}), {counts}",
         f"made {station.made:%Y-%m-%d %H:%M} with version {station.version}",
@@ -31,7 +32,7 @@ def describe_station(station: Station) -> list[str]:
     if station.zones:
         lines += describe_zones(station)
     if station.rules is not None and station.rules.checks:
-        lines.append(f"{len(station.rules.active)} rules; `lad-reasoner station rules --show` lists them")
+        lines.append(f"{counted(len(station.rules.active), 'rule')}; `lad-reasoner station rules --show` lists them")
     if station.limit is None:
         return [*lines, "no limit of its own: the judge's answer stands, and no rate of false alarms is promised"]
     lines.append(f"anomalous above {station.limit:.4f}{_promise(station)}")
@@ -94,7 +95,7 @@ def describe_zones(station: Station) -> list[str]:
         lines.append(f"{zone.kind} {zone.name or '(no name)'}: {shape}{tolerance}")
     scale = "no scale in mm" if station.mm_per_pixel is None else f"{station.mm_per_pixel:g} mm a pixel"
     moving = "in their places" if station.fixed_camera else "moved with the part"
-    return [*lines, f"{len(lines)} zones, {moving}; {scale}"]
+    return [*lines, f"{counted(len(lines), 'zone')}, {moving}; {scale}"]
 
 
 def describe_rules(station: Station, folder: Path, held: Mapping[str, tuple[int, int]]) -> list[str]:
@@ -115,12 +116,14 @@ def describe_rules(station: Station, folder: Path, held: Mapping[str, tuple[int,
         "anomalous": "makes any part anomalous",
     }[station.rules.broken]
     asked = f"; questions go to {station.rules.model}" if station.rules.model else ""
-    return [*lines, f"{len(lines)} rules{asked}; a broken rule {means}; what the limits promise does not count rules"]
+    rules = counted(len(lines), "rule")
+    return [*lines, f"{rules}{asked}; a broken rule {means}; what the limits promise does not count rules"]
 
 
 def describe_rescored(rescored: Rescored) -> str:
     """One line."""
-    line = f"{rescored.pictures} pictures scored again: the largest change of a score is {rescored.largest:.4f}"
+    pictures = counted(rescored.pictures, "picture")
+    line = f"{pictures} scored again: the largest change of a score is {rescored.largest:.4f}"
     if rescored.changed:
         line += f"; CHANGED: {listed(rescored.changed)}; make the limit anew with `lad-reasoner station calibrate`"
     return line

@@ -57,6 +57,7 @@ from lad_reasoner.judges.evidence.registration import (
 )
 from lad_reasoner.judges.evidence.threads import in_parallel
 from lad_reasoner.progress import Track, silent
+from lad_reasoner.text import counted
 
 WORKING_AREA = 384 * 384  # pixels: the picture that the network sees, in the first reference's aspect
 ORIENTATIONS = 8  # multiples of 45 degrees in which a reference is known
@@ -195,7 +196,7 @@ class Matcher:
         numbers = _numbers_of_orientations(len(references)) if features is None else [len(each) for each in features]
         fitted = list(zip(references, numbers, strict=True))
         self.views: Final = in_parallel(lambda each: orientations(self.fit(each[0]), each[1]), fitted)
-        work = f"studying {len(references)} references"
+        work = f"studying {counted(len(references), 'reference')}"
         if features is None:
             views = [view for views in self.views for view in views]
             each = in_parallel(self._features, views, lambda each: track(each, len(views), work))
