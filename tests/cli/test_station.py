@@ -221,7 +221,7 @@ def test_zones(command: Command, tmp_path: Path) -> None:
     svg.write_text('<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32">' + shape + "</svg>")
     code, shown, told = command("station", "zones", out, "--svg", svg, "--mm-per-pixel", 0.5)
     assert code == 0, told
-    assert shown == "ignore date: 4 corners\n1 zones, moved with the part; 0.5 mm a pixel\n"
+    assert shown == "ignore date: 4 corners\n1 zone, moved with the part; 0.5 mm a pixel\n"
     assert command("station", "zones", out)[1] == shown
     assert shown in command("station", "show", out)[1]
     code, _, told = command("station", "zones", out, "--svg", tmp_path / "gone.svg")
