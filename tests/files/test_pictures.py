@@ -205,5 +205,5 @@ def test_a_forked_process_does_not_wait_for_decoders_that_it_does_not_have(tmp_p
 
 
 def test_an_upload_of_zero_bytes_is_called_empty() -> None:
-    with pytest.raises(ImageError, match="picture: the file is empty; copy it again"):
+    with pytest.raises(ImageError, match="picture: the file is empty, no picture; copy it again"):
         read_picture(b"")

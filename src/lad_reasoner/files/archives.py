@@ -333,5 +333,5 @@ def fetch(name: str) -> bytes:
     if len(content) > MOST_BYTES:
         raise ImageError(f"{shown}: larger than {MOST_BYTES // 1024**2} MB")
     if not content:
-        raise ImageError(f"{shown}: the file is empty; copy it again")
+        raise ImageError(f"{shown}: the file is empty, no picture; copy it again")
     return content

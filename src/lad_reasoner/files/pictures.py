@@ -155,7 +155,7 @@ def open_picture(source: PictureSource) -> Iterator[Image.Image]:
         except UnidentifiedImageError:
             head = _head(source)
             unknown = "not a picture that can be read; save it as PNG or JPEG"
-            problem = describe_kind(head) or (unknown if head else "the file is empty; copy it again")
+            problem = describe_kind(head) or (unknown if head else "the file is empty, no picture; copy it again")
             raise ImageError(f"{name}: {problem}") from None
         except Image.DecompressionBombError:
             raise ImageError(_too_large(name, "more than 170 million")) from None
@@ -219,7 +219,7 @@ def _check_file(path: Path, name: str) -> None:
     if not path.is_file():
         raise ImageError(f"{name}: not a file")
     if status.st_size == 0:
-        raise ImageError(f"{name}: the file is empty; copy it again")
+        raise ImageError(f"{name}: the file is empty, no picture; copy it again")
     if status.st_size > MAX_BYTES:
         raise ImageError(f"{name}: {status.st_size / MAX_BYTES:.1f} GB; the file of a picture has at most 1 GB")
 
