@@ -270,11 +270,12 @@ def test_late_is_not_judged(tmp_path: Path) -> None:
     grey_station(tmp_path, judge="helpers.stations:HeldGrey", max_false_alarms=None, normals=0)
     with serving_here(create_app(Runtime([tmp_path / "station"])), tmp_path / "log") as served:
         HeldGrey.gate.clear()
+        begin = time.monotonic()
         try:
             late = served.inspect(grey_png(100), part="4711", seconds="0.06")  # comes while the judge is still at work
         finally:
             HeldGrey.gate.set()
-        assert late.status == 200
+        assert late.status == 200 and time.monotonic() - begin < 3.0
         assert late.json["outcome"] == "not judged" and late.json["why"].startswith("late")
         assert late.json["part"] == "4711" and late.json["verdict"] is None
         assert served.inspect(grey_png(250), part="4712").json["outcome"] != "not judged"
@@ -298,10 +299,12 @@ def test_what_is_decided_late_is_not_judged(copied: Path, tmp_path: Path, monkey
 
     monkeypatch.setattr(OpenStation, "decide", decide_slowly)
     with serving_here(create_app(Runtime([copied])), tmp_path / "log") as served:
+        begin = time.monotonic()
         try:
             late = served.inspect(grey_png(100), part="4711", seconds="0.3").json  # comes before it is decided
         finally:
             gate.set()
+        assert time.monotonic() - begin < 1.5
         assert late["outcome"] == "not judged" and late["why"].startswith("late") and late["verdict"] is None
         assert decided.wait(60)
         is_served(served)
