@@ -425,8 +425,9 @@ def orientations(image: Image.Image, number: int = ORIENTATIONS) -> list[Image.I
 
     Only the first `number` of these.
     """
-    width, height = image.size
-    side, margin = max(width, height), max(width, height) // 2
+    if number == 1:  # each of many references: nothing is to be turned
+        return [image]
+    side, margin = max(image.size), max(image.size) // 2
     # Mirrored and not black: a black corner would be a part that the query lacks.
     padded = Image.fromarray(np.pad(np.asarray(image), ((margin, margin), (margin, margin), (0, 0)), mode="symmetric"))
     # From a pixel of a square to its place in the padded picture: a turn by 45 degrees about the centre.
