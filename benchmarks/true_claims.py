@@ -102,7 +102,6 @@ COMPARED = re.compile(
 )
 TYPICAL = "The limit is that of a typical product, since one reference shows no variation."
 ALIKE = re.compile(r"For this the (?:nearest )?reference was made (?P<alike>as [a-z ]+) as the query\.")
-IMITATED = {"darker": "as dark", "lighter": "as light", "blurred": "as soft", "noisy": "as noisy"}
 WHOLE = re.compile(
     r"The picture (?:is (?P<percent>\d+) % (?P<light>darker|lighter) than|is (?P<grey>grey), but"
     r"|is (?P<blurred>less sharp) than|is (?P<noisy>noisier) than|shows (?P<compressed>more traces of compression) than"

@@ -8,8 +8,9 @@ import pytest
 
 from helpers.stations import grey_picture, grey_station
 from lad_reasoner.errors import InputError
+from lad_reasoner.files.jsonl import read_records
 from lad_reasoner.records import Failure
-from lad_reasoner.service.challenge import challenge, read_challenges
+from lad_reasoner.service.challenge import Challenge, challenge
 from lad_reasoner.service.inspection import Decision, OpenStation, why_locked
 from lad_reasoner.service.setup import calibrate
 from lad_reasoner.service.station import TESTS
@@ -44,7 +45,7 @@ def test_a_failed_challenge_locks_also_a_station_that_is_open(station: Path, goo
     calibrate(station)  # may still be done
     assert challenge(station, good=[good], bad=[bad]).passed
     assert [type(result) for result in opened.inspect([good])] == [Decision]
-    assert [record.passed for record in read_challenges(station)] == [True, False, True]
+    assert [record.passed for record in read_records(station / TESTS, Challenge)] == [True, False, True]
 
 
 def test_an_unsure_part_is_neither(station: Path, good: Path, bad: Path, tmp_path: Path) -> None:
@@ -75,7 +76,7 @@ def test_a_log_that_was_cut_or_spoilt(station: Path, good: Path, bad: Path) -> N
     path.write_bytes(whole + whole[: len(whole) // 2])  # a power cut while the next was written
     assert why_locked(station) == locked
     assert challenge(station, good=[good], bad=[bad]).passed
-    assert [record.passed for record in read_challenges(station)] == [False, True]
+    assert [record.passed for record in read_records(station / TESTS, Challenge)] == [False, True]
     assert why_locked(station) == ""
     for spoilt in (b"\xff\n", b"[]\n", b"{}\n", b"7\n"):
         path.write_bytes(spoilt)

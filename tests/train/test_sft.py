@@ -28,7 +28,7 @@ from lad_reasoner.files.pictures import read_picture
 from lad_reasoner.files.whole import own_folder
 from lad_reasoner.judges.vlm.checkpoint import load_checkpoint
 from lad_reasoner.train import sft
-from lad_reasoner.train.checkpoints import is_whole
+from lad_reasoner.train.checkpoints import find_fault
 from lad_reasoner.train.publish import assemble
 from lad_reasoner.train.settings import TrainSettings, read_recipe
 
@@ -172,7 +172,7 @@ def test_a_picture_that_is_lost_on_the_way(tmp_path: Path, stock: Path, monkeypa
         InputError, match=r"images/\d\d\.png: .*damaged.*kept: repair it, then run the same command with --resume"
     ):
         sft.train_sft(write_recipe(tmp_path, max_steps=3, save_steps=1))
-    assert is_whole(tmp_path / "run" / "checkpoint-1")
+    assert not find_fault(tmp_path / "run" / "checkpoint-1")
 
 
 def test_settings_that_only_the_trainer_can_judge(folder: Path, trained: list[Any]) -> None:
@@ -230,7 +230,7 @@ def test_a_clock_that_was_set_back_loses_no_checkpoint(folder: Path, trained: li
     sft.train_sft(path, resume=True)
     assert [checkpoint.name for checkpoint in (folder / "run").glob("checkpoint-*")] == ["checkpoint-4"]
     assert (last / "hashes.json").is_file()
-    assert is_whole(last)
+    assert not find_fault(last)
     assert trained[1].args.save_total_limit == 1
 
 
@@ -248,7 +248,7 @@ def test_a_disk_that_is_full_is_named_with_its_place(
     with pytest.raises(MachineError, match=r"run/checkpoint-1: cannot be written \(.*\); free some space, .*--resume"):
         sft.train_sft(write_recipe(folder, max_steps=2, save_steps=1))
     monkeypatch.undo()
-    assert not is_whole(folder / "run" / "checkpoint-1")
+    assert find_fault(folder / "run" / "checkpoint-1")
 
 
 def test_a_pickle_in_a_checkpoint_is_refused_in_one_line(folder: Path, trained: list[Any]) -> None:
@@ -333,15 +333,15 @@ def test_stopped_and_killed_and_gone_on_with(
     assert "--resume" in err
     assert "Traceback" not in err
     assert out == ""
-    assert is_whole(chain.out / "checkpoint-3")
+    assert not find_fault(chain.out / "checkpoint-3")
 
     killed = chain.start("--resume", kill_at=6)
     whole.run(monkeypatch)
     assert killed.wait(timeout=120) == -signal.SIGKILL, killed.communicate()
     killed.communicate()
     assert (chain.out / "checkpoint-6").is_dir()
-    assert not is_whole(chain.out / "checkpoint-6")
-    assert is_whole(chain.out / "checkpoint-4")
+    assert find_fault(chain.out / "checkpoint-6")
+    assert not find_fault(chain.out / "checkpoint-4")
 
     caplog.set_level(logging.INFO, "lad_reasoner")
     chain.run(monkeypatch, resume=True)

@@ -32,7 +32,7 @@ from lad_reasoner.errors import InputError
 from lad_reasoner.records import LEVEL, Estimate, Pair, Prediction, Record
 from lad_reasoner.text import listed
 
-RESAMPLES = 2000
+RESAMPLES, SEED = 2000, 0  # of the bootstrap
 NAMED = 5  # pairs that are spelled out where two runs differ
 UNNAMED = "unnamed"  # the class of pairs without a category
 VERDICT_METRICS = ("accuracy", "f1", "precision", "tpr", "tnr", "balanced_accuracy", "mcc")
@@ -114,44 +114,44 @@ class PairedTest(Summary):
     seed: int
 
 
-def compute_metrics(predictions: Sequence[Prediction], *, resamples: int = RESAMPLES, seed: int = 0) -> Metrics:
+def compute_metrics(predictions: Sequence[Prediction], *, resamples: int = RESAMPLES) -> Metrics:
     """All metrics of a run; `resamples=0` leaves out the intervals.
 
     Raises `InputError` for no predictions, a pair without a label, and a pair that was predicted twice.
     """
     run = _Run.of(predictions)
     everything, good = np.ones(len(run.pairs), bool), ~run.anomalous
-    overall = _overall(run, everything, resamples, seed)
+    overall = _overall(run, everything, resamples)
     by_kind = {}
     for kind in sorted({pair.kind for pair in run.pairs if pair.kind and pair.kind != "good"}):
         members = good | np.array([pair.kind == kind for pair in run.pairs])
-        by_kind[kind] = _overall(run, members, resamples, seed).summary()
-    by_defect = _bootstrap(run, run.defects(), resamples, seed)
+        by_kind[kind] = _overall(run, members, resamples).summary()
+    by_defect = _bootstrap(run, run.defects(), resamples)
     return Metrics(
         **dict(overall.summary()),
         by_class={name: bootstrap.estimates() for name, bootstrap in overall.by_class.items()},
         by_kind=by_kind,
         by_defect={defect: bootstrap.estimates() for defect, bootstrap in by_defect.items()},
         resamples=resamples,
-        seed=seed,
+        seed=SEED,
     )
 
 
 def estimate_share(
-    parts: Sequence[int], wholes: Sequence[int], strata: Sequence[str], *, resamples: int = RESAMPLES, seed: int = 0
+    parts: Sequence[int], wholes: Sequence[int], strata: Sequence[str], *, resamples: int = RESAMPLES
 ) -> Estimate:
     """The sum of `parts` over the sum of `wholes`, each with one number per prediction.
 
     The interval is a bootstrap over the predictions, within each of the `strata`.
     """
     part, whole = np.asarray(parts, np.float64), np.asarray(wholes, np.float64)
-    samples = [_ratio(weights @ part, weights @ whole) for weights in _resample(np.asarray(strata), resamples, seed)]
+    samples = [_ratio(weights @ part, weights @ whole) for weights in _resample(np.asarray(strata), resamples)]
     value = part.sum() / whole.sum() if whole.sum() else np.nan
     return _to_estimate(float(value), np.concatenate([np.empty(0), *samples]))
 
 
 def compare_predictions(
-    first: Sequence[Prediction], second: Sequence[Prediction], *, resamples: int = RESAMPLES, seed: int = 0
+    first: Sequence[Prediction], second: Sequence[Prediction], *, resamples: int = RESAMPLES
 ) -> PairedTest:
     """Exact McNemar (McNemar 1947; scipy.stats.binomtest) and a paired bootstrap of two runs, each in any order.
 
@@ -160,8 +160,8 @@ def compare_predictions(
     one, other = _Run.of(first), _Run.of(second)
     _refuse_other_pairs(one.pairs, other.pairs)
     everything = np.ones(len(one.pairs), bool)
-    # With the same seed and classes both runs see the same resamples: that is what pairs the bootstrap.
-    overall, other_overall = (_overall(run, everything, resamples, seed) for run in (one, other))
+    # With the same classes both runs see the same resamples: that is what pairs the bootstrap.
+    overall, other_overall = (_overall(run, everything, resamples) for run in (one, other))
     only_first, only_second = int((one.right & ~other.right).sum()), int((~one.right & other.right).sum())
     unequal = only_first + only_second
     return PairedTest(
@@ -174,7 +174,7 @@ def compare_predictions(
         agreement=float(np.mean(one.answer == other.answer)),
         p_value=float(binomtest(only_first, unequal).pvalue) if unequal else 1.0,
         resamples=resamples,
-        seed=seed,
+        seed=SEED,
     )
 
 
@@ -302,18 +302,18 @@ def _to_estimate(value: float, samples: Floats) -> Estimate:
     return Estimate(value=value, interval=(float(low), float(high)))
 
 
-def _overall(run: _Run, members: Bools, resamples: int, seed: int) -> _Overall:
+def _overall(run: _Run, members: Bools, resamples: int) -> _Overall:
     """Of the members: pooled, and each class for itself."""
     classes = {name: members & (run.category == name) for name in sorted(set(run.category.tolist()))}
-    by_class = _bootstrap(run, {"": members, **classes}, resamples, seed)
+    by_class = _bootstrap(run, {"": members, **classes}, resamples)
     return _Overall(by_class.pop(""), by_class)
 
 
-def _bootstrap(run: _Run, sets: dict[str, Bools], resamples: int, seed: int) -> dict[str, _Bootstrap]:
-    """The metrics of each set of predictions; all sets, and all calls with one seed, see the same resamples."""
+def _bootstrap(run: _Run, sets: dict[str, Bools], resamples: int) -> dict[str, _Bootstrap]:
+    """The metrics of each set of predictions; all sets, and all calls, see the same resamples."""
     once = np.ones((1, len(run.pairs)))  # the predictions themselves: each is drawn once
     values: dict[str, list[Floats]] = {name: [_values(run, members, once)] for name, members in sets.items()}
-    for weights in _resample(run.category, resamples, seed):
+    for weights in _resample(run.category, resamples):
         for name, members in sets.items():
             values[name].append(_values(run, members, weights))
     bootstraps = {}
@@ -323,9 +323,9 @@ def _bootstrap(run: _Run, sets: dict[str, Bools], resamples: int, seed: int) -> 
     return bootstraps
 
 
-def _resample(strata: NDArray[np.str_], resamples: int, seed: int) -> Iterator[Floats]:
+def _resample(strata: NDArray[np.str_], resamples: int) -> Iterator[Floats]:
     """Blocks of (resamples, predictions): how often each is drawn, with replacement, from its own stratum."""
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(SEED)
     block = max(1, _BLOCK // len(strata))
     for start in range(0, resamples, block):
         count = min(block, resamples - start)

@@ -9,7 +9,6 @@ hold them; data/sets/export.py writes those for a harness, in the same files.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -33,8 +32,6 @@ def export_benchmark(
     *,
     to: Literal["inspect", "lmms-eval", "vlmevalkit", "mmad"],
     references: int | None = None,
-    seed: int = 0,
-    kinds: Sequence[str] | None = None,
     limit: int | None = None,
     track: Track = silent,
 ) -> Exported:
@@ -44,7 +41,7 @@ def export_benchmark(
     benchmark's folder or are those of no picture.
     """
     out = Path(out).absolute()
-    pairs, _ = draw_pairs(benchmark, references=references, seed=seed, kinds=kinds)
+    pairs, _ = draw_pairs(benchmark, references=references)
     if limit is not None:
         pairs = limit_pairs(pairs, limit)
     entries = [_entry(benchmark, pair) for pair in pairs]

@@ -62,9 +62,9 @@ class Chunk:
         return f"{self.name}-{self.number:04d}"
 
 
-def fit_grid(image: Image.Image, cell: int = CELL) -> Image.Image:
+def fit_grid(image: Image.Image) -> Image.Image:
     """The picture with both sides rounded to whole cells, as Qwen2-VL's image processor does."""
-    width, height = (max(cell, round(side / cell) * cell) for side in image.size)
+    width, height = (max(CELL, round(side / CELL) * CELL) for side in image.size)
     return image if (width, height) == image.size else image.resize((width, height), Image.Resampling.BICUBIC)
 
 

@@ -16,12 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from lad_reasoner.errors import InputError
-from lad_reasoner.files.jsonl import append_record, read_records, repair_records
+from lad_reasoner.files.jsonl import append_record, repair_records
 from lad_reasoner.files.whole import lock
-from lad_reasoner.judge import Judge
 from lad_reasoner.records import Failure, Outcome, Record
 from lad_reasoner.service.inspection import OpenStation
-from lad_reasoner.service.station import TESTS, path_inside, station_folder
+from lad_reasoner.service.station import TESTS, path_inside
 from lad_reasoner.text import listed, printable
 
 
@@ -56,7 +55,6 @@ def challenge(
     *,
     good: Sequence[str | Path],
     bad: Sequence[str | Path],
-    judge: Judge | None = None,
     options: Mapping[str, Any] | None = None,
 ) -> Challenge:
     """Judge the master parts and append the result to the log, also on a locked station; `options` as in `OpenStation`.
@@ -66,7 +64,7 @@ def challenge(
     """
     if not good or not bad:
         raise InputError("a challenge needs a good and a bad master part: give --good and --bad")
-    opened = OpenStation(folder, judge, obey_lock=False, options=options)
+    opened = OpenStation(folder, obey_lock=False, options=options)
     parts: list[MasterPart] = []
     for path, decision in zip([*good, *bad], opened.inspect([*good, *bad]), strict=True):
         part = MasterPart(picture=printable(path), bad=len(parts) >= len(good))
@@ -93,9 +91,3 @@ def challenge(
 def _describe(part: MasterPart) -> str:
     kind = "bad" if part.bad else "good"
     return f"the {kind} master part {part.picture} was {part.outcome or f'not judged ({part.error})'}"
-
-
-def read_challenges(folder: str | Path) -> list[Challenge]:
-    """The log, oldest first; empty if there is none."""
-    path = station_folder(folder) / TESTS
-    return list(read_records(path, Challenge)) if path.exists() else []

@@ -59,7 +59,7 @@ def p_value(scores: Sequence[float], score: float) -> float:
     return (1 + sum(normal >= score for normal in scores)) / (len(scores) + 1)
 
 
-def false_alarm_interval(normals: int, rate: float, level: float = LEVEL) -> Estimate:
+def false_alarm_interval(normals: int, rate: float) -> Estimate:
     """The true rate of false alarms of a limit from so many normals: its mean, and the interval that holds it.
 
     Exact for scores without ties; ties lower the rate.
@@ -69,7 +69,7 @@ def false_alarm_interval(normals: int, rate: float, level: float = LEVEL) -> Est
         return Estimate(value=None)
     # The limit is the (above + 1)-largest of n scores: the mass beyond it is Beta(above + 1, n - above).
     a, b = above + 1, normals - above
-    low, high = (float(betaincinv(a, b, share)) for share in ((1 - level) / 2, (1 + level) / 2))
+    low, high = (float(betaincinv(a, b, share)) for share in ((1 - LEVEL) / 2, (1 + LEVEL) / 2))
     return Estimate(value=a / (a + b), interval=(low, high))
 
 

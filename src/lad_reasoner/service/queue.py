@@ -63,11 +63,10 @@ class BatchQueue:
         self,
         *,
         depth: int = DEPTH,
-        window: float = WINDOW,
         workers: int = 1,
         observe: Callable[[int, float], None] = lambda size, seconds: None,
     ) -> None:
-        self.depth, self.window, self.observe = depth, window, observe
+        self.depth, self.observe = depth, observe
         self._waiting: deque[_Job] = deque()
         self._background: deque[_Job] = deque()
         self._changed = threading.Condition()
@@ -212,7 +211,7 @@ class BatchQueue:
     def _gather(self) -> None:
         """Wait a moment for the rest of a batch. The caller holds the lock, which others get while this waits."""
         size = max(1, self._waiting[0].judge.batch_size)
-        end = time.monotonic() + self.window
+        end = time.monotonic() + WINDOW
         while 0 < len(self._waiting) < size and not self._closing and (left := end - time.monotonic()) > 0:
             self._changed.wait(left)
 

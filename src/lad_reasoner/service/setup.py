@@ -133,7 +133,6 @@ def calibrate(
     max_unsure: float | None = None,
     folds: int | None = None,
     options: Mapping[str, Any] | None = None,
-    judge: Judge | None = None,
     track: Track = silent,
 ) -> Station:
     """Score the station's own pictures again, and set the limits anew; a rate that is given replaces its promise.
@@ -151,7 +150,7 @@ def calibrate(
         station = station.model_copy(update={"max_pixels": pixels, "options": {**station.options, **given}})
         if folds is not None:
             station = _with_folds(station, folds or None, folder)
-        station = _score(station, folder, judge or load_station_judge(station), track)
+        station = _score(station, folder, load_station_judge(station), track)
         station.save(folder)
     return station
 

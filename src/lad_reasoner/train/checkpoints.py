@@ -81,11 +81,6 @@ def seal(checkpoint: Path) -> None:
     write_whole(checkpoint / SEAL, json.dumps(hashes, indent=2) + "\n")
 
 
-def is_whole(checkpoint: Path) -> bool:
-    """Whether nothing of a checkpoint is missing or damaged."""
-    return not find_fault(checkpoint)
-
-
 def find_fault(checkpoint: Path, number: int | None = None) -> str:
     """What is missing or damaged in the checkpoint of this step; empty if it is whole."""
     if checkpoint.is_symlink():

@@ -102,11 +102,11 @@ def cable_sights(start: str, end: str, path: Points) -> list[Sight]:
     return sights
 
 
-def span(path: Points, height: float = 0.05) -> Region:
+def span(path: Points) -> Region:
     """A region about a cable."""
     xs, ys = [x for x, _ in path], [y for _, y in path]
     middle = ((min(xs) + max(xs)) / 2, (min(ys) + max(ys)) / 2)
-    return Region(*middle, max(xs) - min(xs), max(ys) - min(ys) + height)
+    return Region(*middle, max(xs) - min(xs), max(ys) - min(ys) + 0.05)
 
 
 def around_connector(item: Item) -> Region:

@@ -271,7 +271,6 @@ class Canvas:
         *,
         height: float,
         angle: float = 0.0,
-        opacity: float = 1.0,
     ) -> None:
         """A line of text centred at a point, its capitals about `height` tall."""
         # Drawn three times as large as needed, so that turning and shrinking leave clean edges.
@@ -285,7 +284,7 @@ class Canvas:
         columns = np.broadcast_to(window.x * step + wide / 2 - 0.5, window.shape)
         smooth = ndimage.uniform_filter(mask, 3)
         alpha = ndimage.map_coordinates(smooth, np.stack([rows, columns]), order=1, mode="constant")
-        self.blend(window, alpha.astype(np.float32) * opacity, colour)
+        self.blend(window, alpha.astype(np.float32), colour)
 
     def picture(self) -> Image.Image:
         """The painted picture in 8 bit, margin included."""

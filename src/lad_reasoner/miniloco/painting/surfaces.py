@@ -22,20 +22,18 @@ def brushed_plate(
     at: tuple[float, float],
     colour: Colour | str,
     *,
-    angle: float = 0.0,
     lift: float = 0.02,
-    strength: float = 0.06,
 ) -> None:
     """A plate of brushed metal: fine lines along x and a broad soft reflection across."""
     base = np.asarray(rgb(colour), np.float32)
     sheen_at, sheen_angle = float(canvas.rng.uniform(-0.3, 0.3)), float(canvas.rng.uniform(-0.5, 0.5))
 
     def paint(x: Array, y: Array) -> Array:
-        window = canvas.window(at, (shape.reach_x, shape.reach_y), angle)
+        window = canvas.window(at, (shape.reach_x, shape.reach_y))
         assert window is not None
         lines = canvas.noise(window, 0.0022, 45.0) + 0.6 * canvas.noise(window, 0.005, 25.0)
         sheen = np.exp(-(((x + sheen_angle * y - sheen_at) / 0.32) ** 2))
-        result: Array = base * (0.92 + strength * lines + 0.13 * sheen)[..., None]
+        result: Array = base * (0.92 + 0.06 * lines + 0.13 * sheen)[..., None]
         return result
 
     canvas.solid(
@@ -43,16 +41,15 @@ def brushed_plate(
         at,
         paint,
         Material(gloss=0.3, polish=20, mirror=0.2),
-        angle=angle,
         bevel=0.010,
         lift=lift,
     )
 
 
-def cloth(canvas: Canvas, colour: Colour | str, *, thread: float = 0.009) -> None:
+def cloth(canvas: Canvas, colour: Colour | str) -> None:
     """A woven ground: threads over and under."""
     window = canvas.everywhere()
-    u, v = window.x * (np.pi / thread), window.y * (np.pi / thread)
+    u, v = window.x * (np.pi / 0.009), window.y * (np.pi / 0.009)
     weave = np.sin(u) * np.sin(v) * 0.5 + np.cos(2 * u) * 0.2 + np.cos(2 * v) * 0.2
     light = 0.92 + 0.09 * weave + 0.03 * canvas.noise(window, 0.003) + 0.03 * canvas.noise(window, 0.15)
     canvas.pixels[:] = np.asarray(rgb(colour), np.float32) * light[..., None]
