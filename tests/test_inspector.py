@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, TiffImagePlugin
 from transformers import Dinov2Config, Dinov2Model
 
 import lad_reasoner
@@ -17,7 +17,8 @@ from helpers.shots import shot
 from lad_reasoner import Failure, Inspector, Verdict, load_model, parse_response, runner
 from lad_reasoner import inspector as module
 from lad_reasoner.errors import ImageError, InputError, LadError, MachineError
-from lad_reasoner.files.pictures import Picture, read_picture
+from lad_reasoner.files.changes import count_changes
+from lad_reasoner.files.pictures import MIXED, Picture, read_picture
 from lad_reasoner.judge import Judgement, PicturePair
 from lad_reasoner.judges.evidence.efficientnet import EfficientNetLite0
 from lad_reasoner.runner import READ_AHEAD, Judged
@@ -158,8 +159,8 @@ def test_the_pictures_of_few_batches_are_held(
     read: weakref.WeakSet[Picture] = weakref.WeakSet()
     held: list[int] = []
 
-    def remember(source: Path) -> Picture:
-        picture = read_picture(source)
+    def remember(source: Path, depth: int | None) -> Picture:
+        picture = read_picture(source, depth)
         read.add(picture)
         held.append(len(read))
         return picture
@@ -385,6 +386,42 @@ def test_errors(folder: Path) -> None:
         load_model("evidense")
     with pytest.raises(LadError, match="nowhere"):
         load_model(str(folder / "nowhere"))
+
+
+def test_all_references_that_cannot_be_used_are_named_in_one_line(folder: Path, tmp_path: Path) -> None:
+    blank = Image.new("RGB", (300, 200))
+    names = [f"{number}.png" for number in range(5)]
+    for name in names:
+        blank.save(tmp_path / name)
+    (tmp_path / names[1]).write_bytes(b"")
+    sources = [folder / "reference.png", *(tmp_path / name for name in names)]
+    with pytest.raises(ImageError) as raised:
+        Inspector("always-no", sources)
+    message = str(raised.value)
+    assert message.startswith(
+        f"5 of 6 references cannot be used: {tmp_path / '0.png'}: the picture has one colour only"
+    )
+    assert f"; {tmp_path / '1.png'}: the file is empty, no picture; copy it again; {tmp_path / '2.png'}: " in message
+    assert message.endswith("give a picture of the product and 2 more")
+    with pytest.raises(ImageError, match=rf"^{tmp_path / '1.png'}: the file is empty"):  # one alone: its own words
+        Inspector("always-no", sources[:1] + sources[2:3])
+
+
+def test_deep_values_beside_shallow_references_are_told_once(folder: Path, tmp_path: Path) -> None:
+    grey = np.asarray(Image.open(folder / "good.png").convert("L")).astype(np.uint16)
+    Image.fromarray(grey * 16).save(tmp_path / "twelve.png")
+    Image.open(folder / "good.png").save(tmp_path / "eight.png")
+    field = TiffImagePlugin.ImageFileDirectory_v2()
+    field[281] = 4095  # the largest value: the file says itself how deep it is
+    Image.fromarray(grey * 16).save(tmp_path / "told.tif", tiffinfo=field)
+    shallow = Inspector("always-no", [folder / "reference.png"])
+    assert shallow.depth is None
+    notes = [shallow.inspect(tmp_path / name).notes for name in ("twelve.png", "eight.png", "told.tif")]
+    assert notes == [(MIXED,), (), ("values of 12 bits were scaled to 8 bits",)]
+    deep = Inspector("always-no", [tmp_path / "twelve.png"])
+    assert MIXED not in deep.inspect(tmp_path / "twelve.png").notes
+    queries = [(tmp_path / name, shallow.depth) for name in ("twelve.png", "eight.png", "told.tif")]
+    assert count_changes(queries)[MIXED] == 1
 
 
 def test_public_names() -> None:

@@ -17,12 +17,12 @@ import numpy as np
 from PIL import Image
 
 from lad_reasoner.errors import ImageError, InputError
-from lad_reasoner.files.pictures import DEEP, Picture, PictureSource, find_depth, map_pictures, read_picture, why_blank
+from lad_reasoner.files.pictures import Picture, PictureSource, find_depth, map_pictures, read_picture, why_blank
 from lad_reasoner.judge import Judge, PicturePair
 from lad_reasoner.judges import add_evidence, load_judge
 from lad_reasoner.records import Failure, Verdict
 from lad_reasoner.runner import Judged, judge_batch, run
-from lad_reasoner.text import shown
+from lad_reasoner.text import listed, shown
 
 load_model = load_judge  # the public name
 
@@ -44,7 +44,7 @@ class Inspector:
         if len(references) == 0:
             raise InputError("no references: give at least one picture of a good product with --reference")
         self.depth = find_depth(references)
-        self.references = tuple(map_pictures(self._read_picture, references))
+        self.references = self._read_references(references)
         if isinstance(model, str):
             self.judge = load_judge(model, evidence=evidence)
         else:
@@ -72,8 +72,26 @@ class Inspector:
             raise InputError(query.error)
         return PicturePair(self.references, self._read_picture(query))
 
+    def _read_references(self, sources: Sequence[PictureSource]) -> tuple[Picture, ...]:
+        """The references; those that cannot be used are all named in one ImageError."""
+
+        def read(source: PictureSource) -> Picture | ImageError:
+            try:
+                return self._read_picture(source)
+            except ImageError as error:
+                return error
+
+        results = list(map_pictures(read, sources))
+        problems = [result for result in results if isinstance(result, ImageError)]
+        if len(problems) == 1:
+            raise problems[0]
+        if problems:
+            named = listed(problems, separator="; ")
+            raise ImageError(f"{len(problems)} of {len(results)} references cannot be used: {named}")
+        return tuple(result for result in results if isinstance(result, Picture))
+
     def _read_picture(self, source: PictureSource) -> Picture:
-        picture = read_picture(source) if self.depth == DEEP else read_picture(source, self.depth)
+        picture = read_picture(source, self.depth)
         if problem := why_blank(picture):
             raise ImageError(f"{shown(picture.name)}: {problem}; look at the camera, and give a picture of the product")
         return picture

@@ -96,6 +96,18 @@ def test_a_pattern_that_the_shell_filled_in_is_noted(command: Command, tmp_path:
     assert command(*words, f"{good[0].parent}/*.png", new[0].parent)[2] == ""
 
 
+def test_a_pattern_that_the_shell_filled_in_is_to_be_quoted(command: Command, tmp_path: Path) -> None:
+    good, normal = (grey_pictures(tmp_path / name, [100, 101, 102]) for name in ("good", "normal"))
+    create = ("station", "create", "--model", "pixel-difference", "-o", tmp_path / "s")
+    for option, files, others in (("-r", good, ()), ("--normal", normal, ("-r", good[0].parent))):
+        code, _, told = command(*create, *others, option, *files)
+        assert code == 2
+        hint = f"quote the pattern, {option} '{files[0].parent}/*.png', or give the folder"
+        assert f"Error: {option} takes one name, and the shell has filled in 3: {hint}" in told
+    _, _, told = command(*create, "-r", good[0], normal[0])  # no pattern of one folder
+    assert "unexpected extra argument" in told and "quote" not in told
+
+
 def test_promises_need_normal_pictures(command: Command, tmp_path: Path) -> None:
     reference = grey_picture(tmp_path / "a.png", 100)
     words = ("station", "create", "--reference", reference, "--model", "random", "-o", tmp_path / "s")
@@ -207,6 +219,10 @@ def test_check_test_and_calibrate(command: Command, tmp_path: Path) -> None:
     code, shown, _ = command("inspect", "--station", out, good, "--json")
     assert code == 1
     assert "locked since" in json.loads(shown)["error"]
+    code, shown, told = command("inspect", "--station", out, good, bad)
+    assert code == 1 and shown.count("not judged") == 3  # a line each, and the sum
+    assert f"{shown}{told}".count("locked since") == 1
+    assert told.startswith(f"note: 2 pictures not judged: {out.name}: locked since ")
     code, shown, _ = command("station", "calibrate", out, "--max-false-alarms", 0.3)
     assert code == 0
     assert "at most 30 % of good parts" in shown

@@ -262,7 +262,8 @@ def test_depth_by_the_files_own_field_and_of_several() -> None:
     assert (
         read_picture(encoded(bright, "PNG"), 10).notes[1] == "values above the 10 bits of the references were clipped"
     )
-    assert find_depth([encoded(scene(), "PNG")]) == 16
+    assert find_depth([encoded(scene(), "PNG")]) is None
+    assert find_depth([b"", encoded(dark, "PNG")]) == 10  # whoever reads the first says what is wrong with it
 
 
 def with_tag(data: bytes, tag: int, value: int) -> bytes:

@@ -11,13 +11,16 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from io import TextIOWrapper
+from itertools import takewhile
+from pathlib import Path
 from types import FrameType
 from typing import Annotated, Any, NoReturn
 
 import typer
 from typer.core import TyperArgument, TyperGroup
+from typer.exceptions import TyperException
 
 from lad_reasoner.cli.completion import PROGRAM, completion_verb, prepare_completion
 from lad_reasoner.cli.data import data
@@ -63,10 +66,32 @@ def _make_plain(command: Any) -> None:
         _make_plain(verb)
 
 
+def _describe_unquoted(words: Sequence[str]) -> str:
+    """What to quote, where the shell has filled in a pattern behind an option: `-r good/*.png`; empty if it has not."""
+    for at, option in enumerate(words):
+        rest = takewhile(lambda word: not word.startswith("-"), words[at + 1 :])
+        files = list(takewhile(lambda word: os.path.isfile(word), rest))  # noqa: PTH113 - as the user wrote it
+        folders, suffixes = {os.path.dirname(file) for file in files}, {Path(file).suffix for file in files}  # noqa: PTH120
+        if option.startswith("-") and len(files) > 1 and len(folders) == len(suffixes) == 1:
+            pattern = Path(folders.pop()) / f"*{suffixes.pop()}"
+            filled = f"{option} takes one name, and the shell has filled in {len(files)}"
+            return f"{filled}: quote the pattern, {option} '{pattern}', or give the folder"
+    return ""
+
+
 class _VerbsInOrder(TyperGroup):
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
         _make_plain(self)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the verb; a wrong use that the shell has a part in says so."""
+        try:
+            return super().invoke(ctx)
+        except TyperException as error:
+            if "unexpected extra argument" in str(getattr(error, "message", "")):
+                error.message = _describe_unquoted(sys.argv[1:]) or error.message
+            raise
 
     def list_commands(self, ctx: Any) -> list[str]:
         return sorted(self.commands, key=ORDER.index)

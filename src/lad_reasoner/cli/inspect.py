@@ -137,7 +137,7 @@ def inspect_verb(
     passed_over: list[Path] = []
     files = _find_queries(queries, passed_over)
     inspector: Inspector | OpenStation
-    repeated = ""
+    repeated = locked = ""
     if station:
         from lad_reasoner.service.inspection import OpenStation, load_station_judge
         from lad_reasoner.service.station import Station
@@ -145,6 +145,7 @@ def inspect_verb(
         judge = load_station_judge(Station.load(station), options)
         _show_study(judge)  # of references whose study is not kept in the station yet
         inspector = OpenStation(station, judge)
+        locked = inspector.why_locked()
     elif edge:
         from lad_reasoner.service.edge import open_edge
 
@@ -173,10 +174,13 @@ def inspect_verb(
         readable = [(file, inspector.depth) for file in files if isinstance(file, Path)]
         expected = count_changes(readable, partial(track, beside_results=False))
         output.notes += describe_changes(expected, len(files))
+        if locked:
+            output.notes.append(f"{counted(len(files), 'picture')} not judged: {locked}")
         for note in output.notes:
             print(f"note: {note}", file=sys.stderr)
 
-        show = _JsonPrinter(output.notes) if as_json else _CsvPrinter() if as_csv else VerdictTable(verbose=verbose).add
+        table = partial(VerdictTable, verbose=verbose, said=[locked])
+        show = _JsonPrinter(output.notes) if as_json else _CsvPrinter() if as_csv else table().add
         for result in track(inspector.run(files), len(files), "Inspecting"):
             if second is not None and isinstance(result, Judged):
                 result = second.look(result, limit=0.5)

@@ -91,7 +91,7 @@ class Benchmark(ABC):
         lines = (f"{query}\t{names}\n" for query, names in sorted(fixed.items()))
         self.fingerprint = hashlib.sha256((self.fingerprint + "".join(lines)).encode()).hexdigest()[:16]
 
-    def files(self, names: Iterable[str]) -> list[tuple[str, int]]:
+    def files(self, names: Iterable[str]) -> list[tuple[str, int | None]]:
         """Path and depth of the pictures that are read from files; none of rendered ones."""
         return []
 
@@ -114,18 +114,15 @@ class FolderBenchmark(Benchmark):
         lacking = _note_classes(BENCHMARKS[name], named), _note_masks(named), _note_defects(named)
         super().__init__(name, named, sizes, filter(None, (*notes, *lacking)), KEPT_FILES)
         self._depths = {category: self._find_depth(names) for category, names in self.pools.items()}
-        deep = [f"{category} {depth}" for category, depth in self._depths.items() if depth != DEEP]
+        deep = [f"{category} {depth}" for category, depth in self._depths.items() if depth not in (None, DEEP)]
         if deep:
             self.notes += (f"bits of the values in files of 16 bits, seen from the references: {listed(deep)}",)
 
-    def _find_depth(self, names: Sequence[str]) -> int:
+    def _find_depth(self, names: Sequence[str]) -> int | None:
         """Bits of a value in a class, from the first of the pictures that references are drawn from."""
-        try:
-            return find_depth(self.samples[name].image for name in names[:DEPTH_FROM])
-        except ImageError:  # the verdict of a pair will name it
-            return DEEP
+        return find_depth(self.samples[name].image for name in names[:DEPTH_FROM])
 
-    def files(self, names: Iterable[str]) -> list[tuple[str, int]]:
+    def files(self, names: Iterable[str]) -> list[tuple[str, int | None]]:
         samples = [self.samples[name] for name in names]
         return [(sample.image, self._depths.get(sample.category, DEEP)) for sample in samples]
 

@@ -22,7 +22,7 @@ from lad_reasoner.files.pictures import (
 from lad_reasoner.progress import Track, silent
 
 
-def count_changes(queries: Sequence[tuple[PictureSource, int]], track: Track = silent) -> Counter[str]:
+def count_changes(queries: Sequence[tuple[PictureSource, int | None]], track: Track = silent) -> Counter[str]:
     """Sort of change -> pictures; `queries` are pictures with the depth of their references.
 
     A picture that cannot be read changes nothing here: its own result says why.
@@ -36,7 +36,7 @@ def describe_changes(changes: Mapping[str, int], queries: int) -> list[str]:
     return [f"in {number} of {queries} queries: {note}" for note, number in changes.items()]
 
 
-def _notes(query: tuple[PictureSource, int]) -> tuple[str, ...]:
+def _notes(query: tuple[PictureSource, int | None]) -> tuple[str, ...]:
     source, depth = query
     try:
         with open_picture(source) as image:

@@ -53,6 +53,10 @@ CLIPPED = 0.01  # share of values: fewer above the depth of the references are n
 BLANK_RANGE = 3  # grey levels: a channel that spans no more holds no picture
 ON_WHITE = "transparent parts are shown as white"
 SHRUNK = f"more than {KEPT_SIDE} pixels wide or high: scaled down"
+MIXED = (
+    f"more than 8 bits a value, where the references have 8: the upper 8 of {DEEP} were taken; give references of the "
+    "same depth"
+)
 FIRST_OF_SEVERAL = "a file of several pictures (MPO): the first one was read"
 PRINTED = frozenset({"CMYK", "LAB", "YCbCr", "HSV"})  # modes whose colours are converted
 BLACK, WHITE = 12, 252  # grey levels: a picture that is below or above everywhere shows nothing
@@ -105,12 +109,13 @@ class Picture:
     notes: tuple[str, ...] = ()
 
 
-def read_picture(source: PictureSource, depth: int = DEEP) -> Picture:
+def read_picture(source: PictureSource, depth: int | None = DEEP) -> Picture:
     """Read one picture, upright and in RGB.
 
     `source` is a path, the bytes of a file, an open file, a Pillow image, or an array (height, width) or (height,
     width, 1, 3 or 4) of uint8, uint16 or bool, in the order red, green, blue. The caller's object stays as it is.
-    `depth` is the number of bits of a value where the file has more than 8 and does not say how many: see `find_depth`.
+    `depth` is the number of bits of a value where the file has more than 8 and does not say how many, None if the
+    references have 8: see `find_depth`.
     Raises `ImageError` with the file's name and a remedy if it cannot be used.
     """
     with open_picture(source) as image:
@@ -286,7 +291,7 @@ def _check(image: Image.Image, name: str, *, drafted: bool) -> None:
         raise ImageError(f"{name}: holds more than one frame; save the one to inspect as a picture of its own")
 
 
-def _to_picture(image: Image.Image, source: PictureSource, name: str, depth: int) -> Picture:
+def _to_picture(image: Image.Image, source: PictureSource, name: str, depth: int | None) -> Picture:
     width, height = image.size
     title = shown(name)  # for messages
     told = notes_by_head(image)
@@ -294,7 +299,11 @@ def _to_picture(image: Image.Image, source: PictureSource, name: str, depth: int
         raise ImageError(f"{title}: {width}x{height} pixels is too small; both sides must have at least {MIN_SIDE}")
     if image.format == "JPEG" and image is not source:
         image.draft("RGB", (_kept_side(image.size),) * 2)  # decodes a large JPEG at a fraction of its size
-    low = _low_bytes(source, title) if _has_deep_colours(image) and depth < DEEP else None
+    deep_colours = _has_deep_colours(image)
+    if depth is None and (deep_colours or (image.mode.startswith("I") and _known_depth(image) in (None, DEEP))):
+        told += (MIXED,)
+    depth = depth or DEEP
+    low = _low_bytes(source, title) if deep_colours and depth < DEEP else None
     image.load()
     turn = orientation(image)
     rgb, notes = _to_rgb(image, title, depth) if low is None else _merge_bytes(image, low, depth)
@@ -408,15 +417,15 @@ def _to_eight_bit(values: NDArray[Any], depth: int) -> tuple[Image.Image, tuple[
     return Image.fromarray(grey), tuple(notes)
 
 
-def find_depth(sources: Iterable[PictureSource]) -> int:
+def find_depth(sources: Iterable[PictureSource]) -> int | None:
     """Bits of a value in the pictures of more than 8 bits: 10, 12 and 14 bits are stored in files of 16.
 
-    The smallest even number of bits that holds all values; `DEEP` where none of the pictures has more than 8 bits, or
-    each says by itself. Raises ImageError for a picture that cannot be read.
+    The smallest even number of bits that holds all values; None where none of the pictures has more than 8 bits. One
+    that cannot be read counts for nothing: whoever reads it will say why.
     """
     depths = []
     for source in sources:
-        with open_picture(source) as image:
+        with suppress(ImageError), open_picture(source) as image:
             if image.mode.startswith("I"):
                 bits = _known_depth(image) or int(np.asarray(image).max()).bit_length()
             elif _has_deep_colours(image):
@@ -427,7 +436,7 @@ def find_depth(sources: Iterable[PictureSource]) -> int:
             else:
                 continue
             depths.append(max(8, bits + bits % 2))
-    return max(depths, default=DEEP)
+    return max(depths, default=None)
 
 
 def _known_depth(image: Image.Image) -> int | None:

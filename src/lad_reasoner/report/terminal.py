@@ -103,11 +103,12 @@ def score_bar(score: float) -> str:
 class VerdictTable:
     """Prints each result at once, in columns of fixed width.
 
-    With `verbose` the reasoning stands in place of its headline, and below it how that was measured.
+    With `verbose` the reasoning stands in place of its headline, and below it how that was measured. Why queries were
+    not judged is printed once where they have the same reason; `said` are reasons that the user knows already.
     """
 
-    def __init__(self, console: Console | None = None, *, verbose: bool = False) -> None:
-        self.console, self.verbose = console or Console(), verbose
+    def __init__(self, console: Console | None = None, *, verbose: bool = False, said: Iterable[str] = ()) -> None:
+        self.console, self.verbose, self.said = console or Console(), verbose, set(said)
         self.console.print(self._grid(Text("VERDICT"), Text("SCORE"), Text("QUERY and reasoning")), style="bold")
 
     def add(self, result: Verdict | Failure, truth: str | None = None) -> None:
@@ -117,7 +118,9 @@ class VerdictTable:
             name.append(f"  (truth: {shown(truth)})", style="not bold cyan")
         if isinstance(result, Failure):
             self.console.print(self._grid(Text("not judged", style="yellow"), Text(""), name))
-            self.console.print(self._grid(Text(""), Text(""), plain(result.error)))
+            if result.error not in self.said:
+                self.console.print(self._grid(Text(""), Text(""), plain(result.error)))
+            self.said.add(result.error)
             return
         unsure = result.outcome == "unsure"
         style = UNSURE_COLOUR if unsure else COLOURS[result.answer]

@@ -144,8 +144,8 @@ class OpenStation:
         return self.inspector.references
 
     @property
-    def depth(self) -> int:
-        """Bits of a value in files of more than 8, seen from the references."""
+    def depth(self) -> int | None:
+        """Bits of a value in files of more than 8, seen from the references; None if those have 8."""
         return self.inspector.depth
 
     def notes(self) -> tuple[str, ...]:
@@ -168,9 +168,14 @@ class OpenStation:
 
     def read(self, picture: PictureSource | Failure) -> PicturePair:
         """The picture as the judge takes it. Raises InputError if it cannot be used, or the station is locked."""
-        if self.obey_lock and (reason := why_locked(self.folder)):
-            raise InputError(f"{self.station.name}: {reason}")
+        if reason := self.why_locked():
+            raise InputError(reason)
         return self.prepare(self.inspector.read_pair(picture).query)
+
+    def why_locked(self) -> str:
+        """Why the station judges nothing now; empty if it may judge."""
+        reason = why_locked(self.folder) if self.obey_lock else ""
+        return f"{self.station.name}: {reason}" if reason else ""
 
     def prepare(self, query: Picture) -> PicturePair:
         """The pair of a picture in memory; what the zones leave out is painted over."""

@@ -145,3 +145,38 @@ def runs(pid: int) -> bool:
         return False
     state = Path(f"/proc/{pid}/stat")  # one that nobody has asked for its end does not run any more
     return not (state.exists() and state.read_text().rpartition(")")[2].split()[0] == "Z")
+
+
+@pytest.mark.posix
+def test_a_stopped_worker_is_not_waited_for_without_limit(
+    two_workers: list[processes._Worker], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    judge, pairs = Evidence(), pairs_of(*REFERENCES)
+    expected = judge.judge(pairs)
+    with judge.many(6) as workers:
+        workers.judge(pairs)  # both have started
+        monkeypatch.setattr(processes, "PATIENCE", 3)
+        monkeypatch.setattr(processes, "TICK", 0.5)
+        two_workers[0].process.send_signal(signal.SIGSTOP)
+        again = workers.judge(pairs * 2)
+        assert two_workers[0].lost
+        assert not two_workers[1].lost
+    assert list(map(words_of, again)) == list(map(words_of, expected * 2))
+    assert [record.message for record in caplog.records] == [processes.SILENT]
+
+
+def test_the_time_in_which_the_caller_was_stopped_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ticks are counted: a caller that slept for a night goes on with its workers."""
+    killed: list[str] = []
+    worker = processes._Worker.__new__(processes._Worker)
+    worker.silent, worker.waited = False, None
+    monkeypatch.setattr(worker, "process", type("Process", (), {"kill": lambda _: killed.append("")})(), raising=False)
+    for _ in range(2 * processes.PATIENCE):  # nothing is due
+        worker.lose_patience()
+    assert not killed
+    worker.waited = 0.0
+    for _ in range(int(processes.PATIENCE / processes.TICK)):
+        worker.lose_patience()
+    assert not killed and not worker.silent
+    worker.lose_patience()
+    assert killed and worker.silent

@@ -5,7 +5,8 @@
 
 A worker is this module, started by itself: nothing of the caller's program is run again in it. It gets the studied
 references and the queries through its standard input, answers on its standard output, and ends with the process that
-started it. What a lost worker had is judged in the calling process. Both ends are ours: nothing else is unpickled.
+started it. What a lost worker had is judged in the calling process; one that gives no answer for `PATIENCE` seconds,
+such as a stopped process, is ended and counts as lost. Both ends are ours: nothing else is unpickled.
 """
 
 from __future__ import annotations
@@ -36,7 +37,13 @@ MANY = 100  # queries: a worker takes two seconds to start
 MOST = 8  # workers: each takes some 200 MB, and what is studied of the references
 A_WORKER = 8  # queries of a batch: the last of them are few against those that all work on
 KNOWN = 4  # sets of references that a worker holds
+PATIENCE = 120  # seconds for an answer: it takes a tenth of one, or some ten where many references are studied for it
+TICK = 1.0  # seconds between two looks at the workers
 LOST = "evidence: one of its processes was lost; its queries are judged in the calling process"
+SILENT = (
+    f"evidence: one of its processes gave no answer for {PATIENCE} s and was ended; its queries are judged in the "
+    "calling process"
+)
 
 log = logging.getLogger(__name__)
 _in_use = threading.Lock()  # one set of workers at a time
@@ -50,15 +57,28 @@ def start_workers(judge: Evidence, number: int) -> Iterator[Judge]:
         yield judge
         return
     workers: list[_Worker] = []
+    done = threading.Event()
     try:
         with suppress(OSError):  # no process more, or no memory for it: fewer will do
             while len(workers) < cores:
                 workers.append(_Worker(judge))
+        threading.Thread(target=_end_silent, args=(workers, done), name="patience", daemon=True).start()
         yield _Workers(judge, workers) if workers else judge
     finally:
+        done.set()
         for worker in workers:
             worker.end()
         _in_use.release()
+
+
+def _end_silent(workers: Sequence[_Worker], done: threading.Event) -> None:
+    """Kill workers that are waited for too long: the pipe of a stopped process stays open, and nothing comes from it.
+
+    Ticks are counted, not the clock: when this process has been stopped itself, the workers have their whole time left.
+    """
+    while not done.wait(TICK):
+        for worker in workers:
+            worker.lose_patience()
 
 
 class _Workers:
@@ -92,7 +112,7 @@ class _Workers:
             self._free.put(worker)
             if worker.lost and not self._said and not worker.ended:
                 self._said = True
-                log.warning(LOST)
+                log.warning(SILENT if worker.silent else LOST)
 
 
 class _Worker:
@@ -106,7 +126,8 @@ class _Worker:
         group: dict[str, Any] = {"process_group": 0} if os.name == "posix" else {}
         pipe, alone = subprocess.PIPE, {**os.environ, "OMP_NUM_THREADS": "1"}
         self.process = subprocess.Popen(command, stdin=pipe, stdout=pipe, env=alone, **group)
-        self.backbone, self.lost, self.ended = judge.backbone, False, False
+        self.backbone, self.lost, self.ended, self.silent = judge.backbone, False, False, False
+        self.waited: float | None = None  # seconds for the answer that is due
         self.known: deque[tuple[Picture, ...]] = deque(maxlen=KNOWN)  # the worker has the same
 
     def judge(self, pair: PicturePair, studied: Any) -> Judgement | None:
@@ -118,12 +139,23 @@ class _Worker:
             self.known.append(pair.references)
             references = studied or pair.references
         assert self.process.stdin and self.process.stdout
+        self.waited = 0.0
         try:
             _send((self.known.index(pair.references), references, pair.query), self.process.stdin, self.backbone)
             return _receive(self.process.stdout, self.backbone)  # type: ignore[no-any-return]
         except Exception:  # it was killed, whole or in the middle of an answer
             self.lost = True
             return None
+        finally:
+            self.waited = None
+
+    def lose_patience(self) -> None:
+        """A tick has passed; after `PATIENCE` seconds the process is killed, which ends the wait for it."""
+        if self.waited is not None:
+            self.waited += TICK
+            if self.waited > PATIENCE:
+                self.silent = True
+                self.process.kill()
 
     def end(self) -> None:
         """Now: it holds nothing that is needed."""
