@@ -106,6 +106,27 @@ def test_references_of_their_own_are_studied_by_the_workers(
         assert list(map(words_of, workers.judge(pairs))) == list(map(words_of, expected))
 
 
+def test_one_worker_studies_the_references_that_pairs_share(
+    two_workers: list[processes._Worker], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judge, (first, second) = Evidence(), (pairs_of(reference) for reference in REFERENCES)
+    judge_in_worker = processes._Worker.judge
+    asked: list[tuple[PicturePair, processes._Worker]] = []
+
+    def tell_and_judge(worker: processes._Worker, pair: PicturePair, studied: object) -> Judgement | None:
+        asked.append((pair, worker))
+        return judge_in_worker(worker, pair, studied)
+
+    monkeypatch.setattr(processes._Worker, "judge", tell_and_judge)
+    with judge.many(2) as workers:
+        for batch in ([*first[:2], *second[:2]], [*first[2:], *second[2:]]):
+            made = workers.judge(batch)
+            assert list(map(words_of, made)) == list(map(words_of, judge.judge(batch)))
+    assert len(asked) == len([*first, *second])
+    for pairs in (first, second):
+        assert len({worker for pair, worker in asked if pair.references == pairs[0].references}) == 1
+
+
 @pytest.mark.parametrize(("number", "cores"), [(processes.MANY - 1, 2), (10_000, 1)])
 def test_few_queries_or_one_core_stay_in_one_process(number: int, cores: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(processes, "count_cores", lambda: cores)

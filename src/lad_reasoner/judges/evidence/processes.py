@@ -22,7 +22,7 @@ import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from queue import SimpleQueue
+from itertools import groupby
 from typing import IO, TYPE_CHECKING, Any
 
 from lad_reasoner.files.pictures import Picture
@@ -89,9 +89,7 @@ class _Workers:
         self.name, self.prompt_version, self.parameters = judge.name, judge.prompt_version, judge.parameters
         self.notes, self.batch_size = judge.notes, A_WORKER * len(workers)
         self._said = False
-        self._free: SimpleQueue[_Worker] = SimpleQueue()
-        for worker in workers:
-            self._free.put(worker)
+        self._free, self._changed = list(workers), threading.Condition()
 
     def judge(self, pairs: Sequence[PicturePair]) -> list[Judgement]:
         """See `judge.Judge`. References that all pairs share are studied here, on all cores; others by the workers."""
@@ -99,17 +97,27 @@ class _Workers:
             return self.judge_here.judge(pairs)
         shared = len({pair.references for pair in pairs}) == 1
         studied = self.judge_here.study(pairs[0].references) if shared else None
-        made = in_parallel(lambda pair: self._ask(pair, studied), pairs)
+        # One after the other by the same worker where the references are the same, so that one studies them.
+        same = groupby(enumerate(pairs), lambda each: each[0] if shared else each[1].references)
+        groups = [[pair for _, pair in each] for _, each in same]
+        made = [each for of_group in in_parallel(lambda group: self._ask(group, studied), groups) for each in of_group]
         lost = [pair for pair, judgement in zip(pairs, made, strict=True) if judgement is None]
         here = iter(self.judge_here.judge(lost) if lost else ())
         return [next(here) if judgement is None else judgement for judgement in made]
 
-    def _ask(self, pair: PicturePair, studied: Any) -> Judgement | None:
-        worker = self._free.get()
+    def _ask(self, pairs: Sequence[PicturePair], studied: Any) -> list[Judgement | None]:
+        """The judgements of pairs with the same references."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._free)
+            # Rather one that has studied them, for an earlier batch.
+            worker = max(self._free, key=lambda each: studied is None and pairs[0].references in each.known)
+            self._free.remove(worker)
         try:
-            return worker.judge(pair, studied)
+            return [worker.judge(pair, studied) for pair in pairs]
         finally:
-            self._free.put(worker)
+            with self._changed:
+                self._free.append(worker)
+                self._changed.notify()
             if worker.lost and not self._said and not worker.ended:
                 self._said = True
                 log.warning(SILENT if worker.silent else LOST)
