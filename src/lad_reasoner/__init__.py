@@ -15,6 +15,12 @@ from lad_reasoner.version import __version__ as __version__
 # Threads that spin long while they wait make PyTorch twenty times slower as soon as another program wants a core.
 # OpenMP reads this when PyTorch is first imported.
 os.environ.setdefault("GOMP_SPINCOUNT", "5000")
+# Nothing leaves the machine unless you ask: these libraries would report each start to their makers. They read it when
+# they are first imported; whoever wants to report sets the variable before.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 
 __all__ = [
     "Box",

@@ -431,7 +431,6 @@ def _places(ray: ModuleType, gpus: float) -> int:
 @contextmanager
 def _cluster(address: str, workers: int | None) -> Iterator[ModuleType]:
     """Connect to the cluster and disconnect at the end; one that this process is connected to already is used."""
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is sent to Ray's makers
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     ray = require("ray", EXTRA)
     require("ray.data", EXTRA)

@@ -16,6 +16,7 @@ def open_network(graph: Path) -> Any:
     """An ONNX Runtime session of a network, on one core: pictures are looked at side by side, each by one thread."""
     import onnxruntime  # where it is needed: most verbs look at no picture
 
+    onnxruntime.disable_telemetry_events()  # on Windows, where ORT_DISABLE_TELEMETRY is not read
     settings = onnxruntime.SessionOptions()
     settings.intra_op_num_threads = settings.inter_op_num_threads = 1
     settings.log_severity_level = 4  # what goes wrong is raised as well

@@ -11,7 +11,6 @@ refused with the nearest right name. The command line wins over the file. Relati
 
 from __future__ import annotations
 
-import os
 import re
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -27,9 +26,6 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from lad_reasoner.errors import InputError, MachineError, require
 from lad_reasoner.packaged import read_packaged
 from lad_reasoner.train.fields import check_fields, field_names, nearest, setting_problem, takes_truth
-
-# Read when huggingface_hub is imported, so it is set here, before TRL: TRL would report each run to its makers.
-os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
 TRL: dict[str, Any] = read_packaged(__file__, "trl.toml")
 ELSEWHERE: dict[str, str] = TRL["without_effect"]["any_stage"]

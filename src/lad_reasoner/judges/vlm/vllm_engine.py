@@ -14,7 +14,6 @@ than Transformers': texts may differ where two words are nearly as probable.
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Sequence
 from dataclasses import replace
@@ -67,7 +66,6 @@ class VllmEngine:
         if min(reasoning_tokens, batch_size or 1) < 1:
             raise InputError("reasoning_tokens and batch_size must be at least 1")
         self.reasoning_tokens, self.batch_size = reasoning_tokens, batch_size or BATCH_SIZE
-        os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")  # nothing leaves the machine unless asked
         try:
             self.llm = self.vllm.LLM(
                 model=str(folder),
