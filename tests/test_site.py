@@ -5,7 +5,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -20,6 +20,7 @@ from lad_reasoner.cli.app import app
 from lad_reasoner.train.grpo import GrpoSettings
 
 ROOT = Path(__file__).parents[1]
+SCHEME = "document.body.dataset.mdColorScheme"
 
 
 class _Quiet(SimpleHTTPRequestHandler):
@@ -72,11 +73,7 @@ def test_the_site(site: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium")
-def test_code_is_shown_whole_and_copied_as_it_stands(site: Path, page: Page) -> None:
-    for path in sorted(site.rglob("*.html")):
-        page.goto(path.as_uri())
-        cut = "[...document.querySelectorAll('pre > code')].filter(each => each.scrollWidth > each.clientWidth + 1)"
-        assert page.evaluate(f"{cut}.map(each => each.textContent)") == [], path.relative_to(site)
+def test_code_is_copied_as_it_stands(site: Path, page: Page) -> None:
     page.goto((site / "howto/harnesses.html").as_uri())
     code = page.locator("pre > code").first
     code.evaluate("each => each.setAttribute('data-md-copying', '')")  # as Material's button does
@@ -100,20 +97,26 @@ def test_pages_opened_as_files_are_searched(site: Path, page: Page) -> None:
 
 @pytest.mark.slow
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium")
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_no_serious_fault(site: Path, scheme: str) -> None:
-    """In the dark only the colours are others."""
-    rules = ["color-contrast", "link-in-text-block"] if scheme == "dark" else []
-    with (
-        ThreadingHTTPServer(("127.0.0.1", 0), partial(_Quiet, directory=str(site))) as server,
-        sync_playwright() as playwright,
-    ):
+def test_code_is_shown_whole_and_axe_finds_no_serious_fault(site: Path, page: Page) -> None:
+    """Each page is loaded once; in the dark only the colours are others."""
+    cut = "[...document.querySelectorAll('pre > code')].filter(each => each.scrollWidth > each.clientWidth + 1)"
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(_Quiet, directory=str(site))) as server:
         Thread(target=server.serve_forever, daemon=True).start()
-        browser = launch(playwright)
-        page = browser.new_context(color_scheme=scheme).new_page()  # type: ignore[arg-type]
         for path in sorted(site.rglob("*.html")):
             page.goto(f"http://127.0.0.1:{server.server_port}/{path.relative_to(site).as_posix()}")
-            serious = [fault for fault in axe_faults(page, rules) if fault[1] in ("serious", "critical")]
-            assert serious == [], path.relative_to(site)
-        browser.close()
+            assert page.evaluate(f"{cut}.map(each => each.textContent)") == [], path.relative_to(site)
+            assert page.evaluate(SCHEME) == "default"
+            assert serious_faults(page) == [], path.relative_to(site)
+            page.evaluate("document.querySelector('#__palette_1').click()")
+            page.evaluate("Promise.all(document.getAnimations().map(each => each.finished))")
+            assert page.evaluate(SCHEME) == "slate"
+            assert serious_faults(page, ["color-contrast", "link-in-text-block"]) == [], (
+                path.relative_to(site),
+                "dark",
+            )
+            page.evaluate("localStorage.clear()")  # the next page is light again
         server.shutdown()
+
+
+def serious_faults(page: Page, rules: Sequence[str] = ()) -> list[list[str]]:
+    return [fault for fault in axe_faults(page, rules) if fault[1] in ("serious", "critical")]

@@ -27,7 +27,8 @@ def watch(page: Page) -> list[str]:
 
 def axe_faults(page: Page, rules: Sequence[str] = ()) -> list[list[str]]:
     """[rule, impact, the first element] of each fault that axe finds on the page, by all rules or by these."""
-    page.evaluate(AXE.read_text(encoding="utf-8"))
+    if not page.evaluate("'axe' in window"):
+        page.evaluate(AXE.read_text(encoding="utf-8"))
     options = json.dumps({"runOnly": list(rules)} if rules else {})
     found = (
         f"axe.run({options}).then(found => found.violations.map(each => [each.id, each.impact, each.nodes[0].html]))"

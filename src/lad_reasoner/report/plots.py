@@ -78,6 +78,7 @@ def draw_plots(out: Path, comparison: RunComparison) -> list[Path]:
                 except OSError as error:
                     raise InputError(f"--out {out}: {error.strerror}; choose a folder that can be written") from None
                 written.append(path)
+                canvas.set_layout_engine("none")  # the other forms stand as the first, which takes a quarter less
     return written
 
 
