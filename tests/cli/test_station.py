@@ -5,8 +5,10 @@ from __future__ import annotations
 import csv
 import json
 import re
+import sqlite3
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,7 @@ import pytest
 from helpers.shots import shot
 from helpers.stations import grey_picture, grey_pictures, grey_station
 from lad_reasoner.cli.app import main
+from lad_reasoner.service.archive import Archive
 from lad_reasoner.service.station import FILE, Station
 
 Command = Callable[..., tuple[int, str, str]]
@@ -206,6 +209,19 @@ def test_check_test_and_calibrate(command: Command, tmp_path: Path) -> None:
     code, shown, _ = command("station", "check", out, "--recent", tmp_path / "recent", "--pictures", 1)
     assert code == 1
     assert "drift: FOUND in 10 recent pictures" in shown
+
+    with closing(Archive(out, out.name)) as archive:
+        archive.note("Ada", "looked")
+        archive.note("Ada", "looked again")
+    shown = command("station", "check", out, "--pictures", 1)[1]
+    assert shown.endswith("\naudit log: 2 lines, each follows from the one before it\n")
+    with closing(sqlite3.connect(out / "archive.sqlite3")) as database:
+        database.execute("DROP TRIGGER audit_update")
+        database.execute("UPDATE audit SET who = 'Eve' WHERE id = 2")
+        database.commit()
+    code, shown, _ = command("station", "check", out, "--pictures", 1)
+    assert code == 1
+    assert "\naudit log: CHANGED: line 2 does not follow from the one before it" in shown
 
     masters = ("station", "test", out, "--good", good, "--bad")
     code, shown, told = command(*masters, bad)

@@ -88,6 +88,7 @@ def test_a_browser_is_known_by_its_cookie_but_not_from_other_pages(locked: Locke
     for header in ({"Origin": "https://evil.example"}, {"Sec-Fetch-Site": "cross-site"}, {"Origin": "null"}):
         answer = served.ask("POST", "/v1/stations/station/reload", headers=cookie | header)
         assert answer.status == 403 and "other origins" in answer.error
+        assert answer.error.endswith("a proxy in front must pass on the header Host")
 
 
 def test_the_log_names_the_holder_and_holds_no_key(locked: Locked) -> None:
@@ -101,6 +102,15 @@ def test_the_log_names_the_holder_and_holds_no_key(locked: Locked) -> None:
     assert locked.operator not in text and locked.engineer not in text
     (line,) = found
     assert line["who"] == "line 3" and line["status"] == 200 and line["outcome"] == "good"
+
+
+def test_a_deleted_key_opens_nothing_any_more(locked: Locked, tmp_path: Path) -> None:
+    keys = locked.served.log.with_name("keys.toml")
+    before = keys.read_text()
+    locked.served.key = add_key(keys, "last year's", "operator")
+    assert locked.served.ask("GET", "/v1/stations").status == 200
+    keys.write_text(before)
+    assert locked.served.ask("GET", "/v1/stations").status == 401
 
 
 def test_without_keys_only_this_machine_is_answered(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """The API over a real socket: what it answers, and what is kept."""
 
 import base64
+import io
 import json
 import subprocess
 import sys
@@ -8,10 +9,15 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
-from helpers.served import Served, grey_png, multipart, serving
+from helpers.served import Served, grey_png, multipart, serving, serving_here
 from helpers.stations import grey_station
+from lad_reasoner.service.page import create_page_app
+from lad_reasoner.service.runtime import Runtime
+from lad_reasoner.service.setup import create_station
 
 
 @pytest.fixture(scope="module")
@@ -35,6 +41,20 @@ def test_a_picture_is_judged_and_kept(served: Served) -> None:
     assert served.inspect(grey_png(250), part="4712").json["outcome"] == "anomalous"
     newest = served.ask("GET", "/v1/stations/station/inspections?limit=1").json
     assert [each["part"] for each in newest] == ["4712"]
+
+
+def test_a_picture_of_twelve_bits_is_shown_as_bright_as_it_was_judged(tmp_path: Path) -> None:
+    y, x = np.mgrid[:32, :32]
+    Image.fromarray((2000 + 60 * x + y).astype(np.uint16)).save(tmp_path / "deep.png")
+    folder = tmp_path / "deep"
+    create_station(folder, [tmp_path / "deep.png"], judge="helpers.stations:Grey")
+    with serving_here(create_page_app(Runtime([folder])), tmp_path / "log") as served:
+        number = served.inspect((tmp_path / "deep.png").read_bytes(), station="deep").json["id"]
+        for path in (f"/v1/stations/deep/inspections/{number}/picture", f"/stations/deep/inspections/{number}/picture"):
+            shown = served.ask("GET", path)
+            assert shown.status == 200
+            with Image.open(io.BytesIO(shown.body)) as image:
+                assert np.asarray(image).max() > 200  # 3891 of 4095
 
 
 def test_json_and_references_of_the_request(served: Served) -> None:

@@ -6,7 +6,7 @@ import sqlite3
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
 
 import pytest
@@ -135,6 +135,35 @@ def test_a_clock_that_is_set_back_deletes_nothing_and_is_written_down(
     assert [each.part for each in archive.history()] == ["again", "after", "before"]
     assert [line.action for line in archive.audit()] == ["clock went back"]
     assert archive.retain(Retention(good=7), datetime.now(UTC) - timedelta(days=400)) == 0
+
+
+def test_after_a_clock_that_was_set_forward_no_picture_is_deleted_for_a_day(
+    archive: Archive, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    archive.keep([seen("old")])
+    wall, passed = time.time(), time.monotonic()
+    days = 24 * 3600.0
+
+    def set_clock(ahead: float, later: float) -> None:
+        """`ahead` of the true time, `later` seconds after the start."""
+        monkeypatch.setattr(time, "time", lambda: wall + ahead + later)
+        monkeypatch.setattr(time, "monotonic", lambda: passed + later)
+
+    class Clock(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> datetime:
+            return datetime.fromtimestamp(time.time(), tz)
+
+    monkeypatch.setattr("lad_reasoner.service.archive.datetime", Clock)
+    for ahead, later in ((0.0, 1.0), (3000 * days, 2.0), (3000 * days, 0.9 * days), (0.0, 0.95 * days)):
+        set_clock(ahead, later)
+        assert archive.retain(Retention(good=7)) == 0
+    assert [line.action for line in archive.audit()] == ["clock went forward"]
+    assert caplog.messages == ["bottle: the clock went 72000 h forward; for a day no picture is deleted"]
+    set_clock(3000 * days, 3 * days)  # it stays so: then it is true
+    assert archive.retain(Retention(good=7)) == 0
+    set_clock(3000 * days, 4.1 * days)
+    assert archive.retain(Retention(good=7)) == 1
 
 
 def test_a_full_disk_is_one_clear_line_and_loses_nothing(archive: Archive) -> None:

@@ -412,7 +412,8 @@ def test_a_station_file_of_nonsense(copied: Path, tmp_path: Path) -> None:
         is_served(served)
 
 
-def test_a_model_folder_that_is_deleted_under_the_server(tmp_path: Path) -> None:
+def test_a_model_folder_that_is_deleted_under_the_server(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "lad_reasoner.service.requests")
     model = save_qwen(tmp_path / "model")
     reference = grey_picture(tmp_path / "good" / "0.png", 100)
     folder = tmp_path / "station"
@@ -427,6 +428,8 @@ def test_a_model_folder_that_is_deleted_under_the_server(tmp_path: Path) -> None
         body, kind = multipart(("reference", grey_png(100), "good.png"), ("picture", grey_png(101), "q.png"))
         answer = served.ask("POST", "/v1/inspect", body, kind)
         assert answer.status == 503 and "cannot be loaded" in answer.error and str(model) in answer.error
+        (failed,) = [line for line in map(json.loads, caplog.messages) if line.get("status") == 503]
+        assert failed["error"] == answer.error  # who reads the log knows why
         assert served.inspect(grey_png(102), part="3").status == 200
         parts = [each["part"] for each in served.ask("GET", "/v1/stations/station/inspections").json]
         assert parts == ["3", "2", "1"]

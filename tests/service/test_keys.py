@@ -1,5 +1,6 @@
 """API keys: the file gives none away, and says what is wrong with it."""
 
+import os
 import stat
 from pathlib import Path
 
@@ -19,6 +20,34 @@ def test_a_key_opens_and_its_file_does_not_hold_it(tmp_path: Path) -> None:
     assert keys.find("") is None and keys.find(first[:-1]) is None and keys.find("lad_\udcff") is None
     assert first not in file.read_text() and second not in file.read_text()
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
+
+
+def test_a_changed_file_is_read_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    file = tmp_path / "keys.toml"
+    first = add_key(file, "Ada", "operator")
+    keys, alone = Keys.read(file), file.read_text()
+    second = add_key(file, "Bo", "engineer")
+    assert keys.find(first) and keys.find(second)
+    both = file.read_text()
+    for broken in ("nonsense", ""):  # an editor is at work
+        file.write_text(broken)
+        assert keys.find(second) and keys.find(second)
+    file.unlink()
+    assert keys.find(second)
+    assert [line.rpartition("; ")[2] for line in caplog.messages] == ["the keys that were read before stay valid"] * 3
+    file.write_text(both.replace(alone, ""))
+    assert keys.find(first) is None and keys.find(second)
+
+
+@pytest.mark.posix
+@pytest.mark.skipif(getattr(os, "geteuid", lambda: 1)() != 0, reason="only root gives files away")
+def test_a_file_stays_with_its_owner(tmp_path: Path) -> None:
+    file = tmp_path / "keys.toml"
+    add_key(file, "Ada", "operator")
+    os.chown(file, 12345, 12346)
+    add_key(file, "Bo", "operator")
+    status = file.stat()
+    assert (status.st_uid, status.st_gid, stat.S_IMODE(status.st_mode)) == (12345, 12346, 0o600)
 
 
 def test_a_name_has_one_key(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -263,14 +264,16 @@ def check_station_verb(
 ) -> None:
     """Look for drift, and for a change of the judge.
 
-    Scores the station's pictures again, and tries out light, focus, shift, compression and noise.
+    Scores the station's pictures again, and tries out light, focus, shift, compression and noise. Follows the chain of
+    the audit log, if the station has been served or watched.
 
-    Exits with 1 if a score has changed or a drift was found.
+    Exits with 1 if a score has changed, a drift was found, or the audit log was changed.
     """
     from lad_reasoner.files.walk import find_pictures
     from lad_reasoner.report.terminal import track
+    from lad_reasoner.service.archive import DATABASE, Archive
     from lad_reasoner.service.inspection import OpenStation
-    from lad_reasoner.service.summary import describe_drift, describe_rescored, describe_robustness
+    from lad_reasoner.service.summary import describe_audit, describe_drift, describe_rescored, describe_robustness
     from lad_reasoner.service.upkeep import measure_drift, measure_robustness, rescore
 
     options = given_options(max_pixels=max_pixels, device=device, reasoning_tokens=reasoning_tokens)
@@ -284,6 +287,11 @@ def check_station_verb(
         faults = faults or drift.found
     for line in describe_robustness(measure_robustness(opened, pictures, track)):
         print(line)
+    if (opened.folder / DATABASE).exists():
+        with closing(Archive(opened.folder, opened.station.name)) as archive:
+            broken, newest = archive.broken_audit(), archive.audit(limit=1)
+        print(describe_audit(broken, newest[0].id if newest else 0))
+        faults = faults or broken is not None
     if faults:
         raise typer.Exit(EXIT_INPUT)
 

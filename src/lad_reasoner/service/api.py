@@ -272,7 +272,7 @@ def _add_station_routes(app: FastAPI) -> None:
     )
     def picture(live: TheStation, number: Number, holder: AnyHolder) -> Response:
         """Its picture, decoded and encoded again: nothing that a client sent goes out as it came."""
-        return Response(picture_as_png(live.archive.content(number)), media_type="image/png")
+        return Response(picture_as_png(live, number), media_type="image/png")
 
     @app.post("/v1/stations/{station}/inspections/{number}/feedback", tags=["teach"], responses=problems)
     def feedback(
@@ -363,32 +363,37 @@ def _add_change_routes(app: FastAPI) -> None:
 
 
 def _add_error_handlers(app: FastAPI) -> None:
-    def answer(status: int, text: str, headers: dict[str, str] | None = None) -> JSONResponse:
-        return JSONResponse({"error": " ".join(text.split())}, status, headers)
+    def answer(request: Request, status: int, text: str, headers: dict[str, str] | None = None) -> JSONResponse:
+        problem = " ".join(text.split())
+        if status >= 500:  # of this machine: whoever looks at the log must find it there, too
+            request.state.note(error=problem)
+        return JSONResponse({"error": problem}, status, headers)
 
     @app.exception_handler(LadError)
     async def refuse(request: Request, error: LadError) -> JSONResponse:
         if isinstance(error, QueueFullError):
             app.state.telemetry.refused.labels("queue").inc()
-            return answer(429, str(error), {"Retry-After": str(error.retry_after)})
+            return answer(request, 429, str(error), {"Retry-After": str(error.retry_after)})
         if isinstance(error, AbsentError):
-            return answer(404, str(error))
+            return answer(request, 404, str(error))
         if isinstance(error, StateError):
-            return answer(409, str(error))
+            return answer(request, 409, str(error))
         if isinstance(error, InputError):
-            return answer(422, str(error))
+            return answer(request, 422, str(error))
         if not isinstance(error, MachineError):
             logger.error("unexpected error: %s", error)
-        return answer(503, str(error), {"Retry-After": "10"})
+        return answer(request, 503, str(error), {"Retry-After": "10"})
 
     @app.exception_handler(RequestValidationError)
     async def refuse_fields(request: Request, error: RequestValidationError) -> JSONResponse:
         problem = error.errors()[0]
-        return answer(422, f"{'.'.join(map(str, problem['loc']))}: {problem['msg'].removeprefix('Value error, ')}")
+        return answer(
+            request, 422, f"{'.'.join(map(str, problem['loc']))}: {problem['msg'].removeprefix('Value error, ')}"
+        )
 
     @app.exception_handler(HTTPException)
     async def refuse_request(request: Request, error: HTTPException) -> JSONResponse:
-        return answer(error.status_code, str(error.detail), dict(error.headers or {}))
+        return answer(request, error.status_code, str(error.detail), dict(error.headers or {}))
 
     @app.exception_handler(ClientDisconnect)
     async def give_up(request: Request, error: ClientDisconnect) -> Response:
@@ -396,9 +401,10 @@ def _add_error_handlers(app: FastAPI) -> None:
         return Response(status_code=499)
 
 
-def picture_as_png(content: bytes) -> bytes:
-    """A kept picture as PNG, at most `KEPT_SIDE` pixels long."""
-    return encode_picture(read_picture(content).image, compress_level=1)
+def picture_as_png(live: LiveStation, number: int) -> bytes:
+    """The kept picture of an inspection as PNG, as the judge saw it: at most `KEPT_SIDE` pixels long, of 8 bits."""
+    picture = read_picture(live.archive.content(number), live.open.depth)
+    return encode_picture(picture.image, compress_level=1)
 
 
 def _card(live: LiveStation) -> StationCard:

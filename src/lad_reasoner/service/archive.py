@@ -18,6 +18,7 @@ import re
 import secrets
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -48,6 +49,8 @@ logger = logging.getLogger(__name__)
 
 DATABASE, PICTURES = "archive.sqlite3", "pictures"
 _OURS = re.compile(r"[0-9a-f]{2}/([0-9a-f]{16}-[0-9a-f]{8}|\.\d+-\d+\.part)")  # a picture, half of one after a kill
+JUMP = 3600.0  # seconds by which the clock is ahead of the time that has passed: it has been set forward
+DISTRUST = 24 * 3600.0  # seconds after that in which no picture is deleted for its age
 PAGE = 100  # rows of one page of the history
 FORMAT = 1  # of the tables
 
@@ -94,6 +97,8 @@ class Archive:
         self._lock = threading.RLock()  # of the database
         self._gathering = threading.Lock()  # of what waits for the next transaction
         self._pending: list[_Pending] = []
+        self._clock = time.time() - time.monotonic()
+        self._distrusted = 0.0  # monotonic time until which the clock may be wrong
         with _clear_errors(self.folder):
             (self.folder / PICTURES).mkdir(parents=True, exist_ok=True)
             self._database = sqlite3.connect(
@@ -272,7 +277,12 @@ class Archive:
         return None
 
     def retain(self, retention: Retention, now: datetime | None = None) -> int:
-        """Delete the pictures that are older than the rules allow; returns their number. The rows stay."""
+        """Delete the pictures that are older than the rules allow; returns their number. The rows stay.
+
+        A clock that was set forward makes all pictures old: then none is deleted for a day, unless `now` is given.
+        """
+        if now is None and self._is_clock_doubtful():
+            return 0
         now = now or datetime.now(UTC)
         reviewed = "EXISTS (SELECT 1 FROM feedback WHERE inspection = i.id)"
         rules = (
@@ -299,6 +309,19 @@ class Archive:
                     self._picture(row["file"]).unlink(missing_ok=True)
                 number += len(rows)
         return number
+
+    def _is_clock_doubtful(self) -> bool:
+        clock = time.time() - time.monotonic()
+        ahead, self._clock = clock - self._clock, clock
+        if ahead > JUMP:
+            self._distrusted = time.monotonic() + DISTRUST
+            logger.warning(
+                "%s: the clock went %.0f h forward; for a day no picture is deleted", self.name, ahead / 3600
+            )
+            self.note("clock", "clock went forward", seconds=round(ahead))
+        elif ahead < -JUMP:  # it is set right again
+            self._distrusted = 0.0
+        return time.monotonic() < self._distrusted
 
     def _commit_pending(self) -> None:
         """The caller holds the lock of the database."""

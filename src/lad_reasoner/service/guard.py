@@ -243,7 +243,8 @@ def _is_browser(headers: Headers) -> bool:
 
 
 def _refuse_origin() -> JSONResponse:
-    return JSONResponse({"error": "requests from pages of other origins are refused"}, 403)
+    problem = "requests from pages of other origins are refused; a proxy in front must pass on the header Host"
+    return JSONResponse({"error": problem}, 403)
 
 
 def _refuse_size(most: int) -> JSONResponse:

@@ -102,12 +102,12 @@ class OpenStation:
             raise InputError(
                 f"{printable(self.folder / FILE)}: prompt_version: the limit was made with "
                 f"{self.station.prompt_version}, and {self.judge.name} is {self.judge.prompt_version} now; "
-                "make it anew with `lad-reasoner station calibrate`"
+                f"make it anew with `lad-reasoner station calibrate {printable(self.folder)}`"
             )
         if self.station.normals and self.station.zone_digest != self.station.scored_zones:
             raise InputError(
                 f"{printable(self.folder / FILE)}: zones: not those that the limit was made with; "
-                "make it anew with `lad-reasoner station calibrate`"
+                f"make it anew with `lad-reasoner station calibrate {printable(self.folder)}`"
             )
         self.inspector = Inspector(self.judge, [path_inside(self.folder, name) for name in self.station.compared])
         self.zones = PlacedZones(self.station, self.folder, self.references) if self.station.zones else None

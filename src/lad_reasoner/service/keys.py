@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import logging
+import os
 import secrets
 import tomllib
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
@@ -19,6 +22,8 @@ from lad_reasoner.errors import InputError, require
 from lad_reasoner.files.whole import lock, write_whole
 from lad_reasoner.records import Record
 from lad_reasoner.text import first_problem, printable
+
+logger = logging.getLogger(__name__)
 
 Role = Literal["operator", "engineer"]
 PREFIX = "lad_"  # so that scanners for leaked keys recognise one
@@ -44,24 +49,40 @@ class _File(Record):
 
 
 class Keys:
-    """The keys of a file."""
+    """The keys of a file. It is read again when it has changed: a key that is deleted there opens nothing any more."""
 
-    def __init__(self, lines: tuple[_Line, ...]) -> None:
-        self._lines = lines
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._stamp = _stamp(path)
+        self._lines = _read(path).keys
 
     @classmethod
     def read(cls, path: str | Path) -> Keys:
         """InputError with file and field if it cannot be used."""
-        return cls(_read(Path(path)).keys)
+        return cls(Path(path))
 
     def find(self, key: str) -> Holder | None:
         """Who holds this key. All lines are compared, each in constant time, so that time says nothing of a key."""
+        self._read_again()
         digest = _digest(key)
         found = None
         for line in self._lines:
             if hmac.compare_digest(digest, line.sha256):
                 found = Holder(name=line.name, role=line.role)
         return found
+
+    def _read_again(self) -> None:
+        """A file that cannot be used, perhaps since it is just being written, leaves the keys that were read last."""
+        stamp = _stamp(self.path)
+        if stamp == self._stamp:
+            return
+        self._stamp = stamp
+        try:
+            self._lines = _read(self.path).keys
+        except InputError as error:
+            logger.warning("%s; the keys that were read before stay valid", error)
+        else:
+            logger.info("--key-file %s: read again", printable(self.path))
 
 
 def add_key(path: str | Path, name: str, role: Role) -> str:
@@ -77,8 +98,12 @@ def add_key(path: str | Path, name: str, role: Role) -> str:
         lines = _read(path).keys if path.exists() else ()
         if any(each.name == name for each in lines):
             raise InputError(f"{printable(path)}: {printable(name)} has a key; give another name, or delete its entry")
+        owner = path.stat() if path.exists() else None
         write_whole(path, tomli_w.dumps({"keys": [each.model_dump() for each in (*lines, line)]}))
         path.chmod(0o600)
+        if owner is not None and hasattr(os, "chown"):
+            with suppress(PermissionError):  # of root: the server's user must still be able to read it
+                os.chown(path, owner.st_uid, owner.st_gid)
     return key
 
 
@@ -92,6 +117,15 @@ def _read(path: Path) -> _File:
         raise InputError(f"--key-file {printable(path)}: {first_problem(error)}") from None
     except (ValueError, RecursionError) as error:  # of TOML, of UTF-8, of a number of 5000 digits
         raise InputError(f"--key-file {printable(path)}: not valid TOML: {error}") from None
+
+
+def _stamp(path: Path) -> tuple[int, ...]:
+    """Changes with the file."""
+    try:
+        status = path.stat()
+    except OSError:
+        return ()
+    return status.st_mtime_ns, status.st_size, status.st_ino
 
 
 def _digest(key: str) -> str:

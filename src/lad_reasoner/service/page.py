@@ -208,7 +208,7 @@ def _add_live(app: FastAPI, watch: Watch) -> None:
 def _add_pictures(app: FastAPI, watch: Watch) -> None:
     @app.get("/stations/{station}/inspections/{number}/picture", include_in_schema=False)
     def picture(live: TheStation, number: Number, holder: AnyHolder) -> Response:
-        return Response(picture_as_png(live.archive.content(number)), media_type="image/png")
+        return Response(picture_as_png(live, number), media_type="image/png")
 
     @app.get("/stations/{station}/inspections/{number}/map", include_in_schema=False)
     def heat_map(live: TheStation, number: Number, holder: AnyHolder) -> Response:

@@ -186,7 +186,10 @@ class Runtime:
             live = LiveStation(folder, self.share_judge)
             if live.name in self.stations:
                 live.archive.close()
-                raise InputError(f"{printable(folder)}: another station has the name {live.name} too")
+                raise InputError(
+                    f"{printable(folder)}: another station has the name {live.name} too; "
+                    f"change `name` in {printable(Path(folder) / FILE)}"
+                )
             self.stations[live.name] = live
         for name in self._unused:
             raise InputError(f"--{name.replace('_', '-')}: no judge that is served has this option")

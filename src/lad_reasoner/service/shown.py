@@ -25,7 +25,7 @@ def verdict_values(live: LiveStation, watch: Watch, inspection: Inspection) -> d
     picture: Picture | None = None
     if inspection.picture:
         try:
-            picture = read_picture(live.archive.content(inspection.id))
+            picture = read_picture(live.archive.content(inspection.id), live.open.depth)
         except InputError:  # deleted or changed on the disk meanwhile: the verdict is shown without it
             picture = None
     view, verdict, station = watch.view(inspection), inspection.verdict, live.open.station

@@ -129,6 +129,13 @@ def describe_rescored(rescored: Rescored) -> str:
     return line
 
 
+def describe_audit(broken: int | None, lines: int) -> str:
+    """One line."""
+    if broken is None:
+        return f"audit log: {counted(lines, 'line')}, each follows from the one before it"
+    return f"audit log: CHANGED: line {broken} does not follow from the one before it; compare it with a backup"
+
+
 def describe_drift(drift: Drift, station: Station) -> str:
     """One line."""
     promised = "" if station.max_false_alarms is None else f", promised at most {_percent(station.max_false_alarms)}"
