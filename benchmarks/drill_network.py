@@ -26,7 +26,9 @@ def drill_network(number: int, seed: int = 0) -> Tally:
         (hook / "sitecustomize.py").write_text(HOOK.format(noted=str(noted)))
         paths = os.pathsep.join([str(hook), os.environ.get("PYTHONPATH", "")])
         traced = Path(temporary) / "traced"
-        strace = ["strace", "-D", "-f", "-qq", "-e", "trace=connect", "-o", str(traced)] if shutil.which("strace") else []
+        strace = (
+            ["strace", "-D", "-f", "-qq", "-e", "trace=connect", "-o", str(traced)] if shutil.which("strace") else []
+        )
         # Under CI ONNX Runtime reports nothing, whatever else is said.
         environment = {name: value for name, value in os.environ.items() if name != "CI"} | {"PYTHONPATH": paths}
         for verb, words in list(writing_verbs(Path(temporary), seed).items())[:number]:
