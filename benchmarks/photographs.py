@@ -19,12 +19,11 @@ import argparse
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageEnhance, ImageFilter
+from PIL import Image, ImageFilter
 from scipy.stats import rankdata
 
 from lad_reasoner.files.pictures import Picture, read_picture
@@ -32,6 +31,7 @@ from lad_reasoner.judge import PicturePair
 from lad_reasoner.judges.evidence.backbone import Backbone
 from lad_reasoner.judges.evidence.judge import Evidence
 from lad_reasoner.judges.evidence.matching import Matcher
+from lad_reasoner.service import upkeep
 
 DRAWS = 5  # of the references
 MOST = 1000  # good and bad queries of a category
@@ -175,24 +175,8 @@ def harmless(category: Category, judge: Evidence) -> dict[str, float]:
     return shares
 
 
-def _jpeg(image: Image.Image) -> Image.Image:
-    buffer = BytesIO()
-    image.save(buffer, "JPEG", quality=75)
-    return Image.open(buffer).convert("RGB")
-
-
-def _noise(image: Image.Image) -> Image.Image:
-    pixels = np.asarray(image, dtype=np.float32)
-    noise = np.random.default_rng(0).normal(0, 8, pixels.shape)
-    return Image.fromarray((pixels + noise).clip(0, 255).astype(np.uint8))
-
-
 CHANGES: dict[str, Callable[[Image.Image], Image.Image]] = {
-    "none": lambda image: image,
-    "JPEG 75": _jpeg,
-    "light +20 %": lambda image: ImageEnhance.Brightness(image).enhance(1.2),
-    "light -20 %": lambda image: ImageEnhance.Brightness(image).enhance(0.8),
-    "noise 8": _noise,
+    **{name: upkeep.CHANGES[name] for name in ("none", "JPEG 75", "light +20 %", "light -20 %", "noise 8")},
     "blur 1": lambda image: image.filter(ImageFilter.GaussianBlur(1)),
 }
 

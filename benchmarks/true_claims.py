@@ -17,7 +17,6 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from io import BytesIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,6 +48,7 @@ from lad_reasoner.judges.evidence.registration import in_view, isotropic_grid, s
 from lad_reasoner.judges.evidence.whole_picture import measure_gain, measure_look
 from lad_reasoner.judges.evidence.wording import VISIBLY_LIGHTER
 from lad_reasoner.miniloco import draw_picture
+from lad_reasoner.service import upkeep
 from lad_reasoner.text import place_words
 
 PRODUCTS = ("circuit_board", "breakfast_box", "juice_bottle", "pushpins", "screw_bag", "splicing_connectors")
@@ -523,18 +523,6 @@ def check_query(references: StudiedReferences, query: Picture) -> list[Claim]:
     return list(Evidence(references, query).claims())
 
 
-def _jpeg(image: Image.Image) -> Image.Image:
-    buffer = BytesIO()
-    image.save(buffer, "JPEG", quality=40)
-    return Image.open(buffer).convert("RGB")
-
-
-def _noisy(image: Image.Image) -> Image.Image:
-    pixels = np.asarray(image, dtype=np.float32)
-    noise = np.random.default_rng(0).normal(0, 8, pixels.shape)
-    return Image.fromarray((pixels + noise).clip(0, 255).astype(np.uint8))
-
-
 def _paint_over(image: Image.Image) -> Image.Image:
     """A red square on the picture."""
     changed = image.copy()
@@ -556,8 +544,8 @@ CHANGES: dict[str, Callable[[Image.Image], Image.Image]] = {
     "darker": lambda image: ImageEnhance.Brightness(image).enhance(0.7),
     "lighter": lambda image: ImageEnhance.Brightness(image).enhance(1.2),
     "blurred": lambda image: image.filter(ImageFilter.GaussianBlur(2)),
-    "noisy": _noisy,
-    "compressed": _jpeg,
+    "noisy": upkeep.CHANGES["noise 8"],
+    "compressed": upkeep.CHANGES["JPEG 40"],
     "grey": lambda image: image.convert("L").convert("RGB"),
     "small": lambda image: image.resize((image.width // 2, image.height // 2)),
     "stretched": lambda image: image.resize((image.width, image.height * 3 // 2)),

@@ -35,7 +35,7 @@ from pydantic import ValidationError
 from lad_reasoner.errors import ImageError, InputError, LadError, MachineError, RecordError, require
 from lad_reasoner.files.archives import ArchiveQuery, TableRow, open_queries, query_name
 from lad_reasoner.files.jsonl import append_lines, read_records, repair_records
-from lad_reasoner.files.pictures import PictureSource, read_picture, why_blank
+from lad_reasoner.files.pictures import PictureSource, named, read_picture, why_blank
 from lad_reasoner.files.whole import describe_write_error, lock, own_file, own_folder, write_whole
 from lad_reasoner.inspector import Inspector
 from lad_reasoner.judge import Judge
@@ -83,7 +83,8 @@ def open_inspector(
     model: str, options: Mapping[str, Any], references: Sequence[tuple[str, bytes]], *, evidence: bool = False
 ) -> Inspector:
     """The inspector of one worker; `references` are names and contents of files."""
-    return Inspector(load_judge(model, evidence=evidence, **options), [_named(*each) for each in references])
+    sources = [named(content, name) for name, content in references]
+    return Inspector(load_judge(model, evidence=evidence, **options), sources)
 
 
 def read_references(paths: Iterable[str | Path]) -> tuple[tuple[str, bytes], ...]:
@@ -94,12 +95,6 @@ def read_references(paths: Iterable[str | Path]) -> tuple[tuple[str, bytes], ...
             raise ImageError(f"{printable(path)}: {problem}; give a picture of the product")
         files.append((printable(path), Path(path).read_bytes()))
     return tuple(files)
-
-
-def _named(name: str, content: bytes) -> io.BytesIO:
-    stream = io.BytesIO(content)
-    stream.name = name  # by which read_picture knows it
-    return stream
 
 
 class BulkRun:

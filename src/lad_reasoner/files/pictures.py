@@ -138,6 +138,13 @@ def name_source(source: object) -> str:
     return printable(source)
 
 
+def named(content: bytes, name: str) -> io.BytesIO:
+    """The content of a file, under the name by which messages call it."""
+    stream = io.BytesIO(content)
+    stream.name = name
+    return stream
+
+
 @contextmanager
 def open_picture(source: PictureSource) -> Iterator[Image.Image]:
     """An image, not yet decoded; whatever fails here or in the body is an `ImageError` with the file's name.

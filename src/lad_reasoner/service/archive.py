@@ -168,6 +168,13 @@ class Archive:
             clauses.append("EXISTS (SELECT 1 FROM pictures WHERE inspection = i.id)")
         return self._select(f"WHERE {' AND '.join(clauses)} ORDER BY id DESC LIMIT ?", (*values, limit))
 
+    def newest(self, most: int, **chosen: Any) -> Iterator[Inspection]:
+        """At most so many inspections that `history` chooses, newest first, read page by page."""
+        before = None
+        while page := self.history(before=before, limit=min(PAGE, most), **chosen):
+            yield from page
+            before, most = page[-1].id, most - len(page)
+
     def counts(self) -> dict[str, int]:
         """Outcome -> number of inspections."""
         rows = self._rows("SELECT outcome, COUNT(*) AS number FROM inspections GROUP BY outcome")

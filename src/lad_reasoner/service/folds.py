@@ -19,9 +19,10 @@ only twice the rate could be promised, and only if each query were scored withou
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from lad_reasoner.service.inspection import OpenStation
+from lad_reasoner.service.station import ScoredPicture
 
 
 def leave_folds_out(opened: OpenStation) -> Iterator[tuple[OpenStation, list[int]]]:
@@ -36,3 +37,15 @@ def leave_folds_out(opened: OpenStation) -> Iterator[tuple[OpenStation, list[int
         held_out = OpenStation(opened.folder, opened.judge, station.model_copy(update={"normals": others}))
         held_out.rules, held_out.second = opened.rules, opened.second
         yield held_out, inside
+
+
+def score_normals(
+    opened: OpenStation, score: Callable[[OpenStation, Sequence[str]], Sequence[ScoredPicture]]
+) -> tuple[ScoredPicture, ...]:
+    """The normals with the scores that `score` gives to pictures of a station: each of them without its fold."""
+    normals = list(opened.station.normals)
+    for held_out, numbers in leave_folds_out(opened):
+        scored = score(held_out, [normals[number].picture for number in numbers])
+        for number, each in zip(numbers, scored, strict=True):
+            normals[number] = each
+    return tuple(normals)

@@ -31,11 +31,10 @@ def score_bars(live: LiveStation) -> dict[str, Any]:
     bars = []
     for number, (good, bad) in enumerate(zip(counts["good"], counts["bad"], strict=True)):
         bars.append({"x": WIDTH * number / BINS, "good": HEIGHT * good / most, "bad": HEIGHT * bad / most})
-    limit = 0.5 if station.limit is None else station.limit
     return {
         "station": station,
         "version": live.version,
-        "limit": limit,
+        "limit": station.boundary,
         "bars": bars,
         "width": WIDTH / BINS - 2,
         "scores": json.dumps(scores),

@@ -32,11 +32,10 @@ from lad_reasoner.runner import Judged, judge_batch, run
 from lad_reasoner.service.conformal import p_value
 from lad_reasoner.service.rules import RuleChecker, broken_rules, name_broken
 from lad_reasoner.service.second_look import SecondLook
-from lad_reasoner.service.station import FILE, STUDIED, TESTS, Station, path_inside, station_folder
+from lad_reasoner.service.station import FILE, JUDGE_LIMIT, STUDIED, TESTS, Station, path_inside, station_folder
 from lad_reasoner.service.zones import LEAST_VISIBLE, PlacedZones
 from lad_reasoner.text import place_words, printable
 
-JUDGE_LIMIT = 0.5  # a judge's own boundary
 MAP_CORE = 0.6  # of the map's maximum: from here on a cell belongs to a box that the judge did not give
 MOST_BOXES = 3  # of those that are read from the map
 OWN_LIMIT = "times the limit"  # how a judge tells a ratio to its own limit
@@ -214,8 +213,7 @@ class OpenStation:
         judged = Judged(verdict, result.pair, judgement)
         ruled_out = self.station.rules is not None and self.station.rules.broken != "note" and broken_rules(checks)
         if self.second is not None and not broken and not ruled_out:  # those are no question of the score
-            limit = 0.5 if self.station.limit is None else self.station.limit
-            judged = self.second.look(judged, limit=limit, unsure_from=self.station.unsure_from)
+            judged = self.second.look(judged, limit=self.station.boundary, unsure_from=self.station.unsure_from)
         outcome = judged.verdict.outcome or ruled.outcome
         return Decision(judged.verdict, outcome, ruled.p_value, judged)
 
@@ -303,7 +301,7 @@ class StationJudge:
         limits = [f"{limit:.6g}" for limit in (settings.limit, settings.unsure_from) if limit is not None]
         self.prompt_version = " ".join([judge.prompt_version, *limits])
         self.batch_size, self.parameters = judge.batch_size, judge.parameters
-        self.limit = 0.5 if settings.limit is None else settings.limit
+        self.limit = settings.boundary
         self.notes = (*station.notes(), f"judged by {judge.name} with the references and the limit of {settings.name}")
 
     def judge(self, pairs: Sequence[PicturePair]) -> list[Judgement]:

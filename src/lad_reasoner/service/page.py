@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -99,19 +99,10 @@ class Filter:
     part: Annotated[str, Query(max_length=200)] = ""
     reviewed: Literal["", "true", "false"] = ""
 
-    def select(self, live: LiveStation, *, before: int | None = None, limit: int = ROWS) -> list[Inspection]:
-        """A page of the history, newest first."""
+    def values(self) -> dict[str, Any]:
+        """As `Archive.history` takes them."""
         reviewed = None if not self.reviewed else self.reviewed == "true"
-        return live.archive.history(
-            before=before, limit=limit, outcome=self.outcome, part=self.part.strip(), reviewed=reviewed
-        )
-
-    def all(self, live: LiveStation) -> Iterator[Inspection]:
-        """All of the history, newest first, read page by page."""
-        before, left = None, MOST_ROWS
-        while left > 0 and (page := self.select(live, before=before, limit=min(1000, left))):
-            before, left = page[-1].id, left - len(page)
-            yield from page
+        return {"outcome": self.outcome, "part": self.part.strip(), "reviewed": reviewed}
 
     def query(self, **more: int) -> str:
         """As the query of an address."""
@@ -228,7 +219,7 @@ def _add_pictures(app: FastAPI, watch: Watch) -> None:
 def _add_history(app: FastAPI, watch: Watch) -> None:
     @app.get("/stations/{station}/history", include_in_schema=False)
     def history(live: TheStation, holder: AnyHolder, chosen: TheFilter, before: Before = None) -> Response:
-        rows = chosen.select(live, before=before, limit=ROWS + 1)
+        rows = live.archive.history(before=before, limit=ROWS + 1, **chosen.values())
         older = chosen.query(before=rows[ROWS - 1].id) if len(rows) > ROWS else ""
         return _page(
             "history.html",
@@ -241,13 +232,12 @@ def _add_history(app: FastAPI, watch: Watch) -> None:
             outcomes=OUTCOMES,
         )
 
-    @app.get("/stations/{station}/history.csv", include_in_schema=False)
-    def as_csv(live: TheStation, holder: AnyHolder, chosen: TheFilter) -> Response:
-        return _table(live.name, "csv", "history", HISTORY_HEADS, map(history_row, chosen.all(live)))
-
-    @app.get("/stations/{station}/history.xlsx", include_in_schema=False)
-    def as_excel(live: TheStation, holder: AnyHolder, chosen: TheFilter) -> Response:
-        return _table(live.name, "xlsx", "history", HISTORY_HEADS, map(history_row, chosen.all(live)))
+    @app.get("/stations/{station}/history.{suffix}", include_in_schema=False)
+    def history_table(
+        live: TheStation, suffix: Literal["csv", "xlsx"], holder: AnyHolder, chosen: TheFilter
+    ) -> Response:
+        rows = map(history_row, live.archive.newest(MOST_ROWS, **chosen.values()))
+        return _table(live.name, suffix, "history", HISTORY_HEADS, rows)
 
     @app.get("/stations/{station}/inspections/{number}", include_in_schema=False)
     def detail(live: TheStation, number: Number, holder: AnyHolder) -> Response:
@@ -299,7 +289,7 @@ def _add_changes(app: FastAPI) -> None:
         if any(not 1 <= number <= MOST_ID for number in inspections):
             raise InputError("inspections: not the number of an inspection")
         propose_change(runtime, live, target, inspections, who=holder.name, pictures=pictures)
-        return Response(status_code=204, headers={"HX-Redirect": f"{_address(live)}/changes"})
+        return _to_changes(live)
 
     @app.post("/stations/{station}/changes/{number}/{verb}", include_in_schema=False)
     def move(
@@ -350,7 +340,7 @@ def _add_zones(app: FastAPI) -> None:
         except ValidationError as error:
             raise InputError(first_problem(error)) from None
         propose_zones(runtime, live, **dict(form) | {"pictures": pictures}, who=holder.name)
-        return Response(status_code=204, headers={"HX-Redirect": f"{_address(live)}/changes"})
+        return _to_changes(live)
 
 
 def _add_rules(app: FastAPI) -> None:
@@ -377,7 +367,7 @@ def _add_rules(app: FastAPI) -> None:
             values = {name: value for name, value in sent.items() if isinstance(value, str)}
         form = read_rule_form(live.open.station.rules or RuleSheet(), values)
         await run_in_threadpool(propose_rules, runtime, live, **dict(form), who=holder.name)
-        return Response(status_code=204, headers={"HX-Redirect": f"{_address(live)}/changes"})
+        return _to_changes(live)
 
 
 def _add_limit(app: FastAPI) -> None:
@@ -423,6 +413,11 @@ def _png(image: Image.Image) -> Response:
     return Response(encode_picture(image, compress_level=1), media_type="image/png")
 
 
+def _to_changes(live: LiveStation) -> Response:
+    """htmx opens the page of the changes, where the preview is being made."""
+    return Response(status_code=204, headers={"HX-Redirect": f"{_address(live)}/changes"})
+
+
 def _address(live: LiveStation) -> str:
     return f"/stations/{quote(live.name)}"
 
@@ -443,7 +438,7 @@ def _made_with(holder: Holder | None, live: LiveStation | None) -> str:
     if live is None:
         return made_with(None)
     station = live.open.station
-    return made_with(0.5 if station.limit is None else station.limit, station.unsure_from)
+    return made_with(station.boundary, station.unsure_from)
 
 
 def _part(template: str, holder: Holder, live: LiveStation, **values: Any) -> HTMLResponse:

@@ -11,7 +11,6 @@ The API, the page and every other source go through here.
 from __future__ import annotations
 
 import hashlib
-import io
 import logging
 import os
 import threading
@@ -25,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from lad_reasoner.errors import InputError, LadError, MachineError
+from lad_reasoner.files.pictures import named
 from lad_reasoner.inspector import Inspector
 from lad_reasoner.judge import Judge
 from lad_reasoner.judges import load_judge, taken_options
@@ -225,8 +225,7 @@ class Runtime:
         an unknown station, StateError for a locked one, QueueFullError if too many wait.
         """
         deadline = time.monotonic() + seconds
-        source = io.BytesIO(content)
-        source.name = name or part or "picture"
+        source = named(content, name or part or "picture")
         live = self.station(station) if station else None
         if live is not None:
             if reason := why_locked(live.folder):
@@ -305,12 +304,8 @@ class Runtime:
             judge = self.inline_judge()
         except InputError as error:  # of the one who started the server, not of this client
             raise MachineError(f"the judge of pictures with references cannot be loaded: {error}") from None
-        named = []
-        for number, reference in enumerate(references, 1):
-            source = io.BytesIO(reference)
-            source.name = f"reference {number}"
-            named.append(source)
-        inspector = Inspector(judge, named)
+        sources = [named(reference, f"reference {number}") for number, reference in enumerate(references, 1)]
+        inspector = Inspector(judge, sources)
         with self._loading:
             self._inline[digest] = inspector
             while len(self._inline) > INLINE:

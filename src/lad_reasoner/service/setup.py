@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import glob
 import hashlib
-import json
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -27,8 +26,8 @@ from lad_reasoner.judge import Judge
 from lad_reasoner.progress import Track, silent
 from lad_reasoner.records import Failure
 from lad_reasoner.service.conformal import conformal_limit
-from lad_reasoner.service.folds import leave_folds_out
-from lad_reasoner.service.inspection import OpenStation, load_station_judge
+from lad_reasoner.service.folds import score_normals
+from lad_reasoner.service.inspection import Decision, OpenStation, load_station_judge
 from lad_reasoner.service.rule_sheet import RuleSheet
 from lad_reasoner.service.rules import RuleChecker, describe_check, write_rules
 from lad_reasoner.service.station import FILE, ScoredPicture, Station, path_inside, station_folder, station_name
@@ -149,17 +148,10 @@ def calibrate(
         pixels = given.pop("max_pixels", station.max_pixels)
         station = station.model_copy(update={"max_pixels": pixels, "options": {**station.options, **given}})
         if folds is not None:
-            station = _with_folds(station, folds or None, folder)
+            station = station.revised(printable(folder / FILE), folds=folds or None)
         station = _score(station, folder, load_station_judge(station), track)
         station.save(folder)
     return station
-
-
-def _with_folds(station: Station, folds: int | None, folder: Path) -> Station:
-    try:
-        return Station.model_validate(dict(station) | {"folds": folds})
-    except ValidationError as error:
-        raise InputError(f"{printable(folder / FILE)}: {first_problem(error)}") from None
 
 
 def set_zones(
@@ -188,15 +180,12 @@ def set_zones(
             zones += [zone.model_dump() for zone in drawn]
         if mask is not None:
             zones.append({"kind": kind, "name": name, "mask": _copy_mask(mask, folder)})
-        values = station.model_dump(mode="json") | {"zones": zones}
+        values: dict[str, Any] = {"zones": zones}
         if mm_per_pixel is not None:
             values["mm_per_pixel"] = mm_per_pixel
         if fixed_camera is not None:
             values["fixed_camera"] = fixed_camera
-        try:
-            station = Station.model_validate_json(json.dumps(values))
-        except ValidationError as error:
-            raise InputError(f"{printable(folder / FILE)}: {first_problem(error)}") from None
+        station = station.revised(printable(folder / FILE), **values)
         station = _score(station, folder, load_station_judge(station, options), track)
         station.save(folder)
     return station
@@ -293,17 +282,18 @@ def set_limits(station: Station) -> Station:
     return station.model_copy(update={"limit": limit, "unsure_from": unsure_from})
 
 
-def score_pictures(station: OpenStation, paths: Sequence[str], track: Track = silent) -> list[ScoredPicture]:
-    """The scores of pictures of the station's folder; InputError for one that cannot be judged."""
+def read_scores(
+    station: OpenStation, names: Sequence[str], decisions: Iterable[Decision | Failure]
+) -> tuple[ScoredPicture, ...]:
+    """Pictures of the station's folder with the scores of its decisions; InputError for one that was not judged."""
     scored = []
-    results = station.inspect([path_inside(station.folder, path) for path in paths])
-    for path, decision in zip(paths, track(results, len(paths), "Scoring"), strict=True):
+    for name, decision in zip(names, decisions, strict=True):
         if isinstance(decision, Failure):
             raise InputError(decision.error)
         if decision.outcome == "invalid" or decision.judged.judgement.score is None:
-            raise InputError(f"{printable(path)}: {station.judge.name} gives no score; a limit needs scores")
-        scored.append(ScoredPicture(picture=path, score=decision.verdict.score))
-    return scored
+            raise InputError(f"{printable(name)}: {station.judge.name} gives no score; a limit needs scores")
+        scored.append(ScoredPicture(picture=name, score=decision.verdict.score))
+    return tuple(scored)
 
 
 def _score(station: Station, folder: Path, judge: Judge, track: Track) -> Station:
@@ -316,15 +306,16 @@ def _score(station: Station, folder: Path, judge: Judge, track: Track) -> Statio
             "made": datetime.now(UTC).replace(microsecond=0),
         }
     )
+
+    def score(judged_by: OpenStation, names: Sequence[str]) -> tuple[ScoredPicture, ...]:
+        decisions = judged_by.inspect([path_inside(folder, name) for name in names])
+        return read_scores(judged_by, names, track(decisions, len(names), "Scoring"))
+
     opened = OpenStation(folder, judge, station)
-    normals = list(station.normals)
-    for held_out, numbers in leave_folds_out(opened):
-        scored = score_pictures(held_out, [normals[number].picture for number in numbers], track)
-        for number, each in zip(numbers, scored, strict=True):
-            normals[number] = each
-    bad = score_pictures(opened, [picture.picture for picture in station.bad], track)
+    normals = score_normals(opened, score)
+    bad = score(opened, [picture.picture for picture in station.bad])
     opened.save_studied()
-    return set_limits(station.model_copy(update={"normals": tuple(normals), "bad": tuple(bad)}))
+    return set_limits(station.model_copy(update={"normals": normals, "bad": bad}))
 
 
 def _names(folder: str, paths: Sequence[Path]) -> tuple[str, ...]:
@@ -362,14 +353,9 @@ def _refuse_twice(*groups: Sequence[Path]) -> None:
             digest = hashlib.sha256(path.read_bytes()).hexdigest()
         except OSError as error:
             raise InputError(f"{printable(path)}: {error.strerror}") from None
-        if first.get(digest) == path:
-            raise InputError(
-                f"{printable(path)}: given twice; give each picture once, as a reference, as a normal one or as a bad "
-                "one"
-            )
         if digest in first:
+            same = "given twice" if first[digest] == path else f"the same picture as {printable(first[digest])}"
             raise InputError(
-                f"{printable(path)}: the same picture as {printable(first[digest])}; give each picture once, "
-                "as a reference, as a normal one or as a bad one"
+                f"{printable(path)}: {same}; give each picture once, as a reference, as a normal one or as a bad one"
             )
         first[digest] = path

@@ -42,6 +42,7 @@ from lad_reasoner.text import first_problem, printable, shown
 
 FILE, STUDIED, TESTS = "station.toml", "studied.safetensors", "tests.jsonl"
 MOST_ZONES, MOST_CORNERS = 50, 10_000  # each zone is a mask in memory
+JUDGE_LIMIT = 0.5  # a judge's own boundary
 HEADER = "# A station of LAD-Reasoner. `lad-reasoner station show FOLDER` says what it means.\n"
 
 
@@ -190,12 +191,20 @@ class Station(StationRecord):
             raise InputError(f"{printable(path)}: {error.strerror}") from None
         except (ValueError, RecursionError) as error:  # of TOML, of UTF-8, of a number of 5000 digits
             raise InputError(f"{printable(path)}: not valid TOML ({error})") from None
-        try:
-            station = cls.model_validate_json(content)
-        except ValidationError as error:
-            raise InputError(f"{printable(path)}: {first_problem(error)}") from None
+        station = cls._check(content, printable(path))
         refuse_untrusted(station, printable(path))
         return station
+
+    def revised(self, called: str, **values: Any) -> Station:
+        """With other values, checked as those of a file are; an InputError begins with what they are `called`."""
+        return self._check(json.dumps(self.model_dump(mode="json") | values), called)
+
+    @classmethod
+    def _check(cls, content: str, called: str) -> Station:
+        try:
+            return cls.model_validate_json(content)
+        except ValidationError as error:
+            raise InputError(f"{called}: {first_problem(error)}") from None
 
     def save(self, folder: str | Path) -> Path:
         """Write station.toml, all or nothing; returns its path. MissingExtraError without the extra `serve`."""
@@ -207,6 +216,11 @@ class Station(StationRecord):
         """The content of station.toml. MissingExtraError without the extra `serve`."""
         tomli_w = require("tomli_w", "serve", "tomli-w")
         return HEADER + str(tomli_w.dumps(self.model_dump(mode="json", exclude_none=True)))
+
+    @property
+    def boundary(self) -> float:
+        """The limit, or the judge's own where the station has none."""
+        return JUDGE_LIMIT if self.limit is None else self.limit
 
     @property
     def zone_digest(self) -> str:

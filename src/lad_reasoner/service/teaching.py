@@ -15,7 +15,6 @@ before they are live. A preview that takes too long is stopped by `discard_chang
 from __future__ import annotations
 
 import io
-import json
 import logging
 import math
 import threading
@@ -25,27 +24,23 @@ from dataclasses import dataclass, field
 from itertools import islice, zip_longest
 from typing import Any, Literal
 
-from pydantic import ValidationError
-
 from lad_reasoner.errors import InputError, LadError, MachineError
 from lad_reasoner.files.pictures import Picture, PictureSource, open_picture
 from lad_reasoner.files.whole import lock, write_whole
 from lad_reasoner.records import Checked, Failure, Verdict
 from lad_reasoner.records import Outcome as StationOutcome
 from lad_reasoner.service.archived import Change, Inspection, StateError, Target
-from lad_reasoner.service.folds import leave_folds_out
-from lad_reasoner.service.inspection import JUDGE_LIMIT, Decision, OpenStation, judged_anomalous, outcome_of
+from lad_reasoner.service.folds import score_normals
+from lad_reasoner.service.inspection import Decision, OpenStation, judged_anomalous, outcome_of
 from lad_reasoner.service.rule_sheet import MOST_CHECKS, Check, RuleSheet
 from lad_reasoner.service.rules import describe_check
 from lad_reasoner.service.runtime import LiveStation, Runtime
-from lad_reasoner.service.setup import NORMALS, REFERENCES, set_limits, tested_rules
-from lad_reasoner.service.station import FILE, ScoredPicture, Station, Zone, path_inside
-from lad_reasoner.text import first_problem
+from lad_reasoner.service.setup import NORMALS, REFERENCES, read_scores, set_limits, tested_rules
+from lad_reasoner.service.station import FILE, JUDGE_LIMIT, ScoredPicture, Station, Zone, path_inside
 
 logger = logging.getLogger(__name__)
 
 JUDGED, MOST_JUDGED = 200, 5000  # pictures of the archive, the newest, that a preview judges again: as a rule, at most
-PAGE = 200  # of them that are read at a time
 PATIENCE = 3600.0  # seconds that a picture of a preview may wait for the line's own pictures
 _SUFFIXES = {"JPEG": ".jpg", "TIFF": ".tif", "JPEG2000": ".jp2", "MPO": ".jpg"}  # others are their format's name
 
@@ -100,12 +95,8 @@ def propose_zones(
             raise InputError(f"zones: zone {number}: mask: not one of this station; give one with `station zones`")
         if any(not (0 <= x <= width and 0 <= y <= height) for x, y in zone.points):
             raise InputError(f"zones: zone {number}: points: outside of the first reference, {width} x {height} pixels")
-    values = station.model_dump(mode="json") | {"mm_per_pixel": mm_per_pixel, "fixed_camera": fixed_camera}
-    values["zones"] = [zone.model_dump(mode="json") for zone in zones]
-    try:
-        drawn = Station.model_validate_json(json.dumps(values))
-    except ValidationError as error:
-        raise InputError(f"zones: {first_problem(error)}") from None
+    values = [zone.model_dump(mode="json") for zone in zones]
+    drawn = station.revised("zones", zones=values, mm_per_pixel=mm_per_pixel, fixed_camera=fixed_camera)
     if drawn == station:
         raise InputError("zones: the same as they are")
     drawn = drawn.model_copy(update={"scored_zones": drawn.zone_digest})
@@ -267,7 +258,7 @@ class _Preview:
                 else {"references": (*before.references, *names)}
             )
             candidate = OpenStation(self.live.folder, opened.judge, draft)
-            normals = self._score_normals(candidate)
+            normals = score_normals(candidate, self._score)
             bad = self._score(candidate, [picture.picture for picture in draft.bad])
             draft = draft.model_copy(update={"normals": normals, "bad": bad})
         elif self.change.target == "calibration":
@@ -325,25 +316,8 @@ class _Preview:
         return name
 
     def _score(self, station: OpenStation, names: Sequence[str]) -> tuple[ScoredPicture, ...]:
-        scored = []
-        for name, decision in zip(
-            names, self._judge(station, [path_inside(station.folder, name) for name in names]), strict=True
-        ):
-            if isinstance(decision, Failure):
-                raise InputError(decision.error)
-            if decision.outcome == "invalid" or decision.judged.judgement.score is None:
-                raise InputError(f"{name}: {station.judge.name} gives no score; a limit needs scores")
-            scored.append(ScoredPicture(picture=name, score=decision.verdict.score))
-        return tuple(scored)
-
-    def _score_normals(self, station: OpenStation) -> tuple[ScoredPicture, ...]:
-        """Each without its fold."""
-        normals = list(station.station.normals)
-        for held_out, numbers in leave_folds_out(station):
-            scored = self._score(held_out, [normals[number].picture for number in numbers])
-            for number, each in zip(numbers, scored, strict=True):
-                normals[number] = each
-        return tuple(normals)
+        decisions = self._judge(station, [path_inside(station.folder, name) for name in names])
+        return read_scores(station, names, decisions)
 
     def _judge(self, station: OpenStation, pictures: Sequence[PictureSource]) -> Iterator[Decision | Failure]:
         """Decisions in order, a batch at a time, when nobody else waits."""
@@ -360,7 +334,7 @@ class _Preview:
         """The newest pictures of the archive as both stations judge them; and how many could not be read."""
         rows: list[_Row] = []
         unreadable = 0
-        for inspection in self._newest():
+        for inspection in self.live.archive.newest(self.pictures, with_picture=True):
             if inspection.id in self.contents or inspection.verdict is None:
                 continue
             self._check_wanted()
@@ -369,16 +343,6 @@ class _Preview:
             except InputError:
                 unreadable += 1  # its picture was deleted meanwhile, or changed on the disk
         return rows, unreadable
-
-    def _newest(self) -> Iterator[Inspection]:
-        """The newest inspections with a picture, read page by page."""
-        before, left = None, self.pictures
-        while left > 0:
-            page = self.live.archive.history(before=before, limit=min(PAGE, left), with_picture=True)
-            yield from page
-            if not page:
-                return
-            before, left = page[-1].id, left - len(page)
 
     def _judge_row(self, opened: OpenStation, candidate: OpenStation, inspection: Inspection) -> _Row:
         verdict = inspection.verdict

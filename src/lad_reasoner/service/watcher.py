@@ -11,7 +11,6 @@ listed every `LISTED` seconds, so that no picture is missed where events are los
 from __future__ import annotations
 
 import hashlib
-import io
 import logging
 import os
 import sqlite3
@@ -24,7 +23,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from lad_reasoner.errors import ImageError, InputError, MachineError, require
-from lad_reasoner.files.pictures import MAX_BYTES, PictureSource, read_picture
+from lad_reasoner.files.pictures import MAX_BYTES, PictureSource, named, read_picture
 from lad_reasoner.files.walk import SUFFIXES, is_folder, is_hidden, list_files, natural_path
 from lad_reasoner.records import Failure
 from lad_reasoner.service.delivery import Delivery
@@ -56,14 +55,6 @@ class _Waiting:
     file: PictureFile
     since: float
     unreadable: bool = False
-
-
-class _Snapshot(io.BytesIO):
-    """A file's content at one moment, under its name: a camera may overwrite the file while it is judged."""
-
-    def __init__(self, content: bytes, path: Path) -> None:
-        super().__init__(content)
-        self.name = str(path)
 
 
 class FolderWatcher:
@@ -322,7 +313,7 @@ def check_folders(folder: Path, station: Path, sinks: Sequence[Sink]) -> None:
 
 
 def _read_whole(file: PictureFile) -> PictureSource | None:
-    """The content of a file; None if the file is gone or has changed."""
+    """The content of a file, which a camera may overwrite while it is judged; None if it is gone or has changed."""
     if file.size > MAX_BYTES:
         return file.path  # whatever reads it refuses it
     try:
@@ -331,7 +322,7 @@ def _read_whole(file: PictureFile) -> PictureSource | None:
         return None
     except OSError:
         content = b""  # whatever reads it says why
-    return _Snapshot(content, file.path) if PictureFile.at(file.path) == file else None
+    return named(content, str(file.path)) if PictureFile.at(file.path) == file else None
 
 
 def _is_unreadable(file: PictureFile) -> bool:
