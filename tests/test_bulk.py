@@ -133,7 +133,7 @@ def test_one_line_a_query_and_failures_are_lines(folder: Path) -> None:
         *(f"{folder}/query/{name}.png" for name in (*range(10), "bad1", "bad\n2", "cut")),
         *(f"{folder}/more.parquet#{row}" for row in range(3)),
     }
-    assert run.answers == {"no": 13, "yes": 2, "failed": 1}
+    assert run.tally.answers == {"no": 13, "yes": 2, "failed": 1}
     (failure,) = (line for line in lines if line.error)
     assert (failure.answer, failure.score) == ("invalid", None)
     assert "cut.png: the picture is damaged" in str(failure.error)
@@ -158,7 +158,7 @@ def test_a_run_that_was_cut_off_goes_on(folder: Path, parquet: bool) -> None:
     assert not set(first) & set(rest)
     again = start(folder, parquet=parquet)
     assert (again.done, again.todo, list(again.lines())) == (17, [], [])
-    assert again.answers == run.answers == {"no": 14, "yes": 2, "failed": 1}
+    assert again.tally.answers == run.tally.answers == {"no": 14, "yes": 2, "failed": 1}
     if parquet:
         assert not list((folder / "out").glob("*.jsonl"))
         table = pq.read_table(folder / "out", filters=[("answer", "=", "yes")])
@@ -176,7 +176,7 @@ def test_a_query_whose_worker_dies_each_time_is_a_failure(folder: Path) -> None:
     lines = list(run.lines())
     (failure,) = (line for line in lines if "fatal" in line.query)
     assert "its worker died 3 times" in str(failure.error)
-    assert run.answers == {"no": 13, "yes": 2, "failed": 2}
+    assert run.tally.answers == {"no": 13, "yes": 2, "failed": 2}
     assert not run.todo
 
 

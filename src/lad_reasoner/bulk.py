@@ -40,7 +40,7 @@ from lad_reasoner.files.whole import describe_write_error, lock, own_file, own_f
 from lad_reasoner.inspector import Inspector
 from lad_reasoner.judge import Judge
 from lad_reasoner.judges import load_judge
-from lad_reasoner.records import Failure, Record, ResultLine
+from lad_reasoner.records import Failure, Record, ResultLine, Tally
 from lad_reasoner.runner import Judged
 from lad_reasoner.text import first_problem, printable
 
@@ -101,9 +101,9 @@ class BulkRun:
     """Queries, judged into the folder `out`, which is created or resumed.
 
     `opener` makes what judges, in every worker; it is pickled. `parquet` turns complete parts into Parquet. `todo` are
-    the queries without a line, `done` counts the others, `answers` all lines by their answer (`yes`, `no`, `unsure`,
-    `invalid`, `failed`), `reasons` the invalid ones by reason, `repeated` the units that were judged again because
-    their worker had died. InputError if the folder has other settings, other files, or is used by another process.
+    the queries without a line, `done` counts the others, `tally` all lines by their answer, `repeated` the units that
+    were judged again because their worker had died. InputError if the folder has other settings, other files, or is
+    used by another process.
     """
 
     def __init__(
@@ -118,8 +118,7 @@ class BulkRun:
         self.out, self.opener, self.settings, self.parquet = Path(out), opener, settings, parquet
         if parquet:
             require("pyarrow.parquet", EXTRA)
-        self.answers: Counter[str] = Counter()
-        self.reasons: Counter[str] = Counter()
+        self.tally = Tally()
         self.repeated = 0
         self._waiting = {query_name(query): query for query in queries}
         with own_folder(self.out, "--out"):
@@ -172,16 +171,8 @@ class BulkRun:
         self._length += len(new)
         for line in new:
             del self._waiting[line.query]
-            self._count(line)
+            self.tally.add(line)
             yield line
-
-    def _count(self, line: ResultLine) -> None:
-        if line.error is not None:
-            self.answers["failed"] += 1
-            return
-        self.answers["unsure" if line.outcome == "unsure" else line.answer or "invalid"] += 1
-        if line.answer == "invalid":
-            self.reasons[(line.reason or "").partition(":")[0] or "no valid answer"] += 1
 
     def _settle(self) -> None:
         """Compare the settings with those on disk, or write them."""
@@ -238,7 +229,7 @@ class BulkRun:
                 lines = list(read_records(path, ResultLine))
             for line in lines:
                 names[line.query] += 1
-                self._count(line)
+                self.tally.add(line)
             self._length = PART if path.suffix == ".parquet" else len(lines)
         for name, count in names.items():
             if count > 1:

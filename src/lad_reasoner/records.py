@@ -6,7 +6,9 @@ share_of(45, 60).percent_interval()     # "[62.8, 84.2]"
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from decimal import ROUND_HALF_UP, Decimal
 from typing import Annotated, Any, Literal, get_args
 
@@ -240,6 +242,40 @@ class ResultLine(Record):
             return cls(query=record.query, answer="invalid", reason=error, notes=tuple(notes), error=error)
         values = record.model_dump()
         return cls.model_validate(values | {"notes": tuple(dict.fromkeys((*notes, *record.notes)))})
+
+
+@dataclass(frozen=True)
+class Tally:
+    """How many results have each of the answers `yes`, `no`, `unsure`, `invalid` and `failed`.
+
+    `reasons` are those of the invalid ones.
+    """
+
+    answers: Counter[str] = field(default_factory=Counter)
+    reasons: Counter[str] = field(default_factory=Counter)
+
+    def add(self, line: ResultLine) -> None:
+        """Count one more."""
+        if line.error is not None:
+            self.answers["failed"] += 1
+            return
+        self.answers["unsure" if line.outcome == "unsure" else line.answer or "invalid"] += 1
+        if line.answer == "invalid":
+            self.reasons[(line.reason or "").partition(":")[0] or "no valid answer"] += 1
+
+    @property
+    def missing(self) -> int:
+        """How many were not judged."""
+        return self.answers["failed"] + self.answers["invalid"]
+
+    def __str__(self) -> str:
+        judged = self.answers.total() - self.missing
+        unsure = f" {self.answers['unsure']} unsure," if self.answers["unsure"] else ""
+        return f"{judged} judged, {self.answers['yes']} anomalous,{unsure} {self.missing} not judged"
+
+    def name_reasons(self) -> list[str]:
+        """Why answers were invalid, the most frequent first: `3 x cut off`."""
+        return [f"{number} x {reason}" for reason, number in self.reasons.most_common()]
 
 
 class Prediction(Record):

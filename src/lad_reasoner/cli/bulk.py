@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from lad_reasoner.cli.options import EXIT_ANOMALY, EXIT_INPUT, EXIT_UNSURE
+from lad_reasoner.cli.options import exit_by
 from lad_reasoner.text import counted
 from lad_reasoner.text import print_shown as print
 
@@ -73,22 +73,14 @@ def inspect_on_cluster(
         _print_notes(bulk)
     if bulk.repeated:
         print(f"note: workers died; {counted(bulk.repeated, 'unit')} judged again", file=sys.stderr)
-    answers = bulk.answers
-    missing = answers["failed"] + answers["invalid"]
-    judged = answers.total() - missing
-    aside = f" {answers['unsure']} unsure," if answers["unsure"] else ""
-    print(f"{judged} judged, {answers['yes']} anomalous,{aside} {missing} not judged")
+    tally = bulk.tally
+    print(tally)
     print(f"lines: {out}/part-*.{'parquet' if parquet else 'jsonl'}", file=sys.stderr)
-    if missing:
-        reasons = [f"{number} x {reason}" for reason, number in bulk.reasons.most_common()]
-        if answers["failed"]:
-            reasons.insert(0, f"{answers['failed']} x error, see the lines")
-        print(f"{missing} of {answers.total()} queries were not judged: {'; '.join(reasons)}", file=sys.stderr)
-        raise typer.Exit(EXIT_INPUT)
-    if fail_on_anomaly and answers["yes"]:
-        raise typer.Exit(EXIT_ANOMALY)
-    if fail_on_anomaly and answers["unsure"]:
-        raise typer.Exit(EXIT_UNSURE)
+    if tally.missing:
+        failed = tally.answers["failed"]
+        why = "; ".join([f"{failed} x error, see the lines"] * bool(failed) + tally.name_reasons())
+        print(f"{tally.missing} of {tally.answers.total()} queries were not judged: {why}", file=sys.stderr)
+    exit_by(tally, fail_on_anomaly=fail_on_anomaly)
 
 
 def _print_notes(bulk: BulkRun) -> None:

@@ -13,11 +13,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lad_reasoner.cli.options import (
-    EXIT_ANOMALY,
-    EXIT_INPUT,
-    EXIT_UNSURE,
     REFERENCE,
     STATION,
+    exit_by,
     print_receipt,
     with_judge_options,
 )
@@ -28,7 +26,7 @@ from lad_reasoner.text import print_shown as print
 if TYPE_CHECKING:
     from lad_reasoner.inspector import Inspector
     from lad_reasoner.judge import Judge
-    from lad_reasoner.records import Failure, Verdict
+    from lad_reasoner.records import Failure, ResultLine, Verdict
     from lad_reasoner.report.inspection import InspectionRow
     from lad_reasoner.runner import Judged
     from lad_reasoner.service.inspection import OpenStation
@@ -139,12 +137,7 @@ def inspect_verb(
     inspector: Inspector | OpenStation
     repeated = locked = ""
     if station:
-        from lad_reasoner.service.inspection import OpenStation, load_station_judge
-        from lad_reasoner.service.station import Station
-
-        judge = load_station_judge(Station.load(station), options)
-        _show_study(judge)  # of references whose study is not kept in the station yet
-        inspector = OpenStation(station, judge)
+        inspector = _open_station(station, options)
         locked = inspector.why_locked()
     elif edge:
         from lad_reasoner.service.edge import open_edge
@@ -161,14 +154,14 @@ def inspect_verb(
         _announce_study(inspector)
         repeated = _describe_repeated(files, references) or _describe_unquoted(queries, references)
     second = _load_second_look(inspector, second_look, second_look_server)
-    failed = invalid = anomalous = unsure = 0
-    changed: Counter[str] = Counter()
-    reasons: Counter[str] = Counter()
-    with _Output(out, inspector) as output:
-        from lad_reasoner.files.changes import count_changes, describe_changes
-        from lad_reasoner.report.terminal import VerdictTable, track
-        from lad_reasoner.runner import Judged
+    from lad_reasoner.files.changes import count_changes, describe_changes
+    from lad_reasoner.records import ResultLine, Tally
+    from lad_reasoner.report.terminal import VerdictTable, track
+    from lad_reasoner.runner import Judged
 
+    tally = Tally()
+    changed: Counter[str] = Counter()
+    with _Output(out, inspector) as output:
         output.notes = [*inspector.notes(), *(second.notes(inspector.references) if second is not None else ())]
         output.notes += filter(None, [describe_passed_over(passed_over), repeated])
         readable = [(file, inspector.depth) for file in files if isinstance(file, Path)]
@@ -184,37 +177,34 @@ def inspect_verb(
         for result in track(inspector.run(files), len(files), "Inspecting"):
             if second is not None and isinstance(result, Judged):
                 result = second.look(result, limit=0.5)
-            record = record_of(result)
-            output.add(result)  # first, so that it is kept even if stdout was closed
-            show(record)
+            line = ResultLine.of(record_of(result), output.notes)
+            output.add(result, line)  # first, so that it is kept even if stdout was closed
+            show(record_of(result))
+            tally.add(line)
             if isinstance(result, Judged):
                 changed.update(result.pair.query.notes)
-            failed += hasattr(record, "error")
-            if getattr(record, "answer", "") == "invalid":
-                invalid += 1
-                reasons[getattr(record, "reason", "").partition(":")[0] or "no valid answer"] += 1
-            anomalous += getattr(record, "anomalous", False)
-            unsure += getattr(record, "outcome", "") == "unsure"
         # Files that became others while they were judged.
         unexpected = {note: number for note, number in changed.items() if note not in expected}
         for note in describe_changes(unexpected, len(files)):
             output.notes.append(note)
             print(f"note: {note}", file=sys.stderr)
     print_receipt(inspector.judge)
-    why = "; ".join(f"{number} x {reason}" for reason, number in reasons.most_common())
+    invalid = tally.answers["invalid"]
     if not as_json and not as_csv:
-        apart = f" ({invalid} without a valid answer)" if invalid else ""
-        judged = len(files) - failed - invalid
-        aside = f" {unsure} unsure," if unsure else ""
-        print(f"{judged} judged, {anomalous} anomalous,{aside} {failed + invalid} not judged{apart}")
+        print(f"{tally} ({invalid} without a valid answer)" if invalid else str(tally))
     if invalid:
+        why = "; ".join(tally.name_reasons())
         print(f"{invalid} of {len(files)} queries were not judged: no valid answer ({why})", file=sys.stderr)
-    if failed or invalid:
-        raise typer.Exit(EXIT_INPUT)
-    if anomalous and fail_on_anomaly:
-        raise typer.Exit(EXIT_ANOMALY)
-    if unsure and fail_on_anomaly:
-        raise typer.Exit(EXIT_UNSURE)
+    exit_by(tally, fail_on_anomaly=fail_on_anomaly)
+
+
+def _open_station(station: Path, options: dict[str, Any]) -> OpenStation:
+    from lad_reasoner.service.inspection import OpenStation, load_station_judge
+    from lad_reasoner.service.station import Station
+
+    judge = load_station_judge(Station.load(station), options)
+    _show_study(judge)  # of references whose study is not kept in the station yet
+    return OpenStation(station, judge)
 
 
 def _announce_study(inspector: Inspector) -> None:
@@ -352,13 +342,12 @@ class _Output:
             write_whole(self.folder / "verdicts.jsonl", "")
         return self
 
-    def add(self, result: Judged | Failure) -> None:
+    def add(self, result: Judged | Failure, line: ResultLine) -> None:
         if self.folder is not None:
             from lad_reasoner.files.jsonl import append_record
-            from lad_reasoner.records import ResultLine
             from lad_reasoner.report.inspection import inspection_row
 
-            append_record(self.folder / "verdicts.jsonl", ResultLine.of(record_of(result), self.notes))
+            append_record(self.folder / "verdicts.jsonl", line)
             self.rows.append(inspection_row(result))
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:

@@ -6,12 +6,15 @@ import sys
 from collections.abc import Callable
 from functools import wraps
 from inspect import Parameter, Signature, signature
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from lad_reasoner.errors import InputError
 from lad_reasoner.text import print_shown as print
+
+if TYPE_CHECKING:
+    from lad_reasoner.records import Tally
 
 EXIT_INPUT, EXIT_ANOMALY, EXIT_UNSURE = 1, 3, 4
 
@@ -139,6 +142,16 @@ def parse_options(words: list[str]) -> dict[str, Any]:
             raise InputError(f"-M {word}: no judge takes an option {key}; `lad-reasoner judges` lists them")
         options[key] = value
     return options
+
+
+def exit_by(tally: Tally, *, fail_on_anomaly: bool) -> None:
+    """Exit with the code for what was judged, unless it is 0."""
+    if tally.missing:
+        raise typer.Exit(EXIT_INPUT)
+    if fail_on_anomaly and tally.answers["yes"]:
+        raise typer.Exit(EXIT_ANOMALY)
+    if fail_on_anomaly and tally.answers["unsure"]:
+        raise typer.Exit(EXIT_UNSURE)
 
 
 def print_receipt(judge: Any) -> None:
