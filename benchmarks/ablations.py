@@ -27,9 +27,9 @@ import numpy as np
 from scipy.stats import permutation_test
 
 from lad_reasoner.api import evaluate
-from lad_reasoner.data.layouts import find_samples
 from lad_reasoner.data.sets.pairs import build_pairs, plan_pairs
 from lad_reasoner.data.sets.pool import gather
+from lad_reasoner.data.sources import find_samples
 from lad_reasoner.evaluation.metrics import compute_metrics
 from lad_reasoner.evaluation.run import measure_run, read_run
 from lad_reasoner.files.jsonl import load_json

@@ -192,11 +192,11 @@ def read_a_set(folder: Path) -> None:
 
 
 def read_facts(folder: Path) -> None:
-    from lad_reasoner.data.layouts import find_samples
     from lad_reasoner.data.mmad import read_mmad
     from lad_reasoner.data.sets.pairs import build_pairs, plan_pairs
     from lad_reasoner.data.sets.pool import gather
     from lad_reasoner.data.sets.sft import build_sft, plan_sft
+    from lad_reasoner.data.sources import find_samples
     from lad_reasoner.data.teachers.offline import OfflineTeacher
     from lad_reasoner.evaluation.benchmark import open_benchmark
     from lad_reasoner.evaluation.run import Run, measure_run, read_run

@@ -16,11 +16,11 @@ from typing import Any
 import torch
 
 from lad_reasoner.answers import parse_response
-from lad_reasoner.data.layouts import find_samples
 from lad_reasoner.data.mmad import read_mmad
 from lad_reasoner.data.sets.pairs import build_pairs, plan_pairs
 from lad_reasoner.data.sets.pool import gather
 from lad_reasoner.data.sets.sft import build_sft, plan_sft
+from lad_reasoner.data.sources import find_samples
 from lad_reasoner.data.teachers.offline import OfflineTeacher
 from lad_reasoner.judges.vlm.checkpoint import load_checkpoint
 from lad_reasoner.miniloco import TRAINING, write_benchmark

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from PIL import Image, ImageFilter
 
-from lad_reasoner.data.layouts import find_samples
+from lad_reasoner.data.sources import find_samples
 from lad_reasoner.files.pictures import Picture, read_picture
 from lad_reasoner.judge import PicturePair
 from lad_reasoner.quality import why_unfit

@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 
 from helpers.skeletons import TEST
 from lad_reasoner.data.class_folders import find_classes
-from lad_reasoner.data.layouts import LAYOUTS, Source, find_samples, read_layouts, why_not_train
+from lad_reasoner.data.layouts import LAYOUTS, read_layouts
 from lad_reasoner.data.public_sets import LOGICAL, MVTEC_AD
+from lad_reasoner.data.sources import Source, find_samples, why_not_train
 from lad_reasoner.errors import InputError, RecordError
 from lad_reasoner.files.walk import list_files, natural, natural_path
 from lad_reasoner.miniloco import write_benchmark

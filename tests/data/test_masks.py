@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
-from lad_reasoner.data.layouts import find_samples
 from lad_reasoner.data.masks import describe_mask, name_defects, read_mask
+from lad_reasoner.data.sources import find_samples
 from lad_reasoner.errors import ImageError, InputError
 from lad_reasoner.miniloco import write_benchmark
 from lad_reasoner.records import Sample

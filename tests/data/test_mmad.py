@@ -13,7 +13,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from lad_reasoner.data.layouts import find_samples
 from lad_reasoner.data.mmad import (
     ANSWER,
     BENCHMARK,
@@ -28,6 +27,7 @@ from lad_reasoner.data.mmad import (
     read_mmad,
 )
 from lad_reasoner.data.public_sets import MVTEC_AD, VISA
+from lad_reasoner.data.sources import find_samples
 from lad_reasoner.errors import ImageError, InputError
 from lad_reasoner.records import Kind, Sample
 

@@ -18,9 +18,9 @@ from PIL import Image
 
 from helpers.skeletons import TEST
 from lad_reasoner.data.folder_words import read_name
-from lad_reasoner.data.layouts import Source, find_samples
 from lad_reasoner.data.mask_files import look_at
 from lad_reasoner.data.public_sets import MVTEC_AD
+from lad_reasoner.data.sources import Source, find_samples
 from lad_reasoner.errors import InputError
 from lad_reasoner.evaluation.benchmark import draw_pairs, open_benchmark
 

@@ -16,9 +16,9 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image, TiffImagePlugin
 
-from lad_reasoner.data.layouts import find_samples
 from lad_reasoner.data.masks import read_mask_of
 from lad_reasoner.data.sets.pool import gather
+from lad_reasoner.data.sources import find_samples
 from lad_reasoner.errors import ImageError
 from lad_reasoner.files.pictures import DECODERS, find_depth, map_pictures, open_picture, read_picture, why_blank
 from lad_reasoner.files.walk import describe_passed_over, find_pictures

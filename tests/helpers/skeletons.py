@@ -9,11 +9,11 @@ from typing import Any
 
 from PIL import Image
 
-from lad_reasoner.data.layouts import find_samples
 from lad_reasoner.data.public_sets import MVTEC_AD
 from lad_reasoner.data.sets.built_set import Entry, read_entries
 from lad_reasoner.data.sets.pairs import build_pairs, plan_pairs
 from lad_reasoner.data.sets.pool import Pool, gather
+from lad_reasoner.data.sources import find_samples
 from lad_reasoner.data.teachers.teacher import Answered, CostEstimate, Outcome, Request, Unanswered
 from lad_reasoner.remote.prices import Bill
 

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-IDLE = ("scipy.stats", "pandas", "lad_reasoner.miniloco", "lad_reasoner.data.layouts", "lad_reasoner.evaluation.run")
+IDLE = ("scipy.stats", "pandas", "lad_reasoner.miniloco", "lad_reasoner.data.sources", "lad_reasoner.evaluation.run")
 
 
 @pytest.mark.parametrize("module", ["inspection", "page"])

@@ -9,12 +9,12 @@ import pytest
 
 from helpers import tiny
 from lad_reasoner.answers import parse_response
-from lad_reasoner.data.layouts import find_samples
 from lad_reasoner.data.mmad import read_mmad
 from lad_reasoner.data.sets.built_set import read_entries
 from lad_reasoner.data.sets.pairs import build_pairs, plan_pairs
 from lad_reasoner.data.sets.pool import Pool, gather
 from lad_reasoner.data.sets.sft import build_sft, plan_sft
+from lad_reasoner.data.sources import find_samples
 from lad_reasoner.data.teachers.offline import OfflineTeacher
 from lad_reasoner.judges.vlm.checkpoint import load_checkpoint
 from lad_reasoner.miniloco import write_benchmark

@@ -285,8 +285,8 @@ def check(
     max_pixels: MaxPixels = None,
 ) -> None:
     """Check whether a built set is fit to train on. Exit code 1 if it is not."""
-    from lad_reasoner.data.layouts import find_samples
     from lad_reasoner.data.sets.check import check_set
+    from lad_reasoner.data.sources import find_samples
     from lad_reasoner.report.terminal import track
 
     benchmarks = [find_samples(path) for path in benchmark or ()]
@@ -371,8 +371,8 @@ def export(
 
 
 def _gather(sources: list[Path] | None, mvtec_ad: Path | None, visa: Path | None) -> Pool:
-    from lad_reasoner.data.layouts import find_samples
     from lad_reasoner.data.sets.pool import gather
+    from lad_reasoner.data.sources import find_samples
 
     gathered = []
     for flag, name, folder in (("--mvtec-ad", "MVTec AD", mvtec_ad), ("--visa", "VisA", visa)):

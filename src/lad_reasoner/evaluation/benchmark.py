@@ -29,9 +29,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from lad_reasoner.data.layouts import find_samples
 from lad_reasoner.data.masks import name_defects
 from lad_reasoner.data.public_sets import LICENCES, LOCO, MVTEC_AD, UNKNOWN_LICENCE, VISA
+from lad_reasoner.data.sources import find_samples
 from lad_reasoner.errors import ImageError, InputError
 from lad_reasoner.evaluation.pair_list import read_pair_list, read_reference_names
 from lad_reasoner.files.pictures import DEEP, Picture, find_depth, read_picture, why_blank

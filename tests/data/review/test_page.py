@@ -22,13 +22,13 @@ from playwright.sync_api import Page, expect, sync_playwright
 
 from helpers import built
 from helpers.skeletons import mvtec_ad
-from lad_reasoner.data.layouts import find_samples
 from lad_reasoner.data.review.decisions import FILE
 from lad_reasoner.data.review.page import MAX_BODY, ReviewServer
 from lad_reasoner.data.review.session import Review
 from lad_reasoner.data.sets.built_set import read_entries
 from lad_reasoner.data.sets.pairs import build_pairs, plan_pairs
 from lad_reasoner.data.sets.pool import gather
+from lad_reasoner.data.sources import find_samples
 from lad_reasoner.errors import InputError
 from lad_reasoner.version import __version__
 

@@ -14,13 +14,13 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from helpers.skeletons import FakeTeacher, truthful
-from lad_reasoner.data.layouts import Source, find_samples
 from lad_reasoner.data.mmad import read_mmad
 from lad_reasoner.data.sets.check import FEW, INCOMPLETE, check_set
 from lad_reasoner.data.sets.pairs import build_pairs, plan_pairs
 from lad_reasoner.data.sets.pool import gather
 from lad_reasoner.data.sets.sft import build_sft, plan_sft
 from lad_reasoner.data.sets.tokens import needed_pixels, picture_tokens, record_tokens
+from lad_reasoner.data.sources import Source, find_samples
 from lad_reasoner.errors import InputError
 from lad_reasoner.records import Sample
 

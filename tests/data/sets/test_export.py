@@ -18,7 +18,6 @@ from PIL import Image
 
 from helpers.skeletons import FakeTeacher, draw, truthful
 from helpers.tutored import build
-from lad_reasoner.data.layouts import find_samples
 from lad_reasoner.data.mmad import read_mmad
 from lad_reasoner.data.review.decisions import ReviewDecision, append_decision
 from lad_reasoner.data.review.session import read_reviewable
@@ -28,6 +27,7 @@ from lad_reasoner.data.sets.export import export_set
 from lad_reasoner.data.sets.pairs import build_pairs, plan_pairs
 from lad_reasoner.data.sets.pool import gather
 from lad_reasoner.data.sets.sft import build_sft, plan_sft
+from lad_reasoner.data.sources import find_samples
 from lad_reasoner.errors import ImageError, InputError, RecordError
 
 

@@ -22,7 +22,6 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from lad_reasoner.data.layouts import Source, why_not_train
 from lad_reasoner.data.masks import read_mask
 from lad_reasoner.data.sets.built_set import (
     Entry,
@@ -33,6 +32,7 @@ from lad_reasoner.data.sets.built_set import (
     summarise_set,
 )
 from lad_reasoner.data.sets.tokens import record_tokens
+from lad_reasoner.data.sources import Source, why_not_train
 from lad_reasoner.errors import ImageError
 from lad_reasoner.files.pictures import map_pictures, read_picture
 from lad_reasoner.files.whole import hash_file

@@ -16,9 +16,9 @@ from functools import cache
 from pathlib import Path, PurePath
 from typing import Any
 
-from lad_reasoner.data.layouts import Source, count_reasons, is_public, why_not_train
 from lad_reasoner.data.mmad import name_of
 from lad_reasoner.data.sets.built_set import Entry
+from lad_reasoner.data.sources import Source, count_reasons, is_public, why_not_train
 from lad_reasoner.errors import ImageError, InputError
 from lad_reasoner.files.pictures import map_pictures, read_picture
 from lad_reasoner.files.whole import hash_file
