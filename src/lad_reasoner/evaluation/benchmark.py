@@ -343,26 +343,10 @@ def draw_pairs(
     for name, sample in benchmark.samples.items():
         if sample.split not in ("test", None) or (sample.kind or UNKNOWN_KIND) not in kinds:
             continue
-        pool = benchmark.pools.get(sample.category, [])
-        if given:
-            shown = tuple(given)
-        elif benchmark.fixed:
-            shown = benchmark.fixed.get(name, ())
-            if not shown or name in shown:
-                alone.append(name)
-                continue
-        elif len(pool) < wanted:
-            raise InputError(
-                f"{sample.category}: {len(pool)} good pictures to draw {wanted} references from; "
-                "add some to train/good, or give a smaller --references"
-            )
-        else:
-            others = [reference for reference in pool if reference != name]
-            if len(others) < wanted:
-                alone.append(name)
-                continue
-            # Seeded by the query's name: other queries, more or fewer, change nothing.
-            shown = tuple(random.Random(f"{seed}/{name}").sample(others, wanted))
+        shown = tuple(given) or _references_of(benchmark, name, wanted, seed)
+        if not shown:
+            alone.append(name)
+            continue
         pairs.append(
             Pair(
                 references=shown,
@@ -383,6 +367,26 @@ def draw_pairs(
     if benchmark.name == "mvtec-loco" and set(kinds) == set(PAPERS_KINDS) and len(pairs) != PAPERS_QUERIES:
         notes.append(f"{len(pairs)} queries, not the {PAPERS_QUERIES:,} of MVTec LOCO AD: not the paper's protocol")
     return pairs, tuple(notes)
+
+
+def _references_of(benchmark: Benchmark, name: str, wanted: int, seed: int) -> tuple[str, ...]:
+    """The fixed references of a query, or those that are drawn for it; none if it is one itself, or too few are left.
+
+    InputError if its class has too few good pictures for every query.
+    """
+    if benchmark.fixed:
+        fixed = benchmark.fixed.get(name, ())
+        return () if name in fixed else fixed
+    category = benchmark.samples[name].category
+    pool = benchmark.pools.get(category, [])
+    if len(pool) < wanted:
+        raise InputError(
+            f"{category}: {len(pool)} good pictures to draw {wanted} references from; "
+            "add some to train/good, or give a smaller --references"
+        )
+    others = [reference for reference in pool if reference != name]
+    # Seeded by the query's name: other queries, more or fewer, change nothing.
+    return tuple(random.Random(f"{seed}/{name}").sample(others, wanted)) if len(others) >= wanted else ()
 
 
 def limit_pairs(pairs: Sequence[Pair], limit: int) -> list[Pair]:
