@@ -107,6 +107,10 @@ def test_a_pattern_that_the_shell_filled_in_is_to_be_quoted(command: Command, tm
         assert code == 2
         hint = f"quote the pattern, {option} '{files[0].parent}/*.png', or give the folder"
         assert f"Error: {option} takes one name, and the shell has filled in 3: {hint}" in told
+    assert (
+        "Error: Invalid value for '--role': 'boss' is not one of 'operator'"
+        in command("key", "Bo", "--role", "boss")[2]
+    )
     _, _, told = command(*create, "-r", good[0], normal[0])  # no pattern of one folder
     assert "unexpected extra argument" in told and "quote" not in told
 

@@ -162,7 +162,7 @@ def test_a_checkpoint_is_called_by_the_end_of_its_path(tmp_path: Path) -> None:
 
 def test_runs_that_cannot_be_compared(tmp_path: Path) -> None:
     whole = write_run(tmp_path / "whole", FIRST, model="a")
-    with pytest.raises(InputError, match="1 run to compare; give at least two"):
+    with pytest.raises(InputError, match="1 run to compare; give at least two, or one beside published rows"):
         compare_runs([whole])
     part = write_run(tmp_path / "part", FIRST[:-1], model="b")
     said = rf"whole and .*part \(a, b\): compare runs on the same pairs: {FIRST[-1].pair.query} only in the first run$"
@@ -208,6 +208,10 @@ def test_the_papers_table_ships(tmp_path: Path) -> None:
     runs = [write_run(tmp_path / name, FIRST, model=name, benchmark="mvtec-loco") for name in ("x", "y")]
     comparison = compare_runs(runs, published="paper", resamples=0)
     assert comparison.table.names[:7] == [f"{name} (published)" for name in (*MEAN_ROWS, *POOLED_ROWS)]
+    alone = compare_runs(runs[:1], published="paper", resamples=0)  # one run beside the paper
+    assert alone.table.names[:8] == comparison.table.names[:8]
+    assert row(alone, alone.table.names[7]) == row(comparison, alone.table.names[7])
+    assert "LAD-Reasoner" in to_narrow(alone) and "McNemar" in to_narrow(alone)
     best = row(comparison, "LAD-Reasoner (published)")
     assert (best[POOLED, "Acc"], best[POOLED, "F1"], best["PP", "F1"]) == ("60.4", "63.5", "37.2")
     assert all((MEAN, "Acc") in row(comparison, f"{name} (published)") for name in MEAN_ROWS)

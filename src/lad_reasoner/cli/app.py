@@ -89,6 +89,8 @@ class _VerbsInOrder(TyperGroup):
         try:
             return super().invoke(ctx)
         except TyperException as error:
+            if hasattr(error, "message"):
+                error.message = error.message.removeprefix("Value error, ")
             if "unexpected extra argument" in str(getattr(error, "message", "")):
                 error.message = _describe_unquoted(sys.argv[1:]) or error.message
             raise

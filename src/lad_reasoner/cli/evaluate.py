@@ -151,7 +151,9 @@ def _report(run: Path, *, wide: bool, printed: Sequence[str] = ()) -> None:
 
 
 def compare_verb(
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN", help="Two or more run folders of `eval`.")],
+    runs: Annotated[
+        list[Path], typer.Argument(metavar="RUN", help="Run folders of `eval`: two or more, or one with --published.")
+    ],
     out: Annotated[Path, typer.Option(metavar="DIR", help="Folder of the results.")] = Path("runs/comparison"),
     published: Annotated[
         Path | None,

@@ -98,11 +98,13 @@ def compare_runs(
 ) -> RunComparison:
     """Read the runs and set them side by side; `published` is a CSV file of rows printed elsewhere.
 
-    `published="paper"` stands for the paper's Table 1. InputError for fewer than two runs, for runs on different
-    benchmarks, pairs or pictures, and for rows on another benchmark: it says which differ.
+    `published="paper"` stands for the paper's Table 1. InputError for fewer than two runs (one, beside published rows),
+    for runs on different benchmarks, pairs or pictures, and for rows on another benchmark: it says which differ.
     """
-    if len(folders) < 2:
-        raise InputError(f"{len(folders)} run to compare; give at least two")
+    if len(folders) < (1 if published else 2):
+        raise InputError(
+            f"{len(folders)} run to compare; give at least two, or one beside published rows (--published)"
+        )
     runs = [read_run(folder) for folder in folders]
     benchmarks = sorted({run.settings.benchmark for run in runs})
     if len(benchmarks) > 1:

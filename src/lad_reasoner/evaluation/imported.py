@@ -38,7 +38,7 @@ from lad_reasoner.files.walk import Parts
 from lad_reasoner.judge import Judgement, PicturePair
 from lad_reasoner.packaged import read_packaged
 from lad_reasoner.records import Kind
-from lad_reasoner.text import listed, printable
+from lad_reasoner.text import counted, listed, printable
 
 # Our name of a column -> names in files of other systems and in ours.
 COLUMNS: dict[str, list[str]] = read_packaged(__file__, "imported.toml")["columns"]
@@ -161,7 +161,7 @@ class ImportedPredictions:
         ):
             if images:
                 names = listed([printable(image) for image in images], separator="; ")
-                yield f"{len(images)} lines dropped, because {reason}: {names}"
+                yield f"{counted(len(images), 'line')} dropped, because {reason}: {names}"
 
 
 class _ImageIndex:

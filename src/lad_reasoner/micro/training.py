@@ -110,7 +110,8 @@ def read_config(path: Path) -> MicroConfig:
     try:
         fields = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+        mend = "the repository's own lie in its folder configs/"
+        raise InputError(f"{path}: cannot be read ({error.strerror}); give a config, {mend}") from None
     except Exception as error:  # also ValueError, KeyError and AttributeError, of a date or a tag that cannot be
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise InputError(f"{path}: not valid YAML ({reason})") from None

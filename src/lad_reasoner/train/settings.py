@@ -162,7 +162,8 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+        mend = "the repository's own lie in its folder configs/"
+        raise InputError(f"{path}: cannot be read ({error.strerror}); give a config, {mend}") from None
     except Exception as error:  # also ValueError, KeyError and AttributeError, of a date or a tag that cannot be
         raise InputError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from None
     if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):

@@ -281,7 +281,7 @@ def _order_by_ease(pairs: Sequence[PlannedPair], run: Path, rng: random.Random) 
             if pair.query.source not in shares:
                 raise InputError(
                     f"--easy-first {printable(run)}: did not judge {printable(pair.query.source)}; "
-                    "run `eval` on the same folder with the same --kinds"
+                    "run `eval` on the same folder with the same --kinds, or give the --kinds of that run here"
                 )
         members.sort(key=lambda pair: -mean(shares[pair.query.source]))  # stable
         ordered += [((place + 0.5) / len(members), label, pair) for place, pair in enumerate(members)]
