@@ -34,7 +34,8 @@ from lad_reasoner.data.public_sets import LICENCES, LOCO, MVTEC_AD, UNKNOWN_LICE
 from lad_reasoner.data.sources import find_samples
 from lad_reasoner.errors import ImageError, InputError
 from lad_reasoner.evaluation.pair_list import read_pair_list, read_reference_names
-from lad_reasoner.files.pictures import DEEP, Picture, find_depth, read_picture, why_blank
+from lad_reasoner.files.bit_depth import DEEP
+from lad_reasoner.files.pictures import Picture, find_depth, read_picture, why_blank
 from lad_reasoner.records import SAMPLE_KINDS, UNKNOWN_KIND, Kind, Pair, Sample
 from lad_reasoner.text import listed, printable
 

@@ -14,7 +14,6 @@ import io
 import logging
 import math
 import os
-import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterable, Iterator
@@ -30,6 +29,16 @@ from numpy.typing import NDArray
 from PIL import Image, ImageChops, UnidentifiedImageError
 
 from lad_reasoner.errors import ImageError, InputError, LadError
+from lad_reasoner.files.bit_depth import (
+    CLIPPED,
+    DEEP,
+    STRIP,
+    has_deep_colours,
+    known_depth,
+    merge_bytes,
+    swap_bytes,
+    to_eight_bit,
+)
 from lad_reasoner.files.file_kinds import HEAD, describe_kind
 from lad_reasoner.files.whole import named_errors
 from lad_reasoner.text import printable, shown
@@ -47,9 +56,6 @@ LARGE = 16_000_000  # pixels: pictures above this are decoded one at a time
 MAX_JPEG = 170_000_000  # pixels: a JPEG is decoded at a fraction of its size, unless it is progressive
 MAX_JPEG2000 = 50_000_000  # pixels: its decoder takes 20 bytes for each
 BLOCK = 64 * 1024**2  # bytes: glibc gives blocks above 32 MB back as soon as they are freed
-STRIP = 256  # rows that are converted at a time: whole copies of a large picture take gigabytes
-DEEP = 16  # bits of a value in a file of more than 8 bits, where nothing says less
-CLIPPED = 0.01  # share of values: fewer above the depth of the references are not worth a note
 BLANK_RANGE = 3  # grey levels: a channel that spans no more holds no picture
 ON_WHITE = "transparent parts are shown as white"
 SHRUNK = f"more than {KEPT_SIDE} pixels wide or high: scaled down"
@@ -71,9 +77,9 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-_MAX_SAMPLE_VALUE, _BITS_PER_SAMPLE, _PHOTOMETRIC = 281, 258, 262  # tags of a TIFF
+_PHOTOMETRIC = 262  # a tag of a TIFF
 _SUBFILE_TYPE, _DNG_VERSION = 254, 50706  # bit 0 of the first: a preview of another picture in the file
-_WHITE_IS_ZERO = 0  # a value of the last, usual with X-rays
+_WHITE_IS_ZERO = 0  # a value of `_PHOTOMETRIC`, usual with X-rays
 
 Result = TypeVar("Result")
 PictureSource = str | Path | Image.Image | NDArray[Any] | bytes | IO[bytes]
@@ -306,14 +312,14 @@ def _to_picture(image: Image.Image, source: PictureSource, name: str, depth: int
         raise ImageError(f"{title}: {width}x{height} pixels is too small; both sides must have at least {MIN_SIDE}")
     if image.format == "JPEG" and image is not source:
         image.draft("RGB", (_kept_side(image.size),) * 2)  # decodes a large JPEG at a fraction of its size
-    deep_colours = _has_deep_colours(image)
-    if depth is None and (deep_colours or (image.mode.startswith("I") and _known_depth(image) in (None, DEEP))):
+    deep_colours = has_deep_colours(image)
+    if depth is None and (deep_colours or (image.mode.startswith("I") and known_depth(image) in (None, DEEP))):
         told += (MIXED,)
     depth = depth or DEEP
     low = _low_bytes(source, title) if deep_colours and depth < DEEP else None
     image.load()
     turn = orientation(image)
-    rgb, notes = _to_rgb(image, title, depth) if low is None else _merge_bytes(image, low, depth)
+    rgb, notes = _to_rgb(image, title, depth) if low is None else merge_bytes(image, low, depth)
     if turn in _TURNS:
         rgb = rgb.transpose(_TURNS[turn])
     side = _kept_side(rgb.size)
@@ -338,7 +344,7 @@ def notes_by_head(image: Image.Image) -> tuple[str, ...]:
 
 def has_more_notes(image: Image.Image) -> bool:
     """Whether notes of an image depend on its pixels: on its alpha channel, or on values of more than 8 bits."""
-    return image.has_transparency_data or image.mode.startswith("I") or _has_deep_colours(image)
+    return image.has_transparency_data or image.mode.startswith("I") or has_deep_colours(image)
 
 
 def orientation(image: Image.Image) -> int:
@@ -379,7 +385,7 @@ def _to_rgb(image: Image.Image, name: str, depth: int) -> tuple[Image.Image, tup
         values = np.asarray(image)
         if (values < 0).mean() > CLIPPED:
             raise ImageError(f"{name}: values below 0 have no fixed range; save it as 8- or 16-bit without a sign")
-        grey, notes = _to_eight_bit(values, _known_depth(image) or depth)
+        grey, notes = to_eight_bit(values, known_depth(image) or depth)
         # Pillow turns such pictures of 8 bits only.
         if getattr(image, "tag_v2", {}).get(_PHOTOMETRIC) == _WHITE_IS_ZERO:
             grey = ImageChops.invert(grey)
@@ -407,23 +413,6 @@ def _kept_side(size: tuple[int, int]) -> int:
     return max(KEPT_SIDE, min(LONGEST_KEPT, round(KEPT_SHORT_SIDE * aspect)))
 
 
-def _to_eight_bit(values: NDArray[Any], depth: int) -> tuple[Image.Image, tuple[str, ...]]:
-    """Of each value the upper 8 of `depth` bits; the same for all pictures, so that they keep their brightness."""
-    highest = min((1 << depth) - 1, int(np.iinfo(values.dtype).max))
-    grey = np.empty(values.shape, np.uint8)
-    beyond = 0
-    for top in range(0, len(values), STRIP):
-        strip = values[top : top + STRIP]
-        grey[top : top + STRIP] = np.clip(strip, 0, highest) >> (depth - 8)
-        beyond += int((strip > highest).sum())
-    notes = []
-    if depth != DEEP:
-        notes.append(f"values of {depth} bits were scaled to 8 bits")
-        if beyond > CLIPPED * values.size:
-            notes.append(f"values above the {depth} bits of the references were clipped")
-    return Image.fromarray(grey), tuple(notes)
-
-
 def find_depth(sources: Iterable[PictureSource]) -> int | None:
     """Bits of a value in the pictures of more than 8 bits: 10, 12 and 14 bits are stored in files of 16.
 
@@ -434,8 +423,8 @@ def find_depth(sources: Iterable[PictureSource]) -> int | None:
     for source in sources:
         with suppress(ImageError), open_picture(source) as image:
             if image.mode.startswith("I"):
-                bits = _known_depth(image) or int(np.asarray(image).max()).bit_length()
-            elif _has_deep_colours(image):
+                bits = known_depth(image) or int(np.asarray(image).max()).bit_length()
+            elif has_deep_colours(image):
                 # Pillow keeps the high byte of each value.
                 colours = image.getextrema()[: 1 if image.mode == "LA" else 3]
                 highest = max(int(high) for _, high in colours)  # type: ignore[misc]
@@ -446,57 +435,13 @@ def find_depth(sources: Iterable[PictureSource]) -> int | None:
     return max(depths, default=None)
 
 
-def _known_depth(image: Image.Image) -> int | None:
-    """Bits of a grey value, where the file or its format says so."""
-    if image.format in ("PPM", "JPEG2000"):  # Pillow has scaled them to 16 bits
-        return DEEP
-    tags = getattr(image, "tag_v2", {})
-    bits, most = tags.get(_BITS_PER_SAMPLE, (DEEP,)), tags.get(_MAX_SAMPLE_VALUE, 0)
-    if isinstance(bits, tuple) and bits and 8 < bits[0] < DEEP:
-        return int(bits[0])
-    most = most[0] if isinstance(most, tuple) and most else most
-    return int(most).bit_length() if isinstance(most, int) and 255 < most < 65535 else None
-
-
-def _has_deep_colours(image: Image.Image) -> bool:
-    """Whether Pillow will keep the high byte only of each of its colours."""
-    tiles = getattr(image, "tile", ())
-    return image.mode in ("RGB", "RGBA", "LA") and any(";16" in _raw_mode(tile) for tile in tiles)
-
-
-def _raw_mode(tile: Any) -> str:
-    args = tile[3]
-    return str(args[0] if isinstance(args, tuple) and args else args)
-
-
 def _low_bytes(source: PictureSource, name: str) -> Image.Image | None:
-    """The low bytes of 16-bit colours: those that Pillow keeps when it is told the other byte order."""
-    image: Any  # Pillow's type for images does not have tiles
+    """The low bytes of 16-bit colours; None of an image in memory, which decoding them would change."""
     with _open(source, name) as image:
-        if image is source:  # decoding it in the wrong order would change the caller's
+        if image is source:
             return None
-        swapped = []
-        for tile in image.tile:
-            raw = _raw_mode(tile)
-            other = raw[:-1] + {"B": "L", "L": "B", "N": "B" if sys.byteorder == "little" else "L"}[raw[-1]]
-            args = (other, *tile[3][1:]) if isinstance(tile[3], tuple) else other
-            swapped.append(tile._replace(args=args))
-        image.tile = swapped
-        low: Image.Image = image.copy()
-        return low
-
-
-def _merge_bytes(high: Image.Image, low: Image.Image, depth: int) -> tuple[Image.Image, tuple[str, ...]]:
-    """RGB from both bytes of each colour. Alpha is left out: cameras of more than 8 bits have none."""
-    planes = []
-    notes: tuple[str, ...] = ()
-    for name in high.getbands():
-        if name != "A":
-            values = np.asarray(high.getchannel(name)).astype(np.uint16) << 8 | np.asarray(low.getchannel(name))
-            plane, plane_notes = _to_eight_bit(values, depth)
-            planes.append(plane)
-            notes = tuple(dict.fromkeys(notes + plane_notes))
-    return (planes[0] if len(planes) == 1 else Image.merge("RGB", planes)), notes
+        swap_bytes(image)
+        return image.copy()
 
 
 def why_blank(picture: Picture) -> str:
