@@ -206,7 +206,7 @@ class _Seen:
             groups = _nearest_colour(self._changed[change], self.palettes[palette])
             self._groups[palette, change] = groups.reshape(self.pixels.shape[:2])
         inside: Mask = self._groups[palette, change] == colour
-        return _shrink(_shrink(inside, margin).T, margin).T if margin else inside
+        return _shrink(inside, margin) if margin else inside
 
     def areas(self, palette: int, colour: int, margin: int, change: int = 0) -> NDArray[np.float64]:
         """The shares of the picture that the connected areas of `mask` take."""
@@ -224,13 +224,18 @@ class _Seen:
 
 
 def _shrink(inside: Mask, margin: int) -> Mask:
-    """Less a margin above and below; what lies outside the picture is not inside."""
-    height = len(inside)
-    shrunk = np.zeros_like(inside)
-    core = shrunk[margin : height - margin]
-    core[:] = inside[: len(core)]
-    for below in range(1, 2 * margin + 1):
-        core &= inside[below : below + len(core)]
+    """Less a margin all around; what lies outside the picture is not inside."""
+    shrunk: Mask = inside.ravel()
+    # Along the whole picture, where a step to the next row is as many pixels as a row has.
+    for step in (1, inside.shape[1]):
+        core, size = shrunk, 1  # where so many pixels from here on are all inside
+        while size <= 2 * margin:
+            further = min(size, 2 * margin + 1 - size)
+            core, size = core[: -further * step] & core[further * step :], size + further
+        shrunk = np.zeros(inside.size, bool)
+        shrunk[margin * step : margin * step + len(core)] = core
+    shrunk = shrunk.reshape(inside.shape)
+    shrunk[:, :margin] = shrunk[:, -margin:] = False  # the ends of two rows lie next to each other there
     return shrunk
 
 
@@ -266,8 +271,13 @@ def _find_palettes(colours: NDArray[np.float32]) -> Iterator[NDArray[np.float32]
 
 def _label(mask: Mask) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
     """Connected areas by number, zero outside, and their shares of the picture."""
-    labels = np.empty(mask.shape, np.intp)
-    number = label(mask, CROSS, output=labels)
+    labels = np.zeros(mask.shape, np.intp)
+    # Only the part of the picture that shows any: numbering looks at every pixel.
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    if not len(rows):
+        return labels, np.zeros(0)
+    shown = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    number = label(mask[shown], CROSS, output=labels[shown])
     # Of the pixels inside alone: there are few of them, and the numbering itself takes less time than counting all.
     areas = np.bincount(labels[mask], minlength=number + 1)[1:] / mask.size
     return labels, areas
@@ -290,7 +300,8 @@ def _find_kinds(areas: NDArray[np.float64]) -> tuple[float, ...]:
     kinds = np.split(ordered, np.flatnonzero(ordered[1:] > GAP * ordered[:-1]) + 1)
     if len(kinds) > MOST_KINDS or ordered[-1] > LARGEST:
         return ()
-    return tuple(float(np.median(kind)) for kind in kinds)
+    # The middle of an ordered kind, or the mean of the two there: its median.
+    return tuple(float(kind[(len(kind) - 1) // 2] + kind[len(kind) // 2]) / 2 for kind in kinds)
 
 
 def _find_rule(
