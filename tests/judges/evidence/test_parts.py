@@ -6,12 +6,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw, ImageEnhance, ImageFilter
+from scipy import ndimage
 
 from lad_reasoner.files.pictures import read_picture
 from lad_reasoner.judge import PicturePair
 from lad_reasoner.judges import load_judge
 from lad_reasoner.judges.evidence.judge import COUNTED, StudiedReferences
-from lad_reasoner.judges.evidence.parts import Miscount, Parts
+from lad_reasoner.judges.evidence.parts import CROSS, MARGINS, Miscount, Parts, _label, _shrink
 from lad_reasoner.judges.evidence.regions import name_colour
 
 SIDE = 384
@@ -127,6 +128,20 @@ def test_plain_and_tiny_pictures_are_taken(size: tuple[int, int]) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert not Parts.study([plain, plain]).count(Image.new("RGB", size, (200, 30, 30)))
+
+
+@pytest.mark.parametrize("size", [(40, 60), (7, 9), (1, 30), (30, 1), (2, 2)])
+@pytest.mark.parametrize("filled", [0.0, 0.9, 1.0])
+def test_margins_and_areas_are_those_of_scipy(size: tuple[int, int], filled: float) -> None:
+    inside = np.random.default_rng(0).random(size) < filled
+    for margin in filter(None, MARGINS):
+        square = np.ones([2 * margin + 1] * 2)
+        assert (_shrink(inside, margin) == ndimage.binary_erosion(inside, square)).all()
+    framed = np.pad(inside, 3)
+    labels, areas = _label(framed)
+    expected, number = ndimage.label(framed, CROSS)
+    assert (labels == expected).all()
+    assert areas == pytest.approx(np.bincount(expected.ravel(), minlength=number + 1)[1:] / framed.size)
 
 
 def test_the_score_follows_the_agreement() -> None:
