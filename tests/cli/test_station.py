@@ -243,6 +243,14 @@ def test_check_test_and_calibrate(command: Command, tmp_path: Path) -> None:
     assert code == 1 and shown.count("not judged") == 3  # a line each, and the sum
     assert f"{shown}{told}".count("locked since") == 1
     assert told.startswith(f"note: 2 pictures not judged: {out.name}: locked since ")
+    grey_pictures(tmp_path / "camera", [101, 102, 103])
+    code, shown, _ = command("watch", "--station", out, "--once", tmp_path / "camera")
+    assert code == 1 and shown.count("locked since") == 1
+    assert [line.endswith("as before") for line in shown.splitlines()] == [False, True, True]
+    measure = ("eval", "--station", out, "--benchmark", "miniloco", "--limit", 1, "--out", tmp_path / "run")
+    code, _, told = command(*measure)
+    assert code == 1 and told.startswith(f"lad-reasoner: {out.name}: locked since ")
+    assert not (tmp_path / "run" / "predictions.jsonl").exists()
     code, shown, _ = command("station", "calibrate", out, "--max-false-alarms", 0.3)
     assert code == 0
     assert "at most 30 % of good parts" in shown

@@ -127,21 +127,23 @@ def _print_results(results: Iterable[PartResult], as_json: bool) -> Counter[str]
     from lad_reasoner.text import shown
 
     counts: Counter[str] = Counter()
-    printing = True
+    printing, problem = True, ""
     for result in results:
         counts[result.outcome] += 1
         try:
             if printing:
-                print(result.model_dump_json() if as_json else shown(_line(result)), flush=True)
+                print(result.model_dump_json() if as_json else shown(_line(result, problem)), flush=True)
         except OSError as error:  # the line goes on without its terminal
             printing = False
             print(f"stdout: {error.strerror}; results are no longer printed", file=sys.stderr)
+        problem = result.error
     return counts
 
 
-def _line(result: PartResult) -> str:
-    """`12:30:01  anomalous  p 0.010  0001.png  a hole in the middle`."""
+def _line(result: PartResult, problem: str = "") -> str:
+    """`12:30:01  anomalous  p 0.010  0001.png  a hole in the middle`; `problem` is the error of the line before."""
     verdict = result.verdict
     p_value = "       " if result.p_value is None else f"p {result.p_value:.3f}"
-    text = result.error or (verdict.headline if verdict and result.outcome != "good" else "")
+    error = "as before" if result.error and result.error == problem else result.error
+    text = error or (verdict.headline if verdict and result.outcome != "good" else "")
     return f"{result.time.astimezone():%H:%M:%S}  {result.outcome:<9}  {p_value}  {result.picture}  {text}".rstrip()

@@ -292,9 +292,14 @@ class Ruling:
 
 
 class StationJudge:
-    """A station as a judge, for all that takes one: the references of a pair are those of the station."""
+    """A station as a judge, for all that takes one: the references of a pair are those of the station.
+
+    InputError for a station that is locked.
+    """
 
     def __init__(self, station: OpenStation) -> None:
+        if reason := station.why_locked():
+            raise InputError(reason)
         self.station, judge = station, station.judge
         settings = station.station
         self.name = f"station {settings.name}"
