@@ -450,6 +450,19 @@ def test_a_locked_station(copied: Path, tmp_path: Path) -> None:
         is_served(served)
 
 
+@pytest.mark.posix  # elsewhere an open folder is not renamed
+def test_a_folder_that_is_away_and_comes_back(copied: Path, tmp_path: Path) -> None:
+    with serving_here(create_app(Runtime([copied])), tmp_path / "log") as served:
+        away = copied.rename(tmp_path / "away")
+        answer = served.ask("GET", "/readyz")
+        assert answer.status == 503
+        assert answer.json["reasons"] == ["station: its folder cannot be read (No such file or directory)"]
+        assert served.inspect(grey_png(101), part="lost").status == 503
+        away.rename(copied)
+        assert served.ask("GET", "/readyz").status == 200
+        is_served(served)
+
+
 def test_a_clock_that_is_set_back(copied: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with serving_here(create_app(Runtime([copied])), tmp_path / "log") as served:
         served.inspect(grey_png(101), part="before")

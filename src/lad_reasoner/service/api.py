@@ -178,7 +178,11 @@ def _add_state_routes(app: FastAPI) -> None:
         """Whether pictures can be judged and kept."""
         reasons = [] if runtime.queue.alive else ["the judge stopped"]
         for live in runtime.stations.values():
-            free = (await run_in_threadpool(shutil.disk_usage, live.folder)).free
+            try:
+                free = (await run_in_threadpool(shutil.disk_usage, live.folder)).free
+            except OSError as error:  # a share that is away, a folder that was moved
+                reasons.append(f"{live.name}: its folder cannot be read ({error.strerror})")
+                continue
             if free < LEAST_FREE:
                 reasons.append(f"{live.name}: the disk is full")
         return JSONResponse({"ready": not reasons, "reasons": reasons}, 503 if reasons else 200)
