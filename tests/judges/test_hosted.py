@@ -34,7 +34,8 @@ from lad_reasoner.files.pictures import Picture, read_picture
 from lad_reasoner.inspector import Inspector, load_model
 from lad_reasoner.judge import PicturePair
 from lad_reasoner.judges import hosted
-from lad_reasoner.judges.hosted import OPTIONAL, HostedJudge, score_answer
+from lad_reasoner.judges.completions import score_answer
+from lad_reasoner.judges.hosted import OPTIONAL, HostedJudge
 from lad_reasoner.judges.vlm.checkpoint import BUILT_IN
 from lad_reasoner.prompts import build_prompt
 from lad_reasoner.records import Prediction, Verdict

@@ -29,7 +29,7 @@ from lad_reasoner.evaluation.table_files import join_parts
 from lad_reasoner.files.pictures import encode_picture
 from lad_reasoner.files.whole import write_whole
 from lad_reasoner.judge import Judgement
-from lad_reasoner.judges.hosted import score_answer
+from lad_reasoner.judges.completions import score_answer
 from lad_reasoner.prompts import PROMPT_VERSION, build_prompt
 from lad_reasoner.records import Pair, Prediction, Verdict
 from lad_reasoner.runner import ANSWER_SCORES

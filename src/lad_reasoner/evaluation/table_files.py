@@ -18,7 +18,7 @@ from typing import Any
 from lad_reasoner.errors import InputError, require
 from lad_reasoner.files.jsonl import load_json
 from lad_reasoner.files.tables import decode_text, read_table_rows
-from lad_reasoner.judges.hosted import join_reasoning
+from lad_reasoner.judges.completions import join_reasoning
 from lad_reasoner.text import printable
 
 Row = tuple[str, Mapping[str, Any]]  # `file:line`, column -> value

@@ -28,9 +28,7 @@ import contextlib
 import hashlib
 import json
 import logging
-import math
 import os
-import re
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
@@ -46,6 +44,7 @@ from lad_reasoner.files.jsonl import load_json
 from lad_reasoner.files.pictures import within_budget
 from lad_reasoner.files.whole import write_whole
 from lad_reasoner.judge import Judgement, PicturePair
+from lad_reasoner.judges.completions import join_reasoning, score_answer
 from lad_reasoner.judges.served_grammar import (
     FORMS,
     IGNORED,
@@ -55,7 +54,6 @@ from lad_reasoner.judges.served_grammar import (
     REFUSED,
     describe_form,
     find_form,
-    quote_tags,
     read_json,
 )
 from lad_reasoner.prompts import PROMPT_VERSION, build_messages
@@ -63,7 +61,7 @@ from lad_reasoner.remote.ledger import BudgetSpentError, Exchange, Ledger
 from lad_reasoner.remote.prices import Bill, Prices, parse_prices
 
 if TYPE_CHECKING:
-    from lad_reasoner.remote.client import ChatService, Completion, Token
+    from lad_reasoner.remote.client import ChatService, Completion
 
 logger = logging.getLogger(__name__)
 
@@ -85,10 +83,6 @@ GIVE_UP_AFTER = 5  # rejected pairs in a row: the service will reject the others
 FREE = "free"  # no grammar is sent
 _FINGERPRINT = hashlib.sha256(json.dumps([FORMS, PROBE_FORMS]).encode()).hexdigest()[:8]
 PROBE_TOKENS = 256
-
-# In tags, or in an object of the JSON schema.
-_ANSWER = re.compile(r'(?:<answer>\s*|"yes_or_no"\s*:\s*")(yes|no)(?:\s*</answer>|")', re.IGNORECASE)
-_MEANS_YES, _MEANS_NO = re.compile(r"(y|ye|yes)(\W|\Z)"), re.compile(r"(n|no)(\W|\Z)")
 
 
 class HostedJudge:
@@ -432,24 +426,6 @@ def default_cache() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "lad-reasoner/answers.jsonl"
 
 
-def join_reasoning(text: str, reasoning: str) -> str:
-    """The response that the model wrote, from the text and the reasoning that the service separated from it.
-
-    If the chat template opens the reasoning, the text holds `</think>` without `<think>`. Only a reasoning that is put
-    back loses its quoted tags: of one that stands in the text, nobody knows where it ends.
-    """
-    if not text.strip() and parse_response(reasoning).structured:
-        return reasoning
-    if "<think>" in text:
-        return text
-    if text.count("</think>") == 1:
-        before, _, text = text.partition("</think>")
-        reasoning += before
-    elif not reasoning.strip():
-        return text
-    return f"<think>{quote_tags(reasoning)}</think>{text}"
-
-
 def _read_completion(key: str, completion: Completion) -> Exchange:
     """A completion as a line of the ledger; a cut-off one is usable if its response is whole all the same."""
     text = join_reasoning(completion.text, completion.reasoning)
@@ -464,46 +440,6 @@ def _read_completion(key: str, completion: Completion) -> Exchange:
         score=score_answer(completion.written) if structured else None,
         usable=structured or (completion.finish != "length" and bool(completion.text.strip())),
     )
-
-
-def answer_position(written: Sequence[Token]) -> tuple[Token, str] | None:
-    """The token in which the last answer begins, and what it holds before the answer; None if there is no answer."""
-    answers = list(_ANSWER.finditer("".join(token.token for token in written)))
-    if not answers:
-        return None
-    answer_start, token_start = answers[-1].start(1), 0
-    for token in written:
-        if token_start + len(token.token) > answer_start:
-            break
-        token_start += len(token.token)
-    return token, token.token[: answer_start - token_start]
-
-
-def score_answer(written: Sequence[Token]) -> float | None:
-    """P(yes) / (P(yes) + P(no)) where the answer begins; None if there is no answer or neither word is an alternative.
-
-    None as well if the service gives no alternatives: then P(no) is unknown beside `yes`, not 0.
-
-    A token may begin before the answer (`>yes`), hold only a part of it (`y`) or end after it (`yes</`).
-    """
-    position = answer_position(written)
-    if position is None:
-        return None
-    token, before = position
-    if not token.top_logprobs:
-        return None
-    logprobs = {alternative.token: alternative.logprob for alternative in (*token.top_logprobs, token)}
-    yes = no = 0.0
-    for text, logprob in logprobs.items():
-        if not before.strip():
-            word = text.lstrip().lower()
-        elif text.startswith(before):
-            word = text[len(before) :].lower()
-        else:
-            continue
-        yes += math.exp(logprob) if _MEANS_YES.match(word) else 0.0
-        no += math.exp(logprob) if _MEANS_NO.match(word) else 0.0
-    return yes / (yes + no) if yes + no > 0 else None
 
 
 def _drop_rejected(parameters: dict[str, Any], message: str, *, answered: bool) -> dict[str, Any]:

@@ -21,7 +21,8 @@ from PIL import Image, ImageDraw
 
 from lad_reasoner.answers import parse_response
 from lad_reasoner.errors import ServiceError
-from lad_reasoner.judges.hosted import HostedJudge, answer_position, join_reasoning, score_answer
+from lad_reasoner.judges.completions import answer_position, join_reasoning, score_answer
+from lad_reasoner.judges.hosted import HostedJudge
 from lad_reasoner.judges.served_grammar import FORMS
 
 if TYPE_CHECKING:

@@ -208,7 +208,7 @@ class RuleChecker:
 
 def ask(judge: HostedJudge, pictures: Sequence[Image.Image], prompt: str) -> Judgement:
     """The answer of a model behind a service; its score is that of a yes."""
-    from lad_reasoner.judges.hosted import join_reasoning, score_answer
+    from lad_reasoner.judges.completions import join_reasoning, score_answer
 
     completion = judge.request(pictures, prompt)
     return Judgement.of(join_reasoning(completion.text, completion.reasoning), score_answer(completion.written))

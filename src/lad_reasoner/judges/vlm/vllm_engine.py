@@ -24,7 +24,7 @@ from typing import Any
 from PIL import Image
 
 from lad_reasoner.errors import InputError, MachineError, require
-from lad_reasoner.judges.hosted import score_answer
+from lad_reasoner.judges.completions import score_answer
 from lad_reasoner.judges.vlm.checkpoint import Checkpoint, load_processor
 from lad_reasoner.judges.vlm.decoding import Reply, soften
 from lad_reasoner.judges.vlm.grammar import END, FILLER, response_regex
