@@ -13,11 +13,10 @@ import pytest
 from PIL import Image
 
 from helpers import tiny
+from helpers.command_line import COMMAND, call
 from helpers.shots import shot
 from lad_reasoner.records import Verdict
 from lad_reasoner.version import __version__
-
-COMMAND = str(Path(sys.executable).with_name("lad-reasoner"))
 
 
 def run(*args: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
@@ -150,12 +149,12 @@ def test_what_a_model_was_made_for_is_said_once(folder: Path, checkpoint: Path, 
 
 def test_evidence_beside_a_model(folder: Path, checkpoint: Path, tmp_path: Path) -> None:
     args = ("inspect", "-r", "reference", "query/bad.png", "--model", checkpoint)
-    alone = json.loads(run(*args, "--json", cwd=folder).stdout)
-    done = run(*args, "--evidence", "--json", "--out", tmp_path, cwd=folder)
+    alone = json.loads(call(*args, "--json", cwd=folder).stdout)
+    done = call(*args, "--evidence", "--json", "--out", tmp_path, cwd=folder)
     verdict = json.loads(done.stdout)
     changed = {key for key in alone if verdict[key] != alone[key]} - {"seconds"}
     assert changed == {"boxes", "boxes_from", "notes"}  # the notes say whose boxes they are
-    assert verdict["boxes"] == json.loads(run(*args[:4], "--json", cwd=folder).stdout)["boxes"] != []
+    assert verdict["boxes"] == json.loads(call(*args[:4], "--json", cwd=folder).stdout)["boxes"] != []
     origin = f"Map and boxes come from evidence, everything else from {checkpoint}."
     assert done.stderr.splitlines()[:2] == ["note: It only knows <discs>.", f"note: {origin}"]
     html = (tmp_path / "report.html").read_text()
@@ -163,29 +162,29 @@ def test_evidence_beside_a_model(folder: Path, checkpoint: Path, tmp_path: Path)
     assert "· map and boxes from evidence" in html
     assert '<img alt="" src="data:image/png' in html
     assert 'class="box"' in html
-    rows = list(csv.DictReader(run(*args, "--evidence", "--csv", cwd=folder).stdout.splitlines()))
+    rows = list(csv.DictReader(call(*args, "--evidence", "--csv", cwd=folder).stdout.splitlines()))
     assert [(row["boxes_from"], row["model"]) for row in rows] == [("evidence", str(checkpoint))]
-    assert "--evidence" in run("inspect", "--help").stdout
+    assert "--evidence" in call("inspect", "--help").stdout
 
 
 def test_reasoning_and_precision_are_flags(folder: Path, checkpoint: Path) -> None:
     args = ("inspect", "-r", "reference", "query/bad.png", "--model", checkpoint, "--json")
-    done = run(*args, "--reasoning", "never", "--dtype", "bfloat16", cwd=folder)
+    done = call(*args, "--reasoning", "never", "--dtype", "bfloat16", cwd=folder)
     assert done.returncode == 0, done.stderr
     verdict = json.loads(done.stdout)
     assert verdict["model"] == f"{checkpoint} (reasoning never)"
     assert verdict["reasoning"] == "..."
     (note,) = [note for note in verdict["notes"] if "bfloat16" in note]
     assert f"note: {note}" in done.stderr
-    refused = run(*args, "--reasoning", "often", cwd=folder)
+    refused = call(*args, "--reasoning", "often", cwd=folder)
     assert refused.returncode == 1
     assert "option reasoning=often: Input should be 'always', 'flagged' or 'never'" in refused.stderr
-    assert "option dtype=8" in run(*args, "--dtype", "8", cwd=folder).stderr
+    assert "option dtype=8" in call(*args, "--dtype", "8", cwd=folder).stderr
 
 
 def test_a_backbone_beside_a_model_is_that_of_evidence(folder: Path, checkpoint: Path) -> None:
     args = ("inspect", "-r", "reference", "query/bad.png", "--model", checkpoint, "-M", "backbone=nowhere")
-    refused, missing = run(*args, cwd=folder), run(*args, "--evidence", cwd=folder)
+    refused, missing = call(*args, cwd=folder), call(*args, "--evidence", cwd=folder)
     assert (refused.returncode, missing.returncode) == (1, 1)
     taken = "votes, max_pixels, device, reasoning_tokens, batch_size, dtype, reasoning, flag_limit, engine"
     assert refused.stderr == f"lad-reasoner: {checkpoint}: no option backbone; it takes {taken}\n"

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from helpers import tiny
-from helpers.command_line import run
+from helpers.command_line import call, run
 from helpers.planted import lamps
 from lad_reasoner.cli.app import main
 
@@ -20,11 +20,11 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_eval_of_a_baseline_goes_on_and_reports_again(root: Path, tmp_path: Path) -> None:
     options = ("eval", "--benchmark", "folder", "--root", root, "--model", "always-yes", "--out", tmp_path / "run")
-    first = run(*options, "--limit", 3)
+    first = call(*options, "--limit", 3)
     assert first.returncode == 0, first.stderr
     assert "note: 3 of 7 pairs are judged so far" in first.stderr
     assert "interrupted" not in first.stderr
-    second = run(*options, "--wide")
+    second = call(*options, "--wide")
     assert second.returncode == 0, second.stderr
     assert "resumed with 3 pairs judged and 4 left" in second.stderr
     assert second.stderr.splitlines()[-1] == f"report: {tmp_path / 'run/report.html'}"
@@ -35,7 +35,7 @@ def test_eval_of_a_baseline_goes_on_and_reports_again(root: Path, tmp_path: Path
     assert any(row[:2] == ["always-no,", "mean"] for row in rows)
     metrics = (tmp_path / "run/metrics.json").read_bytes()
     assert json.loads(metrics)["pooled"]["confusion"]["tp"] == 3
-    again = run("report", tmp_path / "run", "--wide")
+    again = call("report", tmp_path / "run", "--wide")
     assert (again.returncode, again.stdout) == (0, second.stdout)
     assert (tmp_path / "run/metrics.json").read_bytes() == metrics
 
@@ -68,12 +68,12 @@ class Stops:
     assert page.count('class="pic marked" role="img" aria-label="difference map with 1 numbered box"') == 2
     assert f"lad-reasoner eval --benchmark folder --root {root} --model stops:Stops --out &#39;my run&#39;" in page
     (tmp_path / "my run/report.html").unlink()
-    assert run("report", "my run").returncode == 0  # the command is that of the run
+    assert call("report", "my run").returncode == 0  # the command is that of the run
     assert "--model stops:Stops --out" in (tmp_path / "my run/report.html").read_text(encoding="utf-8")
 
 
 def test_a_run_on_one_label_says_so_first_and_ends_with_1(root: Path, tmp_path: Path) -> None:
-    ended = run(
+    ended = call(
         *("eval", "--benchmark", "folder", "--root", root, "--kinds", "good"),
         *("--model", "always-no", "--out", tmp_path / "run"),
     )
@@ -90,7 +90,7 @@ def test_notes_stand_in_the_metrics(tmp_path: Path) -> None:
     lamp = lamps(tmp_path / "lamps")
     stray = next(lamp.glob("*/test"))
     (stray / "loose.png").write_bytes(b"")
-    ended = run("eval", "--benchmark", "folder", "--root", lamp, "--model", "always-no", "--out", tmp_path / "run")
+    ended = call("eval", "--benchmark", "folder", "--root", lamp, "--model", "always-no", "--out", tmp_path / "run")
     assert ended.returncode == 0, ended.stderr
     note = next(line for line in ended.stderr.splitlines() if "loose.png" in line).removeprefix("note: ")
     assert note in json.loads((tmp_path / "run/metrics.json").read_text())["notes"]
@@ -105,7 +105,7 @@ def test_what_reading_changes_is_said_before_the_first_pair(tmp_path: Path) -> N
         picture.paste((0, 0, 0, 0), (0, 0, 5, 5))
         picture.save(path)
     options = ("--benchmark", "folder", "--root", lamp, "--out", tmp_path / "run", "--model")
-    ended = run("eval", *options, "always-no")
+    ended = call("eval", *options, "always-no")
     assert ended.returncode == 0, ended.stderr
     said = "in 3 of 7 queries: transparent parts are shown as white"
     assert [line for line in ended.stderr.splitlines() if "transparent" in line] == [f"note: {said}"]
@@ -119,7 +119,7 @@ def test_too_many_references_are_refused_before_the_first_pair(tmp_path: Path) -
     config = json.loads((model / "config.json").read_text())
     config.get("text_config", config)["max_position_embeddings"] = 400
     (model / "config.json").write_text(json.dumps(config))
-    ended = run("eval", "--model", model, "--references", 30, "--limit", 2, "--out", tmp_path / "run")
+    ended = call("eval", "--model", model, "--references", 30, "--limit", 2, "--out", tmp_path / "run")
     assert ended.returncode == 1
     assert "its context has 400; give at most" in ended.stderr
     assert not (tmp_path / "run/predictions.jsonl").exists()
@@ -128,7 +128,7 @@ def test_too_many_references_are_refused_before_the_first_pair(tmp_path: Path) -
 def test_eval_of_a_checkpoint_on_rendered_pictures(tmp_path: Path) -> None:
     model = tiny.save_qwen(tmp_path / "model")
     options = ("--limit", 2, "--references", 2, "--kinds", "good", "--votes", 3)
-    done = run("eval", "--model", model, *options, "--out", tmp_path / "run")
+    done = call("eval", "--model", model, *options, "--out", tmp_path / "run")
     assert done.returncode == 0, done.stderr
     lines = [json.loads(line) for line in (tmp_path / "run/predictions.jsonl").read_text().splitlines()]
     assert [line["pair"]["category"] for line in lines] == ["breakfast_box", "juice_bottle"]

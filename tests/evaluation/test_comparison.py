@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from scipy.stats import binomtest
 
-from helpers.command_line import run as call
+from helpers.command_line import call
 from helpers.paper import MEAN_ROWS, POOLED_ROWS
 from helpers.runs import answering, from_matrix, write_run
 from lad_reasoner.errors import InputError
@@ -299,7 +299,7 @@ def test_the_verb(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert max(map(len, done.stdout.splitlines())) <= 80
     assert "always-no           45.8" in done.stdout
-    wide = call("compare", *runs, "--out", tmp_path / "out", "--wide")
+    wide = call("compare", *runs, "--wide")
     assert wide.stdout == (tmp_path / "out/table1.md").read_text()
     assert "| always-no | 45.8 |" in wide.stdout
     wrong = call("compare", runs[0], tmp_path)
