@@ -1,11 +1,15 @@
 """What the judges are worth on real photographs; skipped where they are absent."""
 
 import os
-from functools import cache
+from functools import cache, lru_cache
+from hashlib import sha256
 from pathlib import Path
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 from photographs import Estimate, draw, evaluate, load_sets, localise
+from PIL import Image
 
 import lad_reasoner
 from lad_reasoner.errors import InputError
@@ -22,10 +26,32 @@ pytestmark = [
 ]
 
 
+class Remembering:
+    """A backbone that looks at each picture once, though each draw of the references judges it again."""
+
+    def __init__(self, backbone: Backbone) -> None:
+        self.backbone = backbone
+        self.name, self.multiple, self.parameters = backbone.name, backbone.multiple, backbone.parameters
+        self.known: dict[tuple[bytes, tuple[int, int]], NDArray[np.float32]] = {}
+
+    def features(self, image: Image.Image, size: tuple[int, int]) -> NDArray[np.float32]:
+        key = sha256(image.tobytes()).digest(), size
+        if key not in self.known:
+            self.known[key] = self.backbone.features(image, size)
+        return self.known[key]
+
+
+@lru_cache(1)  # one data set at a time, of which the features take some hundred megabytes
+def judge_of(name: str) -> Evidence:
+    judge = Evidence()
+    judge.backbone = Remembering(judge.backbone)
+    return judge
+
+
 @cache
 def estimate(name: str, count: int) -> dict[str, Estimate]:
     """Measures of a data set with so many references; judged once, though two tests ask."""
-    return evaluate(load_sets(ROOT)[name], count, Evidence())
+    return evaluate(load_sets(ROOT)[name], count, judge_of(name))
 
 
 @pytest.mark.parametrize(
