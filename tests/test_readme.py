@@ -25,9 +25,6 @@ OTHERS = [
 # Pages that the documentation site generates.
 GENERATED = {ROOT / "docs/reference" / name for name in ("cli.md", "config.md", "json.md", "rest.md")}
 
-# A few pictures show as well that a command works.
-FEWER = {"--limit 20": "--limit 4", "--limit 10": "--limit 2", "--per-class 4": "--per-class 2"}
-
 # Any setting may follow these verbs; they are read as a run would read them.
 STAGES: dict[str, dict[str, Any]] = {
     "train sft": {"ours": TrainSettings, "theirs": require("trl", "train").SFTConfig, "unread": sft.UNREAD},
@@ -94,8 +91,6 @@ def test_commands_and_python(demo: tuple[Path, subprocess.CompletedProcess[str]]
         if command.startswith("make "):
             assert re.search(rf"^{command.split()[1]}:", (ROOT / "Makefile").read_text(), re.MULTILINE), command
             continue
-        for number, fewer in FEWER.items():
-            command = command.replace(number, fewer)
         program, *words = shlex.split(command)
         assert program == "lad-reasoner", command
         done = call(*words, cwd=folder)
