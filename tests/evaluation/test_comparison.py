@@ -180,6 +180,11 @@ def test_copies_of_a_benchmark_are_not_the_same_pairs(tmp_path: Path) -> None:
         compare_runs(runs, resamples=0)
 
 
+def test_published_rows_that_are_not_there_lead_to_those_of_the_paper(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="--published papers: No such file; `paper` stands for"):
+        compare_runs([write_run(tmp_path / "x", FIRST)], published="papers", resamples=0)
+
+
 def test_published_rows_of_another_benchmark_are_refused(tmp_path: Path) -> None:
     """The classes of MiniLOCO have the names of MVTec LOCO AD's."""
     table = tmp_path / "rows.csv"

@@ -39,6 +39,7 @@ from lad_reasoner.evaluation.run import Recorded, RunMetrics, measure_run, read_
 from lad_reasoner.files.tables import format_table_row, read_table_rows
 from lad_reasoner.files.whole import write_whole
 from lad_reasoner.packaged import read_packaged
+from lad_reasoner.text import printable
 
 _TABLE = read_packaged(__file__, "comparison.toml")
 SHORT: dict[str, str] = _TABLE["classes"]
@@ -121,6 +122,8 @@ def compare_runs(
     sizes: dict[str, int | None] = {}
     if published:
         path = PAPER if str(published) == "paper" else Path(published)
+        if not path.is_file():
+            raise InputError(f"--published {printable(path)}: No such file; `paper` stands for the paper's Table 1")
         printed, sizes = _read_published(path, measured[names[0]].by_class, benchmarks[0])
     # A system that does not beat a constant answer should not be mistaken for one that works.
     predictions = {name: run.predictions for name, run in systems.items()} | trivial
