@@ -177,9 +177,10 @@ def inspect_verb(
         for result in track(inspector.run(files), len(files), "Inspecting"):
             if second is not None and isinstance(result, Judged):
                 result = second.look(result, limit=0.5)
-            line = ResultLine.of(record_of(result), output.notes)
+            record = record_of(result)
+            line = ResultLine.of(record, output.notes)
             output.add(result, line)  # first, so that it is kept even if stdout was closed
-            show(record_of(result))
+            show(record)
             tally.add(line)
             if isinstance(result, Judged):
                 changed.update(result.pair.query.notes)
