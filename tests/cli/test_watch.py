@@ -85,7 +85,14 @@ def test_results_for_a_sink_that_is_away_are_kept(station: Path, camera: Path) -
     assert f"3 results for {address} are kept" in done.stderr
     without = run("watch", "--station", station, "--once", camera)
     assert without.returncode == 0
-    assert f"3 results wait for {address}; --to {address} sends them" in without.stderr
+    assert f"3 results wait for {address}; --to {address} sends them, --forget {address} drops them" in without.stderr
+    wanted = run("watch", "--station", station, "--to", address, "--forget", address, "--once", camera)
+    assert wanted.returncode == 2
+    assert "its results are still wanted" in " ".join(wanted.stderr.split())
+    dropped = run("watch", "--station", station, "--forget", address, "--once", camera)
+    assert f"note: 3 results for {address} are dropped" in dropped.stderr
+    assert "wait for" not in dropped.stderr
+    assert "wait for" not in run("watch", "--station", station, "--once", camera).stderr
 
 
 @pytest.mark.posix

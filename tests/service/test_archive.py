@@ -124,6 +124,29 @@ def test_pictures_go_by_the_rule_of_their_outcome(archive: Archive) -> None:
     assert archive.audit()[0].detail == {"days": 7, "number": 1, "rule": "reviewed"}
 
 
+def test_a_picture_that_cannot_be_deleted_is_said_and_goes_at_a_later_start(
+    archive: Archive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    archive.keep([seen("1"), seen("2")])
+
+    def refuse(path: Path, missing_ok: bool = False) -> None:
+        raise OSError(5, "Input/output error")
+
+    later = datetime.now(UTC) + timedelta(days=8)
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "unlink", refuse)
+        assert archive.retain(Retention(good=7), later) == 2
+    assert caplog.messages == [
+        "bottle: 2 old pictures stay on the disk (Input/output error); a later start deletes them"
+    ]
+    files = [path for path in (tmp_path / "pictures").rglob("*") if path.is_file()]
+    assert len(files) == 2
+    for path in files:
+        os.utime(path, (0, 0))
+    Archive(tmp_path, "bottle").close()
+    assert not any(path.is_file() for path in (tmp_path / "pictures").rglob("*"))
+
+
 def test_a_clock_that_is_set_back_deletes_nothing_and_is_written_down(
     archive: Archive, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -20,10 +20,11 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from helpers.plant import wait_for
 from helpers.served import Served, grey_png, multipart, serving, serving_here
 from helpers.stations import HeldGrey, grey_picture, grey_station
 from helpers.tiny import save_qwen
-from lad_reasoner.errors import InputError
+from lad_reasoner.errors import InputError, MachineError
 from lad_reasoner.records import Failure
 from lad_reasoner.runner import Judged
 from lad_reasoner.service import server
@@ -461,6 +462,34 @@ def test_a_folder_that_is_away_and_comes_back(copied: Path, tmp_path: Path) -> N
         away.rename(copied)
         assert served.ask("GET", "/readyz").status == 200
         is_served(served)
+
+
+def test_a_disk_that_can_only_be_read(copied: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with serving_here(create_app(Runtime([copied])), tmp_path / "log") as served:
+        monkeypatch.setattr("os.access", lambda path, mode: False)  # as after a fault of the disk, for every user
+        answer = served.ask("GET", "/readyz")
+        assert (answer.status, answer.json["reasons"]) == (503, ["station: its folder cannot be written"])
+        monkeypatch.undo()
+        assert served.ask("GET", "/readyz").status == 200
+
+
+def test_old_pictures_are_looked_for_again_after_a_fault(
+    copied: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("lad_reasoner.service.api.HOUR", 0.05)
+    runtime, tries = Runtime([copied]), []
+
+    def fail() -> int:
+        tries.append(1)
+        raise RuntimeError("what nobody foresaw")
+
+    monkeypatch.setattr(runtime, "retain", fail)
+    with serving_here(create_app(runtime), tmp_path / "log") as served:
+        wait_for(lambda: len(tries) > 2)
+        is_served(served)
+    assert "retention failed" in caplog.text
+    with pytest.raises(MachineError):  # the end of the server closed the archive
+        runtime.station("station").archive.history()
 
 
 def test_a_clock_that_is_set_back(copied: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -121,6 +121,24 @@ def test_late_is_not_judged(queue: BatchQueue, picture: Picture) -> None:
     assert judge.batches == [["begun"]]
 
 
+def test_who_gives_up_at_the_deadline_does_not_end_the_judge(queue: BatchQueue, picture: Picture) -> None:
+    judge = Slow()
+    queue.submit(judge, pair(picture, "begun"), seconds=10)
+    judge.begun.wait(5)
+    late = queue.submit(judge, pair(picture, "late"), seconds=0.05)
+    tell = late.set_exception
+
+    def tell_one_who_left(error: BaseException | None) -> None:
+        late.cancel()
+        tell(error)
+
+    late.set_exception = tell_one_who_left  # type: ignore[method-assign]
+    time.sleep(0.1)
+    judge.gate.set()
+    assert isinstance(queue.submit(judge, pair(picture, "next"), seconds=10).result(5), Judged)
+    assert late.cancelled() and queue.alive
+
+
 def test_a_fault_hurts_only_its_own(queue: BatchQueue, picture: Picture) -> None:
     judge = Slow()
     judge.faults["2"] = InputError("2: nothing to see")

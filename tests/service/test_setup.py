@@ -122,3 +122,20 @@ def test_a_place_that_cannot_be_written_is_named_with_the_flag(tmp_path: Path) -
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match=r"^-o .*file.*: .*; choose a folder that can be written$"):
         create_station(tmp_path / "file" / "station", pictures, judge="pixel-difference")
+
+
+def test_all_pictures_that_cannot_be_used_are_named(tmp_path: Path) -> None:
+    normals = grey_pictures(tmp_path / "normal", list(range(90, 110)))
+    for number in (3, 7):
+        normals[number].write_bytes(b"no picture " + bytes([number]))
+    with pytest.raises(InputError) as problem:
+        create_station(
+            tmp_path / "s",
+            [grey_picture(tmp_path / "a.png", 90)],
+            normals,
+            judge="pixel-difference",
+            max_false_alarms=0.1,
+        )
+    message = str(problem.value)
+    assert message.startswith("2 of 20 pictures cannot be used: ")
+    assert str(normals[3]) in message and str(normals[7]) in message

@@ -254,19 +254,25 @@ def test_pictures_that_are_moved_away(station: OpenStation, camera: Path, tmp_pa
     assert inspect_all(station, camera) == []
 
 
+class Lamp(Sink):
+    """Notes what the line does."""
+
+    def __init__(self) -> None:
+        super().__init__("lamp")
+        self.states: list[str] = []
+
+    def announce(self, state: str) -> None:  # type: ignore[override]
+        self.states.append(state)
+
+    def deliver(self, *_: object) -> None:
+        """Nothing."""
+
+
 def test_a_judge_that_fails_is_tried_again(
     station: OpenStation, camera: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     failures = [ServiceError("http://gpu/v1: no answer")] * 3
-
-    class Lamp(Sink):
-        states: list[str] = []  # noqa: RUF012
-
-        def announce(self, state: str) -> None:  # type: ignore[override]
-            self.states.append(state)
-
-        def deliver(self, *_: object) -> None:
-            """Nothing."""
+    lamp = Lamp()
 
     def inspect(pictures: Iterable[PictureSource]) -> Iterator[Any]:
         if failures:
@@ -274,11 +280,11 @@ def test_a_judge_that_fails_is_tried_again(
         yield from station.inspect(pictures)
 
     grey_picture(camera / "1.png", 250)
-    with line(station, camera, Lamp("lamp"), inspect=inspect) as working:
+    with line(station, camera, lamp, inspect=inspect) as working:
         working.wait(1)
-        wait_for(lambda: Lamp.states[-1] == "ready")
+        wait_for(lambda: lamp.states[-1] == "ready")
     assert working.results[0].outcome == "anomalous"
-    assert Lamp.states == ["ready", *["busy", "fault"] * 3, "busy", "ready"]
+    assert lamp.states == ["ready", *["busy", "fault"] * 3, "busy", "ready"]
     messages = [record.getMessage() for record in caplog.records]
     assert messages == [
         "http://gpu/v1: no answer; the pictures wait until this is mended",
@@ -310,11 +316,12 @@ def test_a_share_that_goes_and_comes_back(
 ) -> None:
     monkeypatch.setattr(watcher, "LISTED", 0.1)
     grey_picture(camera / "0.png", 101)
-    away = camera.with_name("away")
-    with line(station, camera) as working:
+    away, lamp = camera.with_name("away"), Lamp()
+    with line(station, camera, lamp) as working:
         working.wait(1)
         camera.rename(away)
         wait_for(lambda: "is looked for" in caplog.text)
+        wait_for(lambda: lamp.states[-1] == "fault")
         grey_picture(away / "1.png", 101)
         away.rename(camera)
         working.wait(2)
@@ -322,6 +329,7 @@ def test_a_share_that_goes_and_comes_back(
         working.wait(3)
     assert working.parts() == ["0", "1", "2"], "none twice"
     assert caplog.text.count("is looked for") == 1
+    assert lamp.states == ["ready", "busy", "ready", "fault", "ready", *["busy", "ready"] * 2]
 
 
 def test_events_that_are_lost_lose_no_picture(

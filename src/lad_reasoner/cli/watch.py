@@ -42,6 +42,12 @@ def watch_verb(
         ),
     ] = None,
     move: Annotated[bool, typer.Option("--move", help="Move pictures to the folder of --to, not copies.")] = False,
+    forget: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="SINK", help="Drop the results that wait for a sink that is no longer given with --to; repeatable."
+        ),
+    ] = None,
     poll: Annotated[
         float | None,
         typer.Option(
@@ -78,6 +84,9 @@ def watch_verb(
     sinks = [open_sink(address, move=move) for address in addresses]
     if move and not any(isinstance(sink, SortedFolders) for sink in sinks):
         raise typer.BadParameter("--move needs a folder: give it with --to")
+    for address in forget or []:
+        if address in (HISTORY, *addresses):
+            raise typer.BadParameter(f"--forget {address}: its results are still wanted; leave out its --to first")
     station = station_folder(station)
     check_folders(folder, station, sinks)
     options = given_options(max_pixels=max_pixels, device=device, reasoning_tokens=reasoning_tokens)
@@ -95,9 +104,16 @@ def watch_verb(
         stack.enter_context(lock(path, "DIR"))
         journal = stack.enter_context(Journal(path, folder.resolve()))
         journal.prune()
-        watcher = stack.enter_context(FolderWatcher(folder, current.inspect, current.name, journal, [history, *sinks]))
+        watcher = stack.enter_context(
+            FolderWatcher(
+                folder, current.inspect, current.name, journal, [history, *sinks], version=lambda: history.version
+            )
+        )
+        for address in forget or []:
+            print(f"note: {journal.forget(address)} results for {address} are dropped", file=sys.stderr)
         for address, number in journal.waiting().items():
-            note = "" if address in (HISTORY, *addresses) else f"; --to {address} sends them"
+            unused = f"; --to {address} sends them, --forget {address} drops them"
+            note = "" if address in (HISTORY, *addresses) else unused
             print(f"note: {number} results wait for {address}{note}", file=sys.stderr)
         if once:
             results = watcher.inspect_all()

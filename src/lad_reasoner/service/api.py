@@ -28,9 +28,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from pathlib import Path as FilePath
 from typing import Annotated, Any
 
 from fastapi import Body, Depends, FastAPI, Path, Query, Request
@@ -70,6 +72,7 @@ from lad_reasoner.service.queue import QueueFullError
 from lad_reasoner.service.rule_sheet import RuleSheet
 from lad_reasoner.service.rules import describe_check
 from lad_reasoner.service.runtime import LiveStation, Runtime
+from lad_reasoner.service.station import Station
 from lad_reasoner.service.teaching import (
     apply_change,
     discard_change,
@@ -177,14 +180,10 @@ def _add_state_routes(app: FastAPI) -> None:
     async def ready(runtime: TheRuntime) -> JSONResponse:
         """Whether pictures can be judged and kept."""
         reasons = [] if runtime.queue.alive else ["the judge stopped"]
+        reasons += [f"{name}: it must be calibrated" for name in runtime.stale]
         for live in runtime.stations.values():
-            try:
-                free = (await run_in_threadpool(shutil.disk_usage, live.folder)).free
-            except OSError as error:  # a share that is away, a folder that was moved
-                reasons.append(f"{live.name}: its folder cannot be read ({error.strerror})")
-                continue
-            if free < LEAST_FREE:
-                reasons.append(f"{live.name}: the disk is full")
+            if problem := await run_in_threadpool(_why_not_kept, live.folder):
+                reasons.append(f"{live.name}: {problem}")
         return JSONResponse({"ready": not reasons, "reasons": reasons}, 503 if reasons else 200)
 
     @app.get("/metrics", tags=["state"], response_class=Response)
@@ -236,7 +235,8 @@ def _add_station_routes(app: FastAPI) -> None:
     @app.get("/v1/stations", tags=["stations"], responses=_problems(401, 503))
     def stations(runtime: TheRuntime, holder: AnyHolder) -> list[StationCard]:
         """What is served."""
-        return [_card(live) for live in runtime.stations.values()]
+        stale = [_stale_card(station, reason) for station, reason in runtime.stale.values()]
+        return [*(_card(live) for live in runtime.stations.values()), *stale]
 
     @app.get("/v1/stations/{station}", tags=["stations"], responses=problems)
     def one_station(live: TheStation, holder: AnyHolder) -> StationCard:
@@ -405,6 +405,17 @@ def _add_error_handlers(app: FastAPI) -> None:
         return Response(status_code=499)
 
 
+def _why_not_kept(folder: FilePath) -> str:
+    """Why nothing can be kept in the folder of a station; empty if it can."""
+    try:
+        free = shutil.disk_usage(folder).free
+    except OSError as error:  # a share that is away, a folder that was moved
+        return f"its folder cannot be read ({error.strerror})"
+    if not os.access(folder, os.W_OK):  # also false, for every user, where a disk was mounted again to be read only
+        return "its folder cannot be written"
+    return "the disk is full" if free < LEAST_FREE else ""
+
+
 def picture_as_png(live: LiveStation, number: int) -> bytes:
     """The kept picture of an inspection as PNG, as the judge saw it: at most `KEPT_SIDE` pixels long, of 8 bits."""
     picture = read_picture(live.archive.content(number), live.open.depth)
@@ -427,10 +438,27 @@ def _card(live: LiveStation) -> StationCard:
     )
 
 
+def _stale_card(station: Station, reason: str) -> StationCard:
+    """Of a station that judges nothing before it is calibrated."""
+    return StationCard(
+        name=station.name,
+        judge=station.judge,
+        references=len(station.references),
+        normals=len(station.normals),
+        limit=station.limit,
+        unsure_from=station.unsure_from,
+        version=0,
+        counts={},
+        problem=reason,
+    )
+
+
 async def _retain_hourly(runtime: Runtime) -> None:
     while True:
         try:
             await run_in_threadpool(runtime.retain)
         except LadError as error:
             logger.error("retention: %s", error)
+        except Exception:  # the next hour is another try
+            logger.exception("retention failed")
         await asyncio.sleep(HOUR)

@@ -312,10 +312,25 @@ class Archive:
                     doomed = [(row["inspection"],) for row in rows]
                     database.executemany("DELETE FROM pictures WHERE inspection = ?", doomed)
                     self._log(database, "retention", "deleted pictures", rule=name, days=days, number=len(rows))
-                for row in rows:
-                    self._picture(row["file"]).unlink(missing_ok=True)
+                self._delete([row["file"] for row in rows])
                 number += len(rows)
         return number
+
+    def _delete(self, names: Sequence[str]) -> None:
+        """Delete pictures that no row names any more. What cannot be deleted now, the sweep of a start deletes."""
+        problems = []
+        for name in names:
+            try:
+                self._picture(name).unlink(missing_ok=True)
+            except OSError as error:
+                problems.append(error.strerror or str(error))
+        if problems:
+            logger.warning(
+                "%s: %d old pictures stay on the disk (%s); a later start deletes them",
+                self.name,
+                len(problems),
+                problems[0],
+            )
 
     def _is_clock_doubtful(self) -> bool:
         clock = time.time() - time.monotonic()

@@ -96,7 +96,7 @@ class RulesCard(BaseModel):
 
 
 class StationCard(BaseModel):
-    """A station that is served."""
+    """A station that is served; `version` is 0 for one that must be calibrated before, as `problem` says."""
 
     name: str
     judge: str

@@ -25,7 +25,9 @@ logger = logging.getLogger(__name__)
 
 
 class CurrentStation:
-    """Opens the station again when its file has changed; `changed` is then called. Raises what `OpenStation` raises.
+    """Opens the station again when its file has changed, and calls `changed` before it uses it.
+
+    Raises what `OpenStation` raises.
 
     `options` of the judge go before those of the station's file.
     """
@@ -56,19 +58,20 @@ class CurrentStation:
         file = PictureFile.at(path)
         if file == self._file:
             return
-        self._file = file
         try:
             opened = OpenStation(self.folder, options=self._options)
         except LadError as error:
+            self._file = file
             logger.warning("%s; the station stays as it was", error)
             return
         if opened.station.name != self.name:
+            self._file = file
             logger.warning(
                 "%s: name: it was %s; a new name needs a restart, the station stays as it was",
                 printable(path),
                 self.name,
             )
             return
-        self.opened = opened
-        self.changed()
+        self.changed()  # what it raises, on a full disk say, is raised again by the next picture
+        self.opened, self._file = opened, file
         logger.warning("%s: changed, and in use from now on", printable(path))

@@ -18,6 +18,7 @@ from lad_reasoner.text import printable
 logger = logging.getLogger(__name__)
 
 FIRST_WAIT, LONGEST_WAIT = 0.5, 10.0  # seconds between two tries; each wait is twice the one before
+CHECKED = 5.0  # seconds after which a sink that has nothing to deliver is asked whether it is still connected
 
 
 class Delivery:
@@ -73,7 +74,7 @@ class Delivery:
                     self._woken.set()
             if last:
                 break
-            self._woken.wait()
+            self._woken.wait(CHECKED)
         self._close()
         self._ended.set()
         for follower in self._followers:
@@ -83,6 +84,7 @@ class Delivery:
         if not self._open:
             self.sink.open()
             self._open = True
+        self.sink.check()
         after = self.after.sink.name if self.after else ""
         while results := self.journal.pending(self.sink.name, after):
             for result, file in results:

@@ -75,6 +75,10 @@ def load_station_judge(station: Station, given: Mapping[str, Any] | None = None)
     return load_judge(station.judge, evidence=station.evidence, **{**options, **(given or {})})
 
 
+class StaleLimitError(InputError):
+    """The limit of a station was made with another version of its judge, or with other zones: calibrate it."""
+
+
 class OpenStation:
     """A station with its judge and references in memory.
 
@@ -82,7 +86,7 @@ class OpenStation:
     `options` over those of its file.
     `station` is tried out in place of the file's content, such as with one more reference. Each picture of a locked
     station is a failure, unless one is tried out or `obey_lock` is false. InputError if the file or a reference cannot
-    be used, or the judge is not the one that the limit was made with.
+    be used, StaleLimitError if judge or zones are not those that the limit was made with.
     """
 
     def __init__(
@@ -98,13 +102,13 @@ class OpenStation:
         self.station = Station.load(self.folder) if station is None else station
         self.judge = load_station_judge(self.station, options) if judge is None else judge
         if self.judge.prompt_version != self.station.prompt_version:
-            raise InputError(
+            raise StaleLimitError(
                 f"{printable(self.folder / FILE)}: prompt_version: the limit was made with "
                 f"{self.station.prompt_version}, and {self.judge.name} is {self.judge.prompt_version} now; "
                 f"make it anew with `lad-reasoner station calibrate {printable(self.folder)}`"
             )
         if self.station.normals and self.station.zone_digest != self.station.scored_zones:
-            raise InputError(
+            raise StaleLimitError(
                 f"{printable(self.folder / FILE)}: zones: not those that the limit was made with; "
                 f"make it anew with `lad-reasoner station calibrate {printable(self.folder)}`"
             )

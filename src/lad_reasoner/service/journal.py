@@ -140,6 +140,11 @@ class Journal:
         with self._lock, self._connection:
             self._connection.execute("UPDATE pending SET refused = 1 WHERE sink = ? AND number = ?", (sink, number))
 
+    def forget(self, sink: str) -> int:
+        """Drop what waits for a sink, with what it rejected; returns the number of results."""
+        with self._lock, self._connection:
+            return self._connection.execute("DELETE FROM pending WHERE sink = ?", (sink,)).rowcount
+
     def waiting(self) -> dict[str, int]:
         """Sink -> number of results that it does not have, with those that it rejected."""
         with self._lock:

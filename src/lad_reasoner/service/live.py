@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,7 +22,7 @@ from lad_reasoner.service.runtime import LiveStation
 
 VIEWS = 500  # maps that stay in memory, of the newest inspections
 BEAT = 15.0  # seconds between two signs of life of a stream of events
-WAITING = 100  # events that may wait for a slow client
+LOOK = 1.0  # seconds between two looks at the archive
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,7 +39,7 @@ class Watch:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._views: OrderedDict[tuple[str, int], View] = OrderedDict()
-        self._pages: dict[asyncio.Queue[Inspection], tuple[str, asyncio.AbstractEventLoop]] = {}
+        self._pages: set[_Page] = set()
 
     def note(self, inspection: Inspection, judged: Judged | None) -> None:
         """A listener of the runtime; called in the thread that made the inspection."""
@@ -49,9 +51,9 @@ class Watch:
                 self._views[inspection.station, inspection.id] = view
                 while len(self._views) > VIEWS:
                     self._views.popitem(last=False)
-            for queue, (station, loop) in self._pages.items():
-                if station == inspection.station:
-                    loop.call_soon_threadsafe(_put, queue, inspection)
+            for page in self._pages:
+                if page.station == inspection.station:
+                    page.loop.call_soon_threadsafe(page.woken.set)
 
     def view(self, inspection: Inspection) -> View:
         """Of an inspection; empty if it is too long ago, or from before the start of the server."""
@@ -59,44 +61,47 @@ class Watch:
             return self._views.get((inspection.station, inspection.id), View(None, None))
 
     async def events(self, live: LiveStation, request: Request) -> AsyncIterator[str]:
-        """Server-sent events, one for each inspection of a station, until the server stops.
+        """Server-sent events, each for the newest inspection of a station, until the server stops.
 
-        The first is for the newest one there is: a page may have been drawn, or its connection lost, before it came.
+        The first is for the one there is: a page may have been drawn, or its connection lost, before it came. The
+        archive is looked at again every `LOOK` seconds, since another process, such as `watch`, writes to it as well.
         """
-        queue: asyncio.Queue[Inspection] = asyncio.Queue(WAITING)
-        ended = asyncio.Event()
-        request.state.end = ended.set
+        page = _Page(live.name)
+        request.state.end = page.end
         with self._lock:
-            self._pages[queue] = live.name, asyncio.get_running_loop()
-        ending = asyncio.create_task(ended.wait())
-        getting: asyncio.Task[Inspection] | None = None
+            self._pages.add(page)
+        told, beat = 0, time.monotonic()
         try:
             yield "retry: 2000\n\n"
-            # Read after this page is among those that are told, so that none is missed in between.
-            for newest in await run_in_threadpool(live.archive.history, limit=1):
-                yield _event(newest)
-            while not ended.is_set():
-                getting = asyncio.create_task(queue.get())
-                done, _ = await asyncio.wait({getting, ending}, timeout=BEAT, return_when=asyncio.FIRST_COMPLETED)
-                if getting in done:
-                    yield _event(getting.result())
-                else:
-                    getting.cancel()
+            while not page.ended:
+                page.woken.clear()  # first: what comes from here on is not missed
+                for newest in await run_in_threadpool(live.archive.history, limit=1):
+                    if newest.id > told:
+                        told = newest.id
+                        yield _event(newest)
+                if time.monotonic() - beat >= BEAT:
+                    beat = time.monotonic()
                     yield ": beat\n\n"
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(LOOK):
+                        await page.woken.wait()
         finally:
-            ending.cancel()
-            if getting is not None:
-                getting.cancel()
             with self._lock:
-                del self._pages[queue]
+                self._pages.remove(page)
+
+
+class _Page:
+    """An open page: woken when its station has a new inspection, and at the end of the server."""
+
+    def __init__(self, station: str) -> None:
+        self.station, self.loop = station, asyncio.get_running_loop()
+        self.woken, self.ended = asyncio.Event(), False
+
+    def end(self) -> None:
+        self.ended = True
+        self.woken.set()
 
 
 def _event(inspection: Inspection) -> str:
     event = {"id": inspection.id, "outcome": inspection.outcome}
     return f"data: {json.dumps(event)}\n\n"
-
-
-def _put(queue: asyncio.Queue[Inspection], inspection: Inspection) -> None:
-    if queue.full():  # a page that is behind needs the newest only
-        queue.get_nowait()
-    queue.put_nowait(inspection)

@@ -168,10 +168,10 @@ def _add_live(app: FastAPI, watch: Watch) -> None:
     @app.head("/", include_in_schema=False)
     @app.get("/", include_in_schema=False)
     def stations(runtime: TheRuntime, holder: AnyHolder) -> Response:
-        if len(runtime.stations) == 1:
+        if len(runtime.stations) == 1 and not runtime.stale:
             return RedirectResponse(_address(next(iter(runtime.stations.values()))), 303)
         cards = [(live, live.archive.counts(), live.problem()) for live in runtime.stations.values()]
-        return _page("stations.html", holder, title="Stations", cards=cards)
+        return _page("stations.html", holder, title="Stations", cards=cards, stale=runtime.stale)
 
     @app.get("/stations/{station}", include_in_schema=False)
     def live_page(live: TheStation, holder: AnyHolder) -> Response:

@@ -16,9 +16,10 @@ RESULT_CODES: dict[Outcome, int] = {"good": 1, "anomalous": 2, "unsure": 3, "inv
 class PartResult(Record):
     """What the station says of one part.
 
-    `number` counts the results of one watched folder, also across restarts: with `station` it names a result, which a
-    receiver may get twice after a power cut. `part` is the picture's name without its suffix, `picture` its path below
-    the watched folder. The outcome is `invalid`, with an `error`, if there is no verdict.
+    `number` counts the results of one watched folder, also across restarts: with `station` and `time` it names a
+    result, which a receiver may get twice after a power cut. `part` is the picture's name without its suffix, `picture`
+    its path below the watched folder. The outcome is `invalid`, with an `error`, if there is no verdict. `version`
+    numbers the settings of the station that decided, as in its history.
     """
 
     number: int = 0
@@ -30,6 +31,7 @@ class PartResult(Record):
     p_value: float | None = None
     verdict: Verdict | None = None
     error: str = ""
+    version: int = 0
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,8 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future
-from contextlib import contextmanager
+from concurrent.futures import Future, InvalidStateError
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
 from lad_reasoner.errors import LadError, MachineError
@@ -52,7 +52,8 @@ class _Job:
     future: Future[Judged | Failure] = field(default_factory=Future)
 
     def expire(self) -> None:
-        if not self.future.done():
+        # Whoever waits gives up at the same moment: a future that was cancelled meanwhile must not end the thread.
+        with suppress(InvalidStateError):
             self.future.set_exception(LateError("the deadline passed before there was a verdict"))
 
 

@@ -32,7 +32,13 @@ from lad_reasoner.records import Failure, Verdict
 from lad_reasoner.runner import Judged
 from lad_reasoner.service.archive import Archive, utc_now
 from lad_reasoner.service.archived import AbsentError, Inspection, Outcome, Retention, Seen, StateError
-from lad_reasoner.service.inspection import Decision, OpenStation, load_station_judge, why_locked
+from lad_reasoner.service.inspection import (
+    Decision,
+    OpenStation,
+    StaleLimitError,
+    load_station_judge,
+    why_locked,
+)
 from lad_reasoner.service.queue import BatchQueue
 from lad_reasoner.service.station import FILE, Station, station_folder
 from lad_reasoner.text import listed, printable
@@ -160,6 +166,7 @@ class Runtime:
 
     `model` and `options` choose the judge of requests that bring their references. `for_all` are options for each judge
     that has them, over those of its station. `listeners` are called with each inspection, in the thread that made it.
+    `stale` are the stations, with the reason, that judge nothing before they are calibrated, if there are others.
     InputError if a station cannot be opened, and for an option that no judge has.
     """
 
@@ -182,18 +189,27 @@ class Runtime:
         self.retention = retention
         self.listeners: list[Listener] = []
         self.stations: dict[str, LiveStation] = {}
+        self.stale: dict[str, tuple[Station, str]] = {}
         for folder in stations:
-            live = LiveStation(folder, self.share_judge)
-            if live.name in self.stations:
-                live.archive.close()
-                raise InputError(
-                    f"{printable(folder)}: another station has the name {live.name} too; "
-                    f"change `name` in {printable(Path(folder) / FILE)}"
-                )
-            self.stations[live.name] = live
+            self._open(folder)
+        if self.stale and not self.stations:
+            raise InputError("; ".join(reason for _, reason in self.stale.values()))
         for name in self._unused:
             raise InputError(f"--{name.replace('_', '-')}: no judge that is served has this option")
         self.queue = BatchQueue(observe=observe, workers=WORKERS)
+
+    def _open(self, folder: str | Path) -> None:
+        station = Station.load(folder)
+        name = station.name
+        if name in self.stations or name in self.stale:
+            raise InputError(
+                f"{printable(folder)}: another station has the name {name} too; "
+                f"change `name` in {printable(station_folder(folder) / FILE)}"
+            )
+        try:
+            self.stations[name] = LiveStation(folder, self.share_judge)
+        except StaleLimitError as error:  # after an update, say: the other lines need not stand still for it
+            self.stale[name] = station, f"{error}, then start the server again"
 
     def close(self) -> None:
         """Finish what waits, then close the archives."""
@@ -202,7 +218,9 @@ class Runtime:
             live.archive.close()
 
     def station(self, name: str) -> LiveStation:
-        """AbsentError if there is none of this name."""
+        """AbsentError if there is none of this name, MachineError if it must be calibrated first."""
+        if name in self.stale:
+            raise MachineError(self.stale[name][1])
         if name not in self.stations:
             offer = f"there are {listed(list(self.stations))}" if self.stations else "none is served"
             raise AbsentError(f"no station {printable(name)[:100]}; {offer}")
@@ -244,7 +262,7 @@ class Runtime:
 
         What the service cannot say now is found with the first picture.
         """
-        notes = []
+        notes = [f"{name} is not served: {reason}" for name, (_, reason) in self.stale.items()]
         for name, live in self.stations.items():
             try:
                 notes += [f"{name}: {note}" for note in live.open.notes()]

@@ -32,7 +32,7 @@ from lad_reasoner.service.rule_sheet import RuleSheet
 from lad_reasoner.service.rules import RuleChecker, describe_check, write_rules
 from lad_reasoner.service.station import FILE, ScoredPicture, Station, path_inside, station_folder, station_name
 from lad_reasoner.service.zones import read_svg
-from lad_reasoner.text import first_problem, printable
+from lad_reasoner.text import first_problem, listed, printable
 from lad_reasoner.version import __version__
 
 REFERENCES, NORMALS, BAD, ZONES = "references", "normals", "bad", "zones"
@@ -285,14 +285,19 @@ def set_limits(station: Station) -> Station:
 def read_scores(
     station: OpenStation, names: Sequence[str], decisions: Iterable[Decision | Failure]
 ) -> tuple[ScoredPicture, ...]:
-    """Pictures of the station's folder with the scores of its decisions; InputError for one that was not judged."""
-    scored = []
+    """Pictures of the station's folder with the scores of its decisions; InputError names all that were not judged."""
+    scored, problems = [], []
     for name, decision in zip(names, decisions, strict=True):
         if isinstance(decision, Failure):
-            raise InputError(decision.error)
+            problems.append(decision.error)
+            continue
         if decision.outcome == "invalid" or decision.judged.judgement.score is None:
             raise InputError(f"{printable(name)}: {station.judge.name} gives no score; a limit needs scores")
         scored.append(ScoredPicture(picture=name, score=decision.verdict.score))
+    if len(problems) > 1:
+        raise InputError(f"{len(problems)} of {len(names)} pictures cannot be used: {listed(problems, separator='; ')}")
+    if problems:
+        raise InputError(problems[0])
     return tuple(scored)
 
 

@@ -60,19 +60,27 @@ class _Waiting:
 class FolderWatcher:
     """Inspects the pictures of one folder, with the folders in it, as they come; a context manager.
 
-    `inspect` is a station's, `station` its name. A failure of the judge, of the journal or of the folder is logged once
-    and tried again; the pictures wait.
+    `inspect` is a station's, `station` its name, `version` gives the number of its settings. A failure of the judge, of
+    the journal or of the folder is logged once and tried again; the pictures wait.
     """
 
     def __init__(
-        self, folder: str | Path, inspect: Inspect, station: str, journal: Journal, sinks: Sequence[Sink]
+        self,
+        folder: str | Path,
+        inspect: Inspect,
+        station: str,
+        journal: Journal,
+        sinks: Sequence[Sink],
+        version: Callable[[], int] = lambda: 0,
     ) -> None:
         self.folder, self.inspect, self.station, self.journal = Path(folder).resolve(), inspect, station, journal
-        self.sinks = sinks
+        self.sinks, self.version = sinks, version
         self.deliveries = _connect(sinks, journal)
         self._waiting: dict[Path, _Waiting] = {}
         self._done: dict[Path, PictureFile] = {}  # of the files that are there
-        self._said: set[str] = set()  # notes and unmended problems
+        self._said: set[str] = set()  # notes
+        self._faults: set[str] = set()  # what is not done until something is mended
+        self._state: LineState | None = None  # that the sinks know
         self._again = 0.0  # monotonic time before which nothing is inspected, after a failure
 
     def __enter__(self) -> FolderWatcher:
@@ -119,10 +127,8 @@ class FolderWatcher:
             except (MachineError, sqlite3.Error) as error:
                 self._again = time.monotonic() + PAUSE
                 self._fail("the pictures wait", error)
-                self._announce("fault")
             else:
                 self._recover("the pictures wait")
-                self._announce("ready")
 
     def _changes(self, stop: threading.Event, poll: float | None) -> Iterator[Iterable[Path]]:
         """The files that may have changed: every `TICK_MS` what was reported, every `LISTED` seconds all."""
@@ -232,6 +238,7 @@ class FolderWatcher:
             part=printable(file.path.stem),
             picture=printable(file.path.relative_to(self.folder)),
             outcome="invalid",
+            version=self.version(),
         )
         if isinstance(decision, Failure):
             return result.model_copy(update={"error": decision.error})
@@ -248,19 +255,25 @@ class FolderWatcher:
         return [sink.name for sink in self.sinks]
 
     def _announce(self, state: LineState) -> None:
-        for sink in self.sinks:
-            sink.announce(state)
+        """Tell the sinks, if they do not know."""
+        if state != self._state:
+            self._state = state
+            for sink in self.sinks:
+                sink.announce(state)
 
     def _fail(self, consequence: str, error: Exception) -> None:
-        """Say once what is wrong, until `_recover`."""
-        if consequence not in self._said:
-            self._said.add(consequence)
+        """Say once what is wrong; the line is at fault until `_recover`."""
+        if consequence not in self._faults:
+            self._faults.add(consequence)
             logger.warning("%s; %s until this is mended", " ".join(str(error).split()), consequence)
+        self._announce("fault")
 
     def _recover(self, consequence: str) -> None:
-        if consequence in self._said:
-            self._said.remove(consequence)
+        """This works; the line is ready again if all does."""
+        if consequence in self._faults:
+            self._faults.remove(consequence)
             logger.warning("%s: goes on", printable(self.folder))
+        self._announce("fault" if self._faults else "ready")
 
     def _say(self, note: str) -> None:
         """A note, once."""

@@ -1,6 +1,7 @@
 """Pictures sorted into folders, and JSON lines."""
 
 import os
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -118,6 +119,21 @@ def test_json_lines_have_no_half_and_no_double_line(tmp_path: Path) -> None:
         after_a_crash.deliver(result, file)
     assert list(read_records(path, PartResult)) == results
     assert path.read_bytes().count(b"\n") == 3
+
+
+def test_lines_of_two_folders_stand_between_and_none_is_double(tmp_path: Path) -> None:
+    path, file = tmp_path / "results.jsonl", PictureFile(tmp_path / "a.png", 1, 1)
+    begin = datetime(2026, 5, 4, tzinfo=UTC)
+    mine = part_result(7, time=begin)
+    others = [part_result(number, time=begin + timedelta(seconds=number), part="other") for number in (1, 2)]
+    sink = open_sink(str(path))
+    sink.open()
+    for result in (mine, *others):
+        sink.deliver(result, file)
+    after_a_crash = open_sink(str(path))
+    after_a_crash.open()
+    after_a_crash.deliver(mine, file)
+    assert list(read_records(path, PartResult)) == [mine, *others]
 
 
 def test_a_file_of_half_a_line(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from helpers.plant import part_result, wait_for
 from helpers.stations import grey_picture, grey_station
+from helpers.verdicts import verdict
 from lad_reasoner.service.archived import Retention
 from lad_reasoner.service.delivery import Delivery
 from lad_reasoner.service.journal import Journal
@@ -104,3 +105,20 @@ def test_the_watcher_keeps_that_order(history: StationHistory, tmp_path: Path) -
         (mover, history),
         (copier, None),
     ]
+
+
+def test_the_same_number_of_another_folder_is_kept(history: StationHistory, tmp_path: Path) -> None:
+    for line in ("line1", "line2"):  # two cameras of one station; or the journal was begun anew
+        file = picture(tmp_path / line / "in" / "4711.png")
+        history.deliver(part_result(1, part="4711", verdict=verdict(query=str(file.path))), file)
+    assert [inspection.who for inspection in history.archive.history(part="4711")] == ["watch in 1"] * 2
+
+
+def test_a_result_that_waited_keeps_the_version_that_decided(history: StationHistory, tmp_path: Path) -> None:
+    assert history.version == 1
+    file = history.folder / "station.toml"
+    file.write_text(file.read_text() + "# edited\n")
+    history.note_version("file changed")
+    for number, version in ((1, 1), (2, 2)):  # the first was recorded before, while the disk was full
+        history.deliver(part_result(number, version=version), picture(tmp_path / "in" / f"{number}.png"))
+    assert [inspection.version for inspection in history.archive.history()] == [2, 1]

@@ -3,12 +3,16 @@
 import asyncio
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import aiomqtt
 import pytest
 
 from helpers.plant import NOWHERE, free_port, mqtt_broker, part_result, wait_for
 from lad_reasoner.errors import InputError
+from lad_reasoner.service import delivery
+from lad_reasoner.service.delivery import Delivery
+from lad_reasoner.service.journal import Journal
 from lad_reasoner.service.parts import PartResult
 from lad_reasoner.service.sinks import mqtt, open_sink
 from lad_reasoner.service.sinks.sink import UndeliveredError
@@ -111,3 +115,25 @@ def test_a_password_belongs_in_the_environment() -> None:
     with pytest.raises(InputError, match="environment") as problem:
         open_sink("mqtt://user:geheim@broker/line")
     assert "geheim" not in str(problem.value)
+
+
+def test_a_broker_that_restarts_while_no_part_comes_gets_the_status_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(delivery, "CHECKED", 0.1)
+    monkeypatch.setattr(delivery, "FIRST_WAIT", 0.1)
+    port = free_port()
+    with Journal(tmp_path / "journal.sqlite", tmp_path) as journal:
+        thread = Delivery(open_sink(f"mqtt://127.0.0.1:{port}/line"), journal)
+        with mqtt_broker(port):
+            thread.start()
+            wait_for(lambda: thread._open)
+        wait_for(lambda: "the broker closed the connection" in caplog.text)
+        with mqtt_broker(port), Subscriber(port) as subscriber:
+            wait_for(lambda: ("line/status", "online") in subscriber.messages, 10)
+            thread.request_stop()
+            thread.join(10)
+            wait_for(lambda: ("line/status", "offline") in subscriber.messages)
+    first, last = (record.getMessage() for record in caplog.records if record.name == delivery.__name__)
+    assert first.endswith("the broker closed the connection; results are kept and sent when it is back")
+    assert last.endswith("delivers again")

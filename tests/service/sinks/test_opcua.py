@@ -1,8 +1,10 @@
 """Results in the variables of an OPC UA server, read back by another client."""
 
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from asyncua import ua
 from asyncua.sync import Client
 
 from helpers.plant import NOWHERE, free_port, opcua_server, part_result
@@ -73,3 +75,16 @@ def test_missing_variables_are_named() -> None:
 def test_a_node_is_needed(address: str) -> None:
     with pytest.raises(InputError, match="ns=2;s=Inspection"):
         open_sink(address)
+
+
+def test_a_time_and_a_text_of_their_own_types() -> None:
+    moment = datetime(2020, 1, 1, tzinfo=UTC)
+    variables = VARIABLES | {"Time": moment, "Headline": ua.LocalizedText("")}
+    with opcua_server(free_port(), variables) as address:
+        sink = open_sink(address)
+        sink.open()
+        sink.deliver(part_result(9), NOWHERE)
+        values = read_all(address)
+        sink.close()
+    assert values["Time"].replace(tzinfo=UTC) == part_result(9).time
+    assert values["Headline"].Text == "a hole"

@@ -4,6 +4,9 @@ import base64
 import hashlib
 import hmac
 import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -23,10 +26,41 @@ def test_a_request_is_signed(monkeypatch: pytest.MonkeyPatch) -> None:
         sink.deliver(part_result(4), NOWHERE)
         sink.close()
     ((headers, body),) = receiver.requests
-    assert headers["webhook-id"] == "bottle-4"
-    signed = f"bottle-4.{headers['webhook-timestamp']}.".encode() + body
+    assert headers["webhook-id"] == "bottle-4-20260504T030201000000Z"
+    signed = f"{headers['webhook-id']}.{headers['webhook-timestamp']}.".encode() + body
     assert headers["webhook-signature"] == f"v1,{base64.b64encode(hmac.digest(key, signed, hashlib.sha256)).decode()}"
     assert json.loads(body)["part"] == "part-4"
+
+
+@pytest.mark.parametrize("secret", ["whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "any text"])
+def test_the_page_says_how_to_check_a_signature(secret: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = (Path(__file__).parents[3] / "docs/watch.md").read_text(encoding="utf-8")
+    code: dict[str, Any] = {}
+    exec(page.partition("```python\n")[2].partition("```")[0], code)
+    monkeypatch.setenv(SECRET, secret)
+    with WebhookReceiver() as receiver:
+        sink = open_sink(receiver.url)
+        sink.deliver(part_result(4), NOWHERE)
+        sink.close()
+    ((headers, body),) = receiver.requests
+    is_genuine = code["is_genuine"]
+    assert is_genuine(headers, body, secret)
+    assert not is_genuine(headers, body + b" ", secret)
+    assert not is_genuine(headers, body, "another")
+    assert not is_genuine(headers | {"webhook-timestamp": "1614265330"}, body, secret)
+    assert not is_genuine(headers | {"webhook-signature": ""}, body, secret)
+
+
+def test_a_result_has_a_name_of_its_own_and_keeps_it() -> None:
+    """The numbers of two watched folders, and of a journal that was begun anew, are the same."""
+    again = part_result(1, time=datetime(2026, 5, 4, 3, 2, 2, 1, tzinfo=UTC))
+    with WebhookReceiver() as receiver:
+        sink = open_sink(receiver.url)
+        for result in (part_result(1), part_result(1), again):
+            sink.deliver(result, NOWHERE)
+        sink.close()
+    first, second, third = (headers["webhook-id"] for headers, _ in receiver.requests)
+    assert first == second != third
 
 
 def test_the_signature_of_the_specification(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -151,7 +151,9 @@ def _lines_from(path: Path, result: PartResult) -> set[bytes]:
                     before = PartResult.model_validate_json(line)
                 except ValidationError:  # another program's line
                     break
-                if before.station == result.station and before.number < result.number:
+                # Another folder of the station, whose lines stand between, has the same numbers.
+                older = before.number < result.number and before.time < result.time
+                if before.station == result.station and older:
                     break
                 lines.add(line)
                 end = start - 1

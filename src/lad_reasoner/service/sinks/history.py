@@ -27,15 +27,14 @@ class StationHistory(Sink):
 
     def note_version(self, why: str) -> None:
         """The station's file as it is now is the one that decides."""
-        self._version = self.archive.version((self.folder / FILE).read_text(encoding="utf-8"), who="watch", why=why)
+        self.version = self.archive.version((self.folder / FILE).read_text(encoding="utf-8"), who="watch", why=why)
 
     def deliver(self, result: PartResult, file: PictureFile) -> None:
         if time.monotonic() - self._retained >= HOUR:
             self.archive.retain(self.retention)
             self._retained = time.monotonic()
-        # The archive has no numbers but its own: this name tells whether a crash came between the two.
         who = f"watch {file.path.parent.name} {result.number}"
-        if any(inspection.who == who for inspection in self.archive.history(part=result.part, limit=10)):
+        if self._has(result, who):
             return
         self.archive.keep(
             [
@@ -43,13 +42,20 @@ class StationHistory(Sink):
                     part=result.part,
                     who=who,
                     outcome="not judged" if result.outcome == "invalid" else result.outcome,
-                    version=self._version,
+                    version=result.version or self.version,  # 0 of a result that an older watcher recorded
                     why=result.error,
                     p_value=result.p_value,
                     verdict=result.verdict,
                     content=_content(file),
                 )
             ]
+        )
+
+    def _has(self, result: PartResult, who: str) -> bool:
+        """Whether it was kept before a crash. Another folder, or a journal begun anew, has the same numbers."""
+        return any(
+            (kept.who, kept.verdict, kept.why) == (who, result.verdict, result.error)
+            for kept in self.archive.history(part=result.part, limit=10)
         )
 
     def close(self) -> None:

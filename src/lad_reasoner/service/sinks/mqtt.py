@@ -38,6 +38,7 @@ class MqttTopic(Sink):
         self._password = read_secret(PASSWORD)
         self._tls = ssl.create_default_context() if encrypted else None
         self._client: Any = None
+        self._ended: asyncio.Task[None] | None = None  # done when the broker has closed the connection
         self._loop = asyncio.new_event_loop()
         # The loop answers the broker's pings also while there is nothing to deliver.
         self._thread = Thread(target=self._loop.run_forever, name="mqtt", daemon=True)
@@ -59,8 +60,18 @@ class MqttTopic(Sink):
             will=self._library.Will(f"{self.topic}/status", "offline", qos=1, retain=True),
         )
         await client.__aenter__()
-        self._client = client
+        self._client, self._ended = client, asyncio.create_task(self._wait_for_end(client))
         await client.publish(f"{self.topic}/status", "online", qos=1, retain=True)
+
+    async def _wait_for_end(self, client: Any) -> None:
+        with contextlib.suppress(self._library.MqttError):
+            async for _ in client.messages:  # none comes: no topic is subscribed
+                pass
+
+    def check(self) -> None:
+        # Otherwise `offline` would stand there until the next part, which may be hours away.
+        if self._ended is None or self._ended.done():
+            raise UndeliveredError("the broker closed the connection")
 
     def deliver(self, result: PartResult, file: PictureFile) -> None:
         self._wait(self._client.publish(self.topic, result.model_dump_json(), qos=1))
@@ -80,9 +91,16 @@ class MqttTopic(Sink):
             self._wait(client.publish(f"{self.topic}/status", "offline", qos=1, retain=True))
         with contextlib.suppress(UndeliveredError):
             self._wait(client.__aexit__(None, None, None))
+        if self._ended is not None:
+            self._wait(_cancel(self._ended))
 
     def _wait(self, work: Coroutine[Any, Any, Any]) -> None:
         try:
             asyncio.run_coroutine_threadsafe(work, self._loop).result(2 * TIMEOUT)
         except (self._library.MqttError, TimeoutError, OSError) as error:
             raise UndeliveredError(str(error) or "the broker does not answer") from None
+
+
+async def _cancel(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.wait({task})

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+from datetime import datetime
 from typing import Any
 
 from lad_reasoner.errors import InputError, require
@@ -97,6 +98,10 @@ class OpcUaNodes(Sink):
             value = str(value)
         elif kind.name in ("Float", "Double"):
             value = float(value)
+        elif kind.name == "DateTime":
+            value = datetime.fromisoformat(value)
+        elif kind.name == "LocalizedText":
+            value = self._ua.LocalizedText(value)
         return self._ua.DataValue(self._ua.Variant(value, kind))
 
     def _guard(self, work: Any, *arguments: Any) -> Any:

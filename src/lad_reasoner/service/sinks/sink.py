@@ -38,6 +38,10 @@ class Sink(ABC):
         """Connect; called before the first delivery and after each failed one, with or without a connection left."""
         return  # a sink may have nothing to do
 
+    def check(self) -> None:
+        """Raise UndeliveredError if the connection is lost; called every few seconds while nothing is delivered."""
+        return  # a sink may have nothing to do
+
     @abstractmethod
     def deliver(self, result: PartResult, file: PictureFile) -> None:
         """Hand over one result, which may have been handed over before a crash.

@@ -24,6 +24,7 @@ from lad_reasoner.service.sinks.sink import (
     read_secret,
 )
 from lad_reasoner.service.trust import is_loopback
+from lad_reasoner.text import printable
 
 SECRET = "LAD_WEBHOOK_SECRET"
 TIMEOUT = 10.0  # seconds
@@ -50,18 +51,28 @@ class Webhook(Sink):
 
     def deliver(self, result: PartResult, file: PictureFile) -> None:
         body = result.model_dump_json().encode()
-        headers = {"Content-Type": "application/json", **sign(self._key, f"{result.station}-{result.number}", body)}
+        headers = {"Content-Type": "application/json", **sign(self._key, _identity(result), body)}
         try:
             response = self._client.post(self.name, content=body, headers=headers)
         except self._failures as error:
             raise UndeliveredError(str(error) or type(error).__name__) from None
         if response.status_code in REJECTED:
             raise RejectedResultError(f"result {result.number} was rejected with status {response.status_code}")
+        if response.is_redirect:
+            there = printable(response.headers.get("location", "another address"))[:200]
+            raise UndeliveredError(
+                f"status {response.status_code}: it leads to {there}; give the right address with --to"
+            )
         if not response.is_success:
             raise UndeliveredError(f"status {response.status_code}")
 
     def close(self) -> None:
         self._client.close()
+
+
+def _identity(result: PartResult) -> str:
+    """The same at each try; with the time, since two watched folders of a station have the same numbers."""
+    return f"{result.station}-{result.number}-{result.time:%Y%m%dT%H%M%S%fZ}"
 
 
 def sign(key: bytes, identity: str, body: bytes) -> dict[str, str]:
