@@ -420,6 +420,10 @@ def test_deep_values_beside_shallow_references_are_told_once(folder: Path, tmp_p
     assert notes == [(MIXED,), (), ("values of 12 bits were scaled to 8 bits",)]
     deep = Inspector("always-no", [tmp_path / "twelve.png"])
     assert MIXED not in deep.inspect(tmp_path / "twelve.png").notes
+    fewer = "at most 8 bits a value, beside references of 12: read as it is; give pictures of one depth"
+    assert [fewer in deep.inspect(tmp_path / name).notes for name in ("twelve.png", "eight.png")] == [False, True]
+    assert count_changes([(tmp_path / "eight.png", deep.depth)])[fewer] == 1
+    assert count_changes([(tmp_path / "eight.png", 16)]) == {}  # the upper 8 of 16 bits are as bright
     queries = [(tmp_path / name, shallow.depth) for name in ("twelve.png", "eight.png", "told.tif")]
     assert count_changes(queries)[MIXED] == 1
 

@@ -47,6 +47,7 @@ from lad_reasoner.text import first_problem, printable
 EXTRA = "ray"
 SETTINGS = "_settings.json"  # readers of Parquet pass over a name with such a start
 PART = 10_000  # lines of a file
+PART_NAME = re.compile(r"part-\d+\.(jsonl|parquet)")
 UNIT = 64  # queries that a worker is handed at a time: what a kill loses of each worker
 UNITS = 8  # of each worker at least, so that all end at about the same time
 RETRIES = 2  # of a unit whose worker died
@@ -216,12 +217,11 @@ class BulkRun:
         """The names of the queries that have a line; half a line at the end is removed."""
         names: Counter[str] = Counter()
         self._number, self._length = 0, 0
-        for path in sorted(self.out.glob("part-*.*")):
-            jsonl = path.with_suffix(".jsonl")
+        for path in self._parts():
             self._number = int(path.stem.partition("-")[2])
             if path.suffix == ".parquet":
-                jsonl.unlink(missing_ok=True)  # killed before that was done
-        for path in sorted(self.out.glob("part-*.*")):
+                path.with_suffix(".jsonl").unlink(missing_ok=True)  # killed before that was done
+        for path in self._parts():
             if path.suffix == ".parquet":
                 lines = [ResultLine.model_validate(row) for row in _read_parquet(path)]
             else:
@@ -236,13 +236,19 @@ class BulkRun:
                 raise RecordError(f"{self.out}: holds {count} lines about {name}; remove all but one")
         return set(names)
 
+    def _parts(self) -> list[Path]:
+        """The parts on disk, without other files of the user's, such as copies of parts."""
+        return sorted(path for path in self.out.glob("part-*.*") if PART_NAME.fullmatch(path.name))
+
     @property
     def _part(self) -> Path:
         return self.out / f"part-{self._number:05d}.jsonl"
 
     def _finish_parts(self) -> None:
         """The part is complete: the next line begins another."""
-        for path in sorted(self.out.glob("part-*.jsonl")) if self.parquet else ():
+        for path in self._parts() if self.parquet else ():
+            if path.suffix == ".parquet":
+                continue
             _write_parquet(path.with_suffix(".parquet"), list(read_records(path, ResultLine)))
             path.unlink()
         if self._length:

@@ -13,6 +13,7 @@ from helpers.command_line import call
 from helpers.paper import MEAN_ROWS, POOLED_ROWS
 from helpers.runs import answering, from_matrix, write_run
 from lad_reasoner.errors import InputError
+from lad_reasoner.evaluation import metrics
 from lad_reasoner.evaluation.comparison import (
     MEAN,
     POOLED,
@@ -173,6 +174,29 @@ def test_runs_that_cannot_be_compared(tmp_path: Path) -> None:
         compare_runs([whole, elsewhere])
 
 
+def test_runs_with_two_seeds_say_so(tmp_path: Path) -> None:
+    drawn = {"references": ("s.png",)}
+    moved = [line.model_copy(update={"pair": line.pair.model_copy(update=drawn)}) for line in FIRST]
+    first = write_run(tmp_path / "0", FIRST, model="a")
+    for lines, settings, said in (
+        (moved, {"seed": 1}, r"the same pairs: .* has references .* more; made with seed 0 and 1$"),
+        (FIRST[:-1], {"kinds": ("good",)}, r"only in the first run; made with kinds good,logical and good$"),
+    ):
+        with pytest.raises(InputError, match=said):
+            compare_runs([first, write_run(tmp_path / str(len(lines)), lines, model="b", **settings)])
+
+
+def test_each_run_is_resampled_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    resampled: list[object] = []
+    overall = metrics._overall
+    monkeypatch.setattr(metrics, "_overall", lambda run, *rest: resampled.append(run) or overall(run, *rest))
+    runs = {name: list(lines) for name, lines in (("a", FIRST), ("b", second()), ("c", FIRST))}
+    duels = metrics.compare_each_two(runs, resamples=50)
+    assert len(resampled) == 3
+    for (one, other), duel in duels.items():
+        assert duel == metrics.compare_predictions(runs[one], runs[other], resamples=50)
+
+
 def test_copies_of_a_benchmark_are_not_the_same_pairs(tmp_path: Path) -> None:
     """MiniLOCO drawn with two seeds: the same names, labels and kinds of all pictures."""
     runs = [write_run(tmp_path / name, FIRST, model=name, fingerprint=name) for name in ("0", "5")]
@@ -289,6 +313,7 @@ def test_published_rows_are_checked(tmp_path: Path) -> None:
         ("A,JB\n", "rows.csv:2: needs the columns .* in percent"),
         ("A,pins,60,3\n", "rows.csv:2: no class 'pins' in these runs; give one of Overall, juice_bottle, pushpins, JB"),
         ("A,JB,60,3\nA,JB,61,3\n", "rows.csv:3: A has a line on JB already; remove one"),
+        ("A,JB,0.6,0.5\nA,PP,1,0\n", "rows.csv: no value is above 1; write percent, such as 58.4, not shares"),
         ("", "rows.csv: no rows in it; give a header model,class,accuracy,f1"),
     ):
         table.write_text(f"\ufeffmodel,class,accuracy,f1\n{rows}", encoding="utf-8")

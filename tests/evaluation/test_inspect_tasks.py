@@ -63,7 +63,7 @@ def test_any_benchmark(tmp_path: Path) -> None:
     for name in ("a", "b"):
         Image.radial_gradient("L").save(tmp_path / f"{name}.png")
     (tmp_path / "pairs.csv").write_text("query,references,label\na.png,b.png,good\n")
-    task = pairs_task(root=str(tmp_path / "pairs.csv"), benchmark="manifest")
+    task = pairs_task(root=str(tmp_path / "pairs.csv"), benchmark="manifest", kinds="logical, good")
     (sample,) = task.dataset
     assert (sample.id, sample.target) == ("a.png", "no")
     kinds = [part.type for part in sample.input[0].content]

@@ -327,7 +327,7 @@ def test_a_cut_off_answer_is_told_and_asked_again_with_another_limit(tmp_path: P
         asked = judge(server, tmp_path)
         cut, whole = asked.judge([pair(250), pair(3)])
         assert (cut.answer, whole.answer) == ("invalid", "no")
-        told = "; 1 responses were cut off at the limit of 4096 tokens; give more with -M max_tokens=…"
+        told = "; 1 response was cut off at the limit of 4096 tokens; give more with -M max_tokens=…"
         assert asked.receipt().endswith(told)
         assert len(server.bodies) == 2  # the same again would be cut off again
         more = judge(server, tmp_path, max_tokens=8192)
@@ -452,6 +452,15 @@ def test_another_model_that_answers_is_told_once(tmp_path: Path, caplog: pytest.
     assert caplog.text.count("but cheap-model answered") == 2
 
 
+def test_what_is_learned_meanwhile_stands_in_the_run_and_its_report(tmp_path: Path, lamp: Benchmark) -> None:
+    with ChatServer(lambda body, before: raw(model="cheap-model", content=GOOD)) as server:
+        for limit in (3, 6):  # a resumed run says it once
+            run = Run(tmp_path / "run", judge(server, tmp_path), lamp, limit=limit)
+            list(run.predict())
+            assert read_run(tmp_path / "run").settings.notes.count("big was asked, but cheap-model answered.") == 1
+            assert run.settings.notes[-1] == "big was asked, but cheap-model answered."
+
+
 def test_two_judges_share_the_default_file_of_answers(tmp_path: Path) -> None:
     entered = threading.Barrier(2, timeout=20)
 
@@ -485,7 +494,7 @@ def test_nothing_is_paid_twice(tmp_path: Path) -> None:
     assert [one.score for one in again[:2]] == [said[1].score, said[0].score]
     assert (first.ledger.paid.answers, first.ledger.paid.cost) == (2, pytest.approx(2 * (200 + 200) / 1e6))
     assert (second.ledger.paid.answers, second.ledger.recalled.answers) == (1, 2)
-    assert second.receipt().startswith("paid: 1 answers (100 input and 20 output tokens, cost 0.0004); already in ")
+    assert second.receipt().startswith("paid: 1 answer (100 input and 20 output tokens, cost 0.0004); already in ")
 
 
 def refusing(*names: str, words: str = "") -> Any:
@@ -749,6 +758,34 @@ def test_invalid_answers_are_not_judged(tmp_path: Path, flags: tuple[str, ...]) 
     else:
         assert "0 judged, 0 anomalous, 5 not judged (5 without a valid answer)" in done.stdout
     assert "0 judged, 0 anomalous, 5 not judged" in (tmp_path / "out/report.html").read_text()
+
+
+def test_an_inspection_that_stops_has_its_receipt_and_what_it_learned(tmp_path: Path) -> None:
+    root = lamps(tmp_path / "lamps", good=2, bad=2)
+    command = ["inspect", "--model", "big", "--reference", root / "lamp/train/good/000.png", "--out", tmp_path / "out"]
+
+    def once(body: dict[str, Any], before: int) -> Act:
+        if len(server.bodies) > 1:
+            return Act("status", status=402)
+        return raw(model="cheap-model", content=GOOD)
+
+    with ChatServer(once) as server:
+        done = run(*command, root / "lamp/test", "--server", server.url, "-M", "concurrency=1")
+    assert done.returncode == 1
+    assert "status 402: the account cannot pay" in done.stderr.splitlines()[-1]
+    assert "paid: 1 answer (" in done.stderr
+    assert "big was asked, but cheap-model answered." in (tmp_path / "out/report.html").read_text()
+
+
+def test_seconds_are_an_option_of_the_judge(tmp_path: Path) -> None:
+    with ChatServer(lambda body, before: Act("hang", "0.5")) as server:
+        late = load_model("big", server=server.url, timeout="0.1", patience="0.2", cache=tmp_path / "a.jsonl")
+        with pytest.raises(ServiceError, match=r"no answer within 0\.1 s; given up after 0 s of patience; a slow"):
+            late.judge([pair(3)])
+    for option in ("timeout", "patience"):
+        for seconds in (0, -1, math.nan, math.inf):
+            with pytest.raises(InputError, match=f"{option} is {seconds:g}; give seconds above 0, at most 86400"):
+                HostedJudge("http://localhost:1/v1", "big", **{option: seconds})
 
 
 def test_an_evaluation_that_judged_nothing_ends_with_one(tmp_path: Path) -> None:

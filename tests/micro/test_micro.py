@@ -417,6 +417,23 @@ def test_an_interrupted_run_ends_with_the_same_weights(tmp_path: Path) -> None:
     ]
 
 
+def test_own_responses_belong_to_the_weights_and_the_exercises(tmp_path: Path) -> None:
+    names = set()
+    for change, done in (
+        ({}, {}),
+        ({}, {"vision": 3}),
+        ({}, {"joint": 61.7}),
+        ({"fresh_chunks": 9}, {}),
+        ({"trust": training.StageConfig(steps=1, batch=9, lr=1e-3)}, {}),
+    ):
+        run = MicroRun(small_config(tmp_path / "run").model_copy(update=change), Silent())
+        run.done = dict.fromkeys(training.STAGES, 0) | done
+        names.add(run._responses.name)
+        run.done["trust"] = 4
+        assert run._responses.name in names
+    assert len(names) == 5
+
+
 def test_a_tokenizer_that_is_read_again_is_saved_as_it_was(tmp_path: Path) -> None:
     tokenizer = build_tokenizer(["a few words"] * 3)
     model = build_model(tokenizer, **SMALL)

@@ -342,15 +342,37 @@ def test_retry_after_is_honoured(date: bool) -> None:
 def test_retry_after_beyond_the_patience_is_not_waited_for() -> None:
     with ChatServer(first(Act("status", "quota", status=429, headers={"Retry-After": "3600"}))) as server:
         start = time.monotonic()
-        with pytest.raises(ServiceError, match="status 429, it asks to wait 3600 s: quota; given up"):
+        with pytest.raises(ServiceError, match="status 429, it asks to wait 3600 s: quota; given up, since"):
             ask(server)
         assert time.monotonic() - start < 2
     assert len(server.bodies) == 1
 
 
-@pytest.mark.parametrize("text", ["", "soon", "-5", "nan", "inf", "Wed, 21 Oct 2015 07:28:00 GMT"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "soon", "-5", "nan", "inf", "Wed, 21 Oct 2015 07:28:00 GMT"),
+        "Mon, 99999999999999999999 Jan 2030 00:00:00 GMT",
+    ],
+)
 def test_retry_after_nonsense_and_past_are_no_wait(text: str) -> None:
     assert _seconds(text) == 0
+
+
+def test_a_service_that_was_given_up_gets_one_try_and_its_patience_is_told() -> None:
+    with ChatServer(lambda body, before: Act("status", status=500)) as server, service(server.url) as chat:
+        chat.lost = True
+        with pytest.raises(ServiceError, match=r"given up after 5 s of patience$"):
+            chat.complete(BODY)
+    assert len(server.bodies) == 1
+
+
+def test_what_helps_a_slow_server_is_told() -> None:
+    said = (
+        "no answer within 0.1 s; given up after 0 s of patience; a slow server needs a longer timeout, or a lower conc"
+    )
+    with ChatServer(first(Act("hang", "1"))) as server, pytest.raises(ServiceError, match=said):
+        ask(server, timeout=0.1, patience=0.05)
 
 
 def test_waits_grow_and_patience_ends() -> None:

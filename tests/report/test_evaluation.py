@@ -81,6 +81,21 @@ def test_remarks_say_what_is_missing() -> None:
     ]
 
 
+def test_answers_without_a_score_are_told() -> None:
+    lines = [prediction(f"{i}.png", i > 1, "yes", scored=i > 0) for i in range(4)]
+    run = recorded([*lines, prediction("x.png", True, "invalid", scored=False)])
+    told = "1 of 4 answers has no score: no metrics of scores are given"
+    assert told in remarks(run, measure_run(run.predictions, resamples=0))
+    for same in (True, False):
+        some = [line.model_copy(update={"scored": same}) for line in lines]
+        assert not remarks(recorded(some), measure_run(some, resamples=0))
+
+
+def test_pairs_stand_in_the_order_in_which_people_count(tmp_path: Path) -> None:
+    text = render(tmp_path, recorded([prediction(f"{i}.png", True, "yes") for i in (10, 2, 1)]))
+    assert re.findall(r'data-name="(\d+)\.png"', text) == ["1", "2", "10"]
+
+
 def test_a_run_that_did_not_end_is_told_from_one_with_a_limit() -> None:
     lines = [prediction("a.png", True, "yes"), prediction("b.png", False, "no")]
     limited = "2 of 9 pairs are judged so far; the metrics cover these pairs only"

@@ -94,6 +94,11 @@ def test_both_verdicts_stand_and_what_decides_is_said() -> None:
     silent = SecondLook(Says("maybe")).look(first(0.55, box), limit=0.5).verdict
     assert silent.anomalous and silent.headline == "first" and silent.second_look is not None
     assert not silent.second_look.decides and silent.reasoning.endswith("no valid answer. The first verdict stands.")
+    refusing = SecondLook(Says("no"))
+    refusing.judge.judge = lambda pairs: (_ for _ in ()).throw(InputError("status 400: refused"))  # type: ignore[method-assign]
+    refused = refusing.look(first(0.55, box), limit=0.5).verdict
+    assert refused.anomalous and refused.second_look is not None and refused.second_look.answer == "invalid"
+    assert refused.reasoning.endswith("no valid answer (status 400: refused). The first verdict stands.")
 
 
 def test_the_same_places_are_shown_also_if_the_part_has_moved() -> None:

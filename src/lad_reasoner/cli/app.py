@@ -11,10 +11,8 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from io import TextIOWrapper
-from itertools import takewhile
-from pathlib import Path
 from types import FrameType
 from typing import Annotated, Any, NoReturn
 
@@ -35,6 +33,7 @@ from lad_reasoner.cli.serve import key_verb, serve_verb
 from lad_reasoner.cli.server import server
 from lad_reasoner.cli.station import station
 from lad_reasoner.cli.train import train
+from lad_reasoner.cli.unquoted import describe_extra_words
 from lad_reasoner.cli.watch import watch_verb
 from lad_reasoner.errors import LadError
 from lad_reasoner.text import ShownFormatter
@@ -66,19 +65,6 @@ def _make_plain(command: Any) -> None:
         _make_plain(verb)
 
 
-def _describe_unquoted(words: Sequence[str]) -> str:
-    """What to quote, where the shell has filled in a pattern behind an option: `-r good/*.png`; empty if it has not."""
-    for at, option in enumerate(words):
-        rest = takewhile(lambda word: not word.startswith("-"), words[at + 1 :])
-        files = list(takewhile(lambda word: os.path.isfile(word), rest))  # noqa: PTH113 - as the user wrote it
-        folders, suffixes = {os.path.dirname(file) for file in files}, {Path(file).suffix for file in files}  # noqa: PTH120
-        if option.startswith("-") and len(files) > 1 and len(folders) == len(suffixes) == 1:
-            pattern = Path(folders.pop()) / f"*{suffixes.pop()}"
-            filled = f"{option} takes one name, and the shell has filled in {len(files)}"
-            return f"{filled}: quote the pattern, {option} '{pattern}', or give the folder"
-    return ""
-
-
 class _VerbsInOrder(TyperGroup):
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
@@ -92,7 +78,7 @@ class _VerbsInOrder(TyperGroup):
             if hasattr(error, "message"):
                 error.message = error.message.removeprefix("Value error, ")
             if "unexpected extra argument" in str(getattr(error, "message", "")):
-                error.message = _describe_unquoted(sys.argv[1:]) or error.message
+                error.message = describe_extra_words(sys.argv[1:]) or error.message
             raise
 
     def list_commands(self, ctx: Any) -> list[str]:

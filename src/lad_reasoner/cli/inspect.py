@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections import Counter
+from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -19,6 +20,7 @@ from lad_reasoner.cli.options import (
     print_receipt,
     with_judge_options,
 )
+from lad_reasoner.cli.unquoted import describe_taken_queries
 from lad_reasoner.errors import InputError
 from lad_reasoner.text import counted
 from lad_reasoner.text import print_shown as print
@@ -26,7 +28,7 @@ from lad_reasoner.text import print_shown as print
 if TYPE_CHECKING:
     from lad_reasoner.inspector import Inspector
     from lad_reasoner.judge import Judge
-    from lad_reasoner.records import Failure, ResultLine, Verdict
+    from lad_reasoner.records import Failure, ResultLine, Tally, Verdict
     from lad_reasoner.report.inspection import InspectionRow
     from lad_reasoner.runner import Judged
     from lad_reasoner.service.inspection import OpenStation
@@ -95,25 +97,32 @@ def inspect_verb(
     parquet: Annotated[bool, typer.Option("--parquet", help="With --ray: write part-*.parquet.")] = False,
 ) -> None:
     """Judge pictures against known-good ones. Each gets a verdict, a place and a reason."""
-    if as_json and as_csv:
-        raise typer.BadParameter("--json and --csv exclude each other")
-    if station and evidence:
-        raise typer.BadParameter("--evidence is a field of the station's file")
-    if evidence and model == "evidence":
-        raise typer.BadParameter("evidence already has a map and boxes; --evidence is for another --model")
-    if sum(map(bool, (station, reference, edge))) != 1:
-        raise typer.BadParameter("give known-good pictures with --reference, or --station, or --edge: one of these")
-    if edge and (options or model != "evidence" or evidence or ray is not None):
-        raise typer.BadParameter("--edge has its own judge; leave --model, --evidence, --ray and judge options out")
-    if second_look_server and not second_look:
-        raise typer.BadParameter("--second-look-server goes with --second-look")
-    if ray is not None and second_look:
-        raise typer.BadParameter("--second-look does not go with --ray; a station's own second look does")
-    if ray is None and (workers or parquet):
-        raise typer.BadParameter("--workers and --parquet go with --ray")
-    if ray is not None:
-        if as_json or as_csv or verbose or out is None:
-            raise typer.BadParameter("--ray writes lines into a folder: give --out, and no --json, --csv or --verbose")
+    for wrong, why in (
+        (as_json and as_csv, "--json and --csv exclude each other"),
+        (station and evidence, "--evidence is a field of the station's file"),
+        (
+            evidence and model == "evidence",
+            "evidence already has a map and boxes; --evidence is for another --model",
+        ),
+        (
+            sum(map(bool, (station, reference, edge))) != 1,
+            "give known-good pictures with --reference, or --station, or --edge: one of these",
+        ),
+        (
+            edge and (options or model != "evidence" or evidence or ray is not None),
+            "--edge has its own judge; leave --model, --evidence, --ray and judge options out",
+        ),
+        (second_look_server and not second_look, "--second-look-server goes with --second-look"),
+        (ray is not None and second_look, "--second-look does not go with --ray; a station's own second look does"),
+        (ray is None and (workers or parquet), "--workers and --parquet go with --ray"),
+        (
+            ray is not None and (as_json or as_csv or verbose or out is None),
+            "--ray writes lines into a folder: give --out, and no --json, --csv or --verbose",
+        ),
+    ):
+        if wrong:
+            raise typer.BadParameter(why)
+    if ray is not None and out is not None:
         from lad_reasoner.cli.bulk import inspect_on_cluster
 
         inspect_on_cluster(
@@ -130,7 +139,8 @@ def inspect_verb(
             fail_on_anomaly=fail_on_anomaly,
         )
         return
-    from lad_reasoner.files.walk import describe_passed_over
+    from lad_reasoner.files.walk import describe_passed_over, find_pictures
+    from lad_reasoner.report.terminal import VerdictTable
 
     passed_over: list[Path] = []
     files = _find_queries(queries, passed_over)
@@ -144,52 +154,30 @@ def inspect_verb(
 
         inspector = open_edge(edge)
     else:
-        from lad_reasoner.files.walk import find_pictures
-        from lad_reasoner.inspector import Inspector
-        from lad_reasoner.judges import load_judge
-
-        judge = load_judge(model, evidence=evidence, **options)
         references = find_pictures(reference or [], passed_over)
-        inspector = Inspector(judge, references)
-        _announce_study(inspector)
-        repeated = _describe_repeated(files, references) or _describe_unquoted(queries, references)
+        inspector = _open_references(references, model, options, evidence=evidence)
+        repeated = _describe_repeated(files, references) or describe_taken_queries(queries, references)
     second = _load_second_look(inspector, second_look, second_look_server)
-    from lad_reasoner.files.changes import count_changes, describe_changes
-    from lad_reasoner.records import ResultLine, Tally
-    from lad_reasoner.report.terminal import VerdictTable, track
-    from lad_reasoner.runner import Judged
-
-    tally = Tally()
-    changed: Counter[str] = Counter()
     with _Output(out, inspector) as output:
-        output.notes = [*inspector.notes(), *(second.notes(inspector.references) if second is not None else ())]
+        output.notes += inspector.notes()
+        if second is not None:
+            output.notes += second.notes(inspector.references)
         output.notes += filter(None, [describe_passed_over(passed_over), repeated])
-        readable = [(file, inspector.depth) for file in files if isinstance(file, Path)]
-        expected = count_changes(readable, partial(track, beside_results=False))
-        output.notes += describe_changes(expected, len(files))
-        if locked:
-            output.notes.append(f"{counted(len(files), 'picture')} not judged: {locked}")
-        for note in output.notes:
-            print(f"note: {note}", file=sys.stderr)
-
-        table = partial(VerdictTable, verbose=verbose, said=[locked])
-        show = _JsonPrinter(output.notes) if as_json else _CsvPrinter() if as_csv else table().add
-        for result in track(inspector.run(files), len(files), "Inspecting"):
-            if second is not None and isinstance(result, Judged):
-                result = second.look(result, limit=0.5)
-            record = record_of(result)
-            line = ResultLine.of(record, output.notes)
-            output.add(result, line)  # first, so that it is kept even if stdout was closed
-            show(record)
-            tally.add(line)
-            if isinstance(result, Judged):
-                changed.update(result.pair.query.notes)
-        # Files that became others while they were judged.
-        unexpected = {note: number for note, number in changed.items() if note not in expected}
-        for note in describe_changes(unexpected, len(files)):
-            output.notes.append(note)
-            print(f"note: {note}", file=sys.stderr)
-    print_receipt(inspector.judge)
+        expected = _announce(inspector, files, output.notes, locked)
+        show: Callable[[Verdict | Failure], None]
+        if as_json:
+            show = _JsonPrinter(output.notes)
+        elif as_csv:
+            show = _CsvPrinter()
+        else:
+            show = VerdictTable(verbose=verbose, said=[locked]).add
+        try:
+            tally = _judge(inspector, files, second, output, show, expected)
+        finally:  # also of a run that is stopped: what it asked for is paid
+            print_receipt(inspector.judge)
+            looks_again = second or getattr(inspector, "second", None)
+            if looks_again is not None:
+                print_receipt(looks_again.judge, "second look: ")
     invalid = tally.answers["invalid"]
     if not as_json and not as_csv:
         print(f"{tally} ({invalid} without a valid answer)" if invalid else str(tally))
@@ -197,6 +185,64 @@ def inspect_verb(
         why = "; ".join(tally.name_reasons())
         print(f"{invalid} of {len(files)} queries were not judged: no valid answer ({why})", file=sys.stderr)
     exit_by(tally, fail_on_anomaly=fail_on_anomaly)
+
+
+def _announce(inspector: Inspector | OpenStation, files: list[Any], notes: list[str], locked: str) -> Counter[str]:
+    """Print the notes, after those on what reading will change in the queries; returns these changes."""
+    from lad_reasoner.files.changes import count_changes, describe_changes
+    from lad_reasoner.report.terminal import track
+
+    readable = [(file, inspector.depth) for file in files if isinstance(file, Path)]
+    expected = count_changes(readable, partial(track, beside_results=False))
+    notes += describe_changes(expected, len(files))
+    if locked:
+        notes.append(f"{counted(len(files), 'picture')} not judged: {locked}")
+    for note in notes:
+        print(f"note: {note}", file=sys.stderr)
+    return expected
+
+
+def _judge(
+    inspector: Inspector | OpenStation,
+    files: list[Any],
+    second: SecondLook | None,
+    output: _Output,
+    show: Callable[[Verdict | Failure], None],
+    expected: Counter[str],
+) -> Tally:
+    """Judge the files; each result is kept, then shown. Changes that were not `expected` are told at the end."""
+    from lad_reasoner.files.changes import describe_changes
+    from lad_reasoner.records import ResultLine, Tally
+    from lad_reasoner.report.terminal import track
+    from lad_reasoner.runner import Judged
+
+    tally = Tally()
+    changed: Counter[str] = Counter()
+    for result in track(inspector.run(files), len(files), "Inspecting"):
+        if second is not None and isinstance(result, Judged):
+            result = second.look(result, limit=0.5)
+        record = record_of(result)
+        line = ResultLine.of(record, output.notes)
+        output.add(result, line)  # first, so that it is kept even if stdout was closed
+        show(record)
+        tally.add(line)
+        if isinstance(result, Judged):
+            changed.update(result.pair.query.notes)
+    # Files that became others while they were judged.
+    unexpected = {note: number for note, number in changed.items() if note not in expected}
+    for note in describe_changes(unexpected, len(files)):
+        output.notes.append(note)
+        print(f"note: {note}", file=sys.stderr)
+    return tally
+
+
+def _open_references(references: list[Path], model: str, options: dict[str, Any], *, evidence: bool) -> Inspector:
+    from lad_reasoner.inspector import Inspector
+    from lad_reasoner.judges import load_judge
+
+    inspector = Inspector(load_judge(model, evidence=evidence, **options), references)
+    _announce_study(inspector)
+    return inspector
 
 
 def _open_station(station: Path, options: dict[str, Any]) -> OpenStation:
@@ -273,18 +319,6 @@ def _describe_repeated(queries: list[Any], references: list[Path]) -> str:
     return f"{repeated} of {len(queries)} queries are references too: such a verdict compares a picture with itself"
 
 
-def _describe_unquoted(sources: list[str], references: list[Path]) -> str:
-    """A note where the shell has filled in `--reference good/*.png new/`: all but one became queries; else empty."""
-    if len(references) != 1:
-        return ""
-    folder = references[0].parent
-    beside = [source for source in sources if Path(source).parent == folder and Path(source).is_file()]
-    if len(beside) < 2 or len(beside) == len(sources) or sources[: len(beside)] != beside:
-        return ""
-    pattern = f"{folder}/*{references[0].suffix}"
-    return f"{len(beside)} queries lie beside the only reference; for all of them quote it: --reference '{pattern}'"
-
-
 class _JsonPrinter:
     """A line for each query, with the notes of the whole run in each."""
 
@@ -356,6 +390,8 @@ class _Output:
             if kind is not None:
                 queries = "the query" if len(self.rows) == 1 else f"the {len(self.rows)} queries"
                 self.notes.append(f"interrupted: this report has {queries} that came before")
+            # What a judge behind a service has learned of it meanwhile, such as that another model answers.
+            self.notes += [note for note in self.inspector.judge.notes if note not in self.notes]
             from lad_reasoner.report.inspection import write_inspection_page
 
             with self._held:

@@ -108,7 +108,10 @@ def with_judge_options(verb: Callable[..., None]) -> Callable[..., None]:
     @wraps(verb)
     def with_flags(*, model: str | None, option: list[str] | None, **given: Any) -> None:
         flags = {name: given.pop(name) for name in JUDGE_FLAGS if name in given}
-        options = parse_options(option or []) | given_options(**flags)
+        options, from_flags = parse_options(option or []), given_options(**flags)
+        for name in options.keys() & from_flags.keys():
+            raise InputError(f"-M {name}={options[name]}: --{name.replace('_', '-')} says it too; give it once")
+        options |= from_flags
         if given.get("station") and (model or options.keys() - OVER_A_STATION):
             raise typer.BadParameter(
                 "--station has its own judge and options; leave --model and the like out, except for "
@@ -131,7 +134,7 @@ def given_options(**flags: Any) -> dict[str, Any]:
 
 
 def parse_options(words: list[str]) -> dict[str, Any]:
-    """`["votes=8", "server=URL"]` -> `{"votes": "8", "server": "URL"}`; InputError for a word without a key."""
+    """`["votes=8", "server=URL"]` -> `{"votes": "8", "server": "URL"}`; InputError for no key, or one again."""
     options: dict[str, Any] = {}
     for word in words:
         key, equals, value = word.partition("=")
@@ -140,6 +143,8 @@ def parse_options(words: list[str]) -> dict[str, Any]:
             raise InputError(f"-M {word}: write KEY=VALUE, such as -M votes=8")
         if key in ("name", "defaults"):
             raise InputError(f"-M {word}: no judge takes an option {key}; `lad-reasoner judges` lists them")
+        if key in options:
+            raise InputError(f"-M {word}: {key} is given twice; give it once")
         options[key] = value
     return options
 
@@ -154,11 +159,11 @@ def exit_by(tally: Tally, *, fail_on_anomaly: bool) -> None:
         raise typer.Exit(EXIT_UNSURE)
 
 
-def print_receipt(judge: Any) -> None:
-    """Print the receipt of a judge behind a service on stderr; other judges have none."""
+def print_receipt(judge: Any, role: str = "") -> None:
+    """Print the receipt of a judge behind a service on stderr, behind its `role`; other judges have none."""
     receipt = getattr(judge, "receipt", None)
-    if receipt and receipt():
-        print(receipt(), file=sys.stderr)
+    if receipt and (text := receipt()):
+        print(f"{role}{text}", file=sys.stderr)
 
 
 # How long the history of a station keeps pictures; the rows stay.

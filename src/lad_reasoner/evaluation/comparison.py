@@ -21,7 +21,7 @@ import math
 import textwrap
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import combinations, groupby
+from itertools import groupby
 from pathlib import Path
 
 from lad_reasoner.errors import InputError
@@ -32,10 +32,11 @@ from lad_reasoner.evaluation.metrics import (
     Estimates,
     Metrics,
     PairedTest,
+    compare_each_two,
     compare_predictions,
     compute_metrics,
 )
-from lad_reasoner.evaluation.run import Recorded, RunMetrics, measure_run, read_run, trivial_runs
+from lad_reasoner.evaluation.run import Recorded, RunMetrics, Settings, measure_run, read_run, trivial_runs
 from lad_reasoner.files.tables import format_table_row, read_table_rows
 from lad_reasoner.files.whole import write_whole
 from lad_reasoner.packaged import read_packaged
@@ -127,15 +128,12 @@ def compare_runs(
         printed, sizes = _read_published(path, measured[names[0]].by_class, benchmarks[0])
     # A system that does not beat a constant answer should not be mistaken for one that works.
     predictions = {name: run.predictions for name, run in systems.items()} | trivial
-    duels = {}
-    for one, other in combinations(predictions, 2):
-        duels[one, other] = compare_predictions(predictions[one], predictions[other], resamples=resamples)
     return RunComparison(
         pairs=len(runs[0].predictions),
         table=_make_table(printed, measured, run_metrics),
         runs={name: (Path(folder), run) for folder, (name, run) in zip(folders, systems.items(), strict=True)},
         measured=measured,
-        duels=duels,
+        duels=compare_each_two(predictions, resamples=resamples),
         notes=_make_notes(systems, run_metrics, printed),
         sizes=sizes,
     )
@@ -147,13 +145,25 @@ def _refuse_different_pairs(folders: Sequence[str | Path], systems: Mapping[str,
         try:
             compare_predictions(first.predictions, run.predictions, resamples=0)
         except InputError as error:
-            raise InputError(f"{folders[0]} and {folder} ({first_name}, {name}): {error}") from None
+            other = _describe_settings(first.settings, run.settings)
+            raise InputError(f"{folders[0]} and {folder} ({first_name}, {name}): {error}{other}") from None
         # Copies of a benchmark, such as MiniLOCO drawn with two seeds, have the same names of pictures.
         if run.settings.fingerprint != first.settings.fingerprint:
             raise InputError(
                 f"{folders[0]} and {folder} ({first_name}, {name}): the same names, but other pictures; "
                 "compare runs on one copy of the benchmark"
             )
+
+
+def _describe_settings(first: Settings, second: Settings) -> str:
+    """`; made with seed 0 and 1`: why two runs are on other pairs; empty if their settings do not say."""
+    differing = []
+    for name in ("references", "seed", "kinds"):
+        values = [getattr(settings, name) for settings in (first, second)]
+        if values[0] != values[1]:
+            said = (",".join(value) if isinstance(value, tuple) else str(value) for value in values)
+            differing.append(f"{name} {' and '.join(said)}")
+    return f"; made with {', '.join(differing)}" if differing else ""
 
 
 def _make_table(
@@ -286,6 +296,9 @@ def _read_published(
         if size and not size.isdigit():
             raise InputError(f"{where}: parameters {size}: give the number of weights, or nothing")
         sizes[f"{model}{PUBLISHED}"] = int(size) if size else None
+    printed = [value for classes in models.values() for values in classes.values() for value in values]
+    if any(printed) and max(printed) <= 1:
+        raise InputError(f"{path}: no value is above 1; write percent, such as 58.4, not shares")
     if not models:
         raise InputError(f"{path}: no rows in it; give a header {','.join(PUBLISHED_COLUMNS)} and lines below it")
     return {f"{model}{PUBLISHED}": _published_cells(classes) for model, classes in models.items()}, sizes
@@ -373,7 +386,7 @@ _NARROW_TESTS = (("Bal. acc.", 7), ("Bal. acc. 95 %", 14), ("TPR", 5), ("TNR", 5
 
 
 def _narrow_cell(cell: str | None) -> str:
-    return "–" if cell is None else cell.removesuffix(".0") if cell == "100.0" else cell
+    return "–" if cell is None else "100" if cell == "100.0" else cell
 
 
 def _cut(text: str, longest: int, *, front: bool = False) -> str:

@@ -60,7 +60,8 @@ def pairs_task(
     if root is None:
         raise InputError("-T root=PATH is missing: the folder or file of the benchmark")
     opened = open_benchmark(benchmark, root, references_file=references_file)
-    return _task(opened, number, references, seed, kinds.split(",") if kinds else None, None)
+    wanted = [kind.strip() for kind in kinds.split(",")] if kinds else None
+    return _task(opened, number, references, seed, wanted, None)
 
 
 def _task(

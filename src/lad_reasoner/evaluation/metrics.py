@@ -20,8 +20,9 @@ a mean over classes in two; both are given here, each under its name. The paper 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Self
 
 import numpy as np
@@ -157,11 +158,26 @@ def compare_predictions(
 
     Raises `InputError` as `compute_metrics` does, and when the runs are not about the same pairs: it says which differ.
     """
-    one, other = _Run.of(first), _Run.of(second)
-    _refuse_other_pairs(one.pairs, other.pairs)
-    everything = np.ones(len(one.pairs), bool)
-    # With the same classes both runs see the same resamples: that is what pairs the bootstrap.
-    overall, other_overall = (_overall(run, everything, resamples) for run in (one, other))
+    (duel,) = compare_each_two({"first": first, "second": second}, resamples=resamples).values()
+    return duel
+
+
+def compare_each_two(
+    predictions: Mapping[str, Sequence[Prediction]], *, resamples: int = RESAMPLES
+) -> dict[tuple[str, str], PairedTest]:
+    """`compare_predictions` of each two of the runs, by their names; a run is resampled once."""
+    runs = {name: _Run.of(lines) for name, lines in predictions.items()}
+    for first, second in combinations(runs.values(), 2):
+        _refuse_other_pairs(first.pairs, second.pairs)
+    # With the same classes all runs see the same resamples: that is what pairs the bootstrap.
+    overall = {name: _overall(run, np.ones(len(run.pairs), bool), resamples) for name, run in runs.items()}
+    duels = {}
+    for one, other in combinations(runs, 2):
+        duels[one, other] = _duel(runs[one], runs[other], overall[one], overall[other], resamples)
+    return duels
+
+
+def _duel(one: _Run, other: _Run, overall: _Overall, other_overall: _Overall, resamples: int) -> PairedTest:
     only_first, only_second = int((one.right & ~other.right).sum()), int((~one.right & other.right).sum())
     unequal = only_first + only_second
     return PairedTest(

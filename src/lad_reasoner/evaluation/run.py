@@ -183,12 +183,22 @@ class Run:
             judged = _judged_queries(self.out)  # an earlier call or another process may have added lines
             todo = [pair for pair in self.todo if pair.query not in judged]
             if self.settings.asked != len(judged) + len(todo):
-                self.settings = self.settings.model_copy(update={"asked": len(judged) + len(todo)})
-                _write_settings(self.out, self.settings)
-            for pair, result in run(self.judge, todo, self._read):
-                prediction = self._predict(pair, result)
-                append_record(self.out / PREDICTIONS, prediction)
-                yield prediction
+                self._change_settings(asked=len(judged) + len(todo))
+            noted = {*self.settings.notes, *self.judge.notes}
+            try:
+                for pair, result in run(self.judge, todo, self._read):
+                    prediction = self._predict(pair, result)
+                    append_record(self.out / PREDICTIONS, prediction)
+                    yield prediction
+            finally:
+                # What a judge behind a service has learned of it meanwhile, such as that another model answers.
+                learned = [note for note in self.judge.notes if note not in noted]
+                if learned:
+                    self._change_settings(notes=(*self.settings.notes, *learned))
+
+    def _change_settings(self, **changes: object) -> None:
+        self.settings = self.settings.model_copy(update=changes)
+        _write_settings(self.out, self.settings)
 
     def _read(self, pair: Pair) -> PicturePair:
         """The pictures of a pair; its defect and its facts are kept in `_known` until it is judged."""

@@ -16,6 +16,7 @@ from lad_reasoner.files.pictures import (
     has_more_notes,
     map_pictures,
     notes_by_head,
+    notes_on_depth,
     open_picture,
     read_picture,
 )
@@ -41,7 +42,7 @@ def _notes(query: tuple[PictureSource, int | None]) -> tuple[str, ...]:
     try:
         with open_picture(source) as image:
             if not has_more_notes(image):
-                return notes_by_head(image)
+                return notes_by_head(image) + notes_on_depth(image, depth)
         return read_picture(source, depth).notes
     except ImageError:
         return ()

@@ -307,14 +307,12 @@ def _check(image: Image.Image, name: str, *, drafted: bool) -> None:
 def _to_picture(image: Image.Image, source: PictureSource, name: str, depth: int | None) -> Picture:
     width, height = image.size
     title = shown(name)  # for messages
-    told = notes_by_head(image)
+    told = notes_by_head(image) + notes_on_depth(image, depth)
     if min(width, height) < MIN_SIDE:
         raise ImageError(f"{title}: {width}x{height} pixels is too small; both sides must have at least {MIN_SIDE}")
     if image.format == "JPEG" and image is not source:
         image.draft("RGB", (_kept_side(image.size),) * 2)  # decodes a large JPEG at a fraction of its size
     deep_colours = has_deep_colours(image)
-    if depth is None and (deep_colours or (image.mode.startswith("I") and known_depth(image) in (None, DEEP))):
-        told += (MIXED,)
     depth = depth or DEEP
     low = _low_bytes(source, title) if deep_colours and depth < DEEP else None
     image.load()
@@ -340,6 +338,17 @@ def notes_by_head(image: Image.Image) -> tuple[str, ...]:
     if image.format == "MPO":
         notes.append(FIRST_OF_SEVERAL)
     return tuple(notes)
+
+
+def notes_on_depth(image: Image.Image, depth: int | None) -> tuple[str, ...]:
+    """Whether an image has values of more or of fewer bits than the references; `depth` as in `read_picture`."""
+    deep_colours, deep_grey = has_deep_colours(image), image.mode.startswith("I")
+    if depth is None and (deep_colours or (deep_grey and known_depth(image) in (None, DEEP))):
+        return (MIXED,)
+    # Of 16 bits the upper 8 are taken, so that a picture of 8 is as bright; of fewer that was found out, and may err.
+    if depth is not None and depth < DEEP and not (deep_colours or deep_grey):
+        return (f"at most 8 bits a value, beside references of {depth}: read as it is; give pictures of one depth",)
+    return ()
 
 
 def has_more_notes(image: Image.Image) -> bool:

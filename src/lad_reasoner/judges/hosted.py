@@ -59,6 +59,7 @@ from lad_reasoner.judges.served_grammar import (
 from lad_reasoner.prompts import PROMPT_VERSION, build_messages
 from lad_reasoner.remote.ledger import BudgetSpentError, Exchange, Ledger
 from lad_reasoner.remote.prices import Bill, Prices, parse_prices
+from lad_reasoner.text import counted
 
 if TYPE_CHECKING:
     from lad_reasoner.remote.client import ChatService, Completion
@@ -80,6 +81,8 @@ UNFINISHED = {
 }
 GIVE_UP_AFTER = 5  # rejected pairs in a row: the service will reject the others, too
 
+TIMEOUT, PATIENCE = 120.0, 300.0  # seconds for one request, and with its retries: one that hangs gets a second try
+LONGEST = 86_400  # seconds that may be given for either
 FREE = "free"  # no grammar is sent
 _FINGERPRINT = hashlib.sha256(json.dumps([FORMS, PROBE_FORMS]).encode()).hexdigest()[:8]
 PROBE_TOKENS = 256
@@ -111,13 +114,16 @@ class HostedJudge:
         max_tokens: int = OPTIONAL["max_completion_tokens"],
         max_pixels: int | None = None,
         grammar: str | None = None,
-        timeout: float = 120.0,
-        patience: float = 300.0,  # a request that hangs gets a second try
+        timeout: float = TIMEOUT,
+        patience: float = PATIENCE,
         backoff: float = 1.0,
     ) -> None:
         for option, number in (("concurrency", concurrency), ("max_tokens", max_tokens), ("max_pixels", max_pixels)):
             if number is not None and number < 1:
                 raise InputError(f"{option} is {number}; give at least 1")
+        for option, seconds in (("timeout", timeout), ("patience", patience)):
+            if not 0 < seconds <= LONGEST:  # also true for nan
+                raise InputError(f"{option} is {seconds:g}; give seconds above 0, at most {LONGEST}")
         if grammar not in (None, FREE, *FORMS):
             raise InputError(f"grammar is {grammar}; give {FREE} or one of {', '.join(FORMS)}")
         self.max_pixels = max_pixels
@@ -214,17 +220,17 @@ class HostedJudge:
         if self._cut_off:
             limit = self._accepted.get("max_completion_tokens")
             at = f"the limit of {limit} tokens; give more with -M max_tokens=…" if limit else "the service's own limit"
-            parts.append(f"{len(self._cut_off)} responses were cut off at {at}")
+            were = "response was" if len(self._cut_off) == 1 else "responses were"
+            parts.append(f"{len(self._cut_off)} {were} cut off at {at}")
         return "; ".join(parts)
 
     def _open_service(self) -> ChatService:
         require("httpx2", "hosted")
         from lad_reasoner.remote.client import ChatService
 
+        service = ChatService(self._url, key_variable=KEY_VARIABLE, **self._times)
         # After a failed batch the runner asks pair by pair: a service that did not answer gets one try then.
-        times = self._times | ({"patience": 0.0} if self._lost else {})
-        service = ChatService(self._url, key_variable=KEY_VARIABLE, **times)
-        service.answered = self._replies > 0
+        service.answered, service.lost = self._replies > 0, self._lost
         return service
 
     def _settle_form(self) -> None:
@@ -393,10 +399,13 @@ def load_hosted(
     max_tokens: int = OPTIONAL["max_completion_tokens"],
     max_pixels: int | None = None,
     grammar: str | None = None,
+    timeout: float = TIMEOUT,
+    patience: float = PATIENCE,
 ) -> HostedJudge:
     """A model behind an OpenAI-compatible service; `prices` of a million input and output tokens, such as 0.1,0.4.
 
     `grammar` is the field in which the response grammar is sent, or free for none; without it the service is asked.
+    `timeout` is the time limit of a request in seconds, `patience` that of a request with its retries.
     """
     costs = None if prices is None else parse_prices(prices)
     return HostedJudge(
@@ -409,6 +418,8 @@ def load_hosted(
         max_tokens=max_tokens,
         max_pixels=max_pixels,
         grammar=grammar,
+        timeout=timeout,
+        patience=patience,
     )
 
 
@@ -461,4 +472,4 @@ def _drop_rejected(parameters: dict[str, Any], message: str, *, answered: bool) 
 
 def _describe(bill: Bill) -> str:
     cost = "" if bill.cost is None else f", cost {bill.cost:.4g}"
-    return f"{bill.answers} answers ({bill.input_tokens} input and {bill.output_tokens} output tokens{cost})"
+    return f"{counted(bill.answers, 'answer')} ({bill.input_tokens} input and {bill.output_tokens} output tokens{cost})"

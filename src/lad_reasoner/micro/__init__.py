@@ -7,4 +7,6 @@ perception.py   what each picture token shows: lessons for the vision tower
 vision.py       stage one, the vision tower
 lessons.py      questions and answers about one picture, and about two
 language.py     stage two, the language part
+joint.py        stage three, both together, on a GPU
+trust.py        the last stage, how far to trust its own reasoning
 """

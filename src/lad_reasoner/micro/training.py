@@ -440,10 +440,9 @@ class MicroRun:
         count = self.config.responses
         batches = [sampler.draw(rng, size, 0) for _ in range(math.ceil(count / size))]
         exercises = [exercise for batch in batches for exercise in batch][:count]
-        file = self.folder / f"responses-{self.done['vision']}-{self.done['language']}.jsonl"
         self.progress.stage("responses", 0, count)
         lessons: dict[tuple[int, ...], list[Exercise]] = {}
-        for exercise, response in own_responses(self.folder / "model", shots, exercises, file):
+        for exercise, response in own_responses(self.folder / "model", shots, exercises, self._responses):
             shape = shots[exercise.pictures[0]].pixels.shape
             lessons.setdefault(shape, []).append(lesson_of(exercise, response))
             self.progress.advance(1)
@@ -458,6 +457,13 @@ class MicroRun:
                 return batch_loss(self.model, script.batch(chosen, rows))
 
         return trust
+
+    @property
+    def _responses(self) -> Path:
+        """The file of the model's own responses; what weights and exercises depend on stands in its name."""
+        weights = [round(self.done[stage]) for stage in STAGES if stage != "trust"]
+        exercises = [self.config.fresh_chunks, self.config.trust.batch]
+        return self.folder / f"responses-{'-'.join(map(str, weights + exercises))}.jsonl"
 
     def _processor(self) -> Any:
         """The processor of the saved model."""

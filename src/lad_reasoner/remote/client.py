@@ -118,7 +118,8 @@ class ChatService:
     `url` is the base address (`https://…/v1`). `timeout` is seconds for one try, `patience` seconds for all tries of
     one answer. `backoff` is the longest first wait in seconds; it doubles up to `LONGEST_WAIT`. If the environment
     variable `key_variable` is not set, no key is sent, as for a server of your own. A server on this machine is reached
-    without the proxy of the environment. `answered` says that the service has answered a request before.
+    without the proxy of the environment. `answered` says that the service has answered a request before, `lost` that it
+    was given up before: then there is one try.
 
     Raises `InputError` for an address or a key that cannot be used.
     """
@@ -137,7 +138,7 @@ class ChatService:
         local = _is_loopback(httpx2.URL(self.url).host)
         self._client = httpx2.Client(headers=headers, timeout=timeout, limits=limits, trust_env=not local)
         self._proxy = "" if local else _find_proxy(self.url)
-        self.answered = False
+        self.answered = self.lost = False
         self._stopped = threading.Event()
 
     def __enter__(self) -> ChatService:
@@ -182,16 +183,21 @@ class ChatService:
                 return completion
             except _TemporaryError as error:
                 garbled += error.garbled
-                if not self.answered and (garbled > 1 or (error.garbled and not self.patience)):
+                if not self.answered and (garbled > 1 or (error.garbled and self.lost)):
                     raise ServiceError(f"{self.url}: {error}") from None
                 wait = error.retry_after + random.uniform(0, min(longest, LONGEST_WAIT))
-                if time.monotonic() - start + wait >= self.patience:
-                    reason = f"{error}; given up after {self.patience:.0f} s of patience"
-                    raise ServiceError(f"{self.url}: {reason}") from None
+                if self.lost or time.monotonic() - start + wait >= self.patience:
+                    raise ServiceError(f"{self.url}: {error}; {self._say_patience(error)}") from None
                 self._log_retry(error, wait)
             longest *= 2
             self._stopped.wait(wait)
         raise ServiceError(f"{self.url}: stopped")
+
+    def _say_patience(self, error: _TemporaryError) -> str:
+        if error.retry_after >= self.patience > 0:
+            return f"given up, since that is more than the {self.patience:.0f} s of patience"
+        slow = "; a slow server needs a longer timeout, or a lower concurrency" if error.late else ""
+        return f"given up after {self.patience:.0f} s of patience{slow}"
 
     def _log_retry(self, error: _TemporaryError, wait: float) -> None:
         """One message in `QUIET` seconds, whatever number of requests is retried."""
@@ -226,7 +232,7 @@ class ChatService:
         try:
             return sent.result(self.timeout)
         except TimeoutError:
-            raise _TemporaryError(f"no answer within {self.timeout:g} s{self._proxy}") from None
+            raise self._late("answer") from None
 
     def _send(self, method: str, url: str, payload: bytes | None) -> tuple[httpx2.Response, bytes]:
         end = time.monotonic() + self.timeout
@@ -238,12 +244,15 @@ class ChatService:
                     if len(content) > LARGEST_ANSWER:
                         raise _TemporaryError("the answer is too long")
                     if time.monotonic() > end:
-                        raise _TemporaryError(f"no complete answer within {self.timeout:g} s")
+                        raise self._late("complete answer")
         except httpx2.TimeoutException:
-            raise _TemporaryError(f"no answer within {self.timeout:g} s{self._proxy}") from None
+            raise self._late("answer") from None
         except httpx2.RequestError as error:
             raise _TemporaryError(self._blank_parts(str(error) or type(error).__name__) + self._proxy) from None
         return response, bytes(content)
+
+    def _late(self, what: str) -> _TemporaryError:
+        return _TemporaryError(f"no {what} within {self.timeout:g} s{self._proxy}", late=True)
 
     def _check_status(
         self, status: int, content: bytes, model: str, retry_after: float = 0.0, target: str = ""
@@ -340,9 +349,10 @@ class ChatService:
 class _TemporaryError(Exception):
     """A failure after which another try may succeed."""
 
-    def __init__(self, message: str, retry_after: float = 0.0, garbled: bool = False) -> None:
+    def __init__(self, message: str, retry_after: float = 0.0, *, garbled: bool = False, late: bool = False) -> None:
         super().__init__(message)
-        self.retry_after, self.garbled = retry_after, garbled  # garbled: it came with status 200
+        self.retry_after, self.late = retry_after, late
+        self.garbled = garbled  # it came with status 200
 
 
 class _Message(BaseModel):
@@ -489,7 +499,7 @@ def _seconds(retry_after: str) -> float:
     except ValueError:
         try:
             date = parsedate_to_datetime(retry_after)
-        except ValueError:
+        except (ValueError, OverflowError):  # the second for a day or a year of many digits
             return 0.0
         seconds = (date.replace(tzinfo=date.tzinfo or UTC) - datetime.now(UTC)).total_seconds()
     return seconds if 0 < seconds < float("inf") else 0.0

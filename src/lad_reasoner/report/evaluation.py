@@ -11,6 +11,7 @@ from pathlib import Path
 from lad_reasoner.evaluation.explanations import check_line
 from lad_reasoner.evaluation.run import Recorded, RunMetrics, write_metrics
 from lad_reasoner.evaluation.thumbnails import THUMBNAILS, read_thumbnail
+from lad_reasoner.files.walk import natural_path
 from lad_reasoner.files.whole import write_whole
 from lad_reasoner.records import Prediction
 from lad_reasoner.report.rows import (
@@ -46,7 +47,7 @@ def render_evaluation(folder: Path, recorded: Recorded, metrics: RunMetrics) -> 
     """The page as a string; thumbnails are read from the run's `folder`."""
     numbers: dict[str, int] = {}  # name of a picture -> its number on the page
     pairs = []
-    for prediction in sorted(recorded.predictions, key=lambda prediction: prediction.pair.query):
+    for prediction in sorted(recorded.predictions, key=lambda prediction: natural_path((prediction.pair.query,))):
         pair, check = prediction.pair, check_line(prediction)
         pairs.append(
             PairRow(

@@ -151,6 +151,13 @@ def remarks(recorded: Recorded, metrics: RunMetrics) -> list[str]:
         unread = invalid - len(metrics.failed)
         have, wrong = ("has", "counts") if unread == 1 else ("have", "count")
         sentences.append(f"{counted(unread, 'response')} {have} no valid answer and {wrong} as wrong{apart}")
+    valid = [line for line in recorded.predictions if line.verdict.answer != "invalid"]
+    if 0 < (scored := sum(line.scored for line in valid)) < len(valid):
+        lacking = len(valid) - scored
+        have = "has" if lacking == 1 else "have"
+        sentences.append(
+            f"{lacking} of {counted(len(valid), 'answer')} {have} no score: no metrics of scores are given"
+        )
     sentences += [note for note in metrics.notes if note not in settings.notes]
     naming = metrics.explanations.naming if metrics.explanations else None
     if naming and naming.unknown:

@@ -81,7 +81,11 @@ class SecondLook:
         return Judged(verdict.model_copy(update=changed), pair, judgement)
 
     def _ask(self, pairs: Sequence[PicturePair], score: float, limit: float) -> SecondOpinion:
-        judgements = self.judge.judge(pairs)
+        problem = ""
+        try:
+            judgements = self.judge.judge(pairs)
+        except InputError as error:  # of this query alone: a service that rejects its pictures
+            judgements, problem = [Judgement("invalid")], f" ({error})"
         valid = [judgement for judgement in judgements if judgement.answer != "invalid"]
         worst = max(valid, key=_anomaly, default=judgements[0])
         places = f"{len(pairs)} place{'' if len(pairs) == 1 else 's'}"
@@ -92,7 +96,9 @@ class SecondLook:
                 f"Second look by {self.judge.name} at {places}: {worst.answer}{scored}. It decides, since {near}."
             )
         else:
-            statement = f"Second look by {self.judge.name} at {places}: no valid answer. The first verdict stands."
+            statement = (
+                f"Second look by {self.judge.name} at {places}: no valid answer{problem}. The first verdict stands."
+            )
         return SecondOpinion(
             model=self.judge.name,
             prompt_version=self.judge.prompt_version,
