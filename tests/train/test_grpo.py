@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -150,6 +151,27 @@ def test_settings_that_contradict_each_other(folder: Path, words: list[str], mes
         make_arguments(recipe_of(path, *words))
 
 
+def test_a_config_of_the_other_stage(folder: Path) -> None:
+    path = write_recipe(folder, seed=3)
+    with pytest.raises(InputError, match="has no key of GRPO, so it is a config of `train sft`; run that, or give one"):
+        grpo.train_grpo(path)
+    with pytest.raises(InputError, match="beta, the coefficient of the KL, must be above 0"):
+        grpo.train_grpo(path, ["--rewards", "[structure]"])
+    with pytest.raises(InputError, match="--max_length: has no effect; it is a key of `train sft`"):
+        grpo.train_grpo(path, ["--max_length", "9"])
+
+
+def test_a_set_with_too_few_pairs_for_a_round(
+    folder: Path, trained: list[Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    path = write_recipe(folder, **SETTINGS)
+    with pytest.raises(InputError, match=r"a round samples responses to 8 pairs .*, and .*data has 6; build more, or"):
+        grpo.train_grpo(path, ["--per_device_train_batch_size", "32"])
+    assert not (folder / "run" / "run.json").exists()
+    grpo.train_grpo(path, ["--per_device_train_batch_size", "16", "--shuffle_dataset", "false"])
+    assert "data: its last 2 pairs are in no round of 4 pairs, in any epoch" in caplog.text
+
+
 def test_what_our_keys_mean_to_trl(folder: Path) -> None:
     path = write_recipe(folder, **SETTINGS)
     assert make_arguments(recipe_of(path)).importance_sampling_level == "token"
@@ -265,6 +287,17 @@ def test_a_reward_that_fails(
     assert not trained
 
 
+def test_a_reward_that_logs_a_number_of_its_own(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, trained: list[Any]
+) -> None:
+    """As TRL's documentation says: `log_metric` is one of the columns."""
+    body = "columns['log_metric']('own', 0.25)\n    return [1.0] * len(completions)"
+    (folder / "own_logging.py").write_text(f"def reward(completions, **columns):\n    {body}\n", encoding="utf-8")
+    monkeypatch.syspath_prepend(folder)
+    grpo.train_grpo(write_recipe(folder, **SETTINGS, rewards="[structure, 'own_logging:reward']"))
+    assert trained[0].state.log_history[0]["own"] == 0.25
+
+
 @pytest.mark.parametrize(
     ("name", "message"),
     [
@@ -315,8 +348,9 @@ def test_memory_that_runs_out(folder: Path, monkeypatch: pytest.MonkeyPatch) -> 
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
 
     monkeypatch.setattr("lad_reasoner.train.rollouts.Rollouts.__call__", full)
-    with pytest.raises(MachineError, match="--max_completion_length 24 instead of 48"):
+    with pytest.raises(MachineError, match="--max_completion_length 24 instead of 48") as raised:
         grpo.train_grpo(write_recipe(folder, **SETTINGS))
+    assert "--rollout_batch_size 2 (responses sampled at a time)" in str(raised.value)
 
 
 def test_a_picture_that_is_lost_on_the_way(folder: Path, trained: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -418,6 +452,36 @@ def test_a_round_of_several_steps_is_never_cut(
         assert torch.equal(weight, other), name
     samples = [(folder / name / "samples.jsonl").read_text() for name in ("whole", "chain")]
     assert samples[0] == samples[1]
+
+
+@pytest.mark.usefixtures("one_thread")
+@pytest.mark.parametrize(
+    ("records", "words", "steps", "kept"),
+    [
+        (6, ["--num_generations", "2"], 6, 4),  # two pairs a step, three steps an epoch
+        # An epoch is one round of three batches: a step of two, and one of what is left.
+        (3, ["--num_generations", "4", "--steps_per_generation", "3", "--gradient_accumulation_steps", "2"], 4, 2),
+    ],
+)
+def test_a_run_resumed_in_a_later_epoch_sees_the_same_pairs(
+    folder: Path, trained: list[Any], records: int, words: list[str], steps: int, kept: int
+) -> None:
+    (folder / "data").unlink()
+    build(folder / "data", task="pair", records=records)
+    path = write_recipe(folder, **SETTINGS, max_steps=steps, sample_steps=1)
+    grpo.train_grpo(path, ["--output_dir", str(folder / "whole"), *words])
+    shutil.copytree(folder / "whole", folder / "chain")
+    for checkpoint in (folder / "chain").glob("checkpoint-*"):
+        if int(checkpoint.name.removeprefix("checkpoint-")) > kept:
+            shutil.rmtree(checkpoint)
+    assert (folder / "chain" / f"checkpoint-{kept}").is_dir()
+    grpo.train_grpo(path, ["--output_dir", str(folder / "chain"), *words], resume=True)
+    whole, chain = trained
+    samples = [(folder / name / "samples.jsonl").read_text().splitlines() for name in ("whole", "chain")]
+    assert [json.loads(line)["id"] for line in samples[0]] == [json.loads(line)["id"] for line in samples[1]]
+    assert samples[0] == samples[1]
+    for (name, weight), other in zip(whole.model.state_dict().items(), chain.model.state_dict().values(), strict=True):
+        assert torch.equal(weight, other), name
 
 
 @pytest.mark.slow

@@ -27,6 +27,7 @@ from lad_reasoner.train.publish import (
     round_weights,
     save_folder,
     update_kept,
+    why_unchanged,
     write_card,
 )
 from lad_reasoner.train.settings import Recipe, TrainSettings, read_recipe
@@ -226,8 +227,32 @@ def test_a_training_that_changed_nothing_says_so(
     start = load_checkpoint(tmp_path / "base", device="cpu", dtype="float32").model.state_dict()
     stepped[0].model.load_state_dict(start)
     model = publish_here(monkeypatch, folder, stepped[0], tmp_path / "run", "--model", str(tmp_path / "base"))
-    assert caplog.messages[-1] == f"{model}: the training changed no weight"
+    assert caplog.messages[-1].startswith(f"{model}: the training changed no weight: its steps were too small; raise")
     assert "The training changed none of its weights." in (model / "README.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("logged", "words", "cause"),
+    [
+        (
+            {"learning_rate": 0.0, "grad_norm": 0.3},
+            [],
+            "the learning rate was 0 in each logged step; raise",
+        ),
+        ({"learning_rate": 1e-6, "grad_norm": 0.0}, [], "no logged step had a gradient"),
+        (
+            {"learning_rate": 1e-6, "grad_norm": 0.0, "zero_spread": 1.0},
+            [],
+            "all responses of each group earned the same",
+        ),
+        ({"learning_rate": 1e-6, "grad_norm": 0.3}, ["--dtype", "bfloat16"], "are lost in bfloat16; leave dtype out"),
+        ({"learning_rate": 1e-12, "grad_norm": 0.3}, [], "its steps were too small; raise learning_rate"),
+    ],
+)
+def test_why_a_training_changed_nothing(folder: Path, logged: dict[str, float], words: list[str], cause: str) -> None:
+    history = [{"loss": 0.1, **logged}, {"train_runtime": 1.0}]
+    assert cause in why_unchanged(history, read(folder, *words))
+    assert "raise learning_rate" in why_unchanged([{"train_runtime": 1.0}], read(folder))
 
 
 def test_a_folder_that_lost_the_update_gets_no_name(

@@ -10,6 +10,7 @@ import pytest
 
 from helpers.tutored import build, write_recipe
 from lad_reasoner.errors import InputError
+from lad_reasoner.train.grpo import GrpoSettings
 from lad_reasoner.train.run_record import hash_weights, read_run_record, write_run_record
 from lad_reasoner.train.settings import Recipe, TrainSettings, read_recipe
 
@@ -59,6 +60,21 @@ def test_the_record_of_a_run(tmp_path: Path) -> None:
     (tmp_path / "data" / "metadata.jsonl").write_text("\n")
     with pytest.raises(InputError, match="data: has changed since the run was started"):
         write_run_record(recipe, arguments, {}, resume=True)
+
+
+def test_what_changes_no_weight_of_grpo_may_change_on_resume(tmp_path: Path) -> None:
+    build(tmp_path / "data", task="pair", records=2)
+    path = write_recipe(tmp_path, num_generations=2, beta=0.01, rollout_batch_size=8)
+
+    def record(*words: str) -> None:
+        recipe = read_recipe(path, words, ours=GrpoSettings, theirs=trl.GRPOConfig)
+        write_run_record(recipe, recipe.arguments(trl.GRPOConfig), {}, resume=True)
+
+    record()
+    (tmp_path / "run" / "checkpoint-1").mkdir()
+    record("--stop_on_collapse", "--guard_steps", "3", "--sample_steps", "1", "--rollout_batch_size", "4")
+    with pytest.raises(InputError, match=r"beta is 0\.02, but the run in .* was started with 0\.01"):
+        record("--beta", "0.02")
 
 
 def test_a_damaged_record_and_checkpoints_without_one(tmp_path: Path) -> None:

@@ -175,6 +175,15 @@ def test_a_picture_that_is_lost_on_the_way(tmp_path: Path, stock: Path, monkeypa
     assert not find_fault(tmp_path / "run" / "checkpoint-1")
 
 
+def test_a_config_of_the_other_stage(folder: Path) -> None:
+    with pytest.raises(InputError, match=r"recipe\.yaml: rewards: has no effect; it is a key of `train grpo`"):
+        sft.train_sft(write_recipe(folder, rewards="[structure]", beta=0.01))
+    with pytest.raises(InputError, match="--num_generations: has no effect; it is a key of `train grpo`"):
+        sft.train_sft(write_recipe(folder), ["--num_generations", "4"])
+    with pytest.raises(InputError, match="--learnin_rate: no such setting; did you mean learning_rate"):
+        sft.train_sft(write_recipe(folder), ["--learnin_rate", "4"])
+
+
 def test_settings_that_only_the_trainer_can_judge(folder: Path, trained: list[Any]) -> None:
     with pytest.raises(InputError, match=r"recipe\.yaml: Target modules .*nothing_such.* not found"):
         sft.train_sft(write_recipe(folder), ["--lora.target_modules", "[nothing_such]"])

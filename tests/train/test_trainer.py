@@ -204,6 +204,17 @@ def test_groups_without_spread_give_way_to_other_pairs(folder: Path, monkeypatch
     assert [row["id"] for row in again.samples] == ids  # the same pairs, so that a run can be resumed
 
 
+def test_each_round_of_a_step_draws_other_pairs(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a step takes several rounds of sampling, `_step` counts on and `global_step` does not."""
+    trainer = make_trainer(folder, resample=1, gradient_accumulation_steps=8, steps_per_generation=1)
+    answer_in_turn(monkeypatch, ["y" * 2 * G, "yn" * G] * 8)
+    drawn = []
+    for trainer._step in range(8):
+        sample(trainer)
+        drawn.append(tuple(row["id"] for row in trainer.samples[::G]))
+    assert len(set(drawn)) > 4
+
+
 def test_resampling_is_bounded(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     trainer = make_trainer(folder, resample=2, spread_of="accuracy_reward")
     calls = answer_in_turn(monkeypatch, ["y" * 2 * G] * 3)

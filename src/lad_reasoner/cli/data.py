@@ -452,6 +452,8 @@ def _print_built(out: Path, reasons: Mapping[str, str] | None = None) -> dict[st
     _print_refused({reason: refused["count"] for reason, refused in manifest["refused"].items()})
     for reason, count in manifest.get("answers_refused", {}).items():
         print(f"answers refused: {count} {reason}", file=sys.stderr)
+    for name, depth in manifest.get("depths", {}).items():
+        print(f"note: {name}: values of {depth} bits in files of 16 became values of 8", file=sys.stderr)
     labels = label_counts(manifest["labels"])
     print(f"{manifest['records']} records ({labels}) in {out}")
     return manifest

@@ -135,9 +135,7 @@ def _run(stage: Callable[..., Path], context: typer.Context, config: str, resume
     if first_process():
         print(f"model: {folder}")
         published = (read_run_record(folder.parent) or {}).get("published")
-        if published and published["update_kept"] is None:
-            print("the training changed no weight", file=sys.stderr)
-        elif published:
+        if published and published["update_kept"] is not None:  # else publish has warned
             kept = f"{100 * published['update_kept']:.1f} % of the update"
             print(f"the model holds {kept}, in {published['dtype']}", file=sys.stderr)
 

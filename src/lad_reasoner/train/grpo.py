@@ -12,6 +12,7 @@ does not give the responses per pair, the clipping and the coefficient of the KL
 from __future__ import annotations
 
 import importlib.util
+import logging
 import os
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -24,13 +25,16 @@ from lad_reasoner.errors import InputError, MachineError, require
 from lad_reasoner.progress import ProgressDisplay, Track, silent
 from lad_reasoner.report.curves import draw_curves
 from lad_reasoner.train.dataset import load_set
+from lad_reasoner.train.fields import field_names
 from lad_reasoner.train.monitor import CollapseGuard, Sample, Samples
 from lad_reasoner.train.publish import publish
 from lad_reasoner.train.rewards import NEEDS, load_reward
 from lad_reasoner.train.run_record import hash_weights, write_run_record
-from lad_reasoner.train.session import run_folder, run_trainer
+from lad_reasoner.train.session import first_process, run_folder, run_trainer
 from lad_reasoner.train.settings import TRL, Recipe, TrainSettings, read_recipe
 from lad_reasoner.train.trainee import adapter, check_frozen, load_trainee
+
+logger = logging.getLogger(__name__)
 
 UNREAD: dict[str, str] = TRL["without_effect"]["grpo"]
 SAMPLES, CURVES = "samples.jsonl", "curves.png"
@@ -76,7 +80,10 @@ def train_grpo(
     """
     os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")  # the rollout function is pinned with TRL
     trl = require("trl", "train")
-    recipe = read_recipe(path, overrides, ours=GrpoSettings, theirs=trl.GRPOConfig, unread=UNREAD)
+    others = {*field_names(trl.SFTConfig)} - {*field_names(trl.GRPOConfig)}
+    unread = dict.fromkeys(others, "it is a key of `train sft`") | UNREAD
+    recipe = read_recipe(path, overrides, ours=GrpoSettings, theirs=trl.GRPOConfig, unread=unread)
+    check_stage(recipe)
     arguments = make_arguments(recipe)
     check_packages(arguments)
     rewards = [load_reward(name) for name in recipe.ours.rewards]
@@ -90,6 +97,7 @@ def train_grpo(
         track=track,
     )
     check_columns(recipe, data)
+    check_size(recipe, arguments, len(data))
     facts: dict[str, Any] = {"stage": "grpo", "weights": hash_weights(recipe.ours.model)}
     facts |= {"records": len(data), "labels": dict(sorted(Counter(data["label"]).items()))}
     with run_folder(recipe):
@@ -133,6 +141,36 @@ def check_columns(recipe: Recipe[GrpoSettings], data: Any) -> None:
                 f"{recipe.path}: rewards: {name} needs {column}, and no record of {recipe.ours.data} has any; "
                 "build the pairs from pictures with them, such as MiniLOCO's"
             )
+
+
+def check_stage(recipe: Recipe[GrpoSettings]) -> None:
+    """InputError for a config without any key of this stage: one of `train sft`."""
+    both = {*TrainSettings.model_fields, *field_names(require("trl", "train").SFTConfig)}
+    if {*recipe.ours.model_fields_set, *recipe.theirs} <= both:
+        raise InputError(
+            f"{recipe.path}: has no key of GRPO, so it is a config of `train sft`; run that, or give one with beta, "
+            "such as configs/micro/grpo.yaml"
+        )
+
+
+def check_size(recipe: Recipe[GrpoSettings], arguments: Any, pairs: int) -> None:
+    """InputError if the set has too few pairs for one round of sampling: TRL would end without a step.
+
+    What an epoch's rounds leave over is in none of them; in an order that stays the same these are always the same
+    pairs, which the log says.
+    """
+    wanted = arguments.generation_batch_size // arguments.num_generations
+    if pairs < wanted:
+        raise InputError(
+            f"{recipe.path}: a round samples responses to {wanted} pairs (per_device_train_batch_size x processes x "
+            f"steps_per_generation / num_generations), and {recipe.ours.data} has {pairs}; build more, or lower "
+            "per_device_train_batch_size"
+        )
+    left = pairs % wanted
+    if left and not arguments.shuffle_dataset and first_process():
+        logger.warning(
+            "%s: its last %d pairs are in no round of %d pairs, in any epoch", recipe.ours.data, left, wanted
+        )
 
 
 def check_packages(arguments: Any) -> None:

@@ -67,9 +67,8 @@ def publish(
     rows = records.with_format(None).select_columns(["id", "prompt", "images"])
     prompts = [rows[at] for at in range(0, len(rows), max(1, len(rows) // ASKED))][:ASKED]
     expected = greedy_answers(checkpoint, prompts)
-    rollouts = getattr(trainer, "rollouts", None)
-    if rollouts is not None:  # inspection gives the reasoning as many tokens as training did
-        checkpoint.model.config.reasoning_tokens = rollouts.budget
+    if hasattr(trainer, "rollouts"):  # inspection gives the reasoning as many tokens as training did
+        checkpoint.model.config.reasoning_tokens = trainer.rollouts.budget
         pictures_of = records.with_format(None)["images"]  # of each record: references and query
         checkpoint.model.config.trained_references = max(map(len, pictures_of)) - 1
     exact = checkpoint.model.state_dict()  # stays unrounded: rounding gives the parameters new tensors
@@ -88,14 +87,7 @@ def publish(
         unrounded, expected = expected, greedy_answers(saved, prompts)
         changed = sum(before != after for before, after in zip(unrounded, expected, strict=True))
         logger.info("save_dtype %s changes %d of %d compared answers", dtype, changed, len(prompts))
-    if kept is None:
-        logger.warning("%s: the training changed no weight", target)
-    else:
-        logger.log(
-            logging.INFO if kept >= KEPT else logging.WARNING,
-            "%s holds %.1f %% of the update%s",
-            *(target, 100 * kept, "" if kept >= KEPT else "; leave save_dtype out to keep all of it"),
-        )
+    _tell_kept(target, kept, trainer.state.log_history, recipe)
     run = {**run, "published": {"dtype": dtype, "update_kept": kept}}
     write_card(half, recipe, run, trainer.state.log_history, pictures)
     check = recipe.out / CHECK
@@ -107,6 +99,15 @@ def publish(
     if recipe.theirs.get("push_to_hub"):
         push(target, recipe)
     return target
+
+
+def _tell_kept(folder: Path, kept: float | None, history: Sequence[Mapping[str, Any]], recipe: Recipe[Any]) -> None:
+    if kept is None:
+        logger.warning("%s: the training changed no weight: %s", folder, why_unchanged(history, recipe))
+    elif kept < KEPT:
+        logger.warning("%s holds %.1f %% of the update; leave save_dtype out to keep all of it", folder, 100 * kept)
+    else:
+        logger.info("%s holds %.1f %% of the update", folder, 100 * kept)
 
 
 def compare_answers(
@@ -162,6 +163,20 @@ def update_kept(
     if not moved:
         return 0.0 if lost else None
     return max(0.0, 1 - math.sqrt(lost / moved))
+
+
+def why_unchanged(history: Sequence[Mapping[str, Any]], recipe: Recipe[Any]) -> str:
+    """The likely cause of a training that changed no weight, by what it logged, and the mend."""
+    logged = [line for line in history if "loss" in line]
+    if logged and not any(line.get("learning_rate") for line in logged):
+        return "the learning rate was 0 in each logged step; raise max_steps or learning_rate, or lower warmup_steps"
+    if logged and not any(line.get("grad_norm") for line in logged):
+        if any(line.get("zero_spread", 0) < 1 for line in logged):
+            return "no logged step had a gradient; train more of the model"
+        return "all responses of each group earned the same, so that there was no gradient; give other pairs or rewards"
+    if recipe.ours.dtype == "bfloat16":
+        return "steps of this learning_rate are lost in bfloat16; leave dtype out, or raise learning_rate"
+    return "its steps were too small; raise learning_rate"
 
 
 def save_folder(checkpoint: Checkpoint, folder: Path, base: Path) -> None:

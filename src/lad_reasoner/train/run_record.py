@@ -31,6 +31,8 @@ PACKAGES = ("lad-reasoner", "torch", "transformers", "trl", "accelerate", "peft"
 FREE = frozenset(TRL["free_on_resume"])  # these may change when a run is resumed
 # These too, as long as their product with the processes stays: smaller parts where memory ran out, other machines.
 PARTS = ("per_device_train_batch_size", "gradient_accumulation_steps")
+# And this one, for the same reasons; other random numbers are drawn then.
+ROLLOUT_PARTS = "rollout_batch_size"
 
 
 def write_run_record(recipe: Recipe[Any], config: Any, facts: Mapping[str, Any], *, resume: bool) -> dict[str, Any]:
@@ -106,7 +108,7 @@ def read_run_record(folder: str | Path) -> dict[str, Any] | None:
 def _check_same(earlier: Mapping[str, Any], run: Mapping[str, Any], recipe: Recipe[Any]) -> None:
     """InputError if a resumed run has other settings or data than it was started with."""
     before, now = earlier.get("config") or {}, run["config"]
-    for key in sorted({*before, *now} - FREE - {"output_dir", "use_cpu", "data", *PARTS}):
+    for key in sorted({*before, *now} - FREE - {"output_dir", "use_cpu", "data", *PARTS, ROLLOUT_PARTS}):
         if before.get(key) != now.get(key):
             raise InputError(
                 f"{recipe.path}: {key} is {now.get(key)}, but the run in {recipe.out} was started with "

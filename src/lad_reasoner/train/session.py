@@ -225,6 +225,10 @@ def out_of_memory(trainer: Any, recipe: Recipe[Any], error: BaseException) -> st
             f"--per_device_train_batch_size {batch // 2} --gradient_accumulation_steps {steps * batch // (batch // 2)} "
             f"instead of {batch} and {steps} (the same steps in smaller parts)"
         )
+    at_once = getattr(recipe.ours, "rollout_batch_size", None)
+    if at_once and not args.use_vllm:
+        at_once = min(at_once, batch * args.steps_per_generation)
+        remedies += [f"--rollout_batch_size {at_once // 2} (responses sampled at a time)"] if at_once > 1 else []
     tokens = getattr(args, "max_completion_length", None)
     if tokens:
         remedies.append(f"--max_completion_length {max(1, tokens // 2)} instead of {tokens}")

@@ -20,6 +20,7 @@ from typing import Any
 from lad_reasoner.errors import require
 from lad_reasoner.progress import ProgressDisplay, Track, silent
 from lad_reasoner.train.dataset import load_set
+from lad_reasoner.train.fields import field_names
 from lad_reasoner.train.publish import publish
 from lad_reasoner.train.run_record import hash_weights, write_run_record
 from lad_reasoner.train.session import run_folder, run_trainer
@@ -43,7 +44,11 @@ def train_sft(
     for settings or data that cannot be used, `StoppedError` after a signal, MachineError if the machine is too small.
     """
     trl = require("trl", "train")
-    recipe = read_recipe(path, overrides, ours=TrainSettings, theirs=trl.SFTConfig, unread=UNREAD)
+    from lad_reasoner.train.grpo import GrpoSettings  # for the names of its keys alone
+
+    others = {*GrpoSettings.model_fields, *field_names(trl.GRPOConfig)} - {*field_names(trl.SFTConfig)}
+    unread = dict.fromkeys(others - {*TrainSettings.model_fields}, "it is a key of `train grpo`") | UNREAD
+    recipe = read_recipe(path, overrides, ours=TrainSettings, theirs=trl.SFTConfig, unread=unread)
     arguments = recipe.arguments(trl.SFTConfig)
     checkpoint = load_trainee(recipe.ours)
     data = load_set(

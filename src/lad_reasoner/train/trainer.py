@@ -91,6 +91,21 @@ class StructuredGRPOTrainer(GRPOTrainer):  # type: ignore[misc]
         """The model itself, without adapters around it."""
         return model.get_base_model() if hasattr(model, "get_base_model") else model
 
+    def _get_train_sampler(self, dataset: Any = None) -> Any:
+        self._sampler = super()._get_train_sampler(dataset)
+        return self._sampler
+
+    def skip(self, steps: int, batches: int) -> None:
+        """Set the counter of batches, and the order of the pairs, as they are after these steps.
+
+        An epoch has `batches` for this process, of which the last step takes what is left.
+        """
+        parts = self.args.gradient_accumulation_steps
+        epochs, rest = divmod(steps, math.ceil(batches / parts))
+        self._step = epochs * batches + rest * parts
+        for _ in range(epochs):
+            next(iter(self._sampler))  # draws the order of an epoch that is over
+
     @property
     def between_rounds(self) -> bool:
         """Whether the next step samples new responses, `num_iterations` and `steps_per_generation` considered."""
@@ -101,8 +116,11 @@ class StructuredGRPOTrainer(GRPOTrainer):  # type: ignore[misc]
         start = self.accelerator.process_index * count
         return everyone[start : start + count]
 
-    def _log_metric(self, name: str, value: torch.Tensor) -> None:
-        """Hand a number () to TRL, which logs its mean over the steps since the last log."""
+    def _log_number(self, name: str, value: torch.Tensor) -> None:
+        """Hand a number () to TRL, which logs its mean over the steps since the last log.
+
+        TRL's own `_log_metric` is another: reward functions get it as `log_metric`.
+        """
         self._metrics["train" if self.model.training else "eval"][name].append(value.item())
 
     def _generate(self, prompts: list[Any]) -> tuple[Any, ...]:
@@ -138,7 +156,7 @@ class StructuredGRPOTrainer(GRPOTrainer):  # type: ignore[misc]
         count, start = len(kept), self.accelerator.process_index * len(kept)
         sampled = self._sample(kept)
         # The same draws in all processes, and after a resume.
-        draw = random.Random(f"{self.args.seed}/{self.state.global_step}")
+        draw = random.Random(f"{self.args.seed}/{self._step}")
         replaced = 0
         for _ in range(self.resample):
             responses = map(self._read, sampled["completion_ids"])
@@ -161,7 +179,7 @@ class StructuredGRPOTrainer(GRPOTrainer):  # type: ignore[misc]
                 for at, value in zip(own, values or (), strict=False):
                     sampled[name][at] = value
         # Above 1 where groups gave way several times.
-        self._log_metric("groups_resampled", torch.tensor(replaced * group / (count * self.accelerator.num_processes)))
+        self._log_number("groups_resampled", torch.tensor(replaced * group / (count * self.accelerator.num_processes)))
         self._sampled = sampled
         return kept
 
@@ -204,17 +222,17 @@ class StructuredGRPOTrainer(GRPOTrainer):  # type: ignore[misc]
         kl = sequence_kl(self._policy_logps(output), output.pop("ref_per_token_logps"), chosen)
         everyone = self.accelerator.gather(kl)  # (B,) -> (N,)
         tokens = self.accelerator.gather(chosen.sum(-1))
-        self._log_metric("kl", everyone.sum() / tokens.sum().clamp(min=1))  # per token, as TRL logs its own
-        self._log_metric("kl_sequence", everyone.mean())
+        self._log_number("kl", everyone.sum() / tokens.sum().clamp(min=1))  # per token, as TRL logs its own
+        self._log_number("kl_sequence", everyone.mean())
         rewards = penalised_rewards(self.parts, self.reward_weights.to(kl.device), everyone, self.args.beta)
-        self._log_metric("reward_penalised", rewards.nanmean())
+        self._log_number("reward_penalised", rewards.nanmean())
         return self._own(group_advantages(rewards, self.num_generations, self.scale_rewards), len(kl))
 
     def _has_spread(self, count: int) -> torch.Tensor:
         """1 for each of this process's `count` responses whose group has spread in the reward `spread_of`, else 0."""
         part = self.parts[:, self.reward_func_names.index(self.spread_of)].view(-1, self.num_generations)  # (N / G, G)
         spread = (part.amax(1) > part.amin(1)).float()
-        self._log_metric("groups_skipped", 1 - spread.mean())
+        self._log_number("groups_skipped", 1 - spread.mean())
         return self._own(spread.repeat_interleave(self.num_generations), count)
 
     def _policy_logps(self, output: dict[str, Any]) -> torch.Tensor:
@@ -247,21 +265,21 @@ class StructuredGRPOTrainer(GRPOTrainer):  # type: ignore[misc]
         # (B, 5) -> (N, 5): one gather for all five numbers.
         everyone = self.accelerator.gather(torch.tensor(facts, dtype=torch.float32, device=self.accelerator.device))
         label, yes, no, forced, length = everyone.unbind(1)
-        self._log_metric("yes_rate", yes.mean())
-        self._log_metric("no_rate", no.mean())  # below 1 - yes_rate where answers are invalid
-        self._log_metric("label_yes_rate", label.mean())
-        self._log_metric("response_length", length.mean())
+        self._log_number("yes_rate", yes.mean())
+        self._log_number("no_rate", no.mean())  # below 1 - yes_rate where answers are invalid
+        self._log_number("label_yes_rate", label.mean())
+        self._log_number("response_length", length.mean())
         if "forced" in inputs[0]:  # vLLM does not tell
-            self._log_metric("forced_ends", forced.mean())
+            self._log_number("forced_ends", forced.mean())
         # Without the KL: it differs from response to response, and would hide that a group earns the same.
         weights = self.reward_weights.to(self.parts.device)
         rewards = penalised_rewards(self.parts, weights, torch.zeros_like(length), 0.0)
-        self._log_metric("zero_spread", zero_spread(rewards, self.num_generations))
+        self._log_number("zero_spread", zero_spread(rewards, self.num_generations))
         # By label, too: a policy that always says yes is right about every anomaly.
         for word, rows in (("yes", label == 1), ("no", label == 0)):
             if rows.any():
                 for name, part in zip(self.reward_func_names, self.parts[rows].unbind(1), strict=True):
-                    self._log_metric(f"rewards/{name}/{word}", part.nanmean())
+                    self._log_number(f"rewards/{name}/{word}", part.nanmean())
         own_parts = self._own(self.parts, len(texts)).tolist()
         self.samples = [
             {
@@ -317,9 +335,10 @@ class GRPOMonitor(TrainerCallback):  # type: ignore[misc]
         self.trainer, self.samples, self.guard, self.stop = trainer, samples, guard, stop
         self.stopped = ""  # why the training was stopped
 
-    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        # TRL starts from 0 after a resume, too; its rounds of generation would then begin at other steps.
-        self.trainer._step = state.global_step * args.gradient_accumulation_steps
+    def on_train_begin(self, args: Any, state: Any, control: Any, train_dataloader: Any = None, **_: Any) -> None:
+        # TRL starts from 0 after a resume, too: its rounds of generation would begin at other steps, and each epoch
+        # would have the order of the first one again.
+        self.trainer.skip(state.global_step, len(train_dataloader))
         if state.is_world_process_zero:
             self.samples.forget(state.global_step)
 

@@ -110,6 +110,9 @@ def test_the_answer_of_a_pair_is_its_label() -> None:
     after = list(decided(records, words(("a", "edit", "no"), ("b", "edit", "yes"))))
     assert [(r["label"], r["kind"], r["defect"]) for r in after[:2]] == [("no", "good", None), ("yes", None, None)]
     assert after[2] == records[2]
+    masked = {**pair("a", "yes"), "masks": ["masks/a.png"]}  # by which `places` would still judge
+    assert [r["masks"] for r in decided([masked], words(("a", "edit", "no")))] == [[]]
+    assert [r["masks"] for r in decided([masked], words(("a", "edit", "yes")))] == [["masks/a.png"]]
     with pytest.raises(InputError, match="b: the answer of a pair is yes or no, not 'maybe'"):
         list(decided(records, words(("b", "edit", "maybe"))))
 

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
-from helpers.skeletons import draw, own_folder, pool_of
+from helpers.skeletons import draw, own_folder, pool_of, write_pairs
+from lad_reasoner.data.mmad import read_mmad
+from lad_reasoner.data.sets.built_set import read_manifest
+from lad_reasoner.data.sets.check import ALMOST_BLACK, check_set
 from lad_reasoner.data.sets.pool import TWICE
+from lad_reasoner.data.sets.sft import plan_sft
 from lad_reasoner.errors import InputError
+from lad_reasoner.files.pictures import read_picture
 from lad_reasoner.miniloco import write_benchmark
 
 
@@ -29,6 +37,30 @@ def test_a_picture_that_two_sources_hold_counts_once(mvtec: Path, tmp_path: Path
     assert len(found.refused[TWICE]) == 2
     assert len(found.tests()) == len(pool_of(mvtec).tests())
     assert len(pool_of(mvtec, mvtec / "bottle").items) == len(pool_of(mvtec).items)
+
+
+def test_values_of_twelve_bits_become_eight_as_inspection_sees_them(tmp_path: Path) -> None:
+    lamp = own_folder(tmp_path / "lamp")
+    for number, path in enumerate(sorted(lamp.rglob("*.png"))):
+        Image.fromarray(np.full((20, 20), 2000 + 16 * number, np.uint16)).save(path)
+    draw(lamp / "bad" / "8.png", 3)  # with 8 bits already
+    pool = pool_of(lamp)
+    entries = write_pairs(tmp_path / "pairs", pool)
+    assert read_manifest(tmp_path / "pairs")["depths"] == {"lamp/lamp": 12}
+    for entry in entries:
+        query = tmp_path / "pairs" / entry.images_file_names[-1]
+        with Image.open(query) as image:
+            assert image.mode in ("L", "RGB")
+        seen = np.asarray(read_picture(query).image)
+        assert np.array_equal(seen, np.asarray(read_picture(lamp / entry.source, 12).image))
+    assert (tmp_path / "pairs/images/lamp/lamp/bad/8.png").stat().st_ino == (lamp / "bad/8.png").stat().st_ino
+    assert ALMOST_BLACK not in check_set(tmp_path / "pairs").errors
+    dark = next((tmp_path / "pairs/images").rglob("good/*.png"))
+    dark.unlink()
+    shutil.copy(lamp / "good" / dark.name, dark)  # as a set of an earlier version has it
+    assert check_set(tmp_path / "pairs").errors[ALMOST_BLACK] == ["lamp/lamp (12 bits)"]
+    asked = plan_sft(pool, read_mmad()).requests
+    assert {request.depth for request in asked} == {12}
 
 
 def test_names_in_a_set_are_unique(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from filelock import FileLock
 from PIL import Image
@@ -83,6 +84,20 @@ def test_pictures_are_sent_upright_and_without_metadata(tmp_path: Path) -> None:
     with Image.open(io.BytesIO(base64.b64decode(part["image_url"]["url"].split(",")[1]))) as image:
         assert image.size == (30, 60)
         assert not image.getexif()
+
+
+def test_values_of_twelve_bits_are_sent_as_inspection_sees_them(tmp_path: Path) -> None:
+    grey = np.full((32, 32), 2048, np.uint16)
+    Image.fromarray(grey).save(tmp_path / "deep.png")
+    with ChatServer(always(GOOD)) as server:
+        asked = [question(tmp_path / "deep.png", depth=depth) for depth in (None, 12)]
+        answers(teacher(server.url, tmp_path, concurrency=1), asked)
+    assert len(server.bodies) == 2  # an answer about the dark picture is not taken for the other
+    values = []
+    for body in server.bodies:
+        data = body["messages"][0]["content"][0]["image_url"]["url"].partition(",")[2]
+        values.append(np.asarray(Image.open(io.BytesIO(base64.b64decode(data)))).max())
+    assert values == [pytest.approx(8, abs=2), pytest.approx(128, abs=2)]
 
 
 def test_nothing_is_paid_twice(tmp_path: Path, picture: Path) -> None:

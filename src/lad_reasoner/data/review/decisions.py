@@ -74,8 +74,8 @@ def decided(records: Iterable[Mapping[str, Any]], decisions: Mapping[str, Review
     """The records to train on, in their order: without the rejected records, with the edited answers.
 
     An edited answer replaces the text of the last assistant's turn in `messages`. The answer of a pair is its label:
-    `label` becomes the new word, `kind` becomes good or None, `defect` None. Undecided records stay as they are. The
-    given records are not changed. InputError if an edit does not fit its record.
+    `label` becomes the new word, `kind` becomes good or None, `defect` None, and a good one loses its masks. Undecided
+    records stay as they are. The given records are not changed. InputError if an edit does not fit its record.
     """
     for record in records:
         decision = decisions.get(record["id"])
@@ -109,7 +109,8 @@ def with_answer(record: Mapping[str, Any], answer: str) -> dict[str, Any]:
         if answer not in ("yes", "no"):
             raise InputError(f"{record['id']}: the answer of a pair is yes or no, not {answer!r}")
         kind = "good" if answer == "no" else None
-        return {**record, "label": answer, "kind": kind, "defect": None}
+        masks: dict[str, Any] = {"masks": []} if answer == "no" and record.get("masks") else {}
+        return {**record, "label": answer, "kind": kind, "defect": None, **masks}
     messages = list(record["messages"])
     for at in reversed(range(len(messages))):
         if messages[at]["role"] == "assistant":

@@ -1,7 +1,8 @@
 """A built data set on disk: written record by record, so that an interrupted build can be resumed, and read back.
 
     OUT/metadata.jsonl      a line a record (`Entry`), pictures by relative path
-        images/  masks/     hard links to the sources where the file system allows, else copies
+        images/  masks/     hard links to the sources where the file system allows, else copies; grey values of 10, 12
+                            or 14 bits become 8 bits, as inspection sees them
         manifest.json       sources, counts, refusals, hashes, licences, prompts, teacher, cost
         README.md           the data set card
         teacher.jsonl       all answers of the service (SFT with a service only)
@@ -27,7 +28,9 @@ from typing import Any, Literal
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, field_validator, model_validator
 
 from lad_reasoner.errors import InputError, MachineError
+from lad_reasoner.files.bit_depth import DEEP
 from lad_reasoner.files.jsonl import load_json, read_records, repair_records
+from lad_reasoner.files.pictures import encode_picture, find_depth, read_picture
 from lad_reasoner.files.whole import describe_write_error, named_errors, own_file, own_folder, write_whole
 from lad_reasoner.records import Kind, Label, Record, check_facts
 from lad_reasoner.templates import render_markdown
@@ -126,6 +129,7 @@ class _Manifest(Record):
     licences: dict[str, int] = Field(default_factory=dict)
     refused: dict[str, dict[str, Any]] = Field(default_factory=dict)
     answers_refused: dict[str, int] = Field(default_factory=dict)
+    depths: dict[str, int] = Field(default_factory=dict)
 
 
 class Builder:
@@ -156,16 +160,17 @@ class Builder:
     def __exit__(self, *_: object) -> None:
         self._held.close()
 
-    def add(self, entry: Entry, files: Mapping[str, str | Path]) -> None:
+    def add(self, entry: Entry, files: Mapping[str, str | Path], depth: int | None = None) -> None:
         """Put the files in their places (name in the set -> original), then write the line.
 
+        `depth` is the number of bits of a value in those pictures that have more than 8 (`pictures.find_depth`).
         A record that is already there is skipped. MachineError if a file cannot be written; what was written stays.
         """
         if entry.id in self.done:
             return
         try:
             for name, original in files.items():
-                put_file(Path(original), self.out / name)
+                put_file(Path(original), self.out / name, depth if name in entry.images_file_names else None)
             with named_errors(self.out / METADATA):
                 self._file.write(entry.line())
                 self._file.flush()
@@ -297,11 +302,18 @@ def _is_ours(name: str) -> bool:
     return name.removesuffix(".lock") in {*_OURS, ""} or name.endswith(".part")
 
 
-def put_file(original: Path, target: Path) -> None:
-    """A hard link, or a copy where links are not possible, never half of one; an existing target stays."""
+def put_file(original: Path, target: Path, depth: int | None = None) -> None:
+    """A hard link, or a copy where links are not possible, never half of one; an existing target stays.
+
+    A picture with values of `depth` bits, more than 8 and fewer than its file has, is written with 8 bits.
+    """
     if target.exists():
         return
     target.parent.mkdir(parents=True, exist_ok=True)
+    if depth is not None and depth < DEEP and find_depth([original]) is not None:
+        encoding = "TIFF" if target.suffix.lower() in (".tif", ".tiff") else "PNG"
+        write_whole(target, encode_picture(read_picture(original, depth).image, encoding))
+        return
     original = original.resolve()
     try:
         os.link(original, target)

@@ -34,7 +34,8 @@ from lad_reasoner.data.sets.built_set import (
 from lad_reasoner.data.sets.tokens import record_tokens
 from lad_reasoner.data.sources import Source, why_not_train
 from lad_reasoner.errors import ImageError
-from lad_reasoner.files.pictures import map_pictures, read_picture
+from lad_reasoner.files.bit_depth import DEEP
+from lad_reasoner.files.pictures import find_depth, map_pictures, read_picture
 from lad_reasoner.files.whole import hash_file
 from lad_reasoner.progress import Track, silent
 from lad_reasoner.records import Sample
@@ -46,6 +47,7 @@ GRID = 16
 INCOMPLETE = "the build is not complete; run the same command again"
 FEW = "too few records of one label: a model that always gives the other answer is nearly right"
 FEWEST = 0.05  # share of the rarer label
+ALMOST_BLACK = "values of fewer than 16 bits in files of 16, almost black to a model; save them as 8, and build anew"
 ROLES = {"sft": ["user", "assistant"], "pair": ["user"]}
 WRONG_PLACES = "the messages' places do not match the pictures"
 WRONG_ROLES = "the roles of the messages are wrong for the task"
@@ -110,6 +112,7 @@ def check_set(
     for entry in entries:
         _check_record(entry, folder, report)
     pictures = _check_pictures(folder, entries, report, track)
+    _check_depths(folder, entries, report)
     _check_masks(folder, entries, report)
     _check_labels(entries, pictures, report)
     for entry in entries:
@@ -177,6 +180,17 @@ def _check_pictures(
         if first < second:
             report.warn("nearly the same picture", f"{first} ~ {second}")
     return pictures
+
+
+def _check_depths(folder: Path, entries: Sequence[Entry], report: CheckReport) -> None:
+    """Classes whose values have 10, 12 or 14 of the 16 bits of their files: a model gets the upper 8 of 16."""
+    names: dict[str, dict[str, None]] = defaultdict(dict)
+    for entry in entries:
+        names[f"{entry.dataset}/{entry.category}"] |= dict.fromkeys(entry.images_file_names)
+    for name, pictures in names.items():
+        depth = find_depth(folder / picture for picture in pictures)
+        if depth is not None and depth < DEEP:
+            report.error(ALMOST_BLACK, f"{name} ({depth} bits)")
 
 
 def _check_masks(folder: Path, entries: Sequence[Entry], report: CheckReport) -> None:

@@ -19,7 +19,7 @@ from __future__ import annotations
 import json
 import random
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
@@ -147,27 +147,16 @@ def plan_pairs(
         if balanced:
             chosen = _balance(pool, chosen, generators[name])
         queries += chosen
-    pairs: list[PlannedPair] = []
-    paired: set[ClassName] = set()
-    short: dict[ClassName, int] = {}
-    for query in track(queries, len(queries), "Drawing references"):
-        name = query.class_name
-        wanted = references * per_picture
-        drawn = _draw_references(pool, query, good_pictures[name], wanted, generators[name], allowed=allowed)
-        if len(drawn) < references:
-            pool.refuse(ALONE, query.source)
-            short[name] = len(drawn)
-            continue
-        paired.add(name)
-        for n in range(per_picture):
-            beside = tuple(drawn[(n * references + k) % len(drawn)] for k in range(references))
-            at = generators[name].choice((0, references)) if shuffle else references
-            pairs.append(PlannedPair(f"{query.stem}:{n}" if per_picture > 1 else query.stem, beside, query, at))
-    for name in short.keys() - paired:
-        raise InputError(
-            f"{name[1]}: {references} references are wanted, but a query has {short[name]} good pictures beside it; "
-            "give fewer --references, or more pictures"
-        )
+    pairs = _draw_pairs(
+        pool,
+        track(queries, len(queries), "Drawing references"),
+        good_pictures,
+        generators,
+        references=references,
+        per_picture=per_picture,
+        shuffle=shuffle,
+        allowed=allowed,
+    )
     if easy_first is not None:
         pairs = _order_by_ease(pairs, Path(easy_first), random.Random(f"{seed}/easy_first"))
     return PairPlan(pool, recipe, pairs)
@@ -190,7 +179,7 @@ def build_pairs(out: str | Path, plan: PairPlan) -> Iterator[str]:
                 facts=_write_facts(items),
                 prompt_version=PROMPT_VERSION,
             )
-            builder.add(entry, files_of(items, pair.query))
+            builder.add(entry, files_of(items, pair.query), plan.pool.depth(pair.query))
             yield pair.id
         used: list[Item] = []
         from_test = 0
@@ -343,6 +332,42 @@ def _draw_good_queries(
     spare = [item for item in good_pictures if item.sample.split == "train"]
     wanted = max(0, min(len(spare), bad - (len(queries) - bad)))
     return [item for item in rng.sample(spare, wanted) if pool.is_readable(item)]
+
+
+def _draw_pairs(
+    pool: Pool,
+    queries: Iterable[Item],
+    good_pictures: Mapping[ClassName, Sequence[Item]],
+    generators: Mapping[ClassName, random.Random],
+    *,
+    references: int,
+    per_picture: int,
+    shuffle: bool,
+    allowed: bool,
+) -> list[PlannedPair]:
+    """`per_picture` pairs of each query with references of its class; see `plan_pairs`."""
+    pairs: list[PlannedPair] = []
+    paired: set[ClassName] = set()
+    short: dict[ClassName, int] = {}
+    for query in queries:
+        name = query.class_name
+        wanted = references * per_picture
+        drawn = _draw_references(pool, query, good_pictures[name], wanted, generators[name], allowed=allowed)
+        if len(drawn) < references:
+            pool.refuse(ALONE, query.source)
+            short[name] = len(drawn)
+            continue
+        paired.add(name)
+        for n in range(per_picture):
+            beside = tuple(drawn[(n * references + k) % len(drawn)] for k in range(references))
+            at = generators[name].choice((0, references)) if shuffle else references
+            pairs.append(PlannedPair(f"{query.stem}:{n}" if per_picture > 1 else query.stem, beside, query, at))
+    for name in short.keys() - paired:
+        raise InputError(
+            f"{name[1]}: {references} references are wanted, but a query has {short[name]} good pictures beside it; "
+            "give fewer --references, or more pictures"
+        )
+    return pairs
 
 
 def _balance(pool: Pool, queries: Sequence[Item], rng: random.Random) -> list[Item]:

@@ -20,7 +20,8 @@ from lad_reasoner.data.mmad import name_of
 from lad_reasoner.data.sets.built_set import Entry
 from lad_reasoner.data.sources import Source, count_reasons, is_public, why_not_train
 from lad_reasoner.errors import ImageError, InputError
-from lad_reasoner.files.pictures import map_pictures, read_picture
+from lad_reasoner.files.bit_depth import DEEP
+from lad_reasoner.files.pictures import find_depth, map_pictures, read_picture
 from lad_reasoner.files.whole import hash_file
 from lad_reasoner.progress import Track, silent
 from lad_reasoner.records import Sample
@@ -30,6 +31,7 @@ TWICE = "are in two of the sources"
 UNREADABLE = "cannot be read"
 MASK_UNREADABLE = "have a mask that cannot be read"
 NAMES_IN_MANIFEST = 20  # of each reason
+DEPTH_FROM = 8  # pictures of a class
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,7 @@ class Pool:
     items: list[Item]
     folders: list[str]
     refused: dict[str, list[str]] = field(default_factory=dict)
+    _depths: dict[tuple[str, str], int | None] = field(default_factory=dict, init=False)
 
     def refuse(self, reason: str, name: str) -> None:
         """Count a picture that is left out."""
@@ -94,14 +97,27 @@ class Pool:
             self.refuse(UNREADABLE, error)
         return not error
 
+    def depth(self, item: Item) -> int | None:
+        """Bits of a value in the pictures of its class that have more than 8, as `eval` sees it: from the good ones."""
+        name = item.class_name
+        if name not in self._depths:
+            good = [other for other in self.items if other.class_name == name and other.sample.label == "no"]
+            shown = [other for other in good if other.sample.split == "train"] or good or [item]
+            self._depths[name] = find_depth(other.sample.image for other in shown[:DEPTH_FROM])
+        return self._depths[name]
+
     def facts(self, used: Iterable[Item]) -> dict[str, Any]:
-        """The manifest's part about refusals and sources.
+        """The manifest's part about refusals, sources, and classes whose values were brought to 8 bits.
 
         A source's hash is that of the names and hashes of the pictures used from it.
         """
         hashes = {folder: hashlib.sha256() for folder in self.folders}
         counts: Counter[str] = Counter()
+        depths = {}
         for item in {item.name: item for item in used}.values():
+            depth = self.depth(item)
+            if depth is not None and depth < DEEP:
+                depths["/".join(item.class_name)] = depth
             hashes[item.folder].update(f"{item.source} {item.sha256()}\n".encode())
             counts[item.folder] += 1
         refused = {}
@@ -110,7 +126,7 @@ class Pool:
         sources = []
         for folder, value in hashes.items():
             sources.append({"folder": folder, "pictures": counts[folder], "sha256": value.hexdigest()})
-        return {"refused": refused, "sources": sources}
+        return {"refused": refused, "sources": sources, **({"depths": depths} if depths else {})}
 
 
 def gather(sources: Sequence[Source]) -> Pool:

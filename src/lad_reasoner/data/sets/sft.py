@@ -113,7 +113,7 @@ def plan_sft(
         for n in range(per_picture):
             question = QUESTIONS[(turn + n) % len(QUESTIONS)]
             text = wording(question, product_of(sample.category), turn // len(QUESTIONS) + seed)
-            request = _make_request(item, question, text, hint.text)
+            request = _make_request(item, question, text, hint.text, pool.depth(item))
             asked.append(Asked(f"{item.stem}:{question}", item, question, text, request))
     if placeless:
         masks = f"{len(placeless)} masks are black or have another shape than the picture"
@@ -153,7 +153,7 @@ def build_sft(out: str | Path, plan: SftPlan, teacher: Teacher) -> Iterator[str]
                     question=asked.question,
                     prompt_version=QUESTIONS_VERSION,
                 )
-                builder.add(entry, files_of([asked.item], asked.item))
+                builder.add(entry, files_of([asked.item], asked.item), pool.depth(asked.item))
             else:
                 unasked += outcome.reason in ("service", "budget")
                 pool.refuse(_why_unanswered(outcome), f"{asked.item.source} ({outcome.error})")
@@ -203,9 +203,9 @@ def _spread(items: Iterable[Item], wanted: int, seed: int) -> list[Item]:
     return [item for item in in_turn if item is not None][:wanted]
 
 
-def _make_request(item: Item, question: Question, text: str, hint: str) -> Request:
+def _make_request(item: Item, question: Question, text: str, hint: str, depth: int | None) -> Request:
     sample = item.sample
     facts = {"question": question, "label": sample.label, "hint": hint, "scene": sample.facts, "masks": sample.masks}
     artifact = artifact_type(sample.label, sample.kind, sample.defect)
     messages = ask_teacher(question, text, artifact=artifact, hint=hint)
-    return Request(messages, [sample.image], Answer, QUESTIONS_VERSION, facts)
+    return Request(messages, [sample.image], Answer, QUESTIONS_VERSION, facts, depth)

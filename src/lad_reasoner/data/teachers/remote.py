@@ -28,6 +28,7 @@ from pydantic import BaseModel, ValidationError
 
 from lad_reasoner.data.teachers.teacher import Answered, CostEstimate, Outcome, Request, Unanswered, parts_of
 from lad_reasoner.errors import ImageError, ServiceError, require
+from lad_reasoner.files.bit_depth import DEEP
 from lad_reasoner.files.pictures import KEPT_SIDE, open_picture, read_picture
 from lad_reasoner.remote.ledger import BudgetSpentError, Exchange, Ledger
 from lad_reasoner.remote.prices import Bill, Prices
@@ -217,7 +218,7 @@ class RemoteTeacher:
             self.ledger.check_means()
 
         def ask() -> Exchange:
-            body = self._body(request, turns, [_encode(path) for path in request.pictures])
+            body = self._body(request, turns, [_encode(path, request.depth) for path in request.pictures])
             # Not part of the key: an answer that was whole does not depend on it.
             if self.max_tokens is not None:
                 body["max_completion_tokens"] = self.max_tokens
@@ -259,6 +260,8 @@ class RemoteTeacher:
         """The hash of the request as it is sent, with the hash of each picture's file in the picture's place."""
         body = self._body(request, turns, [{"sha256": digest} for digest in digests])
         body["prompt_version"] = request.prompt_version
+        if request.depth is not None and request.depth < DEEP:  # other pixels of the same file
+            body["depth"] = request.depth
         return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
 
     def _body(self, request: Request, turns: Sequence[Mapping[str, Any]], pictures: Sequence[Any]) -> dict[str, Any]:
@@ -291,11 +294,11 @@ def _digest(path: str | Path) -> str:
         raise ImageError(f"{printable(path)}: {error.strerror}") from None
 
 
-def _encode(path: str | Path) -> dict[str, Any]:
+def _encode(path: str | Path, depth: int | None = None) -> dict[str, Any]:
     """A picture as the part of a message; raises `ImageError`."""
     from lad_reasoner.remote.client import picture_part
 
-    return picture_part(read_picture(path).image)
+    return picture_part(read_picture(path, depth).image)
 
 
 def _count_input(request: Request, turns: Sequence[Mapping[str, Any]]) -> int | None:

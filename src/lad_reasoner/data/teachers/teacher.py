@@ -24,7 +24,8 @@ class Request:
     `messages` are those of a chat template (as from `prompts.build_messages`): each part `{"type": "image"}` stands for
     the next of `pictures`. `facts` is what the caller knows about the pictures. It is never sent: the offline teacher
     writes from it, and the validators of `schema` get it as their context, so that they can reject an answer that
-    contradicts it. Raises `ValueError` if the numbers of places and pictures differ.
+    contradicts it. `depth` is that of `pictures.read_picture`. Raises `ValueError` if the numbers of places and
+    pictures differ.
     """
 
     messages: Sequence[Mapping[str, Any]]
@@ -32,6 +33,7 @@ class Request:
     schema: type[BaseModel]
     prompt_version: str
     facts: Mapping[str, Any] = field(default_factory=dict)
+    depth: int | None = None
 
     def __post_init__(self) -> None:
         places = sum(part.get("type") == "image" for message in self.messages for part in parts_of(message))
