@@ -103,11 +103,11 @@ def render(scene: Scene, *, size: int = 224, seed: Seed = 0, paint: Paint | None
 
 
 def _mask(scene: Scene, camera: Camera, size: int) -> NDArray[np.uint8]:
-    # (height, width) each: the scene's coordinates of every pixel.
-    x, y = camera.grid(size)
-    mask = np.zeros(x.shape, np.uint8)
+    mask = np.zeros(camera.pixels(size)[::-1], np.uint8)
     if scene.defect is None:
         return mask
+    # (height, width) each: the scene's coordinates of every pixel.
+    x, y = camera.grid(size)
     for region in scene.defect.regions:
         shape = ellipse(region.width / 2, region.height / 2) if region.round else box(region.width, region.height)
         distance = moved(shape, region.x, region.y, region.angle)(x, y)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from lad_reasoner.miniloco.painting.paint import Canvas
+from lad_reasoner.miniloco.painting.paint import Canvas, tint
 from lad_reasoner.miniloco.painting.shapes import box, offset, outline, polygon, polyline
 from lad_reasoner.miniloco.scene import Pose
 
@@ -29,7 +29,7 @@ def clear_bag(canvas: Canvas, pose: Pose, contents: Callable[[], None], tall: fl
     milk = 0.115 + 0.085 * np.tanh(1.5 * facing)
     glint = np.clip(facing - 0.60, 0, 1)
     glint = glint * (0.75 + 0.5 * np.clip(canvas.noise(window, 0.012, 3.0), -1, 1))
-    canvas.blend(window, cover * 0.86, np.repeat(milk[..., None], 3, axis=2) * np.array([1.0, 1.0, 1.04], np.float32))
+    canvas.blend(window, cover * 0.86, tint(np.array([1.0, 1.0, 1.04], np.float32), milk))
     contents()
     over = np.clip(0.04 + 0.60 * glint, 0, 0.6) * cover
     canvas.blend(window, over, (0.70, 0.71, 0.70))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from lad_reasoner.miniloco.colours import Colour, mix
-from lad_reasoner.miniloco.painting.paint import GLASS, PLASTIC, Canvas, Material, smoothstep
+from lad_reasoner.miniloco.painting.paint import GLASS, PLASTIC, Canvas, Material, smoothstep, tint
 from lad_reasoner.miniloco.painting.shapes import Points, box, offset, polyline, spline
 from lad_reasoner.miniloco.scene import Item, Region, Scene, Sight
 
@@ -131,7 +131,7 @@ def mesh(canvas: Canvas, phase_x: float, phase_y: float) -> None:
     strand = 1 - smoothstep(distance, 0.14, 0.32)
     bright = 0.72 - 1.5 * side + 0.16 * canvas.noise(window, 0.010)
     ground = np.asarray((0.045, 0.042, 0.042), np.float32)
-    metal = np.asarray((0.72, 0.70, 0.67), np.float32) * np.clip(bright, 0.22, 1.25)[..., None]
+    metal = tint(np.asarray((0.72, 0.70, 0.67), np.float32), np.clip(bright, 0.22, 1.25))
     canvas.pixels[:] = ground + strand[..., None] * (metal - ground)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from lad_reasoner.miniloco.colours import Colour, mix, rgb
-from lad_reasoner.miniloco.painting.paint import MATT, Canvas, Material, Window, smoothstep
+from lad_reasoner.miniloco.painting.paint import MATT, Canvas, Material, Window, between, smoothstep, tint
 from lad_reasoner.miniloco.painting.shapes import Array, Shape, disc, ellipse, offset
 from lad_reasoner.miniloco.scene import Item
 
@@ -32,9 +32,7 @@ def banana_chip(canvas: Canvas, at: tuple[float, float]) -> None:
         rim = smoothstep(k, 0.72, 0.98) * 0.35
         seeds = np.exp(-(((k - 0.26) / 0.13) ** 2)) * (0.5 + 0.5 * np.cos(3 * turn)) * 0.75
         rays = 0.06 * np.cos(9 * turn) * smoothstep(k, 0.3, 0.6)
-        share = np.clip(rim + seeds + rays, 0, 1)[..., None]
-        result: Array = flesh + share * (dark - flesh)
-        return result
+        return between(flesh, dark, np.clip(rim + seeds + rays, 0, 1))
 
     crisp = Material(gloss=0.10, polish=10, bump=0.0010, pitch=0.010, speckle=0.05)
     canvas.solid(ellipse(a, b), at, slice_, crisp, angle=angle, bevel=0.007, lift=0.006, strength=0.7)
@@ -49,8 +47,7 @@ def almond(canvas: Canvas, at: tuple[float, float]) -> None:
 
     def skin(x: Array, y: Array) -> Array:
         grooves = 0.10 * np.sin(y * (2 * np.pi / 0.0055) + 40 * x * np.sign(y))
-        result: Array = base * (1 + grooves)[..., None]
-        return result
+        return tint(base, 1 + grooves)
 
     def pointed(x: Array, y: Array) -> Array:
         taper = np.clip(1 - 0.42 * np.clip(x / length, 0, 1) ** 2, 0.4, 1)
@@ -83,8 +80,7 @@ def tangerine(canvas: Canvas, fruit: Item) -> None:
         turn = np.arctan2(y - cy, x - cx)
         fold = 0.16 * np.exp(-((k / 0.30) ** 2)) * np.cos(creases * turn)
         paler = 0.10 * np.exp(-(((k - 0.28) / 0.18) ** 2))
-        result: Array = base * (1 + fold + paler)[..., None]
-        return result
+        return tint(base, 1 + fold + paler)
 
     skin = Material(gloss=0.28, polish=14, bump=0.0008, pitch=0.0075, speckle=0.02)
     oval = float(rng.uniform(0.93, 1.0))
@@ -109,9 +105,9 @@ def nectarine(canvas: Canvas, fruit: Item) -> None:
         # The sunny side is red; the pale patch lies off the middle.
         patch = np.exp(-(((x / r - 0.55) ** 2) + (y / r) ** 2) / 0.30)
         noise = cloud if cloud.shape == patch.shape else 0.0
-        pale = np.clip(patch * (0.4 + share) + noise, 0, 1)[..., None]
+        pale = np.clip(patch * (0.4 + share) + noise, 0, 1)
         speck = 1 + 0.05 * np.sin(y * (140 / r))
-        result: Array = (red + pale * (gold - red)) * speck[..., None]
+        result: Array = between(red, gold, pale) * speck[..., None]
         return result
 
     body = Material(gloss=0.30, polish=18, bump=0.0002, pitch=0.01, speckle=0.03)
@@ -176,8 +172,8 @@ def cereal(canvas: Canvas, window: Window, colour: Colour | str, *, pitch: float
         np.asarray(rgb(colour), np.float32),
         np.asarray(mix(colour, (0.98, 0.86, 0.62), 0.55), np.float32),
     )
-    share = np.clip(slope[1][cell] * 3 + 0.3, 0, 1)[..., None]
-    result: Array = (base + share * (pale - base)) * np.clip(shade, 0.12, 1.15)[..., None]
+    share = np.clip(slope[1][cell] * 3 + 0.3, 0, 1)
+    result: Array = between(base, pale, share) * np.clip(shade, 0.12, 1.15)[..., None]
     return result
 
 
@@ -195,7 +191,7 @@ def topping_bed(canvas: Canvas, window: Window, distance: Array) -> None:
     shade = 1 - 0.45 * (1 - smoothstep(distance, -0.005, 0.02))
     canvas.pixels[window.rows, window.columns] *= shade[..., None]
     bed = 0.5 + 0.12 * canvas.noise(window, 0.012)
-    canvas.blend(window, canvas.cover(distance), np.asarray((0.62, 0.40, 0.22), np.float32) * bed[..., None])
+    canvas.blend(window, canvas.cover(distance), tint(np.asarray((0.62, 0.40, 0.22), np.float32), bed))
 
 
 def spread(rng: np.random.Generator, rows: Array, columns: Array) -> list[Spot]:

@@ -65,11 +65,38 @@ class Window:
         """(height, width) in pixels of the canvas."""
         return self.rows.stop - self.rows.start, self.columns.stop - self.columns.start
 
+    def part(self, rows: slice, columns: slice) -> Window:
+        """Some of its rows and columns, with the same coordinates."""
+        across, down = self.columns.start, self.rows.start
+        return Window(
+            slice(down + rows.start, down + rows.stop),
+            slice(across + columns.start, across + columns.stop),
+            self.x[rows if len(self.x) > 1 else slice(None), columns],
+            self.y[rows, columns if self.y.shape[1] > 1 else slice(None)],
+        )
+
 
 def smoothstep(value: Array, low: float, high: float) -> Array:
     """0 below low, 1 above high, smooth between."""
-    t = np.clip((value - low) * (1 / (high - low)), 0, 1)
-    result: Array = t * t * (3 - 2 * t)
+    t = (value - low) * (1 / (high - low))
+    np.clip(t, 0, 1, out=t)
+    result: Array = 3 - 2 * t
+    t *= t
+    result *= t
+    return result
+
+
+def tint(colour: Array, light: Array) -> Array:
+    """A colour (3,) in the light (height, width) of each pixel: (height, width, 3).
+
+    Each channel lies in memory as a whole, as those of the canvas: NumPy is slow along an axis of three.
+    """
+    return np.moveaxis(np.multiply.outer(colour, light), 0, -1)
+
+
+def between(one: Array, other: Array, share: Array) -> Array:
+    """Each pixel's share (height, width) of the way from one colour (3,) to the other: (height, width, 3)."""
+    result: Array = one + tint(other - one, share)
     return result
 
 
@@ -79,7 +106,7 @@ class Canvas:
     def __init__(self, width: float, height: float, *, unit: float, rng: np.random.Generator) -> None:
         self.width, self.height, self.unit, self.rng = width, height, unit, rng
         shape = (round((height + 2 * MARGIN) * unit), round((width + 2 * MARGIN) * unit))
-        self.pixels: Array = np.zeros((*shape, 3), np.float32)
+        self.pixels: Array = np.moveaxis(np.zeros((3, *shape), np.float32), 0, -1)  # (height, width, 3), see `tint`
         azimuth = np.radians(rng.normal(-118, 14))
         slant = rng.uniform(0.50, 0.62)
         self.light = (
@@ -143,8 +170,9 @@ class Canvas:
     def cover(self, alpha_of: Array, softness: float = 0.0) -> Array:
         """Distances -> coverage, one pixel soft at the edge or more."""
         width = max(softness * self.unit, 1.0)
-        result: Array = np.clip(0.5 - alpha_of * (self.unit / width), 0, 1)
-        return result
+        result: Array = alpha_of * (self.unit / width)
+        np.subtract(0.5, result, out=result)
+        return np.clip(result, 0, 1, out=result)
 
     def shadow(
         self,
@@ -230,8 +258,11 @@ class Canvas:
             depth = 0.45 * material.mirror
             sway = (steep_x * (lx + 0.35) + steep_y * (ly - 0.2)) * scale
             light = light * (1 - depth) + depth * (1 + np.sin(5.5 * sway + 0.6))
-        base = np.asarray(colour(window.x, window.y) if callable(colour) else rgb(colour), dtype=np.float32)
-        result: Array = base * light[..., None]
+        result: Array
+        if callable(colour):
+            result = np.asarray(colour(window.x, window.y), dtype=np.float32) * light[..., None]
+        else:
+            result = tint(np.asarray(rgb(colour), dtype=np.float32), light)
         if material.gloss:
             norm = float(np.sqrt(lx * lx + ly * ly + (1 + lz) ** 2))
             shine = np.maximum(((1 + lz) - leaning) * (scale * (1 / norm)), 0)
@@ -261,6 +292,9 @@ class Canvas:
         if window is None:
             return
         alpha = self.cover(shape(window.x, window.y), softness) * opacity
+        # Often a small part of the window, which reaches as far to one side of the point as to the other.
+        rows, columns = _span(alpha, 1), _span(alpha, 0)
+        window, alpha = window.part(rows, columns), alpha[rows, columns]
         self.blend(window, alpha, colour(window.x, window.y) if callable(colour) else rgb(colour))
 
     def lettering(
@@ -288,7 +322,14 @@ class Canvas:
 
     def picture(self) -> Image.Image:
         """The painted picture in 8 bit, margin included."""
-        return Image.fromarray((np.clip(self.pixels, 0, 1) * 255 + 0.5).astype(np.uint8))
+        channels = np.moveaxis(np.clip(self.pixels, 0, 1) * 255 + 0.5, -1, 0).astype(np.uint8)  # (3, height, width)
+        return Image.merge("RGB", [Image.fromarray(channel) for channel in channels])
+
+
+def _span(alpha: Array, axis: int) -> slice:
+    """From the first line along the axis that shows anything to the last; empty if none does."""
+    places = np.flatnonzero(alpha.any(axis))
+    return slice(int(places[0]), int(places[-1]) + 1) if len(places) else slice(0, 0)
 
 
 def _letters(text: str, pixels: int) -> Array:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from lad_reasoner.miniloco.colours import Colour, mix, rgb
-from lad_reasoner.miniloco.painting.paint import METAL, Canvas, Material, Paint
+from lad_reasoner.miniloco.painting.paint import METAL, Canvas, Material, Paint, tint
 from lad_reasoner.miniloco.painting.shapes import Array, box, capsule, disc, hexagon, minus, offset, outline, ring
 
 DARK = (0.06, 0.06, 0.07)
@@ -35,8 +35,7 @@ def socket_bolt(canvas: Canvas, x: float, y: float, radius: float, angle: float,
     def turned(u: Array, v: Array) -> Array:
         rings = np.sin(np.hypot(u, v) * (70 / radius)) * 0.03
         sweep = 0.10 * np.cos(2 * np.arctan2(v, u) - 1.1)
-        result: Array = base * (0.97 + rings + sweep)[..., None]
-        return result
+        return tint(base, 0.97 + rings + sweep)
 
     canvas.flat(ring(radius * 0.78, radius * 0.5), (x, y), turned, softness=radius * 0.05)
     canvas.flat(hexagon(radius * 0.98), (x, y), DARK, angle=angle)
@@ -58,8 +57,7 @@ def _swept(canvas: Canvas, colour: Colour | str, depth: float) -> Paint:
     def paint(x: Array, y: Array) -> Array:
         around = np.arctan2(y, x)
         light = 0.86 + depth * (0.65 * np.cos(2 * around + phase) + 0.35 * np.cos(around - phase))
-        result: Array = base * light[..., None]
-        return result
+        return tint(base, light)
 
     return paint
 
@@ -103,8 +101,7 @@ def machine_screw(
         turns = np.sin((u + 0.2 * v) * (2 * np.pi / (head * 0.105)))
         # The mirrored room: a dark band beside the bright middle.
         band = 1 - 0.35 * np.exp(-(((v / shank) - 0.30) ** 2) / 0.012)
-        result: Array = bare * ((0.84 + 0.17 * turns) * band)[..., None]
-        return result
+        return tint(bare, (0.84 + 0.17 * turns) * band)
 
     centre = offset(x, y, angle, -tall / 2, 0)
     canvas.solid(
@@ -123,8 +120,7 @@ def machine_screw(
     def polished(u: Array, v: Array) -> Array:
         w = v / head
         bands = 0.80 + 0.45 * np.exp(-((w + 0.14) ** 2) / 0.010) - 0.42 * np.exp(-((w - 0.16) ** 2) / 0.008)
-        result: Array = base * (bands + 0.12 * (np.abs(u) > tall * 0.40))[..., None]
-        return result
+        return tint(base, bands + 0.12 * (np.abs(u) > tall * 0.40))
 
     at = offset(x, y, angle, length / 2 - tall / 2, 0)
     canvas.solid(

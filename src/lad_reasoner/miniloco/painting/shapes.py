@@ -59,8 +59,10 @@ def box(width: float, height: float, radius: float = 0.0) -> Shape:
 
     def distance(x: Array, y: Array) -> Array:
         qx, qy = np.abs(x) - half_w, np.abs(y) - half_h
-        outside = np.hypot(np.maximum(qx, 0), np.maximum(qy, 0))
-        result: Array = outside + np.minimum(np.maximum(qx, qy), 0) - radius
+        result: Array = np.maximum(qx, qy)
+        # Beyond a corner both count. Nowhere else, since `hypot` takes twenty times as long as other functions.
+        np.hypot(qx, qy, out=result, where=(qx > 0) & (qy > 0))
+        result -= radius
         return result
 
     return Shape(distance, width / 2, height / 2)

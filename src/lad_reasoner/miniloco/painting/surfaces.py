@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from lad_reasoner.miniloco.colours import Colour, mix, rgb
-from lad_reasoner.miniloco.painting.paint import Canvas, Material
+from lad_reasoner.miniloco.painting.paint import Canvas, Material, tint
 from lad_reasoner.miniloco.painting.shapes import Array, Shape
 
 
@@ -13,7 +13,7 @@ def mat(canvas: Canvas, colour: Colour | str, *, unevenness: float = 0.05, pitch
     """Fill the canvas with an even, slightly grainy ground."""
     window = canvas.everywhere()
     grain = canvas.noise(window, pitch) * unevenness + canvas.noise(window, 0.12) * unevenness * 0.8
-    canvas.pixels[:] = np.asarray(rgb(colour), np.float32) * (1 + grain)[..., None]
+    canvas.pixels[:] = tint(np.asarray(rgb(colour), np.float32), 1 + grain)
 
 
 def brushed_plate(
@@ -33,8 +33,7 @@ def brushed_plate(
         assert window is not None
         lines = canvas.noise(window, 0.0022, 45.0) + 0.6 * canvas.noise(window, 0.005, 25.0)
         sheen = np.exp(-(((x + sheen_angle * y - sheen_at) / 0.32) ** 2))
-        result: Array = base * (0.92 + 0.06 * lines + 0.13 * sheen)[..., None]
-        return result
+        return tint(base, 0.92 + 0.06 * lines + 0.13 * sheen)
 
     canvas.solid(
         shape,
@@ -52,7 +51,7 @@ def cloth(canvas: Canvas, colour: Colour | str) -> None:
     u, v = window.x * (np.pi / 0.009), window.y * (np.pi / 0.009)
     weave = np.sin(u) * np.sin(v) * 0.5 + np.cos(2 * u) * 0.2 + np.cos(2 * v) * 0.2
     light = 0.92 + 0.09 * weave + 0.03 * canvas.noise(window, 0.003) + 0.03 * canvas.noise(window, 0.15)
-    canvas.pixels[:] = np.asarray(rgb(colour), np.float32) * light[..., None]
+    canvas.pixels[:] = tint(np.asarray(rgb(colour), np.float32), light)
 
 
 def wood(canvas: Canvas, colour: Colour | str) -> None:
@@ -62,5 +61,5 @@ def wood(canvas: Canvas, colour: Colour | str) -> None:
     rings = np.sin(9 * grain + 60 * window.y)
     light = 1 + 0.05 * grain + 0.035 * rings
     base, dark = np.asarray(rgb(colour), np.float32), np.asarray(mix(colour, "brown", 0.5), np.float32)
-    share = np.clip(0.25 + 0.25 * grain, 0, 1)[..., None]
-    canvas.pixels[:] = (base * (1 - share) + dark * share) * light[..., None]
+    share = np.clip(0.25 + 0.25 * grain, 0, 1)
+    canvas.pixels[:] = (tint(base, 1 - share) + tint(dark, share)) * light[..., None]

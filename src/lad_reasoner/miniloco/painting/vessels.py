@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lad_reasoner.miniloco.colours import Colour, mix
-from lad_reasoner.miniloco.painting.paint import PAPER, Canvas, smoothstep
+from lad_reasoner.miniloco.painting.paint import PAPER, Canvas, between, smoothstep, tint
 from lad_reasoner.miniloco.painting.shapes import Array, Shape, box, ellipse, moved, outline, polyline
 from lad_reasoner.miniloco.scene import Fill, Item, Region
 
@@ -240,8 +240,7 @@ def _juice(canvas: Canvas, form: Form, at: tuple[float, float], scale: float, ju
         glow = 0.80 + bright - 0.14 * smoothstep(-height, -0.50, 0.0)
         side = np.clip(np.abs(u / scale) / form.half_width(height, 0.012), 0, 1)
         light = glow * (1 - 0.38 * side**6)
-        result: Array = np.asarray(tone, np.float32) * light[..., None]
-        return result
+        return tint(np.asarray(tone, np.float32), light)
 
     canvas.flat(column, at, liquid, softness=0.003)
     # The surface of the liquid: a thin bright ring, a little foam at the glass.
@@ -299,8 +298,7 @@ def _paper(canvas: Canvas, item: Item, width: float, height: float) -> None:
     def warm(u: Array, v: Array) -> Array:
         middle = np.exp(-((u / (0.45 * width)) ** 2) - (v / (0.6 * height)) ** 2)
         edge, core = np.asarray((0.96, 0.66, 0.24), np.float32), np.asarray((1.0, 0.89, 0.60), np.float32)
-        result: Array = edge + middle[..., None] * (core - edge)
-        return result
+        return between(edge, core, middle)
 
     at = (item.x, item.y)
     canvas.solid(box(width, height, 0.002), at, warm, PAPER, angle=item.angle, bevel=0.002, lift=0.002, strength=0.4)

@@ -8,7 +8,7 @@ import numpy as np
 
 from lad_reasoner.miniloco.colours import mix, rgb
 from lad_reasoner.miniloco.painting import parts, surfaces
-from lad_reasoner.miniloco.painting.paint import METAL, Canvas, Material
+from lad_reasoner.miniloco.painting.paint import METAL, Canvas, Material, tint
 from lad_reasoner.miniloco.painting.shapes import Array, Shape, box, disc, offset
 from lad_reasoner.miniloco.scene import (
     Connection,
@@ -186,8 +186,7 @@ def _paint_gear(canvas: Canvas, gear: Item) -> None:
     def turned(x: Array, y: Array) -> Array:
         sweep = 0.13 * np.cos(2 * np.arctan2(y, x) + phase)
         rings = 0.03 * np.sin(np.hypot(x, y) * 900)
-        result: Array = base * (0.92 + sweep + rings)[..., None]
-        return result
+        return tint(base, 0.92 + sweep + rings)
 
     machined = Material(gloss=0.4, polish=24, mirror=0.35)
     canvas.solid(_toothed(gear.what), at, turned, machined, angle=gear.angle, bevel=0.006, lift=0.018)

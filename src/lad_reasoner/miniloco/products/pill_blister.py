@@ -8,7 +8,7 @@ import numpy as np
 
 from lad_reasoner.miniloco.colours import mix
 from lad_reasoner.miniloco.painting import parts, surfaces
-from lad_reasoner.miniloco.painting.paint import GLASS, Canvas, Material
+from lad_reasoner.miniloco.painting.paint import GLASS, Canvas, Material, tint
 from lad_reasoner.miniloco.painting.shapes import Array, box, disc, offset
 from lad_reasoner.miniloco.scene import (
     Item,
@@ -147,8 +147,7 @@ def paint(canvas: Canvas, scene: Scene) -> None:
         # Foil is sealed with a fine lattice, and mirrors the room in broad bands.
         lattice = np.sin((x + y) * 420) * np.sin((x - y) * 420)
         bands = 0.10 * np.sin(5.0 * (x + 0.4 * y) + 4 * sweep)
-        result: Array = foil * (0.94 + 0.05 * lattice + bands)[..., None]
-        return result
+        return tint(foil, 0.94 + 0.05 * lattice + bands)
 
     sheet = box(0.93, 0.475, 0.035)
     canvas.solid(sheet, at, embossed, Material(gloss=0.3, polish=16), angle=angle, bevel=0.005, lift=0.010)

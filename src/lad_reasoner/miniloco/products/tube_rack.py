@@ -9,7 +9,7 @@ import numpy as np
 
 from lad_reasoner.miniloco.colours import mix
 from lad_reasoner.miniloco.painting import surfaces
-from lad_reasoner.miniloco.painting.paint import METAL, RUBBER, Canvas, Material
+from lad_reasoner.miniloco.painting.paint import METAL, RUBBER, Canvas, Material, tint
 from lad_reasoner.miniloco.painting.shapes import Array, box, ellipse, moved, union
 from lad_reasoner.miniloco.scene import Fill, Item, Product, Region, Scene, Spot, by_name, jitter, pick
 
@@ -171,8 +171,7 @@ def _paint_tube(canvas: Canvas, tube: Item, fill: Fill | None) -> None:
 
         def liquid(u: Array, v: Array) -> Array:
             side = np.clip(np.abs(u) / RADIUS, 0, 1)
-            result: Array = tone * (1.08 - 0.40 * side**3 - 0.25 * (v - top))[..., None]
-            return result
+            return tint(tone, 1.08 - 0.40 * side**3 - 0.25 * (v - top))
 
         inner = union(
             moved(box(2 * RADIUS - 0.010, tube.size / 2 - RADIUS - top), 0, (tube.size / 2 - RADIUS + top) / 2),
