@@ -38,10 +38,11 @@ from lad_reasoner.judges.completions import score_answer
 from lad_reasoner.judges.hosted import OPTIONAL, HostedJudge
 from lad_reasoner.judges.vlm.checkpoint import BUILT_IN
 from lad_reasoner.prompts import build_prompt
-from lad_reasoner.records import Prediction, Verdict
+from lad_reasoner.records import Failure, Prediction, Verdict
 from lad_reasoner.remote.client import Alternative, Token
 from lad_reasoner.remote.ledger import Exchange
 from lad_reasoner.remote.prices import Prices
+from lad_reasoner.runner import run as run_judge
 
 COMMAND = str(Path(sys.executable).with_name("lad-reasoner"))
 GOOD = "<think>All there.</think><answer>no</answer>"
@@ -417,6 +418,17 @@ def test_several_rejected_pairs_in_a_row_stop_the_run(tmp_path: Path, lamp: Benc
         with pytest.raises(MachineError, match=said):
             list(Run(tmp_path / "run", judge(server, tmp_path), lamp).predict())
     assert all(not line.error for line in _lines(tmp_path / "run"))
+
+
+def test_rejected_pairs_between_answered_ones_do_not_stop_the_run(tmp_path: Path) -> None:
+    def picky(body: dict[str, Any], before: int) -> Act:
+        red = pictures(body)[-1].getpixel((0, 0))[0]  # type: ignore[index]
+        return Act("status", "policy", status=400) if red % 20 == 0 else by_colour(body, before)
+
+    reds = range(10, 130, 10)  # each second one is rejected: six of one batch
+    with ChatServer(picky) as server:
+        results = [result for _, result in run_judge(judge(server, tmp_path), reds, pair)]
+    assert [isinstance(result, Failure) for result in results] == [red % 20 == 0 for red in reds]
 
 
 def test_a_request_that_is_given_up_does_not_end_the_patience_of_others(

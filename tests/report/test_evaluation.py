@@ -81,6 +81,15 @@ def test_remarks_say_what_is_missing() -> None:
     ]
 
 
+def test_a_reason_of_many_failures_is_told_once() -> None:
+    refused = said(prediction("a.png", True, "invalid")).model_copy(update={"error": "status 400: policy"})
+    lines = [refused.model_copy(update={"pair": prediction(f"{i}.png", True, "no").pair}) for i in range(5)]
+    own = prediction("x.png", True, "invalid").model_copy(update={"error": "x.png: the file is empty"})
+    run = recorded([*lines, own, prediction("y.png", False, "no")])
+    told = "6 queries could not be judged and count as wrong: 5 x status 400: policy; x.png: the file is empty"
+    assert told in remarks(run, measure_run(run.predictions, resamples=0))
+
+
 def test_answers_without_a_score_are_told() -> None:
     lines = [prediction(f"{i}.png", i > 1, "yes", scored=i > 0) for i in range(4)]
     run = recorded([*lines, prediction("x.png", True, "invalid", scored=False)])

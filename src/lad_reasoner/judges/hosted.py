@@ -135,6 +135,7 @@ class HostedJudge:
         )
         self._lost, self._replies = False, 0
         self._rejected: set[str] = set()  # pairs since the last reply
+        self._at_fault: set[str] = set()  # rejected pairs with a reply behind them: the runner asks each once more
         self._cut_off: set[str] = set()
         self._unusable: dict[str, Exchange] = {}  # of a batch that failed, until the runner asks its pairs one by one
         self._url, self._times = url, {"timeout": timeout, "patience": patience, "backoff": backoff}
@@ -349,7 +350,7 @@ class HostedJudge:
             completion = self._complete(service, self._body([picture_part(image) for image in pictures]), discard)
         except RefusedError as error:
             with self._lock:
-                self._rejected.add(key)
+                self._rejected |= {key} - self._at_fault
             if not self._answered:
                 raise ServiceError(f"{error} (it has answered nothing so far)") from None
             if len(self._rejected) >= GIVE_UP_AFTER:
@@ -361,6 +362,7 @@ class HostedJudge:
         exchange = _read_completion(key, completion)
         with self._lock:
             self._replies += 1
+            self._at_fault |= self._rejected
             self._rejected.clear()
             if completion.finish == "length" and not exchange.usable:
                 self._cut_off.add(key)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -141,7 +142,9 @@ def remarks(recorded: Recorded, metrics: RunMetrics) -> list[str]:
             "the metrics cover these pairs only"
         )
     if metrics.failed:
-        failed, errors = len(metrics.failed), listed(list(metrics.failed.values()), separator="; ")
+        failed, times = len(metrics.failed), Counter(metrics.failed.values())
+        # Of a picture the error has its name; a service says the same of each that it rejects.
+        errors = listed([f"{number} x {error}" if number > 1 else error for error, number in times.items()], 3, "; ")
         queries, wrong = ("query", "counts") if failed == 1 else ("queries", "count")
         sentences.append(f"{failed} {queries} could not be judged and {wrong} as wrong: {errors}")
     invalid = metrics.pooled.confusion.invalid if metrics.pooled.confusion else 0
