@@ -93,6 +93,17 @@ def test_state_needs_no_station(served: Served) -> None:
     assert paths["/v1/inspect"]["post"]["requestBody"]["content"]["application/json"]["example"]["part"] == "4711"
 
 
+def test_the_document_names_operations_and_says_which_need_a_key(served: Served) -> None:
+    document = served.ask("GET", "/openapi.json").json
+    operations = [operation for path in document["paths"].values() for operation in path.values()]
+    names = {operation["operationId"] for operation in operations}
+    assert {"inspect", "batch", "history", "roll_back"} <= names, "the functions of a client made from it"
+    assert len(names) == len(operations)
+    assert document["components"]["securitySchemes"]["HTTPBearer"]["scheme"] == "bearer"
+    without = {operation["operationId"] for operation in operations if "security" not in operation}
+    assert without == {"health", "ready"}
+
+
 def test_rules_are_read_sent_and_previewed(served: Served) -> None:
     version = served.ask("GET", "/v1/stations/station").json["version"]
     place = {"kind": "place", "colour": "grey", "box": [2, 2, 20, 20], "least": 0.2}

@@ -309,6 +309,7 @@ def test_a_full_disk_loses_no_picture(
         working.wait(3)
     assert sorted(working.parts()) == ["0", "1", "2"]
     assert caplog.text.count("database or disk is full") == 1
+    assert f"{camera.parent / 'journal.sqlite'}: database or disk is full; the pictures wait" in caplog.text
 
 
 def test_a_share_that_goes_and_comes_back(

@@ -24,6 +24,7 @@ from lad_reasoner.cli.options import (
     ReasoningTokens,
     given_options,
 )
+from lad_reasoner.text import counted
 from lad_reasoner.text import print_shown as print
 
 if TYPE_CHECKING:
@@ -110,11 +111,14 @@ def watch_verb(
             )
         )
         for address in forget or []:
-            print(f"note: {journal.forget(address)} results for {address} are dropped", file=sys.stderr)
+            print(f"note: dropped {counted(journal.forget(address), 'result')} for {address}", file=sys.stderr)
         for address, number in journal.waiting().items():
             unused = f"; --to {address} sends them, --forget {address} drops them"
             note = "" if address in (HISTORY, *addresses) else unused
-            print(f"note: {number} results wait for {address}{note}", file=sys.stderr)
+            print(
+                f"note: {counted(number, 'result')} wait{'s' if number == 1 else ''} for {address}{note}",
+                file=sys.stderr,
+            )
         if once:
             results = watcher.inspect_all()
         else:

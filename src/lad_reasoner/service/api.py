@@ -35,8 +35,9 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path as FilePath
 from typing import Annotated, Any
 
-from fastapi import Body, Depends, FastAPI, Path, Query, Request
+from fastapi import Body, Depends, FastAPI, Path, Query, Request, Security
 from fastapi.exceptions import RequestValidationError
+from fastapi.security import HTTPBearer
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
@@ -95,15 +96,18 @@ def _problems(*codes: int) -> dict[int | str, dict[str, Any]]:
     return {code: {"model": Problem} for code in codes}
 
 
-def current_holder(request: Request) -> Holder:
+# For the OpenAPI document only: the guard has looked at the key before.
+BEARER = HTTPBearer(auto_error=False, description="A key of `lad-reasoner key`, where the server has a key file.")
+
+
+def current_holder(request: Request, key: Annotated[object, Security(BEARER)]) -> Holder:
     """Who asks."""
     holder: Holder = request.state.holder
     return holder
 
 
-def require_engineer(request: Request) -> Holder:
+def require_engineer(holder: Annotated[Holder, Depends(current_holder)]) -> Holder:
     """Who asks; 403 for an operator."""
-    holder = current_holder(request)
     if holder.role != "engineer":
         raise HTTPException(403, "this needs the key of an engineer")
     return holder
@@ -157,6 +161,7 @@ def create_app(
         docs_url=None,  # FastAPI's pages load scripts from the internet
         redoc_url=None,
         redirect_slashes=False,
+        generate_unique_id_function=lambda route: route.name,  # short names in clients made from /openapi.json
     )
     app.state.runtime, app.state.telemetry = runtime, telemetry
     _add_state_routes(app)
@@ -187,7 +192,7 @@ def _add_state_routes(app: FastAPI) -> None:
         return JSONResponse({"ready": not reasons, "reasons": reasons}, 503 if reasons else 200)
 
     @app.get("/metrics", tags=["state"], response_class=Response)
-    async def metrics(request: Request) -> Response:
+    async def metrics(request: Request, holder: AnyHolder) -> Response:
         """For Prometheus."""
         content: bytes = request.app.state.telemetry.text()
         return Response(content, media_type="text/plain; version=0.0.4; charset=utf-8")

@@ -55,7 +55,7 @@ class Journal:
     """
 
     def __init__(self, path: Path, folder: Path) -> None:
-        self.folder = folder
+        self.path, self.folder = path, folder
         self._alive = path.with_suffix(".alive")
         self._lock = threading.Lock()
         self.closed = False

@@ -126,7 +126,8 @@ class FolderWatcher:
                         return
             except (MachineError, sqlite3.Error) as error:
                 self._again = time.monotonic() + PAUSE
-                self._fail("the pictures wait", error)
+                where = f"{printable(self.journal.path)}: " if isinstance(error, sqlite3.Error) else ""
+                self._fail("the pictures wait", f"{where}{error}")
             else:
                 self._recover("the pictures wait")
 
@@ -161,7 +162,7 @@ class FolderWatcher:
                     else:
                         yield filter(self._is_wanted, paths)
             except (OSError, InputError) as error:  # the share is gone
-                self._fail("the folder is looked for", error)
+                self._fail("the folder is looked for", str(error))
                 stop.wait(PAUSE)
 
     def _list(self) -> list[Path]:
@@ -261,11 +262,11 @@ class FolderWatcher:
             for sink in self.sinks:
                 sink.announce(state)
 
-    def _fail(self, consequence: str, error: Exception) -> None:
+    def _fail(self, consequence: str, problem: str) -> None:
         """Say once what is wrong; the line is at fault until `_recover`."""
         if consequence not in self._faults:
             self._faults.add(consequence)
-            logger.warning("%s; %s until this is mended", " ".join(str(error).split()), consequence)
+            logger.warning("%s; %s until this is mended", " ".join(problem.split()), consequence)
         self._announce("fault")
 
     def _recover(self, consequence: str) -> None:

@@ -1,9 +1,12 @@
 """Results as signed requests, against a receiver on loopback."""
 
 import base64
+import contextlib
 import hashlib
 import hmac
 import json
+import socket
+import threading
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -12,7 +15,7 @@ import pytest
 
 from helpers.plant import NOWHERE, WebhookReceiver, free_port, part_result
 from lad_reasoner.errors import InputError
-from lad_reasoner.service.sinks import open_sink
+from lad_reasoner.service.sinks import open_sink, webhook
 from lad_reasoner.service.sinks.sink import RejectedResultError, UndeliveredError
 from lad_reasoner.service.sinks.webhook import SECRET, sign
 
@@ -94,6 +97,33 @@ def test_what_a_status_means(status: int, error: type[Exception]) -> None:
             sink.deliver(part_result(), NOWHERE)
         sink.close()
     assert len(receiver.requests) == 1, "a redirect is not followed"
+
+
+def test_an_answer_that_never_ends_holds_nothing_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(webhook, "TIMEOUT", 0.3)
+    ended = threading.Event()
+
+    def drip(connection: socket.socket) -> None:
+        connection.recv(65536)
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n")
+        with contextlib.suppress(OSError):  # the sink has left
+            while not ended.wait(0.05):
+                connection.sendall(b":\n")
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        sink = open_sink(f"http://127.0.0.1:{server.getsockname()[1]}/events")
+        delivering = threading.Thread(target=sink.deliver, args=(part_result(), NOWHERE), daemon=True)
+        delivering.start()
+        connection, _ = server.accept()
+        with connection:
+            dripping = threading.Thread(target=drip, args=(connection,))
+            dripping.start()
+            delivering.join(5)
+            held_up = delivering.is_alive()
+            ended.set()
+            dripping.join()
+        sink.close()
+    assert not held_up
 
 
 def test_nobody_there() -> None:

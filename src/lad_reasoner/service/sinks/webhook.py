@@ -53,7 +53,8 @@ class Webhook(Sink):
         body = result.model_dump_json().encode()
         headers = {"Content-Type": "application/json", **sign(self._key, _identity(result), body)}
         try:
-            response = self._client.post(self.name, content=body, headers=headers)
+            with self._client.stream("POST", self.name, content=body, headers=headers) as response:
+                _read_for_a_while(response)
         except self._failures as error:
             raise UndeliveredError(str(error) or type(error).__name__) from None
         if response.status_code in REJECTED:
@@ -68,6 +69,14 @@ class Webhook(Sink):
 
     def close(self) -> None:
         self._client.close()
+
+
+def _read_for_a_while(response: Any) -> None:
+    """Read the body away, so that the connection can be used again; not one that never ends, as that of a stream."""
+    end = time.monotonic() + TIMEOUT
+    for _ in response.iter_raw():
+        if time.monotonic() > end:
+            return
 
 
 def _identity(result: PartResult) -> str:
