@@ -353,6 +353,14 @@ def test_memory_that_runs_out(folder: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert "--rollout_batch_size 2 (responses sampled at a time)" in str(raised.value)
 
 
+@pytest.mark.parametrize("structured", ["true", "false"])
+def test_weights_that_are_not_finite(folder: Path, trained: list[Any], structured: str) -> None:
+    path = write_recipe(folder, **{**SETTINGS, "learning_rate": "1e38"}, max_steps=9, structured=structured)
+    with pytest.raises(InputError, match=r"run: its weights are not finite any more, since the training diverged"):
+        grpo.train_grpo(path)
+    assert not trained
+
+
 def test_a_picture_that_is_lost_on_the_way(folder: Path, trained: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
     (folder / "data").unlink()
     data = build(folder / "data", task="pair", records=6)

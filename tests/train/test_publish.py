@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 
 from helpers import tiny
 from helpers.tutored import build, write_recipe
-from lad_reasoner.errors import MachineError
+from lad_reasoner.errors import InputError, MachineError
 from lad_reasoner.judges.vlm.checkpoint import load_checkpoint
 from lad_reasoner.train import publish as publishing
 from lad_reasoner.train import sft
@@ -226,9 +226,18 @@ def test_a_training_that_changed_nothing_says_so(
 ) -> None:
     start = load_checkpoint(tmp_path / "base", device="cpu", dtype="float32").model.state_dict()
     stepped[0].model.load_state_dict(start)
+    stepped[0].state.log_history.append({"step": 1, "loss": 0.1, "learning_rate": 1e-12, "grad_norm": 0.1})
     model = publish_here(monkeypatch, folder, stepped[0], tmp_path / "run", "--model", str(tmp_path / "base"))
     assert caplog.messages[-1].startswith(f"{model}: the training changed no weight: its steps were too small; raise")
     assert "The training changed none of its weights." in (model / "README.md").read_text()
+
+
+def test_a_training_that_diverged_is_told_as_such(folder: Path, stepped: Any, tmp_path: Path, monkeypatch: Any) -> None:
+    with torch.no_grad():
+        next(stepped[0].model.parameters()).fill_(torch.nan)
+    with pytest.raises(InputError, match="run: its weights are not finite any more, since the training div"):
+        publish_here(monkeypatch, folder, stepped[0], tmp_path / "run", "--model", str(tmp_path / "base"))
+    assert not (tmp_path / "run" / "model").exists()
 
 
 @pytest.mark.parametrize(
@@ -252,7 +261,7 @@ def test_a_training_that_changed_nothing_says_so(
 def test_why_a_training_changed_nothing(folder: Path, logged: dict[str, float], words: list[str], cause: str) -> None:
     history = [{"loss": 0.1, **logged}, {"train_runtime": 1.0}]
     assert cause in why_unchanged(history, read(folder, *words))
-    assert "raise learning_rate" in why_unchanged([{"train_runtime": 1.0}], read(folder))
+    assert "perhaps: none was logged (logging_steps); raise" in why_unchanged([{"train_runtime": 1.0}], read(folder))
 
 
 def test_a_folder_that_lost_the_update_gets_no_name(

@@ -25,7 +25,7 @@ from typing import Any
 import torch
 
 from lad_reasoner.data.sets.built_set import read_manifest
-from lad_reasoner.errors import LadError, MachineError, require
+from lad_reasoner.errors import InputError, LadError, MachineError, require
 from lad_reasoner.files.jsonl import load_json
 from lad_reasoner.files.pictures import read_picture
 from lad_reasoner.files.whole import share_modes, write_whole
@@ -34,7 +34,7 @@ from lad_reasoner.templates import render_markdown
 from lad_reasoner.text import label_counts
 from lad_reasoner.train.dataset import plain_messages
 from lad_reasoner.train.run_record import save_run_record
-from lad_reasoner.train.session import RESUMED, SHOWN
+from lad_reasoner.train.session import DIVERGED, RESUMED, SHOWN
 from lad_reasoner.train.settings import Recipe
 
 logger = logging.getLogger(__name__)
@@ -54,13 +54,16 @@ def publish(
     """Write RUN/model from the trainer's current weights; returns the folder.
 
     Every process must call it, since each may hold a part of the weights; the first one writes. `records` is the
-    training set; `pictures` go into the card. MachineError if the reloaded model gives other answers.
+    training set; `pictures` go into the card. MachineError if the reloaded model gives other answers, InputError if the
+    weights are not finite.
     """
     target = recipe.out / MODEL
     trained = trainer.deepspeed if trainer.is_deepspeed_enabled else trainer.model
     state = trainer.accelerator.get_state_dict(trained)
     if not trainer.is_world_process_zero():
         return target
+    if not all(weight.isfinite().all() for weight in state.values()):
+        raise InputError(f"{recipe.out}: {DIVERGED}")
     lora = getattr(trainer.model, "peft_config", {}).get("default")
     checkpoint = assemble(recipe, state, lora)
     # Without its format the data set holds paths, not pictures, so that the prompts can be written as JSON.
@@ -168,9 +171,10 @@ def update_kept(
 def why_unchanged(history: Sequence[Mapping[str, Any]], recipe: Recipe[Any]) -> str:
     """The likely cause of a training that changed no weight, by what it logged, and the mend."""
     logged = [line for line in history if "loss" in line]
-    if logged and not any(line.get("learning_rate") for line in logged):
-        return "the learning rate was 0 in each logged step; raise max_steps or learning_rate, or lower warmup_steps"
-    if logged and not any(line.get("grad_norm") for line in logged):
+    if not any(line.get("learning_rate") for line in logged):
+        steps = "each logged step" if logged else "its few steps, perhaps: none was logged (logging_steps)"
+        return f"the learning rate was 0 in {steps}; raise max_steps or learning_rate, or lower warmup_steps"
+    if not any(line.get("grad_norm") for line in logged):
         if any(line.get("zero_spread", 0) < 1 for line in logged):
             return "no logged step had a gradient; train more of the model"
         return "all responses of each group earned the same, so that there was no gradient; give other pairs or rewards"

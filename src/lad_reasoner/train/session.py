@@ -16,6 +16,7 @@ import os
 import pickle
 import signal
 import threading
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from functools import partial
@@ -38,6 +39,7 @@ logger = logging.getLogger(__name__)
 
 SMALLEST, USUAL = 28 * 28, 512 * 28 * 28  # pixels of a picture: one token of the Qwen-VL family, and 512
 RESUMED = "run the same command with --resume"
+DIVERGED = "its weights are not finite any more, since the training diverged; lower learning_rate, and train anew"
 SHOWN = ("loss", "reward")  # logged values shown in the terminal and in the model card
 
 
@@ -60,8 +62,8 @@ def run_trainer(trainer: Any, recipe: Recipe[Any], *, resume: bool, progress: Pr
     """Train to the end, with `resume` from the newest complete checkpoint; without `progress` its notes are logged.
 
     The caller holds the `run_folder`. Raises `StoppedError` after a signal; MachineError if memory ran out, with what
-    to lower and to which value, or if a checkpoint cannot be written; InputError for settings that do not work and a
-    picture that became unreadable.
+    to lower and to which value, or if a checkpoint cannot be written; InputError for settings that do not work, a
+    training that diverged and a picture that became unreadable.
     """
     main = trainer.is_world_process_zero()
     progress = progress if main else None
@@ -79,15 +81,22 @@ def run_trainer(trainer: Any, recipe: Recipe[Any], *, resume: bool, progress: Pr
     trainer.remove_callback(require("transformers", "train").PrinterCallback)  # it writes to stdout
     trainer.add_callback(watch)
     try:
-        with progress or nullcontext(), catch_signals(watch):
+        with progress or nullcontext(), catch_signals(watch), warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # TRL's calls of what Transformers is about to rename
             trainer.train(resume_from_checkpoint=None if start is None else str(start))
     except _NothingLeft:
         return
     except (torch.OutOfMemoryError, MemoryError) as error:
         raise MachineError(out_of_memory(trainer, recipe, error)) from None
+    except MachineError as error:
+        if "not a number" in str(error):  # structured decoding's words, with a mend for inspection
+            raise InputError(f"{recipe.out}: {DIVERGED}") from None
+        raise
     except (ValueError, TypeError, ArithmeticError, RuntimeError, ImportError) as error:
         if "can't allocate memory" in str(error):
             raise MachineError(out_of_memory(trainer, recipe, error)) from None
+        if "probability tensor contains" in str(error):  # PyTorch's words where it samples from such weights
+            raise InputError(f"{recipe.out}: {DIVERGED}") from None
         if watch.stepped:
             raise
         with recipe.translated_errors():  # an error before the end of the first step comes from the settings
