@@ -226,7 +226,7 @@ class Matcher:
         An imitation takes the place of the view that the query explains best.
         """
         features = self._features(query)
-        distances = self._distances(query, features, range(len(self.views)), imitation)
+        distances = self._distances(query, features.reshape(-1, features.shape[-1]), range(len(self.views)), imitation)
         placed = self._place(distances)
         limit, scale = self.spread.limit, self._scale(placed)
         common = placed.common / scale
@@ -265,8 +265,7 @@ class Matcher:
         references: Sequence[int],
         imitation: Imitation | None = None,
     ) -> _Distances:
-        """Of a query at working size, with its features (rows, columns, channels), to references by their indices."""
-        features = features.reshape(-1, features.shape[-1])  # (patches, channels)
+        """Of a query at working size, with its features (patches, channels), to references by their indices."""
         added, (reference, orientation) = self.bank.search(features, references)
         explained, view = self.bank.features[reference][orientation], self.views[reference][orientation]
         if imitation is not None:
@@ -350,7 +349,7 @@ class Matcher:
         def compare_with_others(index: int) -> _Distances:
             view = self.views[index][0]
             others = [other for other in range(len(self.views)) if other != index]
-            return self._distances(view, self._features(view), others)
+            return self._distances(view, self.bank.features[index][0], others)
 
         indices = spread_evenly(len(self.views), LEFT_OUT)
         return in_parallel(compare_with_others, indices, lambda each: track(each, len(indices), work))
