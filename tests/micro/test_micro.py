@@ -486,6 +486,7 @@ def test_a_damaged_state_is_named_and_half_a_model_is_replaced(
         ("seed: !!bool x", "YAML"),
         ("seed: 1", "out"),
         ("- 1", "valid"),
+        (Path("configs/micro/sft.yaml").read_text(), "a config of `train sft` or `train grpo`; run that"),
         (Path("configs/micro/base.yaml").read_text() + "\nsede: 1\n", "sede"),
         (Path("configs/micro/base.yaml").read_text().replace("steps: ", "steps: -"), "vision.steps"),
         (Path("configs/micro/base.yaml").read_text().replace("text_width: 256", "text_width: 32"), "text_width"),

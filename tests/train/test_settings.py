@@ -119,6 +119,7 @@ def test_every_setting_that_nothing_reads_is_one_of_theirs() -> None:
         ("seed: !!bool x", "not valid YAML"),
         ("", "must hold keys and values"),
         ("data: x\noutput_dir: y\n", "model is missing"),
+        ("out: x\nseed: 1\n", "a config of `train micro`; run that, or give one with model, data and output_dir"),
         ("model: x\ndata: y\n", "output_dir is missing"),
     ],
 )

@@ -216,6 +216,17 @@ def test_going_on_restores_every_weight(folder: Path, trained: list[Any], lora: 
     torch.testing.assert_close(before, after, rtol=0, atol=0)
 
 
+def test_a_run_resumed_in_a_later_epoch_ends_the_same(folder: Path, trained: list[Any]) -> None:
+    path = write_recipe(folder, max_steps=5, save_steps=3, per_device_train_batch_size=5)  # three steps an epoch
+    sft.train_sft(path)
+    shutil.rmtree(folder / "run" / "checkpoint-5")
+    sft.train_sft(path, resume=True)
+    whole, chain = (trainer.model.state_dict() for trainer in trained)
+    torch.testing.assert_close(chain, whole, rtol=0, atol=0)
+    losses = [[line["loss"] for line in trainer.state.log_history if "loss" in line] for trainer in trained]
+    assert losses[0] == losses[1]
+
+
 def test_a_folder_in_which_another_process_trains_is_left_as_it_is(folder: Path, trained: list[Any]) -> None:
     with (
         own_folder(folder / "run", "--output_dir"),

@@ -115,6 +115,8 @@ def read_config(path: Path) -> MicroConfig:
     except Exception as error:  # also ValueError, KeyError and AttributeError, of a date or a tag that cannot be
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise InputError(f"{path}: not valid YAML ({reason})") from None
+    if isinstance(fields, dict) and "output_dir" in fields:
+        raise InputError(f"{path}: a config of `train sft` or `train grpo`; run that, or give one with out")
     try:
         return MicroConfig.model_validate(fields)
     except ValidationError as error:

@@ -123,6 +123,8 @@ def read_recipe(
     def where(key: str) -> str:
         return flags.get(key, f"{path}: {key}")
 
+    if "out" in values and "model" not in values:
+        raise InputError(f"{path}: a config of `train micro`; run that, or give one with model, data and output_dir")
     refused = {**ELSEWHERE, **unread}
     names = [*ours.model_fields, *field_names(theirs)]
     mine: dict[str, Any] = {}
