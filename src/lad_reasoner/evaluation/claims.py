@@ -22,7 +22,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 from lad_reasoner.miniloco.colours import COLOURS
@@ -32,6 +32,7 @@ from lad_reasoner.word_lists import Phrases, clauses, grammar, normalise, senten
 
 TENTH = 0.1 + 1e-6
 NUMBERS = ("zero", *NUMBER_WORDS[1:])
+CACHED = 4096  # reasonings: metrics, and then the report, ask for those of a whole run
 
 Facts = Mapping[str, Any]
 # A count is (group,), a colour (part, colour), a level (part, tenths), a connection (part, colour, start, end).
@@ -261,8 +262,13 @@ def _check_sort(kind: type[Statement], claims: Sequence[Claim], scenes: tuple[_S
     return ClaimScore(true, checked, len(told & facts), len(facts))
 
 
-def find_claims(reasoning: str) -> Iterator[Claim]:
+@lru_cache(CACHED)
+def find_claims(reasoning: str) -> tuple[Claim, ...]:
     """The claims of a reasoning, true or not, in its order."""
+    return tuple(_read_claims(reasoning))
+
+
+def _read_claims(reasoning: str) -> Iterator[Claim]:
     pictures: tuple[int, ...] = (1,)
     for sentence in sentences(normalise(reasoning)):
         # Sorts that the rest of the sentence claims nothing about: "one nut is missing and two washers are extra".
