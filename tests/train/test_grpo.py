@@ -287,6 +287,12 @@ def test_a_reward_that_fails(
     assert not trained
 
 
+def test_two_rewards_of_one_name(folder: Path) -> None:
+    path = write_recipe(folder, **SETTINGS, rewards="[accuracy, 'lad_reasoner.rewards:accuracy_reward']")
+    with pytest.raises(InputError, match="rewards: two have the name accuracy_reward, by which they are logged"):
+        grpo.train_grpo(path)
+
+
 def test_a_reward_that_logs_a_number_of_its_own(
     folder: Path, monkeypatch: pytest.MonkeyPatch, trained: list[Any]
 ) -> None:

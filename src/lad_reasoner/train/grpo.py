@@ -87,6 +87,9 @@ def train_grpo(
     arguments = make_arguments(recipe)
     check_packages(arguments)
     rewards = [load_reward(name) for name in recipe.ours.rewards]
+    twice = [name for name, count in Counter(reward.__name__ for reward in rewards).items() if count > 1]
+    if twice:
+        raise InputError(f"{recipe.path}: rewards: two have the name {twice[0]}, by which they are logged; rename one")
     checkpoint = load_trainee(recipe.ours)
     data = load_set(
         recipe.ours.data,
