@@ -54,6 +54,57 @@ def test_a_judge_that_returns_too_few_judgements_is_named(returned: int) -> None
         next(results)
 
 
+class Overlapping(Counter):
+    """Ends a call only when the next one has begun; a query named `wrong` cannot be judged."""
+
+    calls_at_once = 2
+
+    def __init__(self, batch_size: int, calls: int) -> None:
+        super().__init__(batch_size)
+        self.begun = [threading.Event() for _ in range(calls)]
+        self.wrong = ""
+
+    def judge(self, pairs: Sequence[PicturePair]) -> list[Judgement]:
+        call = len(self.batches)
+        judgements = super().judge(pairs)
+        if call < len(self.begun):
+            self.begun[call].set()
+        if call + 1 < len(self.begun):
+            assert self.begun[call + 1].wait(20)
+        if self.wrong in [pair.query.name for pair in pairs]:
+            raise InputError("it is wrong")
+        return judgements
+
+
+def test_a_judge_may_get_its_next_call_before_it_has_ended_one() -> None:
+    judge = Overlapping(2, calls=4)
+    began = time.perf_counter()
+    results = list(run(judge, range(7), read))
+    assert [number for number, _ in results] == list(range(7))
+    assert judge.batches == [2, 2, 2, 1]
+    seconds = [result.verdict.seconds for _, result in results if isinstance(result, Judged)]
+    assert sum(seconds) <= time.perf_counter() - began + 7e-4  # rounded to 1e-4 each; no time counts twice
+
+
+def test_a_faulty_pair_fails_alone_where_calls_overlap() -> None:
+    judge = Overlapping(2, calls=2)
+    judge.wrong = "1"
+    results = list(run(judge, range(5), read))
+    assert [number for number, result in results if isinstance(result, Failure)] == [1]
+    assert [result.query if isinstance(result, Failure) else result.verdict.query for _, result in results] == [
+        *map(str, range(5))
+    ]
+
+
+def test_a_consumer_that_stops_early_waits_for_the_calls_that_have_begun() -> None:
+    judge = Overlapping(1, calls=2)
+    results = run(judge, range(10), read)
+    next(results)
+    results.close()  # type: ignore[attr-defined]
+    assert judge.batches == [1, 1]
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("judge")]
+
+
 def reader_threads() -> list[threading.Thread]:
     return [thread for thread in threading.enumerate() if thread.name.startswith("read")]
 

@@ -82,7 +82,7 @@ class Judge(Protocol):
     not matter. `parameters` is the number of weights of its network, or None. A judge that has to find something out
     first, such as what a service can do, may have a method `prepare()`: it is called before the notes are read. A judge
     that is faster with many queries if it knows their number may have a method `many(number)`: a context that gives the
-    judge for all of them, which may be itself.
+    judge for all of them, which may be itself. `calls_at_once` is how many calls it should get at a time, if not one.
     """
 
     name: str

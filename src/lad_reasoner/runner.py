@@ -4,7 +4,8 @@
         ...                        # Judged: verdict, pictures, judgement; Failure: why there is no verdict
 
 It decodes pictures ahead in a thread and looks there whether they can be judged (quality.py), judges in batches,
-isolates the faulty pair of a failed batch, divides the time of a batch among its pairs, and makes the `Verdict`.
+isolates the faulty pair of a failed batch, divides the time of a batch among its pairs, and makes the `Verdict`. A
+judge that works in processes gets the next batch before it has ended this one, so that none of the processes waits.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from queue import Empty, SimpleQueue
 from threading import Semaphore, Thread
@@ -71,10 +73,12 @@ def run(
     """
     many = getattr(judge, "many", None)
     with (
+        # The first to begin ends last: a call of the judge ends with the processes that it waits for.
+        ThreadPoolExecutor(thread_name_prefix="judge") as judges,
         many(len(items)) if many and isinstance(items, Collection) else nullcontext(judge) as judge,
         ThreadPoolExecutor(1, thread_name_prefix="read") as pool,
     ):
-        batch_size = max(1, judge.batch_size)
+        batch_size, at_once = max(1, judge.batch_size), getattr(judge, "calls_at_once", 1)
         ahead = max(batch_size, READ_AHEAD)
 
         def make_ready(item: Item) -> Ready:
@@ -88,9 +92,12 @@ def run(
             _Stock(items, start, batch_size + ahead) if isinstance(items, Collection) else _Live(items, start, ahead)
         )
         try:
-            while source.more():
-                # The batch has no name, which would keep its pictures in memory while the next batch is read.
-                yield from _run_batch(judge, source.take(batch_size))
+            clock, judging = _Clock(), deque[Iterator[tuple[Item, Judged | Failure]]]()
+            while judging or source.more():
+                while len(judging) < at_once and source.more():
+                    # No batch has a name, which would keep its pictures in memory while the next one is read.
+                    judging.append(_begin_batch(judge, source.take(batch_size), clock, judges if at_once > 1 else None))
+                yield from judging.popleft()
         finally:
             source.close()
             pool.shutdown(wait=False, cancel_futures=True)
@@ -174,7 +181,23 @@ class _Live(Generic[Item]):
         self.wanted.release()
 
 
-def _run_batch(judge: Judge, batch: Sequence[tuple[Item, Future[Ready]]]) -> Iterator[tuple[Item, Judged | Failure]]:
+class _Clock:
+    """When the judge has ended its last call: the time of a call that began before counts from there."""
+
+    def __init__(self) -> None:
+        self.ended = 0.0
+
+    def stop(self, started: float) -> float:
+        """The seconds of a call that ends now."""
+        now = time.perf_counter()
+        seconds, self.ended = now - max(started, self.ended), now
+        return seconds
+
+
+def _begin_batch(
+    judge: Judge, batch: Sequence[tuple[Item, Future[Ready]]], clock: _Clock, judges: ThreadPoolExecutor | None
+) -> Iterator[tuple[Item, Judged | Failure]]:
+    """Wait until the batch is read, and have it judged in one of the threads, or when its first result is asked for."""
     ready: list[Ready] = []
     failures: dict[int, Failure] = {}
     for position, (item, future) in enumerate(batch):
@@ -184,21 +207,26 @@ def _run_batch(judge: Judge, batch: Sequence[tuple[Item, Future[Ready]]]) -> Ite
             # A pair on disk and a failed query have their name in `query`.
             name = item.query if hasattr(item, "query") else name_source(item)
             failures[position] = Failure(query=printable(name), error=str(error))
-    results = _judge(judge, ready)
-    for position, (item, _) in enumerate(batch):
-        yield item, failures[position] if position in failures else next(results)
+    attempt = partial(_judge_ready, judge, ready, clock)
+    results = _judge(judge, ready, clock, judges.submit(attempt).result if judges else attempt)
+    return (
+        (item, failures[position] if position in failures else next(results))
+        for position, (item, _) in enumerate(batch)
+    )
 
 
-def _judge(judge: Judge, ready: Sequence[Ready]) -> Iterator[Judged | Failure]:
+def _judge(
+    judge: Judge, ready: Sequence[Ready], clock: _Clock, attempt: Callable[[], list[Judged]]
+) -> Iterator[Judged | Failure]:
     """The whole batch at once; if that fails, pair by pair: only the faulty pair fails, and each needs less memory."""
     if not ready:
         return
     try:
-        judged = _judge_ready(judge, ready)
+        judged = attempt()
     except (InputError, MachineError) as error:
         if len(ready) > 1:
             for each in ready:
-                yield from _judge(judge, [each])
+                yield from _judge(judge, [each], clock, partial(_judge_ready, judge, [each], clock))
         elif isinstance(error, MachineError):
             raise
         else:
@@ -212,14 +240,14 @@ def judge_batch(judge: Judge, pairs: Sequence[PicturePair]) -> list[Judged]:
 
     Raises what the judge raises, and ValueError if it does not return one judgement for each pair.
     """
-    return _judge_ready(judge, [(pair, _why_unfit(judge, pair)) for pair in pairs])
+    return _judge_ready(judge, [(pair, _why_unfit(judge, pair)) for pair in pairs], _Clock())
 
 
 def _why_unfit(judge: Judge, pair: PicturePair) -> str:
     return why_unfit(pair) if getattr(judge, "looks_at_pictures", True) else ""
 
 
-def _judge_ready(judge: Judge, ready: Sequence[Ready]) -> list[Judged]:
+def _judge_ready(judge: Judge, ready: Sequence[Ready], clock: _Clock) -> list[Judged]:
     start = time.perf_counter()
     fit = [pair for pair, reason in ready if not reason]
     made = judge.judge(fit) if fit else []
@@ -227,7 +255,7 @@ def _judge_ready(judge: Judge, ready: Sequence[Ready]) -> list[Judged]:
         raise ValueError(f"{judge.name}: returned {len(made)} judgements for {len(fit)} pairs")
     following = iter(made)
     judgements = [Judgement("invalid", reason=reason) if reason else next(following) for _, reason in ready]
-    seconds = (time.perf_counter() - start) / len(ready)
+    seconds = clock.stop(start) / max(1, len(ready))
     judged = []
     for (pair, _), judgement in zip(ready, judgements, strict=True):
         references = tuple(reference.name for reference in pair.references)

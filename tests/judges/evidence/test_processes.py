@@ -14,9 +14,11 @@ from PIL import Image
 
 from helpers.shots import shot
 from lad_reasoner import Inspector
+from lad_reasoner.errors import MachineError
 from lad_reasoner.judge import Judgement, PicturePair
 from lad_reasoner.judges.evidence import processes
 from lad_reasoner.judges.evidence.judge import Evidence
+from lad_reasoner.runner import Judged, run
 
 REFERENCES = [shot("good", index, split="train").image for index in range(2)]
 QUERIES = [shot("logical" if index % 2 else "good", index).image for index in range(4)]
@@ -89,6 +91,27 @@ def test_judgements_are_the_same_and_a_killed_worker_loses_none(
     for judgements in (same, again):
         assert list(map(words_of, judgements)) == list(map(words_of, expected))
     assert len({judgement.score for judgement in expected}) == len(pairs)  # so that their order is seen
+
+
+def test_what_is_asked_when_the_processes_have_ended_is_not_judged(two_workers: list[processes._Worker]) -> None:
+    """A call that a consumer who stopped early has left behind."""
+    judge, pairs = Evidence(), pairs_of(REFERENCES[0])
+    with judge.many(6) as workers:
+        workers.judge(pairs[:1])
+    with pytest.raises(MachineError, match="have ended"):
+        workers.judge(pairs[:1])
+
+
+def test_no_worker_waits_for_the_last_queries_of_a_batch(
+    two_workers: list[processes._Worker], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judge, pairs = Evidence(), pairs_of(REFERENCES[0])
+    expected = judge.judge(pairs)
+    monkeypatch.setattr(processes, "A_WORKER", 1)
+    results = list(run(judge, pairs * 3, lambda pair: pair))
+    assert [result.verdict.score for _, result in results if isinstance(result, Judged)] == [
+        judgement.score for judgement in expected * 3
+    ]
 
 
 def words_of(judgement: Judgement) -> tuple[object, ...]:

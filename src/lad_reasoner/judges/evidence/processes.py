@@ -25,6 +25,7 @@ from contextlib import contextmanager, suppress
 from itertools import groupby
 from typing import IO, TYPE_CHECKING, Any
 
+from lad_reasoner.errors import MachineError
 from lad_reasoner.files.pictures import Picture
 from lad_reasoner.judge import Judge, Judgement, PicturePair
 from lad_reasoner.judges.evidence.threads import count_cores, in_parallel
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 
 MANY = 100  # queries: a worker takes two seconds to start
 MOST = 8  # workers: each takes some 200 MB, and what is studied of the references
-A_WORKER = 8  # queries of a batch: the last of them are few against those that all work on
+A_WORKER = 6  # queries of a batch; two batches are judged, and as many read ahead
 KNOWN = 4  # sets of references that a worker holds
 PATIENCE = 120  # seconds for an answer: it takes a tenth of one, or some ten where many references are studied for it
 TICK = 1.0  # seconds between two looks at the workers
@@ -85,9 +86,10 @@ class _Workers:
     """`evidence`, whose queries are judged in processes; see `judge.Judge`."""
 
     def __init__(self, judge: Evidence, workers: Sequence[_Worker]) -> None:
-        self.judge_here = judge
+        self.judge_here, self.workers = judge, workers
         self.name, self.prompt_version, self.parameters = judge.name, judge.prompt_version, judge.parameters
         self.notes, self.batch_size = judge.notes, A_WORKER * len(workers)
+        self.calls_at_once = 2  # so that no worker waits while the others have the last queries of a batch
         self._said = False
         self._free, self._changed = list(workers), threading.Condition()
 
@@ -102,6 +104,8 @@ class _Workers:
         groups = [[pair for _, pair in each] for _, each in same]
         made = [each for of_group in in_parallel(lambda group: self._ask(group, studied), groups) for each in of_group]
         lost = [pair for pair, judgement in zip(pairs, made, strict=True) if judgement is None]
+        if all(worker.ended for worker in self.workers):
+            raise MachineError("evidence: its processes have ended")  # nobody waits for an answer any more
         here = iter(self.judge_here.judge(lost) if lost else ())
         return [next(here) if judgement is None else judgement for judgement in made]
 
