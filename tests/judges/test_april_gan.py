@@ -293,7 +293,7 @@ def test_the_verb_writes_both(clip: Path, layers: Path, tmp_path: Path) -> None:
         "--out",
         run,
     ]
-    done = CliRunner().invoke(app, [*map(str, words), "-M", f"clip={clip}", "-M", f"layers={layers}", "--limit", "3"])
+    done = CliRunner().invoke(app, [*map(str, words), "-M", f"layers={layers}", "--limit", "3"])
     assert done.exit_code == 0, done.output
     assert "each picture is scored by itself" in done.stderr
     assert (run / "transductive/report.html").is_file()

@@ -86,7 +86,7 @@ def troubled(browser: Browser, served: Served) -> Iterator[Page]:
 
 def new_context(browser: Browser, served: Served) -> BrowserContext:
     context = browser.new_context(base_url=f"http://127.0.0.1:{served.port}", viewport={"width": 1300, "height": 900})
-    context.set_default_timeout(10_000)
+    context.set_default_timeout(30_000)  # other workers of the suite may have the cores for a while
     return context
 
 
