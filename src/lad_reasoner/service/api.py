@@ -428,23 +428,16 @@ def picture_as_png(live: LiveStation, number: int) -> bytes:
 
 
 def _card(live: LiveStation) -> StationCard:
-    station = live.open.station
-    return StationCard(
-        name=station.name,
-        judge=station.judge,
-        references=len(station.references),
-        normals=len(station.normals),
-        limit=station.limit,
-        unsure_from=station.unsure_from,
-        version=live.version,
-        counts=live.archive.counts(),
-        problem=live.problem(),
-        notes=tuple(live.open.judge.notes),
-    )
+    state = {"version": live.version, "counts": live.archive.counts(), "problem": live.problem()}
+    return _card_of(live.open.station, **state, notes=tuple(live.open.judge.notes))
 
 
 def _stale_card(station: Station, reason: str) -> StationCard:
     """Of a station that judges nothing before it is calibrated."""
+    return _card_of(station, version=0, counts={}, problem=reason)
+
+
+def _card_of(station: Station, **state: Any) -> StationCard:
     return StationCard(
         name=station.name,
         judge=station.judge,
@@ -452,9 +445,7 @@ def _stale_card(station: Station, reason: str) -> StationCard:
         normals=len(station.normals),
         limit=station.limit,
         unsure_from=station.unsure_from,
-        version=0,
-        counts={},
-        problem=reason,
+        **state,
     )
 
 
