@@ -102,7 +102,7 @@ def test_a_consumer_that_stops_early_waits_for_the_calls_that_have_begun() -> No
     next(results)
     results.close()  # type: ignore[attr-defined]
     assert judge.batches == [1, 1]
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("judge")]
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("call")]
 
 
 def reader_threads() -> list[threading.Thread]:

@@ -74,7 +74,7 @@ def run(
     many = getattr(judge, "many", None)
     with (
         # The first to begin ends last: a call of the judge ends with the processes that it waits for.
-        ThreadPoolExecutor(thread_name_prefix="judge") as judges,
+        ThreadPoolExecutor(thread_name_prefix="call") as judges,
         many(len(items)) if many and isinstance(items, Collection) else nullcontext(judge) as judge,
         ThreadPoolExecutor(1, thread_name_prefix="read") as pool,
     ):
