@@ -80,6 +80,7 @@ def test_a_batch_is_answered_line_by_line(served: Served) -> None:
 
 
 def test_state_needs_no_station(served: Served) -> None:
+    assert served.inspect(grey_png(105)).json["outcome"] == "good"
     assert served.ask("GET", "/healthz").json == {"status": "ok"}
     assert served.ask("GET", "/readyz").json == {"ready": True, "reasons": []}
     for path, status in (("/healthz", 200), ("/readyz", 200), ("/", 303)):  # what watches a service asks so
