@@ -11,13 +11,12 @@ demo: $(READY)
 	$(BIN)/lad-reasoner demo
 
 # The whole suite. Page tests use a Chromium that is already there, or install Debian's where that is allowed.
-# Three workers are for two cores: each of them waits a fifth of its time for processes that it starts.
 test: $(READY)
 	@command -v chromium chromium-browser google-chrome >/dev/null || \
 	  { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -qq && \
 	    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium >/dev/null; } || \
 	  echo "no Chromium: the page tests will be skipped" >&2
-	$(BIN)/pytest -n 3 --dist worksteal
+	$(BIN)/pytest -n 2 --dist worksteal
 
 # Faults and attacks, in their short form: tried, survived, lost (SECURITY.md says what each one shows).
 drills: $(READY)

@@ -336,7 +336,11 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     return (archive.folder / "archive.sqlite3").read_bytes()
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=60,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
 @given(data=st.data())
 def test_a_damaged_database_is_refused_or_read(
     tmp_path_factory: pytest.TempPathFactory, whole: bytes, data: st.DataObject

@@ -30,6 +30,9 @@ from lad_reasoner.version import __version__
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
 
 
+expect.set_options(timeout=30_000)  # other workers of the suite may have the cores for a while
+
+
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     with sync_playwright() as playwright:
