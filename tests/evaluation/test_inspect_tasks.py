@@ -1,7 +1,9 @@
 """The tasks of inspect_ai, run by inspect_ai itself with a model that answers from a list; its log is read back."""
 
+import gc
 import importlib
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,7 +22,15 @@ from lad_reasoner.judges import load_judge  # noqa: E402
 ANSWERS = ("yes", "no", "yes", "perhaps")
 
 
+@pytest.fixture
+def collected() -> Iterator[None]:
+    """inspect_ai leaves streams open: they end with its test, where warnings are ignored, and not in a later one."""
+    yield
+    gc.collect()
+
+
 @pytest.mark.filterwarnings("ignore")
+@pytest.mark.usefixtures("collected")
 def test_miniloco_and_its_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from inspect_ai.model import ModelOutput, ModelUsage, get_model
 
@@ -71,6 +81,7 @@ def test_any_benchmark(tmp_path: Path) -> None:
 
 
 @pytest.mark.filterwarnings("ignore")
+@pytest.mark.usefixtures("collected")
 def test_a_model_behind_a_service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """inspect_ai takes `<think>…</think>` out of what such a model wrote: it is put back, in scorer and log."""
     pytest.importorskip("openai", reason="openai, which inspect_ai asks services with, is not installed")
