@@ -169,14 +169,14 @@ def test_exit_codes_and_outputs_of_an_unsure_part(command: Command, station: Pat
         (["inspect", "--station", "S", "--model", "evidence", "x.png"], "--station has its own judge"),
         (["inspect", "--station", "S", "-M", "votes=2", "x.png"], "--station has its own judge"),
         (["inspect", "--station", "S", "--evidence", "x.png"], "--evidence is a field of the station's file"),
-        (["eval", "--station", "S", "--references", "2", "--out", "x"], "leave --references out"),
+        (["eval", "--station", "S", "--references", "2", "--out", "x"], "--station has its own references"),
         (["eval", "--station", "S", "--votes", "2", "--out", "x"], "--station has its own judge"),
     ],
 )
 def test_a_station_brings_its_own(command: Command, station: Path, words: list[str], said: str) -> None:
     code, _, told = command(*[str(station) if word == "S" else word for word in words])
     assert code == 2
-    assert said in " ".join(told.replace("│", " ").split())
+    assert f"Error: {said}" in " ".join(told.replace("│", " ").split())
 
 
 def test_eval_of_a_station(command: Command, station: Path, tmp_path: Path) -> None:

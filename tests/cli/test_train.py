@@ -34,7 +34,7 @@ def test_every_key_goes_to_the_recipe(monkeypatch: pytest.MonkeyPatch) -> None:
     assert given[1] == ("recipe.yaml", [], True)
     done = runner.invoke(app, ["train", "sft", "--max_steps", "3", "recipe.yaml"])
     assert done.exit_code == 2
-    assert "CONFIG comes first" in done.output
+    assert "Error: CONFIG comes first" in done.output
 
 
 def test_the_share_of_the_update_that_was_published_is_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

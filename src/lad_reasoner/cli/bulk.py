@@ -12,9 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import typer
-
-from lad_reasoner.cli.options import exit_by
+from lad_reasoner.cli.options import FlagsError, exit_by
 from lad_reasoner.text import counted
 from lad_reasoner.text import print_shown as print
 
@@ -44,7 +42,7 @@ def inspect_on_cluster(
     from lad_reasoner.report.terminal import track
 
     if not ADDRESS.fullmatch(address):
-        raise typer.BadParameter(f"--ray {address}: write --ray local, --ray auto or --ray HOST:PORT")
+        raise FlagsError(f"--ray {address}: write --ray local, --ray auto or --ray HOST:PORT")
     require("ray", "ray")
     found = find_queries(queries)
     opener, settings = (

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lad_reasoner.cli.options import STATION, print_receipt, with_judge_options
+from lad_reasoner.cli.options import STATION, FlagsError, print_receipt, with_judge_options
 from lad_reasoner.errors import InputError, LadError, MachineError, MissingExtraError
 from lad_reasoner.text import counted
 from lad_reasoner.text import print_shown as print
@@ -80,7 +80,7 @@ def eval_verb(
         from lad_reasoner.service.inspection import OpenStation, StationJudge
 
         if references is not None:
-            raise typer.BadParameter("--station has its own references; leave --references out")
+            raise FlagsError("--station has its own references; leave --references out")
         judge = StationJudge(OpenStation(station, options=options))
         # Named as in the station's file, wherever its folder is.
         names = judge.station.station.compared

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from lad_reasoner.cli.options import REFERENCE, STATION
+from lad_reasoner.cli.options import REFERENCE, STATION, FlagsError
 from lad_reasoner.text import print_shown as print
 
 
@@ -28,7 +28,7 @@ def export_verb(
     It holds references, limit and the network of `evidence`, for `inspect --edge`.
     """
     if bool(station) == bool(reference):
-        raise typer.BadParameter("give --reference or --station, one of the two")
+        raise FlagsError("give --reference or --station, one of the two")
     from lad_reasoner.files.walk import find_pictures
     from lad_reasoner.service.edge import export_edge
     from lad_reasoner.service.setup import create_station

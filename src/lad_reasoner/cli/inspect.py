@@ -16,6 +16,7 @@ import typer
 from lad_reasoner.cli.options import (
     REFERENCE,
     STATION,
+    FlagsError,
     exit_by,
     print_receipt,
     with_judge_options,
@@ -98,8 +99,8 @@ def inspect_verb(
 ) -> None:
     """Judge pictures against known-good ones. Each gets a verdict, a place and a reason."""
     for wrong, why in (
-        (as_json and as_csv, "--json and --csv exclude each other"),
-        (station and evidence, "--evidence is a field of the station's file"),
+        (as_json and as_csv, "--json and --csv exclude each other; give one of them"),
+        (station and evidence, "--evidence is a field of the station's file; leave it out beside --station"),
         (
             evidence and model == "evidence",
             "evidence already has a map and boxes; --evidence is for another --model",
@@ -112,16 +113,16 @@ def inspect_verb(
             edge and (options or model != "evidence" or evidence or ray is not None),
             "--edge has its own judge; leave --model, --evidence, --ray and judge options out",
         ),
-        (second_look_server and not second_look, "--second-look-server goes with --second-look"),
+        (second_look_server and not second_look, "--second-look-server goes with --second-look; give both"),
         (ray is not None and second_look, "--second-look does not go with --ray; a station's own second look does"),
-        (ray is None and (workers or parquet), "--workers and --parquet go with --ray"),
+        (ray is None and (workers or parquet), "--workers and --parquet go with --ray; give it, or leave them out"),
         (
             ray is not None and (as_json or as_csv or verbose or out is None),
             "--ray writes lines into a folder: give --out, and no --json, --csv or --verbose",
         ),
     ):
         if wrong:
-            raise typer.BadParameter(why)
+            raise FlagsError(why)
     if ray is not None and out is not None:
         from lad_reasoner.cli.bulk import inspect_on_cluster
 

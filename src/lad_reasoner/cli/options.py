@@ -18,6 +18,15 @@ if TYPE_CHECKING:
 
 EXIT_INPUT, EXIT_ANOMALY, EXIT_UNSURE = 1, 3, 4
 
+
+class FlagsError(typer.BadParameter):
+    """Flags that do not go together: exit code 2, and the message alone, since no single value is invalid."""
+
+    def format_message(self) -> str:
+        """Without the "Invalid value:" of Typer."""
+        return self.message
+
+
 MaxPixels = Annotated[
     int | None,
     typer.Option(metavar="N", min=1, help="Pixel budget of a picture; larger ones are scaled down."),
@@ -113,7 +122,7 @@ def with_judge_options(verb: Callable[..., None]) -> Callable[..., None]:
             raise InputError(f"-M {name}={options[name]}: --{name.replace('_', '-')} says it too; give it once")
         options |= from_flags
         if given.get("station") and (model or options.keys() - OVER_A_STATION):
-            raise typer.BadParameter(
+            raise FlagsError(
                 "--station has its own judge and options; leave --model and the like out, except for "
                 f"{', '.join('--' + name.replace('_', '-') for name in OVER_A_STATION)}"
             )

@@ -13,6 +13,7 @@ from lad_reasoner.cli.options import (
     EXIT_INPUT,
     REFERENCE,
     Device,
+    FlagsError,
     MaxPixels,
     ReasoningTokens,
     given_options,
@@ -85,9 +86,9 @@ def create_verb(
     from lad_reasoner.service.setup import create_station
 
     if not normal and (max_false_alarms or max_unsure):
-        raise typer.BadParameter("a promised rate needs good pictures: give --normal")
+        raise FlagsError("--max-false-alarms and --max-unsure are promised of good pictures: give these with --normal")
     if folds and not normal:
-        raise typer.BadParameter("--folds divides the pictures of --normal: give these")
+        raise FlagsError("--folds divides the pictures of --normal: give these")
     made = create_station(
         out,
         find_pictures(reference),
@@ -236,9 +237,9 @@ def rules_verb(
     from lad_reasoner.service.summary import describe_rules
 
     if bool(model) != bool(server):
-        raise typer.BadParameter("give --model and --server together: questions are put to a model behind a service")
+        raise FlagsError("give --model and --server together: questions are put to a model behind a service")
     if broken not in (None, "note", "unsure", "anomalous"):
-        raise typer.BadParameter("--broken is note, unsure or anomalous")
+        raise FlagsError("--broken is note, unsure or anomalous")
     held: dict[str, tuple[int, int]] = {}
     if show:
         shown = Station.load(folder)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperCommand
 
+from lad_reasoner.cli.options import FlagsError
 from lad_reasoner.errors import StoppedError, require
 from lad_reasoner.text import print_shown as print
 
@@ -125,7 +126,7 @@ def _run(stage: Callable[..., Path], context: typer.Context, config: str, resume
     from lad_reasoner.train.session import first_process
 
     if config.startswith("--"):
-        raise typer.BadParameter(f"CONFIG comes first, then {config} and other settings")
+        raise FlagsError(f"CONFIG comes first, then {config} and other settings")
     try:
         folder = stage(config, context.args, resume=resume, track=track, progress=TrainingProgress(), **views)
     except StoppedError as stop:

@@ -20,6 +20,7 @@ from lad_reasoner.cli.options import (
     KEEP_REJECTED,
     KEEP_REVIEWED,
     Device,
+    FlagsError,
     MaxPixels,
     ReasoningTokens,
     given_options,
@@ -84,10 +85,10 @@ def watch_verb(
     addresses = list(dict.fromkeys(to or []))
     sinks = [open_sink(address, move=move) for address in addresses]
     if move and not any(isinstance(sink, SortedFolders) for sink in sinks):
-        raise typer.BadParameter("--move needs a folder: give it with --to")
+        raise FlagsError("--move needs a folder: give it with --to")
     for address in forget or []:
         if address in (HISTORY, *addresses):
-            raise typer.BadParameter(f"--forget {address}: its results are still wanted; leave out its --to first")
+            raise FlagsError(f"--forget {address}: its results are still wanted; leave out its --to first")
     station = station_folder(station)
     check_folders(folder, station, sinks)
     options = given_options(max_pixels=max_pixels, device=device, reasoning_tokens=reasoning_tokens)
