@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from lad_reasoner.answers import Answer
+from lad_reasoner.text import shown
 
 Kind = Literal["good", "logical", "structural"]
 UNKNOWN_KIND = "other"  # of an anomalous picture whose source does not say what kind of anomaly it shows
@@ -200,6 +201,11 @@ class Failure(Record):
 
     query: str
     error: str
+
+    @property
+    def reason(self) -> str:
+        """The error without the query's name at its start, for where that stands beside it."""
+        return self.error.removeprefix(f"{shown(self.query)}: ")
 
 
 class ResultLine(Record):

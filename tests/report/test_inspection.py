@@ -77,6 +77,12 @@ def test_how_it_was_measured_is_folded_away() -> None:
     assert "How it was measured" not in render_inspection([row(examination())], [picture()], title="t")
 
 
+def test_the_name_of_a_failed_picture_stands_once() -> None:
+    failure = Failure(query="d.png", error="d.png: the file is empty")
+    html = render_inspection([row(failure)], [picture()], title="t")
+    assert '<div class="said">the file is empty</div>' in html and "d.png: " not in html
+
+
 @pytest.mark.parametrize(
     ("score", "strength", "lent", "weak"),
     [(0.8, 1.5, "", False), (0.2, 1.5, "", True), (0.8, 0.9, "", True), (0.2, 1.5, "evidence", False)],

@@ -47,6 +47,16 @@ def test_verdicts_failures_and_notes() -> None:
     assert not {"\x1b", "\x07", "\x9b", "\u202e"} & set(text)
 
 
+def test_the_name_of_a_failed_picture_stands_once() -> None:
+    console = Console(file=io.StringIO(), width=80, color_system=None)
+    table = VerdictTable(console)
+    for name in ("a.png", "b.png"):
+        table.add(Failure(query=name, error=f"{name}: the file is empty"))
+    assert isinstance(console.file, io.StringIO)
+    text = console.file.getvalue()
+    assert [text.count(part) for part in ("a.png", "b.png", " the file is empty")] == [1, 1, 2]
+
+
 def test_names_of_classes_and_files_on_the_command_line(tmp_path: Path) -> None:
     """Markup in the name of a class ended `data pairs` after all was built."""
     name = "lamp [v2] [bold] \x9b31m"

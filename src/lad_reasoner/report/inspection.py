@@ -59,7 +59,7 @@ def inspection_row(
 ) -> InspectionRow:
     """The row of one query. `kind` and `truth` come with its label; `reference` is the number of the one to show."""
     if isinstance(result, Failure):
-        return InspectionRow(name=result.query, error=result.error, truth=truth)
+        return InspectionRow(name=result.query, error=result.reason, truth=truth)
     verdict, picture, heat = result.verdict, result.pair.query, result.judgement.heat
     made = f"{verdict.model} · {picture.width}×{picture.height} pixels · {verdict.seconds:.2f} s"
     if verdict.p_value is not None:

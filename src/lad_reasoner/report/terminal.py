@@ -119,7 +119,7 @@ class VerdictTable:
         if isinstance(result, Failure):
             self.console.print(self._grid(Text("not judged", style="yellow"), Text(""), name))
             if result.error not in self.said:
-                self.console.print(self._grid(Text(""), Text(""), plain(result.error)))
+                self.console.print(self._grid(Text(""), Text(""), plain(result.reason)))
             self.said.add(result.error)
             return
         unsure = result.outcome == "unsure"
