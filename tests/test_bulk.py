@@ -66,6 +66,18 @@ class Broken(Plain):
         raise ZeroDivisionError("a fault")
 
 
+class Learns(Plain):
+    """Sees after some pictures that its service is another one."""
+
+    seen = 0
+
+    def judge(self, pairs: Sequence[PicturePair]) -> list[Judgement]:
+        self.seen += len(pairs)
+        if self.seen > 5:
+            self.notes = ("a note", "another model answers")
+        return super().judge(pairs)
+
+
 class Later(Plain):
     prompt_version = "plain-2"
 
@@ -121,6 +133,16 @@ def _open(judge: str, references: list[Path]) -> Any:
 
 def lines_of(out: Path) -> list[ResultLine]:
     return [line for path in sorted(out.glob("part-*.jsonl")) for line in read_records(path, ResultLine)]
+
+
+@pytest.mark.usefixtures("here")
+def test_what_a_judge_learns_later_is_told_once(folder: Path) -> None:
+    words = ["inspect", "-r", f"{folder}/good.png", f"{folder}/query", "--model", "test_bulk:Learns", "--ray", "local"]
+    done = CliRunner().invoke(app, [*words, "--out", f"{folder}/out"])
+    notes = [line for line in done.stderr.splitlines() if line.startswith("note: a")]
+    assert notes == ["note: a note", "note: another model answers"]
+    settings = BulkSettings.model_validate_json((folder / "out/_settings.json").read_bytes())
+    assert settings.notes == ("a note", "another model answers")
 
 
 @pytest.mark.usefixtures("here")

@@ -70,7 +70,8 @@ class Inspecting(Protocol):
 class BulkSettings(Record):
     """Judge and references of a bulk run; it can be resumed if they are the same.
 
-    `references` are SHA-256 of the files, `prompt_version` and `notes` are empty until a worker has said them.
+    `references` are SHA-256 of the files, `prompt_version` and `notes` are empty until a worker has said them. Notes
+    come with each unit, since a judge may learn more as it works.
     """
 
     model: str
@@ -203,15 +204,15 @@ class BulkRun:
         """Stop if a worker could not work, or its judge is another one than that of the lines on disk."""
         if "stop" in answer:
             raise InputError(answer["stop"]) if answer["input"] else MachineError(answer["stop"])
-        version, notes = answer["prompt_version"], tuple(answer["notes"])
-        if not self.settings.prompt_version:
-            self.settings = self.settings.model_copy(update={"prompt_version": version, "notes": notes})
-            self._save_settings()
-        elif version != self.settings.prompt_version:
+        version, notes = answer["prompt_version"], tuple(dict.fromkeys((*self.settings.notes, *answer["notes"])))
+        if self.settings.prompt_version not in ("", version):
             raise InputError(
                 f"{self.out}: made with prompt_version {self.settings.prompt_version}, not {version}; "
                 "give another --out, and the same version of the package to all workers"
             )
+        if (version, notes) != (self.settings.prompt_version, self.settings.notes):
+            self.settings = self.settings.model_copy(update={"prompt_version": version, "notes": notes})
+            self._save_settings()
 
     def _read_parts(self) -> set[str]:
         """The names of the queries that have a line; half a line at the end is removed."""

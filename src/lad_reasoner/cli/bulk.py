@@ -6,7 +6,7 @@ import hashlib
 import io
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import redirect_stdout
 from functools import partial
 from pathlib import Path
@@ -17,7 +17,7 @@ from lad_reasoner.text import counted
 from lad_reasoner.text import print_shown as print
 
 if TYPE_CHECKING:
-    from lad_reasoner.bulk import BulkRun, BulkSettings, Inspecting
+    from lad_reasoner.bulk import BulkSettings, Inspecting
 
 
 def inspect_on_cluster(
@@ -58,17 +58,17 @@ def inspect_on_cluster(
     # A GPU each where the judge is told to run on one; the cluster chooses which.
     gpus = 1.0 if str(options.get("device", "")).startswith("cuda") else 0.0
     lines = bulk.lines(address, workers=workers, gpus=gpus)
+    told = 0  # notes that are printed
     try:
         # Ray prints to stdout when a worker dies; the note below says it in one line.
         with redirect_stdout(io.StringIO()):
             for number, _ in enumerate(track(lines, len(bulk.todo), "Inspecting", beside_results=False)):
                 if number == 0:  # before, no worker has said them
-                    _print_notes(bulk)
+                    told = _print_notes(bulk.settings.notes)
     except (MachineError, KeyboardInterrupt, SystemExit):  # SystemExit: SIGTERM
         print(f"{out}: all verdicts so far are kept; the same command resumes the run", file=sys.stderr)
         raise
-    if not bulk.todo:
-        _print_notes(bulk)
+    _print_notes(bulk.settings.notes[told:])  # what the judges learned later
     if bulk.repeated:
         print(f"note: workers died; {counted(bulk.repeated, 'unit')} judged again", file=sys.stderr)
     tally = bulk.tally
@@ -81,9 +81,11 @@ def inspect_on_cluster(
     exit_by(tally, fail_on_anomaly=fail_on_anomaly)
 
 
-def _print_notes(bulk: BulkRun) -> None:
-    for note in bulk.settings.notes:
+def _print_notes(notes: Sequence[str]) -> int:
+    """Print the notes; returns how many there are."""
+    for note in notes:
         print(f"note: {note}", file=sys.stderr)
+    return len(notes)
 
 
 def _opener(
