@@ -9,19 +9,20 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from helpers.plant import wait_for
+from helpers.plant import part_result, wait_for
 from helpers.stations import grey_picture, grey_station
 from lad_reasoner.errors import InputError, ServiceError
 from lad_reasoner.files.pictures import PictureSource
 from lad_reasoner.records import Failure
 from lad_reasoner.service import watcher
 from lad_reasoner.service.inspection import Decision, OpenStation
-from lad_reasoner.service.journal import Journal
+from lad_reasoner.service.journal import KEPT, Journal
 from lad_reasoner.service.parts import PartResult, PictureFile
 from lad_reasoner.service.sinks import Sink, open_sink
 from lad_reasoner.service.watcher import FolderWatcher, check_folders, journal_path
@@ -365,6 +366,23 @@ def test_an_unmounted_share_that_looks_empty(
         working.wait(2)
         time.sleep(0.3)
     assert working.parts() == ["0", "1"]
+
+
+def test_the_journal_is_pruned_while_the_line_works(
+    station: OpenStation, camera: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watcher, "PRUNED", 0.0)
+    gone = PictureFile(camera / "gone.png", 1, 1)
+    with Journal(camera.parent / "journal.sqlite", camera) as journal:
+        journal.record(gone, part_result(time=datetime.now(UTC) - KEPT - timedelta(days=1)), [])
+    with line(station, camera) as working:
+        journal = working.watched.journal
+        time.sleep(0.5)
+        assert journal.knows(gone), "an empty folder may be a share that is away"
+        grey_picture(camera / "1.png", 101)
+        working.wait(1)
+        wait_for(lambda: not journal.knows(gone))
+    assert working.parts() == ["1"]
 
 
 def test_a_stop_keeps_what_is_not_inspected(station: OpenStation, camera: Path) -> None:

@@ -15,9 +15,10 @@ import contextlib
 import os
 import sqlite3
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import MappingProxyType
 
 from pydantic import ValidationError
 
@@ -155,8 +156,11 @@ class Journal:
         with contextlib.suppress(OSError):  # on a full disk the health check says so
             self._alive.touch()
 
-    def prune(self) -> int:
-        """Remove delivered results older than `KEPT` whose picture is gone; returns their number."""
+    def prune(self, there: Mapping[Path, PictureFile] = MappingProxyType({})) -> int:
+        """Remove delivered results older than `KEPT` whose picture is gone; returns their number.
+
+        Pictures that are known to be `there` are not looked for.
+        """
         before = (datetime.now(UTC) - KEPT).isoformat()
         query = (
             "SELECT number, path, size, modified_ns FROM results "
@@ -167,7 +171,7 @@ class Journal:
         gone = []
         for number, path, size, modified_ns in rows:
             file = PictureFile(self._path(path), size, modified_ns)
-            if PictureFile.at(file.path) != file:
+            if there.get(file.path) != file and PictureFile.at(file.path) != file:
                 gone.append((number,))
         with self._lock, self._connection:
             self._connection.executemany("DELETE FROM results WHERE number = ?", gone)

@@ -43,6 +43,7 @@ PATIENCE = 5.0  # seconds without a change, after which an unreadable picture is
 LISTED = 10.0  # seconds between two listings of the folder
 TICK_MS = 50  # how often waiting files are looked at
 PAUSE = 2.0  # seconds before the judge, the journal or a folder that failed is tried again
+PRUNED = 86400.0  # seconds between two prunings of the journal
 LAST_DELIVERIES = 5.0  # seconds for the sinks after a signal
 
 Inspect = Callable[[Iterable[PictureSource]], Iterator[Decision | Failure]]
@@ -81,6 +82,7 @@ class FolderWatcher:
         self._said: set[str] = set()  # notes
         self._faults: set[str] = set()  # what is not done until something is mended
         self._state: LineState | None = None  # that the sinks know
+        self._pruned = time.monotonic()  # the verb has pruned it at the start
         self._again = 0.0  # monotonic time before which nothing is inspected, after a failure
 
     def __enter__(self) -> FolderWatcher:
@@ -116,6 +118,7 @@ class FolderWatcher:
         for changed in self._changes(stop, poll):
             try:
                 self._note(changed)
+                self._prune()
                 whole = self._whole() if time.monotonic() >= self._again else []
                 if not whole:
                     continue
@@ -198,6 +201,12 @@ class FolderWatcher:
                         self._waiting.pop(path, None)
                     else:
                         self._waiting[path] = _Waiting(file, now)
+
+    def _prune(self) -> None:
+        """Once a day drop old results from the journal; not while no picture is there, as on a share that is away."""
+        if self._done and time.monotonic() - self._pruned >= PRUNED:
+            self._pruned = time.monotonic()
+            self.journal.prune(self._done)
 
     def _whole(self) -> list[_Waiting]:
         """The files that have not changed for long enough, in the order in which they were written."""
