@@ -326,6 +326,27 @@ def test_damaged_rows_are_one_clear_line(archive: Archive) -> None:
             ask()
 
 
+def test_a_value_that_is_gone_is_one_clear_line(archive: Archive) -> None:
+    archive.keep([seen()])
+    archive.begin_change("limit", [1], who="Ada", base=1)
+    for statement in (  # no other statement puts nothing into a column that must have a value
+        "CREATE TABLE other AS SELECT id, at, who, action, NULL AS detail, chain FROM audit",
+        "DROP TABLE audit",
+        "ALTER TABLE other RENAME TO audit",
+    ):
+        write(archive.folder, statement)
+    with pytest.raises(MachineError, match=r"archive\.sqlite3: damaged \("):
+        archive.audit()
+
+
+def test_a_damaged_name_is_one_clear_line(tmp_path: Path, whole: bytes) -> None:
+    damaged_name = whole.replace(b"triggerversions_delete", b"trigger\nersions_delete")
+    (tmp_path / "archive.sqlite3").write_bytes(damaged_name)
+    with pytest.raises(MachineError) as raised:
+        Archive(tmp_path, "bottle")
+    assert "malformed database schema" in str(raised.value) and "\n" not in str(raised.value)
+
+
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     archive = Archive(tmp_path_factory.mktemp("whole"), "bottle")

@@ -510,8 +510,9 @@ def _clear_errors(folder: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as error:
-        raise MachineError(f"{folder / DATABASE}: {_mend(str(error))}") from None
-    except ValueError as error:
+        # A damaged file may have line ends in the names that SQLite calls.
+        raise MachineError(f"{folder / DATABASE}: {_mend(' '.join(str(error).split()))}") from None
+    except (ValueError, TypeError) as error:  # TypeError: nothing stands where every row has a value
         problem = f"damaged ({' '.join(str(error).split())[:100]})"
         raise MachineError(f"{folder / DATABASE}: {_mend(problem)}") from None
     except OSError as error:
