@@ -146,6 +146,16 @@ def test_a_rule_that_breaks_on_normal_pictures_is_left_out(tmp_path: Path) -> No
     assert not any("yellow areas" in rule for rule in held) and any("blue" in rule for rule in held)
 
 
+def test_a_box_is_checked_where_it_was_found() -> None:
+    """Its sides stand in the sheet in tenths of a pixel, rounded down here."""
+    image = Image.new("RGB", (192, 144), (128, 128, 128))
+    ImageDraw.Draw(image).rectangle((5, 5, 16, 16), fill=(200, 20, 20))
+    first = Picture("first.png", image, 1000, 750)
+    sheet = write_rules([first] * 3, first)
+    [seen] = [each.seen for each in RuleChecker(sheet, first).check(first) if each.rule.startswith("red at")]
+    assert seen == "100 % of it, most is red"
+
+
 def test_a_box_may_lie_at_the_edge_and_a_count_may_be_none() -> None:
     first = read_picture(np.asarray(plate()))
     place = PlaceCheck(kind="place", colour="grey", box=(319.0, 239.0, 900.0, 900.0), least=0.5)

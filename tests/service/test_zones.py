@@ -324,6 +324,9 @@ def test_zones_are_set_listed_and_cleared(folder: Path, tmp_path: Path) -> None:
     Image.new("L", (50, 50)).save(tmp_path / "black.png")
     with pytest.raises(InputError, match=r"black.png: has one value only"):
         set_zones(folder, mask=tmp_path / "black.png")
+    mask.point(lambda value: int(value > 0)).save(tmp_path / "ones.png")  # a label map: nothing of it is white
+    with pytest.raises(InputError, match=r"ones.png: has values from 0 to 1 only; paint the zone white"):
+        set_zones(folder, mask=tmp_path / "ones.png")
     assert (folder / FILE).read_bytes() == before
     assert set_zones(folder, clear=True).zones == ()
 

@@ -171,7 +171,8 @@ class RuleChecker:
         x, y, width, height = check.box
         left, top = x / self.first.width * columns, y / self.first.height * rows
         right, bottom = (x + width) / self.first.width * columns, (y + height) / self.first.height * rows
-        left, top = min(int(left), columns - 1), min(int(top), rows - 1)
+        # Rounded, since the box of a rule was written in tenths of a pixel.
+        left, top = min(round(left), columns - 1), min(round(top), rows - 1)
         return placed[top : max(top + 1, round(bottom)), left : max(left + 1, round(right))]
 
     def _ask(self, check: QuestionCheck, rule: str, query: Picture) -> Checked:

@@ -31,7 +31,7 @@ from lad_reasoner.service.inspection import Decision, OpenStation, load_station_
 from lad_reasoner.service.rule_sheet import RuleSheet
 from lad_reasoner.service.rules import RuleChecker, describe_check, write_rules
 from lad_reasoner.service.station import FILE, ScoredPicture, Station, path_inside, station_folder, station_name
-from lad_reasoner.service.zones import read_svg
+from lad_reasoner.service.zones import WHITE, read_svg
 from lad_reasoner.text import first_problem, listed, printable
 from lad_reasoner.version import __version__
 
@@ -257,8 +257,9 @@ def _copy_mask(mask: Path, folder: Path) -> str:
     """Its name in the station's folder."""
     with open_picture(mask) as image:
         low, high = image.convert("L").getextrema()
-    if low == high:
-        raise InputError(f"{printable(mask)}: has one value only; paint the zone white and the rest black")
+    if not low <= WHITE < high:
+        held = "one value" if low == high else f"values from {low} to {high}"
+        raise InputError(f"{printable(mask)}: has {held} only; paint the zone white and the rest black")
     content = mask.read_bytes()
     name = f"{ZONES}/{hashlib.sha256(content).hexdigest()[:16]}{mask.suffix.lower()}"
     (folder / ZONES).mkdir(exist_ok=True)

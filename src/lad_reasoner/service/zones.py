@@ -43,6 +43,7 @@ SMALL_SIDE = 256  # pixels: what the registration needs
 FEATHER = 2  # pixels of that mask: a hard edge would be a contour that no picture has
 MARGIN = 0.15  # of a zone's size, cut out around it
 CROP_SIDES = (64, 768)  # pixels: the least and the longest side of what is cut out
+WHITE = 127  # values of a mask above this are the zone
 LEAST_VISIBLE = 0.9  # of a zone to check
 MOST_SVG = 32 * 2**20  # bytes, for a drawing that holds the reference itself
 SVG = "{http://www.w3.org/2000/svg}"
@@ -154,7 +155,7 @@ class PlacedZones:
         """1 inside the zone, float32 (rows, columns)."""
         if zone.mask is not None:
             with open_picture(path_inside(folder, zone.mask)) as image:
-                drawn = image.convert("L").resize(self.size, Image.Resampling.BOX).point(lambda v: 255 * (v > 127))
+                drawn = image.convert("L").resize(self.size, Image.Resampling.BOX).point(lambda v: 255 * (v > WHITE))
         else:
             drawn = Image.new("L", self.size)
             scale_x, scale_y = self.size[0] / self.first.width, self.size[1] / self.first.height
