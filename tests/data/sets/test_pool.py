@@ -39,6 +39,15 @@ def test_a_picture_that_two_sources_hold_counts_once(mvtec: Path, tmp_path: Path
     assert len(pool_of(mvtec, mvtec / "bottle").items) == len(pool_of(mvtec).items)
 
 
+def test_values_of_twelve_bits_beside_good_pictures_of_eight_become_eight(tmp_path: Path) -> None:
+    lamp = own_folder(tmp_path / "lamp")
+    for number, path in enumerate(sorted((lamp / "bad").glob("*.png"))):
+        Image.fromarray(np.full((20, 20), 2000 + 16 * number, np.uint16)).save(path)
+    write_pairs(tmp_path / "pairs", pool_of(lamp))
+    assert read_manifest(tmp_path / "pairs")["depths"] == {"lamp/lamp": 12}
+    assert ALMOST_BLACK not in check_set(tmp_path / "pairs").errors
+
+
 def test_values_of_twelve_bits_become_eight_as_inspection_sees_them(tmp_path: Path) -> None:
     lamp = own_folder(tmp_path / "lamp")
     for number, path in enumerate(sorted(lamp.rglob("*.png"))):

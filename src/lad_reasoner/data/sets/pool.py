@@ -98,12 +98,17 @@ class Pool:
         return not error
 
     def depth(self, item: Item) -> int | None:
-        """Bits of a value in the pictures of its class that have more than 8, as `eval` sees it: from the good ones."""
+        """Bits of a value in the pictures of its class that have more than 8, as `eval` sees it: from the good ones.
+
+        From all of the class where the good ones have 8 bits.
+        """
         name = item.class_name
         if name not in self._depths:
-            good = [other for other in self.items if other.class_name == name and other.sample.label == "no"]
+            members = [other for other in self.items if other.class_name == name]
+            good = [other for other in members if other.sample.label == "no"]
             shown = [other for other in good if other.sample.split == "train"] or good or [item]
-            self._depths[name] = find_depth(other.sample.image for other in shown[:DEPTH_FROM])
+            depth = find_depth(other.sample.image for other in shown[:DEPTH_FROM])
+            self._depths[name] = depth or find_depth(other.sample.image for other in members)
         return self._depths[name]
 
     def facts(self, used: Iterable[Item]) -> dict[str, Any]:
