@@ -57,6 +57,7 @@ def test_pairs(tmp_path: Path) -> None:
     assert "completion" not in row
     assert row["prompt"] == build_messages(1)
     names = ["01_good.png", "01.png"]
+    assert row["query_file"] == str(tmp_path / "pairs/images/01.png")
     pictures = [read_picture(tmp_path / "pairs" / "images" / name).image for name in names]
     assert all(np.array_equal(one, other) for one, other in zip(row["images"], pictures, strict=True))
 

@@ -272,13 +272,15 @@ def test_a_run_and_what_it_leaves(folder: Path, trained: list[Any], capfd: pytes
     [
         ("raise KeyError('depth')", "rewards: own_reward:reward, asked about r0.* raised KeyError: 'depth'; fix it"),
         ("return [1.0]", "returned 1 values for 4 completions"),
+        ("await __import__('asyncio').sleep(0); return [1.0]", "returned 1 values for 4 completions"),
         ("return [float('inf')] * len(completions)", "returned inf; a reward is a finite number"),
     ],
 )
 def test_a_reward_that_fails(
     folder: Path, monkeypatch: pytest.MonkeyPatch, trained: list[Any], body: str, message: str
 ) -> None:
-    (folder / "own_reward.py").write_text(f"def reward(completions, **columns):\n    {body}\n", encoding="utf-8")
+    head = "async def" if "await" in body else "def"
+    (folder / "own_reward.py").write_text(f"{head} reward(completions, **columns):\n    {body}\n", encoding="utf-8")
     monkeypatch.syspath_prepend(folder)
     monkeypatch.delitem(sys.modules, "own_reward", raising=False)
     path = write_recipe(folder, **SETTINGS, rewards="[structure, 'own_reward:reward']")

@@ -1,8 +1,10 @@
 """The rewards on responses by hand; every hole that others left open stays closed."""
 
+import asyncio
 import json
 import subprocess
 import sys
+from inspect import iscoroutinefunction
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +16,14 @@ from PIL import Image
 
 import lad_reasoner
 from lad_reasoner.answers import format_response, parse_response
+from lad_reasoner.errors import InputError
 from lad_reasoner.miniloco import CATALOGUE, PRODUCTS, make_scene
 from lad_reasoner.miniloco.words import write_response
 from lad_reasoner.train.rewards import (
     accuracy_reward,
     consistent_reward,
     faithful_reward,
+    load_reward,
     places_reward,
     response_text,
     structure_reward,
@@ -207,6 +211,39 @@ def test_places_are_held_against_the_mask(mask: list[str], reasoning: str, low: 
     [value] = places_reward([format_response(reasoning, True)], **columns)
     assert value is not None and low <= value <= high
     assert places_reward([reasoning], **columns) == [0.0]  # without the form
+
+
+def test_a_mask_is_turned_as_its_query(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # what is stored in the upper left is seen in the upper right
+    Image.new("RGB", (60, 40)).save(tmp_path / "query.jpg", exif=exif)
+    values = np.zeros((40, 60), np.uint8)
+    values[2:10, 2:14] = 255
+    Image.fromarray(values).save(tmp_path / "mask.png")
+    response = format_response("The bolt in the upper right hole is missing.", True)
+    columns: dict[str, Any] = {"masks": [[str(tmp_path / "mask.png")]], "images": [[Image.new("RGB", (40, 60))]]}
+    assert places_reward([response], **columns, query=[0], query_file=[str(tmp_path / "query.jpg")]) == [1.0]
+    assert places_reward([response], **columns, query=[0]) == [0.0]  # nothing says how it is turned
+    Image.new("RGB", (60, 60)).save(tmp_path / "square.jpg", exif=exif)  # does not fit: says no place
+    assert places_reward([response], **columns, query=[0], query_file=[str(tmp_path / "square.jpg")]) == [None]
+
+
+def test_a_reward_may_be_asynchronous(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """TRL awaits what is a coroutine function, and nothing else."""
+    (tmp_path / "own_later.py").write_text(
+        "import asyncio\n\n\nasync def reward(completions, values, **columns):\n"
+        "    await asyncio.sleep(0)\n    return values[0]\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    reward = load_reward("own_later:reward")
+    assert iscoroutinefunction(reward) and not iscoroutinefunction(load_reward("structure"))
+    assert asyncio.run(reward(["a", "b"], values=[[0.5, None]])) == [0.5, None]
+    with pytest.raises(
+        InputError, match="own_later:reward, asked about its records and others, returned 1 values for 2"
+    ):
+        asyncio.run(reward(["a", "b"], values=[[0.5]]))
+    with pytest.raises(InputError, match="raised IndexError"):
+        asyncio.run(reward(["a", "b"], values=[]))
 
 
 def test_places_of_a_good_query_do_not_apply() -> None:

@@ -47,7 +47,7 @@ def test_the_record_of_a_run(tmp_path: Path) -> None:
         write_run_record(recipe, arguments, {}, resume=False)
     (recipe.out / "checkpoint-1").mkdir()
     assert len(write_run_record(recipe, arguments, {}, resume=True)["started"]) == 2
-    with pytest.raises(InputError, match=r"learning_rate is 1\.0, but the run in .* was started with 0\.01"):
+    with pytest.raises(InputError, match=r"^--learning_rate is 1\.0, but the run in .* was started with 0\.01"):
         write_run_record(faster, faster.arguments(trl.SFTConfig), {}, resume=True)
     louder = read(path, "--logging_steps", "5")
     assert len(write_run_record(louder, louder.arguments(trl.SFTConfig), {}, resume=True)["started"]) == 3
@@ -73,7 +73,7 @@ def test_what_changes_no_weight_of_grpo_may_change_on_resume(tmp_path: Path) -> 
     record()
     (tmp_path / "run" / "checkpoint-1").mkdir()
     record("--stop_on_collapse", "--guard_steps", "3", "--sample_steps", "1", "--rollout_batch_size", "4")
-    with pytest.raises(InputError, match=r"beta is 0\.02, but the run in .* was started with 0\.01"):
+    with pytest.raises(InputError, match=r"^--beta is 0\.02, but the run in .* was started with 0\.01"):
         record("--beta", "0.02")
 
 

@@ -47,7 +47,7 @@ def load_set(
     track: Track = silent,
 ) -> Any:
     """The `datasets.Dataset` of a built set, in its order; columns prompt, images, id, label, kind, category, and
-    completion for `kind` sft, or query, masks and facts for pairs.
+    completion for `kind` sft, or query, query_file, masks and facts for pairs.
 
     With a `checkpoint` the length of every record in tokens is computed. A record plus `room` (tokens of a response)
     must fit into the model's context and `max_length`; with `leave_out_long` those that do not are dropped. InputError,
@@ -83,6 +83,7 @@ def _row(record: Mapping[str, Any], folder: Path, kind: str) -> dict[str, Any]:
     row["prompt"] = [message for message in messages if message["role"] != "assistant"]
     if kind == "pair":  # what rewards judge by
         row["query"], row["facts"] = record["query"], list(record["facts"])
+        row["query_file"] = row["images"][record["query"]]
         row["masks"] = [str(folder / name) for name in record["masks"]]
     if kind == "sft":
         row["completion"] = [message for message in messages if message["role"] == "assistant"]

@@ -89,7 +89,9 @@ def train_grpo(
     rewards = [load_reward(name) for name in recipe.ours.rewards]
     twice = [name for name, count in Counter(reward.__name__ for reward in rewards).items() if count > 1]
     if twice:
-        raise InputError(f"{recipe.path}: rewards: two have the name {twice[0]}, by which they are logged; rename one")
+        raise InputError(
+            f"{recipe.where('rewards')}: two have the name {twice[0]}, by which they are logged; rename one"
+        )
     checkpoint = load_trainee(recipe.ours)
     data = load_set(
         recipe.ours.data,
@@ -141,7 +143,7 @@ def check_columns(recipe: Recipe[GrpoSettings], data: Any) -> None:
         column = NEEDS.get(name)
         if column and not any(data.with_format(None)[column]):
             raise InputError(
-                f"{recipe.path}: rewards: {name} needs {column}, and no record of {recipe.ours.data} has any; "
+                f"{recipe.where('rewards')}: {name} needs {column}, and no record of {recipe.ours.data} has any; "
                 "build the pairs from pictures with them, such as MiniLOCO's"
             )
 

@@ -19,8 +19,10 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import wraps
+from inspect import iscoroutinefunction
 from typing import Any
 
 import numpy as np
@@ -28,7 +30,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from lad_reasoner.answers import parse_response
-from lad_reasoner.data.masks import read_mask
+from lad_reasoner.data.masks import read_mask_of
 from lad_reasoner.dotted import import_dotted, is_dotted
 from lad_reasoner.errors import InputError
 from lad_reasoner.evaluation.claims import ClaimScore, check_reasoning
@@ -89,21 +91,26 @@ def places_reward(
     masks: Sequence[Sequence[str]],
     images: Sequence[Sequence[Any]],
     query: Sequence[int],
+    query_file: Sequence[str] | None = None,
     **_: Any,
 ) -> list[float | None]:
     """How well the places of each reasoning agree with the mask of its query, in [0, 1]; None without a mask.
 
+    `query_file` holds the file of each query: a mask is turned as that is by its orientation tag, and one that does not
+    fit it says no place (`read_mask_of`). Without it masks are taken as they are.
     Boxes are `[left, top, right, bottom]` in pixels of the query; their area is compared with that of the boxes around
     the mask's regions. Without boxes the nine places count (`upper left` … `lower right`) in sentences that name a
     change, against the places that the mask touches. Both by the harmonic mean of precision and recall, above what
     naming everything would earn: all nine places, or a box around the whole picture, are worth nothing.
     """
     rewards: list[float | None] = []
-    for completion, files, pictures, at in zip(completions, masks, images, query, strict=True):
-        if not files:
+    names = query_file or [""] * len(completions)
+    for completion, files, pictures, at, name in zip(completions, masks, images, query, names, strict=True):
+        mask = read_mask_of(name, files) if files else None
+        if mask is None:
             rewards.append(None)
             continue
-        mask, reasoning = read_mask(files), parse_response(response_text(completion)).reasoning
+        reasoning = parse_response(response_text(completion)).reasoning
         boxes = [tuple(map(float, match.groups())) for match in _BOX.finditer(reasoning)]
         if boxes:
             rewards.append(_compare_boxes(mask, boxes, pictures[at].size))
@@ -196,30 +203,45 @@ REWARDS: dict[str, Callable[..., Sequence[float | None]]] = {
 NEEDS = {"faithful": "facts", "places": "masks"}
 
 
-def load_reward(name: str) -> Callable[..., list[float | None]]:
+def load_reward(name: str) -> Callable[..., Any]:
     """The reward of this name in `REWARDS`, or of `package.module:function`; InputError if there is none.
 
     The returned function raises InputError, naming the reward and the first record, if yours raises or does not return
-    one finite number (or None: does not apply) for each completion.
+    one finite number (or None: does not apply) for each completion. It is asynchronous if yours is: TRL runs all such
+    rewards at the same time.
     """
     reward = REWARDS.get(name) or _import_reward(name)
 
     @wraps(reward)
     def checked(completions: Sequence[TrlCompletion], **columns: Any) -> list[float | None]:
-        about = f"rewards: {name}, asked about {(columns.get('id') or ['its records'])[0]} and others"
-        try:
-            values = list(reward(completions=completions, **columns))
-        except Exception as error:
-            raise InputError(f"{about}, raised {type(error).__name__}: {error}; fix it and --resume") from error
-        # TRL fails on another length without naming the reward, takes nan for None, and trains on inf.
-        if len(values) != len(completions):
-            raise InputError(f"{about}, returned {len(values)} values for {len(completions)} completions")
-        wrong = [value for value in values if value is not None and not _is_finite(value)]
-        if wrong:
-            raise InputError(f"{about}, returned {wrong[0]!r}; a reward is a finite number, or None")
+        with _checking(name, completions, columns) as values:
+            values.extend(reward(completions=completions, **columns))
         return values
 
-    return checked
+    @wraps(reward)
+    async def checked_later(completions: Sequence[TrlCompletion], **columns: Any) -> list[float | None]:
+        with _checking(name, completions, columns) as values:
+            values.extend(await reward(completions=completions, **columns))
+        return values
+
+    return checked_later if iscoroutinefunction(reward) else checked
+
+
+@contextmanager
+def _checking(name: str, completions: Sequence[Any], columns: Mapping[str, Any]) -> Iterator[list[float | None]]:
+    """A list for what the reward returns, which is checked at the end; see `load_reward`."""
+    about = f"rewards: {name}, asked about {(columns.get('id') or ['its records'])[0]} and others"
+    values: list[float | None] = []
+    try:
+        yield values
+    except Exception as error:
+        raise InputError(f"{about}, raised {type(error).__name__}: {error}; fix it and --resume") from error
+    # TRL fails on another length without naming the reward, takes nan for None, and trains on inf.
+    if len(values) != len(completions):
+        raise InputError(f"{about}, returned {len(values)} values for {len(completions)} completions")
+    wrong = [value for value in values if value is not None and not _is_finite(value)]
+    if wrong:
+        raise InputError(f"{about}, returned {wrong[0]!r}; a reward is a finite number, or None")
 
 
 def _import_reward(name: str) -> Callable[..., Any]:

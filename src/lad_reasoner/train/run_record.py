@@ -111,7 +111,7 @@ def _check_same(earlier: Mapping[str, Any], run: Mapping[str, Any], recipe: Reci
     for key in sorted({*before, *now} - FREE - {"output_dir", "use_cpu", "data", *PARTS, ROLLOUT_PARTS}):
         if before.get(key) != now.get(key):
             raise InputError(
-                f"{recipe.path}: {key} is {now.get(key)}, but the run in {recipe.out} was started with "
+                f"{recipe.where(key)} is {now.get(key)}, but the run in {recipe.out} was started with "
                 f"{before.get(key)}; change it back, or give another --output_dir"
             )
     records_before, records_now = _step_records(earlier), _step_records(run)

@@ -62,16 +62,24 @@ Ours = TypeVar("Ours", bound=TrainSettings)
 
 @dataclass(frozen=True)
 class Recipe(Generic[Ours]):
-    """A run's settings. `theirs` holds those for TRL's config class, with our defaults for this machine."""
+    """A run's settings. `theirs` holds those for TRL's config class, with our defaults for this machine.
+
+    `flags` maps a key to the flag that set it.
+    """
 
     path: Path
     ours: Ours
     theirs: dict[str, Any]
+    flags: Mapping[str, str] = MappingProxyType({})
 
     @property
     def out(self) -> Path:
         """The run folder: TRL's output_dir."""
         return Path(self.theirs["output_dir"]).expanduser()
+
+    def where(self, key: str) -> str:
+        """The flag or the line of the file that a setting comes from, for messages."""
+        return self.flags.get(key, f"{self.path}: {key}")
 
     def arguments(self, config: Any) -> Any:
         """An instance of TRL's config class; InputError, with the file's name, for values that TRL refuses."""
@@ -149,7 +157,7 @@ def read_recipe(
         raise InputError(f"{where(key)}: {problem}") from None
     if not rest.get("output_dir"):
         raise InputError(f"{path}: output_dir is missing; give a run folder")
-    return Recipe(path, settings, {**machine_defaults(rest), **rest})
+    return Recipe(path, settings, {**machine_defaults(rest), **rest}, flags)
 
 
 def machine_defaults(given: Mapping[str, Any]) -> dict[str, Any]:
