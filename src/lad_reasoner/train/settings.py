@@ -70,7 +70,7 @@ class Recipe(Generic[Ours]):
     path: Path
     ours: Ours
     theirs: dict[str, Any]
-    flags: Mapping[str, str] = MappingProxyType({})
+    flags: Mapping[str, str]
 
     @property
     def out(self) -> Path:
