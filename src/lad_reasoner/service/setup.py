@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 from pydantic import ValidationError
 
 from lad_reasoner.errors import InputError, require
@@ -256,7 +257,8 @@ def _keep_tested(
 def _copy_mask(mask: Path, folder: Path) -> str:
     """Its name in the station's folder."""
     with open_picture(mask) as image:
-        low, high = image.convert("L").getextrema()
+        values = np.asarray(image.convert("L"))
+    low, high = int(values.min()), int(values.max())
     if not low <= WHITE < high:
         held = "one value" if low == high else f"values from {low} to {high}"
         raise InputError(f"{printable(mask)}: has {held} only; paint the zone white and the rest black")

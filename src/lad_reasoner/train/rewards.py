@@ -210,7 +210,7 @@ def load_reward(name: str) -> Callable[..., Any]:
     one finite number (or None: does not apply) for each completion. It is asynchronous if yours is: TRL runs all such
     rewards at the same time.
     """
-    reward = REWARDS.get(name) or _import_reward(name)
+    reward: Callable[..., Any] = REWARDS.get(name) or _import_reward(name)
 
     @wraps(reward)
     def checked(completions: Sequence[TrlCompletion], **columns: Any) -> list[float | None]:
