@@ -179,7 +179,12 @@ def test_runs_with_two_seeds_say_so(tmp_path: Path) -> None:
     moved = [line.model_copy(update={"pair": line.pair.model_copy(update=drawn)}) for line in FIRST]
     first = write_run(tmp_path / "0", FIRST, model="a")
     for lines, settings, said in (
-        (moved, {"seed": 1}, r"the same pairs: .* has references .* more; made with seed 0 and 1$"),
+        (
+            moved,
+            {"seed": 1},
+            r"the same pairs: .* has references .* more; made with seed 0 and 1; "
+            "give the folder that holds both for their mean$",
+        ),
         (FIRST[:-1], {"kinds": ("good",)}, r"only in the first run; made with kinds good,logical and good$"),
     ):
         with pytest.raises(InputError, match=said):

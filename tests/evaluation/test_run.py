@@ -74,6 +74,23 @@ def queries(stub: Stub) -> list[str]:
 ALL = [f"good/{i:03}.png" for i in range(4)] + [f"logical_anomalies/{i:03}.png" for i in range(3)]
 
 
+def test_a_run_keeps_its_versions_and_says_when_it_is_resumed_with_others(lamp: Benchmark, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    lines = Run(out, Stub(), lamp).predict()
+    next(lines)
+    lines.close()  # type: ignore[attr-defined]
+    settings = json.loads((out / "settings.json").read_text())
+    assert settings["versions"]["lad-reasoner"] == lad_reasoner.__version__
+    assert {"python", "numpy", "pillow"} <= settings["versions"].keys()
+    settings["versions"]["numpy"] = "1.0"
+    (out / "settings.json").write_text(json.dumps(settings))
+    list(Run(out, Stub(), lamp).predict())
+    notes = read_run(out).settings.notes
+    assert [note for note in notes if note.startswith("begun and resumed with other versions: numpy 1.0 and ")]
+    list(Run(out, Stub(), lamp).predict())  # all is judged: nothing to note
+    assert read_run(out).settings.notes == notes
+
+
 def test_pairs_with_the_same_references_follow_each_other_for_a_judge_that_studies_them(
     lamp: Benchmark, tmp_path: Path
 ) -> None:

@@ -135,6 +135,7 @@ def sft(
 
     hints = read_mmad(mmad, knowledge)
     settings = None if teacher_temperature is None else {"temperature": teacher_temperature}
+    kept = cache or out / "teacher.jsonl"
     answering = _load_teacher(
         teacher,
         {
@@ -147,7 +148,7 @@ def sft(
             "--teacher-timeout": teacher_timeout,
             "--teacher-patience": teacher_patience,
         },
-        cache=cache or out / "teacher.jsonl",
+        cache=kept,
         concurrency=concurrency,
     )
     pool = _gather(sources, mvtec_ad, visa)
@@ -164,8 +165,13 @@ def sft(
             f"input and {expected.output_tokens} output tokens, cost {cost}"
         )
         return
-    for _ in track(build_sft(out, plan, answering), len(plan.asked), "Asking"):
-        pass
+    try:
+        for _ in track(build_sft(out, plan, answering), len(plan.asked), "Asking"):
+            pass
+    finally:
+        if answering.paid.input_tokens or answering.recalled.answers:  # the offline teacher has no bill
+            bills = f"paid: {answering.paid.describe()}; already in {kept}: {answering.recalled.describe()}"
+            print(f"{answering.name}: {bills}", file=sys.stderr)
     manifest = _print_built(out)
     if not manifest["complete"]:
         raise InputError(f"{out}: {manifest['unasked']} questions are still to be asked; run the same command again")

@@ -152,7 +152,12 @@ def _report(run: Path, *, wide: bool, printed: Sequence[str] = ()) -> None:
 
 def compare_verb(
     runs: Annotated[
-        list[Path], typer.Argument(metavar="RUN", help="Run folders of `eval`: two or more, or one with --published.")
+        list[Path],
+        typer.Argument(
+            metavar="RUN",
+            help="Run folders of `eval`: two or more, or one with --published. A folder of run folders, such as one "
+            "for each seed, is one row: mean and standard deviation.",
+        ),
     ],
     out: Annotated[Path, typer.Option(metavar="DIR", help="Folder of the results.")] = Path("runs/comparison"),
     published: Annotated[
@@ -166,10 +171,18 @@ def compare_verb(
 ) -> None:
     """Compare runs on the same pairs. Writes Table 1 of the paper, McNemar tests, plots, and a gallery of answers."""
     from lad_reasoner.evaluation.comparison import compare_runs, to_markdown, to_narrow, write_comparison
+    from lad_reasoner.evaluation.seeds import compare_seeds, holds_runs, seeds_to_markdown, seeds_to_narrow, write_seeds
     from lad_reasoner.files.whole import own_folder
     from lad_reasoner.report.gallery import write_gallery_page
     from lad_reasoner.report.plots import draw_plots
 
+    if any(map(holds_runs, runs)):
+        over_seeds = compare_seeds(runs, published=published)
+        with own_folder(out, "--out"):
+            written = write_seeds(out, over_seeds)
+        print(seeds_to_markdown(over_seeds) if wide else seeds_to_narrow(over_seeds), end="")
+        print(f"tables: {', '.join(map(str, written))}", file=sys.stderr)
+        return
     comparison = compare_runs(runs, published=published)
     with own_folder(out, "--out"):
         write_comparison(out, comparison)

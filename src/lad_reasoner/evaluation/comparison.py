@@ -111,7 +111,7 @@ def compare_runs(
     benchmarks = sorted({run.settings.benchmark for run in runs})
     if len(benchmarks) > 1:
         raise InputError(f"runs on {' and '.join(benchmarks)}; compare runs on the same benchmark")
-    names = _name_systems(folders, [run.settings.model for run in runs])
+    names = name_systems(folders, [run.settings.model for run in runs])
     systems = dict(zip(names, runs, strict=True))
     _refuse_different_pairs(folders, systems)
     trivial = trivial_runs(runs[0].predictions)
@@ -122,10 +122,7 @@ def compare_runs(
     printed: dict[str, dict[Column, str]] = {}
     sizes: dict[str, int | None] = {}
     if published:
-        path = PAPER if str(published) == "paper" else Path(published)
-        if not path.is_file():
-            raise InputError(f"--published {printable(path)}: No such file; `paper` stands for the paper's Table 1")
-        printed, sizes = _read_published(path, measured[names[0]].by_class, benchmarks[0])
+        printed, sizes = read_published(published, measured[names[0]].by_class, benchmarks[0])
     # A system that does not beat a constant answer should not be mistaken for one that works.
     predictions = {name: run.predictions for name, run in systems.items()} | trivial
     return RunComparison(
@@ -163,7 +160,10 @@ def _describe_settings(first: Settings, second: Settings) -> str:
         if values[0] != values[1]:
             said = (",".join(value) if isinstance(value, tuple) else str(value) for value in values)
             differing.append(f"{name} {' and '.join(said)}")
-    return f"; made with {', '.join(differing)}" if differing else ""
+    if not differing:
+        return ""
+    hint = "; give the folder that holds both for their mean" if first.seed != second.seed else ""
+    return f"; made with {', '.join(differing)}{hint}"
 
 
 def _make_table(
@@ -189,19 +189,27 @@ def _make_notes(
         if run.failed:
             notes.append(f"{name}: {len(run.failed)} queries could not be judged and count as wrong")
     first = next(iter(systems.values()))  # benchmark and pairs are the same for all
-    pairs, benchmark = len(first.predictions), first.settings.benchmark
-    if pairs < first.settings.pairs:
-        notes.append(f"{pairs} of the {first.settings.pairs} pairs of {benchmark}: not the whole benchmark")
-    if printed:
-        notes.append("published: as printed, not measured on these pairs")
-    if benchmark == "mvtec-loco":
-        models = {name: run.settings.model for name, run in systems.items()}
-        models |= {name: name.removesuffix(PUBLISHED) for name in printed}
-        notes += [f"{name}: {note}" for name, model in models.items() if (note := note_on(model))]
+    notes += note_benchmark(first, {name: run.settings.model for name, run in systems.items()}, printed)
     return list(dict.fromkeys(notes))
 
 
-def _name_systems(folders: Sequence[str | Path], models: Sequence[str]) -> list[str]:
+def note_benchmark(run: Recorded, models: Mapping[str, str], printed: Collection[str]) -> list[str]:
+    """What part of the benchmark a run has judged, where published rows are from, and who saw it in training.
+
+    `models` are the models of the rows, `printed` the names of the published ones.
+    """
+    judged, settings, notes = len(run.predictions), run.settings, []
+    if judged < settings.pairs:
+        notes.append(f"{judged} of the {settings.pairs} pairs of {settings.benchmark}: not the whole benchmark")
+    if printed:
+        notes.append("published: as printed, not measured on these pairs")
+    if settings.benchmark == "mvtec-loco":
+        everyone = {**models, **{name: name.removesuffix(PUBLISHED) for name in printed}}
+        notes += [f"{name}: {note}" for name, model in everyone.items() if (note := note_on(model))]
+    return notes
+
+
+def name_systems(folders: Sequence[str | Path], models: Sequence[str]) -> list[str]:
     """A run is named after its model, or after the last two parts of a checkpoint's path (`sft/model`).
 
     The run's folder is added to a name that another run, or a constant answer, has as well.
@@ -239,16 +247,22 @@ def _explanation_cells(explanations: Explanations) -> dict[Column, str]:
     return {(EXPLANATION, name): cell for name, cell in cells.items()}
 
 
-def _cells(metrics: Metrics) -> dict[Column, str]:
-    """In the order of the columns: overall and by class, the paper's classes first, then what the paper leaves out."""
-    pooled, classes = metrics.pooled, metrics.by_class
+def group_estimates(metrics: Metrics) -> dict[str, Estimates]:
+    """Overall and by class in the order of the columns, the paper's classes first."""
+    classes = metrics.by_class
     papers = [name for name in SHORT if name in classes]
-    groups: dict[str, Estimates] = {POOLED: pooled}
+    groups: dict[str, Estimates] = {POOLED: metrics.pooled}
     for name in (*papers, *sorted(classes.keys() - SHORT)):
         groups[SHORT.get(name, name)] = classes[name]
     groups[MEAN] = metrics.mean_over_classes
+    return groups
+
+
+def _cells(metrics: Metrics) -> dict[Column, str]:
+    """In the order of the columns: overall and by class, then what the paper leaves out."""
+    pooled = metrics.pooled
     cells = {}
-    for group, estimates in groups.items():
+    for group, estimates in group_estimates(metrics).items():
         cells[group, "Acc"], cells[group, "F1"] = estimates.accuracy.percent(), estimates.f1.percent()
     return cells | {
         (OURS, "Acc 95 %"): pooled.accuracy.percent_interval(),
@@ -263,8 +277,8 @@ def _cells(metrics: Metrics) -> dict[Column, str]:
     }
 
 
-def _read_published(
-    path: Path, measured: Collection[str], benchmark: str
+def read_published(
+    published: str | Path, measured: Collection[str], benchmark: str
 ) -> tuple[dict[str, dict[Column, str]], dict[str, int | None]]:
     """Rows that a paper printed: a line for each model and class, and one for its `Overall`; in percent.
 
@@ -272,6 +286,9 @@ def _read_published(
     without it MiniLOCO is refused, whose classes are named like those of MVTec LOCO AD. A column `parameters` holds the
     size of the model, for Figure 6.
     """
+    path = PAPER if str(published) == "paper" else Path(published)
+    if not path.is_file():
+        raise InputError(f"--published {printable(path)}: No such file; `paper` stands for the paper's Table 1")
     known = ["Overall", *dict.fromkeys((*measured, *SHORT.values(), *SHORT))]
     models: dict[str, dict[str, tuple[float, float]]] = {}  # model -> class -> accuracy, F1
     sizes: dict[str, int | None] = {}
@@ -324,7 +341,7 @@ def to_markdown(comparison: RunComparison) -> str:
     heads = ["Model", *(f"{group} {name}" for group, name in table.columns)]
     parts = [
         f"{comparison.pairs} pairs. In percent; intervals are 95 % bootstraps over images, stratified by class.",
-        _markdown(heads, table.rows()),
+        markdown_table(heads, table.rows()),
         "p-values of exact McNemar tests between each two (two-sided, not corrected for their number):",
         _markdown_matrix(comparison, lambda duel: f"{duel.p_value:.2g}"),
         "agreement: pairs on which each two give the same answer, in percent:",
@@ -351,7 +368,7 @@ def to_narrow(comparison: RunComparison) -> str:
     lines = [f"{comparison.pairs} pairs, in percent"]
     for start in range(0, max(1, len(classes)), CLASSES_ACROSS):
         some = classes[start : start + CLASSES_ACROSS]
-        heads = [f"{_cut(group, 2 * CELL + 1):^{2 * CELL + 1}}" for group in some]
+        heads = [f"{shorten_name(group, 2 * CELL + 1):^{2 * CELL + 1}}" for group in some]
         basics = " ".join(f"{name:>{CELL}}" for _ in some for name in BASICS)
         lines += ["", f"{'':{NAME}} {'Overall':^{2 * CELL + 3}} {' '.join(heads)}".rstrip()]
         lines.append(f"{'':{NAME}} {'Acc':>{CELL + 1}} {'F1':>{CELL + 1}} {basics}")
@@ -363,7 +380,7 @@ def to_narrow(comparison: RunComparison) -> str:
                 cells.append(f"{'~' * mean + value:>{CELL + 1}}")
             cells += [f"{_narrow_cell(row.get((group, column))):>{CELL}}" for group in some for column in BASICS]
             short = name.replace(PUBLISHED, "*")
-            lines.append(f"{_cut(short, NAME, front=True):{NAME}} {' '.join(cells)}")
+            lines.append(f"{shorten_name(short, NAME, front=True):{NAME}} {' '.join(cells)}")
     first = next(iter(comparison.measured))
     tests = f"{'bal.acc':>7} {'95 %':>14} {'TPR':>5} {'TNR':>5} {'MCC':>5} {'AUROC':>5} {'p':>8}"
     lines += ["", f"{'':{NAME}} {tests}"]
@@ -374,12 +391,16 @@ def to_narrow(comparison: RunComparison) -> str:
         numbers = [f"{row.get((OURS, column), '–'):>{width}}" for column, width in _NARROW_TESTS]
         p = f"{duel.p_value:.2g}" if duel else ""
         auroc = row.get((SCORE, "AUROC"), "–")
-        lines.append(f"{_cut(name, NAME, front=True):{NAME}} {' '.join(numbers)} {auroc:>5} {p:>8}".rstrip())
-    lines += ["", f"p: exact McNemar against {_cut(first, 54, front=True)}"]
+        lines.append(f"{shorten_name(name, NAME, front=True):{NAME}} {' '.join(numbers)} {auroc:>5} {p:>8}".rstrip())
+    lines += ["", f"p: exact McNemar against {shorten_name(first, 54, front=True)}"]
     if comparison.sizes:
         lines.append("*: published")
-    lines += [part for note in comparison.notes for part in textwrap.wrap(f"- {note}", 80, subsequent_indent="  ")]
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, *wrap_notes(comparison.notes)]) + "\n"
+
+
+def wrap_notes(notes: Sequence[str]) -> list[str]:
+    """Lines of at most 80 characters."""
+    return [line for note in notes for line in textwrap.wrap(f"- {note}", 80, subsequent_indent="  ")]
 
 
 _NARROW_TESTS = (("Bal. acc.", 7), ("Bal. acc. 95 %", 14), ("TPR", 5), ("TNR", 5), ("MCC", 5))
@@ -389,7 +410,7 @@ def _narrow_cell(cell: str | None) -> str:
     return "–" if cell is None else "100" if cell == "100.0" else cell
 
 
-def _cut(text: str, longest: int, *, front: bool = False) -> str:
+def shorten_name(text: str, longest: int, *, front: bool = False) -> str:
     """At the front the end of a path stays, which tells checkpoints apart better than the beginning."""
     if len(text) <= longest:
         return text
@@ -403,10 +424,10 @@ def _markdown_matrix(comparison: RunComparison, cell: Callable[[PairedTest], str
     for one in names:
         duels = [comparison.duel(one, other) for other in names]
         rows.append([one, *(cell(duel) if duel else "" for duel in duels)])
-    return _markdown(["", *names], rows)
+    return markdown_table(["", *names], rows)
 
 
-def _markdown(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def markdown_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     lines = []
     for cells in (heads, ["---"] * len(heads), *rows):
         escaped = [cell.replace("|", "\\|") for cell in cells]
@@ -446,7 +467,7 @@ def to_latex(table: Table) -> str:
 _TEX: Mapping[int, str] = str.maketrans(
     # Model names come from files and services: nothing in them may be read as a command.
     {letter: f"\\{letter}" for letter in "&%$#_{}"}
-    | {"~": "\\textasciitilde{}", "^": "\\textasciicircum{}", "\\": "\\textbackslash{}", "–": "--"}
+    | {"±": "$\\pm$", "~": "\\textasciitilde{}", "^": "\\textasciicircum{}", "\\": "\\textbackslash{}", "–": "--"}
     | {"[": "{[}", "]": "{]}"}  # a row that begins with one would be an option of the line break before it
 )
 
@@ -463,10 +484,16 @@ def write_comparison(out: Path, comparison: RunComparison) -> None:
         "table1.tex": to_latex(comparison.table),
         "mcnemar.csv": _duels_to_csv(comparison.duels),
     }
+    write_texts(out, texts)
+
+
+def write_texts(out: Path, texts: Mapping[str, str]) -> list[Path]:
+    """Write texts by file name into the folder `out`; InputError if it cannot be written."""
     try:
         out.mkdir(parents=True, exist_ok=True)
         for name, text in texts.items():
             write_whole(out / name, text)
+        return [out / name for name in texts]
     except OSError as error:
         raise InputError(f"--out {out}: {error.strerror}; choose a folder that can be written") from None
 

@@ -39,7 +39,9 @@ from lad_reasoner.records import Failure, Pair, Prediction, Record
 from lad_reasoner.runner import Judged, make_verdict, run
 from lad_reasoner.templates import command_line
 from lad_reasoner.text import first_problem, listed, printable
+from lad_reasoner.version import installed_versions
 
+PACKAGES = ("numpy", "pillow", "onnxruntime", "torch", "transformers")  # what verdicts are computed with
 SETTINGS, PREDICTIONS, METRICS = "settings.json", "predictions.jsonl", "metrics.json"
 
 
@@ -49,7 +51,8 @@ class Settings(Record):
     `pairs` is the number of queries of the benchmark with these settings, judged or not. `parameters` is the number of
     weights of the model, or None. `limit` is the score from which on a query is anomalous, `command` the one that began
     the run; empty if a program of one's own did. `asked` is how many queries are judged once the last call has ended; 0
-    in folders of older versions.
+    in folders of older versions. `versions` are those of Python, this package and what it computes with when the run
+    began.
     """
 
     benchmark: str
@@ -65,6 +68,7 @@ class Settings(Record):
     limit: float = 0.5
     command: str = ""
     asked: int = 0
+    versions: dict[str, str] = Field(default_factory=dict)
 
 
 COMPARED = ("benchmark", "model", "prompt_version", "references", "seed", "kinds", "fingerprint")
@@ -135,6 +139,7 @@ class Run:
             parameters=judge.parameters,
             limit=getattr(judge, "limit", 0.5),
             command=command_line(),
+            versions=installed_versions(PACKAGES),
         )
         with own_folder(self.out, "--out"):
             self.settings = _settle(self.out, settings)
@@ -184,6 +189,8 @@ class Run:
             todo = [pair for pair in self.todo if pair.query not in judged]
             if self.settings.asked != len(judged) + len(todo):
                 self._change_settings(asked=len(judged) + len(todo))
+            if judged and todo:
+                self._note_versions()
             noted = {*self.settings.notes, *self.judge.notes}
             try:
                 for pair, result in run(self.judge, todo, self._read):
@@ -195,6 +202,16 @@ class Run:
                 learned = [note for note in self.judge.notes if note not in noted]
                 if learned:
                     self._change_settings(notes=(*self.settings.notes, *learned))
+
+    def _note_versions(self) -> None:
+        """Note that lines of one run were made with several versions, since their scores may differ a little."""
+        began, now = self.settings.versions, installed_versions(PACKAGES)
+        changed = [
+            f"{name} {version} and {now[name]}" for name, version in began.items() if now.get(name, version) != version
+        ]
+        note = f"begun and resumed with other versions: {', '.join(changed)}"
+        if changed and note not in self.settings.notes:
+            self._change_settings(notes=(*self.settings.notes, note))
 
     def _change_settings(self, **changes: object) -> None:
         self.settings = self.settings.model_copy(update=changes)

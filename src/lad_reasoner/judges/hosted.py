@@ -58,8 +58,7 @@ from lad_reasoner.judges.served_grammar import (
 )
 from lad_reasoner.prompts import PROMPT_VERSION, build_messages
 from lad_reasoner.remote.ledger import BudgetSpentError, Exchange, Ledger
-from lad_reasoner.remote.prices import Bill, Prices, parse_prices
-from lad_reasoner.text import counted
+from lad_reasoner.remote.prices import Prices, parse_prices
 
 if TYPE_CHECKING:
     from lad_reasoner.remote.client import ChatService, Completion
@@ -213,8 +212,8 @@ class HostedJudge:
         """Answers paid now, answers found in the cache, and dropped parameters, in one line."""
         dropped = self.dropped_parameters()
         parts = [
-            f"paid: {_describe(self.ledger.paid)}",
-            f"already in {self.ledger.path}: {_describe(self.ledger.recalled)}",
+            f"paid: {self.ledger.paid.describe()}",
+            f"already in {self.ledger.path}: {self.ledger.recalled.describe()}",
         ]
         if dropped:
             parts.append(f"the service does not take {', '.join(dropped)}")
@@ -470,8 +469,3 @@ def _drop_rejected(parameters: dict[str, Any], message: str, *, answered: bool) 
     if "logprobs" in rejected:
         rejected.add("top_logprobs")  # services reject it without `logprobs`
     return {name: value for name, value in parameters.items() if name not in rejected}
-
-
-def _describe(bill: Bill) -> str:
-    cost = "" if bill.cost is None else f", cost {bill.cost:.4g}"
-    return f"{counted(bill.answers, 'answer')} ({bill.input_tokens} input and {bill.output_tokens} output tokens{cost})"

@@ -9,6 +9,7 @@ import math
 from dataclasses import dataclass
 
 from lad_reasoner.errors import InputError
+from lad_reasoner.text import counted
 
 
 @dataclass(frozen=True)
@@ -47,3 +48,9 @@ class Bill:
         if prices is not None:
             money = input_tokens * prices.input + output_tokens * prices.output
             self.cost = (self.cost or 0.0) + money / 1_000_000
+
+    def describe(self) -> str:
+        """`3 answers (2700 input and 90 output tokens, cost 0.0003)`."""
+        cost = "" if self.cost is None else f", cost {self.cost:.4g}"
+        tokens = f"{self.input_tokens} input and {self.output_tokens} output tokens"
+        return f"{counted(self.answers, 'answer')} ({tokens}{cost})"

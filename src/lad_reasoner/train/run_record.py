@@ -8,11 +8,9 @@ A resumed run must have the settings and the data that it was started with, exce
 
 from __future__ import annotations
 
-import importlib.metadata
 import json
 import math
 import subprocess
-import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,10 +22,11 @@ from lad_reasoner.files.jsonl import load_json
 from lad_reasoner.files.whole import hash_file, write_whole
 from lad_reasoner.judges.vlm.checkpoint import find_folder
 from lad_reasoner.train.settings import TRL, Recipe
+from lad_reasoner.version import installed_versions
 
 RUN = "run.json"
 SECRET = "hub_token"
-PACKAGES = ("lad-reasoner", "torch", "transformers", "trl", "accelerate", "peft", "datasets")
+PACKAGES = ("torch", "transformers", "trl", "accelerate", "peft", "datasets")
 FREE = frozenset(TRL["free_on_resume"])  # these may change when a run is resumed
 # These too, as long as their product with the processes stays: smaller parts where memory ran out, other machines.
 PARTS = ("per_device_train_batch_size", "gradient_accumulation_steps")
@@ -51,7 +50,7 @@ def write_run_record(recipe: Recipe[Any], config: Any, facts: Mapping[str, Any],
         **facts,
         "file": str(recipe.path),
         "resolved": _without_secret(config.to_dict()),
-        "versions": _versions(),
+        "versions": installed_versions(PACKAGES),
         "git": _git(),
         "processes": config.world_size,
         "started": [datetime.now(UTC).isoformat(timespec="seconds")],
@@ -129,20 +128,6 @@ def _check_same(earlier: Mapping[str, Any], run: Mapping[str, Any], recipe: Reci
 def _step_records(run: Mapping[str, Any]) -> int:
     resolved = run.get("resolved") or {}
     return math.prod([run.get("processes", 1), *(resolved.get(part, 1) for part in PARTS)])
-
-
-def _versions() -> dict[str, str]:
-    versions = {"python": sys.version.split()[0]}
-    for name in PACKAGES:
-        try:
-            versions[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    if "lad-reasoner" not in versions:  # run from its source, without an installation
-        from lad_reasoner.version import __version__
-
-        versions["lad-reasoner"] = __version__
-    return versions
 
 
 def _git() -> dict[str, Any] | None:

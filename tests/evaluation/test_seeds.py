@@ -1,0 +1,122 @@
+"""Several seeds as one row: mean and deviation, what a row may hold, and the files of it."""
+
+import csv
+import io
+import statistics
+from pathlib import Path
+
+import pytest
+
+from helpers.command_line import call
+from helpers.runs import answering, from_matrix, write_run
+from lad_reasoner.errors import InputError
+from lad_reasoner.evaluation.comparison import POOLED, to_latex
+from lad_reasoner.evaluation.seeds import compare_seeds, holds_runs, seeds_to_markdown
+from lad_reasoner.records import Prediction
+
+FIRST = from_matrix("pushpins", 5, 2, 1, 6) + from_matrix("juice_bottle", 3, 3, 2, 2)
+RIGHT = (16, 15, 14)  # of 24: FIRST, and one and two anomalous pictures missed
+
+
+def drawn(seed: int) -> list[Prediction]:
+    """`seed` anomalous pictures are missed, and other references were shown."""
+    lines = [answering(line, "no") for line in FIRST[:seed]] + FIRST[seed:]
+    references = {"references": (f"r{seed}.png",)}
+    return [line.model_copy(update={"pair": line.pair.model_copy(update=references)}) for line in lines]
+
+
+@pytest.fixture
+def seeds(tmp_path: Path) -> Path:
+    for seed in range(3):
+        write_run(tmp_path / f"ours/{seed}", drawn(seed), model="ours", seed=seed)
+    return tmp_path / "ours"
+
+
+def test_mean_and_deviation_over_seeds(seeds: Path) -> None:
+    comparison = compare_seeds([seeds])
+    shares = [100 * right / 24 for right in RIGHT]
+    row = comparison.table.cells[comparison.table.names.index("ours")]
+    assert row[POOLED, "Acc"] == f"{statistics.fmean(shares):.1f} ± {statistics.stdev(shares):.1f}" == "62.5 ± 4.2"
+    assert row["Runs", "n"] == "3"
+    assert comparison.table.names == ["ours", "always-yes", "always-no"]
+    assert comparison.table.cells[-1]["Pooled", "TNR"] == "100.0"
+    assert "62.5 $\\pm$ 4.2" in to_latex(comparison.table)
+
+
+def test_a_single_run_has_no_deviation_and_a_folder_with_several_models_says_so(seeds: Path, tmp_path: Path) -> None:
+    single = write_run(tmp_path / "single", FIRST, model="other", notes=("scenes only",))
+    for at in range(2):  # two trainings, measured with one seed
+        write_run(tmp_path / f"trained/{at}", drawn(at), model=f"runs/grpo-{at}/model")
+    comparison = compare_seeds([single, seeds, tmp_path / "trained"])
+    rows = dict(zip(comparison.table.names, comparison.table.cells, strict=True))
+    trained = next(name for name in rows if name.endswith("trained"))
+    assert rows["other"][POOLED, "Acc"] == "66.7"
+    assert rows[trained]["Runs", "n"] == "2"
+    text = seeds_to_markdown(comparison)
+    assert f"- {trained}: runs of runs/grpo-0/model, runs/grpo-1/model" in text
+    assert "- other: scenes only" in text
+
+
+def test_a_metric_that_one_run_lacks_is_left_out(tmp_path: Path) -> None:
+    for seed in range(2):
+        lines = [line.model_copy(update={"scored": seed == 0}) for line in drawn(seed)]
+        write_run(tmp_path / f"rows/{seed}", lines, seed=seed)
+    row = compare_seeds([tmp_path / "rows"]).table.cells[0]
+    assert ("From the score", "AUROC") not in row
+    assert "±" in row["Pooled", "Bal. acc."]
+
+
+def test_the_same_seed_twice_is_told(tmp_path: Path) -> None:
+    for at in range(2):
+        write_run(tmp_path / f"rows/{at}", FIRST, model="m", seed=5)
+    assert "m: 2 runs of m have the same --seed 5" in compare_seeds([tmp_path / "rows"]).notes
+
+
+def test_what_is_no_row(seeds: Path, tmp_path: Path) -> None:
+    write_run(tmp_path / "mixed/0", FIRST, model="m")
+    write_run(tmp_path / "mixed/1", FIRST, model="m", references=4)
+    with pytest.raises(InputError, match=r"mixed/0 and .*mixed/1: made with references 1 and 4; the runs of one row"):
+        compare_seeds([tmp_path / "mixed"])
+    write_run(tmp_path / "judges/0", FIRST, model="micro")
+    write_run(tmp_path / "judges/1", FIRST, model="evidence")
+    with pytest.raises(InputError, match="made with model micro and evidence; the runs of one row"):
+        compare_seeds([tmp_path / "judges"])
+    with pytest.raises(InputError, match="ours/1: given twice"):
+        compare_seeds([seeds, seeds / "1"])
+    part = write_run(tmp_path / "part", FIRST[:-1], model="m")
+    with pytest.raises(InputError, match=r"not the same queries: juice_bottle/009\.png; resume the unfinished run"):
+        compare_seeds([seeds, part])
+    elsewhere = write_run(tmp_path / "elsewhere", FIRST, model="m", benchmark="visa")
+    with pytest.raises(InputError, match="runs on folder and visa"):
+        compare_seeds([seeds, elsewhere])
+    copy = write_run(tmp_path / "copy", FIRST, model="m", fingerprint="1")
+    with pytest.raises(InputError, match="other pictures"):
+        compare_seeds([seeds, copy])
+    assert not holds_runs(part)
+    assert not holds_runs(tmp_path / "nothing")
+
+
+def test_the_verb_writes_the_rows_and_each_run(seeds: Path, tmp_path: Path) -> None:
+    done = call("compare", seeds, "--out", tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    assert max(map(len, done.stdout.splitlines())) <= 80
+    assert "ours              3" in done.stdout
+    assert " 62.5±4.2 " in done.stdout
+    rows = list(csv.DictReader(io.StringIO((tmp_path / "out/seeds_by_run.csv").read_text())))
+    assert [row["seed"] for row in rows] == ["0", "1", "2"]
+    found = [float(row[f"{POOLED} Acc"]) for row in rows]
+    assert found == pytest.approx([100 * right / 24 for right in RIGHT], abs=1e-3)
+    wide = call("compare", seeds, "--wide", "--published", "paper", "--out", tmp_path / "wide")
+    assert wide.returncode == 1  # the paper's rows are on another benchmark
+    wide = call("compare", seeds, "--wide", "--out", tmp_path / "wide")
+    assert wide.stdout == (tmp_path / "wide/seeds.md").read_text()
+
+
+def test_published_rows_stand_above(tmp_path: Path) -> None:
+    lines = [line for name in ("pushpins", "juice_bottle") for line in from_matrix(name, 3, 1, 2, 4)]
+    for seed in range(2):
+        write_run(tmp_path / f"rows/{seed}", lines, model="m", benchmark="mvtec-loco", seed=seed)
+    table = compare_seeds([tmp_path / "rows"], published="paper").table
+    rows = dict(zip(table.names, table.cells, strict=True))
+    assert rows["LAD-Reasoner (published)"][POOLED, "Acc"] == "60.4"
+    assert rows["m"][POOLED, "Acc"] == "70.0 ± 0.0"
