@@ -207,3 +207,11 @@ def test_a_forked_process_does_not_wait_for_decoders_that_it_does_not_have(tmp_p
 def test_an_upload_of_zero_bytes_is_called_empty() -> None:
     with pytest.raises(ImageError, match="picture: the file is empty, no picture; copy it again"):
         read_picture(b"")
+
+
+def test_a_name_with_blanks_that_lost_its_quotes_is_found(tmp_path: Path) -> None:
+    (tmp_path / "Good parts").mkdir()
+    with pytest.raises(ImageError, match=r"Good: no such file; put 'Good parts' in quotes$"):
+        read_picture(tmp_path / "Good")
+    with pytest.raises(ImageError, match=r"Goo: no such file$"):
+        read_picture(tmp_path / "Goo")

@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import ctypes
 import errno
+import glob
 import io
 import logging
 import math
@@ -252,7 +253,11 @@ def _why_absent(path: Path, error: Exception) -> str:
         return "no such file: the name is too long"
     if number == errno.ENOENT and path.is_symlink():
         return f"a link whose target {shown(path.readlink())} does not exist"
-    return "no such file" if number in (None, errno.ENOENT, errno.ENOTDIR) else f"{os.strerror(number)}"
+    if number not in (None, errno.ENOENT, errno.ENOTDIR):
+        return f"{os.strerror(number)}"
+    # `--reference Good parts` without quotes arrives as two names.
+    longer = next(path.parent.glob(f"{glob.escape(path.name)} *"), None)
+    return "no such file" if longer is None else f"no such file; put {shown(longer.name)!r} in quotes"
 
 
 def _head(source: PictureSource) -> bytes:
