@@ -277,7 +277,8 @@ class Archive:
         """The number of the first line of the audit log that does not follow from the one before it; None if all do."""
         chain, expected = "", 1
         for row in self._rows("SELECT * FROM audit ORDER BY id"):
-            chain = _link(chain, row["at"], row["who"], row["action"], row["detail"])
+            # As text: in a damaged row a value may be absent.
+            chain = _link(chain, *(str(row[name]) for name in ("at", "who", "action", "detail")))
             if row["id"] != expected or row["chain"] != chain:
                 return int(row["id"])
             expected += 1
