@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw, ImageFilter
 from lad_reasoner import Failure, Inspector, Verdict
 from lad_reasoner.files.pictures import read_picture
 from lad_reasoner.judge import Judgement, PicturePair
-from lad_reasoner.quality import _percentile, why_unfit
+from lad_reasoner.quality import _percentile, lies_across, why_unfit
 from lad_reasoner.records import ResultLine
 from lad_reasoner.runner import judge_batch
 
@@ -162,3 +162,20 @@ def test_a_percentile_of_whole_numbers_is_that_of_sorting(percent: float) -> Non
     drawn = np.random.default_rng(0)
     for values in (drawn.integers(0, 1021, (9, 31)), np.array([[7]]), np.array([[0, 0, 1020]])):
         assert _percentile(values.astype(np.int16), percent) == pytest.approx(np.percentile(values, percent))
+
+
+@pytest.mark.parametrize(
+    ("query", "references", "across"),
+    [
+        ((240, 320), [(320, 240)], True),
+        ((400, 300), [(300, 400), (310, 400)], True),
+        ((320, 240), [(320, 240)], False),
+        ((240, 320), [(320, 240), (240, 320)], False),  # both ways are known
+        ((300, 300), [(300, 300)], False),
+        ((300, 320), [(320, 300)], False),  # nearly square
+        ((120, 320), [(320, 240)], False),  # cut, not turned
+    ],
+)
+def test_a_picture_that_lies_across(query: tuple[int, int], references: list[tuple[int, int]], across: bool) -> None:
+    pictures = [read_picture(Image.new("RGB", size)) for size in (query, *references)]
+    assert lies_across(PicturePair(tuple(pictures[1:]), pictures[0])) is across

@@ -36,6 +36,7 @@ LEAST_SHARPNESS = 0.25  # of the least sharp reference
 PLAIN = 4.0  # grey levels: references without edges do not show how sharp the camera is
 MOST_CLIPPED = 0.5  # share of pixels that are black or white, above that of the references
 ASPECT = 3.0  # factor between the query's width / height and the nearest reference's
+ACROSS, LIKE_ASPECT = 1.25, 1.1  # such a factor as the query lies, and once it is turned by a quarter
 LEAST_COLOURS = 0.25  # overlap of the colour histograms, and
 LEAST_LAYOUT = 0.3  # correlation of the pictures at 16 x 16 pixels: below both there is nothing in common
 # Where neither colours nor layout are much alike, the network decides: below this the products are not the same.
@@ -92,6 +93,18 @@ def why_unfit(pair: PicturePair) -> str:
         share = 100 * query.sharpness / sharpest
         return f"the picture is blurred: its edges have {share:.0f} % of the references' sharpness"
     return ""
+
+
+def lies_across(pair: PicturePair) -> bool:
+    """Is the query landscape beside portrait references, or the other way round? Judges stretch it, or see it lying.
+
+    A telephone's picture lies so where its orientation tag was lost. It is judged, since a product may lie anyhow.
+    """
+    aspect = pair.query.width / pair.query.height
+    others = [reference.width / reference.height for reference in pair.references[:LOOKED_AT]]
+    as_it_lies = min((max(aspect / other, other / aspect) for other in others), default=1.0)
+    turned = min((max(aspect * other, 1 / (aspect * other)) for other in others), default=1.0)
+    return as_it_lies > ACROSS and turned < LIKE_ASPECT
 
 
 @lru_cache(CACHED)

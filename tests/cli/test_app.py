@@ -440,3 +440,15 @@ def test_miniloco(tmp_path: Path) -> None:
     again = run("data", "miniloco", tmp_path / "out", "--products", "pushpins", "--per-class", 2)
     assert again.returncode == 1
     assert "exists already" in again.stderr
+
+
+def test_a_picture_that_lies_across_is_told(tmp_path: Path) -> None:
+    colours = Image.effect_noise((64, 48), 60).convert("RGB")
+    colours.save(tmp_path / "good.png")
+    colours.rotate(90, expand=True).save(tmp_path / "lying.png")
+    command = ("inspect", "-r", tmp_path / "good.png", tmp_path / "lying.png", tmp_path / "good.png")
+    done = run(*command, "--model", "always-no", "--out", tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    said = "1 query lies across, landscape beside portrait or the other way round: turn by a quarter: "
+    assert f"note: {said}" in done.stderr
+    assert said in (tmp_path / "out/report.html").read_text(encoding="utf-8")

@@ -23,7 +23,7 @@ from lad_reasoner.cli.options import (
 )
 from lad_reasoner.cli.unquoted import describe_taken_queries
 from lad_reasoner.errors import InputError
-from lad_reasoner.text import counted
+from lad_reasoner.text import counted, listed, shown
 from lad_reasoner.text import print_shown as print
 
 if TYPE_CHECKING:
@@ -213,12 +213,14 @@ def _judge(
 ) -> Tally:
     """Judge the files; each result is kept, then shown. Changes that were not `expected` are told at the end."""
     from lad_reasoner.files.changes import describe_changes
+    from lad_reasoner.quality import lies_across
     from lad_reasoner.records import ResultLine, Tally
     from lad_reasoner.report.terminal import track
     from lad_reasoner.runner import Judged
 
     tally = Tally()
     changed: Counter[str] = Counter()
+    across: list[str] = []
     for result in track(inspector.run(files), len(files), "Inspecting"):
         if second is not None and isinstance(result, Judged):
             result = second.look(result, limit=0.5)
@@ -229,12 +231,23 @@ def _judge(
         tally.add(line)
         if isinstance(result, Judged):
             changed.update(result.pair.query.notes)
+            if lies_across(result.pair):
+                across.append(record.query)
     # Files that became others while they were judged.
     unexpected = {note: number for note, number in changed.items() if note not in expected}
-    for note in describe_changes(unexpected, len(files)):
+    for note in [*describe_changes(unexpected, len(files)), *_describe_across(across)]:
         output.notes.append(note)
         print(f"note: {note}", file=sys.stderr)
     return tally
+
+
+def _describe_across(names: list[str]) -> list[str]:
+    """A note on queries that lie across; none if there are none."""
+    if not names:
+        return []
+    lie = "query lies" if len(names) == 1 else "queries lie"
+    where = listed([shown(name) for name in names])
+    return [f"{len(names)} {lie} across, landscape beside portrait or the other way round: turn by a quarter: {where}"]
 
 
 def _open_references(references: list[Path], model: str, options: dict[str, Any], *, evidence: bool) -> Inspector:

@@ -22,6 +22,7 @@ from pathlib import Path
 
 from lad_reasoner.errors import InputError
 from lad_reasoner.evaluation.comparison import (
+    MEAN,
     OURS,
     POOLED,
     PUBLISHED,
@@ -211,16 +212,23 @@ _NARROW: tuple[tuple[str, Column], ...] = (
 
 
 def seeds_to_narrow(comparison: SeedComparison) -> str:
-    """A line for each row, 80 characters wide; classes are in seeds.md."""
+    """A line for each row, 80 characters wide; classes are in seeds.md. `~` marks a mean over classes, as published."""
     heads = " ".join(f"{head:>{CELL}}" for head, _ in _NARROW)
     lines = [f"{comparison.pairs} queries, in percent, mean±deviation over runs", "", f"{'':{NAME}} {'n':>2} {heads}"]
     for name, row in zip(comparison.table.names, comparison.table.cells, strict=True):
-        cells = " ".join(f"{row.get(column, '–').replace(' ', ''):>{CELL}}" for _, column in _NARROW)
+        cells = " ".join(f"{_narrow_cell(row, column):>{CELL}}" for _, column in _NARROW)
         short = shorten_name(name.replace(PUBLISHED, "*"), NAME, front=True)
         lines.append(f"{short:{NAME}} {row.get(RUNS, ''):>2} {cells}".rstrip())
     if any(name.endswith(PUBLISHED) for name in comparison.table.names):
         lines += ["", "*: published"]
     return "\n".join([*lines, "", *wrap_notes(comparison.notes)]) + "\n"
+
+
+def _narrow_cell(row: Mapping[Column, str], column: Column) -> str:
+    mean = row.get((MEAN, column[1]))
+    if column[0] == POOLED and column not in row and mean is not None:
+        return f"~{mean}"
+    return row.get(column, "–").replace(" ", "")
 
 
 def seeds_to_markdown(comparison: SeedComparison) -> str:
