@@ -157,6 +157,26 @@ def test_without_usable_logprobs_there_is_an_answer_and_no_score(tmp_path: Path,
 
 
 @pytest.mark.parametrize(
+    ("at_answer", "score"),
+    [
+        # SGLang under a grammar: what is forbidden has no number.
+        ([("yes", -0.7), ("no", -0.7), ("!", None), ("#", None)], 0.5),
+        ([("yes", -0.0), ("no", None)], 1.0),
+        # OpenVINO's server: a logarithm that rounding put above 0.
+        ([("yes", None), ("no", -20.0)], None),
+    ],
+)
+def test_a_logarithm_that_is_null(tmp_path: Path, at_answer: list[tuple[str, Any]], score: float | None) -> None:
+    alternatives = [{"token": name, "logprob": logprob} for name, logprob in at_answer]
+    plain = [{"token": token, "logprob": None, "top_logprobs": []} for token in TOKENS]
+    content = [plain[0], {**alternatives[0], "top_logprobs": alternatives}, plain[2]]
+    choice = {"index": 0, "message": {"content": BAD}, "logprobs": {"content": content}, "finish_reason": "stop"}
+    with ChatServer(lambda body, before: Act("raw", json.dumps({"choices": [choice]}))) as server:
+        (found,) = judge(server, tmp_path).judge([pair(3)])
+    assert (found.answer, found.score) == ("yes", score if score is None else pytest.approx(score))
+
+
+@pytest.mark.parametrize(
     "text", ["yes", "<answer>yes</answer>", "<think></think><answer>no</answer>", f"{BAD}{BAD}", f"{GOOD}</think>"]
 )
 def test_what_is_not_structured_is_invalid(tmp_path: Path, text: str) -> None:

@@ -64,7 +64,7 @@ def score_answer(written: Sequence[Token]) -> float | None:
     if position is None:
         return None
     token, before = position
-    if not token.top_logprobs:
+    if not token.top_logprobs or token.logprob == -math.inf:  # what was written is not impossible: it is not told
         return None
     logprobs = {alternative.token: alternative.logprob for alternative in (*token.top_logprobs, token)}
     yes = no = 0.0

@@ -98,7 +98,6 @@ class HostedJudge:
     it the service is asked. InputError for an address, a key, a number or a form that cannot be used.
     """
 
-    prompt_version = PROMPT_VERSION
     parameters: int | None = None
 
     def __init__(
@@ -126,6 +125,8 @@ class HostedJudge:
         if grammar not in (None, FREE, *FORMS):
             raise InputError(f"grammar is {grammar}; give {FREE} or one of {', '.join(FORMS)}")
         self.max_pixels = max_pixels
+        # Runs with another budget are not mixed. That of tokens may grow: what was cut off is asked again.
+        self.prompt_version = PROMPT_VERSION if max_pixels is None else f"{PROMPT_VERSION}, max_pixels {max_pixels}"
         self._form = grammar  # None until the service was asked
         self.name, self.concurrency = model, concurrency
         self.batch_size = 2 * concurrency  # so that one slow answer does not leave the other connections idle

@@ -16,6 +16,7 @@ import contextlib
 import ipaddress
 import json
 import logging
+import math
 import os
 import random
 import re
@@ -69,10 +70,16 @@ _last_notice: dict[str, float] = {}  # address -> time of the last message about
 
 
 class Alternative(Record):
-    """A token and the logarithm of its probability."""
+    """A token and the logarithm of its probability; minus infinity where the service says null."""
 
     token: str
     logprob: float = Field(le=1)  # services round; a value far above 0 is not a log-probability
+
+    @field_validator("logprob", mode="before")
+    @classmethod
+    def _read_null(cls, value: Any) -> Any:
+        # JSON has no number for what SGLang gives the words that a grammar forbids.
+        return -math.inf if value is None else value
 
 
 class Token(Alternative):

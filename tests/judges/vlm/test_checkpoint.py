@@ -18,7 +18,9 @@ from PIL import Image
 
 from helpers import tiny
 from lad_reasoner.errors import InputError, LadError, MachineError, MissingExtraError
-from lad_reasoner.judges.vlm.checkpoint import Checkpoint, find_folder, load_checkpoint
+from lad_reasoner.judges import load_judge
+from lad_reasoner.judges.vlm.checkpoint import Checkpoint, find_folder, fingerprint, load_checkpoint
+from lad_reasoner.prompts import PROMPT_VERSION
 
 
 @pytest.fixture(scope="module")
@@ -289,6 +291,31 @@ def test_code_that_a_known_model_brings_along_is_not_run(folder: Path) -> None:
 def test_no_weights(folder: Path) -> None:
     (folder / "model.safetensors").unlink()
     check_refused(folder, "no weights")
+
+
+@pytest.mark.parametrize("tensor", ["first", "last"])
+def test_a_folder_that_is_trained_into_again_is_another_model(folder: Path, tensor: str) -> None:
+    from safetensors.torch import load_file, save_file
+
+    before, (weights,) = fingerprint(folder), folder.glob("*.safetensors")
+    assert fingerprint(folder) == before
+    tensors = load_file(weights)
+    changed = (sorted if tensor == "first" else lambda names: sorted(names, reverse=True))(tensors)[0]
+    tensors[changed] = tensors[changed] * 1.001
+    save_file(tensors, weights, metadata={"format": "pt"})
+    assert fingerprint(folder) != before
+
+
+def test_the_version_of_a_judge_names_weights_and_options(folder: Path) -> None:
+    plain = load_judge(str(folder))
+    assert plain.prompt_version == f"{PROMPT_VERSION}, weights {fingerprint(folder)}"
+    options = {"max_pixels": 10_000, "reasoning_tokens": 7, "batch_size": 2}
+    assert load_judge(str(folder), **options).prompt_version == (
+        f"{plain.prompt_version}, max_pixels 10000, reasoning_tokens 7"
+    )
+    fields = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    (folder / "config.json").write_text(json.dumps({**fields, "score_temperature": 2.0}), encoding="utf-8")
+    assert load_judge(str(folder)).prompt_version != plain.prompt_version
 
 
 def test_truncated_weights(folder: Path) -> None:

@@ -81,6 +81,27 @@ def test_scores_and_texts_are_those_of_the_plain_path(
     assert sum(looks) == 2 * len(QUERIES) + count
 
 
+@pytest.mark.parametrize(
+    ("name", "change"), [("qwen2.5-vl", {"hidden_act": "gelu"}), ("qwen3-vl", {"attention_bias": True})]
+)
+def test_a_language_part_that_is_not_the_usual_one(name: str, change: dict[str, Any], tmp_path: Path) -> None:
+    from transformers import AutoConfig, AutoModelForImageTextToText
+
+    folder = READ_ONCE[name](tmp_path / name)
+    config = AutoConfig.from_pretrained(folder)
+    for field, value in change.items():
+        setattr(config.text_config, field, value)
+    model = AutoModelForImageTextToText.from_config(config)
+    for weight_name, weight in model.named_parameters():
+        if weight_name.endswith("o_proj.bias"):
+            torch.nn.init.normal_(weight)
+    model.save_pretrained(folder)
+    engine = TransformersEngine(load_checkpoint(folder), reasoning_tokens=6)
+    pairs = [[*make_references(1), query] for query in QUERIES[:2]]
+    expected = [reply.score for reply in plainly(engine, pairs)]
+    assert [reply.score for reply in engine.respond(pairs)] == pytest.approx(expected, abs=1e-4)
+
+
 @pytest.mark.parametrize("name", list(READ_ONCE))
 def test_a_batch_may_hold_known_and_new_references(name: str, load: Callable[[str], Checkpoint]) -> None:
     engine = TransformersEngine(load(name), reasoning_tokens=12, batch_size=6)

@@ -20,7 +20,7 @@ from lad_reasoner.answers import parse_response
 from lad_reasoner.errors import InputError, MachineError
 from lad_reasoner.files.pictures import Picture, read_picture
 from lad_reasoner.judge import Judgement, PicturePair
-from lad_reasoner.judges.vlm.checkpoint import Checkpoint, load_checkpoint
+from lad_reasoner.judges.vlm.checkpoint import Checkpoint, fingerprint, load_checkpoint
 from lad_reasoner.judges.vlm.decoding import Reply, StructuredDecoding
 from lad_reasoner.judges.vlm.judge import VlmJudge
 from lad_reasoner.judges.vlm.transformers_engine import TransformersEngine, count_votes
@@ -72,7 +72,7 @@ def test_inspector_gives_the_same_verdict_as_with_evidence(
     inspector = Inspector(model=str(folder), references=[paths[0]])
     verdict = inspector.inspect(paths[1])
     assert isinstance(verdict, Verdict)
-    assert (verdict.model, verdict.prompt_version) == (str(folder), PROMPT_VERSION)
+    assert (verdict.model, verdict.prompt_version) == (str(folder), f"{PROMPT_VERSION}, weights {fingerprint(folder)}")
     assert (verdict.query, verdict.references) == (str(paths[1]), (str(paths[0]),))
     assert verdict.anomalous == (verdict.answer == "yes") == (verdict.score >= 0.5)
     response = parse_response(verdict.response)

@@ -71,9 +71,8 @@ class Evidence:
     `judge.Judge`.
     """
 
-    prompt_version = PROMPT_VERSION
-
     def __init__(self, backbone: str | None = None, *, text: bool = False) -> None:
+        self.prompt_version = f"{PROMPT_VERSION}, text" if text else PROMPT_VERSION
         self.reader = LabelReader() if text else None
         self.notes: tuple[str, ...] = ("text on the product is read and compared",) if text else ()
         self.backbone = load_backbone(backbone or DEFAULT_BACKBONE)

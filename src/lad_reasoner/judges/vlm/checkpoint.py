@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import ctypes
 import difflib
+import hashlib
 import math
 import re
 import sys
@@ -41,6 +42,8 @@ WEIGHTS = Path(__file__).parents[2] / "weights"
 BUILT_IN = {name: WEIGHTS / name for name in ("micro", "micro-base")}
 SMALL = 2 * 1024**3  # bytes of weights; a smaller model fits in float32 everywhere, and a CPU is fastest with it
 
+BEGINNING = 4096  # bytes of a tensor that its fingerprint is made of
+
 TEMPLATE_SECONDS = 10.0  # a template is a program of a stranger's, and may have loops within loops
 
 Result = TypeVar("Result")
@@ -57,13 +60,15 @@ _TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "spiece.m
 class Checkpoint:
     """A model ready to generate: weights in evaluation mode, a processor that pads on the left.
 
-    `max_pixels` is the most pixels of one picture, for `fit`; None if the processor has such a budget itself.
+    `max_pixels` is the most pixels of one picture, for `fit`; None if the processor has such a budget itself. `folder`
+    is the one that it was loaded from.
     """
 
     name: str
     model: Any
     processor: Any
     max_pixels: int | None = None
+    folder: Path | None = None
 
     @property
     def scope(self) -> str:
@@ -145,7 +150,7 @@ def load_processor(name: str | Path, *, max_pixels: int | None = None) -> tuple[
     config = _load_config(folder, name)
     processor = _load_processor(folder, name, config)
     budget = _set_budget(processor.image_processor, max_pixels)
-    return Checkpoint(str(name), SimpleNamespace(config=config), processor, budget), folder
+    return Checkpoint(str(name), SimpleNamespace(config=config), processor, budget, folder), folder
 
 
 def find_folder(name: str) -> Path:
@@ -228,6 +233,34 @@ def _check_index(index: Path, name: object) -> None:
             f"{name}: its {index.name} names {printable(strange[0])[:100]}; only *.safetensors of the same folder are "
             "opened"
         )
+
+
+def fingerprint(folder: Path) -> str:
+    """12 hexadecimal digits of the files of a checkpoint: whole texts, and the beginning of each tensor.
+
+    Training changes a tensor all over, and whole weights may be gigabytes. MachineError if a file cannot be read.
+    """
+    digest = hashlib.sha256()
+    try:
+        for path in sorted({path for pattern in _FILES for path in folder.glob(pattern)}):
+            digest.update(path.name.encode("utf-8", "surrogateescape"))
+            for part in _beginnings(path) if path.suffix == ".safetensors" else [path.read_bytes()]:
+                digest.update(part)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise MachineError(f"{printable(folder)}: cannot be read again ({_first_line(error)})") from None
+    return digest.hexdigest()[:12]
+
+
+def _beginnings(weights: Path) -> Iterator[bytes]:
+    """The head of a safetensors file, and the first bytes of each of its tensors."""
+    with weights.open("rb") as file:
+        head = file.read(int.from_bytes(file.read(8), "little"))
+        start = file.tell()
+        yield head
+        tensors = [tensor for name, tensor in load_json(head).items() if name != "__metadata__"]
+        for offset in sorted(tensor["data_offsets"][0] for tensor in tensors):
+            file.seek(start + offset)
+            yield file.read(BEGINNING)
 
 
 def _check_processor(folder: Path, name: object) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, get_args
 
 import torch
@@ -10,7 +10,7 @@ import torch
 from lad_reasoner.errors import InputError
 from lad_reasoner.files.pictures import Picture
 from lad_reasoner.judge import Judgement, PicturePair
-from lad_reasoner.judges.vlm.checkpoint import Checkpoint, load_checkpoint
+from lad_reasoner.judges.vlm.checkpoint import Checkpoint, fingerprint, load_checkpoint
 from lad_reasoner.judges.vlm.precision import WORTHWHILE, bfloat16_gain, use_bfloat16_products
 from lad_reasoner.judges.vlm.transformers_engine import FLAG_LIMIT, Reasoning, TransformersEngine
 from lad_reasoner.judges.vlm.vllm_engine import VllmEngine
@@ -22,12 +22,14 @@ Engine = Literal["transformers", "vllm"]
 
 
 class VlmJudge:
-    """A vision-language model behind an engine; see `judge.Judge`."""
+    """A vision-language model behind an engine; see `judge.Judge`.
 
-    prompt_version = PROMPT_VERSION
+    `settings` are those that its answers depend on, and that its name does not say.
+    """
 
-    def __init__(self, engine: TransformersEngine | VllmEngine) -> None:
+    def __init__(self, engine: TransformersEngine | VllmEngine, settings: Mapping[str, object] | None = None) -> None:
         self.engine, self.name = engine, engine.name
+        self.prompt_version = describe_version(engine.checkpoint, settings or {})
         self.batch_size, self.notes = engine.batch_size, engine.notes
         self.parameters: int | None = engine.parameters
         self.known_pictures = engine.checkpoint.known_pictures
@@ -57,6 +59,17 @@ class VlmJudge:
         return [Judgement.of(reply.text, reply.score, tokens=reply.tokens) for reply in self.engine.respond(pictures)]
 
 
+def describe_version(checkpoint: Checkpoint, settings: Mapping[str, object]) -> str:
+    """What answers depend on beside the name: `rlad-1, weights 3f2a9c1b02de, max_pixels 200704`.
+
+    A folder that is trained into again is another model: a limit or a run made with its old weights is not its own.
+    """
+    parts = [PROMPT_VERSION]
+    if checkpoint.folder is not None:
+        parts.append(f"weights {fingerprint(checkpoint.folder)}")
+    return ", ".join([*parts, *(f"{name} {value}" for name, value in settings.items() if value is not None)])
+
+
 def load_checkpoint_judge(
     name: str,
     *,
@@ -80,12 +93,13 @@ def load_checkpoint_judge(
     """
     if engine not in get_args(Engine):
         raise InputError(f"engine {engine}: must be {listed(get_args(Engine))}")
+    settings = {"max_pixels": max_pixels, "reasoning_tokens": reasoning_tokens, "dtype": dtype}
     if engine == "vllm":
         taken = {"votes": votes != 1, "device": device, "reasoning": reasoning != "always", "dtype": dtype == "auto"}
         if refused := [option for option, given in taken.items() if given]:
             raise InputError(f"engine vllm: does not take {listed(refused)} as given; leave it out")
         size = {"reasoning_tokens": reasoning_tokens, "batch_size": batch_size}
-        return VlmJudge(VllmEngine(name, max_pixels=max_pixels, dtype=dtype, **size))
+        return VlmJudge(VllmEngine(name, max_pixels=max_pixels, dtype=dtype, **size), settings)
     checkpoint, note = _load_precise(name, dtype, max_pixels=max_pixels, device=device)
     judge = VlmJudge(
         TransformersEngine(
@@ -95,7 +109,8 @@ def load_checkpoint_judge(
             batch_size=batch_size,
             reasoning=reasoning,
             flag_limit=flag_limit,
-        )
+        ),
+        settings | {"flag_limit": flag_limit if reasoning == "flagged" else None},
     )
     judge.notes += (note,) if note else ()
     return judge
