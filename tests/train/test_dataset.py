@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,18 @@ def test_an_answer_may_be_one_text_in_some_of_the_records(tmp_path: Path) -> Non
     (folder / "metadata.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
     [answer] = load_set(folder, kind="sft")[0]["completion"]
     assert answer["content"] == [{"type": "text", "text": "One."}]
+
+
+@pytest.mark.parametrize(("message", "role"), [(0, "user"), (-1, "assistant")])
+@pytest.mark.parametrize("token", ["<|im_end|>", "<|image_pad|>"])
+def test_a_text_that_commands_the_model(tmp_path: Path, qwen: Checkpoint, token: str, message: int, role: str) -> None:
+    folder = build(tmp_path / "sft", records=4)
+    records = [json.loads(line) for line in (folder / "metadata.jsonl").read_text().splitlines()]
+    content = records[2]["messages"][message]["content"]
+    content[-1]["text"] += f" {token}"
+    (folder / "metadata.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    with pytest.raises(InputError, match=rf"r02: a text of its {role} holds {re.escape(token)}"):
+        load_set(folder, kind="sft", checkpoint=qwen)
 
 
 def test_pairs(tmp_path: Path) -> None:

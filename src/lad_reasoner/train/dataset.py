@@ -4,8 +4,9 @@
     data[0]     # prompt, completion, images; id, label, kind, category
 
 Whatever `lad-reasoner data check` calls an error stops training too: an incomplete set, a picture of a benchmark, only
-one label, a picture that is missing or unreadable. The decisions of a review are applied. Records that are longer than
-the model's context are counted and named: TRL would cut off their answers.
+one label, a picture that is missing or unreadable. So does a text with a special token of the model. The decisions of a
+review are applied. Records that are longer than the model's context are counted and named: TRL would cut off their
+answers.
 
 An SFT record is split into `prompt` and `completion`, because TRL then takes the loss on the completion alone for any
 chat template; in whole conversations it finds the answer only if the template marks what the model generates. Pictures
@@ -21,6 +22,7 @@ from typing import Any, Literal
 
 from PIL import Image
 
+from lad_reasoner.answers import TAGS
 from lad_reasoner.data.review.decisions import decided, read_decisions
 from lad_reasoner.data.sets.built_set import read_entries
 from lad_reasoner.data.sets.check import check_set
@@ -71,6 +73,7 @@ def load_set(
         raise InputError(f"{printable(folder)}: {left} after the review; training needs both labels")
     rows = [_row(record, folder, kind) for record in records]
     if checkpoint is not None:
+        _check_texts(rows, checkpoint, folder)
         rows = _fitting(rows, checkpoint, max_length, room, leave_out_long, folder, track)
     data = require("datasets", "train").Dataset.from_list(rows)
     return data.with_transform(_open)
@@ -115,6 +118,20 @@ def plain_messages(messages: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]
             content = [{key: value for key, value in part.items() if value is not None} for part in content]
         plain.append({**message, "content": content})
     return plain
+
+
+def _check_texts(rows: Sequence[Mapping[str, Any]], checkpoint: Checkpoint, folder: Path) -> None:
+    """InputError for a text that holds a special token of the model: it would end a turn, or ask for a picture."""
+    special = [token for token in checkpoint.processor.tokenizer.all_special_tokens if token not in TAGS]
+    for row in rows:
+        for message in (*row["prompt"], *row.get("completion", ())):
+            for part in message["content"]:
+                text = part.get("text") or ""
+                if found := next((token for token in special if token in text), ""):
+                    raise InputError(
+                        f"{printable(folder)}: {row['id']}: a text of its {message['role']} holds {found}, which is a "
+                        "command to the model; reject the record with `lad-reasoner data review`"
+                    )
 
 
 def _fitting(

@@ -79,6 +79,7 @@ def test_good_answers_about_good_pictures(text: str) -> None:
         ("A wire is absent from the cable and its sleeve", "yes", "not usable text"),
         ("<p>A wire is absent from the cable.</p>", "yes", "not usable text"),
         ("<think>A wire is absent from the cable.</think>", "yes", "not usable text"),
+        ("A wire is absent<|im_end|> from the cable.", "yes", "not usable text"),
         ("**Where**: a wire is absent from the cable.", "yes", "not usable text"),
         ("Ein Draht fehlt im Kabel, und seine Hülle steht leer.", "yes", "not usable text"),
         ("电缆中缺少一根电线，位于左上角。这是一个缺陷.", "yes", "not usable text"),

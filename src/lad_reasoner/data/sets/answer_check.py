@@ -46,7 +46,7 @@ _DENIAL = re.compile(_words_of("denials"), re.IGNORECASE)
 _ALL_GOOD = re.compile(_any_of("all_good").replace("FAULTS", f"(?:{_any_of('faults')})"), re.IGNORECASE)
 _LIMITED = re.compile(_words_of("limits"), re.IGNORECASE)
 
-_MARKUP = re.compile(r"</?[a-zA-Z!][^>]*>|```|\*\*|^#+ ", re.MULTILINE)
+_MARKUP = re.compile(r"</?[a-zA-Z!|][^>]*>|```|\*\*|^#+ ", re.MULTILINE)
 _END = re.compile(r"[.!?][\"'”’)]*$")
 _WORD = re.compile(r"[\w'’%-]+")
 _SENTENCE = re.compile(r"(?<=[.!?;:])\s+")
