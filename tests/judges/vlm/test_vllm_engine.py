@@ -60,6 +60,13 @@ def test_text_score_and_tokens_of_an_output() -> None:
     assert read_output(output(WHOLE[:3], {}, "length")) is None
 
 
+def test_the_answer_is_that_of_all_spellings_together() -> None:
+    reply = read_output(output(WHOLE, {"no": 0.4, "yes": 0.3, " Yes": 0.15}))
+    assert reply is not None
+    assert reply.score == pytest.approx(0.45 / 0.85)
+    assert reply.text == "<think>All there</think><answer>yes</answer>"
+
+
 class StandIn:
     """Takes vLLM's calls, and answers with given outputs."""
 

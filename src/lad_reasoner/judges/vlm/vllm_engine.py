@@ -27,7 +27,7 @@ from lad_reasoner.errors import InputError, MachineError, require
 from lad_reasoner.judges.completions import score_answer
 from lad_reasoner.judges.vlm.checkpoint import Checkpoint, load_processor
 from lad_reasoner.judges.vlm.decoding import Reply, soften
-from lad_reasoner.judges.vlm.grammar import END, FILLER, response_regex
+from lad_reasoner.judges.vlm.grammar import ANSWER, END, FILLER, response_regex
 from lad_reasoner.judges.vlm.transformers_engine import write_prompt
 from lad_reasoner.prompts import REASONING_TOKENS
 
@@ -149,4 +149,8 @@ def read_output(output: Any, before: str = "") -> Reply | None:
     tokens: Any = [asked, *written]  # with the fields of a service's tokens
     # The last token of a finished one ends the text, and is no part of it.
     score = score_answer(tokens) if output.finish_reason == "stop" else None
-    return None if score is None else Reply(before + output.text, score, len(written) - 1)
+    if score is None:
+        return None
+    # The spellings of a word count together, and the answer is that of the score, as in this process.
+    text = (before + output.text).rpartition(ANSWER)[0] + f"{ANSWER}{'yes' if score >= 0.5 else 'no'}</answer>"
+    return Reply(text, score, len(written) - 1)
