@@ -318,6 +318,16 @@ def test_the_version_of_a_judge_names_weights_and_options(folder: Path) -> None:
     assert load_judge(str(folder)).prompt_version != plain.prompt_version
 
 
+def test_a_tokenizer_of_another_model(folder: Path) -> None:
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer.add_tokens([*(f"word{number}" for number in range(9)), "Respond"])
+    tokenizer.save_pretrained(folder)
+    with pytest.raises(InputError, match=r"its tokenizer writes token \d+, and its weights know \d+ tokens"):
+        load_checkpoint(folder)
+
+
 def test_truncated_weights(folder: Path) -> None:
     weights = folder / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:5000])

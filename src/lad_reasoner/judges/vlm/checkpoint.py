@@ -131,6 +131,7 @@ def load_checkpoint(
         raise InputError(f"dtype {dtype}: must be float32, bfloat16 or float16")
     checkpoint, folder = load_processor(name, max_pixels=max_pixels)
     model = _load_weights(folder, name, device=device, dtype=dtype)
+    _check_vocabulary(checkpoint.processor, model, name)
     speed_up(model)
     return replace(checkpoint, model=model)
 
@@ -355,11 +356,9 @@ def _check_template(processor: Any, name: object) -> None:
 
 def _check_preparation(processor: Any, name: object) -> None:
     """Raise `InputError` if a picture and the prompt cannot be made into tokens, as the files of the folder say."""
-    content = [{"type": "image"}, {"type": "text", "text": build_prompt(1)}]
 
     def prepare() -> Any:
-        text = processor.apply_chat_template([{"role": "user", "content": content}], tokenize=False)
-        return processor(text=[text], images=[[Image.new("RGB", (112, 112))]], return_tensors="pt")
+        return processor(text=[_example(processor)], images=[[Image.new("RGB", (112, 112))]], return_tensors="pt")
 
     try:
         _within(TEMPLATE_SECONDS, prepare)
@@ -367,6 +366,26 @@ def _check_preparation(processor: Any, name: object) -> None:
         raise InputError(f"{name}: its processor does not end within {TEMPLATE_SECONDS:g} seconds") from None
     except Exception as error:
         raise InputError(f"{name}: its processor cannot prepare a picture ({_first_line(error)})") from None
+
+
+def _example(processor: Any) -> str:
+    """A prompt with one picture."""
+    content = [{"type": "image"}, {"type": "text", "text": build_prompt(1)}]
+    text: str = processor.apply_chat_template([{"role": "user", "content": content}], tokenize=False)
+    return text
+
+
+def _check_vocabulary(processor: Any, model: Any, name: object) -> None:
+    """Raise `InputError` if the prompt has tokens that the weights do not know: the tokenizer is another model's."""
+    # The place of a picture may lie beyond the words.
+    place = {getattr(model.config, field, None) for field in ("image_token_id", "image_token_index")}
+    most = max(set(processor.tokenizer(_example(processor))["input_ids"]) - place)
+    known = model.get_input_embeddings().weight.shape[0]
+    if most >= known:
+        raise InputError(
+            f"{name}: its tokenizer writes token {most}, and its weights know {known} tokens; copy the tokenizer of "
+            "the model that it was trained from"
+        )
 
 
 def _within(seconds: float, call: Callable[[], Result]) -> Result:
