@@ -1,5 +1,6 @@
 """The files of deploy/: well-formed, unprivileged, and in step with the command line."""
 
+import json
 import os
 import re
 import shlex
@@ -56,6 +57,45 @@ def test_the_image_runs_as_a_user_and_copies_what_is_there() -> None:
     for name in copied:
         assert (ROOT / name).exists(), name
         assert f"!{Path(name)}" in kept, name
+
+
+def test_the_servers_health_is_asked_alike_with_and_without_compose() -> None:
+    text = (DEPLOY / "Dockerfile").read_text()
+    asked = re.search(r"^HEALTHCHECK (.*) \\\n  CMD (.*)$", text, re.MULTILINE)
+    assert asked is not None
+    times = dict(word.removeprefix("--").split("=") for word in asked[1].split())
+    health = {name.replace("_", "-"): str(value) for name, value in services()["serve"]["healthcheck"].items()}
+    assert services()["serve"]["healthcheck"]["test"] == ["CMD", *json.loads(asked[2])]
+    assert {name: health[name] for name in times} == times
+
+
+@pytest.mark.parametrize(
+    ("extras", "indexes"), [("serve,plant,hosted", []), ("hf", ["I"]), ("serve,hf", ["I"]), ("hf,serve", ["I"])]
+)
+def test_the_index_of_pytorch_is_asked_for_pytorch_alone(extras: str, indexes: list[str], tmp_path: Path) -> None:
+    """Not everybody reaches it, and pip would ask it for each package."""
+    pip = tmp_path / "pip"
+    pip.write_text('#!/bin/sh\necho "$@" >> calls\n')
+    pip.chmod(0o755)
+    text = (DEPLOY / "Dockerfile").read_text()
+    runs = [run for run in re.findall(r"^RUN ((?:.*\\\n)*.*)$", text, re.MULTILINE) if "pip" in run]
+    assert runs
+    environment = {"PATH": f"{tmp_path}:/usr/bin:/bin", "EXTRAS": extras, "TORCH_INDEX": "I"}
+    for command in runs:
+        subprocess.run(["/bin/sh", "-c", command], cwd=tmp_path, env=environment, check=True)
+    *special, package = (tmp_path / "calls").read_text().splitlines()
+    assert package.endswith(f" .[{extras}]") and "index" not in package
+    assert [re.search(r"--index-url (\S+) --no-deps torch$", call)[1] for call in special] == indexes  # type: ignore[index]
+
+
+def test_compose_takes_the_file() -> None:
+    docker = shutil.which("docker")
+    if docker is None or subprocess.run([docker, "compose", "version"], capture_output=True).returncode:
+        pytest.skip("docker compose is not installed")
+    done = subprocess.run(
+        [docker, "compose", "-f", DEPLOY / "compose.yaml", "config", "--quiet"], capture_output=True, text=True
+    )
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_the_watchers_health_is_the_age_of_its_file(tmp_path: Path) -> None:

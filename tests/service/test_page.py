@@ -631,6 +631,11 @@ def test_a_key_is_given_once(browser: Browser, tmp_path: Path) -> None:
             assert page.request.post(f"/stations/station/{path}", form=form).status == 403
         strange = {"Origin": "http://evil", "Content-Type": "application/x-www-form-urlencoded"}
         assert served.ask("POST", "/login", f"key={key}".encode(), headers=strange).status == 403
+        for scheme in ("http", "https"):  # https: behind a proxy with TLS
+            headers = {"Origin": f"{scheme}://127.0.0.1:{served.port}"}
+            answer = served.ask("POST", "/login", f"key={key}".encode(), headers=headers)
+            assert answer.status == 303
+            assert ("Secure" in answer.headers["set-cookie"].split("; ")) == (scheme == "https")
         page.get_by_role("button", name="Log out").click()
         expect(page.get_by_label("Key")).to_be_visible()
         assert context.cookies() == []

@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from urllib.parse import parse_qs, quote, urlencode
+from urllib.parse import parse_qs, quote, urlencode, urlsplit
 
 from fastapi import Depends, FastAPI, Form, Query, Request
 from PIL import Image
@@ -152,9 +152,9 @@ def _add_login(app: FastAPI, keys: Keys | None) -> None:
             problem = "This key is not valid. `lad-reasoner key` makes one."
             return _page("login.html", None, title="Log in", problem=problem, status=401)
         answer = RedirectResponse("/", 303)
-        answer.set_cookie(
-            COOKIE, key, max_age=COOKIE_SECONDS, httponly=True, samesite="strict", secure=request.url.scheme == "https"
-        )
+        # TLS ends at a proxy, and the scheme here is always http: the browser's Origin says how the key came.
+        secure = urlsplit(request.headers.get("origin", "")).scheme == "https"
+        answer.set_cookie(COOKIE, key, max_age=COOKIE_SECONDS, httponly=True, samesite="strict", secure=secure)
         return answer
 
     @app.post("/logout", include_in_schema=False)
