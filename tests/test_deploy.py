@@ -138,6 +138,7 @@ def test_the_units_are_valid_and_may_do_little(path: Path, tmp_path: Path) -> No
     assert settings["User"] == "lad-reasoner"
     assert settings["CapabilityBoundingSet"] == ""
     assert settings["ProtectSystem"] == "strict"
+    assert settings["SuccessExitStatus"] == "143"  # SIGTERM before the server or the watcher runs
     assert int(settings["TimeoutStopSec"]) >= SHORTEST_STOP
     analyze = shutil.which("systemd-analyze")
     if analyze is None:
