@@ -75,7 +75,8 @@ def count_evidence(inspector: Inspector) -> float:
         if node.op_type == "Conv":
             work += 2 * rows * columns * _weights()[node.input[1]]
     patches, channels = matcher.bank.features[0].shape[1:]
-    views = sum(map(len, matcher.bank.features))
+    # A query that is not turned needs no more, where the references are upright.
+    views = len(matcher.bank.features) if matcher.upright else sum(map(len, matcher.bank.features))
     return (work + 2 * patches**2 * channels * views) / 1e9
 
 

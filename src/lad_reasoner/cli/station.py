@@ -86,7 +86,7 @@ def create_verb(
     from lad_reasoner.service.setup import create_station
 
     if not normal and (max_false_alarms or max_unsure):
-        raise FlagsError("--max-false-alarms and --max-unsure are promised of good pictures: give these with --normal")
+        raise FlagsError("--max-false-alarms and --max-unsure are promised of good pictures: give --normal, too")
     if folds and not normal:
         raise FlagsError("--folds divides the pictures of --normal: give these")
     made = create_station(

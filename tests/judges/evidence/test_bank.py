@@ -71,6 +71,18 @@ def test_only_the_references_asked_for_count(bank: Bank) -> None:
     assert view[0] in (0, 2)
 
 
+def test_only_the_orientations_asked_for_count(bank: Bank) -> None:
+    query = bank.features[1][2]
+    nearest, view = bank.search(query, [0, 1], [2])
+    assert np.abs(nearest).max() < 1e-5
+    assert view == (1, 2)
+    upright, view = bank.search(query, [0, 1], [0])
+    assert upright.min() > 0.01
+    assert view[1] == 0
+    mixed = Bank([bank.features[0], bank.features[1][:1]])
+    assert mixed.search(query, [0, 1], [2])[1] == (0, 2)  # the other one is not known so
+
+
 def test_a_reference_may_be_known_in_one_orientation_only(bank: Bank) -> None:
     mixed = Bank([bank.features[0], bank.features[1][:1]])
     nearest, view = mixed.search(bank.features[1][0], [0, 1])

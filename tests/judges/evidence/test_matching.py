@@ -78,6 +78,39 @@ def test_a_turned_product_is_known(backbone: Backbone) -> None:
     assert matcher.spread.score(comparison.statistic) < 0.5
 
 
+def test_references_that_are_found_in_each_other_without_turning_are_upright(
+    backbone: Backbone, matcher: Matcher, one_shot: Matcher
+) -> None:
+    assert matcher.upright
+    assert not one_shot.upright  # nobody knows
+    bag = [shot("good", index, "screw_bag", "train") for index in range(4)]
+    assert not Matcher(bag, backbone).upright  # its screws lie in any direction
+    assert not Matcher([scene(*BOTH), scene(*BOTH)], backbone).upright  # a copy shows nothing
+    board = shot("good", 0, split="train")
+    turned = read_picture(board.image.rotate(-90, expand=True).resize(board.image.size))
+    assert not Matcher([board, turned], backbone).upright
+
+
+def test_what_is_found_only_turned_is_suspicious_where_references_are_upright(matcher: Matcher) -> None:
+    query = matcher.fit(shot("good", 1))
+    box = (220, 70, 320, 170)
+    changed = query.copy()
+    changed.paste(query.crop(box).rotate(90), box[:2])
+    turnable = copy(matcher)
+    turnable.upright = False
+    assert matcher.compare(changed).statistic > 1.3 * turnable.compare(changed).statistic
+    assert matcher.compare(query).statistic == pytest.approx(turnable.compare(query).statistic, rel=0.1)
+
+
+def test_a_product_that_is_turned_as_a_whole_is_known_where_references_are_upright(matcher: Matcher) -> None:
+    turnable = copy(matcher)
+    turnable.upright = False
+    turned = matcher.fit(shot("good", 1)).rotate(180)
+    comparison = matcher.compare(turned)
+    assert comparison.degrees == 180
+    assert comparison.statistic == pytest.approx(turnable.compare(turned).statistic, rel=0.05)
+
+
 def test_what_is_out_of_view_does_not_count(backbone: Backbone) -> None:
     wide = shot("good", 0, split="train").image
     left, right = (read_picture(wide.crop((x, 0, x + 340, wide.height))) for x in (0, 40))

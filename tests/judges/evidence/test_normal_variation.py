@@ -32,7 +32,7 @@ def test_one_reference_has_the_constant() -> None:
 def test_the_limit_follows_the_references_the_more_the_more_there_are(count: int, trust: float) -> None:
     limit = NormalSpread.estimate([0.2] * count, count).limit
     typical = LIMIT - DROP * (1 - 1 / count)
-    assert math.log(limit) == pytest.approx((1 - trust) * typical + trust * (math.log(0.2) + MARGIN))
+    assert math.log(limit) == pytest.approx((1 - trust) * typical + trust * (math.log(0.2) + trust * MARGIN))
 
 
 @given(st.lists(statistics, min_size=2, max_size=8), st.floats(1.01, 3))

@@ -12,7 +12,7 @@ ground. The largest distances, which the verdict is made of, are not such ones.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from lad_reasoner.judges.evidence.registration import Floats
 from lad_reasoner.packaged import open_network
 
+ORIENTATIONS = 8  # multiples of 45 degrees in which a reference is known
 TOP_SHARE = 0.01  # of the patches: few enough for a small defect, enough to even out single odd patches
 UPRIGHT = 0.85  # a turned reference must be nearer than the upright one by this factor
 CLOSEST = 3  # views in which the nearest patch is looked for exactly
@@ -40,13 +41,16 @@ class Bank:
         # Unsigned, from 1 to 255, which is how the fastest product wants one side.
         self.rough = tuple((_round(each, self.scale).view(np.uint8) ^ 128) for each in features)
 
-    def search(self, query: Floats, references: Sequence[int]) -> tuple[Floats, View]:
+    def search(
+        self, query: Floats, references: Sequence[int], turns: Collection[int] = range(ORIENTATIONS)
+    ) -> tuple[Floats, View]:
         """Where a query's patches (patches, channels) have their like, and which view the query explains best.
 
-        Returns the distance (patches,) of each patch to the nearest one of any view of these references; and the view
-        with the smallest mean distance of the TOP_SHARE of its patches that the query explains worst.
+        Only views of these references in these orientations count, of which there must be one. Returns the distance
+        (patches,) of each patch to the nearest one of any such view; and the view with the smallest mean distance of
+        the TOP_SHARE of its patches that the query explains worst.
         """
-        views = [(index, turn) for index in references for turn in range(len(self.features[index]))]
+        views = [(index, turn) for index in references for turn in range(len(self.features[index])) if turn in turns]
         scale = 127 / float(np.abs(query).max())
         rough = np.ascontiguousarray(_round(query, scale).T)  # (channels, patches)
         # The largest products, as integers.

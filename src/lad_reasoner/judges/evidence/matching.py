@@ -16,6 +16,8 @@ Dense features of a pretrained network are compared by cosine distance, patch by
 - Where the product keeps its layout, a patch that is found only far from its place is also suspicious (two labels
   swapped): after bringing the query into register, the distance within a window is mixed in. A product whose parts lie
   about freely shows itself by many such patches, and the place then does not count.
+- So is a patch that is found only turned, where the references are found in each other as well without turning any
+  (`upright`): then it has its like in references of the query's own orientation alone.
 
 The statistic is a mean of the largest TOP_SHARE of the distances in either direction, divided by a power of what the
 picture's patches otherwise show (their 90 % quantile): light, pose and texture move many patches, an anomaly moves a
@@ -42,7 +44,7 @@ from PIL import Image
 from lad_reasoner.files.pictures import Picture
 from lad_reasoner.judges.evidence.amount import Amount, Amounts
 from lad_reasoner.judges.evidence.backbone import Backbone
-from lad_reasoner.judges.evidence.bank import Bank, mean_of_largest
+from lad_reasoner.judges.evidence.bank import ORIENTATIONS, Bank, View, mean_of_largest
 from lad_reasoner.judges.evidence.colours import lab_colours
 from lad_reasoner.judges.evidence.enlarging import enlarge
 from lad_reasoner.judges.evidence.normal_variation import NormalSpread
@@ -60,8 +62,9 @@ from lad_reasoner.progress import Track, silent
 from lad_reasoner.text import counted
 
 WORKING_AREA = 384 * 384  # pixels: the picture that the network sees, in the first reference's aspect
-ORIENTATIONS = 8  # multiples of 45 degrees in which a reference is known
 TURNED = 12  # references that are known in all of them; further ones upright, since they differ in pose by themselves
+UPRIGHT = (0,)  # the orientation in which a reference was taken
+NOT_TURNED = 1.10  # how much larger distances may be where no reference is turned: 1.00 to 1.09, or from 1.12 on
 DITHER = 6.0  # standard deviation, of 255
 COLOUR_SHARE = 0.2  # of the cosine distance; the network's features make up the rest
 WINDOW = 0.12  # of the long side: how far from its place a part of a fixed layout may be
@@ -76,6 +79,7 @@ LEVEL_FLOOR, LEVEL_CEILING = 0.01, 0.3  # of that level; another scene must not 
 LEVEL_POWER, LEVEL_POWER_OF_ONE = 0.2, 0.3  # the statistic is divided by level ** (the first + the second / references)
 COPY = 0.03  # a reference whose largest distances at their places are below this is a copy, not another shot
 MOST_COMMON = 0.8  # of the limit: what is drawn of a map begins below it
+Found = tuple[Floats, View]  # what `Bank.search` returns
 
 
 @dataclass(frozen=True, eq=False)
@@ -205,7 +209,7 @@ class Matcher:
         self.bank: Final = Bank(
             [of_reference.reshape(len(of_reference), -1, of_reference.shape[-1]) for of_reference in features]
         )
-        left_out = self._leave_one_out(track, f"{work}: how much they differ")
+        left_out, self.upright = self._leave_one_out(track, f"{work}: how much they differ")
         shares = [distances.free_share for distances in left_out]
         # One reference does not show whether its layout is fixed: each query then decides for itself.
         self.place_weight: Final = _place_weight(float(np.median(shares))) if shares else None
@@ -226,7 +230,7 @@ class Matcher:
         An imitation takes the place of the view that the query explains best.
         """
         features = self._features(query)
-        distances = self._distances(query, features.reshape(-1, features.shape[-1]), range(len(self.views)), imitation)
+        distances = self._compare(query, features.reshape(-1, features.shape[-1]), imitation)
         placed = self._place(distances)
         limit, scale = self.spread.limit, self._scale(placed)
         common = placed.common / scale
@@ -258,19 +262,32 @@ class Matcher:
         # Roots, since the dot product of two such vectors then weighs the two likenesses by these shares.
         return np.concatenate([features * (1 - COLOUR_SHARE) ** 0.5, colour * COLOUR_SHARE**0.5], -1)
 
+    def _compare(self, query: Image.Image, features: Floats, imitation: Imitation | None) -> _Distances:
+        """Of a query at working size, with its features (patches, channels), to all references."""
+
+        def among(turns: Sequence[int]) -> _Distances:
+            return self._distances(query, features, self.bank.search(features, references, turns), imitation)
+
+        references = range(len(self.views))
+        # Light and focus move many patches, some of them nearer to turned ones: no reason to suspect these.
+        if not self.upright or imitation is not None:
+            return among(range(ORIENTATIONS))
+        distances = among(UPRIGHT)
+        if self._appearance(self._place(distances)) < self.spread.limit:
+            return distances
+        # Perhaps the picture is turned as a whole.
+        _, (_, orientation) = self.bank.search(features, references)
+        return among([orientation]) if orientation else distances
+
     def _distances(
-        self,
-        query: Image.Image,
-        features: Floats,
-        references: Sequence[int],
-        imitation: Imitation | None = None,
+        self, query: Image.Image, features: Floats, found: Found, imitation: Imitation | None = None
     ) -> _Distances:
-        """Of a query at working size, with its features (patches, channels), to references by their indices."""
-        added, (reference, orientation) = self.bank.search(features, references)
+        """Of a query at working size, with its features (patches, channels), from what the bank found of it."""
+        added, (reference, orientation) = found
         explained, view = self.bank.features[reference][orientation], self.views[reference][orientation]
         if imitation is not None:
             reference, view = imitation.reference, imitation.view
-            orientation = imitation.degrees * ORIENTATIONS // 360
+            orientation = _orientation(imitation.degrees)
             explained = self._features(view).reshape(features.shape)
         likeness = explained @ features.T  # (reference's patches, query's patches)
         missing = 1 - likeness.max(1)
@@ -341,18 +358,23 @@ class Matcher:
         # No likeness is as small as -1, which stands for no place.
         return added * (added < 2), missing * (missing < 2)
 
-    def _leave_one_out(self, track: Track, work: str) -> list[_Distances]:
-        """Of each reference to the others, of `LEFT_OUT` at most; empty for a single one."""
+    def _leave_one_out(self, track: Track, work: str) -> tuple[list[_Distances], bool]:
+        """Of each reference to the others, of `LEFT_OUT` at most; empty for a single one. Whether they are upright."""
         if len(self.views) == 1:
-            return []
+            return [], False
+
+        def find(index: int) -> tuple[Found, Found]:
+            patches, others = self.bank.features[index][0], [each for each in range(len(self.views)) if each != index]
+            return self.bank.search(patches, others), self.bank.search(patches, others, UPRIGHT)
 
         def compare_with_others(index: int) -> _Distances:
-            view = self.views[index][0]
-            others = [other for other in range(len(self.views)) if other != index]
-            return self._distances(view, self.bank.features[index][0], others)
+            return self._distances(self.views[index][0], self.bank.features[index][0], found[index])
 
         indices = spread_evenly(len(self.views), LEFT_OUT)
-        return in_parallel(compare_with_others, indices, lambda each: track(each, len(indices), work))
+        both = in_parallel(find, indices)
+        upright = _are_upright(both)
+        found = {index: each[upright] for index, each in zip(indices, both, strict=True)}
+        return in_parallel(compare_with_others, indices, lambda each: track(each, len(indices), work)), upright
 
 
 def fit_to(picture: Picture, size: tuple[int, int]) -> Image.Image:
@@ -370,6 +392,19 @@ def _numbers_of_orientations(references: int) -> list[int]:
     """In how many orientations each of the references is known."""
     turned = set(spread_evenly(references, TURNED))
     return [ORIENTATIONS if index in turned else 1 for index in range(references)]
+
+
+def _are_upright(both: Sequence[tuple[Found, Found]]) -> bool:
+    """Whether references have their like in the others as well where these are not turned, from both searches."""
+    tops = [(_top(nearest), _top(upright)) for (nearest, _), (upright, _) in both]
+    ratios = [upright / nearest for nearest, upright in tops if nearest >= COPY]  # copies show nothing
+    none_turned = all(orientation == 0 for (_, (_, orientation)), _ in both)
+    return none_turned and bool(ratios) and sum(ratios) / len(ratios) < NOT_TURNED
+
+
+def _orientation(degrees: int) -> int:
+    """The number of an orientation that is a multiple of 45 degrees."""
+    return degrees * ORIENTATIONS // 360
 
 
 def _place_weight(share: float) -> float:

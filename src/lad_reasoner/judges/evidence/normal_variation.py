@@ -11,7 +11,8 @@ and what anomalies show, and both are known in part only:
   is lower with more references, since the statistic is.
 - Good pictures of one product lie where the references lie that are compared with each other, leave-one-out. The limit
   goes from that constant towards their mean and a margin, in logarithms: half the way with three references, more with
-  more of them, up to TRUST. Even if good pictures are very much alike, an anomaly is not a smaller thing for that.
+  more of them, up to TRUST. Even if good pictures are very much alike, an anomaly is not a smaller thing for that. The
+  margin grows alike: a few references have one less to be compared with, which takes a part of it up.
 
 A reference that is a copy of another one shows no variation and does not count.
 """
@@ -25,7 +26,7 @@ from dataclasses import dataclass
 # Measured with the default backbone on seven sets of photographs.
 LIMIT = -0.48  # log(statistic) of a typical product, with one reference
 DROP = 0.66  # how much lower that is with very many references
-MARGIN = 0.1  # between the mean of good pictures and their limit
+MARGIN = 0.2  # between the mean of good pictures and their limit, were the references trusted wholly
 HALF_WAY = 3  # references that count as much as what is known of typical products
 TRUST = 0.75  # how far the limit goes at most from the typical one to that of the references
 WIDTH = 0.12  # of log(statistic): how fast the score rises
@@ -49,7 +50,7 @@ class NormalSpread:
         logs = [math.log(max(SMALLEST, value)) for value in observed]
         mean = sum(logs) / len(logs)
         trust = min(TRUST, references / (references + HALF_WAY))
-        limit = math.exp((1 - trust) * typical + trust * (mean + MARGIN))
+        limit = math.exp((1 - trust) * typical + trust * (mean + trust * MARGIN))
         return cls(limit, len(logs), math.exp(mean))
 
     def score(self, statistic: float) -> float:
