@@ -204,13 +204,17 @@ if (inspect) {
     try {
       video.srcObject = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "environment", width: { ideal: 1920 } } });
     } catch (error) { return showProblem(`the camera cannot be used: ${error.message}`); }
-    video.hidden = $("shoot").hidden = false;
+    video.hidden = false;
+  });
+  // Its first picture takes a moment, before which there is nothing to take.
+  video.addEventListener("loadeddata", () => {
+    $("shoot").hidden = false;
     $("shoot").focus();
   });
   $("shoot").addEventListener("click", () => {
+    if (video.readyState < video.HAVE_CURRENT_DATA) return; // the camera was chosen again
     const canvas = document.createElement("canvas");
     [canvas.width, canvas.height] = [video.videoWidth, video.videoHeight];
-    if (!canvas.width) return;
     canvas.getContext("2d").drawImage(video, 0, 0);
     canvas.toBlob((blob) => add([new File([blob], "camera.png", { type: "image/png" })]), "image/png");
   });
