@@ -64,5 +64,5 @@ clean:
 $(READY): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt $(CPU) torch
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,hf,teacher,data,figures,train,serve,plant,ocr,ray,docs,inspect]'
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,hf,teacher,data,figures,train,serve,plant,ocr,heic,ray,docs,inspect]'
 	@touch $@

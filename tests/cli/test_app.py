@@ -261,7 +261,7 @@ def test_what_a_folder_holds_beside_pictures_is_named_and_counted(folder: Path, 
     page.save(queries / "script.png", "EPS")
     (queries / "gone.png").symlink_to(tmp_path / "nowhere")
     os.mkfifo(queries / "pipe.png")
-    (queries / "IMG_1.HEIC").write_bytes(b"x")
+    (queries / "IMG_1.MOV").write_bytes(b"x")
     (queries / "notes.txt").write_text("x")
     done = run("inspect", "-r", folder / "reference", queries, "--json", "--out", tmp_path / "out")
     assert done.returncode == 1
@@ -272,7 +272,7 @@ def test_what_a_folder_holds_beside_pictures_is_named_and_counted(folder: Path, 
     failed = [Path(line["query"]).name for line in lines if line["error"]]
     assert judged == {"a_good.png": "no", "z_bad.png": "yes"}
     assert failed == ["cut.tif", "gone.png", "pipe.png", "script.png"]
-    said = "2 files in folders were passed over (1 x .heic, 1 x .txt): IMG_1.HEIC, notes.txt; export HEIC as JPEG"
+    said = "2 files in folders were passed over (1 x .mov, 1 x .txt): IMG_1.MOV, notes.txt"
     assert done.stderr.count(said) == 1
     assert said in (tmp_path / "out/report.html").read_text()
 

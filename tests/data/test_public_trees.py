@@ -716,12 +716,12 @@ def test_pictures_whose_only_label_is_a_mask(tmp_path: Path) -> None:
 
 
 def test_what_is_passed_over_is_named(tmp_path: Path) -> None:
-    plant(tmp_path, files("good/{}.png", 2) | {"bad/1.png": b"", "bad/2.HEIC": b"", "bad/heatmaps/1.png": b""})
+    plant(tmp_path, files("good/{}.png", 2) | {"bad/1.png": b"", "bad/2.DNG": b"", "bad/heatmaps/1.png": b""})
     (tmp_path / "bad/gone.png").symlink_to("nowhere.png")
     assert find_samples(tmp_path).refused == {
         "cannot be read: links without a target, pipes, or locked folders": ("bad/gone.png",),
         "are maps, not pictures, by the name of their folder": ("bad/heatmaps/1.png",),
-        "have a format that is not read; export them as PNG or JPEG": ("bad/2.HEIC",),
+        "have a format that is not read; export them as PNG or JPEG": ("bad/2.DNG",),
     }
 
 

@@ -69,3 +69,9 @@ def test_what_is_not_meant_is_one_line(tmp_path: Path, words: list[str], problem
     assert done.returncode == 1
     assert problem in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+def test_pictures_that_other_programs_do_not_open_are_named(folder: Path, tmp_path: Path) -> None:
+    (folder / "good/b.png").rename(folder / "good/b.heic")
+    with pytest.raises(InputError, match=r"good/b\.heic: other programs do not open HEIC; save it as JPEG or PNG"):
+        export_benchmark(open_benchmark("folder", folder), tmp_path / "out", to="mmad")

@@ -18,7 +18,7 @@ from lad_reasoner.data.sets.harnesses import check_for_harness, write_for_harnes
 from lad_reasoner.errors import InputError
 from lad_reasoner.evaluation.benchmark import Benchmark, draw_pairs, limit_pairs
 from lad_reasoner.files.pictures import encode_picture
-from lad_reasoner.files.walk import SUFFIXES
+from lad_reasoner.files.walk import HEIC_SUFFIXES, SUFFIXES
 from lad_reasoner.files.whole import check_new_folder, new_folder, write_whole
 from lad_reasoner.progress import Track, silent
 from lad_reasoner.prompts import PROMPT_VERSION
@@ -50,6 +50,9 @@ def export_benchmark(
         wrong = [name for name in entry.images_file_names if Path(name).suffix.lower() not in SUFFIXES]
         for name in (*names_outside(entry, out), *wrong):
             raise InputError(f"{printable(name)}: lies outside of the benchmark, or has no picture's suffix; rename it")
+        for name in entry.images_file_names:
+            if Path(name).suffix.lower() in HEIC_SUFFIXES:
+                raise InputError(f"{printable(name)}: other programs do not open HEIC; save it as JPEG or PNG")
     work = hashlib.sha256(f"{to} {benchmark.fingerprint} {pairs}".encode("utf-8", "backslashreplace")).hexdigest()
     check_new_folder(out, "--out", work)
     names = list(dict.fromkeys(name for entry in entries for name in entry.images_file_names))

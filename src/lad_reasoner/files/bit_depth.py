@@ -22,7 +22,7 @@ _MAX_SAMPLE_VALUE, _BITS_PER_SAMPLE = 281, 258  # tags of a TIFF
 
 def known_depth(image: Image.Image) -> int | None:
     """Bits of a grey value, where the file or its format says so."""
-    if image.format in ("PPM", "JPEG2000"):  # Pillow has scaled them to 16 bits
+    if image.format in ("PPM", "JPEG2000", "HEIF"):  # Pillow has scaled them to 16 bits
         return DEEP
     tags = getattr(image, "tag_v2", {})
     bits, most = tags.get(_BITS_PER_SAMPLE, (DEEP,)), tags.get(_MAX_SAMPLE_VALUE, 0)

@@ -48,14 +48,17 @@ _TEXTS = (
 )
 
 
+def is_heic(head: bytes) -> bool:
+    """Whether a file is a HEIC picture, by its first bytes."""
+    return head[4:8] == b"ftyp" and head[8:12] in _HEIC_BRANDS and b"avif" not in head[8:40]
+
+
 def describe_kind(head: bytes) -> str:
     """`a PDF document; export the page as PNG`, by the first `HEAD` bytes; empty if unknown."""
     for offset, magic, kind in _SIGNATURES:
         if head.startswith(magic, offset):
             return kind
     if head[4:8] == b"ftyp" and b"avif" not in head[8:40]:
-        if head[8:12] in _HEIC_BRANDS:
-            return "a HEIC picture, as phones save it; export it as JPEG or PNG"
         return f"a video or a camera's raw file; {_EXPORT}"
     text = head.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
     for start, kind in _TEXTS:

@@ -40,12 +40,25 @@ from lad_reasoner.files.bit_depth import (
     swap_bytes,
     to_eight_bit,
 )
-from lad_reasoner.files.file_kinds import HEAD, describe_kind
+from lad_reasoner.files.file_kinds import HEAD, describe_kind, is_heic
+from lad_reasoner.files.heic import FORMAT as HEIF
+from lad_reasoner.files.heic import open_heic, scaled_from
 from lad_reasoner.files.whole import named_errors
 from lad_reasoner.text import printable, shown
 
 # Opened by content. Others are not: Pillow would hand PostScript to Ghostscript, and rare decoders are little tested.
-FORMATS = ("PNG", "JPEG", "TIFF", "GIF", "BMP", "DIB", "PPM", "WEBP", "JPEG2000", "AVIF")  # MPO comes with JPEG
+FORMATS = (
+    "PNG",
+    "JPEG",
+    "TIFF",
+    "GIF",
+    "BMP",
+    "DIB",
+    "PPM",
+    "WEBP",
+    "JPEG2000",
+    "AVIF",
+)  # MPO comes with JPEG; HEIC: heic.py
 MIN_SIDE = 16  # pixels: below this there is nothing to compare
 MAX_BYTES = 1024**3  # of a file: 80 megapixels with four values of 16 bits have fewer
 MAX_PIXELS = 80_000_000  # keeps out decompression bombs; a 50-megapixel camera has fewer
@@ -64,7 +77,10 @@ MIXED = (
     f"more than 8 bits a value, where the references have 8: the upper 8 of {DEEP} were taken; give references of the "
     "same depth"
 )
-FIRST_OF_SEVERAL = "a file of several pictures (MPO): the first one was read"
+SEVERAL = {  # formats whose files may hold other pictures beside the one that is meant
+    "MPO": "a file of several pictures (MPO): the first one was read",
+    HEIF: "a file of several pictures (HEIC): the main one was read",
+}
 PRINTED = frozenset({"CMYK", "LAB", "YCbCr", "HSV"})  # modes whose colours are converted
 BLACK, WHITE = 12, 252  # grey levels: a picture that is below or above everywhere shows nothing
 
@@ -201,15 +217,24 @@ def _open(source: PictureSource, name: str) -> Iterator[Image.Image]:
     elif isinstance(source, str | Path):
         _check_file(Path(source), name)
         # Closing, unlike the end of Pillow's own `with`, frees the pixels before the next decoder starts.
-        with closing(Image.open(source, formats=_formats())) as image:
+        with closing(_identify(source, name)) as image:
             yield image
     elif hasattr(stream, "read"):
         stream.seek(0)
-        with Image.open(stream, formats=_formats()) as image:
+        with _identify(stream, name) as image:
             yield image
     else:
         kinds = "a path, bytes, a Pillow image or an array of uint8"
         raise InputError(f"{type(source).__name__} is not a picture; give {kinds}")
+
+
+def _identify(source: str | Path | IO[bytes], name: str) -> Image.Image:
+    try:
+        return Image.open(source, formats=_formats())
+    except UnidentifiedImageError:
+        if not is_heic(_head(source)):
+            raise
+    return open_heic(source, name)
 
 
 @cache
@@ -305,7 +330,7 @@ def _check(image: Image.Image, name: str, *, drafted: bool) -> None:
             f"{name}: a camera's raw file, of which only a preview could be read; export it as PNG or JPEG"
         )
     # An MPO file is a camera's JPEG with a preview behind it. Counting the frames would read the whole file.
-    if image.format != "MPO" and getattr(image, "is_animated", False):
+    if image.format not in SEVERAL and getattr(image, "is_animated", False):
         raise ImageError(f"{name}: holds more than one frame; save the one to inspect as a picture of its own")
 
 
@@ -340,8 +365,10 @@ def notes_by_head(image: Image.Image) -> tuple[str, ...]:
         notes.append(SHRUNK)
     if image.mode in PRINTED:
         notes.append(f"{image.mode} colours were converted to RGB")
-    if image.format == "MPO":
-        notes.append(FIRST_OF_SEVERAL)
+    if image.format == "MPO" or (image.format == HEIF and getattr(image, "is_animated", False)):
+        notes.append(SEVERAL[image.format])
+    if bits := scaled_from(image):
+        notes.append(f"values of {bits} bits were scaled to 8 bits")
     return tuple(notes)
 
 

@@ -16,7 +16,8 @@ from pathlib import Path
 from lad_reasoner.errors import InputError
 from lad_reasoner.text import listed, shown
 
-SUFFIXES = frozenset(
+HEIC_SUFFIXES = frozenset({".heic", ".heif", ".hif"})
+SUFFIXES = HEIC_SUFFIXES | frozenset(
     {".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".bmp", ".dib", ".tif", ".tiff", ".webp", ".gif"}
     | {".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".j2k", ".jpx", ".avif"}
 )
@@ -88,14 +89,13 @@ def _pictures_below(folder: Path, passed_over: list[Path]) -> list[Path]:
 
 
 def describe_passed_over(paths: Sequence[Path]) -> str:
-    """`3 files in folders were passed over (2 x .txt, 1 x .heic): a.txt, b.txt, c.heic`; empty for none."""
+    """`3 files in folders were passed over (2 x .txt, 1 x .pdf): a.txt, b.txt, c.pdf`; empty for none."""
     if not paths:
         return ""
     counts = Counter(path.suffix.lower() or "without suffix" for path in paths)
     kinds = listed([f"{number} x {suffix}" for suffix, number in counts.most_common()], limit=6)
     files = "file in folders was" if len(paths) == 1 else "files in folders were"
-    mend = "; export HEIC as JPEG to have them judged" if {".heic", ".heif"} & counts.keys() else ""
-    return f"{len(paths)} {files} passed over ({kinds}): {listed([shown(path.name) for path in paths])}{mend}"
+    return f"{len(paths)} {files} passed over ({kinds}): {listed([shown(path.name) for path in paths])}"
 
 
 def list_files(folder: Path, unreadable: list[Parts] | None = None) -> list[Parts]:

@@ -327,6 +327,16 @@ def test_a_record_that_does_not_fit_its_task_is_named(tmp_path: Path, change: di
 
 
 @pytest.mark.parametrize("to", ["easyr1", "lmms-eval"])
+def test_a_picture_that_other_programs_do_not_open_is_not_exported(tmp_path: Path, to: str) -> None:
+    folder = build(tmp_path / "set", task="pair", records=2)
+    (folder / "images/00.png").rename(folder / "images/00.HEIC")
+    whole = (folder / "metadata.jsonl").read_text()
+    (folder / "metadata.jsonl").write_text(whole.replace("images/00.png", "images/00.HEIC"))
+    with pytest.raises(InputError, match=r"set: r00: images/00\.HEIC: other programs do not open HEIC; build the set"):
+        export_set(folder, tmp_path / "out", to=to, model="m")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("to", ["easyr1", "lmms-eval"])
 def test_a_picture_that_would_be_a_program_beside_the_framework_is_not_exported(tmp_path: Path, to: str) -> None:
     """Python finds modules, and lmms-eval the settings of tasks, in the folder of the export."""
     folder = tmp_path / "set"

@@ -37,7 +37,7 @@ from lad_reasoner.data.sets.harnesses import WRITERS, check_for_harness, write_f
 from lad_reasoner.data.sets.tokens import MIN_PIXELS, needed_pixels, record_tokens
 from lad_reasoner.errors import InputError, require
 from lad_reasoner.files.pictures import read_picture
-from lad_reasoner.files.walk import SUFFIXES
+from lad_reasoner.files.walk import HEIC_SUFFIXES, SUFFIXES
 from lad_reasoner.files.whole import check_new_folder, new_folder, write_whole
 from lad_reasoner.packaged import read_packaged
 from lad_reasoner.progress import Track, silent
@@ -103,6 +103,11 @@ def export_set(
             if Path(name).suffix.lower() not in SUFFIXES:
                 raise InputError(
                     f"{printable(folder)}: {entry.id}: {printable(name)} has no picture's suffix; rename it as one"
+                )
+            if Path(name).suffix.lower() in HEIC_SUFFIXES:
+                raise InputError(
+                    f"{printable(folder)}: {entry.id}: {printable(name)}: other programs do not open HEIC; build the "
+                    "set from JPEG or PNG"
                 )
     task = entries[0].task
     if task not in TASKS[to]:
