@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
-from lad_reasoner.data.masks import describe_mask, name_defects, read_mask
+from lad_reasoner.data.masks import describe_mask, name_defects, read_ground_truth, read_mask
 from lad_reasoner.data.sources import find_samples
 from lad_reasoner.errors import ImageError, InputError
 from lad_reasoner.miniloco import write_benchmark
@@ -119,3 +119,62 @@ def test_defects_of_several_masks_and_a_bad_config(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"defects_config\.json: 0\.pixel_value: Field required"):
         name_defects(sample)
     assert name_defects(sample.model_copy(update={"masks": ()})) == ()
+
+
+def test_the_regions_of_mvtec_loco_and_their_saturation(tmp_path: Path) -> None:
+    folder = tmp_path / "ground_truth/logical_anomalies/000"
+    folder.mkdir(parents=True)
+    one, other = square(0, 0), square(10, 10)  # they overlap
+    Image.fromarray((one * 200).astype(np.uint8)).save(folder / "000.png")
+    Image.fromarray((other * 100).astype(np.uint8)).save(folder / "001.png")
+    masks = tuple(str(path) for path in sorted(folder.iterdir()))
+    values = {"dataset": "MVTec LOCO AD", "category": "c", "split": "test", "kind": "logical", "licence": "l"}
+    sample = Sample.model_validate({"image": "i", "masks": masks, **values})
+    config = tmp_path / "defects_config.json"
+
+    def regions(*saturations: tuple[float, bool]) -> list[int]:
+        """Saturation areas with these thresholds of the grey values 200 and 100."""
+        entries = [
+            {
+                "defect_name": "d",
+                "pixel_value": value,
+                "saturation_threshold": threshold,
+                "relative_saturation": relative,
+            }
+            for value, (threshold, relative) in zip((200, 100), saturations, strict=False)
+        ]
+        config.write_text(json.dumps(entries))
+        truth = read_ground_truth(sample)
+        assert truth is not None
+        assert np.array_equal(truth.mask, one | other)
+        assert [
+            np.array_equal(region, square) for (region, _), square in zip(truth.channels, (one, other), strict=True)
+        ]
+        return [area for _, area in truth.channels]
+
+    area = int(one.sum())
+    assert regions((7, False), (1, True)) == [7, area]
+    assert regions((area + 1, False), (0.5, True)) == [
+        area,
+        area // 2,
+    ]  # an area is enough where it is the whole region
+    assert regions((0.2, False), (0.001, True)) == [1, 1]
+    with pytest.raises(InputError, match=r"001\.png: the value 100 is not named in"):
+        regions((7, False))
+    with pytest.raises(InputError, match=r"defects_config\.json: 0\.saturation_threshold: .*greater than 0"):
+        regions((0, False), (1, True))
+    config.write_text(json.dumps([{"defect_name": "d", "pixel_value": value} for value in (200, 100)]))
+    assert regions_of(sample) == ()  # without saturation
+    config.unlink()
+    assert regions_of(sample) == ()
+    assert regions_of(sample.model_copy(update={"dataset": "VisA"})) == ()
+    assert read_ground_truth(sample.model_copy(update={"masks": ()})) is None
+    for file in masks:
+        Image.fromarray(one * np.uint8(0)).save(file)
+    assert read_ground_truth(sample) is None  # all black
+
+
+def regions_of(sample: Sample) -> tuple[object, ...]:
+    truth = read_ground_truth(sample)
+    assert truth is not None
+    return truth.channels

@@ -7,12 +7,13 @@ are small numbers. So whatever is not black is anomalous.
 from __future__ import annotations
 
 import codecs
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 from scipy import ndimage
 
 from lad_reasoner.errors import ImageError, InputError
@@ -23,6 +24,7 @@ from lad_reasoner.text import first_problem, place_words, printable
 MAX_PLACES = 4  # regions that are described one by one
 SMALLEST = 0.05  # share of the anomalous area: smaller specks belong to the larger regions
 WIDE = 0.6  # share of both sides: a region that reaches so far is in no single place
+CHANNELLED = ("MVTec LOCO AD", "MiniLOCO")  # data sets in which each mask file is a region with a saturation area
 JPEG_NOISE = 127  # a lossy file has grey around its black: only brighter values count
 
 
@@ -31,6 +33,27 @@ class _Defect(Record):
 
     defect_name: str
     pixel_value: int
+    saturation_threshold: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    relative_saturation: bool = False
+
+    def saturation(self, area: int) -> int | None:
+        """How many pixels of a region of this area are enough; None where the file does not say."""
+        if self.saturation_threshold is None:
+            return None
+        wanted = self.saturation_threshold * area if self.relative_saturation else self.saturation_threshold
+        return max(1, min(int(wanted), area))
+
+
+@dataclass(frozen=True, eq=False)
+class GroundTruth:
+    """Where a picture is anomalous: `mask` (height, width); all False for a good one.
+
+    `channels` are the regions of MVTec LOCO AD and MiniLOCO, one a mask file, each with its saturation area in pixels.
+    Regions may overlap. There are none where defects_config.json does not give the saturation of all of them.
+    """
+
+    mask: NDArray[np.bool_]
+    channels: tuple[tuple[NDArray[np.bool_], int], ...] = ()
 
 
 def read_mask(files: Sequence[str | Path]) -> NDArray[np.bool_]:
@@ -92,22 +115,60 @@ def name_defects(sample: Sample) -> tuple[str, ...]:
     """
     if not sample.masks:
         return ()
-    config = Path(sample.masks[0]).parents[3] / "defects_config.json"
+    entries = _read_config(sample)
+    defects: dict[str, None] = {}  # in the order of the files, each once
+    for file in sample.masks:
+        values = _read_values(file)
+        for value in np.unique(values[values != 0]):
+            defects[_entry_of(int(value), entries, file).defect_name] = None
+    return tuple(defects)
+
+
+def read_ground_truth(sample: Sample) -> GroundTruth | None:
+    """The masks of an anomalous picture; None without any, for black ones, and as `read_mask_of` says.
+
+    ImageError for masks that cannot be read, InputError for a defects_config.json that is malformed or lacks a value.
+    """
+    mask = read_mask_of(sample.image, sample.masks) if sample.masks else None
+    if mask is None or not mask.any():
+        return None
+    if sample.dataset not in CHANNELLED or not _config_of(sample).is_file():
+        return GroundTruth(mask)
+    entries = _read_config(sample)
+    channels = []
+    for file in sample.masks:
+        values = _read_values(file)
+        for value in np.unique(values[values != 0]):
+            # As stored: pictures of these sets have no orientation tag.
+            region = values == value
+            saturation = _entry_of(int(value), entries, file).saturation(int(region.sum()))
+            if saturation is None or region.shape != mask.shape:
+                return GroundTruth(mask)
+            channels.append((region, saturation))
+    return GroundTruth(mask, tuple(channels))
+
+
+def _config_of(sample: Sample) -> Path:
+    # CLASS/ground_truth/KIND/NUMBER/MASK.png
+    return Path(sample.masks[0]).parents[3] / "defects_config.json"
+
+
+def _read_config(sample: Sample) -> dict[int, _Defect]:
+    """Grey value -> entry of defects_config.json; InputError if the file is absent or malformed."""
+    config = _config_of(sample)
     try:
         entries = TypeAdapter(list[_Defect]).validate_json(config.read_bytes().removeprefix(codecs.BOM_UTF8))
     except OSError as error:
         raise InputError(f"{printable(config)}: {error.strerror}; it names the defects, copy it beside test/") from None
     except ValidationError as error:
         raise InputError(f"{printable(config)}: {first_problem(error)}; copy it again") from None
-    names = {entry.pixel_value: entry.defect_name for entry in entries}
-    defects: dict[str, None] = {}  # in the order of the files, each once
-    for file in sample.masks:
-        values = _read_values(file)
-        for value in np.unique(values[values != 0]):
-            if int(value) not in names:
-                raise InputError(f"{printable(file)}: the value {value} is not named in {printable(config)}")
-            defects[names[int(value)]] = None
-    return tuple(defects)
+    return {entry.pixel_value: entry for entry in entries}
+
+
+def _entry_of(value: int, entries: Mapping[int, _Defect], file: str) -> _Defect:
+    if value not in entries:
+        raise InputError(f"{printable(file)}: the value {value} is not named in defects_config.json; copy both again")
+    return entries[value]
 
 
 def describe_mask(mask: NDArray[np.bool_]) -> str:

@@ -27,9 +27,9 @@ from dataclasses import replace
 from difflib import get_close_matches
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from lad_reasoner.data.masks import name_defects
+from lad_reasoner.data.masks import GroundTruth, name_defects, read_ground_truth
 from lad_reasoner.data.public_sets import LICENCES, LOCO, MVTEC_AD, UNKNOWN_LICENCE, VISA
 from lad_reasoner.data.sources import find_samples
 from lad_reasoner.errors import ImageError, InputError
@@ -38,6 +38,9 @@ from lad_reasoner.files.bit_depth import DEEP
 from lad_reasoner.files.pictures import Picture, find_depth, read_picture, why_blank
 from lad_reasoner.records import SAMPLE_KINDS, UNKNOWN_KIND, Kind, Pair, Sample
 from lad_reasoner.text import listed, printable
+
+if TYPE_CHECKING:
+    from lad_reasoner.miniloco.render import Rendered
 
 # The name of a benchmark -> the data set of its samples; None takes any.
 BENCHMARKS: dict[str, str | None] = {
@@ -54,6 +57,7 @@ PAPERS_QUERIES = 1136  # good and logical test pictures of MVTec LOCO AD
 RENDERED_PER_KIND = 100  # queries of a class, and references to draw from
 KEPT_FILES = 32  # references in memory, up to 7 MB each
 DEPTH_FROM = 8  # pictures of a class
+KEPT_QUERIES = 64  # rendered pictures whose mask may still be asked for: more than are judged at once
 KEPT_RENDERED = 256  # the same of MiniLOCO: smaller, and rendering one again takes longer than reading a file
 
 Facts = dict[str, Any]
@@ -103,6 +107,15 @@ class Benchmark(ABC):
     def defect(self, name: str) -> str | None:
         """The names of its defects, joined by semicolons; None for a good picture and for unknown names."""
         return self.samples[name].defect
+
+    @property
+    def has_masks(self) -> bool:
+        """Whether `ground_truth` knows any."""
+        return any(sample.masks for sample in self.samples.values())
+
+    def ground_truth(self, name: str) -> GroundTruth | None:
+        """Where an anomalous picture is anomalous, None where that is not known; raises as `read_ground_truth`."""
+        return read_ground_truth(self.samples[name])
 
 
 class FolderBenchmark(Benchmark):
@@ -158,13 +171,26 @@ class RenderedBenchmark(Benchmark):
                 for index in range(RENDERED_PER_KIND if split != "validation" else 0):
                     self._scenes[f"{product}/{split}/{folder}/{index:03d}.png"] = product, split, kind, index
         samples = {name: _rendered_sample(name, *scene) for name, scene in self._scenes.items()}
+        self._draw = lru_cache(KEPT_QUERIES)(self._draw_picture)
         super().__init__("miniloco", samples, [0] * len(samples), (), KEPT_RENDERED)
 
-    def _read(self, name: str) -> tuple[Picture, Facts | None]:
+    def _draw_picture(self, name: str) -> Rendered:
         from lad_reasoner.miniloco import draw_picture
 
-        drawn = draw_picture(*self._scenes[name])
+        return draw_picture(*self._scenes[name])
+
+    def _read(self, name: str) -> tuple[Picture, Facts | None]:
+        drawn = self._draw(name)
         return Picture(name, drawn.image, drawn.image.width, drawn.image.height), drawn.facts
+
+    @property
+    def has_masks(self) -> bool:
+        return True
+
+    def ground_truth(self, name: str) -> GroundTruth | None:
+        mask = self._draw(name).mask > 0
+        # One region of relative saturation 1, as the files of `data miniloco` say.
+        return GroundTruth(mask, ((mask, int(mask.sum())),)) if mask.any() else None
 
 
 def _rendered_sample(name: str, product: str, split: str, kind: Kind, index: int) -> Sample:
@@ -282,7 +308,7 @@ def _note_masks(samples: Mapping[str, Sample]) -> str:
     bare = [name for name, sample in public.items() if sample.label == "yes" and not sample.masks]
     if not bare:
         return ""
-    return f"{len(bare)} anomalous pictures have no mask (verdicts need none), the first is {bare[0]}"
+    return f"{len(bare)} anomalous pictures have no mask (only maps are measured with them), the first is {bare[0]}"
 
 
 def _note_defects(samples: Mapping[str, Sample]) -> str:

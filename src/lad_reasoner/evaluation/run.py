@@ -7,7 +7,8 @@
     RUN/settings.json        judge, benchmark and protocol; all lines of a folder have the same settings
     RUN/predictions.jsonl    one line a query, flushed to the disk one by one
     RUN/thumbnails/          small copies of the pictures, and maps of judges that make them, for the report
-    RUN/metrics.json         computed from predictions.jsonl alone
+    RUN/localisation/        the pixels of each map, counted inside and outside the masks (localisation.py)
+    RUN/metrics.json         computed from predictions.jsonl and localisation/ alone
     RUN/report.html          made from the lines and the thumbnails (report/evaluation.py)
 
 A query with a line on disk is skipped, unless a service cut its response off. A query that cannot be read or judged
@@ -22,11 +23,21 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field, ValidationError
 
+from lad_reasoner.data.masks import GroundTruth
 from lad_reasoner.errors import ImageError, InputError, RecordError
 from lad_reasoner.evaluation.benchmark import Benchmark, Facts, default_kinds, draw_pairs, limit_pairs
 from lad_reasoner.evaluation.explanations import Explanations, measure_explanations
+from lad_reasoner.evaluation.localisation import (
+    LOCALISATION,
+    Localisation,
+    count_pixels,
+    measure_localisation,
+    save_counts,
+)
 from lad_reasoner.evaluation.metrics import RESAMPLES, Metrics, Summary, compute_metrics
 from lad_reasoner.evaluation.thumbnails import THUMBNAILS, save_map, save_thumbnail
 from lad_reasoner.files.changes import count_changes, describe_changes
@@ -80,12 +91,14 @@ class RunMetrics(Metrics):
     `trivial` holds the metrics of constant answers on the same pairs. `explanations` is None without explanations.
     `failed` maps each query without a judgement, which counts as wrong, to its error; `not_judged` counts the invalid
     answers of the others by their reason. `notes` are those of the run, and what was changed in how many pictures.
+    `localisation` is None without maps or masks.
     """
 
     trivial: dict[str, Summary]
     explanations: Explanations | None
     failed: dict[str, str]
     not_judged: dict[str, int] = Field(default_factory=dict)
+    localisation: Localisation | None = None
     notes: tuple[str, ...] = ()
     mean_seconds: float
     mean_tokens: float
@@ -161,6 +174,7 @@ class Run:
         self.labels = {str(pair.label) for pair in wanted}
         self._wanted = [pair.query for pair in wanted]
         self._known: dict[str, _Known] = {}
+        self._not_localised: list[str] = []  # why maps are not measured, though there are masks
 
     def _check_references(self) -> None:
         """InputError if the judge cannot take as many references as its pairs have: all of them would fail."""
@@ -200,6 +214,11 @@ class Run:
             finally:
                 # What a judge behind a service has learned of it meanwhile, such as that another model answers.
                 learned = [note for note in self.judge.notes if note not in noted]
+                if self._not_localised:
+                    learned.append(
+                        f"{len(self._not_localised)} maps not measured: {listed(self._not_localised, 3, '; ')}"
+                    )
+                    self._not_localised = []
                 if learned:
                     self._change_settings(notes=(*self.settings.notes, *learned))
 
@@ -240,6 +259,7 @@ class Run:
             judgement, query = result.judgement, result.pair.query
             if judgement.heat is not None:
                 save_map(self.out / THUMBNAILS, pair.query, judgement.heat)
+                self._localise(pair, query, judgement.heat)
             return Prediction(
                 pair=pair,
                 verdict=result.verdict,
@@ -250,6 +270,20 @@ class Run:
             )
         verdict = make_verdict(self.judge, pair.query, pair.references, Judgement("invalid"), seconds=0)
         return Prediction(pair=pair, verdict=verdict, scored=False, error=result.error, facts=known.facts)
+
+    def _localise(self, pair: Pair, query: Picture, heat: NDArray[np.float32]) -> None:
+        """Keep what `measure_localisation` needs of a map, if the benchmark knows where the query is anomalous."""
+        if not self.benchmark.has_masks:
+            return
+        try:
+            if pair.label == "no":
+                truth: GroundTruth | None = GroundTruth(np.zeros((query.height, query.width), bool))
+            else:
+                truth = self.benchmark.ground_truth(pair.query)
+            if truth is not None:
+                save_counts(self.out / LOCALISATION, pair.query, count_pixels(heat, truth))
+        except (ImageError, InputError) as error:
+            self._not_localised.append(f"{printable(pair.query)}: {error}")
 
 
 @dataclass(frozen=True)
@@ -368,9 +402,13 @@ def trivial_runs(predictions: Sequence[Prediction]) -> dict[str, list[Prediction
 
 
 def write_metrics(out: str | Path) -> tuple[Recorded, RunMetrics]:
-    """Write metrics.json from the predictions of a run folder; returns the run and its metrics."""
+    """Write metrics.json from the predictions and maps of a run folder; returns the run and its metrics."""
     recorded = read_run(out)
     metrics = measure_run(recorded.predictions)
-    metrics = metrics.model_copy(update={"notes": (*recorded.settings.notes, *metrics.notes)})
+    added = {
+        "localisation": measure_localisation(Path(out) / LOCALISATION, recorded.predictions),
+        "notes": (*recorded.settings.notes, *metrics.notes),
+    }
+    metrics = metrics.model_copy(update=added)
     write_whole(Path(out) / METRICS, metrics.model_dump_json(indent=2) + "\n")
     return recorded, metrics

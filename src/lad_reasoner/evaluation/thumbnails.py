@@ -21,7 +21,7 @@ HEAT_FROM, HEAT_TO = 0.6, 2.0  # in limits of normal variation: the map begins t
 
 def save_thumbnail(folder: Path, picture: Picture) -> None:
     """Keep a small copy, unless there already is one for this name."""
-    path = _path(folder, picture.name, "jpg")
+    path = hashed_path(folder, picture.name, "jpg")
     if path.exists():
         return
     folder.mkdir(parents=True, exist_ok=True)
@@ -32,7 +32,7 @@ def save_thumbnail(folder: Path, picture: Picture) -> None:
 
 def read_thumbnail(folder: Path, name: str) -> str:
     """The small copy as a data URI; empty where there is none."""
-    return _read(_path(folder, name, "jpg"), "image/jpeg")
+    return _read(hashed_path(folder, name, "jpg"), "image/jpeg")
 
 
 def save_map(folder: Path, name: str, heat: NDArray[np.float32]) -> None:
@@ -40,12 +40,12 @@ def save_map(folder: Path, name: str, heat: NDArray[np.float32]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     small = heat_image(heat)
     small.thumbnail((MAP_SIDE, MAP_SIDE))
-    write_whole(_path(folder, name, "png"), encode_picture(small, "PNG", optimize=True))
+    write_whole(hashed_path(folder, name, "png"), encode_picture(small, "PNG", optimize=True))
 
 
 def read_map(folder: Path, name: str) -> str:
     """The map of a query as a data URI; empty where there is none."""
-    return _read(_path(folder, name, "png"), "image/png")
+    return _read(hashed_path(folder, name, "png"), "image/png")
 
 
 def heat_image(heat: NDArray[np.float32]) -> Image.Image:
@@ -61,6 +61,7 @@ def _read(path: Path, kind: str) -> str:
     return f"data:{kind};base64,{base64.b64encode(path.read_bytes()).decode()}"
 
 
-def _path(folder: Path, name: str, ending: str) -> Path:
+def hashed_path(folder: Path, name: str, ending: str) -> Path:
+    """The file in a folder of a run that belongs to the picture of this name."""
     # A picture's name may hold anything, such as `../`, a hash may not.
     return folder / f"{hashlib.sha256(name.encode()).hexdigest()[:24]}.{ending}"

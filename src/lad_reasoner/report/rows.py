@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from lad_reasoner.evaluation.explanations import ALL, Explanations, Faithfulness, Naming
+from lad_reasoner.evaluation.localisation import LocalisationEstimates
 from lad_reasoner.evaluation.metrics import Estimates
 from lad_reasoner.evaluation.run import Recorded, RunMetrics, Settings
 from lad_reasoner.judge import NO_ANSWER
@@ -17,6 +18,8 @@ from lad_reasoner.text import counted, listed
 _TABLE = read_packaged(__file__, "rows.toml")
 VERDICT_HEADINGS: dict[str, str] = _TABLE["verdict_headings"]
 SCORE_HEADINGS: dict[str, str] = _TABLE["score_headings"]
+LOCALISATION_HEADINGS: dict[str, str] = _TABLE["localisation_headings"]
+LOCALISED: str = _TABLE["localised"]
 EXPLAINED: str = _TABLE["explained"]
 
 # What was counted, of how many, value, interval.
@@ -29,7 +32,7 @@ class MetricsRow:
 
     name: str
     count: str
-    estimates: Estimates
+    estimates: Estimates | LocalisationEstimates
     trivial: bool = False
 
     def cells(self, headings: Mapping[str, str]) -> list[tuple[str, str]]:
@@ -48,6 +51,17 @@ def metrics_rows(metrics: RunMetrics) -> list[MetricsRow]:
     if len(metrics.by_kind) > 1:
         rows += [_metrics_row(f"{kind}, pooled", summary.pooled) for kind, summary in metrics.by_kind.items()]
     return rows
+
+
+def localisation_rows(metrics: RunMetrics) -> list[MetricsRow]:
+    """Mean over classes, each class, and each kind if there are several; empty without maps or masks."""
+    localisation = metrics.localisation
+    if localisation is None:
+        return []
+    named = {"mean over classes": localisation.mean_over_classes, **localisation.by_class}
+    if len(localisation.by_kind) > 1:
+        named |= {f"{kind}, mean": estimates for kind, estimates in localisation.by_kind.items()}
+    return [MetricsRow(name, str(estimates.pictures), estimates) for name, estimates in named.items()]
 
 
 def trivial_rows(metrics: RunMetrics) -> list[MetricsRow]:
@@ -162,6 +176,12 @@ def remarks(recorded: Recorded, metrics: RunMetrics) -> list[str]:
             f"{lacking} of {counted(len(valid), 'answer')} {have} no score: no metrics of scores are given"
         )
     sentences += [note for note in metrics.notes if note not in settings.notes]
+    localisation = metrics.localisation
+    if localisation and localisation.mean_over_classes.pictures < localisation.queries:
+        sentences.append(
+            f"maps of {localisation.mean_over_classes.pictures} of {localisation.queries} queries are measured; "
+            "the others have no map, no mask, or a black one"
+        )
     naming = metrics.explanations.naming if metrics.explanations else None
     if naming and naming.unknown:
         sentences.append(f"defects without words in defect_words.toml: {', '.join(naming.unknown)}")

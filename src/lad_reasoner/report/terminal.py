@@ -162,6 +162,12 @@ NARROW_VERDICTS = {
     "f1": "F1",
     "accuracy": "acc",
 }
+NARROW_LOCALISATION = {
+    "pixel_auroc": "pixel AUROC",
+    "aupro": "AUPRO 0.3",
+    "au_spro": "AU-sPRO 0.05",
+    "pointing": "pointing",
+}
 NARROW_SCORES = {"auroc": "AUROC", "average_precision": "AP", "f1_max_on_test_labels": "F1-max"}
 
 
@@ -190,7 +196,7 @@ def _narrow_table(title: str, headings: Mapping[str, str], rows: Sequence[Metric
 
 
 def show_metrics(recorded: Recorded, metrics: RunMetrics, *, wide: bool = False, printed: Sequence[str] = ()) -> None:
-    """Print the metrics of a run: tables for the verdicts, the scores, and the explanations if there are any.
+    """Print the metrics of a run: tables for the verdicts, the scores, the maps and the explanations if there are any.
 
     Every value has its interval below it if `wide`; otherwise the first one only, so that 80 columns are enough. Notes
     that were `printed` before are left out.
@@ -207,6 +213,10 @@ def show_metrics(recorded: Recorded, metrics: RunMetrics, *, wide: bool = False,
         ("Scores, at every threshold (%)", metric_rows.SCORE_HEADINGS, NARROW_SCORES, rows),
     ):
         console.print(_wide_table(title, headings, lines) if wide else _narrow_table(title, narrow, lines))
+    localisation = metric_rows.localisation_rows(metrics)
+    if localisation:  # without intervals, so that the wide table is narrow
+        headings = metric_rows.LOCALISATION_HEADINGS if wide else NARROW_LOCALISATION
+        console.print(_wide_table("Localisation (%)", headings, localisation))
     reasons = metric_rows.explanation_rows(metrics)
     if reasons:
         table = Table(title="\nExplanations", title_justify="left", show_edge=False, show_header=False)
