@@ -179,6 +179,33 @@ def test_a_service_as_teacher_killed_and_resumed(tmp_path: Path) -> None:
     assert "hint" not in (tmp_path / "sft/metadata.jsonl").read_text()
 
 
+def test_a_teacher_none_of_whose_answers_fits_is_not_asked_to_the_end(tmp_path: Path) -> None:
+    for i in range(60):
+        draw(tmp_path / f"lamp/bad/{i}.png", i)
+
+    def useless(body: dict[str, Any], before: int) -> Act:
+        return Act("answer", "I cannot look at pictures.")
+
+    flags = ["--teacher-model", "t", "--concurrency", "2"]
+    with ChatServer(useless) as server:
+        command = ["data", "sft", "lamp", "--out", "sft", "--teacher", server.url, *flags]
+        done = run(*command, cwd=tmp_path)
+        assert 40 <= sum(server.paid.values()) <= 44  # two attempts at each of 20, and what was under way
+        assert done.returncode == 1
+        line = done.stderr.splitlines()[-1]
+        assert line == (
+            "lad-reasoner: t: none of its answers to the first 20 questions can be used (40 of 40 answers: no answer in the "
+            "wanted form); give another --teacher-model with another --out; all answers are kept"
+        )
+        assert len((tmp_path / "sft/teacher.jsonl").read_text().splitlines()) == sum(server.paid.values())
+        assert json.loads((tmp_path / "sft/manifest.json").read_text())["complete"] is False
+        server.behave = answer  # as after a restart with another template
+        done = run(*command, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert set(server.paid.values()) == {1}
+    assert json.loads((tmp_path / "sft/manifest.json").read_text())["records"] == 60
+
+
 def test_a_budget_that_is_spent_leaves_the_rest_for_later(tmp_path: Path) -> None:
     for i in range(30):
         draw(tmp_path / f"lamp/bad/{i}.png", i)

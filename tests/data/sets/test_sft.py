@@ -19,7 +19,7 @@ from lad_reasoner.data.sets.questions import QUESTIONS
 from lad_reasoner.data.sets.sft import GOOD_ENOUGH, MASK_UNREADABLE, build_sft, plan_sft
 from lad_reasoner.data.teachers.offline import OfflineTeacher
 from lad_reasoner.data.teachers.teacher import Request, Unanswered
-from lad_reasoner.errors import InputError
+from lad_reasoner.errors import InputError, ServiceError
 
 DATA = Path(os.environ.get("LAD_PHOTOGRAPHS", Path(__file__).parents[4] / "shared/data/real")).parent
 needs_data = pytest.mark.skipif(
@@ -141,6 +141,27 @@ def test_what_the_teacher_cannot_answer_is_counted_by_reason(mvtec: Path, tmp_pa
     assert manifest["refused"]["nobody knows"]["count"] >= 14
     assert not {entry.category for entry in read_entries(tmp_path)} & {"bottle", "pill"}
     assert manifest["complete"] is True
+
+
+def test_one_usable_answer_is_enough_to_go_on(mvtec: Path, tmp_path: Path) -> None:
+    plan = plan_sft(pool_of(mvtec), NOTHING)
+    useless = Unanswered("malformed", "it holds no JSON object", ("it holds no JSON object",) * 2)
+    first = plan.requests[0].pictures
+
+    def seldom(request: Request) -> dict[str, object] | Unanswered:
+        return truthful(request) if request.pictures == first else useless
+
+    list(build_sft(tmp_path / "one", plan, FakeTeacher(seldom)))
+    assert read_manifest(tmp_path / "one")["records"] == 1
+    teacher = FakeTeacher(lambda request: useless)
+    with pytest.raises(
+        ServiceError, match=r"none of its answers to the first 20 questions .*\(40 of 40 answers: no ans"
+    ):
+        list(build_sft(tmp_path / "none", plan, teacher))
+    assert len(teacher.asked) == 20
+    silent = FakeTeacher(lambda request: Unanswered("malformed", "nobody knows"))
+    list(build_sft(tmp_path / "silent", plan, silent))
+    assert len(silent.asked) == len(plan.asked)
 
 
 def test_what_was_not_asked_is_asked_by_the_next_run(mvtec: Path, tmp_path: Path) -> None:

@@ -39,13 +39,16 @@ from lad_reasoner.data.sets.questions import (
     wording,
 )
 from lad_reasoner.data.teachers.teacher import Answered, Request, Teacher, Unanswered
-from lad_reasoner.errors import ImageError
+from lad_reasoner.errors import ImageError, ServiceError
 from lad_reasoner.progress import Track, silent
 from lad_reasoner.text import listed
 
 logger = logging.getLogger(__name__)
 
 GOOD_SHARE = 0.1
+# Questions whose answers were all refused, before one was usable. Where a teacher can answer one question in seven, 19
+# of 20 builds have had an answer by then.
+GIVE_UP_AFTER = 20
 
 GOOD_ENOUGH = "are good pictures beyond --good-share"
 UNANSWERED = {"service": "the service failed", "budget": "the budget was spent", "picture": UNREADABLE}
@@ -134,11 +137,12 @@ def build_sft(out: str | Path, plan: SftPlan, teacher: Teacher) -> Iterator[str]
     """Build the SFT set or resume its build; yields the identifier of each question once it is settled.
 
     A record is on disk as soon as its answer is there. The manifest says `complete` once nothing is left to ask;
-    questions that the service failed or the budget did not cover are asked by the next run.
+    questions that the service failed or the budget did not cover are asked by the next run. ServiceError if the answers
+    to the first `GIVE_UP_AFTER` questions are all refused: the others would cost as much, and bring nothing.
     """
     pool = plan.pool
     refused: Counter[str] = Counter()
-    unasked = 0
+    usable, hopeless, unasked = False, 0, 0
     with Builder(out, "sft", {**plan.recipe, "teacher": teacher.name}) as builder:
         for index, outcome in teacher.ask_many(plan.requests):
             asked = plan.asked[index]
@@ -154,7 +158,12 @@ def build_sft(out: str | Path, plan: SftPlan, teacher: Teacher) -> Iterator[str]
                     prompt_version=QUESTIONS_VERSION,
                 )
                 builder.add(entry, files_of([asked.item], asked.item), pool.depth(asked.item))
+                usable = True
             else:
+                # Not of one who gave no answer at all, such as the offline teacher of pictures that it does not know.
+                hopeless += outcome.reason == "malformed" and bool(outcome.complaints)
+                if hopeless == GIVE_UP_AFTER and not usable:
+                    raise ServiceError(_describe_hopeless(teacher.name, refused))
                 unasked += outcome.reason in ("service", "budget")
                 pool.refuse(_why_unanswered(outcome), f"{asked.item.source} ({outcome.error})")
             yield asked.id
@@ -169,6 +178,14 @@ def build_sft(out: str | Path, plan: SftPlan, teacher: Teacher) -> Iterator[str]
 
 def _mmad_reason(reason: str) -> str:
     return f"keys of MMAD: {reason}"
+
+
+def _describe_hopeless(teacher: str, refused: Counter[str]) -> str:
+    reason, number = refused.most_common(1)[0]
+    return (
+        f"{teacher}: none of its answers to the first {GIVE_UP_AFTER} questions can be used ({number} of "
+        f"{refused.total()} answers: {reason}); give another --teacher-model with another --out; all answers are kept"
+    )
 
 
 def _why_unanswered(outcome: Unanswered) -> str:
