@@ -70,7 +70,6 @@ def test_the_table_of_classes_is_printed_with_its_reasons(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("args", "word"),
     [
-        (["pairs", "--out", "x"], "give a folder, --mvtec-ad or --visa"),
         (["pairs", "loco", "--out", "x"], "nothing is left to train on"),
         (["pairs", "nowhere", "--out", "x"], "nowhere: no such folder"),
         (["pairs", "m/bolt_plate/train", "--out", "x"], "no test pictures"),
@@ -78,16 +77,11 @@ def test_the_table_of_classes_is_printed_with_its_reasons(folder: Path) -> None:
         (["pairs", "m", "--out", "x", "--classes", "lamp"], "lamp: not among"),
         (["pairs", "--mvtec-ad", "m", "--out", "x"], "--mvtec-ad m: holds MiniLOCO"),
         (["sft", "m", "--out", "x", "--teacher", "gemini"], "neither `offline` nor an address"),
-        (["sft", "m", "--out", "x", "--teacher", "http://127.0.0.1:9/v1"], "--teacher-model is missing"),
         (
             ["sft", "m", "--out", "x", "--teacher", "http://127.0.0.1:9/v1", "--teacher-model", "t", "--prices", "1"],
             "1,",
         ),
         (["sft", "m", "--out", "x", "--teacher", "offline", "--mmad", "no.json"], "no.json"),
-        (
-            ["sft", "m", "--out", "x", "--teacher", "offline", "--teacher-tokens", "9"],
-            "--teacher-tokens: has no effect with --teacher offline; leave it out",
-        ),
         (["check", "m"], "no metadata.jsonl"),
         (["export", "m", "--to", "easyr1", "--out", "x"], "no metadata.jsonl"),
     ],
@@ -97,6 +91,29 @@ def test_faults_in_one_line(folder: Path, args: list[str], word: str) -> None:
     assert done.returncode == 1
     assert word in done.stderr
     assert done.stderr.count("\n") == 1
+    assert not (folder / "x").exists()
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (["pairs", "--out", "x"], "no source is given; give a folder, --mvtec-ad or --visa"),
+        (["miniloco", "x", "--draws", "3"], "--draws: is about free products; give --products free"),
+        (["sft", "m", "--out", "x", "--teacher", "http://127.0.0.1:9/v1"], "--teacher-model is missing"),
+        (
+            ["sft", "m", "--out", "x", "--teacher", "http://127.0.0.1:9/v1", "--teacher-model", "t", "--budget", "1"],
+            "--budget: needs --prices",
+        ),
+        (
+            ["sft", "m", "--out", "x", "--teacher", "offline", "--teacher-tokens", "9"],
+            "--teacher-tokens: has no effect with --teacher offline; leave it out",
+        ),
+    ],
+)
+def test_flags_that_do_not_go_together_are_wrong_usage(folder: Path, args: list[str], words: str) -> None:
+    done = run("data", *args, cwd=folder)
+    assert done.returncode == 2
+    assert f"Error: {words}" in done.stderr
     assert not (folder / "x").exists()
 
 
@@ -194,8 +211,8 @@ def test_a_teacher_none_of_whose_answers_fits_is_not_asked_to_the_end(tmp_path: 
         assert done.returncode == 1
         line = done.stderr.splitlines()[-1]
         assert line == (
-            "lad-reasoner: t: none of its answers to the first 20 questions can be used (40 of 40 answers: no answer in the "
-            "wanted form); give another --teacher-model with another --out; all answers are kept"
+            "lad-reasoner: t: none of its answers to the first 20 questions can be used (40 of 40 answers: no answer "
+            "in the wanted form); give another --teacher-model with another --out; all answers are kept"
         )
         assert len((tmp_path / "sft/teacher.jsonl").read_text().splitlines()) == sum(server.paid.values())
         assert json.loads((tmp_path / "sft/manifest.json").read_text())["complete"] is False

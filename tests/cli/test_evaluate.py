@@ -151,10 +151,10 @@ def test_eval_of_a_checkpoint_on_rendered_pictures(tmp_path: Path) -> None:
         (["eval", "--out", "OUT", "--model", "luck"], 1, "luck: no such model; give evidence, micro"),
         (["eval", "--out", "OUT", "--model", "evidnce"], 1, "evidnce: no such model; did you mean evidence?"),
         (["eval", "--out", "OUT", "-M", "backbon=x"], 1, "evidence: no option backbon; did you mean backbone?"),
-        (["eval", "--out", "OUT", "-M", "seed=1", "-M", "seed=2"], 1, "-M seed=2: seed is given twice; give it once"),
+        (["eval", "--out", "OUT", "-M", "seed=1", "-M", "seed=2"], 2, "-M seed=2: seed is given twice; give it once"),
         (
             ["eval", "--out", "OUT", "--model", "micro", "--votes", "3", "-M", "votes=2"],
-            1,
+            2,
             "-M votes=2: --votes says it too; give it once",
         ),
         (["eval", "--out", "OUT", "-M", "backbone"], 1, "-M backbone: write KEY=VALUE"),

@@ -120,7 +120,7 @@ def test_without_keys_only_this_machine_is_answered(tmp_path: Path) -> None:
         for host in ("evil.example", f"evil.example:{served.port}", "127.0.0.1.evil.example", ""):
             assert served.ask("GET", "/v1/stations", headers={"Host": host}).status == 403, host
     refused = run("serve", "--host", "0.0.0.0")
-    assert refused.returncode == 1 and "--host 0.0.0.0: others can reach it, so give --key-file" in refused.stderr
+    assert refused.returncode == 2 and "--host 0.0.0.0: others can reach it, so give --key-file" in refused.stderr
 
 
 def test_key_prints_a_key_once(tmp_path: Path) -> None:

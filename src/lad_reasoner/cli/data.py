@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from lad_reasoner.cli.options import FlagsError
 from lad_reasoner.errors import InputError
 from lad_reasoner.text import label_counts, listed
 from lad_reasoner.text import print_shown as print
@@ -65,7 +66,7 @@ def miniloco(
     from lad_reasoner.report.terminal import track
 
     if draws is not None and products != "free":
-        raise InputError("--draws: is about free products; give --products free")
+        raise FlagsError("--draws: is about free products; give --products free")
     groups = {"evaluation": EVALUATION, "training": TRAINING, "free": free_names(draws or 20), "all": PRODUCTS}
     names = list(groups.get(products) or _split(products) or ())
     records: Iterator[dict[str, Any]] = write_benchmark(out, products=names, per_class=per_class, size=size, seed=seed)
@@ -353,12 +354,12 @@ def export(
 
     if benchmark is not None:
         if to not in ("inspect", "lmms-eval", "vlmevalkit", "mmad"):
-            raise InputError(
+            raise FlagsError(
                 f"--to {to}: trains, and nobody trains on a benchmark; give a harness, or leave --benchmark out"
             )
         for flag, value in (("--model", model), ("--max-pixels", max_pixels)):
             if value is not None:
-                raise InputError(f"{flag}: is for trainers; leave it out with --benchmark")
+                raise FlagsError(f"{flag}: is for trainers; leave it out with --benchmark")
         if folder is None and benchmark != "miniloco":
             raise InputError(f"{benchmark}: give its folder with DIR")
         opened = open_benchmark(benchmark, folder)
@@ -369,9 +370,9 @@ def export(
         return
     for flag, number in (("--references", references), ("--limit", limit)):
         if number is not None:
-            raise InputError(f"{flag}: is about a benchmark; give --benchmark NAME")
+            raise FlagsError(f"{flag}: is about a benchmark; give --benchmark NAME")
     if folder is None:
-        raise InputError("DIR: is missing; give a set that `lad-reasoner data` built, or --benchmark NAME")
+        raise FlagsError("DIR: is missing; give a set that `lad-reasoner data` built, or --benchmark NAME")
     written = export_set(folder, out, to=to, model=model, max_pixels=max_pixels, track=track)
     print(f"{written.records} records in {out}; start with:\n  {written.command}")
 
@@ -391,7 +392,7 @@ def _gather(sources: list[Path] | None, mvtec_ad: Path | None, visa: Path | None
         gathered.append(source)
     gathered += [find_samples(folder) for folder in sources or ()]
     if not gathered:
-        raise InputError("no source is given; give a folder, --mvtec-ad or --visa")
+        raise FlagsError("no source is given; give a folder, --mvtec-ad or --visa")
     for note in dict.fromkeys(note for source in gathered for note in source.notes):
         print(f"note: {note}", file=sys.stderr)
     return gather(gathered)
@@ -414,7 +415,7 @@ def _load_teacher(name: str, flags: Mapping[str, Any], *, cache: Path, concurren
         from lad_reasoner.data.teachers.offline import OfflineTeacher
 
         if given:
-            raise InputError(f"{next(iter(given))}: has no effect with --teacher offline; leave it out")
+            raise FlagsError(f"{next(iter(given))}: has no effect with --teacher offline; leave it out")
         return OfflineTeacher()
     from lad_reasoner.data.teachers.remote import RemoteTeacher
     from lad_reasoner.remote.prices import parse_prices
@@ -422,7 +423,9 @@ def _load_teacher(name: str, flags: Mapping[str, Any], *, cache: Path, concurren
     if "://" not in name:
         raise InputError(f"--teacher {name}: neither `offline` nor an address such as http://localhost:8000/v1")
     if "--teacher-model" not in given:
-        raise InputError("--teacher-model is missing; give the model that the service should use")
+        raise FlagsError("--teacher-model is missing; give the model that the service should use")
+    if "--budget" in given and "--prices" not in given:
+        raise FlagsError("--budget: needs --prices, those of a million input and of a million output tokens")
     cost = parse_prices(given["--prices"]) if "--prices" in given else None
     options = {option: given[flag] for flag, option in _TEACHER_OPTIONS.items() if flag in given}
     return RemoteTeacher(

@@ -119,7 +119,7 @@ def with_judge_options(verb: Callable[..., None]) -> Callable[..., None]:
         flags = {name: given.pop(name) for name in JUDGE_FLAGS if name in given}
         options, from_flags = parse_options(option or []), given_options(**flags)
         for name in options.keys() & from_flags.keys():
-            raise InputError(f"-M {name}={options[name]}: --{name.replace('_', '-')} says it too; give it once")
+            raise FlagsError(f"-M {name}={options[name]}: --{name.replace('_', '-')} says it too; give it once")
         options |= from_flags
         if given.get("station") and (model or options.keys() - OVER_A_STATION):
             raise FlagsError(
@@ -143,7 +143,7 @@ def given_options(**flags: Any) -> dict[str, Any]:
 
 
 def parse_options(words: list[str]) -> dict[str, Any]:
-    """`["votes=8", "server=URL"]` -> `{"votes": "8", "server": "URL"}`; InputError for no key, or one again."""
+    """`["votes=8", "server=URL"]` -> `{"votes": "8", "server": "URL"}`; FlagsError for a key twice."""
     options: dict[str, Any] = {}
     for word in words:
         key, equals, value = word.partition("=")
@@ -153,7 +153,7 @@ def parse_options(words: list[str]) -> dict[str, Any]:
         if key in ("name", "defaults"):
             raise InputError(f"-M {word}: no judge takes an option {key}; `lad-reasoner judges` lists them")
         if key in options:
-            raise InputError(f"-M {word}: {key} is given twice; give it once")
+            raise FlagsError(f"-M {word}: {key} is given twice; give it once")
         options[key] = value
     return options
 

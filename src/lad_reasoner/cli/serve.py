@@ -8,8 +8,15 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from lad_reasoner.cli.options import KEEP_GOOD, KEEP_REJECTED, KEEP_REVIEWED, OVER_A_STATION, with_judge_options
-from lad_reasoner.errors import InputError, require
+from lad_reasoner.cli.options import (
+    KEEP_GOOD,
+    KEEP_REJECTED,
+    KEEP_REVIEWED,
+    OVER_A_STATION,
+    FlagsError,
+    with_judge_options,
+)
+from lad_reasoner.errors import require
 from lad_reasoner.text import print_shown as print
 
 LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "::1")
@@ -50,7 +57,7 @@ def serve_verb(
     for module, package in NEEDED.items():
         require(module, "serve", package)
     if key_file is None and host not in LOOPBACK_HOSTS:
-        raise InputError(f"--host {host}: others can reach it, so give --key-file; make one with `lad-reasoner key`")
+        raise FlagsError(f"--host {host}: others can reach it, so give --key-file; make one with `lad-reasoner key`")
     from lad_reasoner.service.archived import Retention
     from lad_reasoner.service.keys import Keys
     from lad_reasoner.service.page import create_page_app
