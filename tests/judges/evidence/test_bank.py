@@ -61,6 +61,22 @@ def test_views_that_8_bits_cannot_tell_apart_are_told_apart() -> None:
         assert bank.search(base, range(4))[1] == (int(np.argmin(exact)), 0)
 
 
+def test_the_best_view_is_that_of_the_search(bank: Bank) -> None:
+    views = set()
+    for seed in range(40):
+        # Each time mostly one of the views, so that the others are given up early.
+        reference, turn = seed % REFERENCES, seed // REFERENCES % ORIENTATIONS
+        query = bank.features[reference][turn] + 0.3 * unit_vectors(PATCHES, CHANNELS, seed=seed)
+        query /= np.linalg.norm(query, axis=-1, keepdims=True)
+        view = bank.best_view(query, range(REFERENCES))
+        assert view == bank.search(query, range(REFERENCES))[1]
+        views.add(view)
+        assert bank.best_view(query, [2, 0], [1, 3]) == bank.search(query, [2, 0], [1, 3])[1]
+        noise = unit_vectors(PATCHES, CHANNELS, seed=100 + seed)  # explains no view better than the others
+        assert bank.best_view(noise, range(REFERENCES)) == bank.search(noise, range(REFERENCES))[1]
+    assert len(views) == REFERENCES * ORIENTATIONS
+
+
 def test_only_the_references_asked_for_count(bank: Bank) -> None:
     query = bank.features[1][2]
     nearest, view = bank.search(query, [1])

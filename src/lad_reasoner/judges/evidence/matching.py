@@ -276,7 +276,7 @@ class Matcher:
         if self._appearance(self._place(distances)) < self.spread.limit:
             return distances
         # Perhaps the picture is turned as a whole.
-        _, (_, orientation) = self.bank.search(features, references)
+        _, orientation = self.bank.best_view(features, references)
         return among([orientation]) if orientation else distances
 
     def _distances(
