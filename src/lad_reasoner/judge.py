@@ -83,6 +83,7 @@ class Judge(Protocol):
     first, such as what a service can do, may have a method `prepare()`: it is called before the notes are read. A judge
     that is faster with many queries if it knows their number may have a method `many(number)`: a context that gives the
     judge for all of them, which may be itself. `calls_at_once` is how many calls it should get at a time, if not one.
+    `address` is that of the service behind it, without keys: two services may call different models by one name.
     """
 
     name: str

@@ -43,6 +43,7 @@ class Stub:
     """Says no to everything, remembers what it was asked, and fails on the queries in `faults`."""
 
     name, prompt_version, notes = "stub", "stub-1", ("a note on the stub",)
+    address = "http://a/v1"
     parameters: int | None = None
 
     def __init__(self, batch_size: int = 1, faults: dict[str, type[LadError]] | None = None, most: int = 99) -> None:
@@ -254,6 +255,7 @@ def test_two_do_not_write_into_one_folder(lamp: Benchmark, tmp_path: Path) -> No
         ("seed", {"seed": 4}, "made with seed 0, not 4"),
         ("kinds", {"kinds": ["good"]}, "made with kinds good,logical,other,structural, not good"),
         ("model", {"name": "other"}, "made with model stub, not other"),
+        ("address", {"address": "http://b/v1"}, "made with address http://a/v1, not http://b/v1"),
         ("prompt_version", {"prompt_version": "stub-2"}, "made with prompt_version stub-1, not stub-2"),
     ],
 )

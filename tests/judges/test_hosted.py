@@ -6,6 +6,7 @@ import importlib.util
 import json
 import math
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -35,7 +36,9 @@ from lad_reasoner.inspector import Inspector, load_model
 from lad_reasoner.judge import PicturePair
 from lad_reasoner.judges import hosted
 from lad_reasoner.judges.completions import score_answer
+from lad_reasoner.judges.evidence.judge import WithEvidence
 from lad_reasoner.judges.hosted import OPTIONAL, HostedJudge
+from lad_reasoner.judges.trivial import always_no
 from lad_reasoner.judges.vlm.checkpoint import BUILT_IN
 from lad_reasoner.prompts import build_prompt
 from lad_reasoner.records import Failure, Prediction, Verdict
@@ -317,6 +320,29 @@ def test_a_service_that_only_gives_empty_answers_fails_and_is_asked_again(tmp_pa
     lines = read_run(tmp_path / "run").predictions
     assert len(lines) == 40
     assert all(line.verdict.answer != "invalid" for line in lines)
+
+
+def test_a_run_is_resumed_at_the_same_address_only(
+    tmp_path: Path, lamp: Benchmark, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same name may be another model there; the key is not part of it."""
+    monkeypatch.setenv("LAD_SERVER_KEY", "a-key-of-one-service")
+    run = tmp_path / "run"
+    with ChatServer(by_colour) as server, ChatServer(by_colour) as other:
+        list(Run(run, judge(server, tmp_path), lamp, limit=5).predict())
+        monkeypatch.setenv("LAD_SERVER_KEY", "another-key-of-it")
+        list(Run(run, judge(server, tmp_path), lamp, limit=10).predict())
+        said = f"run: made with address {server.url}, not {other.url}; give another --out"
+        for asked in (judge(other, tmp_path), WithEvidence(judge(other, tmp_path), always_no())):
+            with pytest.raises(InputError, match=re.escape(said)):
+                Run(run, asked, lamp)
+        assert other.bodies == []
+        written = (run / "settings.json").read_text()
+        assert f'"address": "{server.url}"' in written and "key" not in written
+        # A folder of an older version, which did not record it.
+        (run / "settings.json").write_text(written.replace(f'"address": "{server.url}"', '"address": ""'))
+        list(Run(run, judge(other, tmp_path), lamp).predict())
+    assert len(read_run(run).predictions) == 40
 
 
 def test_empty_answers_are_covered_by_the_budget(tmp_path: Path) -> None:

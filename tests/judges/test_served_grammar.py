@@ -210,6 +210,65 @@ def test_a_server_that_does_not_keep_to_it_after_all_is_told_once(
     assert caplog.text.count(said) == 1
 
 
+def breaking(failures: int | None) -> Behaviour:
+    """A server that breaks at log-probabilities under a grammar: always, or so many times."""
+    told = {"no": math.log(0.75), "yes": math.log(0.25)}
+    begins = GOOD.index("no</answer>")
+    written = [(GOOD[:begins], {}), ("no", told), (GOOD[begins + 2 :], {})]
+    broke = 0
+
+    def act(body: dict[str, Any], before: int) -> Act:
+        nonlocal broke
+        if body.get("logprobs") and sent_form(body) and (failures is None or broke < failures):
+            broke += 1
+            return Act("status", '{"message": "Internal Server Error"}', status=500)
+        return Act("answer", GOOD, written=written)
+
+    return act
+
+
+def test_a_server_that_breaks_at_logprobs_under_the_grammar_gives_no_score(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As SGLang does: minus infinity, which the grammar gives to other words, is no number in JSON."""
+    with ChatServer(breaking(None), probe=obeying("regex")) as server:
+        asked = judge(server, tmp_path)
+        found = asked.judge([pair(red) for red in range(3, 11)])
+        assert [(one.answer, one.score) for one in found] == [("no", None)] * 8
+        before = len(server.bodies)
+        assert asked.judge([pair(20)])[0].answer == "no"
+        assert len(server.bodies) == before + 1  # it is not asked for them again
+    answered = [body for body in server.bodies if not body.get("logprobs")]
+    assert len(answered) == 8 + 1 + 1  # the pairs, and one to find out
+    assert not any("top_logprobs" in body for body in answered)
+    said = "big breaks (status 500) where log-probabilities are asked for under the response grammar: they are left out"
+    assert asked.notes[1:] == (f"{said}, and there is no score.",)
+    assert caplog.text.count(said) == 1
+    assert "the service does not take logprobs, top_logprobs" in asked.receipt()
+
+
+@pytest.mark.parametrize("failures", [1, 2])
+def test_a_server_that_was_busy_at_first_is_still_asked_for_logprobs(tmp_path: Path, failures: int) -> None:
+    with ChatServer(breaking(failures), probe=obeying("regex")) as server:
+        asked = judge(server, tmp_path, concurrency=1)
+        assert [one.score for one in asked.judge([pair(3), pair(4)])] == [0.25, 0.25]
+        server.behave = breaking(3)  # it has answered such a request, so that these are faults of the moment
+        assert asked.judge([pair(5)])[0].score == 0.25
+    assert len(asked.notes) == 1
+
+
+def test_a_server_that_breaks_without_logprobs_too_is_given_up(tmp_path: Path) -> None:
+    behave = lambda body, before: Act("status", status=500)  # noqa: E731
+    with ChatServer(behave, probe=obeying("regex")) as server:
+        asked = judge(server, tmp_path, concurrency=1, patience=0.3)
+        with pytest.raises(ServiceError, match=r"status 500.*; given up after 0 s of patience"):
+            asked.judge([pair(3)])
+        assert asked.dropped_parameters() == []
+    with ChatServer(breaking(None), probe=obeying("regex")) as server:
+        free = judge(server, tmp_path, grammar="free", concurrency=1, patience=0.3)
+        assert free.judge([pair(3)])[0].score == 0.25
+
+
 def test_answers_with_and_without_the_grammar_are_kept_apart(tmp_path: Path) -> None:
     with ChatServer(constrained, probe=obeying("grammar")) as server:
         free = judge(server, tmp_path, grammar="free")

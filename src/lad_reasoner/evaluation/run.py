@@ -57,12 +57,13 @@ SETTINGS, PREDICTIONS, METRICS = "settings.json", "predictions.jsonl", "metrics.
 
 
 class Settings(Record):
-    """Judge, benchmark and protocol of a run. A run can be resumed if its `COMPARED` fields are the same.
+    """Judge, benchmark and protocol of a run, which is resumed with the same `COMPARED` fields and address only.
 
     `pairs` is the number of queries of the benchmark with these settings, judged or not. `parameters` is the number of
     weights of the model, or None. `limit` is the score from which on a query is anomalous, `command` the one that began
     the run; empty if a program of one's own did. `asked` is how many queries are judged once the last call has ended; 0
-    in folders of older versions. `versions` are those of Python, this package and what it computes with when the run
+    in folders of older versions. `address` is that of the judge's service; empty without one, and in folders of older
+    versions. `versions` are those of Python, this package and what it computes with when the run
     began.
     """
 
@@ -79,6 +80,7 @@ class Settings(Record):
     limit: float = 0.5
     command: str = ""
     asked: int = 0
+    address: str = ""
     versions: dict[str, str] = Field(default_factory=dict)
 
 
@@ -151,6 +153,7 @@ class Run:
             notes=(*judge.notes, *benchmark.notes, *notes),
             parameters=judge.parameters,
             limit=getattr(judge, "limit", 0.5),
+            address=getattr(judge, "address", ""),
             command=command_line(),
             versions=installed_versions(PACKAGES),
         )
@@ -302,9 +305,10 @@ def _settle(out: Path, settings: Settings) -> Settings:
     path = out / SETTINGS
     if path.exists():
         recorded = _read_settings(out)
-        for field in COMPARED:
+        for field in (*COMPARED, "address"):
             old, new = getattr(recorded, field), getattr(settings, field)
-            if old != new:
+            known = old or field != "address"  # an older version did not record it
+            if known and old != new:
                 raise InputError(f"{out}: made with {field} {_text(old)}, not {_text(new)}; give another --out")
         return recorded
     if (out / PREDICTIONS).exists():

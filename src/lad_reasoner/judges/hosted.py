@@ -20,6 +20,10 @@ is a `MachineError`: an evaluation ends and can be resumed. A pair that the serv
 
 Some services reject optional parameters; one named in the error is dropped for all later requests. If the error names
 none and nothing has been answered yet, the optional parameters are dropped one after the other.
+
+Some servers break (status 500) when they are asked for log-probabilities under a grammar, which gives minus infinity to
+the words that it forbids: no number in JSON. If such a request fails where the same one without them is answered, they
+are not asked for any more, and there is no score.
 """
 
 from __future__ import annotations
@@ -71,6 +75,7 @@ KEY_VARIABLE = "LAD_SERVER_KEY"
 # end of a reasoning, and its models may think at length before the response; what is cut off has no answer.
 OPTIONAL: dict[str, Any] = {"max_completion_tokens": 4096, "logprobs": True, "top_logprobs": 20, "temperature": 0}
 FEWER_ALTERNATIVES = 5
+FAULTS = 2  # a server that broke once may have been busy
 # The service's word for a response that ends too early -> why there is no answer.
 UNFINISHED = {
     "length": "the response was cut off at the token limit",
@@ -141,10 +146,12 @@ class HostedJudge:
         self._url, self._times = url, {"timeout": timeout, "patience": patience, "backoff": backoff}
         with self._open_service() as service:  # rejects an unusable address or key at once
             self._url = service.url
+        self.address = self._url.removesuffix("/chat/completions")
         self.notes: tuple[str, ...] = ()
         self._describe_form()
         self._accepted, self._answered = OPTIONAL | {"max_completion_tokens": max_tokens}, False
-        self._lock, self._one_batch = threading.Lock(), threading.Lock()
+        self._bears_both = False  # it has answered a request for log-probabilities under a grammar
+        self._lock, self._one_batch, self._one_search = threading.Lock(), threading.Lock(), threading.Lock()
 
     def prepare(self) -> None:
         """Ask the service for the form of the grammar, unless that is known; see `judge.Judge`."""
@@ -261,7 +268,7 @@ class HostedJudge:
         self._describe_form()
 
     def _describe_form(self) -> None:
-        asked = f"{self.name} was asked at {self._url.removesuffix('/chat/completions')}"
+        asked = f"{self.name} was asked at {self.address}"
         self.notes = (f"{asked}; {describe_form(self._form)}." if self._form else f"{asked}.", *self.notes[1:])
 
     def _ask_for_form(self, bill: Callable[[Completion], None]) -> str:
@@ -371,23 +378,62 @@ class HostedJudge:
     def _complete(
         self, service: ChatService, body: dict[str, Any], discard: Callable[[Completion], None]
     ) -> Completion:
-        from lad_reasoner.remote.client import RefusedError
+        from lad_reasoner.remote.client import FaultError, RefusedError
 
-        parameters = self._accepted
+        parameters, searched = self._accepted, False
         while True:
+            doubtful = "logprobs" in parameters and bool(self._fields()) and not (self._bears_both or searched)
             try:
-                completion = service.complete({**body, **parameters}, discard)
+                completion = service.complete({**body, **parameters}, discard, faults=FAULTS if doubtful else None)
+            except FaultError:
+                searched = True
+                parameters = self._find_breaking(service, body, parameters, discard)
             except RefusedError as error:
                 remaining = _drop_rejected(parameters, str(error), answered=self._answered)
                 if remaining == parameters:
                     raise
                 parameters = remaining
             else:
+                self._bears_both = self._bears_both or ("logprobs" in parameters and bool(self._fields()))
                 with self._lock:  # other threads may have dropped others meanwhile
                     self._accepted = {name: parameters[name] for name in self._accepted if name in parameters}
                 if JSON in body:
                     return completion.model_copy(update={"text": read_json(completion.text)})
                 return completion
+
+    def _find_breaking(
+        self,
+        service: ChatService,
+        body: dict[str, Any],
+        parameters: dict[str, Any],
+        discard: Callable[[Completion], None],
+    ) -> dict[str, Any]:
+        """The parameters of a request that broke the service, without log-probabilities if they are what breaks it."""
+        from lad_reasoner.remote.client import FaultError, RefusedError
+
+        without = {name: value for name, value in parameters.items() if name not in ("logprobs", "top_logprobs")}
+        with self._one_search:  # the other threads wait for what this one finds
+            if "logprobs" not in self._accepted:
+                return without
+            if self._bears_both:
+                return parameters
+            try:
+                discard(service.complete({**body, **without}, discard, faults=1))
+            except (FaultError, RefusedError):
+                return parameters  # it breaks all the same, and is asked until the patience is spent
+            try:
+                # Once more: what broke it may have passed meanwhile.
+                discard(service.complete({**body, **parameters}, discard, faults=1))
+            except FaultError:
+                with self._lock:
+                    self._accepted = {name: value for name, value in self._accepted.items() if name in without}
+            else:
+                return parameters
+        self._remark(
+            f"{self.name} breaks (status 500) where log-probabilities are asked for under the response grammar: they "
+            "are left out, and there is no score."
+        )
+        return without
 
 
 def load_hosted(

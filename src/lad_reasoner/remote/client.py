@@ -114,6 +114,10 @@ class RefusedError(ServiceError):
     """The service rejects this request; it may accept others."""
 
 
+class FaultError(ServiceError):
+    """The service broke (status 500) as often as the caller bears: this request may be what breaks it."""
+
+
 def picture_part(image: Image.Image) -> dict[str, Any]:
     """A picture as a part of a message: a JPEG of high quality, without metadata."""
     return {"type": "image_url", "image_url": {"url": picture_uri(image, "JPEG", quality=95, subsampling=0)}}
@@ -169,17 +173,22 @@ class ChatService:
         return self._proxy, None
 
     def complete(
-        self, body: Mapping[str, Any], discard: Callable[[Completion], None] = lambda completion: None
+        self,
+        body: Mapping[str, Any],
+        discard: Callable[[Completion], None] = lambda completion: None,
+        *,
+        faults: int | None = None,
     ) -> Completion:
         """Send a request's body (model, messages, settings) and return the answer.
 
         An empty answer may have been paid for: it goes to `discard` before the next try.
 
         Raises `InputError` if no request can succeed (wrong key, model or address), `RefusedError` if the service
-        rejects this one, and `ServiceError` if the service still fails when the patience is spent.
+        rejects this one, and `ServiceError` if the service still fails when the patience is spent. With `faults`, a
+        `FaultError` once it has answered status 500 so many times.
         """
         payload = json.dumps(body).encode()
-        start, longest, garbled = time.monotonic(), self.backoff, 0
+        start, longest, garbled, broke = time.monotonic(), self.backoff, 0, 0
         while not self._stopped.is_set():
             try:
                 completion = self._try(payload, str(body.get("model", "")))
@@ -189,7 +198,9 @@ class ChatService:
                 self.answered = True
                 return completion
             except _TemporaryError as error:
-                garbled += error.garbled
+                garbled, broke = garbled + error.garbled, broke + error.broke
+                if broke == faults:
+                    raise FaultError(f"{self.url}: {error}") from None
                 if not self.answered and (garbled > 1 or (error.garbled and self.lost)):
                     raise ServiceError(f"{self.url}: {error}") from None
                 wait = error.retry_after + random.uniform(0, min(longest, LONGEST_WAIT))
@@ -271,7 +282,7 @@ class ChatService:
             raise InputError(f"{self.url}: status {status}: the account cannot pay{excerpt}")
         if status in RETRIED or status >= 500 or (status < 400 and self.answered):
             asks = f", it asks to wait {retry_after:.0f} s" if retry_after else ""
-            raise _TemporaryError(f"status {status}{asks}{excerpt}", retry_after)
+            raise _TemporaryError(f"status {status}{asks}{excerpt}", retry_after, broke=status == 500)
         if status in (401, 403):
             fault = "is refused, or may not use this model" if self._key else "is not set"
             raise InputError(
@@ -356,9 +367,17 @@ class ChatService:
 class _TemporaryError(Exception):
     """A failure after which another try may succeed."""
 
-    def __init__(self, message: str, retry_after: float = 0.0, *, garbled: bool = False, late: bool = False) -> None:
+    def __init__(
+        self,
+        message: str,
+        retry_after: float = 0.0,
+        *,
+        garbled: bool = False,
+        late: bool = False,
+        broke: bool = False,
+    ) -> None:
         super().__init__(message)
-        self.retry_after, self.late = retry_after, late
+        self.retry_after, self.late, self.broke = retry_after, late, broke
         self.garbled = garbled  # it came with status 200
 
 

@@ -310,6 +310,7 @@ class StationJudge:
         limits = [f"{limit:.6g}" for limit in (settings.limit, settings.unsure_from) if limit is not None]
         self.prompt_version = " ".join([judge.prompt_version, *limits])
         self.batch_size, self.parameters = judge.batch_size, judge.parameters
+        self.address = getattr(judge, "address", "")
         self.limit = settings.boundary
         self.notes = (*station.notes(), f"judged by {judge.name} with the references and the limit of {settings.name}")
 

@@ -248,7 +248,7 @@ class WithEvidence:
     def __init__(self, judge: Judge, evidence: Judge) -> None:
         self.judged_by, self.evidence = judge, evidence
         self.name, self.prompt_version, self.batch_size = judge.name, judge.prompt_version, judge.batch_size
-        self.parameters = judge.parameters
+        self.parameters, self.address = judge.parameters, getattr(judge, "address", "")
         self.looks_at_pictures: bool = getattr(judge, "looks_at_pictures", True)
 
     def prepare(self) -> None:
