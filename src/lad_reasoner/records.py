@@ -301,6 +301,15 @@ class Prediction(Record):
     facts: tuple[PictureFacts, ...] = ()
     size: tuple[Side, Side] | None = None
 
+    @property
+    def reason(self) -> str:
+        """The error without the query's file at its start, for where its name stands beside it; a reference's stays."""
+        file, _, problem = self.error.partition(": ")
+        # Pictures of a benchmark have names below its folder, which an error names whole.
+        names = (self.pair.query, *self.pair.references)
+        named = [name for name in names if f"/{file}".endswith(f"/{shown(name)}")]
+        return problem if named and max(named, key=len) == self.pair.query else self.error
+
 
 class Estimate(Record):
     """A number between 0 and 1 (MCC and differences: -1 and 1) and its 95 % interval; None where not defined."""

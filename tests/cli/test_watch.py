@@ -56,7 +56,17 @@ def test_once_for_all_pictures_that_are_there(station: Path, camera: Path, tmp_p
     (camera / "broken.png").write_bytes(b"no picture")
     broken = run(*command, "--json")
     assert broken.returncode == 1
-    assert json.loads(broken.stdout)["outcome"] == "invalid"
+    result = json.loads(broken.stdout)
+    assert (result["outcome"], result["picture"]) == ("invalid", "broken.png")
+    (camera / "lot 2").mkdir()
+    (camera / "lot 2/broken.png").write_bytes(b"no picture")
+    (line,) = run(*command).stdout.splitlines()
+    assert re.split(r" {2,}", line)[1:] == [
+        "invalid",
+        "lot 2/broken.png",
+        "not a picture that can be read; save it as PNG or JPEG",
+    ]
+    assert result["error"] == f"{camera}/broken.png: not a picture that can be read; save it as PNG or JPEG"
 
 
 def test_two_lines_on_one_folder_and_a_journal_that_is_none(station: Path, camera: Path) -> None:

@@ -69,6 +69,11 @@ def test_command_version_date_and_limit_stand_on_the_page(tmp_path: Path) -> Non
     assert stamp in render(tmp_path, run)
 
 
+def test_the_name_of_a_query_that_failed_stands_once_in_its_row(tmp_path: Path) -> None:
+    failed = said(prediction("a.png", True, "invalid")).model_copy(update={"error": "set/a.png: the file is empty"})
+    assert '<div class="said">the file is empty</div>' in render(tmp_path, recorded([failed]))
+
+
 def test_remarks_say_what_is_missing() -> None:
     failed = said(prediction("a.png", True, "invalid")).model_copy(update={"error": "a.png: the file is empty"})
     lines = [failed, prediction("b.png", True, "invalid"), prediction("c.png", False, "no")]

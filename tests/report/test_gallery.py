@@ -11,7 +11,7 @@ from helpers.browser import CHROMIUM, EVIL, launch, watch
 from helpers.runs import picture, prediction, said, write_run
 from lad_reasoner.evaluation.comparison import RunComparison, compare_runs
 from lad_reasoner.evaluation.thumbnails import THUMBNAILS, save_map, save_thumbnail
-from lad_reasoner.records import Box
+from lad_reasoner.records import Box, Pair
 from lad_reasoner.report.gallery import choose_examples, render_gallery, write_gallery_page
 
 
@@ -40,6 +40,23 @@ def test_classes_and_kinds_take_turns_whatever_came_out(comparison: RunCompariso
     assert len(choose_examples(comparison, 99)) == 8
 
 
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        ("/mnt/set/bags/0.png: the file is empty", "the file is empty"),
+        ("/mnt/set/train/bags/0.png: the file is empty", "/mnt/set/train/bags/0.png: the file is empty"),
+        ("not enough memory: give --max-pixels", "not enough memory: give --max-pixels"),
+    ],
+)
+def test_the_name_of_the_query_stands_once_and_that_of_a_reference_stays(tmp_path: Path, error: str, text: str) -> None:
+    pair = Pair(query="bags/0.png", references=("train/bags/0.png",), label="yes")
+    failed = said(prediction("bags/0.png", True, "yes"), answer="invalid")
+    failed = failed.model_copy(update={"pair": pair, "error": error})
+    runs = [write_run(tmp_path / name, [failed], model=name) for name in ("a", "b")]
+    (example,) = choose_examples(compare_runs(runs, resamples=50), 1)
+    assert example.answers[0].text == text
+
+
 def test_each_opinion_is_marked(comparison: RunComparison) -> None:
     example = choose_examples(comparison, 1)[0]
     one, other = example.answers
@@ -48,9 +65,12 @@ def test_each_opinion_is_marked(comparison: RunComparison) -> None:
         "not judged",
         "",
         False,
-        "bags/0.png: the file is empty",
+        "the file is empty",
     )
     assert example.truth == "anomalous · logical"
+    assert (
+        render_gallery(comparison).count("bags/0.png") == 2
+    )  # above the answers, and for those who only hear the page
     assert example.query.startswith("data:image/jpeg;base64,")  # only the second run has kept it
     html = render_gallery(comparison)
     assert html.count('class="opinion right"') == 6 + 2

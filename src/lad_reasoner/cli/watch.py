@@ -125,7 +125,7 @@ def watch_verb(
         else:
             results = watcher.watch(_stop_on_signals(), poll)
             print(f"watching {folder}", file=sys.stderr)
-        counts = _print_results(results, as_json)
+        counts = _print_results(results, as_json, folder)
         watcher.finish(None if once else LAST_DELIVERIES)
         waiting = {address: number for address, number in journal.waiting().items() if address in (HISTORY, *addresses)}
     print(", ".join(f"{number} {outcome}" for outcome, number in counts.items()) or "no new pictures", file=sys.stderr)
@@ -143,7 +143,7 @@ def _stop_on_signals() -> threading.Event:
     return stop
 
 
-def _print_results(results: Iterable[PartResult], as_json: bool) -> Counter[str]:
+def _print_results(results: Iterable[PartResult], as_json: bool, folder: Path) -> Counter[str]:
     """Print each result at once; returns how many there were of each outcome."""
     from lad_reasoner.text import shown
 
@@ -153,7 +153,7 @@ def _print_results(results: Iterable[PartResult], as_json: bool) -> Counter[str]
         counts[result.outcome] += 1
         try:
             if printing:
-                print(result.model_dump_json() if as_json else shown(_line(result, problem)), flush=True)
+                print(result.model_dump_json() if as_json else shown(_line(result, problem, folder)), flush=True)
         except OSError as error:  # the line goes on without its terminal
             printing = False
             print(f"stdout: {error.strerror}; results are no longer printed", file=sys.stderr)
@@ -161,10 +161,16 @@ def _print_results(results: Iterable[PartResult], as_json: bool) -> Counter[str]
     return counts
 
 
-def _line(result: PartResult, problem: str = "") -> str:
-    """`12:30:01  anomalous  p 0.010  0001.png  a hole in the middle`; `problem` is the error of the line before."""
+def _line(result: PartResult, problem: str, folder: Path) -> str:
+    """`12:30:01  anomalous  p 0.010  0001.png  a hole in the middle`; `problem` is the error of the line before.
+
+    An error loses the name of the picture in the watched folder, which stands before it.
+    """
+    from lad_reasoner.records import Failure
+
     verdict = result.verdict
     p_value = "       " if result.p_value is None else f"p {result.p_value:.3f}"
-    error = "as before" if result.error and result.error == problem else result.error
+    reason = Failure(query=str(folder / result.picture), error=result.error).reason
+    error = "as before" if result.error and result.error == problem else reason
     text = error or (verdict.headline if verdict and result.outcome != "good" else "")
     return f"{result.time.astimezone():%H:%M:%S}  {result.outcome:<9}  {p_value}  {result.picture}  {text}".rstrip()

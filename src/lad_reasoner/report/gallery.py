@@ -94,7 +94,7 @@ def _answer(system: str, folder: Path, prediction: Prediction) -> SystemAnswer:
         answer=answer_in_words(prediction),
         score=f"{verdict.score:.2f}" if prediction.scored and not prediction.error else "",
         right=verdict.answer == prediction.pair.label,
-        text=prediction.error or verdict.reasoning or verdict.response,
+        text=prediction.reason or verdict.reasoning or verdict.response,
         marks=read_marks(folder, prediction),
     )
 
