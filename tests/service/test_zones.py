@@ -236,7 +236,7 @@ HEAD = SVG.partition("\n")[0]
     ("head", "inside", "said"),
     [
         (HEAD, '<g id="a"><use href="#a"/></g>' + RECT, "<use> cannot be used"),
-        (HEAD, '<defs><symbol id="a"><use href="#a"/></symbol></defs>' + RECT, "<symbol> cannot be used"),
+        (HEAD, '<symbol id="a"><use href="#a"/></symbol><use href="#a"/>' + RECT, "<use> cannot be used"),
         (HEAD, "<script>alert(1)</script>" + RECT, "<script> cannot be used"),
         (HEAD, RECT * 51, "more than 50 zones"),
         (HEAD, f'<polygon class="ignore" points="{"1,1 " * 10_001}"/>', "at most 10000 items"),
@@ -256,6 +256,38 @@ def test_an_svg_that_asks_for_too_much(tmp_path: Path, head: str, inside: str, s
         read_svg(path, GOOD)
     assert said in str(caught.value)
     assert len(str(caught.value)) < 1000
+
+
+UNDRAWN = """<defs>
+<linearGradient id="a" gradientTransform="scale(2)"><stop offset="0"/></linearGradient>
+<g transform="scale(2)"><path d="M0 0"/><rect class="ignore" width="9" height="9"/></g>
+<symbol id="b"><use href="#b"/></symbol>
+</defs>
+<style>.ignore { fill: url(#a) }</style>
+<radialGradient id="c"><stop offset="1"/></radialGradient>
+<clipPath id="d"><rect class="ignore" width="9" height="9"/></clipPath>
+<g style="opacity:1; display:none"><path d="M0 0"/><rect class="ignore" width="9" height="9"/></g>
+<rect display="none" class="ignore" width="9" height="9"/>
+<view:grid xmlns:view="http://an.editor" transform="scale(2)"><view:line/></view:grid>"""
+
+
+def test_what_draws_nothing_in_an_svg_is_passed_over(tmp_path: Path) -> None:
+    path = tmp_path / "zones.svg"
+    path.write_text(SVG.replace("<g>", f"{UNDRAWN}<g>"))
+    with_them = read_svg(path, GOOD)
+    path.write_text(SVG)
+    assert with_them == read_svg(path, GOOD)
+
+
+@pytest.mark.parametrize("cut", ['clip-path="url(#d)"', 'mask="url(#d)"', 'style="fill:red;clip-path:url(#d)"'])
+@pytest.mark.parametrize("tag", ["g", "polygon"])
+def test_a_shape_that_is_cut_is_not_read_whole(tmp_path: Path, cut: str, tag: str) -> None:
+    path = tmp_path / "zones.svg"
+    path.write_text(SVG.replace(f"<{tag}", f"<{tag} {cut}", 1))
+    with pytest.raises(InputError, match=f"<{tag}> is cut by a clip path or a mask"):
+        read_svg(path, GOOD)
+    path.write_text(SVG.replace(f"<{tag}", f'<{tag} clip-path="none" style="mask: none"', 1))
+    assert len(read_svg(path, GOOD)) == 2
 
 
 def test_what_an_svg_refers_to_is_not_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,8 +13,9 @@ alike, so that no judge of any kind sees it. A zone to check is cut out of both,
 from __future__ import annotations
 
 import math
+import re
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -47,6 +48,14 @@ WHITE = 127  # values of a mask above this are the zone
 LEAST_VISIBLE = 0.9  # of a zone to check
 MOST_SVG = 32 * 2**20  # bytes, for a drawing that holds the reference itself
 SVG = "{http://www.w3.org/2000/svg}"
+# What draws nothing where it stands, with all that is in it; a shape that refers to it is drawn.
+UNDRAWN = frozenset(
+    {"title", "desc", "metadata", "style", "defs", "symbol", "linearGradient", "radialGradient", "pattern", "marker"}
+    | {"filter", "clipPath", "mask"}
+)
+HOLDERS = frozenset({"svg", "g", "image"})
+_HIDDEN = re.compile(r"(?:^|;)\s*display\s*:\s*none\b")
+_CUT = re.compile(r"(?:^|;)\s*(?:clip-path|mask)\s*:(?!\s*none\b)")
 
 Point = tuple[float, float]
 
@@ -232,7 +241,8 @@ def read_svg(path: str | Path, reference: Picture) -> tuple[Zone, ...]:
 
     polygon, polyline and rect are read; nothing that the drawing refers to is opened. The kind is the class or the
     beginning of the id (`ignore`, `include`, `check`), the name is the title or the rest of the id: `check-label`.
-    InputError for any other shape.
+    What draws nothing is passed over: `UNDRAWN`, hidden layers, what a drawing program adds for itself. InputError for
+    any other shape.
     """
     path = Path(path)
     name = printable(path)
@@ -249,14 +259,13 @@ def read_svg(path: str | Path, reference: Picture) -> tuple[Zone, ...]:
     left, top, width, height = _view_box(root, name)
     scale_x, scale_y = reference.width / width, reference.height / height
     zones: list[Zone] = []
-    for element in root.iter():
-        tag = str(element.tag).removeprefix(SVG)
-        if tag in ("svg", "g", "title", "desc", "defs", "metadata", "image") or "}" in tag:
-            if element.get("transform"):
-                raise InputError(f"{name}: <{tag}> has a transform; flatten transforms and save again")
-            continue
+    for tag, element in _drawn(root):
         if element.get("transform"):
             raise InputError(f"{name}: <{tag}> has a transform; flatten transforms and save again")
+        if any(element.get(cut, "none") != "none" for cut in ("clip-path", "mask")) or _CUT.search(_style(element)):
+            raise InputError(f"{name}: <{tag}> is cut by a clip path or a mask; draw the shape that is left")
+        if tag in HOLDERS:
+            continue
         points = [((x - left) * scale_x, (y - top) * scale_y) for x, y in _points(tag, element, name)]
         kind, _, rest = (element.get("id") or "").partition("-")
         title = element.find(f"{SVG}title")
@@ -271,6 +280,22 @@ def read_svg(path: str | Path, reference: Picture) -> tuple[Zone, ...]:
     if not zones:
         raise InputError(f"{name}: no polygon and no rect in it")
     return tuple(zones)
+
+
+def _drawn(root: ElementTree.Element) -> Iterator[tuple[str, ElementTree.Element]]:
+    """Tag and element of all that is drawn, in the order of the file."""
+    waiting = [root]  # no recursion: a file may be deep
+    while waiting:
+        element = waiting.pop()
+        tag = str(element.tag).removeprefix(SVG)
+        if tag in UNDRAWN or "}" in tag or element.get("display") == "none" or _HIDDEN.search(_style(element)):
+            continue
+        yield tag, element
+        waiting.extend(reversed(element))
+
+
+def _style(element: ElementTree.Element) -> str:
+    return element.get("style", "")
 
 
 def _view_box(root: ElementTree.Element, name: str) -> tuple[float, float, float, float]:
