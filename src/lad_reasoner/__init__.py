@@ -36,6 +36,7 @@ __all__ = [
     "__version__",
     "accuracy_reward",
     "compare",
+    "compare_over_seeds",
     "evaluate",
     "load_model",
     "parse_response",
@@ -43,7 +44,7 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from lad_reasoner.api import compare, evaluate
+    from lad_reasoner.api import compare, compare_over_seeds, evaluate
     from lad_reasoner.inspector import Inspector, load_model
     from lad_reasoner.judge import Judge, Judgement, PicturePair
     from lad_reasoner.records import Box, Failure, Pair, Verdict
@@ -51,7 +52,7 @@ if TYPE_CHECKING:
 
 # Pydantic and Pillow load only when asked for, so that `lad-reasoner --help` answers at once.
 _HOME = {
-    **dict.fromkeys(("compare", "evaluate"), "api"),
+    **dict.fromkeys(("compare", "compare_over_seeds", "evaluate"), "api"),
     **dict.fromkeys(("Judge", "Judgement", "PicturePair"), "judge"),
     **dict.fromkeys(("Box", "Failure", "Pair", "Verdict"), "records"),
     **dict.fromkeys(("Inspector", "load_model"), "inspector"),

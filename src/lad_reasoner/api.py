@@ -2,6 +2,7 @@
 
 metrics = evaluate("micro", "miniloco", out="runs/micro")
 comparison = compare(["runs/random", "runs/micro"])
+over_seeds = compare_over_seeds(["runs/random-seeds", "runs/micro-seeds"])
 """
 
 from __future__ import annotations
@@ -9,9 +10,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from lad_reasoner.errors import InputError
 from lad_reasoner.evaluation.benchmark import open_benchmark
 from lad_reasoner.evaluation.comparison import RunComparison, compare_runs, write_comparison
 from lad_reasoner.evaluation.run import Run, RunMetrics
+from lad_reasoner.evaluation.seeds import SeedComparison, compare_seeds, holds_runs, write_seeds
 from lad_reasoner.judge import Judge
 from lad_reasoner.judges import load_judge
 from lad_reasoner.report.evaluation import write_evaluation
@@ -49,9 +52,28 @@ def compare(
 ) -> RunComparison:
     """Compare run folders of `evaluate` on the same pairs; with `out` the tables are written there, too.
 
-    `published` is a CSV file of results to add, or `paper`. InputError for runs on other pairs.
+    `published` is a CSV file of results to add, or `paper`. InputError for runs on other pairs, and for a folder of
+    runs, which `compare_over_seeds` takes.
     """
-    comparison = compare_runs(runs, published=None if published is None else Path(published))
+    for folder in runs:
+        if holds_runs(folder):
+            raise InputError(f"{folder}: a folder of runs; give it to compare_over_seeds")
+    comparison = compare_runs(runs, published=published)
     if out is not None:
         write_comparison(Path(out), comparison)
+    return comparison
+
+
+def compare_over_seeds(
+    folders: Sequence[str | Path], *, out: str | Path | None = None, published: str | Path | None = None
+) -> SeedComparison:
+    """Compare systems over several seeds or trainings: mean and sample deviation of the runs in each folder.
+
+    A single run is a row without a deviation. With `out` the tables are written there, too; `published` as in
+    `compare`. InputError for runs on other queries, and for a folder whose runs differ in more than seed and
+    checkpoint.
+    """
+    comparison = compare_seeds(folders, published=published)
+    if out is not None:
+        write_seeds(Path(out), comparison)
     return comparison

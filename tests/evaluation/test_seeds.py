@@ -5,12 +5,16 @@ import io
 import statistics
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+import lad_reasoner
 from helpers.command_line import call
 from helpers.runs import answering, from_matrix, write_run
+from lad_reasoner.data.masks import GroundTruth
 from lad_reasoner.errors import InputError
-from lad_reasoner.evaluation.comparison import POOLED, to_latex
+from lad_reasoner.evaluation.comparison import POOLED, compare_runs, to_latex, to_narrow
+from lad_reasoner.evaluation.localisation import count_pixels, save_counts
 from lad_reasoner.evaluation.seeds import compare_seeds, holds_runs, seeds_to_markdown, seeds_to_narrow
 from lad_reasoner.records import Prediction
 
@@ -64,6 +68,60 @@ def test_a_metric_that_one_run_lacks_is_left_out(tmp_path: Path) -> None:
     row = compare_seeds([tmp_path / "rows"]).table.cells[0]
     assert ("From the score", "AUROC") not in row
     assert "±" in row["Pooled", "Bal. acc."]
+
+
+def test_trainings_have_other_weights_and_are_one_row_all_the_same(tmp_path: Path) -> None:
+    """Since the version of a checkpoint names its weights, the trainings of a row never have the same one."""
+    for at in range(2):
+        version = f"rlad-1, weights 3f2a9c1b02d{at}, votes 5"
+        write_run(tmp_path / f"trained/{at}", drawn(at), model=f"runs/grpo-{at}/model", prompt_version=version)
+        write_run(tmp_path / f"again/{at}", drawn(at), model="runs/grpo/model", prompt_version=version)
+        options = f"rlad-1, weights 3f2a9c1b02d{at}, votes {at + 1}"
+        write_run(tmp_path / f"options/{at}", drawn(at), model="runs/grpo/model", prompt_version=options)
+    comparison = compare_seeds([tmp_path / "trained", tmp_path / "again"])
+    assert [row["Runs", "n"] for row in comparison.table.cells[:2]] == ["2", "2"]
+    (note,) = [note for note in comparison.notes if "2 trainings" in note]
+    assert "grpo/model: runs of 2 trainings: rlad-1, weights 3f2a9c1b02d0, votes 5, rlad-1, weights" in note
+    with pytest.raises(InputError, match="made with prompt_version rlad-1, votes 1 and rlad-1, votes 2; the runs of"):
+        compare_seeds([tmp_path / "options"])
+
+
+def test_maps_have_columns_where_runs_kept_them(seeds: Path, tmp_path: Path) -> None:
+    assert ("Maps", "AUPRO") not in compare_seeds([seeds]).table.columns
+    rng = np.random.default_rng(0)
+    mask = np.zeros((8, 8), bool)
+    mask[:4] = True
+    for at in range(3):
+        for line in drawn(at):
+            truth = GroundTruth(mask if line.pair.label == "yes" else mask & False)
+            counts = count_pixels(rng.random((8, 8), np.float32) + at * truth.mask, truth)
+            save_counts(seeds / f"{at}/localisation", line.pair.query, counts)
+    comparison = compare_seeds([seeds])
+    found = [comparison.values[path]["Maps", "AUPRO"] for path in comparison.runs["ours"]]
+    assert found[0] is not None
+    assert found[0] < 0.9
+    assert found[1:] == pytest.approx([1, 1])  # from 1 on no value outside is as high
+    row = comparison.table.cells[0]
+    assert row["Maps", "AUPRO"].split(" ± ")[0] == f"{100 * sum(filter(None, found)) / 3:.1f}"
+    assert ("Maps", "AU-sPRO") not in comparison.table.columns
+    table = compare_runs([seeds / "1", write_run(tmp_path / "other", drawn(1), model="other")], resamples=0)
+    rows = dict(zip(table.table.names, table.table.cells, strict=True))
+    assert rows["ours"]["Maps", "AUPRO"] == "100.0"
+    assert [name for name, cells in rows.items() if ("Maps", "AUPRO") in cells] == ["ours"]
+    assert "Maps" not in to_narrow(table)  # Table 1 as the paper prints it
+
+
+def test_in_python(seeds: Path, tmp_path: Path) -> None:
+    comparison = lad_reasoner.compare_over_seeds([seeds], out=tmp_path / "out")
+    assert comparison.table == compare_seeds([seeds]).table
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "seeds.csv",
+        "seeds.md",
+        "seeds.tex",
+        "seeds_by_run.csv",
+    ]
+    with pytest.raises(InputError, match="ours: a folder of runs; give it to compare_over_seeds"):
+        lad_reasoner.compare([seeds, seeds / "1"])
 
 
 def test_the_same_seed_twice_is_told(tmp_path: Path) -> None:

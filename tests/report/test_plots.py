@@ -17,6 +17,7 @@ from helpers.runs import from_matrix, noisy_run, picture, prediction, runs, said
 from lad_reasoner.errors import InputError, MissingExtraError
 from lad_reasoner.evaluation.comparison import compare_runs
 from lad_reasoner.evaluation.metrics import compute_metrics
+from lad_reasoner.evaluation.seeds import compare_seeds
 from lad_reasoner.evaluation.thumbnails import THUMBNAILS, save_thumbnail
 from lad_reasoner.records import Prediction
 from lad_reasoner.report import plots
@@ -110,6 +111,24 @@ def test_published_rows_are_in_figure_6(tmp_path: Path) -> None:
     draw_plots(tmp_path / "out", comparison)
     figure = (tmp_path / "out/figure6.svg").read_text()
     assert all(f"<!-- {name}" in figure for name in ("LAD-Reasoner (published)", "APRIL-GAN (published)", "a", "b"))
+
+
+def test_of_seeds_figure_6_shows_the_mean_and_the_range(tmp_path: Path) -> None:
+    for seed, right in enumerate((6, 8)):
+        lines = from_matrix("pushpins", right, 10 - right, 0, 10)
+        write_run(tmp_path / f"seeds/{seed}", lines, model="ours", seed=seed, parameters=5_000_000)
+    comparison = compare_seeds([tmp_path / "seeds"])
+    overall = plots._overall_of_seeds(comparison)
+    assert overall.sizes == {"ours": 5_000_000}
+    assert overall.estimates["Acc"]["ours"].value == pytest.approx(0.85)
+    assert overall.estimates["Acc"]["ours"].interval == (0.8, 0.9)
+    assert overall.estimates["Acc"]["always-yes"].value == 0.5
+    (tmp_path / "out").mkdir()
+    written = draw_plots(tmp_path / "out", comparison)
+    assert [path.name for path in written] == ["figure6.png", "figure6.pdf", "figure6.svg"]
+    figure = (tmp_path / "out/figure6.svg").read_text()
+    assert "<!-- ours" in figure
+    assert "bars reach from the lowest to the highest run" in figure
 
 
 def test_without_matplotlib_or_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

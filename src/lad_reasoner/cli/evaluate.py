@@ -18,6 +18,8 @@ from lad_reasoner.text import counted
 from lad_reasoner.text import print_shown as print
 
 if TYPE_CHECKING:
+    from lad_reasoner.evaluation.comparison import RunComparison
+    from lad_reasoner.evaluation.seeds import SeedComparison
     from lad_reasoner.files.pictures import Picture
     from lad_reasoner.judge import Judge
 
@@ -174,14 +176,14 @@ def compare_verb(
     from lad_reasoner.evaluation.seeds import compare_seeds, holds_runs, seeds_to_markdown, seeds_to_narrow, write_seeds
     from lad_reasoner.files.whole import own_folder
     from lad_reasoner.report.gallery import write_gallery_page
-    from lad_reasoner.report.plots import draw_plots
 
     if any(map(holds_runs, runs)):
         over_seeds = compare_seeds(runs, published=published)
         with own_folder(out, "--out"):
             written = write_seeds(out, over_seeds)
-        print(seeds_to_markdown(over_seeds) if wide else seeds_to_narrow(over_seeds), end="")
-        print(f"tables: {', '.join(map(str, written))}", file=sys.stderr)
+            print(seeds_to_markdown(over_seeds) if wide else seeds_to_narrow(over_seeds), end="")
+            print(f"tables: {', '.join(map(str, written))}", file=sys.stderr)
+            _draw(out, over_seeds)
         return
     comparison = compare_runs(runs, published=published)
     with own_folder(out, "--out"):
@@ -189,9 +191,15 @@ def compare_verb(
         write_gallery_page(out, comparison)
         print(to_markdown(comparison) if wide else to_narrow(comparison), end="")
         print(f"tables: {out / 'table1.md'}, table1.csv, table1.tex, mcnemar.csv, gallery.html", file=sys.stderr)
-        try:
-            plots = draw_plots(out, comparison)
-        except MissingExtraError as error:
-            print(f"no plots: {error}", file=sys.stderr)
-        else:
-            print(f"plots: {', '.join(str(path) for path in plots)}", file=sys.stderr)
+        _draw(out, comparison)
+
+
+def _draw(out: Path, comparison: RunComparison | SeedComparison) -> None:
+    from lad_reasoner.report.plots import draw_plots
+
+    try:
+        plots = draw_plots(out, comparison)
+    except MissingExtraError as error:
+        print(f"no plots: {error}", file=sys.stderr)
+    else:
+        print(f"plots: {', '.join(str(path) for path in plots)}", file=sys.stderr)

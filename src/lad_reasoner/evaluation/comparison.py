@@ -27,6 +27,7 @@ from pathlib import Path
 from lad_reasoner.errors import InputError
 from lad_reasoner.evaluation.contamination import note_on
 from lad_reasoner.evaluation.explanations import ALL, Explanations
+from lad_reasoner.evaluation.localisation import Localisation
 from lad_reasoner.evaluation.metrics import (
     RESAMPLES,
     Estimates,
@@ -40,6 +41,7 @@ from lad_reasoner.evaluation.run import Recorded, RunMetrics, Settings, measure_
 from lad_reasoner.files.tables import format_table_row, read_table_rows
 from lad_reasoner.files.whole import write_whole
 from lad_reasoner.packaged import read_packaged
+from lad_reasoner.records import Estimate
 from lad_reasoner.text import printable
 
 _TABLE = read_packaged(__file__, "comparison.toml")
@@ -47,7 +49,7 @@ SHORT: dict[str, str] = _TABLE["classes"]
 POOLED, MEAN, OURS, SCORE = "Overall (pooled)", "Overall (mean)", "Pooled", "From the score"
 PUBLISHED = " (published)"
 PAPER = Path(__file__).with_name("paper_table1.csv")
-EXPLANATION = "Explanation"
+EXPLANATION, MAPS = "Explanation", "Maps"
 BASICS = ("Acc", "F1")  # all that the paper prints
 PUBLISHED_COLUMNS = ("model", "class", "accuracy", "f1")
 
@@ -67,6 +69,12 @@ class Table:
         named = zip(self.names, self.cells, strict=True)
         return [[name, *(row.get(column, "–") for column in self.columns)] for name, row in named]
 
+    def printed(self, name: str, column: str) -> float | None:
+        """The published overall accuracy (`Acc`) or `F1` of a system in percent, pooled or else the mean."""
+        row = self.cells[self.names.index(name)]
+        cell = row.get((POOLED, column)) or row.get((MEAN, column))
+        return None if cell is None else float(cell)
+
 
 @dataclass(frozen=True)
 class RunComparison:
@@ -85,10 +93,8 @@ class RunComparison:
     sizes: dict[str, int | None] = field(default_factory=dict)
 
     def printed(self, name: str, column: str) -> float | None:
-        """The published overall accuracy (`Acc`) or `F1` of a system in percent, pooled or else the mean."""
-        row = self.table.cells[self.table.names.index(name)]
-        cell = row.get((POOLED, column)) or row.get((MEAN, column))
-        return None if cell is None else float(cell)
+        """See `Table.printed`."""
+        return self.table.printed(name, column)
 
     def duel(self, one: str, other: str) -> PairedTest | None:
         """The paired test of two systems, in either order; None for one against itself."""
@@ -115,7 +121,9 @@ def compare_runs(
     systems = dict(zip(names, runs, strict=True))
     _refuse_different_pairs(folders, systems)
     trivial = trivial_runs(runs[0].predictions)
-    run_metrics = {name: measure_run(run.predictions, resamples=resamples) for name, run in systems.items()}
+    run_metrics = {}
+    for folder, (name, run) in zip(folders, systems.items(), strict=True):
+        run_metrics[name] = measure_run(run.predictions, folder=folder, resamples=resamples)
     measured: dict[str, Metrics] = {**run_metrics}
     for name, lines in trivial.items():
         measured[name] = compute_metrics(lines, resamples=resamples)
@@ -169,14 +177,19 @@ def _describe_settings(first: Settings, second: Settings) -> str:
 def _make_table(
     printed: Mapping[str, dict[Column, str]], measured: Mapping[str, Metrics], runs: Mapping[str, RunMetrics]
 ) -> Table:
-    """Published rows, the runs, the constant answers; columns on explanations only if some run has explanations."""
+    """Published rows, the runs, the constant answers; columns on maps and explanations only if some run has them."""
     names, rows = [*printed], [*printed.values()]
     for name, metrics in measured.items():
-        explanations = runs[name].explanations if name in runs else None
         names.append(name)
-        rows.append(_cells(metrics) | (_explanation_cells(explanations) if explanations else {}))
+        rows.append(_cells(metrics))
+        if name not in runs:
+            continue
+        estimates = map_estimates(runs[name].localisation)
+        rows[-1] |= {column: estimate.percent() for column, estimate in estimates.items()}
+        if explanations := runs[name].explanations:
+            rows[-1] |= _explanation_cells(explanations)
     columns = [*_cells(next(iter(measured.values())))]
-    columns += [column for column in _EXPLAINED if any(column in row for row in rows)]
+    columns += [column for column in (*MAPPED, *_EXPLAINED) if any(column in row for row in rows)]
     return Table(columns, names, rows)
 
 
@@ -245,6 +258,19 @@ def _explanation_cells(explanations: Explanations) -> dict[Column, str]:
         cells["Names the defect"] = explanations.naming.defect.percent()
         cells["Names others"] = explanations.naming.others_named.percent()
     return {(EXPLANATION, name): cell for name, cell in cells.items()}
+
+
+MAPPED: list[Column] = [(MAPS, name) for name in ("Pixel AUROC", "AUPRO", "AU-sPRO", "Pointing")]
+
+
+def map_estimates(localisation: Localisation | None) -> dict[Column, Estimate]:
+    """Means over classes, of AU-sPRO over kinds too, as it is printed for MVTec LOCO AD; without what no map has."""
+    if localisation is None:
+        return {}
+    mean = localisation.mean_over_classes
+    estimates = (mean.pixel_auroc, mean.aupro, localisation.mean_over_kinds.au_spro, mean.pointing)
+    named = zip(MAPPED, estimates, strict=True)
+    return {column: estimate for column, estimate in named if estimate.value is not None}
 
 
 def group_estimates(metrics: Metrics) -> dict[str, Estimates]:
@@ -363,7 +389,7 @@ def to_narrow(comparison: RunComparison) -> str:
     table = comparison.table
     overall = [POOLED, MEAN]
     classes = list(
-        dict.fromkeys(group for group, _ in table.columns if group not in (*overall, OURS, SCORE, EXPLANATION))
+        dict.fromkeys(group for group, _ in table.columns if group not in (*overall, OURS, SCORE, MAPS, EXPLANATION))
     )
     lines = [f"{comparison.pairs} pairs, in percent"]
     for start in range(0, max(1, len(classes)), CLASSES_ACROSS):

@@ -89,10 +89,12 @@ class LocalisationEstimates(Record):
 
 class Localisation(Record):
     """`mean_over_classes` of a metric is None if a class does not define it. Each kind is measured with all good
-    queries, as a mean over classes. Of `queries` judged ones `mean_over_classes.pictures` are measured.
+    queries, as a mean over classes; `mean_over_kinds` is what is printed for MVTec LOCO AD. Of `queries` judged ones
+    `mean_over_classes.pictures` are measured.
     """
 
     mean_over_classes: LocalisationEstimates
+    mean_over_kinds: LocalisationEstimates
     by_class: dict[str, LocalisationEstimates]
     by_kind: dict[str, LocalisationEstimates]
     queries: int
@@ -246,10 +248,14 @@ def measure_localisation(folder: Path, predictions: Sequence[Prediction]) -> Loc
             by_kind[kind].append(pixels.estimates())
     if not any(estimates.anomalous for estimates in by_class.values()):
         return None
+    overall = _mean(by_class.values())
+    kinds_measured = {kind: _mean(estimates) for kind, estimates in sorted(by_kind.items())}
+    pictures = {"pictures": overall.pictures, "anomalous": overall.anomalous}  # the good ones are in all kinds
     return Localisation(
-        mean_over_classes=_mean(by_class.values()),
+        mean_over_classes=overall,
+        mean_over_kinds=_mean(kinds_measured.values()).model_copy(update=pictures),
         by_class=by_class,
-        by_kind={kind: _mean(estimates) for kind, estimates in sorted(by_kind.items())},
+        by_kind=kinds_measured,
         queries=len(predictions),
     )
 

@@ -371,8 +371,13 @@ def read_run(out: str | Path) -> Recorded:
     return Recorded(settings, predictions)
 
 
-def measure_run(predictions: Sequence[Prediction], *, resamples: int = RESAMPLES) -> RunMetrics:
-    """All metrics of a run; the order of the lines does not matter. Raises what `compute_metrics` raises."""
+def measure_run(
+    predictions: Sequence[Prediction], *, folder: str | Path | None = None, resamples: int = RESAMPLES
+) -> RunMetrics:
+    """All metrics of a run; the order of the lines does not matter. Its maps are measured if `folder` is the run's.
+
+    Raises what `compute_metrics` and `measure_localisation` raise.
+    """
     lines = sorted(predictions, key=lambda line: line.pair.query)
     metrics = compute_metrics(lines, resamples=resamples)
     trivial = {}
@@ -388,6 +393,7 @@ def measure_run(predictions: Sequence[Prediction], *, resamples: int = RESAMPLES
         explanations=measure_explanations(lines, resamples=resamples),
         failed={line.pair.query: line.error for line in lines if line.error},
         not_judged=dict(reasons.most_common()),
+        localisation=None if folder is None else measure_localisation(Path(folder) / LOCALISATION, lines),
         notes=tuple(describe_changes(changes, len(lines))),
         mean_seconds=round(sum(line.verdict.seconds for line in lines) / len(lines), 4),
         mean_tokens=round(sum(line.verdict.tokens for line in lines) / len(lines), 1),
@@ -408,11 +414,7 @@ def trivial_runs(predictions: Sequence[Prediction]) -> dict[str, list[Prediction
 def write_metrics(out: str | Path) -> tuple[Recorded, RunMetrics]:
     """Write metrics.json from the predictions and maps of a run folder; returns the run and its metrics."""
     recorded = read_run(out)
-    metrics = measure_run(recorded.predictions)
-    added = {
-        "localisation": measure_localisation(Path(out) / LOCALISATION, recorded.predictions),
-        "notes": (*recorded.settings.notes, *metrics.notes),
-    }
-    metrics = metrics.model_copy(update=added)
+    metrics = measure_run(recorded.predictions, folder=out)
+    metrics = metrics.model_copy(update={"notes": (*recorded.settings.notes, *metrics.notes)})
     write_whole(Path(out) / METRICS, metrics.model_dump_json(indent=2) + "\n")
     return recorded, metrics

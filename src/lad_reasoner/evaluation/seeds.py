@@ -14,6 +14,7 @@ run's report say the latter.
 
 from __future__ import annotations
 
+import re
 import statistics
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -22,6 +23,7 @@ from pathlib import Path
 
 from lad_reasoner.errors import InputError
 from lad_reasoner.evaluation.comparison import (
+    MAPPED,
     MEAN,
     OURS,
     POOLED,
@@ -30,6 +32,7 @@ from lad_reasoner.evaluation.comparison import (
     Column,
     Table,
     group_estimates,
+    map_estimates,
     markdown_table,
     name_systems,
     note_benchmark,
@@ -40,6 +43,7 @@ from lad_reasoner.evaluation.comparison import (
     wrap_notes,
     write_texts,
 )
+from lad_reasoner.evaluation.localisation import LOCALISATION, measure_localisation
 from lad_reasoner.evaluation.metrics import Metrics, compute_metrics
 from lad_reasoner.evaluation.run import COMPARED, SETTINGS, Recorded, read_run, trivial_runs
 from lad_reasoner.files.tables import format_table_row
@@ -54,13 +58,19 @@ _LEGEND = (
 
 @dataclass(frozen=True)
 class SeedComparison:
-    """`runs` are the folders of each row with what they hold; `pairs` is the number of queries, the same in all."""
+    """`runs` are the folders of each row with what they hold; `pairs` is the number of queries, the same in all.
+
+    `values` are the point estimates of each run, `constant` those of the constant answers. `sizes` as in
+    `RunComparison`.
+    """
 
     pairs: int
     table: Table
     runs: dict[str, dict[Path, Recorded]]
     values: dict[Path, dict[Column, float | None]]
+    constant: dict[str, dict[Column, float | None]]
     notes: list[str]
+    sizes: dict[str, int | None]
 
 
 def holds_runs(folder: str | Path) -> bool:
@@ -88,22 +98,27 @@ def compare_seeds(folders: Sequence[str | Path], *, published: str | Path | None
     _refuse_different_queries(everything)
     first = everything[0][1]
     metrics = {path: compute_metrics(run.predictions, resamples=0) for path, run in everything}
-    values = {path: _values(metric) for path, metric in metrics.items()}
-    printed: Mapping[str, dict[Column, str]] = {}
+    values = {path: _values(metrics[path]) | _map_values(path, run) for path, run in everything}
+    printed: dict[str, dict[Column, str]] = {}
+    sizes: dict[str, int | None] = {}
     if published:
-        printed, _ = read_published(published, metrics[everything[0][0]].by_class, first.settings.benchmark)
+        printed, sizes = read_published(published, metrics[everything[0][0]].by_class, first.settings.benchmark)
     cells = [*printed.values()] + [_cells([values[path] for path in row]) for row in rows]
-    constant = trivial_runs(first.predictions)
-    for lines in constant.values():
+    constant = {}
+    for name, lines in trivial_runs(first.predictions).items():
         # Constant answers are the same for every seed.
-        row = _cells([_values(compute_metrics(lines, resamples=0))])
+        constant[name] = _values(compute_metrics(lines, resamples=0))
+        row = _cells([constant[name]])
         cells.append({column: cell for column, cell in row.items() if column != RUNS})
-    columns = [RUNS, *values[everything[0][0]]]
+    columns = [RUNS, *_values(metrics[everything[0][0]])]
+    columns += [column for column in MAPPED if any(column in row for row in cells)]
     return SeedComparison(
         pairs=len(first.predictions),
         table=Table(columns, [*printed, *names, *constant], cells),
         runs=runs,
         values=values,
+        constant=constant,
+        sizes=sizes,
         notes=[_LEGEND, *_note_rows(runs), *note_benchmark(first, _models(runs), printed)],
     )
 
@@ -115,6 +130,8 @@ def _read_row(folder: str | Path) -> dict[Path, Recorded]:
     for path, run in others:
         for field in COMPARED:
             one, other = getattr(first.settings, field), getattr(run.settings, field)
+            if field == "prompt_version":
+                one, other = _without_weights(one), _without_weights(other)
             # Checkpoints of several trainings have several names; micro and evidence are no two runs of one system.
             checkpoints = field == "model" and "/" in one and "/" in other
             if one != other and field != "seed" and not checkpoints:
@@ -123,6 +140,11 @@ def _read_row(folder: str | Path) -> dict[Path, Recorded]:
                     "the runs of one row may differ in seed and checkpoint only"
                 )
     return row
+
+
+def _without_weights(prompt_version: str) -> str:
+    """Without the weights of a checkpoint, which are others after each training."""
+    return re.sub(r", weights \w+", "", prompt_version)
 
 
 def _name_row(folder: str | Path, row: Mapping[Path, Recorded]) -> str:
@@ -165,11 +187,17 @@ def _values(metrics: Metrics) -> dict[Column, float | None]:
     }
 
 
+def _map_values(folder: Path, run: Recorded) -> dict[Column, float | None]:
+    """Of the maps that the run kept; nothing without any."""
+    localisation = measure_localisation(folder / LOCALISATION, run.predictions)
+    return {column: estimate.value for column, estimate in map_estimates(localisation).items()}
+
+
 def _cells(runs: Sequence[Mapping[Column, float | None]]) -> dict[Column, str]:
     """`91.8 ± 0.6`; of a single run `91.8`. A column that some run does not define is left out."""
     cells = {RUNS: str(len(runs))}
     for column in runs[0]:
-        numbers = [100 * value for run in runs if (value := run[column]) is not None]
+        numbers = [100 * value for run in runs if (value := run.get(column)) is not None]
         if len(numbers) < len(runs):
             continue
         cells[column] = f"{statistics.fmean(numbers):.1f}"
@@ -190,6 +218,9 @@ def _note_rows(runs: Mapping[str, Mapping[Path, Recorded]]) -> list[str]:
         models = list(dict.fromkeys(one.model for one in settings))
         if len(models) > 1:
             notes.append(f"{name}: runs of {listed(list(map(printable, models)))}")
+        versions = list(dict.fromkeys(one.prompt_version for one in settings))
+        if len(versions) > len(models):  # a folder that was trained into again
+            notes.append(f"{name}: runs of {len(versions)} trainings: {listed(list(map(printable, versions)))}")
         for (model, seed), count in Counter((one.model, one.seed) for one in settings).items():
             if count > 1:
                 notes.append(f"{name}: {count} runs of {printable(model)} have the same --seed {seed}")
@@ -256,7 +287,7 @@ def _by_run(comparison: SeedComparison) -> str:
     rows = [["model", "run", "seed", *(f"{group} {name}" for group, name in columns)]]
     for name, row in comparison.runs.items():
         for path, run in row.items():
-            values = [comparison.values[path][column] for column in columns]
+            values = [comparison.values[path].get(column) for column in columns]
             cells = ["" if value is None else f"{100 * value:.4f}" for value in values]
             rows.append([name, str(path), str(run.settings.seed), *cells])
     return "".join(map(format_table_row, rows))

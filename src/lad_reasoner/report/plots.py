@@ -5,6 +5,8 @@
     agreement    how often each two systems agree, and the p-value of their exact McNemar test
     gallery      reference, query, and what each system says (the examples of gallery.py)
 
+Of runs over seeds there is figure6 alone: a bubble is their mean, the bar reaches from the lowest to the highest run.
+
 Each as PNG, and as PDF and SVG for print. The size of a model is in its run's settings; a system of unknown size is a
 hollow bubble at the left margin, and systems of one size stand side by side. Published rows are diamonds without
 intervals. What a model wrote is drawn as it is: Matplotlib reads no markup in it.
@@ -20,6 +22,7 @@ import io
 import textwrap
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +30,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lad_reasoner.errors import InputError, require
-from lad_reasoner.evaluation.comparison import RunComparison
+from lad_reasoner.evaluation.comparison import POOLED, RunComparison, Table
+from lad_reasoner.evaluation.seeds import SeedComparison
 from lad_reasoner.files.whole import write_whole
 from lad_reasoner.records import Estimate, Prediction
 from lad_reasoner.report.gallery import GalleryExample, SystemAnswer, choose_examples
@@ -46,7 +50,7 @@ LONGEST_NAME = 40
 Floats = NDArray[np.float64]
 
 
-def draw_plots(out: Path, comparison: RunComparison) -> list[Path]:
+def draw_plots(out: Path, comparison: RunComparison | SeedComparison) -> list[Path]:
     """Draw all plots into a folder that exists; returns the files. A plot that would be empty is skipped.
 
     MissingExtraError without Matplotlib, InputError for a folder that cannot be written.
@@ -58,12 +62,15 @@ def draw_plots(out: Path, comparison: RunComparison) -> list[Path]:
     with matplotlib.rc_context(settings), warnings.catch_warnings():
         # Letters that the font lacks are drawn as boxes; Matplotlib would warn about each.
         warnings.filterwarnings("ignore", message="Glyph .* missing")
-        canvases = {
-            "figure6": _draw_sizes(comparison),
-            "roc": _draw_roc(comparison),
-            "agreement": _draw_agreement(comparison),
-            "gallery": _draw_gallery(choose_examples(comparison, EXAMPLES)),
-        }
+        if isinstance(comparison, SeedComparison):
+            canvases: dict[str, Canvas | None] = {"figure6": _draw_sizes(_overall_of_seeds(comparison))}
+        else:
+            canvases = {
+                "figure6": _draw_sizes(_overall_of_runs(comparison)),
+                "roc": _draw_roc(comparison),
+                "agreement": _draw_agreement(comparison),
+                "gallery": _draw_gallery(choose_examples(comparison, EXAMPLES)),
+            }
         for name, canvas in canvases.items():
             if canvas is None:
                 continue
@@ -102,20 +109,73 @@ def _short(name: str, longest: int = LONGEST_NAME) -> str:
     return name if len(name) <= longest else f"…{name[1 - longest :]}"
 
 
-def _draw_sizes(comparison: RunComparison) -> Canvas:
-    """Figure 6: accuracy on the left, F1 on the right, both pooled over images."""
-    sizes = {name: run.settings.parameters for name, (_, run) in comparison.runs.items()}
-    known = [size for size in (*sizes.values(), *comparison.sizes.values()) if size]
+@dataclass(frozen=True)
+class _Overall:
+    """What Figure 6 shows: numbers of parameters, and accuracy and F1 pooled over images.
+
+    `estimates` are by `Acc` and `F1`, and by name, of the constant answers too. `published` are the sizes of published
+    rows, whose numbers stand in the `table`.
+    """
+
+    sizes: dict[str, int | None]
+    estimates: dict[str, dict[str, Estimate]]
+    published: dict[str, int | None]
+    table: Table
+    title: str
+
+
+def _overall_of_runs(comparison: RunComparison) -> _Overall:
+    measured = comparison.measured.items()
+    return _Overall(
+        sizes={name: run.settings.parameters for name, (_, run) in comparison.runs.items()},
+        estimates={
+            "Acc": {name: metrics.pooled.accuracy for name, metrics in measured},
+            "F1": {name: metrics.pooled.f1 for name, metrics in measured},
+        },
+        published=comparison.sizes,
+        table=comparison.table,
+        title=f"{comparison.pairs} pairs; bars are 95 % intervals",
+    )
+
+
+def _overall_of_seeds(comparison: SeedComparison) -> _Overall:
+    rows = {name: [comparison.values[path] for path in runs] for name, runs in comparison.runs.items()}
+    rows |= {name: [values] for name, values in comparison.constant.items()}
+    estimates: dict[str, dict[str, Estimate]] = {}
+    for column in ("Acc", "F1"):
+        of_runs = {name: [run[POOLED, column] for run in runs] for name, runs in rows.items()}
+        estimates[column] = {name: _mean_and_range(values) for name, values in of_runs.items()}
+    return _Overall(
+        sizes={name: next(iter(runs.values())).settings.parameters for name, runs in comparison.runs.items()},
+        estimates=estimates,
+        published=comparison.sizes,
+        table=comparison.table,
+        title=f"{comparison.pairs} queries; bars reach from the lowest to the highest run",
+    )
+
+
+def _mean_and_range(values: Sequence[float | None]) -> Estimate:
+    """Not defined if one of the values is not."""
+    numbers = [value for value in values if value is not None]
+    if len(numbers) < len(values):
+        return Estimate(value=None)
+    return Estimate(value=float(np.mean(numbers)), interval=(min(numbers), max(numbers)))
+
+
+def _draw_sizes(overall: _Overall) -> Canvas:
+    """Figure 6: accuracy on the left, F1 on the right."""
+    sizes, everything = overall.sizes, {**overall.sizes, **overall.published}
+    known = [size for size in everything.values() if size]
     smallest, largest = min(known, default=6), max(known, default=1)
     margin = smallest / 6  # where systems of unknown size stand
     ticks = [10.0**power for power in range(13) if known and smallest / 3 <= 10.0**power <= 3 * largest]
     canvas = _canvas(11, 4.6)
     left, right = canvas.subplots(1, 2)
-    for axes, field, title in ((left, "accuracy", "Accuracy (%)"), (right, "f1", "F1 (%)")):
-        estimates = {name: getattr(metrics.pooled, field) for name, metrics in comparison.measured.items()}
-        places = _spread({**sizes, **comparison.sizes}, margin, np.log10(largest * 3 / (margin / 2)))
+    places = _spread(everything, margin, np.log10(largest * 3 / (margin / 2)))
+    for axes, column, title in ((left, "Acc", "Accuracy (%)"), (right, "F1", "F1 (%)")):
+        estimates = overall.estimates[column]
         _draw_bubbles(axes, estimates, sizes, places, smallest)
-        _draw_published(axes, comparison, "Acc" if field == "accuracy" else "F1", places)
+        _draw_published(axes, overall, column, places)
         for name, style in (("always-yes", "--"), ("always-no", ":")):
             if (value := estimates[name].value) is not None:
                 axes.axhline(100 * value, linestyle=style, color=GREY, linewidth=1, label=f"{name} (a constant)")
@@ -123,13 +183,13 @@ def _draw_sizes(comparison: RunComparison) -> Canvas:
         axes.set_xlim(margin / 2, largest * 3)
         axes.set_xticks(ticks, [_say_size(round(tick)) for tick in ticks])
         axes.minorticks_off()
-        if len(known) < len(sizes) + len(comparison.sizes):
+        if len(known) < len(everything):
             axes.axvline(margin * 2, color="#dddddd", linewidth=1, zorder=0)
             axes.text(margin, 1, "unknown", ha="center", va="bottom", fontsize=7, color=GREY)
         axes.set(ylim=(0, 100), xlabel="parameters", ylabel=title)
         axes.grid(alpha=0.2)
     right.legend(fontsize=8, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5), labelspacing=1.1)
-    canvas.suptitle(f"{comparison.pairs} pairs; bars are 95 % intervals", fontsize=9, color=GREY)
+    canvas.suptitle(overall.title, fontsize=9, color=GREY)
     return canvas
 
 
@@ -159,7 +219,7 @@ def _draw_bubbles(
     places: Mapping[str, float],
     smallest: float,
 ) -> None:
-    """A bubble for each system with its 95 % interval; hollow if its size is unknown."""
+    """A bubble for each system, its interval as a bar; hollow if its size is unknown."""
     colours = _colours(list(sizes))
     for name, size in sizes.items():
         value, interval = estimates[name].value, estimates[name].interval
@@ -172,16 +232,18 @@ def _draw_bubbles(
         area = 60 * (1 + np.log10(size / smallest)) ** 1.5 if size else 60
         label = f"{_short(name)} ({_say_size(size)})"
         fill: dict[str, Any] = {"facecolor": colours[name], "alpha": 0.75} if size else {"facecolor": "none"}
-        axes.scatter([x], [100 * value], s=area, edgecolor=colours[name], linewidth=1.5, label=label, zorder=3, **fill)
+        # Not cut in half at 100 %.
+        drawn = {"s": area, "edgecolor": colours[name], "linewidth": 1.5, "zorder": 3, "clip_on": False, **fill}
+        axes.scatter([x], [100 * value], label=label, **drawn)
 
 
-def _draw_published(axes: Axes, comparison: RunComparison, column: str, places: Mapping[str, float]) -> None:
+def _draw_published(axes: Axes, overall: _Overall, column: str, places: Mapping[str, float]) -> None:
     """A diamond for each published row; its number has no interval."""
     from matplotlib import colormaps
 
     palette: Any = colormaps["tab20b"]
-    for number, (name, size) in enumerate(comparison.sizes.items()):
-        value, colour = comparison.printed(name, column), palette(number % 20)
+    for number, (name, size) in enumerate(overall.published.items()):
+        value, colour = overall.table.printed(name, column), palette(number % 20)
         if value is None:
             continue
         fill: dict[str, Any] = {"facecolor": colour if size else "none", "edgecolor": colour}

@@ -61,6 +61,7 @@ def localisation_rows(metrics: RunMetrics) -> list[MetricsRow]:
     named = {"mean over classes": localisation.mean_over_classes, **localisation.by_class}
     if len(localisation.by_kind) > 1:
         named |= {f"{kind}, mean": estimates for kind, estimates in localisation.by_kind.items()}
+        named["mean over kinds"] = localisation.mean_over_kinds
     return [MetricsRow(name, str(estimates.pictures), estimates) for name, estimates in named.items()]
 
 
