@@ -234,7 +234,7 @@ def open_station(folder: Path) -> None:
     from lad_reasoner.service.summary import describe_rules, describe_station, describe_zones
 
     station = Station.load(folder)
-    describe_station(station), describe_zones(station), describe_rules(station, folder, {})
+    describe_station(station), describe_zones(station), describe_rules(station, folder)
     opened = OpenStation(folder)
     list(opened.inspect([folder / "references/0001.png"]))
 

@@ -23,6 +23,7 @@ from lad_reasoner.service.rules import RuleChecker, broken_rules, write_rules
 from lad_reasoner.service.runtime import Runtime
 from lad_reasoner.service.setup import create_station, make_rules
 from lad_reasoner.service.station import FILE, Station
+from lad_reasoner.service.summary import describe_rules
 
 SIZE = 320, 240
 PINS = tuple((150 + 24 * number, 190) for number in range(5))
@@ -88,7 +89,7 @@ def broken(decision: Decision) -> str:
 def test_rules_hold_on_good_pictures_and_break_on_what_they_name(folder: Path) -> None:
     station, held = make_rules(folder)
     assert station.rules is not None and {"amount", "count", "place"} <= {check.kind for check in station.rules.checks}
-    assert all(good == checked == 7 for good, checked in held.values())
+    assert held == ((7, 7),) * len(station.rules.checks)
     assert Station.load(folder) == station
     good = decide(folder, plate(99, shift=2))
     assert good.outcome == "good" and all(checked.holds for checked in good.verdict.checks)
@@ -142,8 +143,31 @@ def test_a_rule_that_breaks_on_normal_pictures_is_left_out(tmp_path: Path) -> No
     references = pictures(tmp_path, "references", [plate(seed) for seed in range(3)])
     normals = pictures(tmp_path, "normals", [plate(10 + seed, pins=4 + seed % 2) for seed in range(12)])
     create_station(tmp_path / "plate", references, normals, judge="always-no", max_false_alarms=0.1)
-    _, held = make_rules(tmp_path / "plate")
-    assert not any("yellow areas" in rule for rule in held) and any("blue" in rule for rule in held)
+    station, held = make_rules(tmp_path / "plate")
+    assert station.rules is not None and len(held) == len(station.rules.checks)
+    rules = describe_rules(station, tmp_path / "plate", held)
+    assert not any("yellow areas" in rule for rule in rules) and any("blue" in rule for rule in rules)
+
+
+def test_two_places_of_the_same_words_are_counted_apart(tmp_path: Path) -> None:
+    """Both are red and at the lower left; one of them is absent in a normal picture that no rule was written from."""
+
+    def marked(seed: int, second: bool) -> Image.Image:
+        image = plate(seed, connector="grey")
+        drawn = ImageDraw.Draw(image)
+        for left, there in ((10, True), (60, second)):
+            drawn.rectangle((left, 180, left + 30, 230), fill=(200, 20, 20) if there else (128, 128, 128))
+        return image
+
+    references = pictures(tmp_path, "references", [marked(seed, True) for seed in range(3)])
+    normals = pictures(tmp_path, "normals", [marked(10 + seed, seed != 25) for seed in range(30)])
+    create_station(tmp_path / "plate", references, normals, judge="always-no", max_false_alarms=0.1)
+    station, held = make_rules(tmp_path / "plate")
+    rules = describe_rules(station, tmp_path / "plate", held)
+    assert [rule.partition(". ")[2] for rule in rules if "red at" in rule] == [
+        "red at lower left: holds on 33 of 33 good pictures",
+        "red at lower left: holds on 32 of 33 good pictures",
+    ]
 
 
 def test_a_box_is_checked_where_it_was_found() -> None:

@@ -240,7 +240,7 @@ def rules_verb(
         raise FlagsError("give --model and --server together: questions are put to a model behind a service")
     if broken not in (None, "note", "unsure", "anomalous"):
         raise FlagsError("--broken is note, unsure or anomalous")
-    held: dict[str, tuple[int, int]] = {}
+    held: tuple[tuple[int, int], ...] = ()
     if show:
         shown = Station.load(folder)
     else:

@@ -30,7 +30,7 @@ from lad_reasoner.service.conformal import conformal_limit
 from lad_reasoner.service.folds import score_normals
 from lad_reasoner.service.inspection import Decision, OpenStation, load_station_judge
 from lad_reasoner.service.rule_sheet import RuleSheet
-from lad_reasoner.service.rules import RuleChecker, describe_check, write_rules
+from lad_reasoner.service.rules import RuleChecker, write_rules
 from lad_reasoner.service.station import FILE, ScoredPicture, Station, path_inside, station_folder, station_name
 from lad_reasoner.service.zones import WHITE, read_svg
 from lad_reasoner.text import first_problem, listed, printable
@@ -200,10 +200,10 @@ def make_rules(
     broken: Literal["note", "unsure", "anomalous"] | None = None,
     clear: bool = False,
     track: Track = silent,
-) -> tuple[Station, dict[str, tuple[int, int]]]:
+) -> tuple[Station, tuple[tuple[int, int], ...]]:
     """Write the rules of a station from its references and normal pictures, in place of those that it has.
 
-    Returns the station, and of each rule on how many of all good pictures it holds, and on how many it was checked:
+    Returns the station, and of each of its rules on how many of all good pictures it holds, and was checked:
     a rule that breaks on more of the normal ones than the promised share of false alarms (5 % without one) is left
     out. With `broken` alone, or `clear`, nothing is written anew. Raises what `write_rules` raises.
     """
@@ -214,7 +214,7 @@ def make_rules(
             rules = None if clear or station.rules is None else station.rules.model_copy(update={"broken": broken})
             station = station.model_copy(update={"rules": rules})
             station.save(folder)
-            return station, {}
+            return station, ()
         opened = OpenStation(folder, load_station_judge(station), station.model_copy(update={"rules": None}))
         sheet, held = tested_rules(opened, model=model, server=server, track=track)
         if broken is not None:
@@ -226,7 +226,7 @@ def make_rules(
 
 def tested_rules(
     opened: OpenStation, *, model: str = "", server: str = "", track: Track = silent
-) -> tuple[RuleSheet, dict[str, tuple[int, int]]]:
+) -> tuple[RuleSheet, tuple[tuple[int, int], ...]]:
     """Rules from the good pictures of a station, as `make_rules` returns them; the station stays as it is."""
     station = opened.station
     # As the judge sees them: what the zones leave out is painted over.
@@ -238,11 +238,11 @@ def tested_rules(
 
 def _keep_tested(
     sheet: RuleSheet, good: Sequence[Picture], references: int, rate: float, track: Track
-) -> tuple[RuleSheet, dict[str, tuple[int, int]]]:
+) -> tuple[RuleSheet, tuple[tuple[int, int], ...]]:
     """The rules that hold on the good pictures; what only a model answers was tried when it was written."""
     checker = RuleChecker(sheet, good[0], ask=False)
     results = [checker.check(picture) for picture in track(good, len(good), "Trying the rules")]
-    kept, held = [], {}
+    kept, held = [], []
     for check, column in zip(sheet.checks, zip(*results, strict=True), strict=True):
         broken = [checked.holds is False for checked in column]
         normals = max(1, len(good) - references)
@@ -250,8 +250,8 @@ def _keep_tested(
             continue
         kept.append(check)
         checked = sum(each.holds is not None for each in column)
-        held[describe_check(check, good[0])] = checked - sum(broken), checked
-    return sheet.model_copy(update={"checks": tuple(kept)}), held
+        held.append((checked - sum(broken), checked))
+    return sheet.model_copy(update={"checks": tuple(kept)}), tuple(held)
 
 
 def _copy_mask(mask: Path, folder: Path) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import get_args
 
@@ -98,18 +98,17 @@ def describe_zones(station: Station) -> list[str]:
     return [*lines, f"{counted(len(lines), 'zone')}, {moving}; {scale}"]
 
 
-def describe_rules(station: Station, folder: Path, held: Mapping[str, tuple[int, int]]) -> list[str]:
-    """A line for each rule; `held` tells of new ones on how many good pictures they hold."""
+def describe_rules(station: Station, folder: Path, held: Sequence[tuple[int, int]] = ()) -> list[str]:
+    """A line for each rule; `held` tells of each new one on how many good pictures it holds."""
     if station.rules is None or not station.rules.checks:
         return ["no rules"]
     first = read_picture(path_inside(station_folder(folder), station.references[0]))
     lines = []
     for number, check in enumerate(station.rules.checks, 1):
-        rule = describe_check(check, first)
-        good, checked = held.get(rule, (0, 0))
+        good, checked = held[number - 1] if held else (0, 0)
         holds = f": holds on {good} of {checked} good pictures" if checked else ""
         off = " (off)" if check.off else ""
-        lines.append(f"{number}. {rule}{holds}{off}")
+        lines.append(f"{number}. {describe_check(check, first)}{holds}{off}")
     means = {
         "note": "is said and changes no outcome",
         "unsure": "makes a good part unsure",
