@@ -43,6 +43,7 @@ def test_built_checked_and_exported(folder: Path) -> None:
     done = run("data", "pairs", "m", "--out", "pairs", "--balanced", "--references", "2", cwd=folder)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == "6 records (3 anomalous, 3 good) in pairs"
+    assert done.stdout.splitlines()[0].split() == ["class", "anomalous", "good"]  # no column without content
     for name in ("sft", "pairs"):
         done = run("data", "check", name, "--benchmark", "loco", cwd=folder)
         assert done.returncode == 0, done.stdout
@@ -64,6 +65,7 @@ def test_the_table_of_classes_is_printed_with_its_reasons(folder: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "existence and number: missing cable, missing wire; colour: cable swap" in done.stdout
     assert done.stdout.count("MVTec AD/") == 8
+    assert done.stdout.splitlines()[0].split() == ["class", "anomalous", "good", "why"]
     assert "of a class that was not chosen" in done.stderr
 
 

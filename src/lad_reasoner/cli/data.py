@@ -452,10 +452,11 @@ def _print_built(out: Path, reasons: Mapping[str, str] | None = None) -> dict[st
     from lad_reasoner.report.terminal import plain
 
     manifest = read_manifest(out)
-    table = Table("class", "anomalous", "good", *(["why"] if reasons else []), box=None)
+    known = {f"MVTec AD/{category}": reason for category, reason in (reasons or {}).items()}
+    explained = known.keys() & manifest["classes"].keys()
+    table = Table("class", "anomalous", "good", *(["why"] if explained else []), box=None)
     for name, counts in manifest["classes"].items():
-        category = name.partition("/")[2]
-        why = [reasons.get(category, "") if name.startswith("MVTec AD/") else ""] if reasons else []
+        why = [known.get(name, "")] if explained else []
         table.add_row(plain(name), str(counts.get("yes", 0)), str(counts.get("no", 0)), *why)
     Console().print(table)
     _print_refused({reason: refused["count"] for reason, refused in manifest["refused"].items()})
