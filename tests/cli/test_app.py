@@ -452,3 +452,22 @@ def test_a_picture_that_lies_across_is_told(tmp_path: Path) -> None:
     said = "1 query lies across, landscape beside portrait or the other way round: turn by a quarter: "
     assert f"note: {said}" in done.stderr
     assert said in (tmp_path / "out/report.html").read_text(encoding="utf-8")
+
+
+def test_few_references_and_mostly_anomalous_queries_are_told_once_at_the_end(folder: Path, tmp_path: Path) -> None:
+    def inspect(good: int, bad: int, references: int) -> tuple[str, str]:
+        queries = [folder / f"query/{name}.png" for name in ["good"] * good + ["bad"] * bad]
+        given = [word for number in range(references) for word in ("-r", folder / f"reference/{number % 2}.png")]
+        done = run("inspect", *given, *queries, "--out", tmp_path / "out")
+        assert done.returncode == 0, done.stderr
+        return done.stderr, (tmp_path / "out/report.html").read_text(encoding="utf-8")
+
+    said = (
+        "5 of 8 queries are anomalous by 1 reference: how much is normal is guessed from so few; where good ones are "
+        "among them, give 4 references or more"
+    )
+    told, report = inspect(3, 5, 1)
+    assert [line for line in told.splitlines() if "anomalous by" in line] == [f"note: {said}"]
+    assert report.count(said) == 1
+    for good, bad, references in ((4, 4, 1), (2, 5, 1), (3, 5, 4)):  # no more than half, too few queries, enough
+        assert "anomalous by" not in inspect(good, bad, references)[0]

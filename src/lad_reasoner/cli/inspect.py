@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 
 
 MANY_REFERENCES = 10  # from here on the first verdict takes long enough to say why
+ENOUGH_REFERENCES = 4  # from here on they show how much is normal
+MANY_JUDGED = 8  # queries: of fewer, most may be anomalous by chance
 
 
 @with_judge_options
@@ -235,7 +237,8 @@ def _judge(
                 across.append(record.query)
     # Files that became others while they were judged.
     unexpected = {note: number for note, number in changed.items() if note not in expected}
-    for note in [*describe_changes(unexpected, len(files)), *_describe_across(across)]:
+    few = _describe_few_references(inspector, tally)
+    for note in [*describe_changes(unexpected, len(files)), *_describe_across(across), *few]:
         output.notes.append(note)
         print(f"note: {note}", file=sys.stderr)
     return tally
@@ -248,6 +251,20 @@ def _describe_across(names: list[str]) -> list[str]:
     lie = "query lies" if len(names) == 1 else "queries lie"
     where = listed([shown(name) for name in names])
     return [f"{len(names)} {lie} across, landscape beside portrait or the other way round: turn by a quarter: {where}"]
+
+
+def _describe_few_references(inspector: Inspector | OpenStation, tally: Tally) -> list[str]:
+    """A note where most queries are anomalous and what is normal was guessed; not of a station, which measured it."""
+    number, anomalous = len(inspector.references), tally.answers["yes"]
+    judged = tally.answers.total() - tally.missing
+    guesses = inspector.judge.name.partition(":")[0] == "evidence" and not hasattr(inspector, "station")
+    if not guesses or number >= ENOUGH_REFERENCES or judged < MANY_JUDGED or 2 * anomalous <= judged:
+        return []
+    references = counted(number, "reference")
+    return [
+        f"{anomalous} of {judged} queries are anomalous by {references}: how much is normal is guessed from so few; "
+        f"where good ones are among them, give {ENOUGH_REFERENCES} references or more"
+    ]
 
 
 def _open_references(references: list[Path], model: str, options: dict[str, Any], *, evidence: bool) -> Inspector:
