@@ -6,6 +6,7 @@ import re
 import shlex
 import shutil
 import subprocess
+import sys
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -86,6 +87,24 @@ def test_the_index_of_pytorch_is_asked_for_pytorch_alone(extras: str, indexes: l
     *special, package = (tmp_path / "calls").read_text().splitlines()
     assert package.endswith(f" .[{extras}]") and "index" not in package
     assert [re.search(r"--index-url (\S+) --no-deps torch$", call)[1] for call in special] == indexes  # type: ignore[index]
+
+
+@pytest.mark.posix
+def test_the_image_compiles_what_no_container_may_write(tmp_path: Path) -> None:
+    """The official image of Python comes without compiled modules; here its library is a folder with three."""
+    for name in ("json.py", "email/mime.py", "test/bad.py"):
+        (tmp_path / "lib" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "lib" / name).write_text("not Python" if "bad" in name else "x = 1")
+    (tmp_path / "python").write_text(
+        f'#!/bin/sh\n[ "$1" = -c ] && echo "{tmp_path}/lib" && exit\nexec "{sys.executable}" "$@"\n'
+    )
+    (tmp_path / "python").chmod(0o755)
+    last = (DEPLOY / "Dockerfile").read_text().split("\nFROM ")[-1]
+    (compiles,) = [run for run in re.findall(r"^RUN ((?:.*\\\n)*.*)$", last, re.MULTILINE) if "compileall" in run]
+    assert last.index(compiles) < last.index("\nUSER ")
+    subprocess.run(["/bin/sh", "-c", compiles], env={"PATH": f"{tmp_path}:/usr/bin:/bin"}, check=True)
+    compiled = {path.name.partition(".")[0] for path in (tmp_path / "lib").rglob("*.pyc")}
+    assert compiled == {"json", "mime"}
 
 
 def test_compose_takes_the_file() -> None:
