@@ -24,8 +24,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
-from scipy.stats import rankdata
 
+from lad_reasoner.data.masks import GroundTruth, read_mask
+from lad_reasoner.evaluation.localisation import PixelSums, count_pixels
 from lad_reasoner.files.pictures import Picture, read_picture
 from lad_reasoner.judge import PicturePair
 from lad_reasoner.judges.evidence.backbone import Backbone
@@ -183,22 +184,19 @@ CHANGES: dict[str, Callable[[Image.Image], Image.Image]] = {
 
 def localise(category: Category, reference: Path, backbone: Backbone) -> tuple[float, float]:
     """Pixel AUROC over all queries, and the share of anomalous ones whose map has its maximum in the mask."""
-    matcher = Matcher([read_picture(reference)], backbone)
-    values, labels, hits = [], [], []
+    matcher, pixels = Matcher([read_picture(reference)], backbone), PixelSums()
     for path in category.good + category.bad:
         picture = read_picture(path)
         heat = matcher.compare(matcher.fit(picture)).anomaly_map(picture.width, picture.height)
         mask = np.zeros(heat.shape, bool)
         if path in category.bad:
             truth = path.parents[2] / "ground_truth" / path.parent.name / f"{path.stem}_mask.png"
-            mask = np.asarray(Image.open(truth).convert("L")) > 0
-            hits.append(bool(mask.flat[int(heat.argmax())]))
-        values.append(heat[::2, ::2].ravel())
-        labels.append(mask[::2, ::2].ravel())
-    ranks, label = rankdata(np.concatenate(values)), np.concatenate(labels)
-    positive = int(label.sum())
-    area = (ranks[label].sum() - positive * (positive + 1) / 2) / (positive * (len(label) - positive))
-    return float(area), float(np.mean(hits))
+            mask = read_mask([truth])
+        pixels.add(count_pixels(heat, GroundTruth(mask)))
+    measured = pixels.estimates()
+    assert measured.pixel_auroc.value is not None
+    assert measured.pointing.value is not None
+    return measured.pixel_auroc.value, measured.pointing.value
 
 
 def _percent(estimate: Estimate) -> str:

@@ -109,11 +109,14 @@ def test_good_and_bad_folders_lend_their_good_pictures(tmp_path: Path) -> None:
         draw_pairs(benchmark, references=4)
 
 
-def test_kinds_are_checked(lamp: Benchmark) -> None:
+def test_kinds_are_checked(lamp: Benchmark, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="kind 'gud': no such kind; give some of good, logical, structural, other"):
         draw_pairs(lamp, kinds=["gud"])
     with pytest.raises(InputError, match="no test picture of the kinds structural"):
         draw_pairs(lamp, kinds=["structural"])
+    only_training = open_benchmark("folder", plant(tmp_path / "two", [f"lamp/train/good/{i}.png" for i in range(2)]))
+    with pytest.raises(InputError, match=r"no test picture of .*; all of them are for training or validation"):
+        draw_pairs(only_training)
     with pytest.raises(InputError, match="references is 0"):
         draw_pairs(lamp, references=0)
 

@@ -142,7 +142,8 @@ class Recomputed:
         pooled = self.norm(states[-1][0], "vision_model.post_layernorm")
         return unit(pooled @ self.weights["visual_projection.weight"].T), [state[1:] for state in states]
 
-    def raw(self, pair: PicturePair, product: str) -> tuple[float, float]:
+    def raw(self, pair: PicturePair, product: str) -> tuple[float, Array]:
+        """p, and the map whose maximum is m."""
         words = self.words(product)
         embedding, patches = self.look(pair.query)
         known = [self.look(reference)[1] for reference in pair.references]
@@ -153,7 +154,7 @@ class Recomputed:
             total += softmax(np.stack([widen(likeness[:, 0]), widen(likeness[:, 1])]), axis=0)[1]
             memory = np.vstack([unit(reference[depth]) for reference in known])
             total += widen(np.min(1 - memory @ unit(patches[depth]).T, axis=0))
-        return float(softmax(100 * embedding @ words, axis=-1)[1]), float(total.max())
+        return float(softmax(100 * embedding @ words, axis=-1)[1]), total
 
 
 def unit(x: Array) -> Array:
@@ -187,8 +188,13 @@ def pairs() -> list[PicturePair]:
 def test_score_equals_the_recomputation(clip: Path, layers: Path) -> None:
     shown, theirs = pairs(), Recomputed(clip, linear_layers())
     few, zero = AprilGan(str(clip), layers), AprilGan(str(clip))
-    expected = [theirs.raw(pair, product) for pair, product in zip(shown, ["metal nut"] * 2 + ["object"], strict=True)]
+    raw = [theirs.raw(pair, product) for pair, product in zip(shown, ["metal nut"] * 2 + ["object"], strict=True)]
+    expected = [(p, float(total.max())) for p, total in raw]
     found = few.judge(shown)
+    for one, (_, total) in zip(found, raw, strict=True):
+        assert one.heat is not None
+        assert one.heat == pytest.approx(total / DEPTHS, abs=1e-3)
+    assert zero.judge(shown)[0].heat is None
     assert [json.loads(one.response) for one in found] == [
         {"p": pytest.approx(p, abs=1e-4), "m": pytest.approx(m, abs=1e-3)} for p, m in expected
     ]

@@ -385,7 +385,9 @@ def draw_pairs(
             )
         )
     if not pairs:
-        raise InputError(f"{benchmark.name}: no test picture of the kinds {', '.join(kinds)}; give other --kinds")
+        tests = [sample for sample in benchmark.samples.values() if sample.split in ("test", None)]
+        mend = "give other --kinds" if tests else "all of them are for training or validation"
+        raise InputError(f"{benchmark.name}: no test picture of the kinds {', '.join(kinds)}; {mend}")
     notes = []
     if alone and benchmark.fixed:
         notes.append(f"{len(alone)} queries left out, because they are references: {alone[0]} …")

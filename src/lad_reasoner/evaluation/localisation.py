@@ -176,7 +176,7 @@ def read_counts(folder: Path, query: str) -> PixelCounts | None:
     return PixelCounts(levels, outside, inside, pro, spro, regions, channels)
 
 
-class _Pixels:
+class PixelSums:
     """The sum of the counts of several queries, (LEVELS,) each."""
 
     def __init__(self) -> None:
@@ -186,6 +186,7 @@ class _Pixels:
         self.pointed = 0.0
 
     def add(self, counts: PixelCounts) -> None:
+        """Add a query."""
         self.outside[counts.levels] += counts.outside
         self.inside[counts.levels] += counts.inside
         self.pro[counts.levels] += counts.pro
@@ -199,6 +200,7 @@ class _Pixels:
             self.pointed += float(counts.inside[-1] / (counts.inside[-1] + counts.outside[-1]))
 
     def estimates(self) -> LocalisationEstimates:
+        """All measures of the queries so far."""
         values: dict[str, float | None] = dict.fromkeys(LOCALISATION_METRICS)
         if self.anomalous and self.outside.any():
             fpr = _curve(self.outside, int(self.outside.sum()))
@@ -260,10 +262,10 @@ def measure_localisation(folder: Path, predictions: Sequence[Prediction]) -> Loc
     )
 
 
-def _add_up(folder: Path, lines: Sequence[Prediction]) -> tuple[_Pixels, dict[str, _Pixels]]:
+def _add_up(folder: Path, lines: Sequence[Prediction]) -> tuple[PixelSums, dict[str, PixelSums]]:
     """The pixels of all queries of a class, and those of each kind of anomaly with all good queries."""
-    everything = _Pixels()
-    kinds = {line.pair.kind or UNKNOWN_KIND: _Pixels() for line in lines if line.pair.label == "yes"}
+    everything = PixelSums()
+    kinds = {line.pair.kind or UNKNOWN_KIND: PixelSums() for line in lines if line.pair.label == "yes"}
     for line in lines:
         counts = read_counts(folder, line.pair.query)
         if counts is None:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lad_reasoner.data.sets.built_set import put_file
+from lad_reasoner.evaluation.localisation import LOCALISATION
 from lad_reasoner.evaluation.run import PREDICTIONS, SETTINGS, read_run
 from lad_reasoner.evaluation.thumbnails import THUMBNAILS
 from lad_reasoner.files.whole import own_folder, write_whole
@@ -57,6 +58,9 @@ def rescale_run(run: str | Path) -> Path:
     with own_folder(out, "--out"):
         write_whole(out / SETTINGS, settings.model_dump_json(indent=2) + "\n")
         write_whole(out / PREDICTIONS, "".join(line.model_dump_json() + "\n" for line in lines))
-        for picture in sorted((Path(run) / THUMBNAILS).glob("*.jpg")):
-            put_file(picture, out / THUMBNAILS / picture.name)
+        # Stretching a map keeps the order of its values, so that it is as good at showing the place.
+        for folder, kinds in ((THUMBNAILS, (".jpg", ".png")), (LOCALISATION, (".npz",))):
+            for file in sorted((Path(run) / folder).glob("*.*")):
+                if file.suffix in kinds:
+                    put_file(file, out / folder / file.name)
     return out

@@ -35,6 +35,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from PIL import Image
 
 from lad_reasoner.errors import InputError, require
@@ -111,8 +112,11 @@ class AprilGan:
         p = float((SHARPNESS * embedding @ words).softmax(dim=-1)[1])
         if not self.layers:
             return _judgement(p, {"p": p})
-        m = float(self._map(patches, self._known(pair.references), words).max())
-        return _judgement((p + min(1.0, m / (2 * len(self.layers)))) / 2, {"p": p, "m": m})
+        found = self._map(patches, self._known(pair.references), words)
+        m, depths = float(found.max()), len(self.layers)
+        # 1 where m' is one half.
+        heat = (found / depths).cpu().numpy()
+        return _judgement((p + min(1.0, m / (2 * depths))) / 2, {"p": p, "m": m}, heat)
 
     def _look_at_references(self, references: tuple[Picture, ...]) -> list[list[torch.Tensor]]:
         """Patches (patches, width) of each depth, of each reference."""
@@ -168,8 +172,8 @@ def load_zero_shot(clip: str) -> AprilGan:
     return AprilGan(clip)
 
 
-def _judgement(score: float, raw: dict[str, float]) -> Judgement:
-    return Judgement("yes" if score >= 0.5 else "no", score, response=json.dumps(raw))
+def _judgement(score: float, raw: dict[str, float], heat: NDArray[np.float32] | None = None) -> Judgement:
+    return Judgement("yes" if score >= 0.5 else "no", score, response=json.dumps(raw), heat=heat)
 
 
 def _load_layers(path: Path, width: int, channels: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
