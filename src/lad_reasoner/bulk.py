@@ -35,7 +35,7 @@ from pydantic import ValidationError
 from lad_reasoner.errors import ImageError, InputError, LadError, MachineError, RecordError, require
 from lad_reasoner.files.archives import ArchiveQuery, TableRow, open_queries, query_name
 from lad_reasoner.files.jsonl import append_lines, read_records, repair_records
-from lad_reasoner.files.pictures import PictureSource, named, read_picture, why_blank
+from lad_reasoner.files.pictures import PictureSource, named, read_picture
 from lad_reasoner.files.whole import describe_write_error, lock, own_file, own_folder, write_whole
 from lad_reasoner.inspector import Inspector
 from lad_reasoner.judge import Judge
@@ -93,7 +93,7 @@ def read_references(paths: Iterable[str | Path]) -> tuple[tuple[str, bytes], ...
     """Names and contents of files, for `open_inspector`. ImageError if one cannot be read or shows nothing."""
     files = []
     for path in paths:
-        if problem := why_blank(read_picture(path)):
+        if problem := read_picture(path).blank:
             raise ImageError(f"{printable(path)}: {problem}; give a picture of the product")
         files.append((printable(path), Path(path).read_bytes()))
     return tuple(files)

@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image
 
 from lad_reasoner.errors import ImageError, InputError
-from lad_reasoner.files.pictures import Picture, PictureSource, find_depth, map_pictures, read_picture, why_blank
+from lad_reasoner.files.pictures import Picture, PictureSource, find_depth, map_pictures, read_picture
 from lad_reasoner.judge import Judge, PicturePair
 from lad_reasoner.judges import add_evidence, load_judge
 from lad_reasoner.records import Failure, Verdict
@@ -92,7 +92,7 @@ class Inspector:
 
     def _read_picture(self, source: PictureSource) -> Picture:
         picture = read_picture(source, self.depth)
-        if problem := why_blank(picture):
+        if problem := picture.blank:
             raise ImageError(f"{shown(picture.name)}: {problem}; look at the camera, and give a picture of the product")
         return picture
 

@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from lad_reasoner.files.pictures import Picture, why_blank
+from lad_reasoner.files.pictures import Picture
 from lad_reasoner.judge import PicturePair
 from lad_reasoner.packaged import open_network
 
@@ -63,8 +63,8 @@ class _Look:
 
 def why_unfit(pair: PicturePair) -> str:
     """Why the query cannot be judged, in one line; empty if it can be."""
-    blank = why_blank(pair.query)
-    if blank and not any(why_blank(reference) for reference in pair.references[:LOOKED_AT]):
+    blank = pair.query.blank
+    if blank and not any(reference.blank for reference in pair.references[:LOOKED_AT]):
         return blank
     if min(max(picture.width, picture.height) for picture in (pair.query, *pair.references)) < SMALLEST:
         return ""
@@ -139,13 +139,14 @@ def _look(picture: Picture) -> _Look:
     scale = min(1.0, SIDE / max(image.size))
     width, height = (max(4, round(side * scale)) for side in image.size)
     small = image.resize((width, height), Image.Resampling.BOX)
-    grey = np.asarray(small.convert("L")).astype(np.int16)  # (height, width)
+    in_grey = small.convert("L")
+    grey = np.asarray(in_grey).astype(np.int16)  # (height, width)
     inner = grey[1:-1, 1:-1]
     laplacian = np.abs(4 * inner - grey[:-2, 1:-1] - grey[2:, 1:-1] - grey[1:-1, :-2] - grey[1:-1, 2:])
     colours = np.asarray(small)
     lowest, highest = (reduce(pick, np.moveaxis(colours, -1, 0)) for pick in (np.minimum, np.maximum))
     clipped = (highest <= BLACK) | (lowest >= WHITE)
-    layout = np.asarray(small.convert("L").resize((16, 16), Image.Resampling.BOX), dtype=np.float64).ravel()
+    layout = np.asarray(in_grey.resize((16, 16), Image.Resampling.BOX), dtype=np.float64).ravel()
     layout -= layout.mean()
     return _Look(
         sharpness=_percentile(laplacian, EDGES),
@@ -168,8 +169,7 @@ def _percentile(values: NDArray[np.int16], percent: float) -> float:
 def _histogram(image: Image.Image) -> NDArray[np.float64]:
     """(512,), eight steps a channel, smoothed: a shift of light by half a step must not empty the overlap."""
     steps = np.asarray(image).reshape(-1, 3) // 32  # (pixels, 3)
-    counts = np.zeros((8, 8, 8))
-    np.add.at(counts, tuple(steps.T), 1.0)
+    counts = np.bincount(steps @ np.array([64, 8, 1]), minlength=512).reshape(8, 8, 8)
     for axis in range(3):
         padded = np.pad(counts, [(1, 1) if at == axis else (0, 0) for at in range(3)])
         below, here, above = (np.take(padded, range(start, start + 8), axis) for start in range(3))

@@ -20,7 +20,7 @@ from lad_reasoner.data.masks import read_mask_of
 from lad_reasoner.data.sets.pool import gather
 from lad_reasoner.data.sources import find_samples
 from lad_reasoner.errors import ImageError
-from lad_reasoner.files.pictures import DECODERS, find_depth, map_pictures, open_picture, read_picture, why_blank
+from lad_reasoner.files.pictures import DECODERS, find_depth, map_pictures, open_picture, read_picture
 from lad_reasoner.files.walk import describe_passed_over, find_pictures
 
 
@@ -292,7 +292,7 @@ def test_transparent_parts_are_told(tmp_path: Path) -> None:
     hidden = Image.new("L", (64, 48))
     hidden.putpixel((0, 0), 1)
     cut_out.putalpha(hidden)
-    why = why_blank(read_picture(encoded(cut_out, "PNG")))
+    why = read_picture(encoded(cut_out, "PNG")).blank
     assert why == "the picture has one colour only, and transparent parts are shown as white"
 
 

@@ -35,7 +35,7 @@ from lad_reasoner.data.sources import find_samples
 from lad_reasoner.errors import ImageError, InputError
 from lad_reasoner.evaluation.pair_list import read_pair_list, read_reference_names
 from lad_reasoner.files.bit_depth import DEEP
-from lad_reasoner.files.pictures import Picture, find_depth, read_picture, why_blank
+from lad_reasoner.files.pictures import Picture, find_depth, read_picture
 from lad_reasoner.records import SAMPLE_KINDS, UNKNOWN_KIND, Kind, Pair, Sample
 from lad_reasoner.text import listed, printable
 
@@ -143,7 +143,7 @@ class FolderBenchmark(Benchmark):
     def _read(self, name: str) -> tuple[Picture, Facts | None]:
         sample = self.samples[name]
         picture = replace(read_picture(sample.image, self._depths.get(sample.category, DEEP)), name=name)
-        if problem := why_blank(picture):
+        if problem := picture.blank:
             raise ImageError(f"{name}: {problem}")
         return picture, sample.facts
 

@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
@@ -130,6 +130,12 @@ class Picture:
     width: int
     height: int
     notes: tuple[str, ...] = ()
+
+    @cached_property
+    def blank(self) -> str:
+        """Why it shows nothing, such as a lens cap or a dead exposure; empty if it shows something."""
+        reason = _why_blank(self.image)
+        return f"{reason}, and {ON_WHITE}" if reason and ON_WHITE in self.notes else reason
 
 
 def read_picture(source: PictureSource, depth: int | None = DEEP) -> Picture:
@@ -485,17 +491,11 @@ def _low_bytes(source: PictureSource, name: str) -> Image.Image | None:
         return image.copy()
 
 
-def why_blank(picture: Picture) -> str:
-    """Why a picture shows nothing, such as a lens cap or a dead exposure; empty for one that shows something."""
-    reason = _why_blank(picture)
-    return f"{reason}, and {ON_WHITE}" if reason and ON_WHITE in picture.notes else reason
-
-
-def _why_blank(picture: Picture) -> str:
-    extrema = picture.image.getextrema()
+def _why_blank(image: Image.Image) -> str:
+    extrema = image.getextrema()
     if all(high - low <= BLANK_RANGE for low, high in extrema):  # type: ignore[misc]
         return "the picture has one colour only"
-    pixels = np.cumsum(picture.image.convert("L").histogram())  # at each grey level or below
+    pixels = np.cumsum(image.convert("L").histogram())  # at each grey level or below
     if pixels[BLACK] >= 0.999 * pixels[-1]:
         return "the picture is black"
     return "the picture is white" if pixels[WHITE - 1] <= 0.001 * pixels[-1] else ""

@@ -151,11 +151,18 @@ class _Colours:
     def __init__(self, measurement: Measurement, query: Image.Image, width: int, height: int) -> None:
         width, height = width * FINER, height * FINER
         view = np.asarray(measurement.view.resize((width, height), Image.Resampling.BOX), dtype=np.float32)
-        points = measurement.similarity.inverse.apply(isotropic_grid(height, width))  # (height, width, 2)
-        moved = sample(view.transpose(2, 0, 1), points)  # (3, height, width)
+        self._view = np.ascontiguousarray(view.transpose(2, 0, 1))  # (3, height, width)
+        self._points = measurement.similarity.inverse.apply(isotropic_grid(height, width))  # (height, width, 2)
         self.query = np.asarray(query.resize((width, height), Image.Resampling.BOX))  # uint8 (height, width, 3)
-        self.reference = moved.transpose(1, 2, 0).round().astype(np.uint8)  # (height, width, 3)
-        self.shown = in_view(points, height, width)  # (height, width), what the reference shows
+        self.shown = in_view(self._points, height, width)  # (height, width), what the reference shows
+
+    def _reference(self, cells: NDArray[np.bool_], step: int = 1) -> NDArray[np.uint8]:
+        """The reference's colours (cells, 3) at some of the cells (height, width), or of every `step`-th of them.
+
+        Of these alone: regions are small.
+        """
+        moved = sample(self._view, self._points[::step, ::step][cells])  # (3, cells)
+        return moved.T.round().astype(np.uint8)
 
     def where_they_differ(self, inside: NDArray[np.bool_]) -> tuple[RGB | None, RGB]:
         """The colours of reference and query that a region, cells of the map, shows where the two deviate.
@@ -170,7 +177,7 @@ class _Colours:
             query = _thin_out(self.query[inside])
             common, _ = Counter(map(_name, query)).most_common(1)[0]
             return None, _typical(query[[_name(colour) == common for colour in query]])
-        both = np.concatenate([self.reference[comparable], self.query[comparable]], 1)  # (cells, 6)
+        both = np.concatenate([self._reference(comparable), self.query[comparable]], 1)  # (cells, 6)
         deviation = np.abs(both[:, :3].astype(int) - both[:, 3:]).sum(1)
         deviating = deviation >= DEVIATING * deviation.max()
         both, deviation = _thin_out(both[deviating]), _thin_out(deviation[deviating])
@@ -196,8 +203,9 @@ class _Colours:
         inside = inside & shown
         if not around.any() or not inside.any():
             return 0.0, 0.0
-        pictures = self.reference[::FINER, ::FINER], self.query[::FINER, ::FINER]
-        medians = np.stack([np.median(picture[cells], axis=0) for picture in pictures for cells in (inside, around)])
+        places, query = (inside, around), self.query[::FINER, ::FINER]
+        colours = [*(self._reference(cells, FINER) for cells in places), *(query[cells] for cells in places)]
+        medians = np.stack([np.median(each, axis=0) for each in colours])
         lab = lab_colours(medians.round().astype(np.uint8)[None])[0].reshape(2, 2, 3)  # (pictures, in and around, 3)
         before, now = np.linalg.norm(lab[:, 0] - lab[:, 1], axis=-1).tolist()
         return before, now
