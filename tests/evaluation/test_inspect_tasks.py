@@ -108,6 +108,16 @@ def test_a_model_behind_a_service(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert [(line.verdict.answer, line.verdict.reasoning) for line in lines] == [("yes", "Two nuts.")] * 2
 
 
+def test_pictures_that_another_version_drew_are_drawn_anew(tmp_path: Path) -> None:
+    miniloco_task(number=1, pictures=str(tmp_path))
+    first, *others = sorted(path for path in tmp_path.rglob("*.png"))
+    right, others_before = first.read_bytes(), [path.stat().st_mtime_ns for path in others]
+    first.write_bytes(others[0].read_bytes())
+    miniloco_task(number=1, pictures=str(tmp_path))
+    assert first.read_bytes() == right
+    assert [path.stat().st_mtime_ns for path in others] == others_before
+
+
 def test_a_benchmark_needs_its_root() -> None:
     with pytest.raises(InputError, match="-T root=PATH is missing"):
         pairs_task(benchmark="mvtec-ad")

@@ -91,9 +91,10 @@ def _sample(benchmark: Benchmark, pair: Pair, folder: Path | None) -> Sample:
             continue
         path = folder / name
         picture, facts[index] = benchmark.read(name)
-        if not path.is_file():
+        drawn = encode_picture(picture.image)
+        if not path.is_file() or path.read_bytes() != drawn:  # another version may have drawn the one that is there
             path.parent.mkdir(parents=True, exist_ok=True)
-            write_whole(path, encode_picture(picture.image))
+            write_whole(path, drawn)
         paths.append(str(path.absolute()))
     content = [*(ContentImage(image=path) for path in paths), ContentText(text=build_prompt(len(pair.references)))]
     known = [each for each in facts if each is not None]

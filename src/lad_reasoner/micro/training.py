@@ -377,8 +377,7 @@ class MicroRun:
 
     def _trained(self, stage: Stage) -> dict[str, torch.Tensor]:
         """The parameters of a stage by name."""
-        parts: dict[str, Any]
-        parts = {}
+        parts: dict[str, Any] = {}
         if stage in ("vision", "joint"):
             parts |= {"visual": self.model.model.visual, "heads": self.heads}
         if stage != "vision":
