@@ -77,6 +77,17 @@ def test_the_best_view_is_that_of_the_search(bank: Bank) -> None:
     assert len(views) == REFERENCES * ORIENTATIONS
 
 
+def test_both_searches_are_the_two_searches(bank: Bank) -> None:
+    for seed in range(10):
+        query = unit_vectors(PATCHES, CHANNELS, seed=seed)
+        both = bank.search_both(query, [0, 2])
+        for (nearest, view), alone in zip(
+            both, (bank.search(query, [0, 2]), bank.search(query, [0, 2], [0])), strict=True
+        ):
+            assert (nearest == alone[0]).all()
+            assert view == alone[1]
+
+
 def test_only_the_references_asked_for_count(bank: Bank) -> None:
     query = bank.features[1][2]
     nearest, view = bank.search(query, [1])

@@ -33,6 +33,7 @@ DOUBT = 0.006  # cosine distance: what 8 bits may err by, of a view
 PART = 8  # one patch of so many is looked at first
 GRAPH = Path(__file__).parents[2] / "weights/product-int8.onnx"  # made by benchmarks/pack_backbone.py
 View = tuple[int, int]  # reference, and orientation in which it is known
+Found = tuple[Floats, View]  # what `Bank.search` returns
 
 
 class Bank:
@@ -44,9 +45,7 @@ class Bank:
         # Unsigned, from 1 to 255, which is how the fastest product wants one side.
         self.rough = tuple((_round(each, self.scale).view(np.uint8) ^ 128) for each in features)
 
-    def search(
-        self, query: Floats, references: Sequence[int], turns: Collection[int] = range(ORIENTATIONS)
-    ) -> tuple[Floats, View]:
+    def search(self, query: Floats, references: Sequence[int], turns: Collection[int] = range(ORIENTATIONS)) -> Found:
         """Where a query's patches (patches, channels) have their like, and which view the query explains best.
 
         Only views of these references in these orientations count, of which there must be one. Returns the distance
@@ -54,6 +53,18 @@ class Bank:
         the TOP_SHARE of its patches that the query explains worst.
         """
         views = self._views(references, turns)
+        return self._find(query, views, *self._likenesses(query, views))
+
+    def search_both(self, query: Floats, references: Sequence[int]) -> tuple[Found, Found]:
+        """What `search` returns in all orientations and in the upright one alone; their products are the same."""
+        views = self._views(references, range(ORIENTATIONS))
+        of_query, of_view = self._likenesses(query, views)
+        upright = [number for number, (_, turn) in enumerate(views) if turn == 0]
+        of_upright = [views[number] for number in upright], of_query[upright], of_view[upright]
+        return self._find(query, views, of_query, of_view), self._find(query, *of_upright)
+
+    def _likenesses(self, query: Floats, views: Sequence[View]) -> tuple[Floats, Floats]:
+        """The largest rough likenesses, of the query's patches and of the views', (views, patches) each."""
         rough, unit = self._round_query(query)
         # The largest products, as integers.
         of_query = np.empty((len(views), len(query)), np.int32)
@@ -62,7 +73,11 @@ class Bank:
             (products,) = _product().run(None, {"views": self.rough[index][turn], "query": rough})
             products.max(0, out=of_query[number])  # of (view's patches, query's patches)
             products.max(1, out=of_view[number])
-        return 1 - self._nearest(query, views, of_query * unit), self._explained_best(query, views, 1 - of_view * unit)
+        return of_query * unit, of_view * unit
+
+    def _find(self, query: Floats, views: Sequence[View], of_query: Floats, of_view: Floats) -> Found:
+        """What `search` returns, from the rough likenesses."""
+        return 1 - self._nearest(query, views, of_query), self._explained_best(query, views, 1 - of_view)
 
     def best_view(self, query: Floats, references: Sequence[int], turns: Collection[int] = range(ORIENTATIONS)) -> View:
         """The view that `search` returns."""

@@ -44,7 +44,7 @@ from PIL import Image
 from lad_reasoner.files.pictures import Picture
 from lad_reasoner.judges.evidence.amount import Amount, Amounts
 from lad_reasoner.judges.evidence.backbone import Backbone
-from lad_reasoner.judges.evidence.bank import ORIENTATIONS, Bank, View, mean_of_largest
+from lad_reasoner.judges.evidence.bank import ORIENTATIONS, Bank, Found, mean_of_largest
 from lad_reasoner.judges.evidence.colours import lab_colours
 from lad_reasoner.judges.evidence.enlarging import enlarge
 from lad_reasoner.judges.evidence.normal_variation import NormalSpread
@@ -79,7 +79,6 @@ LEVEL_FLOOR, LEVEL_CEILING = 0.01, 0.3  # of that level; another scene must not 
 LEVEL_POWER, LEVEL_POWER_OF_ONE = 0.2, 0.3  # the statistic is divided by level ** (the first + the second / references)
 COPY = 0.03  # a reference whose largest distances at their places are below this is a copy, not another shot
 MOST_COMMON = 0.8  # of the limit: what is drawn of a map begins below it
-Found = tuple[Floats, View]  # what `Bank.search` returns
 
 
 @dataclass(frozen=True, eq=False)
@@ -365,7 +364,7 @@ class Matcher:
 
         def find(index: int) -> tuple[Found, Found]:
             patches, others = self.bank.features[index][0], [each for each in range(len(self.views)) if each != index]
-            return self.bank.search(patches, others), self.bank.search(patches, others, UPRIGHT)
+            return self.bank.search_both(patches, others)
 
         def compare_with_others(index: int) -> _Distances:
             return self._distances(self.views[index][0], self.bank.features[index][0], found[index])
