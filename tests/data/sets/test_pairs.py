@@ -117,6 +117,13 @@ def test_a_seed_repeats_and_a_class_depends_on_itself_alone(mvtec: Path) -> None
         drawn(classes=["pillow"])
 
 
+def test_a_source_without_the_papers_classes_is_told_its_own(mvtec: Path, tmp_path: Path) -> None:
+    for category in ("bottle", "grid"):
+        shutil.copytree(mvtec / category, tmp_path / "some" / category)
+    with pytest.raises(InputError, match=r"\(cable, .*wood\); give some of theirs, such as --classes bottle,grid$"):
+        plan_pairs(pool_of(tmp_path / "some"))
+
+
 def test_several_references_and_several_pairs_of_a_picture(mvtec: Path) -> None:
     plan = plan_pairs(pool_of(mvtec), references=2, per_picture=2)
     by_query: dict[str, list[set[str]]] = {}

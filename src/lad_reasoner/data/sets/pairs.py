@@ -210,11 +210,14 @@ def _choose_classes(pool: Pool, classes: Sequence[str] | None) -> dict[ClassName
         elif item.sample.split in ("test", None):
             pool.refuse(NOT_CHOSEN, item.source)
     absent = set(classes or ()) - {category for _, category in chosen}
+    categories = ", ".join(dict.fromkeys(item.sample.category for item in pool.items))
     if absent:
-        categories = ", ".join(dict.fromkeys(item.sample.category for item in pool.items))
         raise InputError(f"--classes {', '.join(sorted(absent))}: not among the sources' classes ({categories})")
     if not chosen:
-        raise InputError(f"the sources have none of the default classes ({', '.join(CLASSES)}); give --classes")
+        raise InputError(
+            f"the sources have none of the paper's classes of MVTec AD ({', '.join(CLASSES)}); give some of theirs, "
+            f"such as --classes {categories.replace(', ', ',')}"
+        )
     return chosen
 
 
