@@ -21,8 +21,8 @@ A map of another size is brought to the mask's by bilinear interpolation; a good
 rounded to half precision (11 bits), so that a histogram has all of them as thresholds: everything is exact for the
 rounded values, in memory that does not grow with the number of pictures. A query leaves some kilobytes on the disk.
 
-Deviations: the authors' script for MVTec LOCO AD takes some hundred thresholds of the values, here every value is one.
-Classes are never pooled: a value means another thing in each. There are no intervals.
+Deviations: the authors' script for MVTec LOCO AD chooses thresholds until the points of the curve are near each other,
+here every value is one. Classes are never pooled: a value means another thing in each. There are no intervals.
 """
 
 from __future__ import annotations
