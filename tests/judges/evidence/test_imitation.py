@@ -90,3 +90,20 @@ def test_the_imitation_is_as_dark_as_soft_and_as_noisy(kind: str, references: St
     else:
         noise = measure_look(as_query(made.view)).noise
         assert noise == pytest.approx(measure_look(as_query(working)).noise, rel=0.3)
+
+
+def test_what_is_known_of_the_query_is_not_computed_again(
+    references: StudiedReferences, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    query, matcher = as_query(darken(shot("good", 0).image)), references.matcher
+    working = matcher.fit(query)
+    measurement, looks = matcher.compare(working), (references.looks[0], measure_look(query))
+    made = imitate(measurement, working, [WholeChange("darker", 2.0)], looks)
+    again = matcher.compare(working, made)
+    seen: list[object] = []
+    features = matcher.backbone.features
+    monkeypatch.setattr(matcher.backbone, "features", lambda *seen_by: seen.append(seen_by) or features(*seen_by))
+    alike = matcher.compare(working, made, measurement)
+    assert len(seen) == 1  # the imitation alone
+    assert alike.appearance == again.appearance
+    assert alike.amount.ratio == again.amount.ratio

@@ -1,7 +1,7 @@
 """Shows a reference as the query was taken: as dark or light, as soft, as noisy.
 
     imitation = imitate(measurement, working, changes, (look_of_reference, look_of_query))
-    matcher.compare(working, imitation)
+    matcher.compare(working, imitation, measurement)
 
 A picture that is darker or out of focus differs everywhere from a reference that is not, a defect in one place only.
 Compared with the imitation, the defect remains. The reference is changed and not the query, since a blurred picture

@@ -205,7 +205,7 @@ def measure_query(references: StudiedReferences, query: Picture, reader: LabelRe
     if comparison.appearance >= comparison.limit:
         looks = (references.looks[comparison.reference], look)
         imitation = imitate(comparison, working, changes, looks)
-        alike = matcher.compare(working, imitation) if imitation else comparison
+        alike = matcher.compare(working, imitation, comparison) if imitation else comparison
         # If it explains more of the query than the reference does.
         if alike.appearance < comparison.appearance:
             comparison = alike

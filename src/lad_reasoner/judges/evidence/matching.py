@@ -98,6 +98,7 @@ class Measurement:
     amount: Amount
     limit: float  # of `appearance`
     imitated: tuple[str, ...]  # kinds of change with which an imitation took the place of `view`; see `imitation.py`
+    features: Floats  # (rows, columns, channels) of the query's patches
 
     @property
     def statistic(self) -> float:
@@ -223,12 +224,15 @@ class Matcher:
         """The picture at working size."""
         return fit_to(picture, self.size)
 
-    def compare(self, query: Image.Image, imitation: Imitation | None = None) -> Measurement:
+    def compare(
+        self, query: Image.Image, imitation: Imitation | None = None, before: Measurement | None = None
+    ) -> Measurement:
         """Measure a query, an RGB picture at working size (see `fit`), against all references.
 
-        An imitation takes the place of the view that the query explains best.
+        An imitation takes the place of the view that the query explains best. What a measurement of the same query
+        `before` and this one have in common is taken from there.
         """
-        features = self._features(query)
+        features = self._features(query) if before is None else before.features
         distances = self._compare(query, features.reshape(-1, features.shape[-1]), imitation)
         placed = self._place(distances)
         limit, scale = self.spread.limit, self._scale(placed)
@@ -250,8 +254,9 @@ class Matcher:
             similarity=distances.similarity,
             free_share=distances.free_share,
             appearance=placed.top / scale,
-            amount=self.amounts.measure(features),
+            amount=self.amounts.measure(features) if before is None else before.amount,
             limit=limit,
+            features=features,
         )
 
     def _features(self, image: Image.Image) -> Floats:
