@@ -14,6 +14,7 @@ from lad_reasoner.judges import load_judge
 from lad_reasoner.judges.evidence.judge import COUNTED, StudiedReferences
 from lad_reasoner.judges.evidence.parts import CROSS, MARGINS, Miscount, Parts, _label, _shrink
 from lad_reasoner.judges.evidence.regions import name_colour
+from lad_reasoner.miniloco import draw_picture
 
 SIDE = 384
 ORANGE, GREEN = (240, 150, 20), (40, 160, 60)
@@ -174,3 +175,41 @@ def test_parts_are_counted_in_some_of_many_references(monkeypatch: pytest.Monkey
     backbone = load_judge("evidence").backbone
     StudiedReferences.study([read_picture(draw(7, seed=seed)) for seed in range(COUNTED + 3)], backbone)
     assert seen == [COUNTED]
+
+
+def draw_pins(number: int, *, seed: int) -> Image.Image:
+    """Pins, in all under a hundredth of a picture whose ground is of many greys, some nearly as light as they are."""
+    rng = np.random.default_rng(seed)
+    ground = ndimage.gaussian_filter(rng.normal(0, 1, (SIDE, SIDE)), 30)
+    pixels = np.repeat(((ground - ground.min()) / np.ptp(ground) * 110 + 10)[..., None], 3, -1)
+    for at in rng.permutation(len(PLACES))[:number]:
+        x, y = (place + int(rng.integers(-8, 9)) for place in PLACES[at])
+        pixels[y - 5 : y + 5, x - 5 : x + 5] = (125, 120, 90)
+    return Image.fromarray((pixels + rng.normal(0, 2, pixels.shape)).clip(0, 255).astype(np.uint8))
+
+
+@pytest.mark.parametrize("found", [5, 6, 7])
+def test_small_parts_on_a_ground_of_many_greys_are_counted(found: int) -> None:
+    parts = Parts.study([draw_pins(6, seed=100 + index) for index in range(3)])
+    for seed in range(4):
+        counts = parts.count(draw_pins(found, seed=seed))
+        assert [(count.expected, count.found) for count in counts] == ([] if found == 6 else [(6, found)])
+
+
+def test_shaded_fruit_beside_nuts_of_their_colours_is_counted() -> None:
+    """Tangerines and nectarines, which are round: one of them is missing, surplus, or in place of the other."""
+    found: dict[str, list[bool]] = {"good": [], "logical": []}
+    for index in (0, 2, 4, 7, 9, 11):  # whose defects are of fruits
+        for kind, of_kind in found.items():
+            first = 4 * (2 * index + (kind == "logical"))
+            shown = [
+                draw_picture("breakfast_box", "train", "good", first + each, size=224, seed=5) for each in range(4)
+            ]
+            query = draw_picture("breakfast_box", "test", kind, index, size=224, seed=5)
+            *references, fitted = (
+                read_picture(each.image).image.resize((428, 340), Image.Resampling.BICUBIC) for each in (*shown, query)
+            )
+            of_kind.append(bool(Parts.study(references).count(fitted)))
+    assert not any(found["good"])
+    print("FOUND", found)
+    assert sum(found["logical"]) >= 3

@@ -5,10 +5,11 @@
         count.expected, count.found                  # 15, 16
         count.score                                  # 0.83
 
-Nobody says what a part is. The pixels of the references are grouped by their colours, into few groups and into many; a
-group less some margin falls into connected areas. Areas of one size are parts of one kind, if there are few kinds, and
-if the numbers stay the same when the picture is lighter, darker, softer or noisier: fifteen yellow pins. That is a rule
-if all references on which the numbers are sure agree on it.
+Nobody says what a part is. The pixels of the references are grouped by their colours, into few groups and into many,
+once by their lightness as well and once by their hue above all; a group less some margin falls into connected areas.
+Areas of one size are parts of one kind, if there are few kinds, and if the numbers stay the same when the picture is
+lighter, darker, softer or noisier: fifteen yellow pins. That is a rule if all references on which the numbers are sure
+agree on it.
 
 A query breaks a rule if its numbers are as sure, and one of them is another. Several rules see the same parts, by other
 groups and margins; it takes two of them to say so, and not many that say otherwise. Where parts touch, lie on each
@@ -31,7 +32,11 @@ from scipy.ndimage import generate_binary_structure, label
 from lad_reasoner.judges.evidence.colours import lab_colours
 
 AREA = 192 * 192  # pixels of the pictures that are counted in
-GROUPS = (2, 3, 4, 5, 6, 8, 10)  # of colours
+GROUPS = (2, 3, 4, 6, 9)  # of colours
+LIGHTNESS = (1.0, 0.4)  # how much it counts in a colour: a round part is not of one lightness
+SAME_COLOUR = 8.0  # side of a cell of CIELAB whose pixels are one colour where colours are weighed
+FEWEST_PIXELS = 2  # of the sample: fewer of one colour are chance
+MOST_WEIGHT = 200  # of a colour, in units of that of the rarest
 MARGINS = (0, 1, 2, 4)  # pixels that are taken off all around: parts that touch fall apart, thin things vanish
 SAMPLE = 4000  # pixels that the colours are found from
 SMALLEST, LARGEST = 0.0004, 0.08  # share of the picture that an area takes; what is smaller is not looked at
@@ -49,6 +54,18 @@ CROSS = generate_binary_structure(2, 1)  # pixels that touch with a side are con
 RGB = tuple[int, int, int]
 Pixels = NDArray[np.uint8]  # (height, width, 3)
 Mask = NDArray[np.bool_]  # (height, width)
+
+
+@dataclass(frozen=True, eq=False)
+class Palette:
+    """Colours that stand for all colours of a product."""
+
+    lightness: float  # how much it counts
+    colours: NDArray[np.float32]  # (colours, 3) in CIELAB, L times `lightness`
+
+    def nearest(self, pixels: NDArray[np.float32]) -> NDArray[np.uint8]:
+        """For each pixel (pixels, 3), in CIELAB, the index (pixels,) of the nearest colour; the first of equal ones."""
+        return _nearest_colour(pixels * _weigh(self.lightness), self.colours)
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,7 +101,7 @@ class Parts:
     """What can be counted in the references."""
 
     size: tuple[int, int]  # (width, height) in which parts are counted
-    palettes: tuple[NDArray[np.float32], ...]  # (colours, 3) in CIELAB each
+    palettes: tuple[Palette, ...]
     rules: tuple[Rule, ...]
 
     @classmethod
@@ -100,10 +117,10 @@ class Parts:
         pictures = [_Seen(each, palettes) for each in pixels]
         rules: list[Rule] = []
         seen: list[tuple[int, Mask]] = []  # number of parts and where they are in the first reference
-        for palette, colours in enumerate(palettes):
-            for colour in range(len(colours)):
+        for index, palette in enumerate(palettes):
+            for colour in range(len(palette.colours)):
                 for margin in MARGINS:
-                    rules += _find_rule(pictures, palette, colour, margin, seen)
+                    rules += _find_rule(pictures, index, colour, margin, seen)
         of_parts: Counter[tuple[int, ...]] = Counter()
         few = []
         for rule in rules:
@@ -192,7 +209,7 @@ CHANGES: tuple[Callable[[Pixels], Pixels], ...] = (
 class _Seen:
     """A picture as it is and as a camera might also have taken it, with what was computed of it."""
 
-    def __init__(self, pixels: Pixels, palettes: Sequence[NDArray[np.float32]]) -> None:
+    def __init__(self, pixels: Pixels, palettes: Sequence[Palette]) -> None:
         self.pixels, self.palettes = pixels, palettes
         self._changed: dict[int, NDArray[np.float32]] = {}
         self._groups: dict[tuple[int, int], NDArray[np.uint8]] = {}
@@ -203,7 +220,7 @@ class _Seen:
         if change not in self._changed:
             self._changed[change] = lab_colours(CHANGES[change](self.pixels)).reshape(-1, 3)
         if (palette, change) not in self._groups:
-            groups = _nearest_colour(self._changed[change], self.palettes[palette])
+            groups = self.palettes[palette].nearest(self._changed[change])
             self._groups[palette, change] = groups.reshape(self.pixels.shape[:2])
         inside: Mask = self._groups[palette, change] == colour
         return _shrink(inside, margin) if margin else inside
@@ -260,13 +277,31 @@ def _sure_numbers(picture: _Seen, rule: Rule) -> tuple[int, ...] | None:
     return numbers
 
 
-def _find_palettes(colours: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:
-    """Means of the colours (pixels, 3) in few groups and in many; not in more groups than they make."""
-    distinct = len(np.unique(colours, axis=0))
-    for groups in GROUPS:
-        if groups < distinct:
-            with suppress(ClusterError):  # a group without a pixel
-                yield kmeans2(colours, groups, minit="++", missing="raise", seed=0)[0]
+def _weigh(lightness: float) -> NDArray[np.float32]:
+    """What colours in CIELAB (…, 3) are multiplied with."""
+    return np.array([lightness, 1, 1], np.float32)
+
+
+def _find_palettes(colours: NDArray[np.float32]) -> Iterator[Palette]:
+    """Means of the colours (pixels, 3) in few groups and in many; not in more groups than they make.
+
+    A colour weighs the root of its pixels: a large ground would else take all groups, and small parts none.
+    """
+    cells, cell, pixels = np.unique(np.floor(colours / SAME_COLOUR), axis=0, return_inverse=True, return_counts=True)
+    means = np.zeros((len(cells), 3))
+    np.add.at(means, cell.ravel(), colours)
+    common = pixels >= FEWEST_PIXELS
+    if not common.any():
+        return
+    means = (means / pixels[:, None])[common]
+    weights = (pixels[common] / pixels[common].min()) ** 0.5
+    sample = np.repeat(means, weights.round().astype(int).clip(max=MOST_WEIGHT), axis=0).astype(np.float32)
+    for lightness in LIGHTNESS:
+        scaled = sample * _weigh(lightness)
+        for groups in GROUPS:
+            if groups < len(means):
+                with suppress(ClusterError):  # a group without a pixel
+                    yield Palette(lightness, kmeans2(scaled, groups, minit="++", missing="raise", seed=0)[0])
 
 
 def _label(mask: Mask) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
