@@ -20,7 +20,7 @@ from helpers.planted import lamps
 from helpers.runs import prediction
 from lad_reasoner.data.masks import GroundTruth
 from lad_reasoner.errors import InputError
-from lad_reasoner.evaluation.benchmark import open_benchmark
+from lad_reasoner.evaluation.benchmark import RenderedBenchmark, open_benchmark
 from lad_reasoner.evaluation.localisation import (
     Localisation,
     count_pixels,
@@ -325,3 +325,14 @@ def test_miniloco_is_the_same_rendered_and_on_disk(tmp_path: Path) -> None:
         assert np.array_equal(truth.mask, other.mask)
         assert saturation == region.sum() == other.channels[0][1]
     assert rendered.has_masks
+
+
+def test_a_rendered_query_is_drawn_once_for_its_picture_and_its_mask(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lad_reasoner.evaluation.benchmark.KEPT_QUERIES", 1)
+    rendered = open_benchmark("miniloco")
+    assert isinstance(rendered, RenderedBenchmark)
+    name = "pushpins/test/logical_anomalies/000.png"
+    rendered.read(name)
+    rendered.read("pushpins/train/good/000.png")  # a reference pushes no query out
+    assert rendered.ground_truth(name) is not None
+    assert rendered._draw.cache_info().misses == 1
