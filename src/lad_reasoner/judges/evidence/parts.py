@@ -11,9 +11,10 @@ Areas of one size are parts of one kind, if there are few kinds, and if the numb
 lighter, darker, softer or noisier: fifteen yellow pins. That is a rule if all references on which the numbers are sure
 agree on it.
 
-A query breaks a rule if its numbers are as sure, and one of them is another. Several rules see the same parts, by other
-groups and margins; it takes two of them to say so, and not many that say otherwise. Where parts touch, lie on each
-other, or have other colours than in the references, the numbers are not sure, and nothing is said.
+A query breaks a rule if one of its numbers is another, and stays that after all of these changes but one. Several rules
+see the same parts, by other groups and margins; it takes two of them to say so, and not many that say otherwise. Where
+parts touch, lie on each other, or have other colours than in the references, the numbers are not sure, and nothing is
+said.
 """
 
 from __future__ import annotations
@@ -45,6 +46,7 @@ ALIKE = 2.0  # and areas of one kind from the typical one at most; less where th
 SPECK = 0.2  # of the smallest kind: what is smaller still is no part
 MOST_KINDS = 3
 SURE = 2 / 3  # of the references must show the numbers
+DOUBTS = 1  # changes of the query that may make other numbers of it; of a reference none, since all rests on it
 FEWEST_VOTES = 2
 MOST_RULES = 8  # for the same parts: more cost time and say the same
 OUTVOTED = 3  # times as many rules that see the expected number overrule those that do not
@@ -160,7 +162,7 @@ def _votes(rule: Rule, picture: _Seen) -> list[_Vote]:
     """One for each kind; none if the numbers are not sure."""
     numbers = picture.count(rule, 0)
     if numbers != rule.numbers:
-        numbers = _sure_numbers(picture, rule)
+        numbers = _sure_numbers(picture, rule, DOUBTS)
     # Two kinds that differ: two parts that touch are one of another kind.
     if numbers is None or sum(map(int.__ne__, numbers, rule.numbers)) > 1:
         return []
@@ -269,11 +271,15 @@ def _nearest_colour(pixels: NDArray[np.float32], palette: NDArray[np.float32]) -
     return nearest
 
 
-def _sure_numbers(picture: _Seen, rule: Rule) -> tuple[int, ...] | None:
-    """How many areas of each kind the picture shows; None if that hangs on how it was taken."""
+def _sure_numbers(picture: _Seen, rule: Rule, doubts: int = 0) -> tuple[int, ...] | None:
+    """How many areas of each kind the picture shows; None if more than `doubts` of CHANGES make other numbers of it."""
     numbers = picture.count(rule, 0)
-    if numbers is None or any(picture.count(rule, change) != numbers for change in range(1, len(CHANGES))):
+    if numbers is None:
         return None
+    for change in range(1, len(CHANGES)):
+        doubts -= picture.count(rule, change) != numbers
+        if doubts < 0:
+            return None
     return numbers
 
 
