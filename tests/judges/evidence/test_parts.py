@@ -12,7 +12,7 @@ from lad_reasoner.files.pictures import read_picture
 from lad_reasoner.judge import PicturePair
 from lad_reasoner.judges import load_judge
 from lad_reasoner.judges.evidence.judge import COUNTED, StudiedReferences
-from lad_reasoner.judges.evidence.parts import CROSS, DOUBTS, MARGINS, Miscount, Parts, _label, _shrink, _sure_numbers
+from lad_reasoner.judges.evidence.parts import CROSS, MARGINS, Miscount, Parts, _even_out, _label, _shrink
 from lad_reasoner.judges.evidence.regions import name_colour
 from lad_reasoner.miniloco import draw_picture
 
@@ -215,22 +215,10 @@ def test_shaded_fruit_beside_nuts_of_their_colours_is_counted() -> None:
     assert sum(found["logical"]) >= 3
 
 
-@pytest.mark.parametrize(
-    ("numbers", "sure", "sure_with_doubts"),
-    [
-        ([(6,)] * 5, (6,), (6,)),
-        ([(6,), (6,), (5,), (6,), (6,)], None, (6,)),
-        ([(6,), (6,), (6,), (6,), None], None, (6,)),
-        ([(6,), (5,), (6,), (6,), None], None, None),
-        ([None, (6,), (6,), (6,), (6,)], None, None),
-    ],
-)
-def test_numbers_are_sure_that_stay_after_what_a_camera_does(
-    numbers: list[tuple[int, ...] | None], sure: tuple[int, ...] | None, sure_with_doubts: tuple[int, ...] | None
-) -> None:
-    class Seen:
-        def count(self, rule: object, change: int) -> tuple[int, ...] | None:
-            return numbers[change]
-
-    assert _sure_numbers(Seen(), None) == sure  # type: ignore[arg-type]
-    assert _sure_numbers(Seen(), None, DOUBTS) == sure_with_doubts  # type: ignore[arg-type]
+def test_colours_are_evened_out_by_the_root_of_their_pixels() -> None:
+    ground, part, chance = (20.0, 0.0, 0.0), (60.0, 41.0, 30.0), (90.0, -20.0, 5.0)
+    colours = np.float32([ground] * 3600 + [part] * 36 + [chance])
+    found, number = np.unique(_even_out(colours), axis=0, return_counts=True)
+    assert np.allclose(found, [ground, part])
+    assert number.tolist() == [10, 1]
+    assert len(_even_out(colours[-1:])) == 0

@@ -11,10 +11,9 @@ Areas of one size are parts of one kind, if there are few kinds, and if the numb
 lighter, darker, softer or noisier: fifteen yellow pins. That is a rule if all references on which the numbers are sure
 agree on it.
 
-A query breaks a rule if one of its numbers is another, and stays that after all of these changes but one. Several rules
-see the same parts, by other groups and margins; it takes two of them to say so, and not many that say otherwise. Where
-parts touch, lie on each other, or have other colours than in the references, the numbers are not sure, and nothing is
-said.
+A query breaks a rule if its numbers are as sure, and one of them is another. Several rules see the same parts, by other
+groups and margins; it takes two of them to say so, and not many that say otherwise. Where parts touch, lie on each
+other, or have other colours than in the references, the numbers are not sure, and nothing is said.
 """
 
 from __future__ import annotations
@@ -33,8 +32,9 @@ from scipy.ndimage import generate_binary_structure, label
 from lad_reasoner.judges.evidence.colours import lab_colours
 
 AREA = 192 * 192  # pixels of the pictures that are counted in
-GROUPS = (2, 3, 4, 6, 9)  # of colours
-LIGHTNESS = (1.0, 0.4)  # how much it counts in a colour: a round part is not of one lightness
+GROUPS = (2, 3, 4, 5, 6, 8, 10)  # of colours
+GROUPS_OF_HUES = (3, 4, 6, 9)
+LIGHTNESS = 0.4  # how much it counts among hues: a round part is not of one lightness
 SAME_COLOUR = 8.0  # side of a cell of CIELAB whose pixels are one colour where colours are weighed
 FEWEST_PIXELS = 2  # of the sample: fewer of one colour are chance
 MOST_WEIGHT = 200  # of a colour, in units of that of the rarest
@@ -46,7 +46,6 @@ ALIKE = 2.0  # and areas of one kind from the typical one at most; less where th
 SPECK = 0.2  # of the smallest kind: what is smaller still is no part
 MOST_KINDS = 3
 SURE = 2 / 3  # of the references must show the numbers
-DOUBTS = 1  # changes of the query that may make other numbers of it; of a reference none, since all rests on it
 FEWEST_VOTES = 2
 MOST_RULES = 8  # for the same parts: more cost time and say the same
 OUTVOTED = 3  # times as many rules that see the expected number overrule those that do not
@@ -162,7 +161,7 @@ def _votes(rule: Rule, picture: _Seen) -> list[_Vote]:
     """One for each kind; none if the numbers are not sure."""
     numbers = picture.count(rule, 0)
     if numbers != rule.numbers:
-        numbers = _sure_numbers(picture, rule, DOUBTS)
+        numbers = _sure_numbers(picture, rule)
     # Two kinds that differ: two parts that touch are one of another kind.
     if numbers is None or sum(map(int.__ne__, numbers, rule.numbers)) > 1:
         return []
@@ -271,15 +270,11 @@ def _nearest_colour(pixels: NDArray[np.float32], palette: NDArray[np.float32]) -
     return nearest
 
 
-def _sure_numbers(picture: _Seen, rule: Rule, doubts: int = 0) -> tuple[int, ...] | None:
-    """How many areas of each kind the picture shows; None if more than `doubts` of CHANGES make other numbers of it."""
+def _sure_numbers(picture: _Seen, rule: Rule) -> tuple[int, ...] | None:
+    """How many areas of each kind the picture shows; None if that hangs on how it was taken."""
     numbers = picture.count(rule, 0)
-    if numbers is None:
+    if numbers is None or any(picture.count(rule, change) != numbers for change in range(1, len(CHANGES))):
         return None
-    for change in range(1, len(CHANGES)):
-        doubts -= picture.count(rule, change) != numbers
-        if doubts < 0:
-            return None
     return numbers
 
 
@@ -289,25 +284,35 @@ def _weigh(lightness: float) -> NDArray[np.float32]:
 
 
 def _find_palettes(colours: NDArray[np.float32]) -> Iterator[Palette]:
-    """Means of the colours (pixels, 3) in few groups and in many; not in more groups than they make.
+    """Means of the colours (pixels, 3) in few groups and in many."""
+    for groups in _group(colours, GROUPS):
+        yield Palette(1.0, groups)
+    for groups in _group(_even_out(colours) * _weigh(LIGHTNESS), GROUPS_OF_HUES):
+        yield Palette(LIGHTNESS, groups)
 
-    A colour weighs the root of its pixels: a large ground would else take all groups, and small parts none.
+
+def _group(colours: NDArray[np.float32], numbers: Sequence[int]) -> Iterator[NDArray[np.float32]]:
+    """The means (groups, 3) of each number of groups; not of more groups than the colours (pixels, 3) make."""
+    distinct = len(np.unique(colours, axis=0))
+    for number in numbers:
+        if number < distinct:
+            with suppress(ClusterError):  # a group without a pixel
+                yield kmeans2(colours, number, minit="++", missing="raise", seed=0)[0]
+
+
+def _even_out(colours: NDArray[np.float32]) -> NDArray[np.float32]:
+    """As many pixels of each colour (pixels, 3) as the root of their number.
+
+    A large ground would else take all groups, and small parts none.
     """
     cells, cell, pixels = np.unique(np.floor(colours / SAME_COLOUR), axis=0, return_inverse=True, return_counts=True)
     means = np.zeros((len(cells), 3))
     np.add.at(means, cell.ravel(), colours)
     common = pixels >= FEWEST_PIXELS
-    if not common.any():
-        return
-    means = (means / pixels[:, None])[common]
-    weights = (pixels[common] / pixels[common].min()) ** 0.5
-    sample = np.repeat(means, weights.round().astype(int).clip(max=MOST_WEIGHT), axis=0).astype(np.float32)
-    for lightness in LIGHTNESS:
-        scaled = sample * _weigh(lightness)
-        for groups in GROUPS:
-            if groups < len(means):
-                with suppress(ClusterError):  # a group without a pixel
-                    yield Palette(lightness, kmeans2(scaled, groups, minit="++", missing="raise", seed=0)[0])
+    weights = (pixels[common] / pixels[common].min(initial=len(colours))) ** 0.5
+    repeats = weights.round().astype(int).clip(1, MOST_WEIGHT)
+    evened: NDArray[np.float32] = np.repeat((means / pixels[:, None])[common], repeats, axis=0).astype(np.float32)
+    return evened
 
 
 def _label(mask: Mask) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
