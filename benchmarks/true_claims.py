@@ -311,7 +311,8 @@ class Evidence:
         parts = self.references.parts
         pixels = np.asarray(image.resize(parts.size, Image.Resampling.BOX))
         lab, palette = lab_colours(pixels), parts.palettes[rule.palette]
-        mask = np.linalg.norm(lab[:, :, None] - palette, axis=-1).argmin(-1) == rule.colour
+        lab[..., 0] *= palette.lightness
+        mask = np.linalg.norm(lab[:, :, None] - palette.colours, axis=-1).argmin(-1) == rule.colour
         if rule.margin:
             mask = ndimage.binary_erosion(mask, np.ones((2 * rule.margin + 1,) * 2))
         labels, count = ndimage.label(mask)

@@ -206,10 +206,11 @@ if (inspect) {
     } catch (error) { return showProblem(`the camera cannot be used: ${error.message}`); }
     video.hidden = false;
   });
-  // Its first picture takes a moment, before which there is nothing to take.
+  // Its first picture takes a moment, before which there is nothing to take, and may be of one colour until it is shown.
   video.addEventListener("loadeddata", () => {
-    $("shoot").hidden = false;
-    $("shoot").focus();
+    const ready = () => { $("shoot").hidden = false; $("shoot").focus(); };
+    if (video.requestVideoFrameCallback) video.requestVideoFrameCallback(ready);
+    else ready();
   });
   $("shoot").addEventListener("click", () => {
     if (video.readyState < video.HAVE_CURRENT_DATA) return; // the camera was chosen again
