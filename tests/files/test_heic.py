@@ -148,4 +148,4 @@ def test_the_package_is_imported_for_its_files_only(tmp_path: Path) -> None:
     Image.new("RGB", (40, 40), "red").save(tmp_path / "a.avif")
     code = "import sys; from lad_reasoner.files.pictures import read_picture; read_picture(sys.argv[1]); "
     code += "sys.exit('pillow_heif' in sys.modules)"
-    subprocess.run([sys.executable, "-c", code, tmp_path / "a.avif"], check=True)
+    assert subprocess.run([sys.executable, "-c", code, tmp_path / "a.avif"], check=False).returncode == 0
