@@ -46,19 +46,9 @@ from lad_reasoner.files.heic import open_heic, scaled_from
 from lad_reasoner.files.whole import named_errors
 from lad_reasoner.text import printable, shown
 
-# Opened by content. Others are not: Pillow would hand PostScript to Ghostscript, and rare decoders are little tested.
-FORMATS = (
-    "PNG",
-    "JPEG",
-    "TIFF",
-    "GIF",
-    "BMP",
-    "DIB",
-    "PPM",
-    "WEBP",
-    "JPEG2000",
-    "AVIF",
-)  # MPO comes with JPEG; HEIC: heic.py
+# Opened by content; MPO comes with JPEG, HEIC is heic.py's. Others are not opened: Pillow would hand PostScript to
+# Ghostscript, and rare decoders are little tested.
+FORMATS = ("PNG", "JPEG", "TIFF", "GIF", "BMP", "DIB", "PPM", "WEBP", "JPEG2000", "AVIF")
 MIN_SIDE = 16  # pixels: below this there is nothing to compare
 MAX_BYTES = 1024**3  # of a file: 80 megapixels with four values of 16 bits have fewer
 MAX_PIXELS = 80_000_000  # keeps out decompression bombs; a 50-megapixel camera has fewer
