@@ -69,7 +69,11 @@ def test_numbers_survive_the_command_line(rate: float, steps: int) -> None:
         (["--gradient_checkpointing", "--lora"], "--lora: Input should be a valid dictionary"),
         (["--max_pixels", "3"], "--max_pixels: Input should be greater than or equal to 784, not 3"),
         (["--dtype", "int8"], "--dtype: Input should be 'float32' or 'bfloat16', not 'int8'"),
-        (["--optim", "adamm"], "adamm is not a valid OptimizerNames"),
+        (["--optim", "adamm"], "--optim: 'adamm' is none of its values: adamw_torch, "),
+        (["--lr_scheduler_type", "kosine"], "--lr_scheduler_type: 'kosine' is none of its values: linear, cosine, "),
+        (["--max_steps", "0"], "--max_steps: must be above 0, not 0"),
+        (["--max_steps", "-1", "--num_train_epochs", "0"], "--num_train_epochs: must be above 0, not 0.0"),
+        (["--gradient_accumulation_steps", "0"], "--gradient_accumulation_steps: must be above 0, not 0"),
         (["--do_eval"], "--do_eval: has no effect; measure with `lad-reasoner eval`"),
         (["--resume_from_checkpoint", "x"], "--resume_from_checkpoint: has no effect; use --resume"),
         (["7"], "7: belongs to no setting; write --key value"),
@@ -106,6 +110,7 @@ def test_every_setting_that_nothing_reads_is_one_of_theirs() -> None:
     known = {*field_names(trl.SFTConfig), *field_names(trl.GRPOConfig)}
     assert set(recipes.ELSEWHERE) <= known
     assert set(sft.UNREAD) <= set(field_names(trl.SFTConfig))
+    assert set(recipes.TRL["above_zero"]) <= known
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import enum
 import json
 import typing
 from collections.abc import Iterable, Mapping, Sequence
@@ -33,7 +34,16 @@ def check_fields(values: Mapping[str, Any], config: Any) -> dict[str, Any]:
             checked[key] = adapter.validate_python(value)
         except ValidationError as error:
             raise ValueError(f"{key}: {error.errors()[0]['msg']}, not {value!r}") from None
+        words = _words(hints[key])
+        if words and checked[key] not in words:
+            raise ValueError(f"{key}: {value!r} is none of its values: {', '.join(words)}")
     return checked
+
+
+def _words(hint: Any) -> list[str]:
+    """The values of a field that takes the words of an enumeration; empty for other fields."""
+    kinds = [kind for kind in typing.get_args(hint) if isinstance(kind, type) and issubclass(kind, enum.Enum)]
+    return [str(word.value) for kind in kinds for word in kind]
 
 
 def field_names(config: Any) -> list[str]:

@@ -155,6 +155,9 @@ def read_recipe(
     except ValueError as error:
         key, _, problem = str(error).partition(": ")
         raise InputError(f"{where(key)}: {problem}") from None
+    for key in {*TRL["above_zero"]} & rest.keys():
+        if rest[key] <= 0 and (key, rest[key]) != ("max_steps", -1):  # TRL's default: num_train_epochs counts
+            raise InputError(f"{where(key)}: must be above 0, not {rest[key]}")
     if not rest.get("output_dir"):
         raise InputError(f"{path}: output_dir is missing; give a run folder")
     return Recipe(path, settings, {**machine_defaults(rest), **rest}, flags)
