@@ -429,8 +429,10 @@ def test_a_model_folder_that_is_deleted_under_the_server(tmp_path: Path, caplog:
         body, kind = multipart(("reference", grey_png(100), "good.png"), ("picture", grey_png(101), "q.png"))
         answer = served.ask("POST", "/v1/inspect", body, kind)
         assert answer.status == 503 and "cannot be loaded" in answer.error and str(model) in answer.error
+        # Who reads the log knows why; a line follows its answer.
+        wait_for(lambda: any('"status": 503' in message for message in caplog.messages))
         (failed,) = [line for line in map(json.loads, caplog.messages) if line.get("status") == 503]
-        assert failed["error"] == answer.error  # who reads the log knows why
+        assert failed["error"] == answer.error
         assert served.inspect(grey_png(102), part="3").status == 200
         parts = [each["part"] for each in served.ask("GET", "/v1/stations/station/inspections").json]
         assert parts == ["3", "2", "1"]

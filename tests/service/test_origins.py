@@ -15,6 +15,7 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, sync_playwright
 
 from helpers.browser import CHROMIUM, launch
+from helpers.plant import wait_for
 from helpers.served import grey_png, serving_here
 from helpers.stations import grey_station
 from lad_reasoner.service.keys import Keys, add_key
@@ -138,7 +139,7 @@ def test_a_page_of_another_origin_sees_and_changes_nothing(
         attack = ATTACK.replace("PICTURE", base64.b64encode(grey_png(250)).decode()).replace("KEY", key)
         caplog.set_level("INFO", "lad_reasoner.service.requests")
         assert page.evaluate(attack, own) == []
-        came = [json.loads(record.message) for record in caplog.records if record.name.endswith(".requests")]
+        came = _came(caplog, posts=19)
         caplog.clear()
         posts = {(line["path"], line["status"]) for line in came if line["method"] == "POST"}
         assert len(posts) == 9 and {status for _, status in posts} <= {401, 403}
@@ -150,6 +151,18 @@ def test_a_page_of_another_origin_sees_and_changes_nothing(
         assert served.ask("GET", "/v1/stations/station/audit").json == before
         assert len(served.ask("GET", "/v1/stations/station/inspections").json) == 1
         context.close()
+
+
+def _came(caplog: pytest.LogCaptureFixture, posts: int) -> list[dict[str, Any]]:
+    """The lines of the log of requests, once there are so many posts among them; a line follows its answer."""
+    lines: list[dict[str, Any]] = []
+
+    def whole() -> bool:
+        lines[:] = [json.loads(each.getMessage()) for each in caplog.records if each.name.endswith(".requests")]
+        return sum(line["method"] == "POST" for line in lines) >= posts
+
+    wait_for(whole)
+    return lines
 
 
 def _log_in(context: BrowserContext, own: str, key: str) -> None:
