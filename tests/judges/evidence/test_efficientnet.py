@@ -74,7 +74,9 @@ def test_folded_network_equals_the_published_one() -> None:
 def test_the_file_that_ships_holds_the_published_weights() -> None:
     shipped, published = load_file(WEIGHTS), fold_network(published_weights())
     assert shipped.keys() == published.keys()
-    assert all(torch.equal(shipped[name], published[name]) for name in shipped)
+    # Processors differ in the last bit of a square root.
+    for name, weights in published.items():
+        torch.testing.assert_close(shipped[name], weights, rtol=0, atol=3e-7 * weights.abs().max().item())
     assert WEIGHTS.stat().st_size < 4e6
 
 
