@@ -33,10 +33,15 @@ from lad_reasoner.judges.evidence.regions import (
     CLEARLY,
     CORE,
     DEVIATING,
+    EDGE,
     ELONGATED,
     FINER,
+    GRAINS,
+    GROUND,
     MAP_STEP,
+    OFF_GROUND,
     ONE_SIDED,
+    PLAIN,
     RIM,
     RING,
     ROUND,
@@ -96,9 +101,11 @@ OVERALL = re.compile(
 )
 COMPARED = re.compile(
     r"Compared patch by patch in both directions with (?:the reference|(?P<references>\d+) references, of which number "
-    r"(?P<nearest>\d+) is nearest); the query is shifted (?P<right>\d+) (?P<pixels>pixels?) (?P<side>left|right) and "
-    r"(?P<down>\d+) (?P<up>up|down), turned (?P<degrees>\d+) (?P<unit>degrees?) (?P<turn>anticlockwise|clockwise), and "
-    r"(?P<scale>[\d.]+) times as large\."
+    r"(?P<nearest>\d+) is nearest); the query is (?:not shifted|shifted"
+    r"(?: (?P<right>\d+) (?P<right_unit>pixels?) (?P<side>left|right))?(?P<both> and)?"
+    r"(?: (?P<down>\d+) (?P<down_unit>pixels?) (?P<up>up|down))?), "
+    r"(?:not turned|turned (?P<degrees>\d+) (?P<unit>degrees?) (?P<turn>anticlockwise|clockwise)), and "
+    r"(?:(?P<scale>[\d.]+) times )?as large\."
 )
 TYPICAL = "The limit is that of a typical product, since one reference shows no variation."
 ALIKE = re.compile(r"For this the (?:nearest )?reference was made (?P<alike>as [a-z ]+) as the query\.")
@@ -117,6 +124,7 @@ HEADLINE = re.compile(
     rf"|(?P<found>\d+) (?P<colour>{COLOUR}) (?P<noun>parts?)(?: \(\+(?P<further>\d+)\))?; the references? "
     r"(?:has|have) (?P<expected>\d+)\."
 )
+BOTH = re.compile(rf"both (?P<alike>{COLOUR}), the query (?P<light>lighter|darker)")
 INSTEAD = re.compile(rf"(?P<now>{COLOUR}) instead of (?P<before>{COLOUR})")
 
 
@@ -137,7 +145,7 @@ class Place:
     x: float
     y: float
     strength: float
-    kind: str
+    kinds: set[str]  # more than one if colours have almost as many votes
     elongation: float
     pairs: dict[tuple[str | None, str], float]  # names of the reference's and the query's colour -> votes
     lighter: dict[
@@ -184,24 +192,58 @@ class Evidence:
                 continue
             y, x = np.nonzero(inside)
             gone, new = missing[inside].mean(), added[inside].mean()
-            pairs, lighter = self._colours(inside)
-            known = None not in {before for before, _ in pairs}
+            pairs, lighter, medians = self._colours(inside)
             one_sided = "missing" if gone > ONE_SIDED * new else "added" if new > ONE_SIDED * gone else "changed"
-            if known:
-                one_sided = self._part(inside, one_sided)
+            if medians:
+                by_contrast = self._part(inside, one_sided)
+                kinds = {self._on_ground(*colours) or by_contrast for colours in medians}
+            else:
+                kinds = {one_sided if one_sided == "added" else "changed"}
             places.append(
                 Place(
                     inside,
                     float((x.mean() + 0.5) / width),
                     float((y.mean() + 0.5) / height),
                     float(heat[inside].max() / self.limit),
-                    one_sided if known or one_sided == "added" else "changed",
+                    kinds,
                     _elongation(x, y),
                     pairs,
                     lighter,
                 )
             )
         return sorted(places, key=lambda place: -place.strength)
+
+    @property
+    def outstanding(self) -> list[Place]:
+        """Those above the limit."""
+        return [place for place in self.places if place.strength >= 1]
+
+    @cached_property
+    def _grounds(self) -> tuple[NDArray[np.float32], NDArray[np.float32]] | None:
+        """The colours (3,) in CIELAB that reference and query have along their rims, if these are plain and alike."""
+        columns, rows = (side // MAP_STEP * FINER for side in self.working.size)
+        rims = []
+        for image in (self.measured.view, self.working):
+            picture = np.asarray(image.resize((columns, rows), Image.Resampling.BOX))
+            high, wide = round(EDGE * rows), round(EDGE * columns)
+            sides = (picture[:high], picture[-high:], picture[high:-high, :wide], picture[high:-high, -wide:])
+            rim = lab_colours(np.concatenate([side.reshape(1, -1, 3) for side in sides], axis=1))[0]
+            rims.append((rim, np.median(rim, axis=0)))
+        plain = all(np.mean(np.linalg.norm(rim - ground, axis=1) < GROUND) >= PLAIN for rim, ground in rims)
+        (_, before), (_, now) = rims
+        return (before, now) if plain and np.linalg.norm(before - now) < GROUND else None
+
+    def _on_ground(self, reference: NDArray[np.float32], query: NDArray[np.float32]) -> str | None:
+        """The kind by which picture shows the ground in place of another colour, each in CIELAB, if one does."""
+        if self._grounds is None:
+            return None
+        before, now = (
+            float(np.linalg.norm(colour - ground))
+            for colour, ground in zip((reference, query), self._grounds, strict=True)
+        )
+        if max(before, now) < OFF_GROUND or min(before, now) >= GROUND:
+            return None
+        return "missing" if before > now else "added"
 
     def _part(self, inside: NDArray[np.bool_], one_sided: str) -> str:
         """The kind by which picture shows a part, a contrast to what lies around it; else that of the distances."""
@@ -214,10 +256,14 @@ class Evidence:
             float(np.linalg.norm(_median_lab(picture[inside]) - _median_lab(picture[around])))
             for picture in (reference, query)
         )
+        grain = min(
+            float(np.median([np.linalg.norm(cell - _median_lab(picture[around])) for cell in _lab(picture[around])]))
+            for picture in (reference, query)
+        )
         if before >= STANDS_OUT and before >= CLEARLY * now:
-            return "missing"
+            return "missing" if before >= GRAINS * grain or one_sided == "missing" else "changed"
         if now >= STANDS_OUT and now >= CLEARLY * before:
-            return "added"
+            return "added" if now >= GRAINS * grain or one_sided == "added" else "changed"
         return "changed" if one_sided == "added" and before >= STANDS_OUT else one_sided
 
     @cached_property
@@ -230,15 +276,17 @@ class Evidence:
         query = np.asarray(self.working.resize((columns, rows), Image.Resampling.BOX), np.float32)
         return query, reference, in_view(points, rows, columns)
 
-    def _colours(self, inside: NDArray[np.bool_]) -> tuple[dict[tuple[str | None, str], float], dict[str, float]]:
-        """Votes of the cells that deviate, each named on its own."""
+    def _colours(
+        self, inside: NDArray[np.bool_]
+    ) -> tuple[dict[tuple[str | None, str], float], dict[str, float], list[tuple[NDArray[np.float32], ...]]]:
+        """Votes of the cells that deviate, each named on its own; how much lighter; the colours with enough votes."""
         query, reference, shown = self._pictures
         inside = np.kron(inside, np.ones((FINER, FINER), bool))
         votes: Counter[tuple[str | None, str]] = Counter()
         if 2 * (inside & shown).sum() < inside.sum():
             for colour in query[inside]:
                 votes[None, _name(colour)] += 1
-            return dict(votes), {}
+            return dict(votes), {}, []
         now, before = query[inside & shown], reference[inside & shown]
         deviation = np.abs(now - before).sum(1)
         most = deviation >= DEVIATING * deviation.max() - 1
@@ -247,7 +295,13 @@ class Evidence:
             votes[_name(old), _name(new)] += float(size) + 1
             if _name(old) == _name(new):
                 lighter[_name(new)].append(float((new - old).sum()))
-        return dict(votes), {colour: float(np.median(sizes)) for colour, sizes in lighter.items()}
+        names = [(_name(old), _name(new)) for old, new in zip(before[most], now[most], strict=True)]
+        medians = []
+        for pair, size in votes.items():
+            if size >= NEAR * max(votes.values()):
+                cells = [name == pair for name in names]
+                medians.append((_median_lab(before[most][cells]), _median_lab(now[most][cells])))
+        return dict(votes), {colour: float(np.median(sizes)) for colour, sizes in lighter.items()}, medians
 
     def claims(self) -> Iterator[Claim]:
         """Every claim of headline, reasoning and details."""
@@ -270,18 +324,21 @@ class Evidence:
         for words in filter(None, (found["but"], found["whole"])):
             yield from self._whole(words, text)
         if found["whole"]:
-            yield Claim("number", text, int(found["regions"] or 0) == len(self.places))
+            yield Claim("number", text, int(found["regions"] or 0) == len(self.outstanding))
             yield Claim("largest", text, 2 * self.measured.common > self.measured.appearance)
         if found["most"]:
             yield from self._amounts(found["most"], found["gained"], found["lost"], text)
         if found["kind"]:
             first = self.places[0]
-            yield Claim("number", text, int(found["more"] or 0) == len(self.places) - 1)
+            yield Claim("number", text, int(found["more"] or 0) == max(0, len(self.outstanding) - 1))
             yield Claim("place", text, found["place"] == place_words(first.x, first.y))
             yield self._kind(found["kind"].lower(), first, text)
             instead, part = INSTEAD.fullmatch(found["what"]), re.fullmatch(PART, found["what"])
             if instead:
                 yield Claim("colour", text, first.says(instead["before"], instead["now"]))
+            elif both := BOTH.fullmatch(found["what"]):
+                yield Claim("colour", text, first.says(both["alike"], both["alike"]))
+                yield from self._light(both, first, text)
             elif part:
                 colours = (part["colour"], None) if found["kind"] == "Missing" else (None, part["colour"])
                 yield Claim("colour", text, first.says(*colours))
@@ -360,10 +417,9 @@ class Evidence:
             yield Claim("number", parts[0], abs(found - expected) == int(parts["off"]))
             yield Claim("singular", parts[0], (parts["who"] == "the") == (len(self.references.looks) == 1))
         text = PARTS.sub("", text).strip()
-        places, amounts = self.places, AMOUNTS.search(text)
+        places, amounts = self.outstanding, AMOUNTS.search(text)
         if amounts:
             yield from self._amounts(amounts["place"] or amounts["where"], amounts["more"], amounts["less"], text)
-            places = [place for place in places if place.strength >= 1]
             text = AMOUNTS.sub("", text).strip()
         count, largest = COUNT.match(text), LARGEST.match(text)
         if count:
@@ -406,13 +462,18 @@ class Evidence:
             now = changed["now"] or changed["after"] or both
             yield Claim("colour", what, place.says(changed["before"] or both, now))
             if changed["light"]:
-                yield Claim("light", what, (place.lighter[changed["alike"]] > 0) == (changed["light"] == "lighter"))
-                yield Claim("light", what, abs(place.lighter[changed["alike"]]) >= VISIBLY_LIGHTER / 2)
+                yield from self._light(changed, place, what)
         else:
             yield Claim("unknown text", what, False)
 
+    def _light(self, said: re.Match[str], place: Place, text: str) -> Iterator[Claim]:
+        """Which is lighter where both have the colour that is said."""
+        lighter = place.lighter[said["alike"]]
+        yield Claim("light", text, (lighter > 0) == (said["light"] == "lighter"))
+        yield Claim("light", text, abs(lighter) >= VISIBLY_LIGHTER / 2)
+
     def _kind(self, kind: str, place: Place, text: str) -> Claim:
-        return Claim("kind", text, kind == (place.kind if place.strength >= 1 else "changed"))
+        return Claim("kind", text, kind in (place.kinds if place.strength >= 1 else {"changed"}))
 
     def _shape(self, shape: str | None, place: Place, text: str) -> Iterator[Claim]:
         if shape:
@@ -457,15 +518,17 @@ class Evidence:
             yield Claim("nearest", said[0], int(said["nearest"]) == measured.reference + 1)
         move, (width, height) = measured.similarity, measured.view.size
         half = max(width, height) / 2
-        right = int(said["right"]) * (1 if said["side"] == "right" else -1)
-        down = int(said["down"]) * (1 if said["up"] == "down" else -1)
+        right = int(said["right"] or 0) * (1 if said["side"] == "right" else -1)
+        down = int(said["down"] or 0) * (1 if said["up"] == "down" else -1)
         shift = (move.dx * half * self.query.width / width, move.dy * half * self.query.height / height)
         yield Claim("shift", said[0], max(abs(right - shift[0]), abs(down - shift[1])) < 0.51)
-        degrees = int(said["degrees"]) * (1 if said["turn"] == "clockwise" else -1)
+        yield Claim("shift", said[0], bool(said["both"]) == bool(said["right"] and said["down"]))
+        degrees = int(said["degrees"] or 0) * (1 if said["turn"] == "clockwise" else -1)
         yield Claim("turn", said[0], abs((degrees - measured.degrees - move.degrees + 180) % 360 - 180) < 0.51)
-        yield Claim("scale", said[0], abs(float(said["scale"]) - move.scale) < 0.006)
-        for number, noun in (("right", "pixels"), ("degrees", "unit")):
-            yield Claim("singular", said[0], (int(said[number]) == 1) == (not said[noun].endswith("s")))
+        yield Claim("scale", said[0], abs(float(said["scale"] or 1) - move.scale) < 0.006)
+        for number, noun in (("right", "right_unit"), ("down", "down_unit"), ("degrees", "unit")):
+            if said[number]:
+                yield Claim("singular", said[0], (int(said[number]) == 1) == (not said[noun].endswith("s")))
 
     def _whole(self, words: str, text: str) -> Iterator[Claim]:
         """A change of the whole picture, against what the references do among themselves."""
@@ -508,6 +571,10 @@ def _elongation(x: NDArray[np.intp], y: NDArray[np.intp]) -> float:
     cells = np.stack([x - x.mean(), y - y.mean()])
     long, short = (np.linalg.svd(cells, compute_uv=False) ** 2 / len(x) + 1 / 12) ** 0.5
     return float(long / short)
+
+
+def _lab(colours: NDArray[np.float32]) -> NDArray[np.float32]:
+    return lab_colours(colours.round().astype(np.uint8)[None])[0]
 
 
 def _median_lab(colours: NDArray[np.float32]) -> NDArray[np.float32]:

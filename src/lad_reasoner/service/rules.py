@@ -12,6 +12,7 @@ not checked, and why. Each score is in [0, 1], 0.5 is where the rule breaks.
 
 from __future__ import annotations
 
+import colorsys
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -27,7 +28,6 @@ from lad_reasoner.errors import InputError, LadError, MissingExtraError
 from lad_reasoner.files.pictures import Picture
 from lad_reasoner.judge import Judgement
 from lad_reasoner.judges.evidence.labels import ALLOWED, CONFIDENT, LabelReader, Text, compare_texts
-from lad_reasoner.judges.evidence.regions import name_colour
 from lad_reasoner.judges.evidence.registration import Similarity, half_extent, isotropic_grid, register
 from lad_reasoner.progress import Track, silent
 from lad_reasoner.prompts import FORMAT
@@ -53,6 +53,8 @@ SIDE = 192  # pixels of the long side on which colours are looked at
 FEWEST = 3  # good pictures: two agree too easily
 MOST_READ = 24  # good pictures that rules are written from
 STEPS = 32  # levels of a channel: the names of colours are looked up
+# Name -> hue in degrees at which the next one begins; after pink comes red again.
+HUES = {"red": 16, "orange": 42, "yellow": 68, "green": 165, "turquoise": 195, "blue": 255, "purple": 300, "pink": 340}
 LEAST_AMOUNT = 0.005  # of the picture: less of a colour is not counted on
 LEAST_AREA, MOST_AREA = 0.004, 0.15  # of the picture: what is a place
 MOST_PLACES = 8
@@ -106,9 +108,25 @@ def _palette() -> NDArray[np.uint8]:
     step = 256 // STEPS
     table = np.empty((STEPS, STEPS, STEPS), np.uint8)
     for red, green, blue in np.ndindex(table.shape):
-        name = name_colour((red * step + step // 2, green * step + step // 2, blue * step + step // 2))
-        table[red, green, blue] = COLOURS.index(name.rpartition(" ")[2])
+        middle = ((level * step + step // 2) / 255 for level in (red, green, blue))
+        table[red, green, blue] = COLOURS.index(_name_colour(*middle))
     return table
+
+
+def _name_colour(red: float, green: float, blue: float) -> str:
+    """The colour of `COLOURS`, from channels in [0, 1].
+
+    Coarser than the words of `evidence`, and apart from them: what a station counts as red must not change with those.
+    """
+    hue, saturation, value = colorsys.rgb_to_hsv(red, green, blue)
+    if value < 0.16:
+        return "black"
+    if saturation < 0.14 or saturation * value < 0.09:
+        return "white" if value > 0.9 else "grey"
+    name = next((name for name, end in HUES.items() if hue * 360 < end), "red")
+    if (name == "orange" and value < 0.72) or (name == "red" and value < 0.5 and saturation < 0.75):
+        return "brown"
+    return name
 
 
 class RuleChecker:

@@ -164,12 +164,56 @@ def test_a_good_picture_has_boxes_with_their_strength(one_shot: Matcher) -> None
 def test_one_is_singular(discs: StudiedReferences) -> None:
     found = measure_query(discs, scene(*BOTH))
     half = max(found.measurement.view.size) / 2
-    for pixels, words in ((0, "shifted 0 pixels right"), (1, "shifted 1 pixel right"), (2, "shifted 2 pixels right")):
-        moved = replace(found.measurement.similarity, dx=pixels / half)
+    for right, down, words in (
+        (0, 0, "the query is not shifted, "),
+        (1, 0, "is shifted 1 pixel right, "),
+        (2, -1, "is shifted 2 pixels right and 1 pixel up, "),
+        (0, 2, "is shifted 2 pixels down, "),
+    ):
+        moved = replace(found.measurement.similarity, dx=right / half, dy=down / half)
         text = write_details(replace(found, measurement=replace(found.measurement, similarity=moved)), scene(*BOTH))
         assert words in text
     turned = replace(found.measurement, similarity=replace(found.measurement.similarity, a=1.0, b=0.0175))
     assert "turned 1 degree clockwise" in write_details(replace(found, measurement=turned), scene(*BOTH))
+    same = replace(found.measurement, similarity=replace(found.measurement.similarity, a=1.0, b=0.0))
+    assert ", not turned, and as large. " in write_details(replace(found, measurement=same), scene(*BOTH))
+    large = replace(found.measurement, similarity=replace(found.measurement.similarity, a=1.1, b=0.0))
+    assert ", and 1.10 times as large. " in write_details(replace(found, measurement=large), scene(*BOTH))
+
+
+def test_regions_below_the_limit_do_not_stand_out(discs: StudiedReferences) -> None:
+    """They are found since a station may have a lower limit."""
+    found = replace(measure_query(discs, scene(BOTH[0])), counts=())
+    weaker = replace(found, regions=(*found.regions, weak(found.regions[0])))
+    assert weaker.anomalous
+    assert write_response(weaker) == write_response(found)
+    assert write_headline(weaker) == write_headline(found)
+    below = replace(found, regions=tuple(map(weak, found.regions)))
+    assert parse_response(write_response(below)).reasoning.startswith("No region by itself stands out. Overall")
+
+
+@pytest.mark.parametrize(
+    ("ratio", "words"), [(0.998, "0.998"), (1.004, "1.004"), (0.99993, "0.9999"), (1.0, "1.00"), (1.25, "1.25")]
+)
+def test_a_ratio_near_the_limit_says_on_which_side(ratio: float, words: str, discs: StudiedReferences) -> None:
+    """A good picture of 1.00 times the limit, and another one that is anomalous, contradict each other."""
+    found = replace(measure_query(discs, scene(*BOTH)), counts=())
+    near = replace(found, measurement=replace(found.measurement, appearance=ratio * found.spread.limit))
+    assert near.anomalous == (ratio >= 1)
+    assert write_headline(near).endswith(f" {words} times the limit.")
+    assert f"the difference is {words} times the limit: " in write_response(near)
+
+
+def test_of_one_colour_the_headline_says_which_is_lighter(discs: StudiedReferences) -> None:
+    found = replace(measure_query(discs, scene(BOTH[0])), counts=())
+    grey, darker = (140, 140, 140), (110, 110, 112)
+    changed = replace(
+        found.regions[0], from_ground=(0.0, 0.0), contrasts=(0.0, 0.0), added=1.0, missing=1.0, reference_rgb=grey
+    )
+    for query, words in ((darker, ": both grey, the query darker. "), ((135, 135, 135), ": a grey ")):
+        headline = write_headline(replace(found, regions=(replace(changed, query_rgb=query),)))
+        assert headline.startswith("Changed at ")
+        assert words in headline
 
 
 def test_the_headline_says_what_happened_to_the_whole_picture(one_shot: Matcher) -> None:
@@ -188,7 +232,8 @@ def test_the_headline_says_what_happened_to_the_whole_picture(one_shot: Matcher)
         found = measure_query(references, query)
         # In an anomalous picture only where more is common to the whole picture than stands out of it.
         loud = replace(found.measurement, appearance=2 * found.spread.limit, common=3 * found.spread.limit)
-        headline = write_headline(replace(found, measurement=loud))
+        strong = tuple(replace(region, strength=2.0) for region in found.regions)
+        headline = write_headline(replace(found, measurement=loud, regions=strong))
         assert re.fullmatch(r"The picture is \d+ % darker \(\+\d+\)\. 2\.00 times the limit\.", headline)
         quiet = replace(loud, common=0.9 * found.spread.limit)
         assert not write_headline(replace(found, measurement=quiet)).startswith("The picture is")
@@ -200,11 +245,11 @@ def test_a_stretched_query_says_so_and_is_measured_in_its_own_pixels(one_shot: M
     references = studied(one_shot)
     text = judge_query(references, tall).details
     assert "was stretched to that of the reference. " in text
-    moved = re.search(r"shifted (\d+) pixels? (?:left|right) and (\d+) (?:up|down)", text)
+    moved = re.search(r"shifted (?:\d+ pixels? (?:left|right) and )?(\d+) pixels? (?:up|down)", text)
     assert moved
     comparison = one_shot.compare(one_shot.fit(tall))
     half = max(comparison.view.size) / 2
-    assert int(moved[2]) == pytest.approx(abs(comparison.similarity.dy) * half * 576 / comparison.view.height, abs=0.51)
+    assert int(moved[1]) == pytest.approx(abs(comparison.similarity.dy) * half * 576 / comparison.view.height, abs=0.51)
 
 
 def test_places_in_words() -> None:

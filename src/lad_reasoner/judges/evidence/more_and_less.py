@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from lad_reasoner.judges.evidence.amount import Amount
+from lad_reasoner.judges.evidence.colours import lab_colours
 from lad_reasoner.judges.evidence.regions import name_colour
 from lad_reasoner.text import place_words
 
@@ -32,8 +33,8 @@ class MoreAndLess:
 def find_more_and_less(amount: Amount, query: Image.Image, reference: Image.Image) -> MoreAndLess:
     """The colours of the query's cells with the largest excess, against those of their counterparts.
 
-    Both are RGB pictures at working size. Each cell votes with its excess for its pair of named colours; a pair of two
-    colours wins over any of one.
+    Both are RGB pictures at working size. Each cell votes for its pair of named colours, with its excess and by how far
+    these are from each other; a pair of two colours wins over any of one.
     """
     surplus = amount.surplus  # (rows, columns)
     rows, columns = surplus.shape
@@ -41,8 +42,10 @@ def find_more_and_less(amount: Amount, query: Image.Image, reference: Image.Imag
     before = before.reshape(-1, 3)[amount.counterparts]  # (rows, columns, 3)
     votes: defaultdict[tuple[str, str], float] = defaultdict(float)
     chosen = surplus >= MOST * surplus.max()
+    apart = np.linalg.norm(lab_colours(now) - lab_colours(before), axis=-1)  # (rows, columns)
     for row, column in np.argwhere(chosen):
-        votes[_name(now[row, column]), _name(before[row, column])] += float(surplus[row, column])
+        vote = surplus[row, column] * apart[row, column]
+        votes[_name(now[row, column]), _name(before[row, column])] += float(vote)
     more, less = max(votes, key=lambda pair: (pair[0] != pair[1], votes[pair]))
     inside = np.where(chosen, surplus, 0.0)
     y = float((inside.sum(1) * (np.arange(rows) + 0.5)).sum() / inside.sum() / rows)

@@ -37,6 +37,10 @@ ONE_SIDED = 1.2  # one direction's mean must be this much larger for "missing" o
 RIM, RING = 1, 5  # cells: a region's surroundings begin beyond the first and end with the second
 STANDS_OUT = 5.0  # CIELAB distance from the surroundings: a part, not their ground
 CLEARLY = 2.0  # times as far from them stands what is missing or added, against what is there instead
+GRAINS = 2.0  # times the grain of the surroundings: a part by itself; a weaker contrast may be the grain of a surface
+EDGE = 0.05  # of a picture's side: the rim that shows the ground on which the product lies
+PLAIN = 0.6  # of the rim has one colour, in both pictures: there is such a ground
+GROUND, OFF_GROUND = 12.0, 24.0  # CIELAB distance from its colour: below, the ground itself; above, something on it
 SMALLEST_REGION = 1 / 600  # of the picture: about one patch; smaller ones are the fringe of larger ones
 MAX_REGIONS = 6
 DEVIATING = 0.5  # of a region's largest colour difference: cells below are ground that both pictures share
@@ -44,7 +48,9 @@ VOTERS = 1000  # cells that name the colours of a region
 ELONGATED, ROUND = 3.0, 1.3  # ratio of a region's principal axes
 
 # Name -> hue in degrees at which the next one begins; after pink comes red again.
-HUES = {"red": 16, "orange": 42, "yellow": 68, "green": 165, "turquoise": 195, "blue": 255, "purple": 300, "pink": 340}
+HUES = {"red": 12, "orange": 42, "yellow": 68, "green": 165, "turquoise": 185, "blue": 255, "purple": 300, "pink": 340}
+# Of these hues light, glass and metal have a tinge, so that the eye calls more of them grey or white.
+TINGES = ("orange", "yellow", "green", "turquoise")
 
 
 @dataclass(frozen=True)
@@ -65,24 +71,39 @@ class Region:
     reference_rgb: RGB | None  # where the colours differ; None where the reference shows too little of it
     query_rgb: RGB  # at the same cells
     contrasts: tuple[float, float]  # CIELAB distance from its surroundings, in reference and query; zero if not known
+    grain: float  # CIELAB distance of the surroundings from their own colour, where they are plainer
+    from_ground: tuple[float, float]  # CIELAB distance of both colours from the ground; zero without a plain ground
 
     @property
     def kind(self) -> Change:
         """`missing`: the query lacks what the reference shows; `added`: the query shows what no reference does.
 
-        What stands out from its surroundings in one of the pictures alone is a part, and the other shows the ground.
-        The distances alone do not tell: where one of four bolts is missing, its patches are found in the other three,
-        and the hole is what no reference shows.
+        Where one picture shows the ground on which the product lies, and the other something else, that is a part. So
+        is what stands out from its surroundings in one of the pictures alone; if no more than their grain does, the
+        distances must say so, too. They do not tell by themselves: where one of four bolts is missing, its patches are
+        found in the other three, and the hole is what no reference shows.
         """
-        before, now = self.contrasts
-        if max(before, now) >= max(STANDS_OUT, CLEARLY * min(before, now)):
+        before, now = self.from_ground
+        if max(before, now) >= OFF_GROUND and min(before, now) < GROUND:
             return "missing" if before > now else "added"
-        if self.missing > ONE_SIDED * self.added:
+        before, now = self.contrasts
+        one_sided = self._one_sided
+        if max(before, now) >= max(STANDS_OUT, CLEARLY * min(before, now)):
+            part: Change = "missing" if before > now else "added"
+            return part if max(before, now) >= GRAINS * self.grain or one_sided == part else "changed"
+        if one_sided == "missing":
             # Most of it lies where the reference shows nothing that could be missing.
             return "missing" if self.reference_rgb is not None else "changed"
-        if self.added > ONE_SIDED * self.missing and before < STANDS_OUT:
+        if one_sided == "added" and before < STANDS_OUT:
             return "added"
         return "changed"  # also where something stands in place of a part
+
+    @property
+    def _one_sided(self) -> Change:
+        """The kind by the distances alone."""
+        if self.missing > ONE_SIDED * self.added:
+            return "missing"
+        return "added" if self.added > ONE_SIDED * self.missing else "changed"
 
     @property
     def shape(self) -> str | None:
@@ -116,6 +137,7 @@ def find_regions(measurement: Measurement, query: Image.Image, limit: float) -> 
             continue
         rows, columns = np.nonzero(inside)
         reference_rgb, query_rgb = colours.where_they_differ(inside)
+        before, now, grain = colours.contrasts(inside) if reference_rgb is not None else (0.0, 0.0, 0.0)
         regions.append(
             Region(
                 left=columns.min() / width,
@@ -131,7 +153,9 @@ def find_regions(measurement: Measurement, query: Image.Image, limit: float) -> 
                 elongation=_elongation(rows, columns),
                 reference_rgb=reference_rgb,
                 query_rgb=query_rgb,
-                contrasts=colours.contrasts(inside) if reference_rgb is not None else (0.0, 0.0),
+                contrasts=(before, now),
+                grain=grain,
+                from_ground=colours.from_ground(reference_rgb, query_rgb) if reference_rgb is not None else (0.0, 0.0),
             )
         )
     return sorted(regions, key=lambda region: -region.strength)
@@ -155,6 +179,7 @@ class _Colours:
         self._points = measurement.similarity.inverse.apply(isotropic_grid(height, width))  # (height, width, 2)
         self.query = np.asarray(query.resize((width, height), Image.Resampling.BOX))  # uint8 (height, width, 3)
         self.shown = in_view(self._points, height, width)  # (height, width), what the reference shows
+        self._ground = _find_ground(view.round().astype(np.uint8), self.query)
 
     def _reference(self, cells: NDArray[np.bool_], step: int = 1) -> NDArray[np.uint8]:
         """The reference's colours (cells, 3) at some of the cells (height, width), or of every `step`-th of them.
@@ -192,23 +217,54 @@ class _Colours:
         chosen = both[[pair == winner for pair in pairs]]
         return _typical(chosen[:, :3]), _typical(chosen[:, 3:])
 
-    def contrasts(self, inside: NDArray[np.bool_]) -> tuple[float, float]:
-        """How far a region, cells of the map, stands out from its surroundings in reference and query.
+    def contrasts(self, inside: NDArray[np.bool_]) -> tuple[float, float, float]:
+        """How far a region, cells of the map, stands out from its surroundings in reference and query, and their grain.
 
-        CIELAB distances of the median colours; zero where the surroundings are out of view.
+        CIELAB distances of the median colours; zero where the surroundings are out of view. The grain is the median
+        distance of the surroundings from their median colour, in the picture where it is smaller.
         """
         steps = ndimage.distance_transform_cdt(~inside, metric="taxicab")
         shown = self.shown[::FINER, ::FINER]
         around = (steps > RIM) & (steps <= RING) & shown
         inside = inside & shown
         if not around.any() or not inside.any():
+            return 0.0, 0.0, 0.0
+        query = self.query[::FINER, ::FINER]
+        pictures = [
+            (self._reference(inside, FINER), self._reference(around, FINER)),
+            (query[inside], query[around]),
+        ]
+        contrasts, grains = [], []
+        for within, surroundings in pictures:  # (cells, 3)
+            medians = np.stack([np.median(cells, axis=0) for cells in (within, surroundings)])
+            part, ground = lab_colours(medians.round().astype(np.uint8)[None])[0]
+            contrasts.append(float(np.linalg.norm(part - ground)))
+            grains.append(float(np.median(np.linalg.norm(lab_colours(surroundings[None])[0] - ground, axis=-1))))
+        return contrasts[0], contrasts[1], min(grains)
+
+    def from_ground(self, reference: RGB, query: RGB) -> tuple[float, float]:
+        """CIELAB distances of the colours from the ground of their pictures; zero if these have none."""
+        if self._ground is None:
             return 0.0, 0.0
-        places, query = (inside, around), self.query[::FINER, ::FINER]
-        colours = [*(self._reference(cells, FINER) for cells in places), *(query[cells] for cells in places)]
-        medians = np.stack([np.median(each, axis=0) for each in colours])
-        lab = lab_colours(medians.round().astype(np.uint8)[None])[0].reshape(2, 2, 3)  # (pictures, in and around, 3)
-        before, now = np.linalg.norm(lab[:, 0] - lab[:, 1], axis=-1).tolist()
+        lab = lab_colours(np.array([[reference, query]], np.uint8))[0]  # (pictures, 3)
+        before, now = np.linalg.norm(lab - self._ground, axis=-1).tolist()
         return before, now
+
+
+def _find_ground(*pictures: NDArray[np.uint8]) -> NDArray[np.float32] | None:
+    """The colour in CIELAB (pictures, 3) that most of the rim of each picture (height, width, 3) has, if it is one."""
+    grounds = []
+    for picture in pictures:
+        rows, columns = (max(1, round(EDGE * side)) for side in picture.shape[:2])
+        rim = np.ones(picture.shape[:2], bool)
+        rim[rows:-rows, columns:-columns] = False
+        colours = lab_colours(picture[rim][None])[0]  # (cells, 3)
+        ground = np.median(colours, axis=0)
+        if (np.linalg.norm(colours - ground, axis=-1) < GROUND).mean() < PLAIN:
+            return None
+        grounds.append(ground)
+    alike = np.linalg.norm(grounds[0] - grounds[-1]) < GROUND
+    return np.stack(grounds) if alike else None
 
 
 def _thin_out(cells: NDArray[Numbers]) -> NDArray[Numbers]:
@@ -232,19 +288,34 @@ def _name(colour: NDArray[np.uint8]) -> str:
 def name_colour(rgb: RGB) -> str:
     """The everyday English name of a colour: `dark green`, `light grey`, `brown`."""
     hue, saturation, value = colorsys.rgb_to_hsv(*(channel / 255 for channel in rgb))
+    name = next((name for name, end in HUES.items() if hue * 360 < end), "red")
     # What the eye calls grey depends on how dark it is.
     if value < 0.16:
         return "black"
-    if saturation < 0.14 or saturation * value < 0.09:
+    if saturation < (0.2 if name in TINGES else 0.14) or saturation * value < 0.09:
         if value > 0.9:
             return "white"
         if value > 0.38:
             return "light grey" if value > 0.7 else "grey"
         return "dark grey"
-    name = next((name for name, end in HUES.items() if hue * 360 < end), "red")
-    # Brown is what a dark orange is called, and a dull dark red.
-    if (name == "orange" and value < 0.72) or (name == "red" and value < 0.5 and saturation < 0.75):
-        return "brown" if value > 0.32 else "dark brown"
+    match name:
+        case "red" if saturation < 0.45 and value > 0.7:
+            return "pink"
+        # Brown is what a dark orange is called, and a dull dark red.
+        case "red" if value < 0.5 and saturation < 0.75:
+            return "brown" if value > 0.32 else "dark brown"
+        case "red" if 8 <= hue * 360 < 12 and value < 0.72 and saturation < 0.6:
+            return "brown"
+        case "orange" if hue * 360 < 16 and value < 0.75 and saturation >= 0.65:
+            return "red" if value >= 0.42 else "dark red"  # rust, the dark side of a peach
+        case "orange" if saturation < 0.4 and value > 0.7:
+            return "beige"
+        case "orange" if saturation < 0.55 and 0.6 < value < 0.9:
+            return "light brown"
+        case "orange" if value < 0.72:
+            return "brown" if value > 0.32 else "dark brown"
+        case "yellow" if value < 0.62:
+            return "olive" if value > 0.42 else "dark olive"
     if value < 0.42:
         return f"dark {name}"
     return f"light {name}" if saturation < 0.4 and value > 0.7 else name

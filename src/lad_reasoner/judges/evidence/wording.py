@@ -7,8 +7,8 @@ Overall the difference is 1.25 times the limit: more than normal variation expla
 What happened to the picture as a whole, and how all was measured, stands apart, in the details:
 
 The picture is 22 % darker than the reference. Compared patch by patch in both directions with the reference; the query
-is shifted 5 pixels right and 3 up, turned 0 degrees clockwise, and 0.98 times as large. For this the reference was made
-as dark as the query. The limit is that of a typical product, since one reference shows no variation.
+is shifted 5 pixels right and 3 pixels up, not turned, and 0.98 times as large. For this the reference was made as dark
+as the query. The limit is that of a typical product, since one reference shows no variation.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from lad_reasoner.judges.evidence.matching import Measurement
 from lad_reasoner.judges.evidence.more_and_less import MoreAndLess
 from lad_reasoner.judges.evidence.normal_variation import NormalSpread
 from lad_reasoner.judges.evidence.parts import Miscount
-from lad_reasoner.judges.evidence.regions import MAX_REGIONS, Change, Region, name_colour
+from lad_reasoner.judges.evidence.regions import MAX_REGIONS, RGB, Change, Region, name_colour
 from lad_reasoner.judges.evidence.whole_picture import Look, WholeChange
 from lad_reasoner.text import counted, place_words
 
-PROMPT_VERSION = "evidence-9"  # of this wording; there is no prompt
+PROMPT_VERSION = "evidence-10"  # of this wording; there is no prompt
 QUOTED = 4  # words of a text in the headline
 VISIBLY_LIGHTER = 60  # of 765, the sum of three channels: what one sees side by side
 
@@ -67,6 +67,11 @@ class Findings:
         return self.more_and_less if self.appearance >= 0.5 and self.measurement.amount_speaks else None
 
     @property
+    def outstanding(self) -> tuple[Region, ...]:
+        """The regions above the limit; the others are there for a station with a lower one."""
+        return tuple(region for region in self.regions if region.strength >= 1)
+
+    @property
     def ratio(self) -> float:
         """The statistic in units of its limit."""
         return self.measurement.statistic / self.spread.limit
@@ -77,7 +82,7 @@ def write_headline(findings: Findings) -> str:
 
     `Missing at lower right (+2): a grey round part. 1.80 times the limit.`
     """
-    ratio = f"{findings.ratio:.2f} times the limit."
+    ratio = f"{_times(findings.ratio)}."
     # A region that differs has a place, which a number of parts has not.
     placed = findings.appearance >= 0.5 and findings.regions and not findings.amounts
     if findings.counts and findings.score == findings.counts[0].score and not placed:
@@ -86,7 +91,7 @@ def write_headline(findings: Findings) -> str:
         return f"{_parts(findings.counts[0])}{others}; {has} {findings.counts[0].expected}."
     if findings.texts and findings.score > findings.appearance:
         change = findings.texts[0]
-        others = _others(len(findings.regions) + len(findings.texts) - 1) if findings.appearance >= 0.5 else ""
+        others = _others(len(findings.outstanding) + len(findings.texts) - 1) if findings.appearance >= 0.5 else ""
         return f"Text {change.kind} at {_text_place(change)}{others}: {_quote(change, QUOTED)}. {ratio}"
     whole = f"the picture is {_change_words(findings.changes[0])}" if findings.changes else ""
     if not findings.anomalous:
@@ -96,39 +101,35 @@ def write_headline(findings: Findings) -> str:
         return f"Amounts differ at {amounts.place}{_more_and_less(amounts)}. {ratio}"
     # Most of the difference is what all patches have in common, which no region shows.
     if whole and 2 * findings.measurement.common > findings.measurement.appearance:
-        return f"{whole.capitalize()}{_others(len(findings.regions))}. {ratio}"
+        return f"{whole.capitalize()}{_others(len(findings.outstanding))}. {ratio}"
     if not findings.regions:
         return f"The whole picture differs. {ratio}"
     strongest = findings.regions[0]
     place = place_words(strongest.centre_x, strongest.centre_y)
-    others = _others(len(findings.regions) - 1)
+    others = _others(len(findings.outstanding) - 1)
     return f"{_kind(strongest).capitalize()} at {place}{others}: {_what(strongest)}. {ratio}"
 
 
 def write_response(findings: Findings) -> str:
     """The response `<think>…</think><answer>yes|no</answer>`; of a good picture only the place of the first region."""
-    regions, references = findings.regions, len(findings.looks)
-    outside = findings.appearance >= 0.5
+    references, outside = len(findings.looks), findings.appearance >= 0.5
     if outside:
-        sentences = []
-        if findings.amounts:
-            sentences.append(_amount(findings.amounts, references))
-            # The appearance may be within its limit.
-            regions = tuple(region for region in regions if region.strength >= 1)
+        regions = findings.outstanding
+        sentences = [_amount(findings.amounts, references)] if findings.amounts else []
         sentences.append(_count(len(regions)))
         sentences += [_region(number, region, references) for number, region in enumerate(regions[:MAX_REGIONS], 1)]
     elif not findings.anomalous:
         sentences = ["Nothing stands out."]
-        sentences += [f"The largest difference is {_place(region)}." for region in regions[:1]]
+        sentences += [f"The largest difference is {_place(region)}." for region in findings.regions[:1]]
     else:
         sentences = []
     sentences += [_text_change(change, references) for change in findings.texts]
     sentences += [_number_of_parts(count, references) for count in findings.counts]
     if findings.anomalous and not outside:
-        sentences.append(f"Apart from that the difference is {findings.ratio:.2f} times the limit.")
+        sentences.append(f"Apart from that the difference is {_times(findings.ratio)}.")
     else:
         conclusion = "more than normal variation explains" if outside else "within normal variation"
-        sentences.append(f"Overall the difference is {findings.ratio:.2f} times the limit: {conclusion}.")
+        sentences.append(f"Overall the difference is {_times(findings.ratio)}: {conclusion}.")
     return format_response(" ".join(sentences), findings.anomalous)
 
 
@@ -191,7 +192,13 @@ def _text_change(change: TextChange, references: int) -> str:
 
 
 def _others(count: int) -> str:
-    return f" (+{count})" if count else ""
+    return f" (+{count})" if count > 0 else ""
+
+
+def _times(ratio: float) -> str:
+    """`1.25 times the limit`; near the limit with as many digits as tell on which side it is."""
+    digits = next((digits for digits in (2, 3, 4) if float(f"{ratio:.{digits}f}") != 1), 2)
+    return f"{ratio:.{digits}f} times the limit"
 
 
 def _count(count: int) -> str:
@@ -225,10 +232,18 @@ def _difference(region: Region, references: int) -> str:
         return f"what is there looks different, and the query is {now} there"
     if now != before:
         return f"the query is {now} where {reference} is {before}"
-    lighter = sum(region.query_rgb) - sum(region.reference_rgb)
-    if abs(lighter) < VISIBLY_LIGHTER:
-        return f"what is there looks different, though both are {now}"
-    return f"both are {now}, the query {'lighter' if lighter > 0 else 'darker'}"
+    lighter = _lighter(region.query_rgb, region.reference_rgb)
+    return (
+        f"both are {now}, the query {lighter}" if lighter else f"what is there looks different, though both are {now}"
+    )
+
+
+def _lighter(query: RGB, reference: RGB) -> str:
+    """`lighter` or `darker`, where one sees it."""
+    difference = sum(query) - sum(reference)
+    if abs(difference) < VISIBLY_LIGHTER:
+        return ""
+    return "lighter" if difference > 0 else "darker"
 
 
 def _kind(region: Region) -> Change:
@@ -240,8 +255,11 @@ def _what(region: Region) -> str:
     """`a grey round part`, in the reference's colour if it is missing; `red instead of blue` if it has changed."""
     kind, before = _kind(region), region.reference_rgb
     now = name_colour(region.query_rgb)
-    if kind == "changed" and before is not None and name_colour(before) != now:
-        return f"{now} instead of {name_colour(before)}"
+    if kind == "changed" and before is not None:
+        if name_colour(before) != now:
+            return f"{now} instead of {name_colour(before)}"
+        if lighter := _lighter(region.query_rgb, before):
+            return f"both {now}, the query {lighter}"
     colour = name_colour(before) if kind == "missing" and before else now
     part = " ".join([colour, *([region.shape] if region.shape else []), "part"])
     return f"{'an' if part[0] in 'aeiou' else 'a'} {part}"
@@ -283,14 +301,22 @@ def _how_compared(measurement: Measurement, references: int, query: Picture) -> 
     down = round(move.dy * half * query.height / height)
     # The view is turned by multiples of 45 degrees and the query against the view; the sum goes from -180 to 179.
     degrees = round((measurement.degrees + move.degrees + 180) % 360 - 180)
-    sideways = "left" if right < 0 else "right"
-    upwards = "up" if down < 0 else "down"
-    turned = "anticlockwise" if degrees < 0 else "clockwise"
+    turned = "not turned"
+    if degrees:
+        turned = f"turned {counted(abs(degrees), 'degree')} {'anticlockwise' if degrees < 0 else 'clockwise'}"
+    scale = f"{move.scale:.2f}"
+    large = "as large" if scale == "1.00" else f"{scale} times as large"
     return (
         f"Compared patch by patch in both directions with {compared_with}; "
-        f"the query is shifted {counted(abs(right), 'pixel')} {sideways} and {abs(down)} {upwards}, "
-        f"turned {counted(abs(degrees), 'degree')} {turned}, and {move.scale:.2f} times as large."
+        f"the query is {_shift(right, down)}, {turned}, and {large}."
     )
+
+
+def _shift(right: int, down: int) -> str:
+    """`shifted 5 pixels right and 3 pixels up`, `not shifted`."""
+    ways = (right, "left" if right < 0 else "right"), (down, "up" if down < 0 else "down")
+    moves = [f"{counted(abs(pixels), 'pixel')} {way}" for pixels, way in ways if pixels]
+    return f"shifted {' and '.join(moves)}" if moves else "not shifted"
 
 
 def _place(region: Region) -> str:
