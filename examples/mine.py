@@ -1,6 +1,7 @@
-"""A reward of your own in one file.
+r"""A reward of your own in one file.
 
-lad-reasoner train grpo configs/micro/grpo.yaml --rewards "[structure, accuracy, mine:short]"
+lad-reasoner train grpo configs/micro/grpo.yaml --rewards "[structure, accuracy, mine:short]" \
+    --reward_weights "[0.5, 0.5, 0.1]"
 """
 
 

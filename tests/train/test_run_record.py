@@ -57,6 +57,16 @@ def test_the_record_of_a_run(tmp_path: Path) -> None:
     fewer = read(path, *parts, "1")
     with pytest.raises(InputError, match=r"a step has 1 records .* was started with 2; make them the same again"):
         write_run_record(fewer, fewer.arguments(trl.SFTConfig), {}, resume=True)
+    picture = tmp_path / "data" / "images" / "01.png"
+    before = picture.read_bytes()
+    picture.write_bytes((tmp_path / "data" / "images" / "00.png").read_bytes())  # the records are the same
+    with pytest.raises(InputError, match="data: has changed since the run was started"):
+        write_run_record(recipe, arguments, {}, resume=True)
+    picture.write_bytes(before)
+    old = json.loads((tmp_path / "run" / "run.json").read_text())
+    del old["data"]["sha256"]["pictures and masks"]  # as earlier versions wrote it
+    (tmp_path / "run" / "run.json").write_text(json.dumps(old))
+    write_run_record(recipe, arguments, {}, resume=True)
     (tmp_path / "data" / "metadata.jsonl").write_text("\n")
     with pytest.raises(InputError, match="data: has changed since the run was started"):
         write_run_record(recipe, arguments, {}, resume=True)

@@ -73,6 +73,10 @@ def test_numbers_survive_the_command_line(rate: float, steps: int) -> None:
         (["--lr_scheduler_type", "kosine"], "--lr_scheduler_type: 'kosine' is none of its values: linear, cosine, "),
         (["--max_steps", "0"], "--max_steps: must be above 0, not 0"),
         (["--max_steps", "-1", "--num_train_epochs", "0"], "--num_train_epochs: must be above 0, not 0.0"),
+        (
+            ["--max_steps", "60", "--num_train_epochs", "3"],
+            "--num_train_epochs: has no effect with max_steps 60; leave it out, or give --max_steps -1",
+        ),
         (["--gradient_accumulation_steps", "0"], "--gradient_accumulation_steps: must be above 0, not 0"),
         (["--do_eval"], "--do_eval: has no effect; measure with `lad-reasoner eval`"),
         (["--resume_from_checkpoint", "x"], "--resume_from_checkpoint: has no effect; use --resume"),

@@ -8,6 +8,7 @@ A resumed run must have the settings and the data that it was started with, exce
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import subprocess
@@ -16,7 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from lad_reasoner.data.sets.built_set import DECISIONS, MANIFEST, METADATA
+from lad_reasoner.data.sets.built_set import DECISIONS, MANIFEST, METADATA, read_entries
 from lad_reasoner.errors import InputError
 from lad_reasoner.files.jsonl import load_json
 from lad_reasoner.files.whole import hash_file, write_whole
@@ -25,6 +26,7 @@ from lad_reasoner.train.settings import TRL, Recipe
 from lad_reasoner.version import installed_versions
 
 RUN = "run.json"
+PICTURES = "pictures and masks"  # one hash for all
 SECRET = "hub_token"
 PACKAGES = ("torch", "transformers", "trl", "accelerate", "peft", "datasets")
 FREE = frozenset(TRL["free_on_resume"])  # these may change when a run is resumed
@@ -43,6 +45,8 @@ def write_run_record(recipe: Recipe[Any], config: Any, facts: Mapping[str, Any],
     """
     data = recipe.ours.data
     hashes = {name: hash_file(data / name) for name in (MANIFEST, METADATA, DECISIONS) if (data / name).is_file()}
+    if config.process_index == 0:
+        hashes[PICTURES] = _hash_pictures(data)
     run: dict[str, Any] = {
         "config": recipe.ours.model_dump(mode="json") | _without_secret(recipe.theirs),
         "data": {"folder": str(data), "sha256": hashes},
@@ -79,6 +83,13 @@ def save_run_record(folder: Path, run: Mapping[str, Any]) -> None:
 def hash_weights(model: str) -> dict[str, str]:
     """SHA-256 of each weight file of the checkpoint that a run starts from."""
     return {file.name: hash_file(file) for file in sorted(find_folder(model).glob("*.safetensors"))}
+
+
+def _hash_pictures(data: Path) -> str:
+    """SHA-256 over the names and contents of all pictures and masks of a built set."""
+    names = sorted({name for entry in read_entries(data) for name in (*entry.images_file_names, *entry.masks)})
+    hashes = {name: hash_file(data / name) for name in names}
+    return hashlib.sha256(json.dumps(hashes).encode()).hexdigest()
 
 
 def _without_secret(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -121,7 +132,9 @@ def _check_same(earlier: Mapping[str, Any], run: Mapping[str, Any], recipe: Reci
         )
     if earlier.get("weights", run.get("weights")) != run.get("weights"):
         raise InputError(f"{recipe.ours.model}: has changed since the run was started; give another --output_dir")
-    if (earlier.get("data") or {}).get("sha256") != run["data"]["sha256"]:
+    hashes_before, hashes_now = (earlier.get("data") or {}).get("sha256") or {}, run["data"]["sha256"]
+    # Runs of earlier versions have no hash of the pictures.
+    if {PICTURES: hashes_now[PICTURES], **hashes_before} != hashes_now:
         raise InputError(f"{recipe.ours.data}: has changed since the run was started; give another --output_dir")
 
 
