@@ -19,7 +19,6 @@ from __future__ import annotations
 import argparse
 import json
 import shlex
-import shutil
 import signal
 import subprocess
 import sys
@@ -71,21 +70,18 @@ def steps(out: Path, *, quick: bool) -> list[list[str]]:
 
 
 def run(step: Sequence[str]) -> int:
-    """Run a step and return its exit code. Pictures are drawn beside their folder, which is there once all are."""
-    drawn = Path(step[2]) if step[:2] == ["data", "miniloco"] else None
-    half = drawn and drawn.with_name(f"{drawn.name}.half")
-    if drawn and half:
-        if drawn.is_dir():
-            return 0
-        shutil.rmtree(half, ignore_errors=True)
-        step = [*step[:2], str(half), *step[3:]]
+    """Run a step and return its exit code. Pictures that are all drawn are not drawn again."""
+    if step[:2] == ["data", "miniloco"] and is_drawn(Path(step[2])):
+        return 0
     try:
-        code = subprocess.run([COMMAND, *step], check=False).returncode
+        return subprocess.run([COMMAND, *step], check=False).returncode
     except KeyboardInterrupt:  # the step got it too and has saved what it did
         return 128 + signal.SIGINT
-    if drawn and half and not code:
-        half.rename(drawn)
-    return code
+
+
+def is_drawn(folder: Path) -> bool:
+    """Whether `data miniloco` has drawn all products: while one is missing, a hidden folder waits for its pictures."""
+    return any(folder.glob("*/facts.jsonl")) and not any(folder.glob(".*.part"))
 
 
 def logged(run: Path) -> list[dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -81,21 +82,23 @@ def test_a_wrong_word_would_be_seen() -> None:
 
 
 @pytest.mark.posix
-def test_pictures_that_were_half_drawn_are_drawn_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """In place of the command stands a program that makes the folder, and fails until it is `ready`."""
-    command = tmp_path / "command"
-    command.write_text(
-        f"#!{sys.executable}\nimport pathlib, sys\nfolder = pathlib.Path(sys.argv[3])\nfolder.mkdir(parents=True)\n"
-        "sys.exit(0 if pathlib.Path('ready').exists() else 7)\n"
-    )
-    command.chmod(0o755)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(reproduce, "COMMAND", command)
-    step = ["data", "miniloco", str(tmp_path / "out" / "source")]
-    assert reproduce.run(step) == 7
-    assert not (tmp_path / "out" / "source").exists()
-    (tmp_path / "ready").touch()
+def test_pictures_that_were_half_drawn_are_drawn_again(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The real command, of which a kill left one product of two."""
+    monkeypatch.setattr(reproduce, "COMMAND", Path(sys.executable).with_name("lad-reasoner"))
+    source = tmp_path / "out" / "source"
+    step = ["data", "miniloco", str(source), "--products", "bolt_plate,gear_pair", "--per-class", "1"]
     assert reproduce.run(step) == 0
-    assert [path.name for path in (tmp_path / "out").iterdir()] == ["source"]
-    (tmp_path / "ready").unlink()
-    assert reproduce.run(step) == 0  # nothing is left to draw
+    assert capfd.readouterr().out.endswith(f" in {source}\n")  # the folder that the step names
+    drawn = sorted(path.name for path in source.iterdir())
+    assert reproduce.run(step) == 0
+    assert capfd.readouterr().out == ""  # nothing is left to draw
+    shutil.rmtree(source / "gear_pair")
+    (source / ".gear_pair.part").mkdir()
+    assert reproduce.run(step) == 0
+    assert sorted(path.name for path in source.iterdir()) == drawn
+    (source / "bolt_plate").rename(source / ".bolt_plate.part")
+    (source / "gear_pair").rename(source / ".gear_pair.part")
+    monkeypatch.setattr(reproduce, "COMMAND", Path(shutil.which("false") or ""))
+    assert reproduce.run(step) == 1
