@@ -163,6 +163,13 @@ def test_names_that_are_no_model(tmp_path: Path) -> None:
     check_refused(tmp_path, "no config.json")
 
 
+def test_a_training_run_is_not_its_model(folder: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    folder.rename(run / "model")
+    check_refused(run, "the folder of a training run; give the model in it", str(run / "model"))
+
+
 def test_missing_processor(folder: Path) -> None:
     (folder / "preprocessor_config.json").unlink()
     check_refused(folder, "no picture processor", "copy preprocessor_config.json")

@@ -199,6 +199,8 @@ def check_folder(folder: Path, name: object) -> None:
     if not (folder / "config.json").is_file():
         if (folder / "adapter_config.json").is_file():
             raise InputError(f"{name}: holds an adapter without its base model; merge them and save the whole model")
+        if (folder / "model" / "config.json").is_file():
+            raise InputError(f"{name}: the folder of a training run; give the model in it, {Path(str(name)) / 'model'}")
         raise InputError(f"{name}: no config.json in it; give the folder of a Hugging Face model")
     if not any(folder.glob("*.safetensors")):
         pickles = sorted(file.name for pattern in _PICKLES for file in folder.glob(pattern))
