@@ -226,6 +226,9 @@ def test_ms_swift_sft(sft: Path, tmp_path: Path) -> None:
 @pytest.mark.posix
 def test_ms_swift_pairs(pairs: Path, tmp_path: Path) -> None:
     (tmp_path / "sft model").mkdir()
+    with pytest.raises(InputError, match=r"sft model has no config\.json; give a model's folder"):
+        export_set(pairs, tmp_path / "out", to="ms-swift", model=str(tmp_path / "sft model"))
+    (tmp_path / "sft model" / "config.json").touch()
     export_set(pairs, tmp_path / "out", to="ms-swift", model=str(tmp_path / "sft model"))
     for gpus in (1, 8):
         words, _ = start(tmp_path / "out/train.sh", gpus=gpus)

@@ -132,7 +132,12 @@ def export_set(
         raise InputError(
             f"--model: is missing; GRPO starts from the model after SFT, or without that stage from {BASE}"
         )
-    model = str(Path(model).expanduser().absolute()) if model and Path(model).expanduser().exists() else model or BASE
+    model = model or BASE
+    here = Path(model).expanduser()
+    if here.exists():
+        if not (here / "config.json").is_file():
+            raise InputError(f"--model: {model} has no config.json; give a model's folder, such as RUN/model")
+        model = str(here.absolute())
     sizes = {name: _size(folder / name) for name in track(names, len(names), "Measuring pictures")}
     limits = _measure(entries, sizes, max_pixels)
     write = {"llama-factory": _llama_factory, "easyr1": _easyr1, "ms-swift": _ms_swift}[to]
