@@ -38,6 +38,8 @@ def test_the_file_and_the_words_that_win_over_it(tmp_path: Path) -> None:
     assert changed.ours.lora == {"r": 8, "lora_alpha": 32}
     assert changed.ours.freeze_vision
     assert read(path, "--lora", "null").ours.lora is None
+    trial = read(CONFIGS / "paper" / "sft.yaml", "--max_steps", "2")  # it counts epochs
+    assert trial.theirs["max_steps"] == 2
     assert read(path, "--save_strategy", "no").theirs["save_strategy"] == "no"
     assert read(path, "--run_name", "'a").theirs["run_name"] == "'a"  # no YAML, but a name
 

@@ -158,7 +158,8 @@ def read_recipe(
     for key in {*TRL["above_zero"]} & rest.keys():
         if rest[key] <= 0 and (key, rest[key]) != ("max_steps", -1):  # TRL's default: num_train_epochs counts
             raise InputError(f"{where(key)}: must be above 0, not {rest[key]}")
-    if rest.get("max_steps", -1) > 0 and "num_train_epochs" in rest:
+    shortened = "max_steps" in flags and "num_train_epochs" not in flags  # a trial of a config that counts epochs
+    if rest.get("max_steps", -1) > 0 and "num_train_epochs" in rest and not shortened:
         raise InputError(
             f"{where('num_train_epochs')}: has no effect with max_steps {rest['max_steps']}; leave it out, or give "
             "--max_steps -1"
