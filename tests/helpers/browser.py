@@ -30,7 +30,7 @@ def axe_faults(page: Page, rules: Sequence[str] = ()) -> list[list[str]]:
     """[rule, impact, the first element] of each fault that axe finds on the page, by all rules or by these."""
     if not page.evaluate("'axe' in window"):
         page.evaluate(AXE.read_text(encoding="utf-8"))
-    # What passed is not described, and no stylesheet is fetched again: only rules that axe has off by default need that.
+    # What passed is not described; no stylesheet is fetched again, which only rules that axe has off by default need.
     options: dict[str, Any] = {"resultTypes": ["violations"], "preload": False}
     if rules:
         options["runOnly"] = list(rules)
