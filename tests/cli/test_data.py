@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +13,11 @@ import pytest
 import yaml
 
 from helpers.chat_server import Act, ChatServer
+from helpers.command_line import COMMAND, call
 from helpers.skeletons import draw, mvtec_ad
 from lad_reasoner.miniloco import write_benchmark
 
-COMMAND = str(Path(sys.executable).with_name("lad-reasoner"))
 ENVIRONMENT = {**os.environ, "COLUMNS": "160"}
-
-
-def run(*args: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([COMMAND, *map(str, args)], capture_output=True, text=True, cwd=cwd, env=ENVIRONMENT)
 
 
 @pytest.fixture(scope="module")
@@ -35,33 +30,33 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_built_checked_and_exported(folder: Path) -> None:
-    done = run("data", "sft", "m", "--teacher", "offline", "--out", "sft", cwd=folder)
+    done = call("data", "sft", "m", "--teacher", "offline", "--out", "sft", cwd=folder)
     assert done.returncode == 0, done.stderr
     assert "MiniLOCO/bolt_plate" in done.stdout
     assert done.stdout.splitlines()[-1] == "7 records (6 anomalous, 1 good) in sft"
     assert "left out: 2 are good pictures beyond --good-share" in done.stderr
-    done = run("data", "pairs", "m", "--out", "pairs", "--balanced", "--references", "2", cwd=folder)
+    done = call("data", "pairs", "m", "--out", "pairs", "--balanced", "--references", "2", cwd=folder)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == "6 records (3 anomalous, 3 good) in pairs"
     assert done.stdout.splitlines()[0].split() == ["class", "anomalous", "good"]  # no column without content
     for name in ("sft", "pairs"):
-        done = run("data", "check", name, "--benchmark", "loco", cwd=folder)
+        done = call("data", "check", name, "--benchmark", "loco", cwd=folder)
         assert done.returncode == 0, done.stdout
         assert done.stdout.endswith("tokens: fit to train on\n")
         assert "licences: Apache-2.0" in done.stdout
-    done = run("data", "check", "pairs", "--max-tokens", "10", cwd=folder)
+    done = call("data", "check", "pairs", "--max-tokens", "10", cwd=folder)
     assert done.returncode == 1
     assert "error: 6: more than 10 tokens" in done.stdout
     assert done.stdout.endswith("NOT fit to train on\n")
-    done = run("data", "export", "pairs", "--to", "easyr1", "--model", "runs/sft", "--out", "easy", cwd=folder)
+    done = call("data", "export", "pairs", "--to", "easyr1", "--model", "runs/sft", "--out", "easy", cwd=folder)
     assert done.returncode == 0, done.stderr
     assert yaml.safe_load((folder / "easy/config.yaml").read_text())["data"]["answer_key"] == "answer"
-    done = run("data", "export", "pairs", "--to", "llama-factory", "--out", "no", cwd=folder)
+    done = call("data", "export", "pairs", "--to", "llama-factory", "--out", "no", cwd=folder)
     assert (done.returncode, done.stderr.count("\n")) == (1, 1)
 
 
 def test_the_table_of_classes_is_printed_with_its_reasons(folder: Path) -> None:
-    done = run("data", "pairs", "--mvtec-ad", "mvtec", "--out", "mvtec_pairs", cwd=folder)
+    done = call("data", "pairs", "--mvtec-ad", "mvtec", "--out", "mvtec_pairs", cwd=folder)
     assert done.returncode == 0, done.stderr
     assert "existence and number: missing cable, missing wire; colour: cable swap" in done.stdout
     assert done.stdout.count("MVTec AD/") == 8
@@ -89,7 +84,7 @@ def test_the_table_of_classes_is_printed_with_its_reasons(folder: Path) -> None:
     ],
 )
 def test_faults_in_one_line(folder: Path, args: list[str], word: str) -> None:
-    done = run("data", *args, cwd=folder)
+    done = call("data", *args, cwd=folder)
     assert done.returncode == 1
     assert word in done.stderr
     assert done.stderr.count("\n") == 1
@@ -113,7 +108,7 @@ def test_faults_in_one_line(folder: Path, args: list[str], word: str) -> None:
     ],
 )
 def test_flags_that_do_not_go_together_are_wrong_usage(folder: Path, args: list[str], words: str) -> None:
-    done = run("data", *args, cwd=folder)
+    done = call("data", *args, cwd=folder)
     assert done.returncode == 2
     assert f"Error: {words}" in done.stderr
     assert not (folder / "x").exists()
@@ -125,18 +120,18 @@ def test_a_set_of_git_lfs_pointers_is_no_success(tmp_path: Path) -> None:
         path = tmp_path / f"bolt/{name}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(pointer, encoding="utf-8")
-    built = run("data", "pairs", "bolt", "--out", "pairs", cwd=tmp_path)
+    built = call("data", "pairs", "bolt", "--out", "pairs", cwd=tmp_path)
     assert built.returncode == 1
     assert "left out: " in built.stderr and "cannot be read" in built.stderr
     assert built.stderr.splitlines()[-1].endswith("pairs: holds no pair, since every picture was left out")
-    judged = run("eval", "--benchmark", "folder", "--root", "bolt", "--out", "run", cwd=tmp_path)
+    judged = call("eval", "--benchmark", "folder", "--root", "bolt", "--out", "run", cwd=tmp_path)
     assert judged.returncode == 1
     assert "a Git LFS pointer" in judged.stderr and "nothing was judged" in judged.stderr.splitlines()[-1]
     assert "Traceback" not in built.stderr + judged.stderr
 
 
 def test_the_offline_teacher_knows_nothing_of_photographs(folder: Path) -> None:
-    done = run("data", "sft", "mvtec", "--teacher", "offline", "--out", "offline", cwd=folder)
+    done = call("data", "sft", "mvtec", "--teacher", "offline", "--out", "offline", cwd=folder)
     assert done.returncode == 1
     assert "left out: 71 the offline teacher writes about MiniLOCO's pictures only" in done.stderr
     assert done.stderr.endswith("offline: no question was answered; the reasons are printed above\n")
@@ -144,7 +139,7 @@ def test_the_offline_teacher_knows_nothing_of_photographs(folder: Path) -> None:
 
 def test_help_ends_with_an_example() -> None:
     for verb in ("sft", "pairs", "check", "export"):
-        done = run("data", verb, "--help")
+        done = call("data", verb, "--help")
         assert done.returncode == 0
         assert f"Example: lad-reasoner data {'miniloco m' if verb in ('sft', 'pairs') else verb}" in done.stdout
 
@@ -168,7 +163,7 @@ def test_a_service_as_teacher_killed_and_resumed(tmp_path: Path) -> None:
     with ChatServer(answer) as server:
         flags = ["--teacher", server.url, "--teacher-model", "t", "--prices", "1,2", "--good-share", "0.5"]
         command = ["data", "sft", "lamp", "--out", "sft", *flags, "--concurrency", "2"]
-        dry = run(*command, "--dry-run", cwd=tmp_path)
+        dry = call(*command, "--dry-run", cwd=tmp_path)
         assert dry.returncode == 0, dry.stderr
         assert "80 questions about 80 pictures, 0 of them answered on disk; 80 to ask" in dry.stdout
         assert not (tmp_path / "sft").exists()
@@ -181,7 +176,7 @@ def test_a_service_as_teacher_killed_and_resumed(tmp_path: Path) -> None:
         paid = sum(1 for _ in (tmp_path / "sft/teacher.jsonl").read_text().splitlines())
         assert paid >= 25
         assert json.loads((tmp_path / "sft/manifest.json").read_text())["complete"] is False
-        done = run(*command, cwd=tmp_path)
+        done = call(*command, cwd=tmp_path)
         assert done.returncode == 0, done.stderr
         again = sum(count - 1 for count in server.paid.values())
     manifest = json.loads((tmp_path / "sft/manifest.json").read_text())
@@ -208,7 +203,7 @@ def test_a_teacher_none_of_whose_answers_fits_is_not_asked_to_the_end(tmp_path: 
     flags = ["--teacher-model", "t", "--concurrency", "2"]
     with ChatServer(useless) as server:
         command = ["data", "sft", "lamp", "--out", "sft", "--teacher", server.url, *flags]
-        done = run(*command, cwd=tmp_path)
+        done = call(*command, cwd=tmp_path)
         assert 40 <= sum(server.paid.values()) <= 44  # two attempts at each of 20, and what was under way
         assert done.returncode == 1
         line = done.stderr.splitlines()[-1]
@@ -219,7 +214,7 @@ def test_a_teacher_none_of_whose_answers_fits_is_not_asked_to_the_end(tmp_path: 
         assert len((tmp_path / "sft/teacher.jsonl").read_text().splitlines()) == sum(server.paid.values())
         assert json.loads((tmp_path / "sft/manifest.json").read_text())["complete"] is False
         server.behave = answer  # as after a restart with another template
-        done = run(*command, cwd=tmp_path)
+        done = call(*command, cwd=tmp_path)
         assert done.returncode == 0, done.stderr
         assert set(server.paid.values()) == {1}
     assert json.loads((tmp_path / "sft/manifest.json").read_text())["records"] == 60
@@ -232,13 +227,13 @@ def test_a_budget_that_is_spent_leaves_the_rest_for_later(tmp_path: Path) -> Non
         command = ["data", "sft", "lamp", "--out", "sft", "--teacher", server.url, "--teacher-model", "t"]
         command += ["--teacher-attempts", "3", "--teacher-temperature", "0.3", "--teacher-tokens", "700"]
         command += ["--teacher-timeout", "60", "--teacher-patience", "90"]
-        poor = run(*command, "--prices", "1,1", "--budget", "5", "--concurrency", "1", cwd=tmp_path)
+        poor = call(*command, "--prices", "1,1", "--budget", "5", "--concurrency", "1", cwd=tmp_path)
         assert poor.returncode == 1
         assert "26 questions are still to be asked; run the same command again" in poor.stderr  # one was asked twice
         assert "the budget was spent" in poor.stderr
         assert sum(server.paid.values()) == 5
         assert {(body["temperature"], body["max_completion_tokens"]) for body in server.bodies} == {(0.3, 700)}
-        rich = run(*command, "--prices", "1,1", "--budget", "100", "--concurrency", "1", cwd=tmp_path)
+        rich = call(*command, "--prices", "1,1", "--budget", "100", "--concurrency", "1", cwd=tmp_path)
         assert rich.returncode == 0, rich.stderr
         assert max(server.paid.values()) == 1
     assert json.loads((tmp_path / "sft/manifest.json").read_text())["records"] == 30

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from helpers.command_line import call
 from helpers.damaged import JSON, NAMES
 from helpers.planted import lamps, plant
 from lad_reasoner.errors import InputError
@@ -23,7 +21,6 @@ from lad_reasoner.evaluation.run import Run, read_run
 from lad_reasoner.judge import Judgement, PicturePair
 from lad_reasoner.report.evaluation import write_evaluation
 
-COMMAND = str(Path(sys.executable).with_name("lad-reasoner"))
 CLASSES = ("pushpins", "screw_bag")
 
 
@@ -371,19 +368,13 @@ def test_the_verb(write: Write, tmp_path: Path) -> None:
     rows += [f"/x/lamp/test/logical_anomalies/00{i}.png,{i + 2}\n" for i in range(3)]
     path = write("Their System.csv", "path,points\n" + "".join(rows))
     options = ["eval", "--benchmark", "folder", "--root", root, "--model", f"file:{path}", "--out", tmp_path / "run"]
-    environment = {**os.environ, "COLUMNS": "120"}
-
-    def run(*more: object) -> subprocess.CompletedProcess[str]:
-        command = [COMMAND, *map(str, options), *map(str, more)]
-        return subprocess.run(command, capture_output=True, text=True, env=environment)
-
-    done = run("-M", "columns=score=points", "-M", "threshold=2")
+    done = call(*options, "-M", "columns=score=points", "-M", "threshold=2")
     assert done.returncode == 0, done.stderr
     assert "Their System on folder" in done.stdout
     assert "note: the file has scores only: anomalous from 2 on" in done.stderr
     answers = [line.verdict.answer for line in read_run(tmp_path / "run").predictions]
     assert answers == ["no", "no", "yes", "yes", "yes", "yes", "yes"]
-    done = run("-M", "columns=score=points")
+    done = call(*options, "-M", "columns=score=points")
     assert (done.returncode, done.stderr.count("\n")) == (1, 1)
     assert "give the lowest score of an anomalous image with -M threshold=…" in done.stderr
 

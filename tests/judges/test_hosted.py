@@ -24,6 +24,7 @@ from filelock import FileLock
 from PIL import Image
 
 from helpers.chat_server import Act, ChatServer, faulty, pictures
+from helpers.command_line import COMMAND, call
 from helpers.micro_server import by_micro, micro
 from helpers.planted import lamps
 from lad_reasoner.answers import parse_response
@@ -47,7 +48,6 @@ from lad_reasoner.remote.ledger import Exchange
 from lad_reasoner.remote.prices import Prices
 from lad_reasoner.runner import run as run_judge
 
-COMMAND = str(Path(sys.executable).with_name("lad-reasoner"))
 GOOD = "<think>All there.</think><answer>no</answer>"
 BAD = "<think>A lamp is missing.</think><answer>yes</answer>"
 
@@ -778,7 +778,7 @@ def test_the_verbs(tmp_path: Path) -> None:
     root = lamps(tmp_path / "lamps")
     options = ["eval", "--benchmark", "folder", "--root", root, "--model", "big", "--out", tmp_path / "run"]
     with ChatServer(by_colour) as server:
-        done = run(*options, "--server", server.url, "-M", "prices=2,10", "-M", "concurrency=3")
+        done = call(*options, "--server", server.url, "-M", "prices=2,10", "-M", "concurrency=3")
         assert done.returncode == 0, done.stderr
         assert "paid: 7 answers (700 input and 140 output tokens, cost 0.0028); already in" in done.stderr
         assert len(list(read_records(tmp_path / "run/answers.jsonl", Exchange))) == 7
@@ -786,7 +786,7 @@ def test_the_verbs(tmp_path: Path) -> None:
         good = root / "lamp/train/good/000.png"
         asked = ["inspect", "--model", "big", "--server", server.url, "--reference", good, root / "lamp/test", "--json"]
         for paid in (14, 14):
-            done = run(*asked)
+            done = call(*asked)
             assert done.returncode == 0, done.stderr
             assert server.paid.total() == paid
     verdicts = [Verdict.model_validate_json(line) for line in done.stdout.splitlines()]
@@ -794,7 +794,7 @@ def test_the_verbs(tmp_path: Path) -> None:
     assert "paid: 0 answers (0 input and 0 output tokens); already in" in done.stderr
     assert len(read_run(tmp_path / "run").predictions) == 7
     assert read_run(tmp_path / "run").settings.notes[0].startswith(f"big was asked at {server.url};")
-    refused = run(*options[:-1], tmp_path / "other", "--server", "http://127.0.0.1:9/v1", "-M", "prices=cheap")
+    refused = call(*options[:-1], tmp_path / "other", "--server", "http://127.0.0.1:9/v1", "-M", "prices=cheap")
     assert refused.returncode == 1
     assert "prices cheap: give two numbers with a comma" in refused.stderr
 
@@ -804,8 +804,8 @@ def test_invalid_answers_are_not_judged(tmp_path: Path, flags: tuple[str, ...]) 
     root = lamps(tmp_path / "lamps", good=2, bad=3)
     options = ["--reference", root / "lamp/train/good/000.png", "--out", tmp_path / "out"]
     with ChatServer(lambda body, before: raw("length", content=None, reasoning_content="I look …")) as server:
-        done = run("inspect", "--model", "big", "--server", server.url, *options, root / "lamp/test", *flags)
-        cut = run("inspect", "--model", "big", "--server", server.url, *options, root / "lamp/test", *flags)
+        done = call("inspect", "--model", "big", "--server", server.url, *options, root / "lamp/test", *flags)
+        cut = call("inspect", "--model", "big", "--server", server.url, *options, root / "lamp/test", *flags)
     assert (done.returncode, cut.returncode) == (1, 1)
     assert len(server.bodies) == 10
     assert "5 responses were cut off at the limit of 4096 tokens; give more with -M max_tokens=…" in done.stderr
@@ -827,7 +827,7 @@ def test_an_inspection_that_stops_has_its_receipt_and_what_it_learned(tmp_path: 
         return raw(model="cheap-model", content=GOOD)
 
     with ChatServer(once) as server:
-        done = run(*command, root / "lamp/test", "--server", server.url, "-M", "concurrency=1")
+        done = call(*command, root / "lamp/test", "--server", server.url, "-M", "concurrency=1")
     assert done.returncode == 1
     assert "status 402: the account cannot pay" in done.stderr.splitlines()[-1]
     assert "paid: 1 answer (" in done.stderr
@@ -849,7 +849,7 @@ def test_an_evaluation_that_judged_nothing_ends_with_one(tmp_path: Path) -> None
     root = lamps(tmp_path / "lamps", good=1, bad=2)
     options = ["eval", "--benchmark", "folder", "--root", root, "--model", "big", "--out", tmp_path / "run"]
     with ChatServer(lambda body, before: raw("length", content=None)) as server:
-        done = run(*options, "--server", server.url)
+        done = call(*options, "--server", server.url)
     assert done.returncode == 1
     assert "3 responses were cut off at the limit of 4096 tokens" in done.stderr
     assert done.stderr.endswith("run: nothing was judged: no response has a valid answer\n")
@@ -861,7 +861,7 @@ def test_an_evaluation_of_what_is_no_completion_ends_soon(tmp_path: Path, text: 
     root = lamps(tmp_path / "lamps", good=1, bad=2)
     options = ["eval", "--benchmark", "folder", "--root", root, "--model", "big", "--out", tmp_path / "run"]
     with ChatServer(lambda body, before: Act("raw", text)) as server:
-        done = run(*options, "--server", server.url)
+        done = call(*options, "--server", server.url)
     assert done.returncode == 1
     assert len(server.bodies) <= 2 * 3 + 1
     assert text.split()[0] in done.stderr.splitlines()[-1]
