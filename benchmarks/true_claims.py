@@ -384,9 +384,9 @@ class Evidence:
         return len(chosen), _name(np.median(pixels[inside], axis=0).astype(int)) if chosen else ""
 
     def _amounts(self, place: str, more: str | None, less: str | None, text: str) -> Iterator[Claim]:
-        """An assignment made anew: is its excess above the limit, there, and of these colours?"""
+        """An assignment made anew: is its excess above what good pictures show, there, and of these colours?"""
         amount = self.measured.amount
-        yield Claim("amount", text, self.measured.amount_speaks and amount.ratio >= 1)
+        yield Claim("amount", text, self.measured.amount_speaks and max(amount.ratio, amount.above_typical) > 1)
         surplus = amount.surplus
         rows, columns = surplus.shape
         most = np.argwhere(surplus >= 0.5 * surplus.max())

@@ -9,10 +9,12 @@ from PIL import Image, ImageDraw
 from scipy.optimize import linear_sum_assignment
 
 from helpers.scenes import BLUE, RED
+from helpers.shots import shot
 from lad_reasoner.files.pictures import Picture, read_picture
-from lad_reasoner.judges.evidence.amount import FEWEST, LIMIT, LIMIT_OF_FEW, Amounts, _pool
+from lad_reasoner.judges.evidence.amount import FEWEST, LIMIT, LIMIT_OF_FEW, SELDOM_LESS, Amounts, _pool
 from lad_reasoner.judges.evidence.backbone import Backbone
 from lad_reasoner.judges.evidence.judge import StudiedReferences, describe, measure_query
+from lad_reasoner.judges.evidence.matching import AMOUNT_POWER, Matcher
 from lad_reasoner.judges.evidence.wording import write_headline
 
 NORTH, EAST = np.array([1, 0], np.float32), np.array([0, 1], np.float32)
@@ -42,6 +44,16 @@ def test_references_that_differ_in_amount_allow_it() -> None:
     assert strict.measure(query).ratio > 1
     assert loose.measure(query).ratio < 1
     assert loose.limit == pytest.approx(LIMIT * 3 / 16, abs=1e-5)
+    # Their excesses are 2, 2 and 3 cells, the query's is 1 over the third.
+    assert loose.typical == pytest.approx((2 * 2 * 3) ** (1 / 3) / 16, abs=1e-5)
+    assert loose.measure(query).above_typical == 1
+    assert loose.measure(mosaic(15, 7)).above_typical == pytest.approx(4 / 12 ** (1 / 3), abs=1e-4)
+
+
+def test_references_of_one_pose_do_not_show_what_is_typical() -> None:
+    strict = Amounts.study(np.stack([mosaic(8, seed) for seed in range(3)]), 3, range(3))
+    assert strict.typical == pytest.approx(SELDOM_LESS)
+    assert strict.measure(mosaic(9, 7)).above_typical == pytest.approx(1 / 16 / SELDOM_LESS, abs=1e-3)
 
 
 def test_the_least_excess_is_that_of_assigning_to_every_reference() -> None:
@@ -66,6 +78,7 @@ def test_few_references_have_the_constant() -> None:
     assert amounts.limit == LIMIT_OF_FEW
     assert amounts.measure(mosaic(8, 7)).ratio == pytest.approx(0, abs=1e-5)
     assert amounts.measure(mosaic(9, 7)).ratio == pytest.approx(1 / 16 / LIMIT_OF_FEW, abs=1e-4)
+    assert amounts.measure(mosaic(9, 7)).above_typical == 1
 
 
 def crowd(blue: int, seed: int) -> Picture:
@@ -77,6 +90,25 @@ def crowd(blue: int, seed: int) -> Picture:
         x, y = 24 + 88 * (place % 4), 24 + 88 * (place // 4)
         draw.rectangle((x, y, x + 71, y + 71), fill=BLUE if index < blue else RED)
     return read_picture(image)
+
+
+@pytest.mark.parametrize(
+    ("appearance", "ratio", "above", "statistic", "speaks"),
+    [
+        (0.36, 0.5, 1.0, 0.36, False),  # of 0.40: good
+        (0.36, 0.9, 1.8, 0.36 * 1.8**AMOUNT_POWER, True),  # neither alone is too much
+        (0.30, 0.9, 1.8, 0.36, True),  # the amount is nearer to its limit, and within it
+        (0.44, 0.9, 1.8, 0.44 * 1.8**AMOUNT_POWER, False),  # the appearance is enough
+        (0.36, 2.0, 4.0, 0.80, True),
+    ],
+)
+def test_amount_and_appearance_together(
+    one_shot: Matcher, appearance: float, ratio: float, above: float, statistic: float, speaks: bool
+) -> None:
+    measured = one_shot.compare(one_shot.fit(shot("good", 1)))
+    amount = replace(measured.amount, ratio=ratio, above_typical=above)
+    measured = replace(measured, appearance=appearance, amount=amount, limit=0.40)
+    assert (measured.statistic, measured.amount_speaks) == (pytest.approx(statistic), speaks)
 
 
 def test_the_verdict_says_what_there_is_more_of(backbone: Backbone) -> None:

@@ -3,6 +3,7 @@
     amounts = Amounts.study(features)                # (references, rows, columns, channels)
     measured = amounts.measure(query)                # (rows, columns, channels)
     measured.ratio                                   # 2.3: that many times the limit
+    measured.above_typical                           # 3.1: that many times what good pictures show
 
 Matching patch by patch takes any number of tangerines for one: each finds a tangerine in the reference. So patches of
 query and reference are also assigned one to one, at the least total distance. What a patch must pay above its nearest
@@ -10,12 +11,17 @@ counterpart, because others have taken that, is the excess; its mean is the stat
 how large it is among good pictures: twice the largest excess of one of them against the others is the limit. With
 fewer, the limit is a constant that only a large change of the amounts reaches.
 
+Below that limit the excess still counts with what else is odd: amounts that are unusual, and an appearance that is
+nearly, are together a reason, though neither is alone.
+
 The excess does not depend on where things lie, and hardly on how they look; where the amounts of a product vary, the
 references' own excess is large, and the limit with it.
 """
 
 from __future__ import annotations
 
+import math
+import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -30,6 +36,7 @@ FEWEST = 3  # references
 LIMIT = 2.0  # times the largest excess among the references; no good picture of seven real sets reached it
 LIMIT_OF_FEW = 0.034  # excess (cosine distance), with fewer; no good picture of seven real sets reached it
 LEAST = 0.004  # excess (cosine distance) that is always normal: references of one pose show less than there is
+SELDOM_LESS = 0.008  # excess (cosine distance): references that show less on average do not show how much is typical
 ROUNDING = 1e-6  # of a mean of float32
 NEAREST = 10  # references that a query is assigned to, by their nearest patches
 
@@ -39,6 +46,7 @@ class Amount:
     """The excess of one query over the reference where it is least."""
 
     ratio: float  # in units of the limit
+    above_typical: float  # in units of what good pictures show; 1 if it is less, or if that is not known
     surplus: Floats  # (rows, columns) of cells, the excess of the query's cells
     reference: int  # index of that reference
     counterparts: NDArray[np.intp]  # (rows, columns), index of the reference's cell that each cell is assigned to
@@ -50,6 +58,7 @@ class Amounts:
 
     cells: Floats  # (references, rows, columns, channels)
     limit: float  # a mean cosine distance
+    typical: float = math.inf  # what good pictures show; infinite with few references
 
     @classmethod
     def study(cls, features: Floats, distinct: int, left_out: Sequence[int]) -> Amounts:
@@ -64,14 +73,18 @@ class Amounts:
         for index in left_out:
             others = [other for other in range(len(cells)) if other != index]
             excesses.append(_least_excess(cells[index], cells, others)[0])
-        return cls(cells, LIMIT * max(LEAST, *excesses))
+        typical = statistics.geometric_mean(max(SELDOM_LESS, excess) for excess in excesses)
+        return cls(cells, LIMIT * max(LEAST, *excesses), typical)
 
     def measure(self, features: Floats) -> Amount:
         """The excess of a query's features (rows, columns, channels)."""
         query = _pool(features[None])[0]
         excess, reference, surplus, counterparts = _least_excess(query, self.cells, range(len(self.cells)))
         shape = query.shape[:2]
-        return Amount(excess / self.limit, surplus.reshape(shape), reference, counterparts.reshape(shape))
+        above_typical = max(1.0, excess / self.typical)
+        return Amount(
+            excess / self.limit, above_typical, surplus.reshape(shape), reference, counterparts.reshape(shape)
+        )
 
 
 def _pool(features: Floats) -> Floats:

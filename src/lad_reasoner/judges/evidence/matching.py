@@ -22,8 +22,9 @@ Dense features of a pretrained network are compared by cosine distance, patch by
 The statistic is a mean of the largest TOP_SHARE of the distances in either direction, divided by a power of what the
 picture's patches otherwise show (their 90 % quantile): light, pose and texture move many patches, an anomaly moves a
 few. With more references, which are compared with each other, that power is smaller, since their variation is then
-known. `amount.py` measures besides how many of the patches there are. `normal_variation.py` turns the statistic into
-a score. This is not part of the paper, which asks a language model alone; it is the judge that needs no training.
+known. `amount.py` measures besides how many of the patches there are; where that is unusual, the statistic is larger.
+`normal_variation.py` turns the statistic into a score. This is not part of the paper, which asks a language model
+alone; it is the judge that needs no training.
 
 Tried and left out, since it did not help on seven sets of photographs: to subtract from a distance what the references
 show at that patch among themselves.
@@ -77,6 +78,7 @@ ALONE = 0.7  # how much one direction counts if the other shows nothing
 LEVEL = 0.90  # the quantile of the distances that stands for what the picture otherwise shows
 LEVEL_FLOOR, LEVEL_CEILING = 0.01, 0.3  # of that level; another scene must not pass as much variation
 LEVEL_POWER, LEVEL_POWER_OF_ONE = 0.2, 0.3  # the statistic is divided by level ** (the first + the second / references)
+AMOUNT_POWER = 0.3  # how much amounts above the typical ones count with the appearance
 COPY = 0.03  # a reference whose largest distances at their places are below this is a copy, not another shot
 MOST_COMMON = 0.8  # of the limit: what is drawn of a map begins below it
 
@@ -102,13 +104,14 @@ class Measurement:
 
     @property
     def statistic(self) -> float:
-        """What the score is made of: the larger of appearance and amount, in units of `limit` times the limit."""
-        return max(self.appearance, self.amount.ratio * self.limit)
+        """What the score is made of: the appearance, more of it with unusual amounts, or the amount alone if larger."""
+        with_amount: float = self.appearance * self.amount.above_typical**AMOUNT_POWER
+        return max(with_amount, self.amount.ratio * self.limit)
 
     @property
     def amount_speaks(self) -> bool:
-        """Whether the statistic is that of the amount."""
-        return self.amount.ratio * self.limit > self.appearance
+        """Whether the amount made the verdict: it is further from its limit, or the appearance is within its own."""
+        return self.amount.ratio * self.limit > self.appearance or self.appearance < self.limit <= self.statistic
 
     @cached_property
     def missing_in_query(self) -> Floats:
