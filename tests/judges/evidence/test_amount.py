@@ -14,7 +14,7 @@ from lad_reasoner.files.pictures import Picture, read_picture
 from lad_reasoner.judges.evidence.amount import FEWEST, LIMIT, LIMIT_OF_FEW, SELDOM_LESS, Amounts, _pool
 from lad_reasoner.judges.evidence.backbone import Backbone
 from lad_reasoner.judges.evidence.judge import StudiedReferences, describe, measure_query
-from lad_reasoner.judges.evidence.matching import AMOUNT_POWER, Matcher
+from lad_reasoner.judges.evidence.matching import AMOUNTS_ADD, Matcher
 from lad_reasoner.judges.evidence.wording import write_headline
 
 NORTH, EAST = np.array([1, 0], np.float32), np.array([0, 1], np.float32)
@@ -96,9 +96,9 @@ def crowd(blue: int, seed: int) -> Picture:
     ("appearance", "ratio", "above", "statistic", "speaks"),
     [
         (0.36, 0.5, 1.0, 0.36, False),  # of 0.40: good
-        (0.36, 0.9, 1.8, 0.36 * 1.8**AMOUNT_POWER, True),  # neither alone is too much
+        (0.38, 0.9, 1.1, 0.38 * 1.1, True),  # neither alone is too much
         (0.30, 0.9, 1.8, 0.36, True),  # the amount is nearer to its limit, and within it
-        (0.44, 0.9, 1.8, 0.44 * 1.8**AMOUNT_POWER, False),  # the appearance is enough
+        (0.44, 0.9, 1.8, 0.44 * AMOUNTS_ADD, False),  # the appearance is enough
         (0.36, 2.0, 4.0, 0.80, True),
     ],
 )

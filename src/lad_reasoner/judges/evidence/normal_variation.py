@@ -26,7 +26,7 @@ from dataclasses import dataclass
 # Measured with the default backbone on seven sets of photographs.
 LIMIT = -0.48  # log(statistic) of a typical product, with one reference
 DROP = 0.66  # how much lower that is with very many references
-MARGIN = 0.32  # between the mean of good pictures and their limit, were the references trusted wholly
+MARGIN = 0.35  # between the mean of good pictures and their limit, were the references trusted wholly
 HALF_WAY = 3  # references that count as much as what is known of typical products
 TRUST = 0.75  # how far the limit goes at most from the typical one to that of the references
 WIDTH = 0.12  # of log(statistic): how fast the score rises
