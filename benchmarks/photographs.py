@@ -37,7 +37,7 @@ from lad_reasoner.service import upkeep
 DRAWS = 5  # of the references
 MOST = 1000  # good and bad queries of a category
 COUNTS = (1, 4, 10)  # references
-CHANGED = 12  # good pictures of a set that are changed
+CHANGED = 100  # good pictures of a set that are changed, at most
 
 
 Values = NDArray[np.float64]

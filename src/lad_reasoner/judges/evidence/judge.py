@@ -202,12 +202,12 @@ def measure_query(references: StudiedReferences, query: Picture, reader: LabelRe
     working, look = matcher.fit(query), measure_look(query)
     comparison = matcher.compare(working)
     changes = find_changes(comparison, working, look, references.looks)
-    if comparison.appearance >= comparison.limit:
+    if comparison.statistic >= comparison.limit:
         looks = (references.looks[comparison.reference], look)
         imitation = imitate(comparison, working, changes, looks)
         alike = matcher.compare(working, imitation, comparison) if imitation else comparison
         # If it explains more of the query than the reference does.
-        if alike.appearance < comparison.appearance:
+        if (alike.statistic, alike.appearance) < (comparison.statistic, comparison.appearance):
             comparison = alike
             changes = find_changes(comparison, working, look, references.looks)  # its registration may be another
     # Also of a good picture: a station may set a lower limit, and then needs its places.

@@ -34,7 +34,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from typing import Final
 
@@ -78,7 +78,7 @@ ALONE = 0.7  # how much one direction counts if the other shows nothing
 LEVEL = 0.90  # the quantile of the distances that stands for what the picture otherwise shows
 LEVEL_FLOOR, LEVEL_CEILING = 0.01, 0.3  # of that level; another scene must not pass as much variation
 LEVEL_POWER, LEVEL_POWER_OF_ONE = 0.2, 0.3  # the statistic is divided by level ** (the first + the second / references)
-AMOUNTS_ADD = 1.125  # how much larger unusual amounts make the statistic at most: they tip the scale, no more
+AMOUNTS_ADD = 1.1  # how much larger unusual amounts make the statistic at most: they tip the scale, no more
 COPY = 0.03  # a reference whose largest distances at their places are below this is a copy, not another shot
 MOST_COMMON = 0.8  # of the limit: what is drawn of a map begins below it
 
@@ -233,7 +233,8 @@ class Matcher:
         """Measure a query, an RGB picture at working size (see `fit`), against all references.
 
         An imitation takes the place of the view that the query explains best. What a measurement of the same query
-        `before` and this one have in common is taken from there.
+        `before` and this one have in common is taken from there; how usual its amounts are is not known then, since
+        light and noise change them, too.
         """
         features = self._features(query) if before is None else before.features
         distances = self._compare(query, features.reshape(-1, features.shape[-1]), imitation)
@@ -257,7 +258,7 @@ class Matcher:
             similarity=distances.similarity,
             free_share=distances.free_share,
             appearance=placed.top / scale,
-            amount=self.amounts.measure(features) if before is None else before.amount,
+            amount=self.amounts.measure(features) if before is None else replace(before.amount, above_typical=1.0),
             limit=limit,
             features=features,
         )
