@@ -1,6 +1,8 @@
 """A reference shown as the query was taken: harmless changes are explained, defects remain."""
 
 from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from lad_reasoner.files.pictures import Picture
 from lad_reasoner.judges.evidence.backbone import Backbone
 from lad_reasoner.judges.evidence.imitation import imitate
 from lad_reasoner.judges.evidence.judge import StudiedReferences, measure_query
+from lad_reasoner.judges.evidence.matching import Matcher, Measurement
 from lad_reasoner.judges.evidence.whole_picture import WholeChange, measure_gain, measure_look, measure_sharpness
 from lad_reasoner.judges.evidence.wording import write_details
 
@@ -107,3 +110,23 @@ def test_what_is_known_of_the_query_is_not_computed_again(
     assert len(seen) == 1  # the imitation alone
     assert alike.appearance == again.appearance
     assert alike.amount.ratio == again.amount.ratio
+
+
+def test_amounts_of_a_picture_that_is_softer_do_not_count_as_unusual(
+    references: StudiedReferences, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nearly too much by appearance, and over the limit with the amounts, which softness changes, too."""
+    query, compare = as_query(blur(shot("good", 0).image)), Matcher.compare
+
+    def nearly(matcher: Matcher, *arguments: Any) -> Measurement:
+        measured = compare(matcher, *arguments)
+        if len(arguments) > 1:  # with the imitation
+            return measured
+        amount = replace(measured.amount, ratio=0.5, above_typical=2.0)
+        return replace(measured, appearance=0.95 * measured.limit, amount=amount)
+
+    monkeypatch.setattr(Matcher, "compare", nearly)
+    findings = measure_query(references, query)
+    assert findings.measurement.imitated == ("blurred",)
+    assert findings.measurement.amount.above_typical == 1
+    assert not findings.anomalous
