@@ -11,10 +11,10 @@ from scipy.optimize import linear_sum_assignment
 from helpers.scenes import BLUE, RED
 from helpers.shots import shot
 from lad_reasoner.files.pictures import Picture, read_picture
-from lad_reasoner.judges.evidence.amount import FEWEST, LIMIT, LIMIT_OF_FEW, SELDOM_LESS, Amounts, _pool
+from lad_reasoner.judges.evidence.amount import FEWEST, LEAST_TYPICAL, LIMIT, LIMIT_OF_FEW, Amounts, _pool
 from lad_reasoner.judges.evidence.backbone import Backbone
 from lad_reasoner.judges.evidence.judge import StudiedReferences, describe, measure_query
-from lad_reasoner.judges.evidence.matching import AMOUNTS_ADD, Matcher
+from lad_reasoner.judges.evidence.matching import MOST_BY_AMOUNT, Matcher
 from lad_reasoner.judges.evidence.wording import write_headline
 
 NORTH, EAST = np.array([1, 0], np.float32), np.array([0, 1], np.float32)
@@ -52,8 +52,8 @@ def test_references_that_differ_in_amount_allow_it() -> None:
 
 def test_references_of_one_pose_do_not_show_what_is_typical() -> None:
     strict = Amounts.study(np.stack([mosaic(8, seed) for seed in range(3)]), 3, range(3))
-    assert strict.typical == pytest.approx(SELDOM_LESS)
-    assert strict.measure(mosaic(9, 7)).above_typical == pytest.approx(1 / 16 / SELDOM_LESS, abs=1e-3)
+    assert strict.typical == pytest.approx(LEAST_TYPICAL)
+    assert strict.measure(mosaic(9, 7)).above_typical == pytest.approx(1 / 16 / LEAST_TYPICAL, abs=1e-3)
 
 
 def test_the_least_excess_is_that_of_assigning_to_every_reference() -> None:
@@ -98,7 +98,7 @@ def crowd(blue: int, seed: int) -> Picture:
         (0.36, 0.5, 1.0, 0.36, False),  # of 0.40: good
         (0.38, 0.9, 1.1, 0.38 * 1.1, True),  # neither alone is too much
         (0.30, 0.9, 1.8, 0.36, True),  # the amount is nearer to its limit, and within it
-        (0.44, 0.9, 1.8, 0.44 * AMOUNTS_ADD, False),  # the appearance is enough
+        (0.44, 0.9, 1.8, 0.44 * MOST_BY_AMOUNT, False),  # the appearance is enough
         (0.36, 2.0, 4.0, 0.80, True),
     ],
 )

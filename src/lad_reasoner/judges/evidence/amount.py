@@ -11,8 +11,8 @@ counterpart, because others have taken that, is the excess; its mean is the stat
 how large it is among good pictures: twice the largest excess of one of them against the others is the limit. With
 fewer, the limit is a constant that only a large change of the amounts reaches.
 
-Below that limit the excess still counts with what else is odd: amounts that are unusual, and an appearance that is
-nearly, are together a reason, though neither is alone.
+Below that limit an excess above that of good pictures still counts, with the appearance: where both are nearly too
+much, that is a reason, though neither is one alone; see `matching.py`.
 
 The excess does not depend on where things lie, and hardly on how they look; where the amounts of a product vary, the
 references' own excess is large, and the limit with it.
@@ -36,7 +36,7 @@ FEWEST = 3  # references
 LIMIT = 2.0  # times the largest excess among the references; no good picture of seven real sets reached it
 LIMIT_OF_FEW = 0.034  # excess (cosine distance), with fewer; no good picture of seven real sets reached it
 LEAST = 0.004  # excess (cosine distance) that is always normal: references of one pose show less than there is
-SELDOM_LESS = 0.008  # excess (cosine distance): references that show less on average do not show how much is typical
+LEAST_TYPICAL = 0.008  # excess (cosine distance) that is never unusual, for the same reason
 ROUNDING = 1e-6  # of a mean of float32
 NEAREST = 10  # references that a query is assigned to, by their nearest patches
 
@@ -73,7 +73,7 @@ class Amounts:
         for index in left_out:
             others = [other for other in range(len(cells)) if other != index]
             excesses.append(_least_excess(cells[index], cells, others)[0])
-        typical = statistics.geometric_mean(max(SELDOM_LESS, excess) for excess in excesses)
+        typical = statistics.geometric_mean(max(LEAST_TYPICAL, excess) for excess in excesses)
         return cls(cells, LIMIT * max(LEAST, *excesses), typical)
 
     def measure(self, features: Floats) -> Amount:

@@ -78,7 +78,7 @@ ALONE = 0.7  # how much one direction counts if the other shows nothing
 LEVEL = 0.90  # the quantile of the distances that stands for what the picture otherwise shows
 LEVEL_FLOOR, LEVEL_CEILING = 0.01, 0.3  # of that level; another scene must not pass as much variation
 LEVEL_POWER, LEVEL_POWER_OF_ONE = 0.2, 0.3  # the statistic is divided by level ** (the first + the second / references)
-AMOUNTS_ADD = 1.1  # how much larger unusual amounts make the statistic at most: they tip the scale, no more
+MOST_BY_AMOUNT = 1.1  # times larger unusual amounts make the statistic at most: they tip the scale, no more
 COPY = 0.03  # a reference whose largest distances at their places are below this is a copy, not another shot
 MOST_COMMON = 0.8  # of the limit: what is drawn of a map begins below it
 
@@ -105,7 +105,7 @@ class Measurement:
     @property
     def statistic(self) -> float:
         """What the score is made of: the appearance, more of it with unusual amounts, or the amount alone if larger."""
-        with_amount = self.appearance * min(AMOUNTS_ADD, self.amount.above_typical)
+        with_amount = self.appearance * min(MOST_BY_AMOUNT, self.amount.above_typical)
         return max(with_amount, self.amount.ratio * self.limit)
 
     @property

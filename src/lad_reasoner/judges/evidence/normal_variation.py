@@ -12,7 +12,8 @@ and what anomalies show, and both are known in part only:
 - Good pictures of one product lie where the references lie that are compared with each other, leave-one-out. The limit
   goes from that constant towards their mean and a margin, in logarithms: half the way with three references, more with
   more of them, up to TRUST. Even if good pictures are very much alike, an anomaly is not a smaller thing for that. The
-  margin grows alike: a few references have one less to be compared with, which takes a part of it up.
+  margin grows alike: a few references have one less to be compared with, which takes a part of it up. It also covers
+  what unusual amounts make of a good picture; those of the references do not count here.
 
 A reference that is a copy of another one shows no variation and does not count.
 """
