@@ -133,10 +133,14 @@ class Bank:
         if len(in_doubt) == 1:
             return views[in_doubt[0]]
 
+        largest = _number_of_largest(distances.shape[1])
+
         def exact(number: int) -> float:
             index, turn = views[number]
-            nearest = 1 - (self.features[index][turn] @ query.T).max(1)
-            return float(mean_of_largest(nearest) * favour[number])
+            # Only patches that may be among those with the largest distances.
+            least = np.partition(distances[number], -largest)[-largest] - 2 * DOUBT
+            patches = self.features[index][turn][distances[number] >= least]
+            return float(mean_of_largest(1 - (patches @ query.T).max(1), largest) * favour[number])
 
         return views[min(in_doubt, key=exact)]
 

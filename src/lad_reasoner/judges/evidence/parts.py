@@ -22,6 +22,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,10 +64,6 @@ class Palette:
 
     lightness: float  # how much it counts
     colours: NDArray[np.float32]  # (colours, 3) in CIELAB, L times `lightness`
-
-    def nearest(self, pixels: NDArray[np.float32]) -> NDArray[np.uint8]:
-        """For each pixel (pixels, 3), in CIELAB, the index (pixels,) of the nearest colour; the first of equal ones."""
-        return _nearest_colour(pixels * _weigh(self.lightness), self.colours)
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,9 +134,17 @@ class Parts:
         for rule in self.rules:
             for vote in _votes(rule, picture):
                 votes[vote.parts].append(vote)
+
+        @cache
+        def is_sure(rule: Rule) -> bool:
+            return _sure_numbers(picture, rule) is not None
+
+        # Only where votes may say something else: to see whether they are sure takes most of the time.
+        differing = [of_parts for of_parts in votes.values() if _may_differ(of_parts)]
+        sure = [[vote for vote in of_parts if vote.agrees or is_sure(vote.rule)] for of_parts in differing]
         # Other parts in the same numbers are most often the rims of the same ones: the larger are told.
         counts: dict[tuple[int, int], Miscount] = {}
-        for of_parts in sorted(votes.values(), key=lambda each: max(vote.area for vote in each)):
+        for of_parts in sorted(filter(None, sure), key=lambda each: max(vote.area for vote in each)):
             count = _tally(of_parts)
             if count:
                 counts[count.expected, count.found] = count
@@ -150,6 +155,8 @@ class Parts:
 class _Vote:
     """What one rule finds of one kind of parts."""
 
+    rule: Rule
+    agrees: bool  # whether the rule finds all its numbers
     parts: int
     expected: int
     found: int
@@ -158,16 +165,26 @@ class _Vote:
 
 
 def _votes(rule: Rule, picture: _Seen) -> list[_Vote]:
-    """One for each kind; none if the numbers are not sure."""
+    """One for each kind, which may not be sure."""
     numbers = picture.count(rule, 0)
-    if numbers != rule.numbers:
-        numbers = _sure_numbers(picture, rule)
     # Two kinds that differ: two parts that touch are one of another kind.
     if numbers is None or sum(map(int.__ne__, numbers, rule.numbers)) > 1:
         return []
-    votes = map(_Vote, rule.parts, rule.numbers, numbers, rule.kinds, rule.shown)
+    of_kinds = zip(rule.parts, rule.numbers, numbers, rule.kinds, rule.shown, strict=True)
+    votes = [_Vote(rule, numbers == rule.numbers, *of_kind) for of_kind in of_kinds]
     # Parts that all vanished were not recognised.
     return [vote for vote in votes if vote.expected <= 2 * vote.found <= 4 * vote.expected]
+
+
+def _may_differ(votes: Sequence[_Vote]) -> bool:
+    """Whether votes for some parts can find another number, if all those are sure that do."""
+    against = Counter(vote.found for vote in votes if vote.found != vote.expected).most_common(1)
+    same = sum(vote.agrees for vote in votes)  # surely
+    return bool(against) and _outvotes(against[0][1], same)
+
+
+def _outvotes(against: int, same: int) -> bool:
+    return against >= FEWEST_VOTES and against * OUTVOTED >= same
 
 
 def _tally(votes: Sequence[_Vote]) -> Miscount | None:
@@ -178,7 +195,7 @@ def _tally(votes: Sequence[_Vote]) -> Miscount | None:
     if not found:
         return None
     number, against = found.most_common(1)[0]
-    if against < FEWEST_VOTES or against * OUTVOTED < same:
+    if not _outvotes(against, same):
         return None
     largest = max(votes, key=lambda vote: vote.area)
     return Miscount(expected, number, against / (against + same), largest.shown)
@@ -212,19 +229,27 @@ class _Seen:
 
     def __init__(self, pixels: Pixels, palettes: Sequence[Palette]) -> None:
         self.pixels, self.palettes = pixels, palettes
-        self._changed: dict[int, NDArray[np.float32]] = {}
+        self._weighed: dict[tuple[int, float], NDArray[np.float32]] = {}
         self._groups: dict[tuple[int, int], NDArray[np.uint8]] = {}
         self._areas: dict[tuple[int, int, int, int], NDArray[np.float64]] = {}
 
     def mask(self, palette: int, colour: int, margin: int, change: int = 0) -> Mask:
         """The pixels that are nearest to this colour, less a margin, after one of CHANGES."""
-        if change not in self._changed:
-            self._changed[change] = lab_colours(CHANGES[change](self.pixels)).reshape(-1, 3)
         if (palette, change) not in self._groups:
-            groups = self.palettes[palette].nearest(self._changed[change])
+            groups = _nearest_colour(
+                self._colours(change, self.palettes[palette].lightness), self.palettes[palette].colours
+            )
             self._groups[palette, change] = groups.reshape(self.pixels.shape[:2])
         inside: Mask = self._groups[palette, change] == colour
         return _shrink(inside, margin) if margin else inside
+
+    def _colours(self, change: int, lightness: float) -> NDArray[np.float32]:
+        """After one of CHANGES, (pixels, 3) in CIELAB, L times `lightness`."""
+        if (change, 1) not in self._weighed:
+            self._weighed[change, 1] = lab_colours(CHANGES[change](self.pixels)).reshape(-1, 3)
+        if (change, lightness) not in self._weighed:
+            self._weighed[change, lightness] = self._weighed[change, 1] * _weigh(lightness)
+        return self._weighed[change, lightness]
 
     def areas(self, palette: int, colour: int, margin: int, change: int = 0) -> NDArray[np.float64]:
         """The shares of the picture that the connected areas of `mask` take."""
