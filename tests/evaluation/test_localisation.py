@@ -23,6 +23,8 @@ from lad_reasoner.errors import InputError
 from lad_reasoner.evaluation.benchmark import RenderedBenchmark, open_benchmark
 from lad_reasoner.evaluation.localisation import (
     Localisation,
+    PixelRows,
+    PixelSums,
     count_pixels,
     measure_localisation,
     read_counts,
@@ -32,7 +34,7 @@ from lad_reasoner.evaluation.run import Run, read_run, write_metrics
 from lad_reasoner.evaluation.thumbnails import hashed_path
 from lad_reasoner.judge import Judgement, PicturePair
 from lad_reasoner.miniloco.writer import write_benchmark
-from lad_reasoner.records import Prediction
+from lad_reasoner.records import Estimate, Prediction
 from lad_reasoner.report.evaluation import write_evaluation
 
 Map = NDArray[np.float32]
@@ -131,6 +133,59 @@ def test_every_measure_is_that_of_a_count_over_all_thresholds(seed: int, tmp_pat
         assert getattr(measured.by_kind["logical"], name).value == pytest.approx(mean, abs=1e-12)
     assert (measured.mean_over_classes.pictures, measured.mean_over_classes.anomalous, measured.queries) == (12, 8, 12)
     assert measured.by_kind["logical"].pictures == 8
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_resample_is_measured_as_its_queries_repeated(seed: int) -> None:
+    queries = draw_queries(seed)
+    counts = [count_pixels(heat, truth) for _, heat, truth in queries]
+    pixels = PixelSums()
+    for each in counts:
+        pixels.add(each)
+    weights = np.array([[1, 1, 1, 1, 1, 1], [0, 2, 1, 0, 2, 1], [3, 0, 0, 1, 1, 1], [2, 4, 0, 0, 0, 0]], np.float64)
+    measured = PixelRows(counts, pixels.bins()).measure(weights)
+    for row, drawn in zip(measured[:3], weights[:3], strict=True):
+        repeated = [query for query, times in zip(queries, drawn, strict=True) for _ in range(int(times))]
+        assert row == pytest.approx(list(brute_force(repeated).values()), abs=1e-12)
+    assert np.isnan(measured[3]).all()  # good pictures only
+
+
+def test_many_values_are_resampled_in_fewer_bins() -> None:
+    rng = np.random.default_rng(0)
+    pixels, counts = PixelSums(), []
+    for number in range(4):
+        heat, mask = rng.normal(0, 0.3, (120, 120)).astype(np.float32), np.zeros((120, 120), bool)
+        if number:
+            mask[20:50, 30 : 40 + 10 * number] = True
+            heat[mask] += 0.5
+        counts.append(count_pixels(heat, GroundTruth(mask, ((mask, 200),) if number else ())))
+        pixels.add(counts[-1])
+    assert (pixels.outside > 0).sum() > 5000
+    approximate = PixelRows(counts, pixels.bins()).measure(np.ones((1, 4)))[0]
+    assert approximate == pytest.approx(pixels.measure(), abs=5e-4)
+
+
+def test_every_measure_has_an_interval_over_its_pictures(tmp_path: Path) -> None:
+    lines = [line for name in "ab" for line in keep(tmp_path, name, draw_queries(ord(name)))]
+    measured = measure_localisation(tmp_path, lines)
+    assert measured is not None
+    assert measured == measure_localisation(tmp_path, lines[::-1])
+    estimates = [measured.mean_over_classes, measured.mean_over_kinds]
+    for each in (*estimates, *measured.by_class.values(), *measured.by_kind.values()):
+        for name in ("pixel_auroc", "aupro", "au_spro"):
+            estimate = getattr(each, name)
+            assert estimate.interval is not None
+            low, high = estimate.interval
+            assert low < estimate.value < high
+    widths = []
+    for each in (measured.mean_over_classes, *measured.by_class.values()):
+        assert each.pixel_auroc.interval is not None
+        widths.append(each.pixel_auroc.interval[1] - each.pixel_auroc.interval[0])
+    # Classes are drawn apart from each other: the mean of two varies less than they do on average.
+    assert widths[0] < np.mean(widths[1:])
+    without = measure_localisation(tmp_path, lines, resamples=0)
+    assert without is not None
+    assert without.mean_over_classes.aupro == Estimate(value=measured.mean_over_classes.aupro.value)
 
 
 def test_known_cases(tmp_path: Path) -> None:

@@ -146,9 +146,9 @@ def estimate_share(
     The interval is a bootstrap over the predictions, within each of the `strata`.
     """
     part, whole = np.asarray(parts, np.float64), np.asarray(wholes, np.float64)
-    samples = [_ratio(weights @ part, weights @ whole) for weights in _resample(np.asarray(strata), resamples)]
+    samples = [ratio(weights @ part, weights @ whole) for weights in resample(np.asarray(strata), resamples)]
     value = part.sum() / whole.sum() if whole.sum() else np.nan
-    return _to_estimate(float(value), np.concatenate([np.empty(0), *samples]))
+    return to_estimate(float(value), np.concatenate([np.empty(0), *samples]))
 
 
 def compare_predictions(
@@ -287,7 +287,7 @@ class _Bootstrap:
 
     def estimates(self) -> Estimates:
         names = VERDICT_METRICS + SCORE_METRICS
-        columns = {name: _to_estimate(float(self.point[i]), self.samples[:, i]) for i, name in enumerate(names)}
+        columns = {name: to_estimate(float(self.point[i]), self.samples[:, i]) for i, name in enumerate(names)}
         return Estimates(confusion=self.confusion, **columns)
 
 
@@ -306,7 +306,7 @@ class _Overall:
         return Summary(pooled=self.pooled.estimates(), mean_over_classes=self.mean().estimates())
 
 
-def _to_estimate(value: float, samples: Floats) -> Estimate:
+def to_estimate(value: float, samples: Floats) -> Estimate:
     """`samples` (resamples,) give the interval."""
     if np.isnan(value):
         return Estimate(value=None)
@@ -329,7 +329,7 @@ def _bootstrap(run: _Run, sets: dict[str, Bools], resamples: int) -> dict[str, _
     """The metrics of each set of predictions; all sets, and all calls, see the same resamples."""
     once = np.ones((1, len(run.pairs)))  # the predictions themselves: each is drawn once
     values: dict[str, list[Floats]] = {name: [_values(run, members, once)] for name, members in sets.items()}
-    for weights in _resample(run.category, resamples):
+    for weights in resample(run.category, resamples):
         for name, members in sets.items():
             values[name].append(_values(run, members, weights))
     bootstraps = {}
@@ -339,9 +339,12 @@ def _bootstrap(run: _Run, sets: dict[str, Bools], resamples: int) -> dict[str, _
     return bootstraps
 
 
-def _resample(strata: NDArray[np.str_], resamples: int) -> Iterator[Floats]:
-    """Blocks of (resamples, predictions): how often each is drawn, with replacement, from its own stratum."""
-    rng = np.random.default_rng(SEED)
+def resample(strata: NDArray[np.str_], resamples: int, *, part: int = 0) -> Iterator[Floats]:
+    """Blocks of (resamples, predictions): how often each is drawn, with replacement, from its own stratum.
+
+    Predictions that are drawn in several calls, a class at a time, have another `part` in each.
+    """
+    rng = np.random.default_rng((SEED, part) if part else SEED)
     block = max(1, _BLOCK // len(strata))
     for start in range(0, resamples, block):
         count = min(block, resamples - start)
@@ -365,13 +368,13 @@ def _values(run: _Run, members: Bools, weights: Floats) -> Floats:
     tp, fn, fp, tn = (weights @ cells.astype(float)).T  # (resamples,) each, as all that follow
     positive, negative = tp + fn, fp + tn
     mixed = positive * negative > 0
-    tpr, tnr = _ratio(tp, positive), _ratio(tn, negative)
+    tpr, tnr = ratio(tp, positive), ratio(tn, negative)
     spread = np.sqrt(((tp + fp) * (tn + fn)) * (positive * negative))  # in this order it is exact for perfect answers
-    correlation = _ratio(tp * tn - fp * fn, spread, 0.0)
+    correlation = ratio(tp * tn - fp * fn, spread, 0.0)
     verdict = [
-        _ratio(tp + tn, positive + negative),
-        np.where(positive > 0, _ratio(2 * tp, 2 * tp + fp + fn), np.nan),
-        _ratio(tp, tp + fp),
+        ratio(tp + tn, positive + negative),
+        np.where(positive > 0, ratio(2 * tp, 2 * tp + fp + fn), np.nan),
+        ratio(tp, tp + fp),
         tpr,
         tnr,
         (tpr + tnr) / 2,
@@ -397,13 +400,13 @@ def _score_values(score: Floats, anomalous: Bools, weights: Floats) -> list[Floa
     positive, negative = weights @ anomalous.astype(float), weights @ (~anomalous).astype(float)
     # A hit is in the right order with all good queries below its group, and in half with those within it.
     ordered = (hits * (negative[:, None] - all_alarms + alarms / 2)).sum(axis=1)
-    precisions = (hits * _ratio(all_hits, all_hits + all_alarms)).sum(axis=1, where=hits > 0)
+    precisions = (hits * ratio(all_hits, all_hits + all_alarms)).sum(axis=1, where=hits > 0)
     # F1 = 2 TP / (TP + FP + positive)
-    f1 = _ratio(2 * all_hits, all_hits + all_alarms + positive[:, None])
-    return [_ratio(ordered, positive * negative), _ratio(precisions, positive), f1.max(axis=1)]
+    f1 = ratio(2 * all_hits, all_hits + all_alarms + positive[:, None])
+    return [ratio(ordered, positive * negative), ratio(precisions, positive), f1.max(axis=1)]
 
 
-def _ratio(part: Floats, whole: Floats, otherwise: float = np.nan) -> Floats:
+def ratio(part: Floats, whole: Floats, otherwise: float = np.nan) -> Floats:
     """`part / whole`, and `otherwise` where there is nothing to divide by."""
     result = np.full(whole.shape, otherwise)
     np.divide(part, whole, out=result, where=whole > 0)

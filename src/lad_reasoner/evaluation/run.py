@@ -387,13 +387,16 @@ def measure_run(
     invalid = [line.verdict for line in lines if line.verdict.answer == "invalid" and not line.error]
     reasons = Counter(verdict.reason.partition(":")[0] or NO_ANSWER for verdict in invalid)
     changes = Counter(note for line in lines for note in line.verdict.notes)
+    localisation = None
+    if folder is not None:
+        localisation = measure_localisation(Path(folder) / LOCALISATION, lines, resamples=resamples)
     return RunMetrics(
         **dict(metrics),
         trivial=trivial,
         explanations=measure_explanations(lines, resamples=resamples),
         failed={line.pair.query: line.error for line in lines if line.error},
         not_judged=dict(reasons.most_common()),
-        localisation=None if folder is None else measure_localisation(Path(folder) / LOCALISATION, lines),
+        localisation=localisation,
         notes=tuple(describe_changes(changes, len(lines))),
         mean_seconds=round(sum(line.verdict.seconds for line in lines) / len(lines), 4),
         mean_tokens=round(sum(line.verdict.tokens for line in lines) / len(lines), 1),

@@ -189,7 +189,7 @@ def _values(metrics: Metrics) -> dict[Column, float | None]:
 
 def _map_values(folder: Path, run: Recorded) -> dict[Column, float | None]:
     """Of the maps that the run kept; nothing without any."""
-    localisation = measure_localisation(folder / LOCALISATION, run.predictions)
+    localisation = measure_localisation(folder / LOCALISATION, run.predictions, resamples=0)
     return {column: estimate.value for column, estimate in map_estimates(localisation).items()}
 
 

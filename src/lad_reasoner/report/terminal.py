@@ -214,9 +214,10 @@ def show_metrics(recorded: Recorded, metrics: RunMetrics, *, wide: bool = False,
     ):
         console.print(_wide_table(title, headings, lines) if wide else _narrow_table(title, narrow, lines))
     localisation = metric_rows.localisation_rows(metrics)
-    if localisation:  # without intervals, so that the wide table is narrow
-        headings = metric_rows.LOCALISATION_HEADINGS if wide else NARROW_LOCALISATION
-        console.print(_wide_table("Localisation (%)", headings, localisation))
+    if localisation:
+        title, headings = "Localisation (%)", metric_rows.LOCALISATION_HEADINGS
+        table = _wide_table(title, headings, localisation)
+        console.print(table if wide else _narrow_table(title, NARROW_LOCALISATION, localisation))
     reasons = metric_rows.explanation_rows(metrics)
     if reasons:
         table = Table(title="\nExplanations", title_justify="left", show_edge=False, show_header=False)
