@@ -3,6 +3,7 @@
 import re
 import time
 from collections.abc import Iterator
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -169,6 +170,37 @@ def test_a_number_hides_neither_its_box_nor_itself(
         assert number[start] + number[length] <= whole[start] + whole[length] + 3  # type: ignore[literal-required]
     if high < 480:
         assert number["y"] + number["height"] <= drawn["y"] or number["y"] >= drawn["y"] + drawn["height"]
+
+
+# x, y, width, height in a picture of 384 x 384, of a good nut beside other references.
+CROWDED = [
+    (232, 48, 60, 116), (248, 208, 92, 56), (40, 128, 76, 52), (96, 224, 28, 40), (84, 192, 20, 16), (52, 228, 24, 24),
+    (304, 160, 44, 32), (168, 56, 36, 20),
+]  # fmt: skip
+CORNER = [(220, 36, 32, 28), (208, 76, 28, 28)]
+
+
+@pytest.mark.parametrize("places", [CROWDED, CORNER])
+@pytest.mark.parametrize("width", [400, 1400])
+def test_numbers_do_not_hide_each_other(
+    page: Page, tmp_path: Path, places: list[tuple[int, int, int, int]], width: int
+) -> None:
+    boxes = [Box(x=x, y=y, width=wide, height=high, strength=1.5) for x, y, wide, high in places]
+    record = examination().verdict.model_copy(update={"boxes": tuple(boxes)})
+    query = Picture("p.png", Image.new("RGB", (384, 384), (40, 90, 160)), 384, 384)
+    page.set_viewport_size({"width": width, "height": 900})
+    opened(page, tmp_path, [row(judged(record, query, None))])
+    numbers = [each.bounding_box() for each in page.locator(".box b").all()]
+    page.set_viewport_size({"width": 1400, "height": 900})
+    assert len(numbers) == len(places)
+    for one, other in combinations(numbers, 2):
+        assert one
+        assert other
+        apart = [
+            one[start] + one[length] <= other[start] + 0.5 or other[start] + other[length] <= one[start] + 0.5  # type: ignore[literal-required]
+            for start, length in (("x", "width"), ("y", "height"))
+        ]
+        assert any(apart), (one, other)
 
 
 def test_the_filters_hint_can_be_read_in_the_dark(page: Page, tmp_path: Path) -> None:

@@ -42,7 +42,7 @@ class InspectionRow:
     picture: str = ""
     aspect: float = 1.0
     heat: str = ""
-    boxes: list[dict[str, float]] = field(default_factory=list)
+    boxes: list[dict[str, Any]] = field(default_factory=list)
     reference: int = 0
     truth: str | None = None
     right: bool | None = None
