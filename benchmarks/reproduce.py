@@ -57,7 +57,8 @@ def steps(out: Path, *, quick: bool) -> list[list[str]]:
         data = questions if stage == "sft" else pairs
         settings = ["--model", model, "--data", data, "--output_dir", str(out / name), *short]
         settings += OUR_REWARDS if name == "ours" else []
-        chain.append(["train", stage, f"configs/micro/{stage}.yaml", "--resume", *settings])
+        resumed = ["--resume"] if (out / name).exists() else []
+        chain.append(["train", stage, f"configs/micro/{stage}.yaml", *resumed, *settings])
     for kind, suffix in (("logical", ""), ("structural", "-structural")):
         runs = []
         for name in ("pixel-difference", "base", "sft", "grpo", "lad", "ours"):

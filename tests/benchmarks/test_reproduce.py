@@ -29,14 +29,17 @@ def parse(words: list[str]) -> Any:
     return command.make_context(command.name, list(words))
 
 
-@pytest.mark.parametrize("quick", [True, False])
-def test_every_step_is_a_command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, quick: bool) -> None:
+@pytest.mark.parametrize(("quick", "begun"), [(True, True), (False, True), (True, False)])
+def test_every_step_is_a_command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, quick: bool, begun: bool) -> None:
+    """Runs that were begun are resumed; on a first start nothing is said of checkpoints that are missing."""
     monkeypatch.chdir(ROOT)
+    for name in ("sft", *reproduce.GRPO_RUNS) if begun else ():
+        (tmp_path / name).mkdir()
     trained, compared, made = [], [], {tmp_path / "source", tmp_path / "benchmark"}
     for step in reproduce.steps(tmp_path, quick=quick):
         context = parse(step)
         if step[0] == "train":
-            assert context.params["resume"]
+            assert context.params["resume"] is begun
             path, words = context.params["config"], context.args
             if step[1] == "sft":
                 recipe: Any = read_recipe(path, words, ours=TrainSettings, theirs=trl.SFTConfig, unread=sft.UNREAD)

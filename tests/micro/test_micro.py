@@ -485,11 +485,19 @@ def test_a_damaged_state_is_named_and_half_a_model_is_replaced(
         ("seed: 2026-99-99", "YAML"),
         ("seed: !!bool x", "YAML"),
         ("seed: 1", "out"),
-        ("- 1", "valid"),
+        ("- 1", "must hold keys and values"),
         (Path("configs/micro/sft.yaml").read_text(), "a config of `train sft` or `train grpo`; run that"),
         (Path("configs/micro/base.yaml").read_text() + "\nsede: 1\n", "sede"),
         (Path("configs/micro/base.yaml").read_text().replace("steps: ", "steps: -"), "vision.steps"),
         (Path("configs/micro/base.yaml").read_text().replace("text_width: 256", "text_width: 32"), "text_width"),
+        (
+            Path("configs/micro/base.yaml").read_text().replace("seed: 1", "seed: true"),
+            "seed: must be a number, not true",
+        ),
+        (
+            Path("configs/micro/base.yaml").read_text().replace("{ steps: 300", "{ steps: true"),
+            r"trust\.steps: must be a number, not true",
+        ),
     ],
 )
 def test_a_wrong_config_is_named(text: str, word: str, tmp_path: Path) -> None:

@@ -133,10 +133,20 @@ def test_accelerate_reads_its_files(name: str) -> None:
         (["--beta", "0"], "beta, the coefficient of the KL, must be above 0"),
         (["--importance_sampling_level", "sequence"], "has no effect; set importance"),
         (["--multi_objective_aggregation", "normalize_then_sum"], "needs multi_objective_aggregation"),
-        (["--reward_weights", "[1]"], "reward_weights has 1 numbers for 2 rewards"),
+        (["--reward_weights", "[1]"], "^--reward_weights: has 1 numbers for 2 rewards"),
         (["--num_generations", "3"], "must be divisible by num_generations"),
-        (["--num_generations", "0"], r"recipe\.yaml: .*modulo by zero"),
-        (["--beta", "-1"], "beta, the coefficient of the KL, must be above 0"),
+        (["--num_generations", "0"], "^--num_generations: must be above 0, not 0$"),
+        (["--num_generations", "1"], "^--num_generations: GRPO requires at least 2 generations"),
+        (["--num_generations", "3"], "^--num_generations: generation_batch_size"),
+        (["--steps_per_generation", "0"], "^--steps_per_generation: must be above 0, not 0$"),
+        (["--epsilon", "-1"], r"^--epsilon: must be above 0, not -1\.0$"),
+        (["--epsilon_high", "-1"], "^--epsilon_high: must be at least 0"),
+        (["--top_p", "2"], r"^--top_p: must be at most 1, not 2\.0$"),
+        (["--top_p", "0"], "^--top_p: must be above 0"),
+        (["--temperature", "-1"], "^--temperature: must be above 0"),
+        (["--temperature", "0"], "^--temperature: must be above 0"),
+        (["--sample_steps", "true"], "^--sample_steps: must be a number, not true$"),
+        (["--beta", "-1"], "^--beta: beta, the coefficient of the KL, must be above 0"),
         (["--kl", "rewards"], "--kl"),
         (["--rewads", "[structure]"], "did you mean rewards"),
         (["--skip_flat_groups", "true", "--rewards", "[structure, consistent]"], "looks at the reward accuracy"),
@@ -231,9 +241,9 @@ def test_packages_that_are_missing(folder: Path, monkeypatch: pytest.MonkeyPatch
     check_packages(plain)
 
 
-def test_what_trl_refuses_is_told_with_the_file(folder: Path) -> None:
+def test_what_trl_refuses_is_told_with_the_flag(folder: Path) -> None:
     path = write_recipe(folder, **{**SETTINGS, "kl": "none", "beta": 0})
-    with pytest.raises(InputError, match=r"recipe.yaml: .*sync_ref_model"):
+    with pytest.raises(InputError, match="^--sync_ref_model: .*sync_ref_model"):
         grpo.train_grpo(path, ["--sync_ref_model", "true"])
     with pytest.raises(InputError, match=r"recipe\.yaml: Unknown loss type: gspo"):  # seen in the first step only
         grpo.train_grpo(path, ["--loss_type", "gspo"])

@@ -87,13 +87,19 @@ def test_what_changes_no_weight_of_grpo_may_change_on_resume(tmp_path: Path) -> 
         record("--beta", "0.02")
 
 
-def test_a_damaged_record_and_checkpoints_without_one(tmp_path: Path) -> None:
+def test_a_damaged_record_and_checkpoints_without_one(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     build(tmp_path / "data", records=2)
     recipe = read(write_recipe(tmp_path))
     arguments = recipe.arguments(trl.SFTConfig)
     (tmp_path / "run" / "checkpoint-3").mkdir(parents=True)
     with pytest.raises(InputError, match="holds a run"):
         write_run_record(recipe, arguments, {}, resume=False)
+    for started in (1, 2):  # said of the first time only: that one writes a record
+        assert len(write_run_record(recipe, arguments, {}, resume=True)["started"]) == started
+        assert caplog.messages == [
+            f"{recipe.out}: has checkpoints but no run.json, so nothing tells whether settings and data are those it "
+            "was started with"
+        ]
     for text, message in (("{", "not JSON"), ("[]", "not a run record")):
         (tmp_path / "run" / "run.json").write_text(text)
         with pytest.raises(InputError, match=message):

@@ -63,7 +63,7 @@ def test_numbers_survive_the_command_line(rate: float, steps: int) -> None:
         (["--lora.lora_alfa", "3"], "--lora: lora_alfa: no such setting; did you mean lora_alpha?"),
         (["--lora.r", "many"], "--lora: r: Input should be a valid integer"),
         (["--learning_rate", "fast"], "--learning_rate: Input should be a valid number"),
-        (["--learning_rate", "true"], "--learning_rate: true is a boolean in YAML; write the word in quotes"),
+        (["--learning_rate", "true"], "--learning_rate: must be a number, not true"),
         (["--learning_rate.x", "1"], "--learning_rate.x: learning_rate has no settings of its own"),
         (["--learning_rate"], "--learning_rate: has no value; write --learning_rate VALUE"),
         (["--model", "--seed", "3"], "--model: has no value; write --model VALUE"),
@@ -73,6 +73,17 @@ def test_numbers_survive_the_command_line(rate: float, steps: int) -> None:
         (["--dtype", "int8"], "--dtype: Input should be 'float32' or 'bfloat16', not 'int8'"),
         (["--optim", "adamm"], "--optim: 'adamm' is none of its values: adamw_torch, "),
         (["--lr_scheduler_type", "kosine"], "--lr_scheduler_type: 'kosine' is none of its values: linear, cosine, "),
+        (["--max_pixels", "true"], "--max_pixels: must be a number, not true"),
+        (["--learning_rate", "-1"], "--learning_rate: must be at least 0, not -1.0"),
+        (["--learning_rate", ".nan"], "--learning_rate: must be at least 0, not nan"),
+        (["--warmup_steps", "-3"], "--warmup_steps: must be at least 0, not -3.0"),
+        (["--per_device_train_batch_size", "0"], "--per_device_train_batch_size: must be above 0, not 0"),
+        (["--adam_beta1", "2"], "--adam_beta1: must be at most 1, not 2.0"),
+        (["--lora.r", "0"], "--lora.r: must be above 0, not 0"),
+        (["--lora", "{r: 0}"], "--lora: r: must be above 0, not 0"),
+        (["--lora.lora_dropout", "3"], "--lora.lora_dropout: must be at most 1, not 3.0"),
+        (["--fp16", "--bf16"], "--fp16: At most one of fp16 and bf16 can be True"),
+        (["--seed", "3", "--fsdp", "nonsense"], "--fsdp: "),
         (["--max_steps", "0"], "--max_steps: must be above 0, not 0"),
         (["--max_steps", "-1", "--num_train_epochs", "0"], "--num_train_epochs: must be above 0, not 0.0"),
         (
@@ -99,6 +110,9 @@ def test_words_that_cannot_be_used(tmp_path: Path, words: list[str], message: st
         ({"learnin_rate": 1}, "recipe.yaml: learnin_rate: no such setting; did you mean learning_rate?"),
         ({"learning_rate": "fast"}, "recipe.yaml: learning_rate: Input should be a valid number"),
         ({"freeze_vision": "perhaps"}, "recipe.yaml: freeze_vision: Input should be a valid boolean"),
+        ({"learning_rate": -1}, "recipe.yaml: learning_rate: must be at least 0, not -1.0"),
+        ({"lora": "{r: 0}"}, "recipe.yaml: lora.r: must be above 0, not 0"),
+        ({"fsdp": "nonsense"}, "recipe.yaml: fsdp: "),
         ({"lora": "{rr: 4}"}, "recipe.yaml: lora: rr: no such setting; did you mean r?"),
         ({"trust_remote_code": "true"}, "recipe.yaml: trust_remote_code: has no effect; code of a checkpoint is"),
     ],
@@ -107,7 +121,7 @@ def test_keys_that_cannot_be_used_are_named_with_the_file(
     tmp_path: Path, settings: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(InputError) as raised:
-        read(write_recipe(tmp_path, **settings))
+        read(write_recipe(tmp_path, **settings)).arguments(trl.SFTConfig)
     assert message in str(raised.value)
 
 
@@ -116,7 +130,9 @@ def test_every_setting_that_nothing_reads_is_one_of_theirs() -> None:
     known = {*field_names(trl.SFTConfig), *field_names(trl.GRPOConfig)}
     assert set(recipes.ELSEWHERE) <= known
     assert set(sft.UNREAD) <= set(field_names(trl.SFTConfig))
-    assert set(recipes.TRL["above_zero"]) <= known
+    known |= {f"lora.{name}" for name in field_names(pytest.importorskip("peft").LoraConfig)}
+    for numbers in ("above_zero", "not_negative", "at_most_one"):
+        assert set(recipes.TRL[numbers]) <= known
 
 
 @pytest.mark.parametrize(
@@ -184,3 +200,26 @@ def test_what_libraries_refuse_is_one_line(
 ) -> None:
     with pytest.raises(kind, match=message), read(write_recipe(tmp_path)).translated_errors():
         raise problem
+
+
+@pytest.mark.parametrize(
+    ("words", "problem", "start"),
+    [
+        (["--report_to", "nothing"], "nothing is not supported, only wandb are supported.", "--report_to: nothing"),
+        (["--lora.r", "8"], "`r` should be a positive integer", "--lora.r: `r` should"),
+        (
+            ["--lora", "{target_modules: [x]}"],
+            "No modules. Please check your `target_modules`",
+            "--lora: target_modules: ",
+        ),
+        (["--seed", "3"], "warmup_steps cannot be read", "{path}: warmup_steps: warmup_steps cannot"),
+        (["--seed", "3"], "the model has no seed", "{path}: the model"),
+    ],
+)
+def test_what_a_trainer_refuses_names_the_flag_or_the_line(
+    tmp_path: Path, words: list[str], problem: str, start: str
+) -> None:
+    path = write_recipe(tmp_path, warmup_steps=1)
+    with pytest.raises(InputError) as raised, read(path, *words).translated_errors():
+        raise ValueError(problem)
+    assert str(raised.value).startswith(start.format(path=path))

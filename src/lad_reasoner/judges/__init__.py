@@ -139,12 +139,15 @@ def _find_loader(name: str, *, served: bool) -> tuple[Callable[..., Any], dict[s
 
 
 def _convert(name: str, key: str, value: Any, annotation: Any) -> Any:
-    """The value in the type of the loader's parameter; values from the command line are text."""
-    if not isinstance(value, str) or annotation is Parameter.empty:
+    """The value in the type of the loader's parameter; values from the command line are text.
+
+    Of those from a station's file true and false are checked: they are no numbers.
+    """
+    if not isinstance(value, str | bool) or annotation is Parameter.empty:
         return value
     from pydantic import TypeAdapter, ValidationError
 
     try:
-        return TypeAdapter(annotation).validate_python(value)
+        return TypeAdapter(annotation).validate_python(value, strict=isinstance(value, bool))
     except ValidationError as error:
         raise InputError(f"{name}: option {key}={value}: {first_problem(error)}") from None

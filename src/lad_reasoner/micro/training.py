@@ -28,9 +28,10 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from lad_reasoner.errors import InputError, require
+from lad_reasoner.files.config import Config, read_yaml
 from lad_reasoner.files.jsonl import load_json
 from lad_reasoner.files.whole import write_whole
 from lad_reasoner.judges.vlm.checkpoint import find_folder, load_checkpoint, saving
@@ -59,28 +60,25 @@ Stage = Literal["vision", "language", "joint", "trust"]
 STAGES: tuple[Stage, ...] = ("vision", "language", "joint", "trust")
 
 
-class StageConfig(BaseModel):
+class StageConfig(Config):
     """One stage: its steps, the exercises of a step, the highest learning rate."""
 
-    model_config = ConfigDict(extra="forbid")
     steps: int = Field(ge=0)
     batch: int = Field(ge=1)
     lr: float = Field(gt=0)
 
 
-class JointConfig(BaseModel):
+class JointConfig(Config):
     """The stage of both parts together: its minutes, the exercises of a step, the highest learning rate."""
 
-    model_config = ConfigDict(extra="forbid")
     minutes: float = Field(ge=0)
     batch: int = Field(ge=1)
     lr: float = Field(gt=0)
 
 
-class MicroConfig(BaseModel):
+class MicroConfig(Config):
     """All settings of a run."""
 
-    model_config = ConfigDict(extra="forbid")
     out: Path
     start: str | None = Field(None, description="checkpoint that a run starts from; without it, random weights")
     seed: int = Field(ge=0)
@@ -106,16 +104,8 @@ class MicroConfig(BaseModel):
 
 def read_config(path: Path) -> MicroConfig:
     """The config of a YAML file; InputError names the file and the field."""
-    yaml = require("yaml", "train", "pyyaml")
-    try:
-        fields = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        mend = "the repository's own lie in its folder configs/"
-        raise InputError(f"{path}: cannot be read ({error.strerror}); give a config, {mend}") from None
-    except Exception as error:  # also ValueError, KeyError and AttributeError, of a date or a tag that cannot be
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise InputError(f"{path}: not valid YAML ({reason})") from None
-    if isinstance(fields, dict) and "output_dir" in fields:
+    fields = read_yaml(path)
+    if "output_dir" in fields:
         raise InputError(f"{path}: a config of `train sft` or `train grpo`; run that, or give one with out")
     try:
         return MicroConfig.model_validate(fields)

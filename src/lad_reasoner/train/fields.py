@@ -28,7 +28,10 @@ def check_fields(values: Mapping[str, Any], config: Any) -> dict[str, Any]:
         if value is False and _takes(hints[key], str) and not _takes(hints[key], bool):
             value = "no"  # YAML reads the word `no` as false
         if isinstance(value, bool) and not _takes(hints[key], bool):
-            raise ValueError(f"{key}: {str(value).lower()} is a boolean in YAML; write the word in quotes")
+            word = str(value).lower()
+            if _takes(hints[key], int) or _takes(hints[key], float):
+                raise ValueError(f"{key}: must be a number, not {word}")
+            raise ValueError(f"{key}: {word} is a boolean in YAML; write the word in quotes")
         try:
             adapter: TypeAdapter[Any] = TypeAdapter(hints[key], config=ConfigDict(arbitrary_types_allowed=True))
             checked[key] = adapter.validate_python(value)

@@ -193,25 +193,27 @@ def check_packages(arguments: Any) -> None:
 
 def make_arguments(recipe: Recipe[GrpoSettings]) -> Any:
     """TRL's GRPOConfig from a recipe, with our keys under TRL's names. InputError for settings that contradict."""
-    ours, theirs, where = recipe.ours, recipe.theirs, recipe.path
+    ours, theirs, where = recipe.ours, recipe.theirs, recipe.where
     if ours.kl == "none" and theirs.get("beta"):
-        raise InputError(f"{where}: beta: has no effect with kl: none; set kl: reward or kl: loss")
+        raise InputError(f"{where('beta')}: has no effect with kl: none; set kl: reward or kl: loss")
     if ours.kl != "none" and not theirs.get("beta", 0) > 0:
-        raise InputError(f"{where}: beta, the coefficient of the KL, must be above 0; or set kl: none")
+        place = recipe.flags.get("beta", recipe.path)
+        raise InputError(f"{place}: beta, the coefficient of the KL, must be above 0; or set kl: none")
     if ours.kl == "reward" and theirs.get("multi_objective_aggregation") == "normalize_then_sum":
-        raise InputError(f"{where}: kl: reward needs multi_objective_aggregation: sum_then_normalize; or set kl: loss")
+        key = where("multi_objective_aggregation")
+        raise InputError(f"{key}: kl: reward needs multi_objective_aggregation: sum_then_normalize; or set kl: loss")
     weights = theirs.get("reward_weights")
     if weights is not None and len(weights) != len(ours.rewards):
-        raise InputError(f"{where}: reward_weights has {len(weights)} numbers for {len(ours.rewards)} rewards")
+        raise InputError(f"{where('reward_weights')}: has {len(weights)} numbers for {len(ours.rewards)} rewards")
     if ours.skip_flat_groups and "accuracy" not in ours.rewards:
-        raise InputError(f"{where}: skip_flat_groups looks at the reward accuracy; add it to rewards")
+        raise InputError(f"{where('skip_flat_groups')}: looks at the reward accuracy; add it to rewards")
     if ours.resample_flat_groups and theirs.get("use_vllm"):
         raise InputError(
-            f"{where}: resample_flat_groups: samples in this process; set use_vllm: false, or leave it out"
+            f"{where('resample_flat_groups')}: samples in this process; set use_vllm: false, or leave it out"
         )
     if ours.structured and theirs.get("mask_truncated_completions"):
         raise InputError(
-            f"{where}: mask_truncated_completions: has no effect with structured: true, where each response ends; "
+            f"{where('mask_truncated_completions')}: has no effect with structured: true, where each response ends; "
             "leave it out, or set structured: false"
         )
     theirs["importance_sampling_level"] = ours.importance

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import math
 import subprocess
 from collections.abc import Mapping
@@ -24,6 +25,8 @@ from lad_reasoner.files.whole import hash_file, write_whole
 from lad_reasoner.judges.vlm.checkpoint import find_folder
 from lad_reasoner.train.settings import TRL, Recipe
 from lad_reasoner.version import installed_versions
+
+logger = logging.getLogger(__name__)
 
 RUN = "run.json"
 PICTURES = "pictures and masks"  # one hash for all
@@ -68,6 +71,12 @@ def write_run_record(recipe: Recipe[Any], config: Any, facts: Mapping[str, Any],
         if has_checkpoint:
             _check_same(earlier, run, recipe)
         run["started"] = [*earlier.get("started", []), *run["started"]]
+    elif resume and has_checkpoint:
+        logger.warning(
+            "%s: has checkpoints but no %s, so nothing tells whether settings and data are those it was started with",
+            recipe.out,
+            RUN,
+        )
     elif not resume and (has_checkpoint or (earlier is not None and _holds_work(recipe.out))):
         raise InputError(f"{recipe.out}: already holds a run; use --resume, or give another --output_dir")
     recipe.out.mkdir(parents=True, exist_ok=True)

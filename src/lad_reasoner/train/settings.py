@@ -21,9 +21,10 @@ from types import MappingProxyType
 from typing import Any, Generic, Literal, TypeVar
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, field_validator
 
 from lad_reasoner.errors import InputError, MachineError, require
+from lad_reasoner.files.config import Config, read_yaml
 from lad_reasoner.packaged import read_packaged
 from lad_reasoner.train.fields import check_fields, field_names, nearest, setting_problem, takes_truth
 
@@ -31,13 +32,12 @@ TRL: dict[str, Any] = read_packaged(__file__, "trl.toml")
 ELSEWHERE: dict[str, str] = TRL["without_effect"]["any_stage"]
 
 
-class TrainSettings(BaseModel):
+class TrainSettings(Config):
     """Our own keys, common to both stages; a stage adds its own in a subclass.
 
     `lora` takes PEFT's own names (`r`, `lora_alpha`, `target_modules` …) and trains an adapter instead of all weights.
     """
 
-    model_config = ConfigDict(extra="forbid")
     model: str = Field(description="micro-base, a model folder or a hub name")
     data: Path = Field(description="folder that `lad-reasoner data` built")
     max_pixels: int | None = Field(None, ge=28 * 28, description="pixel budget of a picture, saved with the model")
@@ -78,20 +78,38 @@ class Recipe(Generic[Ours]):
         return Path(self.theirs["output_dir"]).expanduser()
 
     def where(self, key: str) -> str:
-        """The flag or the line of the file that a setting comes from, for messages."""
-        return self.flags.get(key, f"{self.path}: {key}")
+        """The flag or the line of the file that a setting comes from, for messages; `lora.r` for one of `lora`'s."""
+        return _where(key, self.path, self.flags)
 
     def arguments(self, config: Any) -> Any:
-        """An instance of TRL's config class; InputError, with the file's name, for values that TRL refuses."""
+        """An instance of TRL's config class; InputError, with the flag or the line, for values that TRL refuses."""
         # With push_to_hub the trainer would push every checkpoint; publish.py pushes the finished model only.
         wanted = {key: value for key, value in self.theirs.items() if key != "push_to_hub"}
-        with self.translated_errors(), warnings.catch_warnings():
+        with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Transformers' and TRL's deprecations of each other's names
-            return config(**wanted)
+            try:
+                return config(**wanted)
+            except Exception as error:
+                with self.translated_errors(self._culprit(config, wanted, str(error))):
+                    raise
+
+    def _culprit(self, config: Any, wanted: Mapping[str, Any], problem: str) -> str:
+        """The setting without which TRL's config class does not have this problem, flags first; empty if none."""
+        for key in sorted(wanted, key=lambda key: key not in self.flags):
+            try:
+                config(**{name: value for name, value in wanted.items() if name != key})
+            except Exception as error:
+                if str(error) == problem:
+                    continue
+            return key
+        return ""
 
     @contextmanager
-    def translated_errors(self) -> Iterator[None]:
-        """Turn a library's error into an InputError with the file's name, or a MachineError for a missing package."""
+    def translated_errors(self, culprit: str = "") -> Iterator[None]:
+        """Turn a library's error into an InputError, or a MachineError for a missing package.
+
+        Its message names the setting at fault: `culprit`, else the one that the library's message is about.
+        """
         try:
             yield
         except (torch.OutOfMemoryError, MemoryError):
@@ -99,7 +117,20 @@ class Recipe(Generic[Ours]):
             raise MachineError(f"{self.path}: not enough memory to start training {self.ours.model}{remedy}") from None
         except (ValueError, TypeError, ArithmeticError, RuntimeError, ImportError) as error:
             kind = MachineError if "install" in str(error) else InputError
-            raise kind(f"{self.path}: {' '.join(str(error).split())[:300]}") from None
+            message = " ".join(str(error).split())[:300]
+            key = culprit or self._mentioned(message)
+            raise kind(f"{self.where(key) if key else self.path}: {message}") from None
+
+    def _mentioned(self, message: str) -> str:
+        """The given setting that a library's message names, or whose value (a word) it begins with; empty if none."""
+        given = {**self.theirs, **{f"lora.{key}": value for key, value in (self.ours.lora or {}).items()}}
+        for key in sorted(given, key=lambda key: key not in self.flags):
+            name = key.rpartition(".")[2]
+            # A name of one word is only meant where it stands in quotes, as in "`r` should be positive".
+            pattern = rf"\b{re.escape(name)}\b" if "_" in name else rf"[`'\"]{re.escape(name)}[`'\"=]"
+            if re.search(pattern, message) or (isinstance(given[key], str) and message.startswith(f"{given[key]} ")):
+                return key
+        return ""
 
 
 def read_recipe(
@@ -117,19 +148,19 @@ def read_recipe(
     value, a missing `output_dir`.
     """
     path = Path(path)
-    values = _read_yaml(path)
+    values = read_yaml(path)
     flags: dict[str, str] = {}  # key -> the flag that set it, for error messages
     bare: set[str] = set()  # keys whose flag came without a value
     for name, value in _read_words(overrides):
         _put(values, name, True if value is None else _read_value(value))
         key = name.partition(".")[0]
-        flags[key] = f"--{key}"
+        flags[key], flags[name] = f"--{key}", f"--{name}"
         bare.discard(key)
         if value is None:
             bare.add(key)
 
     def where(key: str) -> str:
-        return flags.get(key, f"{path}: {key}")
+        return _where(key, path, flags)
 
     if "out" in values and "model" not in values:
         raise InputError(f"{path}: a config of `train micro`; run that, or give one with model, data and output_dir")
@@ -155,9 +186,11 @@ def read_recipe(
     except ValueError as error:
         key, _, problem = str(error).partition(": ")
         raise InputError(f"{where(key)}: {problem}") from None
-    for key in {*TRL["above_zero"]} & rest.keys():
-        if rest[key] <= 0 and (key, rest[key]) != ("max_steps", -1):  # TRL's default: num_train_epochs counts
-            raise InputError(f"{where(key)}: must be above 0, not {rest[key]}")
+    numbers = {**rest, **{f"lora.{key}": value for key, value in (settings.lora or {}).items()}}
+    for key, value in numbers.items():
+        problem = _range_problem(key, value)
+        if problem:
+            raise InputError(f"{where(key)}: {problem}, not {value}")
     shortened = "max_steps" in flags and "num_train_epochs" not in flags  # a trial of a config that counts epochs
     if rest.get("max_steps", -1) > 0 and "num_train_epochs" in rest and not shortened:
         raise InputError(
@@ -169,25 +202,31 @@ def read_recipe(
     return Recipe(path, settings, {**machine_defaults(rest), **rest}, flags)
 
 
+def _where(key: str, path: Path, flags: Mapping[str, str]) -> str:
+    outer, _, inner = key.partition(".")
+    if inner and key not in flags and outer in flags:  # the flag gave all of them: --lora '{r: 8}'
+        return f"{flags[outer]}: {inner}"
+    return flags.get(key, f"{path}: {key}")
+
+
+def _range_problem(key: str, value: Any) -> str:
+    """What a number of TRL's or PEFT's must be and is not (nan is nothing of it); empty if it is in its range."""
+    if not isinstance(value, int | float) or (key, value) == ("max_steps", -1):  # TRL's: num_train_epochs counts
+        return ""
+    if key in TRL["above_zero"] and not value > 0:
+        return "must be above 0"
+    if key in TRL["not_negative"] and not value >= 0:
+        return "must be at least 0"
+    if key in TRL["at_most_one"] and not value <= 1:
+        return "must be at most 1"
+    return ""
+
+
 def machine_defaults(given: Mapping[str, Any]) -> dict[str, Any]:
     """Defaults that depend on this machine: is there a GPU, and does it support bfloat16?"""
     gpu = torch.cuda.is_available() and not given.get("use_cpu")
     exact = {} if given.get("fp16") else {"bf16": gpu and torch.cuda.is_bf16_supported()}
     return {"use_cpu": not gpu, "disable_tqdm": True, **exact}  # session.py shows the progress
-
-
-def _read_yaml(path: Path) -> dict[str, Any]:
-    yaml = require("yaml", "train", "pyyaml")
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        mend = "the repository's own lie in its folder configs/"
-        raise InputError(f"{path}: cannot be read ({error.strerror}); give a config, {mend}") from None
-    except Exception as error:  # also ValueError, KeyError and AttributeError, of a date or a tag that cannot be
-        raise InputError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from None
-    if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
-        raise InputError(f"{path}: must hold keys and values, such as `learning_rate: 1e-6`")
-    return values
 
 
 def _read_words(words: Iterable[str]) -> list[tuple[str, str | None]]:

@@ -88,3 +88,12 @@ def test_a_precision_that_is_none_is_refused(folder: Path) -> None:
         load_model(str(folder), dtype="float8")
     with pytest.raises(InputError, match="dtype 8: must be auto, float32, bfloat16"):
         load_model(str(folder), dtype=8)
+
+
+def test_true_is_no_number(folder: Path) -> None:
+    """As a station's file can have it; it counted as 1."""
+    with pytest.raises(InputError, match="option reasoning_tokens=True: "):
+        load_model(str(folder), reasoning_tokens=True)
+    checkpoint = load_checkpoint(folder)
+    checkpoint.model.config.reasoning_tokens = True  # of its config.json
+    assert checkpoint.reasoning_tokens is None

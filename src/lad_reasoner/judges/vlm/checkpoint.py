@@ -93,13 +93,13 @@ class Checkpoint:
     def reasoning_tokens(self) -> int | None:
         """The budget of a reasoning that its config.json states (key `reasoning_tokens`); None if it states none."""
         budget = getattr(self.model.config, "reasoning_tokens", None)
-        return budget if isinstance(budget, int) and budget > 0 else None
+        return budget if type(budget) is int and budget > 0 else None
 
     @property
     def trained_references(self) -> int | None:
         """The most references of a pair that it learned from (key `trained_references`); None if it states none."""
         number = getattr(self.model.config, "trained_references", None)
-        return number if isinstance(number, int) and number > 0 else None
+        return number if type(number) is int and number > 0 else None
 
     @property
     def score_temperature(self) -> float:
