@@ -213,6 +213,8 @@ def test_what_libraries_refuse_is_one_line(
             "--lora: target_modules: ",
         ),
         (["--seed", "3"], "warmup_steps cannot be read", "{path}: warmup_steps: warmup_steps cannot"),
+        (["--loss_type", "nll"], "Unknown loss type: nll", "--loss_type: Unknown"),
+        (["--seed", "9" * 20], "Seed must be between 0 and 2**32 - 1", "--seed: Seed must"),
         (["--seed", "3"], "the model has no seed", "{path}: the model"),
     ],
 )

@@ -126,9 +126,11 @@ class Recipe(Generic[Ours]):
         given = {**self.theirs, **{f"lora.{key}": value for key, value in (self.ours.lora or {}).items()}}
         for key in sorted(given, key=lambda key: key not in self.flags):
             name = key.rpartition(".")[2]
-            # A name of one word is only meant where it stands in quotes, as in "`r` should be positive".
-            pattern = rf"\b{re.escape(name)}\b" if "_" in name else rf"[`'\"]{re.escape(name)}[`'\"=]"
-            if re.search(pattern, message) or (isinstance(given[key], str) and message.startswith(f"{given[key]} ")):
+            # A name of one word is only meant in quotes, as in "`r` should be positive", or where the message begins.
+            pattern = rf"\b{name.replace('_', '[ _]')}\b" if "_" in name else rf"^{name}\b|[`'\"]{name}[`'\"=]"
+            if re.search(pattern, message, re.IGNORECASE) or (
+                isinstance(given[key], str) and message.startswith(f"{given[key]} ")
+            ):
                 return key
         return ""
 
