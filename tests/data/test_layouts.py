@@ -463,6 +463,20 @@ def test_a_table_of_ones_own(tmp_path: Path) -> None:
         find_samples(tmp_path)
 
 
+def test_columns_that_are_not_read_and_absent_masks_are_told(tmp_path: Path) -> None:
+    """`class` is not the category: unsaid, the pictures of two products would be references of each other."""
+    plant(tmp_path, ["1.png", "2.png", "m/2.png"])
+    (tmp_path / "t.csv").write_text("image,label,class,mask,\n1.png,good,nut,\n2.png,bad,bolt,m/2.png;m/gone.png\n")
+    source = find_samples(tmp_path)
+    assert source.notes == (
+        "t.csv: columns that are not read: class; those that are: image, label, category, split, defect, mask",
+        "t.csv: 1 mask is named, but absent: m/gone.png",
+    )
+    assert [len(sample.masks) for sample in source.samples] == [0, 1]
+    (tmp_path / "t.csv").write_text("image,label\n1.png,good\n2.png,bad\n")
+    assert find_samples(tmp_path).notes == ()
+
+
 def test_a_table_cannot_lead_out_of_its_folder(tmp_path: Path) -> None:
     plant(tmp_path, ["secret.png", "set/in.png"])
     rows = [
@@ -479,8 +493,8 @@ def test_a_table_cannot_lead_out_of_its_folder(tmp_path: Path) -> None:
     source = find_samples(tmp_path / "set")
     assert images(source) == ["in.png"]
     assert source.samples[0].masks == ()
-    assert source.refused["named in t.csv, but outside its folder"] == (rows[0], rows[2], rows[3], rows[5])
-    assert source.refused["named in t.csv, but absent"] == ("gone.png",)
+    assert source.refused["are named in t.csv, but outside its folder"] == (rows[0], rows[2], rows[3], rows[5])
+    assert source.refused["are named in t.csv, but absent"] == ("gone.png",)
 
 
 @pytest.mark.parametrize("name", ["labels.tsv", "labels.txt", "LABELS.TSV"])
@@ -555,7 +569,7 @@ def test_the_columns_of_a_table_that_is_not_understood_are_named(tmp_path: Path)
         ('image,label\n"1.png,good\n', r"t\.csv:2: not valid CSV"),
         (
             "image,label\n2.png,good\n",
-            r"layout not recognised; found 1 pictures in the folder itself \(1 named in t\.csv",
+            r"layout not recognised; found 1 pictures in the folder itself \(1 are named in t\.csv",
         ),
         ("a,b\n1.png,good\n", "give a folder, or a CSV file with the columns image and label"),
     ],
@@ -570,7 +584,9 @@ def test_malformed_tables_name_file_line_and_column(tmp_path: Path, text: str, m
 
 def test_a_table_of_which_nothing_is_left(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("image,label\n1.png,good\n../2.png,good\n")
-    with pytest.raises(InputError, match=r"no picture of it can be used \(1 named in t\.csv, but absent; 1 named in t"):
+    with pytest.raises(
+        InputError, match=r"no picture of it can be used \(1 are named in t\.csv, but absent; 1 are named in t"
+    ):
         find_samples(tmp_path / "t.csv")
     (tmp_path / "t.csv").write_text("image,label\n")
     with pytest.raises(InputError, match="it has no rows"):

@@ -741,7 +741,7 @@ def test_run_lengths_in_their_first_form(tmp_path: Path) -> None:
         (None, "class 2, class 4"),
         ("good", None),
     ]
-    assert source.refused == {"named in train.csv, but absent": ("9.jpg",)}
+    assert source.refused == {"are named in train.csv, but absent": ("9.jpg",)}
 
 
 def test_annotations_that_are_no_pictures_are_named(tmp_path: Path) -> None:

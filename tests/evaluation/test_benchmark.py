@@ -109,6 +109,19 @@ def test_good_and_bad_folders_lend_their_good_pictures(tmp_path: Path) -> None:
         draw_pairs(benchmark, references=4)
 
 
+def test_too_few_good_pictures_are_told_with_what_was_left_out(tmp_path: Path) -> None:
+    plant(tmp_path, ["bad/0.png", "zufrieden/0.png"])
+    with pytest.raises(InputError, match=r"0 good pictures .* left out: they are in no folder .* \(zufrieden/0\.png\)"):
+        draw_pairs(open_benchmark("folder", tmp_path))
+
+
+@pytest.mark.parametrize(("good", "bad"), [("Gute Teile", "schlechte Teile"), ("gute", "schlechte"), ("好", "坏")])
+def test_folders_in_other_languages(tmp_path: Path, good: str, bad: str) -> None:
+    plant(tmp_path, [f"{good}/0.png", f"{bad}/0.png"])
+    samples = open_benchmark("folder", tmp_path).samples
+    assert {name: sample.label for name, sample in samples.items()} == {f"{good}/0.png": "no", f"{bad}/0.png": "yes"}
+
+
 def test_kinds_are_checked(lamp: Benchmark, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="kind 'gud': no such kind; give some of good, logical, structural, other"):
         draw_pairs(lamp, kinds=["gud"])

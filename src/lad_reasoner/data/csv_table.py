@@ -24,7 +24,7 @@ from lad_reasoner.errors import InputError
 from lad_reasoner.files.tables import read_table_header, read_table_rows
 from lad_reasoner.files.walk import SUFFIXES, Parts
 from lad_reasoner.records import Sample
-from lad_reasoner.text import printable
+from lad_reasoner.text import listed, printable
 
 
 def has_samples(table: Path) -> bool:
@@ -37,16 +37,15 @@ def read_table(
 ) -> list[Sample]:
     """The samples of a table in the order of its rows; `paths` are all files below `folder`.
 
-    What had to be decided about the labels is added to `notes`. Rows whose picture is absent, or lies outside the
-    folder, are added to `refused` (reason -> names). InputError with file, line and column for a cell that is empty or
-    unknown.
+    What had to be decided about the labels, and columns that are not read, are added to `notes`. Rows whose picture is
+    absent, or lies outside the folder, are added to `refused` (reason -> names), masks of that sort to `notes`.
+    InputError with file, line and column for a cell that is empty or unknown.
     """
     visa_defects = _visa_defects(folder, paths)
-    samples = []
+    samples, absent = [], []
     rows = list(_read_rows(table))
     labels, note = read_labels([row.get("label", "") for _, row in rows])
-    if note:
-        notes.append(f"{printable(table.name)}: {note}")
+    notes += [f"{printable(table.name)}: {text}" for text in (note, _note_unread(table)) if text]
     for where, row in rows:
         if not row.get("image"):
             raise InputError(f"{where}: image: the cell is empty; name a picture")
@@ -59,10 +58,10 @@ def read_table(
             raise InputError(f"{where}: split: {split_word!r} is unknown; write train, validation or test")
         image = _inside(row["image"], folder)
         if image is None:
-            refused.setdefault(f"named in {table.name}, but outside its folder", []).append(row["image"])
+            refused.setdefault(f"are named in {table.name}, but outside its folder", []).append(row["image"])
             continue
         if image not in paths:
-            refused.setdefault(f"named in {table.name}, but absent", []).append(row["image"])
+            refused.setdefault(f"are named in {table.name}, but absent", []).append(row["image"])
             continue
         category = row.get("category") or folder.resolve().name
         is_visa = category in VISA and [word(part) for part in image[-4:-2]] == ["data", "images"]
@@ -74,6 +73,8 @@ def read_table(
                 mask = _inside(cell.strip(), folder)
                 if mask is not None and mask in paths:
                     masks.append(str(folder.joinpath(*mask)))
+                elif cell.strip():
+                    absent.append(printable(cell.strip()))
         samples.append(
             Sample(
                 image=str(folder.joinpath(*image)),
@@ -86,6 +87,9 @@ def read_table(
                 licence=LICENCES["VisA"] if is_visa else UNKNOWN_LICENCE,
             )
         )
+    if absent:
+        are = "mask is" if len(absent) == 1 else "masks are"
+        notes.append(f"{printable(table.name)}: {len(absent)} {are} named, but absent: {listed(absent)}")
     return samples
 
 
@@ -113,7 +117,7 @@ def read_run_lengths(folder: Path, files: Sequence[Parts], refused: dict[str, li
             defects.setdefault(image, set()).add(number)
     pictures = {parts[1]: parts for parts in files if len(parts) == 2 and parts[0] == "train_images"}
     for image in sorted(defects.keys() - pictures.keys()):
-        refused.setdefault("named in train.csv, but absent", []).append(printable(image))
+        refused.setdefault("are named in train.csv, but absent", []).append(printable(image))
     name = folder.resolve().name
     return [
         Sample(
@@ -159,6 +163,16 @@ def _find_columns(header: Sequence[str]) -> dict[str, int]:
         if position is not None:
             positions[ours] = position
     return positions
+
+
+def _note_unread(table: Path) -> str:
+    """`columns that are not read: class`: another name of the category would mix all products."""
+    header = read_table_header(table)
+    read = _find_columns(header).values()
+    unread = [name.strip() for at, name in enumerate(header) if at not in read and name.strip()]
+    if not unread:
+        return ""
+    return f"columns that are not read: {printable(listed(unread, 5))}; those that are: {', '.join(COLUMNS)}"
 
 
 def _inside(cell: str, folder: Path) -> Parts | None:

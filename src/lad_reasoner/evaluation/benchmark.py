@@ -412,7 +412,7 @@ def _references_of(benchmark: Benchmark, name: str, wanted: int, seed: int) -> t
     if len(pool) < wanted:
         raise InputError(
             f"{category}: {len(pool)} good pictures to draw {wanted} references from; "
-            "add some to train/good, or give a smaller --references"
+            "add some to train/good, or give a smaller --references" + "".join(f"; {note}" for note in benchmark.notes)
         )
     others = [reference for reference in pool if reference != name]
     # Seeded by the query's name: other queries, more or fewer, change nothing.
