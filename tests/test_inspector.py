@@ -373,6 +373,21 @@ def test_depth_is_found_from_the_references(folder: Path, tmp_path: Path, bits: 
     assert notes == ([] if bits == 16 else [f"references: values of {bits} bits were scaled to 8 bits"])
 
 
+def test_notes_name_the_references_that_were_changed_and_those_given_twice(folder: Path, tmp_path: Path) -> None:
+    holed = Image.open(folder / "good.png").convert("RGBA")
+    holed.putpixel((0, 0), (0, 0, 0, 0))
+    holed.save(tmp_path / "holed.png")
+    (tmp_path / "copy.png").write_bytes((folder / "reference.png").read_bytes())
+    references = [folder / "reference.png", tmp_path / "holed.png", tmp_path / "copy.png"]
+    assert Inspector("always-no", references).notes() == (
+        f"references: transparent parts are shown as white ({tmp_path}/holed.png)",
+        f"references: given more than once: {folder}/reference.png, {tmp_path}/copy.png",
+    )
+    assert Inspector("always-no", [tmp_path / "holed.png"]).notes() == (
+        "references: transparent parts are shown as white",
+    )
+
+
 def test_a_single_path_is_a_reference(folder: Path) -> None:
     assert Inspector(references=str(folder / "reference.png")).references[0].width == 384  # type: ignore[arg-type]
 

@@ -9,6 +9,8 @@ Several inspectors may share one judge, in several threads.
 
 from __future__ import annotations
 
+import hashlib
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from operator import itemgetter
 from pathlib import Path
@@ -98,8 +100,21 @@ class Inspector:
 
     def notes(self) -> tuple[str, ...]:
         """Sentences that a reader of the verdicts should know: the judge's, and what was changed in the references."""
-        changes = dict.fromkeys(note for reference in self.references for note in reference.notes)
-        return (*notes_of(self.judge, self.references), *(f"references: {note}" for note in changes))
+        changes: dict[str, list[str]] = defaultdict(list)
+        copies: dict[bytes, list[str]] = defaultdict(list)
+        for reference in self.references:
+            for note in reference.notes:
+                changes[note].append(shown(reference.name))
+            image = reference.image
+            content = hashlib.sha256(f"{image.mode} {image.size} ".encode() + image.tobytes()).digest()
+            copies[content].append(shown(reference.name))
+        notes = [f"references: {note}{self._which(names)}" for note, names in changes.items()]
+        notes += [f"references: given more than once: {listed(names)}" for names in copies.values() if len(names) > 1]
+        return (*notes_of(self.judge, self.references), *notes)
+
+    def _which(self, names: Sequence[str]) -> str:
+        """The references that a note is about; empty for all of them."""
+        return f" ({listed(names)})" if len(names) < len(self.references) else ""
 
 
 def notes_of(judge: Judge, references: tuple[Picture, ...]) -> tuple[str, ...]:
