@@ -144,6 +144,7 @@ def test_every_setting_that_nothing_reads_is_one_of_theirs() -> None:
         ("seed: " + "1" * 5000, "not valid YAML"),
         ("seed: 2026-99-99", "not valid YAML"),
         ("seed: !!bool x", "not valid YAML"),
+        ("model: x\nseed: 1\nmodel: y\n", "model is given 2 times; leave one of them"),
         ("", "must hold keys and values"),
         ("data: x\noutput_dir: y\n", "model is missing"),
         ("out: x\nseed: 1\n", "a config of `train micro`; run that, or give one with model, data and output_dir"),

@@ -33,7 +33,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
     """The keys and values of a YAML file; InputError names the file."""
     yaml = require("yaml", "train", "pyyaml")
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        values = yaml.safe_load(text)
     except OSError as error:
         mend = "the repository's own lie in its folder configs/"
         raise InputError(f"{path}: cannot be read ({error.strerror}); give a config, {mend}") from None
@@ -42,4 +43,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
         raise InputError(f"{path}: not valid YAML ({reason})") from None
     if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
         raise InputError(f"{path}: must hold keys and values, such as `seed: 1`")
+    written = [key.value for key, _ in yaml.compose(text, Loader=yaml.SafeLoader).value]
+    for key in values:
+        if written.count(key) > 1:  # YAML would take the last one
+            raise InputError(f"{path}: {key} is given {written.count(key)} times; leave one of them")
     return values

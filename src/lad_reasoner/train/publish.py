@@ -172,8 +172,8 @@ def why_unchanged(history: Sequence[Mapping[str, Any]], recipe: Recipe[Any]) -> 
     """The likely cause of a training that changed no weight, by what it logged, and the mend."""
     logged = [line for line in history if "loss" in line]
     if not any(line.get("learning_rate") for line in logged):
-        steps = "each logged step" if logged else "its few steps, perhaps: none was logged (logging_steps)"
-        return f"the learning rate was 0 in {steps}; raise max_steps or learning_rate, or lower warmup_steps"
+        zero = "was 0 in each logged step" if logged else "may have been 0, since none was logged (logging_steps)"
+        return f"the learning rate {zero}; raise max_steps or learning_rate, or lower warmup_steps"
     if not any(line.get("grad_norm") for line in logged):
         if any(line.get("zero_spread", 0) < 1 for line in logged):
             return "no logged step had a gradient; train more of the model"
