@@ -109,6 +109,10 @@ def test_maps_have_columns_where_runs_kept_them(seeds: Path, tmp_path: Path) -> 
     assert rows["ours"]["Maps", "AUPRO"] == "100.0"
     assert [name for name, cells in rows.items() if ("Maps", "AUPRO") in cells] == ["ours"]
     assert "Maps" not in to_narrow(table)  # Table 1 as the paper prints it
+    table = compare_runs([seeds / "0", write_run(tmp_path / "third", drawn(0), model="third")], resamples=200)
+    named = [name for group, name in table.table.columns if group == "Maps"]
+    assert named[:4] == ["Pixel AUROC", "Pixel AUROC 95 %", "AUPRO", "AUPRO 95 %"]
+    assert table.table.cells[0]["Maps", "AUPRO 95 %"].startswith("[")
 
 
 def test_in_python(seeds: Path, tmp_path: Path) -> None:

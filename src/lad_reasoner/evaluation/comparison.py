@@ -185,11 +185,14 @@ def _make_table(
         if name not in runs:
             continue
         estimates = map_estimates(runs[name].localisation)
-        rows[-1] |= {column: estimate.percent() for column, estimate in estimates.items()}
+        for (group, column), estimate in estimates.items():
+            rows[-1][group, column] = estimate.percent()
+            rows[-1][group, f"{column} 95 %"] = estimate.percent_interval()
         if explanations := runs[name].explanations:
             rows[-1] |= _explanation_cells(explanations)
     columns = [*_cells(next(iter(measured.values())))]
-    columns += [column for column in (*MAPPED, *_EXPLAINED) if any(column in row for row in rows)]
+    mapped = [(group, name + end) for group, name in MAPPED for end in ("", " 95 %")]
+    columns += [column for column in (*mapped, *_EXPLAINED) if any(column in row for row in rows)]
     return Table(columns, names, rows)
 
 
