@@ -381,7 +381,7 @@ def test_notes_name_the_references_that_were_changed_and_those_given_twice(folde
     references = [folder / "reference.png", tmp_path / "holed.png", tmp_path / "copy.png"]
     assert Inspector("always-no", references).notes() == (
         f"references: transparent parts are shown as white ({tmp_path}/holed.png)",
-        f"references: given more than once: {folder}/reference.png, {tmp_path}/copy.png",
+        f"references: given more than once: {folder}/reference.png = {tmp_path}/copy.png",
     )
     assert Inspector("always-no", [tmp_path / "holed.png"]).notes() == (
         "references: transparent parts are shown as white",

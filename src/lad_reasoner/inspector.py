@@ -109,7 +109,9 @@ class Inspector:
             content = hashlib.sha256(f"{image.mode} {image.size} ".encode() + image.tobytes()).digest()
             copies[content].append(shown(reference.name))
         notes = [f"references: {note}{self._which(names)}" for note, names in changes.items()]
-        notes += [f"references: given more than once: {listed(names)}" for names in copies.values() if len(names) > 1]
+        repeated = [" = ".join(names) for names in copies.values() if len(names) > 1]
+        if repeated:
+            notes.append(f"references: given more than once: {listed(repeated)}")
         return (*notes_of(self.judge, self.references), *notes)
 
     def _which(self, names: Sequence[str]) -> str:
