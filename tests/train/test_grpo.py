@@ -148,6 +148,7 @@ def test_accelerate_reads_its_files(name: str) -> None:
         (["--sample_steps", "true"], "^--sample_steps: must be a number, not true$"),
         (["--beta", "-1"], "^--beta: beta, the coefficient of the KL, must be above 0"),
         (["--kl", "rewards"], "--kl"),
+        (["--rewards", "structure, accuracy"], r"^--rewards: must be a list; write \[structure, accuracy\]$"),
         (["--rewads", "[structure]"], "did you mean rewards"),
         (["--skip_flat_groups", "true", "--rewards", "[structure, consistent]"], "looks at the reward accuracy"),
         (["--resample_flat_groups", "2", "--use_vllm", "true"], "samples in this process; set use_vllm: false"),

@@ -184,6 +184,14 @@ def test_a_config_of_the_other_stage(folder: Path) -> None:
         sft.train_sft(write_recipe(folder), ["--learnin_rate", "4"])
 
 
+def test_a_set_smaller_than_a_batch_is_not_dropped_whole(folder: Path, trained: list[Any]) -> None:
+    """Nothing was trained, and a model was published all the same."""
+    words = ["--dataloader_drop_last", "true", "--per_device_train_batch_size", "500"]
+    with pytest.raises(InputError, match=r"^--dataloader_drop_last: a batch takes 500 records and .*data has \d+, so"):
+        sft.train_sft(write_recipe(folder), words)
+    assert not trained
+
+
 def test_settings_that_only_the_trainer_can_judge(folder: Path, trained: list[Any]) -> None:
     with pytest.raises(InputError, match=r"^--lora\.target_modules: Target modules .*nothing_such.* not found"):
         sft.train_sft(write_recipe(folder), ["--lora.target_modules", "[nothing_such]"])

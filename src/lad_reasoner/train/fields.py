@@ -90,6 +90,8 @@ def setting_problem(error: ValidationError, ours: type[BaseModel], path: Path, f
         return f"{where}: no such setting; {nearest(place[-1], _names_at(ours, place[:-1]))}"
     if first["type"] == "value_error":  # raised by a validator of ours, with a whole sentence
         return f"{where}: {first['msg'].removeprefix('Value error, ')}"
+    if first["type"] == "list_type" and isinstance(first["input"], str):
+        return f"{where}: must be a list; write [{first['input']}]"
     return f"{where}: {first['msg']}, not {first['input']!r}"
 
 

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from lad_reasoner.errors import require
+from lad_reasoner.errors import InputError, require
 from lad_reasoner.progress import ProgressDisplay, Track, silent
 from lad_reasoner.train.dataset import load_set
 from lad_reasoner.train.fields import field_names
@@ -59,6 +59,12 @@ def train_sft(
         leave_out_long=recipe.ours.leave_out_long,
         track=track,
     )
+    batch = arguments.per_device_train_batch_size * arguments.world_size
+    if arguments.dataloader_drop_last and len(data) < batch:
+        raise InputError(
+            f"{recipe.where('dataloader_drop_last')}: a batch takes {batch} records and {recipe.ours.data} has "
+            f"{len(data)}, so that nothing would be trained; lower per_device_train_batch_size, or leave it out"
+        )
     facts: dict[str, Any] = {"stage": "sft", "weights": hash_weights(recipe.ours.model)}
     facts |= {"records": len(data), "labels": dict(sorted(Counter(data["label"]).items()))}
     with run_folder(recipe):
