@@ -170,7 +170,8 @@ def _describe_settings(first: Settings, second: Settings) -> str:
             differing.append(f"{name} {' and '.join(said)}")
     if not differing:
         return ""
-    hint = "; give the folder that holds both for their mean" if first.seed != second.seed else ""
+    only_seeds = first.seed != second.seed and len(differing) == 1 and first.benchmark == second.benchmark
+    hint = "; give the folder that holds both for their mean" if only_seeds else ""
     return f"; made with {', '.join(differing)}{hint}"
 
 
