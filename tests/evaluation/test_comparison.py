@@ -186,7 +186,7 @@ def test_runs_with_two_seeds_say_so(tmp_path: Path) -> None:
             "give the folder that holds both for their mean$",
         ),
         (FIRST[:-1], {"kinds": ("good",)}, r"only in the first run; made with kinds good,logical and good$"),
-        (FIRST[:-2], {"seed": 1, "benchmark": "visa"}, r"on the same benchmark; made with seed 0 and 1$"),
+        (FIRST[:-2], {"seed": 1, "fingerprint": "another"}, r"only in the first run; made with seed 0 and 1$"),
     ):
         with pytest.raises(InputError, match=said):
             compare_runs([first, write_run(tmp_path / str(len(lines)), lines, model="b", **settings)])

@@ -170,7 +170,7 @@ def _describe_settings(first: Settings, second: Settings) -> str:
             differing.append(f"{name} {' and '.join(said)}")
     if not differing:
         return ""
-    only_seeds = first.seed != second.seed and len(differing) == 1 and first.benchmark == second.benchmark
+    only_seeds = first.seed != second.seed and len(differing) == 1 and first.fingerprint == second.fingerprint
     hint = "; give the folder that holds both for their mean" if only_seeds else ""
     return f"; made with {', '.join(differing)}{hint}"
 
