@@ -9,9 +9,9 @@ Several inspectors may share one judge, in several threads.
 
 from __future__ import annotations
 
-import hashlib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
 from operator import itemgetter
 from pathlib import Path
 
@@ -101,18 +101,26 @@ class Inspector:
     def notes(self) -> tuple[str, ...]:
         """Sentences that a reader of the verdicts should know: the judge's, and what was changed in the references."""
         changes: dict[str, list[str]] = defaultdict(list)
-        copies: dict[bytes, list[str]] = defaultdict(list)
         for reference in self.references:
             for note in reference.notes:
                 changes[note].append(shown(reference.name))
-            image = reference.image
-            content = hashlib.sha256(f"{image.mode} {image.size} ".encode() + image.tobytes()).digest()
-            copies[content].append(shown(reference.name))
         notes = [f"references: {note}{self._which(names)}" for note, names in changes.items()]
-        repeated = [" = ".join(names) for names in copies.values() if len(names) > 1]
-        if repeated:
-            notes.append(f"references: given more than once: {listed(repeated)}")
+        if self._repeated:
+            notes.append(f"references: given more than once: {listed(self._repeated)}")
         return (*notes_of(self.judge, self.references), *notes)
+
+    @cached_property
+    def _repeated(self) -> list[str]:
+        """`a.png = b.png` for references of the same pixels."""
+        alike: dict[tuple[tuple[int, int], bytes], list[Picture]] = defaultdict(list)
+        for reference in self.references:
+            few = reference.image.resize((16, 16), Image.Resampling.NEAREST)  # tells most of them apart, in no time
+            alike[reference.image.size, few.tobytes()].append(reference)
+        same: dict[bytes, list[str]] = defaultdict(list)
+        for references in alike.values():
+            for reference in references if len(references) > 1 else ():
+                same[reference.image.tobytes()].append(shown(reference.name))
+        return [" = ".join(names) for names in same.values() if len(names) > 1]
 
     def _which(self, names: Sequence[str]) -> str:
         """The references that a note is about; empty for all of them."""

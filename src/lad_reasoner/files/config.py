@@ -1,7 +1,7 @@
 """Settings of a training in a YAML file.
 
 values = read_yaml(Path("configs/micro/sft.yaml"))
-MyConfig.model_validate(values)                     # a subclass of Config
+MyConfig.model_validate(values)                  # a subclass of Config
 """
 
 from __future__ import annotations
