@@ -55,6 +55,16 @@ def test_built_checked_and_exported(folder: Path) -> None:
     assert (done.returncode, done.stderr.count("\n")) == (1, 1)
 
 
+def test_classes_without_a_good_pair_are_told(folder: Path) -> None:
+    choice = ("data", "pairs", "m", "--kinds", "logical,structural")
+    done = call(*choice, "--out", "bad_only", cwd=folder)
+    assert done.stdout.splitlines()[-1] == "6 records (6 anomalous, 0 good) in bad_only"
+    assert "note: no good pair of MiniLOCO/bolt_plate: --good-good adds pairs" in done.stderr
+    done = call(*choice, "--good-good", "--out", "filled", cwd=folder)
+    assert done.stdout.splitlines()[-1] == "9 records (6 anomalous, 3 good) in filled"
+    assert "note" not in done.stderr
+
+
 def test_the_table_of_classes_is_printed_with_its_reasons(folder: Path) -> None:
     done = call("data", "pairs", "--mvtec-ad", "mvtec", "--out", "mvtec_pairs", cwd=folder)
     assert done.returncode == 0, done.stderr

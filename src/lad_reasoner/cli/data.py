@@ -249,6 +249,12 @@ def pairs(
     manifest = _print_built(out, CLASSES)
     if not manifest["records"]:
         raise InputError(f"{out}: holds no pair, since every picture was left out")
+    without = [name for name, counts in manifest["classes"].items() if not counts.get("no")]
+    if without and not good_good:
+        print(
+            f"note: no good pair of {listed(without)}: --good-good adds pairs of good training pictures",
+            file=sys.stderr,
+        )
 
 
 def _split(names: str | None) -> list[str] | None:
