@@ -236,9 +236,8 @@ class _Seen:
     def mask(self, palette: int, colour: int, margin: int, change: int = 0) -> Mask:
         """The pixels that are nearest to this colour, less a margin, after one of CHANGES."""
         if (palette, change) not in self._groups:
-            groups = _nearest_colour(
-                self._colours(change, self.palettes[palette].lightness), self.palettes[palette].colours
-            )
+            chosen = self.palettes[palette]
+            groups = _nearest_colour(self._colours(change, chosen.lightness), chosen.colours)
             self._groups[palette, change] = groups.reshape(self.pixels.shape[:2])
         inside: Mask = self._groups[palette, change] == colour
         return _shrink(inside, margin) if margin else inside
