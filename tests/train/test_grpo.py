@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -130,10 +131,18 @@ def test_accelerate_reads_its_files(name: str) -> None:
     ("words", "message"),
     [
         (["--kl", "none"], "beta: has no effect with kl: none"),
-        (["--beta", "0"], "beta, the coefficient of the KL, must be above 0"),
+        (["--beta", "0"], "^--beta: the coefficient of the KL must be above 0; or set kl: none$"),
         (["--importance_sampling_level", "sequence"], "has no effect; set importance"),
         (["--multi_objective_aggregation", "normalize_then_sum"], "needs multi_objective_aggregation"),
-        (["--reward_weights", "[1]"], "^--reward_weights: has 1 numbers for 2 rewards"),
+        (
+            ["--reward_weights", "[1]"],
+            "^--reward_weights: must be 2 numbers, one for each of structure, accuracy; not 1$",
+        ),
+        (
+            ["--rewards", "[accuracy]"],
+            r"recipe\.yaml: reward_weights: must be 1 number, one for each of accuracy; not 2$",
+        ),
+        (["--reward_weights", "[0, 0]"], "^--reward_weights: all are 0, so that nothing would be learned; raise one$"),
         (["--num_generations", "3"], "must be divisible by num_generations"),
         (["--num_generations", "0"], "^--num_generations: must be above 0, not 0$"),
         (["--num_generations", "1"], "^--num_generations: GRPO requires at least 2 generations"),
@@ -146,7 +155,7 @@ def test_accelerate_reads_its_files(name: str) -> None:
         (["--temperature", "-1"], "^--temperature: must be above 0"),
         (["--temperature", "0"], "^--temperature: must be above 0"),
         (["--sample_steps", "true"], "^--sample_steps: must be a number, not true$"),
-        (["--beta", "-1"], "^--beta: beta, the coefficient of the KL, must be above 0"),
+        (["--beta", "-1"], "^--beta: the coefficient of the KL must be above 0"),
         (["--kl", "rewards"], "--kl"),
         (["--rewards", "structure, accuracy"], r"^--rewards: must be a list; write \[structure, accuracy\]$"),
         (["--rewads", "[structure]"], "did you mean rewards"),
@@ -166,7 +175,7 @@ def test_a_config_of_the_other_stage(folder: Path) -> None:
     path = write_recipe(folder, seed=3)
     with pytest.raises(InputError, match="has no key of GRPO, so it is a config of `train sft`; run that, or give one"):
         grpo.train_grpo(path)
-    with pytest.raises(InputError, match="beta, the coefficient of the KL, must be above 0"):
+    with pytest.raises(InputError, match=r"recipe\.yaml: beta: the coefficient of the KL must be above 0"):
         grpo.train_grpo(path, ["--rewards", "[structure]"])
     with pytest.raises(InputError, match="--max_length: has no effect; it is a key of `train sft`"):
         grpo.train_grpo(path, ["--max_length", "9"])
@@ -298,6 +307,43 @@ def test_a_reward_that_fails(
     with pytest.raises(InputError, match=message):
         grpo.train_grpo(path)
     assert not trained
+
+
+@pytest.mark.parametrize(
+    ("rewards", "message"),
+    [
+        ("[structure, Acuracy]", "Acuracy: no such reward; did you mean accuracy?"),
+        (
+            "[structure, mask]",
+            "mask: no such reward; give structure, accuracy, faithful, places, consistent or package.module:function",
+        ),
+        ("[structure, 'no_such_module:f']", "no_such_module:f: cannot be imported (ModuleNotFoundError"),
+        ("[structure, 'json:__all__']", "json:__all__: not a function"),
+    ],
+)
+def test_a_reward_that_is_none(folder: Path, rewards: str, message: str) -> None:
+    path = write_recipe(folder, **SETTINGS, rewards=rewards)
+    with pytest.raises(InputError, match=rf"recipe\.yaml: rewards: {re.escape(message)}"):
+        grpo.train_grpo(path)
+    with pytest.raises(InputError, match=f"^--rewards: {re.escape(message)}"):
+        grpo.train_grpo(path, ["--rewards", rewards])
+
+
+@pytest.mark.parametrize("tokens", [1, 16])
+def test_too_few_tokens_for_a_response(folder: Path, tokens: int) -> None:
+    path = write_recipe(folder, **SETTINGS)
+    with pytest.raises(
+        InputError, match=f"^--max_completion_length: must be at least 17, not {tokens}: the tags take 16"
+    ):
+        grpo.train_grpo(path, ["--max_completion_length", str(tokens)])
+    assert not (folder / "run").exists()
+
+
+def test_the_fewest_tokens_make_a_whole_response(folder: Path, trained: list[Any]) -> None:
+    grpo.train_grpo(write_recipe(folder, **{**SETTINGS, "max_completion_length": 17}, max_steps=1))
+    samples = [json.loads(line) for line in (folder / "run" / "samples.jsonl").read_text().splitlines()]
+    assert samples
+    assert all(parse_response(sample["response"]).structured for sample in samples)
 
 
 def test_two_rewards_of_one_name(folder: Path) -> None:

@@ -217,7 +217,7 @@ def test_small_steps_are_not_rounded_away(
     assert f"holds {100 * kept:.1f} % of the update; leave save_dtype out" in warning
     # A run that goes on from the published folder, and its frozen model, start from what was trained.
     following = read(folder, "--model", str(whole), "--max_pixels", "null", "--lora", "null")
-    start = load_trainee(following.ours).model.state_dict()
+    start = load_trainee(following).model.state_dict()
     assert all(torch.equal(start[name], weight) for name, weight in trained.items())
 
 

@@ -77,8 +77,9 @@ def test_a_reasoning_that_is_cut_off_ends_without_a_choice(checkpoint: Checkpoin
 
 
 def test_a_frame_that_leaves_no_room(checkpoint: Checkpoint) -> None:
-    with pytest.raises(InputError, match=r"max_completion_length 8: the tags alone take \d+ tokens"):
-        Rollouts(checkpoint, tokens=8, at_once=4)
+    with pytest.raises(InputError, match=r"^--max_completion_length: must be at least 17, not 16: the tags take 16"):
+        Rollouts(checkpoint, tokens=16, at_once=4, about="--max_completion_length")
+    assert Rollouts(checkpoint, tokens=17, at_once=4).budget == 1
     rollouts = Rollouts(checkpoint, tokens=64, at_once=4)
     assert StructuredDecoding(rollouts.grammar, rollouts.budget).max_new_tokens == 64
 

@@ -156,5 +156,8 @@ def test_long_completions_are_shortened_too(tmp_path: Path, qwen: Checkpoint) ->
     path = write_recipe(tmp_path, max_completion_length=300, num_generations=2)
     recipe = read_recipe(path, ours=TrainSettings, theirs=trl.GRPOConfig)
     trainer = SimpleNamespace(args=recipe.arguments(trl.GRPOConfig), processing_class=qwen.processor)
+    trainer.rollouts = SimpleNamespace(budget=280)
     message = out_of_memory(trainer, recipe, MemoryError())
     assert "--max_completion_length 150 instead of 300" in message
+    trainer.rollouts.budget = 150  # half of it would hold the tags, and no reasoning
+    assert "--max_completion_length" not in out_of_memory(trainer, recipe, MemoryError())

@@ -12,7 +12,7 @@ import torch
 from helpers import tiny
 from lad_reasoner.errors import InputError
 from lad_reasoner.judges.vlm.checkpoint import load_checkpoint
-from lad_reasoner.train.settings import TrainSettings
+from lad_reasoner.train.settings import Recipe, TrainSettings
 from lad_reasoner.train.trainee import adapter, check_frozen, load_trainee, vision_tower
 
 pytest.importorskip("trl")
@@ -20,8 +20,9 @@ pytest.importorskip("trl")
 pytestmark = pytest.mark.filterwarnings("ignore")
 
 
-def settings(folder: Path, **more: Any) -> TrainSettings:
-    return TrainSettings(model=str(folder), data=folder, **more)
+def settings(folder: Path, **more: Any) -> Recipe[TrainSettings]:
+    flags = {"max_pixels": "--max_pixels", "lora": "--lora"}
+    return Recipe(Path("recipe.yaml"), TrainSettings(model=str(folder), data=folder, **more), {}, flags)
 
 
 @pytest.mark.parametrize("save", [tiny.save_qwen, tiny.save_qwen3, tiny.save_llava, tiny.save_idefics])
@@ -31,23 +32,29 @@ def test_the_vision_tower_of_every_family(tmp_path: Path, save: Callable[[Path],
     frozen = {name for name, parameter in model.named_parameters() if not parameter.requires_grad}
     assert {name.split(".")[1] for name in frozen} <= {"visual", "vision_tower", "vision_model"}
     assert frozen
-    assert len(frozen) == len(list(vision_tower(model).parameters()))
+    assert len(frozen) == len(list(vision_tower(settings(folder), model).parameters()))
     assert all(parameter.requires_grad for parameter in load_trainee(settings(folder)).model.parameters())
 
 
-def test_a_model_without_a_vision_tower() -> None:
+def test_a_model_without_a_vision_tower(tmp_path: Path) -> None:
     blind = torch.nn.Linear(2, 2)
     blind.get_encoder = lambda modality: blind  # type: ignore[assignment]
     blind.base_model = blind
-    with pytest.raises(InputError, match="freeze_vision: Linear has no separate vision tower"):
-        vision_tower(blind)
+    with pytest.raises(InputError, match=r"^recipe\.yaml: freeze_vision: Linear has no separate vision tower"):
+        vision_tower(settings(tmp_path), blind)
 
 
 def test_the_pixel_budget_must_be_one_that_the_model_can_carry(tmp_path: Path) -> None:
     qwen, llava = tiny.save_qwen(tmp_path / "qwen"), tiny.save_llava(tmp_path / "llava")
     assert load_trainee(settings(qwen, max_pixels=2000)).processor.image_processor.size["longest_edge"] == 2000
-    with pytest.raises(InputError, match=r"max_pixels: the processor of .* has no pixel budget; remove the key"):
+    with pytest.raises(InputError, match=r"^--max_pixels: the processor of .* has no pixel budget; remove the key"):
         load_trainee(settings(llava, max_pixels=2000))
+
+
+def test_a_model_that_cannot_be_loaded(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"^recipe\.yaml: model: .*empty: no config\.json in it; give the folder of"):
+        (tmp_path / "empty").mkdir()
+        load_trainee(settings(tmp_path / "empty"))
 
 
 def test_weights_are_trained_in_float32_unless_said_otherwise(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -71,7 +78,7 @@ def test_adapters_keep_off_a_frozen_tower(tmp_path: Path) -> None:
     assert any("visual" in name for name in touched[False])
     assert not any("lm_head" in name for name in touched[False])
     assert adapter(settings(folder), load_checkpoint(folder).model) is None
-    with pytest.raises(InputError, match="lora: "):
+    with pytest.raises(InputError, match=r"^--lora: "):
         adapter(settings(folder, lora={"r": 2, "init_lora_weights": "loftq"}), load_checkpoint(folder).model)
 
 
@@ -98,7 +105,9 @@ def test_a_frozen_tower_that_would_be_trained_is_refused(tmp_path: Path, key: st
     model = load_trainee(wanted).model
     model = peft.get_peft_model(model, adapter(wanted, model))
     if key == "whole tower":
-        vision_tower(model.get_base_model()).requires_grad_(True)
-    with pytest.raises(InputError, match=r"freeze_vision: the keys of lora train \d+ tensors of the vision tower"):
+        vision_tower(wanted, model.get_base_model()).requires_grad_(True)
+    with pytest.raises(
+        InputError, match=r"^recipe\.yaml: freeze_vision: the keys of lora train \d+ tensors of the vision tower"
+    ):
         check_frozen(wanted, model)
     check_frozen(settings(folder, lora=lora), model)

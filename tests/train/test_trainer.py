@@ -59,11 +59,17 @@ def make_trainer(
         **settings,
     }
     arguments = trl.GRPOConfig(output_dir=str(folder / "out"), use_cpu=True, bf16=False, report_to=[], **fields)
+    checkpoint = load_checkpoint(folder / "model")
     trainer = StructuredGRPOTrainer(
-        load_checkpoint(folder / "model"),
+        checkpoint,
         kl=kl,
-        rollout_batch_size=3,
-        structured=structured,
+        rollouts=Rollouts(
+            checkpoint,
+            tokens=arguments.max_completion_length,
+            at_once=3,
+            structured=structured,
+            device=arguments.device,
+        ),
         spread_of=spread_of,
         resample=resample,
         args=arguments,

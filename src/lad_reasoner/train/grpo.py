@@ -24,11 +24,13 @@ from pydantic import Field
 from lad_reasoner.errors import InputError, MachineError, require
 from lad_reasoner.progress import ProgressDisplay, Track, silent
 from lad_reasoner.report.curves import draw_curves
+from lad_reasoner.text import counted
 from lad_reasoner.train.dataset import load_set
 from lad_reasoner.train.fields import field_names
 from lad_reasoner.train.monitor import CollapseGuard, Sample, Samples
 from lad_reasoner.train.publish import publish
 from lad_reasoner.train.rewards import NEEDS, load_reward
+from lad_reasoner.train.rollouts import Rollouts
 from lad_reasoner.train.run_record import hash_weights, write_run_record
 from lad_reasoner.train.session import first_process, run_folder, run_trainer
 from lad_reasoner.train.settings import TRL, Recipe, TrainSettings, read_recipe
@@ -86,13 +88,21 @@ def train_grpo(
     check_stage(recipe)
     arguments = make_arguments(recipe)
     check_packages(arguments)
-    rewards = [load_reward(name) for name in recipe.ours.rewards]
+    rewards = [load_reward(name, recipe.where("rewards")) for name in recipe.ours.rewards]
     twice = [name for name, count in Counter(reward.__name__ for reward in rewards).items() if count > 1]
     if twice:
         raise InputError(
             f"{recipe.where('rewards')}: two have the name {twice[0]}, by which they are logged; rename one"
         )
-    checkpoint = load_trainee(recipe.ours)
+    checkpoint = load_trainee(recipe)
+    rollouts = Rollouts(
+        checkpoint,
+        tokens=arguments.max_completion_length,
+        at_once=recipe.ours.rollout_batch_size,
+        structured=recipe.ours.structured,
+        device=arguments.device,
+        about=recipe.where("max_completion_length"),
+    )
     data = load_set(
         recipe.ours.data,
         kind="pair",
@@ -115,16 +125,15 @@ def train_grpo(
             trainer = StructuredGRPOTrainer(
                 checkpoint,
                 kl=recipe.ours.kl,
-                rollout_batch_size=recipe.ours.rollout_batch_size,
-                structured=recipe.ours.structured,
+                rollouts=rollouts,
                 spread_of="accuracy_reward" if recipe.ours.skip_flat_groups else None,
                 resample=recipe.ours.resample_flat_groups,
                 args=arguments,
                 reward_funcs=rewards,
                 train_dataset=data,
-                peft_config=adapter(recipe.ours, checkpoint.model),
+                peft_config=adapter(recipe, checkpoint.model),
             )
-            check_frozen(recipe.ours, trainer.model)
+            check_frozen(recipe, trainer.model)
         samples = Samples(recipe.out / SAMPLES, recipe.ours.sample_steps, show_samples)
         watch = GRPOMonitor(trainer, samples, CollapseGuard(recipe.ours.guard_steps), stop=recipe.ours.stop_on_collapse)
         trainer.add_callback(watch)
@@ -197,14 +206,18 @@ def make_arguments(recipe: Recipe[GrpoSettings]) -> Any:
     if ours.kl == "none" and theirs.get("beta"):
         raise InputError(f"{where('beta')}: has no effect with kl: none; set kl: reward or kl: loss")
     if ours.kl != "none" and not theirs.get("beta", 0) > 0:
-        place = recipe.flags.get("beta", recipe.path)
-        raise InputError(f"{place}: beta, the coefficient of the KL, must be above 0; or set kl: none")
+        raise InputError(f"{where('beta')}: the coefficient of the KL must be above 0; or set kl: none")
     if ours.kl == "reward" and theirs.get("multi_objective_aggregation") == "normalize_then_sum":
         key = where("multi_objective_aggregation")
         raise InputError(f"{key}: kl: reward needs multi_objective_aggregation: sum_then_normalize; or set kl: loss")
     weights = theirs.get("reward_weights")
     if weights is not None and len(weights) != len(ours.rewards):
-        raise InputError(f"{where('reward_weights')}: has {len(weights)} numbers for {len(ours.rewards)} rewards")
+        raise InputError(
+            f"{where('reward_weights')}: must be {counted(len(ours.rewards), 'number')}, one for each of "
+            f"{', '.join(ours.rewards)}; not {len(weights)}"
+        )
+    if weights is not None and not any(weights):
+        raise InputError(f"{where('reward_weights')}: all are 0, so that nothing would be learned; raise one")
     if ours.skip_flat_groups and "accuracy" not in ours.rewards:
         raise InputError(f"{where('skip_flat_groups')}: looks at the reward accuracy; add it to rewards")
     if ours.resample_flat_groups and theirs.get("use_vllm"):

@@ -16,6 +16,7 @@ Your own reward is a function of the same signature, given by name as `package.m
 
 from __future__ import annotations
 
+import difflib
 import json
 import math
 import re
@@ -203,24 +204,26 @@ REWARDS: dict[str, Callable[..., Sequence[float | None]]] = {
 NEEDS = {"faithful": "facts", "places": "masks"}
 
 
-def load_reward(name: str) -> Callable[..., Any]:
+def load_reward(name: str, about: str = "rewards") -> Callable[..., Any]:
     """The reward of this name in `REWARDS`, or of `package.module:function`; InputError if there is none.
+
+    Its messages begin with `about`: the flag or the line of a file that names the reward.
 
     The returned function raises InputError, naming the reward and the first record, if yours raises or does not return
     one finite number (or None: does not apply) for each completion. It is asynchronous if yours is: TRL runs all such
     rewards at the same time.
     """
-    reward: Callable[..., Any] = REWARDS.get(name) or _import_reward(name)
+    reward: Callable[..., Any] = REWARDS.get(name) or _import_reward(name, about)
 
     @wraps(reward)
     def checked(completions: Sequence[TrlCompletion], **columns: Any) -> list[float | None]:
-        with _checking(name, completions, columns) as values:
+        with _checking(f"{about}: {name}", completions, columns) as values:
             values.extend(reward(completions=completions, **columns))
         return values
 
     @wraps(reward)
     async def checked_later(completions: Sequence[TrlCompletion], **columns: Any) -> list[float | None]:
-        with _checking(name, completions, columns) as values:
+        with _checking(f"{about}: {name}", completions, columns) as values:
             values.extend(await reward(completions=completions, **columns))
         return values
 
@@ -228,9 +231,9 @@ def load_reward(name: str) -> Callable[..., Any]:
 
 
 @contextmanager
-def _checking(name: str, completions: Sequence[Any], columns: Mapping[str, Any]) -> Iterator[list[float | None]]:
+def _checking(reward: str, completions: Sequence[Any], columns: Mapping[str, Any]) -> Iterator[list[float | None]]:
     """A list for what the reward returns, which is checked at the end; see `load_reward`."""
-    about = f"rewards: {name}, asked about {(columns.get('id') or ['its records'])[0]} and others"
+    about = f"{reward}, asked about {(columns.get('id') or ['its records'])[0]} and others"
     values: list[float | None] = []
     try:
         yield values
@@ -244,13 +247,15 @@ def _checking(name: str, completions: Sequence[Any], columns: Mapping[str, Any])
         raise InputError(f"{about}, returned {wrong[0]!r}; a reward is a finite number, or None")
 
 
-def _import_reward(name: str) -> Callable[..., Any]:
+def _import_reward(name: str, about: str) -> Callable[..., Any]:
     """The function `package.module:function`; InputError if it cannot be imported or is not a function."""
     if not is_dotted(name):
-        raise InputError(f"rewards: {name}: no such reward; give {', '.join(REWARDS)} or package.module:function")
-    reward: Any = import_dotted(name, "rewards: ")
+        near = difflib.get_close_matches(name.lower(), REWARDS, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"give {', '.join(REWARDS)} or package.module:function"
+        raise InputError(f"{about}: {name}: no such reward; {hint}")
+    reward: Any = import_dotted(name, f"{about}: ")
     if not callable(reward):
-        raise InputError(f"rewards: {name}: not a function")
+        raise InputError(f"{about}: {name}: not a function")
     return reward  # type: ignore[no-any-return]
 
 

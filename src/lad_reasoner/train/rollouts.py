@@ -28,11 +28,19 @@ class Rollouts:
 
     `tokens` is the most that a response may take, its tags and its end included; `budget` is what they leave for the
     reasoning. `at_once` is how many responses are generated together. Without `structured` they are free. Raises
-    InputError if so few tokens leave no room for a reasoning, or if the chat template opens `<think>` itself.
+    InputError if so few tokens leave no room for a reasoning (its message begins with `about`: where `tokens` was set),
+    or if the chat template opens `<think>` itself.
     """
 
     def __init__(
-        self, checkpoint: Checkpoint, *, tokens: int, at_once: int, structured: bool = True, device: Any = None
+        self,
+        checkpoint: Checkpoint,
+        *,
+        tokens: int,
+        at_once: int,
+        structured: bool = True,
+        device: Any = None,
+        about: str = "max_completion_length",
     ) -> None:
         self.grammar, self.at_once, self.structured = make_grammar(checkpoint, device), at_once, structured
         # (vocabulary,) added to the logits of free sampling. Unlike under the grammar the model ends the text itself.
@@ -42,7 +50,8 @@ class Rollouts:
         frame = StructuredDecoding(self.grammar, 1).max_new_tokens - 1
         if tokens <= frame:
             raise InputError(
-                f"max_completion_length {tokens}: the tags alone take {frame} tokens; give at least {frame + 32}"
+                f"{about}: must be at least {frame + 1}, not {tokens}: the tags take {frame} tokens of this model, a "
+                "reasoning at least one"
             )
         self.budget = tokens - frame
         turn = [{"role": "user", "content": [{"type": "text", "text": "?"}]}]

@@ -238,9 +238,10 @@ def out_of_memory(trainer: Any, recipe: Recipe[Any], error: BaseException) -> st
     if at_once and not args.use_vllm:
         at_once = min(at_once, batch * args.steps_per_generation)
         remedies += [f"--rollout_batch_size {at_once // 2} (responses sampled at a time)"] if at_once > 1 else []
-    tokens = getattr(args, "max_completion_length", None)
-    if tokens:
-        remedies.append(f"--max_completion_length {max(1, tokens // 2)} instead of {tokens}")
+    if hasattr(trainer, "rollouts"):
+        tokens = args.max_completion_length
+        if tokens // 2 > tokens - trainer.rollouts.budget:  # else the tags alone would fill it
+            remedies.append(f"--max_completion_length {tokens // 2} instead of {tokens}")
     pictures = trainer.processing_class.image_processor
     if "image_grid_thw" in pictures.model_input_names:  # a processor with a pixel budget, see judges/vlm/checkpoint.py
         budget = int(pictures.size["longest_edge"])

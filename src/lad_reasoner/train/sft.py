@@ -50,7 +50,7 @@ def train_sft(
     unread = dict.fromkeys(others - {*TrainSettings.model_fields}, "it is a key of `train grpo`") | UNREAD
     recipe = read_recipe(path, overrides, ours=TrainSettings, theirs=trl.SFTConfig, unread=unread)
     arguments = recipe.arguments(trl.SFTConfig)
-    checkpoint = load_trainee(recipe.ours)
+    checkpoint = load_trainee(recipe)
     data = load_set(
         recipe.ours.data,
         kind="sft",
@@ -76,8 +76,8 @@ def train_sft(
                 args=arguments,
                 train_dataset=data,
                 processing_class=checkpoint.processor,
-                peft_config=adapter(recipe.ours, checkpoint.model),
+                peft_config=adapter(recipe, checkpoint.model),
             )
-            check_frozen(recipe.ours, trainer.model)
+            check_frozen(recipe, trainer.model)
         run_trainer(trainer, recipe, resume=resume, progress=progress)
         return publish(trainer, recipe, run, data)

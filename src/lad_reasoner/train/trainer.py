@@ -40,10 +40,10 @@ TrainerCallback: Any = require("transformers", "train").TrainerCallback
 class StructuredGRPOTrainer(GRPOTrainer):  # type: ignore[misc]
     """GRPO on pairs. `kl` says where the KL with coefficient `args.beta` goes: reward, loss or none (beta 0).
 
-    With `structured` the responses are sampled under the response grammar. TRL's `vllm_structured_outputs_regex` is
-    then set unless given. `spread_of` names a reward: a group in which it is the same for all has no advantage.
-    `resample` times such groups, by the answers alone, give way to other pairs of the data before anything is learned;
-    not with vLLM.
+    `rollouts` samples the responses, structured or free. With vLLM TRL does; its `vllm_structured_outputs_regex` is
+    then that of structured ones unless given. `spread_of` names a reward: a group in which it is the same for all has
+    no advantage. `resample` times such groups, by the answers alone, give way to other pairs of the data before
+    anything is learned; not with vLLM.
 
     Shapes in comments: B responses of this process, N of all processes, T tokens at most.
     """
@@ -53,8 +53,7 @@ class StructuredGRPOTrainer(GRPOTrainer):  # type: ignore[misc]
         checkpoint: Checkpoint,
         *,
         kl: str,
-        rollout_batch_size: int,
-        structured: bool = True,
+        rollouts: Rollouts,
         spread_of: str | None = None,
         resample: int = 0,
         **named: Any,
@@ -62,15 +61,9 @@ class StructuredGRPOTrainer(GRPOTrainer):  # type: ignore[misc]
         args = named["args"]
         self.kl, self.spread_of, self.resample = kl, spread_of, resample
         self._sampled: dict[str, Any] | None = None  # what `_replace_flat` has sampled already, for TRL to take
-        self.rollouts = Rollouts(
-            checkpoint,
-            tokens=args.max_completion_length,
-            at_once=rollout_batch_size,
-            structured=structured,
-            device=args.device,
-        )
-        if args.use_vllm and structured and args.vllm_structured_outputs_regex is None:
-            args.vllm_structured_outputs_regex = response_regex(self.rollouts.budget)
+        self.rollouts = rollouts
+        if args.use_vllm and rollouts.structured and args.vllm_structured_outputs_regex is None:
+            args.vllm_structured_outputs_regex = response_regex(rollouts.budget)
         self.parts = torch.empty(0)  # (N, rewards), a column for each reward function
         self.samples: list[dict[str, Any]] = []  # the last responses of this process
         super().__init__(
