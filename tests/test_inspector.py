@@ -1,5 +1,6 @@
 """The one interface: references once, queries streamed in order, bad ones in their places."""
 
+import inspect
 import io
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -389,7 +390,67 @@ def test_notes_name_the_references_that_were_changed_and_those_given_twice(folde
 
 
 def test_a_single_path_is_a_reference(folder: Path) -> None:
-    assert Inspector(references=str(folder / "reference.png")).references[0].width == 384  # type: ignore[arg-type]
+    assert Inspector(references=str(folder / "reference.png")).references[0].width == 384
+
+
+def test_pictures_are_taken_from_any_iterable_and_one_is_not_taken_apart(inspector: Inspector, folder: Path) -> None:
+    assert len(Inspector("always-no", folder.glob("*ood.png")).references) == 1
+    assert len(Inspector("always-no", iter([folder / "good.png", folder / "bad.png"])).references) == 2
+    path = folder / "good.png"
+    array = np.asarray(Image.open(path))
+    pictures = [str(path), path, path.read_bytes(), bytearray(path.read_bytes()), array, Image.open(path)]
+    for one in (*pictures, io.BytesIO(path.read_bytes())):
+        assert [type(verdict) for verdict in inspector.inspect_many(one)] == [Verdict], type(one)
+    assert len(list(inspector.inspect_many(np.stack([array, array])))) == 2
+    for wrong in (None, 3):
+        with pytest.raises(InputError, match="is not a picture, nor a list of pictures"):
+            Inspector("always-no", wrong)  # type: ignore[arg-type]
+        with pytest.raises(InputError, match="is not a picture, nor a list of pictures"):
+            list(inspector.inspect_many(wrong))  # type: ignore[arg-type]
+
+
+def test_what_is_no_judge_is_refused_at_once(folder: Path, tmp_path: Path) -> None:
+    for wrong, problem in (
+        (None, "NoneType: not a judge: it has no name"),
+        ([folder / "good.png"], "list: not a judge: it has no name"),  # references given first
+        (Brightness, r"Brightness: a class, not a judge; give what Brightness\(\) returns"),
+    ):
+        with pytest.raises(InputError, match=problem):
+            Inspector(wrong, [folder / "good.png"])  # type: ignore[arg-type]
+        with pytest.raises(InputError, match=problem):
+            lad_reasoner.evaluate(wrong, out=tmp_path / "run")  # type: ignore[arg-type]
+    with pytest.raises(InputError, match=r"no config\.json in it; give the folder of a Hugging Face model"):
+        Inspector(tmp_path, [folder / "good.png"])
+    assert repr(Inspector(Brightness(), [folder / "good.png"])) == "Inspector(brightness, 1 reference)"
+
+
+class Brightness:
+    """As docs/howto/judge.md shows it."""
+
+    name, prompt_version, batch_size, notes, parameters = "brightness", "brightness-1", 1, (), None
+
+    def judge(self, pairs: Sequence[PicturePair]) -> list[Judgement]:
+        return [Judgement("no") for _ in pairs]
+
+
+def test_a_type_checker_takes_what_the_documents_show(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    api = pytest.importorskip("mypy.api")
+    body = inspect.getsource(Brightness)
+    (tmp_path / "mine.py").write_text(f"""
+from collections.abc import Sequence
+from pathlib import Path
+from lad_reasoner import Inspector, Judgement, PicturePair, evaluate
+
+{body}
+Inspector(Brightness(), Path("good").glob("*.png"))
+Inspector(Path("checkpoint"), "good.png").inspect_many(["query.png"])
+evaluate(Path("checkpoint"), out="run")
+""")
+    monkeypatch.setenv("MYPYPATH", str(Path(lad_reasoner.__file__).parents[1]))
+    # Without other packages, which take ten seconds.
+    options = ["--strict", "--no-site-packages", "--ignore-missing-imports", "--follow-imports=silent"]
+    said, problems, status = api.run([*options, f"--cache-dir={tmp_path}", str(tmp_path / "mine.py")])
+    assert (status, problems) == (0, ""), said
 
 
 def test_errors(folder: Path) -> None:

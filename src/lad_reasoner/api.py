@@ -16,13 +16,13 @@ from lad_reasoner.evaluation.comparison import RunComparison, compare_runs, writ
 from lad_reasoner.evaluation.run import Run, RunMetrics
 from lad_reasoner.evaluation.seeds import SeedComparison, compare_seeds, holds_runs, write_seeds
 from lad_reasoner.judge import Judge
-from lad_reasoner.judges import load_judge
+from lad_reasoner.judges import check_judge, load_judge
 from lad_reasoner.report.evaluation import write_evaluation
 from lad_reasoner.report.terminal import track
 
 
 def evaluate(
-    model: str | Judge,
+    model: str | Path | Judge,
     benchmark: str = "miniloco",
     *,
     out: str | Path,
@@ -35,12 +35,14 @@ def evaluate(
 ) -> RunMetrics:
     """Judge a benchmark into the run folder `out`, resuming an unfinished run; returns the metrics of all predictions.
 
-    `model` is a name for `load_judge`, or a judge; the other arguments are those of `open_benchmark`, `draw_pairs` and
-    `Run`. A terminal shows a progress bar.
+    `model` is a name for `load_judge`, the folder of a checkpoint, or a judge; the other arguments are those of
+    `open_benchmark`, `draw_pairs` and `Run`. A terminal shows a progress bar.
     """
+    if not isinstance(model, str | Path):
+        check_judge(model)
     opened = open_benchmark(benchmark, root, references_file=references_file)
     defaults = {"seed": seed, "benchmark": opened, "cache": Path(out) / "answers.jsonl"}
-    judge = load_judge(model, defaults=defaults) if isinstance(model, str) else model
+    judge = load_judge(str(model), defaults=defaults) if isinstance(model, str | Path) else model
     run = Run(out, judge, opened, references=references, seed=seed, kinds=kinds, limit=limit)
     for _ in track(run.predict(), len(run.todo), "Judging", beside_results=False):
         pass

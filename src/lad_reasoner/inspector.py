@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from operator import itemgetter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -21,10 +22,10 @@ from PIL import Image
 from lad_reasoner.errors import ImageError, InputError
 from lad_reasoner.files.pictures import Picture, PictureSource, find_depth, map_pictures, read_picture
 from lad_reasoner.judge import Judge, PicturePair
-from lad_reasoner.judges import add_evidence, load_judge
+from lad_reasoner.judges import add_evidence, check_judge, load_judge
 from lad_reasoner.records import Failure, Verdict
 from lad_reasoner.runner import Judged, judge_batch, run
-from lad_reasoner.text import listed, shown
+from lad_reasoner.text import counted, listed, shown
 
 load_model = load_judge  # the public name
 
@@ -32,36 +33,45 @@ load_model = load_judge  # the public name
 class Inspector:
     """Compares queries with references.
 
-    `references` are one or more pictures of good products: paths, Pillow images, arrays or bytes. What values of 10 to
+    `model` is a name for `load_model`, the folder of a checkpoint, or a judge. `references` are one or more pictures of
+    good products: paths, Pillow images, arrays (height, width, 3) or bytes. What values of 10 to
     14 bits are stored in files of 16 bits is seen from them. Raises `ImageError` when one of them cannot be read or
     shows nothing, `InputError` when there are none. With `evidence` the built-in judge adds its map and boxes to the
     verdicts of another model.
     """
 
     def __init__(
-        self, model: str | Judge = "evidence", references: Sequence[PictureSource] = (), *, evidence: bool = False
+        self,
+        model: str | Path | Judge = "evidence",
+        references: PictureSource | Iterable[PictureSource] = (),
+        *,
+        evidence: bool = False,
     ) -> None:
-        if isinstance(references, str | Path | Image.Image | bytes | np.ndarray):
-            references = [references]
-        if len(references) == 0:
-            raise InputError("no references: give at least one picture of a good product with --reference")
-        self.depth = find_depth(references)
-        self.references = self._read_references(references)
-        if isinstance(model, str):
-            self.judge = load_judge(model, evidence=evidence)
+        if not isinstance(model, str | Path):
+            check_judge(model)
+        sources = list(_each(references))
+        if not sources:
+            raise InputError("no references: give at least one picture of a good product")
+        self.depth = find_depth(sources)
+        self.references = self._read_references(sources)
+        if isinstance(model, str | Path):
+            self.judge = load_judge(str(model), evidence=evidence)
         else:
             self.judge = add_evidence(model) if evidence else model
+
+    def __repr__(self) -> str:
+        return f"Inspector({self.judge.name}, {counted(len(self.references), 'reference')})"
 
     def inspect(self, query: PictureSource) -> Verdict:
         """Judge one query; raises `InputError` if it cannot be read or judged."""
         return judge_batch(self.judge, [self.read_pair(query)])[0].verdict
 
-    def inspect_many(self, queries: Iterable[PictureSource | Failure]) -> Iterator[Verdict | Failure]:
+    def inspect_many(self, queries: PictureSource | Iterable[PictureSource | Failure]) -> Iterator[Verdict | Failure]:
         """Judge many queries, in order and in the judge's batches; verdicts come batch by batch.
 
         A query that cannot be read or judged becomes a `Failure`; a `Failure` among the queries is passed through.
         """
-        yield from map(_record, self.run(queries))
+        yield from map(_record, self.run(_each(queries)))
 
     def run(self, queries: Iterable[PictureSource | Failure]) -> Iterator[Judged | Failure]:
         """Like `inspect_many`, with the pictures and the judgement of each verdict."""
@@ -134,6 +144,16 @@ def notes_of(judge: Judge, references: tuple[Picture, ...]) -> tuple[str, ...]:
         prepare()
     notes_on = getattr(judge, "notes_on", None)
     return (*judge.notes, *(notes_on(references) if notes_on else ()))
+
+
+def _each(pictures: Any) -> Iterable[Any]:
+    """Several pictures, or one in their place, which is not taken apart; an array of four dimensions is several."""
+    one = isinstance(pictures, str | Path | Image.Image | bytes | bytearray | memoryview) or hasattr(pictures, "read")
+    if one or (isinstance(pictures, np.ndarray) and pictures.ndim < 4):
+        return [pictures]
+    if not isinstance(pictures, Iterable):
+        raise InputError(f"{type(pictures).__name__} is not a picture, nor a list of pictures")
+    return pictures
 
 
 def _record(result: Judged | Failure) -> Verdict | Failure:

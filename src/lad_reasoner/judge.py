@@ -86,10 +86,18 @@ class Judge(Protocol):
     `address` is that of the service behind it, without keys: two services may call different models by one name.
     """
 
-    name: str
-    prompt_version: str
-    batch_size: int
-    parameters: int | None
+    # Read only, so that type checkers take a judge whose `parameters` is None, and frozen ones.
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def prompt_version(self) -> str: ...
+
+    @property
+    def batch_size(self) -> int: ...
+
+    @property
+    def parameters(self) -> int | None: ...
 
     @property
     def notes(self) -> tuple[str, ...]: ...

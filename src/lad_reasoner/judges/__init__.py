@@ -75,11 +75,19 @@ def load_judge(
             filled[key] = _convert(name, key, filled[key], parameter.annotation)
         elif parameter.default is Parameter.empty:
             raise InputError(f"{name}: give its {key} with -M {key}=…")
-    judge = loader(**bound, **filled)
+    judge: Judge = loader(**bound, **filled)
+    check_judge(judge, name)
+    return judge
+
+
+def check_judge(judge: object, name: str = "") -> None:
+    """InputError for what does not keep the contract of judge.py, under this name or that of its class."""
+    if isinstance(judge, type):
+        raise InputError(f"{name or judge.__name__}: a class, not a judge; give what {judge.__name__}() returns")
     lacking = [each for each in CONTRACT if not hasattr(judge, each)]
     if lacking:
-        raise InputError(f"{name}: not a judge: it has no {', '.join(lacking)}; see lad_reasoner.Judge")
-    return judge  # type: ignore[no-any-return]
+        what = name or type(judge).__name__
+        raise InputError(f"{what}: not a judge: it has no {', '.join(lacking)}; see lad_reasoner.Judge")
 
 
 def add_evidence(judge: Judge, lender: Judge | None = None) -> Judge:
