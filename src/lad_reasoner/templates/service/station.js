@@ -258,7 +258,10 @@ const limit = $("limit");
 if (limit) {
   const { good, bad } = JSON.parse(limit.dataset.scores);
   const slider = limit.elements.limit;
-  const first = slider.defaultValue; // a browser may bring back what stood there before
+  // A browser may bring back what stood there before, and keeps fewer digits of a number than it is given.
+  const unmoved = slider.cloneNode();
+  unmoved.value = slider.defaultValue;
+  const first = unmoved.value;
   const update = () => {
     const value = Number(slider.value);
     const line = limit.querySelector("line");
@@ -267,7 +270,7 @@ if (limit) {
     const above = (scores) => scores.filter((score) => score > value).length;
     $("counts").textContent = `above it: ${above(good)} of ${good.length} good, ${above(bad)} of ${bad.length} anomalous`;
     const button = limit.querySelector("button");
-    if (button) button.disabled = Number(slider.value) === Number(first);
+    if (button) button.disabled = slider.value === first;
   };
   slider.addEventListener("input", update);
   update();
