@@ -4,6 +4,7 @@ import base64
 import csv
 import io
 import json
+import re
 import time
 from collections.abc import Callable, Iterator
 from datetime import date
@@ -723,6 +724,33 @@ def test_each_outcome_begins_a_line_of_a_phone(browser: Browser, served: Served)
         assert outcome["y"] > part["y"]
         assert score["y"] == outcome["y"]
     context.close()
+
+
+def test_what_was_seen_has_room_on_half_a_screen(browser: Browser, served: Served) -> None:
+    """At a zoom of 200 % it stood in a column of four letters."""
+    served.inspect(grey_png(250), part="part-4711-of-line-3")
+    context = new_context(browser, served)
+    page = context.new_page()
+    page.set_viewport_size({"width": 650, "height": 450})
+    page.goto("/stations/station/history")
+    seen = page.locator("tbody .seen").bounding_box()
+    assert seen and seen["width"] > 150
+    assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
+    context.close()
+
+
+def test_a_name_from_right_to_left_turns_nothing_around_it(page: Page, served: Served) -> None:
+    """Of numbers that follow such a name a browser takes the first ones to the name's other side."""
+    served.inspect(grey_png(250), part="אבג")
+    expect(page.locator("#verdict .part bdi")).to_have_text("אבג")
+    expect(page.locator("#recent bdi").first).to_have_text("אבג")
+    number = page.locator("#verdict article").get_attribute("data-id")
+    said = {"opinion": "good", "note": "חדש", "who": "דנה"}
+    served.ask("POST", f"/v1/stations/station/inspections/{number}/feedback", json.dumps(said).encode())
+    page.goto(f"/stations/station/inspections/{number}")
+    expect(page.locator("#verdict .note bdi")).to_have_text(["חדש", re.compile("דנה")])
+    page.goto("/stations/station/history")
+    expect(page.locator("tbody .part bdi")).to_have_text("אבג")
 
 
 class Held:
