@@ -656,6 +656,29 @@ def test_a_key_is_given_once(browser: Browser, tmp_path: Path) -> None:
         context.close()
 
 
+def test_a_key_that_is_not_valid_any_more_takes_nothing_that_was_written(browser: Browser, tmp_path: Path) -> None:
+    """The page told a person of the header that programs send."""
+    grey_station(tmp_path, judge="helpers.stations:Grey")
+    key = add_key(tmp_path / "keys.toml", "line 3", "operator")
+    app = create_page_app(Runtime([tmp_path / "station"]), keys=Keys.read(tmp_path / "keys.toml"))
+    with serving_here(app, tmp_path / "log") as served:
+        context = new_context(browser, served)
+        cookie: Any = {"name": "lad_key", "value": key, "url": f"http://127.0.0.1:{served.port}"}
+        context.add_cookies([cookie])
+        page = context.new_page()
+        page.goto("/stations/station")
+        inspect(page, grey_png(101), "4711")
+        context.clear_cookies()
+        page.get_by_label("missed a defect").check()
+        page.get_by_label("note").fill("a scratch")
+        page.get_by_role("button", name="Save").click()
+        expect(page.get_by_role("alert")).to_contain_text("not valid any more; log in in another tab")
+        context.add_cookies([cookie])
+        page.get_by_role("button", name="Save").click()
+        expect(page.locator("#verdict .note")).to_contain_text("a scratch")
+        context.close()
+
+
 def test_an_open_page_does_not_hold_the_shutdown_up(browser: Browser, tmp_path: Path) -> None:
     grey_station(tmp_path, judge="helpers.stations:Grey")
     with serving_here(create_page_app(Runtime([tmp_path / "station"])), tmp_path / "log") as served:

@@ -14,6 +14,7 @@ document.body.addEventListener("htmx:responseError", ({ detail }) => {
   ofPage = byPage(detail);
   let text = `the server answered ${detail.xhr.status}`;
   try { text = JSON.parse(detail.xhr.responseText).error || text; } catch { /* not from our server */ }
+  if (detail.xhr.status === 401) text = "the key of this browser is not valid any more; log in in another tab, then send again";
   showProblem(text);
 });
 document.body.addEventListener("htmx:sendError", ({ detail }) => {
