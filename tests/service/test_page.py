@@ -679,6 +679,20 @@ def test_a_key_that_is_not_valid_any_more_takes_nothing_that_was_written(browser
         context.close()
 
 
+def test_an_address_without_a_page_is_a_page_with_a_way_back(page: Page, served: Served) -> None:
+    """A person saw the JSON that programs get."""
+    for path in ("/stations/gone", "/stations/station/inspections/99", "/stations/station/history?before=x", "/gone"):
+        answer = page.goto(path)
+        assert answer and answer.status in (404, 422)
+        expect(page.get_by_role("heading", level=1)).to_have_text("This page cannot be shown")
+        expect(page.locator("main .problem")).not_to_be_empty()
+        expect(page.get_by_role("link", name="To the stations")).to_be_visible()
+        assert axe_faults(page) == []
+    assert "error" in served.ask("GET", "/stations/gone").json
+    browsing = {"Accept": "text/html"}
+    assert "error" in served.ask("GET", "/v1/stations/gone", headers=browsing).json
+
+
 def test_an_open_page_does_not_hold_the_shutdown_up(browser: Browser, tmp_path: Path) -> None:
     grey_station(tmp_path, judge="helpers.stations:Grey")
     with serving_here(create_page_app(Runtime([tmp_path / "station"])), tmp_path / "log") as served:

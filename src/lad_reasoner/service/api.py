@@ -67,7 +67,7 @@ from lad_reasoner.service.forms import (
     body_of,
     read_form,
 )
-from lad_reasoner.service.guard import Guard
+from lad_reasoner.service.guard import Guard, is_browser
 from lad_reasoner.service.keys import Holder, Keys
 from lad_reasoner.service.queue import QueueFullError
 from lad_reasoner.service.rule_sheet import RuleSheet
@@ -164,6 +164,7 @@ def create_app(
         generate_unique_id_function=lambda route: route.name,  # short names in clients made from /openapi.json
     )
     app.state.runtime, app.state.telemetry = runtime, telemetry
+    app.state.problem_page = None  # of page.py: what a person sees in place of JSON
     _add_state_routes(app)
     _add_inspect_routes(app)
     _add_station_routes(app)
@@ -372,14 +373,19 @@ def _add_change_routes(app: FastAPI) -> None:
 
 
 def _add_error_handlers(app: FastAPI) -> None:
-    def answer(request: Request, status: int, text: str, headers: dict[str, str] | None = None) -> JSONResponse:
+    def answer(request: Request, status: int, text: str, headers: dict[str, str] | None = None) -> Response:
         problem = " ".join(text.split())
         if status >= 500:  # of this machine: whoever looks at the log must find it there, too
             request.state.note(error=problem)
+        draw = app.state.problem_page
+        if draw and is_browser(request.headers) and not request.url.path.startswith("/v1/"):
+            page: Response = draw(request, status, problem)
+            page.headers.update(headers or {})
+            return page
         return JSONResponse({"error": problem}, status, headers)
 
     @app.exception_handler(LadError)
-    async def refuse(request: Request, error: LadError) -> JSONResponse:
+    async def refuse(request: Request, error: LadError) -> Response:
         if isinstance(error, QueueFullError):
             app.state.telemetry.refused.labels("queue").inc()
             return answer(request, 429, str(error), {"Retry-After": str(error.retry_after)})
@@ -394,14 +400,14 @@ def _add_error_handlers(app: FastAPI) -> None:
         return answer(request, 503, str(error), {"Retry-After": "10"})
 
     @app.exception_handler(RequestValidationError)
-    async def refuse_fields(request: Request, error: RequestValidationError) -> JSONResponse:
+    async def refuse_fields(request: Request, error: RequestValidationError) -> Response:
         problem = error.errors()[0]
         return answer(
             request, 422, f"{'.'.join(map(str, problem['loc']))}: {problem['msg'].removeprefix('Value error, ')}"
         )
 
     @app.exception_handler(HTTPException)
-    async def refuse_request(request: Request, error: HTTPException) -> JSONResponse:
+    async def refuse_request(request: Request, error: HTTPException) -> Response:
         return answer(request, error.status_code, str(error.detail), dict(error.headers or {}))
 
     @app.exception_handler(ClientDisconnect)

@@ -408,7 +408,7 @@ class Archive:
         name = f"{digest[:2]}/{digest[:16]}-{secrets.token_hex(4)}"
         path = self.folder / PICTURES / name
         path.parent.mkdir(exist_ok=True)
-        files += [path, path.with_name(f"{path.name}.part")]  # both are removed if the row is not written
+        files.append(path)  # removed if the row is not written
         write_whole(path, content)
         return name, digest
 

@@ -118,7 +118,7 @@ class Guard:
         if scope["path"] in self.open_paths:
             request.state["holder"] = holder
             return None if scope["method"] in SAFE or _same_origin(headers) else _refuse_origin()
-        if holder is None and scope["method"] == "GET" and LOGIN in self.open_paths and _is_browser(headers):
+        if holder is None and scope["method"] == "GET" and LOGIN in self.open_paths and is_browser(headers):
             return RedirectResponse(LOGIN, 303)
         if holder is None:
             self.telemetry.refused.labels("key").inc()
@@ -237,7 +237,7 @@ def _same_origin(headers: Headers) -> bool:
     return origin is None or urlsplit(origin).netloc == headers.get("host")
 
 
-def _is_browser(headers: Headers) -> bool:
+def is_browser(headers: Headers) -> bool:
     """Whether a person waits for a page."""
     return "text/html" in headers.get("accept", "")
 

@@ -120,6 +120,7 @@ def create_page_app(
     """The API with the page; see `create_app`."""
     scripts = {f"/page/{name}" for name in SCRIPTS}
     app = create_app(runtime, keys=keys, telemetry=telemetry, open_paths=OPEN | scripts | {LOGIN}, **limits)
+    app.state.problem_page = _problem_page
     watch = Watch()
     runtime.listeners.append(watch.note)
     _add_login(app, keys)
@@ -429,6 +430,13 @@ def _page(
     html = _render(template, holder, live, nonce=nonce, made_with=_made_with(holder, live), **values)
     headers = {"Content-Security-Policy": POLICY.format(nonce=nonce), "Referrer-Policy": "same-origin"}
     return HTMLResponse(html, status, headers)
+
+
+def _problem_page(request: Request, status: int, problem: str) -> HTMLResponse:
+    """For a person who opened an address that has no page."""
+    return _page(
+        "problem.html", request.state.holder, title="This page cannot be shown", problem=problem, status=status
+    )
 
 
 def _made_with(holder: Holder | None, live: LiveStation | None) -> str:
