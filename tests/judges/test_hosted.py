@@ -679,6 +679,27 @@ def test_a_spent_budget_ends_the_run_and_more_goes_on(tmp_path: Path, lamp: Benc
     assert len(read_run(tmp_path / "run").predictions) == 40
 
 
+def test_a_budget_covers_what_earlier_starts_of_the_run_paid(tmp_path: Path, lamp: Benchmark) -> None:
+    cost = (100 * 2.0 + 20 * 10.0) / 1e6
+    with ChatServer(by_colour) as server:
+        for _ in range(3):
+            poor = judge(server, tmp_path, prices=Prices(2.0, 10.0), budget=10.5 * cost, concurrency=1)
+            with pytest.raises(MachineError, match=r"the budget of 0\.0042 is spent \(0\.0044\); give more"):
+                list(Run(tmp_path / "run", poor, lamp).predict())
+        assert server.paid.total() == 11
+        assert "answers.jsonl: 11 answers (1100 input and 220 output tokens, cost 0.0044)" in poor.receipt()
+
+
+def test_a_service_that_does_not_count_is_paid_by_an_estimate(tmp_path: Path) -> None:
+    with ChatServer(by_colour, usage="none") as server:
+        poor = judge(server, tmp_path, prices=Prices(1000.0, 1000.0), budget=0.001, concurrency=1)
+        with pytest.raises(MachineError, match=r"the budget of 0\.001 is spent"):
+            poor.judge([pair(3), pair(4)])
+    assert len(server.bodies) == 1
+    assert poor.ledger.paid.input_tokens > 20 and poor.ledger.paid.output_tokens == len(GOOD) // 4
+    assert "big does not say how many tokens it uses: they are estimated." in poor.notes
+
+
 def without_seconds(run: Path) -> list[dict[str, Any]]:
     lines = [line.model_dump(exclude={"verdict": {"seconds"}}) for line in read_run(run).predictions]
     return sorted(lines, key=lambda line: str(line["pair"]["query"]))

@@ -238,6 +238,13 @@ def test_an_answer_with_a_byte_order_mark_is_read() -> None:
         assert ask(server).text == "two"
 
 
+def test_half_a_character_costs_a_letter_not_the_answer() -> None:
+    choice = {"message": {"content": "a \ud83d b"}, "finish_reason": "stop"}
+    with ChatServer(first(Act("raw", json.dumps({"choices": [choice]})))) as server:
+        assert ask(server).text == "a ? b"
+    assert server.came.total() == 1
+
+
 def test_an_error_within_status_200_counts_as_its_code() -> None:
     dry = Act("raw", '{"error": {"message": "More credits are needed", "code": 402}}')
     with ChatServer(lambda body, before: dry) as server, pytest.raises(InputError, match=r"status 402: .* cannot pay"):

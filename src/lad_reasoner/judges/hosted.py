@@ -60,9 +60,9 @@ from lad_reasoner.judges.served_grammar import (
     find_form,
     read_json,
 )
-from lad_reasoner.prompts import PROMPT_VERSION, build_messages
+from lad_reasoner.prompts import PROMPT_VERSION, build_messages, build_prompt
 from lad_reasoner.remote.ledger import BudgetSpentError, Exchange, Ledger
-from lad_reasoner.remote.prices import Prices, parse_prices
+from lad_reasoner.remote.prices import Prices, estimate_tokens, parse_prices
 
 if TYPE_CHECKING:
     from lad_reasoner.remote.client import ChatService, Completion
@@ -136,7 +136,12 @@ class HostedJudge:
         self.name, self.concurrency = model, concurrency
         self.batch_size = 2 * concurrency  # so that one slow answer does not leave the other connections idle
         self.ledger = Ledger(
-            cache or default_cache(), prices=prices, budget=budget, flag="-M cache=FILE", shared=cache is None
+            cache or default_cache(),
+            prices=prices,
+            budget=budget,
+            flag="-M cache=FILE",
+            shared=cache is None,
+            whole=cache is not None,  # an evaluation that is resumed asks for none of its earlier answers again
         )
         self._lost, self._replies = False, 0
         self._rejected: set[str] = set()  # pairs since the last reply
@@ -349,8 +354,17 @@ class HostedJudge:
     def _ask(self, service: ChatService, key: str, pictures: Sequence[Image.Image]) -> Exchange:
         from lad_reasoner.remote.client import RefusedError, picture_part
 
+        def read(completion: Completion) -> Exchange:
+            exchange = _read_completion(key, completion)
+            if completion.input_tokens is not None or completion.finish == "content_filter":
+                return exchange
+            self._remark(f"{self.name} does not say how many tokens it uses: they are estimated.")
+            written = estimate_tokens(len(completion.text) + len(completion.reasoning))
+            sent = estimate_tokens(len(build_prompt(len(pictures) - 1)), sum(map(_pixels, pictures)))
+            return exchange.model_copy(update={"input_tokens": sent, "output_tokens": written})
+
         def discard(completion: Completion) -> None:
-            self.ledger.discard(_read_completion(key, completion))
+            self.ledger.discard(read(completion))
             self.ledger.check_means()
 
         try:
@@ -366,7 +380,7 @@ class HostedJudge:
             raise InputError(str(error)) from None
         except InputError as error:  # key, account, model or address: every other pair would fail, too
             raise ServiceError(str(error)) from None
-        exchange = _read_completion(key, completion)
+        exchange = read(completion)
         with self._lock:
             self._replies += 1
             self._at_fault |= self._rejected
@@ -499,6 +513,10 @@ def _read_completion(key: str, completion: Completion) -> Exchange:
         score=score_answer(completion.written) if structured else None,
         usable=structured or (completion.finish != "length" and bool(completion.text.strip())),
     )
+
+
+def _pixels(image: Image.Image) -> int:
+    return image.width * image.height
 
 
 def _drop_rejected(parameters: dict[str, Any], message: str, *, answered: bool) -> dict[str, Any]:

@@ -439,7 +439,9 @@ def _parse(content: bytes) -> _Body:
     try:
         return _Body.model_validate_json(content)
     except ValidationError:
-        return _Body.model_validate_json(json.dumps(as_completion(load_json(content))))
+        # Bytes that are not UTF-8, and half of a character that is written as two, cost one letter, not the answer.
+        body = as_completion(load_json(content.decode("utf-8", "replace")))
+        return _Body.model_validate_json(json.dumps(body, ensure_ascii=False).encode("utf-8", "replace"))
 
 
 def is_same_model(asked: str, answered: str) -> bool:

@@ -55,7 +55,8 @@ class Ledger:
     `paid` is the bill of the answers that this object asked for, `recalled` the bill of those it found on disk; each
     answer counts once, an unusable one with its cost only. `budget`, in the currency of `prices`, covers both; requests
     under way when it is reached are still paid. `flag` is the option that names another file. With `shared`, another
-    process may use the file at the same time: each appends to a file of its own beside it and reads them all.
+    process may use the file at the same time: each appends to a file of its own beside it and reads them all. With
+    `whole`, bill and budget cover all answers in the file, also those that nobody asks for again.
     """
 
     def __init__(
@@ -66,6 +67,7 @@ class Ledger:
         budget: float | None = None,
         flag: str = "file",
         shared: bool = False,
+        whole: bool = False,
     ) -> None:
         if budget is not None and prices is None:
             raise InputError("a budget needs prices: give the cost of a million input and of a million output tokens")
@@ -76,6 +78,7 @@ class Ledger:
         if shared:
             beside = (f"{self.path.stem}.{number}{self.path.suffix}" for number in range(1, SHARES))
             self._names += [self.path.with_name(name) for name in beside]
+        self._whole = whole
         self._own = self.path  # the file that this process appends to
         nothing = None if prices is None else 0.0
         self.paid, self.recalled = Bill(cost=nothing), Bill(cost=nothing)
@@ -104,6 +107,8 @@ class Ledger:
                     break
             repair_records(self._own)
             self.load()
+            for key in {*self.known, *self._unusable} if self._whole else ():
+                self.recall(key)
             yield
 
     def load(self) -> None:

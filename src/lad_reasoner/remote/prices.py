@@ -11,6 +11,14 @@ from dataclasses import dataclass
 from lad_reasoner.errors import InputError
 from lad_reasoner.text import counted
 
+# English text, and a middle value of what services charge for a picture.
+CHARACTERS_A_TOKEN, PIXELS_A_TOKEN = 4, 750
+
+
+def estimate_tokens(characters: int, pixels: int = 0) -> int:
+    """The tokens of a text and of pictures, for a service that does not count them."""
+    return characters // CHARACTERS_A_TOKEN + pixels // PIXELS_A_TOKEN
+
 
 @dataclass(frozen=True)
 class Prices:

@@ -31,7 +31,7 @@ from lad_reasoner.errors import ImageError, ServiceError, require
 from lad_reasoner.files.bit_depth import DEEP
 from lad_reasoner.files.pictures import KEPT_SIDE, open_picture, read_picture
 from lad_reasoner.remote.ledger import BudgetSpentError, Exchange, Ledger
-from lad_reasoner.remote.prices import Bill, Prices
+from lad_reasoner.remote.prices import Bill, Prices, estimate_tokens
 from lad_reasoner.text import first_problem, printable
 
 if TYPE_CHECKING:
@@ -46,8 +46,7 @@ FORM = "Answer with one JSON object and nothing else. It must fit this JSON sche
 AGAIN = "That answer cannot be used: {}. Answer the question again, with the JSON object only."
 QUOTED = 2000  # characters of a rejected answer that the teacher gets back
 
-# Used until the service has counted: English text, and a middle value of what services charge for a picture.
-CHARACTERS_A_TOKEN, PIXELS_A_TOKEN, ANSWER_TOKENS = 4, 750, 500
+ANSWER_TOKENS = 500  # expected of an answer, until the service has counted
 
 # (key, request, turns so far) -> the answer, or None if there is none yet
 Obtain = Callable[[str, Request, list[dict[str, Any]]], Exchange | None]
@@ -208,7 +207,7 @@ class RemoteTeacher:
                 finish=completion.finish,
                 model=completion.model,
                 input_tokens=_count_input(request, turns) or 0 if size is None else size,
-                output_tokens=len(text) // CHARACTERS_A_TOKEN if answer is None else answer,
+                output_tokens=estimate_tokens(len(text)) if answer is None else answer,
             )
             whole = completion.finish != "length" or not isinstance(_check(exchange, request), str)
             return exchange.model_copy(update={"usable": whole and bool(text.strip())})
@@ -315,4 +314,4 @@ def _count_input(request: Request, turns: Sequence[Mapping[str, Any]]) -> int | 
             return None
         scale = min(1.0, KEPT_SIDE / max(width, height))
         pixels += round(width * scale * height * scale)
-    return characters // CHARACTERS_A_TOKEN + pixels // PIXELS_A_TOKEN
+    return estimate_tokens(characters, pixels)
