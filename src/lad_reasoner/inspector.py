@@ -34,10 +34,9 @@ class Inspector:
     """Compares queries with references.
 
     `model` is a name for `load_model`, the folder of a checkpoint, or a judge. `references` are one or more pictures of
-    good products: paths, Pillow images, arrays (height, width, 3) or bytes. What values of 10 to
-    14 bits are stored in files of 16 bits is seen from them. Raises `ImageError` when one of them cannot be read or
-    shows nothing, `InputError` when there are none. With `evidence` the built-in judge adds its map and boxes to the
-    verdicts of another model.
+    good products: paths, Pillow images, arrays (height, width, 3) or bytes. They also show how many bits the values in
+    files of 16 bits have. Raises `ImageError` when one of them cannot be read or shows nothing, `InputError` when there
+    are none. With `evidence` the built-in judge adds its map and boxes to the verdicts of another model.
     """
 
     def __init__(

@@ -78,12 +78,21 @@ class Judge(Protocol):
     """A class with these attributes and this method is a judge. It keeps no state that one call leaves for the next.
 
     `batch_size` is the number of pairs of one call. `notes` are sentences for readers of its verdicts, such as what it
-    was made for. A judge that does not look at pictures may have `looks_at_pictures = False`: then their quality does
-    not matter. `parameters` is the number of weights of its network, or None. A judge that has to find something out
-    first, such as what a service can do, may have a method `prepare()`: it is called before the notes are read. A judge
-    that is faster with many queries if it knows their number may have a method `many(number)`: a context that gives the
-    judge for all of them, which may be itself. `calls_at_once` is how many calls it should get at a time, if not one.
-    `address` is that of the service behind it, without keys: two services may call different models by one name.
+    was made for. `parameters` is the number of weights of its network, or None.
+
+    A judge may also have:
+
+    - `looks_at_pictures = False`: the quality of the pictures does not matter to it.
+    - `limit`: the score from which on it calls a query anomalous, if not 0.5.
+    - `address`: that of the service behind it, without keys; two services may call different models by one name.
+    - `calls_at_once`: how many calls it should get at a time, if not one.
+    - `many(number)`: a context that gives the judge for so many queries, which may be itself.
+    - `prepare()`: finds out what it has to know, such as what a service can do; called before its notes are read.
+    - `notes_on(references)`: sentences that depend on the references.
+    - `check_references(references)`: InputError if it cannot take so many.
+    - `keep(references, path)`: holds what it computes of references as long as they live, and in a file if given one.
+    - `show_progress(track)`: is told how to show the progress of work on references.
+    - `receipt()`: one line on what a service was asked and paid; empty if there is nothing to say.
     """
 
     # Read only, so that type checkers take a judge whose `parameters` is None, and frozen ones.

@@ -12,7 +12,7 @@ AD and GoodsAD. `mmad.json` is one object, picture -> entry:
 
 `domain_knowledge.json` is data set -> class -> defect -> text.
 
-Keys are never opened as paths: they are compared with the samples that `layouts.find_samples` found. MMAD's own
+Keys are never opened as paths: they are compared with the samples that `sources.find_samples` found. MMAD's own
 mask_path and lists of templates are not read; a sample knows its masks, and `sets/pairs.py` draws references.
 
 The paper (section 4.1.1) gives the teacher "MMAD annotations as semantic priors". Deviations: the right option of each

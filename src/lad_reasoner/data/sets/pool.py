@@ -3,7 +3,7 @@
     pool = gather([find_samples("mvtec"), find_samples("visa")])
     pool.tests()        # test pictures, of which sets are made
 
-What `layouts.why_not_train` refuses is left out here, so no builder ever gets a picture of a benchmark.
+What `sources.why_not_train` refuses is left out here, so no builder ever gets a picture of a benchmark.
 """
 
 from __future__ import annotations
