@@ -11,6 +11,7 @@ from lad_reasoner.text import (
     ShownFormatter,
     first_problem,
     listed,
+    nearest_name,
     number_word,
     place_words,
     print_shown,
@@ -83,3 +84,9 @@ def test_the_first_problem_names_field_and_fault() -> None:
     with pytest.raises(ValidationError) as caught:
         _Outer.model_validate({"inner": {"count": 3}})
     assert first_problem(caught.value) == "inner.count: it is odd"
+
+
+def test_the_nearest_name_in_whatever_case() -> None:
+    assert nearest_name("GUTE TEILE", ["Schlechte Teile", "Gute Teile"]) == "Gute Teile"
+    assert nearest_name("micr", ["micro", "evidence"]) == "micro"
+    assert nearest_name("lamp", ["micro", "evidence"]) is None

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -52,6 +53,13 @@ def listed(names: Sequence[object], limit: int = 3, separator: str = ", ") -> st
     first = separator.join(str(name) for name in names[:limit])
     rest = len(names) - limit
     return f"{first} and {rest} more" if rest > 0 else first
+
+
+def nearest_name(name: str, names: Iterable[str]) -> str | None:
+    """The one of the names that is most like this one, in whatever case; None if none is like it."""
+    by_folded = {each.casefold(): each for each in names}
+    near = get_close_matches(name.casefold(), by_folded, 1)
+    return by_folded[near[0]] if near else None
 
 
 def label_counts(counts: Mapping[str, int]) -> str:

@@ -321,6 +321,54 @@ def test_own_products_named_like_public_ones_stay_own(tmp_path: Path) -> None:
     assert {sample.dataset for sample in find_samples(tmp_path / "shop").samples} == {"shop"}
 
 
+def test_public_classes_in_another_case(tmp_path: Path) -> None:
+    """As copies on Windows, and unpacked by hand, are called."""
+    plant(
+        tmp_path,
+        [
+            "Metal Nut/Train/Good/000.png",
+            "Metal Nut/Test/Flip/000.png",
+            "Metal Nut/Ground_Truth/Flip/000_mask.png",
+            "Pill/image/good/000.png",
+            "Pill/image/good/022.png",
+            "Candle/test/Bad/000.JPG",
+            "PUSHPINS/test/logical_anomalies/000.png",
+        ],
+    )
+    source = find_samples(tmp_path)
+    known = [(sample.dataset, sample.category, sample.kind, sample.defect) for sample in source.samples]
+    assert known == [
+        ("VisA", "candle", None, None),
+        ("MVTec AD", "metal_nut", "logical", "flip"),
+        ("MVTec AD", "metal_nut", "good", None),
+        ("MVTec AD", "pill", "good", None),
+        ("MVTec LOCO AD", "pushpins", "logical", None),
+    ]
+    assert source.refused == {"are metal nuts among DS-MVTec's pills": ("Pill/image/good/000.png",)}
+    assert source.samples[1].masks == (str(tmp_path / "Metal Nut/Ground_Truth/Flip/000_mask.png"),)
+
+
+def test_own_folders_keep_their_names(tmp_path: Path) -> None:
+    plant(tmp_path, ["Bottle/good/1.png", "Bottle/bad/1.png"])
+    assert {sample.category for sample in find_samples(tmp_path).samples} == {"Bottle"}
+    assert {sample.category for sample in find_samples(tmp_path / "Bottle").samples} == {"Bottle"}
+
+
+def test_visa_in_another_case(tmp_path: Path) -> None:
+    plant(tmp_path, ["Candle/Data/Images/Normal/0000.JPG", "Candle/Data/Images/Anomaly/000.JPG"])
+    (tmp_path / "split_csv").mkdir()
+    (tmp_path / "split_csv/1cls.csv").write_text(
+        "object,split,label,image,mask\nCandle,test,normal,Candle/Data/Images/Normal/0000.JPG,\n"
+        "Candle,test,anomaly,Candle/Data/Images/Anomaly/000.JPG,\n"
+    )
+    (tmp_path / "Candle/image_anno.csv").write_text(
+        "image,label,mask\nCandle/Data/Images/Anomaly/000.JPG,chunk of wax missing,\n"
+    )
+    samples = find_samples(tmp_path).samples
+    assert {(sample.dataset, sample.category) for sample in samples} == {("VisA", "candle")}
+    assert [sample.defect for sample in samples] == ["chunk of wax missing", None]
+
+
 def test_a_folder_that_says_nothing_is_not_guessed(tmp_path: Path) -> None:
     source = find_samples(plant(tmp_path, ["good/1.png", "bad/1.png", "unsure/1.png", "test/images/1.png", "1.png"]))
     assert images(source) == ["bad/1.png", "good/1.png"]

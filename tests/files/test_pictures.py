@@ -1,5 +1,6 @@
 """Pictures of every kind are read, or refused with a reason."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -207,6 +208,29 @@ def test_a_forked_process_does_not_wait_for_decoders_that_it_does_not_have(tmp_p
 def test_an_upload_of_zero_bytes_is_called_empty() -> None:
     with pytest.raises(ImageError, match="picture: the file is empty, no picture; copy it again"):
         read_picture(b"")
+
+
+def test_a_name_in_another_case_or_mistyped_is_suggested(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "Gute Teile").mkdir()
+    for name in ("Gute Teile/001.png", "Gute Teile/002.png", "Gute Teile/nut.jpg"):
+        (tmp_path / name).touch()
+    monkeypatch.chdir(tmp_path)
+    for name, near in {
+        "gute teile": "; did you mean 'Gute Teile'?",
+        "Gute Tiele": "; did you mean 'Gute Teile'?",
+        "gute teile/NUT.png": "; did you mean 'Gute Teile/nut.jpg'?",
+        "Gute Teile/001.jpg": "; did you mean 'Gute Teile/001.png'?",
+        "Gute Teile/003.png": "",  # neither 001 nor 002 was meant
+        "Nirgends/001.png": "",
+    }.items():
+        with pytest.raises(ImageError, match=f"^{re.escape(f'{name}: no such file{near}')}$"):
+            read_picture(name)
+    with pytest.raises(ImageError, match=rf"no such file; did you mean '{re.escape(str(tmp_path))}/Gute Teile'\?$"):
+        read_picture(tmp_path / "gute teile")
+    with pytest.raises(
+        InputError, match=r"^gute teile/\*\.png: no file matches this pattern; did you mean 'Gute Teile'\?$"
+    ):
+        find_pictures(["gute teile/*.png"])
 
 
 def test_a_name_with_blanks_that_lost_its_quotes_is_found(tmp_path: Path) -> None:

@@ -95,6 +95,7 @@ def test_writing_is_lazy_and_its_memory_does_not_grow(tmp_path: Path) -> None:
         ({"products": ["teapot"]}, "unknown product 'teapot'; there are: breakfast_box"),
         ({"products": ["teapot-1"]}, "unknown product 'teapot-1'; there are: .*loose_parts-N"),
         ({"products": ["loose_parts"]}, "unknown product 'loose_parts'"),
+        ({"products": ["Screw_Bag"]}, "unknown product 'Screw_Bag'; did you mean screw_bag"),
         ({"per_class": 0}, "at least 1 picture"),
         ({"seed": -1}, "0 or more"),
         ({"size": 8}, "32 pixels or more"),

@@ -20,7 +20,7 @@ from pydantic import ConfigDict, model_validator
 
 from lad_reasoner.data.folder_words import ANNOTATIONS, OTHER_PICTURES, read_name, word
 from lad_reasoner.data.mask_files import MaskFiles
-from lad_reasoner.data.public_sets import LICENCES, MVTEC_AD, UNKNOWN_LICENCE
+from lad_reasoner.data.public_sets import LICENCES, MVTEC_AD, PUBLIC_CLASSES, UNKNOWN_LICENCE
 from lad_reasoner.files.jsonl import read_records
 from lad_reasoner.files.walk import SUFFIXES, Parts
 from lad_reasoner.records import Kind, Record, Sample, SceneFacts, Split
@@ -67,7 +67,7 @@ def parse_path(parts: Parts, siblings: KindFolders) -> PicturePath:
     """What the folders of a picture say."""
     folders = parts[:-1]
     words = [word(folder) for folder in folders]
-    if words[-2:-1] == ["image"] and (len(folders) < 3 or folders[-3] in MVTEC_AD):
+    if words[-2:-1] == ["image"] and (len(folders) < 3 or words[-3] in MVTEC_AD):
         return PicturePath(parts, folders[:-2], folders[-1], (), "test", "image")
     names = [read_name(folder) for folder in folders]
     first = next((at for at, name in enumerate(names) if name.has_kind), None)
@@ -136,7 +136,8 @@ class ClassFolder:
     ) -> None:
         self.top, self.pictures, self.masks, self.files = top, pictures, masks, files
         self.source = masks.base.resolve().name
-        self.name = top[-1] if top else self.source
+        name = top[-1] if top else self.source
+        self.name = word(name) if word(name) in PUBLIC_CLASSES else name  # copies may be called Bottle or Metal Nut
         self.folders = {picture.folder for picture in pictures}
         self.shapes = {picture.shape for picture in pictures}
 
@@ -145,8 +146,8 @@ class ClassFolder:
         return (*self.top, name) in self.files
 
     def has_only(self, folders: frozenset[str]) -> bool:
-        """Whether every picture lies in SPLIT/FOLDER or image/FOLDER of these folders."""
-        return self.shapes.isdisjoint({"flat", "bare"}) and self.folders <= folders
+        """Whether every picture lies in SPLIT/FOLDER or image/FOLDER of these folders, in whatever case."""
+        return self.shapes.isdisjoint({"flat", "bare"}) and set(map(word, self.folders)) <= folders
 
     @cached_property
     def has_masks(self) -> bool:
@@ -183,7 +184,7 @@ class ClassFolder:
     def sample(self, picture: PicturePath, dataset: str | None, kind: Kind | None, **fields: Any) -> Sample:
         """A sample of a public data set, or of one's own (None), which is named after its folder."""
         known = {
-            "category": self.name if dataset else "/".join(self.top) or self.name,
+            "category": self.name if dataset else "/".join(self.top) or self.source,
             "split": picture.split,
             "masks": () if kind == "good" else self.masks.of(picture.parts),
             "licence": LICENCES[dataset] if dataset else UNKNOWN_LICENCE,

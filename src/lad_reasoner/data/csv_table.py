@@ -64,7 +64,7 @@ def read_table(
             refused.setdefault(f"are named in {table.name}, but absent", []).append(row["image"])
             continue
         category = row.get("category") or folder.resolve().name
-        is_visa = category in VISA and [word(part) for part in image[-4:-2]] == ["data", "images"]
+        is_visa = word(category) in VISA and [word(part) for part in image[-4:-2]] == ["data", "images"]
         kind = labels[label]
         defect, masks = None, []
         if kind != "good":
@@ -79,7 +79,7 @@ def read_table(
             Sample(
                 image=str(folder.joinpath(*image)),
                 dataset="VisA" if is_visa else folder.resolve().name,
-                category=category,
+                category=word(category) if is_visa else category,
                 split=SPLITS.get(split_word),
                 kind=kind,
                 defect=defect,
@@ -138,7 +138,7 @@ def _visa_defects(folder: Path, paths: set[Parts]) -> dict[Parts, str]:
     """VisA says in each category's image_anno.csv what is wrong: `chunk of wax missing`."""
     defects = {}
     for parts in paths:
-        if len(parts) == 2 and parts[0] in VISA and parts[1] == "image_anno.csv":
+        if len(parts) == 2 and word(parts[0]) in VISA and parts[1] == "image_anno.csv":
             for _, row in _read_rows(folder.joinpath(*parts)):
                 image = _inside(row.get("image", ""), folder)
                 if image and row.get("label"):

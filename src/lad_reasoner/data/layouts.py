@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lad_reasoner.data.class_folders import ClassFolder, PicturePath, find_classes, refuse_path
-from lad_reasoner.data.folder_words import read_name
+from lad_reasoner.data.folder_words import read_name, word
 from lad_reasoner.data.masks import looks_inverted, read_mask
 from lad_reasoner.data.public_sets import (
     BTECH,
@@ -137,14 +137,15 @@ class MvtecAd(Layout):
         return folder.name in MVTEC_AD and folder.has_only(MVTEC_AD[folder.name] | {"good"})
 
     def sample(self, folder: ClassFolder, picture: PicturePath) -> Sample | Refusal:
-        if picture.folder == "good":
+        defect = word(picture.folder)
+        if defect == "good":
             return folder.sample(picture, self.dataset, "good")
-        kind: Kind = "logical" if (folder.name, picture.folder) in LOGICAL else "structural"
-        return folder.sample(picture, self.dataset, kind, defect=picture.folder)
+        kind: Kind = "logical" if (folder.name, defect) in LOGICAL else "structural"
+        return folder.sample(picture, self.dataset, kind, defect=defect)
 
 
 def _refuse_metal_nut(folder: ClassFolder, picture: PicturePath) -> Refusal | None:
-    if picture.shape == "image" and (folder.name, picture.folder, picture.stem) in WRONG_IN_DS_MVTEC:
+    if picture.shape == "image" and (folder.name, word(picture.folder), picture.stem) in WRONG_IN_DS_MVTEC:
         return Refusal("are metal nuts among DS-MVTec's pills")
     return None
 

@@ -21,7 +21,7 @@ from lad_reasoner.data.layouts import read_layouts
 from lad_reasoner.data.public_sets import LICENCES, LOCO, LOCO_ROOTS
 from lad_reasoner.errors import InputError
 from lad_reasoner.files.tables import read_table_header
-from lad_reasoner.files.walk import Parts, list_files, natural_path
+from lad_reasoner.files.walk import Parts, list_files, natural_path, suggest_path
 from lad_reasoner.packaged import read_packaged
 from lad_reasoner.records import Sample
 from lad_reasoner.text import listed, printable, shown
@@ -65,7 +65,7 @@ def find_samples(folder: str | Path) -> Source:
             )
         return _sort(path, base, samples, refused, notes)
     if not path.is_dir():
-        raise InputError(f"{shown(path)}: no such folder")
+        raise InputError(f"{shown(path)}: no such folder{suggest_path(path)}")
     # CLASS/test alone is read as what it is: a part of CLASS.
     is_part = word(path.name) == "image" or read_name(path.name).split is not None
     base, top = (path.parent, (path.name,)) if is_part else (path, ())

@@ -24,7 +24,6 @@ from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from difflib import get_close_matches
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,7 +36,7 @@ from lad_reasoner.evaluation.pair_list import read_pair_list, read_reference_nam
 from lad_reasoner.files.bit_depth import DEEP
 from lad_reasoner.files.pictures import Picture, find_depth, read_picture
 from lad_reasoner.records import SAMPLE_KINDS, UNKNOWN_KIND, Kind, Pair, Sample
-from lad_reasoner.text import listed, printable
+from lad_reasoner.text import listed, nearest_name, printable
 
 if TYPE_CHECKING:
     from lad_reasoner.miniloco.render import Rendered
@@ -264,8 +263,8 @@ def _fix_references(benchmark: Benchmark, path: Path) -> None:
     for name in read_reference_names(path):
         sample = benchmark.samples.get(name)
         if sample is None:
-            near = get_close_matches(name, benchmark.samples, 1)
-            hint = f"did you mean {near[0]}?" if near else "write names as they stand in predictions.jsonl"
+            near = nearest_name(name, benchmark.samples)
+            hint = f"did you mean {near}?" if near else "write names as they stand in predictions.jsonl"
             raise InputError(f"{printable(path)}: {printable(name)}: no such picture in {benchmark.name}; {hint}")
         if sample.kind != "good":
             raise InputError(f"{printable(path)}: {printable(name)}: is labelled anomalous; references must be good")

@@ -24,7 +24,6 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -38,7 +37,7 @@ from lad_reasoner.files.walk import Parts
 from lad_reasoner.judge import Judgement, PicturePair
 from lad_reasoner.packaged import read_packaged
 from lad_reasoner.records import Kind
-from lad_reasoner.text import counted, listed, printable
+from lad_reasoner.text import counted, listed, nearest_name, printable
 
 # Our name of a column -> names in files of other systems and in ours.
 COLUMNS: dict[str, list[str]] = read_packaged(__file__, "imported.toml")["columns"]
@@ -235,8 +234,8 @@ def _find_columns(path: Path, rows: Sequence[Row], columns: str | None) -> dict[
         if not equals or column not in COLUMNS:
             raise InputError(f"columns {item.strip()}: write one of {', '.join(COLUMNS)}, then = and the file's column")
         if name not in header:
-            near = get_close_matches(name, header, 1)
-            hint = f"did you mean {near[0]}?" if near else f"it has {shown}"
+            near = nearest_name(name, header)
+            hint = f"did you mean {near}?" if near else f"it has {shown}"
             raise InputError(f"columns {item.strip()}: no column {name} in {printable(path)}; {hint}")
         names[column] = name
     if "image" not in names:

@@ -18,6 +18,7 @@ from lad_reasoner.data.folder_words import LABELS, word
 from lad_reasoner.errors import InputError
 from lad_reasoner.evaluation.table_files import read_rows
 from lad_reasoner.files.tables import read_text
+from lad_reasoner.files.walk import suggest_path
 from lad_reasoner.records import Kind, Pair
 from lad_reasoner.text import printable
 
@@ -94,7 +95,7 @@ def _find(folder: Path, where: str, column: str, name: Any) -> str:
     except OSError:  # a name that is too long, a folder that is locked
         is_there = False
     if not is_there:
-        raise InputError(f"{where}: {column}: {_short(name)}: no such file")
+        raise InputError(f"{where}: {column}: {_short(name)}: no such file{suggest_path(path)}")
     return str(path)
 
 

@@ -43,6 +43,7 @@ from lad_reasoner.evaluation.thumbnails import THUMBNAILS, save_map, save_thumbn
 from lad_reasoner.files.changes import count_changes, describe_changes
 from lad_reasoner.files.jsonl import append_record, read_records, repair_records
 from lad_reasoner.files.pictures import Picture
+from lad_reasoner.files.walk import suggest_path
 from lad_reasoner.files.whole import describe_write_error, lock, own_file, own_folder, write_whole
 from lad_reasoner.judge import NO_ANSWER, Judge, Judgement, PicturePair
 from lad_reasoner.progress import Track, silent
@@ -333,7 +334,8 @@ def _read_settings(out: Path) -> Settings:
     try:
         return Settings.model_validate_json(path.read_bytes())
     except FileNotFoundError:
-        raise InputError(f"{out}: no {SETTINGS} in it; give the --out folder of an evaluation") from None
+        mend = suggest_path(out) or "; give the --out folder of an evaluation"
+        raise InputError(f"{out}: no {SETTINGS} in it{mend}") from None
     except ValidationError as error:
         raise RecordError(f"{path}: {first_problem(error)}; give another --out") from None
 

@@ -12,6 +12,7 @@ from typing import Any, get_args
 from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator
 
 from lad_reasoner.errors import InputError, require
+from lad_reasoner.files.walk import suggest_path
 
 
 class Config(BaseModel):
@@ -36,8 +37,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
         text = path.read_text(encoding="utf-8")
         values = yaml.safe_load(text)
     except OSError as error:
-        mend = "the repository's own lie in its folder configs/"
-        raise InputError(f"{path}: cannot be read ({error.strerror}); give a config, {mend}") from None
+        mend = suggest_path(path) or "; give a config, the repository's own lie in its folder configs/"
+        raise InputError(f"{path}: cannot be read ({error.strerror}){mend}") from None
     except Exception as error:  # also ValueError, KeyError and AttributeError, of a date or a tag that cannot be
         reason = " ".join((str(error) or type(error).__name__).split())
         raise InputError(f"{path}: not valid YAML ({reason})") from None

@@ -43,6 +43,7 @@ from lad_reasoner.files.bit_depth import (
 from lad_reasoner.files.file_kinds import HEAD, describe_kind, is_heic
 from lad_reasoner.files.heic import FORMAT as HEIF
 from lad_reasoner.files.heic import open_heic, scaled_from
+from lad_reasoner.files.walk import suggest_path
 from lad_reasoner.files.whole import named_errors
 from lad_reasoner.text import printable, shown
 
@@ -278,7 +279,9 @@ def _why_absent(path: Path, error: Exception) -> str:
         return f"{os.strerror(number)}"
     # `--reference Good parts` without quotes arrives as two names.
     longer = next(path.parent.glob(f"{glob.escape(path.name)} *"), None)
-    return "no such file" if longer is None else f"no such file; put {shown(longer.name)!r} in quotes"
+    if longer is not None:
+        return f"no such file; put {shown(longer.name)!r} in quotes"
+    return f"no such file{suggest_path(path)}"
 
 
 def _head(source: PictureSource) -> bytes:

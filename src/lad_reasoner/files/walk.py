@@ -11,10 +11,11 @@ import re
 from collections import Counter, deque
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
+from itertools import islice, takewhile
 from pathlib import Path
 
 from lad_reasoner.errors import InputError
-from lad_reasoner.text import listed, shown
+from lad_reasoner.text import listed, nearest_name, shown
 
 HEIC_SUFFIXES = frozenset({".heic", ".heif", ".hif"})
 SUFFIXES = HEIC_SUFFIXES | frozenset(
@@ -22,6 +23,7 @@ SUFFIXES = HEIC_SUFFIXES | frozenset(
     | {".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".j2k", ".jpx", ".avif"}
 )
 _DIGITS = re.compile(r"(\d+)")
+LOOKED_THROUGH = 1000  # names of a folder in which one that was mistyped is looked for
 _JUNK = frozenset({"__macosx", "thumbs.db", "desktop.ini"})
 
 Parts = tuple[str, ...]  # of a path: `("bottle", "test", "good", "000.png")`
@@ -50,12 +52,18 @@ def find_pictures(sources: Iterable[str | Path], passed_over: list[Path] | None 
         elif glob.has_magic(str(source)) and not os.path.lexists(path):
             matches = _matches(str(source))
             if not matches:
-                raise InputError(f"{shown(source)}: no file matches this pattern")
+                raise InputError(f"{shown(source)}: no file matches this pattern{_suggest_pattern(path)}")
             for match in matches:
                 paths += _pictures_below(match, other) if is_folder(match) else [match]
         else:
             paths.append(path)
     return paths
+
+
+def _suggest_pattern(path: Path) -> str:
+    """`suggest_path` for the folders in front of a pattern."""
+    fixed = takewhile(lambda part: not glob.has_magic(part), path.parts)
+    return suggest_path(Path(*fixed))
 
 
 def is_folder(path: Path) -> bool:
@@ -96,6 +104,38 @@ def describe_passed_over(paths: Sequence[Path]) -> str:
     kinds = listed([f"{number} x {suffix}" for suffix, number in counts.most_common()], limit=6)
     files = "file in folders was" if len(paths) == 1 else "files in folders were"
     return f"{len(paths)} {files} passed over ({kinds}): {listed([shown(path.name) for path in paths])}"
+
+
+def suggest_path(path: Path) -> str:
+    """`; did you mean Good/001.png?` for a path that does not exist where there is one like it; else empty.
+
+    Numbers are not mistyped for other numbers, and suffixes are not compared.
+    """
+    found, differs = Path(path.anchor), False
+    for name in path.relative_to(path.anchor).parts:
+        if not os.path.lexists(found / name):
+            near = _nearest_entry(found, name)
+            if near is None:
+                break
+            name, differs = near, True
+        found /= name
+    if not differs:
+        return ""
+    words = shown(found)
+    return f"; did you mean {words!r}?" if " " in words else f"; did you mean {words}?"
+
+
+def _nearest_entry(folder: Path, name: str) -> str | None:
+    """The one of the first `LOOKED_THROUGH` names in a folder that is most like this one; None if none is."""
+    try:
+        with os.scandir(folder) as scan:
+            names = [entry.name for entry in islice(scan, LOOKED_THROUGH) if not is_hidden(entry.name)]
+    except OSError:
+        return None
+    digits = _DIGITS.findall(Path(name).stem)
+    stems = {Path(entry).stem: entry for entry in names if _DIGITS.findall(Path(entry).stem) == digits}
+    near = nearest_name(Path(name).stem, stems)
+    return None if near is None else stems[near]
 
 
 def list_files(folder: Path, unreadable: list[Parts] | None = None) -> list[Parts]:

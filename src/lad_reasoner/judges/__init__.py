@@ -12,7 +12,6 @@ line to `JUDGES`.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from difflib import get_close_matches
 from inspect import Parameter, signature
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from typing import Any
 from lad_reasoner.dotted import import_dotted, is_dotted
 from lad_reasoner.errors import InputError, require
 from lad_reasoner.judge import Judge
-from lad_reasoner.text import first_problem
+from lad_reasoner.text import first_problem, nearest_name
 
 # Name -> "module:loader", imported on demand.
 JUDGES = {
@@ -66,8 +65,8 @@ def load_judge(
     taken = {key: parameter for key, parameter in loader_options(loader).items() if key not in bound}
     for key in given:
         if key not in taken:
-            near = get_close_matches(key, taken, 1)
-            offer = f"did you mean {near[0]}?" if near else f"it takes {', '.join(taken) or 'no options'}"
+            near = nearest_name(key, taken)
+            offer = f"did you mean {near}?" if near else f"it takes {', '.join(taken) or 'no options'}"
             raise InputError(f"{name}: no option {key}; {offer}")
     filled = {key: value for key, value in (defaults or {}).items() if key in taken} | given
     for key, parameter in taken.items():
@@ -139,8 +138,8 @@ def _find_loader(name: str, *, served: bool) -> tuple[Callable[..., Any], dict[s
     elif "/" in name or Path(name).exists():
         line = CHECKPOINT
     else:
-        near = get_close_matches(name, JUDGES, 1)
-        hint = f"did you mean {near[0]}?" if near else f"give {', '.join(JUDGES)}, a model's folder, or a hub name"
+        near = nearest_name(name, JUDGES)
+        hint = f"did you mean {near}?" if near else f"give {', '.join(JUDGES)}, a model's folder, or a hub name"
         raise InputError(f"{name}: no such model; {hint}")
     loader = import_loader(line)
     return loader, {"name": name} if "name" in signature(loader).parameters else {}

@@ -35,6 +35,7 @@ from pydantic import (
 )
 
 from lad_reasoner.errors import InputError, require
+from lad_reasoner.files.walk import suggest_path
 from lad_reasoner.files.whole import write_whole
 from lad_reasoner.service.rule_sheet import RuleSheet
 from lad_reasoner.service.trust import refuse_untrusted
@@ -184,9 +185,8 @@ class Station(StationRecord):
             # By way of JSON, whose arrays are tuples and whose dates are text, also where all else is strict.
             content = json.dumps(values, default=_text_of)
         except (FileNotFoundError, NotADirectoryError):
-            raise InputError(
-                f"{printable(path)}: no such file; make a station with `lad-reasoner station create`"
-            ) from None
+            mend = suggest_path(path) or "; make a station with `lad-reasoner station create`"
+            raise InputError(f"{printable(path)}: no such file{mend}") from None
         except OSError as error:
             raise InputError(f"{printable(path)}: {error.strerror}") from None
         except (ValueError, RecursionError) as error:  # of TOML, of UTF-8, of a number of 5000 digits

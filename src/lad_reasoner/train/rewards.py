@@ -16,7 +16,6 @@ Your own reward is a function of the same signature, given by name as `package.m
 
 from __future__ import annotations
 
-import difflib
 import json
 import math
 import re
@@ -37,7 +36,7 @@ from lad_reasoner.errors import InputError
 from lad_reasoner.evaluation.claims import ClaimScore, check_reasoning
 from lad_reasoner.evaluation.explanations import conclude, leaves_open, read_mentions
 from lad_reasoner.miniloco.words import concluded
-from lad_reasoner.text import place_words
+from lad_reasoner.text import nearest_name, place_words
 from lad_reasoner.word_lists import normalise, sentences
 
 # TRL's completion: a text, or for chat prompts a conversation whose last turn is the response.
@@ -250,8 +249,8 @@ def _checking(reward: str, completions: Sequence[Any], columns: Mapping[str, Any
 def _import_reward(name: str, about: str) -> Callable[..., Any]:
     """The function `package.module:function`; InputError if it cannot be imported or is not a function."""
     if not is_dotted(name):
-        near = difflib.get_close_matches(name.lower(), REWARDS, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"give {', '.join(REWARDS)} or package.module:function"
+        near = nearest_name(name, REWARDS)
+        hint = f"did you mean {near}?" if near else f"give {', '.join(REWARDS)} or package.module:function"
         raise InputError(f"{about}: {name}: no such reward; {hint}")
     reward: Any = import_dotted(name, f"{about}: ")
     if not callable(reward):

@@ -113,8 +113,19 @@ def test_a_seed_repeats_and_a_class_depends_on_itself_alone(mvtec: Path) -> None
     assert drawn(seed=4) != everything
     pill = drawn(seed=3, classes=["pill"])
     assert pill == {name: references for name, references in everything.items() if "/pill/" in name}
-    with pytest.raises(InputError, match=r"pillow: not among the sources' classes \(bottle, cable"):
+    with pytest.raises(
+        InputError, match=r"pillow: not among the sources' classes \(bottle, cable.*; did you mean pill"
+    ):
         drawn(classes=["pillow"])
+    assert drawn(seed=3, classes=["Pill"]) == pill
+    assert plan_pairs(pool_of(mvtec), classes=["Metal Nut"]).recipe["classes"] == ["metal_nut"]
+
+
+def test_classes_in_folders_of_another_case(mvtec: Path, tmp_path: Path) -> None:
+    shutil.copytree(mvtec / "bottle", tmp_path / "mine" / "Bottle")
+    shutil.copytree(mvtec / "bottle", tmp_path / "theirs" / "bottle")
+    mine, theirs = (plan_pairs(pool_of(tmp_path / name), classes=["bottle"]) for name in ("mine", "theirs"))
+    assert [pair.id for pair in mine.pairs] == [pair.id for pair in theirs.pairs]
 
 
 def test_a_source_without_the_papers_classes_is_told_its_own(mvtec: Path, tmp_path: Path) -> None:

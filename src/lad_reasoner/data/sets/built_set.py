@@ -31,6 +31,7 @@ from lad_reasoner.errors import InputError, MachineError
 from lad_reasoner.files.bit_depth import DEEP
 from lad_reasoner.files.jsonl import load_json, read_records, repair_records
 from lad_reasoner.files.pictures import encode_picture, find_depth, read_picture
+from lad_reasoner.files.walk import suggest_path
 from lad_reasoner.files.whole import describe_write_error, named_errors, own_file, own_folder, write_whole
 from lad_reasoner.records import Kind, Label, Record, check_facts
 from lad_reasoner.templates import render_markdown
@@ -209,7 +210,8 @@ def read_entries(folder: str | Path) -> list[Entry]:
     """
     path = Path(folder) / METADATA
     if not path.is_file():
-        raise InputError(f"{printable(folder)}: no {METADATA}; give a folder that `lad-reasoner data` built")
+        mend = suggest_path(Path(folder)) or "; give a folder that `lad-reasoner data` built"
+        raise InputError(f"{printable(folder)}: no {METADATA}{mend}")
     return list(read_records(path, Entry))
 
 

@@ -25,6 +25,7 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
+from lad_reasoner.data.folder_words import word
 from lad_reasoner.data.masks import read_mask
 from lad_reasoner.data.sets.built_set import Builder
 from lad_reasoner.data.sets.pool import MASK_UNREADABLE, Item, Pool, files_of, make_entry
@@ -35,7 +36,7 @@ from lad_reasoner.packaged import read_packaged
 from lad_reasoner.progress import Track, silent
 from lad_reasoner.prompts import PROMPT_VERSION, build_messages
 from lad_reasoner.records import SAMPLE_KINDS, UNKNOWN_KIND, Prediction
-from lad_reasoner.text import printable
+from lad_reasoner.text import nearest_name, printable
 
 # Class of MVTec AD -> why its anomalies are like logical ones; `data pairs` prints this table.
 _TABLE = read_packaged(__file__, "pairs.toml")
@@ -108,6 +109,8 @@ def plan_pairs(
     A query with too few good pictures beside it is refused. InputError for unknown kinds, defects and classes, and for
     a class of which all queries are refused.
     """
+    if classes is not None:
+        classes = _find_classes(pool, classes)
     recipe = {
         "classes": classes,
         "kinds": kinds,
@@ -196,6 +199,21 @@ def _write_facts(items: Sequence[Item]) -> tuple[str, ...]:
     return tuple(json.dumps(known, sort_keys=True) for known in facts) if all(facts) else ()
 
 
+def _find_classes(pool: Pool, classes: Sequence[str]) -> list[str]:
+    """The sources' classes of these names, each as it is written there; InputError for one that they do not have."""
+    categories = list(dict.fromkeys(item.sample.category for item in pool.items))
+    names = {word(category): category for category in categories}
+    found = []
+    for name in classes:
+        category = name if name in categories else names.get(word(name))
+        if category is None:
+            near = nearest_name(name, categories)
+            meant = f"; did you mean {near}?" if near else ""
+            raise InputError(f"--classes {name}: not among the sources' classes ({', '.join(categories)}){meant}")
+        found.append(category)
+    return found
+
+
 def _choose_classes(pool: Pool, classes: Sequence[str] | None) -> dict[ClassName, list[Item]]:
     """The chosen classes, each with its pictures; the test pictures of the others are refused."""
     chosen: dict[ClassName, list[Item]] = defaultdict(list)
@@ -209,11 +227,8 @@ def _choose_classes(pool: Pool, classes: Sequence[str] | None) -> dict[ClassName
             chosen[item.class_name].append(item)
         elif item.sample.split in ("test", None):
             pool.refuse(NOT_CHOSEN, item.source)
-    absent = set(classes or ()) - {category for _, category in chosen}
-    categories = ", ".join(dict.fromkeys(item.sample.category for item in pool.items))
-    if absent:
-        raise InputError(f"--classes {', '.join(sorted(absent))}: not among the sources' classes ({categories})")
     if not chosen:
+        categories = ", ".join(dict.fromkeys(item.sample.category for item in pool.items))
         raise InputError(
             f"the sources have none of the paper's classes of MVTec AD ({', '.join(CLASSES)}); give some of theirs, "
             f"such as --classes {categories.replace(', ', ',')}"

@@ -16,6 +16,7 @@ from functools import cache
 from pathlib import Path, PurePath
 from typing import Any
 
+from lad_reasoner.data.folder_words import word
 from lad_reasoner.data.mmad import name_of
 from lad_reasoner.data.sets.built_set import Entry
 from lad_reasoner.data.sources import Source, count_reasons, is_public, why_not_train
@@ -171,7 +172,7 @@ def _path_in_source(sample: Sample, source: Source) -> PurePath:
 
 def _name_in_set(sample: Sample, path: PurePath) -> str:
     """data_set/class/…/picture.png, in lower case and without blanks."""
-    has_class = sample.category.rpartition("/")[2] in path.parts
+    has_class = word(sample.category.rpartition("/")[2]) in map(word, path.parts)
     parts = path.parts if has_class else (sample.category, *path.parts)
     return "/".join((sample.dataset, *parts)).replace(" ", "_").casefold()
 

@@ -10,7 +10,6 @@ what resolution; here the pixel budget is the checkpoint's own unless another is
 from __future__ import annotations
 
 import ctypes
-import difflib
 import hashlib
 import math
 import re
@@ -33,7 +32,7 @@ from lad_reasoner.files.pictures import within_budget
 from lad_reasoner.judges.vlm.known_pictures import KnownPictures, load_known
 from lad_reasoner.judges.vlm.qwen_speedups import speed_up
 from lad_reasoner.prompts import build_prompt
-from lad_reasoner.text import printable
+from lad_reasoner.text import nearest_name, printable
 
 EXTRA = "hf"  # the optional dependencies that load a checkpoint
 EXAMPLE = "Qwen/Qwen2.5-VL-3B-Instruct"
@@ -172,8 +171,8 @@ def find_folder(name: str) -> Path:
         )
     here = Path(path.parts[0])
     if here.is_dir():  # a mistyped folder must not become the model of whoever has this name on the hub
-        near = difflib.get_close_matches(path.name, [child.name for child in here.iterdir()], n=1)
-        meant = f"; did you mean {here / near[0]}?" if near else ""
+        near = nearest_name(path.name, [child.name for child in here.iterdir()])
+        meant = f"; did you mean {here / near}?" if near else ""
         raise InputError(
             f"{name}: no such folder in {here}/{meant} (the hub is not asked for names that begin like a folder here)"
         )

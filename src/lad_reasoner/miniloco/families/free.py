@@ -24,6 +24,7 @@ from lad_reasoner.miniloco.catalogue import CATALOGUE
 from lad_reasoner.miniloco.families import jars, loose_parts, lunch_tray, sorting_box, wiring
 from lad_reasoner.miniloco.render import Seed
 from lad_reasoner.miniloco.scene import Product
+from lad_reasoner.text import nearest_name
 
 FAMILIES: dict[str, Callable[[np.random.Generator], Product]] = {
     module.NAME: module.draw for module in (loose_parts, sorting_box, lunch_tray, jars, wiring)
@@ -47,6 +48,8 @@ def find_product(name: str) -> Product:
         return CATALOGUE[name]
     match = re.fullmatch(r"([a-z_]+)-(\d{1,9})", name)
     if match is None or match[1] not in FAMILIES:
-        known = ", ".join((*CATALOGUE, *(f"{family}-N" for family in FAMILIES)))
-        raise InputError(f"unknown product {name!r}; there are: {known}")
+        known = (*CATALOGUE, *(f"{family}-N" for family in FAMILIES))
+        near = nearest_name(name, known)
+        hint = f"did you mean {near}?" if near else f"there are: {', '.join(known)}"
+        raise InputError(f"unknown product {name!r}; {hint}")
     return draw_product(match[1], seed=int(match[2]))
