@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from lad_reasoner.miniloco.colours import mix
+from lad_reasoner.miniloco.families import make_product
 from lad_reasoner.miniloco.families.jar_defects import Defects
 from lad_reasoner.miniloco.families.jar_rules import FRUIT, NAME, TEXTS, Rules, Vessel
 from lad_reasoner.miniloco.painting.vessels import FORMS, JUICES
@@ -55,12 +56,4 @@ def draw(rng: np.random.Generator) -> Product:
     dark = bool(rng.random() < 0.7)
     ground = (0.016, 0.016, 0.018) if dark else mix(str(pick(rng, GROUNDS)), "black", float(rng.uniform(0.45, 0.7)))
     rules = Rules(tuple(plan), height, ground, dark)
-    return Product(
-        name=NAME,
-        rule=rules.words(),
-        good=rules.good,
-        check=rules.check,
-        defects=Defects(rules).applying(),
-        paint=rules.paint,
-        spots=rules.spots,
-    )
+    return make_product(NAME, rules, Defects(rules).applying())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from lad_reasoner.miniloco.colours import Colour, mix
-from lad_reasoner.miniloco.families import sorts
+from lad_reasoner.miniloco.families import make_product, sorts
 from lad_reasoner.miniloco.families.loose_defects import Defects
 from lad_reasoner.miniloco.families.loose_rules import NAME, Rules
 from lad_reasoner.miniloco.families.sorts import Sort
@@ -27,15 +27,7 @@ def draw(rng: np.random.Generator) -> Product:
         visible = all(sorts.stands_out(colour, tone) for _, colour in wanted)
         if rules.fits() and visible and all(rules.strangers(sort) for sort in wanted):
             break
-    return Product(
-        name=NAME,
-        rule=rules.words(),
-        good=rules.good,
-        check=rules.check,
-        defects=Defects(rules).applying(rng),
-        paint=rules.paint,
-        spots=rules.spots,
-    )
+    return make_product(NAME, rules, Defects(rules).applying(rng))
 
 
 def _draw_wanted(ground: str, rng: np.random.Generator) -> dict[Sort, int]:

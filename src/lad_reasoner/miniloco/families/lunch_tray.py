@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from lad_reasoner.miniloco.colours import mix
+from lad_reasoner.miniloco.families import make_product
 from lad_reasoner.miniloco.families.tray_contents import Content, Fruits, any_bulk
 from lad_reasoner.miniloco.families.tray_defects import Defects
 from lad_reasoner.miniloco.families.tray_rules import NAME, Compartment, Rules, is_breakfast
@@ -33,15 +34,7 @@ def draw(rng: np.random.Generator) -> Product:
         hue = str(pick(rng, ["grey", "blue", "green", "white", "pink", "black"]))
         colour = mix(hue, "white", rng.uniform(0.1, 0.5))
     rules = Rules(height, compartments, contents, bool(rng.integers(2)), ground, colour)
-    return Product(
-        name=NAME,
-        rule=rules.words(),
-        good=rules.good,
-        check=rules.check,
-        defects=Defects(rules).applying(),
-        paint=rules.paint,
-        spots=rules.spots,
-    )
+    return make_product(NAME, rules, Defects(rules).applying())
 
 
 def _draw_compartments(tall: float, rng: np.random.Generator) -> tuple[Compartment, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from lad_reasoner.miniloco.colours import Colour, mix
-from lad_reasoner.miniloco.families import sorts
+from lad_reasoner.miniloco.families import make_product, sorts
 from lad_reasoner.miniloco.families.sorting_defects import Defects
 from lad_reasoner.miniloco.families.sorting_rules import NAME, OTHERS, REFUSED, Rules
 from lad_reasoner.miniloco.families.sorts import Sort
@@ -20,15 +20,7 @@ def draw(rng: np.random.Generator) -> Product:
         can_be_wrong = all(rules.strangers(sort) for sort in rules.rows)
         if rules.grid != REFUSED and rules.is_roomy() and visible and can_be_wrong:
             break
-    return Product(
-        name=NAME,
-        rule=rules.words(),
-        good=rules.good,
-        check=rules.check,
-        defects=Defects(rules).applying(),
-        paint=rules.paint,
-        spots=rules.spots,
-    )
+    return make_product(NAME, rules, Defects(rules).applying())
 
 
 def _draw_rules(rng: np.random.Generator) -> Rules:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from lad_reasoner.miniloco.families import make_product
 from lad_reasoner.miniloco.families.wiring_defects import Defects
 from lad_reasoner.miniloco.families.wiring_rules import NAME, NUMBERS, Rules
 from lad_reasoner.miniloco.painting.connectors import CABLE_TONES
@@ -44,12 +45,4 @@ def draw(rng: np.random.Generator) -> Product:
         ground=ground,
         tone=tone,
     )
-    return Product(
-        name=NAME,
-        rule=rules.words(),
-        good=rules.good,
-        check=rules.check,
-        defects=Defects(rules).applying(),
-        paint=rules.paint,
-        spots=rules.spots,
-    )
+    return make_product(NAME, rules, Defects(rules).applying())

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
 from lad_reasoner.miniloco.painting import food, surfaces, trays
 from lad_reasoner.miniloco.painting.paint import Canvas, Window
 from lad_reasoner.miniloco.painting.shapes import Shape
-from lad_reasoner.miniloco.scene import Fill, Item, Product, Region, Scene, Sight, Spot, by_name, jitter
+from lad_reasoner.miniloco.scene import Fill, Item, Product, Region, Scene, Sight, Spot, jitter
 
 Point = tuple[float, float]
 
@@ -108,37 +109,13 @@ def _count_words(number: int, what: str) -> str:
     return f"{number} {what}" + ("" if number == 1 else "s")
 
 
-def _wrong_fruits(scene: Scene, tangerines: int, nectarines: int, rng: np.random.Generator) -> Scene:
+def _wrong_fruits(tangerines: int, nectarines: int, scene: Scene, rng: np.random.Generator) -> Scene:
     kinds = ["tangerine"] * tangerines + ["nectarine"] * nectarines
     shuffled = [kinds[i] for i in rng.permutation(len(kinds))]
     fruits = _fruits(scene.layout["middle"], shuffled, -1, rng)
     holds = f"{_count_words(tangerines, 'tangerine')} and {_count_words(nectarines, 'nectarine')}"
     words = f"the left compartment holds {holds}, it should hold 2 tangerines and 1 nectarine"
     return replace(scene, items=tuple(fruits)).broken(words, _region(scene, -0.25, 0.0, 0.27, 0.60))
-
-
-def _0_nectarines_3_tangerines(scene: Scene, rng: np.random.Generator) -> Scene:
-    return _wrong_fruits(scene, 3, 0, rng)
-
-
-def _2_nectarines_1_tangerine(scene: Scene, rng: np.random.Generator) -> Scene:
-    return _wrong_fruits(scene, 1, 2, rng)
-
-
-def _0_nectarines_2_tangerines(scene: Scene, rng: np.random.Generator) -> Scene:
-    return _wrong_fruits(scene, 2, 0, rng)
-
-
-def _1_nectarine_1_tangerine(scene: Scene, rng: np.random.Generator) -> Scene:
-    return _wrong_fruits(scene, 1, 1, rng)
-
-
-def _0_nectarines_4_tangerines(scene: Scene, rng: np.random.Generator) -> Scene:
-    return _wrong_fruits(scene, 4, 0, rng)
-
-
-def _3_nectarines_0_tangerines(scene: Scene, rng: np.random.Generator) -> Scene:
-    return _wrong_fruits(scene, 0, 3, rng)
 
 
 def _refill(scene: Scene, cereal: float, chips: float, almonds: float, words: str, region: Region) -> Scene:
@@ -272,20 +249,21 @@ PRODUCT = Product(
     rule=RULE,
     good=good,
     check=check,
-    defects=by_name(
-        _0_nectarines_3_tangerines,
-        _missing_almonds,
-        _2_nectarines_1_tangerine,
-        _wrong_ratio,
-        _0_nectarines_2_tangerines,
-        _missing_bananas,
-        _compartments_swapped,
-        _1_nectarine_1_tangerine,
-        _missing_cereals,
-        _0_nectarines_4_tangerines,
-        _missing_toppings,
-        _3_nectarines_0_tangerines,
-    ),
+    # The order of the defects counts, see `by_name` in scene.py.
+    defects={
+        "0_nectarines_3_tangerines": partial(_wrong_fruits, 3, 0),
+        "missing_almonds": _missing_almonds,
+        "2_nectarines_1_tangerine": partial(_wrong_fruits, 1, 2),
+        "wrong_ratio": _wrong_ratio,
+        "0_nectarines_2_tangerines": partial(_wrong_fruits, 2, 0),
+        "missing_bananas": _missing_bananas,
+        "compartments_swapped": _compartments_swapped,
+        "1_nectarine_1_tangerine": partial(_wrong_fruits, 1, 1),
+        "missing_cereals": _missing_cereals,
+        "0_nectarines_4_tangerines": partial(_wrong_fruits, 4, 0),
+        "missing_toppings": _missing_toppings,
+        "3_nectarines_0_tangerines": partial(_wrong_fruits, 0, 3),
+    },
     paint=paint,
     spots=spots,
     sights=sights,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import partial
 
 import numpy as np
 
@@ -16,7 +17,6 @@ from lad_reasoner.miniloco.scene import (
     Scene,
     Spot,
     around,
-    by_name,
     draw_pose,
     jitter,
     pick,
@@ -100,46 +100,14 @@ def _add(scene: Scene, what: str, rng: np.random.Generator) -> tuple[Scene, Item
     return scene.plus(item), item
 
 
-def _add_one(scene: Scene, what: str, rng: np.random.Generator) -> Scene:
+def _add_one(what: str, scene: Scene, rng: np.random.Generator) -> Scene:
     more, item = _add(scene, what, rng)
     return more.broken(f"there is one {what} too many", around(item))
 
 
-def _remove_one(scene: Scene, what: str, rng: np.random.Generator) -> Scene:
+def _remove_one(what: str, scene: Scene, rng: np.random.Generator) -> Scene:
     gone = pick(rng, scene.all(what))
     return scene.without(gone).broken(f"one {what} is missing", around(gone))
-
-
-def _1_additional_long_screw(scene: Scene, rng: np.random.Generator) -> Scene:
-    return _add_one(scene, "long screw", rng)
-
-
-def _1_additional_short_screw(scene: Scene, rng: np.random.Generator) -> Scene:
-    return _add_one(scene, "short screw", rng)
-
-
-def _1_additional_nut(scene: Scene, rng: np.random.Generator) -> Scene:
-    return _add_one(scene, "nut", rng)
-
-
-def _1_additional_washer(scene: Scene, rng: np.random.Generator) -> Scene:
-    return _add_one(scene, "washer", rng)
-
-
-def _1_missing_long_screw(scene: Scene, rng: np.random.Generator) -> Scene:
-    return _remove_one(scene, "long screw", rng)
-
-
-def _1_missing_short_screw(scene: Scene, rng: np.random.Generator) -> Scene:
-    return _remove_one(scene, "short screw", rng)
-
-
-def _1_missing_nut(scene: Scene, rng: np.random.Generator) -> Scene:
-    return _remove_one(scene, "nut", rng)
-
-
-def _1_missing_washer(scene: Scene, rng: np.random.Generator) -> Scene:
-    return _remove_one(scene, "washer", rng)
 
 
 def _replace_one(scene: Scene, old: str, new: str, words: str, rng: np.random.Generator) -> Scene:
@@ -205,20 +173,21 @@ PRODUCT = Product(
     rule=RULE,
     good=good,
     check=check,
-    defects=by_name(
-        _1_additional_nut,
-        _1_missing_washer,
-        _screw_too_long,
-        _1_missing_nut,
-        _nuts_and_washers_exchanged,
-        _1_additional_long_screw,
-        _screw_too_short,
-        _1_additional_washer,
-        _1_missing_long_screw,
-        _very_short_screw,
-        _1_additional_short_screw,
-        _1_missing_short_screw,
-    ),
+    # The order of the defects counts, see `by_name` in scene.py.
+    defects={
+        "1_additional_nut": partial(_add_one, "nut"),
+        "1_missing_washer": partial(_remove_one, "washer"),
+        "screw_too_long": _screw_too_long,
+        "1_missing_nut": partial(_remove_one, "nut"),
+        "nuts_and_washers_exchanged": _nuts_and_washers_exchanged,
+        "1_additional_long_screw": partial(_add_one, "long screw"),
+        "screw_too_short": _screw_too_short,
+        "1_additional_washer": partial(_add_one, "washer"),
+        "1_missing_long_screw": partial(_remove_one, "long screw"),
+        "very_short_screw": _very_short_screw,
+        "1_additional_short_screw": partial(_add_one, "short screw"),
+        "1_missing_short_screw": partial(_remove_one, "short screw"),
+    },
     paint=paint,
     spots=spots,
 )
