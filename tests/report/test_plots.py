@@ -105,8 +105,8 @@ def test_published_rows_are_in_figure_6(tmp_path: Path) -> None:
         comparison.sizes["LAD-Reasoner (published)"] == comparison.sizes["Qwen2.5-VL-3B (published)"] == 3_754_622_976
     )
     assert comparison.sizes["APRIL-GAN (published)"] is None  # the paper does not say
-    assert comparison.printed("LAD-Reasoner (published)", "Acc") == 60.4
-    assert comparison.printed("APRIL-GAN (published)", "F1") == 47.1  # its mean over classes
+    assert comparison.table.printed("LAD-Reasoner (published)", "Acc") == 60.4
+    assert comparison.table.printed("APRIL-GAN (published)", "F1") == 47.1  # its mean over classes
     (tmp_path / "out").mkdir()
     draw_plots(tmp_path / "out", comparison)
     figure = (tmp_path / "out/figure6.svg").read_text()

@@ -92,10 +92,6 @@ class RunComparison:
     notes: list[str]
     sizes: dict[str, int | None] = field(default_factory=dict)
 
-    def printed(self, name: str, column: str) -> float | None:
-        """See `Table.printed`."""
-        return self.table.printed(name, column)
-
     def duel(self, one: str, other: str) -> PairedTest | None:
         """The paired test of two systems, in either order; None for one against itself."""
         return self.duels.get((one, other)) or self.duels.get((other, one))

@@ -19,6 +19,7 @@ from lad_reasoner.files.whole import share_modes, write_whole
 
 PATCH, MERGE = 14, 2
 MAX_PIXELS = 224 * 224
+VOCABULARY = 768  # tokens
 SCOPE = "micro only knows rendered MiniLOCO scenes; what it says about photographs means nothing"
 SPECIAL = (
     "<|endoftext|>",
@@ -42,7 +43,7 @@ TEMPLATE = (
 )
 
 
-def build_tokenizer(texts: Iterable[str], *, size: int = 768) -> Any:
+def build_tokenizer(texts: Iterable[str]) -> Any:
     """A byte-level BPE tokenizer with Qwen's special tokens, trained on these texts."""
     tokenizers = require("tokenizers", "hf")
     made = tokenizers.Tokenizer(tokenizers.models.BPE())
@@ -53,7 +54,7 @@ def build_tokenizer(texts: Iterable[str], *, size: int = 768) -> Any:
     made.pre_tokenizer = tokenizers.pre_tokenizers.Sequence([split, level])
     made.decoder = tokenizers.decoders.ByteLevel()
     trainer = tokenizers.trainers.BpeTrainer(
-        vocab_size=size,
+        vocab_size=VOCABULARY,
         special_tokens=list(SPECIAL),
         initial_alphabet=sorted(tokenizers.pre_tokenizers.ByteLevel.alphabet()),
         show_progress=False,

@@ -21,6 +21,7 @@ from lad_reasoner.micro.pool import CELL, Shot
 from lad_reasoner.micro.vision import to_pixels
 
 VERDICT_WEIGHT = 4.0  # in the loss, of the first token of the verdict and of the answer: two tokens of about eighty
+AT_ONCE = 64  # pictures whose tokens are computed
 
 
 @dataclass
@@ -181,7 +182,7 @@ class Script:
 
 
 @torch.no_grad()
-def look_at_all(visual: Any, shots: Sequence[Shot], size: int = 64) -> list[torch.Tensor]:
+def look_at_all(visual: Any, shots: Sequence[Shot]) -> list[torch.Tensor]:
     """The tokens (tokens, width) of every picture, in bfloat16."""
     device = visual.patch_embed.proj.weight.device
     looked: list[torch.Tensor | None] = [None] * len(shots)
@@ -189,8 +190,8 @@ def look_at_all(visual: Any, shots: Sequence[Shot], size: int = 64) -> list[torc
     for number, shot in enumerate(shots):
         by_shape.setdefault(shot.pixels.shape, []).append(number)
     for group in by_shape.values():
-        for start in range(0, len(group), size):
-            numbers = group[start : start + size]
+        for start in range(0, len(group), AT_ONCE):
+            numbers = group[start : start + AT_ONCE]
             pixels = to_pixels(torch.from_numpy(np.stack([shots[i].pixels for i in numbers])).to(device))
             with torch.autocast(device.type, torch.bfloat16):
                 tokens = see(visual, pixels).bfloat16()

@@ -15,6 +15,7 @@ from lad_reasoner.micro.pool import Shot
 SHIFT = 8  # pixels: the largest random shift in each direction
 NEAR = 0.15  # largest error of a measure that counts as right
 MEASURE_WEIGHT = 2.0  # in the loss: an error of a tenth costs about a tenth
+AT_ONCE = 32  # pictures that are measured
 
 
 def to_pixels(pictures: torch.Tensor) -> torch.Tensor:
@@ -87,9 +88,7 @@ def lesson_loss(
 
 
 @torch.no_grad()
-def reading_accuracy(
-    visual: Any, heads: Heads, shots: Sequence[Shot], names: dict[str, int], size: int = 32
-) -> dict[str, float]:
+def reading_accuracy(visual: Any, heads: Heads, shots: Sequence[Shot], names: dict[str, int]) -> dict[str, float]:
     """Shares of parts whose name, colour, number and measures are right, and of named parts that are visible."""
     device = visual.patch_embed.proj.weight.device
     right = {"what": 0, "colour": 0, "number": 0, "measures": 0}
@@ -98,7 +97,7 @@ def reading_accuracy(
     by_shape: dict[tuple[int, ...], list[Shot]] = {}
     for shot in shots:
         by_shape.setdefault(shot.pixels.shape, []).append(shot)
-    for batch in (group[i : i + size] for group in by_shape.values() for i in range(0, len(group), size)):
+    for batch in (group[i : i + AT_ONCE] for group in by_shape.values() for i in range(0, len(group), AT_ONCE)):
         pixels = to_pixels(torch.from_numpy(np.stack([shot.pixels for shot in batch])).to(device))
         with torch.autocast(device.type, torch.bfloat16):
             tokens = see(visual, pixels)

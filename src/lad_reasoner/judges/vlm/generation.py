@@ -83,9 +83,9 @@ class PromptLayout:
 class Generator:
     """See the module's docstring."""
 
-    def __init__(self, checkpoint: Checkpoint, cache: PrefixCache | None = None) -> None:
+    def __init__(self, checkpoint: Checkpoint) -> None:
         self.checkpoint, self.model = checkpoint, checkpoint.model
-        self.cache = cache or PrefixCache()
+        self.cache = PrefixCache()
         self.fused = self._fuse()
         self.merged = int(self.model.config.vision_config.spatial_merge_size) ** 2  # patches of a token
         self._layouts: dict[tuple[Grid, ...], PromptLayout] = {}

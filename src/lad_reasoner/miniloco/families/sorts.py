@@ -37,6 +37,7 @@ PART_COLOURS = {
     "nectarine": ("red",),
 }
 FRUITS = ("tangerine", "nectarine")
+TRIES = 80  # places that are tried for a part
 _SCREW_HEAD = 0.058
 
 
@@ -100,7 +101,6 @@ def lay(
     rng: np.random.Generator,
     *,
     place: str = "",
-    tries: int = 80,
 ) -> tuple[Item, float]:
     """A part lying at any angle at a free spot of a room, and how far it is from the next part.
 
@@ -111,8 +111,9 @@ def lay(
     others = np.concatenate([np.zeros((0, 3)), *(footprint(item) for item in taken)])
     best: Item | None = None
     widest = -1.0
-    while best is None or tries > 0:
-        tries -= 1
+    tries = 0
+    while best is None or tries < TRIES:
+        tries += 1
         x, y, angle = float(rng.uniform(left, right)), float(rng.uniform(top, bottom)), float(rng.uniform(0, 360))
         circles = footprint(Item(sort[0], x, y, size, angle=angle))
         low, high = (circles[:, :2] - circles[:, 2:]).min(axis=0), (circles[:, :2] + circles[:, 2:]).max(axis=0)
