@@ -197,10 +197,11 @@ class Verdict(Record):
 
 
 class Failure(Record):
-    """A query that could not be judged, and why."""
+    """A query that could not be judged, and why; `station` is the one that was to judge it, empty without one."""
 
     query: str
     error: str
+    station: str = ""
 
     @property
     def reason(self) -> str:
@@ -212,8 +213,8 @@ class ResultLine(Record):
     """A line of `inspect --json`: a verdict or a failure, with the same keys in both.
 
     What could not be judged has the answer `invalid` and a `reason`, so that nobody takes it for good. `error` is null
-    in a verdict; a failure has no more than `query`, `answer`, `reason`, `notes` and `error`. `notes` are those of the
-    verdict and those of the whole run.
+    in a verdict; a failure has no more than `query`, `answer`, `reason`, `notes` and `error`, and of a station its
+    `station` and the `outcome` `invalid`. `notes` are those of the verdict and those of the whole run.
     """
 
     query: str
@@ -244,8 +245,10 @@ class ResultLine(Record):
     def of(cls, record: Verdict | Failure, notes: Sequence[str] = ()) -> ResultLine:
         """The line of a verdict or a failure; `notes` are those of the run."""
         if isinstance(record, Failure):
-            error = record.error
-            return cls(query=record.query, answer="invalid", reason=error, notes=tuple(notes), error=error)
+            error, said = record.error, {}
+            if record.station:
+                said = {"station": record.station, "outcome": "invalid"}
+            return cls(query=record.query, answer="invalid", reason=error, notes=tuple(notes), error=error, **said)
         values = record.model_dump()
         return cls.model_validate(values | {"notes": tuple(dict.fromkeys((*notes, *record.notes)))})
 

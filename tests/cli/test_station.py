@@ -157,6 +157,21 @@ def test_exit_codes_and_outputs_of_an_unsure_part(command: Command, station: Pat
     assert float(row["p_value"]) == lines[1]["p_value"]
 
 
+def test_what_is_not_judged_has_an_outcome_too(command: Command, station: Path, tmp_path: Path) -> None:
+    """So that who filters by it does not lose a part."""
+    good, gone = grey_picture(tmp_path / "101.png", 101), tmp_path / "gone.png"
+    words = ("inspect", "--station", station, good, gone, tmp_path / "*.jpg")
+    rows = list(csv.DictReader(command(*words, "--csv")[1].splitlines()))
+    assert [(row["outcome"], row["answer"]) for row in rows] == [("good", "no"), *2 * [("invalid", "invalid")]]
+    lines = [json.loads(line) for line in command(*words, "--json")[1].splitlines()]
+    assert [(line["station"], line["outcome"]) for line in lines] == [
+        ("station", "good"),
+        *2 * [("station", "invalid")],
+    ]
+    unstationed = command("inspect", "--reference", good, gone, "--json")[1]
+    assert json.loads(unstationed)["outcome"] is None
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

@@ -185,18 +185,18 @@ class OpenStation:
         return PicturePair(self.painted_references, query if self.zones is None else self.zones.paint(query))
 
     def decide(self, result: Judged | Failure) -> Decision | Failure:
-        """The station's decision on a judged picture; a `Failure` stays one.
+        """The station's decision on a judged picture; a `Failure` stays one, with the station's name.
 
         Zones to check are judged here; a picture that does not show one of them is a `Failure`.
         """
         if isinstance(result, Failure):
-            return result
+            return result.model_copy(update={"station": self.station.name})
         judgement, score, broken = result.judgement, result.verdict.score, ""
         if self.zones is not None and judgement.answer != "invalid":
             try:
                 judgement, score, broken = self._check_zones(self.zones, judgement, score, result.pair.query)
             except InputError as error:
-                return Failure(query=result.verdict.query, error=str(error))
+                return Failure(query=result.verdict.query, error=str(error), station=self.station.name)
         checks = self.rules.check(result.pair.query) if self.rules and judgement.answer != "invalid" else ()
         ruled = self.rule(judgement, score, result.pair.query, broken, checks)
         judgement = ruled.judgement
