@@ -109,14 +109,18 @@ def lies_across(pair: PicturePair) -> bool:
 
 @lru_cache(CACHED)
 def _look_at_all(references: tuple[Picture, ...]) -> tuple[_Look, ...]:
-    step = max(1, len(references) // LOOKED_AT)
-    return tuple(_look(reference) for reference in references[::step][:LOOKED_AT])
+    return tuple(map(_look, _some(references)))
 
 
 @lru_cache(CACHED)
 def _embed_all(references: tuple[Picture, ...]) -> tuple[NDArray[np.float32], ...]:
+    return tuple(_embed(reference.image) for reference in _some(references))
+
+
+def _some(references: tuple[Picture, ...]) -> tuple[Picture, ...]:
+    """At most LOOKED_AT of them, evenly spread."""
     step = max(1, len(references) // LOOKED_AT)
-    return tuple(_embed(reference.image) for reference in references[::step][:LOOKED_AT])
+    return references[::step][:LOOKED_AT]
 
 
 def _embed(image: Image.Image) -> NDArray[np.float32]:

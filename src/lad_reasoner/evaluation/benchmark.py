@@ -24,7 +24,7 @@ from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -241,14 +241,16 @@ def open_benchmark(
 
 def _open_pair_list(path: Path) -> Benchmark:
     pairs = read_pair_list(path)
+    own = partial(Sample, dataset="own pairs", licence=UNKNOWN_LICENCE)
     samples: dict[str, Sample] = {}
     for pair in pairs:
-        shared = {"dataset": "own pairs", "category": pair.category, "licence": UNKNOWN_LICENCE}
-        samples[pair.query] = Sample(image=pair.query, split="test", kind=pair.kind, defect=pair.defect, **shared)
+        samples[pair.query] = own(
+            image=pair.query, category=pair.category, split="test", kind=pair.kind, defect=pair.defect
+        )
     for pair in pairs:
-        shared = {"dataset": "own pairs", "category": pair.category, "licence": UNKNOWN_LICENCE}
         for name in pair.references:
-            sample = samples.setdefault(name, Sample(image=name, split="train", kind="good", **shared))
+            reference = own(image=name, category=pair.category, split="train", kind="good")
+            sample = samples.setdefault(name, reference)
             if sample.kind != "good":
                 raise InputError(f"{printable(path)}: {printable(name)}: is a reference and labelled anomalous")
     benchmark = FolderBenchmark("manifest", path.parent, list(samples.values()), ())

@@ -39,7 +39,7 @@ from lad_reasoner.evaluation.metrics import (
 )
 from lad_reasoner.evaluation.run import Recorded, RunMetrics, Settings, measure_run, read_run, trivial_runs
 from lad_reasoner.files.tables import format_table_row, read_table_rows
-from lad_reasoner.files.whole import write_whole
+from lad_reasoner.files.whole import describe_write_error, write_whole
 from lad_reasoner.packaged import read_packaged
 from lad_reasoner.records import Estimate
 from lad_reasoner.text import printable
@@ -464,11 +464,7 @@ def markdown_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 def to_csv(table: Table) -> str:
     """One header line, and a line for each row."""
     heads = ["model", *(f"{group} {name}" for group, name in table.columns)]
-    return _csv([heads, *table.rows()])
-
-
-def _csv(rows: Sequence[Sequence[str]]) -> str:
-    return "".join(map(format_table_row, rows))
+    return "".join(map(format_table_row, [heads, *table.rows()]))
 
 
 def to_latex(table: Table) -> str:
@@ -521,7 +517,7 @@ def write_texts(out: Path, texts: Mapping[str, str]) -> list[Path]:
             write_whole(out / name, text)
         return [out / name for name in texts]
     except OSError as error:
-        raise InputError(f"--out {out}: {error.strerror}; choose a folder that can be written") from None
+        raise InputError(f"--out {describe_write_error(error, out)}") from None
 
 
 def _duels_to_csv(duels: Mapping[tuple[str, str], PairedTest]) -> str:
@@ -532,4 +528,4 @@ def _duels_to_csv(duels: Mapping[tuple[str, str], PairedTest]) -> str:
         difference = duel.pooled.accuracy
         row = [*names, *(str(getattr(duel, count)) for count in counts), f"{duel.p_value:.3g}", f"{duel.agreement:.3f}"]
         rows.append([*row, difference.percent(), difference.percent_interval()])
-    return _csv(rows)
+    return "".join(map(format_table_row, rows))

@@ -32,7 +32,7 @@ from numpy.typing import NDArray
 from lad_reasoner.errors import InputError, require
 from lad_reasoner.evaluation.comparison import POOLED, RunComparison, Table
 from lad_reasoner.evaluation.seeds import SeedComparison
-from lad_reasoner.files.whole import write_whole
+from lad_reasoner.files.whole import describe_write_error, write_whole
 from lad_reasoner.records import Estimate, Prediction
 from lad_reasoner.report.gallery import GalleryExample, SystemAnswer, choose_examples
 
@@ -83,7 +83,7 @@ def draw_plots(out: Path, comparison: RunComparison | SeedComparison) -> list[Pa
                 try:
                     write_whole(path, drawn.getvalue())
                 except OSError as error:
-                    raise InputError(f"--out {out}: {error.strerror}; choose a folder that can be written") from None
+                    raise InputError(f"--out {describe_write_error(error, path)}") from None
                 written.append(path)
                 canvas.set_layout_engine("none")  # the other forms stand as the first, which takes a quarter less
     return written

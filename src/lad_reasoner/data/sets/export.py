@@ -33,7 +33,7 @@ from typing import Any, Literal
 from lad_reasoner.data.review.decisions import decided, read_decisions
 from lad_reasoner.data.sets.built_set import Entry, count_places, names_outside, put_file, read_entries
 from lad_reasoner.data.sets.check import ROLES, WRONG_PLACES, WRONG_ROLES
-from lad_reasoner.data.sets.harnesses import WRITERS, check_for_harness, write_for_harness
+from lad_reasoner.data.sets.harnesses import WRITERS, check_for_harness, write_for_harness, write_jsonl
 from lad_reasoner.data.sets.tokens import MIN_PIXELS, needed_pixels, record_tokens
 from lad_reasoner.errors import InputError, require
 from lad_reasoner.files.pictures import read_picture
@@ -96,55 +96,76 @@ def export_set(
     if not entries:
         raise InputError(f"{printable(folder)}: no record is left to export")
     for entry in entries:
-        for name in names_outside(entry, folder):
-            raise InputError(f"{printable(folder)}: {entry.id}: {printable(name)} leads out of the set; build it again")
-        for name in entry.images_file_names:
-            # Beside the files of a framework, a module or settings of a stranger would be run.
-            if Path(name).suffix.lower() not in SUFFIXES:
-                raise InputError(
-                    f"{printable(folder)}: {entry.id}: {printable(name)} has no picture's suffix; rename it as one"
-                )
-            if Path(name).suffix.lower() in HEIC_SUFFIXES:
-                raise InputError(
-                    f"{printable(folder)}: {entry.id}: {printable(name)}: other programs do not open HEIC; build the "
-                    "set from JPEG or PNG"
-                )
+        _check_names(entry, folder)
     task = entries[0].task
-    if task not in TASKS[to]:
-        if to in WRITERS:
-            raise InputError(f"--to {to}: does not measure on {WORDS[task]}; build one with `data pairs`")
-        others = " or ".join(name for name, tasks in TASKS.items() if task in tasks and name not in WRITERS)
-        raise InputError(f"--to {to}: does not train on {WORDS[task]}; give --to {others}")
+    _check_task(task, to)
     for entry in entries:
-        if [message["role"] for message in entry.messages] != ROLES[entry.task]:
-            raise InputError(f"{printable(folder)}: {entry.id}: {WRONG_ROLES}; build it again")
-        if not 0 <= entry.query < len(entry.images_file_names):
-            raise InputError(f"{printable(folder)}: {entry.id}: there is no picture {entry.query}; build it again")
-        if count_places(entry) != len(entry.images_file_names):
-            raise InputError(f"{printable(folder)}: {entry.id}: {WRONG_PLACES}; build it again")
+        _check_messages(entry, folder)
     names = list(dict.fromkeys(name for entry in entries for name in entry.images_file_names))
     if to in WRITERS:
         check_for_harness(entries, to)
         for name in track(names, len(names), "Reading pictures"):
             read_picture(folder / name)
         return _export_for_harness(folder, out, entries, to, work)
-    if model is None and task == "pair":
-        raise InputError(
-            f"--model: is missing; GRPO starts from the model after SFT, or without that stage from {BASE}"
-        )
-    model = model or BASE
-    here = Path(model).expanduser()
-    if here.exists():
-        if not (here / "config.json").is_file():
-            raise InputError(f"--model: {model} has no config.json; give a model's folder, such as RUN/model")
-        model = str(here.absolute())
+    start = _find_start(model, task)
     sizes = {name: _size(folder / name) for name in track(names, len(names), "Measuring pictures")}
     limits = _measure(entries, sizes, max_pixels)
     write = {"llama-factory": _llama_factory, "easyr1": _easyr1, "ms-swift": _ms_swift}[to]
     with new_folder(out, "--out", work):
         for name in names:
             put_file(folder / name, out / name)
-        return Exported(len(entries), write(out, entries, limits, model))
+        return Exported(len(entries), write(out, entries, limits, start))
+
+
+def _check_names(entry: Entry, folder: Path) -> None:
+    """InputError for a picture that lies outside of the set, or that its name does not call a picture for others."""
+    where = f"{printable(folder)}: {entry.id}:"
+    for name in names_outside(entry, folder):
+        raise InputError(f"{where} {printable(name)} leads out of the set; build it again")
+    for name in entry.images_file_names:
+        suffix = Path(name).suffix.lower()
+        # Beside the files of a framework, a module or settings of a stranger would be run.
+        if suffix not in SUFFIXES:
+            raise InputError(f"{where} {printable(name)} has no picture's suffix; rename it as one")
+        if suffix in HEIC_SUFFIXES:
+            mend = "build the set from JPEG or PNG"
+            raise InputError(f"{where} {printable(name)}: other programs do not open HEIC; {mend}")
+
+
+def _check_task(task: str, to: str) -> None:
+    """InputError if the framework takes no such set."""
+    if task in TASKS[to]:
+        return
+    if to in WRITERS:
+        raise InputError(f"--to {to}: does not measure on {WORDS[task]}; build one with `data pairs`")
+    others = " or ".join(name for name, tasks in TASKS.items() if task in tasks and name not in WRITERS)
+    raise InputError(f"--to {to}: does not train on {WORDS[task]}; give --to {others}")
+
+
+def _check_messages(entry: Entry, folder: Path) -> None:
+    """InputError for messages that no build writes."""
+    where = f"{printable(folder)}: {entry.id}:"
+    if [message["role"] for message in entry.messages] != ROLES[entry.task]:
+        raise InputError(f"{where} {WRONG_ROLES}; build it again")
+    if not 0 <= entry.query < len(entry.images_file_names):
+        raise InputError(f"{where} there is no picture {entry.query}; build it again")
+    if count_places(entry) != len(entry.images_file_names):
+        raise InputError(f"{where} {WRONG_PLACES}; build it again")
+
+
+def _find_start(model: str | None, task: str) -> str:
+    """The model that the training starts from: a hub name, or the absolute path of a folder."""
+    if model is None and task == "pair":
+        raise InputError(
+            f"--model: is missing; GRPO starts from the model after SFT, or without that stage from {BASE}"
+        )
+    model = model or BASE
+    folder = Path(model).expanduser()
+    if not folder.exists():
+        return model
+    if not (folder / "config.json").is_file():
+        raise InputError(f"--model: {model} has no config.json; give a model's folder, such as RUN/model")
+    return str(folder.absolute())
 
 
 def _export_for_harness(folder: Path, out: Path, entries: Sequence[Entry], to: str, work: str) -> Exported:
@@ -192,7 +213,7 @@ def _settings() -> dict[str, Any]:
 def _llama_factory(out: Path, entries: Sequence[Entry], limits: SetLimits, model: str) -> str:
     """https://github.com/hiyouga/LLaMA-Factory: data/README.md (sharegpt, with the tags of chat messages)."""
     lines = [{"messages": _with_places(entry.messages), "images": entry.images_file_names} for entry in entries]
-    _write_lines(out / DATA, lines)
+    write_jsonl(out / DATA, lines)
     settings = _settings()
     info = json.dumps(settings["llama-factory dataset"], indent=2)
     write_whole(out / "dataset_info.json", info + "\n")
@@ -210,7 +231,7 @@ def _easyr1(out: Path, entries: Sequence[Entry], limits: SetLimits, model: str) 
     for entry in entries:
         [message] = _with_places(entry.messages)
         lines.append({"problem": message["content"], "answer": entry.label, "images": entry.images_file_names})
-    _write_lines(out / DATA, lines)
+    write_jsonl(out / DATA, lines)
     settings = _settings()
     write_whole(out / "reward.py", settings["easyr1 reward"])
     config = settings["easyr1"]
@@ -241,7 +262,7 @@ def _ms_swift(out: Path, entries: Sequence[Entry], limits: SetLimits, model: str
         if task == "pair":
             line["solution"] = entry.label
         lines.append(line)
-    _write_lines(out / DATA, lines)
+    write_jsonl(out / DATA, lines)
     settings = _settings()
     options = settings[f"ms-swift {task}"] | {"model": model, "dataset": str(out / DATA)}
     options |= {"max_pixels": limits.max_pixels, "output_dir": str(out / "checkpoint")}
@@ -280,10 +301,6 @@ def _with_places(messages: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
             content = "".join("<image>" if part["type"] == "image" else part["text"] for part in content)
         texts.append({"role": message["role"], "content": content})
     return texts
-
-
-def _write_lines(path: Path, lines: Sequence[Mapping[str, Any]]) -> None:
-    write_whole(path, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
 
 
 def _write_yaml(path: Path, settings: Mapping[str, Any]) -> None:

@@ -17,7 +17,7 @@ import csv
 import io
 import json
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +46,7 @@ def check_for_harness(entries: Sequence[Entry], to: str) -> None:
 
 def write_for_harness(out: Path, entries: Sequence[Entry], to: str) -> str:
     """Write the files beside the pictures of checked entries; returns the command that runs the harness."""
-    _write_jsonl(out / PAIR_LIST, [_pair(entry) for entry in entries])
+    write_jsonl(out / PAIR_LIST, [_pair(entry) for entry in entries])
     return WRITERS[to](out, entries)
 
 
@@ -76,7 +76,7 @@ def _lmms_eval(out: Path, entries: Sequence[Entry]) -> str:
         pictures = [str(out / name) for name in entry.images_file_names]
         asked = {"prompt": _prompt(entry), "pictures": pictures, "answer": entry.label}
         items.append({**_pair(entry), **asked, "defect": entry.defect or ""})
-    _write_jsonl(out / "items.jsonl", items)
+    write_jsonl(out / "items.jsonl", items)
     files = read_packaged(__file__, "harnesses.toml")["lmms-eval"]
     write_whole(out / f"{TASK}.yaml", files["task"].replace("ITEMS", str(out / "items.jsonl")))
     write_whole(out / "lad_reasoner_utils.py", files["utils"])
@@ -136,5 +136,6 @@ def _prompt(entry: Entry) -> str:
     return build_prompt(len(entry.images_file_names) - 1)
 
 
-def _write_jsonl(path: Path, lines: Sequence[dict[str, Any]]) -> None:
+def write_jsonl(path: Path, lines: Sequence[Mapping[str, Any]]) -> None:
+    """Write a file of JSON lines, letters as they are."""
     write_whole(path, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))

@@ -28,9 +28,8 @@ from lad_reasoner.text import listed
 
 BATCH_SIZE = 8  # responses that are generated together
 SMALL, SMALL_BATCH_SIZE = 100_000_000, 32  # weights of a model that spends its time around its products, not in them
-FLAG_LIMIT = (
-    0.1  # score at first sight from which a reasoning is written; far below 0.5, so that few defects are missed
-)
+# Score at first sight from which a reasoning is written: far below 0.5, so that few defects are missed.
+FLAG_LIMIT = 0.1
 
 Reasoning = Literal["always", "flagged", "never"]
 Pictures = Sequence[Image.Image]  # references first, the query last
