@@ -27,6 +27,7 @@ from helpers.command_line import COMMAND
 from lad_reasoner import bulk
 from lad_reasoner.bulk import BulkRun, BulkSettings, open_inspector, read_references
 from lad_reasoner.cli.app import app
+from lad_reasoner.cli.bulk import _opener
 from lad_reasoner.errors import InputError, MachineError, MissingExtraError, RecordError
 from lad_reasoner.files.archives import ArchiveQuery, find_queries, query_name
 from lad_reasoner.files.jsonl import read_records
@@ -217,10 +218,9 @@ def test_attempts_are_counted_until_a_unit_is_done() -> None:
 def test_what_stops_a_run(folder: Path) -> None:
     with pytest.raises(MachineError, match="a worker failed: ZeroDivisionError: a fault"):
         list(start(folder, "test_bulk:Broken").lines())
-    with pytest.raises(InputError, match="made with model test_bulk:Broken; give another --out"):
-        start(folder)
-    (folder / "out/_settings.json").unlink()
-    list(start(folder, more=[f"{folder}/gone.png"]).lines())
+    list(start(folder, more=[f"{folder}/gone.png"]).lines())  # nothing was judged: another judge may
+    with pytest.raises(InputError, match="made with model test_bulk:Plain; give another --out"):
+        start(folder, "test_bulk:Broken")
     settings = json.loads((folder / "out/_settings.json").read_text())
     (folder / "out/_settings.json").write_text(json.dumps(settings | {"references": ["another"]}))
     with pytest.raises(InputError, match="made with other references"):
@@ -274,6 +274,16 @@ def test_flags(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert isinstance(done.exception, MissingExtraError)
     assert str(done.exception).startswith("ray is not installed; run: pip install ")
     assert "[ray]" in str(done.exception)
+
+
+def test_a_run_at_a_service_is_resumed_with_more_money_and_patience(folder: Path) -> None:
+    def options(**given: Any) -> str:
+        return _opener([f"{folder}/good.png"], "big", given, evidence=False)[1].options
+
+    poor = options(server="http://localhost:1/v1", budget="1", prices="1,2")
+    assert options(server="http://localhost:1/v1", budget="5", prices="1,2", concurrency="2", patience="900") == poor
+    assert options(server="http://localhost:1/v1", max_pixels="200704") != poor
+    assert options(max_tokens="5") != options()  # of another judge, it may mean anything
 
 
 def wait_for(happened: Any, process: subprocess.Popen[str]) -> None:

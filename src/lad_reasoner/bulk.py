@@ -177,8 +177,11 @@ class BulkRun:
             yield line
 
     def _settle(self) -> None:
-        """Compare the settings with those on disk, or write them."""
+        """Compare the settings with those on disk, or write them; a start that judged nothing binds nobody."""
         path = self.out / SETTINGS
+        if path.exists() and not any(part.stat().st_size for part in self._parts()):
+            self._save_settings()
+            return
         if not path.exists():
             if any(self.out.glob("part-*")):
                 raise InputError(f"{self.out}: contains lines without {SETTINGS}; give another --out")

@@ -93,12 +93,15 @@ def _opener(
 ) -> tuple[Callable[[], Inspecting], BulkSettings]:
     from lad_reasoner.bulk import BulkSettings, open_inspector, read_references
     from lad_reasoner.files.walk import find_pictures
+    from lad_reasoner.judges.hosted import NEUTRAL
 
     references = read_references(find_pictures(reference))
+    neutral = NEUTRAL if "server" in options else frozenset()
+    binding = {key: value for key, value in options.items() if key not in neutral}
     settings = BulkSettings(
         model=model,
         # A digest, since options may hold what is nobody's business.
-        options=_digest(json.dumps([evidence, options], sort_keys=True).encode()),
+        options=_digest(json.dumps([evidence, binding], sort_keys=True).encode()),
         references=tuple(_digest(content) for _, content in references),
     )
     return partial(open_inspector, model, options, references, evidence=evidence), settings

@@ -85,6 +85,8 @@ UNFINISHED = {
 }
 GIVE_UP_AFTER = 5  # rejected pairs in a row: the service will reject the others, too
 
+# What no answer depends on: a bulk run may be resumed with others.
+NEUTRAL = frozenset({"cache", "prices", "budget", "concurrency", "max_tokens", "timeout", "patience"})
 TIMEOUT, PATIENCE = 120.0, 300.0  # seconds for one request, and with its retries: one that hangs gets a second try
 LONGEST = 86_400  # seconds that may be given for either
 FREE = "free"  # no grammar is sent
