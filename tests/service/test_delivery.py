@@ -1,5 +1,6 @@
 """The journal and the deliveries: nothing that was recorded is lost, and a sink's fault stays its own."""
 
+import errno
 import logging
 import os
 import sqlite3
@@ -188,3 +189,17 @@ def test_what_the_journal_could_not_note_is_not_delivered_twice(
         thread.request_stop()
         thread.join(5)
     assert sink.numbers == [1, 2]
+
+
+def test_a_fault_of_a_disk_is_said_in_words(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A full disk was `[Errno 28]`, and one of the journal was told of the sink."""
+    faults = (
+        OSError(errno.ENOSPC, "No space left on device", "sorted/1.png"),
+        sqlite3.OperationalError("disk is full"),
+    )
+    with Journal(tmp_path / "journal.sqlite", tmp_path) as journal:
+        record(journal, 1, "basket", "other")
+        deliver_all(journal, Basket("basket", faults[0]), Basket("other", faults[1]))
+    end = "; results are kept and sent when it is back"
+    assert f"basket: No space left on device: sorted/1.png{end}" in caplog.messages
+    assert f"other: the station's journal: disk is full{end}" in caplog.messages

@@ -20,6 +20,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from helpers.command_line import run
 from helpers.plant import wait_for
 from helpers.served import Served, grey_png, multipart, serving, serving_here
 from helpers.stations import HeldGrey, grey_picture, grey_station
@@ -64,6 +65,15 @@ def is_served(served: Served) -> None:
     """The next good request gets its verdict."""
     answer = served.inspect(grey_png(101))
     assert answer.status == 200 and answer.json["outcome"] == "good", answer.body
+
+
+def test_a_station_has_one_server(copied: Path, tmp_path: Path) -> None:
+    """Two did not know of each other's changes: they judged the same part by two limits."""
+    with serving(copied, log=tmp_path / "log") as served:
+        done = run("serve", "--port", "0", str(copied))
+        assert done.returncode == 1
+        assert "server: another process is using it; wait for it, or give another STATION" in done.stderr
+        is_served(served)
 
 
 def bomb() -> bytes:

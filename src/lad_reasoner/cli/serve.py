@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -68,23 +71,39 @@ def serve_verb(
     # Without stations they are options of --model like all others.
     for_all = {name: options.pop(name) for name in OVER_A_STATION if stations and name in options}
     keys = None if key_file is None else Keys.read(key_file)
-    telemetry = Telemetry()
-    runtime = Runtime(
-        stations or [],
-        model=model,
-        options=options,
-        for_all=for_all,
-        retention=Retention(keep_good, keep_rejected, keep_reviewed),
-        observe=telemetry.observe_batch,
-    )
-    if not stations:
-        runtime.inline_judge()  # a wrong --model is refused now, and the first request need not wait
-    for note in runtime.notes():
-        print(f"note: {note}", file=sys.stderr, flush=True)
-    if not stations:
-        text = "no station is served; pictures must come with their references: lad-reasoner serve STATION serves one"
-        print(f"note: {text}", file=sys.stderr, flush=True)
-    serve(create_page_app(runtime, keys=keys, telemetry=telemetry), host=host, port=port, ready=_say_ready)
+    with _served_alone(stations or []):
+        telemetry = Telemetry()
+        runtime = Runtime(
+            stations or [],
+            model=model,
+            options=options,
+            for_all=for_all,
+            retention=Retention(keep_good, keep_rejected, keep_reviewed),
+            observe=telemetry.observe_batch,
+        )
+        if not stations:
+            runtime.inline_judge()  # a wrong --model is refused now, and the first request need not wait
+        for note in runtime.notes():
+            print(f"note: {note}", file=sys.stderr, flush=True)
+        if not stations:
+            text = (
+                "no station is served; pictures must come with their references: lad-reasoner serve STATION serves one"
+            )
+            print(f"note: {text}", file=sys.stderr, flush=True)
+        serve(create_page_app(runtime, keys=keys, telemetry=telemetry), host=host, port=port, ready=_say_ready)
+
+
+@contextmanager
+def _served_alone(stations: Iterable[Path]) -> Iterator[None]:
+    """Two servers of one station would not know of each other's changes. InputError if another one runs."""
+    from lad_reasoner.files.whole import lock
+    from lad_reasoner.service.station import FILE, station_folder
+
+    with ExitStack() as stack:
+        for folder in dict.fromkeys(os.path.realpath(station_folder(station)) for station in stations):
+            if Path(folder, FILE).is_file():  # else the runtime says what is missing
+                stack.enter_context(lock(Path(folder, "server"), "STATION"))
+        yield
 
 
 def _say_ready(url: str) -> None:

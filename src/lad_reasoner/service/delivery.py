@@ -109,9 +109,7 @@ class Delivery:
     def _report(self, error: Exception) -> None:
         if not self._failing:
             self._failing = True
-            expected = isinstance(error, LadError | OSError | sqlite3.Error)
-            reason = str(error) if expected else f"{type(error).__name__}: {error}"
-            logger.warning("%s: %s; results are kept and sent when it is back", self._name, " ".join(reason.split()))
+            logger.warning("%s: %s; results are kept and sent when it is back", self._name, _reason(error))
 
     def _report_success(self) -> None:
         if self._failing:
@@ -123,3 +121,14 @@ class Delivery:
             self.sink.close()
         except Exception as error:  # as above
             logger.warning("%s: %s", self._name, error)
+
+
+def _reason(error: Exception) -> str:
+    """In one line; a full disk of the journal is not one of the sink."""
+    if isinstance(error, OSError) and error.strerror:
+        reason = f"{error.strerror}: {error.filename}" if error.filename else error.strerror
+    elif isinstance(error, sqlite3.Error):
+        reason = f"the station's journal: {error}"
+    else:
+        reason = str(error) if isinstance(error, LadError | OSError) else f"{type(error).__name__}: {error}"
+    return " ".join(reason.split())
