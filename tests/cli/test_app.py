@@ -48,7 +48,7 @@ def test_json_lines_in_order(folder: Path) -> None:
 
 
 def test_csv(folder: Path) -> None:
-    done = run(
+    done = call(
         "inspect",
         "-r",
         "reference/0.png",
@@ -72,7 +72,7 @@ def test_csv(folder: Path) -> None:
 
 
 def test_table_out_and_fail_on_anomaly(folder: Path) -> None:
-    done = run("inspect", "-r", "reference/*.png", "query", "--out", "out", "--fail-on-anomaly", cwd=folder)
+    done = call("inspect", "-r", "reference/*.png", "query", "--out", "out", "--fail-on-anomaly", cwd=folder)
     assert done.returncode == 3
     assert "ANOMALOUS" in done.stdout
     assert "2 judged, 1 anomalous, 0 not judged" in done.stdout
@@ -81,7 +81,7 @@ def test_table_out_and_fail_on_anomaly(folder: Path) -> None:
     assert headlines[1].startswith("Nothing stands out")
     assert "missing" not in done.stdout  # of the good one; the bad one has something added
     assert " ".join(headlines[0].split()[:3]) in " ".join(done.stdout.split())
-    told = run("inspect", "-r", "reference/*.png", "query", "--verbose", cwd=folder).stdout
+    told = call("inspect", "-r", "reference/*.png", "query", "--verbose", cwd=folder).stdout
     assert " ".join(told.split()).count("Compared patch by patch") == 2
     assert done.stderr == "report: out/report.html\n"
     lines = (folder / "out/verdicts.jsonl").read_text().splitlines()
@@ -89,11 +89,11 @@ def test_table_out_and_fail_on_anomaly(folder: Path) -> None:
     assert all("Compared patch by patch" in json.loads(line)["details"] for line in lines)
     assert Verdict.model_fields.keys() <= json.loads(lines[0]).keys()
     assert "query/bad.png" in (folder / "out/report.html").read_text()
-    assert run("inspect", "-r", "reference", "query/good.png", "--fail-on-anomaly", cwd=folder).returncode == 0
+    assert call("inspect", "-r", "reference", "query/good.png", "--fail-on-anomaly", cwd=folder).returncode == 0
 
 
 def test_a_query_that_is_a_reference_is_told(folder: Path) -> None:
-    done = run("inspect", "--model", "random", "-r", "reference", "reference/0.png", "query/good.png", cwd=folder)
+    done = call("inspect", "--model", "random", "-r", "reference", "reference/0.png", "query/good.png", cwd=folder)
     assert done.returncode == 0
     assert "note: 1 of 2 queries are references too: such a verdict compares a picture with itself" in done.stderr
 
@@ -211,7 +211,7 @@ def test_a_backbone_beside_a_model_is_that_of_evidence(folder: Path, checkpoint:
 )
 def test_faults_are_one_clear_line(args: list[str], code: int, message: str, folder: Path) -> None:
     (folder / "empty").mkdir(exist_ok=True)
-    done = run(*args, cwd=folder)
+    done = call(*args, cwd=folder)
     assert done.returncode == code
     assert message in done.stderr
     assert "Traceback" not in done.stderr
@@ -236,14 +236,14 @@ def test_help_is_quick_and_every_example_is_there() -> None:
         seconds.append(_child_seconds() - start)
     assert min(seconds) < 0.4
     for verb in (["inspect"], ["demo"], ["data", "miniloco"], ["data", "review"]):
-        text = run(*verb, "--help").stdout
+        text = call(*verb, "--help").stdout
         assert f"Example: lad-reasoner {' '.join(verb)}" in " ".join(text.split())
 
 
 def test_arguments_in_help_read_as_they_are_typed() -> None:
-    assert "Usage: lad-reasoner inspect [OPTIONS] QUERY...\n" in run("inspect", "--help").stdout
-    assert "Usage: lad-reasoner serve [OPTIONS] [STATION...]\n" in run("serve", "--help").stdout
-    pages = [run(*verb, "--help").stdout for verb in (["inspect"], ["station", "show"], ["data", "sft"], ["key"])]
+    assert "Usage: lad-reasoner inspect [OPTIONS] QUERY...\n" in call("inspect", "--help").stdout
+    assert "Usage: lad-reasoner serve [OPTIONS] [STATION...]\n" in call("serve", "--help").stdout
+    pages = [call(*verb, "--help").stdout for verb in (["inspect"], ["station", "show"], ["data", "sft"], ["key"])]
     assert not any(re.search(r"<(str|path|list)|\{[A-Z]", page) for page in pages), "types of Python"
 
 
@@ -288,7 +288,7 @@ def test_what_reading_changes_is_said_once_before_the_first_verdict(folder: Path
         picture.save(queries / f"{number}.png")
     said = "in 2 of 3 queries: transparent parts are shown as white"
     command = ("inspect", "-r", folder / "reference", queries)
-    done = run(*command, "--json", "--out", tmp_path / "out")
+    done = call(*command, "--json", "--out", tmp_path / "out")
     assert done.returncode == 0, done.stderr
     assert done.stderr.count(said) == 1
     assert all(said in json.loads(line)["notes"] for line in done.stdout.splitlines())
@@ -335,7 +335,7 @@ def test_names_that_are_no_text_and_names_that_are_none(folder: Path, tmp_path: 
 def test_output_that_cannot_be_written_is_one_line(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     for args in (["demo", "--out", "file"], ["data", "miniloco", "file", "--products", "pushpins"]):
-        done = run(*args, cwd=tmp_path)
+        done = call(*args, cwd=tmp_path)
         assert (done.returncode, done.stderr.count("\n")) == (1, 1)
         assert "file: File exists; choose a folder that can be written" in done.stderr
     with Path("/dev/full").open("w") as full:
@@ -433,11 +433,11 @@ def test_version() -> None:
 
 
 def test_miniloco(tmp_path: Path) -> None:
-    done = run("data", "miniloco", tmp_path / "out", "--products", "pushpins", "--per-class", 2, "--size", 96)
+    done = call("data", "miniloco", tmp_path / "out", "--products", "pushpins", "--per-class", 2, "--size", 96)
     assert done.returncode == 0
     assert done.stdout.startswith("10 pictures of pushpins")
     assert len(list((tmp_path / "out/pushpins/test/logical_anomalies").glob("*.png"))) == 2
-    again = run("data", "miniloco", tmp_path / "out", "--products", "pushpins", "--per-class", 2)
+    again = call("data", "miniloco", tmp_path / "out", "--products", "pushpins", "--per-class", 2)
     assert again.returncode == 1
     assert "exists already" in again.stderr
 
@@ -447,7 +447,7 @@ def test_a_picture_that_lies_across_is_told(tmp_path: Path) -> None:
     colours.save(tmp_path / "good.png")
     colours.rotate(90, expand=True).save(tmp_path / "lying.png")
     command = ("inspect", "-r", tmp_path / "good.png", tmp_path / "lying.png", tmp_path / "good.png")
-    done = run(*command, "--model", "always-no", "--out", tmp_path / "out")
+    done = call(*command, "--model", "always-no", "--out", tmp_path / "out")
     assert done.returncode == 0, done.stderr
     said = "1 query lies across, landscape beside portrait or the other way round: turn by a quarter: "
     assert f"note: {said}" in done.stderr
@@ -458,7 +458,7 @@ def test_few_references_and_mostly_anomalous_queries_are_told_once_at_the_end(fo
     def inspect(good: int, bad: int, references: int) -> tuple[str, str]:
         queries = [folder / f"query/{name}.png" for name in ["good"] * good + ["bad"] * bad]
         given = [word for number in range(references) for word in ("-r", folder / f"reference/{number % 2}.png")]
-        done = run("inspect", *given, *queries, "--out", tmp_path / "out")
+        done = call("inspect", *given, *queries, "--out", tmp_path / "out")
         assert done.returncode == 0, done.stderr
         return done.stderr, (tmp_path / "out/report.html").read_text(encoding="utf-8")
 
