@@ -38,7 +38,8 @@ def make_3b(folder: Path, *, layers: int | None = None, device: str = "cpu") -> 
     The tokenizer is that of LAD_TOKENIZER, a tokenizer.json of Qwen, or else micro's. `layers` is fewer of each, for a
     try.
     """
-    transformers = __import__("transformers")
+    import transformers
+
     from lad_reasoner.micro.build import save_micro
 
     small = speed.load_checkpoint("micro", device="cpu")

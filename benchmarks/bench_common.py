@@ -52,19 +52,19 @@ def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
 
 
-def matrix_rate(dtype: torch.dtype, device: str = "cpu", size: int = 1024, rounds: int = 20) -> Spread:
+def matrix_rate(dtype: torch.dtype, device: str = "cpu", size: int = 1024) -> Spread:
     """GFLOP/s of a product of two square matrices."""
     # Random numbers: a GPU is faster with equal ones.
     matrix = torch.randn(size, size, device=device).to(dtype)
-    return spread([2 * size**3 / seconds / 1e9 for seconds in _time(lambda: torch.mm(matrix, matrix), device, rounds)])
+    return spread([2 * size**3 / seconds / 1e9 for seconds in _time(lambda: torch.mm(matrix, matrix), device, 20)])
 
 
-def bandwidth(device: str = "cpu", rounds: int = 10) -> Spread:
+def bandwidth(device: str = "cpu") -> Spread:
     """GB/s of a copy, reading and writing counted, of blocks that fit into no cache."""
     source = torch.ones((64 if device == "cpu" else 512) * 1024**2, device=device)
     target = torch.empty_like(source)
     moved = 2 * source.numel() * source.element_size()
-    return spread([moved / seconds / 1e9 for seconds in _time(lambda: target.copy_(source), device, rounds)])
+    return spread([moved / seconds / 1e9 for seconds in _time(lambda: target.copy_(source), device, 10)])
 
 
 def _time(call: Callable[[], Any], device: str, rounds: int) -> list[float]:

@@ -15,7 +15,8 @@ import json
 from collections.abc import Sequence
 
 import numpy as np
-from rendered import Pair, area, draw_pairs
+from rendered import Pair, draw_pairs
+from sklearn.metrics import roc_auc_score
 
 from lad_reasoner.files.whole import write_whole
 from lad_reasoner.judges.vlm.calibration import calibration_error, fit_temperature
@@ -39,7 +40,7 @@ def row(name: str, scores: Sequence[float], labels: Sequence[str]) -> str:
     right = (score >= 0.5) == yes
     balanced = (right[yes].mean() + right[~yes].mean()) / 2
     values = [100 * calibration_error(scores, labels), np.mean((score - yes) ** 2), -np.log(likelihood).mean()]
-    values += [100 * area(scores, yes.tolist()), 100 * balanced]
+    values += [100 * roc_auc_score(yes, scores), 100 * balanced]
     cells = [f"{value:.{digits}f}" for value, digits in zip(values, (1, 3, 3, 1, 1), strict=True)]
     return f"| {name} | {' | '.join(cells)} |"
 

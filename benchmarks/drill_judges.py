@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import resource
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +13,7 @@ from typing import Any
 
 import numpy as np
 from drill_common import Tally
+from memory import MEGABYTE, resident
 from PIL import Image
 
 
@@ -38,9 +38,9 @@ def _soak(tally: Tally, judge: str, number: int, seed: int) -> None:
         if isinstance(result, Failure):
             tally.lost.append(f"{judge}, picture {index}: {result.error}")
         if index == first:
-            began, start, handles = resident_mb(), time.perf_counter(), open_files()
+            began, start, handles = resident() / MEGABYTE, time.perf_counter(), open_files()
     each = (time.perf_counter() - start) / max(1, number - first)
-    grown, opened = resident_mb() - began, open_files() - handles
+    grown, opened = resident() / MEGABYTE - began, open_files() - handles
     tally.note += f" ({judge}: memory {began:.0f} MB and {grown:+.0f} MB, files {opened:+d}, {each:.3f} s each)"
     if grown > GROWN:
         tally.lost.append(f"{judge}: memory grew by {grown:.0f} MB")
@@ -109,9 +109,3 @@ GROWN = 100  # MB: more is a leak
 def open_files() -> int:
     """Files that this process has open; Linux."""
     return sum(1 for _ in Path("/proc/self/fd").iterdir())
-
-
-def resident_mb() -> float:
-    """Memory of this process now; Linux."""
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * resource.getpagesize() / 1024**2

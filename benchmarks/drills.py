@@ -48,7 +48,7 @@ from drill_texts import HOSTILE, drill_parser, drill_texts
 from drill_verbs import slow_verbs
 from drill_watch import drill_watch
 
-# Drill -> its function, and its number in the short form and at will
+# Drill -> its function, and its number in the short and in the long form
 DRILLS: dict[str, tuple[Callable[[int, int], Any], int, int]] = {
     "parser": (drill_parser, 100_000, 1_000_000),
     "pictures": (drill_pictures, 20_000, 1_000_000),

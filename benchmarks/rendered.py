@@ -18,7 +18,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import rankdata
+from sklearn.metrics import roc_auc_score
 
 from lad_reasoner.answers import parse_response
 from lad_reasoner.files.pictures import read_picture
@@ -65,13 +65,6 @@ def best_balanced_accuracy(scores: Sequence[float], anomalous: Sequence[bool]) -
     cuts = np.unique(values)
     balanced = [((values[labels] >= cut).mean() + (values[~labels] < cut).mean()) / 2 for cut in cuts]
     return float(max(*balanced, *(1 - b for b in balanced)))
-
-
-def area(scores: Sequence[float], anomalous: Sequence[bool]) -> float:
-    """AUROC: the share of (anomalous, good) pairs that are in the right order, ties half."""
-    labels = np.asarray(anomalous)
-    ranks, many = rankdata(scores), int(labels.sum())
-    return float((ranks[labels].sum() - many * (many + 1) / 2) / (many * (len(labels) - many)))
 
 
 def judge_pairs(judge: Judge, pairs: Sequence[Pair]) -> list[Judgement]:
@@ -122,7 +115,7 @@ def row(name: str, pairs: Sequence[Pair], judgements: Sequence[Judgement]) -> st
         name,
         str(len(pairs)),
         *(f"{value:.3f}" for value in ((tpr + tnr) / 2, tpr, tnr)),
-        f"{area([j.score for j in judgements], labels.tolist()):.3f}",
+        f"{roc_auc_score(labels, [j.score for j in judgements]):.3f}",
         f"{np.mean([r.structured for r in responses]):.3f}",
         f"{sum(true for true, _ in claims) / claimed:.3f}" if claimed else "–",
         f"{sum(counts)} of {len(counts)}",
