@@ -67,6 +67,7 @@ def test_values_that_fit(given: dict[str, Any], checked: dict[str, Any]) -> None
         ({"steps": 2.5}, "steps: Input should be a valid integer"),
         ({"steps": True}, "steps: must be a number, not true"),
         ({"save": True}, "save: true is a boolean"),
+        ({"steps": None}, "steps: has no value; give one"),
         ({"rate": [1]}, "rate: Input should be a valid number, not [1]"),
     ],
 )
@@ -86,6 +87,7 @@ def test_one_letter_that_is_missing_is_found(name: str, data: st.DataObject) -> 
     ("values", "given", "message"),
     [
         ({}, {}, "file.yaml: name is missing"),
+        ({"name": None}, {}, "file.yaml: name: has no value; give one"),
         ({"name": 3}, {}, "file.yaml: name: Input should be a valid string, not 3"),
         ({"name": 3}, {"name": "--name"}, "--name: Input should be a valid string, not 3"),
         ({"name": "x", "inner": {"wieght": 1}}, {}, "file.yaml: inner.wieght: no such setting; did you mean weight?"),

@@ -36,6 +36,8 @@ def check_fields(values: Mapping[str, Any], config: Any) -> dict[str, Any]:
             adapter: TypeAdapter[Any] = TypeAdapter(hints[key], config=ConfigDict(arbitrary_types_allowed=True))
             checked[key] = adapter.validate_python(value)
         except ValidationError as error:
+            if value is None:
+                raise ValueError(f"{key}: has no value; give one") from None
             raise ValueError(f"{key}: {error.errors()[0]['msg']}, not {value!r}") from None
         words = _words(hints[key])
         if words and checked[key] not in words:
@@ -88,6 +90,8 @@ def setting_problem(error: ValidationError, ours: type[BaseModel], path: Path, f
     where = ".".join([flags.get(place[0], f"{path}: {place[0]}"), *place[1:]])
     if first["type"] == "extra_forbidden":
         return f"{where}: no such setting; {nearest(place[-1], _names_at(ours, place[:-1]))}"
+    if first["input"] is None:
+        return f"{where}: has no value; give one"
     if first["type"] == "value_error":  # raised by a validator of ours, with a whole sentence
         return f"{where}: {first['msg'].removeprefix('Value error, ')}"
     if first["type"] == "list_type" and isinstance(first["input"], str):
