@@ -65,7 +65,11 @@ def test_holes_are_closed(text: str) -> None:
     assert (response.structured, response.answer, response.reasoning) == (False, "invalid", "")
 
 
-@given(st.lists(st.one_of(st.sampled_from([*TAGS, "yes", "no", " ", "\n"]), st.text(max_size=5))).map("".join))
+# With a whole response among the pieces, so that some texts are structured.
+PIECES = [*TAGS, "<think>a</think><answer>yes</answer>", "yes", "no", " ", "\n"]
+
+
+@given(st.lists(st.one_of(st.sampled_from(PIECES), st.text(max_size=5))).map("".join))
 def test_never_raises_and_never_half_an_answer(text: str) -> None:
     response = parse_response(text)
     assert response.structured == (response.answer != "invalid") == bool(response.reasoning)

@@ -9,7 +9,9 @@ from pydantic import BaseModel, ValidationError, field_validator
 
 from lad_reasoner.text import (
     ShownFormatter,
+    counted,
     first_problem,
+    label_counts,
     listed,
     nearest_name,
     number_word,
@@ -48,12 +50,15 @@ def test_log_lines_are_written_out() -> None:
 
 def test_a_list_names_some_and_counts_the_rest() -> None:
     assert listed(["a", "b"]) == "a, b"
+    assert listed(["a", "b", "c"]) == "a, b, c"
     assert listed(list("abcdefghij")) == "a, b, c and 7 more"
     assert listed([1, 2, 3], limit=1, separator="; ") == "1 and 2 more"
 
 
 def test_numbers_and_places() -> None:
     assert [number_word(number) for number in (0, 1, 12, 13)] == ["no", "one", "twelve", "13"]
+    assert [counted(number, "pixel") for number in (0, 1, 2)] == ["0 pixels", "1 pixel", "2 pixels"]
+    assert label_counts({"yes": 6}) == "6 anomalous, 0 good"
     assert place_words(0.5, 0.5) == "centre"
     assert place_words(0.1, 0.9) == "lower left"
     assert place_words(0.99, 0.5) == "middle right"

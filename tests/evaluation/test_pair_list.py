@@ -37,6 +37,7 @@ def test_each_pair_as_it_is_written(folder: Path) -> None:
     ]
     (folder / "pairs.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     for name in ("pairs.csv", "pairs.jsonl"):
+        assert [pair.label for pair in read_pair_list(folder / name)] == ["yes", "no"]
         benchmark = open_benchmark("manifest", folder / name)
         pairs, notes = draw_pairs(benchmark)
         assert [pair.query for pair in pairs] == ["new/a.png", "new/b.png"]
