@@ -15,7 +15,7 @@ from lad_reasoner.errors import InputError, MissingExtraError
 from lad_reasoner.service import teaching
 from lad_reasoner.service.archived import AbsentError, Change, Inspection, Opinion, StateError
 from lad_reasoner.service.export import change_rows
-from lad_reasoner.service.rule_sheet import AmountCheck, QuestionCheck
+from lad_reasoner.service.rule_sheet import AmountCheck, PlaceCheck, QuestionCheck
 from lad_reasoner.service.runtime import LiveStation, Runtime
 from lad_reasoner.service.station import FILE, Station, Zone
 from lad_reasoner.service.teaching import (
@@ -177,6 +177,9 @@ def test_other_rules_are_a_change_as_any_other(runtime: Runtime) -> None:
     assert live.open.station.limit == limit
     with pytest.raises(InputError, match="the same as they are"):
         propose_rules(runtime, live, [WHITE, grey], broken="anomalous", base=live.version, who="Ada")
+    away = PlaceCheck(kind="place", colour="grey", box=(900, 2, 9, 9), least=0.5)
+    with pytest.raises(InputError, match="rule 2: box: outside of the first reference, "):
+        propose_rules(runtime, live, [WHITE, away], broken="anomalous", base=live.version, who="Ada")
     with pytest.raises(StateError, match="changed meanwhile"):
         propose_rules(runtime, live, [], broken="note", base=1, who="Ada")
 

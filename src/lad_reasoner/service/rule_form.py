@@ -8,6 +8,7 @@ Fields are named by the place of their rule in the sheet and by its field. Share
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -99,7 +100,9 @@ def read_rule_form(sheet: RuleSheet, sent: Mapping[str, str]) -> RulesForm:
                 values[name] = _number(sent[name], name)
         return RulesForm.model_validate(values)
     except ValidationError as error:
-        raise InputError(f"rules: {first_problem(error)}") from None
+        # As the page numbers them: `checks.6.place.least` is the field `least` of rule 7.
+        problem = re.sub(r"^checks\.(\d+)\.\w+(\.|: )", lambda at: f"rule {int(at[1]) + 1}: ", first_problem(error))
+        raise InputError(problem if problem.startswith("rule ") else f"rules: {problem}") from None
 
 
 def _edited(index: int, check: Check, sent: Mapping[str, str]) -> dict[str, Any]:
@@ -144,7 +147,10 @@ def _read(text: str, holds: str, name: str) -> Any:
     if holds == "number":
         return _number(text, name)
     if holds == "box":
-        return tuple(_decimal(side, name) for side in text.split(","))
+        sides = tuple(_decimal(side, name) for side in text.split(","))
+        if len(sides) != 4:
+            raise InputError(f"{name}: give four numbers")
+        return sides
     return text.strip()
 
 

@@ -32,7 +32,7 @@ from lad_reasoner.records import Outcome as StationOutcome
 from lad_reasoner.service.archived import Change, Inspection, StateError, Target
 from lad_reasoner.service.folds import score_normals
 from lad_reasoner.service.inspection import Decision, OpenStation, judged_anomalous, outcome_of
-from lad_reasoner.service.rule_sheet import MOST_CHECKS, Check, RuleSheet
+from lad_reasoner.service.rule_sheet import MOST_CHECKS, Check, PlaceCheck, RuleSheet
 from lad_reasoner.service.rules import describe_check
 from lad_reasoner.service.runtime import LiveStation, Runtime
 from lad_reasoner.service.setup import NORMALS, REFERENCES, read_scores, set_limits, tested_rules
@@ -116,13 +116,17 @@ def propose_rules(
     """Begin a change of the rules of a station, as its version `base` was; without `checks` they are written anew.
 
     The model that answers questions stays that of the station's file: no address from outside is opened. InputError
-    for the rules that there are, StateError as in `propose_zones`.
+    for the rules that there are or a place off the first reference, StateError as in `propose_zones`.
     """
     station = live.open.station
     sheet = station.rules or RuleSheet()
     edited = sheet.model_copy(update={"broken": broken, "checks": sheet.checks if checks is None else tuple(checks)})
     if checks is not None and edited == sheet:
         raise InputError("rules: the same as they are")
+    width, height = live.open.references[0].width, live.open.references[0].height
+    for number, check in enumerate(checks or (), 1):
+        if isinstance(check, PlaceCheck) and (check.box[0] >= width or check.box[1] >= height):
+            raise InputError(f"rule {number}: box: outside of the first reference, {width} x {height} pixels")
     drawn = station.model_copy(update={"rules": edited})
     return _begin(_Preview(runtime, live, {}, pictures, drawn, checks is None), "rules", who=who, base=base)
 
