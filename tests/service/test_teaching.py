@@ -22,6 +22,7 @@ from lad_reasoner.service.teaching import (
     apply_change,
     discard_change,
     fit_limit,
+    move_limit,
     propose_change,
     propose_rules,
     propose_zones,
@@ -261,6 +262,20 @@ def test_what_cannot_be_done_is_refused(runtime: Runtime) -> None:
         roll_back_change(live, first.id, who="Ada")
     roll_back_change(live, third.id, who="Ada")
     assert roll_back_change(live, first.id, who="Ada").state == "rolled back"
+
+
+def test_a_change_before_a_limit_by_hand_is_rolled_back_when_that_is_put_back(runtime: Runtime) -> None:
+    """It named a later change, and there was none to roll back."""
+    live = runtime.station("station")
+    change = wait(live, propose_change(runtime, live, "references", [inspect(runtime, 160).id], who="Ada"))
+    apply_change(live, change.id, who="Ada")
+    before = (live.folder / FILE).read_text()
+    move_limit(live, 0.5, who="Ada")
+    with pytest.raises(StateError, match=r"after change 1; that was by hand: put it back in station\.toml and reload"):
+        roll_back_change(live, change.id, who="Ada")
+    (live.folder / FILE).write_text(before)
+    live.reload(who="Ada", why="reload")
+    assert roll_back_change(live, change.id, who="Ada").state == "rolled back"
 
 
 def test_a_file_that_was_edited_by_hand_is_not_written_over(runtime: Runtime) -> None:

@@ -169,9 +169,10 @@ def roll_back_change(live: LiveStation, number: int, *, who: str) -> Change:
         if change.version is None or live.archive.version_file(change.version) != live.archive.version_file(
             live.version
         ):
-            raise StateError(
-                f"{live.name}: the station changed after change {number}; roll back the later change first"
-            )
+            later = any(each.id > number and each.state == "live" for each in live.archive.changes())
+            by_hand = "that was by hand: put it back in station.toml and reload the station first"
+            mend = "roll back the later change first" if later else by_hand
+            raise StateError(f"{live.name}: the station changed after change {number}; {mend}")
         _replace_file(live, live.archive.version_file(change.base), who=who, why=f"roll back change {number}")
         return live.archive.move_change(number, "rolled back", who=who)
 
