@@ -142,6 +142,7 @@ def test_accelerate_reads_its_files(name: str) -> None:
             ["--rewards", "[accuracy]"],
             r"recipe\.yaml: reward_weights: must be 1 number, one for each of accuracy; not 2$",
         ),
+        (["--reward_weights", "[.nan, 1]"], "^--reward_weights: must be finite numbers"),
         (["--reward_weights", "[0, 0]"], "^--reward_weights: all are 0, so that nothing would be learned; raise one$"),
         (["--num_generations", "3"], "must be divisible by num_generations"),
         (["--num_generations", "0"], "^--num_generations: must be above 0, not 0$"),

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import importlib.util
 import logging
+import math
 import os
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -216,6 +217,8 @@ def make_arguments(recipe: Recipe[GrpoSettings]) -> Any:
             f"{where('reward_weights')}: must be {counted(len(ours.rewards), 'number')}, one for each of "
             f"{', '.join(ours.rewards)}; not {len(weights)}"
         )
+    if weights is not None and not all(map(math.isfinite, weights)):
+        raise InputError(f"{where('reward_weights')}: must be finite numbers, not {weights}")
     if weights is not None and not any(weights):
         raise InputError(f"{where('reward_weights')}: all are 0, so that nothing would be learned; raise one")
     if ours.skip_flat_groups and "accuracy" not in ours.rewards:
