@@ -28,7 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 from scipy.cluster.vq import ClusterError, kmeans2
-from scipy.ndimage import generate_binary_structure, label
+from scipy.ndimage import find_objects, generate_binary_structure, label
 
 from lad_reasoner.judges.evidence.colours import lab_colours
 
@@ -80,6 +80,16 @@ class Rule:
 
 
 @dataclass(frozen=True)
+class Place:
+    """A rectangle in fractions of the picture's width and height."""
+
+    left: float
+    top: float
+    width: float
+    height: float
+
+
+@dataclass(frozen=True)
 class Miscount:
     """A number of parts that is not that of the references."""
 
@@ -87,6 +97,9 @@ class Miscount:
     found: int
     agreement: float  # in (0, 1], share of the rules for these parts that find this number
     shown: RGB  # colour of the parts
+    rule: Rule  # one of those that find this number
+    kind: int  # of that rule: these parts
+    places: tuple[Place, ...] = ()  # in the query, of the parts that are missing or too many; see `part_places.py`
 
     @property
     def score(self) -> float:
@@ -150,12 +163,33 @@ class Parts:
                 counts[count.expected, count.found] = count
         return tuple(sorted(counts.values(), key=lambda count: -count.score))
 
+    def find(self, image: Image.Image, rule: Rule, kind: int) -> list[Place]:
+        """Where the picture shows the parts of one kind of a rule; none if it shows something else as well."""
+        picture = _Seen(np.asarray(image.resize(self.size, Image.Resampling.BOX)), self.palettes)
+        labels, areas = _label(picture.mask(rule.palette, rule.colour, rule.margin))
+        kinds = _sort(areas, rule.kinds)
+        if kinds is None:
+            return []
+        width, height = self.size
+        boxes = [box for box, of_area in zip(find_objects(labels), kinds, strict=True) if of_area == kind]
+        # The margin that was taken off is put back.
+        return [
+            Place(
+                max(0, columns.start - rule.margin) / width,
+                max(0, rows.start - rule.margin) / height,
+                (min(width, columns.stop + rule.margin) - max(0, columns.start - rule.margin)) / width,
+                (min(height, rows.stop + rule.margin) - max(0, rows.start - rule.margin)) / height,
+            )
+            for rows, columns in boxes
+        ]
+
 
 @dataclass(frozen=True)
 class _Vote:
     """What one rule finds of one kind of parts."""
 
     rule: Rule
+    kind: int
     agrees: bool  # whether the rule finds all its numbers
     parts: int
     expected: int
@@ -171,7 +205,8 @@ def _votes(rule: Rule, picture: _Seen) -> list[_Vote]:
     if numbers is None or sum(map(int.__ne__, numbers, rule.numbers)) > 1:
         return []
     of_kinds = zip(rule.parts, rule.numbers, numbers, rule.kinds, rule.shown, strict=True)
-    votes = [_Vote(rule, numbers == rule.numbers, *of_kind) for of_kind in of_kinds]
+    agrees = numbers == rule.numbers
+    votes = [_Vote(rule, kind, agrees, *of_kind) for kind, of_kind in enumerate(of_kinds)]
     # Parts that all vanished were not recognised.
     return [vote for vote in votes if vote.expected <= 2 * vote.found <= 4 * vote.expected]
 
@@ -198,7 +233,8 @@ def _tally(votes: Sequence[_Vote]) -> Miscount | None:
     if not _outvotes(against, same):
         return None
     largest = max(votes, key=lambda vote: vote.area)
-    return Miscount(expected, number, against / (against + same), largest.shown)
+    other = max((vote for vote in votes if vote.found == number), key=lambda vote: vote.area)
+    return Miscount(expected, number, against / (against + same), largest.shown, other.rule, other.kind)
 
 
 def _lighter(pixels: Pixels, gain: float) -> Pixels:
