@@ -2,7 +2,7 @@
 
 `matching.py` measures the difference, `amount.py` whether there is as much of everything, `parts.py` whether there are
 as many parts of each kind, `normal_variation.py` estimates how much is normal, `regions.py` finds the regions that
-differ, `more_and_less.py` what there is more of and less, `whole_picture.py` what happened to the picture as a whole,
+differ, `part_places.py` which parts are missing or too many, `more_and_less.py` what there is more of and less, `whole_picture.py` what happened to the picture as a whole,
 which `imitation.py` does to a reference as well, `labels.py` reads labels if that is asked for, and `wording.py`
 describes all of it; `tiles.py` cuts long pictures. The paper has no such judge; its responses follow the grammar of the
 paper's model. `WithEvidence` adds its map and boxes to another judge.
@@ -20,15 +20,18 @@ from itertools import islice
 from pathlib import Path
 from weakref import WeakKeyDictionary, ref
 
+from PIL import Image
+
 from lad_reasoner.files.pictures import Picture
 from lad_reasoner.judge import Judge, Judgement, PicturePair
 from lad_reasoner.judges.evidence.backbone import DEFAULT_BACKBONE, Backbone, load_backbone
 from lad_reasoner.judges.evidence.imitation import imitate
 from lad_reasoner.judges.evidence.labels import LabelReader, Text, TextChange, compare_texts
-from lad_reasoner.judges.evidence.matching import Matcher, fit_to, spread_evenly, working_size
+from lad_reasoner.judges.evidence.matching import Matcher, Measurement, fit_to, spread_evenly, working_size
 from lad_reasoner.judges.evidence.more_and_less import find_more_and_less
 from lad_reasoner.judges.evidence.normal_variation import NormalSpread
-from lad_reasoner.judges.evidence.parts import Parts
+from lad_reasoner.judges.evidence.part_places import find_places
+from lad_reasoner.judges.evidence.parts import Miscount, Parts, Place
 from lad_reasoner.judges.evidence.processes import start_workers
 from lad_reasoner.judges.evidence.regions import Region, find_regions
 from lad_reasoner.judges.evidence.studied import load_studied, save_studied
@@ -219,9 +222,17 @@ def measure_query(references: StudiedReferences, query: Picture, reader: LabelRe
     texts: tuple[TextChange, ...] = ()
     if reader is not None:
         texts = compare_texts(references.texts, reader.read(query), comparison.reference)
-    counts = references.parts.count(working)
+    counts = tuple(_placed(count, references, working, comparison) for count in references.parts.count(working))
     found = tuple(regions), tuple(changes), references.looks, amounts, texts, counts
     return Findings(comparison, matcher.spread, *found)
+
+
+def _placed(count: Miscount, references: StudiedReferences, query: Image.Image, measurement: Measurement) -> Miscount:
+    """With the places of the parts that are missing or too many."""
+    views = references.matcher.views
+    others = [views[index][0] for index in spread_evenly(len(views), COUNTED) if index != measurement.reference]
+    nearest = views[measurement.reference][0]
+    return replace(count, places=find_places(count, references.parts, query, nearest, others, measurement))
 
 
 def describe(findings: Findings, query: Picture) -> Judgement:
@@ -295,13 +306,18 @@ class WithEvidence:
 
 
 def _boxes(findings: Findings, query: Picture) -> tuple[Box, ...]:
-    """Of all regions, and then of all texts that the query has; where a missing text should be is not known so well."""
-    boxes = [_box(region, region.strength, query) for region in findings.regions]
-    boxes += [_box(change.text, change.letters, query) for change in findings.texts if change.kind == "added"]
-    return tuple(boxes)
+    """Of all regions, of all texts that the query has, and of parts: what made the verdict comes first.
+
+    Where a missing text should be is not known so well as where a missing part should be.
+    """
+    regions = [_box(region, region.strength, query) for region in findings.regions]
+    named = [_box(change.text, change.letters, query) for change in findings.texts if change.kind == "added"]
+    # The score in units of its own limit.
+    named += [_box(place, count.score / 0.5, query) for count in findings.counts for place in count.places]
+    return (*regions, *named) if findings.appearance >= 0.5 else (*named, *regions)
 
 
-def _box(place: Region | Text, strength: float, query: Picture) -> Box:
+def _box(place: Region | Text | Place, strength: float, query: Picture) -> Box:
     return Box(
         x=round(place.left * query.width),
         y=round(place.top * query.height),

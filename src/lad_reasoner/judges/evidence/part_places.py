@@ -1,6 +1,6 @@
 """Where the parts are that are missing or too many; `parts.py` counts them.
 
-    find_places(count, parts, query, references, measurement)     # (Place(left=0.08, top=0.71, width=0.06, height=0.06),)
+    find_places(count, parts, query, nearest, others, measurement)   # (Place(0.08, 0.71, 0.06, 0.06),)
 
 The parts of the nearest reference are moved to where the query should show them, and assigned one to one to those that
 it shows, at the least total distance. What is left over is missing, or too many. Only where the parts keep their
@@ -28,32 +28,39 @@ NEAREST = 0.85  # of the parts have no nearer counterpart than the one that they
 
 
 def find_places(
-    count: Miscount, parts: Parts, query: Image.Image, references: Sequence[Image.Image], measurement: Measurement
+    count: Miscount,
+    parts: Parts,
+    query: Image.Image,
+    nearest: Image.Image,
+    others: Sequence[Image.Image],
+    measurement: Measurement,
 ) -> tuple[Place, ...]:
     """Places in the query; none where the parts do not keep theirs, or the nearest reference shows another number.
 
-    All pictures are RGB and at working size, the references as they were taken.
+    All pictures are RGB and at working size; `nearest` is the measurement's reference as it was taken, `others` are
+    further references.
     """
     if abs(count.found - count.expected) > MOST or count.expected < 2:
         return ()
-    here = parts.find(query, count.rule, count.kind)
-    shown = [parts.find(reference, count.rule, count.kind) for reference in references]
-    expected = shown[measurement.reference]
+    here, expected = (parts.find(picture, count.rule, count.kind) for picture in (query, nearest))
     if len(here) != count.found or len(expected) != count.expected:
         return ()
     extent = half_extent(query.height, query.width)  # of all pictures
-    of_query = _centres(here, extent)
-    moved = _turned(measurement).apply(_centres(expected, extent))
-    rows, columns = linear_sum_assignment(cdist(moved, of_query))
-    others = [_centres(each, extent) for each in shown if each is not expected and len(each) == count.expected]
-    astray = [_astray(moved, of_query), *(_astray(_centres(expected, extent), other) for other in others)]
-    nearest = (cdist(moved[rows], of_query).argmin(1) == columns).mean()
-    if np.mean(astray) > 1 or nearest < NEAREST:
+    of_query, of_nearest = _centres(here, extent), _centres(expected, extent)
+    moved = _turned(measurement).apply(of_nearest)
+    distances = cdist(moved, of_query)  # (parts of the reference, parts of the query)
+    rows, columns = linear_sum_assignment(distances)
+    astray = [_astray(moved, of_query)]
+    for other in others:
+        shown = parts.find(other, count.rule, count.kind)
+        if len(shown) == count.expected:
+            astray.append(_astray(of_nearest, _centres(shown, extent)))
+    if np.mean(astray) > 1 or (distances[rows].argmin(1) == columns).mean() < NEAREST:
         return ()
     if count.found > count.expected:
         return tuple(here[index] for index in range(len(here)) if index not in columns)
-    left_over = [index for index in range(len(expected)) if index not in rows]
-    return tuple(_centred(expected[index], moved[index], extent) for index in left_over)
+    missing = [index for index in range(len(expected)) if index not in rows]
+    return tuple(_centred(expected[index], moved[index], extent) for index in missing)
 
 
 def _astray(centres: Floats, others: Floats) -> float:

@@ -19,16 +19,16 @@ from dataclasses import dataclass
 from lad_reasoner.answers import format_response
 from lad_reasoner.files.pictures import Picture
 from lad_reasoner.judges.evidence.imitation import LIKEWISE
-from lad_reasoner.judges.evidence.labels import TextChange
+from lad_reasoner.judges.evidence.labels import Text, TextChange
 from lad_reasoner.judges.evidence.matching import Measurement
 from lad_reasoner.judges.evidence.more_and_less import MoreAndLess
 from lad_reasoner.judges.evidence.normal_variation import NormalSpread
-from lad_reasoner.judges.evidence.parts import Miscount
+from lad_reasoner.judges.evidence.parts import Miscount, Place
 from lad_reasoner.judges.evidence.regions import MAX_REGIONS, RGB, Change, Region, name_colour
 from lad_reasoner.judges.evidence.whole_picture import Look, WholeChange
 from lad_reasoner.text import counted, place_words
 
-PROMPT_VERSION = "evidence-10"  # of this wording; there is no prompt
+PROMPT_VERSION = "evidence-11"  # of this wording; there is no prompt
 QUOTED = 4  # words of a text in the headline
 VISIBLY_LIGHTER = 60  # of 765, the sum of three channels: what one sees side by side
 
@@ -83,16 +83,18 @@ def write_headline(findings: Findings) -> str:
     `Missing at lower right (+2): a grey round part. 1.80 times the limit.`
     """
     ratio = f"{_times(findings.ratio)}."
-    # A region that differs has a place, which a number of parts has not.
+    # A region that differs has a place, which not every number of parts has.
     placed = findings.appearance >= 0.5 and findings.regions and not findings.amounts
     if findings.counts and findings.score == findings.counts[0].score and not placed:
         others = _others(len(findings.counts) + len(findings.texts) - 1)
         has = "the reference has" if len(findings.looks) == 1 else "the references have"
-        return f"{_parts(findings.counts[0])}{others}; {has} {findings.counts[0].expected}."
+        count, where = findings.counts[0], _part_places(findings.counts[0])
+        place = f": {'missing' if count.found < count.expected else 'surplus'} at {where[0]}" if len(where) == 1 else ""
+        return f"{_parts(count)}{others}; {has} {count.expected}{place}."
     if findings.texts and findings.score > findings.appearance:
         change = findings.texts[0]
         others = _others(len(findings.outstanding) + len(findings.texts) - 1) if findings.appearance >= 0.5 else ""
-        return f"Text {change.kind} at {_text_place(change)}{others}: {_quote(change, QUOTED)}. {ratio}"
+        return f"Text {change.kind} at {_place_words(change.text)}{others}: {_quote(change, QUOTED)}. {ratio}"
     whole = f"the picture is {_change_words(findings.changes[0])}" if findings.changes else ""
     if not findings.anomalous:
         return f"Nothing stands out{'; ' if whole else ''}{whole}. {ratio}"
@@ -169,11 +171,17 @@ def _number_of_parts(count: Miscount, references: int) -> str:
     difference = count.found - count.expected
     reference = "the reference" if references == 1 else "each reference"
     wrong = f"{abs(difference)} too {'many' if difference > 0 else 'few'}"
-    return f"The query has {_parts(count)} and {reference} {count.expected}: {wrong}."
+    where = " and ".join(_part_places(count))
+    return f"The query has {_parts(count)} and {reference} {count.expected}: {wrong}{where and f', at {where}'}."
 
 
-def _text_place(change: TextChange) -> str:
-    return place_words(change.text.left + change.text.width / 2, change.text.top + change.text.height / 2)
+def _part_places(count: Miscount) -> list[str]:
+    """Where parts are missing or too many, each place once."""
+    return list(dict.fromkeys(_place_words(place) for place in count.places))
+
+
+def _place_words(place: Place | Text) -> str:
+    return place_words(place.left + place.width / 2, place.top + place.height / 2)
 
 
 def _quote(change: TextChange, most: int | None = None) -> str:
@@ -183,7 +191,7 @@ def _quote(change: TextChange, most: int | None = None) -> str:
 
 
 def _text_change(change: TextChange, references: int) -> str:
-    place, words = _text_place(change), _quote(change)
+    place, words = _place_words(change.text), _quote(change)
     if change.kind == "missing":
         shown = "the reference shows" if references == 1 else "all references show"
         return f"The text {words}, which {shown} at {place}, is not in the query."
