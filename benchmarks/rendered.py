@@ -5,7 +5,8 @@
 NUMBER good and NUMBER logical queries a product, each with another reference. The seed is used nowhere in training, and
 the products are never trained on. Pixel difference and colour histogram get the threshold that suits the test labels
 best, which flatters them; the judges' verdicts are as they come. Faithfulness is the share of claimed numbers, colours
-and fill levels that are true, by the facts of the two pictures. Counts are the numbers of parts that `evidence` says.
+and fill levels that are true, by the facts of the two pictures. Counts are the numbers of parts that `evidence` says,
+places the ninths of the picture in which it says that such parts are missing or too many: some of the defect is there.
 """
 
 from __future__ import annotations
@@ -27,10 +28,23 @@ from lad_reasoner.judge import Judge, Judgement, PicturePair
 from lad_reasoner.judges.trivial import colour_difference, pixel_difference
 from lad_reasoner.miniloco import EVALUATION, Rendered, draw_picture
 from lad_reasoner.miniloco.words import check_claims, count_groups
+from lad_reasoner.text import place_words
 
 SEED = 20261122
 NUMBER_OF_PARTS = re.compile(r"The query has (\d+) [a-z ]+ parts? and (?:the|each) reference (\d+):")
-COLUMNS = ("product", "pairs", "balanced accuracy", "TPR", "TNR", "AUROC", "structured", "faithfulness", "counts true")
+PLACES_OF_PARTS = re.compile(r"\d too (?:few|many), at ([a-z ]+)\.")
+COLUMNS = (
+    "product",
+    "pairs",
+    "balanced accuracy",
+    "TPR",
+    "TNR",
+    "AUROC",
+    "structured",
+    "faithfulness",
+    "counts true",
+    "places true",
+)
 
 
 @dataclass(frozen=True)
@@ -90,6 +104,14 @@ def check_counts(reasoning: str, pair: Pair) -> list[bool]:
     ]
 
 
+def check_places(reasoning: str, pair: Pair) -> list[bool]:
+    """Of each place where `evidence` says that parts are missing or too many: is some of the defect there?"""
+    height, width = pair.query.mask.shape
+    defect = {place_words(x / width, y / height) for y, x in np.argwhere(pair.query.mask).tolist()}
+    said = [place for places in PLACES_OF_PARTS.findall(reasoning) for place in places.split(" and ")]
+    return [place in defect for place in said]
+
+
 def _numbers(drawn: Rendered) -> Counter[str]:
     """Of the parts of each sort, of each kind, and of all together."""
     numbers = Counter(count_groups(drawn.facts))
@@ -111,6 +133,7 @@ def row(name: str, pairs: Sequence[Pair], judgements: Sequence[Judgement]) -> st
     ]
     claimed = sum(total for _, total in claims)
     counts = [true for r, pair in zip(responses, pairs, strict=True) for true in check_counts(r.reasoning, pair)]
+    places = [true for r, pair in zip(responses, pairs, strict=True) for true in check_places(r.reasoning, pair)]
     cells = [
         name,
         str(len(pairs)),
@@ -118,7 +141,7 @@ def row(name: str, pairs: Sequence[Pair], judgements: Sequence[Judgement]) -> st
         f"{roc_auc_score(labels, [j.score for j in judgements]):.3f}",
         f"{np.mean([r.structured for r in responses]):.3f}",
         f"{sum(true for true, _ in claims) / claimed:.3f}" if claimed else "–",
-        f"{sum(counts)} of {len(counts)}",
+        *(f"{sum(checks)} of {len(checks)}" for checks in (counts, places)),
     ]
     return f"| {' | '.join(cells)} |"
 

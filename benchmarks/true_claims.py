@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageEnhance, ImageFilter
 from scipy import ndimage
+from scipy.optimize import linear_sum_assignment
 
 from lad_reasoner.files.pictures import Picture
 from lad_reasoner.judge import Judgement
@@ -49,7 +50,7 @@ from lad_reasoner.judges.evidence.regions import (
     STANDS_OUT,
     name_colour,
 )
-from lad_reasoner.judges.evidence.registration import in_view, isotropic_grid, sample
+from lad_reasoner.judges.evidence.registration import half_extent, in_view, isotropic_grid, sample
 from lad_reasoner.judges.evidence.whole_picture import measure_gain, measure_look
 from lad_reasoner.judges.evidence.wording import VISIBLY_LIGHTER
 from lad_reasoner.miniloco import draw_picture
@@ -57,6 +58,7 @@ from lad_reasoner.service import upkeep
 from lad_reasoner.text import place_words
 
 PRODUCTS = ("circuit_board", "breakfast_box", "juice_bottle", "pushpins", "screw_bag", "splicing_connectors")
+Points = NDArray[np.float64]
 SIDE = 256  # pixels of a picture
 NEAR = 0.75  # of the votes of the most common colours: as many make another name true
 
@@ -92,7 +94,7 @@ AMOUNTS = re.compile(
 )
 PARTS = re.compile(
     rf"The query has (?P<found>\d+) (?P<colour>{COLOUR}) (?P<noun>parts?) and (?P<who>the|each) reference "
-    r"(?P<expected>\d+): (?P<off>\d+) too (?P<way>many|few)\."
+    r"(?P<expected>\d+): (?P<off>\d+) too (?P<way>many|few)(?:, at (?P<places>[a-z ]+))?\."
 )
 OVERALL = re.compile(
     r"(?:Overall the difference is (?P<ratio>[\d.]+) times the limit: "
@@ -122,7 +124,7 @@ HEADLINE = re.compile(
     r"|Amounts differ at (?P<most>[a-z ]+?)(?:: more (?P<gained>[a-z ]+), less (?P<lost>[a-z ]+))?"
     r"|The whole picture differs)\. (?P<ratio>[\d.]+) times the limit\."
     rf"|(?P<found>\d+) (?P<colour>{COLOUR}) (?P<noun>parts?)(?: \(\+(?P<further>\d+)\))?; the references? "
-    r"(?:has|have) (?P<expected>\d+)\."
+    r"(?:has|have) (?P<expected>\d+)(?:: (?P<way>missing|surplus) at (?P<places>[a-z ]+))?\."
 )
 BOTH = re.compile(rf"both (?P<alike>{COLOUR}), the query (?P<light>lighter|darker)")
 INSTEAD = re.compile(rf"(?P<now>{COLOUR}) instead of (?P<before>{COLOUR})")
@@ -318,6 +320,9 @@ class Evidence:
         if found["found"]:
             yield from self._parts(found, text)
             yield Claim("number", text, int(found["further"] or 0) == len(self.counts) - 1)
+            if found["way"]:
+                fewer = int(found["found"]) < int(found["expected"])
+                yield Claim("parts", text, (found["way"] == "missing") == fewer)
             return
         yield Claim("ratio", text, abs(float(found["ratio"]) - self.ratio) < 0.006)
         yield Claim("answer", text, bool(found["nothing"]) == (not self.anomalous))
@@ -351,20 +356,39 @@ class Evidence:
         found, expected = int(said["found"]), int(said["expected"])
         yield Claim("singular", text, (found == 1) == (said["noun"] == "part"))
         parts = self.references.parts
-        queries, shown = set(), set()
+        queries, shown, places = set(), set(), []
         for rule in parts.rules:
             for kind, number in enumerate(rule.numbers):
                 if number != expected:
                     continue
-                numbers = [self._recount(view, rule, kind)[0] for view in (views[0] for views in self.matcher.views)]
+                counted = [self._recount(view, rule, kind) for view in (views[0] for views in self.matcher.views)]
+                numbers = [number for number, _, _ in counted]
                 if numbers.count(expected) >= SURE * len(numbers):
-                    queries.add(self._recount(self.working, rule, kind)[0])
-                    shown.add(self._recount(self.matcher.views[0][0], rule, kind)[1])
+                    number, _, of_query = self._recount(self.working, rule, kind)
+                    queries.add(number)
+                    shown.add(counted[0][1])
+                    if number == found and numbers[self.measured.reference] == expected:
+                        places.append(self._left_over(counted[self.measured.reference][2], of_query))
         yield Claim("parts", text, found in queries)
         yield Claim("colour", text, said["colour"] in shown)
+        if said["places"]:
+            yield Claim("place", text, set(said["places"].split(" and ")) in places)
 
-    def _recount(self, image: Image.Image, rule: Rule, kind: int) -> tuple[int, str]:
-        """How many areas of this kind there are, and the name of their colour."""
+    def _left_over(self, before: Points, now: Points) -> set[str]:
+        """Where parts are missing or too many, when they are paired at the least total distance.
+
+        Both are the middles of the parts (parts, 2) as fractions, from the left and from the top.
+        """
+        extent = half_extent(self.working.height, self.working.width)
+        angle = np.radians(self.measured.degrees)
+        turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
+        moved = (self.measured.similarity.apply((2 * before - 1) * extent @ turn) / extent + 1) / 2
+        few, many = sorted((moved, now), key=len)
+        _, paired = linear_sum_assignment(np.linalg.norm((few[:, None] - many) * extent, axis=-1))
+        return {place_words(*many[index].tolist()) for index in range(len(many)) if index not in paired}
+
+    def _recount(self, image: Image.Image, rule: Rule, kind: int) -> tuple[int, str, Points]:
+        """How many areas of this kind there are, the name of their colour, and their middles (areas, 2)."""
         parts = self.references.parts
         pixels = np.asarray(image.resize(parts.size, Image.Resampling.BOX))
         lab, palette = lab_colours(pixels), parts.palettes[rule.palette]
@@ -381,7 +405,10 @@ class Evidence:
             if near[number - 1] == kind and area >= max(SMALLEST, SPECK * rule.kinds[0])
         ]
         inside = np.isin(labels, chosen)
-        return len(chosen), _name(np.median(pixels[inside], axis=0).astype(int)) if chosen else ""
+        boxes = ndimage.find_objects(labels)
+        middles = [[(side.start + side.stop) / 2 for side in boxes[number - 1][::-1]] for number in chosen]
+        colour = _name(np.median(pixels[inside], axis=0).astype(int)) if chosen else ""
+        return len(chosen), colour, np.array(middles).reshape(-1, 2) / parts.size
 
     def _amounts(self, place: str, more: str | None, less: str | None, text: str) -> Iterator[Claim]:
         """An assignment made anew: is its excess above what good pictures show, there, and of these colours?"""

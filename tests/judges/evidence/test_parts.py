@@ -12,7 +12,7 @@ from lad_reasoner.files.pictures import read_picture
 from lad_reasoner.judge import PicturePair
 from lad_reasoner.judges import load_judge
 from lad_reasoner.judges.evidence.judge import COUNTED, StudiedReferences
-from lad_reasoner.judges.evidence.parts import CROSS, MARGINS, Miscount, Parts, _even_out, _label, _shrink
+from lad_reasoner.judges.evidence.parts import CROSS, MARGINS, Miscount, Parts, Rule, _even_out, _label, _shrink
 from lad_reasoner.judges.evidence.regions import name_colour
 from lad_reasoner.miniloco import draw_picture
 
@@ -146,8 +146,27 @@ def test_margins_and_areas_are_those_of_scipy(size: tuple[int, int], filled: flo
 
 
 def test_the_score_follows_the_agreement() -> None:
-    assert Miscount(3, 4, 1.0, ORANGE).score == 1
-    assert Miscount(3, 4, 0.25, ORANGE).score == 0.625
+    rule = Rule(0, 0, 0, kinds=(0.01,), numbers=(3,), parts=(0,), shown=(ORANGE,))
+    assert Miscount(3, 4, 1.0, ORANGE, rule, 0).score == 1
+    assert Miscount(3, 4, 0.25, ORANGE, rule, 0).score == 0.625
+
+
+def test_parts_are_found_where_they_are() -> None:
+    discs = [(60, 80), (200, 80), (300, 250)]
+    image = Image.new("RGB", (SIDE, SIDE), (30, 30, 36))
+    for x, y in discs:
+        ImageDraw.Draw(image).ellipse((x - 15, y - 15, x + 15, y + 15), fill=ORANGE)
+    parts = Parts.study([image])
+    assert parts.rules
+    for rule in parts.rules:
+        places = sorted(parts.find(image, rule, 0), key=lambda place: place.left)
+        assert len(places) == len(discs)
+        for place, (x, y) in zip(places, discs, strict=True):
+            sides = [place.left, place.top, place.left + place.width, place.top + place.height]
+            # Counted in half the size, with a pixel of error.
+            assert sides == pytest.approx([each / SIDE for each in (x - 15, y - 15, x + 15, y + 15)], abs=3 / SIDE)
+    ImageDraw.Draw(image).rectangle((100, 300, 300, 330), fill=ORANGE)
+    assert not any(parts.find(image, rule, 0) for rule in parts.rules)  # the bar is no disc
 
 
 def test_the_verdict_names_the_number() -> None:

@@ -15,7 +15,7 @@ from lad_reasoner.judge import Judgement
 from lad_reasoner.judges.evidence.backbone import Backbone
 from lad_reasoner.judges.evidence.judge import StudiedReferences, describe, measure_query
 from lad_reasoner.judges.evidence.matching import Matcher
-from lad_reasoner.judges.evidence.parts import Miscount, Parts
+from lad_reasoner.judges.evidence.parts import Miscount, Parts, Place, Rule
 from lad_reasoner.judges.evidence.regions import Region
 from lad_reasoner.judges.evidence.whole_picture import measure_look
 from lad_reasoner.judges.evidence.wording import write_details, write_headline, write_response
@@ -61,12 +61,13 @@ def test_claims_about_amounts_are_checked(backbone: Backbone) -> None:
     assert [claim for claim in claims if not claim.true] == []
 
 
-COUNTED = Miscount(15, 16, 0.75, (240, 150, 20))
+RULE = Rule(0, 0, 0, kinds=(0.01,), numbers=(15,), parts=(0,), shown=((240, 150, 20),))
+COUNTED = Miscount(15, 16, 0.75, (240, 150, 20), RULE, 0)
 
 
 def test_another_number_of_parts_is_said_beside_the_rest(one_shot: Matcher) -> None:
     good, bad = (measure_query(studied(one_shot), shot(kind, 4)) for kind in ("good", "logical"))
-    alone = replace(good, counts=(COUNTED, Miscount(2, 1, 0.5, (40, 160, 60))))
+    alone = replace(good, counts=(COUNTED, Miscount(2, 1, 0.5, (40, 160, 60), RULE, 0)))
     assert alone.anomalous
     assert write_headline(alone) == "16 orange parts (+1); the reference has 15."
     response = parse_response(write_response(alone))
@@ -84,6 +85,26 @@ def test_another_number_of_parts_is_said_beside_the_rest(one_shot: Matcher) -> N
     assert "stands out" in reasoning
     assert "The query has 16 orange parts and the reference 15: 1 too many." in reasoning
     assert reasoning.endswith("more than normal variation explains.")
+
+
+def test_a_number_of_parts_is_said_with_the_places_of_those_that_are_missing_or_too_many(one_shot: Matcher) -> None:
+    good, bad = (measure_query(studied(one_shot), shot(kind, 4)) for kind in ("good", "logical"))
+    left, right = Place(0.1, 0.8, 0.1, 0.1), Place(0.8, 0.0, 0.2, 0.1)
+    surplus = replace(good, counts=(replace(COUNTED, places=(left,)),))
+    assert write_headline(surplus) == "16 orange parts; the reference has 15: surplus at lower left."
+    assert "15: 1 too many, at lower left." in write_response(surplus)
+    missing = replace(good, counts=(replace(COUNTED, found=13, places=(left, right)),))
+    assert write_headline(missing) == "13 orange parts; the reference has 15."  # two places are too long for a headline
+    assert "15: 2 too few, at lower left and upper right." in write_response(missing)
+    same = replace(missing, counts=(replace(missing.counts[0], places=(left, left)),))
+    assert write_headline(same) == "13 orange parts; the reference has 15: missing at lower left."
+    query = shot("good", 4)
+    boxes = describe(missing, query).boxes  # what made the verdict comes first, and in units of its limit
+    assert [box.strength for box in boxes[:2]] == [1.75, 1.75]
+    assert (boxes[0].x, boxes[0].y) == (round(0.1 * query.width), round(0.8 * query.height))
+    assert len(boxes) == 2 + len(good.regions)
+    beside = describe(replace(bad, counts=missing.counts), query).boxes  # regions are numbered in the response
+    assert [box.strength for box in beside[-2:]] == [1.75, 1.75]
 
 
 @pytest.mark.parametrize(
@@ -116,8 +137,8 @@ def test_a_region_has_two_sentences_of_one_kind_and_one_pair_of_colours(discs: S
     assert re.fullmatch(
         r"1 region stands out\. Region 1, [a-z ]+: a blue (round )?part of the reference is missing, and the query is "
         r"grey there\. It covers [\d.]+ % of the picture, \d+ % from the left and \d+ % from the top, and reaches "
-        r"[\d.]+ times the limit\. The query has 1 black part and the reference 2: 1 too few\. Overall the difference "
-        r"is [\d.]+ times the limit: more than normal variation explains\.",
+        r"[\d.]+ times the limit\. The query has 1 black part and the reference 2: 1 too few, at middle right\. "
+        r"Overall the difference is [\d.]+ times the limit: more than normal variation explains\.",
         missing.reasoning,
     )
     repainted = judge_query(discs, scene(BOTH[0], (280, 200, (30, 160, 30))))

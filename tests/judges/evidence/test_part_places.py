@@ -1,0 +1,132 @@
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw
+
+from judges.evidence.test_parts import ORANGE, draw
+from lad_reasoner.files.pictures import read_picture
+from lad_reasoner.judges.evidence.backbone import load_backbone
+from lad_reasoner.judges.evidence.judge import Evidence, StudiedReferences, measure_query
+from lad_reasoner.judges.evidence.matching import fit_to
+from lad_reasoner.judges.evidence.part_places import _turned, find_places
+from lad_reasoner.judges.evidence.parts import Place
+from lad_reasoner.judges.evidence.registration import isotropic_grid
+
+WIDTH, HEIGHT = 480, 320
+GRID = [(x, y) for y in (60, 160, 260) for x in (70, 185, 300, 415)]  # not the same when turned by 180 degrees
+MARK = (20, 20, 60, 300)  # a grey bar at the left side
+
+
+def tray(
+    without: Sequence[int] = (), more: Sequence[tuple[int, int]] = (), seed: int = 0, jitter: int = 6
+) -> Image.Image:
+    """Orange discs, each near its place, and a bar that shows which side is left."""
+    rng = np.random.default_rng(seed)
+    image = Image.new("RGB", (WIDTH, HEIGHT), (30, 30, 36))
+    pen = ImageDraw.Draw(image)
+    pen.rectangle((8, 20, 22, 300), fill=(150, 150, 150))
+    for x, y in [*(at for index, at in enumerate(GRID) if index not in without), *more]:
+        x, y = x + int(rng.integers(-jitter, jitter + 1)), y + int(rng.integers(-jitter, jitter + 1))
+        pen.ellipse((x - 18, y - 18, x + 18, y + 18), fill=ORANGE)
+    grain = rng.normal(0, 2, (HEIGHT, WIDTH, 3))
+    return Image.fromarray((np.asarray(image) + grain).clip(0, 255).astype(np.uint8))
+
+
+def study(references: Sequence[Image.Image]) -> StudiedReferences:
+    return StudiedReferences.study([read_picture(each) for each in references], load_backbone())
+
+
+def places_of(references: StudiedReferences, query: Image.Image) -> list[tuple[int, int]]:
+    """The middles of all places, in pixels."""
+    findings = measure_query(references, read_picture(query))
+    assert len(findings.counts) == 1
+    return [middle(place) for place in findings.counts[0].places]
+
+
+def middle(place: Place) -> tuple[int, int]:
+    return round((place.left + place.width / 2) * WIDTH), round((place.top + place.height / 2) * HEIGHT)
+
+
+@pytest.mark.parametrize("number", [1, 3])
+@pytest.mark.parametrize("without", [(0,), (6,), (3, 8)])
+def test_a_missing_part_is_where_the_reference_has_it(number: int, without: tuple[int, ...]) -> None:
+    references = study([tray(seed=100 + index) for index in range(number)])
+    found = places_of(references, tray(without, seed=1))
+    assert len(found) == len(without)
+    for at, index in zip(sorted(found), sorted(GRID[index] for index in without), strict=True):
+        assert at == pytest.approx(index, abs=16)
+
+
+@pytest.mark.parametrize("number", [1, 3])
+def test_a_part_too_many_is_where_the_query_has_it(number: int) -> None:
+    references = study([tray(seed=100 + index) for index in range(number)])
+    (found,) = places_of(references, tray(more=[(245, 110)], seed=1))
+    assert found == pytest.approx((245, 110), abs=10)
+
+
+MOVES: dict[str, Callable[[Image.Image], Image.Image]] = {
+    "shifted": lambda image: image.transform(
+        image.size, Image.Transform.AFFINE, (1, 0, -14, 0, 1, 9), fillcolor=(30, 30, 36)
+    ),
+    "turned over": lambda image: image.rotate(180),
+}
+
+
+@pytest.mark.parametrize("name", MOVES)
+def test_places_follow_a_query_that_was_moved(name: str) -> None:
+    references = study([tray(seed=100)])
+    (found,) = places_of(references, MOVES[name](tray((5,), seed=1)))
+    x, y = GRID[5]
+    assert found == pytest.approx({"shifted": (x + 14, y - 9), "turned over": (WIDTH - x, HEIGHT - y)}[name], abs=16)
+
+
+def test_parts_that_lie_about_have_no_places() -> None:
+    references = study([draw(7, seed=seed) for seed in (11, 12, 13)])
+    for seed in range(4):
+        (count,) = measure_query(references, read_picture(draw(6 + 2 * (seed % 2), seed=20 + seed))).counts
+        assert count.places == ()
+
+
+def test_no_places_where_they_cannot_be_known() -> None:
+    pictures = [tray(seed=100 + index) for index in range(3)]
+    references, query = study(pictures), read_picture(tray((5,), seed=1))
+    findings = measure_query(references, query)
+    (count,), measured = findings.counts, findings.measurement
+    working = references.matcher.fit(query)
+    views = [views[0] for views in references.matcher.views]
+    nearest, others = views[measured.reference], [view for view in views if view is not views[measured.reference]]
+    assert len(find_places(count, references.parts, working, nearest, others, measured)) == 1
+
+    def places(said: object = count, shown: Image.Image = nearest, beside: Sequence[Image.Image] = others) -> object:
+        return find_places(said, references.parts, working, shown, beside, measured)  # type: ignore[arg-type]
+
+    assert places(replace(count, expected=16)) == ()  # of so many it is the product that is another
+    assert places(replace(count, expected=1, found=2)) == ()
+    other = fit_to(read_picture(tray((2,), seed=5)), references.matcher.size)
+    assert places(shown=other) == ()  # the reference shows another number
+    assert len(places(beside=[other, other])) == 1  # type: ignore[arg-type]  # which of the others does not count
+    astray = fit_to(read_picture(tray(jitter=70, seed=3)), references.matcher.size)
+    if len(references.parts.find(astray, count.rule, count.kind)) == count.expected:
+        assert places(beside=[astray] * 6) == ()
+
+
+@pytest.mark.parametrize("degrees", [0, 45, 90, 180, 315])
+def test_a_turned_view_is_turned_back(degrees: int) -> None:
+    findings = measure_query(study([tray(seed=100)]), read_picture(tray(seed=1)))
+    measured = replace(findings.measurement, degrees=degrees)
+    points = isotropic_grid(4, 6)
+    angle = math.radians(degrees)
+    x, y = points[..., 0], points[..., 1]
+    turned = np.stack([x * math.cos(angle) - y * math.sin(angle), x * math.sin(angle) + y * math.cos(angle)], -1)
+    assert _turned(measured).apply(points) == pytest.approx(measured.similarity.apply(turned), abs=1e-5)
+
+
+def test_the_verdict_has_the_place_first() -> None:
+    judge = Evidence()
+    references = study([tray(seed=100 + index) for index in range(3)])
+    judgement = judge.judge_part((references, type("Tile", (), {"picture": read_picture(tray((5,), seed=1))})()))  # type: ignore[arg-type]
+    box = judgement.boxes[0]
+    assert (box.x + box.width / 2, box.y + box.height / 2) == pytest.approx(GRID[5], abs=16)
