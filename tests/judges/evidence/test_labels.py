@@ -100,8 +100,8 @@ def test_drawn_labels_are_read_and_compared(judge: Evidence) -> None:
     assert len(gone.headline.split()) <= 15
     assert 'The text "100% Juice"' in other.reasoning
     assert 'The query has the text "250 Grams"' in other.reasoning
-    # The box of the added text lies on it.
-    box = other.boxes[-1]
+    # The box of the added text, which made the verdict, lies on it.
+    box = other.boxes[0]
     assert (box.x, box.y) == pytest.approx((80, 190), abs=15)
 
 

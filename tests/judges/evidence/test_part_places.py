@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from judges.evidence.test_parts import ORANGE, draw
+from helpers.discs import ORANGE, draw
 from lad_reasoner.files.pictures import read_picture
 from lad_reasoner.judges.evidence.backbone import load_backbone
 from lad_reasoner.judges.evidence.judge import Evidence, StudiedReferences, measure_query
@@ -17,7 +17,6 @@ from lad_reasoner.judges.evidence.registration import isotropic_grid
 
 WIDTH, HEIGHT = 480, 320
 GRID = [(x, y) for y in (60, 160, 260) for x in (70, 185, 300, 415)]  # not the same when turned by 180 degrees
-MARK = (20, 20, 60, 300)  # a grey bar at the left side
 
 
 def tray(

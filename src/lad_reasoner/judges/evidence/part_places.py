@@ -22,7 +22,7 @@ from lad_reasoner.judges.evidence.parts import Miscount, Parts, Place
 from lad_reasoner.judges.evidence.registration import Floats, Similarity, half_extent
 
 MOST = 3  # parts that are missing or too many: of more it is the product that is another
-AT_PLACE = 0.65  # of the distance to the next part: as far the parts lie from their places at most, in the mean
+AT_PLACE = 0.75  # of the distance to the next part: as far the parts lie from their places at most, in the mean
 FARTHEST = 0.2  # of half the long side: the same, where the next part is far
 NEAREST = 0.85  # of the parts have no nearer counterpart than the one that they are assigned to
 
