@@ -11,7 +11,7 @@ from lad_reasoner.files.pictures import read_picture
 from lad_reasoner.judges.evidence.backbone import load_backbone
 from lad_reasoner.judges.evidence.judge import Evidence, StudiedReferences, measure_query
 from lad_reasoner.judges.evidence.matching import fit_to
-from lad_reasoner.judges.evidence.part_places import _turned, find_places
+from lad_reasoner.judges.evidence.part_places import _agreed, _turned, find_places
 from lad_reasoner.judges.evidence.parts import Place
 from lad_reasoner.judges.evidence.registration import isotropic_grid
 
@@ -110,6 +110,37 @@ def test_no_places_where_they_cannot_be_known() -> None:
     astray = fit_to(read_picture(tray(jitter=70, seed=3)), references.matcher.size)
     if len(references.parts.find(astray, count.rule, count.kind)) == count.expected:
         assert places(beside=[astray] * 6) == ()
+
+
+def test_half_of_the_references_must_name_a_place() -> None:
+    extent = np.array([1.0, 0.5])
+
+    def agreed(*left_over: Sequence[float]) -> list[float]:
+        """Of the left ends that each reference names, with a reach of a tenth of the picture."""
+        named = [[Place(left, 0.5, 0.1, 0.1) for left in of_reference] for of_reference in left_over]
+        return [place.left for place in _agreed(named, len(named[0]), 0.2, extent)]
+
+    assert agreed([0.3]) == [0.3]
+    assert agreed([0.3], [0.7]) == [0.3]  # the nearest reference decides between two
+    assert agreed([0.3], [0.7], [0.75]) == [0.7]
+    assert agreed([0.1], [0.4], [0.7]) == []
+    assert agreed([0.1, 0.5], [0.52, 0.1], [0.8, 0.12]) == [0.1, 0.5]
+    assert agreed([0.5, 0.5], [0.5, 0.5]) == [0.5, 0.5]  # two at one place
+    assert agreed([0.45, 0.52], [0.6, 0.58]) == [0.52, 0.45]
+
+
+def test_parts_that_share_their_middle_are_no_fault() -> None:
+    references = study([tray(seed=100)])
+    findings = measure_query(references, read_picture(tray((5,), seed=1)))
+    count = replace(findings.counts[0], expected=2, found=1)
+
+    class Rings:
+        def find(self, picture: Image.Image, rule: object, kind: int) -> list[Place]:
+            return [Place(0.4, 0.4, 0.1, 0.1)] * (1 if picture is query else 2)
+
+    query, reference = tray(), tray()
+    places = find_places(count, Rings(), query, reference, [], findings.measurement)  # type: ignore[arg-type]
+    assert len(places) <= 1
 
 
 @pytest.mark.parametrize("degrees", [0, 45, 90, 180, 315])

@@ -2,9 +2,9 @@
 
     find_places(count, parts, query, nearest, others, measurement)   # (Place(0.08, 0.71, 0.06, 0.06),)
 
-The parts of the nearest reference are moved to where the query should show them, and assigned one to one to those that
-it shows, at the least total distance. What is left over is missing, or too many. Only where the parts keep their
-places, in this reference, in the others and in the query: where they lie about, any of them may be the one.
+The parts of a reference are moved to where the query should show them, and assigned one to one to those that it shows,
+at the least total distance. What is left over is missing, or too many; half of the references must agree. Only where
+the parts keep their places: where they lie about, any of them may be the one.
 """
 
 from __future__ import annotations
@@ -35,40 +35,59 @@ def find_places(
     others: Sequence[Image.Image],
     measurement: Measurement,
 ) -> tuple[Place, ...]:
-    """Places in the query; none where the parts do not keep theirs, or the nearest reference shows another number.
+    """Places in the query; none where the parts do not keep theirs, or the references say different ones.
 
     All pictures are RGB and at working size; `nearest` is the measurement's reference as it was taken, `others` are
     further references.
     """
     if abs(count.found - count.expected) > MOST or count.expected < 2:
         return ()
-    here, expected = (parts.find(picture, count.rule, count.kind) for picture in (query, nearest))
-    if len(here) != count.found or len(expected) != count.expected:
+    here, *shown = (parts.find(picture, count.rule, count.kind) for picture in (query, nearest, *others))
+    if len(here) != count.found or len(shown[0]) != count.expected:
         return ()
     extent = half_extent(query.height, query.width)  # of all pictures
-    of_query, of_nearest = _centres(here, extent), _centres(expected, extent)
-    moved = _turned(measurement).apply(of_nearest)
-    distances = cdist(moved, of_query)  # (parts of the reference, parts of the query)
-    rows, columns = linear_sum_assignment(distances)
-    astray = [_astray(moved, of_query)]
-    for other in others:
-        shown = parts.find(other, count.rule, count.kind)
-        if len(shown) == count.expected:
-            astray.append(_astray(of_nearest, _centres(shown, extent)))
-    if np.mean(astray) > 1 or (distances[rows].argmin(1) == columns).mean() < NEAREST:
+    of_query, move = _centres(here, extent), _turned(measurement)
+    near, astray, left_over = [], [], []
+    for places in shown:
+        if len(places) != count.expected:
+            continue
+        # References are taken alike, so what leads from the nearest one to the query nearly does from the others.
+        centres = move.apply(_centres(places, extent))
+        distances, apart = cdist(centres, of_query), cdist(centres, centres)
+        np.fill_diagonal(apart, np.inf)
+        rows, columns = linear_sum_assignment(distances)
+        # Above zero: the parts of a ring within a ring share their middle.
+        allowed = max(1e-6, min(FARTHEST, AT_PLACE * float(np.median(apart.min(1)))))
+        astray.append(float(distances[rows, columns].mean()) / allowed)
+        near.append(float((distances[rows].argmin(1) == columns).mean()))
+        if count.found > count.expected:
+            left_over.append([here[index] for index in range(len(here)) if index not in columns])
+        else:
+            missing = [index for index in range(len(places)) if index not in rows]
+            left_over.append([_centred(places[index], centres[index], extent) for index in missing])
+    if np.mean(astray) > 1 or np.mean(near) < NEAREST:
         return ()
-    if count.found > count.expected:
-        return tuple(here[index] for index in range(len(here)) if index not in columns)
-    missing = [index for index in range(len(expected)) if index not in rows]
-    return tuple(_centred(expected[index], moved[index], extent) for index in missing)
+    return _agreed(left_over, abs(count.found - count.expected), allowed, extent)
 
 
-def _astray(centres: Floats, others: Floats) -> float:
-    """The mean distance of parts (parts, 2) to those that they are assigned to, in units of what is allowed."""
-    distances, apart = cdist(centres, others), cdist(centres, centres)
-    np.fill_diagonal(apart, np.inf)
-    allowed = min(FARTHEST, AT_PLACE * float(np.median(apart.min(1))))
-    return float(distances[linear_sum_assignment(distances)].mean()) / allowed
+def _agreed(left_over: Sequence[Sequence[Place]], number: int, reach: float, extent: Floats) -> tuple[Place, ...]:
+    """So many places that half of the references or more name, within reach of each other; none if there are fewer."""
+    owners = np.repeat(np.arange(len(left_over)), number)
+    places = [place for of_reference in left_over for place in of_reference]
+    centres = _centres(places, extent)
+    alike = cdist(centres, centres) <= reach
+    free, agreed = np.ones(len(places), bool), []
+    for _ in range(number):
+        votes = [len(set(owners[row & free])) * bool(itself) for row, itself in zip(alike, free, strict=True)]
+        most = int(np.argmax(votes))
+        if 2 * votes[most] < len(left_over):
+            return ()
+        agreed.append(places[most])
+        # One of each reference: a second one that is as near is another part.
+        for owner in range(len(left_over)):
+            named = np.flatnonzero(alike[most] & free & (owners == owner))[:1]
+            free[most if owner == owners[most] else named] = False
+    return tuple(agreed)
 
 
 def _turned(measurement: Measurement) -> Similarity:
