@@ -356,7 +356,7 @@ class Evidence:
         found, expected = int(said["found"]), int(said["expected"])
         yield Claim("singular", text, (found == 1) == (said["noun"] == "part"))
         parts = self.references.parts
-        queries, shown, places = set(), set(), []
+        queries, shown, left_over = set(), set(), set[str]()
         for rule in parts.rules:
             for kind, number in enumerate(rule.numbers):
                 if number != expected:
@@ -367,12 +367,13 @@ class Evidence:
                     number, _, of_query = self._recount(self.working, rule, kind)
                     queries.add(number)
                     shown.add(counted[0][1])
-                    if number == found and numbers[self.measured.reference] == expected:
-                        places.append(self._left_over(counted[self.measured.reference][2], of_query))
+                    if number == found:
+                        of_references = [middles for number, _, middles in counted if number == expected]
+                        left_over |= set().union(*(self._left_over(middles, of_query) for middles in of_references))
         yield Claim("parts", text, found in queries)
         yield Claim("colour", text, said["colour"] in shown)
         if said["places"]:
-            yield Claim("place", text, set(said["places"].split(" and ")) in places)
+            yield Claim("place", text, set(said["places"].split(" and ")) <= left_over)
 
     def _left_over(self, before: Points, now: Points) -> set[str]:
         """Where parts are missing or too many, when they are paired at the least total distance.
