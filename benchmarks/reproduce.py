@@ -31,6 +31,7 @@ from lad_reasoner.report.curves import draw_curves
 from lad_reasoner.train.checkpoints import STATE
 
 COMMAND = Path(sys.executable).with_name("lad-reasoner")
+CONFIGS = Path(__file__).parents[1] / "configs/micro"
 BASE = "micro-base"
 GRPO_RUNS = {"grpo": "GRPO only", "lad": "SFT, then GRPO", "ours": "SFT, then GRPO with our rewards"}
 OUR_REWARDS = ["--rewards", "[structure, accuracy, faithful, consistent]", "--reward_weights", "[0.25, 0.5, 0.15, 0.1]"]
@@ -58,7 +59,7 @@ def steps(out: Path, *, quick: bool) -> list[list[str]]:
         settings = ["--model", model, "--data", data, "--output_dir", str(out / name), *short]
         settings += OUR_REWARDS if name == "ours" else []
         resumed = ["--resume"] if (out / name).exists() else []
-        chain.append(["train", stage, f"configs/micro/{stage}.yaml", *resumed, *settings])
+        chain.append(["train", stage, str(CONFIGS / f"{stage}.yaml"), *resumed, *settings])
     for kind, suffix in (("logical", ""), ("structural", "-structural")):
         runs = []
         for name in ("pixel-difference", "base", "sft", "grpo", "lad", "ours"):

@@ -7,7 +7,7 @@ over_seeds = compare_over_seeds(["runs/random-seeds", "runs/micro-seeds"])
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from lad_reasoner.errors import InputError
@@ -30,7 +30,7 @@ def evaluate(
     references: int | None = None,
     references_file: str | Path | None = None,
     seed: int = 0,
-    kinds: Sequence[str] | None = None,
+    kinds: str | Sequence[str] | None = None,
     limit: int | None = None,
 ) -> RunMetrics:
     """Judge a benchmark into the run folder `out`, resuming an unfinished run; returns the metrics of all predictions.
@@ -43,20 +43,22 @@ def evaluate(
     opened = open_benchmark(benchmark, root, references_file=references_file)
     defaults = {"seed": seed, "benchmark": opened, "cache": Path(out) / "answers.jsonl"}
     judge = load_judge(str(model), defaults=defaults) if isinstance(model, str | Path) else model
-    run = Run(out, judge, opened, references=references, seed=seed, kinds=kinds, limit=limit)
+    of_kinds = [kinds] if isinstance(kinds, str) else kinds
+    run = Run(out, judge, opened, references=references, seed=seed, kinds=of_kinds, limit=limit)
     for _ in track(run.predict(), len(run.todo), "Judging", beside_results=False):
         pass
     return write_evaluation(out)[1]
 
 
 def compare(
-    runs: Sequence[str | Path], *, out: str | Path | None = None, published: str | Path | None = None
+    runs: str | Path | Iterable[str | Path], *, out: str | Path | None = None, published: str | Path | None = None
 ) -> RunComparison:
     """Compare run folders of `evaluate` on the same pairs; with `out` the tables are written there, too.
 
     `published` is a CSV file of results to add, or `paper`. InputError for runs on other pairs, and for a folder of
     runs, which `compare_over_seeds` takes.
     """
+    runs = _each(runs)
     for folder in runs:
         if holds_runs(folder):
             raise InputError(f"{folder}: a folder of runs; give it to compare_over_seeds")
@@ -67,7 +69,7 @@ def compare(
 
 
 def compare_over_seeds(
-    folders: Sequence[str | Path], *, out: str | Path | None = None, published: str | Path | None = None
+    folders: str | Path | Iterable[str | Path], *, out: str | Path | None = None, published: str | Path | None = None
 ) -> SeedComparison:
     """Compare systems over several seeds or trainings: mean and sample deviation of the runs in each folder.
 
@@ -75,7 +77,12 @@ def compare_over_seeds(
     `compare`. InputError for runs on other queries, and for a folder whose runs differ in more than seed and
     checkpoint.
     """
-    comparison = compare_seeds(folders, published=published)
+    comparison = compare_seeds(_each(folders), published=published)
     if out is not None:
         write_seeds(Path(out), comparison)
     return comparison
+
+
+def _each(folders: str | Path | Iterable[str | Path]) -> list[str | Path]:
+    """Several folders, or one in their place, whose name is not taken apart."""
+    return [folders] if isinstance(folders, str | Path) else list(folders)

@@ -18,8 +18,6 @@ from lad_reasoner.train import sft  # noqa: E402
 from lad_reasoner.train.grpo import UNREAD, GrpoSettings, make_arguments  # noqa: E402
 from lad_reasoner.train.settings import TrainSettings, read_recipe  # noqa: E402
 
-ROOT = Path(__file__).parents[2]
-
 
 def parse(words: list[str]) -> Any:
     """What the command line makes of the words, without running them; wrong verbs and options raise."""
@@ -32,7 +30,7 @@ def parse(words: list[str]) -> Any:
 @pytest.mark.parametrize(("quick", "begun"), [(True, True), (False, True), (True, False)])
 def test_every_step_is_a_command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, quick: bool, begun: bool) -> None:
     """Runs that were begun are resumed; on a first start nothing is said of checkpoints that are missing."""
-    monkeypatch.chdir(ROOT)
+    monkeypatch.chdir(tmp_path)  # the recipes are found from anywhere
     for name in ("sft", *reproduce.GRPO_RUNS) if begun else ():
         (tmp_path / name).mkdir()
     trained, compared, made = [], [], {tmp_path / "source", tmp_path / "benchmark"}

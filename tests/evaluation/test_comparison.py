@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from scipy.stats import binomtest
 
+import lad_reasoner
 from helpers.command_line import call
 from helpers.paper import MEAN_ROWS, POOLED_ROWS
 from helpers.runs import answering, from_matrix, write_run
@@ -165,6 +166,12 @@ def test_runs_that_cannot_be_compared(tmp_path: Path) -> None:
     whole = write_run(tmp_path / "whole", FIRST, model="a")
     with pytest.raises(InputError, match="1 run to compare; give at least two, or one beside published rows"):
         compare_runs([whole])
+    with pytest.raises(InputError, match=r"^0 runs to compare; give at least two"):
+        compare_runs([])
+    with pytest.raises(InputError, match=r"^1 run to compare"):
+        lad_reasoner.compare(str(whole))  # not a run for each of its letters
+    with pytest.raises(InputError, match=r"predictions.jsonl: a file; give the --out folder of an evaluation"):
+        compare_runs([whole, whole / "predictions.jsonl"])
     part = write_run(tmp_path / "part", FIRST[:-1], model="b")
     said = rf"whole and .*part \(a, b\): compare runs on the same pairs: {FIRST[-1].pair.query} only in the first run$"
     with pytest.raises(InputError, match=said):

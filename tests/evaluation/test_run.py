@@ -468,6 +468,11 @@ def test_evaluate_is_all_of_it(tmp_path: Path) -> None:
     assert read_run(tmp_path / "judge").settings.parameters == 7
     assert read_run(tmp_path / "name").settings.parameters is None
     assert "evaluate" in lad_reasoner.__all__
+    lad_reasoner.evaluate("always-yes", "folder", root=tmp_path / "lamps", out=tmp_path / "one", kinds="good")
+    assert read_run(tmp_path / "one").settings.kinds == ("good",)  # not a kind for each of its letters
+    with pytest.raises(InputError, match="limit is 0; give at least 1"):
+        lad_reasoner.evaluate("always-yes", "folder", root=tmp_path / "lamps", out=tmp_path / "none", limit=0)
+    assert not (tmp_path / "none").exists()
 
 
 class Yes:

@@ -42,7 +42,7 @@ from lad_reasoner.files.tables import format_table_row, read_table_rows
 from lad_reasoner.files.whole import describe_write_error, write_whole
 from lad_reasoner.packaged import read_packaged
 from lad_reasoner.records import Estimate
-from lad_reasoner.text import printable
+from lad_reasoner.text import counted, printable
 
 _TABLE = read_packaged(__file__, "comparison.toml")
 SHORT: dict[str, str] = _TABLE["classes"]
@@ -107,7 +107,7 @@ def compare_runs(
     """
     if len(folders) < (1 if published else 2):
         raise InputError(
-            f"{len(folders)} run to compare; give at least two, or one beside published rows (--published)"
+            f"{counted(len(folders), 'run')} to compare; give at least two, or one beside published rows (--published)"
         )
     runs = [read_run(folder) for folder in folders]
     benchmarks = sorted({run.settings.benchmark for run in runs})

@@ -120,7 +120,7 @@ class Run:
 
     `given` are references that all queries share, in place of drawn ones. `done` is the number of predictions on disk,
     `todo` the remaining pairs. InputError if the folder has other settings (it names the first that differs), is not a
-    run folder, or is used by another process, and as `draw_pairs` raises.
+    run folder, or is used by another process, for a limit below 1, and as `draw_pairs` raises.
     """
 
     def __init__(
@@ -135,6 +135,8 @@ class Run:
         limit: int | None = None,
         given: Sequence[Picture] = (),
     ) -> None:
+        if limit is not None and limit < 1:
+            raise InputError(f"limit is {limit}; give at least 1")
         self.out, self.judge, self.benchmark, self.given = Path(out), judge, benchmark, tuple(given)
         names = [picture.name for picture in given]
         pairs, notes = draw_pairs(benchmark, references=references, seed=seed, kinds=kinds, given=names)
@@ -338,6 +340,8 @@ def _read_settings(out: Path) -> Settings:
         raise InputError(f"{out}: no {SETTINGS} in it{mend}") from None
     except ValidationError as error:
         raise RecordError(f"{path}: {first_problem(error)}; give another --out") from None
+    except NotADirectoryError:
+        raise InputError(f"{out}: a file; give the --out folder of an evaluation") from None
 
 
 def _read_lines(out: Path) -> list[Prediction]:

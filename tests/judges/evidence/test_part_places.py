@@ -1,6 +1,6 @@
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import astuple, replace
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ from lad_reasoner.files.pictures import read_picture
 from lad_reasoner.judges.evidence.backbone import load_backbone
 from lad_reasoner.judges.evidence.judge import Evidence, StudiedReferences, measure_query
 from lad_reasoner.judges.evidence.matching import fit_to
-from lad_reasoner.judges.evidence.part_places import _agreed, _turned, find_places
+from lad_reasoner.judges.evidence.part_places import _agreed, _centred, _turned, find_places
 from lad_reasoner.judges.evidence.parts import Place
 from lad_reasoner.judges.evidence.registration import isotropic_grid
 
@@ -64,6 +64,13 @@ def test_a_part_too_many_is_where_the_query_has_it(number: int) -> None:
     references = study([tray(seed=100 + index) for index in range(number)])
     (found,) = places_of(references, tray(more=[(245, 110)], seed=1))
     assert found == pytest.approx((245, 110), abs=10)
+
+
+def test_a_place_at_the_edge_lies_in_the_picture() -> None:
+    extent, place = np.array([1.0, 0.5]), Place(0.5, 0.5, 0.2, 0.4)
+    assert astuple(_centred(place, np.array([0.0, 0.0]), extent)) == pytest.approx((0.4, 0.3, 0.2, 0.4))
+    assert astuple(_centred(place, np.array([-0.9, 0.45]), extent)) == pytest.approx((0.0, 0.75, 0.15, 0.25))
+    assert astuple(_centred(place, np.array([-1.5, 0.0]), extent)) == pytest.approx((0.0, 0.3, 0.1, 0.4))
 
 
 MOVES: dict[str, Callable[[Image.Image], Image.Image]] = {

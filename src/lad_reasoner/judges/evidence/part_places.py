@@ -104,6 +104,8 @@ def _centres(places: Sequence[Place], extent: Floats) -> Floats:
 
 
 def _centred(place: Place, centre: Floats, extent: Floats) -> Place:
-    """A place of the same size about a centre (2,) in isotropic coordinates."""
-    x, y = ((centre / extent + 1) / 2).tolist()
-    return Place(x - place.width / 2, y - place.height / 2, place.width, place.height)
+    """A place of the same size about a centre (2,) in isotropic coordinates, as far as it lies in the picture."""
+    middle = ((centre / extent + 1) / 2).clip(0, 1)
+    half = np.array([place.width, place.height]) / 2
+    (left, top), (right, bottom) = (middle - half).clip(0, 1).tolist(), (middle + half).clip(0, 1).tolist()
+    return Place(left, top, right - left, bottom - top)
