@@ -15,6 +15,7 @@ from lad_reasoner.data.masks import GroundTruth
 from lad_reasoner.errors import InputError
 from lad_reasoner.evaluation.comparison import POOLED, compare_runs, to_latex, to_narrow
 from lad_reasoner.evaluation.localisation import count_pixels, save_counts
+from lad_reasoner.evaluation.run import SETTINGS
 from lad_reasoner.evaluation.seeds import compare_seeds, holds_runs, seeds_to_markdown, seeds_to_narrow
 from lad_reasoner.records import Prediction
 
@@ -59,6 +60,17 @@ def test_a_single_run_has_no_deviation_and_a_folder_with_several_models_says_so(
     text = seeds_to_markdown(comparison)
     assert f"- {trained}: runs of runs/grpo-0/model, runs/grpo-1/model" in text
     assert "- other: scenes only" in text
+
+
+def test_a_run_that_lost_its_settings_is_left_out_and_said_once(seeds: Path, tmp_path: Path) -> None:
+    (seeds / "2" / SETTINGS).unlink()
+    (seeds / "plots").mkdir()  # a folder of something else is no lost run
+    comparison = compare_seeds([seeds])
+    assert comparison.table.cells[0]["Runs", "n"] == "2"
+    assert [note for note in comparison.notes if SETTINGS in note] == [
+        "ours: 1 folder without settings.json left out: 2"
+    ]
+    assert seeds_to_markdown(comparison).count("left out") == 1
 
 
 def test_a_metric_that_one_run_lacks_is_left_out(tmp_path: Path) -> None:

@@ -72,10 +72,10 @@ def test_a_wrong_line_is_named(tmp_path: Path) -> None:
     append_record(path, verdict())
     with path.open("a") as file:
         file.write('{"query": "q.png"}\n')
-    with pytest.raises(RecordError, match=r"a\.jsonl:2: references: Field required"):
+    with pytest.raises(RecordError, match=r"a\.jsonl:2: references: Field required; repair or remove this line"):
         list(read_records(path, Verdict))
     path.write_text("not json\n")
-    with pytest.raises(RecordError, match=r"a\.jsonl:1: Invalid JSON"):
+    with pytest.raises(RecordError, match=r"a\.jsonl:1: Invalid JSON.*; repair or remove this line"):
         list(read_records(path, Verdict))
 
 

@@ -45,7 +45,7 @@ from lad_reasoner.evaluation.comparison import (
 )
 from lad_reasoner.evaluation.localisation import LOCALISATION, measure_localisation
 from lad_reasoner.evaluation.metrics import Metrics, compute_metrics
-from lad_reasoner.evaluation.run import COMPARED, SETTINGS, Recorded, read_run, trivial_runs
+from lad_reasoner.evaluation.run import COMPARED, PREDICTIONS, SETTINGS, Recorded, read_run, trivial_runs
 from lad_reasoner.files.tables import format_table_row
 from lad_reasoner.text import counted, listed, printable
 
@@ -119,7 +119,12 @@ def compare_seeds(folders: Sequence[str | Path], *, published: str | Path | None
         values=values,
         constant=constant,
         sizes=sizes,
-        notes=[_LEGEND, *_note_rows(runs), *note_benchmark(first, _models(runs), printed)],
+        notes=[
+            _LEGEND,
+            *_note_incomplete(names, folders),
+            *_note_rows(runs),
+            *note_benchmark(first, _models(runs), printed),
+        ],
     )
 
 
@@ -208,6 +213,18 @@ def _cells(runs: Sequence[Mapping[Column, float | None]]) -> dict[Column, str]:
 
 def _models(runs: Mapping[str, Mapping[Path, Recorded]]) -> dict[str, str]:
     return {name: next(iter(row.values())).settings.model for name, row in runs.items()}
+
+
+def _note_incomplete(names: Sequence[str], folders: Sequence[str | Path]) -> list[str]:
+    """The folders of each row that have predictions, but have lost the settings that would make them runs."""
+    notes = []
+    for name, folder in zip(names, folders, strict=True):
+        beside = [path.parent for path in Path(folder).glob(f"*/{PREDICTIONS}")]
+        lost = [path.name for path in sorted(beside) if not (path / SETTINGS).exists()]
+        if lost and holds_runs(folder):
+            named = listed(list(map(printable, lost)))
+            notes.append(f"{name}: {counted(len(lost), 'folder')} without {SETTINGS} left out: {named}")
+    return notes
 
 
 def _note_rows(runs: Mapping[str, Mapping[Path, Recorded]]) -> list[str]:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import io
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from lad_reasoner.errors import InputError
 from lad_reasoner.files.pictures import Picture, encode_picture
 from lad_reasoner.files.whole import write_whole
+from lad_reasoner.text import printable
 
 THUMBNAILS = "thumbnails"  # folder of a run
 SIDE = 176  # pixels
@@ -31,7 +34,7 @@ def save_thumbnail(folder: Path, picture: Picture) -> None:
 
 
 def read_thumbnail(folder: Path, name: str) -> str:
-    """The small copy as a data URI; empty where there is none."""
+    """The small copy as a data URI; empty where there is none, InputError if it is damaged."""
     return _read(hashed_path(folder, name, "jpg"), "image/jpeg")
 
 
@@ -44,7 +47,7 @@ def save_map(folder: Path, name: str, heat: NDArray[np.float32]) -> None:
 
 
 def read_map(folder: Path, name: str) -> str:
-    """The map of a query as a data URI; empty where there is none."""
+    """The map of a query as a data URI; empty where there is none, InputError if it is damaged."""
     return _read(hashed_path(folder, name, "png"), "image/png")
 
 
@@ -58,7 +61,13 @@ def heat_image(heat: NDArray[np.float32]) -> Image.Image:
 def _read(path: Path, kind: str) -> str:
     if not path.is_file():
         return ""
-    return f"data:{kind};base64,{base64.b64encode(path.read_bytes()).decode()}"
+    content = path.read_bytes()
+    try:
+        with Image.open(io.BytesIO(content), formats=("JPEG", "PNG")) as image:
+            image.load()
+    except Exception:  # as in files/pictures: Pillow's decoders raise anything on damaged files
+        raise InputError(f"{printable(path)}: the picture is damaged; remove it, then pages show none there") from None
+    return f"data:{kind};base64,{base64.b64encode(content).decode()}"
 
 
 def hashed_path(folder: Path, name: str, ending: str) -> Path:

@@ -46,7 +46,7 @@ def read_records(path: str | Path, kind: type[RecordType]) -> Iterator[RecordTyp
     """The records of a JSONL file, one at a time.
 
     A last line without a line end was cut off by a crash and is skipped. Any other invalid line raises `RecordError`
-    with file, line and field.
+    with file, line, field and the mend.
     """
     with Path(path).open("rb") as file:
         for number, line in enumerate(file, 1):
@@ -60,7 +60,7 @@ def _parse(line: bytes, kind: type[RecordType], where: str) -> RecordType:
     try:
         return kind.model_validate_json(line)
     except ValidationError as error:
-        raise RecordError(f"{where}: {first_problem(error)}") from None
+        raise RecordError(f"{where}: {first_problem(error)}; repair or remove this line") from None
 
 
 def repair_records(path: str | Path) -> int:
