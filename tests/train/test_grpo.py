@@ -162,6 +162,14 @@ def test_accelerate_reads_its_files(name: str) -> None:
         (["--rewads", "[structure]"], "did you mean rewards"),
         (["--skip_flat_groups", "true", "--rewards", "[structure, consistent]"], "looks at the reward accuracy"),
         (["--resample_flat_groups", "2", "--use_vllm", "true"], "samples in this process; set use_vllm: false"),
+        (
+            ["--reward_weights", "[1, 0]"],
+            r"recipe\.yaml: rewards: structure alone teaches nothing with structured: true",
+        ),
+        (
+            ["--rewards", "[structure]", "--reward_weights", "[1]"],
+            "^--rewards: structure alone teaches nothing with structured: true, .*; add accuracy, or set structured",
+        ),
         (["--resample_flat_groups", "-1"], "resample_flat_groups"),
         (["--mask_truncated_completions", "true"], "has no effect with structured: true"),
     ],
@@ -196,6 +204,7 @@ def test_a_set_with_too_few_pairs_for_a_round(
 def test_what_our_keys_mean_to_trl(folder: Path) -> None:
     path = write_recipe(folder, **SETTINGS)
     assert make_arguments(recipe_of(path)).importance_sampling_level == "token"
+    make_arguments(recipe_of(path, "--reward_weights", "[1, 0]", "--structured", "false"))  # the form is taught
     assert make_arguments(recipe_of(path, "--importance", "sequence")).importance_sampling_level == "sequence"
     own = make_arguments(recipe_of(path, "--use_vllm", "true", "--vllm_structured_outputs_regex", "a+"))
     assert own.vllm_structured_outputs_regex == "a+"
@@ -385,7 +394,8 @@ def test_a_reward_that_is_not_there(folder: Path, name: str, message: str) -> No
 def test_a_collapse_stops_the_run_if_asked_to(
     folder: Path, trained: list[Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    settings = {**SETTINGS, "reward_weights": "[1.0]", "kl": "none", "beta": 0}
+    # No free response of this model has the form, so that each earns 0.
+    settings = {**SETTINGS, "reward_weights": "[1.0]", "kl": "none", "beta": 0, "structured": "false"}
     path = write_recipe(folder, **settings, rewards="[structure]", max_steps=3, guard_steps=2)
     grpo.train_grpo(path, ["--output_dir", str(folder / "warned")])
     assert trained[0].state.global_step == 3

@@ -207,6 +207,11 @@ def test_what_libraries_refuse_is_one_line(
     ("words", "problem", "start"),
     [
         (["--report_to", "nothing"], "nothing is not supported, only wandb are supported.", "--report_to: nothing"),
+        (
+            ["--report_to", "[tensorboard, wandb]"],
+            "WandbCallback requires wandb to be there. Run `pip`.",
+            "--report_to: Wandb",
+        ),
         (["--lora.r", "8"], "`r` should be a positive integer", "--lora.r: `r` should"),
         (
             ["--lora", "{target_modules: [x]}"],

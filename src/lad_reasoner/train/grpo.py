@@ -221,6 +221,12 @@ def make_arguments(recipe: Recipe[GrpoSettings]) -> Any:
         raise InputError(f"{where('reward_weights')}: must be finite numbers, not {weights}")
     if weights is not None and not any(weights):
         raise InputError(f"{where('reward_weights')}: all are 0, so that nothing would be learned; raise one")
+    counting = {name for name, weight in zip(ours.rewards, weights or [1] * len(ours.rewards), strict=True) if weight}
+    if counting == {"structure"} and ours.structured and not theirs.get("use_vllm"):  # vLLM may cut a response off
+        raise InputError(
+            f"{where('rewards')}: structure alone teaches nothing with structured: true, where each response has the "
+            "form; add accuracy, or set structured: false"
+        )
     if ours.skip_flat_groups and "accuracy" not in ours.rewards:
         raise InputError(f"{where('skip_flat_groups')}: looks at the reward accuracy; add it to rewards")
     if ours.resample_flat_groups and theirs.get("use_vllm"):

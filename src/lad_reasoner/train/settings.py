@@ -123,6 +123,8 @@ class Recipe(Generic[Ours]):
 
     def _mentioned(self, message: str) -> str:
         """The given setting that a library's message names, or whose value (a word) it begins with; empty if none."""
+        if re.match(r"\w+Callback requires ", message):  # Transformers' words about a tracker that is not installed
+            return "report_to" if "report_to" in self.theirs else ""
         given = {**self.theirs, **{f"lora.{key}": value for key, value in (self.ours.lora or {}).items()}}
         for key in sorted(given, key=lambda key: key not in self.flags):
             name = key.rpartition(".")[2]
