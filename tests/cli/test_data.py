@@ -239,7 +239,9 @@ def test_a_budget_that_is_spent_leaves_the_rest_for_later(tmp_path: Path) -> Non
         command += ["--teacher-timeout", "60", "--teacher-patience", "90"]
         poor = call(*command, "--prices", "1,1", "--budget", "5", "--concurrency", "1", cwd=tmp_path)
         assert poor.returncode == 1
-        assert "26 questions are still to be asked; run the same command again" in poor.stderr  # one was asked twice
+        assert (
+            "26 questions are still to be asked; run the same command again, with a larger --budget" in poor.stderr
+        )  # one was asked twice
         assert "the budget was spent" in poor.stderr
         assert sum(server.paid.values()) == 5
         assert {(body["temperature"], body["max_completion_tokens"]) for body in server.bodies} == {(0.3, 700)}

@@ -11,7 +11,7 @@ import typer
 
 from lad_reasoner.cli.options import FlagsError
 from lad_reasoner.errors import InputError
-from lad_reasoner.text import label_counts, listed
+from lad_reasoner.text import counted, label_counts, listed
 from lad_reasoner.text import print_shown as print
 
 if TYPE_CHECKING:
@@ -131,7 +131,7 @@ def sft(
     as in the paper. The service's key is read from the environment variable LAD_TEACHER_KEY.
     """
     from lad_reasoner.data.mmad import read_mmad
-    from lad_reasoner.data.sets.sft import build_sft, plan_sft
+    from lad_reasoner.data.sets.sft import UNANSWERED, build_sft, plan_sft
     from lad_reasoner.report.terminal import track
 
     hints = read_mmad(mmad, knowledge)
@@ -175,7 +175,10 @@ def sft(
             print(f"{answering.name}: {bills}", file=sys.stderr)
     manifest = _print_built(out)
     if not manifest["complete"]:
-        raise InputError(f"{out}: {manifest['unasked']} questions are still to be asked; run the same command again")
+        more = ", with a larger --budget" if UNANSWERED["budget"] in manifest["refused"] else ""
+        unasked = counted(manifest["unasked"], "question")
+        verb = "is" if manifest["unasked"] == 1 else "are"
+        raise InputError(f"{out}: {unasked} {verb} still to be asked; run the same command again{more}")
     if not manifest["records"]:
         raise InputError(f"{out}: no question was answered; the reasons are printed above")
 

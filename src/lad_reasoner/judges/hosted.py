@@ -61,7 +61,7 @@ from lad_reasoner.judges.served_grammar import (
     read_json,
 )
 from lad_reasoner.prompts import PROMPT_VERSION, build_messages, build_prompt
-from lad_reasoner.remote.ledger import BudgetSpentError, Exchange, Ledger
+from lad_reasoner.remote.ledger import UNFINISHED, BudgetSpentError, Exchange, Ledger
 from lad_reasoner.remote.prices import Prices, estimate_tokens, parse_prices
 
 if TYPE_CHECKING:
@@ -76,13 +76,6 @@ KEY_VARIABLE = "LAD_SERVER_KEY"
 OPTIONAL: dict[str, Any] = {"max_completion_tokens": 4096, "logprobs": True, "top_logprobs": 20, "temperature": 0}
 FEWER_ALTERNATIVES = 5
 FAULTS = 2  # a server that broke once may have been busy
-# The service's word for a response that ends too early -> why there is no answer.
-UNFINISHED = {
-    "length": "the response was cut off at the token limit",
-    "content_filter": "the service's content filter stopped the response",
-    "tool_calls": "the model called a function instead of answering",
-    "refusal": "the model refused to answer",
-}
 GIVE_UP_AFTER = 5  # rejected pairs in a row: the service will reject the others, too
 
 # What no answer depends on: a bulk run may be resumed with others.

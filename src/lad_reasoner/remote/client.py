@@ -407,7 +407,7 @@ class _Choice(BaseModel):
 
 
 class _Usage(BaseModel):
-    prompt_tokens: int = Field(ge=0)
+    prompt_tokens: int = Field(gt=0)  # 0 of a question with a picture is no count
     completion_tokens: int = Field(default=0, ge=0)
     total_tokens: int = Field(default=0, ge=0)
     prompt_tokens_details: dict[str, int | None] = {}

@@ -29,6 +29,13 @@ from lad_reasoner.remote.prices import Bill, Prices
 
 ROOM = 16 * 2**20  # bytes that must be free on the disk before an answer is paid for
 UNUSABLE = ":unusable:"  # stands in the keys of bills without an answer
+# The service's word for a response that ends too early -> why there is no answer.
+UNFINISHED = {
+    "length": "the response was cut off at the token limit",
+    "content_filter": "the service's content filter stopped the response",
+    "tool_calls": "the model called a function instead of answering",
+    "refusal": "the model refused to answer",
+}
 SHARES = 8  # processes that may use the default file of answers at the same time
 
 

@@ -46,6 +46,12 @@ def test_good_answers_about_bad_pictures(text: str) -> None:
     assert judge(text, "yes") is None
 
 
+def test_a_model_that_does_not_end_is_too_long() -> None:
+    sentence = "The cable shows three strands, and the upper one has lost its wire. "
+    assert judge(sentence * 50, "yes") is None
+    assert judge(sentence * 100, "yes") == "too long"
+
+
 @pytest.mark.parametrize(
     "text",
     [

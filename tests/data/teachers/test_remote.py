@@ -33,12 +33,13 @@ from helpers.teaching import (
     thousand,
     thousand_questions,
 )
+from lad_reasoner.data.sets.answer_check import reason_of
 from lad_reasoner.data.teachers import remote as remote_teacher
 from lad_reasoner.data.teachers.teacher import Answered, Teacher, Unanswered
 from lad_reasoner.errors import InputError, MachineError, MissingExtraError, ServiceError
 from lad_reasoner.files.jsonl import read_records
 from lad_reasoner.remote import ledger
-from lad_reasoner.remote.ledger import Exchange
+from lad_reasoner.remote.ledger import UNFINISHED, Exchange
 from lad_reasoner.remote.prices import Bill, Prices
 
 
@@ -163,7 +164,26 @@ def test_an_answer_that_reached_the_token_limit_is_called_cut_off(tmp_path: Path
     with ChatServer(limit) as server:
         (outcome,) = answers(teacher(server.url, tmp_path, attempts=1), [question(picture)])
     assert isinstance(outcome, Unanswered)
-    assert (outcome.reason, outcome.error) == ("service", "it was cut off")
+    assert outcome.reason == "service"
+    assert outcome.error == (
+        f"{server.url}: the response was cut off at the token limit; give more with --teacher-tokens"
+    )
+
+
+@pytest.mark.parametrize("finish", ["content_filter", "tool_calls", "refusal"])
+def test_what_is_final_is_paid_once_and_counted(tmp_path: Path, picture: Path, finish: str) -> None:
+    message = {"content": None, **({"refusal": "I cannot help."} if finish == "refusal" else {})}
+    choice = {"message": message, "finish_reason": "stop" if finish == "refusal" else finish}
+    body = {"model": "tiny", "choices": [choice], "usage": {"prompt_tokens": 100, "completion_tokens": 3}}
+    with ChatServer(lambda asked, before: Act("raw", json.dumps(body))) as server:
+        (outcome,) = answers(teacher(server.url, tmp_path), [question(picture)])
+        again = teacher(server.url, tmp_path)
+        (later,) = answers(again, [question(picture)])
+    assert isinstance(outcome, Unanswered) and isinstance(later, Unanswered)
+    assert outcome.reason == later.reason == "malformed", "nothing is left to ask"
+    assert outcome.error == later.error == reason_of(outcome.complaints[0]) == UNFINISHED[finish]
+    assert len(server.bodies) == 1
+    assert (again.paid.input_tokens, again.recalled.input_tokens) == (0, 100)
 
 
 def test_a_cut_off_answer_is_asked_again_by_the_next_run(tmp_path: Path, picture: Path) -> None:
@@ -360,10 +380,14 @@ def test_estimate_asks_nothing_and_learns_from_the_cache(tmp_path: Path, picture
     assert teacher(server.url, tmp_path / "new").estimate(requests).expected.cost is None
 
 
-def test_tokens_are_estimated_where_the_service_does_not_count(tmp_path: Path, picture: Path) -> None:
-    with ChatServer(always(GOOD), usage="none") as server:
+@pytest.mark.parametrize("usage", ["none", {"prompt_tokens": 0, "completion_tokens": 0}])
+def test_tokens_are_estimated_where_the_service_does_not_count(
+    tmp_path: Path, picture: Path, usage: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    with ChatServer(always(GOOD), usage=usage) as server:
         asked = teacher(server.url, tmp_path, prices=Prices(1.0, 1.0))
         answers(asked, [question(picture)])
+    assert caplog.text.count("tiny does not say how many tokens it uses: they are estimated") == 1
     assert asked.paid.output_tokens == len(GOOD) // 4
     assert 100 < asked.paid.input_tokens < 300
     assert asked.paid.cost == pytest.approx((asked.paid.input_tokens + asked.paid.output_tokens) / 1e6)

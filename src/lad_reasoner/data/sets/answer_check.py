@@ -19,6 +19,7 @@ from pydantic_core import PydanticCustomError
 from lad_reasoner.data.sets.questions import Question
 from lad_reasoner.packaged import read_packaged
 from lad_reasoner.records import Label
+from lad_reasoner.remote.ledger import UNFINISHED
 
 _LISTS = read_packaged(__file__, "answer_check.toml")
 COMPLAINTS: dict[str, str] = _LISTS["complaints"]
@@ -27,6 +28,7 @@ NO_FORM = "no answer in the wanted form"
 
 LONGEST_ECHO = 7  # words in a row; fewer are shared by chance ("in the upper left of the picture")
 SHORTEST = 3  # words
+LONGEST = 1000  # words; two to five sentences are asked for, and a model that does not end writes more
 ENGLISH_SHARE = 0.1  # of the words, at least; plain English has about a third
 LATIN_SHARE = 0.9  # of the letters, at least
 
@@ -74,6 +76,8 @@ class Answer(BaseModel):
 def complain(answer: Answer, question: Question, label: Label, hint: str) -> str | None:
     """Why an answer cannot be used, one of `COMPLAINTS`; None if it can."""
     text = answer.answer.strip()
+    if len(_words(text)) > LONGEST:
+        return "too long"
     if not _is_usable(text):
         return "not usable text"
     if answer.anomalous != (label == "yes") or _contradicts(text, question, label):
@@ -88,7 +92,7 @@ def reason_of(complaint: str) -> str:
     for reason, message in COMPLAINTS.items():
         if message.partition("{")[0] in complaint:
             return reason
-    return NO_FORM
+    return complaint if complaint in UNFINISHED.values() else NO_FORM
 
 
 def echoes(text: str, hint: str) -> bool:

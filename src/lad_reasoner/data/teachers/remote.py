@@ -1,7 +1,8 @@
 """The teacher behind a service: any OpenAI-compatible endpoint that takes pictures.
 
 The ledger (`remote/ledger.py`) keeps every paid answer, so a killed run resumes, and nothing is paid twice. An empty or
-cut-off answer counts as a failure of the service: the next run asks again.
+cut-off answer counts as a failure of the service: the next run asks again. What a content filter stops, a refusal and a
+function call are final: another try would bring the same, and cost the same.
 
 If the service rejects `response_format`, it is dropped for all later requests: the schema stands in the question, too.
 
@@ -30,7 +31,7 @@ from lad_reasoner.data.teachers.teacher import Answered, CostEstimate, Outcome, 
 from lad_reasoner.errors import ImageError, ServiceError, require
 from lad_reasoner.files.bit_depth import DEEP
 from lad_reasoner.files.pictures import KEPT_SIDE, open_picture, read_picture
-from lad_reasoner.remote.ledger import BudgetSpentError, Exchange, Ledger
+from lad_reasoner.remote.ledger import UNFINISHED, BudgetSpentError, Exchange, Ledger
 from lad_reasoner.remote.prices import Bill, Prices, estimate_tokens
 from lad_reasoner.text import first_problem, printable
 
@@ -46,6 +47,7 @@ FORM = "Answer with one JSON object and nothing else. It must fit this JSON sche
 AGAIN = "That answer cannot be used: {}. Answer the question again, with the JSON object only."
 QUOTED = 2000  # characters of a rejected answer that the teacher gets back
 
+FINAL = ("content_filter", "tool_calls", "refusal")  # why a response ended that is not asked for again
 ANSWER_TOKENS = 500  # expected of an answer, until the service has counted
 
 # (key, request, turns so far) -> the answer, or None if there is none yet
@@ -91,7 +93,7 @@ class RemoteTeacher:
         self._times = {"timeout": timeout, "patience": patience, "backoff": backoff}
         self._key_variable = key_variable
         self._dropped: set[str] = set()  # fields that the service rejects
-        self._models = {""}  # names of the models that answered
+        self._remarks: set[str] = set()  # that were made
         self._lock = threading.Lock()
 
     def estimate(self, requests: Sequence[Request]) -> CostEstimate:
@@ -172,11 +174,14 @@ class RemoteTeacher:
                 if exchange is None:
                     return None
                 if not exchange.usable:
-                    reason = "it was cut off" if exchange.finish == "length" else "it is empty"
-                    return Unanswered("service", reason, tuple(complaints))
+                    error = f"{self.url}: {UNFINISHED['length']}; give more with --teacher-tokens"
+                    return Unanswered("service", error, tuple(complaints))
                 answer = _check(exchange, request)
                 if not isinstance(answer, str):
                     return Answered(answer, exchange.model or self.name, tuple(complaints))
+                if exchange.finish in FINAL:
+                    why = UNFINISHED[exchange.finish]
+                    return Unanswered("malformed", why, (*complaints, why))
                 complaints.append(answer)
                 turns += [
                     {"role": "assistant", "content": exchange.text[:QUOTED] or "(nothing)"},
@@ -197,10 +202,16 @@ class RemoteTeacher:
         return self.ledger.recall(key)
 
     def _ask(self, service: ChatService, key: str, request: Request, turns: list[dict[str, Any]]) -> Exchange:
+        from lad_reasoner.remote.client import is_same_model
+
         def read(completion: Completion) -> Exchange:
             size, answer = completion.input_tokens, completion.output_tokens
+            if size is None and completion.finish != "content_filter":
+                self._remark(f"{self.name} does not say how many tokens it uses: they are estimated")
             # Some reasoning parsers take a JSON object for reasoning.
             text = completion.text if completion.text.strip() else completion.reasoning
+            if completion.finish in FINAL and not text.strip():
+                text = f"({completion.finish})"  # the ledger takes a line without text for no answer
             exchange = Exchange(
                 key=key,
                 text=text,
@@ -224,7 +235,8 @@ class RemoteTeacher:
             return read(self._complete(service, body, discard))
 
         exchange = self.ledger.obtain(key, ask)
-        self._compare_model(exchange.model)
+        if not is_same_model(self.name, exchange.model):
+            self._remark(f"{self.name} was asked, but {exchange.model} answered")
         return exchange
 
     def _complete(
@@ -245,15 +257,13 @@ class RemoteTeacher:
         self._dropped.add("response_format")
         return completion
 
-    def _compare_model(self, answered: str) -> None:
-        """Say once that another model answered."""
-        from lad_reasoner.remote.client import is_same_model
-
+    def _remark(self, note: str) -> None:
+        """Say something once."""
         with self._lock:
-            known = answered in self._models
-            self._models.add(answered)
-        if not known and not is_same_model(self.name, answered):
-            logger.warning("%s: %s was asked, but %s answered", self.url, self.name, answered)
+            known = note in self._remarks
+            self._remarks.add(note)
+        if not known:
+            logger.warning("%s: %s", self.url, note)
 
     def _key(self, request: Request, digests: Sequence[str], turns: Sequence[Mapping[str, Any]]) -> str:
         """The hash of the request as it is sent, with the hash of each picture's file in the picture's place."""
