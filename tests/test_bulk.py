@@ -27,13 +27,14 @@ from helpers.command_line import COMMAND
 from lad_reasoner import bulk
 from lad_reasoner.bulk import BulkRun, BulkSettings, open_inspector, read_references
 from lad_reasoner.cli.app import app
-from lad_reasoner.cli.bulk import _opener
+from lad_reasoner.cli.bulk import _opener, _station_opener
 from lad_reasoner.errors import InputError, MachineError, MissingExtraError, RecordError
 from lad_reasoner.files.archives import ArchiveQuery, find_queries, query_name
 from lad_reasoner.files.jsonl import read_records
 from lad_reasoner.files.whole import lock
 from lad_reasoner.judge import Judgement, PicturePair
 from lad_reasoner.records import ResultLine
+from lad_reasoner.service.setup import create_station
 
 # A judge of the tests' own, in a module that the workers import. It leaves its process's number in a folder.
 OWN = """
@@ -201,6 +202,18 @@ def test_a_query_whose_worker_dies_each_time_is_a_failure(folder: Path) -> None:
     assert "its worker died 3 times" in str(failure.error)
     assert run.tally.answers == {"no": 13, "yes": 2, "failed": 2}
     assert not run.todo
+
+
+@pytest.mark.usefixtures("here")
+def test_such_a_failure_has_the_outcome_of_a_station(folder: Path) -> None:
+    """As every picture has that a station cannot judge."""
+    Image.linear_gradient("L").save(folder / "query/5 fatal.png")
+    create_station(folder / "station", [folder / "good.png"], judge="pixel-difference")
+    opener, settings = _station_opener(folder / "station", {})
+    run = BulkRun(folder / "out", find_queries([f"{folder}/query"]).queries, opener, settings)
+    failed = {Path(line.query).name: line for line in run.lines() if line.error is not None}
+    assert {(line.station, line.outcome) for line in failed.values()} == {("station", "invalid")}
+    assert sorted(failed) == ["5 fatal.png", "cut.png"]
 
 
 def test_attempts_are_counted_until_a_unit_is_done() -> None:

@@ -71,10 +71,11 @@ class BulkSettings(Record):
     """Judge and references of a bulk run; it can be resumed if they are the same.
 
     `references` are SHA-256 of the files, `prompt_version` and `notes` are empty until a worker has said them. Notes
-    come with each unit, since a judge may learn more as it works.
+    come with each unit, since a judge may learn more as it works. `station` is the name of the one that judges.
     """
 
     model: str
+    station: str = ""
     options: str = ""
     references: tuple[str, ...] = ()
     prompt_version: str = ""
@@ -157,7 +158,7 @@ class BulkRun:
             yield from self._round(pool, _units(self.todo, 1))
         for name in list(self._waiting):
             error = f"{name}: its worker died {RETRIES + 1} times; it may need more memory than a worker has"
-            yield from self._write([ResultLine.of(Failure(query=name, error=error))])
+            yield from self._write([ResultLine.of(Failure(query=name, error=error, station=self.settings.station))])
 
     def _round(self, pool: _Pool, units: list[list[ArchiveQuery]]) -> Iterator[ResultLine]:
         for answer in pool.answers(units):

@@ -297,10 +297,24 @@ def test_reasoning_in_the_details_of_a_router(tmp_path: Path) -> None:
     assert (judgement.answer, judgement.reasoning) == ("yes", "A lamp is missing.")
 
 
-@pytest.mark.parametrize("message", [{"content": None}, {"content": " \n"}, {"content": []}, {}], ids=str)
-def test_an_empty_answer_is_tried_again_and_never_kept(tmp_path: Path, message: dict[str, Any]) -> None:
+def no_choice(choices: Any) -> Act:
+    return Act("raw", json.dumps({"choices": choices, "usage": {"prompt_tokens": 100, "completion_tokens": 20}}))
+
+
+EMPTY = {
+    "null": raw(content=None),
+    "blank": raw(content=" \n"),
+    "no parts": raw(content=[]),
+    "no content": raw(),
+    "no choices": no_choice([]),
+    "choices null": no_choice(None),
+}
+
+
+@pytest.mark.parametrize("act", EMPTY.values(), ids=EMPTY)
+def test_an_empty_answer_is_tried_again_and_never_kept(tmp_path: Path, act: Act) -> None:
     prices = Prices(2.0, 10.0)
-    with ChatServer(lambda body, before: raw(**message) if before < 2 else by_colour(body, before)) as server:
+    with ChatServer(lambda body, before: act if before < 2 else by_colour(body, before)) as server:
         asked = judge(server, tmp_path, prices=prices)
         assert asked.judge([pair(3)])[0].response == GOOD
         again = judge(server, tmp_path, prices=prices)

@@ -116,6 +116,7 @@ def _station_opener(station: Path, options: dict[str, Any]) -> tuple[Callable[[]
     opened = Station.load(folder)
     settings = BulkSettings(
         model=f"station {opened.name}",
+        station=opened.name,
         options=_digest(
             (folder / FILE).read_bytes() + (json.dumps(options, sort_keys=True).encode() if options else b"")
         ),

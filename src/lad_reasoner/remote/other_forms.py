@@ -18,7 +18,7 @@ def as_completion(body: Any) -> Any:
         body = body[0]
     if not isinstance(body, dict) or body.get("error"):
         return body
-    for read in (_text_completion, _responses, _messages, _gemini, _ollama):
+    for read in (_no_choices, _text_completion, _responses, _messages, _gemini, _ollama):
         found = read(body)
         if found is not None:
             return found
@@ -33,6 +33,13 @@ def _completion(body: dict[str, Any], content: Any, finish: Any, *, usage: tuple
         "choices": [{"message": message, "finish_reason": finish, **choice}],
         "usage": {"prompt_tokens": prompt, "completion_tokens": written or 0},
     }
+
+
+def _no_choices(body: dict[str, Any]) -> Any:
+    """`{"choices": [], "usage": {…}}`: an empty answer, which was paid for."""
+    if body.get("choices", "") not in ([], None) or not _dict(body.get("usage")):
+        return None
+    return {**body, "choices": [{"message": {}}]}
 
 
 def _text_completion(body: dict[str, Any]) -> Any:
