@@ -2,6 +2,7 @@
 
 import inspect
 import io
+import pickle
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,14 +15,19 @@ from transformers import Dinov2Config, Dinov2Model
 
 import lad_reasoner
 from helpers import tiny
+from helpers.planted import lamps
 from helpers.shots import shot
 from lad_reasoner import Failure, Inspector, Verdict, load_model, parse_response, runner
 from lad_reasoner import inspector as module
 from lad_reasoner.errors import ImageError, InputError, LadError, MachineError
+from lad_reasoner.evaluation.benchmark import open_benchmark
+from lad_reasoner.evaluation.run import Run
 from lad_reasoner.files.changes import count_changes
 from lad_reasoner.files.pictures import MIXED, Picture, read_picture
 from lad_reasoner.judge import Judgement, PicturePair
 from lad_reasoner.judges.evidence.efficientnet import EfficientNetLite0
+from lad_reasoner.judges.evidence.judge import WithEvidence
+from lad_reasoner.judges.trivial import always_no
 from lad_reasoner.runner import READ_AHEAD, Judged
 
 
@@ -215,6 +221,36 @@ def test_evidence_lends_its_map_and_boxes_and_nothing_else(inspector: Inspector,
     assert inspector.inspect(paths[0]).boxes
     (note,) = both.judge.notes
     assert note.startswith("Map and boxes come from evidence, everything else from batches")
+
+
+class Choosy:
+    """Takes one reference, and has a limit of its own."""
+
+    name, prompt_version, batch_size, notes, parameters, limit = "choosy", "choosy-1", 1, (), None, 0.3
+
+    def judge(self, pairs: Sequence[PicturePair]) -> list[Judgement]:
+        return [Judgement("no", 0.2) for _ in pairs]
+
+    def check_references(self, references: Sequence[Picture]) -> None:
+        if len(references) > 1:
+            raise InputError("give one reference")
+
+
+def test_evidence_beside_a_judge_hides_neither_its_limit_nor_what_it_refuses(tmp_path: Path) -> None:
+    """Each pair of an evaluation failed, instead of the evaluation at its start."""
+    both = WithEvidence(Choosy(), always_no())
+    assert both.limit == 0.3
+    lamp = open_benchmark("folder", lamps(tmp_path / "lamps", good=3, bad=3))
+    with pytest.raises(InputError, match="give one reference"):
+        Run(tmp_path / "run", both, lamp, references=2)
+    assert Run(tmp_path / "one", both, lamp).settings.limit == 0.3
+    WithEvidence(always_no(), always_no()).check_references([])
+
+
+def test_evidence_says_what_to_do_instead_of_pickling_it(inspector: Inspector) -> None:
+    for held in (inspector, inspector.judge):
+        with pytest.raises(TypeError, match="make an Inspector there, or call inspect_many, which uses all cores"):
+            pickle.dumps(held)
 
 
 def test_the_lent_evidence_may_have_another_backbone(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import islice
 from pathlib import Path
+from typing import NoReturn
 from weakref import WeakKeyDictionary, ref
 
 from PIL import Image
@@ -88,6 +89,12 @@ class Evidence:
         self._kept: WeakKeyDictionary[Picture, _Kept] = WeakKeyDictionary()
         self._studying = threading.Lock()
         self._track: Track = silent
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            f"{self.name} holds a network and cannot be copied into another process: make an Inspector there, or call "
+            "inspect_many, which uses all cores"
+        )
 
     def show_progress(self, track: Track) -> None:
         """Show progress while references are studied."""
@@ -262,6 +269,7 @@ class WithEvidence:
         self.name, self.prompt_version, self.batch_size = judge.name, judge.prompt_version, judge.batch_size
         self.parameters, self.address = judge.parameters, getattr(judge, "address", "")
         self.looks_at_pictures: bool = getattr(judge, "looks_at_pictures", True)
+        self.limit: float = getattr(judge, "limit", 0.5)
 
     def prepare(self) -> None:
         """See `judge.Judge`."""
@@ -293,6 +301,12 @@ class WithEvidence:
         """The other judge's, see `VlmJudge.notes_on`."""
         notes_on = getattr(self.judged_by, "notes_on", None)
         return tuple(notes_on(references)) if notes_on else ()
+
+    def check_references(self, references: Sequence[Picture]) -> None:
+        """See `judge.Judge`; `evidence` takes any number."""
+        check = getattr(self.judged_by, "check_references", None)
+        if check:
+            check(references)
 
     def show_progress(self, track: Track) -> None:
         """See `Evidence.show_progress`."""
