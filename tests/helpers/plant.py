@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator
@@ -117,6 +118,97 @@ def mqtt_broker(port: int) -> Iterator[None]:
 
     with running(start, stop):
         yield
+
+
+class Mqtt5Broker:
+    """Speaks so much of MQTT 5 that a client can publish; `login` and `refusals` are its reason codes."""
+
+    def __init__(
+        self, login: int = 0, refusals: dict[str, int] | None = None, tls: ssl.SSLContext | None = None
+    ) -> None:
+        self.login, self.refusals, self._tls = login, refusals or {}, tls
+        self.published: list[tuple[str, bytes]] = []
+        self._socket = socket.create_server(("127.0.0.1", 0))
+        self.port = self._socket.getsockname()[1]
+        self._thread = threading.Thread(target=self._serve)
+
+    def __enter__(self) -> Mqtt5Broker:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._socket.shutdown(socket.SHUT_RDWR)
+        self._socket.close()
+        self._thread.join()
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                connection, _ = self._socket.accept()
+            except OSError:  # closed by the test
+                return
+            # The other side may not speak TLS, or leave in the middle.
+            with connection, contextlib.suppress(OSError, IndexError, TimeoutError):
+                connection.settimeout(5)
+                if self._tls is not None:
+                    connection = self._tls.wrap_socket(connection, server_side=True)
+                with connection, connection.makefile("rb") as stream:
+                    self._answer_all(connection, stream)
+
+    def _answer_all(self, connection: socket.socket, stream: Any) -> None:
+        while head := stream.read(1):
+            body = stream.read(_read_length(stream))
+            kind = head[0] >> 4
+            if kind == 1:  # CONNECT: CONNACK
+                connection.sendall(bytes([0x20, 3, 0, self.login, 0]))
+            elif kind == 3:  # PUBLISH: PUBACK
+                end = 2 + int.from_bytes(body[:2], "big")
+                topic, number = body[2:end].decode(), body[end : end + 2]
+                reason = self.refusals.get(topic, 0)
+                if not reason:
+                    self.published.append((topic, body[end + 3 :]))
+                connection.sendall(bytes([0x40, 3]) + number + bytes([reason]))
+            elif kind == 12:  # PINGREQ: PINGRESP
+                connection.sendall(bytes([0xD0, 0]))
+            elif kind == 14:  # DISCONNECT
+                return
+
+
+def _read_length(stream: Any) -> int:
+    """A length of MQTT: seven bits in a byte, the lowest first."""
+    length = shift = 0
+    while True:
+        byte = stream.read(1)[0]
+        length |= (byte & 0x7F) << shift
+        shift += 7
+        if byte < 0x80:
+            return length
+
+
+def certificate(folder: Path, host: str) -> tuple[Path, Path]:
+    """A certificate that nobody has signed, for this host, and its key; as files."""
+    import datetime
+
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, host)])
+    now = datetime.datetime.now(datetime.UTC)
+    made = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(hours=1))
+        .not_valid_after(now + datetime.timedelta(hours=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(host)]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    crt, pem = folder / "server.crt", folder / "server.key"
+    crt.write_bytes(made.public_bytes(serialization.Encoding.PEM))
+    pem.write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
+    return crt, pem
 
 
 @contextlib.contextmanager

@@ -1,14 +1,14 @@
 """Results at a broker, and what other subscribers see of the connection."""
 
-import asyncio
+import ssl
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-import aiomqtt
+import paho.mqtt.client as paho
 import pytest
 
-from helpers.plant import NOWHERE, free_port, mqtt_broker, part_result, wait_for
+from helpers.plant import NOWHERE, Mqtt5Broker, certificate, free_port, mqtt_broker, part_result, wait_for
 from lad_reasoner.errors import InputError
 from lad_reasoner.service import delivery
 from lad_reasoner.service.delivery import Delivery
@@ -23,30 +23,23 @@ class Subscriber:
 
     def __init__(self, port: int) -> None:
         self.messages: list[tuple[str, str]] = []
-        self._port, self._loop, self._ready = port, asyncio.new_event_loop(), threading.Event()
-        self._thread = threading.Thread(target=self._loop.run_until_complete, args=(self._receive(),))
-
-    async def _receive(self) -> None:
-        self._task = asyncio.current_task()
-        try:
-            async with aiomqtt.Client("127.0.0.1", self._port) as client:
-                await client.subscribe("#", qos=1)
-                self._ready.set()
-                async for message in client.messages:
-                    self.messages.append((str(message.topic), bytes(message.payload).decode()))  # type: ignore[arg-type]
-        except (asyncio.CancelledError, aiomqtt.MqttError):
-            pass
+        self._port, self._ready = port, threading.Event()
+        self._client = paho.Client(paho.CallbackAPIVersion.VERSION2)
+        self._client.on_message = lambda client, data, message: self.messages.append(
+            (message.topic, message.payload.decode())
+        )
+        self._client.on_connect = lambda client, *_: client.subscribe("#", qos=1)
+        self._client.on_subscribe = lambda *_: self._ready.set()
 
     def __enter__(self) -> "Subscriber":
-        self._thread.start()
+        self._client.connect("127.0.0.1", self._port)
+        self._client.loop_start()
         assert self._ready.wait(5)
         return self
 
     def __exit__(self, *_: object) -> None:
-        assert self._task is not None
-        self._loop.call_soon_threadsafe(self._task.cancel)
-        self._thread.join()
-        self._loop.close()
+        self._client.disconnect()
+        self._client.loop_stop()
 
 
 @pytest.fixture
@@ -137,3 +130,63 @@ def test_a_broker_that_restarts_while_no_part_comes_gets_the_status_again(
     first, last = (record.getMessage() for record in caplog.records if record.name == delivery.__name__)
     assert first.endswith("the broker closed the connection; results are kept and sent when it is back")
     assert last.endswith("delivers again")
+
+
+def test_a_topic_that_the_broker_refuses_is_no_delivery(caplog: pytest.LogCaptureFixture) -> None:
+    with Mqtt5Broker(refusals={"line": 135}) as broker:
+        sink = open_sink(f"mqtt://127.0.0.1:{broker.port}/line")
+        sink.open()
+        with pytest.raises(UndeliveredError, match="does not let clients without a user publish to line; allow it"):
+            sink.deliver(part_result(), NOWHERE)
+        broker.refusals = {"line": 151}
+        with pytest.raises(UndeliveredError, match="refuses what is published to line: Quota exceeded"):
+            sink.deliver(part_result(), NOWHERE)
+        sink.close()
+    assert not caplog.records
+    assert [topic for topic, _ in broker.published] == ["line/status", "line/status"]
+
+
+def test_results_go_where_the_status_may_not(caplog: pytest.LogCaptureFixture) -> None:
+    with Mqtt5Broker(refusals={"line/status": 135}) as broker:
+        sink = open_sink(f"mqtt://line1@127.0.0.1:{broker.port}/line")
+        for number in (1, 2):
+            sink.open()
+            sink.deliver(part_result(number), NOWHERE)
+        sink.close()
+    assert [topic for topic, _ in broker.published] == ["line", "line"]
+    assert caplog.text.count("does not let the user line1 publish to line/status; allow it") == 1
+
+
+@pytest.mark.parametrize(
+    ("address", "mend"),
+    [("mqtt://line1@127.0.0.1", "check LAD_MQTT_PASSWORD and the user line1"), ("mqtt://127.0.0.1", "give a user")],
+)
+@pytest.mark.parametrize("reason", [134, 135])
+def test_a_login_that_is_refused(address: str, mend: str, reason: int) -> None:
+    with Mqtt5Broker(login=reason) as broker:
+        sink = open_sink(f"{address}:{broker.port}/line")
+        with pytest.raises(UndeliveredError, match=f"refuses the login .*; {mend}"):
+            sink.open()
+        sink.close()
+
+
+@pytest.mark.filterwarnings("ignore:unclosed")  # paho leaves a socket whose handshake fails to the collector
+def test_ports_with_and_without_tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    crt, key = certificate(tmp_path, "localhost")
+    context.load_cert_chain(crt, key)
+    with Mqtt5Broker() as broker, pytest.raises(UndeliveredError, match=f"; if port {broker.port} has no TLS, write"):
+        open_sink(f"mqtts://localhost:{broker.port}/line").open()
+    with Mqtt5Broker(tls=context) as broker:
+        with pytest.raises(UndeliveredError, match=f"; if port {broker.port} wants TLS, write mqtts://"):
+            open_sink(f"mqtt://localhost:{broker.port}/line").open()
+        with pytest.raises(UndeliveredError, match=r"not trusted .*SSL_CERT_FILE"):
+            open_sink(f"mqtts://localhost:{broker.port}/line").open()
+        monkeypatch.setenv("SSL_CERT_FILE", str(crt))
+        with pytest.raises(UndeliveredError, match=r"not trusted .*; give the host as the certificate names it"):
+            open_sink(f"mqtts://127.0.0.1:{broker.port}/line").open()
+        sink = open_sink(f"mqtts://localhost:{broker.port}/line")
+        sink.open()
+        sink.deliver(part_result(), NOWHERE)
+        sink.close()
+    assert [topic for topic, _ in broker.published] == ["line/status", "line", "line/status"]

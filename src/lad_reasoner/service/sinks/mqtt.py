@@ -4,24 +4,39 @@
 
 Each result is published to the topic, quality of service 1. `TOPIC/status` holds `online` while the watcher is
 connected; the broker itself sets it to `offline` when the connection ends. The password is read from LAD_MQTT_PASSWORD.
+
+MQTT 5, since a broker of MQTT 3.1.1 confirms a message also where it drops it, as for a topic that the user may not
+write; 3.1.1 where the broker does not speak 5.
 """
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
+import logging
+import queue
 import ssl
-from collections.abc import Coroutine
-from threading import Thread
+import time
 from typing import Any
 
 from lad_reasoner.errors import InputError, require
 from lad_reasoner.service.parts import PartResult, PictureFile
-from lad_reasoner.service.sinks.sink import Sink, UndeliveredError, parse_sink_address, read_secret
+from lad_reasoner.service.sinks.sink import (
+    Sink,
+    SinkAddress,
+    UndeliveredError,
+    explain_certificate,
+    parse_sink_address,
+    read_secret,
+)
+
+logger = logging.getLogger(__name__)
 
 PASSWORD = "LAD_MQTT_PASSWORD"
 TIMEOUT = 10.0  # seconds for the broker to answer
 KEEPALIVE = 15  # seconds; a broker that hears nothing for half as long again publishes `offline`
+
+OTHER_VERSION, BAD_USER, NOT_AUTHORISED = 132, 134, 135  # reasons of MQTT 5; paho gives them for 3.1.1, too
+CONNECTED, ENDED = -1, -2  # events of a connection, beside the numbers of messages
 
 
 class MqttTopic(Sink):
@@ -29,7 +44,7 @@ class MqttTopic(Sink):
 
     def __init__(self, name: str) -> None:
         super().__init__(name)
-        self._library = require("aiomqtt", "plant")
+        self._library = require("paho.mqtt.client", "plant", "paho-mqtt")
         encrypted = name.startswith("mqtts:")
         self._address = parse_sink_address(name, port=8883 if encrypted else 1883)
         self.topic = self._address.path
@@ -37,70 +52,139 @@ class MqttTopic(Sink):
             raise InputError(f"--to {name}: give the topic after the host, without # and +, as in mqtt://host/line1")
         self._password = read_secret(PASSWORD)
         self._tls = ssl.create_default_context() if encrypted else None
-        self._client: Any = None
-        self._ended: asyncio.Task[None] | None = None  # done when the broker has closed the connection
-        self._loop = asyncio.new_event_loop()
-        # The loop answers the broker's pings also while there is nothing to deliver.
-        self._thread = Thread(target=self._loop.run_forever, name="mqtt", daemon=True)
-        self._thread.start()
+        self._connection: _Connection | None = None
+        self._status_refused = False
 
     def open(self) -> None:
         self._disconnect()
-        self._wait(self._connect())
+        try:
+            self._connection = self._connect(self._library.MQTTv5)
+        except _RefusedVersionError:
+            self._connection = self._connect(self._library.MQTTv311)
+        reason = self._connection.publish(f"{self.topic}/status", "online", retain=True)
+        if reason.is_failure and not self._status_refused:
+            self._status_refused = True
+            logger.warning("%s: %s", self.name, self._explain(f"{self.topic}/status", reason))
 
-    async def _connect(self) -> None:
+    def _connect(self, protocol: Any) -> _Connection:
         client = self._library.Client(
-            self._address.host,
-            self._address.port,
-            username=self._address.user or None,
-            password=self._password or None,
-            tls_context=self._tls,
-            keepalive=KEEPALIVE,
-            timeout=TIMEOUT,
-            will=self._library.Will(f"{self.topic}/status", "offline", qos=1, retain=True),
+            self._library.CallbackAPIVersion.VERSION2, protocol=protocol, reconnect_on_failure=False
         )
-        await client.__aenter__()
-        self._client, self._ended = client, asyncio.create_task(self._wait_for_end(client))
-        await client.publish(f"{self.topic}/status", "online", qos=1, retain=True)
-
-    async def _wait_for_end(self, client: Any) -> None:
-        with contextlib.suppress(self._library.MqttError):
-            async for _ in client.messages:  # none comes: no topic is subscribed
-                pass
+        if self._address.user:
+            client.username_pw_set(self._address.user, self._password or None)
+        if self._tls is not None:
+            client.tls_set_context(self._tls)
+        client.will_set(f"{self.topic}/status", "offline", qos=1, retain=True)
+        return _Connection(client, self._address)
 
     def check(self) -> None:
         # Otherwise `offline` would stand there until the next part, which may be hours away.
-        if self._ended is None or self._ended.done():
+        if self._connection is None or not self._connection.alive:
             raise UndeliveredError("the broker closed the connection")
 
     def deliver(self, result: PartResult, file: PictureFile) -> None:
-        self._wait(self._client.publish(self.topic, result.model_dump_json(), qos=1))
+        assert self._connection is not None
+        reason = self._connection.publish(self.topic, result.model_dump_json())
+        if reason.is_failure:
+            raise UndeliveredError(self._explain(self.topic, reason))
 
     def close(self) -> None:
         self._disconnect()
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
 
     def _disconnect(self) -> None:
-        client, self._client = self._client, None
-        if client is None:
-            return
-        with contextlib.suppress(UndeliveredError):
+        connection, self._connection = self._connection, None
+        if connection is not None:
             # An orderly end does not trigger the will.
-            self._wait(client.publish(f"{self.topic}/status", "offline", qos=1, retain=True))
-        with contextlib.suppress(UndeliveredError):
-            self._wait(client.__aexit__(None, None, None))
-        if self._ended is not None:
-            self._wait(_cancel(self._ended))
+            connection.end(f"{self.topic}/status", "offline")
 
-    def _wait(self, work: Coroutine[Any, Any, Any]) -> None:
+    def _explain(self, topic: str, reason: Any) -> str:
+        if reason.value == NOT_AUTHORISED:
+            user = f"the user {self._address.user}" if self._address.user else "clients without a user"
+            return f"the broker does not let {user} publish to {topic}; allow it at the broker"
+        return f"the broker refuses what is published to {topic}: {reason}"
+
+
+class _ClosedError(UndeliveredError):
+    """The connection has ended."""
+
+
+class _RefusedVersionError(UndeliveredError):
+    """The broker does not speak this version of MQTT: it says so, or closes the connection without a word."""
+
+
+class _Connection:
+    """A connection, whose thread also answers the broker's pings while there is nothing to deliver."""
+
+    def __init__(self, client: Any, address: SinkAddress) -> None:
+        self._client, self._address = client, address
+        self._events: queue.SimpleQueue[tuple[int, Any]] = queue.SimpleQueue()
+        client.on_connect = lambda client, data, flags, reason, properties: self._events.put((CONNECTED, reason))
+        client.on_publish = lambda client, data, number, reason, properties: self._events.put((number, reason))
+        client.on_disconnect = lambda client, data, flags, reason, properties: self._events.put((ENDED, reason))
+        client.connect_timeout = TIMEOUT
         try:
-            asyncio.run_coroutine_threadsafe(work, self._loop).result(2 * TIMEOUT)
-        except (self._library.MqttError, TimeoutError, OSError) as error:
-            raise UndeliveredError(str(error) or "the broker does not answer") from None
+            client.connect(address.host, address.port, KEEPALIVE)
+        except ssl.SSLCertVerificationError as error:
+            raise UndeliveredError(explain_certificate(error)) from None
+        except (ssl.SSLError, ConnectionResetError) as error:
+            raise UndeliveredError(f"{error.strerror}{self._doubt_port()}") from None
+        except OSError as error:
+            raise UndeliveredError(error.strerror or str(error)) from None
+        client.loop_start()
+        try:
+            self._greet()
+        except UndeliveredError:
+            client.loop_stop()
+            raise
 
+    def _greet(self) -> None:
+        """Wait for the broker's yes."""
+        try:
+            reason = self._await(CONNECTED)
+        except _ClosedError as error:
+            raise _RefusedVersionError(f"{error}{self._doubt_port()}") from None
+        if reason.value == OTHER_VERSION:
+            raise _RefusedVersionError(f"the broker refuses the connection: {reason}")
+        if reason.value in (BAD_USER, NOT_AUTHORISED):
+            user = self._address.user
+            mend = f"check {PASSWORD} and the user {user}" if user else "give a user, as in mqtt://user@host/topic"
+            raise UndeliveredError(f"the broker refuses the login ({reason}); {mend}")
+        if reason.is_failure:
+            raise UndeliveredError(f"the broker refuses the connection: {reason}")
 
-async def _cancel(task: asyncio.Task[None]) -> None:
-    task.cancel()
-    await asyncio.wait({task})
+    def _doubt_port(self) -> str:
+        """What may be wrong where nobody speaks MQTT."""
+        other = "has no TLS, write mqtt://" if self._address.scheme == "mqtts" else "wants TLS, write mqtts://"
+        return f"; if port {self._address.port} {other}"
+
+    @property
+    def alive(self) -> bool:
+        return bool(self._client.is_connected())
+
+    def publish(self, topic: str, payload: str, *, retain: bool = False) -> Any:
+        """The broker's reason code, once it has the message; UndeliveredError if it does not say so."""
+        sent = self._client.publish(topic, payload, qos=1, retain=retain)
+        if sent.rc != 0:
+            raise _ClosedError("the broker closed the connection")
+        return self._await(sent.mid)
+
+    def end(self, topic: str, payload: str) -> None:
+        """Publish the last words and leave."""
+        if self.alive:
+            with contextlib.suppress(UndeliveredError):
+                self.publish(topic, payload, retain=True)
+        self._client.disconnect()
+        self._client.loop_stop()
+
+    def _await(self, event: int) -> Any:
+        """The reason code that comes with an event."""
+        end = time.monotonic() + TIMEOUT
+        while True:
+            try:
+                happened, reason = self._events.get(timeout=max(0.0, end - time.monotonic()))
+            except queue.Empty:
+                raise UndeliveredError("the broker does not answer") from None
+            if happened == event:
+                return reason
+            if happened == ENDED:
+                raise _ClosedError("the broker closed the connection")
