@@ -55,6 +55,7 @@ def test_history_is_filtered_and_paged(archive: Archive) -> None:
     archive.review(2, Opinion.GOOD, who="Ada")
     assert [each.id for each in archive.history(limit=3)] == [9, 8, 7]
     assert [each.id for each in archive.history(limit=3, before=7)] == [6, 5, 4]
+    assert [each.id for each in archive.history(limit=3, after=4)] == [7, 6, 5]
     assert [each.id for each in archive.history(outcome="anomalous")] == [8, 5, 2]
     assert [each.id for each in archive.history(reviewed=True)] == [2]
     assert len(archive.history(reviewed=False)) == 8 and archive.history(with_picture=True) == []

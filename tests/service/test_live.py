@@ -11,6 +11,7 @@ from helpers.served import Served, grey_png, serving_here
 from helpers.stations import grey_station
 from lad_reasoner.service.archive import Archive
 from lad_reasoner.service.archived import Seen
+from lad_reasoner.service.keys import Keys, add_key
 from lad_reasoner.service.page import create_page_app
 from lad_reasoner.service.runtime import Runtime
 
@@ -42,3 +43,21 @@ def test_parts_of_a_watcher_in_another_process_are_told(served: Served, tmp_path
     served.inspect(grey_png(250))
     assert next_event() == {"id": 3, "outcome": "anomalous"}
     connection.close()
+
+
+def test_a_stream_ends_with_its_key(tmp_path: Path) -> None:
+    """Whoever had the page open went on seeing the parts of the line."""
+    station, _ = grey_station(tmp_path, judge="helpers.stations:Grey")
+    keys = tmp_path / "keys.toml"
+    add_key(keys, "Ada", "engineer")
+    before = keys.read_text()
+    key = add_key(keys, "last year's", "operator")
+    app = create_page_app(Runtime([station]), keys=Keys.read(keys))
+    with serving_here(app, tmp_path / "log") as served:
+        connection = HTTPConnection("127.0.0.1", served.port, timeout=10)
+        connection.request("GET", "/stations/station/events", headers={"Cookie": f"lad_key={key}"})
+        stream = connection.getresponse()
+        assert stream.readline() == b"retry: 2000\n"
+        keys.write_text(before)
+        assert stream.read() == b"\n"  # to its end, which had not come before the server's
+        connection.close()

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from datetime import date
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import numpy as np
 import openpyxl
@@ -654,6 +655,99 @@ def test_a_key_is_given_once(browser: Browser, tmp_path: Path) -> None:
         expect(page.get_by_label("Key")).to_be_visible()
         assert context.cookies() == []
         context.close()
+
+
+def test_after_the_login_a_person_is_where_they_wanted_to_go(browser: Browser, tmp_path: Path) -> None:
+    grey_station(tmp_path, judge="helpers.stations:Grey")
+    key = add_key(tmp_path / "keys.toml", "line 3", "operator")
+    app = create_page_app(Runtime([tmp_path / "station"]), keys=Keys.read(tmp_path / "keys.toml"))
+    with serving_here(app, tmp_path / "log") as served:
+        context = new_context(browser, served)
+        page = context.new_page()
+        page.goto("/stations/station/history?outcome=good&part=47%2F11")
+        for given in ("lad_wrong", key):
+            page.get_by_label("Key").fill(given)
+            page.get_by_role("button", name="Log in").click()
+        expect(page.get_by_label("part number")).to_have_value("47/11")
+        expect(page.get_by_label("outcome")).to_have_value("good")
+        context.close()
+        asked = {"Accept": "text/html"}
+        assert served.ask("GET", "/", headers=asked).headers["location"] == "/login"
+        part = served.ask("GET", "/stations/station/inspections/1/verdict", headers=asked | {"HX-Request": "true"})
+        assert part.headers["location"] == "/login"
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "//evil",
+        "/\\evil",
+        "/\t/evil",
+        "\\\\evil",
+        "https://evil",
+        "javascript:alert(1)",
+        "/a\r\nX: y",
+        "evil",
+        "",
+        "/é",
+    ],
+)
+def test_the_login_leads_to_no_other_server(tmp_path: Path, address: str) -> None:
+    grey_station(tmp_path, judge="helpers.stations:Grey")
+    key = add_key(tmp_path / "keys.toml", "line 3", "operator")
+    app = create_page_app(Runtime([tmp_path / "station"]), keys=Keys.read(tmp_path / "keys.toml"))
+    with serving_here(app, tmp_path / "log") as served:
+        answer = served.ask("POST", f"/login?{urlencode({'next': address})}", f"key={key}".encode())
+        assert (answer.status, answer.headers["location"]) == (303, "/")
+        asked = served.ask("GET", "//evil/x", headers={"Accept": "text/html"}).headers["location"]
+        assert served.ask("POST", asked, f"key={key}".encode()).headers["location"] == "/"
+
+
+def test_numbers_of_boxes_lie_over_all_frames(browser: Browser, tmp_path: Path) -> None:
+    """The frame of a later rule crossed the number of an earlier one."""
+    folder, station = grey_station(tmp_path, judge="helpers.stations:Grey", max_false_alarms=None)
+    first = GREY.model_copy(update={"box": (8, 8, 20, 20)})
+    crossing = GREY.model_copy(update={"box": (9, 4, 20, 20)})
+    sheet = RuleSheet(broken="note", checks=(first, BLACK, crossing))
+    station.model_copy(update={"rules": sheet}).save(folder)
+    with serving_here(create_page_app(Runtime([folder])), tmp_path / "log") as served:
+        context = new_context(browser, served)
+        page = context.new_page()
+        page.goto("/stations/station/rules")
+        drawn = page.locator(".canvas g").evaluate_all(
+            "all => all.map((each) => each.textContent || each.getAttribute('class'))"
+        )
+        assert drawn == ["box", "box", "1", "3"]
+        context.close()
+
+
+def test_history_leads_back_to_newer_pages(browser: Browser, served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lad_reasoner.service.page.ROWS", 2)
+    for number in range(1, 6):
+        served.inspect(grey_png(101, number), part="odd" if number % 2 else "even")
+    context = new_context(browser, served)
+    page = context.new_page()
+    page.goto("/stations/station/history")
+    older, newer = page.get_by_role("link", name="older"), page.get_by_role("link", name="newer")
+
+    def shown() -> list[str]:
+        return page.locator("tbody td:nth-child(2)").all_inner_texts()
+
+    assert (shown(), newer.count()) == (["5", "4"], 0)
+    older.click()
+    assert shown() == ["3", "2"]
+    older.click()
+    assert (shown(), older.count()) == (["1"], 0)
+    newer.click()
+    assert shown() == ["3", "2"]
+    newer.click()
+    assert shown() == ["5", "4"]
+    page.goto("/stations/station/history?part=odd")
+    older.click()
+    assert shown() == ["1"]
+    newer.click()
+    assert shown() == ["5", "3"]
+    context.close()
 
 
 def test_a_key_that_is_not_valid_any_more_takes_nothing_that_was_written(browser: Browser, tmp_path: Path) -> None:

@@ -150,15 +150,24 @@ class Archive:
         self,
         *,
         before: int | None = None,
+        after: int | None = None,
         limit: int = PAGE,
         outcome: str = "",
         part: str = "",
         reviewed: bool | None = None,
         with_picture: bool = False,
     ) -> list[Inspection]:
-        """The newest first; `before` is the number of the last one of the page before."""
+        """The newest first; `before` is the number of the last one of the page before.
+
+        With `after`, the number of an inspection, those that came next after it.
+        """
         clauses, values = ["1"], list[Any]()
-        for clause, value in (("id < ?", before), ("outcome = ?", outcome or None), ("part = ?", part or None)):
+        for clause, value in (
+            ("id < ?", before),
+            ("id > ?", after),
+            ("outcome = ?", outcome or None),
+            ("part = ?", part or None),
+        ):
             if value is not None:
                 clauses.append(clause)
                 values.append(value)
@@ -166,7 +175,9 @@ class Archive:
             clauses.append(f"{'' if reviewed else 'NOT '}EXISTS (SELECT 1 FROM feedback WHERE inspection = i.id)")
         if with_picture:
             clauses.append("EXISTS (SELECT 1 FROM pictures WHERE inspection = i.id)")
-        return self._select(f"WHERE {' AND '.join(clauses)} ORDER BY id DESC LIMIT ?", (*values, limit))
+        order = "DESC" if after is None else "ASC"
+        found = self._select(f"WHERE {' AND '.join(clauses)} ORDER BY id {order} LIMIT ?", (*values, limit))
+        return found if after is None else found[::-1]
 
     def newest(self, most: int, **chosen: Any) -> Iterator[Inspection]:
         """At most so many inspections that `history` chooses, newest first, read page by page."""

@@ -16,7 +16,7 @@ import time
 from collections.abc import Collection
 from http.cookies import CookieError, SimpleCookie
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlencode, urlsplit
 
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
@@ -47,8 +47,9 @@ LOCAL = Holder(name="local", role="engineer")  # who asks where no key is needed
 class Guard:
     """ASGI middleware. Without `keys`, only requests that name this machine are answered, each as `LOCAL`.
 
-    `open_paths` need no key. What is known of a request stands in `request.state`: `holder`, `began` (time.monotonic())
-    and `note`, a function whose keywords go into the request's line of the log.
+    `open_paths` need no key. What is known of a request stands in `request.state`: `holder`, `began`
+    (time.monotonic()), `still_valid`, a function that says whether its key still opens anything, and `note`, a function
+    whose keywords go into the request's line of the log.
     """
 
     def __init__(
@@ -108,8 +109,9 @@ class Guard:
             problem = "give Content-Length or Transfer-Encoding, not both"
             return JSONResponse({"error": problem}, 400, {"Connection": "close"})
         holder: Holder | None = None
+        key = _key_of(headers)
         if self.keys is not None:
-            holder = self.keys.find(_key_of(headers))
+            holder = self.keys.find(key)
         elif _host(headers.get("host", "")) in LOOPBACK:
             holder = LOCAL
         else:
@@ -119,7 +121,7 @@ class Guard:
             request.state["holder"] = holder
             return None if scope["method"] in SAFE or _same_origin(headers) else _refuse_origin()
         if holder is None and scope["method"] == "GET" and LOGIN in self.open_paths and is_browser(headers):
-            return RedirectResponse(LOGIN, 303)
+            return RedirectResponse(_login_before(scope), 303)
         if holder is None:
             self.telemetry.refused.labels("key").inc()
             problem = "give a valid key: Authorization: Bearer KEY"
@@ -127,6 +129,7 @@ class Guard:
         if scope["method"] not in SAFE and not _same_origin(headers):
             return _refuse_origin()
         request.state["holder"] = holder
+        request.state["still_valid"] = lambda: self.keys is None or self.keys.find(key) == holder
         request.fields["who"] = holder.name
         return None
 
@@ -221,6 +224,14 @@ def _key_of(headers: Headers) -> str:
     except CookieError:
         return ""
     return cookie.value if cookie else ""
+
+
+def _login_before(scope: Scope) -> str:
+    """The address of the login, with the page that was asked for; a part of a page is none to come back to."""
+    if scope["path"] == "/" or "hx-request" in Headers(scope=scope):
+        return LOGIN
+    query = scope["query_string"].decode("latin-1")
+    return f"{LOGIN}?{urlencode({'next': quote(scope['path']) + (f'?{query}' if query else '')})}"
 
 
 def _host(text: str) -> str:

@@ -61,7 +61,7 @@ class Watch:
             return self._views.get((inspection.station, inspection.id), View(None, None))
 
     async def events(self, live: LiveStation, request: Request) -> AsyncIterator[str]:
-        """Server-sent events, each for the newest inspection of a station, until the server stops.
+        """Server-sent events, each for the newest inspection of a station, until the server stops or the key ends.
 
         The first is for the one there is: a page may have been drawn, or its connection lost, before it came. The
         archive is looked at again every `LOOK` seconds, since another process, such as `watch`, writes to it as well.
@@ -73,7 +73,7 @@ class Watch:
         told, beat = 0, time.monotonic()
         try:
             yield "retry: 2000\n\n"
-            while not page.ended:
+            while not page.ended and request.state.still_valid():
                 page.woken.clear()  # first: what comes from here on is not missed
                 for newest in await run_in_threadpool(live.archive.history, limit=1):
                     if newest.id > told:

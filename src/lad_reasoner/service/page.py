@@ -19,6 +19,7 @@ allows no script inside a page. All texts of clients and judges are escaped, and
 from __future__ import annotations
 
 import json
+import re
 import secrets
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -152,7 +153,7 @@ def _add_login(app: FastAPI, keys: Keys | None) -> None:
         if keys is None or keys.find(key) is None:
             problem = "This key is not valid. `lad-reasoner key` makes one."
             return _page("login.html", None, title="Log in", problem=problem, status=401)
-        answer = RedirectResponse("/", 303)
+        answer = RedirectResponse(_page_here(request.query_params.get("next", "")), 303)
         # TLS ends at a proxy, and the scheme here is always http: the browser's Origin says how the key came.
         secure = urlsplit(request.headers.get("origin", "")).scheme == "https"
         answer.set_cookie(COOKIE, key, max_age=COOKIE_SECONDS, httponly=True, samesite="strict", secure=secure)
@@ -163,6 +164,13 @@ def _add_login(app: FastAPI, keys: Keys | None) -> None:
         answer = RedirectResponse(LOGIN, 303)
         answer.delete_cookie(COOKIE, httponly=True, samesite="strict")
         return answer
+
+
+def _page_here(address: str) -> str:
+    """The address if it is one of this server's pages, else the first page: anybody may write a link to the login."""
+    # Browsers read `//host` and `/\\host` as another server, and drop tabs and line ends before they do.
+    inside = re.match(r"/(?![/\\])", address) and address.isascii() and address.isprintable() and "\\" not in address
+    return address if inside else "/"
 
 
 def _add_live(app: FastAPI, watch: Watch) -> None:
@@ -222,6 +230,10 @@ def _add_history(app: FastAPI, watch: Watch) -> None:
     def history(live: TheStation, holder: AnyHolder, chosen: TheFilter, before: Before = None) -> Response:
         rows = live.archive.history(before=before, limit=ROWS + 1, **chosen.values())
         older = chosen.query(before=rows[ROWS - 1].id) if len(rows) > ROWS else ""
+        newer = None
+        if before is not None and rows:
+            next_after = live.archive.history(after=rows[0].id, limit=ROWS, **chosen.values())
+            newer = chosen.query(before=next_after[0].id + 1) if len(next_after) == ROWS else chosen.query()
         return _page(
             "history.html",
             holder,
@@ -229,6 +241,7 @@ def _add_history(app: FastAPI, watch: Watch) -> None:
             title=f"History of {live.name}",
             rows=rows[:ROWS],
             older=older,
+            newer=newer,
             chosen=chosen,
             outcomes=OUTCOMES,
         )
