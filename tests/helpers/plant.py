@@ -185,8 +185,8 @@ def _read_length(stream: Any) -> int:
             return length
 
 
-def certificate(folder: Path, host: str) -> tuple[Path, Path]:
-    """A certificate that nobody has signed, for this host, and its key; as files."""
+def certificate(folder: Path) -> tuple[Path, ssl.SSLContext]:
+    """The file of a certificate for localhost that nobody has signed, and a server's context with it."""
     import datetime
 
     from cryptography import x509
@@ -194,13 +194,13 @@ def certificate(folder: Path, host: str) -> tuple[Path, Path]:
     from cryptography.hazmat.primitives.asymmetric import ec
 
     key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, host)])
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
     now = datetime.datetime.now(datetime.UTC)
     made = (
         x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
         .not_valid_before(now - datetime.timedelta(hours=1))
         .not_valid_after(now + datetime.timedelta(hours=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName(host)]), critical=False)
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
         .sign(key, hashes.SHA256())
     )
     crt, pem = folder / "server.crt", folder / "server.key"
@@ -208,7 +208,9 @@ def certificate(folder: Path, host: str) -> tuple[Path, Path]:
     pem.write_bytes(
         key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     )
-    return crt, pem
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(crt, pem)
+    return crt, context
 
 
 @contextlib.contextmanager
@@ -226,10 +228,17 @@ def opcua_server(port: int, variables: dict[str, Any]) -> Iterator[str]:
         yield f"opc.tcp://127.0.0.1:{port}/?node=ns={space};s=Inspection"
 
 
+class _Receiver(ThreadingHTTPServer):
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that does not trust a certificate is part of these tests."""
+
+
 class WebhookReceiver:
     """Takes requests until the end of its `with` block; `answer` gives the status of the next."""
 
-    def __init__(self, answer: Callable[[int], int] = lambda count: 204, port: int = 0) -> None:
+    def __init__(
+        self, answer: Callable[[int], int] = lambda count: 204, port: int = 0, tls: ssl.SSLContext | None = None
+    ) -> None:
         self.requests: list[tuple[dict[str, str], bytes]] = []
         owner = self
 
@@ -244,8 +253,10 @@ class WebhookReceiver:
             def log_message(self, *_: object) -> None:
                 """Silent."""
 
-        self._http = ThreadingHTTPServer(("127.0.0.1", port), Handler)
-        self.url = f"http://127.0.0.1:{self._http.server_address[1]}/hook"
+        self._http = _Receiver(("127.0.0.1", port), Handler)
+        if tls is not None:
+            self._http.socket = tls.wrap_socket(self._http.socket, server_side=True, do_handshake_on_connect=False)
+        self.url = f"{'https://localhost' if tls else 'http://127.0.0.1'}:{self._http.server_address[1]}/hook"
 
     def __enter__(self) -> WebhookReceiver:
         self._thread = threading.Thread(target=self._http.serve_forever, kwargs={"poll_interval": 0.02})

@@ -5,14 +5,16 @@ import logging
 import time
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from helpers.chat_server import Act, ChatServer
+from helpers.plant import WebhookReceiver, certificate
 from lad_reasoner.errors import InputError, ServiceError
 from lad_reasoner.remote import client
-from lad_reasoner.remote.client import ChatService, Completion, _seconds, is_same_model
+from lad_reasoner.remote.client import ChatService, Completion, RefusedError, _seconds, is_same_model
 
 KEY = "sk-very-secret-0123456789"
 BODY = {"model": "tiny", "messages": [{"role": "user", "content": "How many screws?"}]}
@@ -38,6 +40,20 @@ def ask(server: ChatServer, **changes: Any) -> Completion:
 def first(*acts: Act) -> Any:
     """These acts in turn, then an answer."""
     return lambda body, before: acts[before] if before < len(acts) else Act("answer", "two")
+
+
+def test_a_certificate_that_is_not_trusted_is_not_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    crt, context = certificate(tmp_path)
+    with WebhookReceiver(lambda _: 418, tls=context) as receiver:
+        with service(receiver.url) as chat, pytest.raises(InputError, match=r"not trusted .* SSL_CERT_FILE"):
+            chat.complete(BODY)
+        monkeypatch.setenv("SSL_CERT_FILE", str(crt))
+        with service(receiver.url) as chat, pytest.raises(RefusedError, match="status 418"):
+            chat.complete(BODY)
+    assert not caplog.records
+    assert len(receiver.requests) == 1
 
 
 def test_answer_tokens_and_key() -> None:

@@ -38,6 +38,7 @@ from lad_reasoner.errors import InputError, ServiceError
 from lad_reasoner.files.jsonl import load_json
 from lad_reasoner.files.pictures import picture_uri
 from lad_reasoner.records import Record
+from lad_reasoner.remote.certificates import explain_certificate
 from lad_reasoner.remote.other_forms import as_completion
 
 logger = logging.getLogger(__name__)
@@ -147,7 +148,11 @@ class ChatService:
             headers["Authorization"] = f"Bearer {self._key}"
         limits = httpx2.Limits(max_connections=None, max_keepalive_connections=32)
         local = _is_loopback(httpx2.URL(self.url).host)
-        self._client = httpx2.Client(headers=headers, timeout=timeout, limits=limits, trust_env=not local)
+        # SSL_CERT_FILE holds for this machine, too; the proxy of the environment does not.
+        verify = httpx2.create_ssl_context()
+        self._client = httpx2.Client(
+            headers=headers, timeout=timeout, limits=limits, verify=verify, trust_env=not local
+        )
         self._proxy = "" if local else _find_proxy(self.url)
         self.answered = self.lost = False
         self._stopped = threading.Event()
@@ -266,6 +271,8 @@ class ChatService:
         except httpx2.TimeoutException:
             raise self._late("answer") from None
         except httpx2.RequestError as error:
+            if reason := explain_certificate(error):
+                raise InputError(f"{self.url}: {reason}") from None
             raise _TemporaryError(self._blank_parts(str(error) or type(error).__name__) + self._proxy) from None
         return response, bytes(content)
 

@@ -1,6 +1,5 @@
 """Results at a broker, and what other subscribers see of the connection."""
 
-import ssl
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -172,9 +171,7 @@ def test_a_login_that_is_refused(address: str, mend: str, reason: int) -> None:
 
 @pytest.mark.filterwarnings("ignore:unclosed")  # paho leaves a socket whose handshake fails to the collector
 def test_ports_with_and_without_tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    crt, key = certificate(tmp_path, "localhost")
-    context.load_cert_chain(crt, key)
+    crt, context = certificate(tmp_path)
     with Mqtt5Broker() as broker, pytest.raises(UndeliveredError, match=f"; if port {broker.port} has no TLS, write"):
         open_sink(f"mqtts://localhost:{broker.port}/line").open()
     with Mqtt5Broker(tls=context) as broker:

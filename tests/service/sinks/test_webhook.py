@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from helpers.plant import NOWHERE, WebhookReceiver, free_port, part_result
+from helpers.plant import NOWHERE, WebhookReceiver, certificate, free_port, part_result
 from lad_reasoner.errors import InputError
 from lad_reasoner.service.sinks import open_sink, webhook
 from lad_reasoner.service.sinks.sink import RejectedResultError, UndeliveredError
@@ -97,6 +97,37 @@ def test_what_a_status_means(status: int, error: type[Exception]) -> None:
             sink.deliver(part_result(), NOWHERE)
         sink.close()
     assert len(receiver.requests) == 1, "a redirect is not followed"
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_refused_signature_names_its_key(status: int) -> None:
+    with WebhookReceiver(lambda _: status) as receiver:
+        sink = open_sink(receiver.url)
+        with pytest.raises(UndeliveredError, match=f"status {status}: check {SECRET}, here and at the receiver"):
+            sink.deliver(part_result(), NOWHERE)
+        sink.close()
+
+
+def test_certificates_of_ones_own_authority(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    crt, context = certificate(tmp_path)
+
+    def deliver(address: str) -> None:
+        sink = open_sink(address)
+        try:
+            sink.deliver(part_result(), NOWHERE)
+        finally:
+            sink.close()
+
+    with WebhookReceiver(tls=context) as receiver:
+        with pytest.raises(UndeliveredError, match=r"not trusted .*; name the file .* SSL_CERT_FILE"):
+            deliver(receiver.url)
+        monkeypatch.setenv("SSL_CERT_FILE", str(crt))
+        with pytest.raises(UndeliveredError, match=r"not trusted .*; give the host as the certificate names it"):
+            deliver(receiver.url.replace("localhost", "127.0.0.1"))
+        deliver(receiver.url)
+    assert len(receiver.requests) == 1
+    with WebhookReceiver() as plain, pytest.raises(UndeliveredError, match="if its port has no TLS, write http://"):
+        deliver(plain.url.replace("http:", "https:"))
 
 
 def test_an_answer_that_never_ends_holds_nothing_up(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,12 +19,12 @@ import time
 from typing import Any
 
 from lad_reasoner.errors import InputError, require
+from lad_reasoner.remote.certificates import explain_certificate
 from lad_reasoner.service.parts import PartResult, PictureFile
 from lad_reasoner.service.sinks.sink import (
     Sink,
     SinkAddress,
     UndeliveredError,
-    explain_certificate,
     parse_sink_address,
     read_secret,
 )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import ssl
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -116,15 +115,6 @@ def read_secret(variable: str) -> str:
     if not secret.isprintable():
         raise InputError(f"{variable}: holds characters that no password has; copy it again")
     return secret
-
-
-def explain_certificate(error: ssl.SSLCertVerificationError) -> str:
-    """Why a server's certificate is not trusted, and what helps."""
-    if error.verify_code in (62, 64):  # of OpenSSL: for another name, for another IP address
-        mend = "give the host as the certificate names it"
-    else:
-        mend = "name the file with the certificate of its authority in the variable SSL_CERT_FILE"
-    return f"the certificate is not trusted ({error.verify_message.rstrip('.')}); {mend}"
 
 
 def _without_secret(text: str) -> str:

@@ -15,6 +15,7 @@ import time
 from typing import Any
 
 from lad_reasoner.errors import InputError, require
+from lad_reasoner.remote.certificates import explain_certificate
 from lad_reasoner.service.parts import PartResult, PictureFile
 from lad_reasoner.service.sinks.sink import (
     RejectedResultError,
@@ -47,7 +48,9 @@ class Webhook(Sink):
             )
         self._key = _read_key()
         self._failures = (httpx2.HTTPError, httpx2.InvalidURL)
-        self._client: Any = httpx2.Client(timeout=TIMEOUT, trust_env=not is_loopback(address.host))
+        # SSL_CERT_FILE holds for this machine, too; the proxy of the environment does not.
+        verify = httpx2.create_ssl_context()
+        self._client: Any = httpx2.Client(timeout=TIMEOUT, verify=verify, trust_env=not is_loopback(address.host))
 
     def deliver(self, result: PartResult, file: PictureFile) -> None:
         body = result.model_dump_json().encode()
@@ -56,7 +59,7 @@ class Webhook(Sink):
             with self._client.stream("POST", self.name, content=body, headers=headers) as response:
                 _read_for_a_while(response)
         except self._failures as error:
-            raise UndeliveredError(str(error) or type(error).__name__) from None
+            raise UndeliveredError(_explain(error)) from None
         if response.status_code in REJECTED:
             raise RejectedResultError(f"result {result.number} was rejected with status {response.status_code}")
         if response.is_redirect:
@@ -64,11 +67,19 @@ class Webhook(Sink):
             raise UndeliveredError(
                 f"status {response.status_code}: it leads to {there}; give the right address with --to"
             )
+        if response.status_code in (401, 403):
+            raise UndeliveredError(f"status {response.status_code}: check {SECRET}, here and at the receiver")
         if not response.is_success:
             raise UndeliveredError(f"status {response.status_code}")
 
     def close(self) -> None:
         self._client.close()
+
+
+def _explain(error: Exception) -> str:
+    reason = str(error) or type(error).__name__
+    mend = "; if its port has no TLS, write http://" if "WRONG_VERSION_NUMBER" in reason else ""
+    return explain_certificate(error) or f"{reason}{mend}"
 
 
 def _read_for_a_while(response: Any) -> None:
