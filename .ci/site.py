@@ -31,6 +31,9 @@ OUTSIDE = {
 LINK = re.compile(r"(?<!!)\[([^\]]+)\]\(([^)\s#:]+)(#[^)\s]*)?\)")
 FENCE = re.compile(r"(^```.*?^```)", re.DOTALL | re.MULTILINE)
 CODE = re.compile(r"(`[^`\n]+`)")
+INLINE_CODE = re.compile(r"(?<=<code>)[^<]*(?=</code>)")
+WORD = re.compile(r"\S*[-/?]\S*")  # in which browsers break lines
+SHORT = 30  # characters of a word that fits on the narrowest screen
 
 logging.getLogger("matplotlib").setLevel(logging.ERROR)
 
@@ -73,6 +76,15 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
         linked = LINK.sub(lambda match: _link(match, home, page.file.src_uri, titles), block)
         parts += [part if part.startswith("`") else _equations(part) for part in CODE.split(linked)]
     return "".join(parts)
+
+
+def on_page_content(html: str, page: Any, config: Any, files: Any) -> str:
+    """Words in code stay whole, such as `--normal`; long paths may still be broken."""
+    return INLINE_CODE.sub(lambda code: WORD.sub(_keep_whole, code[0]), html)
+
+
+def _keep_whole(word: re.Match[str]) -> str:
+    return f'<span class="word">{word[0]}</span>' if len(word[0]) <= SHORT else word[0]
 
 
 def on_post_template(output: str, template_name: str, config: Any) -> str:

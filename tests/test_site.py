@@ -83,6 +83,23 @@ def test_code_is_copied_as_it_stands(site: Path, page: Page) -> None:
     ]
 
 
+SPLIT_CODE = """() => [...document.querySelectorAll(".md-content :not(pre) > code")].filter((each) => {
+    const words = document.createRange();
+    words.selectNodeContents(each);
+    const lines = new Set([...words.getClientRects()].map((line) => Math.round(line.top)));
+    return !/\\s/.test(each.textContent) && each.textContent.length <= 30 && lines.size > 1;
+}).map((each) => each.textContent)"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium")
+def test_short_words_of_code_are_not_broken_at_their_hyphens(site: Path, page: Page) -> None:
+    page.set_viewport_size({"width": 400, "height": 900})
+    for name in ("changelog", "paper", "inspect", "reference/cli"):
+        page.goto((site / f"{name}.html").as_uri())
+        assert page.evaluate(SPLIT_CODE) == [], name
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium")
 def test_pages_opened_as_files_are_searched(site: Path, page: Page) -> None:
