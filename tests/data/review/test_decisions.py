@@ -113,12 +113,17 @@ def test_the_answer_of_a_pair_is_its_label() -> None:
     masked = {**pair("a", "yes"), "masks": ["masks/a.png"]}  # by which `places` would still judge
     assert [r["masks"] for r in decided([masked], words(("a", "edit", "no")))] == [[]]
     assert [r["masks"] for r in decided([masked], words(("a", "edit", "yes")))] == [["masks/a.png"]]
-    with pytest.raises(InputError, match="b: the answer of a pair is yes or no, not 'maybe'"):
+    with pytest.raises(
+        InputError, match=r"decisions\.jsonl: b: the answer of a pair is yes or no, not 'maybe'; remove its line"
+    ):
         list(decided(records, words(("b", "edit", "maybe"))))
 
 
 def test_an_edit_without_an_answer_to_replace_is_refused() -> None:
-    with pytest.raises(InputError, match="a: an answer was edited, but its messages have no assistant's turn"):
+    with pytest.raises(
+        InputError,
+        match=r"decisions\.jsonl: a: an answer was edited, but its messages have no assistant's turn; remove",
+    ):
         list(decided([{"id": "a", "task": "sft", "messages": [USER]}], words(("a", "edit", "x"))))
 
 

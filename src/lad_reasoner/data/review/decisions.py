@@ -82,7 +82,11 @@ def decided(records: Iterable[Mapping[str, Any]], decisions: Mapping[str, Review
         if decision is None or decision.decision == "accept":
             yield dict(record)
         elif decision.decision == "edit":
-            yield with_answer(record, decision.answer or "")
+            try:
+                edited = with_answer(record, decision.answer or "")
+            except InputError as error:
+                raise InputError(f"{FILE}: {error}; remove its line, and review the record again") from None
+            yield edited
 
 
 def answer_of(record: Mapping[str, Any]) -> str | None:
