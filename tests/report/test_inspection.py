@@ -203,6 +203,19 @@ def test_numbers_do_not_hide_each_other(
         assert any(apart), (one, other)
 
 
+def test_no_frame_lies_over_a_number(page: Page, tmp_path: Path) -> None:
+    """The frame of a later box crossed the number of an earlier one."""
+    boxes = [Box(x=x, y=y, width=220, height=200, strength=1.5) for x, y in ((96, 96), (100, 60), (40, 88))]
+    record = examination().verdict.model_copy(update={"boxes": tuple(boxes)})
+    query = Picture("p.png", Image.new("RGB", (384, 384), (40, 90, 160)), 384, 384)
+    opened(page, tmp_path, [row(judged(record, query, None))])
+    on_top = """all => all.map((each) => {
+        const { x, y, width, height } = each.getBoundingClientRect();
+        return document.elementFromPoint(x + width / 2, y + height / 2) === each;
+    })"""
+    assert page.locator(".box b").evaluate_all(on_top) == [True] * 3
+
+
 def test_the_filters_hint_can_be_read_in_the_dark(page: Page, tmp_path: Path) -> None:
     page.emulate_media(color_scheme="dark")
     opened(page, tmp_path, [row(examination())])
