@@ -214,16 +214,28 @@ def certificate(folder: Path) -> tuple[Path, ssl.SSLContext]:
 
 
 @contextlib.contextmanager
-def opcua_server(port: int, variables: dict[str, Any]) -> Iterator[str]:
-    """Its node `Inspection` has these variables; gives the address of the sink."""
+def opcua_server(port: int, variables: dict[str, Any], user: str = "") -> Iterator[str]:
+    """Its node `Inspection` has these variables; gives the address of the sink.
+
+    With `user` it knows nobody else, and lets nobody write.
+    """
+    from asyncua.crypto.permission_rules import User, UserRole
     from asyncua.sync import Server
 
+    class Users:
+        def get_user(self, server: Any, username: str = "", password: Any = None, certificate: Any = None) -> Any:
+            return User(role=UserRole.User) if username == user else None
+
     server = Server()
+    if user:
+        server.aio_obj.iserver.user_manager = Users()
     server.set_endpoint(f"opc.tcp://127.0.0.1:{port}/")
     space = server.register_namespace("http://plant.example")
     node = server.nodes.objects.add_object(f"ns={space};s=Inspection", "Inspection")
     for name, value in variables.items():
-        node.add_variable(f"ns={space};s=Inspection.{name}", name, value).set_writable()
+        variable = node.add_variable(f"ns={space};s=Inspection.{name}", name, value)
+        if not user:
+            variable.set_writable()
     with server:
         yield f"opc.tcp://127.0.0.1:{port}/?node=ns={space};s=Inspection"
 

@@ -1,5 +1,6 @@
 """Results in a PLC's registers, read back over its own connection."""
 
+import socket
 import threading
 from collections.abc import Iterator
 
@@ -102,7 +103,10 @@ def test_a_plc_that_restarts_gets_its_last_result_again(monkeypatch: pytest.Monk
     sink.announce("ready")
     with pytest.raises(UndeliveredError):
         sink.deliver(part_result(7), NOWHERE)
+    with pytest.raises(UndeliveredError, match="cannot be reached"):
+        sink.check()
     with modbus_plc(port):
+        sink.check()
         sink.deliver(part_result(7), NOWHERE)
     with modbus_plc(port):
         plc = Plc(port)
@@ -115,7 +119,18 @@ def test_registers_that_the_plc_lacks_are_named() -> None:
     port = free_port()
     with modbus_plc(port, registers=10):
         sink = open_sink(f"modbus://127.0.0.1:{port}")
-        with pytest.raises(UndeliveredError, match="exception 2; it needs the holding registers 0 to 24"):
+        with pytest.raises(UndeliveredError, match="exception 2; it needs the holding registers 0 to 24 in unit 1"):
+            sink.deliver(part_result(), NOWHERE)
+        sink.close()
+
+
+def test_a_device_that_does_not_answer_is_said_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(modbus, "TIMEOUT", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        sink = open_sink(f"modbus://127.0.0.1:{silent.getsockname()[1]}/?unit=3")
+        with pytest.raises(
+            UndeliveredError, match=r"^the PLC does not answer as unit 3; check host, port and \?unit=$"
+        ):
             sink.deliver(part_result(), NOWHERE)
         sink.close()
 

@@ -1,5 +1,6 @@
 """Results in the variables of an OPC UA server, read back by another client."""
 
+import socket
 from datetime import UTC, datetime
 from typing import Any
 
@@ -62,13 +63,48 @@ def test_a_result_fills_the_variables() -> None:
 def test_missing_variables_are_named() -> None:
     with opcua_server(free_port(), {"Result": 0, "Part": ""}) as address:
         sink = open_sink(address)
-        with pytest.raises(UndeliveredError, match="has no variable Score, PValue, Headline, Time, Number"):
+        with pytest.raises(UndeliveredError, match="has no variable Score, PValue, Headline, Time, Number; check"):
             sink.open()
         sink.close()
         other = open_sink(address.replace("s=Inspection", "s=Nothing"))
         with pytest.raises(UndeliveredError):
             other.open()
         other.close()
+
+
+def test_a_type_that_does_not_hold_the_values_is_named() -> None:
+    counter = ua.Variant(0, ua.VariantType.Byte)  # full after 255 parts
+    with opcua_server(free_port(), VARIABLES | {"Number": counter}) as address:
+        sink = open_sink(address)
+        with pytest.raises(UndeliveredError, match=r"variable Number has the type Byte, .* give it UInt32"):
+            sink.open()
+        sink.close()
+
+
+def test_users_and_rights() -> None:
+    port = free_port()
+    with opcua_server(port, VARIABLES, user="line") as address:
+        for user, problem in (("", "refuses a client without a user"), ("other@", "refuses the user other")):
+            sink = open_sink(address.replace("://", f"://{user}"))
+            with pytest.raises(UndeliveredError, match=f"{problem}; check the user in the address and LAD_OPCUA"):
+                sink.open()
+        sink = open_sink(address.replace("://", "://line@"))
+        sink.open()
+        with pytest.raises(UndeliveredError, match="does not let the user line write the variables of ns=2;s=Insp"):
+            sink.deliver(part_result(), NOWHERE)
+        sink.check()
+    with pytest.raises(UndeliveredError):
+        sink.check()
+    sink.close()
+
+
+def test_a_server_that_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(opcua, "TIMEOUT", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        sink = open_sink(f"opc.tcp://127.0.0.1:{silent.getsockname()[1]}/?node=ns=2;s=Inspection")
+        with pytest.raises(UndeliveredError, match=r"^the server does not answer; check host and port$"):
+            sink.open()
+        sink.close()
 
 
 @pytest.mark.parametrize("address", ["opc.tcp://server", "opc.tcp://server/?node=somewhere"])

@@ -55,7 +55,8 @@ class ModbusRegisters(Sink):
     def __init__(self, name: str) -> None:
         super().__init__(name)
         library = require("pymodbus.client", "plant", "pymodbus")
-        self._faults = (require("pymodbus.exceptions", "plant", "pymodbus").ModbusException, OSError)
+        exceptions = require("pymodbus.exceptions", "plant", "pymodbus")
+        self._faults, self._silence = (exceptions.ModbusException, OSError), exceptions.ModbusIOException
         logging.getLogger("pymodbus").setLevel(logging.CRITICAL)  # it logs each try; Delivery says it once
         address = parse_sink_address(name, port=502, options=("unit", "start", "acknowledge"))
         if address.user or address.path:
@@ -76,6 +77,11 @@ class ModbusRegisters(Sink):
         self._write_result(result)
         if self._acknowledge:
             self._await_acknowledgement(result.number & 0xFFFF)
+
+    def check(self) -> None:
+        # Otherwise nobody would hear of a PLC that is away until the next part.
+        with self._lock:
+            self._write(HEARTBEAT, [self._beat, self._state()])
 
     def announce(self, state: LineState) -> None:
         self._line = {"ready": READY, "busy": BUSY, "fault": FAULT}[state]
@@ -112,7 +118,7 @@ class ModbusRegisters(Sink):
                     if self._lost and self._last:
                         self._write_result(self._last)
                     self._write(HEARTBEAT, [self._beat, self._state()])
-            except UndeliveredError:  # deliveries say so
+            except UndeliveredError:  # `check` says so
                 self._closed.wait(BEAT)
             self._changed.wait(BEAT)
 
@@ -140,12 +146,16 @@ class ModbusRegisters(Sink):
             except self._faults as error:
                 self._lost, self._done = True, False
                 self._client.close()
-                raise UndeliveredError(" ".join(str(error).split()) or type(error).__name__) from None
+                reason = " ".join(str(error).split()) or type(error).__name__
+                if isinstance(error, self._silence):
+                    reason = f"the PLC does not answer as unit {self._unit}; check host, port and ?unit="
+                raise UndeliveredError(reason) from None
         if answer.isError():
             code = getattr(answer, "exception_code", "?")
             last = self._start + LENGTH - 1
             raise UndeliveredError(
-                f"the PLC answered with exception {code}; it needs the holding registers {self._start} to {last}"
+                f"the PLC answered with exception {code}; it needs the holding registers {self._start} to {last} "
+                f"in unit {self._unit}"
             )
         return answer
 

@@ -23,7 +23,16 @@ PASSWORD = "LAD_OPCUA_PASSWORD"
 TIMEOUT = 5.0  # seconds for one answer of the server
 NO_VALUE = -1.0  # in Score and PValue
 NUMBER = "Number"
-VARIABLES = ("Result", "Part", "Score", "PValue", "Headline", "Time", NUMBER)
+# Variable -> the types that hold its value.
+VARIABLES = {
+    "Result": ("Int32", "UInt32", "Int64", "UInt64", "Int16", "UInt16", "SByte", "Byte", "Double", "Float", "String"),
+    "Part": ("String", "LocalizedText"),
+    "Score": ("Double", "Float", "String"),
+    "PValue": ("Double", "Float", "String"),
+    "Headline": ("String", "LocalizedText"),
+    "Time": ("DateTime", "String"),
+    NUMBER: ("UInt32", "Int32", "UInt64", "Int64", "Double", "String"),
+}
 
 
 class OpcUaNodes(Sink):
@@ -47,6 +56,8 @@ class OpcUaNodes(Sink):
         path = f"/{address.path}" if address.path else ""
         self._url = f"opc.tcp://{address.host}:{address.port}{path}"
         self._user, self._password = address.user, read_secret(PASSWORD)
+        faults = self._ua.uaerrors
+        self._refusals = (faults.BadUserAccessDenied, faults.BadIdentityTokenRejected, faults.BadIdentityTokenInvalid)
         self._client: Any = None
         self._nodes: dict[str, tuple[Any, Any]] = {}  # variable -> (node, type)
 
@@ -58,14 +69,29 @@ class OpcUaNodes(Sink):
             client.set_password(self._password)
         try:
             self._guard(client.connect)
-        except UndeliveredError:
+        except UndeliveredError as error:
             client.tloop.stop()
+            if isinstance(error.__cause__, self._refusals):
+                user = f"the user {self._user}" if self._user else "a client without a user"
+                mend = f"the server refuses {user}; check the user in the address and {PASSWORD}"
+                raise UndeliveredError(mend) from None
             raise
         self._client = client
         self._nodes = self._guard(self._find_variables)
 
+    def check(self) -> None:
+        # Otherwise nobody would hear of a server that is away until the next part.
+        self._guard(self._nodes[NUMBER][0].read_value)
+
     def deliver(self, result: PartResult, file: PictureFile) -> None:
-        self._guard(self._write, result)
+        try:
+            self._guard(self._write, result)
+        except UndeliveredError as error:
+            if isinstance(error.__cause__, (*self._refusals, self._ua.uaerrors.BadNotWritable)):
+                user = f"the user {self._user}" if self._user else "clients without a user"
+                node = self._node.to_string()
+                raise UndeliveredError(f"the server does not let {user} write the variables of {node}") from None
+            raise
 
     def close(self) -> None:
         client, self._client = self._client, None
@@ -81,7 +107,14 @@ class OpcUaNodes(Sink):
                 nodes[name] = node, node.read_data_type_as_variant_type()
         missing = [name for name in VARIABLES if name not in nodes]
         if missing:
-            raise UndeliveredError(f"the node {self._node.to_string()} has no variable {listed(missing, 9)}")
+            lacks = f"the node {self._node.to_string()} has no variable {listed(missing, 9)}"
+            raise UndeliveredError(f"{lacks}; check ?node=, or add them there")
+        for name, types in VARIABLES.items():
+            kind = nodes[name][1].name
+            if kind not in types:
+                raise UndeliveredError(
+                    f"the variable {name} has the type {kind}, which does not hold its values; give it {types[0]}"
+                )
         return nodes
 
     def _write(self, result: PartResult) -> None:
@@ -111,7 +144,10 @@ class OpcUaNodes(Sink):
         except UndeliveredError:
             raise
         except Exception as error:  # the library raises anything, down to struct.error for a value that does not fit
-            raise UndeliveredError(" ".join(str(error).split()) or type(error).__name__) from None
+            reason = " ".join(str(error).split()) or type(error).__name__
+            if isinstance(error, TimeoutError):
+                reason = "the server does not answer; check host and port"
+            raise UndeliveredError(reason) from error
 
 
 def result_values(result: PartResult) -> dict[str, Any]:
