@@ -198,6 +198,7 @@ def test_a_service_as_teacher_killed_and_resumed(tmp_path: Path) -> None:
     assert teacher["paid"]["answers"] + teacher["recalled"]["answers"] == total
     assert teacher["recalled"]["answers"] >= paid - 1
     assert teacher["paid"]["cost"] > 0
+    assert teacher["models"] == {"t-001": 80}, "the name that was asked is not always who answers"
     assert f"t: paid: {teacher['paid']['answers']} answers (" in done.stderr
     assert f"already in sft/teacher.jsonl: {teacher['recalled']['answers']} answers (" in done.stderr
     assert "hint" not in (tmp_path / "sft/metadata.jsonl").read_text()

@@ -142,6 +142,7 @@ def build_sft(out: str | Path, plan: SftPlan, teacher: Teacher) -> Iterator[str]
     """
     pool = plan.pool
     refused: Counter[str] = Counter()
+    models: Counter[str] = Counter()  # that wrote the answers; a service may have another behind the name
     usable, hopeless, unasked = False, 0, 0
     with Builder(out, "sft", {**plan.recipe, "teacher": teacher.name}) as builder:
         for index, outcome in teacher.ask_many(plan.requests):
@@ -149,6 +150,7 @@ def build_sft(out: str | Path, plan: SftPlan, teacher: Teacher) -> Iterator[str]
             refused.update(reason_of(complaint) for complaint in outcome.complaints)
             if isinstance(outcome, Answered):
                 assert isinstance(outcome.content, Answer)
+                models[outcome.model] += 1
                 entry = make_entry(
                     [asked.item],
                     id=asked.id,
@@ -167,10 +169,11 @@ def build_sft(out: str | Path, plan: SftPlan, teacher: Teacher) -> Iterator[str]
                 unasked += outcome.reason in ("service", "budget")
                 pool.refuse(_why_unanswered(outcome), f"{asked.item.source} ({outcome.error})")
             yield asked.id
+        bills = {"paid": asdict(teacher.paid), "recalled": asdict(teacher.recalled)}
         facts = {
             "unasked": unasked,
             "answers_refused": dict(sorted(refused.items())),
-            "teacher": {"name": teacher.name, "paid": asdict(teacher.paid), "recalled": asdict(teacher.recalled)},
+            "teacher": {"name": teacher.name, "models": dict(sorted(models.items())), **bills},
             **pool.facts(asked.item for asked in plan.asked),
         }
         builder.finish([asked.id for asked in plan.asked], facts, complete=not unasked)
