@@ -108,6 +108,14 @@ def test_results_for_a_sink_that_is_away_are_kept(station: Path, camera: Path) -
         assert not journal.waiting()
 
 
+def test_one_result_is_said_as_one(station: Path, camera: Path) -> None:
+    for number in (1, 2):
+        (camera / f"{number}.png").unlink()
+    address = f"http://127.0.0.1:{free_port()}/hook"
+    done = CliRunner().invoke(app, ["watch", "--station", str(station), "--to", address, "--once", str(camera)])
+    assert f"1 result for {address} is kept: the next start sends it" in done.stderr
+
+
 @pytest.mark.posix
 def test_a_signal_ends_it_in_order(station: Path, camera: Path, tmp_path: Path) -> None:
     log = tmp_path / "r.jsonl"

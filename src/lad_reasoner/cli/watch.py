@@ -130,7 +130,8 @@ def watch_verb(
         waiting = {address: number for address, number in journal.waiting().items() if address in (HISTORY, *addresses)}
     print(", ".join(f"{number} {outcome}" for outcome, number in counts.items()) or "no new pictures", file=sys.stderr)
     for address, number in waiting.items():
-        print(f"{number} results for {address} are kept: the next start sends them", file=sys.stderr)
+        are, them = ("is", "it") if number == 1 else ("are", "them")
+        print(f"{counted(number, 'result')} for {address} {are} kept: the next start sends {them}", file=sys.stderr)
     if once and (waiting or counts["invalid"]):
         raise typer.Exit(EXIT_INPUT)
 
