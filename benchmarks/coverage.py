@@ -189,13 +189,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Promised and real false alarms of calibrated limits.")
     parser.add_argument("root", type=Path, nargs="?")
     parser.add_argument("--scores", type=Path, default=Path("runs/coverage.json"))
-    parser.add_argument("--products", nargs="*", default=sorted(EVALUATION))
+    parser.add_argument("--products", nargs="*", help="of MiniLOCO; all of them, none with --sets")
     parser.add_argument("--model", default="evidence")
     parser.add_argument("--references", type=int, default=REFERENCES)
     parser.add_argument("--folds", type=int, help="compare stations with so many folds with those without")
     parser.add_argument("--splits", type=int, default=5, help="with --folds: of each product")
     parser.add_argument("--sets", nargs="*", help="with --folds: of the photographs")
     options = parser.parse_args()
+    if options.products is None:
+        options.products = [] if options.sets else sorted(EVALUATION)
     if options.folds:
         compare_all(options)
         return

@@ -23,6 +23,7 @@ from lad_reasoner.judges.evidence.registration import Floats, Similarity, half_e
 
 MOST = 3  # parts that are missing or too many: of more it is the product that is another
 AT_PLACE = 0.75  # of the distance to the next part: as far the parts lie from their places at most, in the mean
+SINGLE_AT_PLACE = 0.2  # a single part, whose distance is no mean: of the distance to the surplus one
 FARTHEST = 0.2  # of half the long side: the same, where the next part is far
 NEAREST = 0.85  # of the parts have no nearer counterpart than the one that they are assigned to
 
@@ -40,7 +41,7 @@ def find_places(
     All pictures are RGB and at working size; `nearest` is the measurement's reference as it was taken, `others` are
     further references.
     """
-    if abs(count.found - count.expected) > MOST or count.expected < 2:
+    if abs(count.found - count.expected) > MOST:
         return ()
     here, *shown = (parts.find(picture, count.rule, count.kind) for picture in (query, nearest, *others))
     if len(here) != count.found or len(shown[0]) != count.expected:
@@ -53,11 +54,12 @@ def find_places(
             continue
         # References are taken alike, so what leads from the nearest one to the query nearly does from the others.
         centres = move.apply(_centres(places, extent))
-        distances, apart = cdist(centres, of_query), cdist(centres, centres)
-        np.fill_diagonal(apart, np.inf)
+        distances = cdist(centres, of_query)
+        several = len(centres) > 1
+        apart = _nearest_apart(centres if several else of_query)
         rows, columns = linear_sum_assignment(distances)
         # Above zero: the parts of a ring within a ring share their middle.
-        allowed = max(1e-6, min(FARTHEST, AT_PLACE * float(np.median(apart.min(1)))))
+        allowed = max(1e-6, min(FARTHEST, (AT_PLACE if several else SINGLE_AT_PLACE) * apart))
         astray.append(float(distances[rows, columns].mean()) / allowed)
         near.append(float((distances[rows].argmin(1) == columns).mean()))
         if count.found > count.expected:
@@ -95,6 +97,13 @@ def _turned(measurement: Measurement) -> Similarity:
     move, angle = measurement.similarity, math.radians(measurement.degrees)
     factor = complex(move.a, move.b) * complex(math.cos(angle), math.sin(angle))
     return Similarity(factor.real, factor.imag, move.dx, move.dy)
+
+
+def _nearest_apart(centres: Floats) -> float:
+    """From one of these (parts, 2) to the next one, typically."""
+    apart = cdist(centres, centres)
+    np.fill_diagonal(apart, np.inf)
+    return float(np.median(apart.min(1)))
 
 
 def _centres(places: Sequence[Place], extent: Floats) -> Floats:
