@@ -66,6 +66,16 @@ def test_a_part_too_many_is_where_the_query_has_it(number: int) -> None:
     assert found == pytest.approx((245, 110), abs=10)
 
 
+@pytest.mark.parametrize("number", [1, 3])
+def test_beside_a_single_part_the_one_at_its_place_is_not_surplus(number: int) -> None:
+    others = range(len(GRID))[1:]
+    references = study([tray(others, seed=100 + index) for index in range(number)])
+    (found,) = places_of(references, tray(others, more=[(300, 260)], seed=1))
+    assert found == pytest.approx((300, 260), abs=10)
+    # Neither of them at its place: nobody knows which one is meant.
+    assert places_of(references, tray(range(len(GRID)), more=[(300, 260), (240, 90)], seed=1)) == []
+
+
 def test_a_place_at_the_edge_lies_in_the_picture() -> None:
     extent, place = np.array([1.0, 0.5]), Place(0.5, 0.5, 0.2, 0.4)
     assert astuple(_centred(place, np.array([0.0, 0.0]), extent)) == pytest.approx((0.4, 0.3, 0.2, 0.4))
