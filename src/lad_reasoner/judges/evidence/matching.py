@@ -23,6 +23,7 @@ The statistic is a mean of the largest TOP_SHARE of the distances in either dire
 picture's patches otherwise show (their 90 % quantile): light, pose and texture move many patches, an anomaly moves a
 few. With more references, which are compared with each other, that power is smaller, since their variation is then
 known. `amount.py` measures besides how many of the patches there are; where that is unusual, the statistic is larger.
+`lightness.py` measures how much darker or lighter they are than their like, with a limit of its own.
 `normal_variation.py` turns the statistic into a score. This is not part of the paper, which asks a language model
 alone; it is the judge that needs no training.
 
@@ -48,6 +49,7 @@ from lad_reasoner.judges.evidence.backbone import Backbone
 from lad_reasoner.judges.evidence.bank import ORIENTATIONS, Bank, Found, mean_of_largest
 from lad_reasoner.judges.evidence.colours import lab_colours
 from lad_reasoner.judges.evidence.enlarging import enlarge
+from lad_reasoner.judges.evidence.lightness import Lightness, changes_of_lightness, find_limit
 from lad_reasoner.judges.evidence.normal_variation import NormalSpread
 from lad_reasoner.judges.evidence.registration import (
     Floats,
@@ -67,6 +69,7 @@ TURNED = 12  # references that are known in all of them; further ones upright, s
 UPRIGHT = (0,)  # the orientation in which a reference was taken
 NOT_TURNED = 1.10  # how much larger distances may be where no reference is turned: 1.00 to 1.09, or from 1.12 on
 DITHER = 6.0  # standard deviation, of 255
+COLOUR_UNITS = np.array([80, 30, 30], np.float32)  # of CIELAB, see `colour_vectors`
 COLOUR_SHARE = 0.2  # of the cosine distance; the network's features make up the rest
 WINDOW = 0.12  # of the long side: how far from its place a part of a fixed layout may be
 FREE_SHARE = 0.10  # of the patches found only elsewhere: from here on the layout is free and places do not count
@@ -98,20 +101,28 @@ class Measurement:
     free_share: float  # of the patches that are found only far from their places
     appearance: float  # one relative distance for the whole picture
     amount: Amount
+    lightness: Lightness
     limit: float  # of `appearance`
     imitated: tuple[str, ...]  # kinds of change with which an imitation took the place of `view`; see `imitation.py`
     features: Floats  # (rows, columns, channels) of the query's patches
 
     @property
     def statistic(self) -> float:
-        """What the score is made of: the appearance, more of it with unusual amounts, or the amount alone if larger."""
+        """What the score is made of: the appearance, more of it with unusual amounts; amount or lightness if larger."""
         with_amount = self.appearance * min(MOST_BY_AMOUNT, self.amount.above_typical)
-        return max(with_amount, self.amount.ratio * self.limit)
+        return max(with_amount, self.amount.ratio * self.limit, self.lightness.ratio * self.limit)
 
     @property
     def amount_speaks(self) -> bool:
         """Whether the amount made the verdict: it is further from its limit, or the appearance is within its own."""
+        if self.lightness_speaks:
+            return False
         return self.amount.ratio * self.limit > self.appearance or self.appearance < self.limit <= self.statistic
+
+    @property
+    def lightness_speaks(self) -> bool:
+        """Whether the lightness made the verdict: nothing is further from its limit."""
+        return self.lightness.ratio * self.limit == self.statistic
 
     @cached_property
     def missing_in_query(self) -> Floats:
@@ -122,8 +133,15 @@ class Measurement:
 
     @property
     def differences(self) -> Floats:
-        """The larger of both directions at each patch of the query, (rows, columns)."""
-        return np.maximum(self.added, self.missing_in_query)
+        """The largest of both directions, and of the change of lightness if it counts, at each patch of the query.
+
+        (rows, columns), all of them with the same limit.
+        """
+        larger = np.maximum(self.added, self.missing_in_query)
+        if not self.lightness_speaks and self.lightness.ratio < 1:
+            return larger
+        change = np.abs(self.lightness.change) * np.float32(self.limit / self.lightness.limit)
+        return np.maximum(larger, change)
 
     def anomaly_map(self, width: int, height: int) -> Floats:
         """`differences` at every pixel of a picture of this size, float32 (height, width)."""
@@ -149,6 +167,7 @@ class _Distances:
     missing: Floats  # (patches,), to the nearest patch anywhere in the query
     extra_added: Floats  # (patches,), how much more it is where only patches within the window may be taken
     extra_missing: Floats  # (patches,)
+    change_of_lightness: Floats  # (patches,) of the query
     reference: int
     orientation: int
     similarity: Similarity
@@ -216,9 +235,11 @@ class Matcher:
         shares = [distances.free_share for distances in left_out]
         # One reference does not show whether its layout is fixed: each query then decides for itself.
         self.place_weight: Final = _place_weight(float(np.median(shares))) if shares else None
-        shots = [self._place(distances) for distances in left_out if not distances.of_a_copy]
+        distinct = [distances for distances in left_out if not distances.of_a_copy]
+        shots = [self._place(distances) for distances in distinct]
         # With copies A, A and another shot B, only B has a distance to the others, and there are two shots.
         self.distinct: Final = min(len(self.views), len(shots) + 1)
+        self.limit_of_lightness: Final = find_limit([each.change_of_lightness for each in distinct], self.distinct)
         self.spread: Final = NormalSpread.estimate([self._appearance(each) for each in shots], self.distinct)
         upright = np.stack([of_reference[0] for of_reference in features])
         self.amounts: Final = Amounts.study(upright, self.distinct, spread_evenly(len(references), LEFT_OUT))
@@ -259,6 +280,7 @@ class Matcher:
             free_share=distances.free_share,
             appearance=placed.top / scale,
             amount=self.amounts.measure(features) if before is None else replace(before.amount, above_typical=1.0),
+            lightness=Lightness(distances.change_of_lightness.reshape(self.grid), self.limit_of_lightness),
             limit=limit,
             features=features,
         )
@@ -309,6 +331,7 @@ class Matcher:
             # Negative where the other picture has no such place, which is no reason to suspect a patch less.
             extra_added=np.maximum(added_at_place - added, np.float32(0)),
             extra_missing=np.maximum(missing_at_place - missing, np.float32(0)),
+            change_of_lightness=changes_of_lightness(likeness, _lightness(explained), _lightness(features)),
             reference=reference,
             orientation=orientation,
             similarity=similarity,
@@ -440,10 +463,16 @@ def colour_vectors(image: Image.Image, grid: tuple[int, int]) -> Floats:
     """
     # A box filter of this size takes the mean over each patch.
     lab = lab_colours(np.asarray(image.resize((grid[1], grid[0]), Image.Resampling.BOX)))
-    scaled = lab / np.array([80, 30, 30], np.float32)
+    scaled = lab / COLOUR_UNITS
     vectors = np.concatenate([scaled, np.ones_like(scaled[..., :1])], -1)
     unit: Floats = vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
     return unit
+
+
+def _lightness(features: Floats) -> Floats:
+    """That of CIELAB (patches,), from features (patches, channels) that end with `colour_vectors`."""
+    lightness: Floats = COLOUR_UNITS[0] * features[:, -4] / features[:, -1]
+    return lightness
 
 
 def dither(image: Image.Image) -> Image.Image:

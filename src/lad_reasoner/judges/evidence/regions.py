@@ -73,6 +73,7 @@ class Region:
     contrasts: tuple[float, float]  # CIELAB distance from its surroundings, in reference and query; zero if not known
     grain: float  # CIELAB distance of the surroundings from their own colour, where they are plainer
     from_ground: tuple[float, float]  # CIELAB distance of both colours from the ground; zero without a plain ground
+    by_lightness: bool = False  # nothing else of it is beyond the limit
 
     @property
     def kind(self) -> Change:
@@ -81,8 +82,10 @@ class Region:
         Where one picture shows the ground on which the product lies, and the other something else, that is a part. So
         is what stands out from its surroundings in one of the pictures alone; if no more than their grain does, the
         distances must say so, too. They do not tell by themselves: where one of four bolts is missing, its patches are
-        found in the other three, and the hole is what no reference shows.
+        found in the other three, and the hole is what no reference shows. What only is darker or lighter is there.
         """
+        if self.by_lightness:
+            return "changed"
         before, now = self.from_ground
         if max(before, now) >= OFF_GROUND and min(before, now) < GROUND:
             return "missing" if before > now else "added"
@@ -156,6 +159,7 @@ def find_regions(measurement: Measurement, query: Image.Image, limit: float) -> 
                 contrasts=(before, now),
                 grain=grain,
                 from_ground=colours.from_ground(reference_rgb, query_rgb) if reference_rgb is not None else (0.0, 0.0),
+                by_lightness=bool(max(added[inside].max(), missing[inside].max()) < limit <= peak),
             )
         )
     return sorted(regions, key=lambda region: -region.strength)
