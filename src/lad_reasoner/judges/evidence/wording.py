@@ -28,7 +28,7 @@ from lad_reasoner.judges.evidence.regions import MAX_REGIONS, RGB, Change, Regio
 from lad_reasoner.judges.evidence.whole_picture import Look, WholeChange
 from lad_reasoner.text import counted, place_words
 
-PROMPT_VERSION = "evidence-11"  # of this wording; there is no prompt
+PROMPT_VERSION = "evidence-12"  # of this wording; there is no prompt
 QUOTED = 4  # words of a text in the headline
 VISIBLY_LIGHTER = 60  # of 765, the sum of three channels: what one sees side by side
 
