@@ -201,7 +201,7 @@ class Evidence:
                 kinds = {self._on_ground(*colours) or by_contrast for colours in medians}
             else:
                 kinds = {one_sided if one_sided == "added" else "changed"}
-            if max(added[inside].max(), missing[inside].max()) < self.limit:
+            if self.measured.lightness_counts and max(added[inside].max(), missing[inside].max()) < self.limit:
                 kinds = {"changed"}  # by its lightness alone
             places.append(
                 Place(

@@ -124,6 +124,11 @@ class Measurement:
         """Whether the lightness made the verdict: nothing is further from its limit."""
         return self.lightness.ratio * self.limit == self.statistic
 
+    @property
+    def lightness_counts(self) -> bool:
+        """Whether the lightness has places: it made the verdict, or is beyond its limit as well."""
+        return self.lightness_speaks or self.lightness.ratio >= 1
+
     @cached_property
     def missing_in_query(self) -> Floats:
         """`missing` moved to where it should be in the query, (rows, columns); zero where out of view."""
@@ -138,7 +143,7 @@ class Measurement:
         (rows, columns), all of them with the same limit.
         """
         larger = np.maximum(self.added, self.missing_in_query)
-        if not self.lightness_speaks and self.lightness.ratio < 1:
+        if not self.lightness_counts:
             return larger
         change = np.abs(self.lightness.change) * np.float32(self.limit / self.lightness.limit)
         return np.maximum(larger, change)

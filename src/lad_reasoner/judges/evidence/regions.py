@@ -159,7 +159,7 @@ def find_regions(measurement: Measurement, query: Image.Image, limit: float) -> 
                 contrasts=(before, now),
                 grain=grain,
                 from_ground=colours.from_ground(reference_rgb, query_rgb) if reference_rgb is not None else (0.0, 0.0),
-                by_lightness=bool(max(added[inside].max(), missing[inside].max()) < limit <= peak),
+                by_lightness=measurement.lightness_counts and max(added[inside].max(), missing[inside].max()) < limit,
             )
         )
     return sorted(regions, key=lambda region: -region.strength)
