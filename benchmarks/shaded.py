@@ -3,9 +3,10 @@
     python benchmarks/shaded.py FOLDER [--references 4] [--most 20]
 
 FOLDER holds real photographs as `photographs.py` takes them. A square of a sixth of each side, at a place drawn at
-random, gets a share of its light, as a dead cell, a burn or a lamp would do it; nothing else of a good picture changes.
-A line for each data set and share: of how many pictures the verdict is yes as they are; of the changed ones without the
-lightness and with it; and how often the first box then lies on the square. Squares on a black ground change nothing.
+random and with a soft rim, gets a share of its light, as a burn or a lamp would do it; nothing else of a good picture
+changes. A line for each data set and share: of how many pictures the verdict is yes as they are; of the changed ones
+without the lightness and with it; and how often the first box then lies on the square. On a black ground a square
+changes nothing.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 from photographs import draw, limited, load_sets
-from PIL import Image, ImageEnhance
+from PIL import Image, ImageDraw, ImageEnhance, ImageFilter
 
 from lad_reasoner.files.pictures import Picture, read_picture
 from lad_reasoner.judges.evidence.judge import Evidence, StudiedReferences, describe, measure_query
@@ -23,15 +24,18 @@ from lad_reasoner.judges.evidence.matching import MOST_BY_AMOUNT, Measurement
 
 SHARES = (0.4, 0.6, 1.4)
 SIDE = 1 / 6  # of the picture's sides
+RIM = 1 / 50  # of the long side: standard deviation of the blur of the square's rim
 MIDDLE = 0.5  # of the square: so near to its middle lies that of the box
 
 
 def shade(image: Image.Image, share: float, rng: np.random.Generator) -> tuple[Image.Image, tuple[float, float]]:
     """The picture with a square that has this share of its light, and the square's middle as fractions."""
     left, top = rng.uniform(0, 1 - SIDE, 2)
-    box = tuple(round(at * side) for at, side in zip((left, top, left + SIDE, top + SIDE), 2 * image.size, strict=True))
-    changed = image.copy()
-    changed.paste(ImageEnhance.Brightness(image.crop(box)).enhance(share), box[:2])
+    corners = zip((left, top, left + SIDE, top + SIDE), 2 * image.size, strict=True)
+    mask = Image.new("L", image.size)
+    ImageDraw.Draw(mask).rectangle(tuple(round(at * side) for at, side in corners), fill=255)
+    soft = mask.filter(ImageFilter.GaussianBlur(RIM * max(image.size)))
+    changed = Image.composite(ImageEnhance.Brightness(image).enhance(share), image, soft)
     return changed, (left + SIDE / 2, top + SIDE / 2)
 
 
