@@ -18,7 +18,7 @@ from lad_reasoner.judges.evidence.lightness import (
     LIMIT,
     Lightness,
     _most_alike,
-    changes_of_lightness,
+    change_of_lightness,
     find_limit,
 )
 from lad_reasoner.judges.evidence.matching import _lightness, colour_vectors
@@ -101,12 +101,16 @@ def test_the_like_with_the_nearest_lightness_counts() -> None:
     # The median of the nearest ones, log(64 / 50) and log(80 / 80), is taken off both.
     common = math.log(64 / 50) / 2
     # For the first patch it is then the third of its like.
-    expected = [math.log(64 / 60) - common, 0 - common]
-    assert changes_of_lightness(likeness, of_reference, of_query).tolist() == pytest.approx(expected, abs=1e-6)
+    first, second = math.log(64 / 60) - common, 0 - common
+    # And the mean with its neighbours, of which there is the other one; beyond the edge stands the patch itself.
+    expected = [[(2 * first + second) / 3, (first + 2 * second) / 3]]
+    change = change_of_lightness(likeness, of_reference, of_query, (1, 2))
+    assert change.tolist() == [pytest.approx(row, abs=1e-6) for row in expected]
 
 
-def test_few_patches_are_enough() -> None:
-    assert changes_of_lightness(np.ones((1, 1), np.float32), np.ones(1, np.float32), np.ones(1, np.float32)) == [0]
+def test_one_patch_is_enough() -> None:
+    one = np.ones(1, np.float32)
+    assert change_of_lightness(one[None], one, one, (1, 1)).tolist() == [[0]]
 
 
 def test_the_limit_is_twice_what_good_pictures_show() -> None:

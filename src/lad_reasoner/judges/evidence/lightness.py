@@ -1,12 +1,13 @@
 """Lightness: is a place of the query darker or lighter than its like in the references?
 
-    change = changes_of_lightness(likeness, of_reference, of_query)   # (patches,)
-    lightness = Lightness(change.reshape(grid), find_limit(changes_of_references, distinct=4))
+    change = change_of_lightness(likeness, of_reference, of_query, grid)      # (rows, columns)
+    lightness = Lightness(change, find_limit(changes_of_references, distinct=4))
     lightness.ratio                                  # 1.4: that many times the limit
 
 The network recognises a thing in any light, so a solar cell that is dead, a burn or a coat that is missing is the same
-to it. Here each patch of the query is compared in lightness with the patches of the reference that are most alike;
-what the whole picture has in common is left out. Three references or more show how large such changes are among good
+to it. Here each patch of the query is compared in lightness with the patches of the reference that are most alike, and
+so are its neighbours, in the mean, since edges fall into patches by chance; what the whole picture has in common is
+left out. Three references or more show how large such changes are among good
 pictures: twice that is the limit. With fewer nothing is said: shadows and reflections of one product are no measure of
 those of another.
 """
@@ -21,15 +22,17 @@ from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import uniform_filter
 
 from lad_reasoner.judges.evidence.registration import Floats
 
+AROUND = 3  # patches on a side of the square whose mean counts
 ALIKE = 3  # patches of the reference: one of them has the lightness that is nearest
 DARKEST = 16.0  # CIELAB: where it is added, a lamp that is brighter multiplies every lightness by the same
 TOP_SHARE = 0.02  # of the patches
 FEWEST = 3  # references
-LIMIT = 2.0  # times what good pictures show; on six real sets one good picture of some 500 reached it
-LEAST = 0.1  # a change (logarithm of a ratio) that good pictures may always show
+LIMIT = 2.0  # times what good pictures show
+LEAST = 0.06  # a change (logarithm of a ratio) that good pictures may always show
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,8 +48,8 @@ class Lightness:
         return _mean_of_largest(self.change) / self.limit
 
 
-def changes_of_lightness(likeness: Floats, of_reference: Floats, of_query: Floats) -> Floats:
-    """By how much each patch of the query is lighter than its like (patches,), as the logarithm of a ratio.
+def change_of_lightness(likeness: Floats, of_reference: Floats, of_query: Floats, grid: tuple[int, int]) -> Floats:
+    """By how much the patches of the query are lighter than their like, as the logarithm of a ratio: (rows, columns).
 
     `likeness` is (reference's patches, query's patches); lightness is that of CIELAB, (patches,) each.
     """
@@ -54,12 +57,13 @@ def changes_of_lightness(likeness: Floats, of_reference: Floats, of_query: Float
     change = np.log(of_query + np.float32(DARKEST)) - np.log(of_reference + np.float32(DARKEST))[alike]
     change -= np.median(change[0])  # light and exposure of the whole picture
     nearest = np.abs(change).argmin(0)
-    least: Floats = np.take_along_axis(change, nearest[None], 0)[0]
-    return least
+    least = np.take_along_axis(change, nearest[None], 0).reshape(grid)
+    mean: Floats = uniform_filter(least, AROUND, mode="nearest")
+    return mean
 
 
 def find_limit(changes: Sequence[Floats], distinct: int) -> float:
-    """From the changes (patches,) of references against the others, of which `distinct` are no copies of another."""
+    """From the changes (rows, columns) of references against the others, of which `distinct` are no copies."""
     if distinct < FEWEST:
         return math.inf
     return LIMIT * statistics.geometric_mean(max(LEAST, _mean_of_largest(change)) for change in changes)

@@ -49,7 +49,7 @@ from lad_reasoner.judges.evidence.backbone import Backbone
 from lad_reasoner.judges.evidence.bank import ORIENTATIONS, Bank, Found, mean_of_largest
 from lad_reasoner.judges.evidence.colours import lab_colours
 from lad_reasoner.judges.evidence.enlarging import enlarge
-from lad_reasoner.judges.evidence.lightness import Lightness, changes_of_lightness, find_limit
+from lad_reasoner.judges.evidence.lightness import Lightness, change_of_lightness, find_limit
 from lad_reasoner.judges.evidence.normal_variation import NormalSpread
 from lad_reasoner.judges.evidence.registration import (
     Floats,
@@ -172,7 +172,7 @@ class _Distances:
     missing: Floats  # (patches,), to the nearest patch anywhere in the query
     extra_added: Floats  # (patches,), how much more it is where only patches within the window may be taken
     extra_missing: Floats  # (patches,)
-    change_of_lightness: Floats  # (patches,) of the query
+    change_of_lightness: Floats  # (rows, columns) of the query's patches
     reference: int
     orientation: int
     similarity: Similarity
@@ -285,7 +285,7 @@ class Matcher:
             free_share=distances.free_share,
             appearance=placed.top / scale,
             amount=self.amounts.measure(features) if before is None else replace(before.amount, above_typical=1.0),
-            lightness=Lightness(distances.change_of_lightness.reshape(self.grid), self.limit_of_lightness),
+            lightness=Lightness(distances.change_of_lightness, self.limit_of_lightness),
             limit=limit,
             features=features,
         )
@@ -336,7 +336,7 @@ class Matcher:
             # Negative where the other picture has no such place, which is no reason to suspect a patch less.
             extra_added=np.maximum(added_at_place - added, np.float32(0)),
             extra_missing=np.maximum(missing_at_place - missing, np.float32(0)),
-            change_of_lightness=changes_of_lightness(likeness, _lightness(explained), _lightness(features)),
+            change_of_lightness=change_of_lightness(likeness, _lightness(explained), _lightness(features), self.grid),
             reference=reference,
             orientation=orientation,
             similarity=similarity,
