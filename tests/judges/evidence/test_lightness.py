@@ -114,14 +114,17 @@ def test_one_patch_is_enough() -> None:
 
 
 def test_the_limit_is_twice_what_good_pictures_show() -> None:
-    changes = [np.full(100, value, np.float32) for value in (0.2, -0.4, 0.8)]
-    assert find_limit(changes, 3) == pytest.approx(LIMIT * 0.4)
+    changes = [np.full((10, 10), value, np.float32) for value in (0.1, -0.08, 0.064)]
+    typical = (0.1 * 0.08 * 0.064) ** (1 / 3)
+    assert find_limit(changes, 3) == pytest.approx(LIMIT * typical)
     assert find_limit(changes[:2], 2) == math.inf
-    assert find_limit([np.zeros(100, np.float32)] * 3, 3) == pytest.approx(LIMIT * LEAST)
+    assert find_limit([np.zeros((10, 10), np.float32)] * 3, 3) == pytest.approx(LIMIT * LEAST)
+    # Where the light is not steady, nothing is known.
+    assert find_limit([*changes[:2], np.full((10, 10), 0.1, np.float32)], 3) == math.inf
     # The mean of the largest of 2 % of the patches.
-    one = np.zeros(100, np.float32)
-    one[7] = 0.6
-    assert find_limit([one] * 3, 3) == pytest.approx(LIMIT * 0.3)
+    one = np.zeros((10, 10), np.float32)
+    one[3, 7] = 0.14
+    assert find_limit([one] * 3, 3) == pytest.approx(LIMIT * 0.07)
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(1, 6), st.integers(3, 9))

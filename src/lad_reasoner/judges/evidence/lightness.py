@@ -33,6 +33,7 @@ TOP_SHARE = 0.02  # of the patches
 FEWEST = 3  # references
 LIMIT = 2.0  # times what good pictures show
 LEAST = 0.06  # a change (logarithm of a ratio) that good pictures may always show
+STEADY = 0.08  # a larger change among good pictures: their light is not steady, and new ones are beyond any limit of it
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +41,7 @@ class Lightness:
     """How far the lightness of a query's patches is from that of their like."""
 
     change: Floats  # (rows, columns), logarithm of a ratio: above zero where the query is lighter
-    limit: float  # of the mean of the largest changes; infinite with few references
+    limit: float  # of the mean of the largest changes; infinite where that is not known
 
     @cached_property
     def ratio(self) -> float:
@@ -63,10 +64,11 @@ def change_of_lightness(likeness: Floats, of_reference: Floats, of_query: Floats
 
 
 def find_limit(changes: Sequence[Floats], distinct: int) -> float:
-    """From the changes (rows, columns) of references against the others, of which `distinct` are no copies."""
+    """From the changes (rows, columns) of references against the others, of which `distinct` are no copies; infinite if unknown."""
     if distinct < FEWEST:
         return math.inf
-    return LIMIT * statistics.geometric_mean(max(LEAST, _mean_of_largest(change)) for change in changes)
+    typical = statistics.geometric_mean(max(LEAST, _mean_of_largest(change)) for change in changes)
+    return LIMIT * typical if typical <= STEADY else math.inf
 
 
 def _most_alike(likeness: Floats, number: int) -> NDArray[np.intp]:
