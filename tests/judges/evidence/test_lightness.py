@@ -114,8 +114,8 @@ def test_one_patch_is_enough() -> None:
 
 
 def test_the_limit_is_twice_what_good_pictures_show() -> None:
-    changes = [np.full((10, 10), value, np.float32) for value in (0.1, -0.08, 0.064)]
-    typical = (0.1 * 0.08 * 0.064) ** (1 / 3)
+    changes = [np.full((10, 10), value, np.float32) for value in (0.09, -0.08, 0.064)]
+    typical = (0.09 * 0.08 * 0.064) ** (1 / 3)
     assert find_limit(changes, 3) == pytest.approx(LIMIT * typical)
     assert find_limit(changes[:2], 2) == math.inf
     assert find_limit([np.zeros((10, 10), np.float32)] * 3, 3) == pytest.approx(LIMIT * LEAST)

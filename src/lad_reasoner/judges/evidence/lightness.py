@@ -7,9 +7,8 @@
 The network recognises a thing in any light, so a solar cell that is dead, a burn or a coat that is missing is the same
 to it. Here each patch of the query is compared in lightness with the patches of the reference that are most alike, and
 so are its neighbours, in the mean, since edges fall into patches by chance; what the whole picture has in common is
-left out. Three references or more show how large such changes are among good
-pictures: twice that is the limit. With fewer nothing is said: shadows and reflections of one product are no measure of
-those of another.
+left out. Three references or more show how large such changes are among good pictures: twice that is the limit. With
+fewer, or where shadows and reflections change from picture to picture, nothing is said.
 """
 
 from __future__ import annotations
@@ -64,7 +63,10 @@ def change_of_lightness(likeness: Floats, of_reference: Floats, of_query: Floats
 
 
 def find_limit(changes: Sequence[Floats], distinct: int) -> float:
-    """From the changes (rows, columns) of references against the others, of which `distinct` are no copies; infinite if unknown."""
+    """From the changes (rows, columns) of references against the others, of which `distinct` are no copies.
+
+    Infinite with few of them, and where their light is not steady.
+    """
     if distinct < FEWEST:
         return math.inf
     typical = statistics.geometric_mean(max(LEAST, _mean_of_largest(change)) for change in changes)
