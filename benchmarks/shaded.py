@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 from photographs import draw, limited, load_sets
-from PIL import Image, ImageDraw, ImageEnhance, ImageFilter
+from PIL import Image, ImageEnhance, ImageFilter
 
 from lad_reasoner.files.pictures import Picture, read_picture
 from lad_reasoner.judges.evidence.judge import Evidence, StudiedReferences, describe, measure_query
@@ -33,7 +33,7 @@ def shade(image: Image.Image, share: float, rng: np.random.Generator) -> tuple[I
     left, top = rng.uniform(0, 1 - SIDE, 2)
     corners = zip((left, top, left + SIDE, top + SIDE), 2 * image.size, strict=True)
     mask = Image.new("L", image.size)
-    ImageDraw.Draw(mask).rectangle(tuple(round(at * side) for at, side in corners), fill=255)
+    mask.paste(255, tuple(round(at * side) for at, side in corners))
     soft = mask.filter(ImageFilter.GaussianBlur(RIM * max(image.size)))
     changed = Image.composite(ImageEnhance.Brightness(image).enhance(share), image, soft)
     return changed, (left + SIDE / 2, top + SIDE / 2)
