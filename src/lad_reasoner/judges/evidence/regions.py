@@ -139,8 +139,8 @@ def find_regions(measurement: Measurement, query: Image.Image, limit: float) -> 
         if inside.mean() < SMALLEST_REGION and peak < largest:
             continue
         rows, columns = np.nonzero(inside)
-        reference_rgb, query_rgb = colours.where_they_differ(inside)
-        before, now, grain = colours.contrasts(inside) if reference_rgb is not None else (0.0, 0.0, 0.0)
+        of_reference, of_query = colours.where_they_differ(inside)
+        before, now, grain = colours.contrasts(inside) if of_reference is not None else (0.0, 0.0, 0.0)
         regions.append(
             Region(
                 left=columns.min() / width,
@@ -154,11 +154,11 @@ def find_regions(measurement: Measurement, query: Image.Image, limit: float) -> 
                 missing=float(missing[inside].mean()),
                 strength=float(peak) / limit,
                 elongation=_elongation(rows, columns),
-                reference_rgb=reference_rgb,
-                query_rgb=query_rgb,
+                reference_rgb=None if of_reference is None else _typical(of_reference),
+                query_rgb=_typical(of_query),
                 contrasts=(before, now),
                 grain=grain,
-                from_ground=colours.from_ground(reference_rgb, query_rgb) if reference_rgb is not None else (0.0, 0.0),
+                from_ground=(0.0, 0.0) if of_reference is None else colours.from_ground(of_reference, of_query),
                 by_lightness=measurement.lightness_counts and max(added[inside].max(), missing[inside].max()) < limit,
             )
         )
@@ -193,19 +193,19 @@ class _Colours:
         moved = sample(self._view, self._points[::step, ::step][cells])  # (3, cells)
         return moved.T.round().astype(np.uint8)
 
-    def where_they_differ(self, inside: NDArray[np.bool_]) -> tuple[RGB | None, RGB]:
-        """The colours of reference and query that a region, cells of the map, shows where the two deviate.
+    def where_they_differ(self, inside: NDArray[np.bool_]) -> tuple[NDArray[np.uint8] | None, NDArray[np.uint8]]:
+        """The colours (cells, 3) of reference and query that a region, cells of the map, shows where the two deviate.
 
         A mean or median would hide red print on white. So every cell that deviates votes, by how much it deviates, for
-        its pair of named colours. Only cells that the reference shows count; where it shows less than half of the
-        region, it has no colour, and the query's is the most common one.
+        its pair of named colours, and those of the winning pair are returned. Only cells that the reference shows
+        count; where it shows less than half of the region, it has no colour, and the query's is the most common one.
         """
         inside = inside.repeat(FINER, 0).repeat(FINER, 1)
         comparable = inside & self.shown
         if 2 * comparable.sum() < inside.sum():
             query = _thin_out(self.query[inside])
             common, _ = Counter(map(_name, query)).most_common(1)[0]
-            return None, _typical(query[[_name(colour) == common for colour in query]])
+            return None, query[[_name(colour) == common for colour in query]]
         both = np.concatenate([self._reference(comparable), self.query[comparable]], 1)  # (cells, 6)
         deviation = np.abs(both[:, :3].astype(int) - both[:, 3:]).sum(1)
         deviating = deviation >= DEVIATING * deviation.max()
@@ -219,7 +219,7 @@ class _Colours:
             votes[pair] += votes_of_cell
         winner, _ = votes.most_common(1)[0]
         chosen = both[[pair == winner for pair in pairs]]
-        return _typical(chosen[:, :3]), _typical(chosen[:, 3:])
+        return chosen[:, :3], chosen[:, 3:]
 
     def contrasts(self, inside: NDArray[np.bool_]) -> tuple[float, float, float]:
         """How far a region, cells of the map, stands out from its surroundings in reference and query, and their grain.
@@ -246,11 +246,15 @@ class _Colours:
             grains.append(float(np.median(np.linalg.norm(lab_colours(surroundings[None])[0] - ground, axis=-1))))
         return contrasts[0], contrasts[1], min(grains)
 
-    def from_ground(self, reference: RGB, query: RGB) -> tuple[float, float]:
-        """CIELAB distances of the colours from the ground of their pictures; zero if these have none."""
+    def from_ground(self, reference: NDArray[np.uint8], query: NDArray[np.uint8]) -> tuple[float, float]:
+        """CIELAB distances of the median colours (of cells, 3) from the ground of their pictures.
+
+        Zero if these have none.
+        """
         if self._ground is None:
             return 0.0, 0.0
-        lab = lab_colours(np.array([[reference, query]], np.uint8))[0]  # (pictures, 3)
+        medians = np.stack([np.median(cells, axis=0) for cells in (reference, query)])
+        lab = lab_colours(medians.round().astype(np.uint8)[None])[0]  # (pictures, 3)
         before, now = np.linalg.norm(lab - self._ground, axis=-1).tolist()
         return before, now
 
