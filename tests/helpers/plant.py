@@ -121,12 +121,19 @@ def mqtt_broker(port: int) -> Iterator[None]:
 
 
 class Mqtt5Broker:
-    """Speaks so much of MQTT 5 that a client can publish; `login` and `refusals` are its reason codes."""
+    """Speaks so much of MQTT 5 that a client can publish; `login` and `refusals` are its reason codes.
+
+    A message of more than `largest` bytes ends the connection, as the standard wants it.
+    """
 
     def __init__(
-        self, login: int = 0, refusals: dict[str, int] | None = None, tls: ssl.SSLContext | None = None
+        self,
+        login: int = 0,
+        refusals: dict[str, int] | None = None,
+        tls: ssl.SSLContext | None = None,
+        largest: int | None = None,
     ) -> None:
-        self.login, self.refusals, self._tls = login, refusals or {}, tls
+        self.login, self.refusals, self._tls, self._largest = login, refusals or {}, tls, largest
         self.published: list[tuple[str, bytes]] = []
         self._socket = socket.create_server(("127.0.0.1", 0))
         self.port = self._socket.getsockname()[1]
@@ -159,8 +166,12 @@ class Mqtt5Broker:
         while head := stream.read(1):
             body = stream.read(_read_length(stream))
             kind = head[0] >> 4
+            if self._largest is not None and len(body) > self._largest:
+                return
             if kind == 1:  # CONNECT: CONNACK
-                connection.sendall(bytes([0x20, 3, 0, self.login, 0]))
+                # The property 0x27 is the largest message.
+                properties = b"" if self._largest is None else b"\x27" + self._largest.to_bytes(4, "big")
+                connection.sendall(bytes([0x20, 3 + len(properties), 0, self.login, len(properties)]) + properties)
             elif kind == 3:  # PUBLISH: PUBACK
                 end = 2 + int.from_bytes(body[:2], "big")
                 topic, number = body[2:end].decode(), body[end : end + 2]

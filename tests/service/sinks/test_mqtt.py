@@ -14,7 +14,7 @@ from lad_reasoner.service.delivery import Delivery
 from lad_reasoner.service.journal import Journal
 from lad_reasoner.service.parts import PartResult
 from lad_reasoner.service.sinks import mqtt, open_sink
-from lad_reasoner.service.sinks.sink import UndeliveredError
+from lad_reasoner.service.sinks.sink import RejectedResultError, UndeliveredError
 
 
 class Subscriber:
@@ -143,6 +143,23 @@ def test_a_topic_that_the_broker_refuses_is_no_delivery(caplog: pytest.LogCaptur
         sink.close()
     assert not caplog.records
     assert [topic for topic, _ in broker.published] == ["line/status", "line/status"]
+
+
+def test_a_result_that_is_larger_than_the_broker_takes_does_not_block_the_next() -> None:
+    large, small = part_result(1, part="x" * 5000), part_result(2)
+    with Mqtt5Broker(largest=4000) as broker:
+        sink = open_sink(f"mqtt://127.0.0.1:{broker.port}/line")
+        sink.open()
+        with pytest.raises(
+            RejectedResultError, match=r"for line has \d{4} bytes, the broker takes 4000; raise its limit"
+        ):
+            sink.deliver(large, NOWHERE)
+        sink.check()  # still connected
+        sink.deliver(small, NOWHERE)
+        sink.close()
+    assert [PartResult.model_validate_json(payload) for topic, payload in broker.published if topic == "line"] == [
+        small
+    ]
 
 
 def test_results_go_where_the_status_may_not(caplog: pytest.LogCaptureFixture) -> None:

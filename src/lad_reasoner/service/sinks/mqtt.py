@@ -22,6 +22,7 @@ from lad_reasoner.errors import InputError, require
 from lad_reasoner.remote.certificates import explain_certificate
 from lad_reasoner.service.parts import PartResult, PictureFile
 from lad_reasoner.service.sinks.sink import (
+    RejectedResultError,
     Sink,
     SinkAddress,
     UndeliveredError,
@@ -36,6 +37,7 @@ TIMEOUT = 10.0  # seconds for the broker to answer
 KEEPALIVE = 15  # seconds; a broker that hears nothing for half as long again publishes `offline`
 
 OTHER_VERSION, BAD_USER, NOT_AUTHORISED = 132, 134, 135  # reasons of MQTT 5; paho gives them for 3.1.1, too
+FRAME = 10  # bytes of a message beside topic and payload, at most: kind, lengths, number, no properties
 CONNECTED, ENDED = -1, -2  # events of a connection, beside the numbers of messages
 
 
@@ -118,7 +120,8 @@ class _Connection:
     def __init__(self, client: Any, address: SinkAddress) -> None:
         self._client, self._address = client, address
         self._events: queue.SimpleQueue[tuple[int, Any]] = queue.SimpleQueue()
-        client.on_connect = lambda client, data, flags, reason, properties: self._events.put((CONNECTED, reason))
+        self._largest: int | None = None  # bytes of a message that the broker takes
+        client.on_connect = self._connected
         client.on_publish = lambda client, data, number, reason, properties: self._events.put((number, reason))
         client.on_disconnect = lambda client, data, flags, reason, properties: self._events.put((ENDED, reason))
         client.connect_timeout = TIMEOUT
@@ -136,6 +139,10 @@ class _Connection:
         except UndeliveredError:
             client.loop_stop()
             raise
+
+    def _connected(self, client: Any, data: Any, flags: Any, reason: Any, properties: Any) -> None:
+        self._largest = getattr(properties, "MaximumPacketSize", None)  # of MQTT 5, where it is told
+        self._events.put((CONNECTED, reason))
 
     def _greet(self) -> None:
         """Wait for the broker's yes."""
@@ -162,7 +169,15 @@ class _Connection:
         return bool(self._client.is_connected())
 
     def publish(self, topic: str, payload: str, *, retain: bool = False) -> Any:
-        """The broker's reason code, once it has the message; UndeliveredError if it does not say so."""
+        """The broker's reason code, once it has the message; UndeliveredError if it does not say so.
+
+        RejectedResultError if it is larger than the broker takes: that would close the connection, again and again.
+        """
+        size = len(topic.encode()) + len(payload.encode()) + FRAME
+        if self._largest is not None and size > self._largest:
+            raise RejectedResultError(
+                f"the message for {topic} has {size} bytes, the broker takes {self._largest}; raise its limit"
+            )
         sent = self._client.publish(topic, payload, qos=1, retain=retain)
         if sent.rc != 0:
             raise _ClosedError("the broker closed the connection")
