@@ -301,7 +301,8 @@ class Matcher:
         """Of a query at working size, with its features (patches, channels), to all references."""
 
         def among(turns: Sequence[int]) -> _Distances:
-            return self._distances(query, features, self.bank.search(features, references, turns), imitation)
+            found = self.bank.search(features, references, turns)
+            return self._distances(query, features, found, imitation, lightness=math.isfinite(self.limit_of_lightness))
 
         references = range(len(self.views))
         # Light and focus move many patches, some of them nearer to turned ones: no reason to suspect these.
@@ -315,7 +316,13 @@ class Matcher:
         return among([orientation]) if orientation else distances
 
     def _distances(
-        self, query: Image.Image, features: Floats, found: Found, imitation: Imitation | None = None
+        self,
+        query: Image.Image,
+        features: Floats,
+        found: Found,
+        imitation: Imitation | None = None,
+        *,
+        lightness: bool = True,
     ) -> _Distances:
         """Of a query at working size, with its features (patches, channels), from what the bank found of it."""
         added, (reference, orientation) = found
