@@ -14,7 +14,6 @@ from lad_reasoner.judges.evidence.backbone import Backbone
 from lad_reasoner.judges.evidence.colours import lab_colours
 from lad_reasoner.judges.evidence.judge import StudiedReferences, describe, measure_query
 from lad_reasoner.judges.evidence.lightness import (
-    LEAST,
     LIMIT,
     Lightness,
     _most_alike,
@@ -113,18 +112,17 @@ def test_one_patch_is_enough() -> None:
     assert change_of_lightness(one[None], one, one, (1, 1)).tolist() == [[0]]
 
 
-def test_the_limit_is_twice_what_good_pictures_show() -> None:
-    changes = [np.full((10, 10), value, np.float32) for value in (0.09, -0.08, 0.064)]
-    typical = (0.09 * 0.08 * 0.064) ** (1 / 3)
-    assert find_limit(changes, 3) == pytest.approx(LIMIT * typical)
+def test_the_limit_is_for_steady_light() -> None:
+    changes = [np.full((10, 10), value, np.float32) for value in (0.07, -0.06, 0.08)]
+    assert find_limit(changes, 3) == LIMIT
     assert find_limit(changes[:2], 2) == math.inf
-    assert find_limit([np.zeros((10, 10), np.float32)] * 3, 3) == pytest.approx(LIMIT * LEAST)
-    # Where the light is not steady, nothing is known.
-    assert find_limit([*changes[:2], np.full((10, 10), 0.1, np.float32)], 3) == math.inf
-    # The mean of the largest of 2 % of the patches.
+    assert find_limit([*changes[:2], np.full((10, 10), -0.1, np.float32)], 3) == math.inf
+    # The mean of the largest of 2 % of the patches counts.
     one = np.zeros((10, 10), np.float32)
     one[3, 7] = 0.14
-    assert find_limit([one] * 3, 3) == pytest.approx(LIMIT * 0.07)
+    assert find_limit([one] * 3, 3) == LIMIT
+    one[3, 7] = 0.16
+    assert find_limit([one] * 3, 3) == math.inf
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(1, 6), st.integers(3, 9))

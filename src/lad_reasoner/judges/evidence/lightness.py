@@ -7,8 +7,8 @@
 The network recognises a thing in any light, so a solar cell that is dead, a burn or a coat that is missing is the same
 to it. Here each patch of the query is compared in lightness with the patches of the reference that are most alike, and
 so are its neighbours, in the mean, since edges fall into patches by chance; what the whole picture has in common is
-left out. Three references or more show how large such changes are among good pictures: twice that is the limit. With
-fewer, or where shadows and reflections change from picture to picture, nothing is said.
+left out. Three references or more show how large such changes are among good pictures. Where the light is not steady,
+so that shadows and reflections change from picture to picture, and with fewer references, nothing is said.
 """
 
 from __future__ import annotations
@@ -30,9 +30,8 @@ ALIKE = 3  # patches of the reference: one of them has the lightness that is nea
 DARKEST = 16.0  # CIELAB: where it is added, a lamp that is brighter multiplies every lightness by the same
 TOP_SHARE = 0.02  # of the patches
 FEWEST = 3  # references
-LIMIT = 2.0  # times what good pictures show
-LEAST = 0.06  # a change (logarithm of a ratio) that good pictures may always show
-STEADY = 0.08  # a larger change among good pictures: their light is not steady, and new ones are beyond any limit of it
+STEADY = 0.075  # mean change (logarithm of a ratio) among good pictures, at most
+LIMIT = 0.15  # of such a product
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,10 +66,8 @@ def find_limit(changes: Sequence[Floats], distinct: int) -> float:
 
     Infinite with few of them, and where their light is not steady.
     """
-    if distinct < FEWEST:
-        return math.inf
-    typical = statistics.geometric_mean(max(LEAST, _mean_of_largest(change)) for change in changes)
-    return LIMIT * typical if typical <= STEADY else math.inf
+    steady = distinct >= FEWEST and statistics.fmean(map(_mean_of_largest, changes)) <= STEADY
+    return LIMIT if steady else math.inf
 
 
 def _most_alike(likeness: Floats, number: int) -> NDArray[np.intp]:
