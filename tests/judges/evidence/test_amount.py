@@ -11,7 +11,7 @@ from scipy.optimize import linear_sum_assignment
 from helpers.scenes import BLUE, RED
 from helpers.shots import shot
 from lad_reasoner.files.pictures import Picture, read_picture
-from lad_reasoner.judges.evidence.amount import FEWEST, LEAST_TYPICAL, LIMIT, LIMIT_OF_FEW, Amounts, _pool
+from lad_reasoner.judges.evidence.amount import FEWEST, LEAST, LIMIT, LIMIT_OF_FEW, Amounts, _pool
 from lad_reasoner.judges.evidence.backbone import Backbone
 from lad_reasoner.judges.evidence.judge import StudiedReferences, describe, measure_query
 from lad_reasoner.judges.evidence.matching import MOST_BY_AMOUNT, Matcher
@@ -52,8 +52,8 @@ def test_references_that_differ_in_amount_allow_it() -> None:
 
 def test_references_of_one_pose_do_not_show_what_is_typical() -> None:
     strict = Amounts.study(np.stack([mosaic(8, seed) for seed in range(3)]), 3, range(3))
-    assert strict.typical == pytest.approx(LEAST_TYPICAL)
-    assert strict.measure(mosaic(9, 7)).above_typical == pytest.approx(1 / 16 / LEAST_TYPICAL, abs=1e-3)
+    assert strict.typical == pytest.approx(LEAST)
+    assert strict.measure(mosaic(9, 7)).above_typical == pytest.approx(1 / 16 / LEAST, abs=1e-3)
 
 
 def test_the_least_excess_is_that_of_assigning_to_every_reference() -> None:

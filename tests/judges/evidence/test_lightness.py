@@ -15,6 +15,7 @@ from lad_reasoner.judges.evidence.colours import lab_colours
 from lad_reasoner.judges.evidence.judge import StudiedReferences, describe, measure_query
 from lad_reasoner.judges.evidence.lightness import (
     LIMIT,
+    STEADY,
     Lightness,
     _most_alike,
     change_of_lightness,
@@ -88,7 +89,7 @@ def test_a_change_counts_with_the_limit_of_all_distances(studied: StudiedReferen
     change = np.zeros_like(measured.added)
     change[0, 0] = -3 * measured.lightness.limit * change.size * 0.02
     measured = replace(measured, lightness=Lightness(change, measured.lightness.limit))
-    assert measured.lightness.ratio == pytest.approx(3, rel=0.05)  # of a whole number of patches
+    assert measured.lightness.ratio == pytest.approx(3**0.5, rel=0.05)  # of a whole number of patches
     assert measured.statistic == pytest.approx(measured.lightness.ratio * measured.limit)
     assert measured.differences[0, 0] / measured.limit == pytest.approx(3 * change.size * 0.02)
 
@@ -112,17 +113,16 @@ def test_one_patch_is_enough() -> None:
     assert change_of_lightness(one[None], one, one, (1, 1)).tolist() == [[0]]
 
 
-def test_the_limit_is_for_steady_light() -> None:
+def test_the_limit_rises_where_the_light_is_not_steady() -> None:
     changes = [np.full((10, 10), value, np.float32) for value in (0.07, -0.06, 0.08)]
     assert find_limit(changes, 3) == LIMIT
     assert find_limit(changes[:2], 2) == math.inf
-    assert find_limit([*changes[:2], np.full((10, 10), -0.1, np.float32)], 3) == math.inf
+    unsteady = [np.full((10, 10), 2 * STEADY, np.float32)] * 3
+    assert find_limit(unsteady, 3) == pytest.approx(4 * LIMIT)
     # The mean of the largest of 2 % of the patches counts.
     one = np.zeros((10, 10), np.float32)
-    one[3, 7] = 0.14
-    assert find_limit([one] * 3, 3) == LIMIT
-    one[3, 7] = 0.16
-    assert find_limit([one] * 3, 3) == math.inf
+    one[3, 7] = 6 * STEADY
+    assert find_limit([one] * 3, 3) == pytest.approx(9 * LIMIT)
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(1, 6), st.integers(3, 9))

@@ -35,8 +35,7 @@ CELL = 2  # patches on a cell's side: fewer cells, since an assignment costs the
 FEWEST = 3  # references
 LIMIT = 2.0  # times the largest excess among the references; no good picture of seven real sets reached it
 LIMIT_OF_FEW = 0.034  # excess (cosine distance), with fewer; no good picture of seven real sets reached it
-LEAST = 0.004  # excess (cosine distance) that is always normal: references of one pose show less than there is
-LEAST_TYPICAL = 0.008  # excess (cosine distance) that is never unusual, for the same reason
+LEAST = 0.008  # excess (cosine distance) that is never unusual: references of one pose show less than there is
 ROUNDING = 1e-6  # of a mean of float32
 NEAREST = 10  # references that a query is assigned to, by their nearest patches
 
@@ -73,7 +72,7 @@ class Amounts:
         for index in left_out:
             others = [other for other in range(len(cells)) if other != index]
             excesses.append(_least_excess(cells[index], cells, others)[0])
-        typical = statistics.geometric_mean(max(LEAST_TYPICAL, excess) for excess in excesses)
+        typical = statistics.geometric_mean(max(LEAST, excess) for excess in excesses)
         return cls(cells, LIMIT * max(LEAST, *excesses), typical)
 
     def measure(self, features: Floats) -> Amount:

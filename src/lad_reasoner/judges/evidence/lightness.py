@@ -8,7 +8,8 @@ The network recognises a thing in any light, so a solar cell that is dead, a bur
 to it. Here each patch of the query is compared in lightness with the patches of the reference that are most alike, and
 so are its neighbours, in the mean, since edges fall into patches by chance; what the whole picture has in common is
 left out. Three references or more show how large such changes are among good pictures. Where the light is not steady,
-so that shadows and reflections change from picture to picture, and with fewer references, nothing is said.
+shadows and reflections change from picture to picture, and no few of them show the next one: the limit rises steeply
+then. With fewer references nothing is said.
 """
 
 from __future__ import annotations
@@ -30,8 +31,8 @@ ALIKE = 3  # patches of the reference: one of them has the lightness that is nea
 DARKEST = 16.0  # CIELAB: where it is added, a lamp that is brighter multiplies every lightness by the same
 TOP_SHARE = 0.02  # of the patches
 FEWEST = 3  # references
-STEADY = 0.075  # mean change (logarithm of a ratio) among good pictures, at most
-LIMIT = 0.15  # of such a product
+LIMIT = 0.15  # change (logarithm of a ratio)
+STEADY = 0.075  # mean change among good pictures; beyond it the limit rises with the square
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,12 +40,16 @@ class Lightness:
     """How far the lightness of a query's patches is from that of their like."""
 
     change: Floats  # (rows, columns), logarithm of a ratio: above zero where the query is lighter
-    limit: float  # of the mean of the largest changes; infinite where that is not known
+    limit: float  # of the mean of the largest changes; infinite with few references
 
     @cached_property
     def ratio(self) -> float:
-        """The mean of the largest changes in units of the limit."""
-        return _mean_of_largest(self.change) / self.limit
+        """The mean of the largest changes in units of the limit; the root of that above it.
+
+        Changes of light have a wider scale than distances, with which the ratio is compared.
+        """
+        ratio = _mean_of_largest(self.change) / self.limit
+        return ratio if ratio < 1 else ratio**0.5
 
 
 def change_of_lightness(likeness: Floats, of_reference: Floats, of_query: Floats, grid: tuple[int, int]) -> Floats:
@@ -62,12 +67,11 @@ def change_of_lightness(likeness: Floats, of_reference: Floats, of_query: Floats
 
 
 def find_limit(changes: Sequence[Floats], distinct: int) -> float:
-    """From the changes (rows, columns) of references against the others, of which `distinct` are no copies.
-
-    Infinite with few of them, and where their light is not steady.
-    """
-    steady = distinct >= FEWEST and statistics.fmean(map(_mean_of_largest, changes)) <= STEADY
-    return LIMIT if steady else math.inf
+    """From the changes (rows, columns) of references against the others, of which `distinct` are no copies."""
+    if distinct < FEWEST:
+        return math.inf
+    typical = statistics.fmean(map(_mean_of_largest, changes))
+    return LIMIT * max(1.0, typical / STEADY) ** 2
 
 
 def _most_alike(likeness: Floats, number: int) -> NDArray[np.intp]:
