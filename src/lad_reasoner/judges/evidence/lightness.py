@@ -24,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import uniform_filter
 
+from lad_reasoner.judges.evidence.bank import mean_of_largest
 from lad_reasoner.judges.evidence.registration import Floats
 
 AROUND = 3  # patches on a side of the square whose mean counts
@@ -87,6 +88,4 @@ def _most_alike(likeness: Floats, number: int) -> NDArray[np.intp]:
 
 
 def _mean_of_largest(change: Floats) -> float:
-    size = np.abs(change).ravel()
-    number = max(1, round(TOP_SHARE * len(size)))
-    return float(np.partition(size, -number)[-number:].mean())
+    return float(mean_of_largest(np.abs(change).ravel(), max(1, round(TOP_SHARE * change.size))))

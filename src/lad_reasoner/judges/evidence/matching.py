@@ -324,7 +324,10 @@ class Matcher:
         *,
         lightness: bool = True,
     ) -> _Distances:
-        """Of a query at working size, with its features (patches, channels), from what the bank found of it."""
+        """Of a query at working size, with its features (patches, channels), from what the bank found of it.
+
+        The change of lightness is zero where it is not asked for, since it has no limit.
+        """
         added, (reference, orientation) = found
         explained, view = self.bank.features[reference][orientation], self.views[reference][orientation]
         if imitation is not None:
@@ -337,13 +340,16 @@ class Matcher:
         start = align(*self._matches(likeness))
         similarity = register(view, query, start)
         added_at_place, missing_at_place = self._match_at_place(likeness, similarity)
+        change = np.zeros(self.grid, np.float32)
+        if lightness:
+            change = change_of_lightness(likeness, _lightness(explained), _lightness(features), self.grid)
         return _Distances(
             added=added,
             missing=missing,
             # Negative where the other picture has no such place, which is no reason to suspect a patch less.
             extra_added=np.maximum(added_at_place - added, np.float32(0)),
             extra_missing=np.maximum(missing_at_place - missing, np.float32(0)),
-            change_of_lightness=change_of_lightness(likeness, _lightness(explained), _lightness(features), self.grid),
+            change_of_lightness=change,
             reference=reference,
             orientation=orientation,
             similarity=similarity,
