@@ -83,8 +83,15 @@ def test_what_a_review_decided(tmp_path: Path) -> None:
     assert data["id"] == ["r00", "r02", "r03", "r04"]
     assert data[1]["completion"][0]["content"] == [{"type": "text", "text": "None at all."}]
     append_decision(folder, ReviewDecision(id="r03", decision="reject"))
-    with pytest.raises(InputError, match="only records labelled yes remain after the review"):
+    with pytest.raises(InputError, match="only records of one label remain after the review: yes"):
         load_set(folder, kind="sft")
+
+
+def test_a_rejected_record_stops_no_training(tmp_path: Path) -> None:
+    folder = build(tmp_path / "sft", records=5)
+    (folder / "images/01.png").unlink()
+    append_decision(folder, ReviewDecision(id="r01", decision="reject"))
+    assert load_set(folder, kind="sft")["id"] == ["r00", "r02", "r03", "r04"]
 
 
 def spoil(change: Callable[[Path], Any]) -> Callable[[Path], Path]:

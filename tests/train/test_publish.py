@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 
 from helpers import tiny
 from helpers.tutored import build, write_recipe
+from lad_reasoner.data.review.decisions import ReviewDecision, append_decision
 from lad_reasoner.errors import InputError, MachineError
 from lad_reasoner.judges.vlm.checkpoint import load_checkpoint
 from lad_reasoner.train import publish as publishing
@@ -109,8 +110,11 @@ def test_a_card_with_a_curve_and_a_name_of_the_hub(folder: Path, tmp_path: Path)
     (tmp_path / "model").mkdir()
     history: list[Any] = [{"loss": "0.5", "reward": step / 100, "step": step} for step in range(1, 101)]
     history += [{"loss": "0.1", "step": 100}, {"train_loss": 1.0, "step": 100}]
+    append_decision(folder / "data", ReviewDecision(id="r01", decision="reject"))
     write_card(tmp_path / "model", recipe, run, history, [tmp_path / "curves.png"])
+    append_decision(folder / "data", ReviewDecision(id="r01", decision="undo"))
     card = (tmp_path / "model" / "README.md").read_text()
+    assert " of mine/screws (5)." in card
     assert "base_model: Qwen/Qwen2.5-VL-3B-Instruct\n" in card
     assert "![curves](curves.png)" in card
     assert (tmp_path / "model" / "curves.png").read_bytes() == b"a picture"

@@ -312,6 +312,8 @@ def check(
             print(f"{word}: {len(names)}: {reason}: {listed(names, separator='; ')}")
     licences = ", ".join(f"{name} ({count})" for name, count in report.summary["licences"].items())
     print(f"licences: {licences}")
+    if report.rejected:
+        print(f"left out: {counted(report.rejected, 'record')} that the review rejected")
     labels = label_counts(report.summary["labels"])
     verdict = "fit to train on" if report.fit else "NOT fit to train on"
     print(f"{report.summary['records']} records ({labels}), longest about {report.longest} tokens: {verdict}")

@@ -23,8 +23,7 @@ from typing import Any, Literal
 from PIL import Image
 
 from lad_reasoner.answers import TAGS
-from lad_reasoner.data.review.decisions import decided, read_decisions
-from lad_reasoner.data.sets.built_set import read_entries
+from lad_reasoner.data.review.decisions import read_decided
 from lad_reasoner.data.sets.check import check_set
 from lad_reasoner.errors import InputError, require
 from lad_reasoner.files.pictures import map_pictures, read_picture
@@ -56,7 +55,7 @@ def load_set(
     in one line, for any problem with the set.
     """
     folder = Path(folder)
-    entries = read_entries(folder)
+    entries = read_decided(folder)
     tasks = sorted({entry.task for entry in entries} - {kind})
     if tasks:
         raise InputError(f"{printable(folder)}: contains {WORDS[tasks[0]]}; this stage trains on {WORDS[kind]}")
@@ -66,12 +65,7 @@ def load_set(
         reason, names = next(iter(problems.items()))
         more = f"; {len(problems) - 1} more kinds of error, see lad-reasoner data check" if len(problems) > 1 else ""
         raise InputError(f"{printable(folder)}: {reason}: {listed(names)}{more}")
-    records = list(decided([entry.model_dump(mode="json") for entry in entries], read_decisions(folder)))
-    labels = {record["label"] for record in records}
-    if len(labels) < 2:
-        left = f"only records labelled {labels.pop()} remain" if labels else "no record remains"
-        raise InputError(f"{printable(folder)}: {left} after the review; training needs both labels")
-    rows = [_row(record, folder, kind) for record in records]
+    rows = [_row(entry.model_dump(mode="json"), folder, kind) for entry in entries]
     if checkpoint is not None:
         _check_texts(rows, checkpoint, folder)
         rows = _fitting(rows, checkpoint, max_length, room, leave_out_long, folder, track)

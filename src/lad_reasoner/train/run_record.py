@@ -18,7 +18,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from lad_reasoner.data.sets.built_set import DECISIONS, MANIFEST, METADATA, read_entries
+from lad_reasoner.data.review.decisions import read_decided
+from lad_reasoner.data.sets.built_set import DECISIONS, MANIFEST, METADATA
 from lad_reasoner.errors import InputError
 from lad_reasoner.files.jsonl import load_json
 from lad_reasoner.files.whole import hash_file, write_whole
@@ -95,8 +96,8 @@ def hash_weights(model: str) -> dict[str, str]:
 
 
 def _hash_pictures(data: Path) -> str:
-    """SHA-256 over the names and contents of all pictures and masks of a built set."""
-    names = sorted({name for entry in read_entries(data) for name in (*entry.images_file_names, *entry.masks)})
+    """SHA-256 over the names and contents of all pictures and masks of a built set that its review left."""
+    names = sorted({name for entry in read_decided(data) for name in (*entry.images_file_names, *entry.masks)})
     hashes = {name: hash_file(data / name) for name in names}
     return hashlib.sha256(json.dumps(hashes).encode()).hexdigest()
 

@@ -15,7 +15,8 @@ from PIL import Image
 
 from helpers.skeletons import FakeTeacher, truthful
 from lad_reasoner.data.mmad import read_mmad
-from lad_reasoner.data.sets.check import FEW, INCOMPLETE, check_set
+from lad_reasoner.data.review.decisions import ReviewDecision, append_decision
+from lad_reasoner.data.sets.check import ALL_REJECTED, FEW, INCOMPLETE, ONE_LABEL_LEFT, check_set
 from lad_reasoner.data.sets.pairs import build_pairs, plan_pairs
 from lad_reasoner.data.sets.pool import gather
 from lad_reasoner.data.sets.sft import build_sft, plan_sft
@@ -129,6 +130,23 @@ def test_a_build_that_was_cut_off_is_not_fit(pairs: Path) -> None:
     assert INCOMPLETE in check_set(pairs).errors
     with pytest.raises(InputError, match=r"no metadata\.jsonl"):
         check_set(pairs.parent)
+
+
+def test_what_the_review_decided(pairs: Path) -> None:
+    first, *others = [json.loads(line) for line in (pairs / "metadata.jsonl").read_text().splitlines()]
+    (pairs / first["images_file_names"][1]).unlink()
+    assert check_set(pairs).errors.keys() == {"a picture cannot be read"}
+    append_decision(pairs, ReviewDecision(id=first["id"], decision="reject"))
+    report = check_set(pairs)
+    assert (report.fit, report.rejected, report.summary["records"]) == (True, 1, 5)
+    assert report.summary["labels"] == {"no": 3, "yes": 2}
+    for record in others:
+        if record["label"] == "yes":
+            append_decision(pairs, ReviewDecision(id=record["id"], decision="reject"))
+    assert check_set(pairs).errors == {ONE_LABEL_LEFT: ["no"]}
+    for record in others:
+        append_decision(pairs, ReviewDecision(id=record["id"], decision="reject"))
+    assert check_set(pairs).errors == {ALL_REJECTED: ["pairs"]}
 
 
 def test_worth_knowing(pairs: Path) -> None:

@@ -1,7 +1,8 @@
-"""A person's decisions about the records of a built data set, in decisions.jsonl beside it; training applies them.
+"""A person's decisions about the records of a built data set, in decisions.jsonl beside it.
 
     decisions = read_decisions(folder)                  # id -> its last decision; {} if nobody reviewed
     records = list(decided(records, decisions))         # without the rejected records, with the edited answers
+    entries = read_decided(folder)                      # the same of a whole set: what training, check and export read
 
 Lines are only appended, and the last line of an id counts; `undo` makes a record undecided again.
 """
@@ -16,6 +17,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
+from lad_reasoner.data.sets.built_set import Entry, read_entries
 from lad_reasoner.errors import InputError
 from lad_reasoner.files.jsonl import append_record, read_records, repair_records
 from lad_reasoner.files.whole import own_file
@@ -68,6 +70,15 @@ def append_decision(folder: str | Path, decision: ReviewDecision) -> None:
     path = own_file(Path(folder), FILE)
     repair_records(path)  # half a line of an earlier kill or a full disk
     append_record(path, decision)
+
+
+def read_decided(folder: str | Path) -> list[Entry]:
+    """The records of a built set as its review left them, in its order; see `decided`.
+
+    Errors are those of `read_entries`, `read_decisions` and `decided`.
+    """
+    records = [entry.model_dump(mode="json") for entry in read_entries(folder)]
+    return [Entry.model_validate(record) for record in decided(records, read_decisions(folder))]
 
 
 def decided(records: Iterable[Mapping[str, Any]], decisions: Mapping[str, ReviewDecision]) -> Iterator[dict[str, Any]]:

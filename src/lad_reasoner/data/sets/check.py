@@ -4,6 +4,7 @@
     report.errors       # reason -> names: training must not start
     report.warnings     # reason -> names: worth knowing
 
+The decisions of a review count, as in training: rejected records are not looked at, edited answers are in their places.
 Exact duplicates have the same bytes. Near duplicates have nearly the same perceptual hash: the picture is reduced to a
 small grid, and each bit says whether the brightness falls to the right, or downwards; 512 bits in all. Pictures of one
 product from one camera are much alike, so only a difference of at most `NEAR` bits counts, and it is a warning, for a
@@ -23,6 +24,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from lad_reasoner.data.masks import read_mask
+from lad_reasoner.data.review.decisions import read_decided
 from lad_reasoner.data.sets.built_set import (
     Entry,
     count_places,
@@ -45,6 +47,9 @@ NEAR = 8  # of 512 bits
 GRID = 16
 
 INCOMPLETE = "the build is not complete; run the same command again"
+ALL_REJECTED = "no record remains after the review"
+ONE_LABEL = "all records have the same label"
+ONE_LABEL_LEFT = "only records of one label remain after the review"
 FEW = "too few records of one label: a model that always gives the other answer is nearly right"
 FEWEST = 0.05  # share of the rarer label
 ALMOST_BLACK = "values of fewer than 16 bits in files of 16, almost black to a model; save them as 8, and build anew"
@@ -65,9 +70,13 @@ class Fingerprint:
 
 @dataclass
 class CheckReport:
-    """Errors and warnings (reason -> names); `longest` is the largest number of tokens of a prompt with its answer."""
+    """Errors and warnings (reason -> names); `longest` is the largest number of tokens of a prompt with its answer.
+
+    `rejected` is the number of records that the review rejected; all else is about the others.
+    """
 
     summary: dict[str, Any]
+    rejected: int = 0
     longest: int = 0
     errors: dict[str, list[str]] = field(default_factory=dict)
     warnings: dict[str, list[str]] = field(default_factory=dict)
@@ -100,10 +109,10 @@ def check_set(
     `max_pixels`, are errors. InputError if the folder does not hold a built set.
     """
     folder = Path(folder)
-    entries = read_entries(folder)
-    report = CheckReport(summarise_set(entries))
+    entries = read_decided(folder)
+    report = CheckReport(summarise_set(entries), rejected=len(read_entries(folder)) - len(entries))
     if not entries:
-        report.error("the set is empty", folder.name)
+        report.error(ALL_REJECTED if report.rejected else "the set is empty", folder.name)
     if read_manifest(folder).get("complete") is not True:
         report.error(INCOMPLETE, folder.name)
     for name, count in Counter(entry.id for entry in entries).items():
@@ -216,7 +225,7 @@ def _check_labels(entries: Sequence[Entry], pictures: Mapping[str, Fingerprint],
             report.error("one picture is labelled good and anomalous", entry.id)
     counts = [sum(entry.label == label for entry in entries) for label in ("yes", "no")]
     if entries and min(counts) == 0:
-        report.error("all records have the same label", entries[0].label)
+        report.error(ONE_LABEL_LEFT if report.rejected else ONE_LABEL, entries[0].label)
     elif entries and min(counts) < FEWEST * len(entries):
         report.warn(FEW, label_counts(dict(zip(("yes", "no"), counts, strict=True))))
 

@@ -30,8 +30,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from lad_reasoner.data.review.decisions import decided, read_decisions
-from lad_reasoner.data.sets.built_set import Entry, count_places, names_outside, put_file, read_entries
+from lad_reasoner.data.review.decisions import read_decided
+from lad_reasoner.data.sets.built_set import Entry, count_places, names_outside, put_file
 from lad_reasoner.data.sets.check import ROLES, WRONG_PLACES, WRONG_ROLES
 from lad_reasoner.data.sets.harnesses import WRITERS, check_for_harness, write_for_harness, write_jsonl
 from lad_reasoner.data.sets.tokens import MIN_PIXELS, needed_pixels, record_tokens
@@ -88,8 +88,7 @@ def export_set(
     train on such a set, if pairs come without `model`, and if the review left no record.
     """
     folder, out = Path(folder), Path(out).absolute()
-    records = [entry.model_dump(mode="json") for entry in read_entries(folder)]
-    entries = [Entry.model_validate(record) for record in decided(records, read_decisions(folder))]
+    entries = read_decided(folder)
     call = f"{to} {folder.absolute()} {model} {max_pixels} {entries}"
     work = hashlib.sha256(call.encode("utf-8", "backslashreplace")).hexdigest()
     check_new_folder(out, "--out", work)
