@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from lad_reasoner.train.fields import check_fields, field_names, nearest, setting_problem
+from lad_reasoner.train.fields import check_fields, declared_fields, field_names, nearest, setting_problem
 
 
 class Strategy(Enum):
@@ -81,6 +81,19 @@ def test_values_that_do_not_fit(given: dict[str, Any], message: str) -> None:
 def test_one_letter_that_is_missing_is_found(name: str, data: st.DataObject) -> None:
     at = data.draw(st.integers(0, len(name) - 1))
     assert nearest(name[:at] + name[at + 1 :], field_names(Theirs)) == f"did you mean {name}?"
+
+
+@pytest.mark.parametrize("config", ["SFTConfig", "GRPOConfig"])
+def test_fields_are_those_that_the_sources_declare(config: str) -> None:
+    trl = pytest.importorskip("trl")
+    declared = declared_fields(config)
+    assert {name for name in declared if not name.startswith("_")} == set(field_names(getattr(trl, config)))
+
+
+def test_fields_of_sources_at_another_place_are_not_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert declared_fields("NoneConfig") == []
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    assert declared_fields("SFTConfig") == []
 
 
 @pytest.mark.parametrize(

@@ -23,9 +23,9 @@ from lad_reasoner.cli.train import show_samples
 from lad_reasoner.errors import InputError, MachineError, StoppedError
 from lad_reasoner.prompts import RESPONSE_TOKENS
 from lad_reasoner.train import grpo
-from lad_reasoner.train.grpo import UNREAD, GrpoSettings, check_packages, make_arguments
+from lad_reasoner.train.grpo import UNREAD, GrpoSettings, make_arguments
 from lad_reasoner.train.rollouts import Rollouts
-from lad_reasoner.train.settings import TrainSettings, read_recipe
+from lad_reasoner.train.settings import TrainSettings, check_packages, read_recipe
 from lad_reasoner.train.trainer import StructuredGRPOTrainer
 
 trl = pytest.importorskip("trl")
@@ -250,15 +250,16 @@ def test_the_page_about_training_names_every_key_and_its_default() -> None:
 
 def test_packages_that_are_missing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write_recipe(folder, **SETTINGS)
+    recipe = recipe_of(path)
     vllm = make_arguments(recipe_of(path, "--use_vllm", "true"))
     bits = make_arguments(recipe_of(path, "--optim", "adamw_bnb_8bit"))
-    plain = make_arguments(recipe_of(path))
+    plain = make_arguments(recipe)
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
     with pytest.raises(MachineError, match="needs vllm: pip install vllm, or set use_vllm: false"):
-        check_packages(vllm)
+        check_packages(recipe, vllm)
     with pytest.raises(MachineError, match=r"needs bitsandbytes: .*or set optim: adamw_torch"):
-        check_packages(bits)
-    check_packages(plain)
+        check_packages(recipe, bits)
+    check_packages(recipe, plain)
 
 
 def test_what_trl_refuses_is_told_with_the_flag(folder: Path) -> None:

@@ -27,7 +27,7 @@ from lad_reasoner.errors import InputError, MachineError
 from lad_reasoner.files.pictures import read_picture
 from lad_reasoner.files.whole import own_folder
 from lad_reasoner.judges.vlm.checkpoint import load_checkpoint
-from lad_reasoner.train import sft
+from lad_reasoner.train import grpo, sft
 from lad_reasoner.train.checkpoints import find_fault
 from lad_reasoner.train.publish import assemble
 from lad_reasoner.train.settings import TrainSettings, read_recipe
@@ -63,6 +63,57 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
     monkeypatch.setattr(sft, "publish", keep)
     return trainers
+
+
+def build_pairs(folder: Path) -> None:
+    (folder / "data").unlink()
+    build(folder / "data", task="pair", records=2)
+
+
+def leave_a_run(folder: Path) -> None:
+    (folder / "run/checkpoint-1").mkdir(parents=True)
+
+
+@pytest.mark.parametrize("stage", [sft.train_sft, grpo.train_grpo])
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--max_step", "3"], "--max_step: no such setting; did you mean max_steps?"),
+        (["--modle", "x"], "--modle: no such setting; did you mean model?"),
+        (["7"], "7: belongs to no setting; write --key value"),
+    ],
+)
+def test_a_mistyped_key_is_told_before_trl_is_imported(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, stage: Any, words: list[str], message: str
+) -> None:
+    monkeypatch.setattr(f"{stage.__module__}.require", lambda *_: pytest.fail("TRL is imported first"))
+    with pytest.raises(InputError) as raised:
+        stage(write_recipe(folder), words)
+    assert str(raised.value) == message
+
+
+@pytest.mark.parametrize(
+    ("words", "spoil", "message"),
+    [
+        (["--report_to", "wandb"], None, "--report_to: WandbCallback requires wandb to be installed"),
+        (["--report_to", "nothing"], None, "--report_to: nothing is not supported"),
+        (["--optim", "adamw_bnb_8bit"], None, "optim: adamw_bnb_8bit needs bitsandbytes: pip install bitsandbytes"),
+        (["--data", "nowhere"], None, "nowhere: no metadata.jsonl"),
+        ([], build_pairs, "this stage trains on questions and answers"),
+        ([], leave_a_run, "run: already holds a run; use --resume, or give another --output_dir"),
+    ],
+)
+def test_what_is_told_before_the_model_is_loaded(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], spoil: Any, message: str
+) -> None:
+    path = write_recipe(folder)
+    if spoil is not None:
+        spoil(folder)
+    monkeypatch.setattr(sft, "load_trainee", lambda *_: pytest.fail("the model is loaded first"))
+    monkeypatch.setattr("transformers.integrations.integration_utils.is_wandb_available", lambda: False)
+    with pytest.raises((InputError, MachineError)) as raised:
+        sft.train_sft(path, words)
+    assert message in str(raised.value)
 
 
 def test_only_the_answer_is_learned(folder: Path, trained: list[Any]) -> None:
@@ -195,7 +246,7 @@ def test_a_set_smaller_than_a_batch_is_not_dropped_whole(folder: Path, trained: 
 def test_settings_that_only_the_trainer_can_judge(folder: Path, trained: list[Any]) -> None:
     with pytest.raises(InputError, match=r"^--lora\.target_modules: Target modules .*nothing_such.* not found"):
         sft.train_sft(write_recipe(folder), ["--lora.target_modules", "[nothing_such]"])
-    with pytest.raises(MachineError, match=r"recipe\.yaml: You need to install `bitsandbytes`"):
+    with pytest.raises(MachineError, match=r"^optim: adamw_bnb_8bit needs bitsandbytes"):
         sft.train_sft(write_recipe(folder), ["--optim", "adamw_bnb_8bit"])
     with pytest.raises(InputError, match=r"^--learning_rate: must be at least 0, not -1\.0$"):
         sft.train_sft(write_recipe(folder), ["--learning_rate", "-1"])

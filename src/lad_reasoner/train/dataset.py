@@ -24,6 +24,7 @@ from PIL import Image
 
 from lad_reasoner.answers import TAGS
 from lad_reasoner.data.review.decisions import read_decided
+from lad_reasoner.data.sets.built_set import Entry
 from lad_reasoner.data.sets.check import check_set
 from lad_reasoner.errors import InputError, require
 from lad_reasoner.files.pictures import map_pictures, read_picture
@@ -55,10 +56,7 @@ def load_set(
     in one line, for any problem with the set.
     """
     folder = Path(folder)
-    entries = read_decided(folder)
-    tasks = sorted({entry.task for entry in entries} - {kind})
-    if tasks:
-        raise InputError(f"{printable(folder)}: contains {WORDS[tasks[0]]}; this stage trains on {WORDS[kind]}")
+    entries = read_task(folder, kind)
     # It opens every picture, so only one of several processes does it.
     problems = check_set(folder, track=track).errors if first_process() else {}
     if problems:
@@ -71,6 +69,15 @@ def load_set(
         rows = _fitting(rows, checkpoint, max_length, room, leave_out_long, folder, track)
     data = require("datasets", "train").Dataset.from_list(rows)
     return data.with_transform(_open)
+
+
+def read_task(folder: Path, kind: Literal["sft", "pair"]) -> list[Entry]:
+    """The records of a built set as its review left them; InputError if they are of the other stage."""
+    entries = read_decided(folder)
+    tasks = sorted({entry.task for entry in entries} - {kind})
+    if tasks:
+        raise InputError(f"{printable(folder)}: contains {WORDS[tasks[0]]}; this stage trains on {WORDS[kind]}")
+    return entries
 
 
 def _row(record: Mapping[str, Any], folder: Path, kind: str) -> dict[str, Any]:

@@ -5,9 +5,11 @@ TRL's and PEFT's settings are dataclasses without checks, ours are Pydantic mode
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import difflib
 import enum
+import importlib.util
 import json
 import typing
 from collections.abc import Iterable, Mapping, Sequence
@@ -54,6 +56,29 @@ def _words(hint: Any) -> list[str]:
 def field_names(config: Any) -> list[str]:
     """The fields that the constructor of a dataclass takes."""
     return [field.name for field in dataclasses.fields(config) if field.init]
+
+
+def declared_fields(config: str) -> list[str]:
+    """The fields of TRL's config class of this name, read in its source and those of its bases without an import.
+
+    Importing them takes seconds. Empty where a source is not at its place, or names other bases.
+    """
+    names: list[str] = []
+    module = config.removesuffix("Config").lower()
+    sources = (("trl", f"trainer/{module}_config.py"), ("trl", "trainer/base_config.py"))
+    for package, file in (*sources, ("transformers", "training_args.py")):
+        spec = importlib.util.find_spec(package)
+        path = Path(spec.origin).parent / file if spec and spec.origin else None
+        if path is None or not path.is_file():
+            return []
+        source = ast.parse(path.read_text(encoding="utf-8"))
+        declared = [node for node in source.body if isinstance(node, ast.ClassDef) and node.name == config]
+        if not declared:
+            return []
+        lines = [line for line in declared[0].body if isinstance(line, ast.AnnAssign)]
+        names += [ast.unparse(line.target) for line in lines]
+        config = ", ".join(map(ast.unparse, declared[0].bases))  # declared in the next source
+    return [] if config else names
 
 
 def describe_keys(model: type[BaseModel]) -> list[tuple[str, str, str]]:

@@ -11,7 +11,6 @@ does not give the responses per pair, the clipping and the coefficient of the KL
 
 from __future__ import annotations
 
-import importlib.util
 import logging
 import math
 import os
@@ -22,19 +21,19 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from lad_reasoner.errors import InputError, MachineError, require
+from lad_reasoner.errors import InputError, require
 from lad_reasoner.progress import ProgressDisplay, Track, silent
 from lad_reasoner.report.curves import draw_curves
 from lad_reasoner.text import counted
-from lad_reasoner.train.dataset import load_set
+from lad_reasoner.train.dataset import load_set, read_task
 from lad_reasoner.train.fields import field_names
 from lad_reasoner.train.monitor import CollapseGuard, Sample, Samples
 from lad_reasoner.train.publish import publish
 from lad_reasoner.train.rewards import NEEDS, load_reward
 from lad_reasoner.train.rollouts import Rollouts
-from lad_reasoner.train.run_record import hash_weights, write_run_record
+from lad_reasoner.train.run_record import check_out, hash_weights, write_run_record
 from lad_reasoner.train.session import first_process, run_folder, run_trainer
-from lad_reasoner.train.settings import TRL, Recipe, TrainSettings, read_recipe
+from lad_reasoner.train.settings import TRL, Recipe, TrainSettings, check_keys, check_packages, read_recipe
 from lad_reasoner.train.trainee import adapter, check_frozen, load_trainee
 
 logger = logging.getLogger(__name__)
@@ -81,6 +80,7 @@ def train_grpo(
     `show_samples` takes a step and its sampled responses. InputError for settings, data or rewards that cannot be used,
     or a collapse with `stop_on_collapse`; `StoppedError` after a signal; MachineError if the machine is too small.
     """
+    check_keys(path, overrides, ours=GrpoSettings.model_fields, theirs="GRPOConfig")
     os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")  # the rollout function is pinned with TRL
     trl = require("trl", "train")
     others = {*field_names(trl.SFTConfig)} - {*field_names(trl.GRPOConfig)}
@@ -88,13 +88,15 @@ def train_grpo(
     recipe = read_recipe(path, overrides, ours=GrpoSettings, theirs=trl.GRPOConfig, unread=unread)
     check_stage(recipe)
     arguments = make_arguments(recipe)
-    check_packages(arguments)
+    check_packages(recipe, arguments)
     rewards = [load_reward(name, recipe.where("rewards")) for name in recipe.ours.rewards]
     twice = [name for name, count in Counter(reward.__name__ for reward in rewards).items() if count > 1]
     if twice:
         raise InputError(
             f"{recipe.where('rewards')}: two have the name {twice[0]}, by which they are logged; rename one"
         )
+    check_out(recipe, resume=resume)
+    read_task(recipe.ours.data, "pair")
     checkpoint = load_trainee(recipe)
     rollouts = Rollouts(
         checkpoint,
@@ -186,19 +188,6 @@ def check_size(recipe: Recipe[GrpoSettings], arguments: Any, pairs: int) -> None
         logger.warning(
             "%s: its last %d pairs are in no round of %d pairs, in any epoch", recipe.ours.data, left, wanted
         )
-
-
-def check_packages(arguments: Any) -> None:
-    """MachineError if a package that the settings need is not installed."""
-    optimizer = str(getattr(arguments.optim, "value", arguments.optim))
-    bits = any(word in optimizer for word in ("8bit", "bnb", "paged")) and "torch" not in optimizer
-    needs = {
-        "vllm": ("use_vllm: true", arguments.use_vllm, "use_vllm: false"),
-        "bitsandbytes": (f"optim: {optimizer}", bits, "optim: adamw_torch"),
-    }
-    for package, (setting, needed, instead) in needs.items():
-        if needed and importlib.util.find_spec(package) is None:
-            raise MachineError(f"{setting} needs {package}: pip install {package}, or set {instead}")
 
 
 def make_arguments(recipe: Recipe[GrpoSettings]) -> Any:

@@ -24,6 +24,7 @@ from lad_reasoner.errors import InputError
 from lad_reasoner.files.jsonl import load_json
 from lad_reasoner.files.whole import hash_file, write_whole
 from lad_reasoner.judges.vlm.checkpoint import find_folder
+from lad_reasoner.train.session import first_process
 from lad_reasoner.train.settings import TRL, Recipe
 from lad_reasoner.version import installed_versions
 
@@ -78,11 +79,19 @@ def write_run_record(recipe: Recipe[Any], config: Any, facts: Mapping[str, Any],
             recipe.out,
             RUN,
         )
-    elif not resume and (has_checkpoint or (earlier is not None and _holds_work(recipe.out))):
-        raise InputError(f"{recipe.out}: already holds a run; use --resume, or give another --output_dir")
+    check_out(recipe, resume=resume)
     recipe.out.mkdir(parents=True, exist_ok=True)
     save_run_record(recipe.out, run)
     return run
+
+
+def check_out(recipe: Recipe[Any], *, resume: bool) -> None:
+    """InputError, without `resume`, where the run folder already holds a run; of several processes the first checks."""
+    if resume or not first_process():
+        return
+    earlier = read_run_record(recipe.out)
+    if any(recipe.out.glob("checkpoint-*")) or (earlier is not None and _holds_work(recipe.out)):
+        raise InputError(f"{recipe.out}: already holds a run; use --resume, or give another --output_dir")
 
 
 def save_run_record(folder: Path, run: Mapping[str, Any]) -> None:

@@ -11,6 +11,7 @@ refused with the nearest right name. The command line wins over the file. Relati
 
 from __future__ import annotations
 
+import importlib.util
 import re
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -26,7 +27,7 @@ from pydantic import Field, ValidationError, field_validator
 from lad_reasoner.errors import InputError, MachineError, require
 from lad_reasoner.files.config import Config, read_yaml
 from lad_reasoner.packaged import read_packaged
-from lad_reasoner.train.fields import check_fields, field_names, nearest, setting_problem, takes_truth
+from lad_reasoner.train.fields import check_fields, declared_fields, field_names, nearest, setting_problem, takes_truth
 
 TRL: dict[str, Any] = read_packaged(__file__, "trl.toml")
 ELSEWHERE: dict[str, str] = TRL["without_effect"]["any_stage"]
@@ -137,6 +138,42 @@ class Recipe(Generic[Ours]):
         return ""
 
 
+def check_keys(
+    path: str | Path, overrides: Sequence[str], *, ours: Iterable[str], theirs: str, others: Iterable[str] = ()
+) -> None:
+    """InputError for a key that neither we nor TRL know, before TRL is imported, which takes seconds.
+
+    `ours` are our keys of the stage, `others` those of the other stage, `theirs` is the name of TRL's config class.
+    `read_recipe` checks all else.
+    """
+    given = _read_given(Path(path), overrides)
+    declared = {name: declared_fields(name) for name in ("SFTConfig", "GRPOConfig")}
+    known = {*ours, *others, *declared["SFTConfig"], *declared["GRPOConfig"]}
+    for key in given.values:
+        if all(declared.values()) and key not in known:
+            raise InputError(f"{given.where(key)}: no such setting; {nearest(key, [*ours, *declared[theirs]])}")
+
+
+def check_packages(recipe: Recipe[Any], arguments: Any) -> None:
+    """MachineError for a package that the settings need and that is not installed, before a model is loaded.
+
+    `arguments` is an instance of TRL's config class. InputError if `report_to` names no tracker.
+    """
+    optimizer = str(getattr(arguments.optim, "value", arguments.optim))
+    bits = any(word in optimizer for word in ("8bit", "bnb", "paged")) and "torch" not in optimizer
+    needs = {
+        "vllm": ("use_vllm: true", getattr(arguments, "use_vllm", False), "use_vllm: false"),
+        "bitsandbytes": (f"optim: {optimizer}", bits, "optim: adamw_torch"),
+    }
+    for package, (setting, needed, instead) in needs.items():
+        if needed and importlib.util.find_spec(package) is None:
+            raise MachineError(f"{setting} needs {package}: pip install {package}, or set {instead}")
+    trackers = require("transformers.integrations", "train").get_reporting_integration_callbacks
+    with recipe.translated_errors("report_to"):
+        for tracker in trackers(arguments.report_to):
+            tracker()  # the trainer makes its own, after the model
+
+
 def read_recipe(
     path: str | Path,
     overrides: Sequence[str] = (),
@@ -151,34 +188,19 @@ def read_recipe(
     instead. InputError names the file or flag, the field and the remedy: for invalid YAML, an unknown key, a wrong
     value, a missing `output_dir`.
     """
-    path = Path(path)
-    values = read_yaml(path)
-    flags: dict[str, str] = {}  # key -> the flag that set it, for error messages
-    bare: set[str] = set()  # keys whose flag came without a value
-    for name, value in _read_words(overrides):
-        _put(values, name, True if value is None else _read_value(value))
-        key = name.partition(".")[0]
-        flags[key], flags[name] = f"--{key}", f"--{name}"
-        bare.discard(key)
-        if value is None:
-            bare.add(key)
-
-    def where(key: str) -> str:
-        return _where(key, path, flags)
-
-    if "out" in values and "model" not in values:
-        raise InputError(f"{path}: a config of `train micro`; run that, or give one with model, data and output_dir")
+    given = _read_given(Path(path), overrides)
+    path, flags, where = given.path, given.flags, given.where
     refused = {**ELSEWHERE, **unread}
     names = [*ours.model_fields, *field_names(theirs)]
     mine: dict[str, Any] = {}
     rest: dict[str, Any] = {}
-    for key, value in values.items():
+    for key, value in given.values.items():
         if key in refused:
             raise InputError(f"{where(key)}: has no effect; {refused[key]}")
         if key not in names:
             raise InputError(f"{where(key)}: no such setting; {nearest(key, names)}")
         is_ours = key in ours.model_fields
-        if key in bare and not takes_truth(key, ours if is_ours else theirs):
+        if key in given.bare and not takes_truth(key, ours if is_ours else theirs):
             raise InputError(f"--{key}: has no value; write --{key} VALUE")
         (mine if is_ours else rest)[key] = value
     try:
@@ -204,6 +226,33 @@ def read_recipe(
     if not rest.get("output_dir"):
         raise InputError(f"{path}: output_dir is missing; give a run folder")
     return Recipe(path, settings, {**machine_defaults(rest), **rest}, flags)
+
+
+@dataclass(frozen=True)
+class _Given:
+    """What file and command line give. `flags`: key -> the flag that set it; `bare`: keys whose flag has no value."""
+
+    path: Path
+    values: dict[str, Any]
+    flags: dict[str, str]
+    bare: set[str]
+
+    def where(self, key: str) -> str:
+        return _where(key, self.path, self.flags)
+
+
+def _read_given(path: Path, overrides: Sequence[str]) -> _Given:
+    given = _Given(path, read_yaml(path), {}, set())
+    for name, value in _read_words(overrides):
+        _put(given.values, name, True if value is None else _read_value(value))
+        key = name.partition(".")[0]
+        given.flags[key], given.flags[name] = f"--{key}", f"--{name}"
+        given.bare.discard(key)
+        if value is None:
+            given.bare.add(key)
+    if "out" in given.values and "model" not in given.values:
+        raise InputError(f"{path}: a config of `train micro`; run that, or give one with model, data and output_dir")
+    return given
 
 
 def _where(key: str, path: Path, flags: Mapping[str, str]) -> str:

@@ -19,12 +19,12 @@ from typing import Any
 
 from lad_reasoner.errors import InputError, require
 from lad_reasoner.progress import ProgressDisplay, Track, silent
-from lad_reasoner.train.dataset import load_set
+from lad_reasoner.train.dataset import load_set, read_task
 from lad_reasoner.train.fields import field_names
 from lad_reasoner.train.publish import publish
-from lad_reasoner.train.run_record import hash_weights, write_run_record
+from lad_reasoner.train.run_record import check_out, hash_weights, write_run_record
 from lad_reasoner.train.session import run_folder, run_trainer
-from lad_reasoner.train.settings import TRL, TrainSettings, read_recipe
+from lad_reasoner.train.settings import TRL, TrainSettings, check_keys, check_packages, read_recipe
 from lad_reasoner.train.trainee import adapter, check_frozen, load_trainee
 
 UNREAD: dict[str, str] = TRL["without_effect"]["sft"]
@@ -43,13 +43,18 @@ def train_sft(
     `track` follows the checks of the data, `progress` shows the training; without it its notes are logged. InputError
     for settings or data that cannot be used, `StoppedError` after a signal, MachineError if the machine is too small.
     """
-    trl = require("trl", "train")
     from lad_reasoner.train.grpo import GrpoSettings  # for the names of its keys alone
 
-    others = {*GrpoSettings.model_fields, *field_names(trl.GRPOConfig)} - {*field_names(trl.SFTConfig)}
-    unread = dict.fromkeys(others - {*TrainSettings.model_fields}, "it is a key of `train grpo`") | UNREAD
+    others = GrpoSettings.model_fields
+    check_keys(path, overrides, ours=TrainSettings.model_fields, theirs="SFTConfig", others=others)
+    trl = require("trl", "train")
+    foreign = {*others, *field_names(trl.GRPOConfig)} - {*TrainSettings.model_fields, *field_names(trl.SFTConfig)}
+    unread = dict.fromkeys(foreign, "it is a key of `train grpo`") | UNREAD
     recipe = read_recipe(path, overrides, ours=TrainSettings, theirs=trl.SFTConfig, unread=unread)
     arguments = recipe.arguments(trl.SFTConfig)
+    check_packages(recipe, arguments)
+    check_out(recipe, resume=resume)
+    read_task(recipe.ours.data, "sft")
     checkpoint = load_trainee(recipe)
     data = load_set(
         recipe.ours.data,
