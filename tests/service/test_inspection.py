@@ -13,6 +13,7 @@ import pytest
 
 from helpers.stations import Grey, grey_picture, grey_station
 from lad_reasoner.errors import InputError
+from lad_reasoner.files.pictures import Picture
 from lad_reasoner.judge import Judgement, PicturePair
 from lad_reasoner.records import Failure
 from lad_reasoner.service.inspection import Decision, OpenStation
@@ -93,6 +94,23 @@ class Mapped(Grey):
         heat[3, 2:] = 2.0, 1.5
         heat[0, 0] = 1.0
         return [replace(judgement, heat=heat, headline="Nothing stands out.") for judgement in super().judge(pairs)]
+
+
+class Choosy(Grey):
+    """Takes one reference."""
+
+    def check_references(self, references: Sequence[Picture]) -> None:
+        if len(references) > 1:
+            raise InputError("give one reference")
+
+
+def test_more_references_than_the_judge_takes_are_refused_at_the_opening(station: Path) -> None:
+    """Each picture failed instead, for the same reason."""
+    judged_by_choosy = Station.load(station).model_copy(update={"prompt_version": Choosy.prompt_version})
+    OpenStation(station, Choosy(), judged_by_choosy)
+    two = judged_by_choosy.model_copy(update={"references": ("references/0001.png", "normals/0001.png")})
+    with pytest.raises(InputError, match="give one reference"):
+        OpenStation(station, Choosy(), two)
 
 
 def test_a_limit_that_decides_otherwise_says_why_and_where(station: Path, tmp_path: Path) -> None:

@@ -86,7 +86,7 @@ class OpenStation:
     `options` over those of its file.
     `station` is tried out in place of the file's content, such as with one more reference. Each picture of a locked
     station is a failure, unless one is tried out or `obey_lock` is false. InputError if the file or a reference cannot
-    be used, StaleLimitError if judge or zones are not those that the limit was made with.
+    be used, or the judge cannot take so many; StaleLimitError if judge or zones are not those that the limit was made with.
     """
 
     def __init__(
@@ -123,6 +123,9 @@ class OpenStation:
             settings = self.station.second_look
             given: dict[str, Any] = dict(settings.options)
             self.second = SecondLook(load_judge(settings.model, **given), settings.within)
+        check = getattr(self.judge, "check_references", None)
+        if check:  # else each picture would fail for the same reason
+            check(self.painted_references)
         # What is only tried out leaves the file of the station as it is.
         self._keep(self.folder / STUDIED if station is None else None)
 
