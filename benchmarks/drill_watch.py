@@ -1,8 +1,9 @@
 """The drill `watch`: a line that watches a folder is killed while a camera goes on writing pictures.
 
-It is killed (SIGKILL) so many times at random moments; each picture is written in two halves. Lost is a picture that
-is not once in the JSON lines, once in the sorted folders and once in the station's history, with the right outcome, or
-not at least once at the webhook.
+It is killed (SIGKILL) so many times at random moments; each picture is written in two halves. Its webhook is away for a
+while after each kill, and fails with every fourth request. Lost is a picture that is not once in the JSON lines, once
+in the sorted folders and once in the station's history, with the right outcome; or not at least once at the webhook, in
+order, with the same ID and content each time.
 """
 
 from __future__ import annotations
@@ -42,6 +43,7 @@ class WatchTally:
         return f"{counts}, webhook requests repeated {self.repeated}"
 
 
+SLOW = 11.0  # seconds, longer than a webhook is waited for
 BUFFER = 100  # pictures that wait, above which the camera pauses
 SHADES = {"good": 100, "anomalous": 250}  # of the pictures; the station's reference has the first
 
@@ -70,25 +72,62 @@ class _Camera(threading.Thread):
             time.sleep(self.chance.uniform(0, 0.1))
 
 
-class _Receiver(ThreadingHTTPServer):
-    """Takes the results that are sent to its webhook: picture -> how often."""
+FAULTS = {"500": 0.1, "drop": 0.05, "unanswered": 0.05, "half": 0.05, "slow": 0.01}  # act -> its share of the requests
 
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _ReceiverHandler)
-        self.came: Counter[str] = Counter()
-        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+class _Receiver:
+    """Takes the results that are sent to its webhook, and fails with some; `came` has what it took: (id, body)."""
+
+    def __init__(self, seed: int) -> None:
+        self.chance, self.faulty = random.Random(seed), True
+        self.came: list[tuple[str, dict[str, Any]]] = []
+        self.port = 0
+        self.listen()
+
+    def listen(self) -> None:
+        """At the same port as before."""
+        self._http = _Listener(("127.0.0.1", self.port), _ReceiverHandler, self)
+        self.port = self._http.server_address[1]
+        threading.Thread(target=self._http.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+
+    def leave(self) -> None:
+        """Nobody listens from here on."""
+        self._http.shutdown()
+        self._http.server_close()
+
+    def act(self) -> str:
+        """What to do with the next request."""
+        names = [*FAULTS, "take"]
+        shares = [*FAULTS.values(), 1 - sum(FAULTS.values())]
+        return self.chance.choices(names, shares)[0] if self.faulty else "take"
+
+
+class _Listener(ThreadingHTTPServer):
+    allow_reuse_address = True
+
+    def __init__(self, address: tuple[str, int], handler: Any, receiver: _Receiver) -> None:
+        self.receiver = receiver
+        super().__init__(address, handler)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A client that was killed is part of the drill."""
 
 
 class _ReceiverHandler(BaseHTTPRequestHandler):
-    server: _Receiver
+    server: _Listener
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        self.server.came[body["picture"]] += 1
-        self.send_response(204)
+        act = self.server.receiver.act()
+        if act not in ("500", "drop"):
+            self.server.receiver.came.append((self.headers["webhook-id"], body))
+        if act in ("drop", "unanswered"):
+            return
+        if act == "slow":
+            time.sleep(SLOW)
+        self.send_response({"500": 500, "half": 200}.get(act, 204))
+        if act == "half":
+            self.send_header("Content-Length", "100")  # and not one byte of it comes
         self.end_headers()
 
     def log_message(self, *_: object) -> None:
@@ -104,8 +143,8 @@ def drill_watch(number: int, seed: int = 0) -> WatchTally:
         incoming.mkdir()
         (folder / "good.png").write_bytes(plain_picture(SHADES["good"], -1 % 2**32))
         create_station(folder / "station", [folder / "good.png"], judge="pixel-difference")
-        receiver, camera = _Receiver(), _Camera(incoming, seed)
-        hook = f"http://127.0.0.1:{receiver.server_address[1]}/"
+        receiver, camera = _Receiver(seed), _Camera(incoming, seed)
+        hook = f"http://127.0.0.1:{receiver.port}/"
         sinks = ["--to", str(sorted_to), "--move", "--to", str(lines), "--to", hook]
         watch = ("watch", "--station", folder / "station", *sinks)
         camera.start()
@@ -115,18 +154,24 @@ def drill_watch(number: int, seed: int = 0) -> WatchTally:
                 while _size(lines) == before and line.poll() is None:
                     time.sleep(0.02)
                 time.sleep(chance.uniform(0, 0.5))
+                if tally.kills:
+                    receiver.listen()
+                time.sleep(chance.uniform(0, 2))
                 line.kill()
+            receiver.leave()
             tally.kills += 1
         camera.stop.set()
         camera.join()
+        receiver.faulty = False
+        receiver.listen()
         done = subprocess.run(command(*watch, "--once", incoming), capture_output=True, text=True)
-        receiver.shutdown()
-        receiver.server_close()
+        receiver.leave()
         if done.returncode:
             tally.lost.append(f"the last run ended with {done.returncode}: {done.stderr.strip()}")
         tally.pictures = len(camera.written)
-        tally.repeated = sum(count - 1 for count in receiver.came.values())
-        _compare(tally, camera.written, folder, receiver.came)
+        tally.repeated = len(receiver.came) - len({name for name, _ in receiver.came})
+        _compare(tally, camera.written, folder)
+        tally.lost += _compare_requests(camera.written, receiver.came)
     return tally
 
 
@@ -134,7 +179,7 @@ def _size(path: Path) -> int:
     return path.stat().st_size if path.exists() else 0
 
 
-def _compare(tally: WatchTally, written: dict[str, str], folder: Path, came: Counter[str]) -> None:
+def _compare(tally: WatchTally, written: dict[str, str], folder: Path) -> None:
     """Every picture against what each receiver has of it."""
     records = read_records(folder / "results.jsonl", PartResult)
     results = Counter((result.picture, str(result.outcome)) for result in records)
@@ -149,5 +194,23 @@ def _compare(tally: WatchTally, written: dict[str, str], folder: Path, came: Cou
     for receiver, counts in {"JSON lines": results, "sorted folders": files, "history": history}.items():
         for picture in sorted((expected - counts) + (counts - expected)):
             tally.lost.append(f"{receiver}: {picture} is there {counts[picture]} times, not {expected[picture]}")
-    tally.lost += [f"webhook: {name} never came" for name in written if not came[name]]
     tally.lost += [f"still in the folder: {path.name}" for path in (folder / "incoming").iterdir()]
+
+
+def _compare_requests(written: dict[str, str], came: list[tuple[str, dict[str, Any]]]) -> list[str]:
+    """What is wrong with the requests, (ID, body) of each: every picture came, repeated as it was, in order."""
+    first: dict[str, dict[str, Any]] = {}
+    lost = []
+    for name, body in came:
+        if first.setdefault(name, body) != body:
+            lost.append(f"webhook: {name} came again with another content")
+    pictures = Counter((body["picture"], body["outcome"]) for body in first.values())
+    expected = Counter(written.items())
+    lost += [
+        f"webhook: {picture} came with {pictures[picture]} IDs, not {expected[picture]}"
+        for picture in sorted((expected - pictures) + (pictures - expected))
+    ]
+    numbers = [body["number"] for body in first.values()]
+    if numbers != sorted(numbers):
+        lost.append(f"webhook: out of order: {numbers}")
+    return lost

@@ -86,7 +86,8 @@ class OpenStation:
     `options` over those of its file.
     `station` is tried out in place of the file's content, such as with one more reference. Each picture of a locked
     station is a failure, unless one is tried out or `obey_lock` is false. InputError if the file or a reference cannot
-    be used, or the judge cannot take so many; StaleLimitError if judge or zones are not those that the limit was made with.
+    be used, or the judge cannot take so many; StaleLimitError if judge or zones are not those that the limit was made
+    with.
     """
 
     def __init__(

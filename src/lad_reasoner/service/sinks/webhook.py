@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
 import hashlib
 import hmac
 import time
@@ -56,7 +57,10 @@ class Webhook(Sink):
         body = result.model_dump_json().encode()
         headers = {"Content-Type": "application/json", **sign(self._key, _identity(result), body)}
         try:
-            with self._client.stream("POST", self.name, content=body, headers=headers) as response:
+            with (
+                self._client.stream("POST", self.name, content=body, headers=headers) as response,
+                contextlib.suppress(*self._failures),  # the status has said it, whatever becomes of the body
+            ):
                 _read_for_a_while(response)
         except self._failures as error:
             raise UndeliveredError(_explain(error)) from None
