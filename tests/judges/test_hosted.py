@@ -284,9 +284,12 @@ def test_a_pair_that_gets_no_answer_is_invalid_at_once_with_the_reason(tmp_path:
     """Another try would bring the same and be paid again; the other pairs are judged."""
     with ChatServer(lambda body, before: by_colour(body, before) if len(server.bodies) > 1 else act) as server:
         first, second = judge(server, tmp_path, concurrency=1).judge([pair(3), pair(4)])
+        again, _ = judge(server, tmp_path, concurrency=1).judge([pair(3), pair(4)])
     assert (first.answer, second.answer) == ("invalid", "no")
     assert first.reason.startswith(reason)
-    assert len(server.bodies) == 2
+    assert len(server.bodies) == 2, "nor is it asked again by the next run"
+    assert (again.answer, again.reason, again.tokens) == (first.answer, first.reason, first.tokens)
+    assert not first.cut_off, "a run that is resumed does not ask for it again"
 
 
 def test_reasoning_in_the_details_of_a_router(tmp_path: Path) -> None:

@@ -15,8 +15,9 @@ The score is P(yes) / (P(yes) + P(no)) at the answer, from the service's log-pro
 the alternatives has probability 0. A service without log-probabilities gives no score.
 
 Every paid answer is kept (`remote/ledger.py`), except for empty ones and those that were cut off: the next run asks
-them again. A failure that concerns all pairs (network, key, account, budget, `GIVE_UP_AFTER` rejected pairs in a row)
-is a `MachineError`: an evaluation ends and can be resumed. A pair that the service rejects is an `InputError`.
+them again, but not what a content filter stopped, a refusal or a function call. A failure that concerns all pairs
+(network, key, account, budget, `GIVE_UP_AFTER` rejected pairs in a row) is a `MachineError`: an evaluation ends and can
+be resumed. A pair that the service rejects is an `InputError`.
 
 Some services reject optional parameters; one named in the error is dropped for all later requests. If the error names
 none and nothing has been answered yet, the optional parameters are dropped one after the other.
@@ -61,7 +62,7 @@ from lad_reasoner.judges.served_grammar import (
     read_json,
 )
 from lad_reasoner.prompts import PROMPT_VERSION, build_messages, build_prompt
-from lad_reasoner.remote.ledger import UNFINISHED, BudgetSpentError, Exchange, Ledger
+from lad_reasoner.remote.ledger import FINAL, UNFINISHED, BudgetSpentError, Exchange, Ledger
 from lad_reasoner.remote.prices import Prices, estimate_tokens, parse_prices
 
 if TYPE_CHECKING:
@@ -506,7 +507,9 @@ def _read_completion(key: str, completion: Completion) -> Exchange:
         input_tokens=completion.input_tokens or 0,
         output_tokens=completion.output_tokens or 0,
         score=score_answer(completion.written) if structured else None,
-        usable=structured or (completion.finish != "length" and bool(completion.text.strip())),
+        usable=structured
+        or completion.finish in FINAL
+        or (completion.finish != "length" and bool(completion.text.strip())),
     )
 
 

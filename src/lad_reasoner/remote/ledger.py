@@ -5,7 +5,8 @@
         exchange = ledger.obtain(key, ask)    # from the disk, or from `ask()` and then kept
 
 A line's key is the hash of everything that the answer depends on. An empty or cut-off answer is kept as a bill only,
-under a key of its own: its cost counts, and the next run asks again. If a kill or a
+under a key of its own: its cost counts, and the next run asks again. What a content filter stopped, a refusal and a
+function call are kept, with or without text: another try would bring the same, and cost the same. If a kill or a
 timeout cuts off a request, the service may charge for it without an answer; this cannot be avoided.
 """
 
@@ -36,6 +37,7 @@ UNFINISHED = {
     "tool_calls": "the model called a function instead of answering",
     "refusal": "the model refused to answer",
 }
+FINAL = tuple(word for word in UNFINISHED if word != "length")  # these are not asked for again
 SHARES = 8  # processes that may use the default file of answers at the same time
 
 
@@ -125,7 +127,7 @@ class Ledger:
         for name in self._names:
             for exchange in read_records(name, Exchange) if name.exists() else ():
                 key, unusable, _ = exchange.key.partition(UNUSABLE)
-                if unusable or not exchange.text.strip():
+                if unusable or not (exchange.text.strip() or exchange.finish in FINAL):
                     self._unusable[key].append(exchange)
                 else:
                     self.known[key] = exchange

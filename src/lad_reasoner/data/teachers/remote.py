@@ -31,7 +31,7 @@ from lad_reasoner.data.teachers.teacher import Answered, CostEstimate, Outcome, 
 from lad_reasoner.errors import ImageError, ServiceError, require
 from lad_reasoner.files.bit_depth import DEEP
 from lad_reasoner.files.pictures import KEPT_SIDE, open_picture, read_picture
-from lad_reasoner.remote.ledger import UNFINISHED, BudgetSpentError, Exchange, Ledger
+from lad_reasoner.remote.ledger import FINAL, UNFINISHED, BudgetSpentError, Exchange, Ledger
 from lad_reasoner.remote.prices import Bill, Prices, estimate_tokens
 from lad_reasoner.text import first_problem, printable
 
@@ -47,7 +47,6 @@ FORM = "Answer with one JSON object and nothing else. It must fit this JSON sche
 AGAIN = "That answer cannot be used: {}. Answer the question again, with the JSON object only."
 QUOTED = 2000  # characters of a rejected answer that the teacher gets back
 
-FINAL = ("content_filter", "tool_calls", "refusal")  # why a response ended that is not asked for again
 ANSWER_TOKENS = 500  # expected of an answer, until the service has counted
 
 # (key, request, turns so far) -> the answer, or None if there is none yet
@@ -210,8 +209,6 @@ class RemoteTeacher:
                 self._remark(f"{self.name} does not say how many tokens it uses: they are estimated")
             # Some reasoning parsers take a JSON object for reasoning.
             text = completion.text if completion.text.strip() else completion.reasoning
-            if completion.finish in FINAL and not text.strip():
-                text = f"({completion.finish})"  # the ledger takes a line without text for no answer
             exchange = Exchange(
                 key=key,
                 text=text,
@@ -221,7 +218,7 @@ class RemoteTeacher:
                 output_tokens=estimate_tokens(len(text)) if answer is None else answer,
             )
             whole = completion.finish != "length" or not isinstance(_check(exchange, request), str)
-            return exchange.model_copy(update={"usable": whole and bool(text.strip())})
+            return exchange.model_copy(update={"usable": whole and (bool(text.strip()) or completion.finish in FINAL)})
 
         def discard(completion: Completion) -> None:
             self.ledger.discard(read(completion))
