@@ -231,6 +231,28 @@ def test_a_teacher_none_of_whose_answers_fits_is_not_asked_to_the_end(tmp_path: 
     assert json.loads((tmp_path / "sft/manifest.json").read_text())["records"] == 60
 
 
+def test_a_complete_set_pays_again_for_refused_questions_only_where_told_to(tmp_path: Path) -> None:
+    for i in range(6):
+        draw(tmp_path / f"lamp/bad/{i}.png", i)
+
+    def stubborn(body: dict[str, Any], before: int) -> Act:
+        refused = "in detail" in body["messages"][0]["content"][1]["text"]
+        return Act("answer", "I cannot say.") if refused else answer(body, before)
+
+    with ChatServer(stubborn) as server:
+        command = ["data", "sft", "lamp", "--out", "sft", "--teacher", server.url, "--teacher-model", "t"]
+        assert call(*command, cwd=tmp_path).returncode == 0
+        paid = len(server.bodies)
+        done = call(*command, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert "asked again only with --teacher-attempts N" in done.stderr
+        assert "left out: 1 the teacher's answer: no answer in the wanted form" in done.stderr
+        assert len(server.bodies) == paid
+        assert call(*command, "--teacher-attempts", "3", cwd=tmp_path).returncode == 0
+        assert len(server.bodies) == paid + 3
+    assert json.loads((tmp_path / "sft/manifest.json").read_text())["complete"] is True
+
+
 def test_a_budget_that_is_spent_leaves_the_rest_for_later(tmp_path: Path) -> None:
     for i in range(30):
         draw(tmp_path / f"lamp/bad/{i}.png", i)

@@ -134,6 +134,13 @@ def sft(
     from lad_reasoner.data.sets.sft import UNANSWERED, build_sft, plan_sft
     from lad_reasoner.report.terminal import track
 
+    settled = _is_settled(out) and teacher_attempts is None
+    if settled and teacher != "offline":
+        print(
+            f"note: {out} is complete; questions whose answers were all refused are asked again only with "
+            "--teacher-attempts N",
+            file=sys.stderr,
+        )
     hints = read_mmad(mmad, knowledge)
     settings = None if teacher_temperature is None else {"temperature": teacher_temperature}
     kept = cache or out / "teacher.jsonl"
@@ -151,6 +158,7 @@ def sft(
         },
         cache=kept,
         concurrency=concurrency,
+        again=not settled,
     )
     pool = _gather(sources, mvtec_ad, visa)
     plan = plan_sft(pool, hints, good_share=good_share, per_picture=per_picture, seed=seed, track=track)
@@ -420,7 +428,17 @@ _TEACHER_OPTIONS = {
 }
 
 
-def _load_teacher(name: str, flags: Mapping[str, Any], *, cache: Path, concurrency: int) -> Teacher:
+def _is_settled(out: Path) -> bool:
+    """Whether an earlier run completed the set, and not without a record."""
+    from lad_reasoner.data.sets.built_set import MANIFEST, read_manifest
+
+    if not (out / MANIFEST).is_file():
+        return False
+    manifest = read_manifest(out)
+    return manifest.get("complete") is True and manifest.get("records", 0) > 0
+
+
+def _load_teacher(name: str, flags: Mapping[str, Any], *, cache: Path, concurrency: int, again: bool) -> Teacher:
     given = {flag: value for flag, value in flags.items() if value is not None}
     if name == "offline":
         from lad_reasoner.data.teachers.offline import OfflineTeacher
@@ -445,6 +463,7 @@ def _load_teacher(name: str, flags: Mapping[str, Any], *, cache: Path, concurren
         cache=cache,
         prices=cost,
         concurrency=concurrency,
+        again=again,
         **{"attempts": 2, **options},
     )
 

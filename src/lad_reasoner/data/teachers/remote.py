@@ -63,8 +63,8 @@ class RemoteTeacher:
     `pictures.KEPT_SIDE` pixels wide and high, without metadata.
 
     `attempts` is the number of times that one question is asked in a run until an answer fits its schema; the next run
-    resumes the conversations that were given up. `max_tokens` is the limit of an answer; with another one, only what
-    was cut off is asked again. For `timeout`, `patience` and `backoff` see `client.ChatService`.
+    resumes the conversations that were given up, unless `again` is false. `max_tokens` is the limit of an answer; with
+    another one, only what was cut off is asked again. For `timeout`, `patience` and `backoff` see `client.ChatService`.
     """
 
     def __init__(
@@ -79,6 +79,7 @@ class RemoteTeacher:
         key_variable: str = KEY_VARIABLE,
         concurrency: int = 8,
         attempts: int = 3,
+        again: bool = True,
         max_tokens: int | None = None,
         timeout: float = 120.0,
         patience: float = 300.0,
@@ -89,6 +90,7 @@ class RemoteTeacher:
         self.paid, self.recalled = self.ledger.paid, self.ledger.recalled
         self.settings = dict(settings or {})
         self.concurrency, self.attempts, self.max_tokens = concurrency, attempts, max_tokens
+        self.again = again
         self._times = {"timeout": timeout, "patience": patience, "backoff": backoff}
         self._key_variable = key_variable
         self._dropped: set[str] = set()  # fields that the service rejects
@@ -170,6 +172,8 @@ class RemoteTeacher:
                 key = self._key(request, digests, turns)
                 asked += key not in self.ledger.known
                 exchange = obtain(key, request, turns)
+                if exchange is None and complaints and not self.again:
+                    break
                 if exchange is None:
                     return None
                 if not exchange.usable:
