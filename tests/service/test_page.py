@@ -7,6 +7,7 @@ import json
 import re
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -623,11 +624,18 @@ def test_without_a_camera_the_page_says_so(page: Page) -> None:
     expect(page.get_by_role("alert")).to_contain_text("the camera cannot be used")
 
 
+@contextmanager
+def serving_an_operator(folder: Path) -> Iterator[tuple[Served, str]]:
+    """A station with a key file, and the key of an operator."""
+    grey_station(folder, judge="helpers.stations:Grey")
+    key = add_key(folder / "keys.toml", "line 3", "operator")
+    app = create_page_app(Runtime([folder / "station"]), keys=Keys.read(folder / "keys.toml"))
+    with serving_here(app, folder / "log") as served:
+        yield served, key
+
+
 def test_a_key_is_given_once(browser: Browser, tmp_path: Path) -> None:
-    grey_station(tmp_path, judge="helpers.stations:Grey")
-    key = add_key(tmp_path / "keys.toml", "line 3", "operator")
-    app = create_page_app(Runtime([tmp_path / "station"]), keys=Keys.read(tmp_path / "keys.toml"))
-    with serving_here(app, tmp_path / "log") as served:
+    with serving_an_operator(tmp_path) as (served, key):
         assert served.ask("GET", "/stations/station").status == 401
         context = new_context(browser, served)
         page = context.new_page()
@@ -658,10 +666,7 @@ def test_a_key_is_given_once(browser: Browser, tmp_path: Path) -> None:
 
 
 def test_after_the_login_a_person_is_where_they_wanted_to_go(browser: Browser, tmp_path: Path) -> None:
-    grey_station(tmp_path, judge="helpers.stations:Grey")
-    key = add_key(tmp_path / "keys.toml", "line 3", "operator")
-    app = create_page_app(Runtime([tmp_path / "station"]), keys=Keys.read(tmp_path / "keys.toml"))
-    with serving_here(app, tmp_path / "log") as served:
+    with serving_an_operator(tmp_path) as (served, key):
         context = new_context(browser, served)
         page = context.new_page()
         page.goto("/stations/station/history?outcome=good&part=47%2F11")
@@ -693,10 +698,7 @@ def test_after_the_login_a_person_is_where_they_wanted_to_go(browser: Browser, t
     ],
 )
 def test_the_login_leads_to_no_other_server(tmp_path: Path, address: str) -> None:
-    grey_station(tmp_path, judge="helpers.stations:Grey")
-    key = add_key(tmp_path / "keys.toml", "line 3", "operator")
-    app = create_page_app(Runtime([tmp_path / "station"]), keys=Keys.read(tmp_path / "keys.toml"))
-    with serving_here(app, tmp_path / "log") as served:
+    with serving_an_operator(tmp_path) as (served, key):
         answer = served.ask("POST", f"/login?{urlencode({'next': address})}", f"key={key}".encode())
         assert (answer.status, answer.headers["location"]) == (303, "/")
         asked = served.ask("GET", "//evil/x", headers={"Accept": "text/html"}).headers["location"]
@@ -752,10 +754,7 @@ def test_history_leads_back_to_newer_pages(browser: Browser, served: Served, mon
 
 def test_a_key_that_is_not_valid_any_more_takes_nothing_that_was_written(browser: Browser, tmp_path: Path) -> None:
     """The page told a person of the header that programs send."""
-    grey_station(tmp_path, judge="helpers.stations:Grey")
-    key = add_key(tmp_path / "keys.toml", "line 3", "operator")
-    app = create_page_app(Runtime([tmp_path / "station"]), keys=Keys.read(tmp_path / "keys.toml"))
-    with serving_here(app, tmp_path / "log") as served:
+    with serving_an_operator(tmp_path) as (served, key):
         context = new_context(browser, served)
         cookie: Any = {"name": "lad_key", "value": key, "url": f"http://127.0.0.1:{served.port}"}
         context.add_cookies([cookie])

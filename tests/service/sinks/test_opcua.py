@@ -1,6 +1,8 @@
 """Results in the variables of an OPC UA server, read back by another client."""
 
 import socket
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
 from datetime import UTC, datetime
 from typing import Any
 
@@ -10,8 +12,9 @@ from asyncua.sync import Client
 
 from helpers.plant import NOWHERE, free_port, opcua_server, part_result
 from lad_reasoner.errors import InputError
-from lad_reasoner.service.sinks import opcua, open_sink
-from lad_reasoner.service.sinks.sink import UndeliveredError
+from lad_reasoner.service import sinks
+from lad_reasoner.service.sinks import opcua
+from lad_reasoner.service.sinks.sink import Sink, UndeliveredError
 
 VARIABLES: dict[str, Any] = {
     "Result": 0,
@@ -24,6 +27,16 @@ VARIABLES: dict[str, Any] = {
 }
 
 
+OpenSink = Callable[[str], Sink]
+
+
+@pytest.fixture
+def open_sink() -> Iterator[OpenSink]:
+    """Sinks that are closed though a test fails: a thread of their library would keep all tests from ending."""
+    with ExitStack() as stack:
+        yield lambda address: stack.enter_context(closing(sinks.open_sink(address)))
+
+
 def read_all(address: str) -> dict[str, Any]:
     url, _, node = address.partition("?node=")
     with Client(url) as client:
@@ -31,7 +44,7 @@ def read_all(address: str) -> dict[str, Any]:
         return {child.read_browse_name().Name: child.read_value() for child in children}
 
 
-def test_a_result_fills_the_variables() -> None:
+def test_a_result_fills_the_variables(open_sink: OpenSink) -> None:
     # asyncua's server takes two seconds for each start, and its end is part of the test.
     port = free_port()
     with opcua_server(port, VARIABLES) as address:
@@ -60,7 +73,7 @@ def test_a_result_fills_the_variables() -> None:
         sink.close()
 
 
-def test_missing_variables_are_named() -> None:
+def test_missing_variables_are_named(open_sink: OpenSink) -> None:
     with opcua_server(free_port(), {"Result": 0, "Part": ""}) as address:
         sink = open_sink(address)
         with pytest.raises(UndeliveredError, match="has no variable Score, PValue, Headline, Time, Number; check"):
@@ -72,7 +85,7 @@ def test_missing_variables_are_named() -> None:
         other.close()
 
 
-def test_a_type_that_does_not_hold_the_values_is_named() -> None:
+def test_a_type_that_does_not_hold_the_values_is_named(open_sink: OpenSink) -> None:
     counter = ua.Variant(0, ua.VariantType.Byte)  # full after 255 parts
     with opcua_server(free_port(), VARIABLES | {"Number": counter}) as address:
         sink = open_sink(address)
@@ -81,7 +94,7 @@ def test_a_type_that_does_not_hold_the_values_is_named() -> None:
         sink.close()
 
 
-def test_users_and_rights() -> None:
+def test_users_and_rights(open_sink: OpenSink) -> None:
     port = free_port()
     with opcua_server(port, VARIABLES, user="line") as address:
         for user, problem in (("", "refuses a client without a user"), ("other@", "refuses the user other")):
@@ -98,7 +111,7 @@ def test_users_and_rights() -> None:
     sink.close()
 
 
-def test_a_server_that_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_that_says_nothing(open_sink: OpenSink, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(opcua, "TIMEOUT", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         sink = open_sink(f"opc.tcp://127.0.0.1:{silent.getsockname()[1]}/?node=ns=2;s=Inspection")
@@ -108,12 +121,12 @@ def test_a_server_that_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("address", ["opc.tcp://server", "opc.tcp://server/?node=somewhere"])
-def test_a_node_is_needed(address: str) -> None:
+def test_a_node_is_needed(open_sink: OpenSink, address: str) -> None:
     with pytest.raises(InputError, match="ns=2;s=Inspection"):
         open_sink(address)
 
 
-def test_a_time_and_a_text_of_their_own_types() -> None:
+def test_a_time_and_a_text_of_their_own_types(open_sink: OpenSink) -> None:
     moment = datetime(2020, 1, 1, tzinfo=UTC)
     variables = VARIABLES | {"Time": moment, "Headline": ua.LocalizedText("")}
     with opcua_server(free_port(), variables) as address:
