@@ -282,7 +282,16 @@ def test_flags(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         done = runner.invoke(app, [*words, *flags])
         assert done.exit_code == 2, done.output
         assert problem in " ".join(re.sub("[│╭╰─╮╯]", "", done.output).split()), done.output
+    service = ["--model", "m", "--server", "http://localhost:1/v1", "--ray", "local", "--out", f"{folder}/out"]
     monkeypatch.setitem(sys.modules, "ray", None)
+    # Two workers could not use one file of answers: the run stopped after it had paid for some.
+    done = runner.invoke(app, [*words, *service, "-M", "cache=answers.jsonl"])
+    assert done.exit_code == 2 and "one worker of --ray at a time" in done.output
+    done = runner.invoke(app, [*words, *service, "-M", "prices=1,2", "-M", "budget=5"])
+    assert "each worker keeps to the budget of 5 by itself" in done.stderr
+    for alone in ("cache=answers.jsonl", "budget=5"):
+        done = runner.invoke(app, [*words, *service, "-M", alone, "--workers", "1"])
+        assert isinstance(done.exception, MissingExtraError) and not done.stderr
     done = runner.invoke(app, [*words, "--ray", "local", "--out", f"{folder}/out"])
     assert isinstance(done.exception, MissingExtraError)
     assert str(done.exception).startswith("ray is not installed; run: pip install ")

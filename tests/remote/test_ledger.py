@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
+from pathlib import Path
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -46,3 +49,16 @@ def test_a_cut_loses_at_most_the_answer_that_was_cut(tmp_path_factory: pytest.Te
     ledger = Ledger(path)
     with ledger.hold():
         assert set(ledger.known) == set("abc"[: LINES[:cut].count(b"\n")])
+
+
+def test_the_workers_of_a_large_machine_share_the_default_file(tmp_path: Path) -> None:
+    """The ninth one stopped a run on a cluster."""
+    with ExitStack() as stack:
+        for number in range(20):
+            ledger = Ledger(tmp_path / "answers.jsonl", shared=True)
+            stack.enter_context(ledger.hold())
+            ledger.obtain(str(number), lambda number=number: exchange(str(number)))  # type: ignore[misc]
+    last = Ledger(tmp_path / "answers.jsonl", shared=True)
+    with last.hold():
+        for number in range(20):
+            assert last.obtain(str(number), lambda: pytest.fail("paid twice")).text == "One screw."

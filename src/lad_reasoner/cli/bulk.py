@@ -43,6 +43,8 @@ def inspect_on_cluster(
 
     if not ADDRESS.fullmatch(address):
         raise FlagsError(f"--ray {address}: write --ray local, --ray auto or --ray HOST:PORT")
+    if workers != 1:
+        _tell_of_one_service(options, station)
     require("ray", "ray")
     found = find_queries(queries)
     opener, settings = (
@@ -79,6 +81,27 @@ def inspect_on_cluster(
         why = "; ".join([f"{failed} x error, see the lines"] * bool(failed) + tally.name_reasons())
         print(f"{tally.missing} of {tally.answers.total()} queries were not judged: {why}", file=sys.stderr)
     exit_by(tally, fail_on_anomaly=fail_on_anomaly)
+
+
+def _tell_of_one_service(options: dict[str, Any], station: Path | None) -> None:
+    """What several workers do with money and answers; FlagsError for what they cannot share."""
+    if station is not None:
+        from lad_reasoner.service.station import Station, station_folder
+
+        options = Station.load(station_folder(station)).options
+    if "server" not in options:  # they may mean anything to another judge
+        return
+    if "cache" in options:
+        raise FlagsError(
+            f"cache={options['cache']}: one worker of --ray at a time can use it, and the next one stops the run; "
+            "leave it out, which lets each keep its answers, or give --workers 1"
+        )
+    if "budget" in options:
+        print(
+            f"note: each worker keeps to the budget of {options['budget']} by itself: all of them may pay as many "
+            "times that",
+            file=sys.stderr,
+        )
 
 
 def _print_notes(notes: Sequence[str]) -> int:

@@ -38,7 +38,7 @@ UNFINISHED = {
     "refusal": "the model refused to answer",
 }
 FINAL = tuple(word for word in UNFINISHED if word != "length")  # these are not asked for again
-SHARES = 8  # processes that may use the default file of answers at the same time
+SHARES = 256  # processes that may use the default file of answers at the same time: one for each core, with --ray
 
 
 class Exchange(Record):
