@@ -5,16 +5,19 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
+import logging
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from lad_reasoner.errors import InputError
 from lad_reasoner.files.pictures import Picture, encode_picture
 from lad_reasoner.files.whole import write_whole
 from lad_reasoner.text import printable
+
+logger = logging.getLogger(__name__)
 
 THUMBNAILS = "thumbnails"  # folder of a run
 SIDE = 176  # pixels
@@ -34,7 +37,7 @@ def save_thumbnail(folder: Path, picture: Picture) -> None:
 
 
 def read_thumbnail(folder: Path, name: str) -> str:
-    """The small copy as a data URI; empty where there is none, InputError if it is damaged."""
+    """The small copy as a data URI; empty where there is none, or a damaged one, which is logged."""
     return _read(hashed_path(folder, name, "jpg"), "image/jpeg")
 
 
@@ -47,7 +50,7 @@ def save_map(folder: Path, name: str, heat: NDArray[np.float32]) -> None:
 
 
 def read_map(folder: Path, name: str) -> str:
-    """The map of a query as a data URI; empty where there is none, InputError if it is damaged."""
+    """The map of a query as a data URI; empty where there is none, or a damaged one, which is logged."""
     return _read(hashed_path(folder, name, "png"), "image/png")
 
 
@@ -66,8 +69,15 @@ def _read(path: Path, kind: str) -> str:
         with Image.open(io.BytesIO(content), formats=("JPEG", "PNG")) as image:
             image.load()
     except Exception:  # as in files/pictures: Pillow's decoders raise anything on damaged files
-        raise InputError(f"{printable(path)}: the picture is damaged; remove it, then pages show none there") from None
+        _name_damaged(path)
+        return ""
     return f"data:{kind};base64,{base64.b64encode(content).decode()}"
+
+
+@cache
+def _name_damaged(path: Path) -> None:
+    """Once: several pages and plots show the same picture, a reference in many places."""
+    logger.warning("%s: the picture is damaged, and pages show none there; remove it", printable(path))
 
 
 def hashed_path(folder: Path, name: str, ending: str) -> Path:
