@@ -27,6 +27,7 @@ from lad_reasoner.files.pictures import MIXED, Picture, read_picture
 from lad_reasoner.judge import Judgement, PicturePair
 from lad_reasoner.judges.evidence.efficientnet import EfficientNetLite0
 from lad_reasoner.judges.evidence.judge import WithEvidence
+from lad_reasoner.judges.hosted import HostedJudge
 from lad_reasoner.judges.trivial import always_no
 from lad_reasoner.runner import READ_AHEAD, Judged
 
@@ -251,6 +252,22 @@ def test_evidence_says_what_to_do_instead_of_pickling_it(inspector: Inspector) -
     for held in (inspector, inspector.judge):
         with pytest.raises(TypeError, match="make an Inspector there, or call inspect_many, which uses all cores"):
             pickle.dumps(held)
+
+
+@pytest.mark.parametrize("name", ["always-yes", "always-no", "random", "pixel-difference", "colour-histogram"])
+def test_inspectors_with_judges_of_a_function_go_into_other_processes(folder: Path, name: str) -> None:
+    inspector = Inspector(name, [folder / "reference.png"])
+    copied = pickle.loads(pickle.dumps(inspector))
+    assert copied.inspect(folder / "bad.png").score == inspector.inspect(folder / "bad.png").score
+
+
+def test_judges_that_cannot_be_pickled_say_what_to_do(tmp_path: Path) -> None:
+    """Python named a class of Transformers, and a lock."""
+    tiny.save_qwen(tmp_path / "model")
+    hosted = HostedJudge("http://127.0.0.1:9/v1", "big", cache=tmp_path / "answers.jsonl")
+    for judge in (load_model(str(tmp_path / "model")), hosted):
+        with pytest.raises(TypeError, match="cannot be copied into another process: make an Inspector there"):
+            pickle.dumps(Inspector(judge, [tiny.picture(1)]))
 
 
 def test_the_lent_evidence_may_have_another_backbone(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -72,6 +72,11 @@ class Judgement:
         if parsed.answer == "invalid" and not rest.get("reason"):
             rest["reason"] = NO_ANSWER if response.strip() else NO_RESPONSE
         return cls(parsed.answer, score, response, parsed.reasoning, **rest)
+
+
+def refuse_copy(judge: Judge, holds: str, instead: str = "make an Inspector there") -> NoReturn:
+    """For the `__reduce__` of a judge that cannot be pickled: what to do, where Python would name a lock or a class."""
+    raise TypeError(f"{judge.name} holds {holds} and cannot be copied into another process: {instead}")
 
 
 class Judge(Protocol):

@@ -30,7 +30,7 @@ import warnings
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import torch
@@ -41,7 +41,7 @@ from PIL import Image
 from lad_reasoner.errors import InputError, require
 from lad_reasoner.files.jsonl import load_json
 from lad_reasoner.files.pictures import Picture
-from lad_reasoner.judge import Judgement, PicturePair
+from lad_reasoner.judge import Judgement, PicturePair, refuse_copy
 from lad_reasoner.judges.evidence.vision_models import pixel_statistics
 from lad_reasoner.judges.vlm.checkpoint import check_folder, find_folder
 from lad_reasoner.packaged import read_packaged
@@ -100,6 +100,9 @@ class AprilGan:
         # Bounded: a run has some tens of products, and each pair may have references of its own.
         self._words = lru_cache(128)(self._embed_states)
         self._known = lru_cache(4)(self._look_at_references)
+
+    def __reduce__(self) -> NoReturn:
+        refuse_copy(self, "a network")
 
     @torch.inference_mode()
     def judge(self, pairs: Sequence[PicturePair]) -> list[Judgement]:

@@ -39,7 +39,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from PIL import Image
 
@@ -48,7 +48,7 @@ from lad_reasoner.errors import InputError, MachineError, ServiceError, require
 from lad_reasoner.files.jsonl import load_json
 from lad_reasoner.files.pictures import within_budget
 from lad_reasoner.files.whole import write_whole
-from lad_reasoner.judge import Judgement, PicturePair
+from lad_reasoner.judge import Judgement, PicturePair, refuse_copy
 from lad_reasoner.judges.completions import join_reasoning, score_answer
 from lad_reasoner.judges.served_grammar import (
     FORMS,
@@ -153,6 +153,9 @@ class HostedJudge:
         self._accepted, self._answered = OPTIONAL | {"max_completion_tokens": max_tokens}, False
         self._bears_both = False  # it has answered a request for log-probabilities under a grammar
         self._lock, self._one_batch, self._one_search = threading.Lock(), threading.Lock(), threading.Lock()
+
+    def __reduce__(self) -> NoReturn:
+        refuse_copy(self, "the answers of a service")
 
     def prepare(self) -> None:
         """Ask the service for the form of the grammar, unless that is known; see `judge.Judge`."""

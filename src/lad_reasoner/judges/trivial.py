@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,29 +46,27 @@ class ScoreJudge:
 
 def always_yes() -> ScoreJudge:
     """Calls every query anomalous: its answer is always yes."""
-    return ScoreJudge("always-yes", lambda _: 1.0, looks_at_pictures=False)
+    return ScoreJudge("always-yes", partial(_fixed, 1.0), looks_at_pictures=False)
 
 
 def always_no() -> ScoreJudge:
     """Calls every query good: its answer is always no."""
-    return ScoreJudge("always-no", lambda _: 0.0, looks_at_pictures=False)
+    return ScoreJudge("always-no", partial(_fixed, 0.0), looks_at_pictures=False)
 
 
 def answer_at_random(seed: int = 0) -> ScoreJudge:
     """A random score, drawn from the seed and the query's name."""
-    return ScoreJudge(
-        "random", lambda pair: random.Random(f"{seed}/{pair.query.name}").random(), looks_at_pictures=False
-    )
+    return ScoreJudge("random", partial(_draw, seed), looks_at_pictures=False)
 
 
 def compare_pixels() -> ScoreJudge:
     """Mean pixel difference from the most similar reference, at a small size."""
-    return ScoreJudge("pixel-difference", lambda pair: _score(pixel_difference, pair, PIXEL_LIMIT))
+    return ScoreJudge("pixel-difference", partial(_score, pixel_difference, PIXEL_LIMIT))
 
 
 def compare_colours() -> ScoreJudge:
     """Difference of the colour histograms from the most similar reference."""
-    return ScoreJudge("colour-histogram", lambda pair: _score(colour_difference, pair, COLOUR_LIMIT))
+    return ScoreJudge("colour-histogram", partial(_score, colour_difference, COLOUR_LIMIT))
 
 
 def pixel_difference(reference: Image.Image, query: Image.Image) -> float:
@@ -88,7 +87,15 @@ def _histogram(image: Image.Image) -> NDArray[np.float64]:
     return np.bincount((bins[:, 0] * 8 + bins[:, 1]) * 8 + bins[:, 2], minlength=512) / len(bins)
 
 
-def _score(difference: Callable[[Image.Image, Image.Image], float], pair: PicturePair, limit: float) -> float:
+def _fixed(score: float, _: PicturePair) -> float:
+    return score
+
+
+def _draw(seed: int, pair: PicturePair) -> float:
+    return random.Random(f"{seed}/{pair.query.name}").random()
+
+
+def _score(difference: Callable[[Image.Image, Image.Image], float], limit: float, pair: PicturePair) -> float:
     """In [0, 1), 0.5 at the limit."""
     least = min(difference(reference.image, pair.query.image) for reference in pair.references)
     return least / (least + limit)

@@ -25,7 +25,7 @@ from weakref import WeakKeyDictionary, ref
 from PIL import Image
 
 from lad_reasoner.files.pictures import Picture
-from lad_reasoner.judge import Judge, Judgement, PicturePair
+from lad_reasoner.judge import Judge, Judgement, PicturePair, refuse_copy
 from lad_reasoner.judges.evidence.backbone import DEFAULT_BACKBONE, Backbone, load_backbone
 from lad_reasoner.judges.evidence.imitation import imitate
 from lad_reasoner.judges.evidence.labels import LabelReader, Text, TextChange, compare_texts
@@ -91,10 +91,7 @@ class Evidence:
         self._track: Track = silent
 
     def __reduce__(self) -> NoReturn:
-        raise TypeError(
-            f"{self.name} holds a network and cannot be copied into another process: make an Inspector there, or call "
-            "inspect_many, which uses all cores"
-        )
+        refuse_copy(self, "a network", "make an Inspector there, or call inspect_many, which uses all cores")
 
     def show_progress(self, track: Track) -> None:
         """Show progress while references are studied."""

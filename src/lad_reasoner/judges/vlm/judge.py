@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, get_args
+from typing import Any, Literal, NoReturn, get_args
 
 import torch
 
 from lad_reasoner.errors import InputError
 from lad_reasoner.files.pictures import Picture
-from lad_reasoner.judge import Judgement, PicturePair
+from lad_reasoner.judge import Judgement, PicturePair, refuse_copy
 from lad_reasoner.judges.vlm.checkpoint import Checkpoint, fingerprint, load_checkpoint
 from lad_reasoner.judges.vlm.precision import WORTHWHILE, bfloat16_gain, use_bfloat16_products
 from lad_reasoner.judges.vlm.transformers_engine import FLAG_LIMIT, Reasoning, TransformersEngine
@@ -34,6 +34,9 @@ class VlmJudge:
         self.parameters: int | None = engine.parameters
         self.known_pictures = engine.checkpoint.known_pictures
         self.trained_references = engine.checkpoint.trained_references
+
+    def __reduce__(self) -> NoReturn:
+        refuse_copy(self, "a network")
 
     def notes_on(self, references: Sequence[Picture]) -> tuple[str, ...]:
         """Whether the model was made for such pictures and for so many, if its checkpoint tells what it was made for.
