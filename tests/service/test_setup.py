@@ -12,7 +12,7 @@ from helpers.stations import grey_picture, grey_pictures, grey_station
 from lad_reasoner.errors import InputError
 from lad_reasoner.files.whole import lock
 from lad_reasoner.service import setup
-from lad_reasoner.service.setup import calibrate, create_station
+from lad_reasoner.service.setup import calibrate, create_station, make_rules, set_zones
 from lad_reasoner.service.station import FILE, Station
 
 
@@ -67,6 +67,14 @@ def test_refusals_leave_nothing_behind(tmp_path: Path) -> None:
     (out / "x").mkdir(parents=True)
     with pytest.raises(InputError, match="exists already; give another -o"):
         create_station(out, [reference])
+
+
+def test_a_folder_without_a_station_gets_no_lock_file(tmp_path: Path) -> None:
+    """`nope.lock` was left, and was what the message proposed: did you mean nope.lock?"""
+    for change in (calibrate, set_zones, make_rules):
+        with pytest.raises(InputError, match=r"nope/station.toml: no such file; make a station"):
+            change(tmp_path / "nope")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_crash_while_scoring_leaves_the_old_limit(tmp_path: Path) -> None:

@@ -56,6 +56,9 @@ def test_drift(station: Path, tmp_path: Path) -> None:
     said = describe_drift(darker, opened.station)
     assert said.startswith("drift: FOUND in 12 recent pictures (Kolmogorov-Smirnov 0.")
     assert said.endswith("promised at most 10 %")
+    # Pictures that made the station hid a drift, and nothing said so.
+    mixed = measure_drift(opened, sorted(station.glob("normals/*"))[:3] + grey_pictures(tmp_path / "more", [113] * 9))
+    assert "; 3 of them made the station, which hides a drift: leave" in describe_drift(mixed, opened.station)
     with pytest.raises(InputError, match="3 recent pictures are too few"):
         measure_drift(opened, grey_pictures(tmp_path / "few", [100, 101, 102]))
     with pytest.raises(InputError, match="no such file"):

@@ -11,8 +11,8 @@ import glob
 import hashlib
 import shutil
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -126,6 +126,14 @@ def _remove_halves(out: Path) -> None:
                 shutil.rmtree(half, ignore_errors=True)
 
 
+@contextmanager
+def _held(folder: Path) -> Iterator[Station]:
+    """The station, which no other process changes meanwhile."""
+    Station.load(folder)  # a folder without a station gets no lock file
+    with lock(folder, "station"):
+        yield Station.load(folder)
+
+
 def calibrate(
     folder: str | Path,
     *,
@@ -142,8 +150,7 @@ def calibrate(
     """
     folder = station_folder(folder)
     rates = {"max_false_alarms": max_false_alarms, "max_unsure": max_unsure}
-    with lock(folder, "station"):
-        station = Station.load(folder)
+    with _held(folder) as station:
         station = station.model_copy(update={name: rate for name, rate in rates.items() if rate is not None})
         given = dict(options or {})
         pixels = given.pop("max_pixels", station.max_pixels)
@@ -173,8 +180,7 @@ def set_zones(
     `options` are as in `OpenStation`. InputError for a file that cannot be used; the station then stays as it was.
     """
     folder = station_folder(folder)
-    with lock(folder, "station"):
-        station = Station.load(folder)
+    with _held(folder) as station:
         zones = [] if clear else [zone.model_dump() for zone in station.zones]
         if svg is not None:
             drawn = read_svg(svg, read_picture(path_inside(folder, station.references[0])))
@@ -208,8 +214,7 @@ def make_rules(
     out. With `broken` alone, or `clear`, nothing is written anew. Raises what `write_rules` raises.
     """
     folder = station_folder(folder)
-    with lock(folder, "station"):
-        station = Station.load(folder)
+    with _held(folder) as station:
         if clear or (broken is not None and station.rules is not None):
             rules = None if clear or station.rules is None else station.rules.model_copy(update={"broken": broken})
             station = station.model_copy(update={"rules": rules})

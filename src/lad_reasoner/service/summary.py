@@ -138,10 +138,11 @@ def describe_audit(broken: int | None, lines: int) -> str:
 def describe_drift(drift: Drift, station: Station) -> str:
     """One line."""
     promised = "" if station.max_false_alarms is None else f", promised at most {_percent(station.max_false_alarms)}"
+    own = f"; {drift.own} of them made the station, which hides a drift: leave them out" if drift.own else ""
     return (
         f"drift: {'FOUND' if drift.found else 'none found'} in {drift.pictures} recent pictures "
         f"(Kolmogorov-Smirnov {drift.statistic:.2f}, p = {drift.p:.2g}); "
-        f"false alarms {drift.alarms.percent()} % {drift.alarms.percent_interval()}{promised}"
+        f"false alarms {drift.alarms.percent()} % {drift.alarms.percent_interval()}{promised}{own}"
     )
 
 
