@@ -624,6 +624,24 @@ def test_without_a_camera_the_page_says_so(page: Page) -> None:
     expect(page.get_by_role("alert")).to_contain_text("the camera cannot be used")
 
 
+def test_a_file_that_was_edited_is_used_after_a_reload(page: Page, served: Served, tmp_path: Path) -> None:
+    """The page said to reload the station, and had nothing to do it with."""
+    file = tmp_path / "station" / "station.toml"
+    good = file.read_text()
+    file.write_text(good.replace("limit = ", "limit = nan # ") if "\nlimit = " in good else f"limit = nan\n{good}")
+    page.goto("/stations/station")
+    reload = page.get_by_role("button", name="Reload")
+    reload.click()
+    expect(page.locator("#problem")).to_contain_text("limit")
+    file.write_text(f"# by hand\n{good}")
+    page.goto("/stations/station")
+    expect(page.locator("main .note").first).to_contain_text("the station file was edited")
+    reload.click()
+    expect(reload).to_have_count(0)
+    assert served.ask("GET", "/v1/stations/station").json["problem"] == ""
+    assert served.ask("GET", "/v1/stations/station/audit").json[0]["detail"]["why"] == "reload"
+
+
 @contextmanager
 def serving_an_operator(folder: Path) -> Iterator[tuple[Served, str]]:
     """A station with a key file, and the key of an operator."""
@@ -650,7 +668,8 @@ def test_a_key_is_given_once(browser: Browser, tmp_path: Path) -> None:
         expect(page.get_by_role("button", name="Preview")).to_have_count(0)
         (cookie,) = context.cookies()
         assert cookie["httpOnly"] and cookie["sameSite"] == "Strict" and cookie["value"] == key
-        for path, form in (("changes", {"target": "limit"}), ("limit", {"limit": "0.1", "base": "1"})):
+        refused = {"changes": {"target": "limit"}, "limit": {"limit": "0.1", "base": "1"}, "reload": {}}
+        for path, form in refused.items():
             assert page.request.post(f"/stations/station/{path}", form=form).status == 403
         strange = {"Origin": "http://evil", "Content-Type": "application/x-www-form-urlencoded"}
         assert served.ask("POST", "/login", f"key={key}".encode(), headers=strange).status == 403

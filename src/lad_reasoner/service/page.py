@@ -186,7 +186,14 @@ def _add_live(app: FastAPI, watch: Watch) -> None:
     def live_page(live: TheStation, holder: AnyHolder) -> Response:
         recent = live.archive.history(limit=RECENT)
         values = verdict_values(live, watch, recent[0]) if recent else {}
-        return _page("live.html", holder, live, title=live.name, recent=recent, problem=live.problem(), **values)
+        values |= {"problem": live.problem(), "edited": live.edited()}
+        return _page("live.html", holder, live, title=live.name, recent=recent, **values)
+
+    @app.post("/stations/{station}/reload", include_in_schema=False)
+    def reload(live: TheStation, holder: Engineer) -> Response:
+        with live.teaching:
+            live.reload(who=holder.name, why="reload")
+        return Response(status_code=204, headers={"HX-Refresh": "true"})
 
     @app.post("/stations/{station}/inspect", include_in_schema=False)
     async def inspect(request: Request, live: TheStation, runtime: TheRuntime, holder: AnyHolder) -> Response:

@@ -80,13 +80,20 @@ class LiveStation:
         self.open, self.version = opened, version
         return version
 
+    def edited(self) -> bool:
+        """Whether the station's file on the disk is another than the one in use, or cannot be read."""
+        try:
+            return self.file() != self.archive.version_file(self.version)
+        except (OSError, UnicodeDecodeError):
+            return True
+
     def problem(self) -> str:
         """Why the station is locked, or what is wrong with its file on the disk; empty if all is well."""
         if reason := why_locked(self.folder):
             return reason
+        if not self.edited():
+            return ""
         try:
-            if self.file() == self.archive.version_file(self.version):
-                return ""
             Station.load(self.folder)
         except (InputError, OSError, UnicodeDecodeError) as error:
             return f"the station file cannot be used, the last good one is in use: {error}"
