@@ -3,9 +3,10 @@
 import json
 import logging
 import sys
+from typing import Literal
 
 import pytest
-from pydantic import BaseModel, ValidationError, field_validator
+from pydantic import BaseModel, TypeAdapter, ValidationError, field_validator
 
 from lad_reasoner.text import (
     ShownFormatter,
@@ -89,6 +90,9 @@ def test_the_first_problem_names_field_and_fault() -> None:
     with pytest.raises(ValidationError) as caught:
         _Outer.model_validate({"inner": {"count": 3}})
     assert first_problem(caught.value) == "inner.count: it is odd"
+    with pytest.raises(ValidationError) as caught:
+        TypeAdapter(dict[str, Literal["a", "b"] | int]).validate_python({"reason": "x"})
+    assert first_problem(caught.value) == "reason: Input should be 'a' or 'b'"  # without "literal['a','b']"
 
 
 def test_the_nearest_name_in_whatever_case() -> None:

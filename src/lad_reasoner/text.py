@@ -71,7 +71,8 @@ def label_counts(counts: Mapping[str, int]) -> str:
 def first_problem(error: ValidationError) -> str:
     """The first problem of a Pydantic error: `field.of.record: problem`, without the input."""
     problem = error.errors(include_url=False, include_input=False)[0]
-    field = ".".join(str(part) for part in problem["loc"])
+    # Pydantic names the branch of a union of literals, too, with all that they allow.
+    field = ".".join(str(part) for part in problem["loc"] if not str(part).startswith("literal["))
     sentence = str(problem["msg"]).removeprefix("Value error, ")  # before those of our own validators
     return f"{field}: {sentence}" if field else sentence
 

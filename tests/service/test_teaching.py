@@ -237,6 +237,18 @@ def test_a_missed_defect_is_counted_in_the_preview(runtime: Runtime) -> None:
     assert change.preview["known_misses"] == [1, 1] and change.preview["judged"] == 1
 
 
+def test_a_part_with_a_defect_is_not_normal(runtime: Runtime) -> None:
+    """It became a reference, although a person had said that its defect was missed."""
+    live = runtime.station("station")
+    part = inspect(runtime, 105)
+    live.archive.review(part.id, Opinion.MISSED, who="Ada")
+    for target in ("references", "calibration"):
+        with pytest.raises(InputError, match=f"inspection {part.id} has a defect, says Ada; say first that it is good"):
+            propose_change(runtime, live, target, [part.id], who="Bob")
+    live.archive.review(part.id, Opinion.GOOD, who="Ada")
+    assert propose_change(runtime, live, "references", [part.id], who="Bob").state == "preparing"
+
+
 def test_what_cannot_be_done_is_refused(runtime: Runtime) -> None:
     live = runtime.station("station")
     number, other = inspect(runtime, 160).id, inspect(runtime, 161).id

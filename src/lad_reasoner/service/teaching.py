@@ -56,8 +56,8 @@ def propose_change(
 ) -> Change:
     """Begin a change; a thread makes its preview on the newest `pictures` of the archive.
 
-    AbsentError if an inspection or its picture is not kept, InputError if the target does not fit the station,
-    StateError while another preview is being made.
+    AbsentError if an inspection or its picture is not kept, InputError if the target does not fit the station or
+    a person said that the part has a defect, StateError while another preview is being made.
     """
     numbers = tuple(dict.fromkeys(inspections))
     if target in ("zones", "rules"):
@@ -68,6 +68,13 @@ def propose_change(
     if target == "limit" and live.open.station.max_false_alarms is not None:
         raise InputError(f"{live.name}: its limit follows from its promise; accept pictures for the calibration")
     contents = {number: live.archive.content(number) for number in numbers}
+    for number in numbers:
+        feedback = live.archive.inspection(number).feedback
+        if feedback and feedback[-1].opinion == "missed":
+            raise InputError(
+                f"{live.name}: inspection {number} has a defect, says {feedback[-1].who}; "
+                "say first that it is good after all, or leave it out"
+            )
     return _begin(_Preview(runtime, live, contents, pictures), target, who=who)
 
 
