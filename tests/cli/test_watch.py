@@ -32,6 +32,22 @@ def camera(tmp_path: Path) -> Path:
     return tmp_path / "in"
 
 
+def test_a_damaged_picture_of_a_relative_folder_is_named_once(
+    station: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lad_reasoner.service.watcher.PATIENCE", 0.3)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in/broken.png").write_bytes(b"no picture")
+    done = CliRunner().invoke(app, ["watch", "--station", str(station), "--once", "in"])
+    assert done.exit_code == 1
+    assert re.split(r" {2,}", done.stdout.strip())[1:] == [
+        "invalid",
+        "broken.png",
+        "not a picture that can be read; save it as PNG or JPEG",
+    ]
+
+
 @pytest.mark.slow
 def test_once_for_all_pictures_that_are_there(station: Path, camera: Path, tmp_path: Path) -> None:
     command = ("watch", "--station", station, "--to", tmp_path / "out", "--to", tmp_path / "r.jsonl", "--once", camera)

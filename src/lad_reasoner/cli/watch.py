@@ -125,7 +125,7 @@ def watch_verb(
         else:
             results = watcher.watch(_stop_on_signals(), poll)
             print(f"watching {folder}", file=sys.stderr)
-        counts = _print_results(results, as_json, folder)
+        counts = _print_results(results, as_json, watcher.folder)
         watcher.finish(None if once else LAST_DELIVERIES)
         waiting = {address: number for address, number in journal.waiting().items() if address in (HISTORY, *addresses)}
     print(", ".join(f"{number} {outcome}" for outcome, number in counts.items()) or "no new pictures", file=sys.stderr)
