@@ -90,6 +90,8 @@ def test_the_table_of_classes_is_printed_with_its_reasons(folder: Path) -> None:
         ),
         (["sft", "m", "--out", "x", "--teacher", "offline", "--mmad", "no.json"], "no.json"),
         (["check", "m"], "no metadata.jsonl"),
+        (["miniloco", "x", "--products", "trainin"], "--products trainin: no such product; did you mean training?"),
+        (["miniloco", "x", "--products", ","], "no product is given; give some of evaluation, training, free, all"),
         (["export", "m", "--to", "easyr1", "--out", "x"], "no metadata.jsonl"),
     ],
 )

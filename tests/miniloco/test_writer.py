@@ -96,6 +96,7 @@ def test_writing_is_lazy_and_its_memory_does_not_grow(tmp_path: Path) -> None:
         ({"products": ["teapot-1"]}, "unknown product 'teapot-1'; there are: .*loose_parts-N"),
         ({"products": ["loose_parts"]}, "unknown product 'loose_parts'"),
         ({"products": ["Screw_Bag"]}, "unknown product 'Screw_Bag'; did you mean screw_bag"),
+        ({"products": []}, "no product is given"),
         ({"per_class": 0}, "at least 1 picture"),
         ({"seed": -1}, "0 or more"),
         ({"size": 8}, "32 pixels or more"),
@@ -107,6 +108,12 @@ def test_bad_arguments_are_refused_before_anything_is_written(
     with pytest.raises(InputError, match=message):
         write_benchmark(tmp_path / "out", **arguments)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_product_that_is_named_twice_is_written_once(tmp_path: Path) -> None:
+    names = ["keyboard_row", "keyboard_row"]
+    assert len(list(write_benchmark(tmp_path, products=names, per_class=1, size=48))) == 5
+    assert count_pictures(names, per_class=1) == 5
 
 
 def test_nothing_is_overwritten_unless_asked_for(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import typer
 
 from lad_reasoner.cli.options import FlagsError
 from lad_reasoner.errors import InputError
-from lad_reasoner.text import counted, label_counts, listed
+from lad_reasoner.text import counted, label_counts, listed, nearest_name
 from lad_reasoner.text import print_shown as print
 
 if TYPE_CHECKING:
@@ -68,7 +68,10 @@ def miniloco(
     if draws is not None and products != "free":
         raise FlagsError("--draws: is about free products; give --products free")
     groups = {"evaluation": EVALUATION, "training": TRAINING, "free": free_names(draws or 20), "all": PRODUCTS}
-    names = list(groups.get(products) or _split(products) or ())
+    names = list(dict.fromkeys(groups.get(products) or _split(products) or ()))
+    near = nearest_name(products, [*groups, *PRODUCTS])
+    if products not in groups and near in groups:
+        raise InputError(f"--products {products}: no such product; did you mean {near}?")
     records: Iterator[dict[str, Any]] = write_benchmark(out, products=names, per_class=per_class, size=size, seed=seed)
     total = count_pictures(names, per_class=per_class)
     written = sum(1 for _ in track(records, total, "Rendering"))

@@ -62,7 +62,7 @@ def draw_picture(product: str, split: str, kind: Kind, index: int, *, size: int 
 
 def count_pictures(products: Sequence[str] | None = None, *, per_class: int) -> int:
     """The number of records that `write_benchmark` will yield."""
-    return len(CATALOGUE if products is None else products) * len(GROUPS) * per_class
+    return len(set(CATALOGUE if products is None else products)) * len(GROUPS) * per_class
 
 
 def write_benchmark(
@@ -83,7 +83,9 @@ def write_benchmark(
     range, or an OUT/<product> that exists (with `overwrite` an earlier benchmark there is replaced). A product that the
     same call wrote before it was killed is kept, and its lines are yielded.
     """
-    chosen = tuple(CATALOGUE if products is None else products)
+    chosen = tuple(dict.fromkeys(CATALOGUE if products is None else products))
+    if not chosen:
+        raise InputError("no product is given; give some of evaluation, training, free, all, or names")
     if per_class < 1:
         raise InputError(f"per_class is {per_class}; give at least 1 picture of each kind")
     if seed < 0:
