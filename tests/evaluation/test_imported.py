@@ -344,6 +344,11 @@ def test_what_ends_no_line_stays_in_its_cell(write: Write, loco: Benchmark) -> N
 def test_files_that_cannot_be_read(write: Write, loco: Benchmark, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"file:.*nowhere.csv: No such file"):
         ImportedPredictions(tmp_path / "nowhere.csv", loco)
+    with pytest.raises(InputError, match=r"file:.*: a folder; give the file of predictions in it"):
+        ImportedPredictions(tmp_path, loco)
+    own = write("predictions.jsonl", [{"pair": {"query": GOOD}, "verdict": {"answer": "no"}, "scored": True}])
+    with pytest.raises(InputError, match=r"jsonl: the predictions of a run of `eval`; give its folder to `compare`"):
+        ImportedPredictions(own, loco)
     (tmp_path / "latin.csv").write_bytes(b"path,score\nsch\xf6n.png,1\n")
     with pytest.raises(InputError, match="not UTF-8"):
         ImportedPredictions(tmp_path / "latin.csv", loco)

@@ -198,7 +198,8 @@ def _read(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise InputError(f"file:{printable(path)}: {error.strerror}") from None
+        reason = "a folder; give the file of predictions in it" if path.is_dir() else error.strerror
+        raise InputError(f"file:{printable(path)}: {reason}") from None
 
 
 def _detection_rows(rows: Iterable[Row]) -> Iterator[Row]:
@@ -223,6 +224,8 @@ def _detection_rows(rows: Iterable[Row]) -> Iterator[Row]:
 def _find_columns(path: Path, rows: Sequence[Row], columns: str | None) -> dict[str, str]:
     """Our name -> the file's name of each column; `columns` (`image=path,score=…`) comes before the usual names."""
     header = list(dict.fromkeys(name for _, row in rows for name in row))
+    if {"pair", "verdict"} <= {*header}:
+        raise InputError(f"file:{printable(path)}: the predictions of a run of `eval`; give its folder to `compare`")
     shown = ", ".join(header[:20])
     names: dict[str, str] = {}
     for column, aliases in COLUMNS.items():
