@@ -247,11 +247,16 @@ def test_a_complete_set_pays_again_for_refused_questions_only_where_told_to(tmp_
         paid = len(server.bodies)
         done = call(*command, cwd=tmp_path)
         assert done.returncode == 0, done.stderr
-        assert "asked again only with --teacher-attempts N" in done.stderr
+        assert "were not asked again; --teacher-attempts N asks them" in done.stderr
         assert "left out: 1 the teacher's answer: no answer in the wanted form" in done.stderr
         assert len(server.bodies) == paid
         assert call(*command, "--teacher-attempts", "3", cwd=tmp_path).returncode == 0
         assert len(server.bodies) == paid + 3
+        server.behave = answer
+        done = call(*command, "--teacher-attempts", "3", cwd=tmp_path)
+        assert "not asked again" not in done.stderr
+        done = call(*command, cwd=tmp_path)
+        assert "not asked again" not in done.stderr, "nothing is left"
     assert json.loads((tmp_path / "sft/manifest.json").read_text())["complete"] is True
 
 

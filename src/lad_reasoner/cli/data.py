@@ -134,16 +134,10 @@ def sft(
     as in the paper. The service's key is read from the environment variable LAD_TEACHER_KEY.
     """
     from lad_reasoner.data.mmad import read_mmad
-    from lad_reasoner.data.sets.sft import UNANSWERED, build_sft, plan_sft
+    from lad_reasoner.data.sets.sft import UNANSWERED, build_sft, is_refused, plan_sft
     from lad_reasoner.report.terminal import track
 
     settled = _is_settled(out) and teacher_attempts is None
-    if settled and teacher != "offline":
-        print(
-            f"note: {out} is complete; questions whose answers were all refused are asked again only with "
-            "--teacher-attempts N",
-            file=sys.stderr,
-        )
     hints = read_mmad(mmad, knowledge)
     settings = None if teacher_temperature is None else {"temperature": teacher_temperature}
     kept = cache or out / "teacher.jsonl"
@@ -190,6 +184,12 @@ def sft(
         unasked = counted(manifest["unasked"], "question")
         verb = "is" if manifest["unasked"] == 1 else "are"
         raise InputError(f"{out}: {unasked} {verb} still to be asked; run the same command again{more}")
+    if settled and any(map(is_refused, manifest["refused"])):
+        print(
+            "note: the set was complete, so questions whose answers were all refused were not asked again; "
+            "--teacher-attempts N asks them",
+            file=sys.stderr,
+        )
     if not manifest["records"]:
         raise InputError(f"{out}: no question was answered; the reasons are printed above")
 

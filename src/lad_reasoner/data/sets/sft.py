@@ -41,6 +41,7 @@ from lad_reasoner.data.sets.questions import (
 from lad_reasoner.data.teachers.teacher import Answered, Request, Teacher, Unanswered
 from lad_reasoner.errors import ImageError, ServiceError
 from lad_reasoner.progress import Track, silent
+from lad_reasoner.remote.ledger import UNFINISHED
 from lad_reasoner.text import listed
 
 logger = logging.getLogger(__name__)
@@ -51,6 +52,7 @@ GOOD_SHARE = 0.1
 GIVE_UP_AFTER = 20
 
 GOOD_ENOUGH = "are good pictures beyond --good-share"
+REFUSED = "the teacher's answer"
 UNANSWERED = {"service": "the service failed", "budget": "the budget was spent", "picture": UNREADABLE}
 
 
@@ -194,7 +196,12 @@ def _describe_hopeless(teacher: str, refused: Counter[str]) -> str:
 def _why_unanswered(outcome: Unanswered) -> str:
     if outcome.reason != "malformed":
         return UNANSWERED[outcome.reason]
-    return f"the teacher's answer: {reason_of(outcome.error)}" if outcome.complaints else outcome.error
+    return f"{REFUSED}: {reason_of(outcome.error)}" if outcome.complaints else outcome.error
+
+
+def is_refused(reason: str) -> bool:
+    """Whether a manifest's reason is about answers that could not be used, where others might be."""
+    return reason.startswith(REFUSED) and reason.removeprefix(f"{REFUSED}: ") not in UNFINISHED.values()
 
 
 def _choose(pool: Pool, tests: Sequence[Item], good_share: float, seed: int) -> list[Item]:
