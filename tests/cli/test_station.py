@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+import shutil
 import sqlite3
 import sys
 from collections.abc import Callable
@@ -314,3 +315,17 @@ def test_normals_that_are_references_as_well(command: Command, tmp_path: Path) -
     assert code == 0 and "20 pictures scored again: the largest change of a score is 0.0000" in shown
     code, shown, _ = command("station", "calibrate", tmp_path / "shared", "--folds", 0)
     assert code == 0 and "fold" not in shown
+
+
+def test_eval_says_how_many_queries_made_the_station(command: Command, tmp_path: Path) -> None:
+    """Its own pictures measured a station, without a word."""
+    out, _ = grey_station(tmp_path)
+    grey_pictures(tmp_path / "set" / "bad", [250, 251])
+    shutil.copytree(out / "normals", tmp_path / "set" / "good")
+    grey_picture(tmp_path / "set" / "good" / "another.png", 104)
+    words = ["--station", out, "--benchmark", "folder", "--root", tmp_path / "set", "--out", tmp_path / "run"]
+    code, _, stderr = command("eval", *words)
+    assert code == 0, stderr
+    note = "20 of 23 queries are references or normal pictures of station, which do not tell how good it is"
+    assert note in stderr
+    assert note in (tmp_path / "run/report.html").read_text(encoding="utf-8")

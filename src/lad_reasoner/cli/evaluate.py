@@ -69,13 +69,14 @@ def eval_verb(
     station: Annotated[Path | None, STATION] = None,
 ) -> None:
     """Measure a judge on a benchmark. Writes predictions.jsonl, metrics.json, report.html; resumes where it stopped."""
-    from lad_reasoner.evaluation.benchmark import open_benchmark
+    from lad_reasoner.evaluation.benchmark import draw_pairs, open_benchmark
     from lad_reasoner.evaluation.run import Run, read_run
     from lad_reasoner.judges import load_judge
     from lad_reasoner.report.evaluation import write_evaluation
     from lad_reasoner.report.terminal import track
 
     opened = open_benchmark(benchmark, root, references_file=references_file)
+    wanted = None if kinds is None else [kind.strip() for kind in kinds.split(",")]
     given: list[Picture] = []
     judge: Judge
     if station:
@@ -83,14 +84,15 @@ def eval_verb(
 
         if references is not None:
             raise FlagsError("--station has its own references; leave --references out")
-        judge = StationJudge(OpenStation(station, options=options))
+        held = OpenStation(station, options=options)
         # Named as in the station's file, wherever its folder is.
-        names = judge.station.station.compared
-        given = [replace(picture, name=name) for picture, name in zip(judge.station.references, names, strict=True)]
+        names = held.station.compared
+        given = [replace(picture, name=name) for picture, name in zip(held.references, names, strict=True)]
+        pairs, _ = draw_pairs(opened, seed=seed, kinds=wanted, given=names)
+        judge = StationJudge(held, [path for path, _ in opened.files(pair.query for pair in pairs)])
     else:
         defaults = {"seed": seed, "benchmark": opened, "cache": out / "answers.jsonl"}
         judge = load_judge(model, defaults=defaults, **options)
-    wanted = None if kinds is None else [kind.strip() for kind in kinds.split(",")]
     run = Run(out, judge, opened, references=references, seed=seed, kinds=wanted, limit=limit, given=given)
     told = (*run.settings.notes, *run.changes(partial(track, beside_results=False)))
     for note in told:

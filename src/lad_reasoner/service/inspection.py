@@ -24,6 +24,7 @@ from lad_reasoner.answers import Answer
 from lad_reasoner.errors import InputError
 from lad_reasoner.files.jsonl import load_json
 from lad_reasoner.files.pictures import Picture, PictureSource
+from lad_reasoner.files.whole import hash_file
 from lad_reasoner.inspector import Inspector
 from lad_reasoner.judge import Judge, Judgement, PicturePair
 from lad_reasoner.judges import load_judge
@@ -159,6 +160,13 @@ class OpenStation:
         """Sentences that a reader of the verdicts should know."""
         second = self.second.notes(self.references) if self.second is not None else ()
         return (*self.inspector.notes(), *second)
+
+    def count_own(self, files: Iterable[str | Path]) -> int:
+        """How many of these files are references or normals of the station."""
+        station = self.station
+        names = [*station.references, *(normal.picture for normal in station.normals)]
+        own = {hash_file(path_inside(self.folder, name)) for name in names}
+        return sum(hash_file(file) in own for file in files)
 
     def inspect(self, pictures: Iterable[PictureSource | Failure]) -> Iterator[Decision | Failure]:
         """A decision for each picture, in order, each as soon as the judge has made it.
@@ -302,10 +310,11 @@ class Ruling:
 class StationJudge:
     """A station as a judge, for all that takes one: the references of a pair are those of the station.
 
-    InputError for a station that is locked.
+    A note says how many of the `queries`, files that it will judge, made the station. InputError for a station that
+    is locked.
     """
 
-    def __init__(self, station: OpenStation) -> None:
+    def __init__(self, station: OpenStation, queries: Sequence[str | Path] = ()) -> None:
         if reason := station.why_locked():
             raise InputError(reason)
         self.station, judge = station, station.judge
@@ -317,6 +326,11 @@ class StationJudge:
         self.address = getattr(judge, "address", "")
         self.limit = settings.boundary
         self.notes = (*station.notes(), f"judged by {judge.name} with the references and the limit of {settings.name}")
+        if own := station.count_own(queries):
+            self.notes += (
+                f"{own} of {len(queries)} queries are references or normal pictures of {settings.name}, "
+                "which do not tell how good it is: measure it on others",
+            )
 
     def judge(self, pairs: Sequence[PicturePair]) -> list[Judgement]:
         """The judge's judgements, by the station's limit."""

@@ -21,7 +21,6 @@ from PIL import Image, ImageChops, ImageEnhance, ImageFilter
 from scipy.stats import ks_2samp
 
 from lad_reasoner.errors import InputError
-from lad_reasoner.files.whole import hash_file
 from lad_reasoner.progress import Track, silent
 from lad_reasoner.records import Estimate, Failure, Outcome, share_of
 from lad_reasoner.service.folds import leave_folds_out
@@ -74,7 +73,7 @@ def _decide_again(opened: OpenStation) -> Iterator[tuple[ScoredPicture, Decision
 class Drift:
     """Recent good parts against the normals: the test's statistic and p-value, and the share above the limit.
 
-    `own` of the pictures made the station.
+    `own` of the pictures are references or normals of the station.
     """
 
     pictures: int
@@ -103,15 +102,7 @@ def measure_drift(opened: OpenStation, recent: Sequence[Path], track: Track = si
         decisions.append(decision)
     test = ks_2samp([decision.verdict.score for decision in decisions], normals)
     alarms = share_of(sum(decision.outcome == "anomalous" for decision in decisions), len(decisions))
-    return Drift(len(decisions), float(test.statistic), float(test.pvalue), alarms, _count_own(opened, recent))
-
-
-def _count_own(opened: OpenStation, pictures: Sequence[Path]) -> int:
-    """How many of the pictures are the station's references or normals."""
-    station = opened.station
-    names = [*station.references, *(normal.picture for normal in station.normals)]
-    own = {hash_file(path_inside(opened.folder, name)) for name in names}
-    return sum(hash_file(picture) in own for picture in pictures)
+    return Drift(len(decisions), float(test.statistic), float(test.pvalue), alarms, opened.count_own(recent))
 
 
 @dataclass(frozen=True)
