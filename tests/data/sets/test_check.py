@@ -140,6 +140,8 @@ def test_what_the_review_decided(pairs: Path) -> None:
     report = check_set(pairs)
     assert (report.fit, report.rejected, report.summary["records"]) == (True, 1, 5)
     assert report.summary["labels"] == {"no": 3, "yes": 2}
+    append_decision(pairs, ReviewDecision(id="of another set", decision="reject"))
+    assert check_set(pairs).warnings == {"a decision of the review about no record of the set": ["of another set"]}
     for record in others:
         if record["label"] == "yes":
             append_decision(pairs, ReviewDecision(id=record["id"], decision="reject"))

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from lad_reasoner.data.masks import read_mask
-from lad_reasoner.data.review.decisions import read_decided
+from lad_reasoner.data.review.decisions import read_decided, read_decisions
 from lad_reasoner.data.sets.built_set import (
     Entry,
     count_places,
@@ -110,7 +110,10 @@ def check_set(
     """
     folder = Path(folder)
     entries = read_decided(folder)
-    report = CheckReport(summarise_set(entries), rejected=len(read_entries(folder)) - len(entries))
+    built = read_entries(folder)
+    report = CheckReport(summarise_set(entries), rejected=len(built) - len(entries))
+    for name in read_decisions(folder).keys() - {entry.id for entry in built}:
+        report.warn("a decision of the review about no record of the set", name)
     if not entries:
         report.error(ALL_REJECTED if report.rejected else "the set is empty", folder.name)
     if read_manifest(folder).get("complete") is not True:
