@@ -300,7 +300,7 @@ def test_folders_that_are_no_runs_are_refused(lamp: Benchmark, tmp_path: Path) -
     with pytest.raises(InputError, match=r"contains predictions.jsonl without settings.json; give another --out"):
         Run(run, Stub(), lamp)
     (run / "settings.json").write_text('{"benchmark": 3}')
-    with pytest.raises(RecordError, match=r"settings.json: benchmark: .*; give another --out"):
+    with pytest.raises(RecordError, match=r"settings.json: benchmark: .*; evaluate again with another --out"):
         Run(run, Stub(), lamp)
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match=r"--out .*choose a folder that can be written"):

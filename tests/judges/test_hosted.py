@@ -38,7 +38,7 @@ from lad_reasoner.judge import PicturePair
 from lad_reasoner.judges import hosted
 from lad_reasoner.judges.completions import score_answer
 from lad_reasoner.judges.evidence.judge import WithEvidence
-from lad_reasoner.judges.hosted import OPTIONAL, HostedJudge
+from lad_reasoner.judges.hosted import OPTIONAL, HostedJudge, load_hosted
 from lad_reasoner.judges.trivial import always_no
 from lad_reasoner.judges.vlm.checkpoint import BUILT_IN
 from lad_reasoner.prompts import build_prompt
@@ -668,6 +668,8 @@ def test_the_file_of_answers_is_one_runs(tmp_path: Path) -> None:
             asked.judge([pair(3)])
         with pytest.raises(InputError, match="a budget needs prices"):
             judge(server, tmp_path, budget=1.0)
+        with pytest.raises(InputError, match="^-M budget: needs -M prices=IN,OUT"):
+            load_hosted("big", server=server.url, budget=1.0)
         for budget in (-1.0, math.nan):
             with pytest.raises(InputError, match=f"budget is {budget:g}; give at least 0"):
                 judge(server, tmp_path, prices=Prices(1.0, 1.0), budget=budget)

@@ -210,7 +210,8 @@ def _differing_fields(first: Pair, second: Pair) -> Iterator[str]:
     for field in ("references", "label", "kind", "category", "defect"):
         value, other = getattr(first, field), getattr(second, field)
         if value != other:
-            yield f"{first.query} has {field} {value!r} in the first run, {other!r} in the second"
+            value, other = (listed(each) if isinstance(each, tuple) else each for each in (value, other))
+            yield f"{first.query} has {field} {value} in the first run, {other} in the second"
 
 
 @dataclass(frozen=True, eq=False)

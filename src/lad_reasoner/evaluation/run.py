@@ -339,7 +339,7 @@ def _read_settings(out: Path) -> Settings:
         mend = suggest_path(out) or "; give the --out folder of an evaluation"
         raise InputError(f"{out}: no {SETTINGS} in it{mend}") from None
     except ValidationError as error:
-        raise RecordError(f"{path}: {first_problem(error)}; give another --out") from None
+        raise RecordError(f"{path}: {first_problem(error)}; evaluate again with another --out") from None
     except NotADirectoryError:
         raise InputError(f"{out}: a file; give the --out folder of an evaluation") from None
 

@@ -468,6 +468,8 @@ def load_hosted(
     `grammar` is the field in which the response grammar is sent, or free for none; without it the service is asked.
     `timeout` is the time limit of a request in seconds, `patience` that of a request with its retries.
     """
+    if budget is not None and prices is None:
+        raise InputError("-M budget: needs -M prices=IN,OUT, those of a million input and of a million output tokens")
     costs = None if prices is None else parse_prices(prices)
     return HostedJudge(
         server,
