@@ -668,7 +668,7 @@ def test_the_file_of_answers_is_one_runs(tmp_path: Path) -> None:
             asked.judge([pair(3)])
         with pytest.raises(InputError, match="a budget needs prices"):
             judge(server, tmp_path, budget=1.0)
-        with pytest.raises(InputError, match="^-M budget: needs -M prices=IN,OUT"):
+        with pytest.raises(InputError, match=r"^-M budget: needs -M prices=IN,OUT"):
             load_hosted("big", server=server.url, budget=1.0)
         for budget in (-1.0, math.nan):
             with pytest.raises(InputError, match=f"budget is {budget:g}; give at least 0"):
