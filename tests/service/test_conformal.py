@@ -19,12 +19,20 @@ from lad_reasoner.service.conformal import (
 )
 
 
-@pytest.mark.parametrize(("rate", "least"), [(0.05, 19), (0.02, 49), (0.01, 99), (0.07, 14), (0.5, 1), (0.001, 999)])
+@pytest.mark.parametrize(
+    ("rate", "least"), [(0.05, 19), (0.02, 49), (0.01, 99), (0.07, 14), (0.5, 1), (0.4, 2), (0.001, 999)]
+)
 def test_least_number_of_normals(rate: float, least: int) -> None:
     assert least_normals(rate) == least
     conformal_limit([0.1] * least, rate)
-    with pytest.raises(InputError, match=rf"^{least - 1} normal pictures are too few .*give {least} or more"):
+    few = "1 normal picture is" if least == 2 else f"{least - 1} normal pictures are"
+    with pytest.raises(InputError, match=rf"^{few} too few .*give {least} or more"):
         conformal_limit([0.1] * (least - 1), rate)
+
+
+def test_without_normals_no_rate_is_offered() -> None:
+    with pytest.raises(InputError, match=r"^0 normal pictures are too few to promise 10 % .*; give 9 or more$"):
+        conformal_limit([], 0.1)
 
 
 @pytest.mark.parametrize("normals", [1, 7, 19, 48, 333])

@@ -14,6 +14,7 @@ from lad_reasoner.files.whole import lock
 from lad_reasoner.service import setup
 from lad_reasoner.service.setup import calibrate, create_station, make_rules, set_zones
 from lad_reasoner.service.station import FILE, Station
+from lad_reasoner.service.summary import describe_station
 
 
 def test_a_station_holds_copies_and_limits(tmp_path: Path) -> None:
@@ -147,3 +148,15 @@ def test_all_pictures_that_cannot_be_used_are_named(tmp_path: Path) -> None:
     message = str(problem.value)
     assert message.startswith("2 of 20 pictures cannot be used: ")
     assert str(normals[3]) in message and str(normals[7]) in message
+
+
+def test_normals_of_another_product_are_told(tmp_path: Path) -> None:
+    """Their scores made a limit above which nothing is, and nothing was said."""
+    _, station = grey_station(tmp_path / "own", judge="helpers.stations:Grey")
+    told = [line for line in describe_station(station) if line.startswith("note: ")]
+    assert told == []
+    strange = station.model_copy(
+        update={"normals": tuple(each.model_copy(update={"score": 0.9}) for each in station.normals)}
+    )
+    (note,) = [line for line in describe_station(strange) if line.startswith("note: ")]
+    assert "20 of 20 normal pictures are anomalous by the judge's own limit of 0.5: check that they show the" in note

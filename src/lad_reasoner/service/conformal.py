@@ -21,6 +21,7 @@ from scipy.special import betaincinv
 
 from lad_reasoner.errors import InputError
 from lad_reasoner.records import LEVEL, Estimate, share_of
+from lad_reasoner.text import counted
 
 _ROUNDING = 1e-9  # 0.07 * 100 is 7.000000000000001
 
@@ -47,9 +48,10 @@ def conformal_limit(scores: Sequence[float], rate: float) -> float:
     """
     above = allowed_above(len(scores), rate)
     if above < 0:
+        mend = f", or a rate of {_up(least_rate(len(scores)))} or more" if scores else ""
         raise InputError(
-            f"{len(scores)} normal pictures are too few to promise {_percent(rate)} false alarms at most; "
-            f"give {least_normals(rate)} or more, or a rate of {_up(least_rate(len(scores)))} or more"
+            f"{counted(len(scores), 'normal picture')} {'is' if len(scores) == 1 else 'are'} too few to promise "
+            f"{_percent(rate)} false alarms at most; give {least_normals(rate)} or more{mend}"
         )
     return sorted(scores, reverse=True)[above]
 

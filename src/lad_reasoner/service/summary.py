@@ -11,7 +11,7 @@ from lad_reasoner.files.pictures import read_picture
 from lad_reasoner.records import Outcome
 from lad_reasoner.service.conformal import balanced_rate, conformal_limit, expected_misses, false_alarm_interval
 from lad_reasoner.service.rules import describe_check
-from lad_reasoner.service.station import Station, path_inside, station_folder
+from lad_reasoner.service.station import JUDGE_LIMIT, Station, path_inside, station_folder
 from lad_reasoner.service.upkeep import Drift, Rescored, Stood
 from lad_reasoner.text import counted, listed
 
@@ -41,7 +41,19 @@ def describe_station(station: Station) -> list[str]:
         lines.append(f"unsure above {station.unsure_from:.4f}{promised}")
     if station.bad:
         lines += _misses(station)
-    return [*lines, *histogram(station)]
+    return [*lines, *_doubts(station), *histogram(station)]
+
+
+def _doubts(station: Station) -> list[str]:
+    """Said where most normal pictures are anomalous to the judge: a limit above them calls nearly everything good."""
+    scores = station.normal_scores
+    above = sum(score >= JUDGE_LIMIT for score in scores)
+    if above <= len(scores) / 2:
+        return []
+    return [
+        f"note: {above} of {len(scores)} normal pictures are anomalous by the judge's own limit of {JUDGE_LIMIT}: "
+        "check that they show the same product as the references; more references may help"
+    ]
 
 
 def _promise(station: Station) -> str:
