@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -84,6 +85,14 @@ def test_threads_share_a_station(station: Path, tmp_path: Path) -> None:
 def test_a_judge_of_another_version_is_refused(station: Path) -> None:
     with pytest.raises(InputError, match=r"station.toml: prompt_version: .* with none, and grey is grey-1 now"):
         OpenStation(station, Grey())
+
+
+def test_a_command_to_mend_a_station_can_be_pasted(station: Path, tmp_path: Path) -> None:
+    """`station calibrate line 3` has an argument too many."""
+    folder = tmp_path / "line 3"
+    shutil.copytree(station, folder)
+    with pytest.raises(InputError, match=rf"`lad-reasoner station calibrate '{folder}'`$"):
+        OpenStation(folder, Grey())
 
 
 class Mapped(Grey):

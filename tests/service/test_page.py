@@ -22,6 +22,9 @@ from playwright.sync_api import Browser, BrowserContext, Page, Route, expect, sy
 from helpers.browser import CHROMIUM, EVIL, axe_faults, launch, watch
 from helpers.served import Served, grey_png, serving_here
 from helpers.stations import HeldGrey, grey_pictures, grey_station
+from helpers.verdicts import verdict
+from lad_reasoner.service.archive import Archive
+from lad_reasoner.service.archived import Seen
 from lad_reasoner.service.keys import Keys, add_key
 from lad_reasoner.service.page import create_page_app
 from lad_reasoner.service.rule_sheet import AmountCheck, PlaceCheck, RuleSheet, TextCheck
@@ -1016,6 +1019,30 @@ def test_what_was_refused_of_many_pictures_stays_said(page: Page, served: Served
         expect(said).to_contain_text(name)
     inspect(page, grey_png(103), "next")
     expect(said).to_be_hidden()
+
+
+def test_what_was_not_judged_has_no_score(browser: Browser, tmp_path: Path) -> None:
+    """It had one half, as if it lay below the limit; and the reason named the picture twice."""
+    folder, station = grey_station(tmp_path, judge="helpers.stations:Grey")
+    archive = Archive(folder, station.name)
+    invalid = verdict(answer="invalid", anomalous=False, score=0.5, boxes=())
+    archive.keep([Seen("4711", "line", "not judged", 1, why="blurred", verdict=invalid, content=grey_png(100))])
+    archive.close()
+    with serving_here(create_page_app(Runtime([folder])), tmp_path / "log") as served:
+        context = new_context(browser, served)
+        page = context.new_page()
+        for address in ("", "/history", "/inspections/1"):
+            page.goto(f"/stations/station{address}")
+            expect(page.locator("main")).to_contain_text("4711")
+            assert "0.50" not in page.locator("main").inner_text()
+        (row,) = csv.DictReader(
+            io.StringIO(served.ask("GET", "/stations/station/history.csv").body.decode("utf-8-sig"))
+        )
+        assert (row["outcome"], row["score"]) == ("not judged", "")
+        page.goto("/stations/station")
+        drop(page, ("no.png", b"no picture"))
+        expect(page.get_by_role("alert")).to_have_text(re.compile("^no.png: not a picture"))
+        context.close()
 
 
 def test_a_late_answer_about_a_change_does_not_bring_its_old_state_back(browser: Browser, tmp_path: Path) -> None:

@@ -74,6 +74,11 @@ class Inspection(Record):
     feedback: tuple[Feedback, ...] = ()
 
     @property
+    def score(self) -> float | None:
+        """The verdict's; None where nothing was judged."""
+        return None if self.verdict is None or self.outcome == "not judged" else self.verdict.score
+
+    @property
     def truth(self) -> Literal["good", "anomalous"] | None:
         """What the last person said."""
         if not self.feedback:

@@ -44,7 +44,7 @@ def history_row(inspection: Inspection) -> list[Any]:
     """Cells below `HISTORY_HEADS`; of several opinions the last one."""
     verdict = inspection.verdict
     said = inspection.feedback[-1] if inspection.feedback else None
-    row = [inspection.id, inspection.at, inspection.part, inspection.outcome, verdict and verdict.score]
+    row = [inspection.id, inspection.at, inspection.part, inspection.outcome, inspection.score]
     row += [inspection.p_value, verdict and verdict.headline, inspection.why, inspection.who, inspection.version]
     row += [verdict and verdict.model]
     row += [said.opinion.value, said.reason, said.note, said.who, said.at] if said else [None] * 5

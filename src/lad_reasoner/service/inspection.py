@@ -11,6 +11,7 @@ yourself: `run(judge, [(station, picture), …], lambda item: item[0].read(item[
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -107,12 +108,12 @@ class OpenStation:
             raise StaleLimitError(
                 f"{printable(self.folder / FILE)}: prompt_version: the limit was made with "
                 f"{self.station.prompt_version}, and {self.judge.name} is {self.judge.prompt_version} now; "
-                f"make it anew with `lad-reasoner station calibrate {printable(self.folder)}`"
+                f"make it anew with `lad-reasoner station calibrate {shlex.quote(printable(self.folder))}`"
             )
         if self.station.normals and self.station.zone_digest != self.station.scored_zones:
             raise StaleLimitError(
                 f"{printable(self.folder / FILE)}: zones: not those that the limit was made with; "
-                f"make it anew with `lad-reasoner station calibrate {printable(self.folder)}`"
+                f"make it anew with `lad-reasoner station calibrate {shlex.quote(printable(self.folder))}`"
             )
         self.inspector = Inspector(self.judge, [path_inside(self.folder, name) for name in self.station.compared])
         self.zones = PlacedZones(self.station, self.folder, self.references) if self.station.zones else None

@@ -182,7 +182,8 @@ if (inspect) {
     const unsent = !status || status === 401 || status === 429 || status >= 500;
     if (!successful) {
       const others = unsent && waiting.length ? ` and ${waiting.length} more` : "";
-      const what = `${sent.file.name}${others}: ${$("problem").textContent}${unsent ? "; press Inspect to send again" : ""}`;
+      const why = $("problem").textContent.replace(`${sent.file.name}: `, ""); // the server may begin with it
+      const what = `${sent.file.name}${others}: ${why}${unsent ? "; press Inspect to send again" : ""}`;
       refused = refused ? `${refused} · ${what}` : what;
       showProblem(refused);
     }
