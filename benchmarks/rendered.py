@@ -32,6 +32,7 @@ from lad_reasoner.text import place_words
 
 SEED = 20261122
 NUMBER_OF_PARTS = re.compile(r"The query has (\d+) [a-z ]+ parts? and (?:the|each) reference (\d+):")
+CLAMPS = re.compile(r"connector with (\d) clamps")
 PLACES_OF_PARTS = re.compile(r"\d too (?:few|many), at ([a-z ]+)\.")
 COLUMNS = (
     "product",
@@ -113,10 +114,11 @@ def check_places(reasoning: str, pair: Pair) -> list[bool]:
 
 
 def _numbers(drawn: Rendered) -> Counter[str]:
-    """Of the parts of each sort, of each kind, and of all together."""
-    numbers = Counter(count_groups(drawn.facts))
-    kinds = Counter(item["what"] for item in drawn.facts["items"])
-    return numbers | kinds | Counter({"parts": kinds.total()})
+    """Of the parts of each sort, of each kind, of all together, and of the levers that open connectors' clamps."""
+    names = [item["what"] for item in drawn.facts["items"]]
+    kinds = Counter(names) | Counter(name.partition(" with ")[0] for name in names)
+    levers = sum(int(clamps) for name in names for clamps in CLAMPS.findall(name))
+    return Counter(count_groups(drawn.facts)) | kinds | Counter({"parts": len(names), "levers": levers})
 
 
 def row(name: str, pairs: Sequence[Pair], judgements: Sequence[Judgement]) -> str:

@@ -52,7 +52,7 @@ from lad_reasoner.judges.evidence.regions import (
 )
 from lad_reasoner.judges.evidence.registration import half_extent, in_view, isotropic_grid, sample
 from lad_reasoner.judges.evidence.whole_picture import measure_gain, measure_look
-from lad_reasoner.judges.evidence.wording import VISIBLY_LIGHTER
+from lad_reasoner.judges.evidence.wording import VISIBLY_LIGHTER, VISIBLY_TINTED
 from lad_reasoner.miniloco import draw_picture
 from lad_reasoner.service import upkeep
 from lad_reasoner.text import place_words
@@ -63,6 +63,8 @@ SIDE = 256  # pixels of a picture
 NEAR = 0.75  # of the votes of the most common colours: as many make another name true
 
 COLOUR = r"(?:(?:dark|light) )?[a-z]+"
+TONES = {"lighter": 0, "darker": 0, "redder": 1, "greener": 1, "yellower": 2, "bluer": 2}  # in a `Place`
+TONE = rf"(?P<tone>{'|'.join(TONES)})"
 THE_REFERENCE = r"the (?:nearest )?reference"
 PART = rf"an? (?P<colour>{COLOUR})(?: (?P<shape>round|elongated))? part"
 MISSING = re.compile(rf"{PART} of {THE_REFERENCE} is missing(?:, and the query is (?P<now>{COLOUR}) there)?")
@@ -73,7 +75,7 @@ ADDED = re.compile(
 CHANGED = re.compile(
     rf"what is there looks different, (?:and the query is (?P<now>{COLOUR}) there|though both are (?P<both>{COLOUR}))"
     rf"|the query is (?P<after>{COLOUR}) where {THE_REFERENCE} is (?P<before>{COLOUR})"
-    rf"|both are (?P<alike>{COLOUR}), the query (?P<light>lighter|darker)"
+    rf"|both are (?P<alike>{COLOUR}), the query {TONE}"
 )
 REGION = re.compile(
     r"Region (?P<number>\d+), (?P<place>[a-z ]+): (?P<what>[^.]+)\. It covers (?P<area>[\d.]+) % of the picture, "
@@ -126,7 +128,7 @@ HEADLINE = re.compile(
     rf"|(?P<found>\d+) (?P<colour>{COLOUR}) (?P<noun>parts?)(?: \(\+(?P<further>\d+)\))?; the references? "
     r"(?:has|have) (?P<expected>\d+)(?:: (?P<way>missing|surplus) at (?P<places>[a-z ]+))?\."
 )
-BOTH = re.compile(rf"both (?P<alike>{COLOUR}), the query (?P<light>lighter|darker)")
+BOTH = re.compile(rf"both (?P<alike>{COLOUR}), the query {TONE}")
 INSTEAD = re.compile(rf"(?P<now>{COLOUR}) instead of (?P<before>{COLOUR})")
 
 
@@ -150,9 +152,9 @@ class Place:
     kinds: set[str]  # more than one if colours have almost as many votes
     elongation: float
     pairs: dict[tuple[str | None, str], float]  # names of the reference's and the query's colour -> votes
-    lighter: dict[
-        str, float
-    ]  # name of a colour that both have where they deviate -> of the query, sum of three channels
+    # Name of a colour that both have where they deviate -> how much lighter, redder and yellower the query is, in units
+    # of what one sees.
+    tones: dict[str, list[float]]
 
     def says(self, before: str | None, now: str | None) -> bool:
         """Whether the colours (None: not said) are those of enough votes."""
@@ -194,15 +196,15 @@ class Evidence:
                 continue
             y, x = np.nonzero(inside)
             gone, new = missing[inside].mean(), added[inside].mean()
-            pairs, lighter, medians = self._colours(inside)
+            pairs, tones, medians = self._colours(inside)
             one_sided = "missing" if gone > ONE_SIDED * new else "added" if new > ONE_SIDED * gone else "changed"
             if medians:
                 by_contrast = self._part(inside, one_sided)
                 kinds = {self._on_ground(*colours) or by_contrast for colours in medians}
             else:
                 kinds = {one_sided if one_sided == "added" else "changed"}
-            if self.measured.lightness_counts and max(added[inside].max(), missing[inside].max()) < self.limit:
-                kinds = {"changed"}  # by its lightness alone
+            if self.measured.tone_counts and max(added[inside].max(), missing[inside].max()) < self.limit:
+                kinds = {"changed"}  # by its tone alone
             places.append(
                 Place(
                     inside,
@@ -212,7 +214,7 @@ class Evidence:
                     kinds,
                     _elongation(x, y),
                     pairs,
-                    lighter,
+                    tones,
                 )
             )
         return sorted(places, key=lambda place: -place.strength)
@@ -282,8 +284,8 @@ class Evidence:
 
     def _colours(
         self, inside: NDArray[np.bool_]
-    ) -> tuple[dict[tuple[str | None, str], float], dict[str, float], list[tuple[NDArray[np.float32], ...]]]:
-        """Votes of the cells that deviate, each named on its own; how much lighter; the colours with enough votes."""
+    ) -> tuple[dict[tuple[str | None, str], float], dict[str, list[float]], list[tuple[NDArray[np.float32], ...]]]:
+        """Votes of the cells that deviate, each named on its own; other tones; the colours with enough votes."""
         query, reference, shown = self._pictures
         inside = np.kron(inside, np.ones((FINER, FINER), bool))
         votes: Counter[tuple[str | None, str]] = Counter()
@@ -294,18 +296,20 @@ class Evidence:
         now, before = query[inside & shown], reference[inside & shown]
         deviation = np.abs(now - before).sum(1)
         most = deviation >= DEVIATING * deviation.max() - 1
-        lighter: defaultdict[str, list[float]] = defaultdict(list)
+        tones: defaultdict[str, list[list[float]]] = defaultdict(list)
         for old, new, size in zip(before[most], now[most], deviation[most], strict=True):
             votes[_name(old), _name(new)] += float(size) + 1
             if _name(old) == _name(new):
-                lighter[_name(new)].append(float((new - old).sum()))
+                light = float((new - old).sum()) / VISIBLY_LIGHTER
+                redder, yellower = ((_lab(new[None]) - _lab(old[None]))[0, 1:] / VISIBLY_TINTED).tolist()
+                tones[_name(new)].append([light, redder, yellower])
         names = [(_name(old), _name(new)) for old, new in zip(before[most], now[most], strict=True)]
         medians = []
         for pair, size in votes.items():
             if size >= NEAR * max(votes.values()):
                 cells = [name == pair for name in names]
                 medians.append((_median_lab(before[most][cells]), _median_lab(now[most][cells])))
-        return dict(votes), {colour: float(np.median(sizes)) for colour, sizes in lighter.items()}, medians
+        return dict(votes), {colour: np.median(sizes, 0).tolist() for colour, sizes in tones.items()}, medians
 
     def claims(self) -> Iterator[Claim]:
         """Every claim of headline, reasoning and details."""
@@ -345,7 +349,7 @@ class Evidence:
                 yield Claim("colour", text, first.says(instead["before"], instead["now"]))
             elif both := BOTH.fullmatch(found["what"]):
                 yield Claim("colour", text, first.says(both["alike"], both["alike"]))
-                yield from self._light(both, first, text)
+                yield from self._tone(both, first, text)
             elif part:
                 colours = (part["colour"], None) if found["kind"] == "Missing" else (None, part["colour"])
                 yield Claim("colour", text, first.says(*colours))
@@ -491,16 +495,16 @@ class Evidence:
             both = changed["both"] or changed["alike"]
             now = changed["now"] or changed["after"] or both
             yield Claim("colour", what, place.says(changed["before"] or both, now))
-            if changed["light"]:
-                yield from self._light(changed, place, what)
+            if changed["tone"]:
+                yield from self._tone(changed, place, what)
         else:
             yield Claim("unknown text", what, False)
 
-    def _light(self, said: re.Match[str], place: Place, text: str) -> Iterator[Claim]:
-        """Which is lighter where both have the colour that is said."""
-        lighter = place.lighter[said["alike"]]
-        yield Claim("light", text, (lighter > 0) == (said["light"] == "lighter"))
-        yield Claim("light", text, abs(lighter) >= VISIBLY_LIGHTER / 2)
+    def _tone(self, said: re.Match[str], place: Place, text: str) -> Iterator[Claim]:
+        """Which is lighter, or of another tint, where both have the colour that is said."""
+        change = place.tones[said["alike"]][TONES[said["tone"]]]
+        yield Claim("tone", text, (change > 0) == (said["tone"] in ("lighter", "redder", "yellower")))
+        yield Claim("tone", text, abs(change) >= 1 / 2)
 
     def _kind(self, kind: str, place: Place, text: str) -> Claim:
         return Claim("kind", text, kind in (place.kinds if place.strength >= 1 else {"changed"}))
@@ -644,10 +648,21 @@ def _shade(image: Image.Image) -> Image.Image:
     return changed
 
 
+def _tint(image: Image.Image) -> Image.Image:
+    """A square with more red and less blue."""
+    changed = image.copy()
+    box = (image.width // 5, image.height // 3, 2 * image.width // 5, 2 * image.height // 3)
+    red, green, blue = image.crop(box).split()
+    brighter, darker = red.point(lambda level: 1.25 * level), blue.point(lambda level: 0.7 * level)
+    changed.paste(Image.merge("RGB", (brighter, green, darker)), box[:2])
+    return changed
+
+
 CHANGES: dict[str, Callable[[Image.Image], Image.Image]] = {
     "painted over": _paint_over,
     "copied part": _copy_part,
     "shaded part": _shade,
+    "tinted part": _tint,
     "darker": lambda image: ImageEnhance.Brightness(image).enhance(0.7),
     "lighter": lambda image: ImageEnhance.Brightness(image).enhance(1.2),
     "blurred": lambda image: image.filter(ImageFilter.GaussianBlur(2)),

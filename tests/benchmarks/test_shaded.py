@@ -22,7 +22,7 @@ def panel(seed: int) -> Image.Image:
 
 def test_a_square_with_a_soft_rim_has_its_share_of_the_light() -> None:
     image = Image.new("RGB", (300, 200), (200, 200, 200))
-    changed, (x, y) = shaded.shade(image, 0.5, np.random.default_rng(3))
+    changed, (x, y) = shaded.shade(image, (0.5, 0.5, 0.5), np.random.default_rng(3))
     light = np.asarray(changed)[..., 0]
     assert light[round(y * 200), round(x * 300)] == pytest.approx(100, abs=6)
     corner = light[0 if y > 0.5 else -1, 0 if x > 0.5 else -1]
@@ -33,7 +33,7 @@ def test_a_square_with_a_soft_rim_has_its_share_of_the_light() -> None:
     assert (200 - light.astype(float)).sum() / 100 == pytest.approx(300 * 200 * shaded.SIDE**2, rel=0.05)
 
 
-def test_the_table_tells_what_the_lightness_finds(
+def test_the_table_tells_what_the_tone_finds(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     paths = [tmp_path / f"{seed}.png" for seed in range(6)]
@@ -45,6 +45,6 @@ def test_the_table_tells_what_the_lightness_finds(
     shaded.main()
     _, _, *rows = capsys.readouterr().out.splitlines()
     cells = [[cell.strip() for cell in row.strip("|").split("|")] for row in rows]
-    assert [row[:4] for row in cells] == [["panels", f"x {share:g}", "2", "0"] for share in shaded.SHARES]
+    assert [row[:4] for row in cells] == [["panels", change, "2", "0"] for change in shaded.CHANGES]
     dark = cells[0]
     assert int(dark[4]) <= int(dark[5]) == 2 and int(dark[6]) == 2

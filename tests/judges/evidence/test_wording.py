@@ -225,13 +225,24 @@ def test_a_ratio_near_the_limit_says_on_which_side(ratio: float, words: str, dis
     assert f"the difference is {words} times the limit: " in write_response(near)
 
 
-def test_of_one_colour_the_headline_says_which_is_lighter(discs: StudiedReferences) -> None:
+def test_of_one_colour_the_headline_says_what_tone_the_query_has(discs: StudiedReferences) -> None:
     found = replace(measure_query(discs, scene(BOTH[0])), counts=())
-    grey, darker = (140, 140, 140), (110, 110, 112)
+    grey = (140, 140, 140)
     changed = replace(
         found.regions[0], from_ground=(0.0, 0.0), contrasts=(0.0, 0.0), added=1.0, missing=1.0, reference_rgb=grey
     )
-    for query, words in ((darker, ": both grey, the query darker. "), ((135, 135, 135), ": a grey ")):
+    tones = {
+        (110, 110, 112): "darker",
+        (162, 162, 162): "lighter",
+        (150, 134, 140): "redder",
+        (132, 145, 137): "greener",
+        (144, 143, 130): "yellower",
+        (136, 138, 150): "bluer",
+        # The larger of two changes, in units of what one sees.
+        (118, 110, 112): "darker",
+    }
+    expected = {query: f": both grey, the query {tone}. " for query, tone in tones.items()}
+    for query, words in (*expected.items(), ((135, 135, 135), ": a grey ")):
         headline = write_headline(replace(found, regions=(replace(changed, query_rgb=query),)))
         assert headline.startswith("Changed at ")
         assert words in headline

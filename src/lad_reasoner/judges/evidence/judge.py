@@ -1,12 +1,12 @@
 """The built-in judge for photographs: no training, no download, a verdict with place and reason from one good picture.
 
-`matching.py` measures the difference, `amount.py` whether there is as much of everything, `lightness.py` whether it is
-as light as its like, `parts.py` whether there are as many parts of each kind, `part_places.py` finds those that are
-missing or too many, `normal_variation.py` estimates how much is normal, `regions.py` finds the regions that differ,
-`more_and_less.py` what there is more of and less, `whole_picture.py` what happened to the picture as a whole, which
-`imitation.py` does to a reference as well, `labels.py` reads labels if that is asked for, and `wording.py` describes
-all of it; `tiles.py` cuts long pictures. The paper has no such judge; its responses follow the grammar of the paper's
-model. `WithEvidence` adds its map and boxes to another judge.
+`matching.py` measures the difference, `amount.py` whether there is as much of everything, `tone.py` whether it is as
+light as its like and of the same tint, `parts.py` whether there are as many parts of each kind, `part_places.py`
+finds those that are missing or too many, `normal_variation.py` estimates how much is normal, `regions.py` finds the
+regions that differ, `more_and_less.py` what there is more of and less, `whole_picture.py` what happened to the
+picture as a whole, which `imitation.py` does to a reference as well, `labels.py` reads labels if that is asked for,
+and `wording.py` describes all of it; `tiles.py` cuts long pictures. The paper has no such judge; its responses follow
+the grammar of the paper's model. `WithEvidence` adds its map and boxes to another judge.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ The statistic is a mean of the largest TOP_SHARE of the distances in either dire
 picture's patches otherwise show (their 90 % quantile): light, pose and texture move many patches, an anomaly moves a
 few. With more references, which are compared with each other, that power is smaller, since their variation is then
 known. `amount.py` measures besides how many of the patches there are; where that is unusual, the statistic is larger.
-`lightness.py` measures how much darker or lighter they are than their like, with a limit of its own.
+`tone.py` measures how far they are from their like in lightness and tint, with limits of their own.
 `normal_variation.py` turns the statistic into a score. This is not part of the paper, which asks a language model
 alone; it is the judge that needs no training.
 
@@ -49,7 +49,6 @@ from lad_reasoner.judges.evidence.backbone import Backbone
 from lad_reasoner.judges.evidence.bank import ORIENTATIONS, Bank, Found, mean_of_largest
 from lad_reasoner.judges.evidence.colours import lab_colours
 from lad_reasoner.judges.evidence.enlarging import enlarge
-from lad_reasoner.judges.evidence.lightness import Lightness, change_of_lightness, find_limit
 from lad_reasoner.judges.evidence.normal_variation import NormalSpread
 from lad_reasoner.judges.evidence.registration import (
     Floats,
@@ -61,6 +60,7 @@ from lad_reasoner.judges.evidence.registration import (
     sample,
 )
 from lad_reasoner.judges.evidence.threads import in_parallel
+from lad_reasoner.judges.evidence.tone import FEWEST, Tone, change_of_tone, find_limits
 from lad_reasoner.progress import Track, silent
 from lad_reasoner.text import counted
 
@@ -101,33 +101,33 @@ class Measurement:
     free_share: float  # of the patches that are found only far from their places
     appearance: float  # one relative distance for the whole picture
     amount: Amount
-    lightness: Lightness
+    tone: Tone
     limit: float  # of `appearance`
     imitated: tuple[str, ...]  # kinds of change with which an imitation took the place of `view`; see `imitation.py`
     features: Floats  # (rows, columns, channels) of the query's patches
 
     @property
     def statistic(self) -> float:
-        """What the score is made of: the appearance, more of it with unusual amounts; amount or lightness if larger."""
+        """What the score is made of: the appearance, more of it with unusual amounts; amount or tone if larger."""
         with_amount = self.appearance * min(MOST_BY_AMOUNT, self.amount.above_typical)
-        return max(with_amount, self.amount.ratio * self.limit, self.lightness.ratio * self.limit)
+        return max(with_amount, self.amount.ratio * self.limit, self.tone.ratio * self.limit)
 
     @property
     def amount_speaks(self) -> bool:
         """Whether the amount made the verdict: it is further from its limit, or the appearance is within its own."""
-        if self.lightness_speaks:
+        if self.tone_speaks:
             return False
         return self.amount.ratio * self.limit > self.appearance or self.appearance < self.limit <= self.statistic
 
     @property
-    def lightness_speaks(self) -> bool:
-        """Whether the lightness made the verdict: nothing is further from its limit."""
-        return self.lightness.ratio * self.limit == self.statistic
+    def tone_speaks(self) -> bool:
+        """Whether the tone made the verdict: nothing is further from its limit."""
+        return self.tone.ratio * self.limit == self.statistic
 
     @property
-    def lightness_counts(self) -> bool:
-        """Whether the lightness has places: it made the verdict, or is beyond its limit as well."""
-        return self.lightness_speaks or self.lightness.ratio >= 1
+    def tone_counts(self) -> bool:
+        """Whether the tone has places: it made the verdict, or is beyond its limit as well."""
+        return self.tone_speaks or self.tone.ratio >= 1
 
     @cached_property
     def missing_in_query(self) -> Floats:
@@ -138,15 +138,15 @@ class Measurement:
 
     @property
     def differences(self) -> Floats:
-        """The largest of both directions, and of the change of lightness if it counts, at each patch of the query.
+        """The largest of both directions, and of the change of tone if it counts, at each patch of the query.
 
         (rows, columns), all of them with the same limit.
         """
         larger = np.maximum(self.added, self.missing_in_query)
-        if not self.lightness_counts:
+        if not self.tone_counts:
             return larger
-        change = np.abs(self.lightness.change) * np.float32(self.limit / self.lightness.limit)
-        return np.maximum(larger, change)
+        larger_still: Floats = np.maximum(larger, self.tone.levels * np.float32(self.limit))
+        return larger_still
 
     def anomaly_map(self, width: int, height: int) -> Floats:
         """`differences` at every pixel of a picture of this size, float32 (height, width)."""
@@ -172,7 +172,7 @@ class _Distances:
     missing: Floats  # (patches,), to the nearest patch anywhere in the query
     extra_added: Floats  # (patches,), how much more it is where only patches within the window may be taken
     extra_missing: Floats  # (patches,)
-    change_of_lightness: Floats  # (rows, columns) of the query's patches
+    change_of_tone: Floats  # (2, rows, columns) of the query's patches
     reference: int
     orientation: int
     similarity: Similarity
@@ -244,7 +244,7 @@ class Matcher:
         shots = [self._place(distances) for distances in distinct]
         # With copies A, A and another shot B, only B has a distance to the others, and there are two shots.
         self.distinct: Final = min(len(self.views), len(shots) + 1)
-        self.limit_of_lightness: Final = find_limit([each.change_of_lightness for each in distinct], self.distinct)
+        self.limits_of_tone: Final = find_limits([each.change_of_tone for each in distinct], self.distinct)
         self.spread: Final = NormalSpread.estimate([self._appearance(each) for each in shots], self.distinct)
         upright = np.stack([of_reference[0] for of_reference in features])
         self.amounts: Final = Amounts.study(upright, self.distinct, spread_evenly(len(references), LEFT_OUT))
@@ -285,7 +285,7 @@ class Matcher:
             free_share=distances.free_share,
             appearance=placed.top / scale,
             amount=self.amounts.measure(features) if before is None else replace(before.amount, above_typical=1.0),
-            lightness=Lightness(distances.change_of_lightness, self.limit_of_lightness),
+            tone=Tone(distances.change_of_tone, self.limits_of_tone),
             limit=limit,
             features=features,
         )
@@ -302,7 +302,7 @@ class Matcher:
 
         def among(turns: Sequence[int]) -> _Distances:
             found = self.bank.search(features, references, turns)
-            return self._distances(query, features, found, imitation, lightness=math.isfinite(self.limit_of_lightness))
+            return self._distances(query, features, found, imitation, tone=self.distinct >= FEWEST)
 
         references = range(len(self.views))
         # Light and focus move many patches, some of them nearer to turned ones: no reason to suspect these.
@@ -322,11 +322,11 @@ class Matcher:
         found: Found,
         imitation: Imitation | None = None,
         *,
-        lightness: bool = True,
+        tone: bool = True,
     ) -> _Distances:
         """Of a query at working size, with its features (patches, channels), from what the bank found of it.
 
-        The change of lightness is zero where it is not asked for, since it has no limit.
+        The change of tone is zero where it is not asked for, since it has no limit.
         """
         added, (reference, orientation) = found
         explained, view = self.bank.features[reference][orientation], self.views[reference][orientation]
@@ -340,16 +340,16 @@ class Matcher:
         start = align(*self._matches(likeness))
         similarity = register(view, query, start)
         added_at_place, missing_at_place = self._match_at_place(likeness, similarity)
-        change = np.zeros(self.grid, np.float32)
-        if lightness:
-            change = change_of_lightness(likeness, _lightness(explained), _lightness(features), self.grid)
+        change = np.zeros((2, *self.grid), np.float32)
+        if tone:
+            change = change_of_tone(likeness, _colours(explained), _colours(features), self.grid)
         return _Distances(
             added=added,
             missing=missing,
             # Negative where the other picture has no such place, which is no reason to suspect a patch less.
             extra_added=np.maximum(added_at_place - added, np.float32(0)),
             extra_missing=np.maximum(missing_at_place - missing, np.float32(0)),
-            change_of_lightness=change,
+            change_of_tone=change,
             reference=reference,
             orientation=orientation,
             similarity=similarity,
@@ -487,10 +487,10 @@ def colour_vectors(image: Image.Image, grid: tuple[int, int]) -> Floats:
     return unit
 
 
-def _lightness(features: Floats) -> Floats:
-    """That of CIELAB (patches,), from features (patches, channels) that end with `colour_vectors`."""
-    lightness: Floats = COLOUR_UNITS[0] * features[:, -4] / features[:, -1]
-    return lightness
+def _colours(features: Floats) -> Floats:
+    """Those of CIELAB (patches, 3), from features (patches, channels) that end with `colour_vectors`."""
+    colours: Floats = COLOUR_UNITS * features[:, -4:-1] / features[:, -1:]
+    return colours
 
 
 def dither(image: Image.Image) -> Image.Image:

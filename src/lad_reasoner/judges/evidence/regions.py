@@ -73,7 +73,7 @@ class Region:
     contrasts: tuple[float, float]  # CIELAB distance from its surroundings, in reference and query; zero if not known
     grain: float  # CIELAB distance of the surroundings from their own colour, where they are plainer
     from_ground: tuple[float, float]  # CIELAB distance of both colours from the ground; zero without a plain ground
-    by_lightness: bool = False  # nothing else of it is beyond the limit
+    by_tone: bool = False  # nothing else of it is beyond the limit
 
     @property
     def kind(self) -> Change:
@@ -82,9 +82,9 @@ class Region:
         Where one picture shows the ground on which the product lies, and the other something else, that is a part. So
         is what stands out from its surroundings in one of the pictures alone; if no more than their grain does, the
         distances must say so, too. They do not tell by themselves: where one of four bolts is missing, its patches are
-        found in the other three, and the hole is what no reference shows. What only is darker or lighter is there.
+        found in the other three, and the hole is what no reference shows. What only has another tone is there.
         """
-        if self.by_lightness:
+        if self.by_tone:
             return "changed"
         before, now = self.from_ground
         if max(before, now) >= OFF_GROUND and min(before, now) < GROUND:
@@ -159,7 +159,7 @@ def find_regions(measurement: Measurement, query: Image.Image, limit: float) -> 
                 contrasts=(before, now),
                 grain=grain,
                 from_ground=(0.0, 0.0) if of_reference is None else colours.from_ground(of_reference, of_query),
-                by_lightness=measurement.lightness_counts and max(added[inside].max(), missing[inside].max()) < limit,
+                by_tone=measurement.tone_counts and max(added[inside].max(), missing[inside].max()) < limit,
             )
         )
     return sorted(regions, key=lambda region: -region.strength)

@@ -16,8 +16,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from lad_reasoner.answers import format_response
 from lad_reasoner.files.pictures import Picture
+from lad_reasoner.judges.evidence.colours import lab_colours
 from lad_reasoner.judges.evidence.imitation import LIKEWISE
 from lad_reasoner.judges.evidence.labels import Text, TextChange
 from lad_reasoner.judges.evidence.matching import Measurement
@@ -28,9 +31,10 @@ from lad_reasoner.judges.evidence.regions import MAX_REGIONS, RGB, Change, Regio
 from lad_reasoner.judges.evidence.whole_picture import Look, WholeChange
 from lad_reasoner.text import counted, place_words
 
-PROMPT_VERSION = "evidence-12"  # of this wording; there is no prompt
+PROMPT_VERSION = "evidence-13"  # of this wording; there is no prompt
 QUOTED = 4  # words of a text in the headline
 VISIBLY_LIGHTER = 60  # of 765, the sum of three channels: what one sees side by side
+VISIBLY_TINTED = 6.0  # of a or b of CIELAB
 
 
 @dataclass(frozen=True, eq=False)
@@ -240,18 +244,23 @@ def _difference(region: Region, references: int) -> str:
         return f"what is there looks different, and the query is {now} there"
     if now != before:
         return f"the query is {now} where {reference} is {before}"
-    lighter = _lighter(region.query_rgb, region.reference_rgb)
-    return (
-        f"both are {now}, the query {lighter}" if lighter else f"what is there looks different, though both are {now}"
-    )
+    tone = _tone(region.query_rgb, region.reference_rgb)
+    return f"both are {now}, the query {tone}" if tone else f"what is there looks different, though both are {now}"
 
 
-def _lighter(query: RGB, reference: RGB) -> str:
-    """`lighter` or `darker`, where one sees it."""
-    difference = sum(query) - sum(reference)
-    if abs(difference) < VISIBLY_LIGHTER:
+def _tone(query: RGB, reference: RGB) -> str:
+    """`lighter`, `darker`, `redder`, `greener`, `yellower` or `bluer`: what one sees best, if one sees any."""
+    before, now = lab_colours(np.array([reference, query], np.uint8))
+    redder, yellower = ((now - before)[1:] / VISIBLY_TINTED).tolist()
+    changes = {
+        ("lighter", "darker"): (sum(query) - sum(reference)) / VISIBLY_LIGHTER,
+        ("redder", "greener"): redder,
+        ("yellower", "bluer"): yellower,
+    }
+    (more, less), size = max(changes.items(), key=lambda change: abs(change[1]))
+    if abs(size) < 1:
         return ""
-    return "lighter" if difference > 0 else "darker"
+    return more if size > 0 else less
 
 
 def _kind(region: Region) -> Change:
@@ -266,8 +275,8 @@ def _what(region: Region) -> str:
     if kind == "changed" and before is not None:
         if name_colour(before) != now:
             return f"{now} instead of {name_colour(before)}"
-        if lighter := _lighter(region.query_rgb, before):
-            return f"both {now}, the query {lighter}"
+        if tone := _tone(region.query_rgb, before):
+            return f"both {now}, the query {tone}"
     colour = name_colour(before) if kind == "missing" and before else now
     part = " ".join([colour, *([region.shape] if region.shape else []), "part"])
     return f"{'an' if part[0] in 'aeiou' else 'a'} {part}"
