@@ -1,12 +1,14 @@
-"""Judges and trivial baselines on MiniLOCO's evaluation products: good and logical pictures, with references.
+"""Judges and trivial baselines on MiniLOCO's evaluation products: good and anomalous pictures, with references.
 
     python benchmarks/rendered.py --model micro --number 100
 
-NUMBER good and NUMBER logical queries a product, each with another reference. The seed is used nowhere in training, and
+NUMBER good and NUMBER logical (or --defects structural) queries a product, each with another reference. The seed is used nowhere in training, and
 the products are never trained on. Pixel difference and colour histogram get the threshold that suits the test labels
 best, which flatters them; the judges' verdicts are as they come. Faithfulness is the share of claimed numbers, colours
 and fill levels that are true, by the facts of the two pictures. Counts are the numbers of parts that `evidence` says,
 places the ninths of the picture in which it says that such parts are missing or too many: some of the defect is there.
+Bottles hold one of three juices, connectors have two, three or five clamps. The last line leaves out the pairs whose
+references show the query's variety in none of them: nothing that a judge sees then tells another variety from a defect.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 import numpy as np
 from sklearn.metrics import roc_auc_score
@@ -29,6 +32,8 @@ from lad_reasoner.judges.trivial import colour_difference, pixel_difference
 from lad_reasoner.miniloco import EVALUATION, Rendered, draw_picture
 from lad_reasoner.miniloco.words import check_claims, count_groups
 from lad_reasoner.text import place_words
+
+Defects = Literal["logical", "structural"]
 
 SEED = 20261122
 NUMBER_OF_PARTS = re.compile(r"The query has (\d+) [a-z ]+ parts? and (?:the|each) reference (\d+):")
@@ -62,16 +67,18 @@ class Pair:
         return self.references[0]
 
 
-def draw_pairs(product: str, number: int, *, references: int = 1, size: int = 224, seed: int = SEED) -> Iterator[Pair]:
-    """`number` good and `number` logical queries in turn, each with references of its own."""
+def draw_pairs(
+    product: str, number: int, *, defects: Defects = "logical", references: int = 1, size: int = 224, seed: int = SEED
+) -> Iterator[Pair]:
+    """`number` good queries and `number` with such defects in turn, each with references of its own."""
     for index in range(number):
-        for turn, kind in enumerate(("good", "logical")):
+        for turn, kind in enumerate(("good", defects)):
             first = (2 * index + turn) * references
             shown = tuple(
                 draw_picture(product, "train", "good", first + each, size=size, seed=seed) for each in range(references)
             )
             query = draw_picture(product, "test", kind, index, size=size, seed=seed)
-            yield Pair(shown, query, kind == "logical")
+            yield Pair(shown, query, kind != "good")
 
 
 def best_balanced_accuracy(scores: Sequence[float], anomalous: Sequence[bool]) -> float:
@@ -111,6 +118,17 @@ def check_places(reasoning: str, pair: Pair) -> list[bool]:
     defect = {place_words(x / width, y / height) for y, x in np.argwhere(pair.query.mask).tolist()}
     said = [place for places in PLACES_OF_PARTS.findall(reasoning) for place in places.split(" and ")]
     return [place in defect for place in said]
+
+
+def shows_variety(pair: Pair) -> bool:
+    """Whether a reference has the juice, or connectors with as many clamps, that the query has; or it has neither."""
+    of_query, *of_references = (_varieties(drawn) for drawn in (pair.query, *pair.references))
+    return not of_query or any(of_query & shown for shown in of_references)
+
+
+def _varieties(drawn: Rendered) -> set[str]:
+    names = [each["what"] for each in (*drawn.facts["items"], *drawn.facts["fills"])]
+    return {name for name in names if name.endswith(" juice") or CLAMPS.search(name)}
 
 
 def _numbers(drawn: Rendered) -> Counter[str]:
@@ -153,14 +171,17 @@ def main() -> None:
     parser.add_argument(
         "--model", action="append", default=[], help="evidence, micro, a folder, a hub name; repeatable"
     )
-    parser.add_argument("--number", type=int, default=100, help="good and logical queries of each product")
+    parser.add_argument("--number", type=int, default=100, help="good and anomalous queries of each product")
+    parser.add_argument("--defects", choices=get_args(Defects), default="logical")
     parser.add_argument("--references", type=int, default=1, help="of each query")
     parser.add_argument("--votes", type=int, help="responses sampled to each pair")
     parser.add_argument("--seed", type=int, default=SEED)
     parser.add_argument("--wrong", type=int, default=0, help="also print so many wrong responses of each product")
     options = parser.parse_args()
     pairs = {
-        name: list(draw_pairs(name, options.number, references=options.references, seed=options.seed))
+        name: list(
+            draw_pairs(name, options.number, defects=options.defects, references=options.references, seed=options.seed)
+        )
         for name in EVALUATION
     }
     for title, score in (("pixel difference", pixel_difference), ("colour histogram", colour_difference)):
@@ -180,7 +201,9 @@ def main() -> None:
         print("|---" * len(COLUMNS) + "|")
         for product, some in pairs.items():
             print(row(product, some, judged[product]))
-        print(row("all", [p for some in pairs.values() for p in some], [j for some in judged.values() for j in some]))
+        everything = [each for product in EVALUATION for each in zip(pairs[product], judged[product], strict=True)]
+        print(row("all", *zip(*everything, strict=True)))
+        print(row("variety shown", *zip(*filter(lambda each: shows_variety(each[0]), everything), strict=True)))
         for product, some in pairs.items() if options.wrong else ():
             print(f"\n{product}")
             wrong = [
