@@ -2,13 +2,14 @@
 
     python benchmarks/rendered.py --model micro --number 100
 
-NUMBER good and NUMBER logical (or --defects structural) queries a product, each with another reference. The seed is used nowhere in training, and
-the products are never trained on. Pixel difference and colour histogram get the threshold that suits the test labels
-best, which flatters them; the judges' verdicts are as they come. Faithfulness is the share of claimed numbers, colours
-and fill levels that are true, by the facts of the two pictures. Counts are the numbers of parts that `evidence` says,
-places the ninths of the picture in which it says that such parts are missing or too many: some of the defect is there.
-Bottles hold one of three juices, connectors have two, three or five clamps. The last line leaves out the pairs whose
-references show the query's variety in none of them: nothing that a judge sees then tells another variety from a defect.
+NUMBER good and NUMBER logical (or --defects structural) queries a product, each with another reference. The seed is
+used nowhere in training, and the products are never trained on. Pixel difference and colour histogram get the
+threshold that suits the test labels best, which flatters them; the judges' verdicts are as they come. Faithfulness is
+the share of claimed numbers, colours and fill levels that are true, by the facts of the two pictures. Counts are the
+numbers of parts that `evidence` says, places the ninths of the picture in which it says that such parts are missing
+or too many: some of the defect is there. Bottles hold one of three juices, connectors have two, three or five clamps.
+The last line leaves out the pairs whose references show the query's variety in none of them: nothing that a judge
+sees then tells another variety from a defect.
 """
 
 from __future__ import annotations
