@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import logging
 import os
@@ -96,6 +97,7 @@ def test_a_mistyped_key_is_told_before_trl_is_imported(
     ("words", "spoil", "message"),
     [
         (["--report_to", "wandb"], None, "--report_to: WandbCallback requires wandb to be installed"),
+        (["--report_to", "mlflow"], None, "--report_to: MLflowCallback requires mlflow to be installed"),
         (["--report_to", "nothing"], None, "--report_to: nothing is not supported"),
         (["--optim", "adamw_bnb_8bit"], None, "optim: adamw_bnb_8bit needs bitsandbytes: pip install bitsandbytes"),
         (["--data", "nowhere"], None, "nowhere: no metadata.jsonl"),
@@ -110,10 +112,16 @@ def test_what_is_told_before_the_model_is_loaded(
     if spoil is not None:
         spoil(folder)
     monkeypatch.setattr(sft, "load_trainee", lambda *_: pytest.fail("the model is loaded first"))
-    monkeypatch.setattr("transformers.integrations.integration_utils.is_wandb_available", lambda: False)
+    for tracker in ("wandb", "mlflow"):
+        monkeypatch.setattr(f"transformers.integrations.integration_utils.is_{tracker}_available", lambda: False)
+    later: list[Any] = []  # Python's words about a `__del__`
+    monkeypatch.setattr("sys.unraisablehook", later.append)
     with pytest.raises((InputError, MachineError)) as raised:
         sft.train_sft(path, words)
     assert message in str(raised.value)
+    del raised
+    gc.collect()
+    assert not later
 
 
 def test_only_the_answer_is_learned(folder: Path, trained: list[Any]) -> None:
