@@ -394,6 +394,13 @@ def test_runs_on_other_pairs_are_refused(changed: Any, message: str) -> None:
         compare_predictions(rows, changed(rows), resamples=0)
 
 
+def test_all_references_are_said_where_only_the_last_one_differs() -> None:
+    """Both ended with `and 1 more`, the same words twice."""
+    one, other = ([prediction("a.png", True, "yes", references=(*"rst", last))] for last in "uv")
+    with pytest.raises(InputError, match="references r, s, t, u in the first run, r, s, t, v in the second"):
+        compare_predictions(one, other, resamples=0)
+
+
 def test_all_pairs_that_differ_are_said_up_to_five() -> None:
     first = [prediction(f"{i}.png", True, "yes") for i in range(9)]
     second = [prediction(f"{i}.png", True, "yes") for i in range(6, 10)]

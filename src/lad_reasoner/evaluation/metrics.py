@@ -210,7 +210,7 @@ def _differing_fields(first: Pair, second: Pair) -> Iterator[str]:
     for field in ("references", "label", "kind", "category", "defect"):
         value, other = getattr(first, field), getattr(second, field)
         if value != other:
-            value, other = (listed(each) if isinstance(each, tuple) else each for each in (value, other))
+            value, other = (", ".join(each) if isinstance(each, tuple) else each for each in (value, other))
             yield f"{first.query} has {field} {value} in the first run, {other} in the second"
 
 

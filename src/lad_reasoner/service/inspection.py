@@ -163,11 +163,11 @@ class OpenStation:
         return (*self.inspector.notes(), *second)
 
     def count_own(self, files: Iterable[str | Path]) -> int:
-        """How many of these files are references or normals of the station."""
+        """How many of these files are references or normals of the station; one that cannot be read is none."""
         station = self.station
         names = [*station.references, *(normal.picture for normal in station.normals)]
-        own = {hash_file(path_inside(self.folder, name)) for name in names}
-        return sum(hash_file(file) in own for file in files)
+        own = {_content_hash(path_inside(self.folder, name)) for name in names} - {""}
+        return sum(_content_hash(file) in own for file in files)
 
     def inspect(self, pictures: Iterable[PictureSource | Failure]) -> Iterator[Decision | Failure]:
         """A decision for each picture, in order, each as soon as the judge has made it.
@@ -348,6 +348,14 @@ class StationJudge:
         """The receipt of the judge, see `HostedJudge.receipt`; empty if it has no service."""
         receipt = getattr(self.station.judge, "receipt", None)
         return receipt() if receipt else ""
+
+
+def _content_hash(path: str | Path) -> str:
+    """Empty for a file that cannot be read: what opens it as a picture says so."""
+    try:
+        return hash_file(path)
+    except OSError:
+        return ""
 
 
 def why_locked(folder: Path) -> str:

@@ -140,8 +140,10 @@ def test_what_the_review_decided(pairs: Path) -> None:
     report = check_set(pairs)
     assert (report.fit, report.rejected, report.summary["records"]) == (True, 1, 5)
     assert report.summary["labels"] == {"no": 3, "yes": 2}
-    append_decision(pairs, ReviewDecision(id="of another set", decision="reject"))
-    assert check_set(pairs).warnings == {"a decision of the review about no record of the set": ["of another set"]}
+    strange = [f"{number} of another set" for number in range(9)]
+    for name in strange:
+        append_decision(pairs, ReviewDecision(id=name, decision="reject"))
+    assert check_set(pairs).warnings == {"a decision of the review about no record of the set": strange}
     for record in others:
         if record["label"] == "yes":
             append_decision(pairs, ReviewDecision(id=record["id"], decision="reject"))

@@ -112,8 +112,10 @@ def check_set(
     entries = read_decided(folder)
     built = read_entries(folder)
     report = CheckReport(summarise_set(entries), rejected=len(built) - len(entries))
-    for name in read_decisions(folder).keys() - {entry.id for entry in built}:
-        report.warn("a decision of the review about no record of the set", name)
+    ids = {entry.id for entry in built}
+    for name in read_decisions(folder):
+        if name not in ids:
+            report.warn("a decision of the review about no record of the set", name)
     if not entries:
         report.error(ALL_REJECTED if report.rejected else "the set is empty", folder.name)
     if read_manifest(folder).get("complete") is not True:
