@@ -114,7 +114,7 @@ def test_a_card_with_a_curve_and_a_name_of_the_hub(folder: Path, tmp_path: Path)
     write_card(tmp_path / "model", recipe, run, history, [tmp_path / "curves.png"])
     append_decision(folder / "data", ReviewDecision(id="r01", decision="undo"))
     card = (tmp_path / "model" / "README.md").read_text()
-    assert " of mine/screws (5)." in card
+    assert " of mine/screws (6)." in card, "as it was trained on, whatever a review decided meanwhile"
     assert "base_model: Qwen/Qwen2.5-VL-3B-Instruct\n" in card
     assert "![curves](curves.png)" in card
     assert (tmp_path / "model" / "curves.png").read_bytes() == b"a picture"

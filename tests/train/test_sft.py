@@ -200,6 +200,7 @@ def test_what_a_review_rejected_is_not_trained_on(tmp_path: Path, stock: Path, t
     run = json.loads((tmp_path / "run" / "run.json").read_text())
     assert (run["records"], run["labels"]) == (5, {"no": 3, "yes": 2})
     assert len(run["data"]["sha256"]["decisions.jsonl"]) == 64
+    assert run["data"]["classes"] == {"mine/screws": {"no": 3, "yes": 2}} and run["data"]["licences"] == {"mine": 5}
 
 
 def test_memory_that_runs_out(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

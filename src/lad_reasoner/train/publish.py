@@ -24,8 +24,6 @@ from typing import Any
 
 import torch
 
-from lad_reasoner.data.review.decisions import read_decided
-from lad_reasoner.data.sets.built_set import summarise_set
 from lad_reasoner.errors import InputError, LadError, MachineError, require
 from lad_reasoner.files.jsonl import load_json
 from lad_reasoner.files.pictures import read_picture
@@ -251,7 +249,6 @@ def write_card(
     pictures: Sequence[Path],
 ) -> None:
     """Write README.md, the model card: data, licences, course of the training, settings."""
-    data = summarise_set(read_decided(recipe.ours.data))
     base = recipe.ours.model
     logged = [line for line in history if "loss" in line]
     columns = [name for name in SHOWN if any(name in line for line in logged)]
@@ -266,8 +263,8 @@ def write_card(
         on_hub="/" in base and not Path(base).exists(),
         run=run,
         labels=label_counts(run["labels"]),
-        classes=[f"{name} ({sum(counts.values())})" for name, counts in data["classes"].items()],
-        licences=data["licences"],
+        classes=[f"{name} ({sum(counts.values())})" for name, counts in run["data"]["classes"].items()],
+        licences=run["data"]["licences"],
         columns=columns,
         rows=rows,
         pictures=pictures,

@@ -13,13 +13,13 @@ import json
 import logging
 import math
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from lad_reasoner.data.review.decisions import read_decided
-from lad_reasoner.data.sets.built_set import DECISIONS, MANIFEST, METADATA
+from lad_reasoner.data.sets.built_set import DECISIONS, MANIFEST, METADATA, Entry, summarise_set
 from lad_reasoner.errors import InputError
 from lad_reasoner.files.jsonl import load_json
 from lad_reasoner.files.whole import hash_file, write_whole
@@ -50,11 +50,15 @@ def write_run_record(recipe: Recipe[Any], config: Any, facts: Mapping[str, Any],
     """
     data = recipe.ours.data
     hashes = {name: hash_file(data / name) for name in (MANIFEST, METADATA, DECISIONS) if (data / name).is_file()}
+    counts = {}  # for the model card: a review may go on during the training
     if config.process_index == 0:
-        hashes[PICTURES] = _hash_pictures(data)
+        entries = read_decided(data)
+        hashes[PICTURES] = _hash_pictures(data, entries)
+        summary = summarise_set(entries)
+        counts = {name: summary[name] for name in ("classes", "licences")}
     run: dict[str, Any] = {
         "config": recipe.ours.model_dump(mode="json") | _without_secret(recipe.theirs),
-        "data": {"folder": str(data), "sha256": hashes},
+        "data": {"folder": str(data), "sha256": hashes, **counts},
         "seed": config.seed,
         **facts,
         "file": str(recipe.path),
@@ -104,9 +108,9 @@ def hash_weights(model: str) -> dict[str, str]:
     return {file.name: hash_file(file) for file in sorted(find_folder(model).glob("*.safetensors"))}
 
 
-def _hash_pictures(data: Path) -> str:
-    """SHA-256 over the names and contents of all pictures and masks of a built set that its review left."""
-    names = sorted({name for entry in read_decided(data) for name in (*entry.images_file_names, *entry.masks)})
+def _hash_pictures(data: Path, entries: Iterable[Entry]) -> str:
+    """SHA-256 over the names and contents of all pictures and masks of these records of a built set."""
+    names = sorted({name for entry in entries for name in (*entry.images_file_names, *entry.masks)})
     hashes = {name: hash_file(data / name) for name in names}
     return hashlib.sha256(json.dumps(hashes).encode()).hexdigest()
 
