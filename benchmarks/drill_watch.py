@@ -1,9 +1,9 @@
 """The drill `watch`: a line that watches a folder is killed while a camera goes on writing pictures.
 
 It is killed (SIGKILL) so many times at random moments; each picture is written in two halves. Its webhook is away for a
-while after each kill, and fails with every fourth request. Lost is a picture that is not once in the JSON lines, once
-in the sorted folders and once in the station's history, with the right outcome; or not at least once at the webhook, in
-order, with the same ID and content each time.
+while after each kill, and fails with a quarter of the requests. Lost is a picture that is not once in the JSON lines,
+once in the sorted folders and once in the station's history, with the right outcome; or not at least once at the
+webhook, in order, with the same ID and content each time.
 """
 
 from __future__ import annotations
@@ -43,6 +43,7 @@ class WatchTally:
         return f"{counts}, webhook requests repeated {self.repeated}"
 
 
+FAULTS = {"500": 0.1, "drop": 0.05, "unanswered": 0.05, "half": 0.05, "slow": 0.01}  # act -> its share of the requests
 SLOW = 11.0  # seconds, longer than a webhook is waited for
 BUFFER = 100  # pictures that wait, above which the camera pauses
 SHADES = {"good": 100, "anomalous": 250}  # of the pictures; the station's reference has the first
@@ -70,9 +71,6 @@ class _Camera(threading.Thread):
                 file.write(content[len(content) // 2 :])
             self.written[name] = outcome
             time.sleep(self.chance.uniform(0, 0.1))
-
-
-FAULTS = {"500": 0.1, "drop": 0.05, "unanswered": 0.05, "half": 0.05, "slow": 0.01}  # act -> its share of the requests
 
 
 class _Receiver:

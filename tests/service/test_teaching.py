@@ -246,7 +246,14 @@ def test_a_part_with_a_defect_is_not_normal(runtime: Runtime) -> None:
         with pytest.raises(InputError, match=f"inspection {part.id} has a defect, says Ada; say first that it is good"):
             propose_change(runtime, live, target, [part.id], who="Bob")
     live.archive.review(part.id, Opinion.GOOD, who="Ada")
-    assert propose_change(runtime, live, "references", [part.id], who="Bob").state == "preparing"
+    change = wait(live, propose_change(runtime, live, "references", [part.id], who="Bob"))
+    # Its preview was made, and then someone looked at the part again.
+    live.archive.review(part.id, Opinion.MISSED, who="Ada")
+    with pytest.raises(InputError, match=f"inspection {part.id} has a defect, says Ada; .*, or discard the change"):
+        apply_change(live, change.id, who="Bob")
+    assert len(live.open.station.references) == 1
+    live.archive.review(part.id, Opinion.GOOD, who="Ada")
+    assert apply_change(live, change.id, who="Bob").state == "live"
 
 
 def test_what_cannot_be_done_is_refused(runtime: Runtime) -> None:

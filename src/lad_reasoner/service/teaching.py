@@ -18,7 +18,7 @@ import io
 import logging
 import math
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import islice, zip_longest
@@ -68,14 +68,19 @@ def propose_change(
     if target == "limit" and live.open.station.max_false_alarms is not None:
         raise InputError(f"{live.name}: its limit follows from its promise; accept pictures for the calibration")
     contents = {number: live.archive.content(number) for number in numbers}
-    for number in numbers:
-        feedback = live.archive.inspection(number).feedback
-        if feedback and feedback[-1].opinion == "missed":
-            raise InputError(
-                f"{live.name}: inspection {number} has a defect, says {feedback[-1].who}; "
-                "say first that it is good after all, or leave it out"
-            )
+    _refuse_defects(live, numbers, "leave it out")
     return _begin(_Preview(runtime, live, contents, pictures), target, who=who)
+
+
+def _refuse_defects(live: LiveStation, inspections: Iterable[int], otherwise: str) -> None:
+    """InputError if a person said last that one of these parts has a defect."""
+    for number in inspections:
+        inspection = live.archive.inspection(number)
+        if inspection.truth == "anomalous":
+            raise InputError(
+                f"{live.name}: inspection {number} has a defect, says {inspection.feedback[-1].who}; "
+                f"say first that it is good after all, or {otherwise}"
+            )
 
 
 def propose_zones(
@@ -152,9 +157,13 @@ def _begin(work: _Preview, target: Target, *, who: str, base: int | None = None)
 
 
 def apply_change(live: LiveStation, number: int, *, who: str) -> Change:
-    """The preview goes live. StateError if it is none, or if the station changed since it was made."""
+    """The preview goes live. StateError if it is none, or if the station changed since it was made.
+
+    InputError if a person said meanwhile that a part of it has a defect.
+    """
     with live.teaching:
         change = _in_state(live, number, "preview")
+        _refuse_defects(live, change.inspections, "discard the change")
         if change.base != live.version:
             raise StateError(f"{live.name}: the station changed since the preview of change {number}; make it again")
         version = _replace_file(live, change.draft, who=who, why=f"change {number}")
