@@ -289,13 +289,13 @@ def review(
     """Accept, reject or edit answers of a set in the browser. An interrupted review is resumed."""
     from contextlib import suppress
 
-    from lad_reasoner.data.review.decisions import FILE
     from lad_reasoner.data.review.page import ReviewServer
     from lad_reasoner.data.review.session import Review
+    from lad_reasoner.data.sets.built_set import DECISIONS
     from lad_reasoner.files.whole import lock
 
     sampled = Review(folder, sample=sample, seed=seed)
-    with lock(folder / FILE, "data set"), ReviewServer(sampled, port=port) as server:
+    with lock(folder / DECISIONS, "data set"), ReviewServer(sampled, port=port) as server:
         print(f"review: {server.url} (Ctrl-C ends; every decision is saved at once)", file=sys.stderr, flush=True)
         with suppress(KeyboardInterrupt):
             server.serve_forever()

@@ -20,12 +20,12 @@ def score_bars(live: LiveStation) -> dict[str, Any]:
     scores: dict[str, list[float]] = {"good": [], "bad": []}
     others = 0
     for inspection in live.archive.history(limit=MOST_SCORES):
-        if inspection.verdict is None or inspection.outcome == "not judged":
+        if inspection.score is None:
             continue
         if inspection.version != live.version:
             others += 1
         label = inspection.truth or inspection.outcome
-        scores["bad" if label == "anomalous" else "good"].append(round(inspection.verdict.score, 6))
+        scores["bad" if label == "anomalous" else "good"].append(round(inspection.score, 6))
     counts = {name: np.histogram(values, BINS, (0, 1))[0].tolist() for name, values in scores.items()}
     most = max(1, *(good + bad for good, bad in zip(counts["good"], counts["bad"], strict=True)))
     bars = []

@@ -10,7 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lad_reasoner.data.review.decisions import (
-    FILE,
     ReviewDecision,
     acceptance,
     answer_of,
@@ -18,6 +17,7 @@ from lad_reasoner.data.review.decisions import (
     decided,
     read_decisions,
 )
+from lad_reasoner.data.sets.built_set import DECISIONS
 from lad_reasoner.errors import InputError, RecordError
 
 USER = {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "What is wrong?"}]}
@@ -48,7 +48,7 @@ def test_the_last_line_of_an_id_counts_and_undo_takes_it_back(tmp_path: Path) ->
         ("b", "reject", None),
         ("a", "edit", "better"),
     ]
-    lines = (tmp_path / FILE).read_text().splitlines()
+    lines = (tmp_path / DECISIONS).read_text().splitlines()
     assert len(lines) == 5  # nothing is ever rewritten
     assert json.loads(lines[2]).keys() == {"id", "decision", "answer", "time"}
 
@@ -56,7 +56,7 @@ def test_the_last_line_of_an_id_counts_and_undo_takes_it_back(tmp_path: Path) ->
 @pytest.mark.posix
 def test_decisions_of_a_stranger_that_are_a_link_change_no_other_file(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("a line without an end")
-    (tmp_path / FILE).symlink_to(tmp_path / "notes.txt")
+    (tmp_path / DECISIONS).symlink_to(tmp_path / "notes.txt")
     with pytest.raises(InputError, match=r"decisions\.jsonl: a link"):
         append_decision(tmp_path, ReviewDecision(id="a", decision="accept"))
     assert (tmp_path / "notes.txt").read_text() == "a line without an end"
@@ -64,7 +64,7 @@ def test_decisions_of_a_stranger_that_are_a_link_change_no_other_file(tmp_path: 
 
 def test_a_half_line_is_cut_off_and_a_broken_one_is_named(tmp_path: Path) -> None:
     append_decision(tmp_path, ReviewDecision(id="a", decision="accept"))
-    with (tmp_path / FILE).open("a") as file:
+    with (tmp_path / DECISIONS).open("a") as file:
         file.write('{"id": "b", "deci')
     assert read_decisions(tmp_path).keys() == {"a"}
     append_decision(tmp_path, ReviewDecision(id="c", decision="reject"))
@@ -77,7 +77,7 @@ def test_a_half_line_is_cut_off_and_a_broken_one_is_named(tmp_path: Path) -> Non
         edit % r"\u001b[2J",
         '{"id": "b"}',
     ):
-        (tmp_path / FILE).write_text(line + "\n")
+        (tmp_path / DECISIONS).write_text(line + "\n")
         with pytest.raises(RecordError, match=r"decisions\.jsonl:1"):
             read_decisions(tmp_path)
 

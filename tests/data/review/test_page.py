@@ -22,10 +22,9 @@ from playwright.sync_api import Page, expect, sync_playwright
 
 from helpers import built
 from helpers.skeletons import mvtec_ad
-from lad_reasoner.data.review.decisions import FILE
 from lad_reasoner.data.review.page import MAX_BODY, ReviewServer
 from lad_reasoner.data.review.session import Review
-from lad_reasoner.data.sets.built_set import read_entries
+from lad_reasoner.data.sets.built_set import DECISIONS, read_entries
 from lad_reasoner.data.sets.pairs import build_pairs, plan_pairs
 from lad_reasoner.data.sets.pool import gather
 from lad_reasoner.data.sources import find_samples
@@ -84,7 +83,7 @@ def page(window: Page, server: ReviewServer) -> Iterator[Page]:
 
 
 def lines(folder: Path) -> list[tuple[str, ...]]:
-    read = [json.loads(line) for line in (folder / FILE).read_text(encoding="utf-8").splitlines()]
+    read = [json.loads(line) for line in (folder / DECISIONS).read_text(encoding="utf-8").splitlines()]
     return [tuple(line[key] for key in ("id", "decision", "answer") if line[key] is not None) for line in read]
 
 
@@ -148,7 +147,7 @@ def test_escape_leaves_an_edit_without_a_trace(page: Page, server: ReviewServer,
     page.keyboard.press("Delete")
     page.keyboard.press("Enter")  # the browser refuses what is empty
     expect(page.locator("#edit")).to_be_visible()
-    assert not (folder / FILE).exists()
+    assert not (folder / DECISIONS).exists()
 
 
 def test_the_label_of_a_pair_is_chosen(page: Page, server: ReviewServer, folder: Path) -> None:
@@ -168,7 +167,7 @@ def test_keys_of_the_browser_and_keys_held_down_decide_nothing(page: Page, folde
     )
     page.wait_for_timeout(200)
     expect(page.locator("h1")).to_have_text("Record 1 of 8")
-    assert not (folder / FILE).exists()
+    assert not (folder / DECISIONS).exists()
     press(page, "Shift+A")  # caps lock is no reason to ignore a person
     assert len(lines(folder)) == 1
 
@@ -370,7 +369,7 @@ def test_a_decision_needs_the_token_of_the_run(client: Client, server: ReviewSer
         assert client.post("/undo", token=token)[0] == 403
     for path in ("/decide", "/undo", f"/decide?token={server.token}&id={server.review.entries[0].id}&decision=accept"):
         assert client.send("GET", path)[0] == 404
-    assert not (folder / FILE).exists()
+    assert not (folder / DECISIONS).exists()
     assert client.post()[0] == 303
     assert lines(folder) == [(server.review.entries[0].id, "accept")]
 
@@ -424,7 +423,7 @@ def test_forms_that_are_none(client: Client, server: ReviewServer, folder: Path)
     status, text = client.post(decision="edit", answer="  ")
     assert status == 400
     assert "must not be empty" in text
-    assert not (folder / FILE).exists()
+    assert not (folder / DECISIONS).exists()
     assert client.post("/undo")[0] == 303
 
 
@@ -435,7 +434,7 @@ def test_a_full_disk_loses_neither_the_text_nor_the_file(client: Client, server:
     name = "sft-bolt_plate-logical-0"
     client.post()
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, ((folder / FILE).stat().st_size + 20, limits[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, ((folder / DECISIONS).stat().st_size + 20, limits[1]))
     try:
         status, text = client.post(id=name, decision="edit", answer="All of my <work>")
     finally:
@@ -479,7 +478,7 @@ def test_a_kill_loses_nothing_and_the_next_start_goes_on(window: Page, folder: P
     expect(window.locator("h1")).to_have_text("Record 3 of 6")
     process.kill()
     process.communicate()
-    with (folder / FILE).open("a") as file:
+    with (folder / DECISIONS).open("a") as file:
         file.write('{"id":"cut off in the mid')
     process, url = start(folder)
     window.goto(url)

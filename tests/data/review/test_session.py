@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from helpers import built
-from lad_reasoner.data.review.decisions import FILE, decided, read_decisions
+from lad_reasoner.data.review.decisions import decided, read_decisions
 from lad_reasoner.data.review.session import MASK_COLOUR, Review, draw_sample
+from lad_reasoner.data.sets.built_set import DECISIONS
 from lad_reasoner.errors import ImageError, InputError, RecordError
 
 EDITED = "One bolt is missing at the lower left."
@@ -93,7 +94,7 @@ def test_undo_takes_back_the_last_decision_also_of_an_earlier_run(folder: Path) 
     again = Review(folder, sample=99)
     assert (again.undo(), again.undo(), again.undo()) == (5, 3, None)
     assert read_decisions(folder) == {}
-    assert len((folder / FILE).read_text().splitlines()) == 4
+    assert len((folder / DECISIONS).read_text().splitlines()) == 4
 
 
 def test_decisions_outside_of_the_sample_stay_but_do_not_count(folder: Path) -> None:

@@ -17,14 +17,13 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from lad_reasoner.data.sets.built_set import Entry, read_entries
+from lad_reasoner.data.sets.built_set import DECISIONS, Entry, read_entries
 from lad_reasoner.errors import InputError
 from lad_reasoner.files.jsonl import append_record, read_records, repair_records
 from lad_reasoner.files.whole import own_file
 from lad_reasoner.records import Estimate, Record, share_of
 from lad_reasoner.text import shown
 
-FILE = "decisions.jsonl"
 Word = Literal["accept", "reject", "edit", "undo"]
 
 
@@ -50,7 +49,7 @@ def read_decisions(folder: str | Path) -> dict[str, ReviewDecision]:
 
     RecordError with file, line and field for any other line that is not a decision.
     """
-    path = Path(folder) / FILE
+    path = Path(folder) / DECISIONS
     decisions: dict[str, ReviewDecision] = {}
     if path.exists():
         for decision in read_records(path, ReviewDecision):
@@ -67,7 +66,7 @@ def apply(decisions: dict[str, ReviewDecision], decision: ReviewDecision) -> Non
 
 def append_decision(folder: str | Path, decision: ReviewDecision) -> None:
     """Append a line; it is on disk when this returns. OSError if it cannot be written."""
-    path = own_file(Path(folder), FILE)
+    path = own_file(Path(folder), DECISIONS)
     repair_records(path)  # half a line of an earlier kill or a full disk
     append_record(path, decision)
 
@@ -96,7 +95,7 @@ def decided(records: Iterable[Mapping[str, Any]], decisions: Mapping[str, Review
             try:
                 edited = with_answer(record, decision.answer or "")
             except InputError as error:
-                raise InputError(f"{FILE}: {error}; remove its line, and review the record again") from None
+                raise InputError(f"{DECISIONS}: {error}; remove its line, and review the record again") from None
             yield edited
 
 
