@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from hypothesis import given, settings
-from PIL import Image, ImageChops, ImageDraw
+from PIL import Image, ImageChops, ImageDraw, ImageFilter
 
 from helpers.damaged import damaged
 from helpers.shots import shot
@@ -359,7 +359,12 @@ def test_zones_are_set_listed_and_cleared(folder: Path, tmp_path: Path) -> None:
     mask.point(lambda value: int(value > 0)).save(tmp_path / "ones.png")  # a label map: nothing of it is white
     with pytest.raises(InputError, match=r"ones.png: has values from 0 to 1 only; paint the zone white"):
         set_zones(folder, mask=tmp_path / "ones.png")
+    GOOD.image.save(tmp_path / "photograph.png")
+    with pytest.raises(InputError, match=r"photograph.png: \d+% of it is neither black nor white, as in a photograph"):
+        set_zones(folder, mask=tmp_path / "photograph.png")
     assert (folder / FILE).read_bytes() == before
+    mask.resize((200, 200)).filter(ImageFilter.GaussianBlur(9)).save(tmp_path / "soft.png")  # a brush's soft edge
+    assert len(set_zones(folder, mask=tmp_path / "soft.png").zones) == 4
     assert set_zones(folder, clear=True).zones == ()
 
 

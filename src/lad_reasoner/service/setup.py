@@ -38,6 +38,7 @@ from lad_reasoner.version import __version__
 
 REFERENCES, NORMALS, BAD, ZONES = "references", "normals", "bad", "zones"
 HALF = ".part"  # ends the name of the folder of a station that is not whole yet
+NEARLY_BLACK, MOST_BETWEEN = 32, 0.25  # a mask has soft edges at most: so few of its pixels are neither black nor white
 
 
 def create_station(
@@ -267,6 +268,12 @@ def _copy_mask(mask: Path, folder: Path) -> str:
     if not low <= WHITE < high:
         held = "one value" if low == high else f"values from {low} to {high}"
         raise InputError(f"{printable(mask)}: has {held} only; paint the zone white and the rest black")
+    between = float(((values > NEARLY_BLACK) & (values < 255 - NEARLY_BLACK)).mean())
+    if between > MOST_BETWEEN:
+        raise InputError(
+            f"{printable(mask)}: {between:.0%} of it is neither black nor white, as in a photograph; "
+            "paint the zone white and the rest black"
+        )
     content = mask.read_bytes()
     name = f"{ZONES}/{hashlib.sha256(content).hexdigest()[:16]}{mask.suffix.lower()}"
     (folder / ZONES).mkdir(exist_ok=True)
