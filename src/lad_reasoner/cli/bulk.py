@@ -85,23 +85,26 @@ def inspect_on_cluster(
 
 def _tell_of_one_service(options: dict[str, Any], station: Path | None) -> None:
     """What several workers do with money and answers; FlagsError for what they cannot share."""
+    of_judges = [options]
     if station is not None:
         from lad_reasoner.service.station import Station, station_folder
 
-        options = Station.load(station_folder(station)).options
-    if "server" not in options:  # they may mean anything to another judge
-        return
-    if "cache" in options:
-        raise FlagsError(
-            f"cache={options['cache']}: one worker of --ray at a time can use it, and the next one stops the run; "
-            "leave it out, which lets each keep its answers, or give --workers 1"
-        )
-    if "budget" in options:
-        print(
-            f"note: each worker keeps to the budget of {options['budget']} by itself: all of them may pay as many "
-            "times that",
-            file=sys.stderr,
-        )
+        loaded = Station.load(station_folder(station))
+        of_judges = [loaded.options, *([loaded.second_look.options] if loaded.second_look else [])]
+    for given in of_judges:
+        if "server" not in given:  # they may mean anything to another judge
+            continue
+        if "cache" in given:
+            raise FlagsError(
+                f"cache={given['cache']}: one worker of --ray at a time can use it, and the next one stops the run; "
+                "leave it out, which lets each keep its answers, or give --workers 1"
+            )
+        if "budget" in given:
+            print(
+                f"note: each worker keeps to the budget of {given['budget']} by itself: all of them may pay as many "
+                "times that",
+                file=sys.stderr,
+            )
 
 
 def _print_notes(notes: Sequence[str]) -> int:
