@@ -145,8 +145,8 @@ class Measurement:
         larger = np.maximum(self.added, self.missing_in_query)
         if not self.tone_counts:
             return larger
-        larger_still: Floats = np.maximum(larger, self.tone.levels * np.float32(self.limit))
-        return larger_still
+        differences: Floats = np.maximum(larger, self.tone.levels * np.float32(self.limit))
+        return differences
 
     def anomaly_map(self, width: int, height: int) -> Floats:
         """`differences` at every pixel of a picture of this size, float32 (height, width)."""
