@@ -160,20 +160,22 @@ def test_an_answer_that_never_ends_holds_nothing_up(monkeypatch: pytest.MonkeyPa
 @pytest.mark.parametrize("body", ["Content-Length: 100\r\n\r\n", "Transfer-Encoding: chunked\r\n\r\nzz\r\n"])
 def test_a_status_counts_though_its_body_breaks_off(body: str) -> None:
     """The same result was sent for ever, and none after it."""
+    received = []
 
     def answer() -> None:
         connection, _ = server.accept()
         with connection:
-            connection.recv(65536)
+            received.append(connection.recv(65536))
             connection.sendall(f"HTTP/1.1 200 OK\r\n{body}".encode())
 
     with socket.create_server(("127.0.0.1", 0)) as server:
         answering = threading.Thread(target=answer)
         answering.start()
         sink = open_sink(f"http://127.0.0.1:{server.getsockname()[1]}/")
-        sink.deliver(part_result(), NOWHERE)
+        sink.deliver(part_result(), NOWHERE)  # raises nothing: it is delivered
         answering.join()
         sink.close()
+    assert [request.split(b"\r\n")[0] for request in received] == [b"POST / HTTP/1.1"]
 
 
 def test_nobody_there() -> None:
