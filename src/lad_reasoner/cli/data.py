@@ -450,14 +450,14 @@ def _load_teacher(name: str, flags: Mapping[str, Any], *, cache: Path, concurren
             raise FlagsError(f"{next(iter(given))}: has no effect with --teacher offline; leave it out")
         return OfflineTeacher()
     from lad_reasoner.data.teachers.remote import RemoteTeacher
-    from lad_reasoner.remote.prices import parse_prices
+    from lad_reasoner.remote.prices import budget_needs_prices, parse_prices
 
     if "://" not in name:
         raise InputError(f"--teacher {name}: neither `offline` nor an address such as http://localhost:8000/v1")
     if "--teacher-model" not in given:
         raise FlagsError("--teacher-model is missing; give the model that the service should use")
     if "--budget" in given and "--prices" not in given:
-        raise FlagsError("--budget: needs --prices, those of a million input and of a million output tokens")
+        raise FlagsError(budget_needs_prices("--budget", "--prices"))
     cost = parse_prices(given["--prices"]) if "--prices" in given else None
     options = {option: given[flag] for flag, option in _TEACHER_OPTIONS.items() if flag in given}
     return RemoteTeacher(

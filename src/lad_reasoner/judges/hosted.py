@@ -63,7 +63,7 @@ from lad_reasoner.judges.served_grammar import (
 )
 from lad_reasoner.prompts import PROMPT_VERSION, build_messages, build_prompt
 from lad_reasoner.remote.ledger import FINAL, UNFINISHED, BudgetSpentError, Exchange, Ledger
-from lad_reasoner.remote.prices import Prices, estimate_tokens, parse_prices
+from lad_reasoner.remote.prices import Prices, budget_needs_prices, estimate_tokens, parse_prices
 
 if TYPE_CHECKING:
     from lad_reasoner.remote.client import ChatService, Completion
@@ -469,7 +469,7 @@ def load_hosted(
     `timeout` is the time limit of a request in seconds, `patience` that of a request with its retries.
     """
     if budget is not None and prices is None:
-        raise InputError("-M budget: needs -M prices=IN,OUT, those of a million input and of a million output tokens")
+        raise InputError(budget_needs_prices("-M budget", "-M prices=IN,OUT"))
     costs = None if prices is None else parse_prices(prices)
     return HostedJudge(
         server,

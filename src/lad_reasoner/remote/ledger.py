@@ -26,7 +26,7 @@ from lad_reasoner.errors import InputError, MachineError
 from lad_reasoner.files.jsonl import append_record, read_records, repair_records
 from lad_reasoner.files.whole import lock
 from lad_reasoner.records import Record
-from lad_reasoner.remote.prices import Bill, Prices
+from lad_reasoner.remote.prices import Bill, Prices, budget_needs_prices
 
 ROOM = 16 * 2**20  # bytes that must be free on the disk before an answer is paid for
 UNUSABLE = ":unusable:"  # stands in the keys of bills without an answer
@@ -79,7 +79,7 @@ class Ledger:
         whole: bool = False,
     ) -> None:
         if budget is not None and prices is None:
-            raise InputError("a budget needs prices: give the cost of a million input and of a million output tokens")
+            raise InputError(budget_needs_prices("budget", "prices"))
         if budget is not None and not budget >= 0:  # also false for nan, which no sum would ever reach
             raise InputError(f"budget is {budget:g}; give at least 0")
         self.path, self.prices, self.budget, self.flag = Path(path), prices, budget, flag

@@ -39,6 +39,11 @@ def parse_prices(text: str) -> Prices:
     return prices
 
 
+def budget_needs_prices(budget: str, prices: str) -> str:
+    """The message for a budget without prices; both names are those that the user knows."""
+    return f"{budget}: needs {prices}, those of a million input and of a million output tokens"
+
+
 @dataclass
 class Bill:
     """Tokens and cost of a number of answers. `cost` is None if the prices are unknown."""

@@ -81,6 +81,7 @@ from lad_reasoner.service.teaching import (
     propose_rules,
     propose_zones,
     recover_changes,
+    reload_station,
     roll_back_change,
 )
 from lad_reasoner.service.telemetry import Telemetry
@@ -252,8 +253,7 @@ def _add_station_routes(app: FastAPI) -> None:
     @app.post("/v1/stations/{station}/reload", tags=["stations"], responses=problems)
     def reload(live: TheStation, holder: Engineer) -> StationCard:
         """Use the station file as it is on the disk now; if it cannot be used, the last good one stays."""
-        with live.teaching:
-            live.reload(who=holder.name, why="reload")
+        reload_station(live, who=holder.name)
         return _card(live)
 
     @app.get("/v1/stations/{station}/inspections", tags=["history"], responses=problems)

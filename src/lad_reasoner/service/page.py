@@ -70,6 +70,7 @@ from lad_reasoner.service.teaching import (
     propose_change,
     propose_rules,
     propose_zones,
+    reload_station,
     roll_back_change,
 )
 from lad_reasoner.service.telemetry import Telemetry
@@ -191,8 +192,7 @@ def _add_live(app: FastAPI, watch: Watch) -> None:
 
     @app.post("/stations/{station}/reload", include_in_schema=False)
     def reload(live: TheStation, holder: Engineer) -> Response:
-        with live.teaching:
-            live.reload(who=holder.name, why="reload")
+        reload_station(live, who=holder.name)
         return Response(status_code=204, headers={"HX-Refresh": "true"})
 
     @app.post("/stations/{station}/inspect", include_in_schema=False)

@@ -202,6 +202,12 @@ def move_limit(live: LiveStation, limit: float, *, who: str) -> int:
         return _replace_file(live, station.model_copy(update=moved).to_toml(), who=who, why="limit by hand")
 
 
+def reload_station(live: LiveStation, *, who: str) -> int:
+    """Use the station's file as it is on the disk now; returns its version. InputError as of `LiveStation.reload`."""
+    with live.teaching:
+        return live.reload(who=who, why="reload")
+
+
 def recover_changes(live: LiveStation) -> None:
     """After a crash: a preview that was being made is discarded, and one whose file is in use is live."""
     current = live.archive.version_file(live.version)

@@ -361,7 +361,7 @@ def test_the_budget_covers_earlier_runs_and_is_passed_only_by_what_is_under_way(
 
 
 def test_a_budget_needs_prices(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="a budget needs prices"):
+    with pytest.raises(InputError, match=r"^budget: needs prices, "):
         teacher("http://127.0.0.1/v1", tmp_path, budget=1.0)
 
 

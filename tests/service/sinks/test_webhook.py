@@ -130,20 +130,27 @@ def test_certificates_of_ones_own_authority(tmp_path: Path, monkeypatch: pytest.
         deliver(plain.url.replace("http:", "https:"))
 
 
-def test_an_answer_that_never_ends_holds_nothing_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(webhook, "TIMEOUT", 0.3)
+def deliver_to_a_dripping_receiver(head: bytes, drop: bytes) -> list[Exception]:
+    """What `deliver` raised, of a receiver that sends `head` at once and then `drop` again and again."""
+    raised: list[Exception] = []
     ended = threading.Event()
+
+    def deliver() -> None:
+        try:
+            sink.deliver(part_result(), NOWHERE)
+        except UndeliveredError as error:
+            raised.append(error)
 
     def drip(connection: socket.socket) -> None:
         connection.recv(65536)
-        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n")
         with contextlib.suppress(OSError):  # the sink has left
+            connection.sendall(head)
             while not ended.wait(0.05):
-                connection.sendall(b":\n")
+                connection.sendall(drop)
 
     with socket.create_server(("127.0.0.1", 0)) as server:
         sink = open_sink(f"http://127.0.0.1:{server.getsockname()[1]}/events")
-        delivering = threading.Thread(target=sink.deliver, args=(part_result(), NOWHERE), daemon=True)
+        delivering = threading.Thread(target=deliver, daemon=True)
         delivering.start()
         connection, _ = server.accept()
         with connection:
@@ -153,8 +160,23 @@ def test_an_answer_that_never_ends_holds_nothing_up(monkeypatch: pytest.MonkeyPa
             held_up = delivering.is_alive()
             ended.set()
             dripping.join()
+        delivering.join(5)
         sink.close()
     assert not held_up
+    return raised
+
+
+def test_an_answer_that_never_ends_holds_nothing_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(webhook, "TIMEOUT", 0.3)
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n"
+    assert deliver_to_a_dripping_receiver(head, b":\n") == [], "the status came: it is delivered"
+
+
+def test_a_head_that_never_ends_holds_nothing_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One deadline for the whole exchange: each byte gave the head another ten seconds."""
+    monkeypatch.setattr(webhook, "TIMEOUT", 0.3)
+    (error,) = deliver_to_a_dripping_receiver(b"HTTP/1.1 200 OK\r\nX-Drip: ", b"x")
+    assert str(error) == "no answer within 0.3 s"
 
 
 @pytest.mark.parametrize("body", ["Content-Length: 100\r\n\r\n", "Transfer-Encoding: chunked\r\n\r\nzz\r\n"])

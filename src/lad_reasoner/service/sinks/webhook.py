@@ -7,9 +7,9 @@ Signed as the Standard Webhooks specification (standardwebhooks.com) has it, so 
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
-import contextlib
 import hashlib
 import hmac
 import time
@@ -29,7 +29,7 @@ from lad_reasoner.service.trust import is_loopback
 from lad_reasoner.text import printable
 
 SECRET = "LAD_WEBHOOK_SECRET"
-TIMEOUT = 10.0  # seconds
+TIMEOUT = 10.0  # seconds, from the name of the host to the last byte of the answer
 REJECTED = frozenset({400, 413, 415, 422})  # this body is at fault; any other status is the receiver's or the address's
 
 
@@ -51,17 +51,17 @@ class Webhook(Sink):
         self._failures = (httpx2.HTTPError, httpx2.InvalidURL)
         # SSL_CERT_FILE holds for this machine, too; the proxy of the environment does not.
         verify = httpx2.create_ssl_context()
-        self._client: Any = httpx2.Client(timeout=TIMEOUT, verify=verify, trust_env=not is_loopback(address.host))
+        # Timeouts of the client are those of one read: a receiver that drips would never meet them.
+        self._client: Any = httpx2.AsyncClient(timeout=None, verify=verify, trust_env=not is_loopback(address.host))
+        self._runner = asyncio.Runner()
 
     def deliver(self, result: PartResult, file: PictureFile) -> None:
         body = result.model_dump_json().encode()
         headers = {"Content-Type": "application/json", **sign(self._key, _identity(result), body)}
         try:
-            with (
-                self._client.stream("POST", self.name, content=body, headers=headers) as response,
-                contextlib.suppress(*self._failures),  # the status has said it, whatever becomes of the body
-            ):
-                _read_for_a_while(response)
+            response = self._runner.run(self._post(body, headers))
+        except TimeoutError:
+            raise UndeliveredError(f"no answer within {TIMEOUT:g} s") from None
         except self._failures as error:
             raise UndeliveredError(_explain(error)) from None
         if response.status_code in REJECTED:
@@ -76,22 +76,30 @@ class Webhook(Sink):
         if not response.is_success:
             raise UndeliveredError(f"status {response.status_code}")
 
+    async def _post(self, body: bytes, headers: dict[str, str]) -> Any:
+        """The response; its body is read away, so that the connection can be used again."""
+        response = None
+        try:
+            async with (
+                asyncio.timeout(TIMEOUT),
+                self._client.stream("POST", self.name, content=body, headers=headers) as response,
+            ):
+                async for _ in response.aiter_raw():
+                    pass
+        except (TimeoutError, *self._failures):
+            if response is None:  # else the status has said it, whatever becomes of the body
+                raise
+        return response
+
     def close(self) -> None:
-        self._client.close()
+        self._runner.run(self._client.aclose())
+        self._runner.close()
 
 
 def _explain(error: Exception) -> str:
     reason = str(error) or type(error).__name__
     mend = "; if its port has no TLS, write http://" if "WRONG_VERSION_NUMBER" in reason else ""
     return explain_certificate(error) or f"{reason}{mend}"
-
-
-def _read_for_a_while(response: Any) -> None:
-    """Read the body away, so that the connection can be used again; not one that never ends, as that of a stream."""
-    end = time.monotonic() + TIMEOUT
-    for _ in response.iter_raw():
-        if time.monotonic() > end:
-            return
 
 
 def _identity(result: PartResult) -> str:
