@@ -20,7 +20,7 @@ from PIL import Image, ImageFilter
 
 from lad_reasoner.files.pictures import Picture, read_picture
 from lad_reasoner.judges.evidence.judge import Evidence, StudiedReferences, describe, measure_query
-from lad_reasoner.judges.evidence.matching import MOST_BY_AMOUNT, Measurement
+from lad_reasoner.judges.evidence.measurement import MOST_BY_AMOUNT, Measurement
 
 CHANGES = {  # shares of red, green and blue
     "40 % of the light": (0.4, 0.4, 0.4),

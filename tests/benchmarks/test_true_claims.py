@@ -3,7 +3,7 @@
 import pytest
 import true_claims
 
-from lad_reasoner.judges.evidence import matching
+from lad_reasoner.judges.evidence import views
 from lad_reasoner.judges.evidence.backbone import Backbone
 
 RESPECTS = {
@@ -23,7 +23,7 @@ RESPECTS = {
 
 @pytest.mark.slow
 def test_forty_pictures(backbone: Backbone, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(matching, "WORKING_AREA", 192 * 192)  # a quarter of the patches, for speed
+    monkeypatch.setattr(views, "WORKING_AREA", 192 * 192)  # a quarter of the patches, for speed
     monkeypatch.setattr(true_claims, "SIDE", 160)
     claims = true_claims.check_product("circuit_board", 40, backbone)
     assert [claim for claim in claims if not claim.true] == []

@@ -14,7 +14,8 @@ from lad_reasoner.files.pictures import Picture, read_picture
 from lad_reasoner.judges.evidence.amount import FEWEST, LEAST, LIMIT, LIMIT_OF_FEW, Amounts, _pool
 from lad_reasoner.judges.evidence.backbone import Backbone
 from lad_reasoner.judges.evidence.judge import StudiedReferences, describe, measure_query
-from lad_reasoner.judges.evidence.matching import MOST_BY_AMOUNT, Matcher
+from lad_reasoner.judges.evidence.matching import Matcher
+from lad_reasoner.judges.evidence.measurement import MOST_BY_AMOUNT
 from lad_reasoner.judges.evidence.wording import write_headline
 
 NORTH, EAST = np.array([1, 0], np.float32), np.array([0, 1], np.float32)

@@ -13,7 +13,8 @@ from lad_reasoner.files.pictures import Picture
 from lad_reasoner.judges.evidence.backbone import Backbone
 from lad_reasoner.judges.evidence.imitation import imitate
 from lad_reasoner.judges.evidence.judge import StudiedReferences, measure_query
-from lad_reasoner.judges.evidence.matching import Matcher, Measurement
+from lad_reasoner.judges.evidence.matching import Matcher
+from lad_reasoner.judges.evidence.measurement import Measurement
 from lad_reasoner.judges.evidence.whole_picture import WholeChange, measure_gain, measure_look, measure_sharpness
 from lad_reasoner.judges.evidence.wording import write_details
 

@@ -11,7 +11,7 @@ from PIL import Image
 
 from helpers.scenes import BLUE, BOTH, RED, scene
 from helpers.shots import shot
-from lad_reasoner.files.pictures import Picture, read_picture
+from lad_reasoner.files.pictures import read_picture
 from lad_reasoner.judges.evidence.backbone import Backbone
 from lad_reasoner.judges.evidence.matching import (
     LEFT_OUT,
@@ -20,10 +20,7 @@ from lad_reasoner.judges.evidence.matching import (
     Matcher,
     _numbers_of_orientations,
     _top,
-    colour_vectors,
-    orientations,
     spread_evenly,
-    working_size,
 )
 
 
@@ -167,39 +164,6 @@ def test_threads_that_share_a_matcher_get_the_answers_of_one(matcher: Matcher) -
         assert measurement.differences == pytest.approx(expected.differences, abs=1e-5)
         assert (measurement.reference, measurement.degrees) == (expected.reference, expected.degrees)
     assert all(value is before[name] for name, value in vars(matcher).items())
-
-
-@pytest.mark.parametrize(
-    ("width", "height", "expected"),
-    [
-        (384, 384, (384, 384)),
-        (2000, 2000, (384, 384)),
-        (512, 354, (448, 320)),
-        (354, 512, (320, 448)),
-        (5000, 20, (768, 192)),
-    ],
-)
-def test_working_size(width: int, height: int, expected: tuple[int, int]) -> None:
-    assert working_size(Picture("p", Image.new("RGB", (8, 8)), width, height), 32) == expected
-
-
-def test_orientations_turn_clockwise() -> None:
-    image = Image.new("RGB", (90, 90))
-    image.paste((255, 0, 0), (40, 0, 50, 10))  # a mark at the top
-    views = orientations(image)
-    for i, (x, y) in ((0, (45, 5)), (2, (84, 45)), (4, (45, 84)), (6, (5, 45))):
-        assert views[i].getpixel((x, y))[0] > 200, i  # type: ignore[index]
-        assert views[i].size == image.size
-
-
-def test_colours_are_as_far_apart_as_they_look() -> None:
-    def vector(*rgb: int) -> NDArray[np.float32]:
-        return colour_vectors(Image.new("RGB", (8, 8), rgb), (1, 1))[0, 0]  # type: ignore[arg-type]
-
-    red, blue, black, white = vector(200, 30, 30), vector(30, 30, 200), vector(0, 0, 0), vector(255, 255, 255)
-    assert red @ blue < 0.3
-    assert 0.5 < black @ white < 0.8
-    assert vector(120, 120, 120) @ vector(130, 128, 122) > 0.99  # as light and white balance change
 
 
 def test_the_time_of_many_references_grows_in_line_with_their_number() -> None:

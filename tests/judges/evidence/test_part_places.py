@@ -10,10 +10,10 @@ from helpers.discs import ORANGE, draw
 from lad_reasoner.files.pictures import read_picture
 from lad_reasoner.judges.evidence.backbone import load_backbone
 from lad_reasoner.judges.evidence.judge import Evidence, StudiedReferences, measure_query
-from lad_reasoner.judges.evidence.matching import fit_to
 from lad_reasoner.judges.evidence.part_places import _agreed, _centred, _turned, find_places
 from lad_reasoner.judges.evidence.parts import Place
 from lad_reasoner.judges.evidence.registration import isotropic_grid
+from lad_reasoner.judges.evidence.views import fit_to
 
 WIDTH, HEIGHT = 480, 320
 GRID = [(x, y) for y in (60, 160, 260) for x in (70, 185, 300, 415)]  # not the same when turned by 180 degrees

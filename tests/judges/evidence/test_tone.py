@@ -11,9 +11,8 @@ from PIL import Image
 
 from lad_reasoner.files.pictures import read_picture
 from lad_reasoner.judges.evidence.backbone import Backbone
-from lad_reasoner.judges.evidence.colours import lab_colours
+from lad_reasoner.judges.evidence.colours import colour_vectors, colours_of, lab_colours
 from lad_reasoner.judges.evidence.judge import StudiedReferences, describe, measure_query
-from lad_reasoner.judges.evidence.matching import _colours, colour_vectors
 from lad_reasoner.judges.evidence.tone import (
     LIMITS,
     STEADY,
@@ -167,4 +166,4 @@ def test_features_know_the_colours_of_their_patches() -> None:
     vectors = colour_vectors(image, (6, 6)).reshape(-1, 4)
     features = np.concatenate([np.zeros((36, 5), np.float32), 0.4 * vectors], -1)
     lab = lab_colours(np.asarray(image.resize((6, 6), Image.Resampling.BOX)))
-    assert _colours(features) == pytest.approx(lab.reshape(-1, 3), abs=1e-3)
+    assert colours_of(features) == pytest.approx(lab.reshape(-1, 3), abs=1e-3)

@@ -105,7 +105,11 @@ class Bank:
         return self._explained_best(query, [views[each] for each in kept], np.stack([seen[each] for each in kept]))
 
     def _views(self, references: Sequence[int], turns: Collection[int]) -> list[View]:
-        return [(index, turn) for index in references for turn in range(len(self.features[index])) if turn in turns]
+        views: list[View] = []
+        for index in references:
+            known = range(len(self.features[index]))
+            views += [(index, turn) for turn in known if turn in turns]
+        return views
 
     def _round_query(self, query: Floats) -> tuple[NDArray[np.int8], np.float32]:
         """The query (channels, patches) in 8 bits, and what a product with it is to be multiplied by."""

@@ -15,7 +15,8 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageFilter
 
-from lad_reasoner.judges.evidence.matching import Imitation, Measurement
+from lad_reasoner.judges.evidence.matching import Imitation
+from lad_reasoner.judges.evidence.measurement import Measurement
 from lad_reasoner.judges.evidence.whole_picture import Look, WholeChange, measure_gain, measure_sharpness
 
 LIKEWISE = {"darker": "as dark", "lighter": "as light", "blurred": "as soft", "noisy": "as noisy"}  # what is imitated

@@ -29,7 +29,8 @@ from lad_reasoner.judge import Judge, Judgement, PicturePair, refuse_copy
 from lad_reasoner.judges.evidence.backbone import DEFAULT_BACKBONE, Backbone, load_backbone
 from lad_reasoner.judges.evidence.imitation import imitate
 from lad_reasoner.judges.evidence.labels import LabelReader, Text, TextChange, compare_texts
-from lad_reasoner.judges.evidence.matching import Matcher, Measurement, fit_to, spread_evenly, working_size
+from lad_reasoner.judges.evidence.matching import Matcher, spread_evenly
+from lad_reasoner.judges.evidence.measurement import Measurement
 from lad_reasoner.judges.evidence.more_and_less import find_more_and_less
 from lad_reasoner.judges.evidence.normal_variation import NormalSpread
 from lad_reasoner.judges.evidence.part_places import find_places
@@ -39,6 +40,7 @@ from lad_reasoner.judges.evidence.regions import Region, find_regions
 from lad_reasoner.judges.evidence.studied import load_studied, save_studied
 from lad_reasoner.judges.evidence.threads import begin, count_cores, in_parallel
 from lad_reasoner.judges.evidence.tiles import Tile, count_tiles, cut, is_long, join
+from lad_reasoner.judges.evidence.views import fit_to, working_size
 from lad_reasoner.judges.evidence.whole_picture import Look, find_changes, measure_look
 from lad_reasoner.judges.evidence.wording import PROMPT_VERSION, Findings, write_details, write_headline, write_response
 from lad_reasoner.progress import Track, silent
@@ -144,7 +146,8 @@ class Evidence:
         """What is computed of the tiles of long references, position by position."""
         number = count_tiles(references[0])
         tiles = [cut(reference, number) for reference in references]
-        return tuple(self._study(tuple(tile.picture for tile in position)) for position in zip(*tiles, strict=True))
+        positions = zip(*tiles, strict=True)  # of each the same tile of all references
+        return tuple(self._study(tuple(tile.picture for tile in position)) for position in positions)
 
     def keep(self, references: tuple[Picture, ...], path: Path | None = None) -> None:
         """Hold what is computed of these references in memory as long as they live, and in the file `path`.

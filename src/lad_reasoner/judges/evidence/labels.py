@@ -118,6 +118,8 @@ def _distance(text: Text, others: Sequence[Text]) -> int:
     for row, letter in enumerate(wanted, 1):
         current = [row]
         for column, other in enumerate(line, 1):
-            current.append(min(previous[column - 1] + (letter != other), previous[column] + 1, current[-1] + 1))
+            replaced = previous[column - 1] + (letter != other)
+            left_out, inserted = previous[column] + 1, current[-1] + 1
+            current.append(min(replaced, left_out, inserted))
         previous = current
     return min(previous)

@@ -33,22 +33,19 @@ show at that patch among themselves.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property, lru_cache
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
 from lad_reasoner.files.pictures import Picture
-from lad_reasoner.judges.evidence.amount import Amount, Amounts
+from lad_reasoner.judges.evidence.amount import Amounts
 from lad_reasoner.judges.evidence.backbone import Backbone
 from lad_reasoner.judges.evidence.bank import ORIENTATIONS, Bank, Found, mean_of_largest
-from lad_reasoner.judges.evidence.colours import lab_colours
-from lad_reasoner.judges.evidence.enlarging import enlarge
+from lad_reasoner.judges.evidence.colours import colour_vectors, colours_of
+from lad_reasoner.judges.evidence.measurement import Measurement
 from lad_reasoner.judges.evidence.normal_variation import NormalSpread
 from lad_reasoner.judges.evidence.registration import (
     Floats,
@@ -57,19 +54,16 @@ from lad_reasoner.judges.evidence.registration import (
     in_view,
     isotropic_grid,
     register,
-    sample,
 )
 from lad_reasoner.judges.evidence.threads import in_parallel
 from lad_reasoner.judges.evidence.tone import FEWEST, Tone, change_of_tone, find_limits
+from lad_reasoner.judges.evidence.views import dither, fit_to, orientations, working_size
 from lad_reasoner.progress import Track, silent
 from lad_reasoner.text import counted
 
-WORKING_AREA = 384 * 384  # pixels: the picture that the network sees, in the first reference's aspect
 TURNED = 12  # references that are known in all of them; further ones upright, since they differ in pose by themselves
 UPRIGHT = (0,)  # the orientation in which a reference was taken
 NOT_TURNED = 1.10  # how much larger distances may be where no reference is turned: 1.00 to 1.09, or from 1.12 on
-DITHER = 6.0  # standard deviation, of 255
-COLOUR_UNITS = np.array([80, 30, 30], np.float32)  # of CIELAB, see `colour_vectors`
 COLOUR_SHARE = 0.2  # of the cosine distance; the network's features make up the rest
 WINDOW = 0.12  # of the long side: how far from its place a part of a fixed layout may be
 FREE_SHARE = 0.10  # of the patches found only elsewhere: from here on the layout is free and places do not count
@@ -81,77 +75,8 @@ ALONE = 0.7  # how much one direction counts if the other shows nothing
 LEVEL = 0.90  # the quantile of the distances that stands for what the picture otherwise shows
 LEVEL_FLOOR, LEVEL_CEILING = 0.01, 0.3  # of that level; another scene must not pass as much variation
 LEVEL_POWER, LEVEL_POWER_OF_ONE = 0.2, 0.3  # the statistic is divided by level ** (the first + the second / references)
-MOST_BY_AMOUNT = 1.1  # times larger unusual amounts make the statistic at most: they tip the scale, no more
 COPY = 0.03  # a reference whose largest distances at their places are below this is a copy, not another shot
 MOST_COMMON = 0.8  # of the limit: what is drawn of a map begins below it
-
-
-@dataclass(frozen=True, eq=False)
-class Measurement:
-    """What was measured between one query and the references."""
-
-    # Relative distances above `common`, stretched so that the limit stays where it is.
-    added: Floats  # (rows, columns) of the query's patches
-    missing: Floats  # (rows, columns) of the patches of `view`
-    common: float  # median relative distance, which the whole picture has in common
-    reference: int  # index of the reference that the query explains best
-    degrees: int  # by which `view` is turned clockwise against that reference
-    view: Image.Image  # that reference in the orientation that the query explains best, at working size
-    similarity: Similarity  # leads from the view to the query
-    free_share: float  # of the patches that are found only far from their places
-    appearance: float  # one relative distance for the whole picture
-    amount: Amount
-    tone: Tone
-    limit: float  # of `appearance`
-    imitated: tuple[str, ...]  # kinds of change with which an imitation took the place of `view`; see `imitation.py`
-    features: Floats  # (rows, columns, channels) of the query's patches
-
-    @property
-    def statistic(self) -> float:
-        """What the score is made of: the appearance, more of it with unusual amounts; amount or tone if larger."""
-        with_amount = self.appearance * min(MOST_BY_AMOUNT, self.amount.above_typical)
-        return max(with_amount, self.amount.ratio * self.limit, self.tone.ratio * self.limit)
-
-    @property
-    def amount_speaks(self) -> bool:
-        """Whether the amount made the verdict: it is further from its limit, or the appearance is within its own."""
-        if self.tone_speaks:
-            return False
-        return self.amount.ratio * self.limit > self.appearance or self.appearance < self.limit <= self.statistic
-
-    @property
-    def tone_speaks(self) -> bool:
-        """Whether the tone made the verdict: nothing is further from its limit."""
-        return self.tone.ratio * self.limit == self.statistic
-
-    @property
-    def tone_counts(self) -> bool:
-        """Whether the tone has places: it made the verdict, or is beyond its limit as well."""
-        return self.tone_speaks or self.tone.ratio >= 1
-
-    @cached_property
-    def missing_in_query(self) -> Floats:
-        """`missing` moved to where it should be in the query, (rows, columns); zero where out of view."""
-        points = self.similarity.inverse.apply(isotropic_grid(*self.added.shape))
-        moved: Floats = sample(self.missing[None], points)[0] * in_view(points, *self.missing.shape)
-        return moved
-
-    @property
-    def differences(self) -> Floats:
-        """The largest of both directions, and of the change of tone if it counts, at each patch of the query.
-
-        (rows, columns), all of them with the same limit.
-        """
-        larger = np.maximum(self.added, self.missing_in_query)
-        if not self.tone_counts:
-            return larger
-        differences: Floats = np.maximum(larger, self.tone.levels * np.float32(self.limit))
-        return differences
-
-    def anomaly_map(self, width: int, height: int) -> Floats:
-        """`differences` at every pixel of a picture of this size, float32 (height, width)."""
-        # Cubic curves dip below zero at edges.
-        return np.maximum(enlarge(self.differences, height, width, "cubic"), np.float32(0))
 
 
 @dataclass(frozen=True, eq=False)
@@ -342,7 +267,7 @@ class Matcher:
         added_at_place, missing_at_place = self._match_at_place(likeness, similarity)
         change = np.zeros((2, *self.grid), np.float32)
         if tone:
-            change = change_of_tone(likeness, _colours(explained), _colours(features), self.grid)
+            change = change_of_tone(likeness, colours_of(explained), colours_of(features), self.grid)
         return _Distances(
             added=added,
             missing=missing,
@@ -413,8 +338,8 @@ class Matcher:
             return [], False
 
         def find(index: int) -> tuple[Found, Found]:
-            patches, others = self.bank.features[index][0], [each for each in range(len(self.views)) if each != index]
-            return self.bank.search_both(patches, others)
+            others = [each for each in range(len(self.views)) if each != index]
+            return self.bank.search_both(self.bank.features[index][0], others)
 
         def compare_with_others(index: int) -> _Distances:
             return self._distances(self.views[index][0], self.bank.features[index][0], found[index])
@@ -424,11 +349,6 @@ class Matcher:
         upright = _are_upright(both)
         found = {index: each[upright] for index, each in zip(indices, both, strict=True)}
         return in_parallel(compare_with_others, indices, lambda each: track(each, len(indices), work)), upright
-
-
-def fit_to(picture: Picture, size: tuple[int, int]) -> Image.Image:
-    """The picture stretched to (width, height); one of another aspect is stretched too, as data sets do."""
-    return picture.image.resize(size, Image.Resampling.BICUBIC, reducing_gap=2.0)
 
 
 def spread_evenly(references: int, most: int) -> list[int]:
@@ -464,74 +384,3 @@ def _place_weight(share: float) -> float:
 def _top(distances: Floats) -> float:
     """Mean of the largest of the distances (patches,); those of equal patches may be rounded below zero."""
     return max(0.0, float(mean_of_largest(distances)))
-
-
-def working_size(picture: Picture, multiple: int) -> tuple[int, int]:
-    """(width, height) near WORKING_AREA pixels in the picture's aspect; at most 4 to 1."""
-    aspect = min(4.0, max(0.25, picture.width / picture.height))
-    width, height = (WORKING_AREA * aspect) ** 0.5, (WORKING_AREA / aspect) ** 0.5
-    return max(1, round(width / multiple)) * multiple, max(1, round(height / multiple)) * multiple
-
-
-def colour_vectors(image: Image.Image, grid: tuple[int, int]) -> Floats:
-    """Mean CIELAB colours of the patches as unit vectors (rows, columns, 4).
-
-    They are (L/80, a/30, b/30, 1) before normalisation: red and blue are some 90 degrees apart, black and white 50, and
-    what light and white balance usually change stays within a few degrees.
-    """
-    # A box filter of this size takes the mean over each patch.
-    lab = lab_colours(np.asarray(image.resize((grid[1], grid[0]), Image.Resampling.BOX)))
-    scaled = lab / COLOUR_UNITS
-    vectors = np.concatenate([scaled, np.ones_like(scaled[..., :1])], -1)
-    unit: Floats = vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
-    return unit
-
-
-def _colours(features: Floats) -> Floats:
-    """Those of CIELAB (patches, 3), from features (patches, channels) that end with `colour_vectors`."""
-    colours: Floats = COLOUR_UNITS * features[:, -4:-1] / features[:, -1:]
-    return colours
-
-
-def dither(image: Image.Image) -> Image.Image:
-    """The picture with noise of standard deviation DITHER, the same pattern in all pictures of a size.
-
-    The network takes the grain of a sensor or of a JPEG on a plain ground for a texture. Where all pictures have a
-    grain, that of one of them is no difference.
-    """
-    pixels = np.asarray(image, dtype=np.int16) + _grain(image.size)  # (height, width, 3)
-    return Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
-
-
-@lru_cache(4)
-def _grain(size: tuple[int, int]) -> NDArray[np.int16]:
-    """Noise (height, width, 3) for a picture of `size` = (width, height), in whole levels."""
-    return np.random.default_rng(0).normal(0, DITHER, (size[1], size[0], 3)).round().astype(np.int16)
-
-
-def orientations(image: Image.Image, number: int = ORIENTATIONS) -> list[Image.Image]:
-    """The picture turned clockwise by 0, 45, …, 315 degrees, mirrored at its edges where nothing is known.
-
-    Only the first `number` of these.
-    """
-    if number == 1:  # each of many references: nothing is to be turned
-        return [image]
-    side, margin = max(image.size), max(image.size) // 2
-    # Mirrored and not black: a black corner would be a part that the query lacks.
-    padded = Image.fromarray(np.pad(np.asarray(image), ((margin, margin), (margin, margin), (0, 0)), mode="symmetric"))
-    # From a pixel of a square to its place in the padded picture: a turn by 45 degrees about the centre.
-    slant = math.sqrt(0.5)
-    across, down = (slant, slant, padded.width / 2 - slant * side), (-slant, slant, padded.height / 2)
-    # Upright and slanted; multiples of 90 degrees on top of it are exact, and need no filter.
-    squares = (
-        padded.crop(_centred(padded.size, (side, side))),
-        padded.transform((side, side), Image.Transform.AFFINE, across + down, Image.Resampling.BICUBIC),
-    )
-    turned = [squares[step % 2].rotate(-90 * (step // 2)) for step in range(number)]
-    return [each.crop(_centred(each.size, image.size)) for each in turned]
-
-
-def _centred(whole: tuple[int, int], part: tuple[int, int]) -> tuple[int, int, int, int]:
-    """The corners (left, upper, right, lower) of a part (width, height) in the middle of the whole."""
-    left, upper = (whole[0] - part[0]) // 2, (whole[1] - part[1]) // 2
-    return left, upper, left + part[0], upper + part[1]

@@ -38,8 +38,8 @@ def find_more_and_less(amount: Amount, query: Image.Image, reference: Image.Imag
     """
     surplus = amount.surplus  # (rows, columns)
     rows, columns = surplus.shape
-    now, before = (np.asarray(each.resize((columns, rows), Image.Resampling.BOX)) for each in (query, reference))
-    before = before.reshape(-1, 3)[amount.counterparts]  # (rows, columns, 3)
+    now, shown = (np.asarray(each.resize((columns, rows), Image.Resampling.BOX)) for each in (query, reference))
+    before = shown.reshape(-1, 3)[amount.counterparts]  # (rows, columns, 3)
     votes: defaultdict[tuple[str, str], float] = defaultdict(float)
     chosen = surplus >= MOST * surplus.max()
     apart = np.linalg.norm(lab_colours(now) - lab_colours(before), axis=-1)  # (rows, columns)
@@ -47,9 +47,12 @@ def find_more_and_less(amount: Amount, query: Image.Image, reference: Image.Imag
         vote = surplus[row, column] * apart[row, column]
         votes[_name(now[row, column]), _name(before[row, column])] += float(vote)
     more, less = max(votes, key=lambda pair: (pair[0] != pair[1], votes[pair]))
+    # The centre of mass of the excess, as fractions of the picture.
     inside = np.where(chosen, surplus, 0.0)
-    y = float((inside.sum(1) * (np.arange(rows) + 0.5)).sum() / inside.sum() / rows)
-    x = float((inside.sum(0) * (np.arange(columns) + 0.5)).sum() / inside.sum() / columns)
+    down = (inside.sum(1) * (np.arange(rows) + 0.5)).sum()
+    across = (inside.sum(0) * (np.arange(columns) + 0.5)).sum()
+    y = float(down / inside.sum() / rows)
+    x = float(across / inside.sum() / columns)
     return MoreAndLess(more, less, place_words(x, y))
 
 

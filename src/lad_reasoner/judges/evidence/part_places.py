@@ -17,7 +17,7 @@ from PIL import Image
 from scipy.optimize import linear_sum_assignment
 from scipy.spatial.distance import cdist
 
-from lad_reasoner.judges.evidence.matching import Measurement
+from lad_reasoner.judges.evidence.measurement import Measurement
 from lad_reasoner.judges.evidence.parts import Miscount, Parts, Place
 from lad_reasoner.judges.evidence.registration import Floats, Similarity, half_extent
 
@@ -80,7 +80,8 @@ def _agreed(left_over: Sequence[Sequence[Place]], number: int, reach: float, ext
     alike = cdist(centres, centres) <= reach
     free, agreed = np.ones(len(places), bool), []
     for _ in range(number):
-        votes = [len(set(owners[row & free])) * bool(itself) for row, itself in zip(alike, free, strict=True)]
+        # Of each place the references that name one within reach; a place that was agreed on before has none.
+        votes = [len(set(owners[near & free])) if is_free else 0 for near, is_free in zip(alike, free, strict=True)]
         most = int(np.argmax(votes))
         if 2 * votes[most] < len(left_over):
             return ()
@@ -109,12 +110,14 @@ def _nearest_apart(centres: Floats) -> float:
 def _centres(places: Sequence[Place], extent: Floats) -> Floats:
     """In isotropic coordinates (places, 2)."""
     centres = [(place.left + place.width / 2, place.top + place.height / 2) for place in places]
-    return (2 * np.array(centres).reshape(-1, 2) - 1) * extent
+    fractions = np.array(centres).reshape(-1, 2)
+    return (2 * fractions - 1) * extent
 
 
 def _centred(place: Place, centre: Floats, extent: Floats) -> Place:
     """A place of the same size about a centre (2,) in isotropic coordinates, as far as it lies in the picture."""
     middle = ((centre / extent + 1) / 2).clip(0, 1)
     half = np.array([place.width, place.height]) / 2
-    (left, top), (right, bottom) = (middle - half).clip(0, 1).tolist(), (middle + half).clip(0, 1).tolist()
+    left, top = (middle - half).clip(0, 1).tolist()
+    right, bottom = (middle + half).clip(0, 1).tolist()
     return Place(left, top, right - left, bottom - top)

@@ -152,9 +152,11 @@ class Parts:
         def is_sure(rule: Rule) -> bool:
             return _sure_numbers(picture, rule) is not None
 
+        def keep_sure(of_parts: list[_Vote]) -> list[_Vote]:
+            return [vote for vote in of_parts if vote.agrees or is_sure(vote.rule)]
+
         # Only where votes may say something else: to see whether they are sure takes most of the time.
-        differing = [of_parts for of_parts in votes.values() if _may_differ(of_parts)]
-        sure = [[vote for vote in of_parts if vote.agrees or is_sure(vote.rule)] for of_parts in differing]
+        sure = [keep_sure(of_parts) for of_parts in votes.values() if _may_differ(of_parts)]
         # Other parts in the same numbers are most often the rims of the same ones: the larger are told.
         counts: dict[tuple[int, int], Miscount] = {}
         for of_parts in sorted(filter(None, sure), key=lambda each: max(vote.area for vote in each)):
@@ -172,16 +174,13 @@ class Parts:
             return []
         width, height = self.size
         boxes = [box for box, of_area in zip(find_objects(labels), kinds, strict=True) if of_area == kind]
-        # The margin that was taken off is put back.
-        return [
-            Place(
-                max(0, columns.start - rule.margin) / width,
-                max(0, rows.start - rule.margin) / height,
-                (min(width, columns.stop + rule.margin) - max(0, columns.start - rule.margin)) / width,
-                (min(height, rows.stop + rule.margin) - max(0, rows.start - rule.margin)) / height,
-            )
-            for rows, columns in boxes
-        ]
+        places = []
+        for rows, columns in boxes:
+            # The margin that was taken off is put back.
+            left, right = max(0, columns.start - rule.margin), min(width, columns.stop + rule.margin)
+            top, bottom = max(0, rows.start - rule.margin), min(height, rows.stop + rule.margin)
+            places.append(Place(left / width, top / height, (right - left) / width, (bottom - top) / height))
+        return places
 
 
 @dataclass(frozen=True)
@@ -309,7 +308,8 @@ def _shrink(inside: Mask, margin: int) -> Mask:
         core, size = shrunk, 1  # where so many pixels from here on are all inside
         while size <= 2 * margin:
             further = min(size, 2 * margin + 1 - size)
-            core, size = core[: -further * step] & core[further * step :], size + further
+            core = core[: -further * step] & core[further * step :]
+            size += further
         shrunk = np.zeros(inside.size, bool)
         shrunk[margin * step : margin * step + len(core)] = core
     shrunk = shrunk.reshape(inside.shape)
@@ -371,7 +371,8 @@ def _even_out(colours: NDArray[np.float32]) -> NDArray[np.float32]:
     common = pixels >= FEWEST_PIXELS
     weights = (pixels[common] / pixels[common].min(initial=len(colours))) ** 0.5
     repeats = weights.round().astype(int).clip(1, MOST_WEIGHT)
-    evened: NDArray[np.float32] = np.repeat((means / pixels[:, None])[common], repeats, axis=0).astype(np.float32)
+    colour_of_cell = (means / pixels[:, None])[common]  # (common cells, 3)
+    evened: NDArray[np.float32] = np.repeat(colour_of_cell, repeats, axis=0).astype(np.float32)
     return evened
 
 
@@ -406,8 +407,13 @@ def _find_kinds(areas: NDArray[np.float64]) -> tuple[float, ...]:
     kinds = np.split(ordered, np.flatnonzero(ordered[1:] > GAP * ordered[:-1]) + 1)
     if len(kinds) > MOST_KINDS or ordered[-1] > LARGEST:
         return ()
-    # The middle of an ordered kind, or the mean of the two there: its median.
-    return tuple(float(kind[(len(kind) - 1) // 2] + kind[len(kind) // 2]) / 2 for kind in kinds)
+    return tuple(map(_median_of_ordered, kinds))
+
+
+def _median_of_ordered(values: NDArray[np.float64]) -> float:
+    """The middle one, or the mean of the two in the middle."""
+    low, high = values[(len(values) - 1) // 2], values[len(values) // 2]
+    return float(low + high) / 2
 
 
 def _find_rule(

@@ -22,7 +22,7 @@ import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from itertools import groupby
+from itertools import chain, groupby
 from typing import IO, TYPE_CHECKING, Any
 
 from lad_reasoner.errors import MachineError
@@ -99,10 +99,11 @@ class _Workers:
             return self.judge_here.judge(pairs)
         shared = len({pair.references for pair in pairs}) == 1
         studied = self.judge_here.study(pairs[0].references) if shared else None
-        # One after the other by the same worker where the references are the same, so that one studies them.
-        same = groupby(enumerate(pairs), lambda each: each[0] if shared else each[1].references)
-        groups = [[pair for _, pair in each] for _, each in same]
-        made = [each for of_group in in_parallel(lambda group: self._ask(group, studied), groups) for each in of_group]
+        groups = [[pair] for pair in pairs]
+        if not shared:
+            # One after the other by the same worker where the references are the same, so that one studies them.
+            groups = [list(group) for _, group in groupby(pairs, lambda pair: pair.references)]
+        made = list(chain.from_iterable(in_parallel(lambda group: self._ask(group, studied), groups)))
         lost = [pair for pair, judgement in zip(pairs, made, strict=True) if judgement is None]
         if all(worker.ended for worker in self.workers):
             raise MachineError("evidence: its processes have ended")  # nobody waits for an answer any more

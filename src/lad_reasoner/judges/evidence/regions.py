@@ -23,7 +23,7 @@ from scipy import ndimage
 
 from lad_reasoner.judges.evidence.colours import lab_colours
 from lad_reasoner.judges.evidence.enlarging import enlarge
-from lad_reasoner.judges.evidence.matching import Measurement
+from lad_reasoner.judges.evidence.measurement import Measurement
 from lad_reasoner.judges.evidence.registration import in_view, isotropic_grid, sample
 
 Change = Literal["missing", "added", "changed"]
@@ -125,8 +125,9 @@ def find_regions(measurement: Measurement, query: Image.Image, limit: float) -> 
     width, height = query.width // MAP_STEP, query.height // MAP_STEP
     distances = measurement.anomaly_map(width, height)
     largest = distances.max()
+    beyond = distances > min(limit, 0.8 * float(largest))
     # Cells that touch at a corner belong together: a thin slanted part is one region.
-    labels, count = ndimage.label(distances > min(limit, 0.8 * float(largest)), structure=np.ones((3, 3)))
+    labels, count = ndimage.label(beyond, structure=np.ones((3, 3)))
     added = enlarge(measurement.added, height, width, "linear")  # (height, width)
     missing = enlarge(measurement.missing_in_query, height, width, "linear")
     colours = _Colours(measurement, query, width, height)
@@ -139,14 +140,23 @@ def find_regions(measurement: Measurement, query: Image.Image, limit: float) -> 
         if inside.mean() < SMALLEST_REGION and peak < largest:
             continue
         rows, columns = np.nonzero(inside)
+        left, right = columns.min(), columns.max() + 1
+        top, bottom = rows.min(), rows.max() + 1
         of_reference, of_query = colours.where_they_differ(inside)
-        before, now, grain = colours.contrasts(inside) if of_reference is not None else (0.0, 0.0, 0.0)
+        reference_rgb = None
+        before = now = grain = 0.0
+        from_ground = (0.0, 0.0)
+        if of_reference is not None:
+            reference_rgb = _typical(of_reference)
+            before, now, grain = colours.contrasts(inside)
+            from_ground = colours.from_ground(of_reference, of_query)
+        patches_differ = max(added[inside].max(), missing[inside].max()) >= limit
         regions.append(
             Region(
-                left=columns.min() / width,
-                top=rows.min() / height,
-                width=(columns.max() - columns.min() + 1) / width,
-                height=(rows.max() - rows.min() + 1) / height,
+                left=left / width,
+                top=top / height,
+                width=(right - left) / width,
+                height=(bottom - top) / height,
                 centre_x=(columns.mean() + 0.5) / width,
                 centre_y=(rows.mean() + 0.5) / height,
                 area=float(inside.mean()),
@@ -154,12 +164,12 @@ def find_regions(measurement: Measurement, query: Image.Image, limit: float) -> 
                 missing=float(missing[inside].mean()),
                 strength=float(peak) / limit,
                 elongation=_elongation(rows, columns),
-                reference_rgb=None if of_reference is None else _typical(of_reference),
+                reference_rgb=reference_rgb,
                 query_rgb=_typical(of_query),
                 contrasts=(before, now),
                 grain=grain,
-                from_ground=(0.0, 0.0) if of_reference is None else colours.from_ground(of_reference, of_query),
-                by_tone=measurement.tone_counts and max(added[inside].max(), missing[inside].max()) < limit,
+                from_ground=from_ground,
+                by_tone=measurement.tone_counts and not patches_differ,
             )
         )
     return sorted(regions, key=lambda region: -region.strength)
@@ -243,7 +253,8 @@ class _Colours:
             medians = np.stack([np.median(cells, axis=0) for cells in (within, surroundings)])
             part, ground = lab_colours(medians.round().astype(np.uint8)[None])[0]
             contrasts.append(float(np.linalg.norm(part - ground)))
-            grains.append(float(np.median(np.linalg.norm(lab_colours(surroundings[None])[0] - ground, axis=-1))))
+            from_ground = np.linalg.norm(lab_colours(surroundings[None])[0] - ground, axis=-1)  # (cells,)
+            grains.append(float(np.median(from_ground)))
         return contrasts[0], contrasts[1], min(grains)
 
     def from_ground(self, reference: NDArray[np.uint8], query: NDArray[np.uint8]) -> tuple[float, float]:

@@ -63,12 +63,16 @@ class Similarity:
         """Query coordinates -> reference coordinates."""
         square = self.a**2 + self.b**2
         a, b = self.a / square, -self.b / square
-        return Similarity(a, b, -(a * self.dx - b * self.dy), -(b * self.dx + a * self.dy))
+        dx = -(a * self.dx - b * self.dy)
+        dy = -(b * self.dx + a * self.dy)
+        return Similarity(a, b, dx, dy)
 
     def apply(self, points: Floats) -> Floats:
         """Points (…, 2) of the reference -> the same points of the query."""
         x, y = points[..., 0], points[..., 1]
-        return np.stack([self.a * x - self.b * y + self.dx, self.b * x + self.a * y + self.dy], -1)
+        moved_x = self.a * x - self.b * y + self.dx
+        moved_y = self.b * x + self.a * y + self.dy
+        return np.stack([moved_x, moved_y], -1)
 
 
 @lru_cache(32)
@@ -99,7 +103,8 @@ def sample(values: Floats, points: Floats) -> Floats:
     Points outside take the value at the nearest edge.
     """
     channels, rows, columns = values.shape
-    sampled = _sample(values.reshape(channels, -1), points[..., 0].ravel(), points[..., 1].ravel(), rows, columns)
+    x, y = points[..., 0].ravel(), points[..., 1].ravel()
+    sampled = _sample(values.reshape(channels, -1), x, y, rows, columns)
     return sampled.reshape(channels, *points.shape[:-1])
 
 
@@ -110,12 +115,14 @@ def _sample(values: Floats, x: Floats, y: Floats, rows: int, columns: int) -> Fl
     x = (x * unit + np.float32((columns - 1) / 2)).clip(0, columns - 1)
     y = (y * unit + np.float32((rows - 1) / 2)).clip(0, rows - 1)
     # The last cells have none beyond them: points there lie a whole cell from the one before.
-    left, top = (np.minimum(each.astype(np.int32), max(0, side - 2)) for each, side in ((x, columns), (y, rows)))
+    left = np.minimum(x.astype(np.int32), max(0, columns - 2))
+    top = np.minimum(y.astype(np.int32), max(0, rows - 2))
     x -= left.astype(np.float32)
     y -= top.astype(np.float32)
     # Of each point the four cells around it and what they count: the rows of a sparse matrix (points, cells).
     right, below = np.int32(columns > 1), np.int32(columns * (rows > 1))  # steps to the next cell
-    cells, weights = np.empty((len(x), 4), np.int32), np.empty((len(x), 4), np.float32)
+    cells = np.empty((len(x), 4), np.int32)
+    weights = np.empty((len(x), 4), np.float32)
     first, both = top * np.int32(columns) + left, x * y
     cells[:, 0] = first
     np.add(first, right, out=cells[:, 1])
@@ -140,7 +147,7 @@ def align(places: Floats, counterparts: Floats) -> Similarity | None:
     if len(places) < FEWEST_PAIRS:
         return None
     # As complex numbers, a similarity is z -> factor * z + shift.
-    before, after = (np.ascontiguousarray(each, np.float32).view(np.complex64)[:, 0] for each in (places, counterparts))
+    before, after = _as_complex(places), _as_complex(counterparts)  # (pairs,) each
     # RandomState, since no release of NumPy changes what it draws.
     drawn = np.random.RandomState(0).randint(0, 2**32, (2, TRIES), dtype=np.uint32)
     first, second = drawn % len(places)
@@ -154,11 +161,20 @@ def align(places: Floats, counterparts: Floats) -> Similarity | None:
     error = np.abs(factor[:, None] * before + shift[:, None] - after)  # (tries, pairs)
     agreeing = ((error < AGREEMENT).sum(1) * sound).argmax()
     weight = (error[agreeing] < AGREEMENT).astype(np.float32)  # (pairs,)
-    centre_before, centre_after = (weight * before).sum() / weight.sum(), (weight * after).sum() / weight.sum()
+    centre_before = (weight * before).sum() / weight.sum()
+    centre_after = (weight * after).sum() / weight.sum()
     before, after = before - centre_before, after - centre_after
-    fitted = (weight * after * before.conj()).sum() / max(float((weight * np.abs(before) ** 2).sum()), 1e-9)
+    # Least squares: the covariance of both over the variance of the first.
+    covariance = (weight * after * before.conj()).sum()
+    variance = float((weight * np.abs(before) ** 2).sum())
+    fitted = covariance / max(variance, 1e-9)
     moved = centre_after - fitted * centre_before
     return Similarity(float(fitted.real), float(fitted.imag), float(moved.real), float(moved.imag))
+
+
+def _as_complex(points: Floats) -> NDArray[np.complex64]:
+    """Points (points, 2) as x + iy, (points,)."""
+    return np.ascontiguousarray(points, np.float32).view(np.complex64)[:, 0]
 
 
 def register(reference: Image.Image, query: Image.Image, start: Similarity | None = None) -> Similarity:
@@ -239,7 +255,8 @@ def _measure(reference: Floats, layers: Floats, parameters: Floats) -> _Fit:
     pixels = rows * columns
     a, b, dx, dy = parameters.T  # (starts,) each
     grid = _homogeneous(rows, columns)
-    x, y = np.stack([a, -b, dx], -1) @ grid, np.stack([b, a, dy], -1) @ grid  # (starts, pixels) each
+    x = np.stack([a, -b, dx], -1) @ grid  # (starts, pixels)
+    y = np.stack([b, a, dy], -1) @ grid
     across, down = half_extent(rows, columns)
     # 1 where the query shows it, (starts, pixels).
     visible = ((np.abs(x) <= across) & (np.abs(y) <= down)).astype(np.float32)
@@ -285,9 +302,12 @@ def _derivatives(rows: int, columns: int) -> tuple[Floats, Floats]:
     """
     x, y = isotropic_grid(rows, columns).reshape(-1, 2).T  # (pixels,) each
     one, none = np.ones_like(x), np.zeros_like(x)
-    derivatives = np.stack([np.stack([x, -y, one, none], -1), np.stack([y, x, none, one], -1)])
-    products = np.einsum("ipa,jpb->ijpab", derivatives, derivatives)
-    three = np.stack([products[0, 0], products[0, 1] + products[1, 0], products[1, 1]])
+    of_x = np.stack([x, -y, one, none], -1)  # (pixels, 4)
+    of_y = np.stack([y, x, none, one], -1)
+    derivatives = np.stack([of_x, of_y])
+    products = np.einsum("ipa,jpb->ijpab", derivatives, derivatives)  # (2, 2, pixels, 4, 4)
+    mixed = products[0, 1] + products[1, 0]
+    three = np.stack([products[0, 0], mixed, products[1, 1]])
     return derivatives.reshape(-1, 4), three.reshape(-1, 16)
 
 

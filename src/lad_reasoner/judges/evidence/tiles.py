@@ -55,7 +55,8 @@ def cut(picture: Picture, number: int) -> list[Tile]:
     for at in range(number):
         start = round((length - size) * at / max(1, number - 1))
         end = min(length, round(start + size))
-        first, last = round(start * kept), max(round(start * kept) + 1, round(end * kept))
+        first = round(start * kept)
+        last = max(first + 1, round(end * kept))
         if is_wide:
             image = picture.image.crop((first, 0, last, picture.image.height))
             part = Picture(picture.name, image, end - start, picture.height)
@@ -142,7 +143,14 @@ def _join_heat(judgements: Sequence[Judgement], tiles: Sequence[Tile], query: Pi
 
 def _resize(heat: NDArray[np.float32], rows: int, columns: int) -> NDArray[np.float32]:
     """The largest value of each cell's area, so that no peak is lost."""
-    edges = [np.linspace(0, size, number + 1) for size, number in zip(heat.shape, (rows, columns), strict=True)]
-    spans = [[(int(a), max(int(a) + 1, math.ceil(b))) for a, b in pairwise(edge)] for edge in edges]
-    cells = [[heat[top:bottom, left:right].max() for left, right in spans[1]] for top, bottom in spans[0]]
-    return np.array(cells, np.float32)
+    resized = np.empty((rows, columns), np.float32)
+    for row, (top, bottom) in enumerate(_spans(heat.shape[0], rows)):
+        for column, (left, right) in enumerate(_spans(heat.shape[1], columns)):
+            resized[row, column] = heat[top:bottom, left:right].max()
+    return resized
+
+
+def _spans(size: int, number: int) -> list[tuple[int, int]]:
+    """First and end of the old cells that each of `number` new ones covers, of which there is always one."""
+    edges = np.linspace(0, size, number + 1)
+    return [(int(start), max(int(start) + 1, math.ceil(end))) for start, end in pairwise(edges)]

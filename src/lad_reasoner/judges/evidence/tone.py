@@ -68,7 +68,9 @@ def change_of_tone(likeness: Floats, of_reference: Floats, of_query: Floats, gri
     alike = _most_alike(likeness.T.copy(), min(ALIKE, len(of_reference)))
     change = _tones(of_query) - _tones(of_reference)[alike]  # (alike, patches, 3)
     change -= np.median(change[0], axis=0)  # light, exposure and white balance of the whole picture
-    return np.stack([_smooth(_nearest(change[..., :1]), grid), _smooth(_nearest(change[..., 1:]), grid)])
+    lightness = _smooth(_nearest(change[..., :1]), grid)
+    tint = _smooth(_nearest(change[..., 1:]), grid)
+    return np.stack([lightness, tint])
 
 
 def find_limits(changes: Sequence[Floats], distinct: int) -> NDArray[np.float64]:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from lad_reasoner.files.pictures import Picture
-from lad_reasoner.judges.evidence.matching import Measurement
+from lad_reasoner.judges.evidence.measurement import Measurement
 from lad_reasoner.judges.evidence.registration import in_view, isotropic_grid, sample
 
 WholeKind = Literal["darker", "lighter", "grey", "blurred", "noisy", "compressed", "smaller", "larger", "stretched"]
@@ -187,16 +187,19 @@ def _starts(side: int, tile: int) -> list[int]:
 def _sharpness(grey: NDArray[np.float32]) -> float:
     """The steepest step between neighbours relative to the step across four, at the strongest percent of the edges."""
     ratios = []
-    # Along the rows and down the columns: the difference across four, and how far neighbours lie apart in memory.
-    differences = (grey[:, :, 4:] - grey[:, :, :-4], 1), (grey[:, 4:] - grey[:, :-4], grey.shape[2])
-    for difference, apart in differences:
+    along_rows = grey[:, :, 4:] - grey[:, :, :-4]
+    down_columns = grey[:, 4:] - grey[:, :-4]
+    # With how far neighbours lie apart in memory.
+    for difference, apart in ((along_rows, 1), (down_columns, grey.shape[2])):
         wide = np.abs(difference)
         edges = np.flatnonzero(wide >= max(EDGE, float(np.quantile(wide[:, ::2, ::2], 0.99))))
         if not len(edges):
             continue
         starts = np.ravel_multi_index(np.unravel_index(edges, wide.shape), grey.shape)
         along = grey.ravel()[starts[:, None] + apart * np.arange(5)]  # (edges, 5)
-        ratios.append(float((np.abs(np.diff(along)).max(1) / np.abs(along[:, 4] - along[:, 0])).mean()))
+        steepest = np.abs(np.diff(along)).max(1)
+        across_four = np.abs(along[:, 4] - along[:, 0])
+        ratios.append(float((steepest / across_four).mean()))
     return float(np.mean(ratios)) if ratios else 1.0
 
 

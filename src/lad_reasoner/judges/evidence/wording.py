@@ -23,7 +23,7 @@ from lad_reasoner.files.pictures import Picture
 from lad_reasoner.judges.evidence.colours import lab_colours
 from lad_reasoner.judges.evidence.imitation import LIKEWISE
 from lad_reasoner.judges.evidence.labels import Text, TextChange
-from lad_reasoner.judges.evidence.matching import Measurement
+from lad_reasoner.judges.evidence.measurement import Measurement
 from lad_reasoner.judges.evidence.more_and_less import MoreAndLess
 from lad_reasoner.judges.evidence.normal_variation import NormalSpread
 from lad_reasoner.judges.evidence.parts import Miscount, Place
