@@ -258,6 +258,14 @@ def test_what_stops_a_run(folder: Path) -> None:
         start(folder)
 
 
+def test_a_folder_of_something_else_is_refused(folder: Path) -> None:
+    (folder / "out").mkdir()
+    (folder / "out/settings.json").write_text("{}")
+    with pytest.raises(InputError, match=r"--out .*out: holds a run of `eval` \(settings\.json\); give another folder"):
+        start(folder)
+    assert [path.name for path in (folder / "out").iterdir()] == ["settings.json"]
+
+
 def test_units_stay_in_one_group_of_one_table(tmp_path: Path) -> None:
     pq.write_table(pa.table({"image": [b"-"] * 5}), tmp_path / "a.parquet", row_group_size=3)
     found = find_queries([f"{tmp_path}/a.parquet", f"{tmp_path}/1.png", f"{tmp_path}/2.png", f"{tmp_path}/3.png"])

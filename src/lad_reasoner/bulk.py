@@ -36,7 +36,7 @@ from lad_reasoner.errors import ImageError, InputError, LadError, MachineError, 
 from lad_reasoner.files.archives import ArchiveQuery, TableRow, open_queries, query_name
 from lad_reasoner.files.jsonl import append_lines, read_records, repair_records
 from lad_reasoner.files.pictures import PictureSource, named, read_picture
-from lad_reasoner.files.whole import describe_write_error, lock, own_file, own_folder, write_whole
+from lad_reasoner.files.whole import check_own_folder, describe_write_error, lock, own_file, own_folder, write_whole
 from lad_reasoner.inspector import Inspector
 from lad_reasoner.judge import Judge
 from lad_reasoner.judges import load_judge
@@ -124,6 +124,7 @@ class BulkRun:
         self.tally = Tally()
         self.repeated = 0
         self._waiting = {query_name(query): query for query in queries}
+        check_own_folder(self.out, "--out", SETTINGS)
         with own_folder(self.out, "--out"):
             self._settle()
             judged = self._read_parts()

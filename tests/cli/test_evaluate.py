@@ -35,9 +35,33 @@ def test_eval_of_a_baseline_goes_on_and_reports_again(root: Path, tmp_path: Path
     assert any(row[:2] == ["always-no,", "mean"] for row in rows)
     metrics = (tmp_path / "run/metrics.json").read_bytes()
     assert json.loads(metrics)["pooled"]["confusion"]["tp"] == 3
+    fewer = call(*options, "--limit", 3)
+    assert "resumed with 7 pairs judged and 0 left; the report is of 7, as none is taken out of a run" in fewer.stderr
     again = call("report", tmp_path / "run", "--wide")
     assert (again.returncode, again.stdout) == (0, second.stdout)
     assert (tmp_path / "run/metrics.json").read_bytes() == metrics
+
+
+@pytest.mark.parametrize("verb", ["eval", "compare", "inspect", "demo", "train micro"])
+def test_no_verb_writes_into_a_folder_of_something_else(verb: str, root: Path, tmp_path: Path) -> None:
+    """`compare --out RUN` put its tables beside the run's report, and `eval` a run into a station."""
+    mine, config = tmp_path / "mine", tmp_path / "config.yaml"
+    mine.mkdir()
+    (mine / "manifest.json").write_text("{}")
+    base = Path(__file__).parents[2] / "configs/micro/base.yaml"
+    config.write_text(base.read_text(encoding="utf-8").replace("out: runs/micro\n", f"out: {mine}\n"))
+    words: dict[str, list[str | Path]] = {
+        "eval": ["eval", "--benchmark", "folder", "--root", root, "--model", "always-yes", "--out", mine],
+        "compare": ["compare", root, root, "--out", mine],
+        "inspect": ["inspect", "--reference", root / "good", root / "bad", "--out", mine],
+        "demo": ["demo", "--out", mine],
+        "train micro": ["train", "micro", config],
+    }
+    done = call(*words[verb])
+    flag = "out" if verb == "train micro" else "--out"
+    told = f"lad-reasoner: {flag} {mine}: holds a data set (manifest.json); give another folder\n"
+    assert (done.returncode, done.stderr) == (1, told)
+    assert [path.name for path in mine.iterdir()] == ["manifest.json"]
 
 
 def test_an_interrupted_run_has_a_report_that_says_so(

@@ -326,7 +326,7 @@ def test_eval_says_how_many_queries_made_the_station(command: Command, tmp_path:
     words = ["--station", out, "--benchmark", "folder", "--root", tmp_path / "set", "--out", tmp_path / "run"]
     code, _, stderr = command("eval", *words)
     assert code == 0, stderr
-    note = "20 of 23 queries are references or normal pictures of station, which do not tell how good it is"
+    note = "20 of the 23 queries of the benchmark are references or normal pictures of station"
     assert note in stderr
     assert note in (tmp_path / "run/report.html").read_text(encoding="utf-8")
     # Pictures of the station that are gone made a traceback, though eval needs no normals.

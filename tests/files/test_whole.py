@@ -9,7 +9,15 @@ import pytest
 
 from lad_reasoner.errors import InputError
 from lad_reasoner.files.jsonl import append_record
-from lad_reasoner.files.whole import UNFINISHED, describe_write_error, lock, new_folder, own_file, write_whole
+from lad_reasoner.files.whole import (
+    UNFINISHED,
+    check_own_folder,
+    describe_write_error,
+    lock,
+    new_folder,
+    own_file,
+    write_whole,
+)
 from lad_reasoner.records import Failure
 
 
@@ -99,3 +107,12 @@ def test_a_new_folder_takes_what_the_same_work_left(tmp_path: Path) -> None:
     (early / ".123-456.part").write_text("", encoding="utf-8")  # killed while it wrote its first file
     with new_folder(early, "--out", "one"):
         pass
+
+
+def test_a_folder_of_something_else_is_told_by_its_file(tmp_path: Path) -> None:
+    check_own_folder(tmp_path / "new", "--out")
+    (tmp_path / "log.txt").touch()
+    (tmp_path / "settings.json").touch()
+    check_own_folder(tmp_path, "--out", "settings.json")
+    with pytest.raises(InputError, match=r"^--out .*: holds a run of `eval` \(settings\.json\); give another folder$"):
+        check_own_folder(tmp_path, "--out", "table1.md")

@@ -15,6 +15,7 @@ import pytest
 from helpers.stations import Grey, grey_picture, grey_station
 from lad_reasoner.errors import InputError
 from lad_reasoner.files.pictures import Picture
+from lad_reasoner.files.whole import hash_file
 from lad_reasoner.judge import Judgement, PicturePair
 from lad_reasoner.records import Failure
 from lad_reasoner.service.inspection import Decision, OpenStation
@@ -164,3 +165,23 @@ def test_the_limit_is_that_of_the_station(station: Path, tmp_path: Path) -> None
     (own,) = decisions(OpenStation(station, Ratio(), settings.model_copy(update={"limit": None})), picture)
     assert isinstance(own, Decision)
     assert own.verdict.headline == "Nothing stands out. 0.74 times the limit."
+
+
+def test_only_files_of_the_size_of_a_normal_are_read_to_know_it_again(
+    station: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every query of a benchmark was read to its end, before the first was judged."""
+    opened = OpenStation(station)
+    own = station / opened.station.normals[0].picture
+    other = tmp_path / "other.png"
+    other.write_bytes(own.read_bytes() + bytes(100_000))
+    read: list[Path] = []
+
+    def hash_recorded(path: Path) -> str:
+        read.append(path)
+        return hash_file(path)
+
+    monkeypatch.setattr("lad_reasoner.service.inspection.hash_file", hash_recorded)
+    assert opened.count_own([other]) == 0 and not read
+    assert opened.count_own([own, other, tmp_path / "gone.png"]) == 1
+    assert own in read and other not in read

@@ -11,7 +11,7 @@ import pytest
 from helpers.tutored import build, write_recipe
 from lad_reasoner.errors import InputError
 from lad_reasoner.train.grpo import GrpoSettings
-from lad_reasoner.train.run_record import hash_weights, read_run_record, write_run_record
+from lad_reasoner.train.run_record import check_out, hash_weights, read_run_record, write_run_record
 from lad_reasoner.train.settings import Recipe, TrainSettings, read_recipe
 
 trl = pytest.importorskip("trl")
@@ -38,6 +38,7 @@ def test_the_record_of_a_run(tmp_path: Path) -> None:
     assert run["git"] is None or len(run["git"]["commit"]) == 40
 
     (recipe.out / ".lock").touch()  # what a run that ended before its first step leaves
+    (recipe.out / "runs/Nov28").mkdir(parents=True)  # TensorBoard's
     faster = read(path, "--learning_rate", "1")
     for resume in (True, False):  # nothing was done yet that could be lost
         write_run_record(faster, faster.arguments(trl.SFTConfig), {}, resume=resume)
@@ -130,3 +131,12 @@ def test_the_weights_that_a_run_started_from_are_kept(tmp_path: Path) -> None:
     (tmp_path / "model" / "model.safetensors").write_bytes(b"others")
     with pytest.raises(InputError, match="model: has changed since the run was started"):
         write_run_record(recipe, arguments, {"weights": hash_weights(recipe.ours.model)}, resume=True)
+
+
+def test_a_folder_of_something_else_is_no_run_folder(tmp_path: Path) -> None:
+    recipe = read(write_recipe(tmp_path))
+    recipe.out.mkdir()
+    (recipe.out / "station.toml").touch()
+    for resume in (False, True):
+        with pytest.raises(InputError, match=r"^--output_dir .*run: holds a station \(station\.toml\); give another"):
+            check_out(recipe, resume=resume)

@@ -24,8 +24,9 @@ def demo_verb(
     reasoning_tokens: ReasoningTokens = None,
 ) -> None:
     """Inspect built-in pictures and write a report. Their defects are known, so the verdicts are checked."""
-    from lad_reasoner.files.whole import own_folder
+    from lad_reasoner.files.whole import check_own_folder, own_folder
 
+    check_own_folder(out, "--out")
     with own_folder(out, "--out"):
         _inspect_parts(out, given_options(max_pixels=max_pixels, device=device, reasoning_tokens=reasoning_tokens))
 

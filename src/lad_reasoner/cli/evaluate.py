@@ -100,7 +100,9 @@ def eval_verb(
     if len(run.labels) == 1:
         print(f"note: {_describe_one_label(run.labels)}", file=sys.stderr)
     if run.done:
-        print(f"{out}: resumed with {counted(run.done, 'pair')} judged and {len(run.todo)} left", file=sys.stderr)
+        judged = run.done + len(run.todo)
+        more = "" if limit is None or judged <= limit else f"; the report is of {judged}, as none is taken out of a run"
+        print(f"{out}: resumed with {counted(run.done, 'pair')} judged and {len(run.todo)} left{more}", file=sys.stderr)
     try:
         for _ in track(run.predict(), len(run.todo), "Judging", beside_results=False):
             pass
@@ -176,9 +178,10 @@ def compare_verb(
     """Compare runs on the same pairs. Writes Table 1 of the paper, McNemar tests, plots, and a gallery of answers."""
     from lad_reasoner.evaluation.comparison import compare_runs, to_markdown, to_narrow, write_comparison
     from lad_reasoner.evaluation.seeds import compare_seeds, holds_runs, seeds_to_markdown, seeds_to_narrow, write_seeds
-    from lad_reasoner.files.whole import own_folder
+    from lad_reasoner.files.whole import check_own_folder, own_folder
     from lad_reasoner.report.gallery import write_gallery_page
 
+    check_own_folder(out, "--out", "table1.md", "seeds.md")
     if any(map(holds_runs, runs)):
         over_seeds = compare_seeds(runs, published=published)
         with own_folder(out, "--out"):

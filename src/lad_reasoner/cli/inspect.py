@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from lad_reasoner.service.second_look import SecondLook
 
 
+VERDICTS = "verdicts.jsonl"
 MANY_REFERENCES = 10  # from here on the first verdict takes long enough to say why
 ENOUGH_REFERENCES = 4  # from here on they show how much is normal
 MANY_JUDGED = 8  # queries: of fewer, most may be anomalous by chance
@@ -143,8 +144,11 @@ def inspect_verb(
         )
         return
     from lad_reasoner.files.walk import describe_passed_over, find_pictures
+    from lad_reasoner.files.whole import check_own_folder
     from lad_reasoner.report.terminal import VerdictTable
 
+    if out is not None:
+        check_own_folder(out, "--out", VERDICTS)
     passed_over: list[Path] = []
     files = _find_queries(queries, passed_over)
     inspector: Inspector | OpenStation
@@ -405,7 +409,7 @@ class _Output:
             from lad_reasoner.files.whole import own_folder, write_whole
 
             self._held.enter_context(own_folder(self.folder, "--out"))
-            write_whole(self.folder / "verdicts.jsonl", "")
+            write_whole(self.folder / VERDICTS, "")
         return self
 
     def add(self, result: Judged | Failure, line: ResultLine) -> None:
@@ -413,7 +417,7 @@ class _Output:
             from lad_reasoner.files.jsonl import append_record
             from lad_reasoner.report.inspection import inspection_row
 
-            append_record(self.folder / "verdicts.jsonl", line)
+            append_record(self.folder / VERDICTS, line)
             self.rows.append(inspection_row(result))
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:

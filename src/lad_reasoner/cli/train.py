@@ -108,11 +108,12 @@ def _micro(
     config: Annotated[Path, typer.Argument(metavar="CONFIG", help="YAML file with the run folder and the sizes.")],
 ) -> None:
     """Pretrain the built-in model from random weights. An interrupted run is resumed."""
-    from lad_reasoner.files.whole import own_folder
+    from lad_reasoner.files.whole import check_own_folder, own_folder
     from lad_reasoner.micro.training import MicroRun, read_config
     from lad_reasoner.report.terminal import TrainingProgress
 
     settings = read_config(config)
+    check_own_folder(settings.out, "out", "config.json")
     # SIGTERM ends the run like Ctrl-C: a checkpoint is saved first.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     with own_folder(settings.out, "out"), TrainingProgress() as progress:

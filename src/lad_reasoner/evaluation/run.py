@@ -44,7 +44,7 @@ from lad_reasoner.files.changes import count_changes, describe_changes
 from lad_reasoner.files.jsonl import append_record, read_records, repair_records
 from lad_reasoner.files.pictures import Picture
 from lad_reasoner.files.walk import suggest_path
-from lad_reasoner.files.whole import describe_write_error, lock, own_file, own_folder, write_whole
+from lad_reasoner.files.whole import check_own_folder, describe_write_error, lock, own_file, own_folder, write_whole
 from lad_reasoner.judge import NO_ANSWER, Judge, Judgement, PicturePair
 from lad_reasoner.progress import Track, silent
 from lad_reasoner.records import Failure, Pair, Prediction, Record
@@ -119,8 +119,8 @@ class Run:
     """A judge on a benchmark, in the run folder `out`, which is created or resumed.
 
     `given` are references that all queries share, in place of drawn ones. `done` is the number of predictions on disk,
-    `todo` the remaining pairs. InputError if the folder has other settings (it names the first that differs), is not a
-    run folder, or is used by another process, for a limit below 1, and as `draw_pairs` raises.
+    `todo` the remaining pairs. InputError if the folder has other settings (it names the first that differs), holds
+    something else, or is used by another process, for a limit below 1, and as `draw_pairs` raises.
     """
 
     def __init__(
@@ -138,6 +138,7 @@ class Run:
         if limit is not None and limit < 1:
             raise InputError(f"limit is {limit}; give at least 1")
         self.out, self.judge, self.benchmark, self.given = Path(out), judge, benchmark, tuple(given)
+        check_own_folder(self.out, "--out", SETTINGS)
         names = [picture.name for picture in given]
         pairs, notes = draw_pairs(benchmark, references=references, seed=seed, kinds=kinds, given=names)
         prepare = getattr(judge, "prepare", None)

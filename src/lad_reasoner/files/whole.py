@@ -14,6 +14,18 @@ from lad_reasoner.errors import InputError
 from lad_reasoner.text import printable
 
 UNFINISHED = ".unfinished"  # in a folder whose files are still being written
+# The file that tells what a folder holds, and what that is.
+HOLDS = {
+    "station.toml": "a station",
+    "manifest.json": "a data set",
+    "run.json": "a training run",
+    "config.json": "a model",
+    "settings.json": "a run of `eval`",
+    "_settings.json": "a run of `inspect --ray`",
+    "verdicts.jsonl": "an inspection",
+    "table1.md": "a comparison",
+    "seeds.md": "a comparison",
+}
 
 
 def write_whole(path: str | Path, content: str | bytes) -> None:
@@ -114,6 +126,16 @@ def lock(path: str | Path, flag: str) -> Iterator[None]:
         raise InputError(f"{flag} {describe_write_error(error, path)}") from None
     with held:
         yield
+
+
+def check_own_folder(folder: str | Path, flag: str, *own: str) -> None:
+    """InputError for a folder of something else, by its file in `HOLDS`; `own` are those of what will be written.
+
+    Files that are in none of ours may be there, such as a log of the same run.
+    """
+    for name, what in HOLDS.items():
+        if name not in own and (Path(folder) / name).exists():
+            raise InputError(f"{flag} {printable(folder)}: holds {what} ({name}); give another folder")
 
 
 @contextmanager

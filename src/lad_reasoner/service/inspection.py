@@ -166,8 +166,13 @@ class OpenStation:
         """How many of these files are references or normals of the station; one that cannot be read is none."""
         station = self.station
         names = [*station.references, *(normal.picture for normal in station.normals)]
-        own = {_content_hash(path_inside(self.folder, name)) for name in names} - {""}
-        return sum(_content_hash(file) in own for file in files)
+        made_of = [path_inside(self.folder, name) for name in names]
+        # Only files of the same size can be the same, and reading all of a benchmark takes long.
+        sizes = {_size(file) for file in made_of} - {None}
+        alike = [file for file in files if _size(file) in sizes]
+        sizes = {_size(file) for file in alike}
+        own = {_content_hash(file) for file in made_of if _size(file) in sizes} - {""}
+        return sum(_content_hash(file) in own for file in alike)
 
     def inspect(self, pictures: Iterable[PictureSource | Failure]) -> Iterator[Decision | Failure]:
         """A decision for each picture, in order, each as soon as the judge has made it.
@@ -311,8 +316,8 @@ class Ruling:
 class StationJudge:
     """A station as a judge, for all that takes one: the references of a pair are those of the station.
 
-    A note says how many of the `queries`, files that it will judge, made the station. InputError for a station that
-    is locked.
+    A note says how many of a benchmark's `queries`, which are files, made the station: of all, since a run that judges
+    a part of them may be resumed with more. InputError for a station that is locked.
     """
 
     def __init__(self, station: OpenStation, queries: Sequence[str | Path] = ()) -> None:
@@ -329,8 +334,8 @@ class StationJudge:
         self.notes = (*station.notes(), f"judged by {judge.name} with the references and the limit of {settings.name}")
         if own := station.count_own(queries):
             self.notes += (
-                f"{own} of {len(queries)} queries are references or normal pictures of {settings.name}, "
-                "which do not tell how good it is: measure it on others",
+                f"{own} of the {len(queries)} queries of the benchmark are references or normal pictures of "
+                f"{settings.name}, which do not tell how good it is: measure it on others",
             )
 
     def judge(self, pairs: Sequence[PicturePair]) -> list[Judgement]:
@@ -348,6 +353,14 @@ class StationJudge:
         """The receipt of the judge, see `HostedJudge.receipt`; empty if it has no service."""
         receipt = getattr(self.station.judge, "receipt", None)
         return receipt() if receipt else ""
+
+
+def _size(path: str | Path) -> int | None:
+    """None for a file that cannot be read."""
+    try:
+        return Path(path).stat().st_size
+    except OSError:
+        return None
 
 
 def _content_hash(path: str | Path) -> str:

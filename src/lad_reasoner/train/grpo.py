@@ -31,7 +31,7 @@ from lad_reasoner.train.monitor import CollapseGuard, Sample, Samples
 from lad_reasoner.train.publish import publish
 from lad_reasoner.train.rewards import NEEDS, load_reward
 from lad_reasoner.train.rollouts import Rollouts
-from lad_reasoner.train.run_record import check_out, hash_weights, write_run_record
+from lad_reasoner.train.run_record import SAMPLES, check_out, hash_weights, write_run_record
 from lad_reasoner.train.session import first_process, run_folder, run_trainer
 from lad_reasoner.train.settings import TRL, Recipe, TrainSettings, check_keys, check_packages, read_recipe
 from lad_reasoner.train.trainee import adapter, check_frozen, load_trainee
@@ -39,7 +39,7 @@ from lad_reasoner.train.trainee import adapter, check_frozen, load_trainee
 logger = logging.getLogger(__name__)
 
 UNREAD: dict[str, str] = TRL["without_effect"]["grpo"]
-SAMPLES, CURVES = "samples.jsonl", "curves.png"
+CURVES = "curves.png"
 
 
 class GrpoSettings(TrainSettings):

@@ -32,13 +32,13 @@ from lad_reasoner.judges.vlm.checkpoint import Checkpoint, find_folder, in_one_p
 from lad_reasoner.templates import render_markdown
 from lad_reasoner.text import label_counts
 from lad_reasoner.train.dataset import plain_messages
-from lad_reasoner.train.run_record import save_run_record
+from lad_reasoner.train.run_record import MODEL, save_run_record
 from lad_reasoner.train.session import DIVERGED, RESUMED, SHOWN
 from lad_reasoner.train.settings import Recipe
 
 logger = logging.getLogger(__name__)
 
-MODEL, CHECK = "model", "check.json"
+CHECK = "check.json"
 KEPT, EXACT = 0.9, 0.9999  # shares of the update: a warning below one; the other allows for sums in another order
 PROCESSOR_TYPES = {"video_processor_type", "image_processor_type", "processor_class"}  # keys, one of which is there
 ASKED = 4  # records whose answers are compared

@@ -22,7 +22,7 @@ from lad_reasoner.data.review.decisions import read_decided
 from lad_reasoner.data.sets.built_set import DECISIONS, MANIFEST, METADATA, Entry, summarise_set
 from lad_reasoner.errors import InputError
 from lad_reasoner.files.jsonl import load_json
-from lad_reasoner.files.whole import hash_file, write_whole
+from lad_reasoner.files.whole import check_own_folder, hash_file, write_whole
 from lad_reasoner.judges.vlm.checkpoint import find_folder
 from lad_reasoner.train.session import first_process
 from lad_reasoner.train.settings import TRL, Recipe
@@ -30,7 +30,7 @@ from lad_reasoner.version import installed_versions
 
 logger = logging.getLogger(__name__)
 
-RUN = "run.json"
+RUN, SAMPLES, MODEL = "run.json", "samples.jsonl", "model"  # in a run folder, beside its checkpoints
 PICTURES = "pictures and masks"  # one hash for all
 SECRET = "hub_token"
 PACKAGES = ("torch", "transformers", "trl", "accelerate", "peft", "datasets")
@@ -90,8 +90,14 @@ def write_run_record(recipe: Recipe[Any], config: Any, facts: Mapping[str, Any],
 
 
 def check_out(recipe: Recipe[Any], *, resume: bool) -> None:
-    """InputError, without `resume`, where the run folder already holds a run; of several processes the first checks."""
-    if resume or not first_process():
+    """InputError where the run folder holds something else, or, without `resume`, already a run.
+
+    Of several processes the first checks.
+    """
+    if not first_process():
+        return
+    check_own_folder(recipe.out, "--output_dir", RUN)
+    if resume:
         return
     earlier = read_run_record(recipe.out)
     if any(recipe.out.glob("checkpoint-*")) or (earlier is not None and _holds_work(recipe.out)):
@@ -120,8 +126,8 @@ def _without_secret(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _holds_work(folder: Path) -> bool:
-    """Whether a run folder holds more than its record, the lock, and halves of files."""
-    return any(not path.name.startswith((RUN, ".")) for path in folder.iterdir())
+    """Whether a run wrote samples or a model; what a tracker such as TensorBoard has put there is none."""
+    return any((folder / name).exists() for name in (SAMPLES, MODEL))
 
 
 def read_run_record(folder: str | Path) -> dict[str, Any] | None:
