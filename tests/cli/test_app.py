@@ -471,3 +471,15 @@ def test_few_references_and_mostly_anomalous_queries_are_told_once_at_the_end(fo
     assert report.count(said) == 1
     for good, bad, references in ((4, 4, 1), (2, 5, 1), (3, 5, 4)):  # no more than half, too few queries, enough
         assert "anomalous by" not in inspect(good, bad, references)[0]
+
+
+def test_garbage_is_searched_for_less_often_and_not_at_the_end() -> None:
+    program = (
+        "import atexit, gc, sys\n"
+        "atexit.register(lambda: print(gc.get_threshold()[0], gc.get_freeze_count() > 1000))\n"  # runs last
+        "from lad_reasoner.cli.app import main\n"
+        "sys.argv = ['lad-reasoner', '--version']\n"
+        "main()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "10000 True"
