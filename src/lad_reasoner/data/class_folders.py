@@ -183,14 +183,18 @@ class ClassFolder:
 
     def sample(self, picture: PicturePath, dataset: str | None, kind: Kind | None, **fields: Any) -> Sample:
         """A sample of a public data set, or of one's own (None), which is named after its folder."""
-        known = {
-            "category": self.name if dataset else "/".join(self.top) or self.source,
+        known: dict[str, Any] = {
+            "image": str(self.masks.base.joinpath(*picture.parts)),
+            "dataset": self.source,
+            "category": "/".join(self.top) or self.source,
             "split": picture.split,
+            "kind": kind,
             "masks": () if kind == "good" else self.masks.of(picture.parts),
-            "licence": LICENCES[dataset] if dataset else UNKNOWN_LICENCE,
+            "licence": UNKNOWN_LICENCE,
         }
-        image = str(self.masks.base.joinpath(*picture.parts))
-        return Sample(image=image, dataset=dataset or self.source, kind=kind, **{**known, **fields})
+        if dataset:
+            known |= {"dataset": dataset, "category": self.name, "licence": LICENCES[dataset]}
+        return Sample(**{**known, **fields})
 
 
 def find_classes(base: Path, files: Sequence[Parts], refused: dict[str, list[str]]) -> list[ClassFolder]:

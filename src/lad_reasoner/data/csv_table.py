@@ -119,19 +119,22 @@ def read_run_lengths(folder: Path, files: Sequence[Parts], refused: dict[str, li
     for image in sorted(defects.keys() - pictures.keys()):
         refused.setdefault("are named in train.csv, but absent", []).append(printable(image))
     name = folder.resolve().name
-    return [
-        Sample(
+    samples = []
+    for image, parts in pictures.items():
+        if Path(image).suffix.lower() not in SUFFIXES:
+            continue
+        classes = [f"class {number}" for number in sorted(defects.get(image, ()))]
+        sample = Sample(
             image=str(folder.joinpath(*parts)),
             dataset=name,
             category=name,
             split=None,
-            kind=None if image in defects else "good",
-            defect=", ".join(f"class {number}" for number in sorted(defects[image])) if image in defects else None,
+            kind=None if classes else "good",
+            defect=", ".join(classes) or None,
             licence=UNKNOWN_LICENCE,
         )
-        for image, parts in pictures.items()
-        if Path(image).suffix.lower() in SUFFIXES
-    ]
+        samples.append(sample)
+    return samples
 
 
 def _visa_defects(folder: Path, paths: set[Parts]) -> dict[Parts, str]:

@@ -106,12 +106,17 @@ class MaskFiles:
         groups: dict[tuple[Parts, str], list[Parts]] = defaultdict(list)
         for parts in pictures:
             groups[parts[:-1], Path(parts[-1]).stem.casefold()].append(parts)
-        pairs = [group for group in groups.values() if len({_suffix(parts) for parts in group}) == len(group) == 2]
+        pairs = []
+        for group in groups.values():
+            suffixes = {_suffix(parts) for parts in group}
+            if len(group) == 2 and len(suffixes) == 2:
+                pairs.append(group)
         if not pairs:
             return pictures, {}
         alone = {_suffix(group[0]) for group in groups.values() if len(group) == 1}
-        in_good = {_suffix(parts) for group in pairs for parts in group if _shows_good(parts)}
-        looks = self._look([parts for group in pairs for parts in group])
+        in_pairs = [parts for pair in pairs for parts in pair]
+        in_good = {_suffix(parts) for parts in in_pairs if _shows_good(parts)}
+        looks = self._look(in_pairs)
         masks: dict[Parts, Parts] = {}
         for group in pairs:
             for mask, picture in (group, group[::-1]):

@@ -189,7 +189,8 @@ def describe_mask(mask: NDArray[np.bool_]) -> str:
     whole = f"{_percent(total / mask.size)} of the picture"
     if len(places) == 1:
         return f"{places[0]}, {whole}"
-    each = ", ".join(f"{name} ({_percent(areas[at] / mask.size)})" for name, at in zip(places, order, strict=True))
+    shares = [_percent(areas[at] / mask.size) for at in order]
+    each = ", ".join(f"{place} ({share})" for place, share in zip(places, shares, strict=True))
     return f"{each}; together {whole}"
 
 
@@ -197,7 +198,9 @@ def _where(region: NDArray[np.bool_], box: tuple[slice, ...], shape: tuple[int, 
     """The place of one region, cut out of a picture of this shape along its box."""
     rows, columns = np.nonzero(region)
     row, column = float(rows.mean()), float(columns.mean())
-    name = place_words((box[1].start + column + 0.5) / shape[1], (box[0].start + row + 0.5) / shape[0])
+    x = (box[1].start + column + 0.5) / shape[1]
+    y = (box[0].start + row + 0.5) / shape[0]
+    name = place_words(x, y)
     if all(inside > WIDE * whole for inside, whole in zip(region.shape, shape, strict=True)):
         return "all over"
     return name if region[round(row), round(column)] else f"around the {name}"

@@ -96,8 +96,11 @@ def find_samples(folder: str | Path) -> Source:
 
 def _note_short_splits(files: Sequence[Parts]) -> str:
     """`te/ was taken for test, tr/ for train`: two letters may be a product's name as well."""
-    names = {folder for parts in files if is_picture(parts) for folder in parts[:-1] if is_short_split(folder)}
-    taken = [f"{name}/ for {read_name(name).split}" for name in sorted(names)]
+    folders: set[str] = set()
+    for parts in files:
+        if is_picture(parts):
+            folders.update(parts[:-1])
+    taken = [f"{name}/ for {read_name(name).split}" for name in sorted(folders) if is_short_split(name)]
     return f"taken for splits by their names: {', '.join(taken)}" if taken else ""
 
 
@@ -112,8 +115,11 @@ def _note_unfinished(folder: Path) -> str:
 
 def _mask_folders(base: Path) -> list[Parts]:
     """The files in the folders of masks directly below `base`."""
-    folders = [folder.name for folder in sorted(base.iterdir()) if read_name(folder.name).role == "masks"]
-    return [(name, *parts) for name in folders if (base / name).is_dir() for parts in list_files(base / name, [])]
+    files: list[Parts] = []
+    for folder in sorted(base.iterdir()):
+        if read_name(folder.name).role == "masks" and folder.is_dir():
+            files += [(folder.name, *parts) for parts in list_files(folder, [])]
+    return files
 
 
 def why_not_train(sample: Sample) -> str | None:
@@ -150,7 +156,8 @@ def _sort(path: Path, base: Path, samples: list[Sample], refused: dict[str, list
             refused.setdefault("have the name of another picture, or differ only in case", []).append(name)
         else:
             kept[key] = sample
-    return Source(path, tuple(kept.values()), {reason: tuple(names) for reason, names in refused.items()}, tuple(notes))
+    reasons = {reason: tuple(names) for reason, names in refused.items()}
+    return Source(path, tuple(kept.values()), reasons, tuple(notes))
 
 
 def _is_below(parts: Parts, prefix: Parts) -> bool:

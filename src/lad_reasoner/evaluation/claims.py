@@ -100,7 +100,8 @@ class PartName:
             return True
         # The first known phrase decides. The names of a hit are the parts that it may mean: {wire, cable} of "wires".
         for hit in _parts().find(self.words):
-            return any(part == name or part.endswith(f" {name}") or part.startswith(f"{name} ") for name in hit.names)
+            spaced = f" {part} "  # a name is found at its beginning or end, as whole words
+            return any(spaced.startswith(f" {name} ") or spaced.endswith(f" {name} ") for name in hit.names)
         return part == self.words
 
 
@@ -121,7 +122,9 @@ class Count:
         if self.name.whole:
             there, groups = scene.groups.get(self.name.words, 0), {self.name.words}
         else:
-            fitting = [item for item in scene.items if self.name.fits(item[0]) and self.colour in ("", item[1])]
+            fitting = [
+                (part, colour) for part, colour in scene.items if self.name.fits(part) and self.colour in ("", colour)
+            ]
             there, groups = len(fitting), {_group(part, colour) for part, colour in fitting}
         # MANY and more are one number: nobody is expected to count that far.
         if there != self.number and not (self.at_least and there >= MANY):
@@ -144,7 +147,8 @@ class Colour:
     colour: str
 
     def check(self, scene: _Scene, other: _Scene) -> Support | None:
-        return _supported({fact for fact in scene.coloured if self.name.fits(fact[0]) and fact[1] == self.colour})
+        of_colour = {(part, colour) for part, colour in scene.coloured if colour == self.colour}
+        return _supported({(part, colour) for part, colour in of_colour if self.name.fits(part)})
 
     @staticmethod
     def facts(scene: _Scene) -> set[Fact]:
@@ -181,7 +185,11 @@ class Join:
     def check(self, scene: _Scene, other: _Scene) -> Support | None:
         if not (scene.joins or other.joins):  # nothing that could be joined: it is about something else
             return None
-        joining = {join for join in scene.joins if self._fits(join[2], join[3]) or self._fits(join[3], join[2])}
+        joining = set()
+        for join in scene.joins:
+            _, _, start, end = join
+            if self._fits(start, end) or self._fits(end, start):
+                joining.add(join)
         return _supported(joining)
 
     def _fits(self, *places: str) -> bool:

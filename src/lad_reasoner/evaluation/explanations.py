@@ -120,7 +120,7 @@ def meaning_of(defect: str, category: str | None) -> Meaning | None:
     words = defects.get(category, {}).get(defect) or defects["miniloco"].get(defect)
     if words is None:
         return None
-    objects, changes = (frozenset(name.strip() for name in part.split(",")) for part in words.split(":"))
+    objects, changes = (frozenset(map(str.strip, part.split(","))) for part in words.split(":"))
     return Meaning(objects, changes)
 
 

@@ -227,9 +227,10 @@ def _find_columns(path: Path, rows: Sequence[Row], columns: str | None) -> dict[
     if {"pair", "verdict"} <= {*header}:
         raise InputError(f"file:{printable(path)}: the predictions of a run of `eval`; give its folder to `compare`")
     shown = ", ".join(header[:20])
+    by_word = {word(name): name for name in reversed(header)}  # the first of those that are alike
     names: dict[str, str] = {}
     for column, aliases in COLUMNS.items():
-        matches = [name for alias in aliases for name in header if word(name) == alias]
+        matches = [by_word[alias] for alias in aliases if alias in by_word]
         if matches:
             names[column] = matches[0]
     for item in columns.split(",") if columns else []:

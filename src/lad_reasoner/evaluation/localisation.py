@@ -226,7 +226,9 @@ class PixelSums:
             places = present.cumsum() - present
             return places
         above = self.outside[::-1].cumsum()[::-1] - self.outside  # pixels outside the masks at higher values
-        places = BINS - 1 - np.minimum(BINS * (above / max(1, self.outside.sum())) ** 0.25, BINS - 1).astype(np.int64)
+        false_positive_rate = above / max(1, self.outside.sum())
+        from_end = np.minimum(BINS * false_positive_rate**0.25, BINS - 1).astype(np.int64)
+        places = BINS - 1 - from_end
         return places
 
 
@@ -290,7 +292,8 @@ def _area(x: Floats, y: Floats, limit: float) -> Floats:
     """(…): the area below y over x from 0 to `limit`, divided by `limit`; x rises from 0 to 1."""
     step = np.diff(np.minimum(x, limit))
     share = ratio(step, np.diff(x), 0.0)  # of each line, the part up to the limit
-    area: Floats = (step * (y[..., :-1] + share * np.diff(y) / 2)).sum(axis=-1) / limit
+    middle = y[..., :-1] + share * np.diff(y) / 2  # the height in the middle of that part
+    area: Floats = (step * middle).sum(axis=-1) / limit
     return area
 
 
@@ -371,7 +374,8 @@ def _measure_class(
         # Read again, since all values of all maps are not kept in memory at once.
         again = (read_counts(folder, line.pair.query) for line in kept)
         rows = PixelRows((counts for counts in again if counts is not None), sums[""].bins())
-        members = {kind: np.array([kind in _kinds_of(line, kinds) for line in kept]) for kind in kinds}
+        kinds_of = [_kinds_of(line, kinds) for line in kept]
+        members = {kind: np.array([kind in each for each in kinds_of]) for kind in kinds}
         for weights in resample(np.full(len(kept), "class"), resamples, part=number):
             for name, values in samples.items():
                 values.append(rows.measure(weights * members.get(name, True)))

@@ -178,7 +178,8 @@ def compare_each_two(
 
 
 def _duel(one: _Run, other: _Run, overall: _Overall, other_overall: _Overall, resamples: int) -> PairedTest:
-    only_first, only_second = int((one.right & ~other.right).sum()), int((~one.right & other.right).sum())
+    only_first = int((one.right & ~other.right).sum())
+    only_second = int((~one.right & other.right).sum())
     unequal = only_first + only_second
     return PairedTest(
         pooled=(overall.pooled - other_overall.pooled).estimates(),
@@ -353,7 +354,8 @@ def resample(strata: NDArray[np.str_], resamples: int, *, part: int = 0) -> Iter
         for stratum in np.unique(strata):
             rows = np.flatnonzero(strata == stratum)
             # Row i of `drawn` (count, rows) lies in a number range of its own, so that one bincount serves all.
-            drawn = rng.integers(len(rows), size=(count, len(rows))) + len(rows) * np.arange(count)[:, None]
+            starts = len(rows) * np.arange(count)[:, None]
+            drawn = starts + rng.integers(len(rows), size=(count, len(rows)))
             weights[:, rows] = np.bincount(drawn.ravel(), minlength=drawn.size).reshape(drawn.shape)
         yield weights
 
@@ -364,8 +366,9 @@ def _values(run: _Run, members: Bools, weights: Floats) -> Floats:
     if run.score is not None:
         rows = rows[np.argsort(-run.score[rows])]  # falling, as _score_values needs them
     weights, anomalous, right = weights[:, rows], run.anomalous[rows], run.right[rows]
-    # (rows, 4): each row is in one cell of the confusion matrix.
-    cells = np.stack([anomalous & right, anomalous & ~right, ~anomalous & ~right, ~anomalous & right], axis=1)
+    found, missed = anomalous & right, anomalous & ~right  # (rows,) each
+    false_alarm, passed = ~anomalous & ~right, ~anomalous & right
+    cells = np.stack([found, missed, false_alarm, passed], axis=1)  # each row is in one cell of the confusion matrix
     tp, fn, fp, tn = (weights @ cells.astype(float)).T  # (resamples,) each, as all that follow
     positive, negative = tp + fn, fp + tn
     mixed = positive * negative > 0

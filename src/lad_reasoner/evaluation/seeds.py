@@ -241,7 +241,7 @@ def _note_rows(runs: Mapping[str, Mapping[Path, Recorded]]) -> list[str]:
         for (model, seed), count in Counter((one.model, one.seed) for one in settings).items():
             if count > 1:
                 notes.append(f"{name}: {count} runs of {printable(model)} have the same --seed {seed}")
-        failed = sum(1 for run in row.values() for line in run.predictions if line.error)
+        failed = sum(bool(line.error) for run in row.values() for line in run.predictions)
         if failed:
             notes.append(f"{name}: {counted(failed, 'pair')} could not be judged, counted as wrong")
         notes += [f"{name}: {note}" for one in settings for note in one.notes]

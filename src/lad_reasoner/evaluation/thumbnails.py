@@ -57,7 +57,9 @@ def read_map(folder: Path, name: str) -> str:
 def heat_image(heat: NDArray[np.float32]) -> Image.Image:
     """Map (rows, columns) -> picture with alpha: yellow to red, clear where the difference is well within the limit."""
     level = np.clip((heat - HEAT_FROM) / (HEAT_TO - HEAT_FROM), 0, 1)
-    rgba = np.stack([np.ones_like(level), 0.85 * (1 - level), np.zeros_like(level), 0.75 * np.sqrt(level)], -1)
+    red, blue = np.ones_like(level), np.zeros_like(level)
+    green, alpha = 0.85 * (1 - level), 0.75 * np.sqrt(level)
+    rgba = np.stack([red, green, blue, alpha], -1)
     return Image.fromarray((255 * rgba).astype(np.uint8), "RGBA")
 
 

@@ -83,8 +83,9 @@ def colour_difference(reference: Image.Image, query: Image.Image) -> float:
 
 
 def _histogram(image: Image.Image) -> NDArray[np.float64]:
-    bins = np.asarray(image.convert("RGB")).reshape(-1, 3).astype(np.int64) // 32
-    return np.bincount((bins[:, 0] * 8 + bins[:, 1]) * 8 + bins[:, 2], minlength=512) / len(bins)
+    steps = np.asarray(image.convert("RGB")).reshape(-1, 3).astype(np.int64) // 32
+    red, green, blue = steps.T
+    return np.bincount((red * 8 + green) * 8 + blue, minlength=512) / len(steps)
 
 
 def _fixed(score: float, _: PicturePair) -> float:

@@ -56,10 +56,12 @@ def _responses(body: dict[str, Any]) -> Any:
     if not isinstance(body.get("output"), list):
         return None
     items = [item for item in body["output"] if isinstance(item, dict)]
-    texts = [part for item in items if item.get("type") == "message" for part in _dicts(item.get("content"))]
+    messages = [item for item in items if item.get("type") == "message"]
+    texts = [part for message in messages for part in _dicts(message.get("content"))]
     thoughts = [item.get("summary") or item.get("content") for item in items if item.get("type") == "reasoning"]
     written = [token for part in texts for token in _dicts(part.get("logprobs"))]
-    finish = "tool_calls" if any(str(item.get("type")).endswith("_call") for item in items) and not texts else "stop"
+    calls = [item for item in items if str(item.get("type")).endswith("_call")]
+    finish = "tool_calls" if calls and not texts else "stop"
     usage = _dict(body.get("usage"))
     return _completion(
         body,

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from lad_reasoner.evaluation.comparison import RunComparison
 
 SHOWN = 60  # pairs on the page
+_Key = tuple[str, tuple[str, ...]]  # query and references
 
 
 @dataclass(frozen=True)
@@ -54,28 +55,29 @@ class GalleryExample:
 
 def choose_examples(comparison: RunComparison, most: int) -> list[GalleryExample]:
     """At most `most` pairs, with the answers of all runs."""
-    systems = {
-        name: {_key(prediction.pair): prediction for prediction in run.predictions}
-        for name, (_, run) in comparison.runs.items()
-    }
+    systems: dict[str, dict[_Key, Prediction]] = {}
+    for name, (_, run) in comparison.runs.items():
+        systems[name] = {_key(prediction.pair): prediction for prediction in run.predictions}
     first = next(iter(systems.values()))  # all systems have judged the same pairs
     pairs = sorted((prediction.pair for prediction in first.values()), key=lambda pair: natural_path((pair.query,)))
-    return [
-        GalleryExample(
+    examples = []
+    for pair in limit_pairs(pairs, most):
+        answers = []
+        for name, predictions in systems.items():
+            folder, _ = comparison.runs[name]
+            answers.append(_answer(name, folder, predictions[_key(pair)]))
+        example = GalleryExample(
             pair=pair,
             truth=truth_in_words(pair),
             references=[_find_thumbnail(comparison, name) for name in pair.references],
             query=_find_thumbnail(comparison, pair.query),
-            answers=[
-                _answer(name, comparison.runs[name][0], predictions[_key(pair)])
-                for name, predictions in systems.items()
-            ],
+            answers=answers,
         )
-        for pair in limit_pairs(pairs, most)
-    ]
+        examples.append(example)
+    return examples
 
 
-def _key(pair: Pair) -> tuple[str, tuple[str, ...]]:
+def _key(pair: Pair) -> _Key:
     return pair.query, pair.references
 
 

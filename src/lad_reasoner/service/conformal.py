@@ -71,7 +71,8 @@ def false_alarm_interval(normals: int, rate: float) -> Estimate:
         return Estimate(value=None)
     # The limit is the (above + 1)-largest of n scores: the mass beyond it is Beta(above + 1, n - above).
     a, b = above + 1, normals - above
-    low, high = (float(betaincinv(a, b, share)) for share in ((1 - LEVEL) / 2, (1 + LEVEL) / 2))
+    low = float(betaincinv(a, b, (1 - LEVEL) / 2))
+    high = float(betaincinv(a, b, (1 + LEVEL) / 2))
     return Estimate(value=a / (a + b), interval=(low, high))
 
 
@@ -82,7 +83,10 @@ def balanced_rate(normals: Sequence[float], bad: Sequence[float]) -> float:
     """
     ordered = sorted(normals, reverse=True)
     rates = [(above + 1) / (len(ordered) + 1) for above in range(len(ordered))]
-    values = [sum(score > limit for score in bad) / len(bad) - rate for rate, limit in zip(rates, ordered, strict=True)]
+    values = []
+    for rate, limit in zip(rates, ordered, strict=True):
+        found = sum(score > limit for score in bad) / len(bad)
+        values.append(found - rate)
     return rates[values.index(max(values))]
 
 

@@ -119,8 +119,8 @@ def _check(station: OpenStation, edge: OpenStation) -> list[float]:
     """The scores, if both give the same."""
     shown = station.painted_references[:CHECKED]
     # A reference differs in nothing from itself, so its mirror image is judged as well.
-    queries = [*shown, *(Picture(p.name, ImageOps.mirror(p.image), p.width, p.height) for p in shown)]
-    scores, others = (_scores(each, queries) for each in (station, edge))
+    mirrored = [Picture(each.name, ImageOps.mirror(each.image), each.width, each.height) for each in shown]
+    scores, others = (_scores(each, [*shown, *mirrored]) for each in (station, edge))
     off = max(abs(one - other) for one, other in zip(scores, others, strict=True))
     if off > AGREE:
         raise InputError(

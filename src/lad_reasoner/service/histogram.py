@@ -27,9 +27,10 @@ def score_bars(live: LiveStation) -> dict[str, Any]:
         label = inspection.truth or inspection.outcome
         scores["bad" if label == "anomalous" else "good"].append(round(inspection.score, 6))
     counts = {name: np.histogram(values, BINS, (0, 1))[0].tolist() for name, values in scores.items()}
-    most = max(1, *(good + bad for good, bad in zip(counts["good"], counts["bad"], strict=True)))
+    both = list(zip(counts["good"], counts["bad"], strict=True))
+    most = max(1, *map(sum, both))
     bars = []
-    for number, (good, bad) in enumerate(zip(counts["good"], counts["bad"], strict=True)):
+    for number, (good, bad) in enumerate(both):
         bars.append({"x": WIDTH * number / BINS, "good": HEIGHT * good / most, "bad": HEIGHT * bad / most})
     return {
         "station": station,

@@ -96,8 +96,9 @@ class _Seen:
         """The colours where the first reference, of this shape, has its cells; (rows, columns)."""
         points = move.apply(isotropic_grid(*shape))
         fractions = (points / half_extent(*shape) + 1) / 2  # the two grids may differ by a cell in their aspects
-        rows = (fractions[..., 1] * self.colours.shape[0]).astype(int).clip(0, self.colours.shape[0] - 1)
-        columns = (fractions[..., 0] * self.colours.shape[1]).astype(int).clip(0, self.colours.shape[1] - 1)
+        height, width = self.colours.shape
+        rows = (fractions[..., 1] * height).astype(int).clip(0, height - 1)
+        columns = (fractions[..., 0] * width).astype(int).clip(0, width - 1)
         found: NDArray[np.uint8] = self.colours[rows, columns]
         return found
 
@@ -187,11 +188,12 @@ class RuleChecker:
     def _inside(self, check: PlaceCheck, placed: NDArray[np.uint8]) -> NDArray[np.uint8]:
         rows, columns = placed.shape
         x, y, width, height = check.box
-        left, top = x / self.first.width * columns, y / self.first.height * rows
-        right, bottom = (x + width) / self.first.width * columns, (y + height) / self.first.height * rows
-        # Rounded, since the box of a rule was written in tenths of a pixel.
-        left, top = min(round(left), columns - 1), min(round(top), rows - 1)
-        return placed[top : max(top + 1, round(bottom)), left : max(left + 1, round(right))]
+        # Rounded, since the box of a rule was written in tenths of a pixel; at least one cell.
+        left = min(round(x / self.first.width * columns), columns - 1)
+        top = min(round(y / self.first.height * rows), rows - 1)
+        right = max(left + 1, round((x + width) / self.first.width * columns))
+        bottom = max(top + 1, round((y + height) / self.first.height * rows))
+        return placed[top:bottom, left:right]
 
     def _ask(self, check: QuestionCheck, rule: str, query: Picture) -> Checked:
         why = ""
@@ -255,7 +257,8 @@ def describe_check(check: Check, first: Picture) -> str:
         return f"{check.number} separate {check.colour} areas"
     if isinstance(check, PlaceCheck):
         x, y, width, height = check.box
-        return f"{check.colour} at {place_words((x + width / 2) / first.width, (y + height / 2) / first.height)}"
+        place = place_words((x + width / 2) / first.width, (y + height / 2) / first.height)
+        return f"{check.colour} at {place}"
     if isinstance(check, TextCheck):
         return f"the text “{printable(check.words)}”"
     return f"{printable(check.question)} {check.answer}"
@@ -274,7 +277,8 @@ def _ratio(value: float, least: float, most: float) -> float:
 def _thumbnail(image: Image.Image, size: tuple[int, int]) -> Image.Image:
     """At the aspect of `size`, which registration needs to be that of the reference."""
     factor = SIDE / max(size)
-    return image.resize((max(16, round(size[0] * factor)), max(16, round(size[1] * factor))), Image.Resampling.BOX)
+    width, height = (max(16, round(side * factor)) for side in size)
+    return image.resize((width, height), Image.Resampling.BOX)
 
 
 # ---- writing
@@ -369,7 +373,8 @@ def _places(placed: NDArray[np.uint8], first: Picture) -> list[Check]:
             shares = [float(share) for share in inside.mean((1, 2))]
             if min(shares) < 0.5 or not all(left >= least for left, least in _left_out(shares, _least)):
                 continue
-            x, y = box[1].start / columns * first.width, box[0].start / rows * first.height
+            x = box[1].start / columns * first.width
+            y = box[0].start / rows * first.height
             width = (box[1].stop - box[1].start) / columns * first.width
             height = (box[0].stop - box[0].start) / rows * first.height
             sides = tuple(round(float(side), 1) for side in (x, y, width, height))

@@ -153,7 +153,8 @@ def _cut(picture: Picture, place: tuple[float, float, float, float], move: Simil
     """The place of the query as this picture shows it; `move` leads from the query to the picture."""
     left, top, right, bottom = place
     width, height = picture.image.size
-    columns, rows = max(16, round((right - left) * width)), max(16, round((bottom - top) * height))
+    columns = max(16, round((right - left) * width))
+    rows = max(16, round((bottom - top) * height))
     x = left + (right - left) * (np.arange(columns) + 0.5) / columns
     y = top + (bottom - top) * (np.arange(rows) + 0.5) / rows
     fractions = np.stack(np.meshgrid(x, y), -1).astype(np.float32)  # (rows, columns, 2)

@@ -71,7 +71,11 @@ def numbered_box(box: Box, picture: Picture) -> dict[str, float]:
 def _most_like(references: tuple[Picture, ...], picture: Picture) -> int:
     """The index of the reference that differs least as a small picture of its grey levels."""
     query = _small(picture)
-    return min(range(len(references)), key=lambda index: float(((_small(references[index]) - query) ** 2).mean()))
+
+    def difference(index: int) -> float:
+        return float(((_small(references[index]) - query) ** 2).mean())
+
+    return min(range(len(references)), key=difference)
 
 
 def _small(picture: Picture) -> NDArray[np.float32]:

@@ -89,11 +89,13 @@ def _advice(station: Station, bad: Sequence[float]) -> list[str]:
         return []
     normals = station.normal_scores
     rate = math.ceil(1000 * balanced_rate(normals, bad)) / 1000  # rounded up, so that it can be promised
-    found = [sum(score > limit for score in bad) for limit in (station.limit, conformal_limit(normals, rate))]
-    if rate <= station.max_false_alarms or found[1] <= found[0]:
+    other_limit = conformal_limit(normals, rate)
+    found = sum(score > station.limit for score in bad)
+    would_find = sum(score > other_limit for score in bad)
+    if rate <= station.max_false_alarms or would_find <= found:
         return []
     return [
-        f"--max-false-alarms {rate:g} would find {found[1]} of the {len(bad)} bad pictures instead of {found[0]}, "
+        f"--max-false-alarms {rate:g} would find {would_find} of the {len(bad)} bad pictures instead of {found}, "
         "and errs least on good and bad parts together; chosen by these very pictures, its real rate may lie higher"
     ]
 

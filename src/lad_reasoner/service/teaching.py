@@ -439,22 +439,21 @@ def _describe(before: Station, after: Station, rows: Sequence[_Row], unreadable:
             named = {"id": row.inspection.id, "part": row.inspection.part}
             scores = [round(row.score, 6), round(row.verdict.score, 6)]
             changes.append({**named, "before": old, "after": new, "scores": scores, "truth": row.inspection.truth})
-    truths = [row.inspection.truth for row in rows]
-    wrong = {"known_false_alarms": ("anomalous", "good"), "known_misses": ("good", "anomalous")}
+
+    def count(outcome: str, truth: str | None = None) -> list[int]:
+        """Parts with this outcome, before and after; with `truth`, of those that a person said it of."""
+        counted = [pair for pair, row in zip(pairs, rows, strict=True) if truth in (None, row.inspection.truth)]
+        return [sum(pair[when] == outcome for pair in counted) for when in (0, 1)]
+
     return {
         "judged": len(rows),
         "unreadable": unreadable,
         "zones": [len(before.zones), len(after.zones)],
         "limit": [before.limit, after.limit],
         "unsure_from": [before.unsure_from, after.unsure_from],
-        "anomalous": [sum(pair[when] == "anomalous" for pair in pairs) for when in (0, 1)],
-        **{
-            name: [
-                sum(pair[when] == outcome and truth == said for pair, truth in zip(pairs, truths, strict=True))
-                for when in (0, 1)
-            ]
-            for name, (outcome, said) in wrong.items()
-        },
+        "anomalous": count("anomalous"),
+        "known_false_alarms": count("anomalous", "good"),
+        "known_misses": count("good", "anomalous"),
         "changes": changes,
     }
 

@@ -134,7 +134,11 @@ def measure_robustness(opened: OpenStation, pictures: int = CHANGED, track: Trac
         else:
             outcomes[change].append(decision.outcome)
             scores[change].append(decision.verdict.score)
-    return [Stood(change, tuple(outcomes[change]), float(np.mean(scores[change] or [1.0]))) for change in CHANGES]
+    stood = []
+    for change in CHANGES:
+        mean = float(np.mean(scores[change] or [1.0]))
+        stood.append(Stood(change, tuple(outcomes[change]), mean))
+    return stood
 
 
 def _inspect_changed(

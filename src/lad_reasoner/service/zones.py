@@ -17,6 +17,7 @@ import re
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -88,10 +89,7 @@ class PlacedZones:
         self.small_painted = _small(self.references[0].image, self.first.image.size)
         self.checks = [zone for zone in station.zones if zone.kind == "check"]
         self.boxes = [self._box(zone, folder) for zone in self.checks]
-        self.cut = [
-            tuple(self._cut(box, picture, move)[0] for picture, move in zip(references, self.moves, strict=True))
-            for box in self.boxes
-        ]
+        self.cut = [self._cut_references(box, references) for box in self.boxes]
 
     def locate(self, picture: Picture, *, painted: bool = False) -> Similarity:
         """Leads from the first reference to the picture; the identity for a fixed camera."""
@@ -125,22 +123,25 @@ class PlacedZones:
 
     def boxes_in_query(self, crop: ZoneCrop, boxes: Sequence[Box], query: Picture) -> tuple[Box, ...]:
         """Boxes of a cut-out zone, in pixels of the painted query."""
-        move, (left, top, right, bottom) = self.locate(query, painted=True), self.boxes[self.checks.index(crop.zone)]
+        move = self.locate(query, painted=True)
+        left, top, right, bottom = self.boxes[self.checks.index(crop.zone)]
         moved = []
         for box in boxes:
             x, y = box.x / crop.query.width, box.y / crop.query.height
             width, height = box.width / crop.query.width, box.height / crop.query.height
-            corners = [
-                (left + (right - left) * u, top + (bottom - top) * v) for u in (x, x + width) for v in (y, y + height)
-            ]
-            points = _to_fractions(move.apply(self._to_isotropic(corners)), self._shape())
-            (least_x, least_y), (most_x, most_y) = points.min(0).tolist(), points.max(0).tolist()
+            # The corners as fractions of the cut-out picture, of the first reference, and of the query.
+            across = [left + (right - left) * each for each in (x, x + width)]
+            down = [top + (bottom - top) * each for each in (y, y + height)]
+            corners = self._to_isotropic(list(product(across, down)))
+            points = _to_fractions(move.apply(corners), self._shape())  # (4, 2)
+            from_x, from_y = (max(0.0, each) for each in points.min(0).tolist())
+            to_x, to_y = (min(1.0, each) for each in points.max(0).tolist())
             moved.append(
                 Box(
-                    x=round(max(0.0, least_x) * query.width),
-                    y=round(max(0.0, least_y) * query.height),
-                    width=max(1, round((min(1.0, most_x) - max(0.0, least_x)) * query.width)),
-                    height=max(1, round((min(1.0, most_y) - max(0.0, least_y)) * query.height)),
+                    x=round(from_x * query.width),
+                    y=round(from_y * query.height),
+                    width=max(1, round((to_x - from_x) * query.width)),
+                    height=max(1, round((to_y - from_y) * query.height)),
                     strength=box.strength,
                 )
             )
@@ -167,8 +168,10 @@ class PlacedZones:
                 drawn = image.convert("L").resize(self.size, Image.Resampling.BOX).point(lambda v: 255 * (v > WHITE))
         else:
             drawn = Image.new("L", self.size)
-            scale_x, scale_y = self.size[0] / self.first.width, self.size[1] / self.first.height
-            ImageDraw.Draw(drawn).polygon([(x * scale_x, y * scale_y) for x, y in zone.points], fill=255)
+            scale_x = self.size[0] / self.first.width
+            scale_y = self.size[1] / self.first.height
+            points = [(x * scale_x, y * scale_y) for x, y in zone.points]
+            ImageDraw.Draw(drawn).polygon(points, fill=255)
         return np.asarray(drawn, dtype=np.float32) / 255
 
     def _mean_colour(self) -> tuple[int, int, int]:
@@ -203,6 +206,12 @@ class PlacedZones:
     def _to_isotropic(self, fractions: Sequence[Point]) -> Floats:
         return (np.array(fractions, np.float32) * 2 - 1) * half_extent(*self._shape())
 
+    def _cut_references(
+        self, box: tuple[float, float, float, float], references: Sequence[Picture]
+    ) -> tuple[Picture, ...]:
+        placed = zip(references, self.moves, strict=True)
+        return tuple(self._cut(box, picture, move)[0] for picture, move in placed)
+
     def _cut(self, box: tuple[float, float, float, float], picture: Picture, move: Similarity) -> tuple[Picture, float]:
         left, top, right, bottom = box
         width, height = (right - left) * self.first.width, (bottom - top) * self.first.height
@@ -233,7 +242,8 @@ def _to_fractions(points: Floats, shape: tuple[int, int]) -> Floats:
 def _small(image: Image.Image, size: tuple[int, int]) -> Image.Image:
     """At the aspect of `size`, which registration needs to be that of the reference."""
     factor = SMALL_SIDE / max(size)
-    return image.resize((max(16, round(size[0] * factor)), max(16, round(size[1] * factor))), Image.Resampling.BOX)
+    width, height = (max(16, round(side * factor)) for side in size)
+    return image.resize((width, height), Image.Resampling.BOX)
 
 
 def read_svg(path: str | Path, reference: Picture) -> tuple[Zone, ...]:
@@ -299,7 +309,8 @@ def _style(element: ElementTree.Element) -> str:
 
 
 def _view_box(root: ElementTree.Element, name: str) -> tuple[float, float, float, float]:
-    numbers = (root.get("viewBox") or f"0 0 {root.get('width', '')} {root.get('height', '')}").replace(",", " ").split()
+    whole = f"0 0 {root.get('width', '')} {root.get('height', '')}"
+    numbers = (root.get("viewBox") or whole).replace(",", " ").split()
     try:
         left, top, width, height = (float(number.removesuffix("px")) for number in numbers)
         if not (width > 0 and height > 0 and all(map(math.isfinite, (left, top, width, height)))):
@@ -313,9 +324,11 @@ def _points(tag: str, element: ElementTree.Element, name: str) -> list[Point]:
     try:
         if tag == "rect":
             x, y, width, height = (float(element.get(key) or 0) for key in ("x", "y", "width", "height"))
-            return [(x, y), (x + width, y), (x + width, y + height), (x, y + height)]
+            right, bottom = x + width, y + height
+            return [(x, y), (right, y), (right, bottom), (x, bottom)]
         if tag in ("polygon", "polyline"):
-            numbers = [float(number) for number in (element.get("points") or "").replace(",", " ").split()]
+            written = element.get("points") or ""
+            numbers = [float(number) for number in written.replace(",", " ").split()]
             return list(zip(numbers[::2], numbers[1::2], strict=True))
     except ValueError:
         raise InputError(f"{name}: <{tag} id={element.get('id')}> has a coordinate that is not a number") from None

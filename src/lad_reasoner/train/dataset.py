@@ -116,9 +116,13 @@ def plain_messages(messages: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]
     for message in messages:
         content = message["content"]
         if not isinstance(content, str):
-            content = [{key: value for key, value in part.items() if value is not None} for part in content]
+            content = list(map(_without_none, content))
         plain.append({**message, "content": content})
     return plain
+
+
+def _without_none(part: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in part.items() if value is not None}
 
 
 def _check_texts(rows: Sequence[Mapping[str, Any]], checkpoint: Checkpoint, folder: Path) -> None:

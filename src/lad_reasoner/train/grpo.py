@@ -90,7 +90,8 @@ def train_grpo(
     arguments = make_arguments(recipe)
     check_packages(recipe, arguments)
     rewards = [load_reward(name, recipe.where("rewards")) for name in recipe.ours.rewards]
-    twice = [name for name, count in Counter(reward.__name__ for reward in rewards).items() if count > 1]
+    names = Counter(reward.__name__ for reward in rewards)
+    twice = [name for name, count in names.items() if count > 1]
     if twice:
         raise InputError(
             f"{recipe.where('rewards')}: two have the name {twice[0]}, by which they are logged; rename one"
@@ -210,7 +211,8 @@ def make_arguments(recipe: Recipe[GrpoSettings]) -> Any:
         raise InputError(f"{where('reward_weights')}: must be finite numbers, not {weights}")
     if weights is not None and not any(weights):
         raise InputError(f"{where('reward_weights')}: all are 0, so that nothing would be learned; raise one")
-    counting = {name for name, weight in zip(ours.rewards, weights or [1] * len(ours.rewards), strict=True) if weight}
+    own_weights = weights or [1] * len(ours.rewards)
+    counting = {name for name, weight in zip(ours.rewards, own_weights, strict=True) if weight}
     if counting == {"structure"} and ours.structured and not theirs.get("use_vllm"):  # vLLM may cut a response off
         raise InputError(
             f"{where('rewards')}: structure alone teaches nothing with structured: true, where each response has the "

@@ -67,7 +67,8 @@ def publish(
     checkpoint = assemble(recipe, state, lora)
     # Without its format the data set holds paths, not pictures, so that the prompts can be written as JSON.
     rows = records.with_format(None).select_columns(["id", "prompt", "images"])
-    prompts = [rows[at] for at in range(0, len(rows), max(1, len(rows) // ASKED))][:ASKED]
+    step = max(1, len(rows) // ASKED)
+    prompts = [rows[at] for at in range(0, len(rows), step)][:ASKED]
     expected = greedy_answers(checkpoint, prompts)
     if hasattr(trainer, "rollouts"):  # inspection gives the reasoning as many tokens as training did
         checkpoint.model.config.reasoning_tokens = trainer.rollouts.budget
@@ -252,7 +253,10 @@ def write_card(
     base = recipe.ours.model
     logged = [line for line in history if "loss" in line]
     columns = [name for name in SHOWN if any(name in line for line in logged)]
-    rows = [[line["step"], *(_cell(line.get(name)) for name in columns)] for line in _thin(logged, 20)]
+    rows = []
+    for line in _thin(logged, 20):
+        cells = [_cell(line.get(name)) for name in columns]
+        rows.append([line["step"], *cells])
     kept = {key: run[key] for key in ("config", "seed", "versions", "git", "processes")}
     for picture in pictures:
         write_whole(folder / picture.name, picture.read_bytes())

@@ -174,7 +174,8 @@ def touched_places(mask: NDArray[np.bool_]) -> set[str]:
     """Those of the nine places that hold at least `LEAST` of a mask (height, width)."""
     rows, columns = np.nonzero(mask)
     height, width = mask.shape
-    names = [place_words(x, y) for x, y in zip((columns + 0.5) / width, (rows + 0.5) / height, strict=True)]
+    x, y = (columns + 0.5) / width, (rows + 0.5) / height
+    names = [place_words(*place) for place in zip(x, y, strict=True)]
     found, counts = np.unique(names, return_counts=True)
     return {str(name) for name, count in zip(found, counts, strict=True) if count >= LEAST * len(names)}
 
@@ -185,11 +186,15 @@ def _compare_boxes(mask: NDArray[np.bool_], boxes: Sequence[tuple[float, ...]], 
     across, down = width / size[0], height / size[1]  # a mask may be smaller than its picture
     named, true = np.zeros_like(mask), np.zeros_like(mask)
     for left, top, right, bottom in boxes:
-        named[round(top * down) : round(bottom * down), round(left * across) : round(right * across)] = True
+        rows = slice(round(top * down), round(bottom * down))
+        columns = slice(round(left * across), round(right * across))
+        named[rows, columns] = True
     for region in ndimage.find_objects(ndimage.label(mask, structure=np.ones((3, 3)))[0]):
         true[region] = True
-    value = _harmonic(int((named & true).sum()), int((named & ~true).sum()), int((true & ~named).sum()))
-    return _above(value, _harmonic(int(true.sum()), int((~true).sum()), 0))
+    both, only_named, only_true = named & true, named & ~true, true & ~named
+    value = _harmonic(int(both.sum()), int(only_named.sum()), int(only_true.sum()))
+    whole_picture = _harmonic(int(true.sum()), int((~true).sum()), 0)  # of a box around everything
+    return _above(value, whole_picture)
 
 
 REWARDS: dict[str, Callable[..., Sequence[float | None]]] = {

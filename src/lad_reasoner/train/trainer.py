@@ -123,9 +123,10 @@ class StructuredGRPOTrainer(GRPOTrainer):  # type: ignore[misc]
         if chosen is None and not self.rollouts.structured:
             chosen = [[1] * len(row) for row in ids]
         elif chosen is None:  # vLLM does not tell which tokens its regular expression forced
-            pieces = [[grammar.text(token) for token in row] for row in ids]
-            budget = self.rollouts.budget
-            chosen = [[int(choice) for choice in find_chosen(texts, budget)] for texts in pieces]
+            chosen = []
+            for row in ids:
+                pieces = [grammar.text(token) for token in row]
+                chosen.append([int(choice) for choice in find_chosen(pieces, self.rollouts.budget)])
         completions = [[{"role": "assistant", "content": self._read(row)}] for row in ids]
         return prompt_ids, ids, chosen, completions, *rest
 
@@ -167,7 +168,8 @@ class StructuredGRPOTrainer(GRPOTrainer):  # type: ignore[misc]
                 kept[at] = dict(self.train_dataset[pairs[(start + at) // group]])
             # Weights that are spread over processes need as many calls in each of them.
             most = max(Counter(at // count for at in places).values())
-            again = self._sample([kept[at] for at in own] + [kept[0]] * (most - len(own)))
+            filling = [kept[0]] * (most - len(own))
+            again = self._sample([kept[at] for at in own] + filling)
             for name, values in again.items():
                 for at, value in zip(own, values or (), strict=False):
                     sampled[name][at] = value
@@ -274,21 +276,19 @@ class StructuredGRPOTrainer(GRPOTrainer):  # type: ignore[misc]
                 for name, part in zip(self.reward_func_names, self.parts[rows].unbind(1), strict=True):
                     self._log_number(f"rewards/{name}/{word}", part.nanmean())
         own_parts = self._own(self.parts, len(texts)).tolist()
-        self.samples = [
-            {
+        self.samples = []
+        for row, answer, parts, tokens, text in zip(inputs, answers, own_parts, ids, texts, strict=True):
+            # What does not apply is NaN for TRL, which JSON does not have.
+            numbers = [None if math.isnan(part) else part for part in parts]
+            sample = {
                 "id": row["id"],
                 "label": row["label"],
                 "answer": answer,
-                # What does not apply is NaN for TRL, which JSON does not have.
-                "rewards": {
-                    name: None if math.isnan(part) else part
-                    for name, part in zip(self.reward_func_names, parts, strict=True)
-                },
+                "rewards": dict(zip(self.reward_func_names, numbers, strict=True)),
                 "tokens": len(tokens),
                 "response": text,
             }
-            for row, answer, parts, tokens, text in zip(inputs, answers, own_parts, ids, texts, strict=True)
-        ]
+            self.samples.append(sample)
 
 
 def keep_once(output: Mapping[str, Any]) -> dict[str, Any]:

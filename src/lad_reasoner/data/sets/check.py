@@ -228,11 +228,12 @@ def _check_labels(entries: Sequence[Entry], pictures: Mapping[str, Fingerprint],
         labels[content].add(entry.label)
         if len(labels[content]) > 1:
             report.error("one picture is labelled good and anomalous", entry.id)
-    counts = [sum(entry.label == label for entry in entries) for label in ("yes", "no")]
-    if entries and min(counts) == 0:
+    counts = {label: sum(entry.label == label for entry in entries) for label in ("yes", "no")}
+    fewest = min(counts.values())
+    if entries and fewest == 0:
         report.error(ONE_LABEL_LEFT if report.rejected else ONE_LABEL, entries[0].label)
-    elif entries and min(counts) < FEWEST * len(entries):
-        report.warn(FEW, label_counts(dict(zip(("yes", "no"), counts, strict=True))))
+    elif entries and fewest < FEWEST * len(entries):
+        report.warn(FEW, label_counts(counts))
 
 
 def _check_leaks(pictures: Mapping[str, Fingerprint], benchmark: Source, report: CheckReport, track: Track) -> None:
@@ -259,8 +260,10 @@ def _fingerprint(path: Path) -> Fingerprint:
     except ImageError as error:
         return Fingerprint(error=str(error))
     values = np.asarray(grey, np.int16)  # (GRID + 1, GRID + 1); int16 because differences of uint8 wrap around
-    falls = [values[:GRID, 1:] < values[:GRID, :-1], values[1:, :GRID] < values[:-1, :GRID]]
-    return Fingerprint(hash_file(path), (picture.width, picture.height), np.packbits(np.stack(falls)))
+    falls_across = values[:GRID, 1:] < values[:GRID, :-1]  # (GRID, GRID)
+    falls_down = values[1:, :GRID] < values[:-1, :GRID]
+    bits = np.packbits(np.stack([falls_across, falls_down]))
+    return Fingerprint(hash_file(path), (picture.width, picture.height), bits)
 
 
 def _near(pictures: Mapping[str, Fingerprint], others: Mapping[str, Fingerprint]) -> list[tuple[str, str]]:

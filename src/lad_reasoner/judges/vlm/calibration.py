@@ -43,5 +43,8 @@ def calibration_error(scores: Sequence[float], labels: Sequence[str], *, bins: i
     """The mean distance between score and share of yes, over bins with as many answers each (adaptive ECE)."""
     order = np.argsort(scores, kind="stable")
     score, yes = np.asarray(scores, float)[order], (np.asarray(labels) == "yes")[order]
-    parts = [part for part in np.array_split(np.arange(len(score)), bins) if len(part)]
-    return float(sum(len(part) * abs(score[part].mean() - yes[part].mean()) for part in parts) / len(score))
+    total = 0.0
+    for part in np.array_split(np.arange(len(score)), bins):
+        if len(part):
+            total += len(part) * abs(score[part].mean() - yes[part].mean())
+    return float(total / len(score))

@@ -214,10 +214,11 @@ class Generator:
             [0] * len(layouts),
             features,
         )
-        return [
-            Prefix(pictures, tuple(picture.grid for picture in made), rows.take(number, length))
-            for number, (pictures, made, length) in enumerate(zip(references, prepared, lengths, strict=True))
-        ]
+        prefixes = []
+        for number, (pictures, made) in enumerate(zip(references, prepared, strict=True)):
+            grids = tuple(picture.grid for picture in made)
+            prefixes.append(Prefix(pictures, grids, rows.take(number, lengths[number])))
+        return prefixes
 
     def read(
         self,
@@ -412,7 +413,8 @@ class ResponseBatch:
         for own, tokens in zip(writing, fed, strict=True):
             filling = longest - len(tokens)
             ids.append(tokens + [0] * filling)
-            places.append([*range(own.place - len(tokens), own.place), *[cache.size] * filling])
+            written = range(own.place - len(tokens), own.place)
+            places.append([*written, *[cache.size] * filling])
         where = torch.tensor(places, device=device)
         shifts = torch.tensor([own.shift for own in writing], device=device)
         positions = (where + shifts[:, None]).expand(3, -1, -1)

@@ -186,10 +186,13 @@ class Grammar:
         # First as in training data; then apart, for tokenizers that merge the word with the text around it.
         for write in (together, apart):
             yes, no = write("yes"), write("no")
-            split = next((n for n, (a, b) in enumerate(zip(yes, no, strict=False)) if a != b), -1)
+            differing = [place for place, pair in enumerate(zip(yes, no, strict=False)) if pair[0] != pair[1]]
+            if not differing:
+                continue
+            split = differing[0]
             # The ids must part at the word, not before it: `r>` `yes` and `r` `>no` would measure how tags are cut.
-            parted = [self.decode(ids[: split + 1]).partition(ANSWER)[2].strip() for ids in (yes, no)]
-            if split < 0 or not all(parted):
+            begun = [self.decode(ids[: split + 1]).partition(ANSWER)[2].strip() for ids in (yes, no)]
+            if not all(begun):
                 continue
             prefix = yes[:split]
             yes_ids, no_ids = self._spellings(write, "yes", prefix), self._spellings(write, "no", prefix)
@@ -231,7 +234,9 @@ class Grammar:
         # Tags may be added tokens themselves: forced tokens stay allowed.
         own = {*self.start, *self.filler}
         for ending in (self.full, self.short):
-            own |= {*ending.prefix, ending.yes.first, *ending.yes.rest, ending.no.first, *ending.no.rest}
+            own |= {*ending.prefix}
+            for answer in (ending.yes, ending.no):
+                own |= {answer.first, *answer.rest}
         never = {token for token, piece in enumerate(self._pieces) if piece is None}
         never |= {token for text, token in self.tokenizer.get_added_vocab().items() if _MARKER.fullmatch(text)}
         never |= {*self.tokenizer.all_special_ids, *placeholders, *self.ends}

@@ -59,7 +59,8 @@ class VlmJudge:
     def judge(self, pairs: Sequence[PicturePair]) -> list[Judgement]:
         """One judgement for each pair, in the engine's batches; pairs of a batch may have different references."""
         pictures = [[*(reference.image for reference in pair.references), pair.query.image] for pair in pairs]
-        return [Judgement.of(reply.text, reply.score, tokens=reply.tokens) for reply in self.engine.respond(pictures)]
+        replies = self.engine.respond(pictures)
+        return [Judgement.of(reply.text, reply.score, tokens=reply.tokens) for reply in replies]
 
 
 def describe_version(checkpoint: Checkpoint, settings: Mapping[str, object]) -> str:
@@ -70,7 +71,8 @@ def describe_version(checkpoint: Checkpoint, settings: Mapping[str, object]) -> 
     parts = [PROMPT_VERSION]
     if checkpoint.folder is not None:
         parts.append(f"weights {fingerprint(checkpoint.folder)}")
-    return ", ".join([*parts, *(f"{name} {value}" for name, value in settings.items() if value is not None)])
+    parts += [f"{name} {value}" for name, value in settings.items() if value is not None]
+    return ", ".join(parts)
 
 
 def load_checkpoint_judge(

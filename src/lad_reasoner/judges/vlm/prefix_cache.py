@@ -121,7 +121,8 @@ class Rows:
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Called by the model: write (rows, heads, tokens, head width); all keys and values up to the length."""
         while len(self.layers) <= layer:
-            self.layers.append((self._allocate(keys, len(self.layers), 0), self._allocate(values, len(self.layers), 1)))
+            number = len(self.layers)
+            self.layers.append((self._allocate(keys, number, 0), self._allocate(values, number, 1)))
         views: list[torch.Tensor] = []
         for kept, new in zip(self.layers[layer], (keys, values), strict=True):
             rows = new.transpose(1, 2).flatten(0, 1)  # (rows · tokens, heads, head width)
