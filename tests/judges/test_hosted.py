@@ -43,7 +43,7 @@ from lad_reasoner.judges.trivial import always_no
 from lad_reasoner.judges.vlm.checkpoint import BUILT_IN
 from lad_reasoner.prompts import build_prompt
 from lad_reasoner.records import Failure, Prediction, Verdict
-from lad_reasoner.remote.client import Alternative, Token
+from lad_reasoner.remote.completion import Alternative, Token
 from lad_reasoner.remote.ledger import Exchange
 from lad_reasoner.remote.prices import Prices
 from lad_reasoner.runner import run as run_judge

@@ -14,7 +14,8 @@ from helpers.chat_server import Act, ChatServer
 from helpers.plant import WebhookReceiver, certificate
 from lad_reasoner.errors import InputError, ServiceError
 from lad_reasoner.remote import client
-from lad_reasoner.remote.client import ChatService, Completion, RefusedError, _seconds, is_same_model
+from lad_reasoner.remote.client import ChatService, RefusedError, _seconds
+from lad_reasoner.remote.completion import Completion
 
 KEY = "sk-very-secret-0123456789"
 BODY = {"model": "tiny", "messages": [{"role": "user", "content": "How many screws?"}]}
@@ -136,97 +137,6 @@ def test_the_end_of_a_response_in_the_words_of_other_services(said: str, finish:
         assert ask(server).finish == finish
 
 
-OTHER_FORMS: dict[str, tuple[Any, tuple[str, str, str, int | None]]] = {  # text, reasoning, finish, output tokens
-    "Responses": (
-        {
-            "object": "response",
-            "model": "m",
-            "output": [
-                {"type": "reasoning", "summary": [{"type": "summary_text", "text": "A lid is off."}]},
-                {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "yes"}]},
-            ],
-            "usage": {"input_tokens": 7, "output_tokens": 5, "total_tokens": 12},
-        },
-        ("yes", "A lid is off.", "stop", 5),
-    ),
-    "Responses, cut off": (
-        {
-            "status": "incomplete",
-            "incomplete_details": {"reason": "max_output_tokens"},
-            "output": [{"type": "message", "content": [{"type": "output_text", "text": "ye"}]}],
-        },
-        ("ye", "", "length", None),
-    ),
-    "Responses, a function": (
-        {"output": [{"type": "function_call", "name": "f", "arguments": "{}"}]},
-        ("", "", "tool_calls", None),
-    ),
-    "Messages": (
-        {
-            "type": "message",
-            "content": [{"type": "thinking", "thinking": "A lid is off."}, {"type": "text", "text": "yes"}],
-            "stop_reason": "end_turn",
-            "usage": {"input_tokens": 7, "output_tokens": 5},
-        },
-        ("yes", "A lid is off.", "stop", 5),
-    ),
-    "Messages, a tool": (
-        {"type": "message", "content": [{"type": "tool_use", "name": "f", "input": {}}], "stop_reason": "tool_use"},
-        ("", "", "tool_calls", None),
-    ),
-    "Gemini": (
-        {
-            "candidates": [
-                {
-                    "content": {"parts": [{"text": "A lid is off.", "thought": True}, {"text": "ye"}, {"text": "s"}]},
-                    "finishReason": "STOP",
-                }
-            ],
-            "usageMetadata": {"promptTokenCount": 7, "candidatesTokenCount": 5, "totalTokenCount": 12},
-            "modelVersion": "m",
-        },
-        ("yes", "A lid is off.", "stop", 5),
-    ),
-    "Gemini, at its limit": (
-        {"candidates": [{"content": {"role": "model"}, "finishReason": "MAX_TOKENS"}]},
-        ("", "", "length", None),
-    ),
-    "Gemini, blocked": ({"promptFeedback": {"blockReason": "SAFETY"}}, ("", "", "content_filter", None)),
-    "Ollama": (
-        {
-            "message": {"role": "assistant", "content": "yes", "thinking": "A lid is off."},
-            "done": True,
-            "done_reason": "stop",
-            "prompt_eval_count": 7,
-            "eval_count": 5,
-        },
-        ("yes", "A lid is off.", "stop", 5),
-    ),
-    "Ollama, generate": ({"response": "yes", "done": True, "done_reason": "length"}, ("yes", "", "length", None)),
-    "text completion": ({"choices": [{"text": "yes", "finish_reason": "stop"}]}, ("yes", "", "stop", None)),
-    "a list of one": (
-        [{"choices": [{"message": {"content": "yes"}, "finish_reason": "stop"}]}],
-        ("yes", "", "stop", None),
-    ),
-}
-
-
-@pytest.mark.parametrize(("body", "expected"), OTHER_FORMS.values(), ids=OTHER_FORMS)
-def test_answers_in_the_forms_of_other_interfaces(body: Any, expected: tuple[str, str, str, int | None]) -> None:
-    with ChatServer(first(Act("raw", json.dumps(body)))) as server:
-        found = ask(server)
-    assert (found.text, found.reasoning, found.finish, found.output_tokens) == expected
-    assert len(server.bodies) == 1
-
-
-def test_log_probabilities_in_the_form_of_responses() -> None:
-    tokens = [{"token": "no", "logprob": -0.1, "top_logprobs": [{"token": "no", "logprob": -0.1}]}]
-    part = {"type": "output_text", "text": "no", "logprobs": tokens}
-    body = {"output": [{"type": "message", "content": [part]}]}
-    with ChatServer(first(Act("raw", json.dumps(body)))) as server:
-        assert [token.token for token in ask(server).written] == ["no"]
-
-
 def test_an_error_in_the_place_of_an_answer_is_tried_again_and_quoted() -> None:
     choice = {"message": {"content": ""}, "finish_reason": "error", "error": {"code": 502, "message": "Overloaded."}}
     act = Act("raw", json.dumps({"choices": [choice]}))
@@ -252,13 +162,6 @@ def test_an_answer_with_a_byte_order_mark_is_read() -> None:
     answer = {"choices": [{"message": {"content": "two"}, "finish_reason": "stop"}]}
     with ChatServer(lambda body, before: Act("raw", "\ufeff" + json.dumps(answer))) as server:
         assert ask(server).text == "two"
-
-
-def test_half_a_character_costs_a_letter_not_the_answer() -> None:
-    choice = {"message": {"content": "a \ud83d b"}, "finish_reason": "stop"}
-    with ChatServer(first(Act("raw", json.dumps({"choices": [choice]})))) as server:
-        assert ask(server).text == "a ? b"
-    assert server.came.total() == 1
 
 
 def test_an_error_within_status_200_counts_as_its_code() -> None:
@@ -317,25 +220,6 @@ def test_no_part_of_the_key_in_any_message(quote: str, status: int, caplog: pyte
         assert not any(KEY[start : start + 5] in message for start in range(len(KEY) - 4))
         assert "6789" not in message
     assert "is wrong" in str(caught.value)
-
-
-MODELS = [
-    ("big", "big", True),
-    ("big", "", True),
-    ("big", "big-001", True),
-    ("gpt-4o", "gpt-4o-2024-08-06", True),
-    ("gpt-4o-latest", "gpt-4o-2024-08-06", True),
-    ("Qwen/Qwen2.5-VL-7B-Instruct", "/models/qwen2.5-vl-7b-instruct", True),
-    ("models/gemini-2.5-flash", "gemini-2.5-flash", True),
-    ("gpt-4o", "gpt-4o-mini-2024-07-18", False),
-    ("big", "cheap-model", False),
-    ("llama-3", "llama-2", False),
-]
-
-
-@pytest.mark.parametrize(("asked", "answered", "same"), MODELS)
-def test_which_names_are_of_the_same_model(asked: str, answered: str, same: bool) -> None:
-    assert is_same_model(asked, answered) is same
 
 
 def test_silence_ends_at_the_timeout_and_is_tried_again() -> None:

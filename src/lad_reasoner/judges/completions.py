@@ -15,7 +15,7 @@ from lad_reasoner.answers import parse_response
 from lad_reasoner.judges.served_grammar import quote_tags
 
 if TYPE_CHECKING:
-    from lad_reasoner.remote.client import Token
+    from lad_reasoner.remote.completion import Token
 
 # In tags, or in an object of the JSON schema.
 _ANSWER = re.compile(r'(?:<answer>\s*|"yes_or_no"\s*:\s*")(yes|no)(?:\s*</answer>|")', re.IGNORECASE)

@@ -62,11 +62,13 @@ from lad_reasoner.judges.served_grammar import (
     read_json,
 )
 from lad_reasoner.prompts import PROMPT_VERSION, build_messages, build_prompt
+from lad_reasoner.remote.completion import is_same_model
 from lad_reasoner.remote.ledger import FINAL, UNFINISHED, BudgetSpentError, Exchange, Ledger
 from lad_reasoner.remote.prices import Prices, budget_needs_prices, estimate_tokens, parse_prices
 
 if TYPE_CHECKING:
-    from lad_reasoner.remote.client import ChatService, Completion
+    from lad_reasoner.remote.client import ChatService
+    from lad_reasoner.remote.completion import Completion
 
 logger = logging.getLogger(__name__)
 
@@ -304,8 +306,6 @@ class HostedJudge:
         self.ledger.check_means()
 
     def _judge(self, service: ChatService, pair: PicturePair, unusable: dict[str, Exchange]) -> Judgement:
-        from lad_reasoner.remote.client import is_same_model
-
         pictures = [within_budget(picture.image, self.max_pixels) for picture in (*pair.references, pair.query)]
         key = self._key(pictures)
         exchange = self._unusable.pop(key, None)

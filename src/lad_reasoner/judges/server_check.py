@@ -26,7 +26,7 @@ from lad_reasoner.judges.hosted import HostedJudge
 from lad_reasoner.judges.served_grammar import FORMS
 
 if TYPE_CHECKING:
-    from lad_reasoner.remote.client import Completion
+    from lad_reasoner.remote.completion import Completion
 
 SIDE = 336  # pixels
 PAIRS = 3  # on which the grammar is checked

@@ -16,7 +16,6 @@ import contextlib
 import ipaddress
 import json
 import logging
-import math
 import os
 import random
 import re
@@ -32,14 +31,12 @@ from typing import Any
 
 import httpx2
 from PIL import Image
-from pydantic import BaseModel, Field, TypeAdapter, ValidationError, field_validator
 
 from lad_reasoner.errors import InputError, ServiceError
 from lad_reasoner.files.jsonl import load_json
 from lad_reasoner.files.pictures import picture_uri
-from lad_reasoner.records import Record
 from lad_reasoner.remote.certificates import explain_certificate
-from lad_reasoner.remote.other_forms import as_completion
+from lad_reasoner.remote.completion import Completion, parse_body, read_body
 
 logger = logging.getLogger(__name__)
 
@@ -56,59 +53,7 @@ _EMPTY_ACCOUNT = re.compile(
     r"insufficient[_ ](quota|balance|funds|credits?)|credit balance|(not enough|out of|no|more) credits", re.IGNORECASE
 )
 _MASKED = re.compile(r"\S*(?:\*{2,}|\.{3}|…|[xX]{4,})\S*")  # a word with a masked middle, as services quote keys
-# Why a response ended, in the words of other services -> OpenAI's.
-_FINISHES = {
-    **dict.fromkeys(("max_tokens", "max_output_tokens", "model_length", "token_limit"), "length"),
-    **dict.fromkeys(("safety", "refusal", "blocked", "recitation", "prohibited_content"), "content_filter"),
-    "function_call": "tool_calls",
-}
-REFUSAL = "refusal"  # why a response ended that is the model's refusal, in a field of its own
-# With these, an answer without text is final: another try would bring the same, and cost the same.
-_FINAL = ("length", "content_filter", "tool_calls", REFUSAL)
-_REASONING_PARTS = ("thinking", "reasoning", "reasoning_text")
-_VERSION = re.compile(r"(?:[-@:](?:\d[\d.-]*|v\d+|latest|preview|free))*")
 _last_notice: dict[str, float] = {}  # address -> time of the last message about retries
-
-
-class Alternative(Record):
-    """A token and the logarithm of its probability; minus infinity where the service says null."""
-
-    token: str
-    logprob: float = Field(le=1)  # services round; a value far above 0 is not a log-probability
-
-    @field_validator("logprob", mode="before")
-    @classmethod
-    def _read_null(cls, value: Any) -> Any:
-        # JSON has no number for what SGLang gives the words that a grammar forbids.
-        return -math.inf if value is None else value
-
-
-class Token(Alternative):
-    """A token that the model wrote, and the most probable tokens at its place."""
-
-    top_logprobs: tuple[Alternative, ...] = ()
-
-
-class Completion(Record):
-    """A service's answer. Token counts are None if the service gave none; output includes hidden reasoning.
-
-    `reasoning` is the part that the service separated from the text. `written` holds the tokens, if the service gave
-    log-probabilities.
-    """
-
-    text: str
-    finish: str
-    model: str
-    input_tokens: int | None
-    output_tokens: int | None
-    reasoning: str = ""
-    written: tuple[Token, ...] = ()
-    cached_tokens: int | None = None
-
-    @property
-    def empty(self) -> bool:
-        """Neither text nor reasoning, for no reason that the service gives: the next try may bring an answer."""
-        return self.finish not in _FINAL and not (self.text.strip() or self.reasoning.strip())
 
 
 class RefusedError(ServiceError):
@@ -309,36 +254,17 @@ class ChatService:
 
     def _read(self, content: bytes, model: str) -> Completion:
         try:
-            body = _parse(content.removeprefix(codecs.BOM_UTF8))
+            body = parse_body(content.removeprefix(codecs.BOM_UTF8))
         except ValueError:
             code = _error_in(content).get("code")
             if isinstance(code, int) and 400 <= code < 500:  # a router's error, with the status that it got itself
                 self._check_status(code, content, model)
             kind = "an error with status 200" if code else "an answer that is not a chat completion"
             raise _TemporaryError(f"{kind}{self._excerpt(content)}{self._proxy}", garbled=True) from None
-        choice, usage = body.choices[0], body.usage
-        if choice.error:  # of a router: the provider behind it failed
-            fault = self._excerpt(json.dumps({"error": choice.error}).encode())
+        if error := body.choices[0].error:  # of a router: the provider behind it failed
+            fault = self._excerpt(json.dumps({"error": error}).encode())
             raise _TemporaryError(f"an answer that holds an error{fault}", garbled=True)
-        message, finish = choice.message, choice.finish_reason or ""
-        finish = _FINISHES.get(finish.lower(), self._blank(finish))
-        text, reasoning = _join_parts(message.content)
-        separate, _ = _join_parts(message.reasoning_content or message.reasoning or message.reasoning_details)
-        refusal = "" if text.strip() else _find_refusal(message)
-        if refusal:
-            text, finish = refusal, REFUSAL
-        elif finish == "stop" and (message.tool_calls or message.function_call):
-            finish = "tool_calls"
-        return Completion(
-            text=self._blank(text),
-            finish=finish,
-            model=self._blank(body.model or ""),
-            input_tokens=usage.prompt_tokens if usage else None,
-            output_tokens=max(usage.completion_tokens, usage.total_tokens - usage.prompt_tokens) if usage else None,
-            reasoning=self._blank(separate or reasoning),
-            written=choice.logprobs,
-            cached_tokens=usage.prompt_tokens_details.get("cached_tokens") if usage else None,
-        )
+        return read_body(body, self._blank)
 
     def _excerpt(self, content: bytes) -> str:
         """A colon and the beginning of the service's message on one line; empty if the body is."""
@@ -386,99 +312,6 @@ class _TemporaryError(Exception):
         super().__init__(message)
         self.retry_after, self.late, self.broke = retry_after, late, broke
         self.garbled = garbled  # it came with status 200
-
-
-class _Message(BaseModel):
-    content: Any = None
-    reasoning_content: Any = None
-    reasoning: Any = None
-    reasoning_details: Any = None
-    refusal: Any = None
-    tool_calls: Any = None
-    function_call: Any = None
-
-
-class _Choice(BaseModel):
-    message: _Message
-    error: Any = None
-    finish_reason: str | None = None
-    logprobs: tuple[Token, ...] = ()
-
-    @field_validator("logprobs", mode="before")
-    @classmethod
-    def _forgive(cls, value: Any) -> Any:
-        try:
-            return TypeAdapter(tuple[Token, ...]).validate_python(value["content"])
-        except (TypeError, KeyError, ValidationError):
-            return ()
-
-
-class _Usage(BaseModel):
-    prompt_tokens: int = Field(gt=0)  # 0 of a question with a picture is no count
-    completion_tokens: int = Field(default=0, ge=0)
-    total_tokens: int = Field(default=0, ge=0)
-    prompt_tokens_details: dict[str, int | None] = {}
-
-    @field_validator("prompt_tokens_details", mode="before")
-    @classmethod
-    def _forgive(cls, value: Any) -> Any:
-        counts = value.items() if isinstance(value, dict) else ()
-        return {name: count for name, count in counts if isinstance(count, int)}
-
-
-class _Body(BaseModel):
-    model: str | None = None
-    choices: list[_Choice] = Field(min_length=1)
-    usage: _Usage | None = None
-
-    @field_validator("usage", mode="before")
-    @classmethod
-    def _forgive(cls, value: Any) -> Any:
-        # An answer that was paid for is not dropped because its token counts are malformed.
-        try:
-            return _Usage.model_validate(value)
-        except ValidationError:
-            return None
-
-
-def _parse(content: bytes) -> _Body:
-    """An answer, also one in another interface's form; ValueError for anything else."""
-    try:
-        return _Body.model_validate_json(content)
-    except ValidationError:
-        # Bytes that are not UTF-8, and half of a character that is written as two, cost one letter, not the answer.
-        body = as_completion(load_json(content.decode("utf-8", "replace")))
-        return _Body.model_validate_json(json.dumps(body, ensure_ascii=False).encode("utf-8", "replace"))
-
-
-def is_same_model(asked: str, answered: str) -> bool:
-    """True if the answering model is the one asked for, perhaps under another path or with its version."""
-    wanted, name = (text.lower().rpartition("/")[2] for text in (asked, answered))
-    wanted = wanted.removesuffix("-latest")
-    return not name or (name.startswith(wanted) and _VERSION.fullmatch(name[len(wanted) :]) is not None)
-
-
-def _join_parts(content: Any) -> tuple[str, str]:
-    """Text and reasoning of a message's content: a string, or typed parts, which may hold parts again."""
-    if isinstance(content, str):
-        return content, ""
-    text = reasoning = ""
-    for part in [content] if isinstance(content, dict) else content if isinstance(content, list) else ():
-        if not isinstance(part, dict):
-            text += part if isinstance(part, str) else ""
-        elif part.get("type") in _REASONING_PARTS or "thinking" in part:
-            thought = next((part[name] for name in (*_REASONING_PARTS, "text", "content") if part.get(name)), "")
-            reasoning += "".join(_join_parts(thought))
-        else:
-            text += _join_parts(part.get("text") or part.get("content"))[0]
-    return text, reasoning
-
-
-def _find_refusal(message: _Message) -> str:
-    """The model's refusal, in a field or among the parts of the content."""
-    parts = message.content if isinstance(message.content, list) else []
-    refusals = [part.get("refusal") for part in parts if isinstance(part, dict)]
-    return "".join(_join_parts(refusal)[0] for refusal in (message.refusal, *refusals))
 
 
 def _is_filtered(content: bytes) -> bool:

@@ -31,12 +31,14 @@ from lad_reasoner.data.teachers.teacher import Answered, CostEstimate, Outcome, 
 from lad_reasoner.errors import ImageError, ServiceError, require
 from lad_reasoner.files.bit_depth import DEEP
 from lad_reasoner.files.pictures import KEPT_SIDE, open_picture, read_picture
+from lad_reasoner.remote.completion import is_same_model
 from lad_reasoner.remote.ledger import FINAL, UNFINISHED, BudgetSpentError, Exchange, Ledger
 from lad_reasoner.remote.prices import Bill, Prices, estimate_tokens
 from lad_reasoner.text import first_problem, printable
 
 if TYPE_CHECKING:
-    from lad_reasoner.remote.client import ChatService, Completion
+    from lad_reasoner.remote.client import ChatService
+    from lad_reasoner.remote.completion import Completion
 
 logger = logging.getLogger(__name__)
 
@@ -205,8 +207,6 @@ class RemoteTeacher:
         return self.ledger.recall(key)
 
     def _ask(self, service: ChatService, key: str, request: Request, turns: list[dict[str, Any]]) -> Exchange:
-        from lad_reasoner.remote.client import is_same_model
-
         def read(completion: Completion) -> Exchange:
             size, answer = completion.input_tokens, completion.output_tokens
             if size is None and completion.finish != "content_filter":

@@ -1,8 +1,10 @@
 """What was measured between one query and the references, from which score, places and wording are made.
 
-measurement = matcher.compare(query)
-measurement.statistic                            # one relative distance for the whole picture
-measurement.anomaly_map(640, 480)                # where; float32 (480, 640)
+    measurement = matcher.compare(query)
+    measurement.statistic                            # one relative distance for the whole picture
+    measurement.anomaly_map(640, 480)                # where; float32 (480, 640)
+
+`matching.py` makes it.
 """
 
 from __future__ import annotations

@@ -1,8 +1,10 @@
 """Pictures as they are compared: at working size, in several orientations, dithered for the network.
 
-size = working_size(references[0], backbone.multiple)        # (384, 384)
-views = orientations(fit_to(references[0], size))            # turned by 0, 45, …, 315 degrees
-features = backbone.features(dither(views[0]), size)
+    size = working_size(references[0], backbone.multiple)        # (384, 384)
+    views = orientations(fit_to(references[0], size))            # turned by 0, 45, …, 315 degrees
+    features = backbone.features(dither(views[0]), size)
+
+The working size has the aspect of the first reference; all other pictures are stretched to it.
 """
 
 from __future__ import annotations
