@@ -70,7 +70,11 @@ def label_counts(counts: Mapping[str, int]) -> str:
 
 def first_problem(error: ValidationError) -> str:
     """The first problem of a Pydantic error: `field.of.record: problem`, without the input."""
-    problem = error.errors(include_url=False, include_input=False)[0]
+    return describe_problem(error.errors(include_url=False, include_input=False)[0])
+
+
+def describe_problem(problem: Mapping[str, Any]) -> str:
+    """One of the problems that Pydantic lists: `field.of.record: problem`."""
     # Pydantic names the branch of a union of literals, too, with all that they allow.
     field = ".".join(str(part) for part in problem["loc"] if not str(part).startswith("literal["))
     sentence = str(problem["msg"]).removeprefix("Value error, ")  # before those of our own validators

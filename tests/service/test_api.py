@@ -147,6 +147,13 @@ def test_zones_are_sent_and_previewed(served: Served) -> None:
         assert refused.status == 422 and problem in refused.error
 
 
+def test_an_unknown_reason_is_named_by_its_field_alone(served: Served) -> None:
+    number = served.inspect(grey_png(100)).json["id"]
+    body = {"opinion": "good", "reason": "supplier"}
+    refused = served.ask("POST", f"/v1/stations/station/inspections/{number}/feedback", body)
+    assert refused.status == 422 and refused.error.startswith("body.reason: Input should be 'allowed variation', ")
+
+
 CONFIG = '[parameters]\n"path.station" = "station"\n"path.number" = 1\n"body.station" = "station"\n'
 CHECKS = "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance"
 

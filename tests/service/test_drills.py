@@ -156,7 +156,7 @@ def test_wrong_content(served: Served) -> None:
 def test_unknown_things(served: Served) -> None:
     for station in ("other", "../station", "/etc", "x" * 60):
         assert served.inspect(grey_png(100), station=station).status == 404
-    assert "there are station" in served.inspect(grey_png(100), station="other").error
+    assert "no station other; served: station" in served.inspect(grey_png(100), station="other").error
     for path in (
         "/v1/stations/other",
         "/v1/stations/..%2f..%2fetc/inspections",

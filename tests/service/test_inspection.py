@@ -18,8 +18,9 @@ from lad_reasoner.files.pictures import Picture
 from lad_reasoner.files.whole import hash_file
 from lad_reasoner.judge import Judgement, PicturePair
 from lad_reasoner.records import Failure
-from lad_reasoner.service.inspection import Decision, OpenStation
+from lad_reasoner.service.inspection import Decision, OpenStation, StaleLimitError
 from lad_reasoner.service.station import Station
+from lad_reasoner.service.summary import describe_station
 
 
 @pytest.fixture(scope="module")
@@ -94,6 +95,35 @@ def test_a_command_to_mend_a_station_can_be_pasted(station: Path, tmp_path: Path
     shutil.copytree(station, folder)
     with pytest.raises(InputError, match=rf"`lad-reasoner station calibrate '{folder}'`$"):
         OpenStation(folder, Grey())
+
+
+@pytest.mark.parametrize("field", ["limit", "unsure_from"])
+def test_a_limit_that_was_moved_by_hand_promises_nothing(field: str, station: Path, tmp_path: Path) -> None:
+    """`show` went on to promise the rate of the limit before."""
+    folder = tmp_path / "s"
+    shutil.copytree(station, folder)
+    as_made = Station.load(folder)
+    lowest = min(as_made.normal_scores)
+    as_made.model_copy(update={"unsure_from": lowest, field: lowest}).save(folder)
+    with pytest.raises(StaleLimitError, match=rf"toml: {field}: 19 of 20 normal pictures score above .*; delete max_f"):
+        OpenStation(folder)
+    said = describe_station(Station.load(folder))
+    assert not [line for line in said if "at most" in line]
+    assert [line for line in said if line.startswith(f"note: {field}: 19 of 20 normal pictures")]
+    by_hand = {"max_false_alarms": None, "max_unsure": None}
+    Station.load(folder).model_copy(update=by_hand).save(folder)
+    OpenStation(folder)
+    as_made.model_copy(update={"limit": 1.0}).save(folder)  # a higher limit keeps the promise
+    OpenStation(folder)
+
+
+def test_a_reference_that_is_gone_brings_the_mend(station: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "s"
+    shutil.copytree(station, folder)
+    gone = Station.load(folder).references[0]
+    (folder / gone).unlink()
+    with pytest.raises(InputError, match=rf"toml: references: {gone}: no such file; put it back, or delete its line"):
+        OpenStation(folder)
 
 
 class Mapped(Grey):

@@ -150,13 +150,19 @@ def test_all_pictures_that_cannot_be_used_are_named(tmp_path: Path) -> None:
     assert str(normals[3]) in message and str(normals[7]) in message
 
 
+def test_a_mistyped_name_brings_the_one_that_is_there(tmp_path: Path) -> None:
+    grey_pictures(tmp_path / "good", [100, 101])
+    with pytest.raises(InputError, match=rf"god: no such file; did you mean {tmp_path / 'good'}\?$"):
+        create_station(tmp_path / "s", [tmp_path / "god"], judge="pixel-difference")
+
+
 def test_normals_of_another_product_are_told(tmp_path: Path) -> None:
     """Their scores made a limit above which nothing is, and nothing was said."""
     _, station = grey_station(tmp_path / "own", judge="helpers.stations:Grey")
     told = [line for line in describe_station(station) if line.startswith("note: ")]
     assert told == []
     strange = station.model_copy(
-        update={"normals": tuple(each.model_copy(update={"score": 0.9}) for each in station.normals)}
+        update={"limit": 0.9, "normals": tuple(each.model_copy(update={"score": 0.9}) for each in station.normals)}
     )
     (note,) = [line for line in describe_station(strange) if line.startswith("note: ")]
     assert "20 of 20 normal pictures are anomalous by the judge's own limit of 0.5: check that they show the" in note

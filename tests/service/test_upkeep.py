@@ -59,8 +59,10 @@ def test_drift(station: Path, tmp_path: Path) -> None:
     # Pictures that made the station hid a drift, and nothing said so.
     mixed = measure_drift(opened, sorted(station.glob("normals/*"))[:3] + grey_pictures(tmp_path / "more", [113] * 9))
     assert "; 3 of them made the station, which hides a drift: leave" in describe_drift(mixed, opened.station)
-    with pytest.raises(InputError, match="3 recent pictures are too few"):
+    with pytest.raises(InputError, match=r"^--recent: too few to see a drift: 3 recent pictures; give 8 or more$"):
         measure_drift(opened, grey_pictures(tmp_path / "few", [100, 101, 102]))
+    with pytest.raises(InputError, match=r"sane: no such file; did you mean .*same\?$"):
+        measure_drift(opened, [tmp_path / "sane"])
     with pytest.raises(InputError, match="no such file"):
         measure_drift(opened, [tmp_path / "gone.png"] * 9)
 

@@ -212,7 +212,7 @@ def _open(source: PictureSource, name: str) -> Iterator[Image.Image]:
     elif isinstance(source, np.ndarray):
         yield _from_array(source, name)
     elif isinstance(source, str | Path):
-        _check_file(Path(source), name)
+        check_file(Path(source), name)
         # Closing, unlike the end of Pillow's own `with`, frees the pixels before the next decoder starts.
         with closing(_identify(source, name)) as image:
             yield image
@@ -248,7 +248,7 @@ def _formats() -> tuple[str, ...]:
     return tuple(name for name in FORMATS if name in Image.OPEN)
 
 
-def _check_file(path: Path, name: str) -> None:
+def check_file(path: Path, name: str) -> None:
     """ImageError for what is not a file with content."""
     try:
         status = path.stat()

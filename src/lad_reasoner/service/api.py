@@ -85,6 +85,7 @@ from lad_reasoner.service.teaching import (
     roll_back_change,
 )
 from lad_reasoner.service.telemetry import Telemetry
+from lad_reasoner.text import describe_problem
 from lad_reasoner.version import __version__
 
 logger = logging.getLogger(__name__)
@@ -401,10 +402,7 @@ def _add_error_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def refuse_fields(request: Request, error: RequestValidationError) -> Response:
-        problem = error.errors()[0]
-        return answer(
-            request, 422, f"{'.'.join(map(str, problem['loc']))}: {problem['msg'].removeprefix('Value error, ')}"
-        )
+        return answer(request, 422, describe_problem(error.errors()[0]))
 
     @app.exception_handler(HTTPException)
     async def refuse_request(request: Request, error: HTTPException) -> Response:

@@ -10,6 +10,7 @@ yourself: `run(judge, [(station, picture), …], lambda item: item[0].read(item[
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -31,12 +32,12 @@ from lad_reasoner.judge import Judge, Judgement, PicturePair
 from lad_reasoner.judges import load_judge
 from lad_reasoner.records import Box, Checked, Failure, Outcome, Verdict
 from lad_reasoner.runner import Judged, judge_batch, run
-from lad_reasoner.service.conformal import p_value
+from lad_reasoner.service.conformal import allowed_above, p_value
 from lad_reasoner.service.rules import RuleChecker, broken_rules, name_broken
 from lad_reasoner.service.second_look import SecondLook
 from lad_reasoner.service.station import FILE, JUDGE_LIMIT, STUDIED, TESTS, Station, path_inside, station_folder
 from lad_reasoner.service.zones import LEAST_VISIBLE, PlacedZones
-from lad_reasoner.text import place_words, printable
+from lad_reasoner.text import counted, listed, place_words, printable
 
 MAP_CORE = 0.6  # of the map's maximum: from here on a cell belongs to a box that the judge did not give
 MOST_BOXES = 3  # of those that are read from the map
@@ -78,7 +79,25 @@ def load_station_judge(station: Station, given: Mapping[str, Any] | None = None)
 
 
 class StaleLimitError(InputError):
-    """The limit of a station was made with another version of its judge, or with other zones: calibrate it."""
+    """The limit is not the one that was made with this judge, these zones and this promise: calibrate the station."""
+
+
+def unkept_promise(station: Station) -> str:
+    """Which limit breaks its promise, since it was moved by hand: more normals lie above it than the promise allows."""
+    if station.max_false_alarms is None:
+        return ""
+    limits = {"limit": (station.limit, station.max_false_alarms)}
+    if station.max_unsure is not None:
+        limits["unsure_from"] = (station.unsure_from, min(0.999, station.max_false_alarms + station.max_unsure))
+    scores = station.normal_scores
+    for name, (limit, rate) in limits.items():
+        above = 0 if limit is None else sum(score > limit for score in scores)
+        if above > max(0, allowed_above(len(scores), rate)):
+            return (
+                f"{name}: {above} of {counted(len(scores), 'normal picture')} score above {limit:g}, too many for "
+                "what is promised; delete max_false_alarms and max_unsure if the limits are yours"
+            )
+    return ""
 
 
 class OpenStation:
@@ -114,6 +133,16 @@ class OpenStation:
             raise StaleLimitError(
                 f"{printable(self.folder / FILE)}: zones: not those that the limit was made with; "
                 f"make it anew with `lad-reasoner station calibrate {shlex.quote(printable(self.folder))}`"
+            )
+        if station is None and (unkept := unkept_promise(self.station)):
+            raise StaleLimitError(
+                f"{printable(self.folder / FILE)}: {unkept}, or "
+                f"make them anew with `lad-reasoner station calibrate {shlex.quote(printable(self.folder))}`"
+            )
+        if gone := [name for name in self.station.references if not os.path.lexists(self.folder / name)]:
+            raise InputError(
+                f"{printable(self.folder / FILE)}: references: {listed(gone)}: no such file; put it back, or delete "
+                f"its line and run `lad-reasoner station calibrate {shlex.quote(printable(self.folder))}`"
             )
         self.inspector = Inspector(self.judge, [path_inside(self.folder, name) for name in self.station.compared])
         self.zones = PlacedZones(self.station, self.folder, self.references) if self.station.zones else None

@@ -229,7 +229,7 @@ class Runtime:
         if name in self.stale:
             raise MachineError(self.stale[name][1])
         if name not in self.stations:
-            offer = f"there are {listed(list(self.stations))}" if self.stations else "none is served"
+            offer = f"served: {listed(list(self.stations))}" if self.stations else "none is served"
             raise AbsentError(f"no station {printable(name)[:100]}; {offer}")
         return self.stations[name]
 

@@ -21,7 +21,7 @@ import numpy as np
 from pydantic import ValidationError
 
 from lad_reasoner.errors import InputError, require
-from lad_reasoner.files.pictures import Picture, open_picture, read_picture
+from lad_reasoner.files.pictures import Picture, check_file, open_picture, read_picture
 from lad_reasoner.files.whole import describe_write_error, lock, own_folder, write_whole
 from lad_reasoner.judge import Judge
 from lad_reasoner.progress import Track, silent
@@ -369,6 +369,7 @@ def _refuse_twice(*groups: Sequence[Path]) -> None:
     """A normal picture that is a reference, or is there twice, would make the promise false."""
     first: dict[str, Path] = {}
     for path in (path for group in groups for path in group):
+        check_file(path, printable(path))
         try:
             digest = hashlib.sha256(path.read_bytes()).hexdigest()
         except OSError as error:

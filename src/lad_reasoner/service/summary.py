@@ -10,6 +10,7 @@ from typing import get_args
 from lad_reasoner.files.pictures import read_picture
 from lad_reasoner.records import Outcome
 from lad_reasoner.service.conformal import balanced_rate, conformal_limit, expected_misses, false_alarm_interval
+from lad_reasoner.service.inspection import unkept_promise
 from lad_reasoner.service.rules import describe_check
 from lad_reasoner.service.station import JUDGE_LIMIT, Station, path_inside, station_folder
 from lad_reasoner.service.upkeep import Drift, Rescored, Stood
@@ -35,9 +36,14 @@ def describe_station(station: Station) -> list[str]:
         lines.append(f"{counted(len(station.rules.active), 'rule')}; `lad-reasoner station rules --show` lists them")
     if station.limit is None:
         return [*lines, "no limit of its own: the judge's answer stands, and no rate of false alarms is promised"]
+    unkept = unkept_promise(station)
+    if unkept:
+        lines.append(f"note: {unkept}, or make them anew with `lad-reasoner station calibrate`")
     lines.append(f"anomalous above {station.limit:.4f}{_promise(station)}")
     if station.unsure_from is not None:
-        promised = "" if station.max_unsure is None else f": at most {_percent(station.max_unsure)} of good parts"
+        promised = (
+            "" if station.max_unsure is None or unkept else f": at most {_percent(station.max_unsure)} of good parts"
+        )
         lines.append(f"unsure above {station.unsure_from:.4f}{promised}")
     if station.bad:
         lines += _misses(station)
@@ -57,7 +63,7 @@ def _doubts(station: Station) -> list[str]:
 
 
 def _promise(station: Station) -> str:
-    if station.max_false_alarms is None:
+    if station.max_false_alarms is None or unkept_promise(station):
         return ": set by hand, no rate of false alarms is promised"
     if station.folds is not None:
         return (

@@ -21,11 +21,13 @@ from PIL import Image, ImageChops, ImageEnhance, ImageFilter
 from scipy.stats import ks_2samp
 
 from lad_reasoner.errors import InputError
+from lad_reasoner.files.pictures import check_file
 from lad_reasoner.progress import Track, silent
 from lad_reasoner.records import Estimate, Failure, Outcome, share_of
 from lad_reasoner.service.folds import leave_folds_out
 from lad_reasoner.service.inspection import Decision, OpenStation, outcome_of
 from lad_reasoner.service.station import ScoredPicture, path_inside
+from lad_reasoner.text import counted, printable
 
 DRIFT = 0.01  # a p-value of the test below this is called drift
 SAME = 0.01  # a score that changes by no more is the same
@@ -93,8 +95,11 @@ def measure_drift(opened: OpenStation, recent: Sequence[Path], track: Track = si
     normals = opened.station.normal_scores
     if not normals:
         raise InputError(f"{opened.station.name}: has no normal pictures to compare with")
+    for path in recent:  # first: the name of a folder that was mistyped is one picture too few
+        check_file(path, printable(path))
     if len(recent) < LEAST_RECENT:
-        raise InputError(f"{len(recent)} recent pictures are too few to see a drift; give {LEAST_RECENT} or more")
+        count = counted(len(recent), "recent picture")
+        raise InputError(f"--recent: too few to see a drift: {count}; give {LEAST_RECENT} or more")
     decisions: list[Decision] = []
     for decision in track(opened.inspect(recent), len(recent), "Looking for drift"):
         if isinstance(decision, Failure):
