@@ -260,6 +260,32 @@ def test_a_complete_set_pays_again_for_refused_questions_only_where_told_to(tmp_
     assert json.loads((tmp_path / "sft/manifest.json").read_text())["complete"] is True
 
 
+def test_a_set_that_a_budget_ended_pays_for_no_refused_question_twice(tmp_path: Path) -> None:
+    """Each start paid for them again, until the set was complete."""
+    for i in range(12):
+        draw(tmp_path / f"lamp/bad/{i}.png", i)
+
+    refused: set[str] = set()
+
+    def stubborn(body: dict[str, Any], before: int) -> Act:
+        picture = body["messages"][0]["content"][0]["image_url"]["url"]
+        if len(server.bodies) in (3, 5, 7):
+            refused.add(picture)
+        text = json.dumps({"anomalous": True, "answer": "Yes, it is scratched."})
+        return Act("answer", "I cannot say." if picture in refused else text)
+
+    with ChatServer(stubborn, usage={"prompt_tokens": 1_000_000, "completion_tokens": 0}) as server:
+        command = ["data", "sft", "lamp", "--out", "sft", "--teacher", server.url, "--teacher-model", "t"]
+        command += ["--concurrency", "1", "--prices", "1,1", "--budget"]
+        for budget in ("9", "11", "13", "40"):
+            done = call(*command, budget, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert "whose answers an earlier run refused were not asked again; --teacher-attempts N asks" in done.stderr
+        assert sum(server.paid.values()) == len(server.bodies) == 15, "three questions were asked twice, nine once"
+        assert call(*command, "40", "--teacher-attempts", "1", cwd=tmp_path).returncode == 0
+        assert len(server.bodies) == 18
+
+
 def test_a_budget_that_is_spent_leaves_the_rest_for_later(tmp_path: Path) -> None:
     for i in range(30):
         draw(tmp_path / f"lamp/bad/{i}.png", i)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from lad_reasoner.data.sets.pool import Pool
     from lad_reasoner.data.teachers.teacher import Teacher
 
+ATTEMPTS = 2  # of a teacher at a question in a run
 RENDER_FIRST = "Example: lad-reasoner data miniloco m --products training --per-class 5 &&"
 Framework = Literal["llama-factory", "easyr1", "ms-swift", "inspect", "lmms-eval", "vlmevalkit", "mmad"]
 
@@ -97,7 +98,7 @@ def sft(
     teacher_attempts: Annotated[
         int | None,
         typer.Option(
-            metavar="N", min=1, help="Answers to a question in one run until one is usable.", show_default="2"
+            metavar="N", min=1, help="Answers to a question in one run until one is usable.", show_default=str(ATTEMPTS)
         ),
     ] = None,
     teacher_temperature: Annotated[
@@ -137,7 +138,7 @@ def sft(
     from lad_reasoner.data.sets.sft import UNANSWERED, build_sft, is_refused, plan_sft
     from lad_reasoner.report.terminal import track
 
-    settled = _is_settled(out) and teacher_attempts is None
+    in_total = _attempts_in_total(out) if teacher_attempts is None else None
     hints = read_mmad(mmad, knowledge)
     settings = None if teacher_temperature is None else {"temperature": teacher_temperature}
     kept = cache or out / "teacher.jsonl"
@@ -155,7 +156,7 @@ def sft(
         },
         cache=kept,
         concurrency=concurrency,
-        again=not settled,
+        in_total=in_total,
     )
     pool = _gather(sources, mvtec_ad, visa)
     plan = plan_sft(pool, hints, good_share=good_share, per_picture=per_picture, seed=seed, track=track)
@@ -184,10 +185,9 @@ def sft(
         unasked = counted(manifest["unasked"], "question")
         verb = "is" if manifest["unasked"] == 1 else "are"
         raise InputError(f"{out}: {unasked} {verb} still to be asked; run the same command again{more}")
-    if settled and any(map(is_refused, manifest["refused"])):
+    if in_total is not None and any(map(is_refused, manifest["refused"])):
         print(
-            "note: the set was complete, so questions whose answers were all refused were not asked again; "
-            "--teacher-attempts N asks them",
+            "note: questions whose answers an earlier run refused were not asked again; --teacher-attempts N asks them",
             file=sys.stderr,
         )
     if not manifest["records"]:
@@ -431,17 +431,22 @@ _TEACHER_OPTIONS = {
 }
 
 
-def _is_settled(out: Path) -> bool:
-    """Whether an earlier run completed the set, and not without a record."""
-    from lad_reasoner.data.sets.built_set import MANIFEST, read_manifest
+def _attempts_in_total(out: Path) -> int | None:
+    """How often a question is asked where answers of earlier runs count; None where they do not.
 
-    if not (out / MANIFEST).is_file():
-        return False
-    manifest = read_manifest(out)
-    return manifest.get("complete") is True and manifest.get("records", 0) > 0
+    Once in a complete set, so that what was refused is not asked again, and `ATTEMPTS` times in an interrupted one. A
+    set without a record says nothing: the service may be another by now.
+    """
+    from lad_reasoner.data.sets.built_set import MANIFEST, METADATA, read_manifest
+
+    if not (out / MANIFEST).is_file() or not (out / METADATA).is_file() or not (out / METADATA).stat().st_size:
+        return None
+    return 1 if read_manifest(out).get("complete") is True else ATTEMPTS
 
 
-def _load_teacher(name: str, flags: Mapping[str, Any], *, cache: Path, concurrency: int, again: bool) -> Teacher:
+def _load_teacher(
+    name: str, flags: Mapping[str, Any], *, cache: Path, concurrency: int, in_total: int | None
+) -> Teacher:
     given = {flag: value for flag, value in flags.items() if value is not None}
     if name == "offline":
         from lad_reasoner.data.teachers.offline import OfflineTeacher
@@ -466,8 +471,8 @@ def _load_teacher(name: str, flags: Mapping[str, Any], *, cache: Path, concurren
         cache=cache,
         prices=cost,
         concurrency=concurrency,
-        again=again,
-        **{"attempts": 2, **options},
+        in_total=in_total is not None,
+        **{"attempts": in_total or ATTEMPTS, **options},
     )
 
 

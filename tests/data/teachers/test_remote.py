@@ -272,13 +272,13 @@ def test_malformed_answers_are_bounded_counted_and_paid_once(tmp_path: Path, pic
         assert (len(server.bodies), first.paid.answers) == (3, 3)
         more = teacher(server.url, tmp_path, attempts=4)
         assert more.estimate([question(picture)]).expected.answers == 1
-        never = teacher(server.url, tmp_path, attempts=4, again=False)
+        never = teacher(server.url, tmp_path, attempts=3, in_total=True)
         assert never.estimate([question(picture)]).expected.answers == 0
         (outcome,) = answers(never, [question(picture)])
         assert isinstance(outcome, Unanswered) and len(outcome.complaints) == 3
         assert (len(server.bodies), never.paid.answers, never.recalled.answers) == (3, 0, 3)
         (other,) = answers(never, [question(picture, "another question")])
-        assert isinstance(other, Unanswered) and len(server.bodies) == 3 + 4
+        assert isinstance(other, Unanswered) and len(server.bodies) == 3 + 3
 
 
 def test_a_question_that_was_given_up_is_asked_again_by_the_next_run(tmp_path: Path, picture: Path) -> None:

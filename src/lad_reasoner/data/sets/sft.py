@@ -145,8 +145,9 @@ def build_sft(out: str | Path, plan: SftPlan, teacher: Teacher) -> Iterator[str]
     pool = plan.pool
     refused: Counter[str] = Counter()
     models: Counter[str] = Counter()  # that wrote the answers; a service may have another behind the name
-    usable, hopeless, unasked = False, 0, 0
+    hopeless = unasked = 0
     with Builder(out, "sft", {**plan.recipe, "teacher": teacher.name}) as builder:
+        usable = bool(builder.done)
         for index, outcome in teacher.ask_many(plan.requests):
             asked = plan.asked[index]
             refused.update(reason_of(complaint) for complaint in outcome.complaints)

@@ -65,8 +65,9 @@ class RemoteTeacher:
     `pictures.KEPT_SIDE` pixels wide and high, without metadata.
 
     `attempts` is the number of times that one question is asked in a run until an answer fits its schema; the next run
-    resumes the conversations that were given up, unless `again` is false. `max_tokens` is the limit of an answer; with
-    another one, only what was cut off is asked again. For `timeout`, `patience` and `backoff` see `client.ChatService`.
+    resumes the conversations that were given up. With `in_total`, the answers on disk count as attempts. `max_tokens`
+    is the limit of an answer; with another one, only what was cut off is asked again. For `timeout`, `patience` and
+    `backoff` see `client.ChatService`.
     """
 
     def __init__(
@@ -81,7 +82,7 @@ class RemoteTeacher:
         key_variable: str = KEY_VARIABLE,
         concurrency: int = 8,
         attempts: int = 3,
-        again: bool = True,
+        in_total: bool = False,
         max_tokens: int | None = None,
         timeout: float = 120.0,
         patience: float = 300.0,
@@ -92,7 +93,7 @@ class RemoteTeacher:
         self.paid, self.recalled = self.ledger.paid, self.ledger.recalled
         self.settings = dict(settings or {})
         self.concurrency, self.attempts, self.max_tokens = concurrency, attempts, max_tokens
-        self.again = again
+        self.in_total = in_total
         self._times = {"timeout": timeout, "patience": patience, "backoff": backoff}
         self._key_variable = key_variable
         self._dropped: set[str] = set()  # fields that the service rejects
@@ -167,15 +168,16 @@ class RemoteTeacher:
         """Question, answer, complaint, answer … until one fits; None if `obtain` has no answer."""
         turns: list[dict[str, Any]] = []
         complaints: list[str] = []
-        asked = 0  # in this run: what an earlier one gave up gets as many attempts again
+        asked = 0
         try:
             digests = [_digest(path) for path in request.pictures]
-            while asked < self.attempts:
+            while True:
                 key = self._key(request, digests, turns)
-                asked += key not in self.ledger.known
-                exchange = obtain(key, request, turns)
-                if exchange is None and complaints and not self.again:
+                known = key in self.ledger.known
+                if asked >= self.attempts and not known:
                     break
+                asked += self.in_total or not known
+                exchange = obtain(key, request, turns)
                 if exchange is None:
                     return None
                 if not exchange.usable:
