@@ -1,7 +1,7 @@
 """The paper in miniature: micro-base, SFT, GRPO and its two ablations, each measured on products it never saw.
 
     python benchmarks/reproduce.py              # under an hour on two cores; resumes where it was stopped
-    python benchmarks/reproduce.py --quick      # the same chain in a few minutes; its figures mean nothing
+    python benchmarks/reproduce.py --quick      # the same chain in some ten minutes; its figures mean nothing
 
 Every step is a command of `lad-reasoner`, printed as it is run. What comes out lies in the folder: four trained
 checkpoints, two runs of `eval` for each, `comparison/` with Table 1 on logical defects, paired tests, Figure 5

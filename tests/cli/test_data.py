@@ -91,6 +91,10 @@ def test_the_table_of_classes_is_printed_with_its_reasons(folder: Path) -> None:
         (["sft", "m", "--out", "x", "--teacher", "offline", "--mmad", "no.json"], "no.json"),
         (["check", "m"], "no metadata.jsonl"),
         (["miniloco", "x", "--products", "trainin"], "--products trainin: no such product; did you mean training?"),
+        (
+            ["miniloco", "x", "--products", "free,trainin"],
+            "--products trainin: no such product; did you mean training?",
+        ),
         (["miniloco", "x", "--products", ","], "no product is given; give some of evaluation, training, free, all"),
         (["export", "m", "--to", "easyr1", "--out", "x"], "no metadata.jsonl"),
     ],
@@ -154,6 +158,15 @@ def test_help_ends_with_an_example() -> None:
         done = call("data", verb, "--help")
         assert done.returncode == 0
         assert f"Example: lad-reasoner data {'miniloco m' if verb in ('sft', 'pairs') else verb}" in done.stdout
+
+
+def test_a_group_of_products_may_stand_beside_others(tmp_path: Path) -> None:
+    """`evaluation,training` was no product, and the error suggested `evaluation`."""
+    sizes = ("--draws", "1", "--per-class", "1", "--size", "64")
+    done = call("data", "miniloco", tmp_path / "m", "--products", "bolt_plate,free", *sizes)
+    assert done.returncode == 0, done.stderr
+    drawn = {path.name for path in (tmp_path / "m").iterdir() if path.is_dir()}
+    assert drawn == {"bolt_plate", "jars-0", "loose_parts-0", "lunch_tray-0", "sorting_box-0", "wiring-0"}
 
 
 def answer(body: dict[str, Any], before: int) -> Act:
@@ -268,11 +281,11 @@ def test_a_set_that_a_budget_ended_pays_for_no_refused_question_twice(tmp_path: 
     refused: set[str] = set()
 
     def stubborn(body: dict[str, Any], before: int) -> Act:
-        picture = body["messages"][0]["content"][0]["image_url"]["url"]
+        question = json.dumps(body["messages"][0])
         if len(server.bodies) in (3, 5, 7):
-            refused.add(picture)
+            refused.add(question)
         text = json.dumps({"anomalous": True, "answer": "Yes, it is scratched."})
-        return Act("answer", "I cannot say." if picture in refused else text)
+        return Act("answer", "I cannot say." if question in refused else text)
 
     with ChatServer(stubborn, usage={"prompt_tokens": 1_000_000, "completion_tokens": 0}) as server:
         command = ["data", "sft", "lamp", "--out", "sft", "--teacher", server.url, "--teacher-model", "t"]

@@ -42,7 +42,9 @@ def miniloco(
     out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder for the pictures, one folder for each product.")],
     products: Annotated[
         str,
-        typer.Option(metavar="LIST", help="Products with commas between, or `evaluation`, `training`, `free`, `all`."),
+        typer.Option(
+            metavar="LIST", help="Products with commas between, and `evaluation`, `training`, `free` or `all`."
+        ),
     ] = "evaluation",
     draws: Annotated[
         int | None,
@@ -66,13 +68,15 @@ def miniloco(
     from lad_reasoner.miniloco.families.free import free_names
     from lad_reasoner.report.terminal import track
 
-    if draws is not None and products != "free":
+    words = _split(products) or ()
+    if draws is not None and "free" not in words:
         raise FlagsError("--draws: is about free products; give --products free")
     groups = {"evaluation": EVALUATION, "training": TRAINING, "free": free_names(draws or 20), "all": PRODUCTS}
-    names = list(dict.fromkeys(groups.get(products) or _split(products) or ()))
-    near = nearest_name(products, [*groups, *PRODUCTS])
-    if products not in groups and near in groups:
-        raise InputError(f"--products {products}: no such product; did you mean {near}?")
+    for word in words:
+        near = nearest_name(word, [*groups, *PRODUCTS])
+        if word not in groups and near in groups:
+            raise InputError(f"--products {word}: no such product; did you mean {near}?")
+    names = list(dict.fromkeys(name for word in words for name in groups.get(word, (word,))))
     records: Iterator[dict[str, Any]] = write_benchmark(out, products=names, per_class=per_class, size=size, seed=seed)
     total = count_pictures(names, per_class=per_class)
     written = sum(1 for _ in track(records, total, "Rendering"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from lad_reasoner.data.sets.sft import build_sft, plan_sft
 from lad_reasoner.data.sets.tokens import needed_pixels, picture_tokens, record_tokens
 from lad_reasoner.data.sources import Source, find_samples
 from lad_reasoner.errors import InputError
+from lad_reasoner.files.jsonl import read_records
 from lad_reasoner.records import Sample
 
 Line = dict[str, Any]
@@ -130,6 +131,20 @@ def test_a_build_that_was_cut_off_is_not_fit(pairs: Path) -> None:
     assert INCOMPLETE in check_set(pairs).errors
     with pytest.raises(InputError, match=r"no metadata\.jsonl"):
         check_set(pairs.parent)
+
+
+def test_records_and_decisions_are_read_once(pairs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[str] = []
+
+    def count(path: Path, kind: Any) -> Iterator[Any]:
+        read.append(path.name)
+        return read_records(path, kind)
+
+    append_decision(pairs, ReviewDecision(id="another", decision="accept"))
+    for module in ("sets.built_set", "review.decisions"):
+        monkeypatch.setattr(f"lad_reasoner.data.{module}.read_records", count)
+    check_set(pairs)
+    assert sorted(read) == ["decisions.jsonl", "metadata.jsonl"]
 
 
 def test_what_the_review_decided(pairs: Path) -> None:

@@ -76,8 +76,13 @@ def read_decided(folder: str | Path) -> list[Entry]:
 
     Errors are those of `read_entries`, `read_decisions` and `decided`.
     """
-    records = [entry.model_dump(mode="json") for entry in read_entries(folder)]
-    return [Entry.model_validate(record) for record in decided(records, read_decisions(folder))]
+    return decided_entries(read_entries(folder), read_decisions(folder))
+
+
+def decided_entries(entries: Iterable[Entry], decisions: Mapping[str, ReviewDecision]) -> list[Entry]:
+    """As `decided`, of records that are read already."""
+    records = (entry.model_dump(mode="json") for entry in entries)
+    return [Entry.model_validate(record) for record in decided(records, decisions)]
 
 
 def decided(records: Iterable[Mapping[str, Any]], decisions: Mapping[str, ReviewDecision]) -> Iterator[dict[str, Any]]:

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from lad_reasoner.data.masks import read_mask
-from lad_reasoner.data.review.decisions import read_decided, read_decisions
+from lad_reasoner.data.review.decisions import decided_entries, read_decisions
 from lad_reasoner.data.sets.built_set import (
     Entry,
     count_places,
@@ -109,11 +109,11 @@ def check_set(
     `max_pixels`, are errors. InputError if the folder does not hold a built set.
     """
     folder = Path(folder)
-    entries = read_decided(folder)
-    built = read_entries(folder)
+    built, decisions = read_entries(folder), read_decisions(folder)
+    entries = decided_entries(built, decisions)
     report = CheckReport(summarise_set(entries), rejected=len(built) - len(entries))
     ids = {entry.id for entry in built}
-    for name in read_decisions(folder):
+    for name in decisions:
         if name not in ids:
             report.warn("a decision of the review about no record of the set", name)
     if not entries:
