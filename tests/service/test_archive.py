@@ -2,33 +2,18 @@
 
 import hashlib
 import os
-import sqlite3
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
-from helpers.damaged import damaged
+from helpers.archives import seen, write
 from helpers.served import grey_png
-from lad_reasoner.errors import InputError, LadError, MachineError
+from lad_reasoner.errors import MachineError
 from lad_reasoner.service.archive import Archive
-from lad_reasoner.service.archived import AbsentError, Opinion, Outcome, Retention, Seen
-
-
-@pytest.fixture
-def archive(tmp_path: Path) -> Iterator[Archive]:
-    archive = Archive(tmp_path, "bottle")
-    yield archive
-    archive.close()
-
-
-def seen(part: str = "1", outcome: Outcome = "good", content: bytes | None = b"picture") -> Seen:
-    return Seen(part=part, who="line 3", outcome=outcome, version=1, content=content)
+from lad_reasoner.service.archived import AbsentError, Opinion, Outcome, Retention
 
 
 def test_an_inspection_is_read_back_as_it_was_kept(archive: Archive) -> None:
@@ -69,40 +54,6 @@ def test_the_last_opinion_counts(archive: Archive) -> None:
     archive.review(1, Opinion.MISSED, who="Ada", reason="damage", note="a scratch")
     inspection = archive.review(1, Opinion.GOOD, who="Bo")
     assert inspection.truth == "good" and [each.who for each in inspection.feedback] == ["Ada", "Bo"]
-
-
-@pytest.mark.parametrize("table", ["inspections", "feedback", "versions", "audit"])
-def test_rows_stay_as_they_are(archive: Archive, tmp_path: Path, table: str) -> None:
-    archive.keep([seen()])
-    archive.review(1, Opinion.GOOD, who="Ada")
-    archive.version("file", who="Ada", why="start")
-    with sqlite3.connect(tmp_path / "archive.sqlite3") as database:
-        for statement in (f"UPDATE {table} SET at = ''", f"DELETE FROM {table}"):
-            with pytest.raises(sqlite3.IntegrityError, match="stay as they are"):
-                database.execute(statement)
-    database.close()
-
-
-def test_an_audit_line_that_was_changed_is_found(archive: Archive, tmp_path: Path) -> None:
-    for number in range(5):
-        archive.note("Ada", "looked", number=number)
-    assert archive.broken_audit() is None
-    assert [line.detail for line in archive.audit(limit=2)] == [{"number": 4}, {"number": 3}]
-    with sqlite3.connect(tmp_path / "archive.sqlite3") as database:
-        database.execute("DROP TRIGGER audit_update")
-        database.execute("UPDATE audit SET who = 'Eve' WHERE id = 3")
-    database.close()
-    assert archive.broken_audit() == 3
-
-
-def test_an_audit_line_that_was_taken_out_is_found(archive: Archive, tmp_path: Path) -> None:
-    for number in range(5):
-        archive.note("Ada", "looked", number=number)
-    with sqlite3.connect(tmp_path / "archive.sqlite3") as database:
-        database.execute("DROP TRIGGER audit_delete")
-        database.execute("DELETE FROM audit WHERE id = 2")
-    database.close()
-    assert archive.broken_audit() == 3
 
 
 def test_pictures_go_by_the_rule_of_their_outcome(archive: Archive) -> None:
@@ -192,11 +143,11 @@ def test_after_a_clock_that_was_set_forward_no_picture_is_deleted_for_a_day(
 
 def test_a_full_disk_is_one_clear_line_and_loses_nothing(archive: Archive) -> None:
     archive.keep([seen("kept")])
-    pages = archive._database.execute("PRAGMA page_count").fetchone()[0]
-    archive._database.execute(f"PRAGMA max_page_count = {pages}")
+    pages = archive._database.connection.execute("PRAGMA page_count").fetchone()[0]
+    archive._database.connection.execute(f"PRAGMA max_page_count = {pages}")
     with pytest.raises(MachineError, match="disk is full; make room"):
         archive.keep([seen("x" * 20_000)])
-    archive._database.execute("PRAGMA max_page_count = 1000000")
+    archive._database.connection.execute("PRAGMA max_page_count = 1000000")
     assert [each.part for each in archive.history()] == ["kept"]
     assert len(list((archive.folder / "pictures").glob("*/*"))) == 1
     archive.keep([seen("next")])
@@ -218,7 +169,8 @@ def test_who_comes_at_the_same_time_shares_a_transaction(archive: Archive, monke
     assert [each.part for each in kept] == [str(number) for number in range(20)] and len(commits) < 10
     assert all(archive.inspection(each.id) == each for each in kept)
 
-    archive._database.execute(f"PRAGMA max_page_count = {archive._database.execute('PRAGMA page_count').fetchone()[0]}")
+    pages = archive._database.connection.execute("PRAGMA page_count").fetchone()[0]
+    archive._database.connection.execute(f"PRAGMA max_page_count = {pages}")
 
     def fail(number: int) -> str:
         with pytest.raises(MachineError, match="make room") as failed:
@@ -249,31 +201,6 @@ def test_a_version_is_a_new_one_only_if_the_file_is_another(archive: Archive) ->
     assert archive.version_file(1) == "a"
 
 
-def test_a_database_of_a_newer_version_is_refused(tmp_path: Path) -> None:
-    Archive(tmp_path, "bottle").close()
-    with sqlite3.connect(tmp_path / "archive.sqlite3") as database:
-        database.execute("PRAGMA user_version = 99")
-    database.close()
-    with pytest.raises(InputError, match="newer version"):
-        Archive(tmp_path, "bottle")
-
-
-def test_a_database_that_is_none_is_one_clear_line(tmp_path: Path) -> None:
-    (tmp_path / "archive.sqlite3").write_bytes(b"nonsense " * 1000)
-    with pytest.raises(MachineError, match=r"archive.sqlite3: file is not a database"):
-        Archive(tmp_path, "bottle")
-
-
-def write(folder: Path, statement: str, *values: object) -> None:
-    """As a stranger would, who hands a station on."""
-    database = sqlite3.connect(folder / "archive.sqlite3")
-    for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'").fetchall():
-        database.execute(f"DROP TRIGGER {name}")
-    database.execute(statement, values)
-    database.commit()
-    database.close()
-
-
 def test_no_picture_from_elsewhere_is_given_out_or_deleted(tmp_path: Path) -> None:
     secret = tmp_path / "secret.txt"
     secret.write_bytes(b"secret")
@@ -285,21 +212,6 @@ def test_no_picture_from_elsewhere_is_given_out_or_deleted(tmp_path: Path) -> No
             ask()
     archive.close()
     assert secret.exists()
-
-
-@pytest.mark.parametrize(
-    "strange",
-    [
-        "CREATE VIEW mine AS WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x FROM n) SELECT x FROM n",
-        "CREATE TRIGGER mine AFTER INSERT ON inspections BEGIN DELETE FROM pictures; END",
-    ],
-)
-def test_views_and_triggers_of_strangers_are_refused(tmp_path: Path, strange: str) -> None:
-    Archive(tmp_path / "bottle", "bottle").close()
-    Archive(tmp_path / "bottle", "bottle").close()  # its own are none
-    write(tmp_path / "bottle", strange)
-    with pytest.raises(InputError, match=r"archive\.sqlite3: holds mine, which no archive writes"):
-        Archive(tmp_path / "bottle", "bottle")
 
 
 def test_other_files_in_a_linked_folder_of_pictures_stay(tmp_path: Path) -> None:
@@ -339,53 +251,3 @@ def test_a_value_that_is_gone_is_one_clear_line(archive: Archive) -> None:
     with pytest.raises(MachineError, match=r"archive\.sqlite3: damaged \("):
         archive.audit()
     assert archive.broken_audit() == 1
-
-
-def test_a_damaged_name_is_one_clear_line(tmp_path: Path, whole: Path) -> None:
-    damaged_name = whole.read_bytes().replace(b"triggerversions_delete", b"trigger\nersions_delete")
-    (tmp_path / "archive.sqlite3").write_bytes(damaged_name)
-    with pytest.raises(MachineError) as raised:
-        Archive(tmp_path, "bottle")
-    assert "malformed database schema" in str(raised.value) and "\n" not in str(raised.value)
-
-
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Its file, not its content: Hypothesis warns of large arguments where it shows what failed, before it draws."""
-    archive = Archive(tmp_path_factory.mktemp("whole"), "bottle")
-    for number in range(5):
-        archive.keep([seen(str(number))])
-    archive.review(1, Opinion.GOOD, who="Ada")
-    archive.close()
-    return archive.folder / "archive.sqlite3"
-
-
-@settings(
-    max_examples=60,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
-)
-@given(data=st.data())
-def test_a_damaged_database_is_refused_or_read(
-    tmp_path_factory: pytest.TempPathFactory, whole: Path, data: st.DataObject
-) -> None:
-    folder = tmp_path_factory.mktemp("damaged")
-    (folder / "archive.sqlite3").write_bytes(data.draw(damaged(whole.read_bytes())))
-    errors: list[str] = []
-    try:
-        archive = Archive(folder, "bottle")
-    except LadError as error:
-        errors.append(str(error))
-    else:
-        for ask in (archive.history, archive.audit, archive.counts, archive.broken_audit, lambda: archive.content(2)):
-            try:
-                ask()
-            except LadError as error:
-                errors.append(str(error))
-        try:
-            assert [inspection.part for inspection in archive.keep([seen("new")])] == ["new"]
-        except LadError as error:
-            errors.append(str(error))
-        finally:
-            archive.close()
-    # Whatever is damaged, the message is one line.
-    assert all(error and "\n" not in error for error in errors)

@@ -272,7 +272,8 @@ def check_station_verb(
     """
     from lad_reasoner.files.walk import find_pictures
     from lad_reasoner.report.terminal import track
-    from lad_reasoner.service.archive import DATABASE, Archive
+    from lad_reasoner.service.archive import Archive
+    from lad_reasoner.service.database import DATABASE
     from lad_reasoner.service.inspection import OpenStation
     from lad_reasoner.service.summary import describe_audit, describe_drift, describe_rescored, describe_robustness
     from lad_reasoner.service.upkeep import measure_drift, measure_robustness, rescore

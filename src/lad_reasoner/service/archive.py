@@ -4,13 +4,12 @@
     inspection = archive.keep([seen])[0]                 # on the disk when this returns
     archive.review(inspection.id, Opinion.GOOD, who="Ada", reason="light")
 
-A row is never changed and never deleted; triggers refuse it. Retention deletes pictures, not rows. The audit log is a
-chain: each line holds a hash of the line before it, so that `broken_audit` finds one that was changed or taken out.
+A row is never changed and never deleted; `database.py` refuses it. Retention deletes pictures, not rows. `audit.py`
+logs who did what.
 """
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import logging
@@ -20,13 +19,12 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from lad_reasoner.errors import InputError, MachineError
+from lad_reasoner.errors import MachineError
 from lad_reasoner.files.jsonl import load_json
 from lad_reasoner.files.whole import write_whole
 from lad_reasoner.records import Verdict
@@ -42,41 +40,16 @@ from lad_reasoner.service.archived import (
     State,
     Target,
 )
-from lad_reasoner.service.station import path_inside
-from lad_reasoner.text import printable
+from lad_reasoner.service.audit import add_audit_line, find_broken_line, read_audit_line
+from lad_reasoner.service.database import DATABASE, Database, clear_errors, explain
 
 logger = logging.getLogger(__name__)
 
-DATABASE, PICTURES = "archive.sqlite3", "pictures"
+PICTURES = "pictures"
 _OURS = re.compile(r"[0-9a-f]{2}/([0-9a-f]{16}-[0-9a-f]{8}|\.\d+-\d+\.part)")  # a picture, half of one after a kill
 JUMP = 3600.0  # seconds by which the clock is ahead of the time that has passed: it has been set forward
 DISTRUST = 24 * 3600.0  # seconds after that in which no picture is deleted for its age
 PAGE = 100  # rows of one page of the history
-FORMAT = 1  # of the tables
-
-_TABLES = """
-CREATE TABLE IF NOT EXISTS inspections (
-    id INTEGER PRIMARY KEY AUTOINCREMENT, at TEXT NOT NULL, part TEXT NOT NULL, who TEXT NOT NULL,
-    outcome TEXT NOT NULL, why TEXT NOT NULL, p_value REAL, version INTEGER NOT NULL, verdict TEXT);
-CREATE INDEX IF NOT EXISTS inspections_by_part ON inspections (part);
-CREATE TABLE IF NOT EXISTS pictures (
-    inspection INTEGER PRIMARY KEY REFERENCES inspections, file TEXT NOT NULL UNIQUE, sha256 TEXT NOT NULL);
-CREATE TABLE IF NOT EXISTS feedback (
-    id INTEGER PRIMARY KEY AUTOINCREMENT, inspection INTEGER NOT NULL REFERENCES inspections, at TEXT NOT NULL,
-    who TEXT NOT NULL, opinion TEXT NOT NULL, reason TEXT NOT NULL, note TEXT NOT NULL);
-CREATE INDEX IF NOT EXISTS feedback_by_inspection ON feedback (inspection);
-CREATE TABLE IF NOT EXISTS versions (
-    id INTEGER PRIMARY KEY AUTOINCREMENT, at TEXT NOT NULL, who TEXT NOT NULL, why TEXT NOT NULL, file TEXT NOT NULL);
-CREATE TABLE IF NOT EXISTS changes (
-    id INTEGER PRIMARY KEY AUTOINCREMENT, at TEXT NOT NULL, who TEXT NOT NULL, target TEXT NOT NULL,
-    inspections TEXT NOT NULL, state TEXT NOT NULL, base INTEGER NOT NULL, version INTEGER,
-    preview TEXT NOT NULL DEFAULT '{}', draft TEXT NOT NULL DEFAULT '');
-CREATE TABLE IF NOT EXISTS audit (
-    id INTEGER PRIMARY KEY AUTOINCREMENT, at TEXT NOT NULL, who TEXT NOT NULL, action TEXT NOT NULL,
-    detail TEXT NOT NULL, chain TEXT NOT NULL);
-"""
-_FINAL = ("inspections", "feedback", "versions", "audit")  # tables whose rows stay as they are
-_TRIGGERS = {f"{table}_{verb.lower()}": f"{verb} ON {table}" for table in _FINAL for verb in ("UPDATE", "DELETE")}
 
 
 @dataclass(eq=False)
@@ -94,27 +67,23 @@ class Archive:
 
     def __init__(self, folder: str | Path, name: str) -> None:
         self.folder, self.name = Path(folder), name
-        self._lock = threading.RLock()  # of the database
         self._gathering = threading.Lock()  # of what waits for the next transaction
         self._pending: list[_Pending] = []
         self._clock = time.time() - time.monotonic()
         self._distrusted = 0.0  # monotonic time until which the clock may be wrong
-        with _clear_errors(self.folder):
+        with clear_errors(self.folder):
             (self.folder / PICTURES).mkdir(parents=True, exist_ok=True)
-            self._database = sqlite3.connect(
-                path_inside(self.folder, DATABASE), check_same_thread=False, isolation_level=None
-            )
-            self._database.row_factory = sqlite3.Row
-            try:
-                self._prepare()
-            except BaseException:
-                self._database.close()
-                raise
+        self._database = Database(self.folder)
+        try:
+            with clear_errors(self.folder):
+                self._sweep()
+        except BaseException:
+            self._database.close()
+            raise
 
     def close(self) -> None:
         """Closes the database."""
-        with self._lock:
-            self._database.close()
+        self._database.close()
 
     def keep(self, parts: Sequence[Seen]) -> list[Inspection]:
         """Write inspections and their pictures, all or none; they are on the disk when this returns.
@@ -124,11 +93,11 @@ class Archive:
         """
         files: list[Path] = []
         try:
-            with _clear_errors(self.folder):
+            with clear_errors(self.folder):
                 pending = _Pending([(seen, self._write_picture(seen.content, files)) for seen in parts])
             with self._gathering:
                 self._pending.append(pending)
-            with self._lock:  # whoever gets it first commits for all who wait
+            with self._database.lock:  # whoever gets it first commits for all who wait
                 if not pending.settled:
                     self._commit_pending()
             if pending.error is not None:
@@ -188,12 +157,12 @@ class Archive:
 
     def counts(self) -> dict[str, int]:
         """Outcome -> number of inspections."""
-        rows = self._rows("SELECT outcome, COUNT(*) AS number FROM inspections GROUP BY outcome")
+        rows = self._database.rows("SELECT outcome, COUNT(*) AS number FROM inspections GROUP BY outcome")
         return {row["outcome"]: row["number"] for row in rows}
 
     def content(self, number: int) -> bytes:
         """The picture's file, byte for byte. AbsentError if there is none, or if it was changed on the disk."""
-        rows = self._rows("SELECT file, sha256 FROM pictures WHERE inspection = ?", (number,))
+        rows = self._database.rows("SELECT file, sha256 FROM pictures WHERE inspection = ?", (number,))
         if not rows:
             raise AbsentError(f"{self.name}: no picture of inspection {number} is kept")
         try:
@@ -207,7 +176,7 @@ class Archive:
     def review(self, number: int, opinion: Opinion, *, who: str, reason: str = "", note: str = "") -> Inspection:
         """Keep a person's opinion. AbsentError if there is no such inspection."""
         self.inspection(number)
-        with self._transaction() as database:
+        with self._database.transaction() as database:
             database.execute(
                 "INSERT INTO feedback (inspection, at, who, opinion, reason, note) VALUES (?, ?, ?, ?, ?, ?)",
                 (number, utc_now(), who, opinion.value, reason, note),
@@ -217,19 +186,19 @@ class Archive:
 
     def version(self, file: str, *, who: str, why: str) -> int:
         """The number of this station file: the newest version if it is the same, else a new one."""
-        with self._transaction() as database:
+        with self._database.transaction() as database:
             return self._version(database, file, who=who, why=why)
 
     def version_file(self, number: int) -> str:
         """The station file of a version."""
-        rows = self._rows("SELECT file FROM versions WHERE id = ?", (number,))
+        rows = self._database.rows("SELECT file FROM versions WHERE id = ?", (number,))
         if not rows:
             raise AbsentError(f"{self.name}: no version {number}")
         return str(rows[0]["file"])
 
     def begin_change(self, target: Target, inspections: Sequence[int], *, who: str, base: int) -> Change:
         """A change whose preview is being made; `base` is the version that it starts from."""
-        with self._transaction() as database:
+        with self._database.transaction() as database:
             row = database.execute(
                 "INSERT INTO changes (at, who, target, inspections, state, base) VALUES (?, ?, ?, ?, 'preparing', ?) "
                 "RETURNING id",
@@ -240,16 +209,16 @@ class Archive:
 
     def change(self, number: int) -> Change:
         """AbsentError if there is none of this number."""
-        rows = self._rows("SELECT * FROM changes WHERE id = ?", (number,))
+        rows = self._database.rows("SELECT * FROM changes WHERE id = ?", (number,))
         if not rows:
             raise AbsentError(f"{self.name}: no change {number}")
-        with _clear_errors(self.folder):
+        with clear_errors(self.folder):
             return _change(rows[0])
 
     def changes(self) -> list[Change]:
         """The newest first."""
-        rows = self._rows("SELECT * FROM changes ORDER BY id DESC LIMIT ?", (PAGE,))
-        with _clear_errors(self.folder):
+        rows = self._database.rows("SELECT * FROM changes ORDER BY id DESC LIMIT ?", (PAGE,))
+        with clear_errors(self.folder):
             return list(map(_change, rows))
 
     def move_change(
@@ -263,7 +232,7 @@ class Archive:
         version: int | None = None,
     ) -> Change:
         """Move a change to its next state; what is given is kept with it."""
-        with self._transaction() as database:
+        with self._database.transaction() as database:
             database.execute(
                 "UPDATE changes SET state = ?, preview = COALESCE(?, preview), draft = COALESCE(?, draft), "
                 "version = COALESCE(?, version) WHERE id = ?",
@@ -274,26 +243,19 @@ class Archive:
 
     def note(self, who: str, action: str, **detail: Any) -> None:
         """Add a line to the audit log."""
-        with self._transaction() as database:
+        with self._database.transaction() as database:
             self._log(database, who, action, **detail)
 
     def audit(self, *, before: int | None = None, limit: int = PAGE) -> list[AuditLine]:
         """The newest first."""
         top = 2**62 if before is None else before
-        rows = self._rows("SELECT * FROM audit WHERE id < ? ORDER BY id DESC LIMIT ?", (top, limit))
-        with _clear_errors(self.folder):
-            return [AuditLine(**{**row, "detail": load_json(row["detail"])}) for row in map(dict, rows)]
+        rows = self._database.rows("SELECT * FROM audit WHERE id < ? ORDER BY id DESC LIMIT ?", (top, limit))
+        with clear_errors(self.folder):
+            return list(map(read_audit_line, rows))
 
     def broken_audit(self) -> int | None:
         """The number of the first line of the audit log that does not follow from the one before it; None if all do."""
-        chain, expected = "", 1
-        for row in self._rows("SELECT * FROM audit ORDER BY id"):
-            # As text: in a damaged row a value may be absent.
-            chain = _link(chain, *(str(row[name]) for name in ("at", "who", "action", "detail")))
-            if row["id"] != expected or row["chain"] != chain:
-                return int(row["id"])
-            expected += 1
-        return None
+        return find_broken_line(self._database.rows("SELECT * FROM audit ORDER BY id"))
 
     def retain(self, retention: Retention, now: datetime | None = None) -> int:
         """Delete the pictures that are older than the rules allow; returns their number. The rows stay.
@@ -314,13 +276,13 @@ class Archive:
             if days is None:
                 continue
             limit = (now - timedelta(days=days)).isoformat(timespec="milliseconds")
-            rows = self._rows(
+            rows = self._database.rows(
                 f"SELECT p.inspection, p.file FROM pictures p JOIN inspections i ON i.id = p.inspection "
                 f"WHERE i.at < ? AND {clause}",
                 (limit,),
             )
             if rows:
-                with self._transaction() as database:
+                with self._database.transaction() as database:
                     doomed = [(row["inspection"],) for row in rows]
                     database.executemany("DELETE FROM pictures WHERE inspection = ?", doomed)
                     self._log(database, "retention", "deleted pictures", rule=name, days=days, number=len(rows))
@@ -362,9 +324,9 @@ class Archive:
         with self._gathering:
             together, self._pending = self._pending, []
         try:
-            with self._transaction() as database:
+            with self._database.transaction() as database:
                 self._note_clock(database)
-                kept = [[self._insert(database, seen, file) for seen, file in each.rows] for each in together]
+                kept = [self._insert_all(database, each) for each in together]
         except BaseException as error:
             for each in together:
                 each.error, each.settled = error, True
@@ -372,32 +334,9 @@ class Archive:
             for each, inspections in zip(together, kept, strict=True):
                 each.kept, each.settled = inspections, True
 
-    def _prepare(self) -> None:
-        database = self._database
-        database.execute("PRAGMA busy_timeout = 10000")
-        known = database.execute("PRAGMA user_version").fetchone()[0]
-        if known > FORMAT:
-            raise InputError(f"{self.folder / DATABASE}: written by a newer version; update lad-reasoner")
-        # A stranger's archive may hold a view that never ends under the name of a table.
-        schema = database.execute("SELECT name FROM sqlite_master WHERE type IN ('view', 'trigger')").fetchall()
-        if strange := {row["name"] for row in schema} - _TRIGGERS.keys():
-            raise InputError(f"{self.folder / DATABASE}: holds {printable(min(strange))}, which no archive writes")
-        database.execute("PRAGMA journal_mode = WAL")
-        database.execute("PRAGMA synchronous = FULL")  # a commit survives a power cut
-        database.execute("PRAGMA foreign_keys = ON")
-        database.executescript(_TABLES)
-        database.execute(f"PRAGMA user_version = {FORMAT}")
-        for trigger, when in _TRIGGERS.items():
-            table = trigger.partition("_")[0]
-            database.execute(
-                f"CREATE TRIGGER IF NOT EXISTS {trigger} BEFORE {when} "
-                f"BEGIN SELECT RAISE(ABORT, 'rows of {table} stay as they are'); END"
-            )
-        self._sweep()
-
     def _sweep(self) -> None:
         """Delete pictures without a row: a crash came between the two."""
-        kept = {row["file"] for row in self._rows("SELECT file FROM pictures")}
+        kept = {row["file"] for row in self._database.rows("SELECT file FROM pictures")}
         limit = datetime.now(UTC).timestamp() - 3600  # another process may be writing its row
         for path in (self.folder / PICTURES).glob("*/*"):
             name = path.relative_to(self.folder / PICTURES).as_posix()
@@ -408,7 +347,7 @@ class Archive:
     def _picture(self, name: str) -> Path:
         """The path of a kept picture. MachineError for a name that no archive writes: it may lead anywhere."""
         if not _OURS.fullmatch(name):
-            raise MachineError(f"{self.folder / DATABASE}: {_mend('names a picture that it did not write')}")
+            raise MachineError(f"{self.folder / DATABASE}: {explain('names a picture that it did not write')}")
         return self.folder / PICTURES / name
 
     def _write_picture(self, content: bytes | None, files: list[Path]) -> tuple[str, str] | None:
@@ -422,6 +361,9 @@ class Archive:
         files.append(path)  # removed if the row is not written
         write_whole(path, content)
         return name, digest
+
+    def _insert_all(self, database: sqlite3.Connection, pending: _Pending) -> list[Inspection]:
+        return [self._insert(database, seen, file) for seen, file in pending.rows]
 
     def _insert(self, database: sqlite3.Connection, seen: Seen, file: tuple[str, str] | None) -> Inspection:
         at = utc_now()
@@ -467,85 +409,35 @@ class Archive:
                 self._log(database, "clock", "clock went back", newest=newest["at"])
 
     def _log(self, database: sqlite3.Connection, who: str, action: str, **detail: Any) -> None:
-        last = database.execute("SELECT chain FROM audit ORDER BY id DESC LIMIT 1").fetchone()
-        at, text = utc_now(), json.dumps(detail, sort_keys=True)
-        chain = _link(last["chain"] if last else "", at, who, action, text)
-        database.execute(
-            "INSERT INTO audit (at, who, action, detail, chain) VALUES (?, ?, ?, ?, ?)", (at, who, action, text, chain)
-        )
+        add_audit_line(database, utc_now(), who, action, detail)
 
     def _select(self, rest: str, values: Sequence[Any]) -> list[Inspection]:
-        rows = self._rows(
+        rows = self._database.rows(
             "SELECT i.*, EXISTS (SELECT 1 FROM pictures WHERE inspection = i.id) AS picture FROM inspections i " + rest,
             values,
         )
         numbers = [row["id"] for row in rows]
         marks = ", ".join("?" * len(numbers))
         feedback: dict[int, list[Feedback]] = {number: [] for number in numbers}
-        opinions = self._rows(f"SELECT * FROM feedback WHERE inspection IN ({marks}) ORDER BY id", numbers)
-        with _clear_errors(self.folder):
+        opinions = self._database.rows(f"SELECT * FROM feedback WHERE inspection IN ({marks}) ORDER BY id", numbers)
+        with clear_errors(self.folder):
             for row in opinions:
                 feedback[row["inspection"]].append(Feedback(**dict(row)))
-            return [
-                Inspection(
-                    **{
-                        **row,
-                        "station": self.name,
-                        "verdict": None if row["verdict"] is None else Verdict.model_validate_json(row["verdict"]),
-                        "feedback": tuple(feedback[row["id"]]),
-                    }
-                )
-                for row in map(dict, rows)
-            ]
-
-    def _rows(self, query: str, values: Sequence[Any] = ()) -> list[sqlite3.Row]:
-        with self._lock, _clear_errors(self.folder):
-            return self._database.execute(query, tuple(values)).fetchall()
-
-    @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        """All or nothing; on the disk at its end."""
-        with self._lock, _clear_errors(self.folder):
-            self._database.execute("BEGIN IMMEDIATE")
-            try:
-                yield self._database
-                self._database.execute("COMMIT")
-            except BaseException:
-                if self._database.in_transaction:
-                    self._database.execute("ROLLBACK")
-                raise
+            return [_inspection(row, self.name, feedback[row["id"]]) for row in rows]
 
 
-@contextmanager
-def _clear_errors(folder: Path) -> Iterator[None]:
-    """Turns the errors of the disk, of SQLite and of damaged rows into one clear line."""
-    try:
-        yield
-    except sqlite3.Error as error:
-        # A damaged file may have line ends in the names that SQLite calls.
-        raise MachineError(f"{folder / DATABASE}: {_mend(' '.join(str(error).split()))}") from None
-    except (ValueError, TypeError) as error:  # TypeError: nothing stands where every row has a value
-        problem = f"damaged ({' '.join(str(error).split())[:100]})"
-        raise MachineError(f"{folder / DATABASE}: {_mend(problem)}") from None
-    except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-        problem = "the disk is full" if full else error.strerror or str(error)
-        raise MachineError(f"{folder}: nothing was kept: {_mend(problem)}") from None
-
-
-def _mend(problem: str) -> str:
-    if "full" in problem:
-        return f"{problem}; make room, or keep pictures for fewer days"
-    return f"{problem}; look at the disk and its permissions"
+def _inspection(row: sqlite3.Row, station: str, feedback: Sequence[Feedback]) -> Inspection:
+    values = dict(row)
+    if row["verdict"] is not None:
+        values["verdict"] = Verdict.model_validate_json(row["verdict"])
+    return Inspection(**{**values, "station": station, "feedback": tuple(feedback)})
 
 
 def _change(row: sqlite3.Row) -> Change:
     values = dict(row)
-    return Change(**{**values, "inspections": load_json(row["inspections"]), "preview": load_json(row["preview"])})
-
-
-def _link(chain: str, *parts: str) -> str:
-    return hashlib.sha256("\x1f".join((chain, *parts)).encode("utf-8", "surrogatepass")).hexdigest()
+    values["inspections"] = load_json(row["inspections"])
+    values["preview"] = load_json(row["preview"])
+    return Change(**values)
 
 
 def utc_now() -> str:
