@@ -146,9 +146,19 @@ def test_commands_are_those_of_the_command_line() -> None:
 
 
 def test_variables_of_the_compose_file_are_read() -> None:
-    source = "".join(path.read_text() for path in (ROOT / "src/lad_reasoner/service/sinks").glob("*.py"))
-    for variable in services()["watch"]["environment"]:
+    source = "".join(path.read_text() for path in (ROOT / "src/lad_reasoner").rglob("*.py"))
+    page = (ROOT / "docs/deploy.md").read_text(encoding="utf-8")
+    for variable in {*services()["watch"]["environment"], *services()["serve"]["environment"]}:
         assert f'"{variable}"' in source
+        assert f"`{variable}`" in page
+
+
+@pytest.mark.parametrize("name", ["serve", "watch"])
+def test_logs_of_containers_have_an_end_and_models_elsewhere_can_be_named(name: str) -> None:
+    """Docker keeps a log for ever; and a station whose judge is a service could not be run in a container."""
+    service = services()[name]
+    assert service["logging"]["options"].keys() == {"max-size", "max-file"}
+    assert {"LAD_TRUSTED", "LAD_SERVER_KEY"} <= service["environment"].keys()
 
 
 @pytest.mark.parametrize("path", UNITS, ids=lambda path: str(path.stem))

@@ -310,6 +310,11 @@ def test_a_file_that_was_edited_by_hand_is_not_written_over(runtime: Runtime) ->
     with pytest.raises(InputError, match="not valid TOML"):
         live.reload(who="Ada", why="reload")
     assert "the last good one is in use" in live.problem() and inspect(runtime, 101).outcome == "good"
+    (live.folder / FILE).write_text(live.archive.version_file(live.version))
+    renamed = live.folder.rename(live.folder.with_name("renamed"))  # was told to make a new station
+    assert live.problem() == f"its folder {live.folder} is gone; put it back, or start the server with another"
+    renamed.rename(live.folder)
+    assert live.problem() == ""
 
 
 def test_a_preview_that_fails_says_why_and_leaves_nothing(runtime: Runtime) -> None:

@@ -93,6 +93,8 @@ class LiveStation:
             return reason
         if not self.edited():
             return ""
+        if not self.folder.is_dir():
+            return f"its folder {printable(self.folder)} is gone; put it back, or start the server with another"
         try:
             Station.load(self.folder)
         except (InputError, OSError, UnicodeDecodeError) as error:
