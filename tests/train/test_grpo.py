@@ -254,11 +254,17 @@ def test_packages_that_are_missing(folder: Path, monkeypatch: pytest.MonkeyPatch
     vllm = make_arguments(recipe_of(path, "--use_vllm", "true"))
     bits = make_arguments(recipe_of(path, "--optim", "adamw_bnb_8bit"))
     plain = make_arguments(recipe)
+    lomo = make_arguments(recipe_of(path, "--optim", "lomo"))
+    liger = make_arguments(recipe_of(path, "--use_liger_kernel", "true"))
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
     with pytest.raises(MachineError, match="needs vllm: pip install vllm, or set use_vllm: false"):
         check_packages(recipe, vllm)
     with pytest.raises(MachineError, match=r"needs bitsandbytes: .*or set optim: adamw_torch"):
         check_packages(recipe, bits)
+    with pytest.raises(MachineError, match=r"^optim: lomo needs lomo-optim: pip install lomo-optim, or set optim: "):
+        check_packages(recipe, lomo)
+    with pytest.raises(MachineError, match=r"^use_liger_kernel: true needs liger-kernel: .*use_liger_kernel: false"):
+        check_packages(recipe, liger)
     check_packages(recipe, plain)
 
 
@@ -266,7 +272,7 @@ def test_what_trl_refuses_is_told_with_the_flag(folder: Path) -> None:
     path = write_recipe(folder, **{**SETTINGS, "kl": "none", "beta": 0})
     with pytest.raises(InputError, match=r"^--sync_ref_model: .*sync_ref_model"):
         grpo.train_grpo(path, ["--sync_ref_model", "true"])
-    with pytest.raises(InputError, match=r"^--loss_type: Unknown loss type: gspo"):  # seen in the first step only
+    with pytest.raises(InputError, match=r"^--loss_type: 'gspo' is none of its values: grpo, bnpo, "):
         grpo.train_grpo(path, ["--loss_type", "gspo"])
 
 

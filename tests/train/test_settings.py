@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,11 @@ from lad_reasoner.errors import InputError, MachineError
 from lad_reasoner.train import settings as recipes
 from lad_reasoner.train import sft
 from lad_reasoner.train.fields import field_names
-from lad_reasoner.train.settings import Recipe, TrainSettings, machine_defaults, read_recipe
+from lad_reasoner.train.grpo import GrpoSettings
+from lad_reasoner.train.settings import TRL, Recipe, TrainSettings, check_early, machine_defaults, read_recipe
 
 trl = pytest.importorskip("trl")
+transformers = pytest.importorskip("transformers")
 CONFIGS = Path(__file__).parents[2] / "configs"
 
 
@@ -58,6 +61,11 @@ def test_numbers_survive_the_command_line(rate: float, steps: int) -> None:
     ("words", "message"),
     [
         (["--learnin_rate", "1"], "--learnin_rate: no such setting; did you mean learning_rate?"),
+        (["--lr", "1"], "--lr: no such setting; did you mean learning_rate?"),
+        (["--lora_r", "8"], "--lora_r: no such setting; did you mean lora.r?"),
+        (["--group_size", "8"], "--group_size: no such setting; remove it"),  # it is one of GRPO
+        (["--verbose", "2"], "--verbose: no such setting; remove it"),
+        (["--loss_type", "nlll"], "--loss_type: 'nlll' is none of its values: nll, chunked_nll, dft"),
         (["--modle", "x"], "--modle: no such setting; did you mean model?"),
         (["--freeze_visoin"], "--freeze_visoin: no such setting; did you mean freeze_vision?"),
         (["--lora.lora_alfa", "3"], "--lora: lora_alfa: no such setting; did you mean lora_alpha?"),
@@ -231,3 +239,44 @@ def test_what_a_trainer_refuses_names_the_flag_or_the_line(
     with pytest.raises(InputError) as raised, read(path, *words).translated_errors():
         raise ValueError(problem)
     assert str(raised.value).startswith(start.format(path=path))
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--learnin_rate", "1"], "--learnin_rate: no such setting; did you mean learning_rate?"),
+        (["--learning_rate", "fast"], "--learning_rate: Input should be a valid number"),
+        (["--max_completion_length", "0"], "--max_completion_length: must be above 0, not 0"),
+        (["--group_size", "0"], "--group_size: no such setting; did you mean num_generations?"),
+        (["--loss_type", "grppo"], "--loss_type: 'grppo' is none of its values: grpo, "),
+        (["--kl", "los"], "--kl: Input should be 'reward', 'loss' or 'none', not 'los'"),
+        (["--beta"], "--beta: has no value; write --beta VALUE"),
+    ],
+)
+def test_what_needs_no_import_of_trl(tmp_path: Path, words: list[str], message: str) -> None:
+    """Wrong values were told once TRL was imported, some once the model was loaded."""
+    with pytest.raises(InputError) as raised:
+        check_early(write_recipe(tmp_path), words, ours=GrpoSettings, theirs="GRPOConfig")
+    assert message in str(raised.value)
+
+
+@pytest.mark.parametrize(("config", "stage"), [("SFTConfig", "sft"), ("GRPOConfig", "grpo")])
+def test_the_words_are_those_of_trl(config: str, stage: str) -> None:
+    trainer = Path(trl.__file__).parent / f"trainer/{stage}_trainer.py"
+    sources = trainer.read_text(), trainer.with_name(f"{stage}_config.py").read_text()
+    # loss_type == "sapo", loss_type in ["grpo", "sapo"]
+    compared = re.findall(r'loss_type (?:==|in|not in) ("\w+"|[\[(][^\])]*)', "".join(sources))
+    words = {word for text in compared for word in re.findall(r'"(\w+)"', text)}
+    assert words == set(TRL["words"][config]["loss_type"])
+
+
+def test_optimizers_that_need_a_package_are_those_of_transformers() -> None:
+    names = {word.value for word in transformers.training_args.OptimizerNames}
+    assert all(any(name.startswith(begin) for name in names) for begin in TRL["optimizer_packages"])
+    assert set(TRL["pip_names"]) <= {*TRL["optimizer_packages"].values(), "liger_kernel"}
+
+
+def test_usual_names_are_no_settings_and_mean_some() -> None:
+    known = {*GrpoSettings.model_fields, *field_names(trl.SFTConfig), *field_names(trl.GRPOConfig)}
+    assert not known & set(TRL["usual_names"])
+    assert {name.partition(".")[0] for name in TRL["usual_names"].values()} <= known

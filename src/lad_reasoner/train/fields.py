@@ -21,12 +21,15 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 def check_fields(values: Mapping[str, Any], config: Any) -> dict[str, Any]:
     """The values, converted to the types of a dataclass's fields; ValueError `field: problem`."""
-    fields = field_names(config)
-    hints = typing.get_type_hints(config)
+    return check_values(values, field_hints(config))
+
+
+def check_values(values: Mapping[str, Any], hints: Mapping[str, Any]) -> dict[str, Any]:
+    """As `check_fields`, of fields with these types."""
     checked = {}
     for key, value in values.items():
-        if key not in fields:
-            raise ValueError(f"{key}: no such setting; {nearest(key, fields)}")
+        if key not in hints:
+            raise ValueError(f"{key}: no such setting; {nearest(key, hints)}")
         if value is False and _takes(hints[key], str) and not _takes(hints[key], bool):
             value = "no"  # YAML reads the word `no` as false
         if isinstance(value, bool) and not _takes(hints[key], bool):
@@ -58,27 +61,44 @@ def field_names(config: Any) -> list[str]:
     return [field.name for field in dataclasses.fields(config) if field.init]
 
 
-def declared_fields(config: str) -> list[str]:
+def field_hints(config: Any) -> dict[str, Any]:
+    """The types of these."""
+    hints = typing.get_type_hints(config)
+    return {name: hints[name] for name in field_names(config)}
+
+
+def declared_fields(config: str) -> dict[str, Any]:
     """The fields of TRL's config class of this name, read in its source and those of its bases without an import.
 
-    Importing them takes seconds. Empty where a source is not at its place, or names other bases.
+    Importing them takes seconds. A type that the source imports is Any here. Empty where a source is not at its place,
+    or names other bases.
     """
-    names: list[str] = []
+    fields: dict[str, Any] = {}
     module = config.removesuffix("Config").lower()
     sources = (("trl", f"trainer/{module}_config.py"), ("trl", "trainer/base_config.py"))
     for package, file in (*sources, ("transformers", "training_args.py")):
         spec = importlib.util.find_spec(package)
         path = Path(spec.origin).parent / file if spec and spec.origin else None
         if path is None or not path.is_file():
-            return []
+            return {}
         source = ast.parse(path.read_text(encoding="utf-8"))
         declared = [node for node in source.body if isinstance(node, ast.ClassDef) and node.name == config]
         if not declared:
-            return []
-        lines = [line for line in declared[0].body if isinstance(line, ast.AnnAssign)]
-        names += [ast.unparse(line.target) for line in lines]
+            return {}
+        for line in declared[0].body:
+            if isinstance(line, ast.AnnAssign):
+                fields.setdefault(ast.unparse(line.target), _plain_hint(ast.unparse(line.annotation)))
         config = ", ".join(map(ast.unparse, declared[0].bases))  # declared in the next source
-    return [] if config else names
+    return {} if config else fields
+
+
+def _plain_hint(annotation: str) -> Any:
+    """The type of an annotation of built-in types; Any for others."""
+    declared = type("Declared", (), {"__annotations__": {"field": annotation}, "__module__": "builtins"})
+    try:
+        return typing.get_type_hints(declared)["field"]
+    except (NameError, TypeError, SyntaxError):
+        return Any
 
 
 def describe_keys(model: type[BaseModel]) -> list[tuple[str, str, str]]:
@@ -90,9 +110,9 @@ def describe_keys(model: type[BaseModel]) -> list[tuple[str, str, str]]:
     return keys
 
 
-def takes_truth(name: str, config: Any) -> bool:
-    """Whether a field may be true or false; a flag without a value means true."""
-    return _takes(typing.get_type_hints(config)[name], bool)
+def takes_truth(hint: Any) -> bool:
+    """Whether a field of this type may be true or false; a flag without a value means true."""
+    return _takes(hint, bool)
 
 
 def _takes(hint: Any, kind: type) -> bool:
@@ -101,8 +121,8 @@ def _takes(hint: Any, kind: type) -> bool:
 
 
 def nearest(key: str, names: Iterable[str]) -> str:
-    """The end of an error message: the name that is most like the key."""
-    near = difflib.get_close_matches(key, list(names), n=1, cutoff=0.0)
+    """The end of an error message: the name that is most like the key, if any is like it."""
+    near = difflib.get_close_matches(key, list(names), n=1)
     return f"did you mean {near[0]}?" if near else "remove it"
 
 

@@ -33,7 +33,7 @@ from lad_reasoner.train.rewards import NEEDS, load_reward
 from lad_reasoner.train.rollouts import Rollouts
 from lad_reasoner.train.run_record import SAMPLES, check_out, hash_weights, write_run_record
 from lad_reasoner.train.session import first_process, run_folder, run_trainer
-from lad_reasoner.train.settings import TRL, Recipe, TrainSettings, check_keys, check_packages, read_recipe
+from lad_reasoner.train.settings import TRL, Recipe, TrainSettings, check_early, check_packages, read_recipe
 from lad_reasoner.train.trainee import adapter, check_frozen, load_trainee
 
 logger = logging.getLogger(__name__)
@@ -80,7 +80,7 @@ def train_grpo(
     `show_samples` takes a step and its sampled responses. InputError for settings, data or rewards that cannot be used,
     or a collapse with `stop_on_collapse`; `StoppedError` after a signal; MachineError if the machine is too small.
     """
-    check_keys(path, overrides, ours=GrpoSettings.model_fields, theirs="GRPOConfig")
+    check_early(path, overrides, ours=GrpoSettings, theirs="GRPOConfig")
     os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")  # the rollout function is pinned with TRL
     trl = require("trl", "train")
     others = {*field_names(trl.SFTConfig)} - {*field_names(trl.GRPOConfig)}

@@ -27,7 +27,16 @@ from pydantic import Field, ValidationError, field_validator
 from lad_reasoner.errors import InputError, MachineError, require
 from lad_reasoner.files.config import Config, read_yaml
 from lad_reasoner.packaged import read_packaged
-from lad_reasoner.train.fields import check_fields, declared_fields, field_names, nearest, setting_problem, takes_truth
+from lad_reasoner.train.fields import (
+    check_fields,
+    check_values,
+    declared_fields,
+    field_hints,
+    field_names,
+    nearest,
+    setting_problem,
+    takes_truth,
+)
 
 TRL: dict[str, Any] = read_packaged(__file__, "trl.toml")
 ELSEWHERE: dict[str, str] = TRL["without_effect"]["any_stage"]
@@ -138,20 +147,34 @@ class Recipe(Generic[Ours]):
         return ""
 
 
-def check_keys(
-    path: str | Path, overrides: Sequence[str], *, ours: Iterable[str], theirs: str, others: Iterable[str] = ()
+def check_early(
+    path: str | Path, overrides: Sequence[str], *, ours: type[TrainSettings], theirs: str, others: Iterable[str] = ()
 ) -> None:
-    """InputError for a key that neither we nor TRL know, before TRL is imported, which takes seconds.
+    """InputError for a key that neither we nor TRL know, or a wrong value, before TRL is imported, which takes seconds.
 
     `ours` are our keys of the stage, `others` those of the other stage, `theirs` is the name of TRL's config class.
-    `read_recipe` checks all else.
+    `read_recipe` checks all else, such as values whose types TRL imports.
     """
     given = _read_given(Path(path), overrides)
     declared = {name: declared_fields(name) for name in ("SFTConfig", "GRPOConfig")}
-    known = {*ours, *others, *declared["SFTConfig"], *declared["GRPOConfig"]}
+    if not all(declared.values()):
+        return
+    known = {*ours.model_fields, *others, *declared["SFTConfig"], *declared["GRPOConfig"]}
     for key in given.values:
-        if all(declared.values()) and key not in known:
-            raise InputError(f"{given.where(key)}: no such setting; {nearest(key, [*ours, *declared[theirs]])}")
+        if key not in known:
+            raise InputError(
+                f"{given.where(key)}: no such setting; {_suggest(key, [*ours.model_fields, *declared[theirs]])}"
+            )
+    without_effect = {key for keys in TRL["without_effect"].values() for key in keys}
+    hints = {name: hint for name, hint in declared[theirs].items() if name not in without_effect}
+    values = {key: value for key, value in given.values.items() if key in hints or key in ours.model_fields}
+    _check_values(given, values, ours, hints, theirs)
+
+
+def _suggest(key: str, names: Sequence[str]) -> str:
+    """As `nearest`, where other tools' names are known, too."""
+    usual = TRL["usual_names"].get(key.lower(), "")
+    return f"did you mean {usual}?" if usual.partition(".")[0] in names else nearest(key, names)
 
 
 def check_packages(recipe: Recipe[Any], arguments: Any) -> None:
@@ -160,14 +183,18 @@ def check_packages(recipe: Recipe[Any], arguments: Any) -> None:
     `arguments` is an instance of TRL's config class. InputError if `report_to` names no tracker.
     """
     optimizer = str(getattr(arguments.optim, "value", arguments.optim))
-    bits = any(word in optimizer for word in ("8bit", "bnb", "paged")) and "torch" not in optimizer
-    needs = {
-        "vllm": ("use_vllm: true", getattr(arguments, "use_vllm", False), "use_vllm: false"),
-        "bitsandbytes": (f"optim: {optimizer}", bits, "optim: adamw_torch"),
-    }
-    for package, (setting, needed, instead) in needs.items():
-        if needed and importlib.util.find_spec(package) is None:
-            raise MachineError(f"{setting} needs {package}: pip install {package}, or set {instead}")
+    needs = [("use_vllm: true", "vllm", "use_vllm: false")] if getattr(arguments, "use_vllm", False) else []
+    if arguments.use_liger_kernel:
+        needs.append(("use_liger_kernel: true", "liger_kernel", "use_liger_kernel: false"))
+    needs += [
+        (f"optim: {optimizer}", package, "optim: adamw_torch")
+        for begin, package in TRL["optimizer_packages"].items()
+        if optimizer.startswith(begin)
+    ]
+    for setting, package, instead in needs:
+        if importlib.util.find_spec(package) is None:
+            name = TRL["pip_names"].get(package, package)
+            raise MachineError(f"{setting} needs {name}: pip install {name}, or set {instead}")
     trackers = require("transformers.integrations", "train").get_reporting_integration_callbacks
     with recipe.translated_errors("report_to"):
         for tracker in trackers(arguments.report_to):
@@ -193,31 +220,12 @@ def read_recipe(
     path, flags, where = given.path, given.flags, given.where
     refused = {**ELSEWHERE, **unread}
     names = [*ours.model_fields, *field_names(theirs)]
-    mine: dict[str, Any] = {}
-    rest: dict[str, Any] = {}
-    for key, value in given.values.items():
+    for key in given.values:
         if key in refused:
             raise InputError(f"{where(key)}: has no effect; {refused[key]}")
         if key not in names:
-            raise InputError(f"{where(key)}: no such setting; {nearest(key, names)}")
-        is_ours = key in ours.model_fields
-        if key in given.bare and not takes_truth(key, ours if is_ours else theirs):
-            raise InputError(f"--{key}: has no value; write --{key} VALUE")
-        (mine if is_ours else rest)[key] = value
-    try:
-        settings = ours.model_validate(mine)
-    except ValidationError as error:
-        raise InputError(setting_problem(error, ours, path, flags)) from None
-    try:
-        rest = check_fields(rest, theirs)
-    except ValueError as error:
-        key, _, problem = str(error).partition(": ")
-        raise InputError(f"{where(key)}: {problem}") from None
-    numbers = {**rest, **{f"lora.{key}": value for key, value in (settings.lora or {}).items()}}
-    for key, value in numbers.items():
-        problem = _range_problem(key, value)
-        if problem:
-            raise InputError(f"{where(key)}: {problem}, not {value}")
+            raise InputError(f"{where(key)}: no such setting; {_suggest(key, names)}")
+    settings, rest = _check_values(given, given.values, ours, field_hints(theirs), theirs.__name__)
     shortened = "max_steps" in flags and "num_train_epochs" not in flags  # a trial of a config that counts epochs
     if rest.get("max_steps", -1) > 0 and "num_train_epochs" in rest and not shortened:
         raise InputError(
@@ -227,6 +235,40 @@ def read_recipe(
     if not rest.get("output_dir"):
         raise InputError(f"{path}: output_dir is missing; give a run folder")
     return Recipe(path, settings, {**machine_defaults(rest), **rest}, flags)
+
+
+def _check_values(
+    given: _Given, values: Mapping[str, Any], ours: type[Ours], hints: Mapping[str, Any], theirs: str
+) -> tuple[Ours, dict[str, Any]]:
+    """Our settings, and the others by their types `hints` in TRL's config class of the name `theirs`.
+
+    InputError with the flag or the line of a wrong value.
+    """
+    mine: dict[str, Any] = {}
+    rest: dict[str, Any] = {}
+    for key, value in values.items():
+        is_ours = key in ours.model_fields
+        if key in given.bare and not takes_truth(ours.model_fields[key].annotation if is_ours else hints[key]):
+            raise InputError(f"--{key}: has no value; write --{key} VALUE")
+        (mine if is_ours else rest)[key] = value
+    try:
+        settings = ours.model_validate(mine)
+    except ValidationError as error:
+        raise InputError(setting_problem(error, ours, given.path, given.flags)) from None
+    try:
+        rest = check_values(rest, hints)
+    except ValueError as error:
+        key, _, problem = str(error).partition(": ")
+        raise InputError(f"{given.where(key)}: {problem}") from None
+    numbers = {**rest, **{f"lora.{key}": value for key, value in (settings.lora or {}).items()}}
+    for key, value in numbers.items():
+        problem = _range_problem(key, value)
+        if problem:
+            raise InputError(f"{given.where(key)}: {problem}, not {value}")
+    for key, words in TRL["words"].get(theirs, {}).items():
+        if rest.get(key, words[0]) not in words:
+            raise InputError(f"{given.where(key)}: {rest[key]!r} is none of its values: {', '.join(words)}")
+    return settings, rest
 
 
 @dataclass(frozen=True)

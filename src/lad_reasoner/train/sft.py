@@ -24,7 +24,7 @@ from lad_reasoner.train.fields import field_names
 from lad_reasoner.train.publish import publish
 from lad_reasoner.train.run_record import check_out, hash_weights, write_run_record
 from lad_reasoner.train.session import run_folder, run_trainer
-from lad_reasoner.train.settings import TRL, TrainSettings, check_keys, check_packages, read_recipe
+from lad_reasoner.train.settings import TRL, TrainSettings, check_early, check_packages, read_recipe
 from lad_reasoner.train.trainee import adapter, check_frozen, load_trainee
 
 UNREAD: dict[str, str] = TRL["without_effect"]["sft"]
@@ -46,7 +46,7 @@ def train_sft(
     from lad_reasoner.train.grpo import GrpoSettings  # for the names of its keys alone
 
     others = GrpoSettings.model_fields
-    check_keys(path, overrides, ours=TrainSettings.model_fields, theirs="SFTConfig", others=others)
+    check_early(path, overrides, ours=TrainSettings, theirs="SFTConfig", others=others)
     trl = require("trl", "train")
     foreign = {*others, *field_names(trl.GRPOConfig)} - {*TrainSettings.model_fields, *field_names(trl.SFTConfig)}
     unread = dict.fromkeys(foreign, "it is a key of `train grpo`") | UNREAD
