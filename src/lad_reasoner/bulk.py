@@ -35,7 +35,8 @@ from pydantic import ValidationError
 from lad_reasoner.errors import ImageError, InputError, LadError, MachineError, RecordError, require
 from lad_reasoner.files.archives import ArchiveQuery, TableRow, open_queries, query_name
 from lad_reasoner.files.jsonl import append_lines, read_records, repair_records
-from lad_reasoner.files.pictures import PictureSource, named, read_picture
+from lad_reasoner.files.opening import PictureSource
+from lad_reasoner.files.pictures import named, read_picture
 from lad_reasoner.files.whole import check_own_folder, describe_write_error, lock, own_file, own_folder, write_whole
 from lad_reasoner.inspector import Inspector
 from lad_reasoner.judge import Judge

@@ -20,7 +20,8 @@ import numpy as np
 from PIL import Image
 
 from lad_reasoner.errors import ImageError, InputError
-from lad_reasoner.files.pictures import Picture, PictureSource, find_depth, map_pictures, read_picture
+from lad_reasoner.files.opening import PictureSource
+from lad_reasoner.files.pictures import Picture, find_depth, map_pictures, read_picture
 from lad_reasoner.judge import Judge, PicturePair
 from lad_reasoner.judges import add_evidence, check_judge, load_judge
 from lad_reasoner.records import Failure, Verdict

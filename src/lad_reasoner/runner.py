@@ -26,7 +26,7 @@ from typing import Generic, TypeVar
 
 from lad_reasoner.answers import Answer
 from lad_reasoner.errors import InputError, MachineError
-from lad_reasoner.files.pictures import name_source
+from lad_reasoner.files.opening import name_source
 from lad_reasoner.judge import Judge, Judgement, PicturePair
 from lad_reasoner.quality import why_unfit
 from lad_reasoner.records import Failure, Verdict

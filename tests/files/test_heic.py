@@ -128,7 +128,7 @@ def test_a_picture_that_is_larger_than_it_says_is_not_decoded() -> None:
 
 
 def test_the_limit_of_size(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lad_reasoner.files.pictures.MAX_PIXELS", 3_000_000)
+    monkeypatch.setattr("lad_reasoner.files.opening.MAX_PIXELS", 3_000_000)
     with pytest.raises(ImageError, match="2000x1600 pixels; at most 3 megapixels are read"):
         read_picture(heic(np.zeros((1600, 2000, 3), np.uint8), quality=30))
 

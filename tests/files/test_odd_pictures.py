@@ -20,7 +20,8 @@ from lad_reasoner.data.masks import read_mask_of
 from lad_reasoner.data.sets.pool import gather
 from lad_reasoner.data.sources import find_samples
 from lad_reasoner.errors import ImageError
-from lad_reasoner.files.pictures import DECODERS, find_depth, map_pictures, open_picture, read_picture
+from lad_reasoner.files.opening import DECODERS, open_picture
+from lad_reasoner.files.pictures import find_depth, map_pictures, read_picture
 from lad_reasoner.files.walk import describe_passed_over, find_pictures
 
 
@@ -56,7 +57,7 @@ def test_every_cut_of_pages_and_films_is_an_image_error() -> None:
 
 
 def test_one_large_picture_is_decoded_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lad_reasoner.files.pictures.LARGE", 1000)
+    monkeypatch.setattr("lad_reasoner.files.opening.LARGE", 1000)
     large, small = (encoded(Image.new("L", (side, side)), "PNG") for side in (40, 20))
     entered = threading.Event()
 

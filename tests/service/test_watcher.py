@@ -18,7 +18,7 @@ import pytest
 from helpers.plant import part_result, wait_for
 from helpers.stations import grey_picture, grey_station
 from lad_reasoner.errors import InputError, ServiceError
-from lad_reasoner.files.pictures import PictureSource
+from lad_reasoner.files.opening import PictureSource
 from lad_reasoner.records import Failure
 from lad_reasoner.service import watcher
 from lad_reasoner.service.inspection import Decision, OpenStation

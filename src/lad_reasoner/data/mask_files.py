@@ -26,7 +26,7 @@ import numpy as np
 
 from lad_reasoner.data.folder_words import mask_stems, may_hold_masks, read_name, shorter_stems, split_drawn, word
 from lad_reasoner.errors import ImageError
-from lad_reasoner.files.pictures import open_picture
+from lad_reasoner.files.opening import open_picture
 from lad_reasoner.files.walk import Parts
 from lad_reasoner.records import Split
 

@@ -17,7 +17,8 @@ from pydantic import Field, TypeAdapter, ValidationError
 from scipy import ndimage
 
 from lad_reasoner.errors import ImageError, InputError
-from lad_reasoner.files.pictures import open_picture, orientation, read_turn, turn_upright
+from lad_reasoner.files.opening import open_picture
+from lad_reasoner.files.pictures import orientation, read_turn, turn_upright
 from lad_reasoner.records import Record, Sample
 from lad_reasoner.text import first_problem, place_words, printable
 

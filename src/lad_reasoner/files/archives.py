@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from lad_reasoner.errors import ImageError, InputError, LadError, MachineError, require
-from lad_reasoner.files.pictures import PictureSource
+from lad_reasoner.files.opening import PictureSource
 from lad_reasoner.files.walk import SUFFIXES, find_pictures, is_hidden, natural_path
 from lad_reasoner.text import printable
 

@@ -11,15 +11,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from lad_reasoner.errors import ImageError
-from lad_reasoner.files.pictures import (
-    PictureSource,
-    has_more_notes,
-    map_pictures,
-    notes_by_head,
-    notes_on_depth,
-    open_picture,
-    read_picture,
-)
+from lad_reasoner.files.opening import PictureSource, open_picture
+from lad_reasoner.files.pictures import has_more_notes, map_pictures, notes_by_head, notes_on_depth, read_picture
 from lad_reasoner.progress import Track, silent
 
 

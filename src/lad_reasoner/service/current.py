@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from lad_reasoner.errors import LadError
-from lad_reasoner.files.pictures import PictureSource
+from lad_reasoner.files.opening import PictureSource
 from lad_reasoner.records import Failure
 from lad_reasoner.service.inspection import Decision, OpenStation
 from lad_reasoner.service.parts import PictureFile

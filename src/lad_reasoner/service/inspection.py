@@ -25,7 +25,8 @@ from scipy import ndimage
 from lad_reasoner.answers import Answer
 from lad_reasoner.errors import InputError
 from lad_reasoner.files.jsonl import load_json
-from lad_reasoner.files.pictures import Picture, PictureSource
+from lad_reasoner.files.opening import PictureSource
+from lad_reasoner.files.pictures import Picture
 from lad_reasoner.files.whole import hash_file
 from lad_reasoner.inspector import Inspector
 from lad_reasoner.judge import Judge, Judgement, PicturePair

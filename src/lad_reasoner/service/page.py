@@ -37,7 +37,8 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response, Stream
 import lad_reasoner.templates
 from lad_reasoner.errors import InputError
 from lad_reasoner.evaluation.thumbnails import heat_image
-from lad_reasoner.files.pictures import encode_picture, open_picture
+from lad_reasoner.files.opening import open_picture
+from lad_reasoner.files.pictures import encode_picture
 from lad_reasoner.service.api import (
     AnyHolder,
     Before,

@@ -21,7 +21,8 @@ import numpy as np
 from pydantic import ValidationError
 
 from lad_reasoner.errors import InputError, require
-from lad_reasoner.files.pictures import Picture, check_file, open_picture, read_picture
+from lad_reasoner.files.opening import check_file, open_picture
+from lad_reasoner.files.pictures import Picture, read_picture
 from lad_reasoner.files.whole import describe_write_error, lock, own_folder, write_whole
 from lad_reasoner.judge import Judge
 from lad_reasoner.progress import Track, silent

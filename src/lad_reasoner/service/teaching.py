@@ -25,7 +25,8 @@ from itertools import islice, zip_longest
 from typing import Any, Literal
 
 from lad_reasoner.errors import InputError, LadError, MachineError
-from lad_reasoner.files.pictures import Picture, PictureSource, open_picture
+from lad_reasoner.files.opening import PictureSource, open_picture
+from lad_reasoner.files.pictures import Picture
 from lad_reasoner.files.whole import lock, write_whole
 from lad_reasoner.records import Checked, Failure, Verdict
 from lad_reasoner.records import Outcome as StationOutcome

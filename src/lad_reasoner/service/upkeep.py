@@ -21,7 +21,7 @@ from PIL import Image, ImageChops, ImageEnhance, ImageFilter
 from scipy.stats import ks_2samp
 
 from lad_reasoner.errors import InputError
-from lad_reasoner.files.pictures import check_file
+from lad_reasoner.files.opening import check_file
 from lad_reasoner.progress import Track, silent
 from lad_reasoner.records import Estimate, Failure, Outcome, share_of
 from lad_reasoner.service.folds import leave_folds_out

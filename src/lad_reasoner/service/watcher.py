@@ -23,7 +23,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from lad_reasoner.errors import ImageError, InputError, MachineError, require
-from lad_reasoner.files.pictures import MAX_BYTES, PictureSource, named, read_picture
+from lad_reasoner.files.opening import MAX_BYTES, PictureSource
+from lad_reasoner.files.pictures import named, read_picture
 from lad_reasoner.files.walk import SUFFIXES, is_folder, is_hidden, list_files, natural_path
 from lad_reasoner.records import Failure
 from lad_reasoner.service.delivery import Delivery

@@ -26,7 +26,8 @@ from PIL import Image, ImageDraw, ImageFilter
 from pydantic import ValidationError
 
 from lad_reasoner.errors import InputError
-from lad_reasoner.files.pictures import Picture, open_picture
+from lad_reasoner.files.opening import open_picture
+from lad_reasoner.files.pictures import Picture
 from lad_reasoner.judges.evidence.registration import (
     Floats,
     Similarity,

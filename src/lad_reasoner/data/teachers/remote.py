@@ -30,7 +30,8 @@ from pydantic import BaseModel, ValidationError
 from lad_reasoner.data.teachers.teacher import Answered, CostEstimate, Outcome, Request, Unanswered, parts_of
 from lad_reasoner.errors import ImageError, ServiceError, require
 from lad_reasoner.files.bit_depth import DEEP
-from lad_reasoner.files.pictures import KEPT_SIDE, open_picture, read_picture
+from lad_reasoner.files.opening import open_picture
+from lad_reasoner.files.pictures import KEPT_SIDE, read_picture
 from lad_reasoner.remote.completion import is_same_model
 from lad_reasoner.remote.ledger import FINAL, UNFINISHED, BudgetSpentError, Exchange, Ledger
 from lad_reasoner.remote.prices import Bill, Prices, estimate_tokens

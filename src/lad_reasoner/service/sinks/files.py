@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from lad_reasoner.errors import InputError
 from lad_reasoner.files.jsonl import append_record
-from lad_reasoner.files.pictures import MAX_BYTES
+from lad_reasoner.files.opening import MAX_BYTES
 from lad_reasoner.files.whole import write_whole
 from lad_reasoner.records import Outcome
 from lad_reasoner.service.parts import PartResult, PictureFile

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from lad_reasoner.files.pictures import MAX_BYTES
+from lad_reasoner.files.opening import MAX_BYTES
 from lad_reasoner.service.archive import Archive
 from lad_reasoner.service.archived import Retention, Seen
 from lad_reasoner.service.parts import PartResult, PictureFile
