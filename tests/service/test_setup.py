@@ -150,6 +150,16 @@ def test_all_pictures_that_cannot_be_used_are_named(tmp_path: Path) -> None:
     assert str(normals[3]) in message and str(normals[7]) in message
 
 
+def test_calibrate_says_how_a_station_gets_more_normals(tmp_path: Path) -> None:
+    """`give 19 or more` named no way, since only `create` takes them."""
+    reference = grey_picture(tmp_path / "a.png", 100)
+    create_station(tmp_path / "s", [reference], judge="pixel-difference")
+    before = (tmp_path / "s" / FILE).read_bytes()
+    with pytest.raises(InputError, match=r"give 19 or more: accept good parts .* `lad-reasoner station create --norm"):
+        calibrate(tmp_path / "s", max_false_alarms=0.05)
+    assert (tmp_path / "s" / FILE).read_bytes() == before
+
+
 def test_a_mistyped_name_brings_the_one_that_is_there(tmp_path: Path) -> None:
     grey_pictures(tmp_path / "good", [100, 101])
     with pytest.raises(InputError, match=rf"god: no such file; did you mean {tmp_path / 'good'}\?$"):

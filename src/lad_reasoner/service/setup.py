@@ -159,6 +159,13 @@ def calibrate(
         station = station.model_copy(update={"max_pixels": pixels, "options": {**station.options, **given}})
         if folds is not None:
             station = station.revised(printable(folder / FILE), folds=folds or None)
+        try:
+            set_limits(station)  # first: scoring takes a while
+        except InputError as error:
+            raise InputError(
+                f"{error}: accept good parts into the calibration on the station's page, or make the station anew "
+                "with `lad-reasoner station create --normal`"
+            ) from None
         station = _score(station, folder, load_station_judge(station), track)
         station.save(folder)
     return station
