@@ -133,7 +133,8 @@ def plan_pairs(
     if easy_first is not None:
         recipe["easy_first"] = str(easy_first)
     by_class = _choose_classes(pool, classes)
-    tests = _choose_kinds(pool, [item for item in pool.tests() if item.class_name in by_class], kinds)
+    of_classes = [item for item in pool.tests() if item.class_name in by_class]
+    tests = _choose_kinds(pool, of_classes, kinds)
     if hard_from is not None:
         tests = _choose_hard(pool, tests, Path(hard_from))
     tests = _choose_masks(pool, _choose_defects(pool, tests, defects))
@@ -390,10 +391,11 @@ def _draw_pairs(
 
 def _balance(pool: Pool, queries: Sequence[Item], rng: random.Random) -> list[Item]:
     """As many queries of one label as of the other; the surplus is refused."""
-    by_label = {label: [item for item in queries if item.sample.label == label] for label in ("yes", "no")}
-    fewest = min(map(len, by_label.values()))
+    anomalous = [item for item in queries if item.sample.label == "yes"]
+    good = [item for item in queries if item.sample.label == "no"]
+    fewest = min(len(anomalous), len(good))
     kept: set[str] = set()
-    for members in by_label.values():
+    for members in (anomalous, good):
         kept.update(item.name for item in rng.sample(members, fewest))
     for item in queries:
         if item.name not in kept:

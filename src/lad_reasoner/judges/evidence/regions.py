@@ -24,7 +24,7 @@ from scipy import ndimage
 from lad_reasoner.judges.evidence.colours import lab_colours
 from lad_reasoner.judges.evidence.enlarging import enlarge
 from lad_reasoner.judges.evidence.measurement import Measurement
-from lad_reasoner.judges.evidence.registration import in_view, isotropic_grid, sample
+from lad_reasoner.judges.evidence.registration import Floats, in_view, isotropic_grid, sample
 
 Change = Literal["missing", "added", "changed"]
 RGB = tuple[int, int, int]
@@ -139,40 +139,54 @@ def find_regions(measurement: Measurement, query: Image.Image, limit: float) -> 
         # The strongest region stays however small it is, so that there always is one.
         if inside.mean() < SMALLEST_REGION and peak < largest:
             continue
-        rows, columns = np.nonzero(inside)
-        left, right = columns.min(), columns.max() + 1
-        top, bottom = rows.min(), rows.max() + 1
-        of_reference, of_query = colours.where_they_differ(inside)
-        reference_rgb = None
-        before = now = grain = 0.0
-        from_ground = (0.0, 0.0)
-        if of_reference is not None:
-            reference_rgb = _typical(of_reference)
-            before, now, grain = colours.contrasts(inside)
-            from_ground = colours.from_ground(of_reference, of_query)
         patches_differ = max(added[inside].max(), missing[inside].max()) >= limit
-        regions.append(
-            Region(
-                left=left / width,
-                top=top / height,
-                width=(right - left) / width,
-                height=(bottom - top) / height,
-                centre_x=(columns.mean() + 0.5) / width,
-                centre_y=(rows.mean() + 0.5) / height,
-                area=float(inside.mean()),
-                added=float(added[inside].mean()),
-                missing=float(missing[inside].mean()),
-                strength=float(peak) / limit,
-                elongation=_elongation(rows, columns),
-                reference_rgb=reference_rgb,
-                query_rgb=_typical(of_query),
-                contrasts=(before, now),
-                grain=grain,
-                from_ground=from_ground,
-                by_tone=measurement.tone_counts and not patches_differ,
-            )
+        region = _describe(
+            inside,
+            added,
+            missing,
+            colours,
+            strength=float(peak) / limit,
+            by_tone=measurement.tone_counts and not patches_differ,
         )
+        regions.append(region)
     return sorted(regions, key=lambda region: -region.strength)
+
+
+def _describe(
+    inside: NDArray[np.bool_], added: Floats, missing: Floats, colours: _Colours, *, strength: float, by_tone: bool
+) -> Region:
+    """All are (height, width) of the map."""
+    height, width = inside.shape
+    rows, columns = np.nonzero(inside)
+    left, right = columns.min(), columns.max() + 1
+    top, bottom = rows.min(), rows.max() + 1
+    of_reference, of_query = colours.where_they_differ(inside)
+    reference_rgb = None
+    before = now = grain = 0.0
+    from_ground = (0.0, 0.0)
+    if of_reference is not None:
+        reference_rgb = _typical(of_reference)
+        before, now, grain = colours.contrasts(inside)
+        from_ground = colours.from_ground(of_reference, of_query)
+    return Region(
+        left=left / width,
+        top=top / height,
+        width=(right - left) / width,
+        height=(bottom - top) / height,
+        centre_x=(columns.mean() + 0.5) / width,
+        centre_y=(rows.mean() + 0.5) / height,
+        area=float(inside.mean()),
+        added=float(added[inside].mean()),
+        missing=float(missing[inside].mean()),
+        strength=strength,
+        elongation=_elongation(rows, columns),
+        reference_rgb=reference_rgb,
+        query_rgb=_typical(of_query),
+        contrasts=(before, now),
+        grain=grain,
+        from_ground=from_ground,
+        by_tone=by_tone,
+    )
 
 
 def _elongation(rows: NDArray[np.intp], columns: NDArray[np.intp]) -> float:
