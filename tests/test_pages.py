@@ -66,6 +66,7 @@ BASE64 = ("serve.md", "iVBORw0KGgo")
 NO_STATION = ("serve.md", "reference=@good1.png")
 BATCH = ("serve.md", "v1/batch")
 HISTORY = ("serve.md", "inspections?outcome")
+TABLE = ("serve.md", "history.csv' -o")
 TEACH = ("serve.md", "changes/1/apply")
 SERVED_ZONES = ("serve.md", "bottle/zones")
 SERVED_RULES = ("serve.md", "bottle/rules")
@@ -73,7 +74,7 @@ KEYS = ("serve.md", "lad-reasoner key")
 KEPT = ("serve.md", "--keep-good")
 RUN = [
     *(JUDGE, ENGINE, REWARD_DATA, REWARD, FOLDERS, MANIFEST, FIXED, TEXT, SCALE, ZONES, RULES, SECOND_LOOK),
-    *(SERVE, ONE, BASE64, NO_STATION, BATCH, HISTORY, TEACH, SERVED_ZONES, SERVED_RULES, KEYS, KEPT),
+    *(SERVE, ONE, BASE64, NO_STATION, BATCH, HISTORY, TABLE, TEACH, SERVED_ZONES, SERVED_RULES, KEYS, KEPT),
 ]
 
 pytestmark = pytest.mark.posix
@@ -302,6 +303,9 @@ def test_the_page_about_serving(tmp_path: Path) -> None:
         assert [json.loads(line)["part"] for line in lines] == ["4711", "4712"]
         _, _, inspections, _, feedback = ask(tmp_path, commands(HISTORY, here))
         assert (len(inspections), bool(feedback)) == (25, True)
+        run(tmp_path, *commands(TABLE, here))
+        head, *rows = (tmp_path / "history.csv").read_text(encoding="utf-8-sig").splitlines()
+        assert head.startswith('"id","time","part","outcome"') and len(rows) == 26
         assert size(tmp_path / "17.png") == size(tmp_path / "part.png")
         propose, look, *rest = commands(TEACH, here)
         ask(tmp_path, [propose])
