@@ -108,7 +108,7 @@ COMPARED = re.compile(
     r"(?P<nearest>\d+) is nearest); the query is (?:not shifted|shifted"
     r"(?: (?P<right>\d+) (?P<right_unit>pixels?) (?P<side>left|right))?(?P<both> and)?"
     r"(?: (?P<down>\d+) (?P<down_unit>pixels?) (?P<up>up|down))?), "
-    r"(?:not turned|turned (?P<degrees>\d+) (?P<unit>degrees?) (?P<turn>anticlockwise|clockwise)), and "
+    r"(?:not turned|turned (?P<degrees>\d+) (?P<unit>degrees?)(?: (?P<turn>anticlockwise|clockwise))?), and "
     r"(?:(?P<scale>[\d.]+) times )?as large\."
 )
 TYPICAL = "The limit is that of a typical product, since one reference shows no variation."
@@ -119,6 +119,8 @@ WHOLE = re.compile(
     r"|has (?P<stretched>another aspect) and was stretched to that of"
     r"|has (?P<width>\d+) x (?P<height>\d+) pixels;) the references?(?: ha(?:s|ve) (?P<rest>colours|more|fewer))?\."
 )
+TURN = r"turned (?P<degrees>\d+) degrees?(?: (?P<way>anticlockwise|clockwise))?"
+TURNED = re.compile(rf"The picture is {TURN}, and no reference is\.")
 HEADLINE = re.compile(
     r"(?:(?P<kind>Missing|Added|Changed) at (?P<place>[a-z ]+?)(?: \(\+(?P<more>\d+)\))?: (?P<what>[^.]+)"
     r"|(?P<nothing>Nothing stands out)(?:; the picture is (?P<but>[^.]+))?"
@@ -530,6 +532,8 @@ class Evidence:
                 size = (int(said["width"]), int(said["height"]))
                 yield Claim("size", said[0], size == (self.query.width, self.query.height))
             yield from self._whole(words, said[0])
+        if turned := TURNED.search(text):
+            yield from self._whole(turned[0].removeprefix("The picture is ").partition(",")[0], turned[0])
         alike = ALIKE.search(text)
         yield Claim("imitation", text, bool(alike) == bool(self.measured.imitated))
         if alike:
@@ -541,7 +545,9 @@ class Evidence:
                 ("noisier", "noisy"),
             ):
                 yield Claim("imitation", alike[0], (f"as {likewise}" in alike["alike"]) == (f" {said} than" in text))
-        rest = ALIKE.sub("", WHOLE.sub("", COMPARED.sub("", text))).replace(TYPICAL, "")
+        rest = text.replace(TYPICAL, "")
+        for pattern in (COMPARED, WHOLE, TURNED, ALIKE):
+            rest = pattern.sub("", rest)
         if rest.strip():
             yield Claim("unknown text", rest, False)
 
@@ -557,12 +563,16 @@ class Evidence:
         shift = (move.dx * half * self.query.width / width, move.dy * half * self.query.height / height)
         yield Claim("shift", said[0], max(abs(right - shift[0]), abs(down - shift[1])) < 0.51)
         yield Claim("shift", said[0], bool(said["both"]) == bool(said["right"] and said["down"]))
-        degrees = int(said["degrees"] or 0) * (1 if said["turn"] == "clockwise" else -1)
-        yield Claim("turn", said[0], abs((degrees - measured.degrees - move.degrees + 180) % 360 - 180) < 0.51)
+        yield self._turn(int(said["degrees"] or 0), said["turn"], said[0])
         yield Claim("scale", said[0], abs(float(said["scale"] or 1) - move.scale) < 0.006)
         for number, noun in (("right", "right_unit"), ("down", "down_unit"), ("degrees", "unit")):
             if said[number]:
                 yield Claim("singular", said[0], (int(said[number]) == 1) == (not said[noun].endswith("s")))
+
+    def _turn(self, degrees: int, way: str | None, text: str) -> Claim:
+        clockwise = degrees * (1 if way == "clockwise" else -1)
+        wrong = clockwise - self.measured.degrees - self.measured.similarity.degrees
+        return Claim("turn", text, abs((wrong + 180) % 360 - 180) < 0.51 and (way is None) == (degrees in (0, 180)))
 
     def _whole(self, words: str, text: str) -> Iterator[Claim]:
         """A change of the whole picture, against what the references do among themselves."""
@@ -573,6 +583,11 @@ class Evidence:
             darker = light[2] == "darker"
             yield Claim("light", text, high < min(levels) if darker else low > max(levels))
             yield Claim("light", text, abs(int(light[1]) - 100 * abs(gain / np.median(levels) - 1)) < 0.51)
+            return
+        if turned := re.fullmatch(TURN, words):
+            upright = self.references.matcher.upright
+            yield Claim("whole picture", text, upright and self.measured.degrees != 0 and int(turned["degrees"]) > 22)
+            yield self._turn(int(turned["degrees"]), turned["way"], text)
             return
         pixels = look.width * look.height
         aspect = self.measured.view.width / self.measured.view.height
@@ -671,6 +686,8 @@ CHANGES: dict[str, Callable[[Image.Image], Image.Image]] = {
     "grey": lambda image: image.convert("L").convert("RGB"),
     "small": lambda image: image.resize((image.width // 2, image.height // 2)),
     "stretched": lambda image: image.resize((image.width, image.height * 3 // 2)),
+    "half a turn": lambda image: image.rotate(180),
+    "a quarter turn": lambda image: image.rotate(90),
 }
 
 

@@ -57,7 +57,7 @@ def test_the_verdict_is_whole(inspector: Inspector, folder: Path) -> None:
     assert verdict.query == str(folder / "bad.png")
     assert verdict.references == (str(folder / "reference.png"),)
     assert verdict.reasoning == parse_response(verdict.response).reasoning
-    assert (verdict.model, verdict.prompt_version, verdict.tokens) == ("evidence", "evidence-13", 0)
+    assert (verdict.model, verdict.prompt_version, verdict.tokens) == ("evidence", "evidence-14", 0)
     assert 0 < verdict.seconds < 60
     width, height = judged.pair.query.width, judged.pair.query.height
     for box in verdict.boxes:

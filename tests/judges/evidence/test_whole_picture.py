@@ -14,7 +14,7 @@ from lad_reasoner.judges.evidence.backbone import Backbone
 from lad_reasoner.judges.evidence.judge import StudiedReferences, measure_query
 from lad_reasoner.judges.evidence.matching import Matcher
 from lad_reasoner.judges.evidence.whole_picture import WholeChange, find_changes, measure_look
-from lad_reasoner.judges.evidence.wording import write_details
+from lad_reasoner.judges.evidence.wording import write_details, write_headline
 
 
 def jpeg(image: Image.Image) -> Image.Image:
@@ -51,7 +51,7 @@ def changes(matcher: Matcher, image: Image.Image) -> dict[str, WholeChange]:
     query = Picture("query", image, image.width, image.height)
     working = matcher.fit(query)
     looks = [measure_look(shot("good", index, split="train")) for index in range(len(matcher.views))]
-    found = find_changes(matcher.compare(working), working, measure_look(query), looks)
+    found = find_changes(matcher.compare(working), working, measure_look(query), looks, upright=matcher.upright)
     assert [change.excess for change in found] == sorted((change.excess for change in found), reverse=True)
     assert all(change.excess >= 1 for change in found)
     return {change.kind: change for change in found}
@@ -105,3 +105,22 @@ def test_plain_and_small_pictures_can_be_measured() -> None:
         assert (look.level, look.chroma, look.noise) == pytest.approx((90, 0, 0))
         assert look.blocks == pytest.approx(1)
         assert look.sharpness == 1
+
+
+@pytest.mark.parametrize(("turn", "words"), [(180, "turned 180 degrees"), (90, "turned 90 degrees anticlockwise")])
+def test_a_turn_is_said_where_no_reference_is_turned(turn: int, words: str, backbone: Backbone) -> None:
+    """`rotate` turns anticlockwise."""
+    upright = StudiedReferences.study([shot("good", index, split="train") for index in range(3)], backbone)
+    assert upright.matcher.upright
+    image = shot("good", 0).image.rotate(turn)
+    query = Picture("turned", image, image.width, image.height)
+    findings = measure_query(upright, query)
+    (change,) = findings.changes
+    assert (change.kind, abs(change.degrees)) == ("turned", turn)
+    assert write_details(findings, query).startswith(f"The picture is {words}, and no reference is. ")
+    assert findings.anomalous or write_headline(findings).startswith(f"Nothing stands out; the picture is {words}. ")
+    straight = shot("good", 0)
+    assert not measure_query(upright, straight).changes
+    # One reference does not show whether the product may be turned.
+    alone = StudiedReferences.study([shot("good", 0, split="train")], backbone)
+    assert not measure_query(alone, query).changes

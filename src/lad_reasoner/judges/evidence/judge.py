@@ -212,7 +212,7 @@ def measure_query(references: StudiedReferences, query: Picture, reader: LabelRe
     matcher = references.matcher
     working, look = matcher.fit(query), measure_look(query)
     comparison = matcher.compare(working)
-    changes = find_changes(comparison, working, look, references.looks)
+    changes = find_changes(comparison, working, look, references.looks, upright=matcher.upright)
     if comparison.statistic >= comparison.limit:
         looks = (references.looks[comparison.reference], look)
         imitation = imitate(comparison, working, changes, looks)
@@ -220,7 +220,8 @@ def measure_query(references: StudiedReferences, query: Picture, reader: LabelRe
         # If it explains more of the query than the reference does.
         if (alike.statistic, alike.appearance) < (comparison.statistic, comparison.appearance):
             comparison = alike
-            changes = find_changes(comparison, working, look, references.looks)  # its registration may be another
+            # Its registration may be another.
+            changes = find_changes(comparison, working, look, references.looks, upright=matcher.upright)
     # Also of a good picture: a station may set a lower limit, and then needs its places.
     regions = find_regions(comparison, working, matcher.spread.limit)
     amount = comparison.amount

@@ -1,7 +1,7 @@
-"""What changed in the picture as a whole: light, colour, focus, noise, compression, size.
+"""What changed in the picture as a whole: light, colour, focus, noise, compression, size, orientation.
 
     looks = [measure_look(reference) for reference in references]
-    for change in find_changes(measurement, working, measure_look(query), looks):
+    for change in find_changes(measurement, working, measure_look(query), looks, upright=matcher.upright):
         change.kind, change.percent                  # ("darker", 22)
 
 None of this is part of the score. A reader needs it, since a picture that is out of focus has another cause and another
@@ -22,7 +22,9 @@ from lad_reasoner.files.pictures import Picture
 from lad_reasoner.judges.evidence.measurement import Measurement
 from lad_reasoner.judges.evidence.registration import in_view, isotropic_grid, sample
 
-WholeKind = Literal["darker", "lighter", "grey", "blurred", "noisy", "compressed", "smaller", "larger", "stretched"]
+WholeKind = Literal[
+    "darker", "lighter", "grey", "blurred", "noisy", "compressed", "smaller", "larger", "stretched", "turned"
+]
 
 TILE, TILES = 128, 2  # pixels of a tile's side; tiles along a side of a large picture, for speed
 BLOCK = 8  # pixels of a block of JPEG
@@ -40,6 +42,7 @@ NOISIER = 0.7  # grey levels above one and a half times the references' noise
 BLOCKY = 0.12  # above the references' share of blocks
 RESIZED = 1.5  # ratio of the numbers of pixels
 STRETCHED = 0.12  # relative difference of the aspects; rounding to whole patches explains less
+TURNED = 22.5  # degrees, half a step of the orientations in which references are known
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,7 @@ class WholeChange:
     kind: WholeKind
     excess: float
     percent: int = 0  # of light
+    degrees: int = 0  # clockwise, from -180 to 179, of a turn
 
 
 def measure_look(picture: Picture) -> Look:
@@ -85,15 +89,16 @@ def measure_sharpness(image: Image.Image) -> float:
 
 
 def find_changes(
-    measurement: Measurement, query: Image.Image, look: Look, references: Sequence[Look]
+    measurement: Measurement, query: Image.Image, look: Look, references: Sequence[Look], *, upright: bool
 ) -> list[WholeChange]:
     """What the query's look has that none of the references' has, largest first.
 
-    `query` is the picture at working size, `look` and `references` are as the pictures were read.
+    `query` is the picture at working size, `look` and `references` are as the pictures were read. A turn is a change
+    where the references are `upright`: none of them is turned against another.
     """
     light = _light(measure_gain(measurement, query), references[measurement.reference], references)
     resized = [_size(look, references), _stretched(look, measurement.view)]
-    found = [light, _greyed(look, references), *resized]
+    found = [light, _greyed(look, references), *resized, _turned(measurement) if upright else None]
     if not any(resized):  # focus, noise and compression are measured in pixels, whose size must be the same
         found += _texture(look, references)
     return sorted((change for change in found if change), key=lambda change: -change.excess)
@@ -162,6 +167,19 @@ def _size(look: Look, references: Sequence[Look]) -> WholeChange | None:
 
 def _stretched(look: Look, view: Image.Image) -> WholeChange | None:
     return _beyond("stretched", abs(look.width / look.height * view.height / view.width - 1), STRETCHED)
+
+
+def _turned(measurement: Measurement) -> WholeChange | None:
+    """Only where the turned view fits better: registration alone may turn what differs by a little."""
+    degrees = turned_by(measurement)
+    change = _beyond("turned", abs(degrees), TURNED) if measurement.degrees else None
+    return change and WholeChange(change.kind, change.excess, degrees=degrees)
+
+
+def turned_by(measurement: Measurement) -> int:
+    """Degrees by which the query is turned clockwise against the nearest reference, from -180 to 179."""
+    # The view is turned by a multiple of 45 degrees, and the query against the view.
+    return round((measurement.degrees + measurement.similarity.degrees + 180) % 360 - 180)
 
 
 def _tiles(image: Image.Image) -> NDArray[np.float32]:

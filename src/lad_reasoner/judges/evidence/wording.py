@@ -28,10 +28,10 @@ from lad_reasoner.judges.evidence.more_and_less import MoreAndLess
 from lad_reasoner.judges.evidence.normal_variation import NormalSpread
 from lad_reasoner.judges.evidence.parts import Miscount, Place
 from lad_reasoner.judges.evidence.regions import MAX_REGIONS, RGB, Change, Region, name_colour
-from lad_reasoner.judges.evidence.whole_picture import Look, WholeChange
+from lad_reasoner.judges.evidence.whole_picture import Look, WholeChange, turned_by
 from lad_reasoner.text import counted, place_words
 
-PROMPT_VERSION = "evidence-13"  # of this wording; there is no prompt
+PROMPT_VERSION = "evidence-14"  # of this wording; there is no prompt
 QUOTED = 4  # words of a text in the headline
 VISIBLY_LIGHTER = 60  # of 765, the sum of three channels: what one sees side by side
 VISIBLY_TINTED = 6.0  # of a or b of CIELAB
@@ -283,8 +283,16 @@ def _what(region: Region) -> str:
 
 
 def _change_words(change: WholeChange) -> str:
-    """`22 % darker`, `blurred`: what the picture is."""
+    """`22 % darker`, `turned 180 degrees`, `blurred`: what the picture is."""
+    if change.kind == "turned":
+        return _turn_words(change.degrees)
     return f"{change.percent} % {change.kind}" if change.kind in ("darker", "lighter") else change.kind
+
+
+def _turn_words(degrees: int) -> str:
+    """`turned 90 degrees clockwise`; half a turn is the same either way."""
+    way = "" if abs(degrees) == 180 else " anticlockwise" if degrees < 0 else " clockwise"
+    return f"turned {counted(abs(degrees), 'degree')}{way}"
 
 
 def _whole_picture(change: WholeChange, looks: Sequence[Look], query: Picture) -> str:
@@ -302,6 +310,8 @@ def _whole_picture(change: WholeChange, looks: Sequence[Look], query: Picture) -
             return f"The picture shows more traces of compression than {reference}."
         case "stretched":
             return f"The picture has another aspect and was stretched to that of {reference}."
+        case "turned":
+            return f"The picture is {_change_words(change)}, and no reference is."
     more = "more" if change.kind == "smaller" else "fewer"
     return f"The picture has {query.width} x {query.height} pixels; {reference} {has} {more}."
 
@@ -316,11 +326,8 @@ def _how_compared(measurement: Measurement, references: int, query: Picture) -> 
     # The reader has the picture as it was given, so shifts are in its pixels.
     right = round(move.dx * half * query.width / width)
     down = round(move.dy * half * query.height / height)
-    # The view is turned by multiples of 45 degrees and the query against the view; the sum goes from -180 to 179.
-    degrees = round((measurement.degrees + move.degrees + 180) % 360 - 180)
-    turned = "not turned"
-    if degrees:
-        turned = f"turned {counted(abs(degrees), 'degree')} {'anticlockwise' if degrees < 0 else 'clockwise'}"
+    degrees = turned_by(measurement)
+    turned = _turn_words(degrees) if degrees else "not turned"
     scale = f"{move.scale:.2f}"
     large = "as large" if scale == "1.00" else f"{scale} times as large"
     return (
