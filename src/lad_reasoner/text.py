@@ -91,6 +91,14 @@ def number_word(number: int) -> str:
     return NUMBER_WORDS[number] if number < len(NUMBER_WORDS) else str(number)
 
 
+def turn_words(degrees: int) -> str:
+    """`turned 90 degrees clockwise`, `turned 180 degrees`, which is the same either way, or `not turned`."""
+    if not degrees:
+        return "not turned"
+    way = "" if abs(degrees) == 180 else " anticlockwise" if degrees < 0 else " clockwise"
+    return f"turned {counted(abs(degrees), 'degree')}{way}"
+
+
 def place_words(x: float, y: float) -> str:
     """Fractions from the left and from the top -> one of nine places: `upper left` … `centre` … `lower right`."""
     row = ("upper", "", "lower")[min(2, int(y * 3))]

@@ -19,6 +19,7 @@ from lad_reasoner.service.rule_sheet import (
     QuestionCheck,
     RuleSheet,
     TextCheck,
+    TurnCheck,
 )
 
 CHECKS: tuple[Check, ...] = (
@@ -27,6 +28,7 @@ CHECKS: tuple[Check, ...] = (
     PlaceCheck(kind="place", colour="green", box=(1.5, 2, 10, 20.25), least=0.71),
     TextCheck(kind="text", words="CTRL-7", off=True),
     QuestionCheck(kind="question", question="Is it round?"),
+    TurnCheck(kind="turn", most=10.25),
 )
 SHEET = RuleSheet(broken="anomalous", checks=CHECKS)
 FIRST = read_picture(np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8))
@@ -48,12 +50,13 @@ def test_what_is_not_touched_stays_as_it_was() -> None:
 
 
 def test_each_kind_is_edited_switched_off_and_added_to() -> None:
-    changes = {"0_least": "4", "1_number": "6", "2_box": "1, 2, 3, 4", "3_on": "1", "4_answer": "no"}
+    changes = {"0_least": "4", "1_number": "6", "2_box": "1, 2, 3, 4", "3_on": "1", "4_answer": "no", "5_most": "12.5"}
     sent = shown(**changes, new_text=" B ", new_question="Is it blue?", pictures="5000")
     del sent["0.on"]
     form = read_rule_form(SHEET, sent)
     assert form.checks is not None and form.pictures == 5000
-    amount, count, place, text, question, new_text, new_question = form.checks
+    amount, count, place, text, question, turn, new_text, new_question = form.checks
+    assert turn == TurnCheck(kind="turn", most=12.5)
     assert amount == CHECKS[0].model_copy(update={"least": 0.04, "off": True})
     assert count == CHECKS[1].model_copy(update={"number": 6})
     assert place == CHECKS[2].model_copy(update={"box": (1.0, 2.0, 3.0, 4.0)})
@@ -93,8 +96,8 @@ def checked(*holds: bool | None) -> Inspection:
 
 
 def test_how_often_a_rule_broke() -> None:
-    inspections = [checked(True, False, None, True), checked(False, False, None, True), checked(True)]
+    inspections = [checked(True, False, None, True, False), checked(False, False, None, True, True), checked(True)]
     rows = rule_rows(SHEET, FIRST, inspections)
-    assert [(row.checked, row.broken) for row in rows] == [(2, 1), (2, 2), (0, 0), (0, 0), (2, 0)]
+    assert [(row.checked, row.broken) for row in rows] == [(2, 1), (2, 2), (0, 0), (0, 0), (2, 0), (2, 1)]
     assert [row.box is not None for row in rows] == [False, False, True, False, False]
     assert rows[0].words.startswith("red covers 3.1 to 12.3 %")

@@ -18,7 +18,7 @@ from lad_reasoner.judges.evidence.labels import Text
 from lad_reasoner.records import Checked
 from lad_reasoner.service.api import create_app
 from lad_reasoner.service.inspection import Decision, OpenStation
-from lad_reasoner.service.rule_sheet import CountCheck, PlaceCheck, QuestionCheck, RuleSheet, TextCheck
+from lad_reasoner.service.rule_sheet import CountCheck, PlaceCheck, QuestionCheck, RuleSheet, TextCheck, TurnCheck
 from lad_reasoner.service.rules import RuleChecker, broken_rules, write_rules
 from lad_reasoner.service.runtime import Runtime
 from lad_reasoner.service.setup import create_station, make_rules
@@ -137,6 +137,26 @@ def test_what_good_pictures_do_not_agree_on_is_no_rule() -> None:
     assert ("count", "yellow") not in kinds and ("place", "red") not in kinds and ("place", "blue") in kinds
     with pytest.raises(InputError, match="rules need 3 good pictures"):
         write_rules(read[:2], read[0])
+
+
+def test_a_part_that_lies_the_wrong_way_round_breaks_a_rule(folder: Path) -> None:
+    station, _ = make_rules(folder)
+    assert station.rules is not None
+    (rule,) = [check for check in station.rules.checks if check.kind == "turn"]
+    assert rule == TurnCheck(kind="turn", most=10.0)
+    for degrees, seen in ((180, "turned 180 degrees"), (90, "turned 90 degrees anticlockwise"), (0, "not turned")):
+        decision = decide(folder, plate(99, shift=2).rotate(degrees, fillcolor=(150, 150, 155)))
+        (turn,) = [checked for checked in decision.verdict.checks if checked.kind == "turn"]
+        assert (turn.rule, turn.seen, turn.holds) == ("turned by at most 10 degrees", seen, degrees == 0)
+        assert decision.outcome == ("unsure" if degrees else "good")
+
+
+def test_a_product_that_lies_at_any_angle_has_no_rule_of_its_turn() -> None:
+    angles = (0, 180, 90, 0, 270, 180)
+    images = [plate(seed).rotate(angle, fillcolor=(150, 150, 155)) for seed, angle in enumerate(angles)]
+    read = [read_picture(np.asarray(image)) for image in images]
+    assert "turn" not in {check.kind for check in write_rules(read, read[0]).checks}
+    assert "turn" in {check.kind for check in write_rules([read[0], read[3], read[3]], read[0]).checks}
 
 
 def test_a_rule_that_breaks_on_normal_pictures_is_left_out(tmp_path: Path) -> None:

@@ -41,6 +41,7 @@ FIELDS: dict[str, tuple[tuple[str, str, str, tuple[str, ...]], ...]] = {
         ("box", "x, y, width, height", "box", ()),
         ("least", "at least, %", "percent", ()),
     ),
+    "turn": (("most", "at most, degrees", "decimal", ()),),
     "text": (("words", "text", "words", ()),),
     "question": (("question", "question", "words", ()), ("answer", "answer of a good part", "words", ("yes", "no"))),
 }
@@ -138,6 +139,8 @@ def _shown(value: Any, holds: str) -> str:
         return f"{100 * value:.6g}"
     if holds == "box":
         return ", ".join(f"{side:g}" for side in value)
+    if holds == "decimal":
+        return f"{value:g}"
     return str(value)
 
 
@@ -146,6 +149,8 @@ def _read(text: str, holds: str, name: str) -> Any:
         return round(_decimal(text, name) / 100, 8)
     if holds == "number":
         return _number(text, name)
+    if holds == "decimal":
+        return _decimal(text, name)
     if holds == "box":
         sides = tuple(_decimal(side, name) for side in text.split(","))
         if len(sides) != 4:

@@ -92,6 +92,13 @@ class PlaceCheck(RuleRecord):
     least: Share
 
 
+class TurnCheck(RuleRecord):
+    """The part is turned by at most `most` degrees against the first reference."""
+
+    kind: Literal["turn"]
+    most: Annotated[float, Field(gt=0, le=180, allow_inf_nan=False)]
+
+
 class TextCheck(RuleRecord):
     """A text is on the product; one letter may be misread."""
 
@@ -107,7 +114,9 @@ class QuestionCheck(RuleRecord):
     answer: Literal["yes", "no"] = "yes"
 
 
-Check = Annotated[AmountCheck | CountCheck | PlaceCheck | TextCheck | QuestionCheck, Field(discriminator="kind")]
+Check = Annotated[
+    AmountCheck | CountCheck | PlaceCheck | TurnCheck | TextCheck | QuestionCheck, Field(discriminator="kind")
+]
 
 
 class RuleSheet(SheetRecord):

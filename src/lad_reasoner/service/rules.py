@@ -5,9 +5,10 @@
     for checked in checker.check(query):
         checked.rule, checked.holds, checked.score   # "red at the lower left", False, 0.83
 
-Amounts, counts and places are those of everyday colours, on small pictures; places move with the part. Texts need the
-extra `ocr`. A question in words needs a vision-language model behind a service. What cannot be checked is said to be
-not checked, and why. Each score is in [0, 1], 0.5 is where the rule breaks.
+Amounts, counts and places are those of everyday colours, on small pictures; places move with the part, unless it is
+turned by more than some 15 degrees, for which there is a rule of its own. Texts need the extra `ocr`. A question in
+words needs a vision-language model behind a service. What cannot be checked is said to be not checked, and why. Each
+score is in [0, 1], 0.5 is where the rule breaks.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from lad_reasoner.errors import InputError, LadError, MissingExtraError
 from lad_reasoner.files.pictures import Picture
 from lad_reasoner.judge import Judgement
 from lad_reasoner.judges.evidence.labels import ALLOWED, CONFIDENT, LabelReader, Text, compare_texts
-from lad_reasoner.judges.evidence.registration import Similarity, half_extent, isotropic_grid, register
+from lad_reasoner.judges.evidence.registration import Similarity, find_turn, half_extent, isotropic_grid, register
 from lad_reasoner.progress import Track, silent
 from lad_reasoner.prompts import FORMAT
 from lad_reasoner.records import Checked
@@ -41,8 +42,9 @@ from lad_reasoner.service.rule_sheet import (
     QuestionCheck,
     RuleSheet,
     TextCheck,
+    TurnCheck,
 )
-from lad_reasoner.text import place_words, printable
+from lad_reasoner.text import place_words, printable, turn_words
 
 if TYPE_CHECKING:
     from lad_reasoner.judges.hosted import HostedJudge
@@ -59,6 +61,7 @@ LEAST_AMOUNT = 0.005  # of the picture: less of a colour is not counted on
 LEAST_AREA, MOST_AREA = 0.004, 0.15  # of the picture: what is a place
 MOST_PLACES = 8
 MOST_COUNTED = 40
+LEAST_TURN, MOST_TURN = 10.0, 40.0  # degrees: what a rule allows at least, and at most
 LEAST_COUNTED = 0.0005  # of the picture: smaller areas tell nothing of the typical one
 SPECK = 0.3  # of the typical area: smaller ones do not count
 MOST_QUESTIONS, MOST_ANSWERED = 8, 8  # questions, and good pictures that each of them is tried on
@@ -157,6 +160,10 @@ class RuleChecker:
             return Similarity()
         return register(self._small, _thumbnail(picture.image, self.first.image.size))
 
+    def turn(self, picture: Picture) -> float:
+        """Degrees by which the picture is turned clockwise against the first reference."""
+        return find_turn(self._small, _thumbnail(picture.image, self.first.image.size))
+
     def _check(
         self,
         check: Check,
@@ -179,6 +186,9 @@ class RuleChecker:
         if isinstance(check, CountCheck):
             number = int((seen.areas(check.colour) >= check.smallest).sum())
             return _checked(rule, check.kind, 2.0 * abs(number - check.number), f"{number}")
+        if isinstance(check, TurnCheck):
+            turn = self.turn(query)
+            return _checked(rule, check.kind, abs(turn) / check.most, turn_words(round(turn)))
         cells = self._inside(check, placed)
         share = float((cells == COLOURS.index(check.colour)).mean())
         most = COLOURS[int(np.bincount(cells.ravel(), minlength=len(COLOURS)).argmax())]
@@ -259,6 +269,8 @@ def describe_check(check: Check, first: Picture) -> str:
         x, y, width, height = check.box
         place = place_words((x + width / 2) / first.width, (y + height / 2) / first.height)
         return f"{check.colour} at {place}"
+    if isinstance(check, TurnCheck):
+        return f"turned by at most {check.most:g} degrees"
     if isinstance(check, TextCheck):
         return f"the text “{printable(check.words)}”"
     return f"{printable(check.question)} {check.answer}"
@@ -302,7 +314,7 @@ def write_rules(
         raise InputError(f"rules need {FEWEST} good pictures, references and normals together; there are {len(good)}")
     good = list(good)[:MOST_READ]
     checker = RuleChecker(RuleSheet(), first)
-    seen, placed, texts = [], [], list[tuple[Text, ...]]()
+    seen, placed, turns, texts = [], [], list[float](), list[tuple[Text, ...]]()
     try:
         reader: LabelReader | None = LabelReader()
     except MissingExtraError as error:
@@ -311,9 +323,11 @@ def write_rules(
     for picture in track(good, len(good), "Looking for rules"):
         seen.append(_Seen.of(picture.image))
         placed.append(seen[-1].moved(checker.locate(picture), checker._shape))
+        turns.append(checker.turn(picture))
         if reader is not None:
             texts.append(reader.read(picture))
-    checks: list[Check] = [*_amounts(seen), *_counts(seen), *_places(np.stack(placed), first), *_texts(texts)]
+    checks: list[Check] = [*_amounts(seen), *_counts(seen), *_places(np.stack(placed), first), *_turns(turns)]
+    checks += _texts(texts)
     if model:
         checks += _questions(good, model, server, track)
     return RuleSheet(model=model, server=server, checks=tuple(checks))
@@ -385,6 +399,19 @@ def _places(placed: NDArray[np.uint8], first: Picture) -> list[Check]:
 
 def _least(shares: Sequence[float]) -> float:
     return max(0.0, min(shares) - max(0.5 * (max(shares) - min(shares)), 0.1))
+
+
+def _turns(turns: Sequence[float]) -> list[Check]:
+    """No rule for a product that may lie at any angle, nor for one that looks the same from several sides."""
+    sizes = np.abs(turns).tolist()
+    most = _most_turn(sizes)
+    if most > MOST_TURN or any(left > allowed for left, allowed in _left_out(sizes, _most_turn)):
+        return []
+    return [TurnCheck(kind="turn", most=round(most, 1))]
+
+
+def _most_turn(sizes: Sequence[float]) -> float:
+    return max(LEAST_TURN, 2 * max(sizes))
 
 
 def _texts(texts: Sequence[tuple[Text, ...]]) -> list[Check]:

@@ -12,6 +12,7 @@ from lad_reasoner.judges.evidence.registration import (
     FEWEST_PAIRS,
     Similarity,
     align,
+    find_turn,
     in_view,
     isotropic_grid,
     register,
@@ -104,3 +105,25 @@ def test_grid_and_sampling_agree() -> None:
     assert sample(values, grid) == pytest.approx(values, abs=1e-5)
     assert in_view(grid, 3, 4).all()
     assert not in_view(grid + np.array([0.0, 0.6]), 3, 4)[-1].any()
+
+
+@pytest.mark.parametrize("degrees", [-175, -130, -90, -40, -12, 0, 7, 30, 60, 120, 180])
+def test_any_turn_is_found(board: Image.Image, degrees: int) -> None:
+    radians = math.radians(degrees)
+    turned = moved(board, Similarity(math.cos(radians), math.sin(radians), 0.03, -0.02))
+    wrong = find_turn(board, turned) - degrees
+    assert abs((wrong + 180) % 360 - 180) < 2
+
+
+def test_what_looks_the_same_from_several_sides_is_not_turned() -> None:
+    """A plate of four like quarters, seen with the noise of two shots."""
+    rng = np.random.default_rng(0)
+    quarter = rng.integers(0, 255, (12, 12, 3)).astype(np.uint8).repeat(8, 0).repeat(8, 1)  # (96, 96, 3)
+    top = np.concatenate([quarter, np.rot90(quarter, -1)], 1)
+    plate = np.concatenate([top, np.rot90(top, 2)], 0)  # as it is after any quarter turn
+
+    def shot() -> Image.Image:
+        return Image.fromarray((plate + rng.normal(0, 12, plate.shape)).clip(0, 255).astype(np.uint8))
+
+    for turns in range(4):
+        assert abs(find_turn(shot(), shot().rotate(90 * turns))) < 2

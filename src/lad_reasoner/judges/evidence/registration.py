@@ -29,6 +29,9 @@ STEPS = 8  # iterations at each of the two sides, at most
 STILL = 1e-3  # of half the long side: a smaller step is the last
 START_SHIFT = 0.15  # the other starting points lie this far from the first, in units of half the long side
 TRIES = 200  # pairs of pairs that each propose a similarity
+TURNS = 12  # starting points of a search for any turn
+TURNED = 45.0  # degrees: a larger turn must fit clearly better than a smaller one, since a round part fits in any
+CLEARLY = 0.6  # times the cost: half a turn costs 0.1 to 0.6 for a transistor or an alien, 0.65 to 0.94 for a bottle
 FEWEST_PAIRS = 8
 FAR_APART = 0.3  # of half the long side: the places of two pairs, so that they give an angle
 RESIZED = 0.42  # doublings: a similarity that resizes more is none of two shots of a product
@@ -193,6 +196,18 @@ def register(reference: Image.Image, query: Image.Image, start: Similarity | Non
     # Units are independent of the thumbnails' size, so what one size has found is a start at the other.
     fine = _minimise(_thumbnail(reference, FINE_SIDE), _thumbnail(query, FINE_SIDE), best)
     return Similarity(*fine.parameters[0].tolist())
+
+
+def find_turn(reference: Image.Image, query: Image.Image) -> float:
+    """Degrees by which the query is turned clockwise against the reference, of the same aspect; from -180 to 180."""
+    angles = np.arange(TURNS) * 2 * np.pi / TURNS
+    starts = np.stack([np.cos(angles), np.sin(angles), 0 * angles, 0 * angles], -1).astype(np.float32)
+    found = _minimise(_thumbnail(reference, COARSE_SIDE), _thumbnail(query, COARSE_SIDE), starts)
+    moves = [Similarity(*parameters) for parameters in found.parameters.tolist()]
+    large = np.array([abs(move.degrees) > TURNED for move in moves])
+    small_cost = found.cost[~large].min(initial=np.inf)
+    cost = np.where(large & (found.cost >= CLEARLY * small_cost), np.inf, found.cost)
+    return register(reference, query, moves[int(cost.argmin())]).degrees
 
 
 def _thumbnail(image: Image.Image, side: int) -> Floats:

@@ -29,7 +29,7 @@ from lad_reasoner.judges.evidence.normal_variation import NormalSpread
 from lad_reasoner.judges.evidence.parts import Miscount, Place
 from lad_reasoner.judges.evidence.regions import MAX_REGIONS, RGB, Change, Region, name_colour
 from lad_reasoner.judges.evidence.whole_picture import Look, WholeChange, turned_by
-from lad_reasoner.text import counted, place_words
+from lad_reasoner.text import counted, place_words, turn_words
 
 PROMPT_VERSION = "evidence-14"  # of this wording; there is no prompt
 QUOTED = 4  # words of a text in the headline
@@ -285,14 +285,8 @@ def _what(region: Region) -> str:
 def _change_words(change: WholeChange) -> str:
     """`22 % darker`, `turned 180 degrees`, `blurred`: what the picture is."""
     if change.kind == "turned":
-        return _turn_words(change.degrees)
+        return turn_words(change.degrees)
     return f"{change.percent} % {change.kind}" if change.kind in ("darker", "lighter") else change.kind
-
-
-def _turn_words(degrees: int) -> str:
-    """`turned 90 degrees clockwise`; half a turn is the same either way."""
-    way = "" if abs(degrees) == 180 else " anticlockwise" if degrees < 0 else " clockwise"
-    return f"turned {counted(abs(degrees), 'degree')}{way}"
 
 
 def _whole_picture(change: WholeChange, looks: Sequence[Look], query: Picture) -> str:
@@ -326,13 +320,11 @@ def _how_compared(measurement: Measurement, references: int, query: Picture) -> 
     # The reader has the picture as it was given, so shifts are in its pixels.
     right = round(move.dx * half * query.width / width)
     down = round(move.dy * half * query.height / height)
-    degrees = turned_by(measurement)
-    turned = _turn_words(degrees) if degrees else "not turned"
     scale = f"{move.scale:.2f}"
     large = "as large" if scale == "1.00" else f"{scale} times as large"
     return (
         f"Compared patch by patch in both directions with {compared_with}; "
-        f"the query is {_shift(right, down)}, {turned}, and {large}."
+        f"the query is {_shift(right, down)}, {turn_words(turned_by(measurement))}, and {large}."
     )
 
 
