@@ -99,5 +99,5 @@ def test_how_often_a_rule_broke() -> None:
     inspections = [checked(True, False, None, True, False), checked(False, False, None, True, True), checked(True)]
     rows = rule_rows(SHEET, FIRST, inspections)
     assert [(row.checked, row.broken) for row in rows] == [(2, 1), (2, 2), (0, 0), (0, 0), (2, 0), (2, 1)]
-    assert [row.box is not None for row in rows] == [False, False, True, False, False]
+    assert [row.box is not None for row in rows] == [False, False, True, False, False, False]
     assert rows[0].words.startswith("red covers 3.1 to 12.3 %")
