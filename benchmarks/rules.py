@@ -30,7 +30,8 @@ from lad_reasoner.files.pictures import Picture, read_picture
 from lad_reasoner.files.walk import find_pictures
 from lad_reasoner.miniloco import PRODUCTS, draw_picture
 from lad_reasoner.service.rule_sheet import RuleSheet
-from lad_reasoner.service.rules import RuleChecker, broken_rules, write_rules
+from lad_reasoner.service.rule_writing import write_rules
+from lad_reasoner.service.rules import RuleChecker, broken_rules
 
 GOOD, UNSEEN, BAD, SIZE = 10, 20, 20, 384  # pictures that rules are made from, and that they are checked on
 MOST = 20  # good photographs on which a turn is checked

@@ -19,7 +19,8 @@ from lad_reasoner.records import Checked
 from lad_reasoner.service.api import create_app
 from lad_reasoner.service.inspection import Decision, OpenStation
 from lad_reasoner.service.rule_sheet import CountCheck, PlaceCheck, QuestionCheck, RuleSheet, TextCheck, TurnCheck
-from lad_reasoner.service.rules import RuleChecker, broken_rules, write_rules
+from lad_reasoner.service.rule_writing import write_rules
+from lad_reasoner.service.rules import RuleChecker, broken_rules
 from lad_reasoner.service.runtime import Runtime
 from lad_reasoner.service.setup import create_station, make_rules
 from lad_reasoner.service.station import FILE, Station
@@ -41,7 +42,8 @@ class Reader:
 @pytest.fixture(autouse=True)
 def reader(monkeypatch: pytest.MonkeyPatch) -> type[Reader]:
     monkeypatch.setattr(Reader, "words", ())
-    monkeypatch.setattr("lad_reasoner.service.rules.LabelReader", Reader)
+    for module in ("rules", "rule_writing"):
+        monkeypatch.setattr(f"lad_reasoner.service.{module}.LabelReader", Reader)
     return Reader
 
 
@@ -224,7 +226,8 @@ def test_without_the_extra_texts_are_not_checked(monkeypatch: pytest.MonkeyPatch
     def refuse() -> None:
         raise MissingExtraError("rapidocr", "ocr")
 
-    monkeypatch.setattr("lad_reasoner.service.rules.LabelReader", refuse)
+    for module in ("rules", "rule_writing"):
+        monkeypatch.setattr(f"lad_reasoner.service.{module}.LabelReader", refuse)
     good = [read_picture(np.asarray(plate(seed))) for seed in range(3)]
     assert "text" not in {check.kind for check in write_rules(good, good[0]).checks}
     sheet = RuleSheet(checks=(TextCheck(kind="text", words="CTRL-7"),))

@@ -202,7 +202,7 @@ def test_rules_are_written_anew_and_questions_stay(runtime: Runtime, monkeypatch
     def no_reader() -> None:
         raise MissingExtraError("rapidocr", "ocr")
 
-    monkeypatch.setattr("lad_reasoner.service.rules.LabelReader", no_reader)
+    monkeypatch.setattr("lad_reasoner.service.rule_writing.LabelReader", no_reader)
     live = runtime.station("station")
     question = QuestionCheck(kind="question", question="Is it grey?")
     asked = wait(live, propose_rules(runtime, live, [question], broken="note", base=live.version, who="Ada"))

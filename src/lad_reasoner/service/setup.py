@@ -31,7 +31,8 @@ from lad_reasoner.service.conformal import conformal_limit
 from lad_reasoner.service.folds import score_normals
 from lad_reasoner.service.inspection import Decision, OpenStation, load_station_judge
 from lad_reasoner.service.rule_sheet import RuleSheet
-from lad_reasoner.service.rules import RuleChecker, write_rules
+from lad_reasoner.service.rule_writing import write_rules
+from lad_reasoner.service.rules import RuleChecker
 from lad_reasoner.service.station import FILE, ScoredPicture, Station, path_inside, station_folder, station_name
 from lad_reasoner.service.zones import WHITE, read_svg
 from lad_reasoner.text import first_problem, listed, printable
