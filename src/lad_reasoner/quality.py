@@ -146,7 +146,9 @@ def _look(picture: Picture) -> _Look:
     in_grey = small.convert("L")
     grey = np.asarray(in_grey).astype(np.int16)  # (height, width)
     inner = grey[1:-1, 1:-1]
-    laplacian = np.abs(4 * inner - grey[:-2, 1:-1] - grey[2:, 1:-1] - grey[1:-1, :-2] - grey[1:-1, 2:])
+    above, below = grey[:-2, 1:-1], grey[2:, 1:-1]
+    left, right = grey[1:-1, :-2], grey[1:-1, 2:]
+    laplacian = np.abs(4 * inner - above - below - left - right)
     colours = np.asarray(small)
     lowest, highest = (reduce(pick, np.moveaxis(colours, -1, 0)) for pick in (np.minimum, np.maximum))
     clipped = (highest <= BLACK) | (lowest >= WHITE)
@@ -166,8 +168,9 @@ def _percentile(values: NDArray[np.int16], percent: float) -> float:
     """As `np.percentile`, of small whole numbers from 0: to count them takes a fraction of the time of sorting."""
     upto = np.bincount(values.ravel()).cumsum()
     rank = percent / 100 * (values.size - 1)
-    low, high = np.searchsorted(upto, (int(rank), min(int(rank) + 1, values.size - 1)), side="right").tolist()
-    return float(low + (rank - int(rank)) * (high - low))
+    before, after = int(rank), min(int(rank) + 1, values.size - 1)
+    low, high = np.searchsorted(upto, (before, after), side="right").tolist()
+    return float(low + (rank - before) * (high - low))
 
 
 def _histogram(image: Image.Image) -> NDArray[np.float64]:

@@ -15,7 +15,7 @@ Kaggle's Severstal and its like list where the defects are, as run lengths: `rea
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from pathlib import Path
 
 from lad_reasoner.data.folder_words import COLUMNS, SPLITS, read_labels, word
@@ -47,15 +47,8 @@ def read_table(
     labels, note = read_labels([row.get("label", "") for _, row in rows])
     notes += [f"{printable(table.name)}: {text}" for text in (note, _note_unread(table)) if text]
     for where, row in rows:
-        if not row.get("image"):
-            raise InputError(f"{where}: image: the cell is empty; name a picture")
         label, split_word = row.get("label", ""), word(row.get("split", ""))
-        if label not in labels:
-            if label.strip().startswith("-1"):
-                raise InputError(f"{where}: label: {label!r} stands beside 0; write good and bad")
-            raise InputError(f"{where}: label: {label!r} is unknown; write good, bad, logical or structural")
-        if split_word and split_word not in SPLITS:
-            raise InputError(f"{where}: split: {split_word!r} is unknown; write train, validation or test")
+        _check_row(where, row.get("image", ""), label, labels, split_word)
         image = _inside(row["image"], folder)
         if image is None:
             refused.setdefault(f"are named in {table.name}, but outside its folder", []).append(row["image"])
@@ -91,6 +84,18 @@ def read_table(
         are = "mask is" if len(absent) == 1 else "masks are"
         notes.append(f"{printable(table.name)}: {len(absent)} {are} named, but absent: {listed(absent)}")
     return samples
+
+
+def _check_row(where: str, image: str, label: str, labels: Container[str], split_word: str) -> None:
+    """InputError for a cell that is empty or unknown."""
+    if not image:
+        raise InputError(f"{where}: image: the cell is empty; name a picture")
+    if label not in labels:
+        if label.strip().startswith("-1"):
+            raise InputError(f"{where}: label: {label!r} stands beside 0; write good and bad")
+        raise InputError(f"{where}: label: {label!r} is unknown; write good, bad, logical or structural")
+    if split_word and split_word not in SPLITS:
+        raise InputError(f"{where}: split: {split_word!r} is unknown; write train, validation or test")
 
 
 def read_run_lengths(folder: Path, files: Sequence[Parts], refused: dict[str, list[str]]) -> list[Sample]:

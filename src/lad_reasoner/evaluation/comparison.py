@@ -470,7 +470,8 @@ def to_csv(table: Table) -> str:
 def to_latex(table: Table) -> str:
     """A `tabular` for the package booktabs, with the groups above their columns."""
     # A group spans its columns, which stand side by side.
-    groups = [(group, len(list(members))) for group, members in groupby(table.columns, key=lambda column: column[0])]
+    by_group = groupby(table.columns, key=lambda column: column[0])
+    groups = [(group, len(list(members))) for group, members in by_group]
     above = " & ".join(["", *(f"\\multicolumn{{{width}}}{{c}}{{{_tex(group)}}}" for group, width in groups)])
     below = " & ".join(["Model", *(_tex(name) for _, name in table.columns)])
     lines = [
@@ -526,6 +527,7 @@ def _duels_to_csv(duels: Mapping[tuple[str, str], PairedTest]) -> str:
     rows = [[*heads, "accuracy difference", "95 %"]]
     for names, duel in duels.items():
         difference = duel.pooled.accuracy
-        row = [*names, *(str(getattr(duel, count)) for count in counts), f"{duel.p_value:.3g}", f"{duel.agreement:.3f}"]
+        numbers = [str(getattr(duel, count)) for count in counts]
+        row = [*names, *numbers, f"{duel.p_value:.3g}", f"{duel.agreement:.3f}"]
         rows.append([*row, difference.percent(), difference.percent_interval()])
     return "".join(map(format_table_row, rows))

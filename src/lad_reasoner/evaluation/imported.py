@@ -89,14 +89,7 @@ class ImportedPredictions:
         names = _find_columns(self.path, rows, columns)
         if threshold is None and _has_labels_for_scores(rows, names):
             names["answer"] = names.pop("score")
-        cells = [_cell(row, names, "answer") for _, row in rows]
-        labels, label_note = read_labels(cells)
-        words_of_labels = [cell for cell in cells if cell.strip() and not _is_response(cell)]
-        unknown_labels = dict.fromkeys(cell for cell in words_of_labels if cell not in labels)
-        self._label_notes = [label_note] if label_note else []
-        if unknown_labels:
-            words = printable(listed(list(unknown_labels), 5))
-            self._label_notes.append(f"answers that are no known label count as invalid: {words}")
+        labels, self._label_notes = _read_labels([_cell(row, names, "answer") for _, row in rows])
         lines = [(_read_line(where, row, names, labels), _read_image(where, row, names)) for where, row in rows]
         scores = [line.score for line, _ in lines if line.score is not None]
         self._limit = 0.5 if threshold is None else threshold
@@ -272,6 +265,18 @@ def _to_number(cell: Any) -> float:
 def _cell(row: Mapping[str, Any], names: Mapping[str, str], column: str) -> str:
     cell = row.get(names.get(column, ""))
     return "" if cell is None else str(cell)
+
+
+def _read_labels(cells: Sequence[str]) -> tuple[dict[str, Kind | None], list[str]]:
+    """What each answer that is no whole response means, and notes on what had to be decided."""
+    labels, note = read_labels(cells)
+    words = [cell for cell in cells if cell.strip() and not _is_response(cell)]
+    unknown = dict.fromkeys(word for word in words if word not in labels)
+    notes = [note] if note else []
+    if unknown:
+        shown = printable(listed(list(unknown), 5))
+        notes.append(f"answers that are no known label count as invalid: {shown}")
+    return labels, notes
 
 
 def _has_labels_for_scores(rows: Sequence[Row], names: Mapping[str, str]) -> bool:

@@ -284,7 +284,8 @@ def _areas(
 def _curve(counts: Counts | Floats, total: Counts | Floats) -> Floats:
     """(…, values + 1): the share that is above each threshold, from above all values to below all; NaN of nothing."""
     total = np.where(total > 0, total, np.nan)[..., None]
-    shares: Floats = np.concatenate([0 * total, counts[..., ::-1].cumsum(axis=-1) / total], axis=-1)
+    above = counts[..., ::-1].cumsum(axis=-1) / total
+    shares: Floats = np.concatenate([0 * total, above], axis=-1)
     return shares
 
 
@@ -345,7 +346,8 @@ class _Measured:
     @classmethod
     def of(cls, sums: PixelSums, samples: Sequence[Floats] = ()) -> Self:
         point = sums.measure()
-        return cls(sums.pictures, sums.anomalous, point, np.concatenate([np.empty((0, len(point))), *samples]))
+        none = np.empty((0, len(point)))  # (resamples, metrics) where there are no blocks
+        return cls(sums.pictures, sums.anomalous, point, np.concatenate([none, *samples]))
 
     def estimates(self) -> LocalisationEstimates:
         columns = {

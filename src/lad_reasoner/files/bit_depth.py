@@ -49,7 +49,9 @@ def swap_bytes(image: Image.Image) -> None:
     swapped = []
     for tile in opened.tile:
         raw = _raw_mode(tile)
-        other = raw[:-1] + {"B": "L", "L": "B", "N": "B" if sys.byteorder == "little" else "L"}[raw[-1]]
+        # Big, little or native order ends the name of a raw mode.
+        order = raw[-1] if raw[-1] != "N" else sys.byteorder[0].upper()
+        other = raw[:-1] + {"B": "L", "L": "B"}[order]
         args = (other, *tile[3][1:]) if isinstance(tile[3], tuple) else other
         swapped.append(tile._replace(args=args))
     opened.tile = swapped
@@ -61,7 +63,8 @@ def merge_bytes(high: Image.Image, low: Image.Image, depth: int) -> tuple[Image.
     notes: tuple[str, ...] = ()
     for name in high.getbands():
         if name != "A":
-            values = np.asarray(high.getchannel(name)).astype(np.uint16) << 8 | np.asarray(low.getchannel(name))
+            upper = np.asarray(high.getchannel(name)).astype(np.uint16)
+            values = upper << 8 | np.asarray(low.getchannel(name))
             plane, plane_notes = to_eight_bit(values, depth)
             planes.append(plane)
             notes = tuple(dict.fromkeys(notes + plane_notes))

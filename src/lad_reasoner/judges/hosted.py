@@ -275,7 +275,9 @@ class HostedJudge:
 
     def _describe_form(self) -> None:
         asked = f"{self.name} was asked at {self.address}"
-        self.notes = (f"{asked}; {describe_form(self._form)}." if self._form else f"{asked}.", *self.notes[1:])
+        if self._form:
+            asked += f"; {describe_form(self._form)}"
+        self.notes = (f"{asked}.", *self.notes[1:])
 
     def _ask_for_form(self, bill: Callable[[Completion], None]) -> str:
         with self._open_service() as service:

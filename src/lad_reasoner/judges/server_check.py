@@ -126,9 +126,9 @@ def _check_logprobs(completions: Sequence[Completion]) -> Finding:
 
 
 def _check_agreement(first: Completion, second: Completion) -> Finding:
-    scores = score_answer(first.written), score_answer(second.written)
+    score, other_score = score_answer(first.written), score_answer(second.written)
     same = first.text == second.text
-    apart = abs(scores[0] - scores[1]) if scores[0] is not None and scores[1] is not None else 0.0
+    apart = 0.0 if score is None or other_score is None else abs(score - other_score)
     result = "the same text twice" if same else "two texts for the same question"
     return Finding("identical queries", result + (f", scores {apart:.2g} apart" if apart else ""), good=same)
 

@@ -285,8 +285,11 @@ class ChatService:
                 position = text.find(part, position + 1)
         if not any(covered):
             return text
-        runs = groupby(zip(covered, text, strict=True), key=lambda pair: pair[0])
-        return "".join("[key]" if secret else "".join(letter for _, letter in run) for secret, run in runs)
+        blanked = []
+        for secret, run in groupby(zip(covered, text, strict=True), key=lambda pair: pair[0]):
+            letters = "".join(letter for _, letter in run)
+            blanked.append("[key]" if secret else letters)
+        return "".join(blanked)
 
     def _blank_parts(self, text: str) -> str:
         """For error messages: also without short parts, and without keys that are quoted with a masked middle."""

@@ -275,7 +275,8 @@ def _draw_roc(comparison: RunComparison) -> Canvas | None:
         label = f"{_short(name)}, AUROC {pooled.auroc.percent()} {pooled.auroc.percent_interval()}"
         axes.plot(*(100 * rates for rates in curve), color=colours[name], linewidth=1.6, label=label)
         # The verdict is one point: the rates at the threshold that the system itself chose.
-        false, true = matrix.fp / (matrix.fp + matrix.tn), matrix.tp / (matrix.tp + matrix.fn)
+        false = matrix.fp / (matrix.fp + matrix.tn)
+        true = matrix.tp / (matrix.tp + matrix.fn)
         # A later dot is smaller, so that it does not hide an earlier one at the same place.
         size = max(4, 11 - 1.5 * number)
         place = [100 * false], [100 * true]
@@ -345,7 +346,8 @@ def _draw_gallery(examples: Sequence[GalleryExample]) -> Canvas | None:
     if not examples:
         return None
     texts = [[_wrap(answer.text) for answer in example.answers] for example in examples]
-    heights = [max(1.75, 0.55 + 0.145 * max(text.count("\n") + 1 for text in row)) for row in texts]
+    lines = [max(text.count("\n") + 1 for text in row) for row in texts]  # of each row's longest text
+    heights = [max(1.75, 0.55 + 0.145 * number) for number in lines]
     # A system that only answers needs no room for reasons.
     widths = [1.7, 1.7, *(3.2 if any(column) else 1.6 for column in zip(*texts, strict=True))]
     canvas = _canvas(sum(widths) + 0.2, sum(heights) + 0.3)

@@ -92,14 +92,18 @@ def _place_number(
 def _hidden(number: _Rectangle, taken: Sequence[_Rectangle]) -> float:
     """How much of other numbers a number hides."""
     left, top, right, bottom = number
-    widths = [max(0.0, min(right, other[2]) - max(left, other[0])) for other in taken]
-    heights = [max(0.0, min(bottom, other[3]) - max(top, other[1])) for other in taken]
-    return sum(width * height for width, height in zip(widths, heights, strict=True))
+    hidden = 0.0
+    for other_left, other_top, other_right, other_bottom in taken:
+        width = min(right, other_right) - max(left, other_left)
+        height = min(bottom, other_bottom) - max(top, other_top)
+        hidden += max(0.0, width) * max(0.0, height)
+    return hidden
 
 
 def _outside(number: _Rectangle) -> float:
     """How far a number stands out of the picture."""
-    return max(0.0, -number[0], -number[1], number[2] - 100, number[3] - 100)
+    left, top, right, bottom = number
+    return max(0.0, -left, -top, right - 100, bottom - 100)
 
 
 def is_weak(box: Box, verdict: Verdict) -> bool:
@@ -115,4 +119,5 @@ def answer_in_words(prediction: Prediction) -> str:
 def truth_in_words(pair: Pair) -> str:
     """`anomalous · logical · missing_label`."""
     words = ["anomalous" if pair.label == "yes" else "good"]
-    return " · ".join([*words, *(word for word in (pair.kind, pair.defect) if word and word != "good")])
+    words += [word for word in (pair.kind, pair.defect) if word and word != "good"]
+    return " · ".join(words)

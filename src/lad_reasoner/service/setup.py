@@ -95,6 +95,13 @@ def create_station(
     loaded = load_station_judge(station)
     if show_progress := getattr(loaded, "show_progress", None):
         show_progress(track)
+    return _write_station(station, out, loaded, (references, normals, bad), track)
+
+
+def _write_station(
+    station: Station, out: Path, judge: Judge, pictures: tuple[Sequence[Path], ...], track: Track
+) -> Station:
+    """Score its pictures (references, normals, bad) and write it; nothing of it stays where that fails."""
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         _remove_halves(out)
@@ -104,14 +111,14 @@ def create_station(
     try:
         with own_folder(partial, "-o"):
             partial.chmod(0o755)
-            for folder, paths in ((REFERENCES, references), (NORMALS, normals), (BAD, bad)):
+            for folder, paths in zip((REFERENCES, NORMALS, BAD), pictures, strict=True):
                 _copy(paths, partial, folder)
-            station = _score(station, partial, loaded, track)
+            station = _score(station, partial, judge, track)
             station.save(partial)
         # Not under the lock: some systems do not rename a folder with an open file.
         partial.replace(out)
     except InputError as error:
-        raise InputError(_by_given_names(str(error), partial, (references, normals, bad))) from None
+        raise InputError(_by_given_names(str(error), partial, pictures)) from None
     except OSError:
         if not out.exists():
             raise

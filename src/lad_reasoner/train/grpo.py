@@ -89,13 +89,7 @@ def train_grpo(
     check_stage(recipe)
     arguments = make_arguments(recipe)
     check_packages(recipe, arguments)
-    rewards = [load_reward(name, recipe.where("rewards")) for name in recipe.ours.rewards]
-    names = Counter(reward.__name__ for reward in rewards)
-    twice = [name for name, count in names.items() if count > 1]
-    if twice:
-        raise InputError(
-            f"{recipe.where('rewards')}: two have the name {twice[0]}, by which they are logged; rename one"
-        )
+    rewards = _load_rewards(recipe)
     check_out(recipe, resume=resume)
     read_task(recipe.ours.data, "pair")
     checkpoint = load_trainee(recipe)
@@ -159,6 +153,17 @@ def check_columns(recipe: Recipe[GrpoSettings], data: Any) -> None:
                 f"{recipe.where('rewards')}: {name} needs {column}, and no record of {recipe.ours.data} has any; "
                 "build the pairs from pictures with them, such as MiniLOCO's"
             )
+
+
+def _load_rewards(recipe: Recipe[GrpoSettings]) -> list[Callable[..., Any]]:
+    rewards = [load_reward(name, recipe.where("rewards")) for name in recipe.ours.rewards]
+    names = Counter(reward.__name__ for reward in rewards)
+    twice = [name for name, count in names.items() if count > 1]
+    if twice:
+        raise InputError(
+            f"{recipe.where('rewards')}: two have the name {twice[0]}, by which they are logged; rename one"
+        )
+    return rewards
 
 
 def check_stage(recipe: Recipe[GrpoSettings]) -> None:

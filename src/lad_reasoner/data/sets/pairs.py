@@ -140,11 +140,9 @@ def plan_pairs(
     tests = _choose_masks(pool, _choose_defects(pool, tests, defects))
     usable = {item.name for item in pool.readable(tests, track)}
     generators = {name: random.Random(f"{seed}/{'/'.join(name)}") for name in by_class}
-    good_pictures: dict[ClassName, list[Item]] = {}  # to draw references from
+    good_pictures = {name: _lenders(items) for name, items in by_class.items()}
     queries: list[Item] = []
     for name, items in by_class.items():
-        good = [item for item in items if item.sample.label == "no"]
-        good_pictures[name] = [item for item in good if item.sample.split == "train"] or good
         chosen = [item for item in items if item.name in usable]
         if good_good:
             chosen += _draw_good_queries(pool, chosen, good_pictures[name], generators[name])
@@ -164,6 +162,12 @@ def plan_pairs(
     if easy_first is not None:
         pairs = _order_by_ease(pairs, Path(easy_first), random.Random(f"{seed}/easy_first"))
     return PairPlan(pool, recipe, pairs)
+
+
+def _lenders(items: Sequence[Item]) -> list[Item]:
+    """The good pictures of a class that references are drawn from: those for training, where there are any."""
+    good = [item for item in items if item.sample.label == "no"]
+    return [item for item in good if item.sample.split == "train"] or good
 
 
 def build_pairs(out: str | Path, plan: PairPlan) -> Iterator[str]:

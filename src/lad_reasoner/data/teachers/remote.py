@@ -284,7 +284,8 @@ class RemoteTeacher:
         for message in request.messages:
             content = [next(next_picture) if part.get("type") == "image" else part for part in parts_of(message)]
             messages.append({**message, "content": content})
-        messages[-1]["content"] = [*messages[-1]["content"], {"type": "text", "text": FORM + json.dumps(schema)}]
+        described = {"type": "text", "text": FORM + json.dumps(schema)}
+        messages[-1]["content"] = [*messages[-1]["content"], described]
         form = {"type": "json_schema", "json_schema": {"name": request.schema.__name__, "schema": schema}}
         return {"model": self.name, "messages": [*messages, *turns], "response_format": form, **self.settings}
 
