@@ -80,7 +80,12 @@ def test_the_table_of_classes_is_printed_with_its_reasons(folder: Path) -> None:
         (["pairs", "loco", "--out", "x"], "nothing is left to train on"),
         (["pairs", "nowhere", "--out", "x"], "nowhere: no such folder"),
         (["pairs", "m/bolt_plate/train", "--out", "x"], "no test pictures"),
-        (["pairs", "m", "--out", "m"], "--out m: holds"),
+        (["pairs", "m", "--out", "."], "--out .: holds"),
+        (
+            ["pairs", "m", "--out", "m/pairs"],
+            "--out m/pairs: lies in m, so that its pictures would be taken for more of those; give a folder outside",
+        ),
+        (["check", "nowhere"], "nowhere: no such folder; give a folder that `lad-reasoner data` built"),
         (["pairs", "m", "--out", "x", "--classes", "lamp"], "lamp: not among"),
         (["pairs", "--mvtec-ad", "m", "--out", "x"], "--mvtec-ad m: holds MiniLOCO"),
         (["sft", "m", "--out", "x", "--teacher", "gemini"], "neither `offline` nor an address"),

@@ -64,6 +64,14 @@ def test_no_verb_writes_into_a_folder_of_something_else(verb: str, root: Path, t
     assert [path.name for path in mine.iterdir()] == ["manifest.json"]
 
 
+def test_a_run_is_not_written_among_the_pictures_of_its_benchmark(root: Path) -> None:
+    """Its small copies were pictures of the benchmark from then on."""
+    done = call("eval", "--benchmark", "folder", "--root", root, "--model", "always-yes", "--out", root / "run")
+    told = f"lad-reasoner: --out {root}/run: lies in {root}, so that its pictures would be taken for more of those; "
+    assert (done.returncode, done.stderr) == (1, f"{told}give a folder outside\n")
+    assert not (root / "run").exists()
+
+
 def test_an_interrupted_run_has_a_report_that_says_so(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -168,7 +176,7 @@ def test_eval_of_a_checkpoint_on_rendered_pictures(tmp_path: Path) -> None:
     ("options", "code", "said"),
     [
         (["eval", "--model", "random"], 2, "Missing option '--out'"),
-        (["report", "OUT"], 1, "no settings.json in it; give the --out folder of an evaluation"),
+        (["report", "OUT"], 1, "no such folder; give the --out folder of an evaluation"),
         (["report", "OUT", "--limit", "3"], 2, "No such option: --limit"),
         (["eval", "--out", "OUT", "--model", "random", "--votes", "3"], 1, "random: no option votes; it takes seed"),
         (["eval", "--out", "OUT", "--votes", "3"], 1, "evidence: no option votes; it takes backbone"),

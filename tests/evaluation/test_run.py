@@ -293,9 +293,11 @@ def test_a_larger_limit_goes_on(lamp: Benchmark, tmp_path: Path) -> None:
 
 def test_folders_that_are_no_runs_are_refused(lamp: Benchmark, tmp_path: Path) -> None:
     run = tmp_path / "run"
-    with pytest.raises(InputError, match=r"no settings.json in it; give the --out folder of an evaluation"):
+    with pytest.raises(InputError, match=r"run: no such folder; give the --out folder of an evaluation"):
         write_evaluation(run)
     run.mkdir()
+    with pytest.raises(InputError, match=r"no settings.json in it; give the --out folder of an evaluation"):
+        write_evaluation(run)
     (run / "predictions.jsonl").write_text("{}\n")
     with pytest.raises(InputError, match=r"contains predictions.jsonl without settings.json; give another --out"):
         Run(run, Stub(), lamp)

@@ -119,7 +119,8 @@ def unfinish(folder: Path) -> None:
         (spoil(lambda f: (f / "images/02.png").write_bytes((f / "images/02.png").read_bytes()[:90])), r"02\.png"),
         (spoil(lambda f: (f / "images/01.png").unlink()), r"a picture cannot be read: .*01\.png"),
         (spoil(unfinish), "the build is not complete"),
-        (lambda folder: folder, "no metadata.jsonl"),
+        (lambda folder: folder, "set: no such folder"),
+        (spoil(lambda f: (f / "metadata.jsonl").unlink()), "no metadata.jsonl"),
     ],
 )
 def test_sets_that_cannot_be_used(tmp_path: Path, make: Callable[[Path], Path], message: str) -> None:

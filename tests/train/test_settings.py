@@ -260,6 +260,12 @@ def test_what_needs_no_import_of_trl(tmp_path: Path, words: list[str], message: 
     assert message in str(raised.value)
 
 
+def test_a_config_of_the_other_stage_is_told_as_one() -> None:
+    """Not by a word that only GRPO knows."""
+    with pytest.raises(InputError, match="has no effect; it is a key of `train grpo`"):
+        sft.train_sft(CONFIGS / "micro/grpo.yaml")
+
+
 @pytest.mark.parametrize(("config", "stage"), [("SFTConfig", "sft"), ("GRPOConfig", "grpo")])
 def test_the_words_are_those_of_trl(config: str, stage: str) -> None:
     trainer = Path(trl.__file__).parent / f"trainer/{stage}_trainer.py"

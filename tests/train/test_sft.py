@@ -100,7 +100,7 @@ def test_a_mistyped_key_is_told_before_trl_is_imported(
         (["--report_to", "mlflow"], None, "--report_to: MLflowCallback requires mlflow to be installed"),
         (["--report_to", "nothing"], None, "--report_to: nothing is not supported"),
         (["--optim", "adamw_bnb_8bit"], None, "optim: adamw_bnb_8bit needs bitsandbytes: pip install bitsandbytes"),
-        (["--data", "nowhere"], None, "nowhere: no metadata.jsonl"),
+        (["--data", "nowhere"], None, "nowhere: no such folder"),
         ([], build_pairs, "this stage trains on questions and answers"),
         ([], leave_a_run, "run: already holds a run; use --resume, or give another --output_dir"),
     ],

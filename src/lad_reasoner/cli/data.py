@@ -162,7 +162,7 @@ def sft(
         concurrency=concurrency,
         in_total=in_total,
     )
-    pool = _gather(sources, mvtec_ad, visa)
+    pool = _gather(out, sources, mvtec_ad, visa)
     plan = plan_sft(pool, hints, good_share=good_share, per_picture=per_picture, seed=seed, track=track)
     if dry_run:
         estimate = answering.estimate(plan.requests)
@@ -247,7 +247,7 @@ def pairs(
     from lad_reasoner.report.terminal import track
 
     plan = plan_pairs(
-        _gather(sources, mvtec_ad, visa),
+        _gather(out, sources, mvtec_ad, visa),
         classes=_split(classes),
         kinds=_split(kinds),
         defects=_split(defects),
@@ -403,10 +403,14 @@ def export(
     print(f"{written.records} records in {out}; start with:\n  {written.command}")
 
 
-def _gather(sources: list[Path] | None, mvtec_ad: Path | None, visa: Path | None) -> Pool:
+def _gather(out: Path, sources: list[Path] | None, mvtec_ad: Path | None, visa: Path | None) -> Pool:
+    """The samples of all sources; InputError if the set would be written into one of them."""
     from lad_reasoner.data.sets.pool import gather
     from lad_reasoner.data.sources import find_samples
+    from lad_reasoner.files.whole import check_outside
 
+    for folder in filter(None, (*(sources or ()), mvtec_ad, visa)):
+        check_outside(out, "--out", folder)
     gathered = []
     for flag, name, folder in (("--mvtec-ad", "MVTec AD", mvtec_ad), ("--visa", "VisA", visa)):
         if folder is None:

@@ -71,10 +71,13 @@ def eval_verb(
     """Measure a judge on a benchmark. Writes predictions.jsonl, metrics.json, report.html; resumes where it stopped."""
     from lad_reasoner.evaluation.benchmark import draw_pairs, open_benchmark
     from lad_reasoner.evaluation.run import Run, read_run
+    from lad_reasoner.files.whole import check_outside
     from lad_reasoner.judges import load_judge
     from lad_reasoner.report.evaluation import write_evaluation
     from lad_reasoner.report.terminal import track
 
+    if root is not None:
+        check_outside(out, "--out", root)
     opened = open_benchmark(benchmark, root, references_file=references_file)
     wanted = None if kinds is None else [kind.strip() for kind in kinds.split(",")]
     given: list[Picture] = []

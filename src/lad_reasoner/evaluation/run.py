@@ -338,7 +338,8 @@ def _read_settings(out: Path) -> Settings:
         return Settings.model_validate_json(path.read_bytes())
     except FileNotFoundError:
         mend = suggest_path(out) or "; give the --out folder of an evaluation"
-        raise InputError(f"{out}: no {SETTINGS} in it{mend}") from None
+        lacking = f"no {SETTINGS} in it" if out.is_dir() else "no such folder"
+        raise InputError(f"{out}: {lacking}{mend}") from None
     except ValidationError as error:
         raise RecordError(f"{path}: {first_problem(error)}; evaluate again with another --out") from None
     except NotADirectoryError:

@@ -138,6 +138,15 @@ def check_own_folder(folder: str | Path, flag: str, *own: str) -> None:
             raise InputError(f"{flag} {printable(folder)}: holds {what} ({name}); give another folder")
 
 
+def check_outside(folder: str | Path, flag: str, source: str | Path) -> None:
+    """InputError for a folder to write into that lies in one whose pictures are read: they would become more."""
+    if Path(source).is_dir() and Path(folder).resolve().is_relative_to(Path(source).resolve()):
+        raise InputError(
+            f"{flag} {printable(folder)}: lies in {printable(source)}, so that its pictures would be taken for more of "
+            "those; give a folder outside"
+        )
+
+
 @contextmanager
 def new_folder(folder: str | Path, flag: str, work: str) -> Iterator[Path]:
     """`own_folder` of a folder that is new or empty, or was left by the same `work` before it was killed.

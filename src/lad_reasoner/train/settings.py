@@ -165,6 +165,8 @@ def check_early(
             raise InputError(
                 f"{given.where(key)}: no such setting; {_suggest(key, [*ours.model_fields, *declared[theirs]])}"
             )
+    if not given.values.keys() <= {*ours.model_fields, *declared[theirs]}:  # a config of the other stage
+        return
     without_effect = {key for keys in TRL["without_effect"].values() for key in keys}
     hints = {name: hint for name, hint in declared[theirs].items() if name not in without_effect}
     values = {key: value for key, value in given.values.items() if key in hints or key in ours.model_fields}

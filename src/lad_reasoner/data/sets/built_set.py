@@ -211,7 +211,8 @@ def read_entries(folder: str | Path) -> list[Entry]:
     path = Path(folder) / METADATA
     if not path.is_file():
         mend = suggest_path(Path(folder)) or "; give a folder that `lad-reasoner data` built"
-        raise InputError(f"{printable(folder)}: no {METADATA}{mend}")
+        lacking = f"no {METADATA}" if Path(folder).is_dir() else "no such folder"
+        raise InputError(f"{printable(folder)}: {lacking}{mend}")
     return list(read_records(path, Entry))
 
 
