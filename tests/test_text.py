@@ -20,6 +20,7 @@ from lad_reasoner.text import (
     print_shown,
     printable,
     shown,
+    turn_words,
 )
 
 
@@ -99,3 +100,13 @@ def test_the_nearest_name_in_whatever_case() -> None:
     assert nearest_name("GUTE TEILE", ["Schlechte Teile", "Gute Teile"]) == "Gute Teile"
     assert nearest_name("micr", ["micro", "evidence"]) == "micro"
     assert nearest_name("lamp", ["micro", "evidence"]) is None
+
+
+def test_turns_in_words() -> None:
+    assert [turn_words(degrees) for degrees in (0, 1, -90, 180, -180)] == [
+        "not turned",
+        "turned 1 degree clockwise",
+        "turned 90 degrees anticlockwise",
+        "turned 180 degrees",
+        "turned 180 degrees",
+    ]

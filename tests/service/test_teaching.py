@@ -212,7 +212,7 @@ def test_rules_are_written_anew_and_questions_stay(runtime: Runtime, monkeypatch
     apply_change(live, change.id, who="Ada")
     sheet = live.open.station.rules
     assert sheet is not None and sheet.checks[-1] == question and len(sheet.checks) > 1
-    assert {check.kind for check in sheet.checks[:-1]} <= {"amount", "count", "place"}
+    assert {check.kind for check in sheet.checks[:-1]} <= {"amount", "count", "place", "turn"}
 
 
 def test_to_the_calibration(runtime: Runtime) -> None:
