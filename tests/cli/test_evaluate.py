@@ -42,7 +42,7 @@ def test_eval_of_a_baseline_goes_on_and_reports_again(root: Path, tmp_path: Path
     assert (tmp_path / "run/metrics.json").read_bytes() == metrics
 
 
-@pytest.mark.parametrize("verb", ["eval", "compare", "inspect", "demo", "train micro"])
+@pytest.mark.parametrize("verb", ["eval", "compare", "inspect", "demo", "train micro", "data miniloco"])
 def test_no_verb_writes_into_a_folder_of_something_else(verb: str, root: Path, tmp_path: Path) -> None:
     """`compare --out RUN` put its tables beside the run's report, and `eval` a run into a station."""
     mine, config = tmp_path / "mine", tmp_path / "config.yaml"
@@ -55,10 +55,11 @@ def test_no_verb_writes_into_a_folder_of_something_else(verb: str, root: Path, t
         "compare": ["compare", root, root, "--out", mine],
         "inspect": ["inspect", "--reference", root / "good", root / "bad", "--out", mine],
         "demo": ["demo", "--out", mine],
+        "data miniloco": ["data", "miniloco", mine, "--per-class", "1"],
         "train micro": ["train", "micro", config],
     }
     done = call(*words[verb])
-    flag = "out" if verb == "train micro" else "--out"
+    flag = {"train micro": "out", "data miniloco": "OUT"}.get(verb, "--out")
     told = f"lad-reasoner: {flag} {mine}: holds a data set (manifest.json); give another folder\n"
     assert (done.returncode, done.stderr) == (1, told)
     assert [path.name for path in mine.iterdir()] == ["manifest.json"]

@@ -29,7 +29,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from lad_reasoner.errors import InputError
 from lad_reasoner.files.pictures import save_picture
-from lad_reasoner.files.whole import named_errors, own_folder, write_whole
+from lad_reasoner.files.whole import check_own_folder, named_errors, own_folder, write_whole
 from lad_reasoner.miniloco.catalogue import CATALOGUE
 from lad_reasoner.miniloco.families.free import find_product
 from lad_reasoner.miniloco.painting import flaws
@@ -93,6 +93,7 @@ def write_benchmark(
     if size < 32:
         raise InputError(f"size is {size}; give 32 pixels or more")
     root = Path(out)
+    check_own_folder(root, "OUT")
     for name in chosen:
         find_product(name)
     finished = {} if overwrite else _finished_before(root, chosen, per_class, size, seed)
