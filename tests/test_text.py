@@ -103,9 +103,10 @@ def test_the_nearest_name_in_whatever_case() -> None:
 
 
 def test_turns_in_words() -> None:
-    assert [turn_words(degrees) for degrees in (0, 1, -90, 180, -180)] == [
+    assert [turn_words(degrees) for degrees in (0, 1, 10.5, -90.0, 180, -180)] == [
         "not turned",
         "turned 1 degree clockwise",
+        "turned 10.5 degrees clockwise",
         "turned 90 degrees anticlockwise",
         "turned 180 degrees",
         "turned 180 degrees",

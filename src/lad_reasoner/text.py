@@ -91,12 +91,18 @@ def number_word(number: int) -> str:
     return NUMBER_WORDS[number] if number < len(NUMBER_WORDS) else str(number)
 
 
-def turn_words(degrees: int) -> str:
+def degree_words(degrees: float) -> str:
+    """`1 degree`, `10.5 degrees`."""
+    number = f"{degrees:g}"
+    return f"{number} degree{'' if number == '1' else 's'}"
+
+
+def turn_words(degrees: float) -> str:
     """`turned 90 degrees clockwise`, `turned 180 degrees`, which is the same either way, or `not turned`."""
     if not degrees:
         return "not turned"
     way = "" if abs(degrees) == 180 else " anticlockwise" if degrees < 0 else " clockwise"
-    return f"turned {counted(abs(degrees), 'degree')}{way}"
+    return f"turned {degree_words(abs(degrees))}{way}"
 
 
 def place_words(x: float, y: float) -> str:

@@ -153,6 +153,22 @@ def test_a_part_that_lies_the_wrong_way_round_breaks_a_rule(folder: Path) -> Non
         assert decision.outcome == ("unsure" if degrees else "good")
 
 
+def test_what_is_seen_of_a_turn_never_contradicts_its_rule(monkeypatch: pytest.MonkeyPatch) -> None:
+    first = read_picture(np.asarray(plate()))
+    for most, turn, rule, seen in (
+        (10.0, 10.4, "turned by at most 10 degrees", "turned 10.4 degrees clockwise"),
+        (10.0, 10.02, "turned by at most 10 degrees", "turned 10.02 degrees clockwise"),
+        (10.0, 9.6, "turned by at most 10 degrees", "turned 10 degrees clockwise"),
+        (12.5, -12.8, "turned by at most 12.5 degrees", "turned 13 degrees anticlockwise"),
+        (1.0, 0.3, "turned by at most 1 degree", "not turned"),
+        (0.2, -0.3, "turned by at most 0.2 degrees", "turned 0.3 degrees anticlockwise"),
+    ):
+        checker = RuleChecker(RuleSheet(checks=(TurnCheck(kind="turn", most=most),)), first)
+        monkeypatch.setattr(checker, "turn", lambda picture, turn=turn: turn)
+        (checked,) = checker.check(first)
+        assert (checked.rule, checked.seen, checked.holds) == (rule, seen, abs(turn) <= most)
+
+
 def test_a_product_that_lies_at_any_angle_has_no_rule_of_its_turn() -> None:
     angles = (0, 180, 90, 0, 270, 180)
     images = [plate(seed).rotate(angle, fillcolor=(150, 150, 155)) for seed, angle in enumerate(angles)]

@@ -39,7 +39,7 @@ from lad_reasoner.service.rule_sheet import (
     TextCheck,
     TurnCheck,
 )
-from lad_reasoner.text import place_words, printable, turn_words
+from lad_reasoner.text import degree_words, place_words, printable, turn_words
 
 if TYPE_CHECKING:
     from lad_reasoner.judges.hosted import HostedJudge
@@ -100,7 +100,7 @@ class RuleChecker:
             return _checked(rule, check.kind, 2.0 * abs(number - check.number), f"{number}")
         if isinstance(check, TurnCheck):
             turn = self.turn(query)
-            return _checked(rule, check.kind, abs(turn) / check.most, turn_words(round(turn)))
+            return _checked(rule, check.kind, abs(turn) / check.most, turn_words(_round_turn(turn, check.most)))
         cells = self._inside(check, placed)
         share = float((cells == COLOURS.index(check.colour)).mean())
         most = COLOURS[int(np.bincount(cells.ravel(), minlength=len(COLOURS)).argmax())]
@@ -182,7 +182,7 @@ def describe_check(check: Check, first: Picture) -> str:
         place = place_words((x + width / 2) / first.width, (y + height / 2) / first.height)
         return f"{check.colour} at {place}"
     if isinstance(check, TurnCheck):
-        return f"turned by at most {check.most:g} degrees"
+        return f"turned by at most {degree_words(check.most)}"
     if isinstance(check, TextCheck):
         return f"the text “{printable(check.words)}”"
     return f"{printable(check.question)} {check.answer}"
@@ -198,6 +198,12 @@ def letters_missing(words: str, texts: Sequence[Text]) -> int:
 def _checked(rule: str, kind: str, ratio: float, seen: str) -> Checked:
     """`ratio` is what was seen in units of what is allowed: at 1 the rule breaks."""
     return Checked(rule=rule, kind=kind, holds=ratio <= 1, score=round(ratio / (1 + ratio), 4), seen=seen)
+
+
+def _round_turn(turn: float, most: float) -> float:
+    """In whole degrees; near the most that is allowed with as many digits as tell on which side it is."""
+    rounded = (round(turn, digits) for digits in (0, 1, 2, 3))
+    return next((each for each in rounded if (abs(each) > most) == (abs(turn) > most)), turn)
 
 
 def _ratio(value: float, least: float, most: float) -> float:
