@@ -25,7 +25,7 @@ from lad_reasoner.prompts import RESPONSE_TOKENS
 from lad_reasoner.train import grpo
 from lad_reasoner.train.grpo import UNREAD, GrpoSettings, make_arguments
 from lad_reasoner.train.rollouts import Rollouts
-from lad_reasoner.train.settings import TrainSettings, check_packages, read_recipe
+from lad_reasoner.train.settings import TRL, TrainSettings, check_packages, read_recipe
 from lad_reasoner.train.trainer import StructuredGRPOTrainer
 
 trl = pytest.importorskip("trl")
@@ -268,11 +268,14 @@ def test_packages_that_are_missing(folder: Path, monkeypatch: pytest.MonkeyPatch
     check_packages(recipe, plain)
 
 
-def test_what_trl_refuses_is_told_with_the_flag(folder: Path) -> None:
+def test_what_trl_refuses_is_told_with_the_flag(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write_recipe(folder, **{**SETTINGS, "kl": "none", "beta": 0})
     with pytest.raises(InputError, match=r"^--sync_ref_model: .*sync_ref_model"):
         grpo.train_grpo(path, ["--sync_ref_model", "true"])
     with pytest.raises(InputError, match=r"^--loss_type: 'gspo' is none of its values: grpo, bnpo, "):
+        grpo.train_grpo(path, ["--loss_type", "gspo"])
+    monkeypatch.setitem(TRL["words"]["GRPOConfig"], "loss_type", ["gspo"])  # a word that only TRL refuses
+    with pytest.raises(InputError, match=r"^--loss_type: Unknown loss type: gspo"):  # seen in the first step only
         grpo.train_grpo(path, ["--loss_type", "gspo"])
 
 

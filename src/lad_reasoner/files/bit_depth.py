@@ -1,4 +1,4 @@
-"""Pictures of more than 8 bits a value, brought to 8 bits; they are opened in pictures.py.
+"""Pictures of more than 8 bits a value, brought to 8 bits; they are read in pictures.py.
 
 Grey values of 16 bits come from Pillow as they are. Of colours it keeps the high byte only; the low bytes are those
 that it keeps when it is told the other byte order.

@@ -14,8 +14,8 @@
     off = true                                       # kept, and not checked
     words = "CTRL-7 rev B"
 
-`rules.py` writes and checks them; a person may change, add and delete them. Colours are everyday ones, whether light or
-dark: `COLOURS`. Shares run from 0 to 1.
+`rule_writing.py` writes them, `rules.py` checks them; a person may change, add and delete them. Colours are everyday
+ones, whether light or dark: `COLOURS`. Shares run from 0 to 1.
 """
 
 from __future__ import annotations
