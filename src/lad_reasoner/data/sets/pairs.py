@@ -140,7 +140,7 @@ def plan_pairs(
     tests = _choose_masks(pool, _choose_defects(pool, tests, defects))
     usable = {item.name for item in pool.readable(tests, track)}
     generators = {name: random.Random(f"{seed}/{'/'.join(name)}") for name in by_class}
-    good_pictures = {name: _lenders(items) for name, items in by_class.items()}
+    good_pictures = {name: _reference_pool(items) for name, items in by_class.items()}
     queries: list[Item] = []
     for name, items in by_class.items():
         chosen = [item for item in items if item.name in usable]
@@ -164,7 +164,7 @@ def plan_pairs(
     return PairPlan(pool, recipe, pairs)
 
 
-def _lenders(items: Sequence[Item]) -> list[Item]:
+def _reference_pool(items: Sequence[Item]) -> list[Item]:
     """The good pictures of a class that references are drawn from: those for training, where there are any."""
     good = [item for item in items if item.sample.label == "no"]
     return [item for item in good if item.sample.split == "train"] or good
