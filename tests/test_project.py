@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
+from lad_reasoner.judges.evidence.wording import PROMPT_VERSION
 from lad_reasoner.version import __version__
 
 ROOT = Path(__file__).parents[1]
@@ -25,6 +26,12 @@ def test_the_version_is_the_same_everywhere() -> None:
     assert read_yaml("CITATION.cff")["version"] == __version__
     versions = re.findall(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
     assert __version__ in versions[:2]  # an unreleased section may come before it
+
+
+def test_the_changelog_names_the_wording_of_evidence() -> None:
+    """A station that was made with another is to be calibrated."""
+    newest = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8").split("\n## ")[1]
+    assert {PROMPT_VERSION} == set(re.findall(r"`(evidence-\d+)`", newest))
 
 
 def test_every_weight_that_ships_has_its_licence_named() -> None:
