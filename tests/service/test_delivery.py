@@ -5,6 +5,7 @@ import logging
 import os
 import sqlite3
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -89,10 +90,19 @@ def test_names_that_are_not_utf8(tmp_path: Path) -> None:
         assert journal.pending("a")[0][1] == file
 
 
-def test_a_file_that_is_no_journal(tmp_path: Path) -> None:
+def test_a_file_that_is_no_journal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    closed: list[bool] = []
+
+    class Connection(sqlite3.Connection):
+        def close(self) -> None:
+            closed.append(True)
+            super().close()
+
+    monkeypatch.setattr(sqlite3, "connect", partial(sqlite3.connect, factory=Connection))
     (tmp_path / "journal.sqlite").write_bytes(b"not a database" * 100)
     with pytest.raises(InputError, match="cannot be used as the journal"):
         Journal(tmp_path / "journal.sqlite", tmp_path)
+    assert closed == [True]
 
 
 def test_old_results_go_when_their_picture_is_gone(tmp_path: Path) -> None:

@@ -88,6 +88,7 @@ def test_whole_numbers_and_dates_of_a_hand_are_taken(tmp_path: Path) -> None:
         ("format = 1", "format = = 1", "not valid TOML"),
         ("format = 1", "format = " + "1" * 5000, "not valid TOML"),
         ("format = 1", ".".join("a" * 3000) + " = 1", "not valid TOML"),
+        ("format = 1", ".".join("a" * 500) + " = 1", "not valid TOML (tables inside tables, too many)"),
     ],
 )
 def test_nonsense_is_named(tmp_path: Path, old: str, new: str, field: str) -> None:

@@ -95,8 +95,6 @@ def watch_verb(
     current = CurrentStation(station, options=options)
     for note in current.opened.notes():
         print(f"note: {note}", file=sys.stderr)
-    history = StationHistory(station, current.name, Retention(keep_good, keep_rejected, keep_reviewed))
-    current.changed = partial(history.note_version, "file changed")
     path = journal_path(station, folder)
     for place in (path.parent, path):
         path_inside(station, place.relative_to(station).as_posix())
@@ -106,6 +104,8 @@ def watch_verb(
         stack.enter_context(lock(path, "DIR"))
         journal = stack.enter_context(Journal(path, folder.resolve()))
         journal.prune()
+        history = StationHistory(station, current.name, Retention(keep_good, keep_rejected, keep_reviewed))
+        current.changed = partial(history.note_version, "file changed")
         watcher = stack.enter_context(
             FolderWatcher(
                 folder, current.inspect, current.name, journal, [history, *sinks], version=lambda: history.version

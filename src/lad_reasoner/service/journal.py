@@ -63,12 +63,11 @@ class Journal:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._connection = sqlite3.connect(path, check_same_thread=False)
-            self._connection.execute("PRAGMA journal_mode = WAL")
-            self._connection.execute("PRAGMA synchronous = FULL")  # a commit is on the disk
-            self._connection.executescript(_TABLES)
-            with self._connection:
-                # What a sink rejected is offered once more at each start.
-                self._connection.execute("UPDATE pending SET refused = 0")
+            try:
+                self._prepare()
+            except BaseException:
+                self._connection.close()
+                raise
         except (OSError, sqlite3.Error) as error:
             reason = getattr(error, "strerror", None) or error
             raise InputError(
@@ -83,6 +82,14 @@ class Journal:
         with self._lock:
             self.closed = True
             self._connection.close()
+
+    def _prepare(self) -> None:
+        self._connection.execute("PRAGMA journal_mode = WAL")
+        self._connection.execute("PRAGMA synchronous = FULL")  # a commit is on the disk
+        self._connection.executescript(_TABLES)
+        with self._connection:
+            # What a sink rejected is offered once more at each start.
+            self._connection.execute("UPDATE pending SET refused = 0")
 
     def knows(self, file: PictureFile) -> bool:
         """Whether this picture has a result."""

@@ -204,7 +204,10 @@ class Station(StationRecord):
         try:
             return cls.model_validate_json(content)
         except ValidationError as error:
-            raise InputError(f"{called}: {first_problem(error)}") from None
+            # What `json` wrote is JSON: only its depth can be too much.
+            too_deep = error.errors()[0]["type"] == "json_invalid"
+            problem = "not valid TOML (tables inside tables, too many)" if too_deep else first_problem(error)
+            raise InputError(f"{called}: {problem}") from None
 
     def save(self, folder: str | Path) -> Path:
         """Write station.toml, all or nothing; returns its path. MissingExtraError without the extra `serve`."""
