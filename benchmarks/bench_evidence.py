@@ -181,14 +181,9 @@ def _judge_apart(number: int) -> None:
 STARTS = {
     "`lad-reasoner --help`": ("-m", "lad_reasoner", "--help"),
     "`import torch`": ("-c", "import torch"),
-    "first verdict of evidence": (
-        "-c",
-        "from lad_reasoner import Inspector; Inspector('evidence', 'r.png').inspect('q.png')",
-    ),
-    "first verdict of micro": (
-        "-c",
-        "from lad_reasoner import Inspector; Inspector('micro', 'r.png').inspect('q.png')",
-    ),
+    "first verdict of evidence": ("-m", "lad_reasoner", "inspect", "-r", "r.png", "q.png"),
+    "first verdict of micro": ("-m", "lad_reasoner", "inspect", "--model", "micro", "-r", "r.png", "q.png"),
+    "the same in Python": ("-c", "from lad_reasoner import Inspector; Inspector('micro', 'r.png').inspect('q.png')"),
 }
 
 

@@ -21,6 +21,10 @@ from lad_reasoner.train.grpo import GrpoSettings
 
 ROOT = Path(__file__).parents[1]
 SCHEME = "document.body.dataset.mdColorScheme"
+# The theme sets the heights of its sidebars after the page has loaded; until then they may scroll.
+LAID_OUT = (
+    "[...document.querySelectorAll('.md-sidebar__scrollwrap')].every(each => !each.offsetParent || each.style.height)"
+)
 
 
 class _Quiet(SimpleHTTPRequestHandler):
@@ -123,6 +127,7 @@ def test_code_is_shown_whole_and_axe_finds_no_serious_fault(site: Path, page: Pa
             page.goto(f"http://127.0.0.1:{server.server_port}/{path.relative_to(site).as_posix()}")
             assert page.evaluate(f"{cut}.map(each => each.textContent)") == [], path.relative_to(site)
             assert page.evaluate(SCHEME) == "default"
+            page.wait_for_function(LAID_OUT)
             assert serious_faults(page) == [], path.relative_to(site)
             page.evaluate("document.querySelector('#__palette_1').click()")
             page.evaluate("Promise.all(document.getAnimations().map(each => each.finished))")

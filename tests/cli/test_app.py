@@ -205,7 +205,7 @@ def test_a_backbone_beside_a_model_is_that_of_evidence(folder: Path, checkpoint:
         (["inspect", "-r", "reference", "query", "--model", "nowhere"], 1, "nowhere"),
         (["inspect", "-r", "reference", "query", "-M", "backbone=nowhere"], 1, "nowhere: no such model"),
         (["inspect", "-r", "reference", "query", "--out", "query/good.png"], 1, "--out query/good.png"),
-        (["data", "miniloco", "out", "--products", "teapot"], 1, "teapot"),
+        (["data", "miniloco", "drawn", "--products", "teapot"], 1, "teapot"),
         (["teapot"], 2, "teapot"),
     ],
 )

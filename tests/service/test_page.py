@@ -476,7 +476,7 @@ def test_operators_see_zones_and_do_not_change_them(browser: Browser, tmp_path: 
 def test_a_limit_of_many_digits_that_nobody_moved_cannot_be_set(browser: Browser, tmp_path: Path) -> None:
     """Setting it would take the promise away. A browser keeps fewer digits of a slider than a station has."""
     folder, station = grey_station(tmp_path)
-    station.model_copy(update={"limit": 0.2860215860936316}).save(folder)
+    station.model_copy(update={"limit": 0.8860215860936316}).save(folder)
     with serving_here(create_page_app(Runtime([folder])), tmp_path / "log") as served:
         context = new_context(browser, served)
         page = context.new_page()
